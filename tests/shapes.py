@@ -45,7 +45,7 @@ def check_shapes_of(packages: Sequence[str]) -> None:
     """From now on, check the shapes in the modules of these packages, as they are imported."""
     load = SourceFileLoader.exec_module
 
-    def load_and_check(loader: SourceFileLoader, module: ModuleType) -> None:
+    def load_and_check(loader, module):
         load(loader, module)
         if any(f"{module.__name__}.".startswith(f"{package}.") for package in packages):
             _check_module(module)
@@ -86,7 +86,7 @@ def _at_first(checked: Any, plain: FunctionType) -> Any:
     left = CHECKED_CALLS
 
     @wraps(plain)
-    def function(*arguments: Any, **named: Any) -> Any:
+    def function(*arguments, **named):
         nonlocal left
         left -= 1
         return (checked if left >= 0 else plain)(*arguments, **named)

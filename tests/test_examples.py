@@ -51,7 +51,7 @@ def test_its_rule_is_predicted_simulated_and_swept():
 
 
 @pytest.mark.usefixtures("installed")
-def test_its_figure_is_drawn_from_its_rule(tmp_path: Path):
+def test_its_figure_is_drawn_from_its_rule(tmp_path):
     done("figures fig-bell --quick --out", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "fig-bell.csv").query("kind == 'predicted'")
     assert table.set_index("x")["y"][0.4] == pytest.approx(predicted(0.4), rel=1e-10)

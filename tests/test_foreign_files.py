@@ -106,7 +106,7 @@ def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
 
 @pytest.mark.filterwarnings("default")  # those of libraries are no failures of a command
 @pytest.mark.parametrize("kind", READERS)
-def test_any_bytes_are_taken_or_told(kind: str, tmp_path: Path):
+def test_any_bytes_are_taken_or_told(kind, tmp_path):
     """Edits of a healthy file, and cuts of it."""
     reader = READERS[kind]
     file = tmp_path / reader.name
@@ -116,7 +116,7 @@ def test_any_bytes_are_taken_or_told(kind: str, tmp_path: Path):
 
     @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=ALL_CHECKS)
     @given(EDITS, st.one_of(st.just(1.0), st.floats(0, 1)))
-    def attack(edits: list[tuple[float, int, bytes]], kept: float) -> None:
+    def attack(edits, kept):
         content = edited(healthy, edits)
         file.write_bytes(content[: round(kept * len(content))])
         with contextlib.suppress(InputError, MissingError):
@@ -135,7 +135,7 @@ def refusal(kind: str, file: Path) -> str:
     return str(told.value)
 
 
-def test_archives_of_arrays_that_numpy_cannot_read(tmp_path: Path):
+def test_archives_of_arrays_that_numpy_cannot_read(tmp_path):
     file = tmp_path / "features.npz"
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117) + b"\n"
     with zipfile.ZipFile(file, "w") as archive:
@@ -144,7 +144,7 @@ def test_archives_of_arrays_that_numpy_cannot_read(tmp_path: Path):
     assert "Unable to allocate 7.11 PiB" in refusal("features", file)
 
 
-def test_configurations_that_python_cannot_hold(tmp_path: Path):
+def test_configurations_that_python_cannot_hold(tmp_path):
     file = tmp_path / "own.toml"
     for value, said in (("9" * 5000, "5000 digits"), ("[" * 5000 + "]" * 5000, "recursion")):
         file.write_text(f"x = {value}\n")
@@ -153,8 +153,8 @@ def test_configurations_that_python_cannot_hold(tmp_path: Path):
             load_config(preset_files()["digits"], [f"x={value}"])
 
 
-def test_archives_that_claim_too_much_or_nest_too_deeply(tmp_path: Path):
-    def packed(name: str, content: bytes, size: int) -> bytes:
+def test_archives_that_claim_too_much_or_nest_too_deeply(tmp_path):
+    def packed(name, content, size):
         entry = tarfile.TarInfo(name)
         entry.size = size
         return entry.tobuf() + content + bytes(-len(content) % 512 + 1024)
@@ -169,7 +169,7 @@ def test_archives_that_claim_too_much_or_nest_too_deeply(tmp_path: Path):
     refusal("images, tar", file)
 
 
-def test_a_line_of_megabytes_is_told_in_a_short_one(tmp_path: Path):
+def test_a_line_of_megabytes_is_told_in_a_short_one(tmp_path):
     content = b"a" * 5_000_000 + b"\n1\n"
     for kind, said in (("texts, CSV", "which column is the text"), ("curve", "holds no curve")):
         file = tmp_path / READERS[kind].name
@@ -179,7 +179,7 @@ def test_a_line_of_megabytes_is_told_in_a_short_one(tmp_path: Path):
         assert len(str(told.value)) < 1000
 
 
-def test_whose_file_it_is_decides_the_status(tmp_path: Path):
+def test_whose_file_it_is_decides_the_status(tmp_path):
     with (
         pytest.raises(InputError, match=r"^a: no table: there is no 'k'; write one$") as told,
         foreign_file("a", "no table", "write one"),

@@ -35,17 +35,17 @@ def within(room: str, graph: dict[str, set[str]]) -> dict[str, set[str]]:
     return arrows
 
 
-def test_modules_have_no_import_circles(graph: dict[str, set[str]]):
+def test_modules_have_no_import_circles(graph):
     """Neither at their heads nor inside their functions; a package's face imports its rooms on demand."""
     assert acyclic({name: {target for target in targets if "." in target} for name, targets in graph.items()})
 
 
-def test_rooms_have_no_import_circles(graph: dict[str, set[str]]):
+def test_rooms_have_no_import_circles(graph):
     rooms = [name for name, path in modules().items() if path.name == "__init__.py"]
     assert all(acyclic(arrows) for arrows in (within(room, graph) for room in rooms) if arrows)
 
 
-def test_packages_import_from_lower_ones_only(graph: dict[str, set[str]]):
+def test_packages_import_from_lower_ones_only(graph):
     height = {package: place for place, packages in enumerate(FLOORS) for package in packages}
     for name, targets in graph.items():
         own = name.split(".")[0]

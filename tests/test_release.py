@@ -117,7 +117,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist"
 
 
-def test_wheel_and_sdist_hold_every_module_and_file(built: Path):
+def test_wheel_and_sdist_hold_every_module_and_file(built):
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert all(name.startswith("dp_") for name in shipped)  # other names may be those of a user's own folders
@@ -157,9 +157,7 @@ def test_every_package_that_is_imported_is_declared():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("versions", ["newest", "lowest"])
-def test_the_wheel_alone_answers_every_command(
-    built: Path, versions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_wheel_alone_answers_every_command(built, versions, tmp_path, monkeypatch):
     """In a folder of the user's with packages that have the names of the checkout's, and from a notebook."""
     constraints = tmp_path / "versions.txt"
     constraints.write_text((ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest()))
@@ -195,7 +193,7 @@ def test_the_wheel_alone_answers_every_command(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("versions", ["newest", "lowest"])
-def test_the_wheel_works_in_a_clean_environment(built: Path, versions: str, tmp_path: Path):
+def test_the_wheel_works_in_a_clean_environment(built, versions, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)
     constraints = tmp_path / "versions.txt"
     pins = (ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest(*EXTRAS))

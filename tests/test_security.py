@@ -19,7 +19,7 @@ NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_t
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
-def test_the_tests_that_security_names_exist(file: str, name: str):
+def test_the_tests_that_security_names_exist(file, name):
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -39,7 +39,7 @@ def test_no_module_reads_pickles():
     assert not found
 
 
-def test_a_run_opens_no_connection(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_opens_no_connection(tmp_path, own_cache, monkeypatch):
     """Its generator is trained here, too."""
     asked: list[object] = []
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
@@ -50,7 +50,7 @@ def test_a_run_opens_no_connection(tmp_path: Path, own_cache: Path, monkeypatch:
     assert not asked
 
 
-def test_workers_import_nothing_from_the_current_folder(tmp_path: Path):
+def test_workers_import_nothing_from_the_current_folder(tmp_path):
     for module in ("joblib", "select", "dp_experiments"):
         (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     dp = Path(sys.executable).with_name("dp")

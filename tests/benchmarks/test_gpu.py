@@ -33,7 +33,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_all_rows_without_the_packages_of_tables(tmp_path: Path):
+def test_all_rows_without_the_packages_of_tables(tmp_path):
     done = run(tmp_path / "new" / "gpu.csv")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = read(tmp_path / "new" / "gpu.csv")
@@ -44,14 +44,14 @@ def test_all_rows_without_the_packages_of_tables(tmp_path: Path):
     assert hours >= {"drawing, measured", "training, measured"}
 
 
-def test_a_name_that_no_row_has(tmp_path: Path):
+def test_a_name_that_no_row_has(tmp_path):
     done = run(tmp_path / "gpu.csv", "--only", "nonsense")
     assert done.returncode == 1
     assert "no row has nonsense in its name; they are:\nmachine" in done.stderr
     assert not (tmp_path / "gpu.csv").exists()
 
 
-def test_packages_that_are_missing_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch):
+def test_packages_that_are_missing_are_named_with_the_remedy(monkeypatch):
     monkeypatch.setattr(gpu, "NEEDED", (*gpu.NEEDED, "nobodys_package"))
     with pytest.raises(SystemExit, match=r"missing: nobodys_package; .* --wheels 3\.\d+ fetches them"):
         gpu.unpack_wheels()
@@ -61,23 +61,23 @@ def row(work: Callable[[], Iterator[Found]]) -> Row:
     return Row(work.__name__, 0.3, work)
 
 
-def test_a_row_that_fails_is_a_row(tmp_path: Path):
+def test_a_row_that_fails_is_a_row(tmp_path):
     @row
-    def bad() -> Iterator[Found]:
+    def bad():
         yield Found("difference", float("nan"), at_most=0.2)
 
     @row
-    def broken() -> Iterator[Found]:
+    def broken():
         yield Found("before", 1.0)
         raise torch.OutOfMemoryError("CUDA out of memory\nand more")
 
     @row
-    def slow() -> Iterator[Found]:
+    def slow():
         time.sleep(5)
         yield Found("never", 1.0)
 
     @row
-    def good() -> Iterator[Found]:
+    def good():
         yield Found("speed", 2.0, "images/s")
         yield Found("difference", 0.1, at_most=0.2)
 

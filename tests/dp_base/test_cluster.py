@@ -39,7 +39,7 @@ def calls(folder: Path) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def test_jobs_are_in_order_and_errors_their_own(scheduler: str, caplog: pytest.LogCaptureFixture):
+def test_jobs_are_in_order_and_errors_their_own(scheduler, caplog):
     with on_cluster(scheduler):
         logging.getLogger("distributed.client").error("a traceback")
         found = list(in_parallel(None, worker_jobs.plain, [(i,) for i in range(3)], name=lambda i: f"run {i}"))
@@ -52,7 +52,7 @@ def test_jobs_are_in_order_and_errors_their_own(scheduler: str, caplog: pytest.L
 
 
 @pytest.mark.parametrize("victim", ["process", "worker"])
-def test_a_dead_workers_job_goes_to_another_and_a_dead_process_is_told_of(victim: str, scheduler: str, tmp_path: Path):
+def test_a_dead_workers_job_goes_to_another_and_a_dead_process_is_told_of(victim, scheduler, tmp_path):
     def kill_once():
         until(lambda: calls(tmp_path))
         process, worker = calls(tmp_path)[0]
@@ -73,7 +73,7 @@ def test_a_dead_workers_job_goes_to_another_and_a_dead_process_is_told_of(victim
     killing.join()
 
 
-def test_jobs_end_with_their_command_and_may_write_a_checkpoint(scheduler: str, tmp_path: Path):
+def test_jobs_end_with_their_command_and_may_write_a_checkpoint(scheduler, tmp_path):
     begun = tmp_path / "begun"
     with pytest.raises(ZeroDivisionError), on_cluster(scheduler):
         list(in_parallel(None, worker_jobs.either, [(str(tmp_path), False), (str(tmp_path), True)]))

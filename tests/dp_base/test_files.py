@@ -28,7 +28,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_fails_leaves_what_was_there(tmp_path: Path):
+def test_what_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
     for writing in (whole_file(path), whole_folder(tmp_path / "folder")):
@@ -38,7 +38,7 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path):
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path, monkeypatch):
     precious = tmp_path / "precious"
     precious.write_text("kept")
     monkeypatch.setattr("dp_base.files.secrets.token_hex", lambda count: "0" * 2 * count)  # as if it were foreseen
@@ -51,7 +51,7 @@ def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int, mode: int):
+def test_files_have_the_mode_that_the_umask_says(tmp_path, umask, mode):
     """Those of safetensors as well, which makes them readable to their owner alone."""
     (tmp_path / "filled").mkdir()
     before = os.umask(umask)
@@ -68,7 +68,7 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int, mod
     assert len(files) == 3
 
 
-def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
+def test_a_folder_is_replaced_only_if_asked(tmp_path):
     folder = tmp_path / "folder"
 
     def write(name, replace):
@@ -86,7 +86,7 @@ def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
 
 # In a container, the next process has the same number.
 @pytest.mark.parametrize("process", [2**22 + 1, os.getpid()], ids=["gone", "this one's"])
-def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path, process: int):
+def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path, process):
     """A process is killed between the two renames, when neither folder is in place."""
     died = tmp_path / f"{PART}{process}-best-abcd1234"
     (died / "former").mkdir(parents=True)
@@ -96,7 +96,7 @@ def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path, proce
     assert (tmp_path / "best" / "weights").read_text() == "good"
 
 
-def test_an_empty_folder_is_taken_over_and_a_link_to_it_stays_one(tmp_path: Path):
+def test_an_empty_folder_is_taken_over_and_a_link_to_it_stays_one(tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "far")
     with whole_folder(tmp_path / "link") as staged:
@@ -105,7 +105,7 @@ def test_an_empty_folder_is_taken_over_and_a_link_to_it_stays_one(tmp_path: Path
     assert names(tmp_path / "far") == ["a"]
 
 
-def test_any_text_is_the_name_of_one_file(tmp_path: Path):
+def test_any_text_is_the_name_of_one_file(tmp_path):
     long = [f"practice@{'training.steps=9@' * 20}{end}/é" for end in (1, 2)]
     names = [file_name(text) for text in ("a/b", *long, long[0] + "é" * 300)]
     assert names[0] == "a%2Fb"
@@ -115,7 +115,7 @@ def test_any_text_is_the_name_of_one_file(tmp_path: Path):
             part.touch()
 
 
-def test_removing(tmp_path: Path):
+def test_removing(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "kept").mkdir()
     os.symlink(tmp_path / "kept", tmp_path / "link")
@@ -124,7 +124,7 @@ def test_removing(tmp_path: Path):
     assert names(tmp_path) == ["kept"]
 
 
-def test_what_the_file_system_keeps_for_a_reader_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_the_file_system_keeps_for_a_reader_ends_no_run(tmp_path, monkeypatch):
     """NFS renames a file that is memory-mapped within its folder, so the folder is not empty."""
     (tmp_path / "drawing").mkdir()
 
@@ -138,7 +138,7 @@ def test_what_the_file_system_keeps_for_a_reader_ends_no_run(tmp_path: Path, mon
     assert all(name.startswith(PART) for name in names(tmp_path))
 
 
-def test_what_killed_processes_leave_is_in_nobodys_way(tmp_path: Path):
+def test_what_killed_processes_leave_is_in_nobodys_way(tmp_path):
     assert unused(tmp_path / "absent")
     (tmp_path / f"{PART}123-pool").mkdir()
     assert unused(tmp_path)
@@ -147,7 +147,7 @@ def test_what_killed_processes_leave_is_in_nobodys_way(tmp_path: Path):
     assert not unused(tmp_path / "config.toml")
 
 
-def test_a_claimed_folder_that_stays_empty_is_given_back(tmp_path: Path):
+def test_a_claimed_folder_that_stays_empty_is_given_back(tmp_path):
     with claimed(tmp_path / "out"):
         assert (tmp_path / "out").is_dir()
     assert names(tmp_path) == []
@@ -161,7 +161,7 @@ def test_a_claimed_folder_that_stays_empty_is_given_back(tmp_path: Path):
         raise KeyboardInterrupt
 
 
-def test_a_full_disk_is_told_with_the_file(tmp_path: Path):
+def test_a_full_disk_is_told_with_the_file(tmp_path):
     """A write to an open file does not say which."""
     full = OSError(errno.ENOSPC, "No space left on device")
     for writing in (whole_file, whole_folder):

@@ -28,7 +28,7 @@ def hold(folder: Path, held: Event) -> None:
         time.sleep(60)
 
 
-def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_path: Path):
+def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_path):
     held = SPAWN.Event()
     folder = tmp_path / "run"
     writer = SPAWN.Process(target=hold, args=(folder, held))
@@ -47,7 +47,7 @@ def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
-def test_a_folder_that_its_writer_removes_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_its_writer_removes_is_made_again(tmp_path, monkeypatch):
     """Who leaves a folder empty removes it, also while another writer waits for its lock."""
     monkeypatch.setattr(locks, "patience", 30.0)
     out = tmp_path / "out"
@@ -61,7 +61,7 @@ def test_a_folder_that_its_writer_removes_is_made_again(tmp_path: Path, monkeypa
     assert not out.exists()
 
 
-def test_what_appears_as_a_whole_is_locked_beside(tmp_path: Path):
+def test_what_appears_as_a_whole_is_locked_beside(tmp_path):
     with locked_beside(tmp_path / "out"):
         with pytest.raises(InputError, match=f"process {os.getpid()} "), locked_beside(tmp_path / "out"):
             pass
@@ -70,7 +70,7 @@ def test_what_appears_as_a_whole_is_locked_beside(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_dead_processes_left_is_deleted(tmp_path: Path):
+def test_only_what_dead_processes_left_is_deleted(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     for process in (dead.pid, os.getpid()):
@@ -86,7 +86,7 @@ def test_only_what_dead_processes_left_is_deleted(tmp_path: Path):
     assert left == {f"{PART}{os.getpid()}-out-abcd_123", f"{PART}{os.getpid()}-0123abcd-table.csv"}
 
 
-def test_a_place_where_nothing_can_be_made_is_refused(tmp_path: Path):
+def test_a_place_where_nothing_can_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "file" / "out"):
         pass
@@ -94,9 +94,7 @@ def test_a_place_where_nothing_can_be_made_is_refused(tmp_path: Path):
         pass
 
 
-def test_a_place_without_locks_is_written_with_a_remark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_a_place_without_locks_is_written_with_a_remark(tmp_path, monkeypatch, caplog):
     def none(file, operation):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
@@ -118,7 +116,7 @@ run_jobs(slowly, [({out!r},)] * 4, workers=2)
 """
 
 
-def test_workers_end_with_their_parent(tmp_path: Path):
+def test_workers_end_with_their_parent(tmp_path):
     root = str(Path(__file__).parents[2])
     script = WORKERS.format(tests=root, out=str(tmp_path))
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)

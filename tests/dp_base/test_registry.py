@@ -30,25 +30,25 @@ def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registr
         del sys.modules[name]
 
 
-def test_files_of_the_room_register_in_their_places(animals: Registry[str]):
+def test_files_of_the_room_register_in_their_places(animals):
     assert animals.items() == [("cat", "meow"), ("ant", "")]
     assert "cat" in animals
     assert "machinery" not in animals
 
 
-def test_a_broken_package_stops_only_who_asks_for_it(animals: Registry[str]):
+def test_a_broken_package_stops_only_who_asks_for_it(animals):
     """tests/dp_real/config/test_extension.py has one that is whole."""
     assert animals.names() == ["cat", "ant"]
     with pytest.raises(MissingError, match=r"'cow' cannot be loaded: farm: RuntimeError: no grass"):
         animals["cow"]
 
 
-def test_an_unknown_name_is_told_the_nearest(animals: Registry[str]):
+def test_an_unknown_name_is_told_the_nearest(animals):
     with pytest.raises(InputError, match=r"animals: there is no 'cats'; did you mean 'cat'\? there are cat, ant"):
         animals["cats"]
 
 
-def test_a_name_is_taken_once(animals: Registry[str]):
+def test_a_name_is_taken_once(animals):
     animals.register("cat", animals["cat"])
     with pytest.raises(ValueError, match="two of the animals are called 'cat'"):
         animals.register("cat", "woof")

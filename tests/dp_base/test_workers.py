@@ -12,7 +12,7 @@ from dp_real.distributed import visible_gpus
 from tests.dp_base.worker_jobs import interrupted_at_once, seen
 
 
-def test_a_gpu_a_worker(monkeypatch: pytest.MonkeyPatch):
+def test_a_gpu_a_worker(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     found = set(in_parallel(3, seen, [(0.5,)] * 6, visible_gpus()))
@@ -37,7 +37,7 @@ def left_early() -> None:
 
 
 @pytest.mark.filterwarnings("always")
-def test_whoever_leaves_early_gets_no_advice(recwarn: pytest.WarningsRecorder):
+def test_whoever_leaves_early_gets_no_advice(recwarn):
     with pytest.raises(KeyboardInterrupt):
         left_early()
     gc.collect()

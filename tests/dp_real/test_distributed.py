@@ -17,12 +17,10 @@ from dp_experiments.presets.presets import load_preset
 
 from dp_base.errors import DamagedError
 from dp_real import distributed
-from dp_real.config import Config
 from dp_real.distributed import LostError, exchange
 from dp_real.pool import Pool
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
-from dp_real.protocols import Generator
 from dp_real.runs.files import kept_checkpoints
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -93,9 +91,7 @@ def back_at_its_first_checkpoint(run: Path, copy: Path) -> Path:
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
-    config: Config, script: Path, tmp_path: Path, processes: int
-):
+def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(config, script, tmp_path, processes):
     """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again.
 
     Layers that gather statistics have the same everywhere.
@@ -112,9 +108,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_whole_runs_agree_statistically(
-    config: Config, script: Path, tmp_path: Path, generator: Generator, processes: int
-):
+def test_whole_runs_agree_statistically(config, script, tmp_path, generator, processes):
     """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
     folders = []
     arguments = []
@@ -141,7 +135,7 @@ def test_whole_runs_agree_statistically(
 
 
 @pytest.mark.slow
-def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path: Path, config: Config, generator):
+def test_a_signal_stops_all_of_them_after_one_checkpoint(script, tmp_path, config, generator):
     (tmp_path / "config.toml").write_text(changed(config, training={"steps": 1_000_000}).to_toml())
     out = tmp_path / "run"
     process = launch(script, 2, str(tmp_path / "config.toml"), str(out))
@@ -173,7 +167,7 @@ main()
 
 
 @pytest.mark.slow
-def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path: Path, config: Config, generator):
+def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path, config, generator):
     (tmp_path / "script.py").write_text(FAILS_ALONE)
     (tmp_path / "config.toml").write_text(config.to_toml())
     arguments = ("real", "run", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run"))
@@ -196,7 +190,7 @@ distributed.gather([0])
 
 
 @pytest.mark.slow
-def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path: Path):
+def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path):
     (tmp_path / "script.py").write_text(HANGS)
     process = launch(tmp_path / "script.py", 2)
     out, _ = process.communicate(timeout=180)
@@ -219,7 +213,7 @@ except ZeroDivisionError:
 
 
 @pytest.mark.slow
-def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(tmp_path: Path):
+def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(tmp_path):
     """One that lets go of an object while the interpreter ends would abort the process."""
     (tmp_path / "script.py").write_text(AT_THE_END)
     said = finished(launch(tmp_path / "script.py", 2)).splitlines()
@@ -228,9 +222,7 @@ def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_th
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
-    script: Path, tmp_path: Path, processes: int
-):
+def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(script, tmp_path, processes):
     """The run has prompts, classifier-free guidance, a VAE and JPEGs, as Stable Diffusion with random weights."""
     smoke = load_preset(
         "imagenet100-smoke",
@@ -250,7 +242,7 @@ def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
         (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "CUDA out of memory"),
     ],
 )
-def test_a_failed_exchange_tells_its_cause(error: Exception, kind: type[Exception], told: str):
+def test_a_failed_exchange_tells_its_cause(error, kind, told):
     with pytest.raises(kind, match=re.escape(told)), exchange():
         raise error
 
@@ -269,9 +261,7 @@ def pool_of_two_rounds(folder: Path) -> Pool:
     return pool
 
 
-def test_a_node_that_sees_late_waits_for_the_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-):
+def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch, request):
     pool_of_two_rounds(tmp_path)
     other = Pool(tmp_path / "pool", SHAPE, 1)
     request.getfixturevalue("one_of_eight")
@@ -289,7 +279,7 @@ def test_a_node_that_sees_late_waits_for_the_round(
     assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
 
 
-def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path: Path, request: pytest.FixtureRequest):
+def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, request):
     pool = pool_of_two_rounds(tmp_path)
     with pytest.raises(DamagedError):
         pool._open(2)

@@ -1,7 +1,6 @@
 """Long tails: the counts of unbalanced classes, what fills them up, the rivals of generation, and whole runs."""
 
 import contextlib
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,7 @@ from dp_real.runs.run import run
 
 
 @pytest.mark.parametrize(("total", "n_classes", "imbalance"), [(1500, 77, 100), (10, 10, 100), (5, 1, 2)])
-def test_counts_fall_exponentially(total: int, n_classes: int, imbalance: float):
+def test_counts_fall_exponentially(total, n_classes, imbalance):
     """The split decides which classes are frequent."""
     counts, again, other = (tail_counts(total, n_classes, imbalance, split) for split in (0, 0, 1))
     assert counts.sum() == total
@@ -149,7 +148,7 @@ def test_what_is_added_to_the_logits_is_in_the_loss():
     assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path, monkeypatch):
     offsets = []
     step = NetworkLearner.train_step
 
@@ -180,7 +179,7 @@ def test_a_tail_that_cannot_be_is_refused():
             parse_config(raw)
 
 
-def test_a_tail_takes_what_there_is(tmp_path: Path):
+def test_a_tail_takes_what_there_is(tmp_path):
     for initial, said in ((900, "real examples of .*: there are"), (9, "fewer")):
         with pytest.raises(InputError, match=said):
             run(digits(initial=initial, real=initial, imbalance=1e4, additions=0), tmp_path / f"{initial}")

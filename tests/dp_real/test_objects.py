@@ -54,7 +54,7 @@ exec(SHOWN, shown)  # the functions of the page
 low_loss, confused, margin = (shown[name] for name in ("low_loss", "confused", "margin"))
 
 
-def test_a_notebook_trains_its_own_module_on_its_own_generator(objects: dict[str, Any], tmp_path: Path):
+def test_a_notebook_trains_its_own_module_on_its_own_generator(objects, tmp_path):
     result = run(PLAN, tmp_path / "run", **objects)
     assert result["test_accuracy"] > 0.8
     assert (result["pool_size"], result["samples_generated"]) == (60, 30 + 2 * 3 * 15)
@@ -64,7 +64,7 @@ def test_a_notebook_trains_its_own_module_on_its_own_generator(objects: dict[str
     assert learner.logits(cloud(6, 3)[0]).shape == (6, 3)
 
 
-def test_when_which_and_what_is_hard_are_functions(objects: dict[str, Any], tmp_path: Path):
+def test_when_which_and_what_is_hard_are_functions(objects, tmp_path):
     run(PLAN, tmp_path / "run", **objects, should_add=low_loss, labels=confused, objective=margin)
     done = Run(tmp_path / "run")
     steps = done.rounds["step"].tolist()
@@ -79,7 +79,7 @@ def test_when_which_and_what_is_hard_are_functions(objects: dict[str, Any], tmp_
     assert not torch.equal(by_entropy.x[30:45], done.pool.x[30:45])
 
 
-def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
     whole = run(PLAN, tmp_path / "whole", **objects, should_add=low_loss)
     with dying(40):
         run(PLAN, tmp_path / "run", **objects, should_add=low_loss)
@@ -94,7 +94,7 @@ def test_objects_are_part_of_what_a_run_is(objects: dict[str, Any], tmp_path: Pa
     assert again["test_accuracy"] == whole["test_accuracy"]
 
 
-def test_a_cell_that_runs_again_gives_its_function_again(objects: dict[str, Any], tmp_path: Path):
+def test_a_cell_that_runs_again_gives_its_function_again(objects, tmp_path):
     """It is another object of the same code, and takes the place of the first."""
     for again in ("once", "twice"):
         asked = []
@@ -131,7 +131,7 @@ X, Y = cloud(90, 1)
         ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be a number a row"),
     ],
 )
-def test_what_does_not_fit_is_told(objects: dict[str, Any], given: dict[str, Any], message: str, tmp_path: Path):
+def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
     with pytest.raises(InputError, match=message) as told:
         run(PLAN, tmp_path / "run", **objects | given)
     assert "raised" not in str(told.value)
@@ -145,12 +145,12 @@ def test_a_module_may_read_the_codes_of_texts():
     assert learner.logits(torch.zeros(4, 5, dtype=torch.int32)).shape == (4, 3)
 
 
-def test_a_generator_without_a_denoiser_has_nothing_to_guide(objects: dict[str, Any], tmp_path: Path):
+def test_a_generator_without_a_denoiser_has_nothing_to_guide(objects, tmp_path):
     with pytest.raises(InputError, match=r"generator.kind = 'given' has no denoiser to guide"):
         run(PLAN | {"guidance": {}}, tmp_path / "run", **objects)
 
 
-def test_kinds_that_register_late_are_known(tmp_path: Path):
+def test_kinds_that_register_late_are_known(tmp_path):
     """After the configuration was imported, as in a notebook's next cell."""
 
     class LateConfig(MLPConfig):

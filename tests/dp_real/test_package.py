@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import dp_real
 import dp_real.runs.prepare
 import dp_real.runs.run
 from dp_base.errors import InputError
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
 from tests.dp_real.conftest import changed
 
 
@@ -27,7 +26,7 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-def test_what_only_reads_configurations_imports_no_torch(config: Config, tmp_path: Path):
+def test_what_only_reads_configurations_imports_no_torch(config, tmp_path):
     (tmp_path / "mine.toml").write_text(config.to_toml())
     code = "import sys, dp_real.config.arms, dp_real.runs.files; dp_real.load_config(sys.argv[1])"
     answer = python(
@@ -54,7 +53,7 @@ def test_every_name_is_there():
 
 
 @pytest.mark.slow
-def test_a_run_says_nothing(config: Config, tmp_path: Path):
+def test_a_run_says_nothing(config, tmp_path):
     """Nor do diffusers and transformers, not even while it trains its generator: the cache is empty."""
     vit = {"patch_size": 4, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     libraries = config.model_dump() | {
@@ -72,9 +71,7 @@ def test_a_run_says_nothing(config: Config, tmp_path: Path):
     assert list((tmp_path / "cache").rglob("model.safetensors"))
 
 
-def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_path, monkeypatch):
     """Even one that fails."""
     within = []
 

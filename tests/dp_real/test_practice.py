@@ -106,7 +106,7 @@ def run(
     return notebook, practice
 
 
-def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path: Path):
+def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path):
     # best .5 at step 10; steps 20, 30 do not beat it -> add at 30; 40 rises; 50, 60 are equal -> add at 60
     notebook, practice = run(tmp_path, [0.5, 0.5, 0.4, 0.6, 0.6, 0.6, 0.7, 0.8, 0.8, 0.8])
     assert [row["step"] for row in notebook.additions] == [0, 30, 60]
@@ -115,14 +115,14 @@ def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path:
     assert practice.state.best == 0.8
 
 
-def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
+def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path):
     notebook, _ = run(tmp_path, [0.5] * 10, patience=1)
     assert [row["step"] for row in notebook.additions] == [0, 20, 30, 40]  # three additions, then none
     notebook, _ = run(tmp_path / "late", [0.5] * 10, patience=7)
     assert [row["step"] for row in notebook.additions] == [0]  # patience runs out at step 80, where cool-down begins
 
 
-def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
+def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
     calls = practice.rounds.generator.calls
     assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
@@ -134,21 +134,21 @@ def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tm
     assert practice.learner.steps == 100
 
 
-def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
+def test_incremental_patience_grows_with_the_pool(tmp_path):
     # T_max 1 at 9 rows, 1.67 -> 2 at 15, 2.33 -> 2 at 21
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_growth=1.0)
     assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
     assert practice.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
 
 
-def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path: Path):
+def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path):
     script = [0.34, 0.34, 0.34, 0.6, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7]
     for in_warmup, steps in ((False, [0, 70]), (True, [0, 50, 70])):
         notebook, _ = run(tmp_path / str(in_warmup), script, None, 0.6, patience=1, additions=2, in_warmup=in_warmup)
         assert [row["step"] for row in notebook.additions] == steps
 
 
-def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
+def test_costs_are_counted_between_additions_and_in_all(tmp_path):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
     rows = notebook.additions
     state = practice.state
@@ -165,7 +165,7 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
     assert min(row["training_seconds"] for row in rows) >= 0
 
 
-def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
+def test_new_rows_are_drawn_as_often_as_asked(tmp_path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
     rows = torch.cat([practice.batches.at(step) for step in range(4000)])
     counts = torch.bincount(rows, minlength=15).double()
@@ -182,14 +182,14 @@ def test_automatic_strength_moves_towards_its_target():
     assert steer(0.024, 1.0, 0.4) == 0.02
 
 
-def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path):
+def test_a_request_to_stop_leaves_a_checkpoint(tmp_path):
     notebook = Notebook(stop_at=20)
     with pytest.raises(Interrupted):
         run(tmp_path, [0.5] * 10, notebook)
     assert notebook.latest == [0, 20]  # after the first round, and where it stopped
 
 
-def test_checkpoints_come_at_their_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_checkpoints_come_at_their_interval(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 3)
     notebook, _ = run(tmp_path, [0.5] * 10, additions=0)
     assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail

@@ -25,13 +25,13 @@ HARDNESS = np.tile([0.1, 0.9, 0.5], (N, 1))
         (("guidance.omega=0.0", "practice.oversample=5"), 0.0, None),
     ],
 )
-def test_the_ends_of_an_automatic_strength(settings: tuple[str, ...], omega: float, end: str | None):
+def test_the_ends_of_an_automatic_strength(settings, omega, end):
     config = load_preset("digits", ("sampling.steps=20", "guidance.window=[0.0, 1.0]", "guidance.every=1", *settings))
     assert end_of_range(config, omega) == end
 
 
 @pytest.mark.parametrize("omega", [0.0, 1.0, 3.0, 1000.0])
-def test_candidates_are_chosen_in_proportion_to_the_exponential_of_their_entropy(omega: float):
+def test_candidates_are_chosen_in_proportion_to_the_exponential_of_their_entropy(omega):
     chosen = choose(HARDNESS, omega, SEEDS)
     weights = np.exp(omega * (HARDNESS[0] - HARDNESS[0].max()))
     expected = weights / weights.sum()

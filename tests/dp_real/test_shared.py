@@ -1,11 +1,7 @@
 """Runs that draw alike share their plain rows, and end as if each had drawn its own."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.rounds import Rounds
 from dp_real.runs.run import run
@@ -29,7 +25,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     return blocks
 
 
-def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path: Path, drawn: list[slice]):
+def test_each_ends_as_alone_and_no_block_is_drawn_twice(config, tmp_path, drawn):
     """Rows, learners' first look at them, accuracies, costs. The last block of a pool is its own if it is cut off."""
     configs = [arm_config(changed(config, training={"steps": 30}), arm) for arm in ARMS]
     for index, config in enumerate(configs):
@@ -57,11 +53,11 @@ def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path
         ({"training": {"steps": 9}}, False),
     ],
 )
-def test_what_draws_otherwise_shares_nothing(config: Config, tmp_path: Path, change: dict[str, Any], alone: bool):
+def test_what_draws_otherwise_shares_nothing(config, tmp_path, change, alone):
     assert (shared_among([config, changed(config, **change)], tmp_path) == [None, None]) == alone
 
 
-def test_a_damaged_block_is_drawn_again(config: Config, tmp_path: Path, drawn: list[slice]):
+def test_a_damaged_block_is_drawn_again(config, tmp_path, drawn):
     few = changed(config, training={"steps": 30})
     configs = [arm_config(few, "static-64"), arm_config(few, "static-64@training.learning_rate=0.01")]
     shared = shared_among(configs, tmp_path / "drawn")

@@ -13,7 +13,7 @@ def refused(*cases: tuple[Callable[[], Any], str]) -> Callable[..., None]:
     """A test that each call is refused, with this message in one line."""
 
     @pytest.mark.parametrize(("call", "message"), cases)
-    def test(call: Callable[[], Any], message: str) -> None:
+    def test(call, message):
         assert_refused(call, message)
 
     return test
@@ -24,7 +24,7 @@ def out_of_range(*cases: tuple[Callable[..., Any], dict[str, float]]) -> Callabl
     numbers = [(call, name, value) for call, values in cases for name, value in values.items()]
 
     @pytest.mark.parametrize(("call", "name", "value"), numbers)
-    def test(call: Callable[..., Any], name: str, value: float) -> None:
+    def test(call, name, value):
         assert_refused(lambda: call(**{name: value}), re.escape(f"{name} = {value:g} must "))
         assert_refused(lambda: call(**{name: "many"}), f"{name} = 'many' must be a ")
 

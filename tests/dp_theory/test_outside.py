@@ -31,7 +31,7 @@ def eigenlearning(
     ("capacity", "source", "rows", "lam"),
     [(0.5, 1.0, 0.3, 1e-4), (1.2, 3.0, 2.5, 0.1), (1.5, 1.0, 2.5, 1e-4), (1.5, 3.0, 0.3, 0.1)],
 )
-def test_plain_rows_of_any_spectrum_are_kernel_regression(capacity: float, source: float, rows: float, lam: float):
+def test_plain_rows_of_any_spectrum_are_kernel_regression(capacity, source, rows, lam):
     """Sign labels are √(2/π) of the normalised margin, and noise that is uncorrelated with it."""
     d = 400
     index = np.arange(1, d + 1.0)
@@ -57,7 +57,7 @@ def mixture(
     weight = np.exp(-(x**2) / 2)
     weight = weight / weight.sum()
 
-    def moved(state: np.ndarray) -> np.ndarray:
+    def moved(state):
         m, q, gamma = state
         u = mu * m + np.sqrt(q) * x
         force = (prox(u, gamma) - u) / gamma
@@ -94,7 +94,7 @@ def clouds(alpha: float, mu: float, lam: float, loss: Any) -> Any:
 @pytest.mark.parametrize(
     ("loss", "prox"), [(SQUARE, lambda u, gamma: (u + gamma) / (1 + gamma)), (LOGISTIC, logistic_prox)]
 )
-def test_two_clouds(alpha: float, mu: float, lam: float, loss: Any, prox: Any):
+def test_two_clouds(alpha, mu, lam, loss, prox):
     found = clouds(alpha, mu, lam, loss)
     overlap, squared_norm = mixture(alpha, mu, lam, prox)
     assert found.overlap == pytest.approx(overlap, rel=1e-6)
@@ -102,7 +102,7 @@ def test_two_clouds(alpha: float, mu: float, lam: float, loss: Any, prox: Any):
 
 
 @pytest.mark.parametrize(("alpha", "mu"), [(0.5, 1.0), (1.2, 1.5)])
-def test_two_clouds_that_are_separable_have_a_largest_margin(alpha: float, mu: float):
+def test_two_clouds_that_are_separable_have_a_largest_margin(alpha, mu):
     """It is what logistic regression turns to without a ridge. Only the direction is left."""
     overlap, squared_norm = mixture(alpha, mu, 0.1, lambda u, gamma: np.maximum(u, 1.0))
     error = np.arccos(overlap / np.sqrt(squared_norm)) / np.pi
@@ -140,7 +140,7 @@ def teacher_of_classes(classes: int, alpha: float, lam: float) -> tuple[float, f
 
 
 @pytest.mark.parametrize(("classes", "keep", "phi", "lam"), [(3, 0.5, 0.2, 0.05), (4, 1.0, 1.5, 0.1)])
-def test_random_rows_of_many_classes_are_a_teacher_and_its_student(classes: int, keep: float, phi: float, lam: float):
+def test_random_rows_of_many_classes_are_a_teacher_and_its_student(classes, keep, phi, lam):
     problem = SoftmaxProblem(classes, make_selection("random", classes, keep=keep), 0.7, phi, lam)
     found = predict(problem)
     expected = teacher_of_classes(classes, keep / phi, lam / phi)

@@ -21,7 +21,7 @@ def sweep() -> pd.DataFrame:
     return dp_theory.sweep([0.5], lam=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320])
 
 
-def test_a_sweep_is_read(tmp_path: Path, sweep: pd.DataFrame):
+def test_a_sweep_is_read(tmp_path, sweep):
     sweep.to_csv(tmp_path / "sweep.csv")
     with pytest.raises(InputError, match=r"several curves, lam = 0\.01, 0\.1: choose with lam="):
         read_curve(tmp_path / "sweep.csv")
@@ -34,7 +34,7 @@ def test_a_sweep_is_read(tmp_path: Path, sweep: pd.DataFrame):
     np.testing.assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
 
 
-def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path: Path, sweep: pd.DataFrame):
+def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path, sweep):
     table = sweep.copy()
     table.loc[table["kind"] == "simulated", "kept"] -= table["kept"].min() - 0.5
     table.to_csv(tmp_path / "sweep.csv")
@@ -43,7 +43,7 @@ def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path: Path, sweep: pd.
     assert "keep less than one row in the mean" in notes[1]
 
 
-def test_a_comparison_is_read(tmp_path: Path):
+def test_a_comparison_is_read(tmp_path):
     counts = {
         "static": (1000, 1000, 97.0, 0.2),
         "static-4000": (4000, 4000, 98.0, 0.1),
@@ -79,12 +79,12 @@ def read(folder: Path, text: str) -> curve_files.Reading:
 
 
 @pytest.mark.parametrize(("errors", "are_high"), [((0.1, 0.2), False), ((0.8, 0.9), True)])
-def test_accuracies_given_as_errors_are_remarked(tmp_path: Path, errors: tuple[float, ...], are_high: bool):
+def test_accuracies_given_as_errors_are_remarked(tmp_path, errors, are_high):
     reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,10,{error}\n" for error in errors))
     assert any("are they accuracies?" in note for note in reading.notes) == are_high
 
 
-def test_a_sign_within_a_line_begins_no_comment(tmp_path: Path):
+def test_a_sign_within_a_line_begins_no_comment(tmp_path):
     rows = "static,100,.3,run #1,.01\nstatic,400,.2,,.01\nstatic,900,.1,#,.01\n"
     reading = read(tmp_path, "# made by me\n# on a Monday\nstrategy,kept,error,note,se\n" + rows)
     assert reading.curve.se.tolist() == [0.01] * 3
@@ -102,7 +102,7 @@ def test_a_sign_within_a_line_begins_no_comment(tmp_path: Path):
         ("y", False, True),
     ],
 )
-def test_which_columns_are_accuracies(tmp_path: Path, name: str, is_accuracy: bool, is_told: bool):
+def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
     (tmp_path / "own.csv").write_text(f"n,{name}\n100,.7\n400,.8\n")
     reading = read_curve(tmp_path / "own.csv", columns=("n", name))
     assert reading.curve.error.tolist() == pytest.approx([0.3, 0.2] if is_accuracy else [0.7, 0.8])
@@ -120,13 +120,13 @@ def test_which_columns_are_accuracies(tmp_path: Path, name: str, is_accuracy: bo
         ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
     ],
 )
-def test_files_that_hold_no_curve_are_refused(tmp_path: Path, text: str, message: str):
+def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as refused:
         read(tmp_path, text)
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_is_missing_is_named(tmp_path: Path):
+def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(MissingError, match="does not exist"):
         read_curve(tmp_path / "none.csv")
 

@@ -15,7 +15,7 @@ from dp_real.evaluate.card import model_card
 from tests.commands import done, told
 
 
-def test_a_plan_says_that_the_model_is_not_there(here: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_plan_says_that_the_model_is_not_there(here, monkeypatch):
     done("real init reviews --kind text")
     assert '#   "bag-of-words": A linear model of' in Path("reviews.toml").read_text()
     monkeypatch.setattr("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
@@ -23,7 +23,7 @@ def test_a_plan_says_that_the_model_is_not_there(here: Path, monkeypatch: pytest
     assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model"}
 
 
-def test_report_and_evaluate(text_run: Path):
+def test_report_and_evaluate(text_run):
     (facts,) = told("real report", text_run)["reports"]
     hardest = [row["entropy"] for row in facts["hardest"]]
     assert hardest == sorted(hardest, reverse=True)
@@ -34,7 +34,7 @@ def test_report_and_evaluate(text_run: Path):
     assert [row["images"] for row in told("real evaluate", text_run)["sets"]] == [52, 52]
 
 
-def test_sample_writes_plain_and_chosen_texts(text_run: Path, tmp_path: Path):
+def test_sample_writes_plain_and_chosen_texts(text_run, tmp_path):
     plain = "--set guidance.likelihood_weight=0.0 --set pool.soft_labels=false"
     words = f"--omega 0,1000 --n 2 --classes 0,2 {plain}"
     assert "samples.csv" in done("real sample", text_run, "--out", tmp_path / "look", words).err
@@ -49,7 +49,7 @@ def test_sample_writes_plain_and_chosen_texts(text_run: Path, tmp_path: Path):
     assert asked["likelihood"].between(0, 1, inclusive="neither").all()
 
 
-def test_nothing_of_it_speaks_of_images(text_run: Path, tmp_path: Path):
+def test_nothing_of_it_speaks_of_images(text_run, tmp_path):
     done("real report", text_run, "--out", tmp_path / "report.html")
     page = re.sub(r'src(set)?="data:[^"]*"', "", (tmp_path / "report.html").read_text())
     assert "image" not in re.sub(r"<style>.*</style>|<script>.*</script>", "", page, flags=re.DOTALL)
@@ -67,7 +67,7 @@ def test_nothing_of_it_speaks_of_images(text_run: Path, tmp_path: Path):
     assert found["shape"] == (2, 80)
 
 
-def test_texts_along_a_run(text_run: Path, tmp_path: Path):
+def test_texts_along_a_run(text_run, tmp_path):
     words = "--along --classes 0,2 --set guidance.likelihood_weight=0.0"
     done("real sample", text_run, "--out", tmp_path, words)
     rounds = Run(text_run).rounds

@@ -82,7 +82,7 @@ def test_a_legend_tells_apart():
 
 
 def test_a_picture_is_the_same_under_any_settings_of_the_user(tmp_path):
-    def drawn() -> bytes:
+    def drawn():
         figure = curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g")
         return curves.save(figure, tmp_path / "a", ["png"])[0].read_bytes()
 

@@ -32,40 +32,40 @@ def assert_survived(attempts: Iterator[Attempt], at_least: int = 1) -> None:
 
 
 @pytest.mark.slow
-def test_kills(place: Place, draw: random.Random):
+def test_kills(place, draw):
     assert_survived(kills.attack(place, 1, draw, only=("run",)))
 
 
 @pytest.mark.slow
-def test_kills_while_an_endpoint_is_asked(place: Place, draw: random.Random):
+def test_kills_while_an_endpoint_is_asked(place, draw):
     assert_survived(endpoint.attack(place, 3, draw), at_least=4)
 
 
 @pytest.mark.slow
-def test_two_on_one_folder(place: Place, draw: random.Random):
+def test_two_on_one_folder(place, draw):
     assert_survived(together.attack(place, 1, draw, only=("export",)))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not disks.possible(), reason="no disks of one's own")
-def test_full_disks(place: Place, draw: random.Random):
+def test_full_disks(place, draw):
     assert_survived(disks.attack(place, 1, draw, only=("export",)))
 
 
 @pytest.mark.slow
-def test_faults(place: Place, draw: random.Random):
+def test_faults(place, draw):
     assert_survived(faults.attack(place, 1, draw, only=("no memory in training",)))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_damage(place: Place, draw: random.Random):
+def test_damage(place, draw):
     assert_survived(damage.attack(place, 6, draw, only=("resume", "export", "report", "doctor")), at_least=4)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("target", "cases"), [("command line", 50), ("configuration", 40)])
-def test_nonsense(place: Place, draw: random.Random, target: str, cases: int):
+def test_nonsense(place, draw, target, cases):
     assert threading.current_thread() is threading.main_thread()  # a case that hangs is ended by a signal
     attempts = fuzz.attack(place, cases, draw, huge=False, only=(target,))
     assert_survived(attempts, at_least=cases // 3)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError
-from dp_real.config import Config, load_config, parse_config
+from dp_real.config import load_config, parse_config
 from dp_real.config.arms import arm_config, split_names
 
 PARTS = "[data]\nsource = 'digits'\n[generator]\nkind = 'denoiser'\n[learner]\nkind = 'mlp'\n"
@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
+def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
     config = load_config(file, ["guidance.omega=0.3", "guidance.through=x0", "learner.hidden=[8, 8]"], seed=7)
     assert (config.name, config.seed, config.guidance.omega, config.learner.hidden) == ("mine", 7, 0.3, (8, 8))
     assert config.guidance.through == "x0"
@@ -55,18 +55,18 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (["a..b=3"], "must read key=value"),
     ],
 )
-def test_mistakes_are_named_in_one_line(file: Path, settings: list[str], message: str):
+def test_mistakes_are_named_in_one_line(file, settings, message):
     with pytest.raises(InputError, match=message):
         load_config(file, settings)
 
 
-def test_a_section_that_is_missing_is_named_with_the_file(file: Path):
+def test_a_section_that_is_missing_is_named_with_the_file(file):
     file.write_text(PARTS + "[training]\nsteps = 100\n")
     with pytest.raises(InputError, match=f"{file}: .*key practice is missing"):
         load_config(file)
 
 
-def test_unreadable_files(tmp_path: Path):
+def test_unreadable_files(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     for name, said in (
         ("absent.toml", "does not exist; dp real init"),
@@ -77,7 +77,7 @@ def test_unreadable_files(tmp_path: Path):
             load_config(tmp_path / name)
 
 
-def test_arms(config: Config):
+def test_arms(config):
     """The arms have the same steps and samples. They differ in when samples are drawn, and whether they are guided."""
     arms = {arm: arm_config(config, arm) for arm in ("practice", "practice-unguided", "static")}
     assert {arm.samples for arm in arms.values()} == {140}
@@ -98,7 +98,7 @@ def test_arms(config: Config):
     assert parse_config(arms["static"].model_dump()) == arms["static"]
 
 
-def test_an_arm_may_have_settings_of_its_own(config: Config):
+def test_an_arm_may_have_settings_of_its_own(config):
     names = split_names("practice-100@guidance.omega=0.04@guidance.window=[0.2,1], static@training.crop=0.5,real")
     assert names == ["practice-100@guidance.omega=0.04@guidance.window=[0.2,1]", "static@training.crop=0.5", "real"]
     practice, static = (arm_config(config, name) for name in names[:2])
@@ -112,7 +112,7 @@ def test_an_arm_may_have_settings_of_its_own(config: Config):
         arm_config(config, "practice@guidance.omga=1")
 
 
-def test_the_arms_of_a_comparison_may_be_set(config: Config):
+def test_the_arms_of_a_comparison_may_be_set(config):
     assert config.compare.arms == ("practice", "static")
     arms = ["practice", "static-500", "static"]
     chosen = parse_config(config.model_dump() | {"compare": {"arms": arms, "seeds": 2, "splits": 1}})
@@ -120,7 +120,7 @@ def test_the_arms_of_a_comparison_may_be_set(config: Config):
     assert parse_config(tomllib.loads(chosen.to_toml())) == chosen
 
 
-def test_a_value_that_is_given_twice_is_one_or_refused(file: Path):
+def test_a_value_that_is_given_twice_is_one_or_refused(file):
     assert load_config(file, ["seed=4"], seed=4).seed == 4
     with pytest.raises(InputError, match=r"^--seed 3 and --set seed=4: leave one of them out"):
         load_config(file, ["seed=4"], seed=3)

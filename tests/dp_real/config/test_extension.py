@@ -37,7 +37,7 @@ def load_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.chdir(tmp_path)
 
-    def forget() -> None:
+    def forget():
         for registry, kinds in known.items():
             registry._kinds, registry._broken, registry._searched = dict(kinds), {}, False
         for name, module in list(sys.modules.items()):
@@ -51,7 +51,7 @@ def load_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     forget()
 
 
-def test_a_package_adds_kinds_and_an_arm(load_anew: Callable[[], None]):
+def test_a_package_adds_kinds_and_an_arm(load_anew):
     """Edited code of the data, which the generator imports, is noticed."""
     result = told(RUN, "--out run")
     assert (result["pool_size"], result["additions"]) == (18, 1)

@@ -43,7 +43,7 @@ def places(config: Config) -> dict[str, str]:
     return {"validation": data["validation"], **data["sets"], "model": config.generator.model_dump()["model"]}
 
 
-def test_those_of_a_file_are_meant_from_its_folder(file: Path):
+def test_those_of_a_file_are_meant_from_its_folder(file):
     project = file.parent
     assert places(load_config(file)) == {
         "validation": f"{project}/data/val",
@@ -54,13 +54,13 @@ def test_those_of_a_file_are_meant_from_its_folder(file: Path):
     }
 
 
-def test_those_of_the_command_line_are_meant_from_the_current_folder(file: Path):
+def test_those_of_the_command_line_are_meant_from_the_current_folder(file):
     found = places(load_config(file, ["data.validation=val", 'data.sets={near="a/b"}', "generator.model=org/name"]))
     here = Path.cwd()
     assert found == {"validation": f"{here}/val", "near": f"{here}/a/b", "model": "org/name"}  # an id of the hub
 
 
-def test_those_of_a_preset_wait_until_a_run_records_them(file: Path):
+def test_those_of_a_preset_wait_until_a_run_records_them(file):
     relative = load_config(file, anchor=False)
     assert places(relative)["validation"] == "data/val"
     assert places(relative)["model"] == "models/mine"

@@ -32,7 +32,7 @@ def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[sli
         (40, True, 25, [40, 20, 20, 20, 20, 20]),  # a given size is halved, and no row is lost
     ],
 )
-def test_so_many_rows_go_together(size: int, gpu: bool, room: int, expected: list[int]):
+def test_so_many_rows_go_together(size, gpu, room, expected):
     seen = []
     assert torch.equal(DeviceBatches(size, gpu=gpu).draw(100, device(room, seen)), torch.arange(100))
     assert seen == expected
@@ -57,7 +57,7 @@ DOUBTFUL = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate
 
 
 @pytest.mark.parametrize("error", [CUDA, RuntimeError(NO_MEMORY), RuntimeError(DOUBTFUL)], ids=str)
-def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error: Exception):
+def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error):
     """What also has other reasons, as a cuDNN that does not fit the driver, keeps its words on a single row."""
     seen = []
     assert torch.equal(DeviceBatches(4, gpu=True).draw(4, device(2, seen, error)), torch.arange(4))

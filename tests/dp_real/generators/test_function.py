@@ -55,7 +55,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return rounds(configured(guidance=OMEGA), tmp_path_factory.mktemp("runs") / "chosen")
 
 
-def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen: Run, tmp_path: Path):
+def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen, tmp_path):
     control = rounds(arm_config(configured(guidance=OMEGA), "practice-unguided"), tmp_path / "control")
     for counted in ("generated", "denoiser_forwards", "denoiser_backwards", "flops"):
         assert chosen.rounds[counted].tolist() == control.rounds[counted].tolist()
@@ -66,12 +66,12 @@ def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen: Ru
     assert chosen.rounds["entropy"][1] > 1.2 * control.rounds["entropy"][1]  # of the same learner and candidates
 
 
-def test_rows_do_not_depend_on_the_sharing_into_blocks(chosen: Run, tmp_path: Path):
+def test_rows_do_not_depend_on_the_sharing_into_blocks(chosen, tmp_path):
     other = rounds(configured(guidance=OMEGA, sampling={"block_size": 7}), tmp_path / "run")
     assert chosen.pool.table()["seed"].to_pylist() == other.pool.table()["seed"].to_pylist()
 
 
-def test_an_automatic_strength_moves(tmp_path: Path):
+def test_an_automatic_strength_moves(tmp_path):
     """After each part of the first chosen round, then after each round."""
     automatic = rounds(configured(), tmp_path / "run")
     sizes = automatic.rounds["count"].tolist()
@@ -97,9 +97,7 @@ def named(call: str) -> Config:
         (f"{HERE}:NUMBER", InputError, "is of type int: should be a function"),
     ],
 )
-def test_what_is_no_function_is_named_by_a_run_and_its_plan(
-    call: str, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_is_no_function_is_named_by_a_run_and_its_plan(call, error, message, tmp_path, monkeypatch):
     (tmp_path / "leaving_script.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(error, match=f"^generator.call = '{call}'.*{message}") as caught:
@@ -123,7 +121,7 @@ def asked(function: Callable[..., Any], guidance: EntropyGuidance | None = None)
         (np.full((2, 1, 8, 8), 255.0), r"gave values from 255 to 255: should be in \[-1, 1\]"),
     ],
 )
-def test_what_is_no_image_is_refused(given: Any, message: str):
+def test_what_is_no_image_is_refused(given, message):
     with pytest.raises(InputError, match=f"^f {message}"):
         asked(lambda labels, seeds: given)
 
@@ -141,7 +139,7 @@ def test_arrays_become_float32_and_the_function_may_change_its_own():
 
 
 @pytest.mark.parametrize("error", [KeyError("glyph"), SystemExit(0)])
-def test_what_a_function_raises_names_it(error: BaseException):
+def test_what_a_function_raises_names_it(error):
     def breaks(labels, seeds):
         raise error
 
@@ -159,7 +157,7 @@ def test_what_a_function_raises_names_it(error: BaseException):
         ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
     ],
 )
-def test_keys_that_do_not_apply_are_refused(sections: dict[str, Any], message: str):
+def test_keys_that_do_not_apply_are_refused(sections, message):
     with pytest.raises(InputError, match=message):
         configured(**sections)
 
@@ -169,7 +167,7 @@ def test_the_pruning_arms_prune_plain_samples():
     assert (pruned.guidance.candidates, pruned.practice.oversample) == (1, 5)
 
 
-def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path, monkeypatch):
     """Or a run of another process would share rows that an earlier version of the function made."""
     monkeypatch.syspath_prepend(tmp_path)
     config = named("a_renderer:draw")

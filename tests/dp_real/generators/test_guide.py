@@ -77,7 +77,7 @@ def assert_seen(pipe: Any, make: tiny.Maker, size: tuple[int, int] = (32, 32)) -
 
 
 @pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
-def test_each_family_draws_harder_images_that_the_classifier_sees(make: tiny.Maker):
+def test_each_family_draws_harder_images_that_the_classifier_sees(make):
     pipe = random_pipeline(make)
     assert_guided(pipe, partial(draw, make=make, steps=3 if make is tiny.sana_sprint else 4))
     assert_seen(pipe, make)
@@ -105,9 +105,7 @@ SOLVERS = [
 
 
 @pytest.mark.parametrize(("make", "kind", "options"), SOLVERS, ids=tiny.name)
-def test_each_solver_is_guided_and_the_classifier_sees_what_it_draws(
-    make: tiny.Maker, kind: Any, options: dict[str, Any]
-):
+def test_each_solver_is_guided_and_the_classifier_sees_what_it_draws(make, kind, options):
     pipe = random_pipeline(make)
     pipe.scheduler = kind.from_config(pipe.scheduler.config, **options)
     assert_guided(pipe, partial(draw, make=make))
@@ -122,12 +120,12 @@ def test_the_classifier_sees_what_pndm_draws_by_v_prediction():
 
 
 @pytest.mark.parametrize("make", [tiny.flux, tiny.sana_sprint], ids=tiny.name)
-def test_a_single_step_is_guided(make: tiny.Maker):
+def test_a_single_step_is_guided(make):
     assert_guided(random_pipeline(make), partial(draw, make=make, steps=1))
 
 
 @pytest.mark.parametrize("make", [tiny.flux, tiny.qwen_image], ids=tiny.name)
-def test_sizes_and_several_images_a_prompt_as_ever(make: tiny.Maker):
+def test_sizes_and_several_images_a_prompt_as_ever(make):
     """Packed latents do not tell the image's shape."""
     assert_seen(random_pipeline(make), make, size=(32, 64))
     pipe = dp_real.guide(random_pipeline(make), three, 0.1)
@@ -165,7 +163,7 @@ def test_it_is_the_guidance_of_the_sampler_here():
 
 
 @pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler], ids=tiny.name)
-def test_after_a_push_a_multistep_solver_starts_again(kind: Any):
+def test_after_a_push_a_multistep_solver_starts_again(kind):
     """Each step is one of first order from where guidance led, then guidance of its own. UniC would undo it."""
     scheduler, steps, omega = kind(**tiny.BETAS), 6, 0.2
     scheduler.set_timesteps(steps)
@@ -192,7 +190,7 @@ def with_scheduler(kind: Any, pipeline: Any = None) -> Any:
 
 
 @pytest.mark.parametrize("kind", [DDPMScheduler, HeunDiscreteScheduler, DPMSolverMultistepScheduler], ids=tiny.name)
-def test_the_callers_own_timesteps_are_all_guided_but_the_last(kind: Any, pushes: list[Tensor]):
+def test_the_callers_own_timesteps_are_all_guided_but_the_last(kind, pushes):
     pipe = dp_real.guide(with_scheduler(kind), three, 0.01)
     own = {"timesteps": [900, 700, 500, 300, 100]}
     for given, steps in ((own, 5), ({"num_inference_steps": 3}, 3), (own, 5)):
@@ -205,7 +203,7 @@ AMID = [DDIMScheduler, PNDMScheduler, HeunDiscreteScheduler, UniPCMultistepSched
 
 
 @pytest.mark.parametrize("kind", AMID, ids=tiny.name)
-def test_image_to_image_counts_steps_from_the_begin_of_the_schedule(kind: Any, pushes: list[Tensor]):
+def test_image_to_image_counts_steps_from_the_begin_of_the_schedule(kind, pushes):
     pipe = with_scheduler(kind, StableDiffusionImg2ImgPipeline)
     for window, expected in (((0.0, 0.5), 0), ((0.5, 1.0), 3), ((0.75, 1.0), 1)):
         pushes.clear()
@@ -238,9 +236,7 @@ MANY = 8 * PROMPTS
     ],
     ids=tiny.name,
 )
-def test_a_block_draws_harder_images_than_random_directions(
-    blocks: Any, make: tiny.Maker, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-):
+def test_a_block_draws_harder_images_than_random_directions(blocks, make, given, monkeypatch):
     pipe = with_block(blocks(), make)
 
     def draw(omega):
@@ -260,7 +256,7 @@ def test_a_block_draws_harder_images_than_random_directions(
     assert gained.mean() > 3 * gained.std() / len(gained) ** 0.5
 
 
-def test_a_folder_has_the_block(tmp_path: Path):
+def test_a_folder_has_the_block(tmp_path):
     """As the hub has blocks of others: a configuration, and a file that names the class."""
     EntropyGuidanceBlock().save_pretrained(tmp_path)
     (tmp_path / "block.py").write_text("from dp_real.generators.pipelines.block import EntropyGuidanceBlock\n")
@@ -364,7 +360,7 @@ class Kandinsky:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_pipeline_that_cannot_be_guided_is_told_why(pipe: Any, reason: str):
+def test_a_pipeline_that_cannot_be_guided_is_told_why(pipe, reason):
     with pytest.raises(InputError, match=reason):
         dp_real.guide(pipe, three, 0.1)
 
@@ -410,7 +406,7 @@ def test_packed_latents_of_an_unknown_size_are_refused():
 # classifiers
 
 
-def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path: Path):
+def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
     """What people have in hand, with its processor, or with one that is read from where the model came from."""
     model, processor, pipe = tiny.tiny_vit(), tiny.vit_processor(), random_pipeline()
     plain = draw(pipe)
@@ -430,7 +426,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path: Path
     assert not torch.equal(low, expected)
 
 
-def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed(tmp_path: Path):
+def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed(tmp_path):
     """The device "meta" stands for a GPU."""
     elsewhere = torch.zeros(1, 3, 32, 32, device="meta")
     model, processor = tiny.tiny_vit(), tiny.vit_processor()
@@ -469,7 +465,7 @@ class TimmModel(PreTrainedModel):
 
 
 @pytest.mark.parametrize("processor", [None, TimmProcessor()])
-def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor: Any):
+def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
     model = TimmModel(TimmWrapperConfig.from_dict(json.loads(json.dumps(TIMM)))).eval()
     logits = _logits(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
     mean, std = (torch.tensor(TIMM["pretrained_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
@@ -482,7 +478,7 @@ def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor: Any):
 
 
 @pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
-def test_without_timm_its_classifiers_are_missing_a_package(tmp_path: Path):
+def test_without_timm_its_classifiers_are_missing_a_package(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TIMM))
     save_file({"fc.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(MissingError, match=r"^[^\n]*timm[^\n]*: pip install 'deliberate-practice\[timm\]'$"):
@@ -491,7 +487,7 @@ def test_without_timm_its_classifiers_are_missing_a_package(tmp_path: Path):
         fresh_classifier(Task((3, 16, 16), ("a", "b")), "timm_wrapper", {"architecture": "resnet18"})
 
 
-def test_the_example_of_the_readme_runs(tmp_path: Path, pushes: list[Tensor], monkeypatch: pytest.MonkeyPatch):
+def test_the_example_of_the_readme_runs(tmp_path, pushes, monkeypatch):
     """With a tiny pipeline and a tiny classifier in the places of the published ones."""
     readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "dp_real.guide" in code)

@@ -98,7 +98,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, monkeypatch):
     make, scale = MADE[name]
     pipe = random_pipeline(make)
     images = draw(make_generator(pipe, scale), None, 3)
@@ -129,7 +129,7 @@ CALLED = [  # each with what its own call is given
 
 
 @pytest.mark.parametrize(("make", "given"), CALLED, ids=tiny.name)
-def test_other_pipelines_draw_their_own_image(make: tiny.Maker, given: dict[str, Any]):
+def test_other_pipelines_draw_their_own_image(make, given):
     pipe = random_pipeline(make)
     scale = given.get("guidance_scale", given.get("true_cfg_scale", 1.0))
     asked = [[prompt] for prompt in PROMPTS]
@@ -154,7 +154,7 @@ def test_other_pipelines_draw_their_own_image(make: tiny.Maker, given: dict[str,
     ],
     ids=tiny.name,
 )
-def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make: tiny.Maker, options: dict[str, Any]):
+def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, options):
     """Harder than random directions of the same length make them, too."""
     pipe = random_pipeline(make)
     with torch.no_grad():  # no pixel is clipped: what the guidance does there would not be seen
@@ -193,9 +193,7 @@ def test_sample_images_takes_sizes_and_class_numbers():
         sample_images(random_pipeline(dit), [1000], steps=1)
 
 
-def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(
-    pipe: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pipe, monkeypatch):
     texts = []
     encode = pipe.encode_prompt
     monkeypatch.setattr(pipe, "encode_prompt", lambda text, *rest: texts.append(text) or encode(text, *rest))
@@ -207,7 +205,7 @@ def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(
     assert len(texts) == 7
 
 
-def test_a_large_batch_is_decoded_in_parts(monkeypatch: pytest.MonkeyPatch):
+def test_a_large_batch_is_decoded_in_parts(monkeypatch):
     """No activation has more elements than allowed; images and gradients are those of the whole batch."""
     vae = random_pipeline().vae.double()
     noise = torch.randn(5, 4, 8, 8, requires_grad=True)
@@ -242,9 +240,7 @@ def reindex(folder: Path, **entries: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [stable_diffusion, dit, tiny.sana, tiny.stable_diffusion_3], ids=tiny.name)
-def test_a_saved_pipeline_is_a_generator_by_its_own_index(
-    make: tiny.Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_saved_pipeline_is_a_generator_by_its_own_index(make, tmp_path, monkeypatch):
     """A decoder that cannot save memory, as SANA's, is left as it is. The network is not asked."""
     for place, name in ((socket, "getaddrinfo"), (socket.socket, "connect")):
         monkeypatch.setattr(place, name, None)
@@ -261,7 +257,7 @@ def test_a_saved_pipeline_is_a_generator_by_its_own_index(
             load_generator(config_of(tmp_path))
 
 
-def test_a_tiny_decoder_decodes_for_the_guidance_only(saved: Path, classifier: nn.Module, tmp_path: Path):
+def test_a_tiny_decoder_decodes_for_the_guidance_only(saved, classifier, tmp_path):
     tiny.tiny_decoder().save_pretrained(tmp_path)
     full, small = (load_generator(config_of(saved, tiny_decoder=decoder)) for decoder in (None, str(tmp_path)))
     guidance = EntropyGuidance(classifier, 0.1)
@@ -269,7 +265,7 @@ def test_a_tiny_decoder_decodes_for_the_guidance_only(saved: Path, classifier: n
     assert not draw(small, guidance, 2).allclose(draw(full, guidance, 2), atol=1e-2)
 
 
-def test_in_half_precision_guidance_is_float32(saved: Path, classifier: nn.Module):
+def test_in_half_precision_guidance_is_float32(saved, classifier):
     seen = []
     low = make_generator(load_pipeline(str(saved), "bfloat16"))
     plain = draw(low, None, 2)
@@ -279,7 +275,7 @@ def test_in_half_precision_guidance_is_float32(saved: Path, classifier: nn.Modul
     assert (hard - plain).abs().amax((1, 2, 3)).min() > 1e-3
 
 
-def test_pipelines_schedules_and_sizes_that_cannot_be_used(tmp_path: Path):
+def test_pipelines_schedules_and_sizes_that_cannot_be_used(tmp_path):
     pipe = stable_diffusion()
     pipe.save_pretrained(tmp_path)
     for kind, message in {
@@ -300,7 +296,7 @@ def test_pipelines_schedules_and_sizes_that_cannot_be_used(tmp_path: Path):
             make_generator(given, size=size)
 
 
-def test_the_safety_checker_is_off_and_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_the_safety_checker_is_off_and_said_to_be(tmp_path, caplog):
     stable_diffusion().save_pretrained(tmp_path)
     load_pipeline(str(tmp_path))
     assert not caplog.messages
@@ -333,7 +329,7 @@ def test_prompts_are_templates_filled_in():
         class_prompts(["{}, {definition}"], *words)
 
 
-def test_a_file_has_captions_of_each_class(tmp_path: Path):
+def test_a_file_has_captions_of_each_class(tmp_path):
     """What is read becomes part of the configuration, so that a run needs the file no more."""
     file = tmp_path / "captions.csv"
     file.write_text('class,caption\nhen,a brown bird\ncock,a loud bird\nhen,"a bird, asleep"\n')
@@ -363,7 +359,7 @@ def test_definitions_and_synonyms_of_a_configuration():
 # memory and speed
 
 
-def test_checkpointing_saves_memory(saved: Path, classifier: nn.Module):
+def test_checkpointing_saves_memory(saved, classifier):
     """Of one step, for its backward pass."""
 
     def kept(checkpointing):
@@ -381,7 +377,7 @@ def test_checkpointing_saves_memory(saved: Path, classifier: nn.Module):
     assert kept(True) < 0.7 * kept(False)
 
 
-def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.MonkeyPatch):
+def test_it_leaves_the_device_between_rounds(pipe, monkeypatch):
     went = []
     monkeypatch.setattr(type(pipe.vae), "to", lambda self, device: went.append(str(device)))
     for offloads, expected in ((False, []), (True, ["cpu:0", "cpu"])):
@@ -394,7 +390,7 @@ def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
-def test_what_is_compiled_serves_every_batch(make: tiny.Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_compiled_serves_every_batch(make, tmp_path, monkeypatch):
     """Denoiser and decoder have a graph each for plain and for guided steps, however large the batch becomes."""
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", partialmethod(compile_module, backend="eager"))
@@ -412,7 +408,7 @@ def test_what_is_compiled_serves_every_batch(make: tiny.Maker, tmp_path: Path, m
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
-def test_on_a_gpu(make: tiny.Maker, classifier: nn.Module, tmp_path: Path):
+def test_on_a_gpu(make, classifier, tmp_path):
     """The CPU's images, and the GPU's memory given back; a batch that outgrows it is halved."""
     pipe = random_pipeline(make)
     guidance = EntropyGuidance(classifier, 0.02)

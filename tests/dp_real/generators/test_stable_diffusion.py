@@ -52,7 +52,7 @@ def efforts(monkeypatch: pytest.MonkeyPatch) -> dict[str, TrainingSteps]:
     return found
 
 
-def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPatch, efforts: dict[str, TrainingSteps]):
+def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
     labels, seeds = torch.arange(6) % 3, row_seeds(0, 0, range(6))
     generator = load_generator(real)
     x = generator.sample(labels, seeds, None)
@@ -74,7 +74,7 @@ def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_it_learns_what_the_prompts_mean(real: Any, efforts: dict[str, TrainingSteps]):
+def test_it_learns_what_the_prompts_mean(real, efforts):
     """Images of a class are nearer to its mean than to another's."""
     efforts["light"] = TrainingSteps(400, 16, 600, 16)
     x = load_generator(real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
@@ -111,9 +111,7 @@ def kills(description: str, total: int) -> Iterator[Callable[[int], None]]:
     yield advance
 
 
-def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(
-    real: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, monkeypatch):
     """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
     monkeypatch.setattr(resumable, "EVERY", 2)
     monkeypatch.setattr(stable_diffusion, "ENCODED_EVERY", 2)
@@ -134,7 +132,7 @@ def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroke
         assert not all(torch.equal(whole[name], value) for name, value in getattr(other, part).state_dict().items())
 
 
-def test_what_it_cannot_be_trained_on(real: Any):
+def test_what_it_cannot_be_trained_on(real):
     with pytest.raises(InputError, match="trained on real examples"):
         load_generator(RealData(TASK, None, real.validation, real.test))
     with pytest.raises(InputError, match="whose side is a multiple of 8; these have shape"):

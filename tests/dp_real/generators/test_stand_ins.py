@@ -61,7 +61,7 @@ STANDS_IN = {  # sizes of the denoiser, and what the call is given
 
 
 @pytest.mark.parametrize("name", STANDS_IN)
-def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name: str):
+def test_a_pipeline_is_guided_with_a_stand_in_for_its_denoiser(name):
     torch.manual_seed(0)
     sizes, given = STANDS_IN[name]
     cls = getattr(diffusers, name)

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from dp_base.errors import InputError
 from dp_real.examples import RealData
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.sampler import raise_score, sample
-from dp_real.protocols import Generator
 from dp_real.runtime.seeds import row_seeds
 
 
@@ -54,23 +52,21 @@ def margin(logits: Tensor) -> Tensor:
         (lambda x: x, len, "the objective gave a int for 3 rows of logits"),
     ],
 )
-def test_what_gives_no_gradient_is_told(logits: Callable, objective: Callable, message: str):
+def test_what_gives_no_gradient_is_told(logits, objective, message):
     x = torch.ones(3, 4, requires_grad=True)
     with pytest.raises(InputError, match=message):
         EntropyGuidance(logits, 0.1, objective=objective).gradient(x, x)
 
 
 @pytest.mark.parametrize("omega", ["auto", math.nan])
-def test_a_strength_is_a_number(omega: Any):
+def test_a_strength_is_a_number(omega):
     with pytest.raises(InputError, match=f"omega = {omega!r}: should be a finite number"):
         dp_real.guide(None, entropy, omega=omega)
 
 
 @pytest.mark.parametrize("objective", [entropy, margin])
 @pytest.mark.parametrize("through", ["unet", "x0"])
-def test_gradient_agrees_with_finite_differences(
-    classifier: nn.Module, through: str, objective: Callable[[Tensor], Tensor]
-):
+def test_gradient_agrees_with_finite_differences(classifier, through, objective):
     """With respect to x_t through a denoiser, and to x0_hat; in double precision."""
     exact = copy.deepcopy(classifier).double()
     torch.manual_seed(1)
@@ -99,9 +95,7 @@ def test_gradient_agrees_with_finite_differences(
     ],
     ids=str,
 )
-def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(
-    generator: Generator, classifier: nn.Module, options: dict
-):
+def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(generator, classifier, options):
     """A negative strength makes them easier, and none leaves them as they are, bit for bit."""
     labels, seeds = torch.arange(100) % 10, row_seeds(0, 0, range(100))
     plain = generator.sample(labels, seeds, None)
@@ -117,7 +111,7 @@ def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(
 
 
 @pytest.mark.parametrize("scale", ["relative", "raw"])
-def test_a_batch_is_its_rows_one_by_one(generator: Generator, classifier: nn.Module, scale):
+def test_a_batch_is_its_rows_one_by_one(generator, classifier, scale):
     labels, seeds = torch.arange(12) % 10, row_seeds(0, 0, range(12))
     whole = EntropyGuidance(classifier, torch.linspace(0.0, 0.1, 12), scale)
 
@@ -128,7 +122,7 @@ def test_a_batch_is_its_rows_one_by_one(generator: Generator, classifier: nn.Mod
     torch.testing.assert_close(sample(slice(None)), single, atol=2e-5, rtol=0)
 
 
-def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classifier: nn.Module):
+def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classifier):
     x, gradient = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
     direction = gradient.clone()
     gradient[1] *= 1e-30  # its square underflows in float32
@@ -140,7 +134,7 @@ def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classi
     torch.testing.assert_close(cosine, torch.ones(2))
 
 
-def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifier: nn.Module):
+def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifier):
     """Through a denoiser in half precision, each row of the gradient is scaled on its own, whatever the others are."""
     x = torch.randn(3, 1, 8, 8)
     offset = torch.tensor([[0.0], [15.0], [30.0]]) * torch.eye(10)[0]
@@ -169,7 +163,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_raw_guidance_is_the_same_whatever_the_denoiser_predicts(classifier: nn.Module, kind: str):
+def test_raw_guidance_is_the_same_whatever_the_denoiser_predicts(classifier, kind):
     """x_t does not change; the noise in it falls by omega sigma g (eq. 7 with its sign mended)."""
     scheduler, answer = ddim(kind), ANSWERS[kind]
     t = int(scheduler.timesteps[4])
@@ -202,7 +196,7 @@ def test_where_nothing_but_noise_is_left_the_score_cannot_be_raised():
         ({"window": (0.5, 1.0), "every": 2}, [5, 7]),
     ],
 )
-def test_which_steps_are_guided(options: dict[str, Any], guided: list[int]):
+def test_which_steps_are_guided(options, guided):
     guidance = EntropyGuidance(entropy, 0.1, **options)
     assert [index for index in range(10) if guidance.guides(index, 10)] == guided
 
@@ -222,7 +216,7 @@ def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():
     torch.testing.assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())
 
 
-def test_random_directions_belong_to_the_row(classifier: nn.Module):
+def test_random_directions_belong_to_the_row(classifier):
     """Directions differ between steps and rows. They can be repeated, whichever rows are drawn together."""
     guidance = RandomGuidance(classifier, 0.1, seeds=row_seeds(0, 0, range(5)))
     x = torch.zeros(5, 2, 3)
@@ -233,7 +227,7 @@ def test_random_directions_belong_to_the_row(classifier: nn.Module):
     assert len({*first.flatten().tolist(), *second.flatten().tolist()}) == 60
 
 
-def test_for_random_directions_nothing_is_decoded(classifier: nn.Module):
+def test_for_random_directions_nothing_is_decoded(classifier):
     """For a latent model, decoding costs about as much as a step."""
     decoded = []
     options = {"omega": 0.1, "through": "x0"}

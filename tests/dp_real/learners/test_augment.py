@@ -17,7 +17,7 @@ from dp_real.sections import TrainingConfig
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, None), (64, (16, 16))], ids=["enlarged", "shrunk"])
-def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored(side: int, size: tuple[int, int] | None):
+def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored(side, size):
     """A pixel shows its row and its column, and a check of 0 and 100, which shrinks to 50 without aliasing."""
     n = 400
     rows, columns = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
@@ -88,7 +88,7 @@ def mixed_by_the_papers(
     ("shape", "mixup", "cutmix"),
     [((3, 16, 16), 0.0, 1.0), ((2, 7, 5), 0.5, 1.0), ((6,), 0.5, 0.0), ((3, 4), 0.2, 0.0)],
 )
-def test_they_are_what_the_papers_say(shape: tuple[int, ...], mixup: float, cutmix: float):
+def test_they_are_what_the_papers_say(shape, mixup, cutmix):
     draw = np.random.default_rng(1)
     x = draw.standard_normal((20, *shape)).astype(np.float32)
     y = draw.dirichlet(np.ones(4), 20).astype(np.float32)
@@ -147,7 +147,7 @@ def test_kornias_magnitudes_end_at_29():
         TrainingConfig(steps=5, randaugment_magnitude=30)
 
 
-def test_randaugment_needs_kornia(monkeypatch: pytest.MonkeyPatch):
+def test_randaugment_needs_kornia(monkeypatch):
     monkeypatch.setitem(sys.modules, "kornia.augmentation.auto", None)
     with pytest.raises(MissingError, match=r"pip install 'deliberate-practice\[augment\]'"):
         conv(TrainingConfig(steps=5, randaugment=2))

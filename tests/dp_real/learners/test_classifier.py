@@ -79,7 +79,7 @@ def test_weights_that_no_logit_hangs_on_are_left_alone():
     assert all((weight.grad is None) != weight.requires_grad for weight in student.parameters)
 
 
-def test_it_trains_and_guides(trained: tuple[ClassifierLearner, Path]):
+def test_it_trains_and_guides(trained):
     student, _ = trained
     x = pictures(4, 3, 16, 16).requires_grad_()
     gradient = EntropyGuidance(student.logits, 0.1).gradient(x, x)
@@ -89,7 +89,7 @@ def test_it_trains_and_guides(trained: tuple[ClassifierLearner, Path]):
 
 
 @pytest.mark.parametrize("resize", [0, 24])
-def test_its_processor_shows_pictures_as_they_were_validated(resize: int, tmp_path: Path):
+def test_its_processor_shows_pictures_as_they_were_validated(resize, tmp_path):
     folder = tmp_path / "learner"
     learner(section(config=TINY), resize=resize).save(folder)
     rows, columns = np.mgrid[0:60, 0:40]
@@ -102,7 +102,7 @@ def test_its_processor_shows_pictures_as_they_were_validated(resize: int, tmp_pa
     assert (theirs - ours).abs().max() < 2.5 * 2 / 255  # rounded at other places
 
 
-def test_others_see_odd_pictures_as_it_was_judged(tmp_path: Path):
+def test_others_see_odd_pictures_as_it_was_judged(tmp_path):
     """With the lines of the card, the library's pipeline answers as the learner does, whatever the picture."""
     rows, columns = np.mgrid[0:16, 0:16]
     smooth = np.stack([(7 * rows + step * columns) % 256 for step in range(1, 5)], 2).astype(np.uint8)
@@ -134,7 +134,7 @@ RESNET = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_
 
 
 @pytest.mark.parametrize(("architecture", "sizes"), [("vit", TINY), ("resnet", RESNET)])
-def test_a_grey_learner_answers_in_the_librarys_own_pipeline(architecture: str, sizes: dict, tmp_path: Path):
+def test_a_grey_learner_answers_in_the_librarys_own_pipeline(architecture, sizes, tmp_path):
     """The pipeline makes three channels of every image, so the saved model takes three."""
     grey = section(architecture=architecture, config=sizes)
     student = learner(grey, (1, 16, 16))
@@ -154,7 +154,7 @@ def test_a_grey_learner_answers_in_the_librarys_own_pipeline(architecture: str, 
     assert torch.equal(again.logits(x), student.logits(x))  # to the last bit, so that a run read again says the same
 
 
-def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained: tuple[ClassifierLearner, Path]):
+def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained):
     student, folder = trained
     x = pictures(4, 3, 16, 16)
     model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
@@ -171,7 +171,7 @@ def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained: tu
     assert learner(section(model=str(folder)), (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
 
 
-def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLearner, Path], tmp_path: Path):
+def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
     """At its size, by the mean and deviation of its own processor, for pixels in [0, 1]."""
     folder = shutil.copytree(trained[1], tmp_path / "model")
     file = folder / "preprocessor_config.json"
@@ -208,7 +208,7 @@ def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLea
         ({"config": {**TINY, "patch_size": "big"}}, "learner.config: vit cannot be made of these sizes"),
     ],
 )
-def test_sizes_that_do_not_work(values: dict, message: str):
+def test_sizes_that_do_not_work(values, message):
     with pytest.raises(InputError, match=message):
         learner(section(**values))
 
@@ -226,7 +226,7 @@ def test_what_it_cannot_learn():
         parse_config(raw)
 
 
-def test_weights_that_are_not_there(trained: tuple[ClassifierLearner, Path], tmp_path: Path):
+def test_weights_that_are_not_there(trained, tmp_path):
     (tmp_path / "config.json").write_bytes((trained[1] / "config.json").read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")  # a pickle is not read
     with pytest.raises(MissingError, match="with safetensors"):

@@ -43,7 +43,7 @@ def plain(**kind: Any) -> NetworkLearner:
 
 
 @pytest.mark.parametrize(("size", "count"), [(3, 5), (50, 2)])
-def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.MonkeyPatch):
+def test_processes_add_up_to_one(size, count, monkeypatch):
     """The mean is over all rows, however many each process has: none, of more processes than rows."""
     x, y = rows(size)
     offset = x.flatten(1)[:, :3]
@@ -80,9 +80,7 @@ def test_pieces_add_up_to_the_whole():
 
 
 @pytest.mark.parametrize(("room", "kind"), [(1, {}), (20, {"norm": True, "dropout": 0.5})], ids=str)
-def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(
-    kind: dict[str, Any], room: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(kind, room, monkeypatch):
     """Nothing of the failed tries is left. The step ends as if the final size had been set at once."""
     student = learner(**kind)
     forward = NetworkLearner._forward
@@ -106,7 +104,7 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
         assert torch.equal(value, informed.tensors()[name]), name
 
 
-def test_a_row_that_does_not_fit_is_missing_memory(monkeypatch: pytest.MonkeyPatch):
+def test_a_row_that_does_not_fit_is_missing_memory(monkeypatch):
     def none(self, x):
         raise NO_MEMORY
 
@@ -115,7 +113,7 @@ def test_a_row_that_does_not_fit_is_missing_memory(monkeypatch: pytest.MonkeyPat
         learner().train_step(*rows(5))
 
 
-def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch: pytest.MonkeyPatch):
+def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch):
     monkeypatch.setattr(distributed.distributed, "all_reduce", lambda tensor: tensor.mul_(3))
     tensors = [torch.ones(()), torch.arange(6.0).view(2, 3), torch.zeros(0)]
     distributed.add_up(tensors)

@@ -1,7 +1,5 @@
 """The linear learner: at the optimum of what it says, solved once a pool, for two classes."""
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -18,7 +16,7 @@ def plain_pool(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("loss", ["ridge", "logistic"])
 @pytest.mark.parametrize("n", [12, 200])
-def test_the_learner_is_at_the_optimum_of_what_it_says(loss: Any, n: int):
+def test_the_learner_is_at_the_optimum_of_what_it_says(loss, n):
     """The gradient of the objective in the module's head vanishes, with fewer rows than dimensions too."""
     x, y = plain_pool(n)
     learner = LinearLearner((20,), 2, lam=0.03, loss=loss)

@@ -120,7 +120,7 @@ def test_operations_of_an_image():
     assert guided / plain == pytest.approx(1.82, abs=0.01)  # the paper's figure, of time
 
 
-def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
     """Of a tiny Stable Diffusion whose parts are counted alone, and of the learner that guides it."""
     make_pipeline(32, ["cat", "dog"]).save_pretrained(tmp_path / "tiny")
     small = {"model": str(tmp_path / "tiny"), "dtype": "float32", "prompts": ["{}"]}
@@ -198,7 +198,7 @@ def test_the_paper_s_run_takes_sixty_hours_of_an_h100():
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "SD1" else pytest.mark.slow) for name in PUBLISHED]
 )
-def test_pipelines_are_as_counted(name: str):
+def test_pipelines_are_as_counted(name):
     known, (parameters, found) = published()[name], counted(name)
     assert known.parameters == pytest.approx(parameters, rel=1e-3)
     for part in ("denoiser", "decoder", "tiny"):
@@ -209,7 +209,7 @@ def test_pipelines_are_as_counted(name: str):
             assert cost.kept == pytest.approx(found[part].kept, rel=0.01)
 
 
-def test_other_pipelines_are_priced(tmp_path: Path):
+def test_other_pipelines_are_priced(tmp_path):
     """They are known by hub id or by the folder that save_pretrained wrote. Another size is priced by its pixels."""
     flux = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev"}))
     assert flux[0] == pytest.approx(60 * 74.385 + 10.470)
@@ -235,7 +235,7 @@ INDEX = {"unet": ["diffusers", "x"], "vae": ["diffusers", "x"], "safety_checker"
 CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
 
 
-def test_a_pool_of_more_files_than_a_process_can_map_is_refused(tmp_path: Path):
+def test_a_pool_of_more_files_than_a_process_can_map_is_refused(tmp_path):
     """Each block is a file. No row of the paper's tables has too many."""
     large = load_preset("imagenet1k-table5-13", ["sampling.block_size=64"])
     (found,) = [need for need in needs.needs(large, tmp_path) if need.what == "files of the pool"]
@@ -347,7 +347,7 @@ def test_a_complete_machine():
         },
     ],
 )
-def test_what_is_missing_is_named(settings: dict[str, tuple[str, str] | None]):
+def test_what_is_missing_is_named(settings):
     missing, expected = problems(plan(*settings, status=3)), dict(filter(None, settings.values()))
     assert set(missing) == set(expected)
     for what, words in expected.items():
@@ -355,7 +355,7 @@ def test_what_is_missing_is_named(settings: dict[str, tuple[str, str] | None]):
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(monkeypatch: pytest.MonkeyPatch):
+def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(monkeypatch):
     """A CPU would take too long, and its 25 GB are too little, also if only the hours of training are known."""
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
     answer = plan(OWN, options="--device l40s --gpus 8")
@@ -408,14 +408,14 @@ def test_memory_that_lacks_and_remedies_that_are_not_in_force_already():
 
 
 @pytest.mark.usefixtures("machine")
-def test_weights_that_the_hub_has_are_not_missing(monkeypatch: pytest.MonkeyPatch):
+def test_weights_that_the_hub_has_are_not_missing(monkeypatch):
     asked = []
     monkeypatch.setattr(huggingface_hub, "auth_check", asked.append)
     assert "which a run will fetch" in found(plan(), "generator.model")
     assert asked == ["stable-diffusion-v1-5/stable-diffusion-v1-5"]
 
 
-def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_says_the_same_before_any_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(needs, "this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
     answer = done("real plan imagenet100-table4-12", status=3)
@@ -451,7 +451,7 @@ def test_data_alone_are_left_to_whoever_reads_them():
     needs.require(load_preset("imagenet100", [OWN, "data.validation=data/none"]), Path("run"))
 
 
-def test_random_weights_of_true_size_do_for_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_random_weights_of_true_size_do_for_a_measurement(tmp_path, monkeypatch):
     """Neither weights nor data are here."""
     monkeypatch.chdir(tmp_path)
     made = "dp_real.generators.models.stable_diffusion.make_full_size"

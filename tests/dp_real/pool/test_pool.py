@@ -1,5 +1,4 @@
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
     return x
 
 
-def test_rows_come_back_as_they_were_added(tmp_path: Path):
+def test_rows_come_back_as_they_were_added(tmp_path):
     pool = Pool(tmp_path / "pool", SHAPE)
     assert len(pool) == 0
     x = torch.cat([append(pool, 0, 5), append(pool, 1, 3)])
@@ -47,7 +46,7 @@ def test_rows_come_back_as_they_were_added(tmp_path: Path):
     np.testing.assert_allclose(table["omega"].to_numpy(), [0] * 5 + [0.1] * 3, rtol=1e-6)
 
 
-def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path: Path):
+def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path):
     pool = Pool(tmp_path / "pool", SHAPE)
     append(pool, 0, 5)
     version = pool.version
@@ -76,7 +75,7 @@ def stored(folder: Path, x: torch.Tensor, rounds: int = 1, *, storage: str, memo
 
 @pytest.mark.parametrize(("storage", "off"), [("float32", 0), ("uint8", 1 / 255), ("jpeg", 0.04)])
 @pytest.mark.parametrize("memory", [2 * 7 * 3 * 16 * 16 * 4, 0])
-def test_every_storage_gives_the_examples_back(tmp_path: Path, storage: str, off: float, memory: float):
+def test_every_storage_gives_the_examples_back(tmp_path, storage, off, memory):
     x = smooth(7)
     pool = stored(tmp_path, x, 2, storage=storage, memory=memory)
     assert pool.in_memory == (memory > 0 and storage != "jpeg")
@@ -93,7 +92,7 @@ def test_every_storage_gives_the_examples_back(tmp_path: Path, storage: str, off
         assert (example.dtype, label) == (torch.float32, 3)
 
 
-def test_a_pool_travels_as_its_address(tmp_path: Path):
+def test_a_pool_travels_as_its_address(tmp_path):
     """Workers get the address and read the rows themselves, at the same version even if the pool has grown."""
     x = smooth(40)
     pool = stored(tmp_path, x[:30], storage="uint8")
@@ -107,7 +106,7 @@ def test_a_pool_travels_as_its_address(tmp_path: Path):
 
 
 @pytest.mark.parametrize("size", [5, 150])
-def test_batches_that_are_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path, size: int):
+def test_batches_that_are_read_ahead_are_those_of_the_pool_as_it_is(tmp_path, size):
     pool = Pool(tmp_path / "pool", SHAPE, memory=0)
     append(pool, 0, 200)
     draw = torch.Generator().manual_seed(0)
@@ -120,7 +119,7 @@ def test_batches_that_are_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Pa
             assert torch.equal(ours, theirs)
 
 
-def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, monkeypatch):
     read = []
     true = checksums.digest
     monkeypatch.setattr(checksums, "digest", lambda path: read.append(path.suffix) or true(path))
@@ -142,7 +141,7 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, m
             reopened()
 
 
-def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "READ", 3)
     x = smooth(8)
     pool = stored(tmp_path, x, storage="jpeg")
@@ -160,7 +159,7 @@ def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: py
         ("uint9", IMAGE, "did you mean 'uint8'"),
     ],
 )
-def test_what_a_storage_does_not_keep_is_named(name: str, shape: tuple[int, ...], message: str):
+def test_what_a_storage_does_not_keep_is_named(name, shape, message):
     with pytest.raises(InputError, match=message):
         open_storage(name, shape)
 
@@ -171,7 +170,7 @@ def test_a_column_that_no_storage_writes_is_damage():
 
 
 @pytest.mark.parametrize("damage", [flip, halve, empty])
-def test_a_block_is_read_if_it_is_whole(tmp_path: Path, damage: Callable[[Path], None]):
+def test_a_block_is_read_if_it_is_whole(tmp_path, damage):
     pool = Pool(tmp_path / "pool", SHAPE)
     rows = batch(pool, torch.randn(4, *SHAPE), seed=np.arange(4, dtype=np.uint64) + np.uint64(2**63))
     assert kept_block(tmp_path / "block") is None

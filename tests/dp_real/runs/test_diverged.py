@@ -1,8 +1,6 @@
 """Numbers that stop being finite end a run in one line that names step and key; nothing of them is kept."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,12 +9,11 @@ from safetensors.torch import load_file
 from dp_base.errors import DivergedError
 from dp_real import run
 from dp_real.config import Config
-from dp_real.examples import Examples, RealData
+from dp_real.examples import Examples
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
 from dp_real.pool import Pool
 from dp_real.practice import LoopState, has_collapsed
-from dp_real.protocols import Generator
 from dp_real.rounds import Rounds
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
@@ -36,9 +33,7 @@ RAW = {"scale": "raw", "omega": 1e30}
         ({"sampling": {"guidance_scale": 1e38}}, r"step 0: round 0: .* sampling.guidance_scale = 1e\+38; there is no"),
     ],
 )
-def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(
-    config: Config, generator: Generator, tmp_path: Path, sections: dict[str, Any], said: str
-):
+def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, generator, tmp_path, sections, said):
     out = tmp_path / "run"
     with pytest.raises(DivergedError, match=said):
         run(changed(config, **sections), out)
@@ -52,9 +47,7 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(
     assert "NaN" not in json.dumps(rows)
 
 
-def test_a_learner_that_falls_back_to_chance_ends_the_run(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, monkeypatch):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
     accuracies = iter([0.5, 0.8, 0.11, 0.1])
     monkeypatch.setattr("dp_real.practice.accuracy", lambda *_: next(accuracies))
@@ -77,11 +70,11 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
         (0.1, 0.5, 10, False),  # of ten examples, that is what chance gives
     ],
 )
-def test_what_counts_as_a_collapse(accuracy: float, best: float, examples: int, collapsed: bool):
+def test_what_counts_as_a_collapse(accuracy, best, examples, collapsed):
     assert has_collapsed(accuracy, best, 0.1, examples) == collapsed
 
 
-def test_a_checkpoint_never_has_weights_that_are_not_finite(config: Config, tmp_path: Path):
+def test_a_checkpoint_never_has_weights_that_are_not_finite(config, tmp_path):
     learner = fresh_learner(config)
     with torch.no_grad():
         learner.parameters[0][0] = torch.inf
@@ -91,7 +84,7 @@ def test_a_checkpoint_never_has_weights_that_are_not_finite(config: Config, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_gradients_are_shortened_on_request_only(config: Config):
+def test_gradients_are_shortened_on_request_only(config):
     def moved(**training):
         learner = fresh_learner(changed(config, training=training))
         before = [weight.clone() for weight in learner.parameters]
@@ -115,9 +108,7 @@ def test_gradients_are_shortened_on_request_only(config: Config):
         ("samples", "of one value throughout"),
     ],
 )
-def test_a_generator_of_no_use_is_not_cached(
-    config: Config, data: RealData, monkeypatch: pytest.MonkeyPatch, hides: str | None, said: str
-):
+def test_a_generator_of_no_use_is_not_cached(config, data, monkeypatch, hides, said):
     """Its losses are not finite, or these are, but its weights are broken, or all its samples alike."""
     if hides == "losses":
         monkeypatch.setattr(resumable, "require_finite", lambda *_: None)
@@ -167,7 +158,7 @@ def broken_images(config: Config, monkeypatch: pytest.MonkeyPatch, rows: dict[in
 
 @pytest.mark.parametrize("guided", [False, True])
 def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guided: bool
+    config, unbroken, tmp_path, monkeypatch, guided
 ):
     broken, stopped = (tmp_path / name for name in ("broken", "stopped"))
     broken_images(config, monkeypatch, {3: 1, 20: 2}, guided)
@@ -194,9 +185,7 @@ def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
 
 
 @pytest.mark.parametrize("rows", [{row: 1 for row in range(4)}, {5: 4}])
-def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: dict[int, int]
-):
+def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(config, generator, tmp_path, monkeypatch, rows):
     """4 of a block's 32 are more than a tenth; the fifth row is broken in all of its four tries."""
     broken_images(config, monkeypatch, rows, guided=False)
     with pytest.raises(DivergedError, match=rf"round 0: {(len(rows) + 1) // 2} of 32 samples are "):
@@ -204,7 +193,7 @@ def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(
     assert not (tmp_path / "run" / "pool").exists()
 
 
-def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config: Config):
+def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config):
     from dp_real.evaluate.assess import accuracy
 
     class Broken:

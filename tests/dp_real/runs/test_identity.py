@@ -132,14 +132,14 @@ MAKING = [
 SHOWING = ["real report run", "real review run", "real sample run --omega 0 --out samples"]
 
 
-def test_what_is_as_it_was_is_read(made: Path):
+def test_what_is_as_it_was_is_read(made):
     noted = Run(made / "run").unchanged().result["inputs"]
     assert noted.keys() == {"config", "classes", "validation", "test", "code", "weights of learner.model"}
     assert problems(made / "run") == []
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_what_is_another_is_named(place: Path, caplog: pytest.LogCaptureFixture, edit: str):
+def test_what_is_another_is_named(place, caplog, edit):
     change, said = EDITS[edit]
     change(place)
     importlib.invalidate_caches()
@@ -151,9 +151,7 @@ def test_what_is_another_is_named(place: Path, caplog: pytest.LogCaptureFixture,
     assert any(said in line for line in problems(place / "run"))
 
 
-def test_every_command_that_makes_something_of_a_run_refuses_another(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_every_command_that_makes_something_of_a_run_refuses_another(place, monkeypatch, caplog):
     swap_classes(place)
     monkeypatch.chdir(place)
     said = "the classes changed since"
@@ -166,7 +164,7 @@ def test_every_command_that_makes_something_of_a_run_refuses_another(
         assert said in caplog.text, command
 
 
-def test_a_branch_after_an_accepted_change_says_so(place: Path):
+def test_a_branch_after_an_accepted_change_says_so(place):
     """Its result would else stand beside the others on one curve."""
     swap(place / "test")
     branch(place / "run", accept_changes=True)
@@ -175,7 +173,7 @@ def test_a_branch_after_an_accepted_change_says_so(place: Path):
     assert all("the test set changed since" in result["accepted_changes"][0] for result in results)
 
 
-def test_what_is_not_here_is_not_compared(place: Path, caplog: pytest.LogCaptureFixture):
+def test_what_is_not_here_is_not_compared(place, caplog):
     """A run may be read where its data and models are not."""
     shutil.rmtree(place / "val")
     shutil.rmtree(place / "vit")
@@ -183,7 +181,7 @@ def test_what_is_not_here_is_not_compared(place: Path, caplog: pytest.LogCapture
     assert "the data are not here, and not compared" in caplog.text
 
 
-def test_a_kind_from_outside_counts_with_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_kind_from_outside_counts_with_its_module(tmp_path, monkeypatch):
     """A learner or data as well as a generator, and what lies beside the module in its package."""
     package = tmp_path / "outsiders"
     package.mkdir()
@@ -205,7 +203,7 @@ def test_a_kind_from_outside_counts_with_its_module(tmp_path: Path, monkeypatch:
     assert [code_digest(name) for name in ("no_such_module", "sys", "", "__main__.x")] == [""] * 4
 
 
-def test_models_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_models_are_told_apart(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     (folder / "unet").mkdir(parents=True)
     (folder / "unet" / "model.safetensors").write_bytes(b"one")
@@ -224,7 +222,7 @@ def test_models_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert weights_digest("no-such-owner/no-such-model") == weights_digest(str(tmp_path / "no.gguf")) == ""
 
 
-def test_large_weights_are_read_in_parts(tmp_path: Path):
+def test_large_weights_are_read_in_parts(tmp_path):
     """From their first bytes to their last."""
     file = tmp_path / "large.safetensors"
     file.touch()

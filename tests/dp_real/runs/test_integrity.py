@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tomli_w
@@ -15,10 +14,9 @@ import torch
 from dp_base.checksums import RECORD, digest, seal
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
-from dp_real.config import Config, load_config
+from dp_real.config import load_config
 from dp_real.data.sets.images import ImageFiles, ImageSet
-from dp_real.examples import Examples, RealData
-from dp_real.protocols import Generator
+from dp_real.examples import Examples
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runs.identity import differences, material
@@ -43,12 +41,12 @@ def only(folder: Path, pattern: str) -> Path:
     ],
 )
 def test_a_run_goes_back_to_what_is_intact_and_ends_the_same(
-    config: Config,
-    unbroken: Path,
-    copied: Path,
-    caplog: pytest.LogCaptureFixture,
-    newer: str,
-    harm: Callable[[Path], Any],
+    config,
+    unbroken,
+    copied,
+    caplog,
+    newer,
+    harm,
 ):
     """Without what its newest checkpoint needs, and older ones do not."""
     file = only(copied, newer)
@@ -61,7 +59,7 @@ def test_a_run_goes_back_to_what_is_intact_and_ends_the_same(
     assert problems(copied) == []
 
 
-def test_logs_are_those_of_the_checkpoint(config: Config, unbroken: Path, copied: Path):
+def test_logs_are_those_of_the_checkpoint(config, unbroken, copied):
     """Whatever happened to them, and whatever stands after it."""
     (copied / "rounds.jsonl").write_text("".join((copied / "rounds.jsonl").read_text().splitlines(True)[:2]))
     with open(copied / "metrics.jsonl", "a") as log:
@@ -74,7 +72,7 @@ def test_logs_are_those_of_the_checkpoint(config: Config, unbroken: Path, copied
 
 
 @pytest.mark.parametrize("older", ["pool/round-0000/*.arrow", f"pool/round-0000/{RECORD}"])
-def test_damage_that_all_checkpoints_share_is_named_and_nothing_is_lost(config: Config, copied: Path, older: str):
+def test_damage_that_all_checkpoints_share_is_named_and_nothing_is_lost(config, copied, older):
     file = only(copied, older)
     halve(file)
     before = sorted(path.relative_to(copied) for path in copied.rglob("*"))
@@ -83,9 +81,7 @@ def test_damage_that_all_checkpoints_share_is_named_and_nothing_is_lost(config: 
     assert sorted(path.relative_to(copied) for path in copied.rglob("*")) == before
 
 
-def test_an_older_checkpoint_is_in_nobodys_way(
-    config: Config, unbroken: Path, copied: Path, caplog: pytest.LogCaptureFixture
-):
+def test_an_older_checkpoint_is_in_nobodys_way(config, unbroken, copied, caplog):
     """It is left out where older ones are read, with a remark."""
     empty(only(copied, "checkpoints/step-*/state.json"))
     assert_resumes_as(unbroken, config, copied)
@@ -106,9 +102,7 @@ READERS = [
 
 
 @pytest.mark.parametrize(("harm", "pattern", "read"), READERS)
-def test_readers_of_a_complete_run_name_the_file(
-    complete: Path, harm: Callable[[Path], Any], pattern: str, read: Callable[[Run], Any]
-):
+def test_readers_of_a_complete_run_name_the_file(complete, harm, pattern, read):
     assert problems(complete) == []
     file = only(complete, pattern)
     harm(file)
@@ -120,7 +114,7 @@ def test_readers_of_a_complete_run_name_the_file(
     assert all(re.search(r"dp real|remove", line) for line in named)
 
 
-def test_the_remedies_work(config: Config, unbroken: Path, complete: Path):
+def test_the_remedies_work(config, unbroken, complete):
     """Of a complete run, one trains the last part again. Its card can be edited as before."""
     flip(complete / "learner" / "model.safetensors")
     (complete / "result.json").unlink()
@@ -130,7 +124,7 @@ def test_the_remedies_work(config: Config, unbroken: Path, complete: Path):
     assert problems(complete) == []
 
 
-def test_a_run_has_one_writer(config: Config, copied: Path, unbroken: Path):
+def test_a_run_has_one_writer(config, copied, unbroken):
     before = times(copied)
     with locked(copied):
         for write in (lambda: run(config, copied, resume=True), lambda: branch(copied)):
@@ -144,7 +138,7 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, caplog: pytest.LogCaptureFixture):
+def test_a_changed_configuration_is_refused_unless_that_is_meant(copied, caplog):
     """It is damaged, or somebody edited it, perhaps because the data moved."""
     file = copied / "config.toml"
     file.write_text(file.read_text().replace("evaluate_every = 10\n", "evaluate_every = 20\n"))
@@ -160,7 +154,7 @@ def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, c
     assert result["accepted_changes"] == [said]
 
 
-def test_another_set_is_refused(config: Config, copied: Path, data: RealData, monkeypatch: pytest.MonkeyPatch):
+def test_another_set_is_refused(config, copied, data, monkeypatch):
     """A result on another test set than the one that the run began with would be told as if it were its own."""
 
     def with_another_label(own):
@@ -176,9 +170,7 @@ def test_another_set_is_refused(config: Config, copied: Path, data: RealData, mo
     assert run(config, copied, resume=True, accept_changes=True)["accepted_changes"] == said
 
 
-def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
-    config: Config, complete: Path, data: RealData, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_finished_run_is_not_told_beside_others_of_another_test_set(config, complete, data, monkeypatch):
     """`dp real compare --resume` keeps finished runs: all must have been judged by the same examples."""
     other = replace(data, test=Examples(data.test.x[:], data.test.y.flip(0)))
     monkeypatch.setattr(type(config.data), "load", lambda self: other)
@@ -186,15 +178,13 @@ def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
         run(config, complete, resume=True)
 
 
-def test_a_finished_run_that_lost_its_configuration_is_named(config: Config, complete: Path):
+def test_a_finished_run_that_lost_its_configuration_is_named(config, complete):
     RunFiles(complete).config.unlink()
     with pytest.raises(DamagedError, match=f"{complete}/config.toml is missing; restore it, or remove {complete} "):
         run(config, complete, resume=True)
 
 
-def test_all_of_a_large_set_counts(
-    config: Config, copied: Path, data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_all_of_a_large_set_counts(config, copied, data, tmp_path, monkeypatch):
     """Its digest is of evenly spaced examples. Another has the values of all in memory, and the sizes of files."""
     monkeypatch.setattr("dp_real.runs.identity.SAMPLED", 10)
     (tmp_path / "a").write_bytes(b"12")
@@ -212,9 +202,7 @@ def test_all_of_a_large_set_counts(
     ]
 
 
-def test_the_number_of_threads_is_that_of_the_beginning(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_number_of_threads_is_that_of_the_beginning(config, generator, tmp_path, monkeypatch):
     """threads = 0 leaves it to torch, which may choose another number where the run goes on."""
     undecided = changed(config, threads=0)
     folder = tmp_path / "run"
@@ -243,22 +231,20 @@ def rewrite_state(folder: Path, change: Callable[[dict], object]) -> None:
         (lambda state: state.pop("format"), "state.json has no format"),
     ],
 )
-def test_a_checkpoint_of_another_format_is_refused(
-    config: Config, copied: Path, change: Callable[[dict], object], said: str
-):
+def test_a_checkpoint_of_another_format_is_refused(config, copied, change, said):
     rewrite_state(copied, change)
     with pytest.raises(InputError, match=said):
         run(config, copied, resume=True)
 
 
-def test_a_configuration_of_another_format_is_refused(copied: Path):
+def test_a_configuration_of_another_format_is_refused(copied):
     file = copied / "config.toml"
     file.write_text(file.read_text().replace("format = 1\n", "format = 7\n"))
     with pytest.raises(InputError, match=r"config.toml has format 7, and this version of dp reads format 1"):
         _ = Run(copied).config
 
 
-def test_what_lacks_keys_that_have_a_default_goes_on(copied: Path):
+def test_what_lacks_keys_that_have_a_default_goes_on(copied):
     """As it was written before there were those keys: a format's number need not rise for a new one."""
     file = copied / "config.toml"
     older = load_config(file).model_dump(mode="json", exclude_defaults=True)

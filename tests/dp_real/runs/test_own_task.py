@@ -81,7 +81,7 @@ def pool(finished: Path) -> Pool:
     return Run(finished).pool
 
 
-def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_its_card_states_the_facts(finished, config, tmp_path, monkeypatch):
     facts = Run(finished).result
     card = model_card(config, facts)
     told = ModelCard(card).data
@@ -120,7 +120,7 @@ def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Pat
     assert [each.dataset_type for each in known.eval_results] == ["folder", "c/d", "folder"]
 
 
-def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, finished: Path, tmp_path: Path):
+def test_a_pool_may_keep_larger_images_than_the_learner_sees(config, finished, tmp_path):
     pool, training = {"size": 24, "storage": "jpeg"}, {"crop": 0.5, "flip": True}
     run(changed(config, pool=pool, training=training), tmp_path / "larger")
     larger, usual = Run(tmp_path / "larger"), Run(finished)
@@ -142,7 +142,7 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, fin
         ({"practice": {"initial": 5, "real": 3}}, "pool.size = 32: real examples have the learner's size only"),
     ],
 )
-def test_what_has_one_size_only_fills_no_pool_of_larger_images(config: Config, changes: dict, message: str):
+def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, changes, message):
     with pytest.raises(InputError, match=re.escape(message)):
         parse_config(config.model_dump() | {"pool": {"size": 32}} | changes)
 
@@ -150,7 +150,7 @@ def test_what_has_one_size_only_fills_no_pool_of_larger_images(config: Config, c
 # evaluation
 
 
-def test_its_learner_is_that_of_transformers_and_sets_are_masked_to_their_classes(finished: Path, config: Config):
+def test_its_learner_is_that_of_transformers_and_sets_are_masked_to_their_classes(finished, config):
     model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
     assert model.config.id2label == dict(enumerate(CLASSES))
 
@@ -171,7 +171,7 @@ def test_its_learner_is_that_of_transformers_and_sets_are_masked_to_their_classe
     assert found["sets"] == [rows["two"]]
 
 
-def test_its_learner_is_judged_elsewhere(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_its_learner_is_judged_elsewhere(finished, tmp_path, caplog):
     """On another machine, where the run's own images are not."""
     there = tmp_path / "run"
     shutil.copytree(finished, there)
@@ -184,7 +184,7 @@ def test_its_learner_is_judged_elsewhere(finished: Path, tmp_path: Path, caplog:
         evaluate(Run(there), {})
 
 
-def test_classes_of_folders_are_in_the_record(config: Config, tmp_path: Path):
+def test_classes_of_folders_are_in_the_record(config, tmp_path):
     folders = {name: str(pictures(tmp_path / name, ["ape", "bee"])) for name in ("validation", "train")}
     unnamed = config.model_dump(exclude_none=True) | LINEAR
     unnamed["data"] = {"source": "folder", "size": 16} | folders
@@ -201,7 +201,7 @@ def test_classes_of_folders_are_in_the_record(config: Config, tmp_path: Path):
         evaluate(Run(tmp_path / "run"), {})
 
 
-def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):
+def test_what_cannot_be_evaluated(finished, tmp_path):
     more = pictures(tmp_path / "more", ["fox"])
     with pytest.raises(InputError, match="fox is none of the 3 classes"):
         evaluate(Run(finished), {"more": more})
@@ -213,7 +213,7 @@ def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["test", "a further set"])
-def test_a_set_that_is_broken_stops_a_run_before_it_begins(config: Config, tmp_path: Path, nested: bool):
+def test_a_set_that_is_broken_stops_a_run_before_it_begins(config, tmp_path, nested):
     broken = pictures(tmp_path / "broken", ["cat", "dog", "em_u"], count=1)
     (broken / "dog" / "0.png").write_bytes(b"")
     data = {"sets": {"broken": str(broken)}} if nested else {"test": str(broken)}
@@ -222,9 +222,7 @@ def test_a_set_that_is_broken_stops_a_run_before_it_begins(config: Config, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(config, tmp_path, monkeypatch):
     """The learner is saved, and once the image is mended, the run is resumed and ends."""
     further = pictures(tmp_path / "further", ["cat", "dog"], count=2)
     whole = (further / "dog" / "0.png").read_bytes()
@@ -246,7 +244,7 @@ def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(
 # export
 
 
-def test_exported_as_a_folder_and_as_parquet(pool: Pool, tmp_path: Path, config: Config):
+def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     """A folder is a set of real images to others."""
     (tmp_path / "folder").mkdir()
     write_folder(pool, CLASSES, tmp_path / "folder")
@@ -271,7 +269,7 @@ def test_exported_as_a_folder_and_as_parquet(pool: Pool, tmp_path: Path, config:
     assert again.y.tolist() == sorted(pool.y.tolist())
 
 
-def test_a_pool_without_images(finished: Path, pool: Pool, tmp_path: Path):
+def test_a_pool_without_images(finished, pool, tmp_path):
     """Its numbers go to Parquet as they are; pictures there are none."""
     flat = Pool.latest(finished / "pool", (torch.Size(SHAPE).numel(),))
     with pytest.raises(InputError, match=r"no images.*--format parquet"):

@@ -13,7 +13,6 @@ from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.config import Config
 from dp_real.evaluate.assess import accuracy
-from dp_real.examples import RealData
 from dp_real.protocols import Learner
 from dp_real.runs.branch import branch
 from dp_real.runs.reader import Run
@@ -33,7 +32,7 @@ def assert_has_weights(learner: Learner, config: Config, file: Path, prefix: str
 # a finished run: 60 rows, 40 more, and 40 more
 
 
-def test_what_it_was_and_what_came_of_it(unbroken: Path, config: Config):
+def test_what_it_was_and_what_came_of_it(unbroken, config):
     done = Run(str(unbroken))
     assert (done.path, done.config, done.complete) == (unbroken, config, True)
     assert done.result == json.loads((unbroken / "result.json").read_text())
@@ -43,7 +42,7 @@ def test_what_it_was_and_what_came_of_it(unbroken: Path, config: Config):
     assert done.branches == []
 
 
-def test_its_pool_is_a_data_set_of_torch(unbroken: Path, config: Config):
+def test_its_pool_is_a_data_set_of_torch(unbroken, config):
     pool = Run(unbroken).pool
     assert not pool.in_memory  # it has not been read as a whole yet
     x, y = (torch.cat(parts) for parts in zip(*DataLoader(pool, batch_size=32), strict=True))
@@ -59,7 +58,7 @@ def test_its_pool_is_a_data_set_of_torch(unbroken: Path, config: Config):
             pool[outside]
 
 
-def test_its_learner_and_that_at_each_checkpoint(unbroken: Path, config: Config, data: RealData):
+def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):
     """One before each addition, by step."""
     done, x = Run(unbroken), data.test.x[:]
     assert_has_weights(done.learner(), config, unbroken / "learner" / "model.safetensors", "", x)
@@ -73,7 +72,7 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken: Path, config: Config,
         assert learner.step == at.state.step  # it could go on from there
 
 
-def test_its_branches_by_size(complete: Path):
+def test_its_branches_by_size(complete):
     results = branch(complete)
     done = Run(complete)
     assert done.branches == results[:-1]
@@ -89,7 +88,7 @@ def test_its_branches_by_size(complete: Path):
 # an unfinished run, or none
 
 
-def test_an_unfinished_run_tells_what_there_is_each_time(copied: Path, unbroken: Path, config: Config, data: RealData):
+def test_an_unfinished_run_tells_what_there_is_each_time(copied, unbroken, config, data):
     with open(copied / "metrics.jsonl", "a") as log:
         log.write('{"step": 9')  # torn
     begun = Run(copied)
@@ -105,7 +104,7 @@ def test_an_unfinished_run_tells_what_there_is_each_time(copied: Path, unbroken:
     assert len(begun.metrics) == 12
 
 
-def test_a_run_that_has_hardly_begun(tmp_path: Path, config: Config):
+def test_a_run_that_has_hardly_begun(tmp_path, config):
     (tmp_path / "config.toml").write_text(config.to_toml())
     begun = Run(tmp_path)
     assert not begun.complete
@@ -118,7 +117,7 @@ def test_a_run_that_has_hardly_begun(tmp_path: Path, config: Config):
         begun.learner()
 
 
-def test_a_folder_that_is_no_runs(tmp_path: Path, config: Config):
+def test_a_folder_that_is_no_runs(tmp_path, config):
     (tmp_path / "thesis.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "thesis.txt"):
         with pytest.raises(InputError, match=f"{path} is not the folder of a run: it has no config.toml"):

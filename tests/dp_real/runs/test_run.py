@@ -16,13 +16,12 @@ from PIL import Image
 from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import InputError, Interrupted
-from dp_real.config import Config, load_config
+from dp_real.config import load_config
 from dp_real.config.arms import arm_config
-from dp_real.examples import RealData, balanced_rows
+from dp_real.examples import balanced_rows
 from dp_real.generators.trained import DenoiserConfig
 from dp_real.pool import Pool
 from dp_real.practice import Practice
-from dp_real.protocols import Generator
 from dp_real.rounds import Rounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
@@ -37,7 +36,7 @@ from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, dying, json_lines, stopped_at, traces
 
 
-def test_what_a_run_leaves(unbroken: Path, config: Config):
+def test_what_a_run_leaves(unbroken, config):
     left = {path.name for path in unbroken.iterdir()}
     assert (unbroken / "learner" / "README.md").exists()
     logs = {"metrics.jsonl", "rounds.jsonl", "result.json", "SHA256SUMS"}
@@ -55,7 +54,7 @@ def test_what_a_run_leaves(unbroken: Path, config: Config):
     assert result["test_accuracy"] > 0.3  # it learned; chance is .1
 
 
-def test_a_round_is_shown_as_soon_as_it_is_drawn(unbroken: Path, generator: Generator):
+def test_a_round_is_shown_as_soon_as_it_is_drawn(unbroken, generator):
     """Eight images of a row, enlarged six times, with a white line after each."""
     pictures = sorted((unbroken / "figures").glob("round-*.png"))
     assert [path.name for path in pictures] == ["round-0.png", "round-1.png", "round-2.png"]
@@ -69,7 +68,7 @@ def test_a_round_is_shown_as_soon_as_it_is_drawn(unbroken: Path, generator: Gene
     assert np.array_equal(shown[4 * 49 : 4 * 49 + 48 : 6, 7 * 49 : 7 * 49 + 48 : 6], last)
 
 
-def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken: Path, generator: Generator, config: Config):
+def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken, generator, config):
     pool = Pool(unbroken / "pool", generator.sample_shape, version=1)
     seeds = pool.table()["seed"].to_numpy()
     assert (seeds == row_seeds(config.seed, 0, range(60))).all()
@@ -89,9 +88,7 @@ def signals_at(step: int, signals: list[signal.Signals], monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
-def test_of_signals_only_a_second_ctrl_c_stops_at_once(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals
-):
+def test_of_signals_only_a_second_ctrl_c_stops_at_once(config, unbroken, tmp_path, monkeypatch, again):
     """Launchers and cluster managers send the others as often as they like."""
     signals_at(17, [signal.SIGTERM, again], monkeypatch)
     with pytest.raises(Interrupted, match="dp real resume"):
@@ -102,9 +99,7 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
 
 
 @pytest.mark.parametrize("place", ["load_data", "conclude"])
-def test_an_interrupt_names_the_command_that_goes_on(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-):
+def test_an_interrupt_names_the_command_that_goes_on(config, tmp_path, monkeypatch, place):
     """Also before the first step, and after the last."""
     monkeypatch.setattr(f"dp_real.runs.run.{place}", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(Interrupted, match=rf"interrupted: dp real resume {tmp_path / 'run'} goes on"):
@@ -116,9 +111,7 @@ def test_an_interrupt_names_the_command_that_goes_on(
         branch(tmp_path / "run")
 
 
-def test_a_run_killed_between_two_checkpoints_has_one(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path, monkeypatch):
     """At each step of replacing it: before the new one is in place, or before the old one is removed."""
     monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 1)
     for survived in range(4):  # moves of checkpoint folders: the first, its successor, the first away, the next
@@ -141,9 +134,7 @@ def test_a_run_killed_between_two_checkpoints_has_one(
         assert_resumes_as(unbroken, config, folder)
 
 
-def test_a_stop_is_heeded_while_a_round_is_drawn(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, tmp_path, monkeypatch):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
     drawn, rounds, blocks = Rounds._table, [], []
 
@@ -179,7 +170,7 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     ],
     ids=str,
 )
-def test_every_policy_resumes_as_it_would_have_gone_on(config: Config, tmp_path: Path, changes: dict):
+def test_every_policy_resumes_as_it_would_have_gone_on(config, tmp_path, changes):
     asked = changed(changed(config, training={"steps": 60}), **changes)
     run(asked, tmp_path / "whole")
     with dying(45):
@@ -187,9 +178,7 @@ def test_every_policy_resumes_as_it_would_have_gone_on(config: Config, tmp_path:
     assert_resumes_as(tmp_path / "whole", asked, tmp_path / "broken")
 
 
-def test_real_examples_can_be_the_start(
-    config: Config, data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_real_examples_can_be_the_start(config, data, tmp_path, monkeypatch):
     """They cost nothing, and are the same in each arm; what is added is generated. Alone they want no generator."""
     known = data.generator
     config = changed(config, practice={"real": 50, "initial": 50, "increment": 30})
@@ -220,7 +209,7 @@ def test_real_examples_can_be_the_start(
     assert results["real-50"]["test_accuracy"] == results["static-50"]["test_accuracy"]
 
 
-def test_more_real_examples_than_there_are(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_more_real_examples_than_there_are(config, tmp_path, monkeypatch):
     monkeypatch.setattr(DenoiserConfig, "load", None)  # said before a generator is trained
     with pytest.raises(InputError, match="real = 901: there are 900 real training examples"):
         run(changed(config, practice={"initial": 901, "real": 901}), tmp_path / "run")
@@ -237,7 +226,7 @@ def test_real_examples_are_chosen_evenly_and_grow():
     assert (balanced_rows(y, 9, seed=2) != few).any()
 
 
-def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config: Config, tmp_path: Path):
+def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config, tmp_path):
     data = config.data.load()
 
     def imitated(real):
@@ -255,9 +244,7 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
         imitated(9)
 
 
-def test_a_generator_is_loaded_with_the_threads_of_the_configuration(
-    config: Config, generator: Generator, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, generator, monkeypatch):
     """Training it sums in an order that depends on them, and its cache does not tell."""
     found, before = [], torch.get_num_threads()
 
@@ -272,17 +259,13 @@ def test_a_generator_is_loaded_with_the_threads_of_the_configuration(
     assert torch.get_num_threads() == before
 
 
-def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
-    config: Config, generator: Generator, tmp_path: Path
-):
+def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(config, generator, tmp_path):
     run(changed(config, training={"cooldown": 0.0}), tmp_path / "run")
     branch(tmp_path / "run")
     assert [result["pool_size"] for result in Run(tmp_path / "run").branches] == [60, 100]
 
 
-def test_branches_are_cool_downs_from_each_pool_size(
-    config: Config, unbroken: Path, complete: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, monkeypatch):
     monkeypatch.setattr(DenoiserConfig, "load", None)  # nothing is drawn
     read = []
     monkeypatch.setattr(checksums, "digest", lambda path: [read.append(str(path)), digest(path)][1])
@@ -307,9 +290,7 @@ def test_branches_are_cool_downs_from_each_pool_size(
     assert [name for name in read if name.endswith(".arrow")] == data  # and never again by this process
 
 
-def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(
-    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbroken, tmp_path, monkeypatch):
     """A run goes back to before the checkpoint that they were drawn from, or the code of its generator has changed."""
     drawing = tmp_path / "run" / "drawing"
 
@@ -338,7 +319,7 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(
     assert_resumes_as(unbroken, config, tmp_path / "run")
 
 
-def test_logs_and_dashboard_get_each_evaluation(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
@@ -356,7 +337,7 @@ def test_logs_and_dashboard_get_each_evaluation(config: Config, tmp_path: Path, 
     assert [event.step for event in events.Scalars("round/entropy")] == [row["step"] for row in found["rounds.jsonl"]]
 
 
-def test_a_dashboard_is_told_of_the_configuration(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, monkeypatch):
     accelerator = Mock(trackers=[])
     monkeypatch.setattr("dp_real.runs.run.Accelerator", lambda **options: accelerator)
     files = RunFiles(tmp_path)
@@ -367,7 +348,7 @@ def test_a_dashboard_is_told_of_the_configuration(config: Config, tmp_path: Path
     assert options["wandb"]["settings"] == {"x_disable_meta": True}  # wandb would send the command line
 
 
-def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):
+def test_hindsight_sees_what_was_recorded_when_added(unbroken, config):
     """At the checkpoint before its addition a round is as wrong as the log says."""
     rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}
     rows = hindsight(Run(unbroken))
@@ -381,7 +362,7 @@ def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Con
     assert min(row["wrong_again"] for row in rows if row["step"] > row["added"]) < 1
 
 
-def test_refusals(complete: Path, config: Config, tmp_path: Path):
+def test_refusals(complete, config, tmp_path):
     with pytest.raises(InputError, match="complete"):
         run(config, complete)
     for same in (config, changed(config, compare={"seeds": 9})):  # a run is the same in any comparison

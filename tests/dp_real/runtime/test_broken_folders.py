@@ -126,7 +126,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("kind", "problem", "damage"), BROKEN)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_broken_folder_is_named_in_one_line(kind: str, problem: str, damage: Break, sound: Path, tmp_path: Path):
+def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path):
     folder = shutil.copytree(sound / kind, tmp_path / kind)
     damage(folder)
     begin = time.monotonic()
@@ -138,11 +138,11 @@ def test_a_broken_folder_is_named_in_one_line(kind: str, problem: str, damage: B
 
 
 @pytest.mark.parametrize("kind", USES)
-def test_sound_folders_are_read(kind: str, sound: Path):
+def test_sound_folders_are_read(kind, sound):
     USES[kind](sound / kind)
 
 
-def test_a_plan_says_that_weights_are_broken(sound: Path, tmp_path: Path):
+def test_a_plan_says_that_weights_are_broken(sound, tmp_path):
     """It reads the headers to know the cost."""
     folder = shutil.copytree(sound / "language", tmp_path / "language")
     header()(folder)

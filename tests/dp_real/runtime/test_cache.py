@@ -35,7 +35,7 @@ def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("kill", [False, True])
-def test_of_two_processes_that_want_the_same_one_makes_it_and_the_other_if_that_is_killed(tmp_path: Path, kill: bool):
+def test_of_two_processes_that_want_the_same_one_makes_it_and_the_other_if_that_is_killed(tmp_path, kill):
     together = SPAWN.Barrier(2)
     made = tmp_path / "made"
     made.mkdir()
@@ -95,7 +95,7 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_broken_entry_is_listed_made_again_and_cleared(harm: str, caplog: pytest.LogCaptureFixture):
+def test_a_broken_entry_is_listed_made_again_and_cleared(harm, caplog):
     folder = cached("mine", {"seed": 0}, fill)
     other = cached("mine", {"seed": 1}, fill)
     assert broken_entries() == {}
@@ -122,7 +122,7 @@ def test_an_entry_of_before_has_no_checksums_and_is_used():
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
-def test_a_full_cache_is_a_line_that_says_where_to_make_room(error: Exception):
+def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
     def full(staged):
         raise error
 
@@ -131,7 +131,7 @@ def test_a_full_cache_is_a_line_that_says_where_to_make_room(error: Exception):
     assert entries() == []
 
 
-def test_so_is_a_place_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_so_is_a_place_without_a_cache(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(MissingError, match=r"cannot be written to: .*: Not a directory"):
@@ -148,7 +148,7 @@ def test_what_a_killed_process_left_is_deleted_when_the_entry_is_made():
     assert not half.exists()
 
 
-def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatch: pytest.MonkeyPatch):
+def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatch):
     """Its maker may be removing files there: a listing that reached into it failed."""
     whole = cached("generators/mine", {"seed": 0}, lambda staged: None)
     half_made = whole.parent / ".part-1-other-gihgmrko"
@@ -166,7 +166,7 @@ def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatc
     assert cache.leftovers() == [half_made]
 
 
-def test_an_entry_that_is_cleared_while_it_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch):
+def test_an_entry_that_is_cleared_while_it_is_read_is_left_out(monkeypatch):
     folder = cached("generators/mine", {"seed": 0}, lambda staged: None)
 
     def read_json(path):

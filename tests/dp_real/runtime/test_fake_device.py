@@ -4,7 +4,6 @@ The device must be there before a process's first backward pass, so these tests 
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,9 +64,7 @@ def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **op
 
 @pytest.mark.parametrize("options", [{}, PAPER, PAPER | {"precision": "bfloat16"}])
 @pytest.mark.parametrize("build", [pytest.param(small, id="quick"), vit])
-def test_a_training_step_waits_for_nothing(
-    build: Callable[[Task], nn.Module], options: dict[str, Any], device: FakeDevice
-):
+def test_a_training_step_waits_for_nothing(build, options, device):
     trained = learner(device, build, **options)
     device.waits.clear()
     for side in (16, 24):  # as the learner sees images, and larger
@@ -77,7 +74,7 @@ def test_a_training_step_waits_for_nothing(
     assert [wait.partition(",")[0] for wait in device.waits] == [READ]  # logging
 
 
-def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(device: FakeDevice):
+def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(device):
     x = torch.zeros(3, device=device.device)
     with pytest.raises(RuntimeError, match="same device"):
         torch.add(x, torch.zeros(3))
@@ -89,7 +86,7 @@ def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(device: FakeDevice):
     assert device.waits == ["aten._to_copy nowhere -> cpu [3]", READ, "aten._to_copy cpu -> nowhere [3]"]
 
 
-def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device: FakeDevice):
+def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
     trained = learner(device, precision="bfloat16")
     device.waits.clear()
     assess.accuracy(trained, Examples(torch.zeros(300, *TASK.sample_shape), torch.zeros(300, dtype=torch.int64)))
@@ -97,9 +94,7 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device: Fak
     assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
 
 
-def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
-    device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "device", lambda: device.device)
     tiny_pipelines.tiny_vit().save_pretrained(tmp_path / "images")
     ViTImageProcessorPil().save_pretrained(tmp_path / "images")
@@ -133,9 +128,7 @@ PROMPTS = tiny_pipelines.PROMPTS
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("make", PIPELINES)
-def test_a_sampling_step_waits_for_nothing_guided_or_not(
-    make: Callable[[], Any], dtype: torch.dtype, device: FakeDevice
-):
+def test_a_sampling_step_waits_for_nothing_guided_or_not(make, dtype, device):
     """What is waited for depends neither on the number of steps nor on the guidance."""
     pipe = pipeline(device, make, dtype)
     judge = learner(device)

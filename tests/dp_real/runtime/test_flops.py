@@ -1,19 +1,16 @@
 """FLOPs against what is known of each operation, and that counting leaves no trace."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dp_real.config import Config
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
-from dp_real.protocols import Generator
 from dp_real.rounds import Rounds
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.flops import FlopCounter, count, uncounted
@@ -36,7 +33,7 @@ LAYER, ROW = nn.Linear(6, 4), torch.ones(1, 6, requires_grad=True)
     ],
     ids=["product", "convolution", "attention", "element-wise", "gradient"],
 )
-def test_known_operations(work, flops: int):
+def test_known_operations(work, flops):
     assert count(work) == flops
 
 
@@ -45,7 +42,7 @@ def layers(*widths: int, dropout: float = 0.0) -> nn.Module:
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_first_layers_input(ema: float):
+def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_first_layers_input(ema):
     task = Task((12,), tuple("abcde"))
     training = TrainingConfig(steps=1, ema_decay=ema)
     learner = NetworkLearner(layers(12, 9, 5, dropout=0.5), task, training, seed=0)
@@ -58,7 +55,7 @@ def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_f
 
 
 @pytest.mark.parametrize("through", ["unet", "x0"])
-def test_guidance_costs_what_it_adds(config: Config, generator: Generator, tmp_path: Path, through: str):
+def test_guidance_costs_what_it_adds(config, generator, tmp_path, through):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
     asked = changed(config, guidance={"through": through})
     pool = Pool(tmp_path / "pool", config.task.sample_shape, config=config.pool)
@@ -72,7 +69,7 @@ def test_guidance_costs_what_it_adds(config: Config, generator: Generator, tmp_p
     assert guided == plain + 40 * extra
 
 
-def test_counting_changes_no_sample(config: Config, generator: Generator):
+def test_counting_changes_no_sample(config, generator):
     labels, seeds = torch.arange(10), row_seeds(0, 0, range(10))
     guidance = EntropyGuidance(fresh_learner(config).logits, 0.1)
     drawn = torch.get_rng_state()

@@ -42,7 +42,7 @@ def write_trap(folder: Path, mark: Path, **config: object) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["the classifier's", "its image processor's"])
-def test_a_classifiers_own_code_is_not_run(tmp_path: Path, mark: Path, known: bool):
+def test_a_classifiers_own_code_is_not_run(tmp_path, mark, known):
     config = {}
     if known:
         tiny_vit().save_pretrained(tmp_path / "model")
@@ -54,7 +54,7 @@ def test_a_classifiers_own_code_is_not_run(tmp_path: Path, mark: Path, known: bo
 
 
 @pytest.mark.parametrize("declared", [["transformers", "AutoModel"], ["trap", "Trap"]])
-def test_the_own_code_of_a_pipelines_part_is_not_run(saved: Path, mark: Path, declared: list[str]):
+def test_the_own_code_of_a_pipelines_part_is_not_run(saved, mark, declared):
     """diffusers hands no trust_remote_code on to the parts that transformers loads; it must not load an AutoModel."""
     write_trap(saved / "text_encoder", mark)
     index = json.loads((saved / "model_index.json").read_text()) | {"text_encoder": declared}
@@ -94,7 +94,7 @@ GONE = {
 
 
 @pytest.mark.parametrize("gone", GONE)
-def test_parts_that_a_pipelines_folder_lacks_are_named(saved: Path, gone: tuple[str, ...]):
+def test_parts_that_a_pipelines_folder_lacks_are_named(saved, gone):
     assert lacking(saved, pipeline=True) is None
     for name in gone:
         path = saved / name
@@ -104,7 +104,7 @@ def test_parts_that_a_pipelines_folder_lacks_are_named(saved: Path, gone: tuple[
     assert str(caught.value).startswith(f"{saved} {GONE[gone]}")
 
 
-def test_weights_of_a_variant_are_not_those_that_are_read(saved: Path):
+def test_weights_of_a_variant_are_not_those_that_are_read(saved):
     """What the message says to do makes a folder that is whole."""
     for path in saved.rglob("*.safetensors"):
         path.rename(path.with_suffix(".fp16.safetensors"))
@@ -119,21 +119,21 @@ def test_weights_of_a_variant_are_not_those_that_are_read(saved: Path):
     assert lacking(saved / "text_encoder") == ("has only fp16 weights", "name the files without .fp16")
 
 
-def test_all_shards_must_be_there(saved: Path):
+def test_all_shards_must_be_there(saved):
     (saved / "unet" / WEIGHTS).rename(saved / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors")
     assert told(saved) == "lacks unet/*-of-00002.safetensors"
     (saved / "unet" / "diffusion_pytorch_model-00002-of-00002.safetensors").touch()
     assert lacking(saved) is None
 
 
-def test_an_index_that_cannot_be_used_is_told(saved: Path):
+def test_an_index_that_cannot_be_used_is_told(saved):
     (saved / "model_index.json").write_text("[1]")
     assert told(saved) == "has a model_index.json that cannot be read"
     (saved / "model_index.json").unlink()
     assert told(saved) == "lacks model_index.json"
 
 
-def test_a_name_that_is_no_models_says_what_to_name(saved: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_name_that_is_no_models_says_what_to_name(saved, monkeypatch):
     monkeypatch.chdir(saved.parent)
     for name in ("my.safetensors", "my.ckpt", "my.txt", "sd/v1.ckpt"):
         Path(name).touch()

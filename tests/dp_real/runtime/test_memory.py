@@ -3,7 +3,6 @@
 import gc
 import weakref
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,10 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from dp_real import distributed
-from dp_real.config import Config
 from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice import Practice
-from dp_real.protocols import Generator
 from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
 from dp_real.sections import TrainingConfig
@@ -43,7 +40,7 @@ def learner(**training: Any) -> NetworkLearner:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(precision: str):
+def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(precision):
     student = learner(precision=precision)
     half = precision == "bfloat16"
     student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
@@ -53,7 +50,7 @@ def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(preci
     assert module.seen == [(True, half), (False, half), (True, False)]
 
 
-def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config: Config):
+def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config):
     half = config.training.model_copy(update={"precision": "bfloat16"})
     for each, during in ((config, "highest"), (config.model_copy(update={"training": half}), "high")):
         with own_torch(each):
@@ -61,7 +58,7 @@ def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config: C
         assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch: pytest.MonkeyPatch):
+def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch):
     compiled = []
 
     def pretend(module):
@@ -76,9 +73,7 @@ def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch: pytest.
     assert set(student.tensors()) == set(learner().tensors()) | {key for key in student.tensors() if "optimizer" in key}
 
 
-def test_memory_is_given_back_between_drawing_and_training(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_memory_is_given_back_between_drawing_and_training(config, generator, tmp_path, monkeypatch):
     """NCCL and cuBLAS allocate outside of torch's cache, which must be empty whenever the kind of work changes."""
     events = []
     step = Practice.train_step
@@ -92,7 +87,7 @@ def test_memory_is_given_back_between_drawing_and_training(
     assert not changes & {("draw", "train"), ("train", "draw")}
 
 
-def test_a_single_process_takes_the_present_gpu(monkeypatch: pytest.MonkeyPatch):
+def test_a_single_process_takes_the_present_gpu(monkeypatch):
     """accelerate calls it "cuda", without a number, which most of torch takes for the present one, but not all."""
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -104,7 +99,7 @@ def test_a_single_process_takes_the_present_gpu(monkeypatch: pytest.MonkeyPatch)
     assert asked == [(0.95, 1)]
 
 
-def test_finished_learners_do_not_stay(config: Config):
+def test_finished_learners_do_not_stay(config):
     """A cycle would keep each one's weights and moments on the GPU until Python looks for cycles."""
     gc.collect()
     gc.disable()

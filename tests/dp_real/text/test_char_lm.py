@@ -26,7 +26,7 @@ def generator() -> CharLMGenerator:
     return CharLMGenerator(trained(), 8, 2, 1.0)
 
 
-def test_it_learns_the_classes(generator: CharLMGenerator):
+def test_it_learns_the_classes(generator):
     texts = to_texts(generator.sample(LABELS, SEEDS, None))
     right = [set(text) <= set(("ab", "cd")[label]) for text, label in zip(texts, LABELS.tolist(), strict=True)]
     assert sum(right) >= 11
@@ -38,7 +38,7 @@ def test_it_learns_the_classes(generator: CharLMGenerator):
     assert generator.log_posterior(to_codes(["zé!"], 8)).isfinite().all()
 
 
-def test_a_row_is_a_function_of_its_label_and_seed(generator: CharLMGenerator):
+def test_a_row_is_a_function_of_its_label_and_seed(generator):
     whole = generator.sample(LABELS, SEEDS, None)
     rows = [generator.sample(LABELS[row : row + 1], SEEDS[row : row + 1], None) for row in range(len(LABELS))]
     assert torch.equal(whole, torch.cat(rows))
@@ -54,7 +54,7 @@ def test_likelihoods_of_all_texts_add_up_to_one():
         assert total.item() == pytest.approx(1, abs=1e-5)
 
 
-def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_real.runtime.resumable.EVERY", 20)
     whole, keep = trained(), Resumable.keep
 

@@ -19,7 +19,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(TEXTS, max_size=5))
-def test_texts_come_back(texts: list[str]):
+def test_texts_come_back(texts):
     codes = to_codes(texts, 12)
     assert (codes.shape, codes.dtype) == ((len(texts), 12), torch.int32)
     assert to_texts(codes) == texts
@@ -57,7 +57,7 @@ NETS = {"ngrams": NGramNetwork(3), **{unit: BagOfWords(3, unit, 512) for unit in
 
 
 @pytest.mark.parametrize("kind", NETS)
-def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(kind: str):
+def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(kind):
     net = NETS[kind]
     for weights in net.parameters():
         torch.nn.init.normal_(weights)
@@ -74,7 +74,7 @@ def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(kind: str):
 LONG = "the quick brown fox jumps over the lazy dog and runs into the dark green forest"
 
 
-def test_copies_and_small_changes_are_near(monkeypatch: pytest.MonkeyPatch):
+def test_copies_and_small_changes_are_near(monkeypatch):
     monkeypatch.setattr("dp_real.text.near.BLOCK", 3)
     texts = [LONG, LONG.upper(), f"  {LONG.replace(' ', '  ')}", LONG.replace("dark", "deep"), LONG[:40], "x", "x", ""]
     near = NearTexts(0.8)

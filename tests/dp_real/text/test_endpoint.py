@@ -60,7 +60,7 @@ def drawn(config: Config, count: int, **generator: Any) -> list[str]:
     return to_texts(model.sample(torch.arange(count) % 2, row_seeds(0, 0, range(count)), None))
 
 
-def test_a_run_asks_each_row_once(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+def test_a_run_asks_each_row_once(config, endpoint, tmp_path):
     found = {need.what: need for need in needs(config, tmp_path)}
     assert found["answers"].found == "0 kept, of 0 tokens"
     assert endpoint.url in found["generator.base_url"].found
@@ -85,7 +85,7 @@ def test_a_run_asks_each_row_once(config: Config, endpoint: FakeEndpoint, tmp_pa
     assert same_learner(tmp_path / "again", tmp_path / "run")
 
 
-def test_an_endpoint_that_fails_in_every_way_changes_nothing(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+def test_an_endpoint_that_fails_in_every_way_changes_nothing(config, endpoint, tmp_path):
     """But for what it answers, empty, refused or twice, which is part of the numbers."""
     failures = [fault for fault in FAULTS if fault not in ("refused", "filtered", "duplicate", "empty")]
     expected = drawn(config, 16)
@@ -104,7 +104,7 @@ def test_an_endpoint_that_fails_in_every_way_changes_nothing(config: Config, end
     assert list(endpoint.answered.values()) == [1] * 16
 
 
-def test_what_is_no_text_is_empty(config: Config, endpoint: FakeEndpoint):
+def test_what_is_no_text_is_empty(config, endpoint):
     """Empty answers, refusals, and thoughts without an end; other thoughts are dropped. Empty texts are drawn again."""
     faults = {1: "refused", 2: "filtered", 3: "empty"}
     endpoint.fault = lambda number, body: faults.get(number, "")
@@ -113,7 +113,7 @@ def test_what_is_no_text_is_empty(config: Config, endpoint: FakeEndpoint):
     assert drawn(config, 8, requests=1) == ["I cannot", "", "", "", *["I cannot"] * 3, ""]
 
 
-def test_what_is_cut_off_is_empty_unless_a_stop_string_ends_it(config: Config, endpoint: FakeEndpoint):
+def test_what_is_cut_off_is_empty_unless_a_stop_string_ends_it(config, endpoint):
     endpoint.finish = lambda body: "length"
     endpoint.write = lambda body: "One film and anoth"
     assert drawn(config, 2) == ["", ""]
@@ -121,7 +121,7 @@ def test_what_is_cut_off_is_empty_unless_a_stop_string_ends_it(config: Config, e
     assert drawn(config, 2, chat=False) == ["One film and anoth"] * 2  # a base model goes on without end
 
 
-def test_a_damaged_answer_is_asked_again(config: Config, endpoint: FakeEndpoint, caplog: pytest.LogCaptureFixture):
+def test_a_damaged_answer_is_asked_again(config, endpoint, caplog):
     texts = drawn(config, 4)
     file = Answers(endpoint.url, "fake").file
     content = file.read_bytes()
@@ -133,9 +133,7 @@ def test_a_damaged_answer_is_asked_again(config: Config, endpoint: FakeEndpoint,
     assert "an answer is damaged, and asked again" in caplog.text
 
 
-def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
-    config: Config, endpoint: FakeEndpoint, tmp_path: Path
-):
+def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(config, endpoint, tmp_path):
     run(config, tmp_path / "whole")
     (tmp_path / "cache").rename(tmp_path / "earlier")
     endpoint.answered.clear()
@@ -153,9 +151,7 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
         run(changed(larger, training={"learning_rate": 0.5}), folder, resume=True)
 
 
-def test_the_key_is_sent_and_stands_nowhere(
-    config: Config, endpoint: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
-):
+def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-unasked")
     keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
     with pytest.raises(MissingError, match="'KEY_OF_THE_TEST': that environment variable is not set"):
@@ -187,9 +183,7 @@ def test_the_key_is_sent_and_stands_nowhere(
         ("null", MissingError, "gave 4 answers that are none: .*does it name an OpenAI-compatible API"),
     ],
 )
-def test_what_does_not_end_is_said_in_a_line(
-    config: Config, endpoint: FakeEndpoint, fault: str, kind: type[Exception], message: str, monkeypatch: Any
-):
+def test_what_does_not_end_is_said_in_a_line(config, endpoint, fault, kind, message, monkeypatch):
     """What was answered before is kept."""
     monkeypatch.setattr(asking, "RETRIES", 1)
     endpoint.fault = lambda number, body: "" if number < 6 else fault
@@ -202,7 +196,7 @@ def test_what_does_not_end_is_said_in_a_line(
     assert list(endpoint.answered.values()) == [1] * 16
 
 
-def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
+def test_a_base_model_completes(config, endpoint):
     options = {"chat": False, "parameters": {"top_k": 5, "seed": "", "stop": ""}}
     assert all(drawn(config, 2, **options))
     assert len(endpoint.bodies) == 2
@@ -222,7 +216,7 @@ def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
         ({"stop": [""]}, "stop.*at least 1 character"),
     ],
 )
-def test_settings_that_cannot_be(config: Config, changes: dict, message: str):
+def test_settings_that_cannot_be(config, changes, message):
     with pytest.raises(InputError, match=message) as raised:
         changed(config, generator=changes)
     assert "sk-secret" not in str(raised.value)

@@ -40,7 +40,7 @@ def everywhere(tmp_path: Path, hub: Path) -> list[str]:
     return [*(f"{tmp_path}/{name}" for name in files), "hub:org/name@test", "hub:org/name@test#text,label"]
 
 
-def test_all_forms_are_read_alike(everywhere: list[str]):
+def test_all_forms_are_read_alike(everywhere):
     expected = sorted((text, CLASSES.index(name)) for text, name in ROWS)
     for where in everywhere:
         config = TextConfig(source="text", validation=where, classes=CLASSES, length=40)
@@ -51,7 +51,7 @@ def test_all_forms_are_read_alike(everywhere: list[str]):
         assert (status.problem, status.images) == (None, len(ROWS))
 
 
-def test_long_texts_are_cut_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_long_texts_are_cut_and_said(tmp_path, caplog):
     config = TextConfig(source="text", validation=str(text_folder(tmp_path / "folder")), length=11)
     assert max(map(len, to_texts(config.load().validation.x[:]))) == 11
     assert "6 of 8 texts are longer than data.length = 11, and are cut" in caplog.text
@@ -67,12 +67,12 @@ TABLE = "text,label\nbad,blame\ngood,praise\n"
 LINES = '{"text": "a", "label": "blame"}\n\n{"text": "b\u2028c", "label": "praise"}\n'
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path: Path):
+def test_a_byte_order_mark_does_no_harm(tmp_path):
     for mark in ("", "\ufeff"):
         assert load(tmp_path / "a.jsonl", mark + LINES) == load(tmp_path / "a.csv", mark + TABLE) == [1, 0]
 
 
-def test_labels_that_are_numbers(tmp_path: Path):
+def test_labels_that_are_numbers(tmp_path):
     """A label that was missing once has made floats of a table's others."""
     config = TextConfig(source="text", validation=str(tmp_path / "a.parquet"), classes=("0", "1"))
     pd.DataFrame({"text": ["a", "b"], "label": [1.0, 0.0]}).to_parquet(tmp_path / "a.parquet")
@@ -99,13 +99,13 @@ def test_labels_that_are_numbers(tmp_path: Path):
         ("a.jsonl", "7", "a.jsonl"),
     ],
 )
-def test_bad_files(tmp_path: Path, name: str, content: str | bytes, message: str):
+def test_bad_files(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message) as told:
         load(tmp_path / name, content)
     assert name in str(told.value)
 
 
-def test_text_folders_follow_the_rules_of_image_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_text_folders_follow_the_rules_of_image_folders(tmp_path, caplog):
     for name in ("bad", "good"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.txt").write_text(f"{name} thing", encoding="utf-8-sig")

@@ -68,7 +68,7 @@ def answers(url: str) -> bool:
     return True
 
 
-def test_a_run_against_a_real_server(url: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_against_a_real_server(url, folder, tmp_path, monkeypatch):
     """It ends, counts the tokens, and repeats itself without asking again."""
     model = str(folder / "lm")
     # With random weights it seldom ends by itself, which a chat should.

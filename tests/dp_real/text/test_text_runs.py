@@ -90,7 +90,7 @@ def practised(chars: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder)
 
 
-def test_a_pool_of_texts(practised: Run):
+def test_a_pool_of_texts(practised):
     assert practised.rounds["generated"].tolist()[1:] >= [20, 20]
     texts = texts_of(practised.pool.x)
     assert len(texts) == 40
@@ -104,14 +104,14 @@ def test_a_pool_of_texts(practised: Run):
     assert texts_of(from_disk.x) == texts
 
 
-def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path):
+def test_resuming_is_exact(chars, practised, tmp_path):
     with dying(33):
         run(chars, tmp_path / "run")
     assert_resumes_as(practised.path, chars, tmp_path / "run")
     assert texts_of(Run(tmp_path / "run").pool.x) == texts_of(practised.pool.x)
 
 
-def test_afterwards(practised: Run, models: Path, tmp_path: Path):
+def test_afterwards(practised, models, tmp_path):
     more = evaluate(practised, {"more": str(models / "texts")})
     assert [row["images"] for row in more] == [16, 16, 16]
     assert [row["pool_size"] for row in branch(practised.path)] == [20, 30, 40]
@@ -130,7 +130,7 @@ def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:
     return [f"{sentences[label][seed % 4]} {seed % 89}" for label, seed in zip(labels[:], seeds[:], strict=True)]
 
 
-def test_a_function_that_writes_texts(chars: Config, tmp_path: Path):
+def test_a_function_that_writes_texts(chars, tmp_path):
     raw = chars.model_dump() | {"generator": FUNCTION}
     raw["guidance"] |= {"candidates": 3, "likelihood_weight": 0.0}
     result = run(parse_config(raw), tmp_path / "run")
@@ -140,7 +140,7 @@ def test_a_function_that_writes_texts(chars: Config, tmp_path: Path):
         assert text.rsplit(" ", 1)[0] in SENTENCES[drawn.config.task.classes[label]]
 
 
-def test_distinct_texts(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_distinct_texts(chars, tmp_path, monkeypatch):
     config = changed(chars, generator={"temperature": 0.3}, pool={"distinct": 0.8}, practice={"initial": 60})
     result = run(config, tmp_path / "run")
     assert (result["near"]["pool"], result["near"]["validation"]) == (0, 0)
@@ -152,7 +152,7 @@ def test_distinct_texts(chars: Config, tmp_path: Path, monkeypatch: pytest.Monke
         run(config, tmp_path / "none")
 
 
-def test_a_language_model_is_asked(asked: Config, models: Path, tmp_path: Path):
+def test_a_language_model_is_asked(asked, models, tmp_path):
     """The learner is one of transformers, and is read without the weights that it began with."""
     result = run(asked, tmp_path / "run")
     assert (result["pool_size"], result["additions"]) == (12, 1)
@@ -169,7 +169,7 @@ def test_a_language_model_is_asked(asked: Config, models: Path, tmp_path: Path):
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_rows_of_a_language_model_are_their_own(asked: Config):
+def test_rows_of_a_language_model_are_their_own(asked):
     generator = load_generator(asked)
     labels, seeds = torch.tensor([0, 1, 1, 0, 1]), row_seeds(0, 0, range(5))
     whole = generator.sample(labels, seeds, None)
@@ -181,7 +181,7 @@ def test_rows_of_a_language_model_are_their_own(asked: Config):
     assert prompt.endswith("[assistant] ")
 
 
-def test_the_likelihood_is_that_of_the_prompts(asked: Config):
+def test_the_likelihood_is_that_of_the_prompts(asked):
     """Bayes over the likelihoods, one text and class at a time, without padding."""
     generator = load_generator(asked)
     texts = ["a fine film", "bad jokes"]
@@ -195,7 +195,7 @@ def test_the_likelihood_is_that_of_the_prompts(asked: Config):
     assert torch.allclose(generator.log_posterior(to_codes(texts, 40)), found.log_softmax(1), atol=1e-6)
 
 
-def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_soft_labels_are_the_generators_own(chars, tmp_path, monkeypatch):
     soft = changed(chars, pool={"soft_labels": True}, practice={"real": 6})
     seen = []
     train_step = NetworkLearner.train_step
@@ -219,7 +219,7 @@ def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monke
     assert line["posterior"] == pytest.approx(pool.posterior[7].tolist())
 
 
-def test_a_model_brings_no_settings_of_its_own(asked: Config, tmp_path: Path):
+def test_a_model_brings_no_settings_of_its_own(asked, tmp_path):
     """Penalties and beams that its folder names, or no padding: the texts are those of the configuration."""
     plain, own = (language_model(tmp_path / name, chat=True, pad_token=None) for name in ("plain", "own"))
     settings = json.loads((own / "generation_config.json").read_text()) | {"repetition_penalty": 1.8, "num_beams": 2}
@@ -230,7 +230,7 @@ def test_a_model_brings_no_settings_of_its_own(asked: Config, tmp_path: Path):
     assert all(torch.equal(each, expected) for each in others)
 
 
-def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
+def test_a_classifier_may_look_at_the_end_of_a_text(asked):
     sizes = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
     section = {"kind": "transformers-text", "architecture": "bart", "config": sizes | {"d_model": 16}, "max_tokens": 32}
     config = parse_config(asked.model_dump() | {"learner": section})
@@ -241,7 +241,7 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
     assert learner.logits(x).shape == (1, 2)
 
 
-def test_stop_strings_end_a_text(asked: Config):
+def test_stop_strings_end_a_text(asked):
     def drawn(**stop):
         generator = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]} | stop))
         return to_texts(generator.sample(torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6)), None))
@@ -251,9 +251,7 @@ def test_stop_strings_end_a_text(asked: Config):
     assert [text.partition(stop)[0].strip() for text in texts] == drawn(stop=[stop])
 
 
-def test_leaks_are_said(
-    asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
+def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
     """A model that only repeats what its prompt showed."""
 
     def parrot(self, labels, seeds, guidance):
@@ -272,13 +270,13 @@ def test_leaks_are_said(
         ({"chat": False}, "its tokenizer has no chat template: set generator.chat = false"),
     ],
 )
-def test_models_that_cannot_be_used(asked: Config, tmp_path: Path, options: dict, message: str):
+def test_models_that_cannot_be_used(asked, tmp_path, options, message):
     folder = language_model(tmp_path / "lm", **({"chat": True} | options))
     with pytest.raises(InputError, match=message):
         load_generator(changed(asked, generator={"model": str(folder)}))
 
 
-def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_that_answers_nothing_loses_nothing(asked, tmp_path, monkeypatch):
     monkeypatch.setattr(CausalLMGenerator, "cut", lambda self, text: "")
     message = r"round 0: 8 of 8 samples are empty: change generator.prompts or stop, or raise generator.max_new_tokens"
     with pytest.raises(DivergedError, match=message):
@@ -302,7 +300,7 @@ FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
         ("generator", FUNCTION, "'function' cannot tell how likely a label is: guidance.likelihood_weight must be 0"),
     ],
 )
-def test_settings_that_exclude_each_other(asked: Config, section: str, values: dict, message: str):
+def test_settings_that_exclude_each_other(asked, section, values, message):
     raw = asked.model_dump()
     own = {} if "kind" in values or "source" in values else raw[section]
     with pytest.raises(InputError, match=message):

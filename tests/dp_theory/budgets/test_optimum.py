@@ -1,7 +1,6 @@
 """The optimum against a search over `predict`, simulation, the keep-hard law, and tables computed elsewhere."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +59,7 @@ def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
     rho, psi = np.array([0.5, 0.9]), np.array([[0.2], [0.5], [2.0]])
     for paid in (False, True):
 
-        def search(r: Any, x: Any, paid: bool = paid) -> pd.DataFrame:
+        def search(r, x, paid=paid):
             return optimum(r, budget=1 / x, lam=0.05) if paid else optimum(r, psi=x, lam=0.05)
 
         table = search(rho, psi)

@@ -27,7 +27,7 @@ def test_forecast_is_where_the_theory_reaches_the_target():
     table = forecast(fitted, 0.06).set_index("strategy")
     values = {name: np.array([value]) for name, value in fitted.values.items()}
 
-    def excess(log_n: float) -> float:
+    def excess(log_n):
         mean, _ = predict_points(Curve(["static"], [np.exp(log_n)], [0.1]), values)
         return mean[0, 0] - 0.06
 
@@ -118,12 +118,12 @@ def test_hidden_points_weigh_by_the_square_root_of_their_density():
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.03])
-def test_without_noise_the_interval_holds_the_truth(floor: float):
+def test_without_noise_the_interval_holds_the_truth(floor):
     """Samples of points without noise are one curve, which a power law continues too surely."""
     kept = np.geomspace(100, 6400, 8)
     far = kept[-1] * np.array([2.0, 4.0, 10.0])
 
-    def law(n: np.ndarray) -> np.ndarray:
+    def law(n):
         return (0.4 - floor) * (n / 100) ** -0.35 + floor
 
     error = law(kept)

@@ -44,7 +44,7 @@ def test_the_square_loss_by_its_prox_is_the_span_recipe(name):
 
 
 @pytest.mark.parametrize("name", ["verifier, labeller, flips", "newest rows", "power law"])
-def test_the_search_finds_the_loop_with_the_square_loss(name: str):
+def test_the_search_finds_the_loop_with_the_square_loss(name):
     """Its control is the square loss then, so that points do not matter."""
     problem = loops()[name]
     expected = predict(problem)

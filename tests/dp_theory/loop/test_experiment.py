@@ -29,7 +29,7 @@ def runs() -> dict[str, PracticeSimulation]:
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_simulation_agrees(runs: dict[str, PracticeSimulation], name: str):
+def test_simulation_agrees(runs, name):
     """The quantities and kept rows of every stage; error on the wrong rows of every round. Bonferroni over all."""
     answer = predict(LOOPS[name])
     run = runs[name]

@@ -20,7 +20,7 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
     rule = KeepHard(0.3)
     kept = 0.7
 
-    def moments(test_error: float) -> Addition:
+    def moments(test_error):
         p, gamma, beta, beta_tilde = rule.moments(np.cos(np.pi * test_error))
         return Addition(kept=kept, moments=(np.array([beta_tilde, beta]) / p, np.diag([gamma / p, 1.0])))
 

@@ -13,7 +13,7 @@ from dp_theory.loop import (
     Window,
     row_errors,
 )
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Rule
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER, selected
 
@@ -32,7 +32,7 @@ WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
     ],
     ids=["R11", "R13", "R15", "R15 verifier", "L1", "window"],
 )
-def test_reference_values(loop: PracticeProblem, errors: list[float]):
+def test_reference_values(loop, errors):
     """Evaluated elsewhere, and simulated there at d = 300 to 1000; the last stages, to all printed digits."""
     answer = predict(loop)
     np.testing.assert_allclose(answer.test_error[-len(errors) :], errors, atol=5.1e-7)
@@ -49,7 +49,7 @@ def test_figure_6_reference_values():
 
 @pytest.mark.parametrize("lam", [0.0, 0.01])
 @pytest.mark.parametrize("rule", [KeepHard(0.4), KeepEasy(0.8), Entropy(4.0, 2.0)], ids=str)
-def test_fresh_data_is_a_recursion_of_predict(rule: Rule, lam: float):
+def test_fresh_data_is_a_recursion_of_predict(rule, lam):
     """Each stage is Theorem 1 (Corollary 1) with rho = cos(πE) of the stage before."""
     loop = PracticeProblem(0.2, lam, [Addition(3, keep=rule)] * 5, initial=0.5, accumulate=False)
     expected = [predict(Problem(KeepAll(), 1.0, 0.2 / 0.5, lam / 0.5))]
@@ -78,7 +78,7 @@ def test_errors_of_narrow_windows_contract_at_the_known_rate():
     ids=str,
 )
 @pytest.mark.parametrize("flip", [0.0, 0.1])
-def test_fresh_data_is_the_span_recipe(addition: Addition, flip: float):
+def test_fresh_data_is_the_span_recipe(addition, flip):
     """Second stage, every kind of rule: the same problem in the span recipe's own words."""
     answer = predict(PracticeProblem(0.5, 0.02, [addition], accumulate=False, flip=flip))
     rho = np.cos(np.pi * answer.test_error[0])
@@ -88,7 +88,7 @@ def test_fresh_data_is_the_span_recipe(addition: Addition, flip: float):
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
 @pytest.mark.parametrize("rule", [KeepHard(0.7), KeepEasy(0.7)], ids=str)
-def test_quadrature_meets_the_lemmas(rule: Rule, flip: float):
+def test_quadrature_meets_the_lemmas(rule, flip):
     """The same rule as a bare function goes by the nodes; as a rule, by closed forms."""
     bare = Addition(1, keep=lambda t, y: rule.keep_probability(t), weight=2.0, breaks=(0.7,))
     by_lemmas = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=rule, weight=2.0)] * 3, flip=flip))

@@ -184,7 +184,7 @@ def test_a_missed_tolerance_is_an_error():
         predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
 
 
-def test_the_best_ridge_is_sought_in_the_whole_range(caplog: pytest.LogCaptureFixture):
+def test_the_best_ridge_is_sought_in_the_whole_range(caplog):
     """The error rises between two minima, of which the second is the lesser. It lies at the end, which is said."""
     found = {}
     for number in (1e3, 1e4):

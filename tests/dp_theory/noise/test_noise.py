@@ -110,7 +110,7 @@ def test_static_data_has_its_best_ridge():
     flips = HEAVY
     rows = 6.0
 
-    def error(log_lam: float) -> float:
+    def error(log_lam):
         return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / rows, np.exp(log_lam))[0]
 
     best: Any = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})

@@ -32,11 +32,11 @@ def change(t, y, keep):
 def numerical_derivative(keep, phi: float, lam: float) -> float:
     """The derivative of the test error along `change`, by Richardson's finite differences of the span recipe."""
 
-    def error(step: float) -> float:
+    def error(step):
         changed = selected(RHO, phi, lam, flip=FLIP, keep=lambda t, y: keep(t, y) + step * change(t, y, keep))
         return float(predict(changed).test_error)
 
-    def slope(step: float) -> float:
+    def slope(step):
         return (error(step) - error(-step)) / (2 * step)
 
     return (4 * slope(5e-3) - slope(1e-2)) / 3
@@ -44,7 +44,7 @@ def numerical_derivative(keep, phi: float, lam: float) -> float:
 
 @pytest.mark.parametrize("keep", [labelled, blind])
 @pytest.mark.parametrize(("phi", "lam"), [(0.3, 0.05), (1.5, 0.0)])
-def test_the_influence_is_the_derivative(keep, phi: float, lam: float):
+def test_the_influence_is_the_derivative(keep, phi, lam):
     """The span recipe shares no formula with it: to 1e-8."""
     at: dict[str, Any] = {"rho": RHO, "phi": phi, "lam": lam, "flip": FLIP}
     t = np.linspace(-9, 9, 6001)

@@ -26,7 +26,7 @@ QUICK_AND_SLOW = [name if name in QUICK else pytest.param(name, marks=pytest.mar
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.49])
-def test_the_best_rule_keeps_the_least_share(flip: float):
+def test_the_best_rule_keeps_the_least_share(flip):
     """With few rows all rules are alike, so that nothing is polished."""
     asked = Budget.of(0.9, 1e-3, "kept", smallest_keep=0.1, flip=flip)
     found = best_selection(asked)
@@ -39,7 +39,7 @@ def test_at_the_ridgeless_peak_the_error_is_a_half():
 
 
 @pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
-def test_the_slope_of_a_budget_counts_what_rows_cost(budget: Budget):
+def test_the_slope_of_a_budget_counts_what_rows_cost(budget):
     moments = budget.moments(Bands(((0.2, 1.4),)))
     steps = 1e-5 * np.eye(6)
     numeric = (budget.errors(moments[:, None] + steps) - budget.errors(moments[:, None] - steps)) / 2e-5
@@ -63,7 +63,7 @@ def other_rules(budget: Budget) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
-def test_nothing_beats_the_best(name: str):
+def test_nothing_beats_the_best(name):
     """Not the usual rules at their best, no band and no complement of one, nothing random; nor to first order."""
     budget = BUDGETS[name]
     best = best_selection(budget)
@@ -89,7 +89,7 @@ def test_the_gap_notices_a_rule_that_is_not_best():
 
 
 @pytest.mark.parametrize(("rho", "psi", "flip"), [(0.6, 0.5, 0.1), (0.9, 0.5, 0.0), (0.99, 0.1, 0.0)])
-def test_without_ridge_the_best_tends_to_the_keep_hard_law(rho: float, psi: float, flip: float):
+def test_without_ridge_the_best_tends_to_the_keep_hard_law(rho, psi, flip):
     """First lam → 0, then p → 0: the window of the least share, and the law's error, the faster the smaller p."""
     law = keep_hard_law(rho, psi, flip)
     off = []

@@ -22,7 +22,7 @@ def verdicts(found: Check) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["normal", "signs"])
-def test_dense_directions_pass(kind: str):
+def test_dense_directions_pass(kind):
     found = check(make_features(kind=kind, seed=1), sizes=(50, 200), trials=16)
     said = list(verdicts(found).values())
     assert said.count("not rejected") >= 6
@@ -68,7 +68,7 @@ def test_labels_that_err_near_the_boundary_are_told_from_uniform_flips():
     share = np.mean(near != np.sign(margin))
     uniform = np.sign(margin) * np.where(rng.random(len(margin)) < share, -1, 1)
 
-    def p_value(y: np.ndarray) -> float:
+    def p_value(y):
         features = Features.of(rows.x, y, w_s=rows.selector)
         return assumptions.uniform_flips(FeatureView.of(features, LAM)).p_value
 
@@ -95,7 +95,7 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
     y_test = rows.y[2500:]
     half_flipped = y_test * np.resize([1, -1], 1500)
 
-    def checked(test: tuple[np.ndarray, np.ndarray] | None) -> Check:
+    def checked(test):
         features = Features.of(rows.x[:2500], rows.y[:2500], w_s=rows.selector, w_g=rows.truth, test=test)
         return check(features, ["random", "keep-hard"], sizes=(50, 400), trials=8)
 

@@ -1,8 +1,5 @@
 """Features are read from files and from matrices; what is wrong with them is told in a line."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,7 +8,7 @@ from tests.dp_theory.refusals import refused
 from tests.dp_theory.validity.rows import make_features, make_rows
 
 
-def test_several_classes_are_taken_in_pairs_or_unions(tmp_path: Path):
+def test_several_classes_are_taken_in_pairs_or_unions(tmp_path):
     rng = np.random.default_rng(0)
     means = np.array([[0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0], [9, 2, 0, 0]])
     label = rng.integers(4, size=2000)
@@ -56,14 +53,14 @@ def arrays_with(**changed: np.ndarray) -> dict[str, np.ndarray]:
         (arrays_with(X=1e200 * X), "spreads over"),
     ],
 )
-def test_wrong_files_are_told_in_a_line(tmp_path: Path, arrays: dict[str, Any], message: str):
+def test_wrong_files_are_told_in_a_line(tmp_path, arrays, message):
     np.savez(tmp_path / "f.npz", **arrays)
     with pytest.raises(InputError, match=message) as raised:
         check(read_features(tmp_path / "f.npz"))
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_of_another_kind_is_told(tmp_path: Path):
+def test_a_file_of_another_kind_is_told(tmp_path):
     (tmp_path / "f.npz").write_bytes(b"PK\3\4 no archive")
     np.save(tmp_path / "f.npy", X)
     (tmp_path / "texts.npz").write_text("a text, no pickle\n")

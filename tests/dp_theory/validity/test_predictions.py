@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dp_theory import KeepHard, Random, Rule, predict
+from dp_theory import KeepHard, Random, predict
 from dp_theory.validity.check import measured_errors
 from dp_theory.validity.second_moments import KeptMoments
 from tests.dp_theory.validity.rows import LAM, make_view
@@ -12,7 +12,7 @@ from tests.dp_theory.validity.rows import LAM, make_view
 
 @pytest.mark.parametrize("rule", [Random(0.4), KeepHard(0.5)])
 @pytest.mark.parametrize("kind", ["normal", "spectrum"])
-def test_the_law_of_normal_rows_is_the_gaussian_theory(rule: Rule, kind: str):
+def test_the_law_of_normal_rows_is_the_gaussian_theory(rule, kind):
     """Of a known truth, up to the noise of 40,000 rows; with the recipe of dp_theory.loop at the same angles."""
     view = make_view(kind=kind, known=True, d=60, n=40_000)
     p = rule.moments(0.0).p
@@ -34,7 +34,7 @@ def test_kept_moments_are_those_of_ridge_regression_on_many_rows():
 
 
 @pytest.mark.parametrize("lam", [1e-3, 1e-6])
-def test_kept_moments_with_hardly_any_ridge(lam: float):
+def test_kept_moments_with_hardly_any_ridge(lam):
     """As many directions as rows: δ rises as 1/λ, and a damped iteration is slow to find it."""
     view = make_view(flip=0.0, d=20, n=1000, lam=lam)
     assert 0.05 < KeptMoments(view, Random(1.0)).error(20, lam) < 0.45

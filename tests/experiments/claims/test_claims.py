@@ -1,7 +1,6 @@
 """`dp claims`: numbers are those of the tables and of the stored runs, and the page is up to date."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -49,7 +48,7 @@ def test_a_verdict_rests_on_something():
         assert (claim.verdict is Verdict.UNTESTED) == (claim.ours is None and claim.theory is None), claim.says
 
 
-def test_the_command_recomputes_the_headlines(tmp_path: Path):
+def test_the_command_recomputes_the_headlines(tmp_path):
     answer = told("claims --docs", tmp_path)
     found = {row["claim"]: row for row in answer["claims"]}
     fewest = found["ImageNet-100: 3.4 times fewer samples than the best static data"]
@@ -86,7 +85,7 @@ def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
 
 
 @pytest.mark.parametrize("path", [*stored_files().values(), *DOCS.rglob("*.csv")], ids=lambda path: path.stem)
-def test_stored_rows_have_a_cell_for_each_head(path: Path):
+def test_stored_rows_have_a_cell_for_each_head(path):
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert len({len(row) for row in csv.reader(lines, strict=True)}) == 1
 

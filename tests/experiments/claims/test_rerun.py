@@ -20,14 +20,14 @@ ARM = "@".join(["practice", *(f"{key}={value}" for key, value in SMALL_SETTINGS.
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_each_table_says_what_made_its_rows(name: str):
+def test_each_table_says_what_made_its_rows(name):
     head = TABLES[name].read_text(encoding="utf-8")
     assert MADE.match(head)
     assert (name in OF_RUNS) == bool(RERUN.search(head))
 
 
 @pytest.mark.parametrize("name", OF_RUNS)
-def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name: str):
+def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
     arms = stored_runs(name).drop_duplicates([*{"stage", "settings", "objective", "arm"} & set(stored_runs(name))])
     for number, row in zip(arms.index + 1, arms.to_dict("records"), strict=True):
         if OWN.search(row["arm"]) or row.get("settings") == "static-4000" or isinstance(row.get("objective"), str):
@@ -51,7 +51,7 @@ def table(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return file
 
 
-def test_a_row_is_run_again(table: Path, tmp_path: Path):
+def test_a_row_is_run_again(table, tmp_path):
     words = ("claims --rerun small:1 --out", tmp_path / "run")
     assert StoredRow.read("small:1").spread == pytest.approx(2 * 2**0.5)  # it is 1, 0 and -1 above the other arm
     found = told(*words, status=1)
@@ -67,7 +67,7 @@ def test_a_row_is_run_again(table: Path, tmp_path: Path):
     assert row.beside(result | {"samples_generated": 50})["verdict"] == "within the spread"
 
 
-def test_what_is_no_row_is_refused(table: Path):
+def test_what_is_no_row_is_refused(table):
     (table.parent / "other.csv").write_text("a,b\n1,2\n")
     for named, said in (("small:9", "there are 6"), ("small", "as small:1"), ("other:1", "is no table of runs")):
         assert said in refused("claims --rerun", named)

@@ -36,7 +36,7 @@ def test_huge_sizes_are_refused_with_their_key():
         ("gaussian", "learner.lam=1e308"),
     ],
 )
-def test_what_cannot_be_is_refused(preset: str, setting: str):
+def test_what_cannot_be_is_refused(preset, setting):
     with pytest.raises(InputError, match=setting.partition("=")[0].rpartition(".")[2]):
         load_preset(preset, [setting])
 
@@ -49,7 +49,7 @@ def test_what_cannot_be_is_refused(preset: str, setting: str):
         ("static-40@training.crop=0@seed=3", "seed is the same for all arms"),
     ],
 )
-def test_arms_that_cannot_be_are_refused(name: str, message: str):
+def test_arms_that_cannot_be_are_refused(name, message):
     with pytest.raises(InputError, match=message):
         ArmName.parse(name)
 
@@ -67,7 +67,7 @@ def test_numbers_that_overflow_end_a_command():
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_command_that_is_told_to_stop_cleans_up(number: int, monkeypatch: pytest.MonkeyPatch):
+def test_a_command_that_is_told_to_stop_cleans_up(number, monkeypatch):
     """SIGTERM killed it at once, so that joblib complained of what was left of its workers."""
     monkeypatch.setattr("dp_experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))
     answer = dp("theory predict --alpha 0.5 --rho 0.9 --phi 0.5")
@@ -75,5 +75,5 @@ def test_a_command_that_is_told_to_stop_cleans_up(number: int, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("command", ["doctor", "real report", "real resume"])
-def test_a_path_that_cannot_be_is_refused(command: str):
+def test_a_path_that_cannot_be_is_refused(command):
     assert refused(command, "n" * 300) == f"dp: {'n' * 60}…: File name too long; give a path that can be"

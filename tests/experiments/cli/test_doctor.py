@@ -4,9 +4,7 @@ import re
 import shutil
 from collections import namedtuple
 from importlib import metadata
-from pathlib import Path
 
-import pytest
 import torch
 from dp_experiments.cli import doctor
 
@@ -25,10 +23,10 @@ def test_a_machine_that_has_everything():
     assert re.match(r"\d+ intact entries", found["cache"])
 
 
-def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch):
+def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):
     true, usage = metadata.version, namedtuple("usage", "total used free")
 
-    def version(name: str) -> str:
+    def version(name):
         if name == "diffusers":
             raise metadata.PackageNotFoundError(name)
         return "0.1" if name == "scipy" else true(name)
@@ -41,7 +39,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.Mon
     assert "is nearly full" in err
 
 
-def test_what_is_said_of_a_gpu(monkeypatch: pytest.MonkeyPatch):
+def test_what_is_said_of_a_gpu(monkeypatch):
     ones = torch.ones
     monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
     monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
@@ -73,7 +71,7 @@ def broken() -> None:
     raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
 
 
-def test_a_folder_intact_and_damaged(guided_run: Path, tmp_path: Path):
+def test_a_folder_intact_and_damaged(guided_run, tmp_path):
     run, _ = (shutil.copytree(guided_run, tmp_path / "all" / name) for name in ("run", "other"))
     assert len(done("doctor", tmp_path / "all").out.splitlines()) == 3
     weights = next((run / "checkpoints").glob("latest-*")) / "learner.safetensors"
@@ -83,7 +81,7 @@ def test_a_folder_intact_and_damaged(guided_run: Path, tmp_path: Path):
     assert str(run) in finding["problem"].partition("; ")[2]  # the way on
 
 
-def test_the_cache_intact_and_damaged(own_cache: Path):
+def test_the_cache_intact_and_damaged(own_cache):
     entry = cache_folder() / "generators" / "digits-0"
     entry.mkdir(parents=True)
     (entry / "depends.json").write_text("{}")
@@ -102,7 +100,7 @@ def test_the_cache_intact_and_damaged(own_cache: Path):
     assert f"remove {entry}, it is made again" in err
 
 
-def test_the_cache_is_cleared(own_cache: Path):
+def test_the_cache_is_cleared(own_cache):
     cached("mine", {}, lambda folder: None)
     assert "0 intact entries" in done("doctor cache --clear").out
     assert not cache_folder().exists()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from dp_experiments.cli import version
@@ -26,7 +25,7 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("seconds", [0.2, 3])
-def test_ctrl_c_from_the_first_instruction_on(seconds: float, tmp_path: Path, own_cache: Path):
+def test_ctrl_c_from_the_first_instruction_on(seconds, tmp_path, own_cache):
     """Whether modules are being loaded, torch among them, or the generator is trained: 130, and one line."""
     command = [sys.executable, "-c", BEGUN, "real", "run", "digits", "--set", "training.steps=10000000"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -44,7 +43,7 @@ def test_ctrl_c_from_the_first_instruction_on(seconds: float, tmp_path: Path, ow
 
 
 @pytest.mark.parametrize("command", ["real keys --json", "--help", PREDICT], ids=lambda words: words.split()[0])
-def test_a_reader_may_leave(command: str):
+def test_a_reader_may_leave(command):
     done = shell(f"{DP} {command} | head -c 1 >/dev/null")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -58,7 +57,7 @@ def test_a_reader_may_leave(command: str):
         ("2>/dev/full", 0, ""),
     ],
 )
-def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
+def test_streams_that_are_closed_or_full(streams, status, err):
     done = shell(f"{DP} {PREDICT} {streams}")
     assert done.returncode == status
     assert err in done.stderr
@@ -72,26 +71,26 @@ def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
         RuntimeError("… (os error 28), src"),
     ],
 )
-def test_a_full_disk_is_a_line_that_says_to_make_room(error: Exception, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_a_line_that_says_to_make_room(error, monkeypatch):
     monkeypatch.setattr(version, "version_line", lambda: (_ for _ in ()).throw(error))
     assert "make room there, and give the command again" in refused("--version", status=3)
 
 
-def test_a_path_that_is_not_utf8_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_a_path_that_is_not_utf8_is_named(monkeypatch):
     """It is an argument, or found on the way, such as the current folder."""
     assert refused("real report", "caf\udce9") == r"dp: 'caf\udce9' is not UTF-8; rename the file or folder"
     monkeypatch.setattr(version, "version_line", lambda: '["/caf\udce9/good"]'.encode())
     assert refused("--version") == r"dp: '/caf\udce9/good' is not UTF-8; rename the file or folder"
 
 
-def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path: Path):
+def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path):
     """A file that is opened must not get the number of a closed stderr, on which remarks are printed."""
     done = shell(f"cd {tmp_path}; PYTHONPATH={os.pathsep.join(sys.path)} {DP} real init pets 2>&-")
     assert done.returncode == 0
     assert "dp real run pets.toml" not in (tmp_path / "pets.toml").read_text().splitlines()[-1]
 
 
-def test_the_version_names_the_commit(monkeypatch: pytest.MonkeyPatch):
+def test_the_version_names_the_commit(monkeypatch):
     assert re.fullmatch(r"\d+\.\d+\.\d+( \([\w.-]+\))?\n", done("--version").out)
 
     class Installed:
@@ -99,7 +98,7 @@ def test_the_version_names_the_commit(monkeypatch: pytest.MonkeyPatch):
             {"url": "https://example.org/dp", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}
         )
 
-        def read_text(self, name: str) -> str | None:
+        def read_text(self, name):
             return self.origin if name == "direct_url.json" else None
 
     monkeypatch.setattr(version.dp_base, "__file__", "/nowhere/dp_base/__init__.py")

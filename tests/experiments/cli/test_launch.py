@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -29,7 +28,7 @@ def alone(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
-def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
+def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path):
     """Its result is the whole of stdout."""
     run = ("real", "run", "digits", *SET, "--out", str(tmp_path / "run"), "--json")
     done = subprocess.run([sys.executable, "-c", TWO + launch.CODE, *run], capture_output=True, text=True, timeout=240)
@@ -51,7 +50,7 @@ folder.RunFolder.checkpoint = slowly
 
 
 @pytest.mark.slow
-def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path: Path):
+def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path):
     """Signalled one by one, as srun does: it may kill all others once one has left with another status than 0."""
     out = tmp_path / "run"
     long = ("--set", "training.steps=100000", "--out", str(out))
@@ -75,7 +74,7 @@ def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path: Path):
     assert [task.returncode for task in tasks] == [130, 130], err
 
 
-def test_restarts_end_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_restarts_end_where_nothing_is_gained(tmp_path, monkeypatch):
     """A failure that comes again is none of the moment; wrong input is not tried again."""
     asked: list[tuple[str, ...]] = []
     words = ("real", "run", "digits", "--set", "a=1", "--json")
@@ -89,7 +88,7 @@ def test_restarts_end_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytes
     assert len(asked) == 1
 
 
-def test_how_many_processes(monkeypatch: pytest.MonkeyPatch):
+def test_how_many_processes(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     assert [launch.process_count(gpus) for gpus in ("all", "3", "1")] == [8, 3, 1]
     monkeypatch.setenv("RANK", "5")
@@ -100,11 +99,11 @@ def test_how_many_processes(monkeypatch: pytest.MonkeyPatch):
     assert "--gpus none" in refused("real run digits --gpus none")
 
 
-def test_the_signal_that_ended_a_process_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_the_signal_that_ended_a_process_is_told(monkeypatch, capsys):
     """A process that the system kills, as for want of memory, cannot say so itself."""
     failure = ProcessFailure(local_rank=5, pid=1, exitcode=-signal.SIGKILL, error_file="none")
 
-    def failed(*arguments: str) -> None:
+    def failed(*arguments):
         raise ChildFailedError("dp", {5: failure})
 
     for name in ("OMP_NUM_THREADS", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"):
@@ -122,7 +121,7 @@ def test_the_signal_that_ended_a_process_is_told(monkeypatch: pytest.MonkeyPatch
         ("rack[3,5]n1,x", "rack3n1"),
     ],
 )
-def test_the_first_of_slurms_hosts(nodes: str, first: str):
+def test_the_first_of_slurms_hosts(nodes, first):
     assert slurm.first_host(nodes) == first
 
 
@@ -138,9 +137,7 @@ def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node
 @pytest.mark.parametrize(
     ("address", "here", "chosen"), [("127.0.1.1", "1", True), ("127.0.1.1", "2", False), ("192.0.2.7", "1", False)]
 )
-def test_gloo_takes_no_address_that_other_nodes_cannot_reach(
-    address: str, here: str, chosen: bool, monkeypatch: pytest.MonkeyPatch
-):
+def test_gloo_takes_no_address_that_other_nodes_cannot_reach(address, here, chosen, monkeypatch):
     """Here the first node is reached by the loopback interface, whatever it is called."""
     monkeypatch.setattr(os, "environ", {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": here, "MASTER_ADDR": "127.0.0.1"})
     monkeypatch.setattr(socket, "gethostbyname", lambda name: address)
@@ -152,7 +149,7 @@ def test_gloo_takes_no_address_that_other_nodes_cannot_reach(
 TASK = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0"}
 
 
-def test_a_batch_script_is_no_task(monkeypatch: pytest.MonkeyPatch):
+def test_a_batch_script_is_no_task(monkeypatch):
     for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "32", "SLURM_LOCALID": "0"}.items():
         monkeypatch.setenv(name, value)
     slurm.adopt_tasks()

@@ -41,7 +41,7 @@ def test_every_command_that_is_listed_has_a_help_page():
         ("dp theory predict --rh", ["--rho"]),
     ],
 )
-def test_words_are_completed(typed: str, offered: list[str]):
+def test_words_are_completed(typed, offered):
     done = run_process([], _DP_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == offered
@@ -63,7 +63,7 @@ def run_process(words: list[str], **environment: str) -> subprocess.CompletedPro
         ("real init --help", {"torch", "pandas", "scipy"}),
     ],
 )
-def test_nothing_is_loaded_that_is_not_needed(words: str, unwanted: set[str]):
+def test_nothing_is_loaded_that_is_not_needed(words, unwanted):
     """This makes `dp` start quickly; `benchmarks/startup.py` measures how quickly."""
     done = run_process(words.split())
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ def test_every_key_of_a_preset_is_explained():
         assert len({row["key"] for row in rows}) == len(rows) > 50
 
 
-def test_keys_are_those_that_a_file_may_have(tmp_path: Path):
+def test_keys_are_those_that_a_file_may_have(tmp_path):
     """A file of all values that `dp real keys` shows is the same configuration."""
     rows = {row["key"]: row for row in told("real keys glyphs --set guidance.every=3")["keys"]}
     assert rows["guidance.every"] | {"meaning": ""} == {
@@ -43,7 +42,7 @@ def test_keys_are_those_that_a_file_may_have(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("gpus", "asked", "expected"), [(0, None, 2), (8, None, 8), (8, 3, 3)])
-def test_there_is_a_worker_for_each_gpu(gpus: int, asked: int | None, expected: int, monkeypatch: pytest.MonkeyPatch):
+def test_there_is_a_worker_for_each_gpu(gpus, asked, expected, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with on_cluster_asked(None, asked) as workers:
@@ -51,7 +50,7 @@ def test_there_is_a_worker_for_each_gpu(gpus: int, asked: int | None, expected: 
 
 
 @pytest.mark.parametrize("command", ["compare", "branch"])
-def test_a_cluster_needs_its_package(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_cluster_needs_its_package(command, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     where = [tmp_path / "run"] if command == "branch" else ["digits", "--out", tmp_path / "out"]
     said = done("real", command, *where, "--dask tcp://host:1", status=3).err

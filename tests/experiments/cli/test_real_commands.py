@@ -3,23 +3,20 @@
 import json
 import shutil
 import signal
-from pathlib import Path
 
-import pytest
 from dp_experiments.cli.real.configure import keys
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.rich_terminal import print_table
 from dp_experiments.studies.digits.source import DigitsConfig
 
 from dp_base.locks import locked
-from dp_real.examples import RealData
 from dp_real.practice import Practice
 from tests.commands import done, refused, told
 from tests.experiments.conftest import COMPARED
 from torture.attempt import POOL_ROWS, SMALL, as_options
 
 
-def test_run_then_resume_then_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_run_then_resume_then_refuse(tmp_path, monkeypatch):
     out = tmp_path / "run"
     command = ("real run", *SMALL, "--out", out, "--seed 3")
     answer = told(*command)
@@ -38,7 +35,7 @@ def test_run_then_resume_then_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads(done(*command, "--resume --json").out)["test_accuracy"] == answer["test_accuracy"]
 
 
-def test_a_strength_at_the_end_of_its_range_is_told(tmp_path: Path):
+def test_a_strength_at_the_end_of_its_range_is_told(tmp_path):
     more = {"guidance.wrong_share": 0.01, "practice.initial": 20, "practice.increment": 160}
     arms = ["--arms", "practice", "--seeds", "1", "--workers", "1"]
     assert (
@@ -47,11 +44,11 @@ def test_a_strength_at_the_end_of_its_range_is_told(tmp_path: Path):
     )
 
 
-def test_a_run_reads_its_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_reads_its_data_once(tmp_path, monkeypatch):
     """Whether or not its generator is trained on them; shape and classes are known without."""
     loaded, load = [], DigitsConfig.load
 
-    def counted(self: DigitsConfig) -> RealData:
+    def counted(self):
         loaded.append(self)
         return load(self)
 
@@ -64,7 +61,7 @@ def test_a_run_reads_its_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not loaded
 
 
-def test_compare_is_paired_resumable_and_drawn(compared: Path, tmp_path: Path):
+def test_compare_is_paired_resumable_and_drawn(compared, tmp_path):
     out = shutil.copytree(compared, tmp_path / "compare")
     pictures = {"comparison.png", "comparison.pdf"}
     assert {path.name for path in out.iterdir()} == {"SHA256SUMS", "runs", "runs.csv", "comparison.csv"} | pictures
@@ -79,7 +76,7 @@ def test_compare_is_paired_resumable_and_drawn(compared: Path, tmp_path: Path):
     assert (out / "comparison.csv").read_bytes() == table
 
 
-def test_compare_is_refused_before_generators_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch):
     """Where nothing can be written, where another process is at work, and where the table cannot be read."""
     monkeypatch.setattr("dp_experiments.comparing.compare.run_arms", None)
     (tmp_path / "file").touch()
@@ -96,11 +93,11 @@ def test_compare_is_refused_before_generators_are_trained(tmp_path: Path, monkey
     assert "comparison.csv cannot be read" in refused("real report", out, status=3)
 
 
-def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path, monkeypatch):
     steps: list[Practice] = []
     step = Practice.train_step
 
-    def signalling(self: Practice) -> None:
+    def signalling(self):
         steps.append(self)
         if len(steps) == 5:
             signal.raise_signal(signal.SIGUSR1)
@@ -115,7 +112,7 @@ def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, monkeypatch
     assert not (out / "result.json").exists()
 
 
-def test_a_narrow_terminal_cuts_no_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_a_narrow_terminal_cuts_no_key(monkeypatch, capsys):
     rows = list(keys(load_preset("imagenet100")))
     monkeypatch.setenv("COLUMNS", "80")
     print_table(list(rows[0]), [list(map(str, row.values())) for row in rows], "")

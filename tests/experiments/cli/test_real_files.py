@@ -35,9 +35,7 @@ from torture.attempt import as_options
         ("text", "causal-lm", "bag-of-words", 600, 2000),
     ],
 )
-def test_init_writes_a_file_that_validates_and_says_what_its_keys_are(
-    kind: str, generator: str, learner: str, size: int, samples: int, here: Path
-):
+def test_init_writes_a_file_that_validates_and_says_what_its_keys_are(kind, generator, learner, size, samples, here):
     """Above each key, or the group of keys that it stands in, there is a comment."""
     assert "dp real run small.toml" in done("real init small --kind", kind).err
     text = Path("small.toml").read_text()
@@ -57,7 +55,7 @@ def test_init_writes_a_file_that_validates_and_says_what_its_keys_are(
             explained = False
 
 
-def test_a_file_that_init_wrote_stays_and_its_run_says_what_is_missing(here: Path):
+def test_a_file_that_init_wrote_stays_and_its_run_says_what_is_missing(here):
     done("real init pets")
     text = Path("pets.toml").read_text()
     assert "exists and stays as it is" in refused("real init pets.toml")
@@ -76,7 +74,7 @@ def scans(here: Path) -> Path:
     return here / "scans"
 
 
-def test_init_from_a_folder_divides_it_by_groups_and_runs(scans: Path):
+def test_init_from_a_folder_divides_it_by_groups_and_runs(scans):
     done("real init lungs --from", scans)
     text = Path("lungs.toml").read_text()
     config = load_config(Path("lungs.toml"))
@@ -95,7 +93,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans: Path):
     assert not Path("lungs2-data").exists()  # a refusal leaves nothing that the next try would stumble over
 
 
-def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans: Path):
+def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans):
     for name in ("train", "val"):
         shutil.copytree(scans, Path("sets", name))
     done("real init lungs --from sets --kind latent")
@@ -110,7 +108,7 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans: Path):
     assert "none is for validation" in refused("real init none --from sets")
 
 
-def test_init_from_a_table_of_texts(here: Path):
+def test_init_from_a_table_of_texts(here):
     lines = [f'"a {word} film, number {row}",{word}' for row in range(20) for word in ("good", "bad")]
     Path("films.csv").write_text("text,label\n" + "\n".join(lines))
     done("real init films --from films.csv")
@@ -134,7 +132,7 @@ def test_where_the_images_that_choose_also_judge_it_is_said():
 # export
 
 
-def test_export(guided_run: Path, tmp_path: Path):
+def test_export(guided_run, tmp_path):
     out = tmp_path / "new" / "pool"
     assert told("real export", guided_run, "--out", out, "--format folder") == {
         "run": str(guided_run),
@@ -157,9 +155,7 @@ def test_export(guided_run: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("on_terminal", [False, True])
-def test_no_text_commands_the_terminal(
-    on_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_no_text_commands_the_terminal(on_terminal, monkeypatch, capsys):
     """What stands in brackets is markup to rich; a tab would begin another cell, a new line another row.
 
     A table, a line on stderr and a warning hold a foreign name that would clear the screen and set a title.
@@ -182,7 +178,7 @@ def test_no_text_commands_the_terminal(
     assert "[b] cat" in out if on_terminal else out.splitlines()[1].split("\t")[1:] == cells
 
 
-def test_no_cell_of_an_exported_table_is_a_formula(tmp_path: Path):
+def test_no_cell_of_an_exported_table_is_a_formula(tmp_path):
     texts = ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "fine", "a=b"]
     frame = pd.DataFrame({"text": texts, "number": -1.5, "as_asked": None})
     without_formulas(frame).to_csv(tmp_path / "samples.csv", index=False)
@@ -194,7 +190,7 @@ def test_no_cell_of_an_exported_table_is_a_formula(tmp_path: Path):
 # evaluate
 
 
-def test_evaluate(guided_run: Path, tmp_path: Path):
+def test_evaluate(guided_run, tmp_path):
     for name in ("3", "7"):
         (tmp_path / name).mkdir()
         Image.new("L", (20, 30)).save(tmp_path / name / "0.png")

@@ -1,7 +1,6 @@
 """What cannot be is told in one line with status 2 or 3, and leaves no file."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -98,9 +97,7 @@ MISSING = [
 @pytest.mark.parametrize(
     ("command", "said", "status"), [*((*row, 2) for row in WRONG), *((*row, 3) for row in MISSING)]
 )
-def test_what_cannot_be(
-    command: str, said: str, status: int, guided_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_cannot_be(command, said, status, guided_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
     parts = [guided_run if part == "RUN" else part for part in re.split("(RUN)", command)]

@@ -18,7 +18,6 @@ from dp_theory import (
     KeepEasy,
     KeepHard,
     Problem,
-    Rule,
     best_selection,
     predict,
     simulate,
@@ -46,7 +45,7 @@ PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
         ("noise --rounds 1 --share 0.02", {"noise.csv"}),
     ],
 )
-def test_out_has_tables_and_pictures_and_is_not_written_twice(command: str, written: set[str], tmp_path: Path):
+def test_out_has_tables_and_pictures_and_is_not_written_twice(command, written, tmp_path):
     folder = tmp_path / "new" / "folder"
     assert str(folder / sorted(written)[0].replace(".pdf", ".csv")) in done("theory", command, "--out", folder).out
     before = {path: path.read_bytes() for path in folder.iterdir()}
@@ -72,7 +71,7 @@ def test_values():
         ("--rule entropy@omega=-3@kappa=2", Entropy(-3.0, 2.0)),
     ],
 )
-def test_predict_prints_what_the_package_returns(options: str, rule: Rule):
+def test_predict_prints_what_the_package_returns(options, rule):
     answer = told("theory predict", PROBLEM, options)
     want = predict(Problem(rule, 0.8, 0.5, 0.01))
     assert answer == {key: pytest.approx(value, rel=1e-12) for key, value in vars(want).items()}
@@ -91,7 +90,7 @@ def test_the_interpolation_peak_is_strict_json():
         (0.5, 0.01, ""),
     ],
 )
-def test_predict_says_where_a_usual_dimension_is_far_off_the_limit(phi: object, lam: float, remark: str):
+def test_predict_says_where_a_usual_dimension_is_far_off_the_limit(phi, lam, remark):
     err = done("theory predict --rule keep-hard --keep 0.2 --rho 0.9 --phi", phi, "--lam", lam).err
     assert remark in err if remark else not err
 
@@ -111,7 +110,7 @@ def test_simulate_prints_what_the_package_returns():
     assert answer == vars(simulate(Problem(KeepHard(0.7), 0.8, 0.5, 0.01), 12, 3, engine="law", seed=5))
 
 
-def test_verify_exits_1_where_theory_is_wrong(monkeypatch: pytest.MonkeyPatch):
+def test_verify_exits_1_where_theory_is_wrong(monkeypatch):
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
     monkeypatch.setattr(verification.verify, "__defaults__", (cells,))
     small = (verification.verify.__kwdefaults__ or {}) | {"d": 5000, "dense_d": 50}
@@ -123,7 +122,7 @@ def test_verify_exits_1_where_theory_is_wrong(monkeypatch: pytest.MonkeyPatch):
     assert "DISAGREES" in done("theory verify --trials 100", status=1).out
 
 
-def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch: pytest.MonkeyPatch):
+def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch):
     text = done("theory verify lemma1 keep-hard").out
     assert "p\terf(sqrt(2)*alpha/2)\n" in text
     assert "tan2, keep-hard less (1 - rho squared) of plain\t0\n" in text
@@ -136,7 +135,7 @@ def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch: pyte
 # -- sweep -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_has_a_row_for_each_combination_and_winners(here: Path):
+def test_a_sweep_has_a_row_for_each_combination_and_winners(here):
     command = "theory sweep --d 16 --trials 2 --n 8,40 --rho 0.5:0.9:2 --rule keep-hard,entropy@kappa=2 --x kept"
     assert "largest |z|" in done(command, "--out new").err
     table = pd.read_csv(here / "new" / "sweep.csv")
@@ -147,7 +146,7 @@ def test_a_sweep_has_a_row_for_each_combination_and_winners(here: Path):
     assert {"table", "winners", "largest_z", "noise_level", "largest_se"} <= set(told(command))
 
 
-def test_without_a_folder_the_picture_is_drawn_all_the_same(here: Path):
+def test_without_a_folder_the_picture_is_drawn_all_the_same(here):
     assert "runs/sweep.png" in done("theory sweep --rule keep-hard,random --d 16 --trials 2 --n 8,40").out
     assert (here / "runs" / "sweep.png").stat().st_size > 10_000
     figure = picture(sweep([0.5], rules=["keep-hard", "random"], d=16, trials=2, n=[8, 40]), "generated")
@@ -170,7 +169,7 @@ def test_practice_is_the_reference_loop():
     assert answer["exponents"] == []
 
 
-def test_curves_of_practice_are_of_six_strategies(tmp_path: Path):
+def test_curves_of_practice_are_of_six_strategies(tmp_path):
     done("theory practice --rounds 4 --trials 3 --d 40 --out", tmp_path)
     written = {"stages.csv", "exponents.csv", "practice.csv", "practice.png", "practice.pdf"}
     assert {path.name for path in tmp_path.iterdir()} == written
@@ -200,7 +199,7 @@ def test_rows_of_best_are_what_the_package_returns():
     assert answer == {"best": want[0], "table": want, "any_rule": None}
 
 
-def test_lists_are_a_phase_diagram(tmp_path: Path):
+def test_lists_are_a_phase_diagram(tmp_path):
     want = optimum(np.array([[0.5], [0.9]]), psi=np.geomspace(0.2, 2, 3))
     answer = told("theory best --rho 0.5,0.9 --psi 0.2:2:3 --out", tmp_path / "phases")
     assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
@@ -217,7 +216,7 @@ def test_the_best_of_all_rules_stands_beside_the_named_ones():
 
 
 @pytest.mark.slow
-def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch: pytest.MonkeyPatch):
+def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch):
     monkeypatch.setattr(figure, "PANELS", {"budget of kept rows": ("kept", 0.5, 2.0)})
     table = figure.compute(quick=True)
     predicted = table[table["kind"] == "predicted"].pivot(index="x", columns="series", values="y")
@@ -282,7 +281,7 @@ def curve(tmp_path: Path) -> Path:
     return file
 
 
-def test_forecast_says_how_well_the_theory_fits(curve: Path):
+def test_forecast_says_how_well_the_theory_fits(curve):
     said = dp("theory forecast", curve, KNOWN).err.splitlines()[-1]
     assert "of 3 degrees of freedom" in said
     assert dp("theory forecast", curve, "--target 0.08", KNOWN).err.splitlines()[-1] == said
@@ -291,7 +290,7 @@ def test_forecast_says_how_well_the_theory_fits(curve: Path):
     assert f"chi-square {answer['chi_square']:.3g} of {answer['freedom']} degrees of freedom" in said
 
 
-def test_two_columns_of_ones_own_are_a_curve_of_static_data(curve: Path):
+def test_two_columns_of_ones_own_are_a_curve_of_static_data(curve):
     own = curve.with_name("own.csv")
     own.write_text("n,accuracy,error rate,se\n100,.7,.3,.01\n200,.75,.25,.01\n400,.81,.19,.01\n800,.88,.12,.01\n")
     fitted = done("theory forecast", curve, KNOWN).out
@@ -309,7 +308,7 @@ def test_two_columns_of_ones_own_are_a_curve_of_static_data(curve: Path):
         ("--where strategy", "--where strategy: must read NAME=VALUE"),
     ],
 )
-def test_what_makes_no_curve_is_refused(curve: Path, options: str, message: str):
+def test_what_makes_no_curve_is_refused(curve, options, message):
     if "--columns" in options:
         curve.write_text("n,accuracy,name\n100,70,a\n200,75,b\n")
     assert message in refused("theory forecast", curve, options)

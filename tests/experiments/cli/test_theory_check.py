@@ -28,7 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(files: Path):
+def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(files):
     undecided = dp("theory check", files / "dense.npz", OPTIONS).err
     assert "undecided: the Gaussian theory's errors are neither shown to be within the tolerance" in undecided
     assert "more --trials would tell" in undecided
@@ -42,7 +42,7 @@ def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(files: Path):
     assert (first[0], first[-1]) == ("selector's score t is normal", "rejected")
 
 
-def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files: Path, tmp_path: Path):
+def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files, tmp_path):
     out = tmp_path / "out"
     options = (OPTIONS, "--rule", "keep-hard,entropy", "--keep", 0.4, "--lam", 0.1)
     answer = told("theory check", files / "sparse.npz", *options, "--out", out)
@@ -56,16 +56,14 @@ def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files
     assert {path.name for path in out.iterdir()} >= {"assumptions.csv", "curves.csv", "check.png", "check.pdf"}
 
 
-def test_the_figure_lays_predicted_curves_on_measured_ones(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_the_figure_lays_predicted_curves_on_measured_ones(monkeypatch, capsys):
     """Here for random signs, and without the images of fashion, which it says."""
     made = make_rows("signs", d=120, n=2000)
 
-    def few_digits(rows: int) -> Features:
+    def few_digits(rows):
         return Features(made.x, made.y, made.selector)
 
-    def no_fashion(steps: int) -> Features:
+    def no_fashion(steps):
         raise MissingError("no images")
 
     monkeypatch.setattr(fig_check, "_digits", few_digits)
@@ -82,7 +80,7 @@ def test_the_figure_lays_predicted_curves_on_measured_ones(
     assert len(fig_check.draw(table).axes) == 3
 
 
-def test_features_of_a_run_are_what_its_last_layer_sees(guided_run: Path, tmp_path: Path):
+def test_features_of_a_run_are_what_its_last_layer_sees(guided_run, tmp_path):
     export = ("real export", guided_run, "--format features")
     done(*export, "--rows 40 --out", tmp_path / "plain")
     done(*export, "--rows 0 --out", tmp_path / "real")

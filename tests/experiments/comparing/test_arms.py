@@ -1,6 +1,5 @@
 """The arms that register as those of another package would: covariance matching, a linear probe, and class names."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ def test_each_step_of_covariance_matching_is_the_best_one():
         assert chosen[n] == min(left, key=lambda row: distance(DRAWN[[*chosen[:n], row]]))
 
 
-def test_a_pool_keeps_those_that_match_their_class(config: Config, tmp_path: Path):
+def test_a_pool_keeps_those_that_match_their_class(config, tmp_path):
     """Of twice as many, which the costs count; after a kill, the same ones."""
     settled = arm_config(config, "covariance-60@practice.oversample=2")
     assert work.images(settled) == (120, 0)
@@ -62,9 +61,7 @@ def test_a_pool_keeps_those_that_match_their_class(config: Config, tmp_path: Pat
         assert torch.equal(pool.x[:][pool.y == label], of_class[np.sort(kept)])
 
 
-def test_a_class_without_real_examples_has_no_covariance(
-    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_a_class_without_real_examples_has_no_covariance(config, monkeypatch, tmp_path):
     data = config.data.load()
     data.validation.y[data.validation.y == 3] = 4
     monkeypatch.setattr(type(config.data), "load", lambda self: data)
@@ -97,7 +94,7 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(folder) for name, folder in folders.items()}
 
 
-def test_any_encoder_of_transformers(config: Config, seeing: dict[str, str]):
+def test_any_encoder_of_transformers(config, seeing):
     x = config.data.load().validation.x[:7]
     for name, width in (("clip", 8), ("vit", 16)):
         settled = arm_config(config, f"static@practice.encoder={seeing[name]}")
@@ -107,7 +104,7 @@ def test_any_encoder_of_transformers(config: Config, seeing: dict[str, str]):
     assert np.array_equal(encoders.features_of(config, None)(x), x.flatten(1).numpy())
 
 
-def test_class_names_alone(config: Config, seeing: dict[str, str]):
+def test_class_names_alone(config, seeing):
     result = zero_shot(arm_config(config, f"zero-shot@practice.encoder={seeing['clip']}"))
     assert (result["pool_size"], result["samples_generated"]) == (0, 0)
     assert 0 <= result["test_accuracy"] < 0.4  # its weights are random
@@ -116,7 +113,7 @@ def test_class_names_alone(config: Config, seeing: dict[str, str]):
             zero_shot(arm_config(config, f"zero-shot{encoder}"))
 
 
-def test_arms_that_generate_nothing_are_compared(config: Config, seeing: dict[str, str], tmp_path: Path):
+def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path):
     file = tmp_path / "small.toml"
     file.write_text(config.to_toml())
     command = ["real compare", file, "--seeds 1 --workers 1 --out", tmp_path / "out", "--arms"]

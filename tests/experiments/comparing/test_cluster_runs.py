@@ -46,7 +46,7 @@ def killing(phases: Phases) -> Iterator[set[str]]:
     killed: set[str] = set()
     ended = threading.Event()
 
-    def watch() -> None:
+    def watch():
         while not ended.wait(0.005):
             for phase in phases.keys() - killed:
                 worker = next(filter(None, map(worker_of, phases[phase]())), None)
@@ -102,7 +102,7 @@ def compared(folder: Path, other: Path) -> None:
         assert_same_weights(folder / "runs" / run / "learner", other / "runs" / run / "learner")
 
 
-def test_a_comparison_survives_a_kill_in_each_phase(workers: TwoWorkers, tmp_path: Path):
+def test_a_comparison_survives_a_kill_in_each_phase(workers, tmp_path):
     runs = tmp_path / "cluster" / "runs"
     phases: Phases = {
         "generator": lambda: generators().glob(".*.lock"),
@@ -119,7 +119,7 @@ def test_a_comparison_survives_a_kill_in_each_phase(workers: TwoWorkers, tmp_pat
     compared(tmp_path / "cluster", tmp_path / "machine")
 
 
-def test_tuning_has_the_same_trials(workers: TwoWorkers, tmp_path: Path):
+def test_tuning_has_the_same_trials(workers, tmp_path):
     pytest.importorskip("optuna")
     command = ["real tune digits", *SET, "--arms practice,static --trials 3 --batch 2"]
     held = {"trial": lambda: (tmp_path / "cluster" / "runs").glob("practice-trial1/*/.lock")}

@@ -1,7 +1,6 @@
 """A comparison: paired statistics, the figure's curves, and the folder that keeps it."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,7 +49,7 @@ def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
     assert list(curves(sizes, summarize(sizes, "static"))["series"]) == ["static", "static"]
 
 
-def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
+def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path):
     """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
     arms = ["practice@generator.model=openai/x", "static"]
     runs = runs_of({arm: [0.5] for arm in arms}, dict.fromkeys(arms, 200), first=3)
@@ -71,7 +70,7 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "runs.csv", "comparison.png"])
-def test_damage_to_a_comparison_is_named(name: str, compared: Path, tmp_path: Path):
+def test_damage_to_a_comparison_is_named(name, compared, tmp_path):
     """By whatever reads it. A table that was cut in half, and a picture that is none, were taken as they are."""
     file = shutil.copytree(compared, tmp_path / "compared") / name
     file.write_bytes(file.read_bytes()[:-3])
@@ -81,9 +80,7 @@ def test_damage_to_a_comparison_is_named(name: str, compared: Path, tmp_path: Pa
         assert f"{file} is damaged" in refused("theory forecast", file, status=3)
 
 
-def test_each_part_of_a_comparison_says_how_far_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_each_part_of_a_comparison_says_how_far_it_is(tmp_path, monkeypatch, capsys):
     """Where nobody watches a bar; on a terminal the bar of all runs is the only one."""
     monkeypatch.setattr("dp_experiments.terminal.ASIDE_EVERY", 0.0)
     config = load_preset("gaussian", ["training.steps=20"])
@@ -94,13 +91,13 @@ def test_each_part_of_a_comparison_says_how_far_it_is(
     assert "seed 0" not in capsys.readouterr().err
 
 
-def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path: Path):
+def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path):
     said = refused("real compare digits --arms real-5000 --seeds 1 --out", tmp_path / "out")
     assert "there are 900 real training examples" in said
     assert not (tmp_path / "out" / "runs").exists()
 
 
-def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path):
+def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path):
     command = ["real compare gaussian --arms static-400 --seeds 1 --workers 1 --set training.steps=20"]
     command += ["--out", tmp_path / "compare"]
     assert "--x compute: static-400 has a learner whose FLOPs are not counted" in refused(*command, "--x compute")

@@ -60,7 +60,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
 
 @pytest.mark.parametrize("middle", [0.88, 0.918])
-def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle: float):
+def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle):
     """So an estimate lies in its interval."""
     draw = np.random.default_rng(0)
     means = {"static-1000": 0.9, "static-2000": 0.92, "static-4000": middle, "static-8000": 0.94, "practice": 0.93}

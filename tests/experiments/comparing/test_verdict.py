@@ -47,7 +47,7 @@ def test_the_static_series_that_an_arm_is_worth_is_named():
 @pytest.mark.parametrize(
     ("axis", "amount"), [("kept", "100 samples"), ("compute", "2e+12 FLOPs"), ("seconds", "2 seconds")]
 )
-def test_what_matches_an_arm_has_the_unit_of_the_axis(axis: str, amount: str):
+def test_what_matches_an_arm_has_the_unit_of_the_axis(axis, amount):
     runs = runs_of({"practice": [0.92, 0.95], "static": [0.93, 0.97]}, SIZES)
     runs[["generation_flops", "training_flops"]] = 10**12
     (sentence,) = verdict(runs, summarize(runs, "static", axis), 10)
@@ -68,5 +68,5 @@ def test_arms_that_guess_are_named():
 @pytest.mark.parametrize(
     ("accuracy", "images", "expected"), [(0.11, 1000, True), (0.13, 1000, False), (0.13, 100, True)]
 )
-def test_chance_has_the_noise_of_so_many_images(accuracy: float, images: float, expected: bool):
+def test_chance_has_the_noise_of_so_many_images(accuracy, images, expected):
     assert guesses(accuracy, images, 10) is expected

@@ -45,7 +45,7 @@ def own_hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     return own
 
 
-def test_a_folder_loads_as_a_data_set_and_a_model(text_run: Path, tmp_path: Path):
+def test_a_folder_loads_as_a_data_set_and_a_model(text_run, tmp_path):
     out = tmp_path / "out"
     done("real export", text_run, "--out", out, "--format hub")
     loaded = datasets.load_dataset(str(out / "dataset"), split="train", cache_dir=tmp_path / "cache")
@@ -67,7 +67,7 @@ def test_a_folder_loads_as_a_data_set_and_a_model(text_run: Path, tmp_path: Path
         assert f"| {row.round} | {row.count:,} | {row.omega:.4g} |" in card.text or row.round
 
 
-def test_the_hub_receives_both(text_run: Path, own_hub: Hub):
+def test_the_hub_receives_both(text_run, own_hub):
     said = done("real export", text_run, "--to-hub me/mine").err
     assert own_hub.private == {"dataset": True, "model": True}
     assert own_hub.files["dataset"] == {"README.md", "data/train.parquet"}
@@ -80,7 +80,7 @@ def test_the_hub_receives_both(text_run: Path, own_hub: Hub):
     )
 
 
-def test_what_the_hub_refuses(text_run: Path, own_hub: Hub):
+def test_what_the_hub_refuses(text_run, own_hub):
     response: Any = SimpleNamespace(status_code=403, headers={}, request=None)
     failures = (HfHubHTTPError("no", response=response), "does not let this token"), (ConnectionError(), "be reached")
     for own_hub.fails, what in failures:

@@ -30,7 +30,7 @@ def with_marks(text_run: Path, file: Path) -> Config:
     return load_config(text_run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
 
 
-def test_the_page_has_each_example_hardest_first(text_run: Path):
+def test_the_page_has_each_example_hardest_first(text_run):
     answer = told("real review", text_run)
     pool = Run(text_run).pool
     assert answer == {"out": str(text_run / "review.html"), "examples": len(pool)}
@@ -46,7 +46,7 @@ def test_the_page_has_each_example_hardest_first(text_run: Path):
     assert escape(visible(texts_of(pool.x)[shown[0]])) in page
 
 
-def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(text_run: Path):
+def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(text_run):
     pool = Run(text_run).pool
     assert pool.posterior is not None
     for row in hardest_texts(Run(text_run), pool):
@@ -54,7 +54,7 @@ def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(text_ru
         assert row["p(label)"] == pytest.approx(float(pool.posterior[place].gather(0, pool.y[place])))
 
 
-def test_nothing_of_a_text_is_obeyed(text_run: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_of_a_text_is_obeyed(text_run, monkeypatch):
     evil = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\u202e"
     monkeypatch.setattr("dp_experiments.looking.review.texts_of", lambda x: [evil] * len(x))
     items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(text_run), 2)]
@@ -65,7 +65,7 @@ def test_nothing_of_a_text_is_obeyed(text_run: Path, monkeypatch: pytest.MonkeyP
     assert not {"\x1b", "\x07", "\u202e"} & set(page)
 
 
-def test_a_run_leaves_marked_examples_out(text_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_run_leaves_marked_examples_out(text_run, tmp_path, caplog):
     """Plain rows of a run of the same seed are the same, so the initial round is the earlier one without the marked."""
     before = Run(text_run)
     items = {item["row"]: item for item in reviewed(before, 1000)}
@@ -89,7 +89,7 @@ def test_a_run_leaves_marked_examples_out(text_run: Path, tmp_path: Path, caplog
     assert all(items[row]["mark"] in page for row in wrong)  # or the next file would bring them back
 
 
-def test_a_mark_is_of_a_text_and_its_class(text_run: Path):
+def test_a_mark_is_of_a_text_and_its_class(text_run):
     import torch
 
     text = torch.tensor([104, 105], dtype=torch.int32)
@@ -99,7 +99,7 @@ def test_a_mark_is_of_a_text_and_its_class(text_run: Path):
     assert mark_of(image, "a") == mark_of(image + 1e-7, "a") != mark_of(image + 0.1, "a")
 
 
-def test_files_that_are_no_marks(text_run: Path, tmp_path: Path):
+def test_files_that_are_no_marks(text_run, tmp_path):
     with pytest.raises(MissingError, match="there is no such file; dp real review RUN makes one"):
         read_marks(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="line 3: its mark should be 64 hexadecimal digits"):
@@ -117,12 +117,12 @@ def test_files_that_are_no_marks(text_run: Path, tmp_path: Path):
 
 
 @needs_axe
-def test_nothing_keeps_somebody_from_using_it(text_run: Path, tmp_path: Path):
+def test_nothing_keeps_somebody_from_using_it(text_run, tmp_path):
     assert not barriers(review_page(Run(text_run), reviewed(Run(text_run), 1000)), tmp_path)
 
 
 @needs_browser
-def test_a_browser_marks_filters_and_saves(text_run: Path, tmp_path: Path):
+def test_a_browser_marks_filters_and_saves(text_run, tmp_path):
     """A script at the end of the page presses buttons, and says what the file to save would have."""
     told = """<script>
       for (const place of [0, 2]) document.querySelectorAll("li button")[place].click();

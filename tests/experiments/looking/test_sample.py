@@ -60,9 +60,7 @@ def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum()
 
 
-def test_plain_images_are_those_of_the_initial_round_and_guidance_starts_from_the_same_noise(
-    guided_run: Path, tmp_path: Path
-):
+def test_plain_images_are_those_of_the_initial_round_and_guidance_starts_from_the_same_noise(guided_run, tmp_path):
     """The number-th of a class is row 10 * number + class of the pool. A tiny strength hardly changes it."""
     done("real sample", guided_run, "--omega 0,0.001,0.08 --classes 7,3 --n 2 --out", tmp_path)
     pool = all_rows(guided_run)
@@ -73,7 +71,7 @@ def test_plain_images_are_those_of_the_initial_round_and_guidance_starts_from_th
         assert 0 < abs(weak - plain).mean() < 0.2 * abs(strong - plain).mean()
 
 
-def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, tmp_path: Path):
+def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run, tmp_path):
     out = tmp_path / "out"
     answer = told("real sample", guided_run, "--omega 0,0.08 --set seed=5 --n 3 --out", out)
     samples = answer["samples"]
@@ -93,7 +91,7 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run: Path, t
     assert guided["as_asked"] == np.mean([row["as_asked"] for row in samples[30:]])
 
 
-def test_along_a_run(guided_run: Path, tmp_path: Path):
+def test_along_a_run(guided_run, tmp_path):
     """A row a checkpoint, guided as strongly as the addition was; the learner before it had seen that many examples."""
     rows = told("real sample", guided_run, "--along --classes 1,2 --out", tmp_path / "out")["samples"]
     learned = [(row["pool_size"], round(row["omega"], 6)) for row in rows[::2]]
@@ -109,7 +107,7 @@ def test_along_a_run(guided_run: Path, tmp_path: Path):
     assert [row["omega"] for row in strong] == [0, 0.1, 0.1]
 
 
-def test_a_transformers_classifier_on_digits(guided_run: Path, vit: Path, tmp_path: Path):
+def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):
     """It knows one of the classes; the preset's own generator needs no run."""
     rows = told("real sample digits", *GUIDED, "--classifier", vit, "--classes 2,3 --out", tmp_path / "out")["samples"]
     assert [row["omega"] for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
@@ -119,7 +117,7 @@ def test_a_transformers_classifier_on_digits(guided_run: Path, vit: Path, tmp_pa
     assert {row["predicted"] for row in rows} <= {"emu, em/u, big bird", "Cat", "3", "lion"}
 
 
-def test_text_prompts_need_no_real_images(vit: Path, tmp_path: Path):
+def test_text_prompts_need_no_real_images(vit, tmp_path):
     """A Stable Diffusion folder and a file with class names; the images are in colour, and classified by name."""
     torch.manual_seed(0)
     pipe: Any = make_pipeline(32, [f"a photo of a {name}" for name in NAMES])
@@ -169,12 +167,12 @@ def test_names_of_a_classifier():
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
 
 
-def test_a_run_without_a_learner_yet(tmp_path: Path):
+def test_a_run_without_a_learner_yet(tmp_path):
     (tmp_path / "config.toml").write_text(parse_config(SMALL).to_toml())
     assert f"dp real resume {tmp_path}" in refused("real sample", tmp_path, "--out", tmp_path / "out")
 
 
-def test_the_papers_grids_are_drawn_from_a_run(copied: Path, tmp_path: Path):
+def test_the_papers_grids_are_drawn_from_a_run(copied, tmp_path):
     """Figs. 10 to 13: a plain row and one for each learner; and multiples of the strength of the last addition."""
     done("figures fig10 fig13 --run", copied, "--out", tmp_path / "out")
     rounds, omegas = (pd.read_csv(tmp_path / "out" / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))

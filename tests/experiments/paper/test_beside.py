@@ -20,7 +20,7 @@ def comparison(folder: Path) -> Path:
     return folder
 
 
-def test_a_comparison_a_sweep_and_a_table_on_one_plot(tmp_path: Path):
+def test_a_comparison_a_sweep_and_a_table_on_one_plot(tmp_path):
     sweep = tmp_path / "sweep"
     options = "--n 100,400 --d 50 --trials 4 --rho 0.5,0.9 --rule keep-hard"
     done("theory sweep", *options.split(), "--out", sweep)
@@ -40,14 +40,14 @@ def test_a_comparison_a_sweep_and_a_table_on_one_plot(tmp_path: Path):
     assert len(legend.get_texts()) == table["series"].nunique() + 4
 
 
-def test_a_run_is_a_point_by_its_name(tmp_path: Path):
+def test_a_run_is_a_point_by_its_name(tmp_path):
     spent = {"generation_flops": 1.0, "training_flops": 1.0, "generation_seconds": 1.0, "training_seconds": 1.0}
     mine = left_by_run(tmp_path / "mine", test_accuracy=0.605, samples_generated=200, pool_size=200, **spent)
     (row,) = laid_out([str(mine)]).to_dict("records")
     assert (row["series"], row["x"], row["y"]) == ("mine", 200, 60.5)
 
 
-def test_what_cannot_be_compared_is_told(tmp_path: Path):
+def test_what_cannot_be_compared_is_told(tmp_path):
     (tmp_path / "file").write_text("a,b\n1,2\n")
     left_by_run(tmp_path / "unfinished")
     left_by_run(tmp_path / "untested", val_accuracy=0.5)

@@ -156,7 +156,7 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
 def pretend(monkeypatch) -> Callable[[str, BaseException], list[str]]:
     """Figures that cost nothing. It takes what one raises when first computed; it returns the names of the computed."""
 
-    def start(failing: str, error: BaseException) -> list[str]:
+    def start(failing, error):
         computed, errors = [], {failing: error}
 
         def compute(name, quick):

@@ -20,13 +20,13 @@ def test_the_page_needs_no_network_and_no_other_file():
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not a place
 
 
-def test_the_command_writes_it(tmp_path: Path):
+def test_the_command_writes_it(tmp_path):
     done("play --out", str(tmp_path / "play.html"))
     assert (tmp_path / "play.html").read_text(encoding="utf-8") == page()
     assert "name it FILE.html" in refused("play --out", str(tmp_path / "play.txt"))
 
 
-def test_the_command_shows_it_to_whoever_sits_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_command_shows_it_to_whoever_sits_there(tmp_path, monkeypatch):
     shown: list[str] = []
     monkeypatch.setattr("webbrowser.open", shown.append)
     file = tmp_path / "a page.html"
@@ -43,7 +43,7 @@ def test_the_page_of_the_docs_is_current():
 
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 500])
-def test_in_a_browser(tmp_path: Path, width: int):
+def test_in_a_browser(tmp_path, width):
     file = tmp_path / "play.html"
     report = "<script>document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth</script>"
     errors = "<script>onerror = (message) => { document.documentElement.dataset.error = message }</script>"
@@ -61,12 +61,12 @@ def test_in_a_browser(tmp_path: Path, width: int):
 
 
 @needs_axe
-def test_nothing_keeps_somebody_from_using_it(tmp_path: Path):
+def test_nothing_keeps_somebody_from_using_it(tmp_path):
     assert not barriers(page(), tmp_path)
 
 
 @needs_browser
-def test_the_stored_run_of_the_toy_is_what_the_page_does(tmp_path: Path):
+def test_the_stored_run_of_the_toy_is_what_the_page_does(tmp_path):
     """To the places that are written, since another browser may round a cosine differently."""
     file = tmp_path / "toy.html"
     file.write_text(page_of_run(), encoding="utf-8")

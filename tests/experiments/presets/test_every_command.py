@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from dp_experiments.presets.presets import preset_names
@@ -75,7 +74,7 @@ def refusal(*words: object) -> str:
 
 
 @pytest.mark.parametrize("preset", small_presets())
-def test_every_command_after_a_small_run(preset: str, tmp_path: Path):
+def test_every_command_after_a_small_run(preset, tmp_path):
     small = (preset, *as_options({**SHORT, **OWN.get(preset, {})}))
     status, plan, _ = dp("real plan", *small, "--json")
     missing = [need["problem"] for need in json.loads(plan)["needs"] if need["problem"]]

@@ -25,7 +25,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_of_the_scaling_tables(name: str):
+def test_rows_of_the_scaling_tables(name):
     config = load_preset(name)
     plan = config.practice
     assert (plan.initial, plan.increment, plan.additions, config.samples, plan.patience) == ROWS[name]
@@ -64,7 +64,7 @@ def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
 
 
 @pytest.mark.parametrize("name", ["imagenet100-table4-19", "imagenet"])
-def test_names_of_rows_are_checked(name: str):
+def test_names_of_rows_are_checked(name):
     with pytest.raises(InputError, match=r"imagenet100-table4-1…18, .*or a FILE.toml"):
         load_preset(name)
 

@@ -32,7 +32,7 @@ def test_the_tables_choose_one_pass_and_a_patience_that_hardly_grows():
 
 
 @pytest.mark.parametrize("table", [4, 5])
-def test_each_row_reaches_its_additions_by_its_step(table: int):
+def test_each_row_reaches_its_additions_by_its_step(table):
     for row in branches(table).to_dict("records"):
         plan = load_preset(f"{'imagenet100' if table == 4 else 'imagenet1k'}-table{table}-{row['row']}").practice
         steps = replay(plan, SETTLING[table])

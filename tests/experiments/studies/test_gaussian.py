@@ -1,8 +1,6 @@
 """The gaussian preset's parts: an exact posterior mean, a sampler with no error but its steps, and runs."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +38,7 @@ def config() -> Config:
 
 @pytest.mark.parametrize("alpha_bar", [1e-6, 0.3, 0.9999])
 @pytest.mark.parametrize("first", [-3.0, 0.01, 2.0])
-def test_posterior_mean_is_that_of_a_truncated_normal(alpha_bar: float, first: float):
+def test_posterior_mean_is_that_of_a_truncated_normal(alpha_bar, first):
     """With x_0 on the wrong side by up to 300 standard deviations."""
     mean, sigma = alpha_bar**0.5 * first, (1 - alpha_bar) ** 0.5
     x = torch.tensor([[first, -0.7]] * 2, dtype=torch.float64)
@@ -82,16 +80,16 @@ def test_samples_are_of_their_class_and_guidance_scale_0_forgets_it():
 
 
 @pytest.mark.parametrize("loss", ["ridge", "logistic"])
-def test_guidance_brings_samples_to_the_learners_boundary(loss: Any):
+def test_guidance_brings_samples_to_the_learners_boundary(loss):
     learner = LinearLearner((20,), 2, lam=0.01, loss=loss)
     pool = row_noise(row_seeds(0, 0, range(60)), (20,))
     learner.train_step(pool, (pool[:, 0] > 0).long())
     generator, labels, seeds = GaussianGenerator(20, 30), torch.arange(100) % 2, row_seeds(0, 1, range(100))
 
-    def sample(omega: float, rows: slice = slice(None)) -> torch.Tensor:
+    def sample(omega, rows=slice(None)):
         return generator.sample(labels[rows], seeds[rows], EntropyGuidance(learner.logits, omega))
 
-    def margin(x: torch.Tensor) -> float:
+    def margin(x):
         return (x.double() @ learner.weight).abs().mean().item() / learner.weight.norm().item()
 
     plain, guided = generator.sample(labels, seeds, None), sample(0.03)
@@ -106,7 +104,7 @@ def test_guidance_brings_samples_to_the_learners_boundary(loss: Any):
 # -- the data ----------------------------------------------------------------------------------------------------------
 
 
-def test_data_are_drawn_by_their_split(config: Config):
+def test_data_are_drawn_by_their_split(config):
     data = loaded(config.data)
     again = config.data.model_copy(update={"split": 1}).load()
     assert data.generator is None
@@ -122,7 +120,7 @@ def test_data_are_drawn_by_their_split(config: Config):
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_trains_on_its_whole_pool(config: Config, tmp_path: Path):
+def test_a_run_trains_on_its_whole_pool(config, tmp_path):
     unbroken = run(config, tmp_path / "unbroken")
     assert unbroken["samples_generated"] == 120
     assert unbroken["test_accuracy"] > 0.8

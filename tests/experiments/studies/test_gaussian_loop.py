@@ -1,7 +1,5 @@
 """Theory and pipeline on the same data: first the tools, then the differences in standard errors."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from dp_experiments.studies.gaussian import fig_gaussian
@@ -72,7 +70,7 @@ def test_a_sample_of_rows_is_known_by_its_means():
     np.testing.assert_allclose(second[0], [np.mean(t * t), np.mean(t * zeta)])
 
 
-def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch: pytest.MonkeyPatch):
+def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch):
     """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
     exact = Addition(kept=1.0, moments=(np.array([np.sqrt(2 / np.pi), 0]), np.eye(2)))
     monkeypatch.setattr("dp_experiments.studies.gaussian.fig_gaussian.sampler_law", lambda config: (1.0, exact))
@@ -85,7 +83,7 @@ def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch: pytest.MonkeyPa
 # -- the meeting ------------------------------------------------------------------------------------------------------
 
 
-def test_views_of_the_rows(small: Config, measured: dict[str, Trace]):
+def test_views_of_the_rows(small, measured):
     """|x|² is split rightly: the coordinates off the plane are N(0, 1) in units of the scale; unguided rows see w0."""
     t, zeta, y = measured["practice-unguided"].of_round(1)
     assert len(t) == SEEDS * 180
@@ -98,14 +96,12 @@ def test_views_of_the_rows(small: Config, measured: dict[str, Trace]):
     assert across.var() == pytest.approx(1, abs=4 * np.sqrt(2 / len(t)))
 
 
-def test_without_guidance_the_pipeline_is_as_predicted(small: Config, measured: dict[str, Trace]):
+def test_without_guidance_the_pipeline_is_as_predicted(small, measured):
     plain = predict_loop(small, [plain_rows(small)] * 3)
     assert np.abs(standard_errors(measured["practice-unguided"], plain)).max() < 4
 
 
-def test_with_guidance_the_pipeline_is_as_its_rows_predict(
-    small: Config, measured: dict[str, Trace], monkeypatch: pytest.MonkeyPatch
-):
+def test_with_guidance_the_pipeline_is_as_its_rows_predict(small, measured, monkeypatch):
     """The same number of plain rows would give errors that are far off, so that the test can tell."""
     guided = measured["practice"]
     assert np.abs(standard_errors(guided, predict_loop(small, guided_rows(small, guided)))).max() < 4
@@ -123,7 +119,7 @@ def test_with_guidance_the_pipeline_is_as_its_rows_predict(
 
 
 @pytest.mark.slow
-def test_the_preset_is_as_predicted(tmp_path: Path):
+def test_the_preset_is_as_predicted(tmp_path):
     """40 runs an arm: guided rows and plain ones within 4 standard errors."""
     config = gaussian("guidance.omega=0.01", "data.test=1000")
     found = traces(config, ["practice-unguided", "practice"], 40, tmp_path)

@@ -33,7 +33,7 @@ def section(fonts: Path | str | None, **values: Any) -> GlyphsConfig:
     return GlyphsConfig(source="glyphs", fonts=str(fonts) if fonts else None, **values)
 
 
-def test_no_group_of_families_is_on_two_sides(fonts: Path):
+def test_no_group_of_families_is_on_two_sides(fonts):
     for split in (0, 1):
         config = section(fonts, split=split)
         collection = config._collection()
@@ -48,7 +48,7 @@ def test_no_group_of_families_is_on_two_sides(fonts: Path):
     assert sides != section(fonts).split_fonts(collection)
 
 
-def test_each_image_has_its_characters_label(fonts: Path):
+def test_each_image_has_its_characters_label(fonts):
     config = section(fonts, size=32)
     data = loaded(config)
     collection = config._collection()
@@ -59,14 +59,14 @@ def test_each_image_has_its_characters_label(fonts: Path):
     assert loaded(section(fonts)).task.sample_shape == (1, 24, 24)
 
 
-def test_handwriting_is_a_set_of_its_own(fonts: Path):
+def test_handwriting_is_a_set_of_its_own(fonts):
     config = section(fonts, sets={"by hand": "handwriting"})
     assert len(loaded(config).sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
     with pytest.raises(InputError, match=r"data\.sets\.more = 'display': there is no such font"):
         config.read_set("more", "display")
 
 
-def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
     with pytest.raises(InputError, match=r"fonts of 0 groups of families.*at least 10 are needed"):
         section(tmp_path).load()
     monkeypatch.setattr(reading, "DEBIAN", tmp_path)

@@ -2,7 +2,6 @@
 
 import sys
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,9 +28,7 @@ def section(model: object) -> PackedLMConfig:
     return PackedLMConfig(kind="packed-lm", model=str(model), max_new_tokens=6)
 
 
-def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
-):
+def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(tmp_path, monkeypatch, own_cache):
     package = tmp_path / "site" / "tiny_model"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise SystemExit('it was run')\n")
@@ -63,7 +60,7 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(
         ("nowhere.gguf", "no such file"),
     ],
 )
-def test_a_file_that_is_not_there_is_named(model: str, said: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_that_is_not_there_is_named(model, said, monkeypatch):
     monkeypatch.setattr("dp_experiments.studies.reviews.packed.find_spec", lambda name: None)
     with pytest.raises(MissingError, match=said) as told:
         model_file(model)
@@ -71,7 +68,7 @@ def test_a_file_that_is_not_there_is_named(model: str, said: str, monkeypatch: p
     assert section(model).weights_digests() == {}
 
 
-def test_a_zip_of_an_encoder_gives_the_same_learner(tmp_path: Path):
+def test_a_zip_of_an_encoder_gives_the_same_learner(tmp_path):
     task, training = Task((60,), ("a", "b")), TrainingConfig(steps=4)
     folder = encoder(tmp_path / "encoder", classes=2)
     file = tmp_path / "encoder.zip"

@@ -49,7 +49,7 @@ def number(x: torch.Tensor) -> torch.Tensor:
     return (256 * first + second).round().long()
 
 
-def test_images_are_padded_and_in_three_disjoint_sets(fashion: FashionConfig):
+def test_images_are_padded_and_in_three_disjoint_sets(fashion):
     data = loaded(fashion)
     assert fashion.describe()[0].problem is None
     together = torch.cat([number(data.generator.x[:]), number(data.validation.x[:])])
@@ -65,14 +65,14 @@ def test_images_are_padded_and_in_three_disjoint_sets(fashion: FashionConfig):
     torch.testing.assert_close(inside, torch.from_numpy(images_and_labels(30)[0]).float(), atol=1e-4, rtol=0)
 
 
-def test_a_missing_file_says_where_to_get_it(fashion: FashionConfig):
+def test_a_missing_file_says_where_to_get_it(fashion):
     Path(fashion.folder, "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(MissingError, match=r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder") as caught:
         fashion.load()
     assert fashion.describe() == [SetStatus("fashion", fashion.folder, 70_000, str(caught.value))]
 
 
-def test_a_damaged_file_is_named(fashion: FashionConfig):
+def test_a_damaged_file_is_named(fashion):
     file = Path(fashion.folder, "train-images-idx3-ubyte.gz")
     for damaged in (file.read_bytes()[:-5], gzip.compress(b""), gzip.compress(b"\0\0\x0d\x01" + bytes(8))):
         file.write_bytes(damaged)
@@ -99,12 +99,12 @@ def test_words_without_accents():
     assert plain("Straße ÆRØ łódź façade") == "strasse aero lodz facade"
 
 
-def test_missing_lists_are_named(words: WordsConfig):
+def test_missing_lists_are_named(words):
     with pytest.raises(MissingError, match=r"apt-get install --no-install-recommends wamerican wngerman .* wpolish$"):
         words.load()
 
 
-def test_words_of_one_language_alone_are_split_by_their_stems(words: WordsConfig, tmp_path: Path):
+def test_words_of_one_language_alone_are_split_by_their_stems(words, tmp_path):
     word_lists(tmp_path)
     data = loaded(words)
     sides = [to_texts(side.x[:]) for side in (data.generator, data.validation, data.test)]
@@ -127,7 +127,7 @@ def reviews(path: Path, **keys: Any) -> DataConfig:
     return DATA["reviews"].model_validate({"source": "reviews", "archive": str(path)} | counts | keys)
 
 
-def test_sentences_are_read_split_and_labelled(tmp_path: Path):
+def test_sentences_are_read_split_and_labelled(tmp_path):
     path = reviews_archive(tmp_path)
     data = loaded(reviews(path, sets={"shop": "products", "news": "editorials"}))
     texts = []
@@ -143,7 +143,7 @@ def test_sentences_are_read_split_and_labelled(tmp_path: Path):
     assert again == texts[1] != other
 
 
-def test_a_missing_archive_says_how_to_get_it(own_cache: Path):
+def test_a_missing_archive_says_how_to_get_it(own_cache):
     section = DATA["reviews"].model_validate({"source": "reviews"})
     command = f"pip download --no-deps --no-build-isolation --no-binary vaderSentiment --dest {own_cache}"
     assert command in str(section.describe()[0].problem)
@@ -159,7 +159,7 @@ def test_a_missing_archive_says_how_to_get_it(own_cache: Path):
         (b"1\t2\tA film.", "one must be left"),
     ],
 )
-def test_what_is_no_such_file_is_named(films: bytes, said: str, tmp_path: Path):
+def test_what_is_no_such_file_is_named(films, said, tmp_path):
     path = reviews_archive(tmp_path, films=films)
     with pytest.raises(InputError, match=said):
         reviews(path).load()

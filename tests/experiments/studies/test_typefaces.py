@@ -53,7 +53,7 @@ def images(fonts: list[Font]) -> np.ndarray:
     return np.stack([draw_font(font) for font in fonts])
 
 
-def test_a_font_tells_its_family_style_kind_and_characters(folder: Path, tmp_path: Path):
+def test_a_font_tells_its_family_style_kind_and_characters(folder, tmp_path):
     font = read_font(folder / "Elm.ttf")
     assert font == Font(folder / "Elm.ttf", "Elm", "Regular", "text", 400, False, "".join(CHARACTERS))
     bold: Any = read_font(make_font(tmp_path / "b.ttf", "Elm", 0.1, "Bold Italic"))
@@ -67,9 +67,7 @@ def test_a_font_tells_its_family_style_kind_and_characters(folder: Path, tmp_pat
         assert other.kind == kind
 
 
-def test_fonts_of_symbols_and_of_few_characters_and_broken_files_are_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_fonts_of_symbols_and_of_few_characters_and_broken_files_are_left_out(tmp_path, caplog):
     for family in ("Elm Math", "Elm SC", "Px Elm"):
         assert read_font(make_font(tmp_path / "font.ttf", family)) is None
     assert read_font(make_font(tmp_path / "few.ttf", "Elm", characters="".join(CHARACTERS)[18:])) is None
@@ -80,7 +78,7 @@ def test_fonts_of_symbols_and_of_few_characters_and_broken_files_are_left_out(
     assert "broken.ttf" in caplog.text
 
 
-def test_a_family_has_one_font_for_each_style(fonts: list[Font]):
+def test_a_family_has_one_font_for_each_style(fonts):
     ash, beech = fonts[:2]
     light, bold, black, italic = (
         replace(ash, style=style, weight=weight, italic=style == "Italic")
@@ -89,7 +87,7 @@ def test_a_family_has_one_font_for_each_style(fonts: list[Font]):
     assert pick_styles([light, black, bold, italic, ash, beech]) == [ash, bold, italic, beech]
 
 
-def test_characters_are_white_on_black_and_fill_the_square(images: np.ndarray):
+def test_characters_are_white_on_black_and_fill_the_square(images):
     assert images.shape == (len(SLOPES), len(CHARACTERS), SIDE, SIDE)
     assert images.any((2, 3)).all()
     assert (images.max((2, 3)) > 200).all()
@@ -103,7 +101,7 @@ def test_characters_are_white_on_black_and_fill_the_square(images: np.ndarray):
     assert top < foot / 2
 
 
-def test_small_letters_drawn_as_capitals_are_noticed(images: np.ndarray, tmp_path: Path):
+def test_small_letters_drawn_as_capitals_are_noticed(images, tmp_path):
     assert not any(is_unicase(features(image)) for image in images)
     like = make_font(tmp_path / "unicase.ttf", "Elm", instead="".join(small + capital for small, capital in CASES))
     font = read_font(like)
@@ -116,7 +114,7 @@ def test_small_letters_drawn_as_capitals_are_noticed(images: np.ndarray, tmp_pat
     assert is_unicase(features(capitals))
 
 
-def test_what_is_absent_counts_for_nothing(images: np.ndarray):
+def test_what_is_absent_counts_for_nothing(images):
     partial = images[:1].copy()
     partial[:, 60:] = 0
     assert likeness(partial, images[:1]).item() == pytest.approx(1, abs=1e-5)
@@ -125,7 +123,7 @@ def test_what_is_absent_counts_for_nothing(images: np.ndarray):
     assert read_by_others(traits, [0, 0, 1, 1, 2]).all()  # too few groups to read each other
 
 
-def test_the_collection_keeps_what_serves(folder: Path, tmp_path: Path):
+def test_the_collection_keeps_what_serves(folder, tmp_path):
     """Twin is Cedar once more, and nobody can read Scrambled. Families of a first name, or alike, are one group."""
     files = font_files(folder)
     more = {"Twin": 0.0, "Fir Math": 0.1, "ash-Serif": -0.15, "Near": 0.01}

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -45,7 +45,7 @@ def test_each_arm_searches_what_it_has():
     assert set(space("static", *searches)) == static
 
 
-def test_randaugment_is_searched_where_its_library_is(monkeypatch: pytest.MonkeyPatch):
+def test_randaugment_is_searched_where_its_library_is(monkeypatch):
     key = "training.randaugment"
     monkeypatch.setattr("dp_experiments.tuning.space.find_spec", {"kornia": object()}.get)
     assert space("static")[key] == CategoricalDistribution(["0", "1", "2"])
@@ -81,7 +81,7 @@ def test_ranges_are_of_the_keys_own_kind():
 
 @pytest.mark.parametrize("preset", ["digits", "imagenet100-smoke"])
 @pytest.mark.parametrize("arm", ["practice", "static"])
-def test_the_first_trial_is_the_presets_own(preset: str, arm: str):
+def test_the_first_trial_is_the_presets_own(preset, arm):
     config, searched = load_preset(preset), space(arm, preset=preset)
     assert with_settings(config, settings_of(searched, own_parameters(config, searched))) == config
 
@@ -119,8 +119,8 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     """Tunes with pretended runs, and returns the best of each arm and all trials."""
     monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
 
-    def search(accuracy: Accuracy, trials: int = 5, plan: Plan = PLAN, name: str = "out") -> Any:
-        def run(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+    def search(accuracy, trials=5, plan=PLAN, name="out"):
+        def run(config, out, **options):
             assert options["test"] is False
             assert config.data.split == 0
             return {"val_accuracy": accuracy(config, out, options["shared"]), "seconds": 1.0}
@@ -139,7 +139,7 @@ def smooth(config: Config, *_: Any) -> float:
     return 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed
 
 
-def test_the_best_of_each_arm_is_kept(search: Search, tmp_path: Path):
+def test_the_best_of_each_arm_is_kept(search, tmp_path):
     best, trials = search(smooth)
     assert list(trials["arm"]) == 5 * ["practice"] + 5 * ["static"]
     for row in best:
@@ -155,10 +155,10 @@ def test_the_best_of_each_arm_is_kept(search: Search, tmp_path: Path):
     assert (settled.practice.initial, settled.practice.additions) == (2000, 0)
 
 
-def test_what_is_best_for_one_arm_is_tried_by_all(search: Search):
+def test_what_is_best_for_one_arm_is_tried_by_all(search):
     """Once trials are not random, and so no longer the same for all arms. Practice takes it with its own guidance."""
 
-    def rising(config: Config, out: Path, *_: Any) -> float:
+    def rising(config, out, *_):
         """The best of static data is its latest trial, that of practice its first."""
         arm, _, number = out.parent.name.partition("-trial")
         return int(number) / 100 if arm == "static" else 0.4
@@ -173,16 +173,16 @@ def test_what_is_best_for_one_arm_is_tried_by_all(search: Search):
     assert any(static[15][key] != practice[0][key] for key in common)  # which it has tried
 
 
-def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(search: Search):
+def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(search):
     """Also if it was begun with fewer trials. The last trials are no longer random: they depend on those before."""
     plan = Plan(("static",), {}, 1, 1, 0, 3)
     calls: list[Config] = []
 
-    def counted(config: Config, *_: Any) -> float:
+    def counted(config, *_):
         calls.append(config)
         return smooth(config)
 
-    def broken(config: Config, *_: Any) -> float:
+    def broken(config, *_):
         if len(calls) == 13:  # in the middle of a batch, after one of the best trials so far
             raise KeyboardInterrupt
         return counted(config)
@@ -195,8 +195,8 @@ def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(search: Sea
     assert len(calls) == 16  # trials that were over were not run again
 
 
-def test_what_fails_counts_and_the_search_goes_on(search: Search, tmp_path: Path):
-    def fragile(config: Config, *_: Any) -> float:
+def test_what_fails_counts_and_the_search_goes_on(search, tmp_path):
+    def fragile(config, *_):
         if config.training.label_smoothing > 0.1:
             raise DivergedError("step 3: the training losses are not finite")
         return smooth(config)
@@ -207,7 +207,7 @@ def test_what_fails_counts_and_the_search_goes_on(search: Search, tmp_path: Path
     assert set(failed["problem"]) == {"step 3: the training losses are not finite"}
     assert sum(row["failed"] for row in best) == len(failed) > 0
 
-    def hopeless(*_: Any) -> NoReturn:
+    def hopeless(*_):
         raise DivergedError("nan")
 
     with pytest.raises(DivergedError, match="all 5 trials of arm practice failed; the last: nan"):
@@ -215,7 +215,7 @@ def test_what_fails_counts_and_the_search_goes_on(search: Search, tmp_path: Path
     assert len(pd.read_csv(tmp_path / "none" / "trials.csv")) == 10
 
 
-def test_settings_that_cannot_be_together_count_as_failed(search: Search):
+def test_settings_that_cannot_be_together_count_as_failed(search):
     """Each value is possible, but some windows have no step to guide."""
     windows: Mapping[str, Any] = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
     _, trials = search(smooth, plan=Plan(("practice",), windows, 2, 1, 0, 3))
@@ -225,11 +225,11 @@ def test_settings_that_cannot_be_together_count_as_failed(search: Search):
     assert trials[~narrow]["problem"].isna().all()
 
 
-def test_trials_that_draw_alike_find_each_others_rows(search: Search):
+def test_trials_that_draw_alike_find_each_others_rows(search):
     """Of both arms, in any batch: a folder for each guidance_scale and seed."""
     found = defaultdict[tuple[float, int], set[Path]](set)
 
-    def noted(config: Config, out: Path, shared: Any) -> float:
+    def noted(config, out, shared):
         assert shared.rows == config.practice.initial
         found[config.sampling.guidance_scale, config.seed].add(shared.folder)
         return smooth(config)
@@ -250,7 +250,7 @@ def untested(config: DigitsConfig) -> RealData:
     return data
 
 
-def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path: Path):
+def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path):
     tuned = {name: {} for name in ("practice", "static-100", "static-1000", "static-9000@training.crop=0")}
     tuned["practice"] = {"training.steps": 2154}
     best = Tuned(tmp_path, load_preset("digits"), 1, tuned)  # 1,000 samples
@@ -283,7 +283,7 @@ def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp
         ("words", {}),
     ],
 )
-def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(preset: str, searches: dict[str, Any]):
+def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(preset, searches):
     config, published = load_preset(preset), Tuned.published(preset)
     assert not published.differing(config)
     for arm, settings in published.settings.items():
@@ -313,7 +313,7 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
 LOAD = DigitsConfig.load
 
 
-def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, monkeypatch):
     out = tmp_path / "tune"
     search = "--search training.steps=20:40 --search guidance.every=[2]"
     words = ["real tune digits", *SET, search, "--trials 2 --workers 1 --out", out]

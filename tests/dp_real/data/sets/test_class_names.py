@@ -19,7 +19,7 @@ from dp_real.data.sets.imagenet import imagenet_classes
         ("x" * 201, "x" * 202, "X" * 300, "ä" * 300),
     ],
 )
-def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names: tuple[str, ...]):
+def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names):
     folders = folder_names(names)
     classes = own_classes(names)
     if len(set(classes.names)) == len(names):

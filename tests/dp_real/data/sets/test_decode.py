@@ -32,7 +32,7 @@ def read(file: Path, size: int, channels: int = 3, **options: int) -> np.ndarray
         ((40, 32), 16, (20, 16), [(5, 3, 15, 13)]),  # as torchvision takes 224 of 256
     ],
 )
-def test_the_shorter_side_is_resized_and_the_middle_taken(tmp_path: Path, size, resize: int, resized, boxes):
+def test_the_shorter_side_is_resized_and_the_middle_taken(tmp_path, size, resize, resized, boxes):
     """The middle of 25 rows, of which 10 are kept, lies between two rows. The crop is not rounded to a row."""
     ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
     (picture := Image.fromarray(ramp)).save(tmp_path / "a.png")
@@ -42,7 +42,7 @@ def test_the_shorter_side_is_resized_and_the_middle_taken(tmp_path: Path, size, 
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp", "tiff"])
-def test_it_is_turned_upright_once(tmp_path: Path, form: str):
+def test_it_is_turned_upright_once(tmp_path, form):
     """Pillow itself turns a TIFF when it loads it."""
     upright = Image.fromarray(np.kron(QUADRANTS, np.ones((16, 16), np.uint8)))
     options = {"webp": {"lossless": True}, "jpeg": {"quality": 95}}.get(form, {})
@@ -54,7 +54,7 @@ def test_it_is_turned_upright_once(tmp_path: Path, form: str):
         assert abs(read(tmp_path / "a", 32, 1)[..., 0] - np.asarray(upright)).max() < 4
 
 
-def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path: Path):
+def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path):
     """The block has a resolution and a text whose values lie behind its end, or it has no known format."""
     entries = [(0x0112, 3, 1, 6), (0x011A, 5, 1, 9999), (0x8298, 2, 4000, 9999)]
     block = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
@@ -84,14 +84,14 @@ PALETTE.putpalette([9, 9, 9, 10, 20, 30])
         ("png", Image.new("RGB", (4, 4), (77, 77, 77)), [77], {}),
     ],
 )
-def test_every_kind_of_picture_becomes_rgb_or_grey(tmp_path: Path, form, picture, expected, options):
+def test_every_kind_of_picture_becomes_rgb_or_grey(tmp_path, form, picture, expected, options):
     picture.save(tmp_path / "a", form, **options)
     x = read(tmp_path / "a", 4, len(expected))
     assert (x == x[:1, :1]).all()
     assert x[0, 0].tolist() == pytest.approx(expected, abs=3 * (form == "jpeg"))
 
 
-def test_grey_is_the_same_of_generated_and_of_real_images(tmp_path: Path):
+def test_grey_is_the_same_of_generated_and_of_real_images(tmp_path):
     for value in ((250, 0, 0), (0, 250, 0), (0, 0, 250), (10, 120, 70)):
         Image.new("RGB", (8, 8), value).save(tmp_path / "one.png")
         real = read_image(tmp_path / "one.png", 8, 1)
@@ -103,7 +103,7 @@ def test_grey_is_the_same_of_generated_and_of_real_images(tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_pillow_refuses_to_load_is_refused_by_name(tmp_path: Path, form: str):
+def test_what_pillow_refuses_to_load_is_refused_by_name(tmp_path, form):
     """Of files with a flipped bit or a block of zeros, those are refused that Pillow's own load() refuses."""
     rng = np.random.default_rng(0)
     exif = Image.Exif()
@@ -137,7 +137,7 @@ def loads(data: bytes) -> bool:
     return True
 
 
-def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path: Path):
+def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path):
     for kind in (np.int32, np.float32):
         Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / f"{np.dtype(kind)}.tif")
     os.mkfifo(tmp_path / "pipe.png")
@@ -152,7 +152,7 @@ def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path: Path):
             read_image(tmp_path / name, 8, 3)
 
 
-def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path):
+def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path):
     bomb = bytearray(encoded(Image.new("L", (8, 8))))
     bomb[16:24] = struct.pack(">II", 60_000, 60_000)
     bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))

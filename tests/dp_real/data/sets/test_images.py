@@ -26,9 +26,7 @@ PETS = {"cat": 200, "dog": 100, "emu": 30}
 # which folder is which
 
 
-def test_classes_are_those_of_the_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_classes_are_those_of_the_folders(tmp_path, monkeypatch, caplog):
     """What is hidden is left out, what is not read is said, and a folder that is renamed later changes no record."""
     monkeypatch.setenv("HOME", str(tmp_path))
     fill(tmp_path / "pets", dict(reversed(PETS.items())))
@@ -55,7 +53,7 @@ def test_classes_are_those_of_the_folders(
         record.load()
 
 
-def test_a_name_is_the_same_however_its_accents_are_written(tmp_path: Path):
+def test_a_name_is_the_same_however_its_accents_are_written(tmp_path):
     """macOS writes folder names with each accent as a character of its own."""
     composed, apart = (unicodedata.normalize(form, "Grünspecht") for form in ("NFC", "NFD"))
     sides = [str(fill(tmp_path / f"{len(name)}", {name: 9, "Amsel": 0})) for name in (apart, composed)]
@@ -65,7 +63,7 @@ def test_a_name_is_the_same_however_its_accents_are_written(tmp_path: Path):
         assert own.load().test.y.tolist() == [0, 0, 1, 1]
 
 
-def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
+def test_classes_in_the_order_of_the_configuration(tmp_path):
     """Folders are called by name or by number, have folders in them, and some names cannot be those of folders."""
     folders = {"names": ("emu", "cat_dog"), "numbers": ("0", "1"), "deep": ("emu/images", "cat_dog/images/more")}
     where = {key: str(fill(tmp_path / key, dict(zip(names, (30, 100), strict=True)))) for key, names in folders.items()}
@@ -77,7 +75,7 @@ def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
     assert ((data.generator.x[:, 0, 0, 0] + 1) * 127.5).round().tolist() == [30, 30, 100, 100]
 
 
-def test_training_images_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_training_images_are_known_by_their_bytes(tmp_path, monkeypatch):
     """Their fingerprint does not depend on where they lie, and nothing is decoded for it."""
     monkeypatch.setattr(reading, "read_image", None)
     one, other = (fill(tmp_path / name, PETS) for name in ("one", "other"))
@@ -95,7 +93,7 @@ def test_training_images_are_known_by_their_bytes(tmp_path: Path, monkeypatch: p
     assert fingerprint(one) != known
 
 
-def test_numbers_sort_as_numbers_and_images_may_be_grey(tmp_path: Path):
+def test_numbers_sort_as_numbers_and_images_may_be_grey(tmp_path):
     """Folders are those of ImageNet-V2, where '10' comes after '2'."""
     fill(tmp_path, {str(number): 10 * number for number in range(12)}, count=1)
     data = settings(tmp_path, channels=1).load()
@@ -105,7 +103,7 @@ def test_numbers_sort_as_numbers_and_images_may_be_grey(tmp_path: Path):
     assert values(data.validation) == pytest.approx(grey, abs=1)
 
 
-def test_a_stray_folder_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_stray_folder_is_named_and_skipped(tmp_path, caplog):
     pets = fill(tmp_path / "pets", PETS)
     (pets / "lost+found").mkdir()
     for _ in range(2):
@@ -114,7 +112,7 @@ def test_a_stray_folder_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogC
     assert caplog.messages == [f"{told}; it is skipped"]
 
 
-def test_what_is_wrong_with_a_folder(tmp_path: Path):
+def test_what_is_wrong_with_a_folder(tmp_path):
     pets = fill(tmp_path / "pets", PETS)
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "image.png").write_bytes(plain(0))
@@ -150,7 +148,7 @@ def test_wrong_classes():
             settings("anywhere", classes=classes)
 
 
-def test_links_to_folders_are_followed_and_may_go_round(tmp_path: Path):
+def test_links_to_folders_are_followed_and_may_go_round(tmp_path):
     """Nor are class folders that are links passed over for an archive."""
     folder = fill(tmp_path / "val", {"cat": 9, "dog": 8})
     fill(tmp_path / "far", {"more": 5}, count=3)
@@ -165,7 +163,7 @@ def test_links_to_folders_are_followed_and_may_go_round(tmp_path: Path):
     assert values(data).count(5) == 3
 
 
-def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path, monkeypatch):
     """Images would be missing, or those of other classes count as of this one."""
     pets = fill(tmp_path / "pets", {"cat": 9, "dog": 8, "dog/more": 7})
     list_folder = os.scandir
@@ -187,7 +185,7 @@ def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path: Path, monkeypatch
 # what is decoded when
 
 
-def test_all_broken_files_are_named_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
     data = settings(fill(tmp_path, PETS, count=4))
     broken = [f"{name}.png: not a whole image" for name in ("cat/1", "cat/3", "emu/0")]
     for line in broken:
@@ -200,7 +198,7 @@ def test_all_broken_files_are_named_together(tmp_path: Path, monkeypatch: pytest
         decode_ahead(data.load().validation)
 
 
-def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_of_a_set_on_disk_some_images_are_checked(tmp_path, monkeypatch):
     """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, PETS, count=7)
     monkeypatch.setattr(reading, "SAMPLED", 5)
@@ -212,7 +210,7 @@ def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: p
     assert asked == [0, 4, 8, 12, 16, 20]
 
 
-def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_what_is_asked_for_is_decoded(tmp_path, monkeypatch):
     """An image is decoded once, unless the set is too large to be kept."""
     fill(tmp_path, PETS, count=3)
     decoded = []
@@ -233,7 +231,7 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     assert len(kept.x[6:]) == 3
 
 
-def test_processes_on_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch):
+def test_processes_on_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 20)
     for processes, cores in (("1", 20), ("8", 2), ("32", 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
@@ -243,7 +241,7 @@ def test_processes_on_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("processes", "sizes"), [(1, [256, 256, 88]), (3, [200] * 3), (4, [150] * 4), (700, [1] * 600)]
 )
-def test_each_process_has_a_slice_to_read(processes: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch):
+def test_each_process_has_a_slice_to_read(processes, sizes, monkeypatch):
     monkeypatch.setattr("dp_real.distributed.this_process", lambda: SimpleNamespace(num_processes=processes))
     assert [rows.stop - rows.start for rows in read_slices(600)] == sizes
     assert list(read_slices(0)) == []
@@ -266,7 +264,7 @@ def two_labels(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("spoil", [low_bits, two_labels])
-def test_odd_images_are_counted_and_told(spoil, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_odd_images_are_counted_and_told(spoil, tmp_path, caplog):
     """Of sets to evaluate, and of those that train a generator."""
     told = spoil(fill(tmp_path, PETS, count=1))
     data = settings(tmp_path, train=str(tmp_path)).load()
@@ -279,7 +277,7 @@ def test_odd_images_are_counted_and_told(spoil, tmp_path: Path, caplog: pytest.L
     assert told in caplog.text
 
 
-def test_images_of_one_value_need_no_files(caplog: pytest.LogCaptureFixture):
+def test_images_of_one_value_need_no_files(caplog):
     x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
     x[2:] = 0.3
     decode_ahead(Examples(x, torch.arange(4)), Examples(torch.zeros(2, 5), torch.arange(2)))

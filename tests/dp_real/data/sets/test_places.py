@@ -100,7 +100,7 @@ every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 
 @every_layout
-def test_the_same_images_under_the_same_labels(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_same_images_under_the_same_labels(layout, tmp_path, monkeypatch):
     """What is there is described without decoding, nor is a copy made."""
     where = LAYOUTS[layout](tmp_path, [plain(10 * row) for row in range(6)], LABELS)
     gone = f"{tmp_path}/gone"
@@ -123,7 +123,7 @@ def test_the_same_images_under_the_same_labels(layout: str, tmp_path: Path, monk
 
 
 @every_layout
-def test_a_broken_image_is_named(layout: str, tmp_path: Path):
+def test_a_broken_image_is_named(layout, tmp_path):
     where = LAYOUTS[layout](tmp_path, [plain(0), plain(1), plain(2), plain(3), b"no image", plain(5)], LABELS)
     place = {"folders": "dog_wolf/4.png", "shards": r"val-01.tar: 0004.png"}.get(layout, r"set(@\w+)?: row 4")
     data = settings(where).load()
@@ -132,7 +132,7 @@ def test_a_broken_image_is_named(layout: str, tmp_path: Path):
 
 
 @every_layout
-def test_missing_and_unknown_classes(layout: str, tmp_path: Path):
+def test_missing_and_unknown_classes(layout, tmp_path):
     where = LAYOUTS[layout](tmp_path / "a", [plain(0), plain(1)], [1, 1])
     assert read(where).y.tolist() == [1, 1]
     with pytest.raises(InputError, match="no images of emu, dog/wolf; each class needs some"):
@@ -151,7 +151,7 @@ def test_missing_and_unknown_classes(layout: str, tmp_path: Path):
         ("parquet", "set@validation: not Parquet files that `datasets` can read"),  # nor save_to_disk's, without rows
     ],
 )
-def test_without_samples(layout: str, message: str, tmp_path: Path):
+def test_without_samples(layout, message, tmp_path):
     with pytest.raises(InputError, match=message):
         read(LAYOUTS[layout](tmp_path, [], []))
 
@@ -172,7 +172,7 @@ def saved_labels(folder: Path, labels: list[Any], kind: Any) -> str:
     return str(folder)
 
 
-def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path: Path):
+def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path):
     """Of the 1,000 names of the ClassLabel, those of the two cranes are none of ours. Other classes are left out."""
     kind = ClassLabel(names=list(WORDS.values()))
     cranes = [i for i, wnid in enumerate(WNIDS) if WORDS[wnid].startswith("crane")]
@@ -188,7 +188,7 @@ def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path: Path):
         read(saved_labels(tmp_path / "c", [999 - cranes[0]], backwards), THOUSAND)
 
 
-def test_imagenet100_in_an_order_of_its_own(tmp_path: Path):
+def test_imagenet100_in_an_order_of_its_own(tmp_path):
     """A ClassLabel's names count in any order. Numbers below 100 are the task's own; larger ones count the 1,000."""
     names = sorted(CMC)
     index = [WNIDS.index(wnid) for wnid in CMC]
@@ -206,7 +206,7 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path: Path):
         read(saved_labels(tmp_path / "none", [0, -1], Value("int64")))
 
 
-def test_columns_by_name(tmp_path: Path):
+def test_columns_by_name(tmp_path):
     """The columns are those of a copy of ImageNet-R: an image, its WordNet id and a name."""
     rows = {"picture": [{"bytes": plain(7), "path": None}], "wnid": [CMC[5]], "class_name": ["whatever"]}
     features = Features({"picture": datasets.Image(), "wnid": Value("string"), "class_name": Value("string")})
@@ -223,7 +223,7 @@ def test_columns_by_name(tmp_path: Path):
     assert values(read(f"{tmp_path / 'two'}#other,wnid", HUNDRED)) == [7]
 
 
-def test_images_beside_the_data_set(tmp_path: Path):
+def test_images_beside_the_data_set(tmp_path):
     """A data set may hold paths instead of images. A row without an image is named."""
     (tmp_path / "one.png").write_bytes(plain(9))
     features = Features({"image": datasets.Image(), "label": ClassLabel(names=["cat"])})
@@ -238,7 +238,7 @@ def test_images_beside_the_data_set(tmp_path: Path):
 # which files
 
 
-def test_shards_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_shards_by_pattern(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_real.data.sets.places.MOST_FILES", 1000)
     for shard in (8, 9, 10):
         write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
@@ -256,7 +256,7 @@ def test_shards_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         locate(str(tmp_path / "v-{1..1000}.tar"))
 
 
-def test_which_split(tmp_path: Path):
+def test_which_split(tmp_path):
     saved(tmp_path / "a", [plain(0)], [0])
     parquet(tmp_path / "b", [plain(0)] * 4, [0] * 4)
     for place, splits in (("a", "@train, @test"), ("b", "@train, @validation")):
@@ -272,7 +272,7 @@ def test_which_split(tmp_path: Path):
         read(tmp_path / "a/set/test")
 
 
-def test_odd_names_of_places(tmp_path: Path):
+def test_odd_names_of_places(tmp_path):
     """Brackets are no pattern, endings may be capitals, and what looks like a split of another folder is a folder."""
     folder = tmp_path / "sh[1]"
     folder.mkdir()
@@ -294,7 +294,7 @@ def test_odd_names_of_places(tmp_path: Path):
 # the hub
 
 
-def test_a_set_of_the_hub_in_its_cache(hub: Path, tmp_path: Path):
+def test_a_set_of_the_hub_in_its_cache(hub, tmp_path):
     parquet(tmp_path, [plain(10 * row) for row in range(6)], LABELS)
     (tmp_path / "set").rename(hub)
     where = "hub:org/name@validation"
@@ -307,7 +307,7 @@ def test_a_set_of_the_hub_in_its_cache(hub: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("where", "options"), [("", "'*'"), ("/a/b:v1@test#x", "'a/b/*test*' --revision v1")])
-def test_a_set_of_the_hub_that_is_not_there(where: str, options: str):
+def test_a_set_of_the_hub_that_is_not_there(where, options):
     config = settings(f"hub:org/name{where}")
     command = f"hf download org/name --repo-type dataset --include {options}"
     with pytest.raises(MissingError, match="org/name is not in the hub's cache: where there is a network, hf") as told:
@@ -316,7 +316,7 @@ def test_a_set_of_the_hub_that_is_not_there(where: str, options: str):
     assert command in str(told.value) == status.problem
 
 
-def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_what_the_hub_refuses(monkeypatch, tmp_path):
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     for where in ("hub:name", "hub:../../x", "hub:../x/y", "hub:a/b/../../../c"):
@@ -339,7 +339,7 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
             locate(where)
 
 
-def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch, tmp_path):
     """One line says all that is missing."""
 
     def fetch(name, local_files_only, **options):
@@ -356,7 +356,7 @@ def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyP
 # sets of a configuration
 
 
-def test_what_is_trained_on_is_seen_whole_where_validation_sees_the_middle(tmp_path: Path):
+def test_what_is_trained_on_is_seen_whole_where_validation_sees_the_middle(tmp_path):
     picture = Image.new("RGB", (16, 16))
     picture.paste((255, 255, 255), (4, 4, 12, 12))
     own = folders(tmp_path, [encoded(picture)] * 3, [0, 1, 2])
@@ -365,7 +365,7 @@ def test_what_is_trained_on_is_seen_whole_where_validation_sees_the_middle(tmp_p
     assert data.generator.x.mean() == pytest.approx(-0.5, abs=0.05)  # a quarter is white
 
 
-def test_further_sets_of_a_configuration(tmp_path: Path):
+def test_further_sets_of_a_configuration(tmp_path):
     """They may lack classes, and are not kept in memory. Known ones must have what the published ones have."""
     own = folders(tmp_path / "own", [plain(row) for row in range(6)], LABELS)
     some = shards(tmp_path / "some", [plain(3), plain(4)], [2, 2])
@@ -383,7 +383,7 @@ def test_further_sets_of_a_configuration(tmp_path: Path):
         settings("a.tar", classes=None)
 
 
-def test_what_imagenet100_shares_with_imagenet_a(tmp_path: Path):
+def test_what_imagenet100_shares_with_imagenet_a(tmp_path):
     """The set is as published: folders of 200 classes by WordNet id, of which 15 are shared."""
     own = [entry.wnid for entry in imagenet_classes("imagenet1k") if entry.in_imagenet_a]
     write_tar(tmp_path / "all.tar", {f"{wnid}/0.png": plain(0) for wnid in CMC})

@@ -3,7 +3,6 @@
 import gzip
 import io
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     return entry
 
 
-def test_links_are_the_files_that_they_lead_to(tmp_path: Path):
+def test_links_are_the_files_that_they_lead_to(tmp_path):
     """A hard link names a file from the archive's root, a symbolic one from its own folder."""
     links = (
         special("cat/hard.png", tarfile.LNKTYPE, "dog/1.png"),
@@ -46,7 +45,7 @@ def test_links_are_the_files_that_they_lead_to(tmp_path: Path):
     assert values(found) == [10, 20, 20, 20, 20]
 
 
-def test_members_are_not_written(tmp_path: Path):
+def test_members_are_not_written(tmp_path):
     """Wherever their names would lead to."""
     members = {f"{stem}/cat/evil.png": plain(10) for stem in ("../..", "/tmp")}
     (tmp_path / "in" / "side").mkdir(parents=True)
@@ -71,14 +70,14 @@ HOLES.size = 512
         (HOLES, "cat/0.png: a device, a pipe or a file with holes"),
     ],
 )
-def test_what_is_no_file_is_named(tmp_path: Path, entry: tarfile.TarInfo, said: str):
+def test_what_is_no_file_is_named(tmp_path, entry, said):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.addfile(entry, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
     with pytest.raises(InputError, match=f"a.tar: {said}"):
         read(tmp_path / "a.tar")
 
 
-def test_a_name_that_stands_twice_is_named(tmp_path: Path):
+def test_a_name_that_stands_twice_is_named(tmp_path):
     """As tar --append leaves it. Which one is meant is not said."""
     write_tar(tmp_path / "a.tar", PETS, (tarfile.TarInfo("./cat/0.png"),))
     with pytest.raises(InputError, match=r"a.tar: cat/0.png stands in it twice; leave one"):
@@ -86,7 +85,7 @@ def test_a_name_that_stands_twice_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", ["header", "joined", "cut", "cut in a header", "empty", "zipped"])
-def test_what_does_not_end_behind_its_last_file_is_no_whole_archive(tmp_path: Path, damage: str):
+def test_what_does_not_end_behind_its_last_file_is_no_whole_archive(tmp_path, damage):
     """The library stops at a damaged header, and at the end of the first archive, without a word."""
     whole = write_tar(tmp_path / "a.tar", PETS).read_bytes()
     second = whole.index(b"dog/1.png")
@@ -103,7 +102,7 @@ def test_what_does_not_end_behind_its_last_file_is_no_whole_archive(tmp_path: Pa
         read(tmp_path / "a.tar")
 
 
-def test_labels_of_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_labels_of_samples(tmp_path, caplog):
     """.cls comes before .json, names may have dots, a sample's mask is none of its images, and folders are labels."""
     files = {
         "a.jpg": plain(1),
@@ -174,7 +173,7 @@ def packed_devkit(root: Path) -> None:
 @pytest.mark.parametrize(
     ("truth", "place"), [(kaggle, "ILSVRC/Data/CLS-LOC/val"), (devkit, "val"), (packed_devkit, "val.tar")]
 )
-def test_validation_images_without_folders(truth: Callable[[Path], None], place: str, tmp_path: Path):
+def test_validation_images_without_folders(truth, place, tmp_path):
     """The first folder is Kaggle's, whose table lies four folders above."""
     where = tmp_path / place
     if where.suffix:
@@ -190,7 +189,7 @@ def test_validation_images_without_folders(truth: Callable[[Path], None], place:
     assert (images.y.tolist(), values(images)) == (LABELS, [1, 2, 3, 4])
 
 
-def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path: Path):
+def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path):
     """The tar files are read where they lie, and nothing is unpacked."""
     (tmp_path / "train").mkdir()
     for label in (999, 5):
@@ -205,7 +204,7 @@ def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize("table", ["a,b\n1,2\n", "ImageId,PredictionString\n"])
-def test_broken_tables_are_named(table: str, tmp_path: Path):
+def test_broken_tables_are_named(table, tmp_path):
     write_tar(tmp_path / "val.tar", FLAT)
     (tmp_path / "LOC_val_solution.csv").write_text(table)
     with pytest.raises(InputError, match=r"cannot be read|is none of the 0 validation images"):

@@ -42,7 +42,7 @@ from torture.attempt import SMALL_SETTINGS
 # figures
 
 
-def test_a_run_leaves_figures(guided_run: Path):
+def test_a_run_leaves_figures(guided_run):
     names = {path.name for path in (guided_run / "figures").iterdir()}
     rounds = {f"round-{index}.png" for index in range(len(Run(guided_run).rounds))}
     assert names - rounds == {f"{name}.png" for name in ("training", "rounds", "samples")}
@@ -64,7 +64,7 @@ def test_training_marks_the_steps_of_the_additions():
     assert list(x_of(early.axes[0].get_lines()[0])) == [20]
 
 
-def test_rounds_are_drawn_against_the_pools_size(guided_run: Path):
+def test_rounds_are_drawn_against_the_pools_size(guided_run):
     figure = draw_rounds(Run(guided_run).metrics, Run(guided_run).rounds)
     points = {ax.get_title(): points_of(ax.get_lines()[1]) for ax in figure.axes}
     np.testing.assert_allclose(points["strength ω"], [[60, 0.04], [80, 0.04]])
@@ -75,7 +75,7 @@ def test_rounds_are_drawn_against_the_pools_size(guided_run: Path):
     np.testing.assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
 
 
-def test_the_grid_shows_the_pools_own_rows(guided_run: Path):
+def test_the_grid_shows_the_pools_own_rows(guided_run):
     figure = draw_samples(Run(guided_run).pool, tuple("0123456789"))
     (ax,) = figure.axes
     sheet = image_of(ax)
@@ -93,7 +93,7 @@ def test_the_grid_shows_the_pools_own_rows(guided_run: Path):
             assert ((left - 0.5, top - 0.5) in frames) == (index > 0 and not row["correct"])
 
 
-def test_classes_are_counted(guided_run: Path):
+def test_classes_are_counted(guided_run):
     counts = class_counts(Run(guided_run).pool, tuple("0123456789"))
     rows = pd.DataFrame(all_rows(guided_run))
     assert list(counts["initial"]) == [4] * 10
@@ -103,8 +103,8 @@ def test_classes_are_counted(guided_run: Path):
     assert counts.loc["7", "entropy"] == pytest.approx(of_seven["entropy"].mean())
 
 
-def test_a_figure_that_fails_is_told(copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def fails(run: Run) -> None:
+def test_a_figure_that_fails_is_told(copied, monkeypatch, capsys):
+    def fails(run):
         raise OSError("no room")
 
     monkeypatch.setattr(pictures, "draw_run", fails)
@@ -112,7 +112,7 @@ def test_a_figure_that_fails_is_told(copied: Path, monkeypatch: pytest.MonkeyPat
     assert "figures: not drawn: OSError: no room" in capsys.readouterr().err
 
 
-def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path):
+def test_a_damaged_pool_leaves_the_rest_of_the_report(copied):
     """A figure that was drawn before the run's end is drawn again."""
     (file, *_) = sorted((copied / "pool").glob("*/*.arrow"))
     file.write_bytes(file.read_bytes()[:-9])
@@ -131,7 +131,7 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(copied: Path):
     assert f"{file} is damaged" in answer.err
 
 
-def test_branches_are_drawn_reported_and_read_as_a_curve(copied: Path):
+def test_branches_are_drawn_reported_and_read_as_a_curve(copied):
     done("real branch", copied)
     assert (copied / "figures" / "scaling.png").exists()
     (report,) = told("real report", copied)["reports"]
@@ -174,7 +174,7 @@ class Page(html.parser.HTMLParser):
         self.words += data
 
 
-def test_report_of_a_run(guided_run: Path):
+def test_report_of_a_run(guided_run):
     (facts,) = told("real report", guided_run)["reports"]
     result = Run(guided_run).result
     assert (facts["complete"], facts["pool_size"], facts["costs"]["samples_generated"]) == (True, 80, 80)
@@ -200,7 +200,7 @@ def test_report_of_a_run(guided_run: Path):
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
 
-def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path):
+def test_a_judge_confirms_rows_of_each_round(guided_run, tmp_path):
     """Here the run's own learner, which differs from the one that had missed rows before."""
     page = tmp_path / "report.html"
     _, out, err = done("real report", guided_run, "--judge", guided_run, "--out", page)
@@ -214,7 +214,7 @@ def test_a_judge_confirms_rows_of_each_round(guided_run: Path, tmp_path: Path):
     assert f"It is right about {100 * run.result['val_accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
-def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path):
+def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path):
     judge = Comparison(compared).run_folder("static", 1)
     page = tmp_path / "report.html"
     (facts,) = told("real report", compared, "--judge", judge, "--out", page)["reports"]
@@ -230,7 +230,7 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared: Path, tmp_path: Path
     )
 
 
-def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run: Path, tmp_path: Path):
+def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run, tmp_path):
     page = tmp_path / "report.html"
     (facts,) = told("real report", guided_run, "--rounds", "--out", page)["reports"]
     assert [row["round"] for row in facts["quality"]] == [None, 0, 1, 2]
@@ -238,7 +238,7 @@ def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run:
     assert "<td>real, test</td>" in page.read_text()
 
 
-def test_the_command_of_ones_own_file(copied: Path):
+def test_the_command_of_ones_own_file(copied):
     text = (copied / "config.toml").read_text()
     (copied / "config.toml").write_text(text.replace('name = "digits"', 'name = "mine"'))
     (facts,) = told("real report", copied)["reports"]
@@ -246,7 +246,7 @@ def test_the_command_of_ones_own_file(copied: Path):
     assert (facts["preset"], facts["settings"]["practice.initial"]) == (None, [None, 40])
 
 
-def test_an_unfinished_run(copied: Path):
+def test_an_unfinished_run(copied):
     """Killed in the middle of a line; its figures are drawn from what there is."""
     for name in ("result.json", "learner", "figures", "branches"):
         path = copied / name
@@ -268,7 +268,7 @@ def test_an_unfinished_run(copied: Path):
     assert "test" not in columns
 
 
-def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_page_is_kept_fresh_until_the_run_is_complete(copied, monkeypatch):
     """It is written when the logs have grown; browsers read it again until it is the last one."""
     own = [copied / "result.json", copied / "SHA256SUMS"]
     for file in own:
@@ -276,7 +276,7 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatc
     page = copied / "report.html"
     written: list[tuple[int, bool]] = []
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds):
         written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
         if len(written) == 2:  # nothing had happened before
             for file in own:
@@ -289,7 +289,7 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatc
     assert "not finished" not in page.read_text()
 
 
-def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path):
+def test_report_of_a_comparison(compared, tmp_path, guided_run):
     """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
     refused("real report", compared, guided_run)
     comparison, alone = told("real report", compared, guided_run, "--out", tmp_path / "both.html")["reports"]
@@ -306,13 +306,13 @@ def test_report_of_a_comparison(compared: Path, tmp_path: Path, guided_run: Path
 
 
 @needs_axe
-def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared: Path, guided_run: Path, tmp_path: Path):
+def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared, guided_run, tmp_path):
     done("real report", compared, guided_run, "--out", tmp_path / "both.html")
     assert not barriers((tmp_path / "both.html").read_text(), tmp_path)
 
 
 @needs_browser
-def test_a_phone_shows_the_ratio_of_a_comparison(compared: Path, tmp_path: Path):
+def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
     """The names of the arms, which stay in sight, leave it room; tables are scrolled, the page is not."""
     done("real report", compared, "--out", tmp_path / "report.html")
     told = """
@@ -326,7 +326,7 @@ def test_a_phone_shows_the_ratio_of_a_comparison(compared: Path, tmp_path: Path)
     assert float(document.split('data-right="')[1].split('"')[0]) < 390
 
 
-def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run, monkeypatch):
     monkeypatch.setattr(hardest_images, "SHOWN", 8)
     finished = Run(guided_run)
     rows = finished.pool.table().to_pandas().query("round > 0").sort_values("entropy", ascending=False)
@@ -338,7 +338,7 @@ def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run: 
     assert picture.size == (8, 8)
 
 
-def test_a_pool_of_images_is_reviewed(guided_run: Path, tmp_path: Path):
+def test_a_pool_of_images_is_reviewed(guided_run, tmp_path):
     page = tmp_path / "review.html"
     done("real review", guided_run, "--out", page)
     text = page.read_text(encoding="utf-8")
@@ -347,7 +347,7 @@ def test_a_pool_of_images_is_reviewed(guided_run: Path, tmp_path: Path):
 
 
 @needs_browser
-def test_the_page_fits_narrow_screens_and_filters_its_gallery(guided_run: Path, tmp_path: Path):
+def test_the_page_fits_narrow_screens_and_filters_its_gallery(guided_run, tmp_path):
     """A script at the end of the page says whether it is cut off, and how many rows of which rounds it shows."""
     done("real report", guided_run)
     told = """<script>
