@@ -12,7 +12,8 @@ from dp_experiments.terminal import answer, progress
 
 def claims_command(
     docs: Annotated[
-        Path | None, typer.Option(help="Write claims.md and the tables of results into these pages.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Write claims.md and the tables of results into these pages."),
     ] = None,
     rerun: Annotated[
         str | None,

@@ -50,7 +50,7 @@ def test_init_writes_a_file_that_validates_and_says_what_its_keys_are(kind, gene
         if line.startswith("#"):
             explained = True
         elif re.match(r"\w+ = ", line):
-            assert explained or line == 'storage = "text"', f"{line} comes before any comment of its section"
+            assert explained, f"{line} comes before any comment of its section"
         elif line.startswith("["):
             explained = False
 
