@@ -212,8 +212,8 @@ def test_pipelines_are_as_counted(name):
 def test_other_pipelines_are_priced(tmp_path):
     """They are known by hub id or by the folder that save_pretrained wrote. Another size is priced by its pixels."""
     flux = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev"}))
-    assert flux[0] == pytest.approx(60 * 74.385 + 10.470)
-    assert flux[1] - flux[0] == pytest.approx(6 * (10.470 + 11.020 + 2 * 89.209))
+    assert flux[0] == pytest.approx(60 * 74.385 + 10.472)
+    assert flux[1] - flux[0] == pytest.approx(6 * (10.472 + 11.022 + 2 * 89.209))
     half = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev", "size": 512}))
     assert half == pytest.approx((flux[0] / 4, flux[1] / 4))
     peaks = work.memory(config(generator={"model": "black-forest-labs/FLUX.1-dev"}), MLP) or {}
