@@ -1,6 +1,7 @@
 """Errors that are meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
 import signal
+from dataclasses import dataclass
 from typing import NamedTuple
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -33,6 +34,15 @@ class Lack(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked for, what there is, and what is wrong."""
+
+    what: str
+    found: str  # what there is
+    problem: str | None = None  # and what to do about it; None: nothing
 
 
 class DamagedError(MissingError):

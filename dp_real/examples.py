@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dp_base.errors import InputError
+from dp_base.errors import Finding, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,13 +128,10 @@ class RealData:
 
 
 @dataclass(frozen=True)
-class SetStatus:
-    """What is known of a set without reading it."""
+class SetStatus(Finding):
+    """What is known of a set without reading it: its role in a run, and the folder, file or place on the hub."""
 
-    name: str  # its role in a run
-    where: str  # a folder, file or place on the hub
-    images: int | None  # how many there are; None: not known
-    problem: str | None  # what is wrong or missing, and the command or folder that would provide it; None: nothing
+    images: int | None = None  # how many there are; None: not known
     needed: bool = True  # whether a run stops without it
 
 

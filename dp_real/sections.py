@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from os.path import expanduser
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from dp_base.errors import Finding
 from dp_base.registry import code_digest
 
 FOLDER = "folder"
@@ -70,15 +70,6 @@ class Section(BaseModel):
         return code_digest(type(self).__module__)
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """Something that a run needs."""
-
-    what: str
-    found: str  # what there is
-    problem: str | None = None  # what is missing, and how to get it
-
-
 class PartConfig(Section):
     """The base of sections that may read weights."""
 
@@ -92,7 +83,7 @@ class PartConfig(Section):
 
         return {key: weights_digest(model) for key, model in self.weights().items()}
 
-    def requirements(self) -> list[Requirement]:
+    def requirements(self) -> list[Finding]:
         """Packages and keys, and of `weights` those that name something else than a folder or a hub id."""
         return []
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import Finding, InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_base.registry import code_digest
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig
-from dp_real.sections import Requirement, SamplingConfig
+from dp_real.sections import SamplingConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,14 +43,14 @@ class FunctionConfig(GeneratorConfig):
     ) -> Generator:
         return FunctionGenerator(self._function(), self._key, source)
 
-    def requirements(self) -> list[Requirement]:
+    def requirements(self) -> list[Finding]:
         """The function is imported, since a run would find out later only."""
         problem = None
         try:
             self._function()
         except (MissingError, InputError) as error:
             problem = str(error)
-        return [Requirement("generator", self.call, problem)]
+        return [Finding("generator", self.call, problem)]
 
     def _function(self) -> Callable[..., Any]:
         try:

@@ -10,7 +10,7 @@ import huggingface_hub
 import psutil
 import torch
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command
 from dp_real.config import Config
 from dp_real.distributed import own_cores
@@ -28,7 +28,6 @@ from dp_real.runtime.model_folders import (
     lacking,
     misnamed,
 )
-from dp_real.sections import Requirement
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
 MOST_FILES = 60_000  # blocks of a pool: Linux lets a process map 65,530 files (vm.max_map_count), libraries among them
@@ -74,7 +73,7 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
     return (found["clock"] or known) / 24
 
 
-def needs(config: Config, out: Path, device: Device | None = None) -> list[Requirement]:
+def needs(config: Config, out: Path, device: Device | None = None) -> list[Finding]:
     """What a run into `out` needs, by default on the device found here."""
     return [*_but_data(config, out, device), *_data(config)]
 
@@ -87,7 +86,7 @@ def require(config: Config, out: Path) -> None:
         raise MissingError(*missing, *data)
 
 
-def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Requirement]:
+def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Finding]:
     try:
         network = work.learner_network(config)
         yield _device(config, network, device or this_device())
@@ -100,31 +99,31 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     if config.practice.draws and (blocks := config.samples / config.sampling.block_size) > MOST_FILES:
         remedy = f"set sampling.block_size={-(-config.samples // MOST_FILES)}"
         problem = f"a process cannot map {blocks:,.0f} files of {config.samples:,} samples: {remedy}"
-        yield Requirement("files of the pool", f"{blocks:,.0f}", problem)
+        yield Finding("files of the pool", f"{blocks:,.0f}", problem)
     if config.pool.marks:
         yield _marks(config.pool.marks)
     if config.tracker != "none":
         yield tracker(config.tracker)
 
 
-def tracker(package: str) -> Requirement:
+def tracker(package: str) -> Finding:
     """The package of a dashboard."""
     if importlib.util.find_spec(package) is not None:
-        return Requirement("package", package)
+        return Finding("package", package)
     further = "" if package == "tensorboard" else f" {package}"
     problem = f"tracker = '{package}' needs that package: {install_command('track')}{further}"
-    return Requirement("package", package, problem)
+    return Finding("package", package, problem)
 
 
-def _device(config: Config, network: work.Network | None, device: Device) -> Requirement:
+def _device(config: Config, network: work.Network | None, device: Device) -> Finding:
     if not device.cores:
-        return Requirement("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
+        return Finding("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
     days = _days(config, network, device)
     problem = f"no GPU: it would take this {device.name}, {days:,.0f} days; --device plans for a GPU elsewhere"
-    return Requirement("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
+    return Finding("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
 
 
-def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Requirement]:
+def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Finding]:
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
         peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]
@@ -134,7 +133,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
         if phase in peaks:
             found = f"{_size(peaks[phase])} of {there}"
             problem = f"{phase} takes {found}: {_remedies(config, phase, device)}"
-            yield Requirement(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
+            yield Finding(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
 
 
 def _remedies(config: Config, phase: str, device: Device) -> str:
@@ -161,25 +160,25 @@ def _remedies(config: Config, phase: str, device: Device) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _disk(config: Config, network: work.Network | None, out: Path) -> Requirement:
+def _disk(config: Config, network: work.Network | None, out: Path) -> Finding:
     taken = sum(work.disk(config, network).values())
     existing = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
-    return Requirement("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
+    return Finding("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
 
 
-def _marks(file: str) -> Requirement:
+def _marks(file: str) -> Finding:
     try:
-        return Requirement("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
+        return Finding("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
     except (InputError, MissingError) as error:
-        return Requirement("pool.marks", file, str(error))
+        return Finding("pool.marks", file, str(error))
 
 
-def _trained(config: Config) -> Iterator[Requirement]:
+def _trained(config: Config) -> Iterator[Finding]:
     seconds = config.generator.training_seconds(config.task) if config.practice.draws else 0
     if seconds:
-        yield Requirement("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
+        yield Finding("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
 
 
 def duration(seconds: float) -> str:
@@ -187,7 +186,7 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
 
-def weights(config: Config) -> Iterator[Requirement]:
+def weights(config: Config) -> Iterator[Finding]:
     """The models that are read, and what else their kinds need."""
     for part in (*([config.generator] if config.practice.draws else []), config.learner, config.practice):
         others = part.requirements()
@@ -218,9 +217,9 @@ def with_random_weights(config: Config) -> Config:
     return config.model_copy(update={"generator": generator.model_copy(update=absent)})
 
 
-def _weights_of(key: str, model: str, pipeline: bool) -> Requirement:
+def _weights_of(key: str, model: str, pipeline: bool) -> Finding:
     if fault := misnamed(model, pipeline):
-        return Requirement(key, model, fault)
+        return Finding(key, model, fault)
     try:
         is_local = Path(model).is_dir()
         folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
@@ -228,35 +227,35 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Requirement:
     except (OSError, ValueError):  # it is not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
-            return Requirement(key, model, f"{fault}; {NAME}")
+            return Finding(key, model, f"{fault}; {NAME}")
     else:
         if lack is None:
-            return Requirement(key, str(folder))
+            return Finding(key, str(folder))
         fault = f"{folder} {lack.problem}"
         if is_local:
-            return Requirement(key, str(folder), f"{fault}; {lack.remedy}")
+            return Finding(key, str(folder), f"{fault}; {lack.remedy}")
     return _to_fetch(key, model, fault)
 
 
-def _to_fetch(key: str, model: str, fault: str) -> Requirement:
+def _to_fetch(key: str, model: str, fault: str) -> Finding:
     if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
-        return Requirement(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
+        return Finding(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
     try:
         huggingface_hub.auth_check(model)
     except Exception:  # there is no network, no such model, or its terms must be accepted first
         command = download_command(model)
-        return Requirement(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
-    return Requirement(key, f"{model}, which a run will fetch")
+        return Finding(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
+    return Finding(key, f"{model}, which a run will fetch")
 
 
-def _data(config: Config) -> Iterator[Requirement]:
+def _data(config: Config) -> Iterator[Finding]:
     for each in config.data.describe():
         of_what = "texts" if config.data.examples == "texts" else "images"
         count = "" if each.images is None else f": {each.images:,} {of_what}"
         if each.problem and not each.needed:
-            yield Requirement(f"data: {each.name}", f"{each.problem}; a run goes on without it")
+            yield Finding(f"data: {each.what}", f"{each.problem}; a run goes on without it")
         else:
-            yield Requirement(f"data: {each.name}", f"{each.where}{count}", each.problem)
+            yield Finding(f"data: {each.what}", f"{each.found}{count}", each.problem)
 
 
 def _size(number: float) -> str:

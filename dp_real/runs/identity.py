@@ -111,7 +111,7 @@ def _data_here(config: Config) -> RealData | None:
     """The real data, of which nothing is fetched; None, with a remark, if some are missing."""
     try:
         for each in config.data.describe():
-            if each.problem and each.where.startswith(HUB):
+            if each.problem and each.found.startswith(HUB):
                 raise MissingError(each.problem)
         config.data.prepare()
         return config.data.load()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dp_base.errors import MissingError
+from dp_base.errors import Finding, MissingError
 from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
@@ -18,7 +18,6 @@ from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHe
 from dp_real.sections import (
     GuidanceConfig,
     ModelPlace,
-    Requirement,
     Rows,
     SamplingConfig,
     not_empty,
@@ -185,7 +184,7 @@ class EndpointConfig(AskedConfig):
 
         return EndpointGenerator(self, source, data)
 
-    def requirements(self) -> list[Requirement]:
+    def requirements(self) -> list[Finding]:
         from importlib.util import find_spec
 
         from dp_real.text.models.answers import Answers
@@ -199,9 +198,9 @@ class EndpointConfig(AskedConfig):
         answers = Answers(self.base_url, self.model)
         answers.take_in()
         return [
-            Requirement("package", "openai", lacks),
-            Requirement("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
-            Requirement("answers", f"{len(answers.kept):,} kept, of {answers.tokens:,} tokens"),
+            Finding("package", "openai", lacks),
+            Finding("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
+            Finding("answers", f"{len(answers.kept):,} kept, of {answers.tokens:,} tokens"),
         ]
 
 

@@ -203,7 +203,7 @@ class OwnSets(DataConfig):
                 problem = str(error)
             except MissingError as error:
                 problem, needed = str(error), name not in self.sets
-            found.append(SetStatus(name, where, count, problem, needed))
+            found.append(SetStatus(name, where, problem, count, needed))
         return found
 
     def _locate_all(self) -> dict[str, Located]:

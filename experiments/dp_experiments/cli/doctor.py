@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import typer
 
-from dp_base.errors import InputError
+from dp_base.errors import Finding, InputError
 from dp_base.imports import install_command, lacking, requirements, version_of
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
@@ -20,14 +20,6 @@ from dp_experiments.terminal import answer
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
 CORES_OF_A_GPU = 2  # at least: one drives it, and one reads. dp real plan says how many a run keeps busy
 CACHE = "cache"  # the target that stands for the cache
-
-
-class Finding(TypedDict):
-    """What there is, and what is wrong with it and what to do (None: nothing is wrong)."""
-
-    what: str
-    found: str
-    problem: str | None
 
 
 def doctor_command(
@@ -56,12 +48,12 @@ def doctor_command(
         findings = list(_machine())
     else:
         findings = list(_cache(listed=True) if target == CACHE else _folder(Path(target)))
-    wrong = [finding for finding in findings if finding["problem"]]
+    wrong = [finding for finding in findings if finding.problem]
     answer(
         as_json,
-        {"version": version_line(), "healthy": not wrong, "findings": findings},
-        [{"what": finding["what"], "found": finding["found"]} for finding in findings],
-        *(f"{finding['what']}: {finding['problem']}" for finding in wrong),
+        {"version": version_line(), "healthy": not wrong, "findings": [vars(finding) for finding in findings]},
+        [{"what": finding.what, "found": finding.found} for finding in findings],
+        *(f"{finding.what}: {finding.problem}" for finding in wrong),
         f"{len(wrong)} of {len(findings)} need a look" if wrong else "all is well",
     )
     if wrong:
@@ -69,8 +61,8 @@ def doctor_command(
 
 
 def _machine() -> Iterator[Finding]:
-    yield _finding("deliberate-practice", version_line())
-    yield _finding("python", f"{platform.python_version()}, {platform.platform(terse=True)}")
+    yield Finding("deliberate-practice", version_line())
+    yield Finding("python", f"{platform.python_version()}, {platform.platform(terse=True)}")
     yield from _packages()
     yield _disk("disk: here", Path.cwd())
     if lacking("real"):
@@ -89,10 +81,10 @@ def _packages() -> Iterator[Finding]:
             continue
         fits = requirement.specifier.contains(version, prereleases=True)
         remedy = f"pip install '{requirement.name}{requirement.specifier}'"
-        yield _finding(requirement.name, version, None if fits else f"{version} is too old: {remedy}")
+        yield Finding(requirement.name, version, None if fits else f"{version} is too old: {remedy}")
     missing = lacking("real")
     if missing:
-        yield _finding("dp real", "not ready", f"it needs {', '.join(missing)}: {install_command('real')}")
+        yield Finding("dp real", "not ready", f"it needs {', '.join(missing)}: {install_command('real')}")
 
 
 def _devices() -> Iterator[Finding]:
@@ -101,15 +93,15 @@ def _devices() -> Iterator[Finding]:
 
     device = this_device()
     gpus = 0 if device.cores else device.count
-    yield _finding("device", f"{f'{gpus} × ' if gpus else ''}{device.name}, {device.memory / 1e9:.0f} GB")
+    yield Finding("device", f"{f'{gpus} × ' if gpus else ''}{device.name}, {device.memory / 1e9:.0f} GB")
     if gpus:
         try:
             yield from _gpu(gpus)
         except RuntimeError as error:
-            yield _finding("gpu", "does not work", f"{str(error).splitlines()[0]}; nvidia-smi may say more")
+            yield Finding("gpu", "does not work", f"{str(error).splitlines()[0]}; nvidia-smi may say more")
     cores = own_cores()
     few = f"fewer than {CORES_OF_A_GPU} for a GPU: ask for more (srun --cpus-per-task, the container's quota)"
-    yield _finding("cores", f"{cores} of {os.cpu_count()} may be used", few if cores < CORES_OF_A_GPU * gpus else None)
+    yield Finding("cores", f"{cores} of {os.cpu_count()} may be used", few if cores < CORES_OF_A_GPU * gpus else None)
 
 
 def _gpu(count: int) -> Iterator[Finding]:
@@ -120,17 +112,17 @@ def _gpu(count: int) -> Iterator[Finding]:
 
     driver = torch._C._cuda_getDriverVersion()  # pyrefly: ignore[missing-attribute]
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
-    yield _finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
+    yield Finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
     if torch.distributed.is_nccl_available():
-        yield _finding("nccl", ".".join(map(str, nccl.version())))
+        yield Finding("nccl", ".".join(map(str, nccl.version())))
     else:
         lack = "several GPUs cannot share a run: install a build of torch with NCCL" if count > 1 else None
-        yield _finding("nccl", "not in this build of torch", lack)
+        yield Finding("nccl", "not in this build of torch", lack)
     ones = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)
     works = torch.cuda.is_bf16_supported() and float((ones @ ones).float().sum()) == 64**3
-    yield _finding("bfloat16", "works" if works else "does not work", None if works else "keep dtypes at float32")
+    yield Finding("bfloat16", "works" if works else "does not work", None if works else "keep dtypes at float32")
     free, total = torch.cuda.mem_get_info()
-    yield _finding("gpu memory", f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free; a run takes {SHARE:.0%} at its peak")
+    yield Finding("gpu memory", f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free; a run takes {SHARE:.0%} at its peak")
 
 
 def _disk(what: str, folder: Path) -> Finding:
@@ -138,7 +130,7 @@ def _disk(what: str, folder: Path) -> Finding:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     problem = f"{there} is nearly full: make room, or name another folder" if free < LITTLE_DISK else None
-    return _finding(what, f"{free / 1e9:.0f} GB free at {there}", problem)
+    return Finding(what, f"{free / 1e9:.0f} GB free at {there}", problem)
 
 
 def _cache(listed: bool = False) -> Iterator[Finding]:
@@ -147,16 +139,16 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
 
     found = entries()
     for path, problem in broken_entries(found).items():
-        yield _finding(f"cache: {path.name}", "damaged", f"{problem}; remove {path}, it is made again when needed")
+        yield Finding(f"cache: {path.name}", "damaged", f"{problem}; remove {path}, it is made again when needed")
     for path in leftovers():
         what = "the next training goes on from it" if path.name.endswith(UNFINISHED) else "of no use once it is killed"
-        yield _finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
+        yield Finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
     intact = [entry for entry in found if not entry.problem]
     for entry in intact if listed else ():
         age = timedelta(seconds=int(time.time() - entry.made))
-        yield _finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
+        yield Finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
     size = sum(entry.size for entry in intact) / 1e6
-    yield _finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")
+    yield Finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
@@ -171,14 +163,10 @@ def _folder(folder: Path) -> Iterator[Finding]:
         )
     problem = None if RunFiles(folder).is_run else damage(folder)
     if problem:
-        yield _finding(
+        yield Finding(
             str(folder), "its tables", f"{problem}; the command that wrote it, with --resume, writes it again"
         )
     for run in runs:
         complete = "complete" if RunFiles(run).result.exists() else f"not complete: dp real resume {run} goes on"
         found = problems(run)
-        yield _finding(str(run), complete, "; ".join(found) or None)
-
-
-def _finding(what: str, found: str, problem: str | None = None) -> Finding:
-    return Finding(what=what, found=found, problem=problem)
+        yield Finding(str(run), complete, "; ".join(found) or None)

@@ -69,7 +69,7 @@ def test_a_missing_file_says_where_to_get_it(fashion):
     Path(fashion.folder, "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(MissingError, match=r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder") as caught:
         fashion.load()
-    assert fashion.describe() == [SetStatus("fashion", fashion.folder, 70_000, str(caught.value))]
+    assert fashion.describe() == [SetStatus("fashion", fashion.folder, str(caught.value), 70_000)]
 
 
 def test_a_damaged_file_is_named(fashion):

@@ -98,7 +98,7 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
         seconds = hours.measure(config, generator, fresh_learner(config), device.name)
     else:
         seconds = hours.assumed(config, network, device.name, device.cores)
-    validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
+    validation = next((each.images for each in config.data.describe() if each.what == "validation"), None)
     return hours.costs(config, network, seconds, [1] if device.cores else gpus, validation)
 
 

@@ -57,7 +57,7 @@ class FashionConfig(DataConfig):
     def describe(self) -> list[SetStatus]:
         """The four files together are one set."""
         missing = [path for part in ("train", "t10k") for path in self._paths(part) if not _files_of(path)]
-        return [SetStatus("fashion", self.folder, 70_000, _remedy(missing[0]) if missing else None)]
+        return [SetStatus("fashion", self.folder, _remedy(missing[0]) if missing else None, 70_000)]
 
     def _paths(self, part: str) -> tuple[Path, Path]:
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")

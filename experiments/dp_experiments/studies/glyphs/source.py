@@ -79,9 +79,9 @@ class GlyphsConfig(DataConfig):
         """The fonts are counted, not drawn."""
         where = self.fonts or DEBIANS
         try:
-            return [SetStatus("fonts", f"{where}: {len(self._files()):,} files", None, None)]
+            return [SetStatus("fonts", f"{where}: {len(self._files()):,} files")]
         except MissingError as error:
-            return [SetStatus("fonts", where, None, str(error))]
+            return [SetStatus("fonts", where, str(error))]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """`where` may also be "handwriting" or "display", for all fonts of that kind."""

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from dp_base.checksums import digest, sampled_digest
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import require_extra
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from dp_real.sections import Requirement, SamplingConfig, TrainingConfig
+from dp_real.sections import SamplingConfig, TrainingConfig
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.learners import TransformersTextConfig
 
@@ -48,11 +48,11 @@ class Packed:
             return {self.key: sampled_digest(model_file(self.model))}
         return {}
 
-    def requirements(self) -> list[Requirement]:
+    def requirements(self) -> list[Finding]:
         try:
-            return [Requirement(self.key, f"{model_file(self.model)}, unpacked on first use")]
+            return [Finding(self.key, f"{model_file(self.model)}, unpacked on first use")]
         except MissingError as error:
-            return [Requirement(self.key, self.model, str(error))]
+            return [Finding(self.key, self.model, str(error))]
 
 
 @GENERATORS.named("packed-lm", place=7)

@@ -78,7 +78,7 @@ class ReviewsConfig(OfTexts):
         return self._examples(self._rated(where)) if where in DOMAINS else super().read_set(name, where)
 
     def describe(self) -> list[SetStatus]:
-        return [SetStatus("reviews", str(self._archive), None, self._problem)]
+        return [SetStatus("reviews", str(self._archive), self._problem)]
 
     @property
     def _archive(self) -> Path:

@@ -98,7 +98,7 @@ class WordsConfig(OfTexts):
         return RealData(self.task, generator, validation, test)
 
     def describe(self) -> list[SetStatus]:
-        return [SetStatus("words", str(FOLDER), None, _problem())]
+        return [SetStatus("words", str(FOLDER), _problem())]
 
     def _words(self, progress: Progress = silent) -> dict[str, list[str]]:
         """Words that one language alone has, sorted; of each at most MOST, evenly spaced."""

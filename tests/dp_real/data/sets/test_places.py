@@ -109,9 +109,9 @@ def test_the_same_images_under_the_same_labels(layout, tmp_path, monkeypatch):
         patch.setattr("datasets.load_dataset", None)
         patch.setattr("dp_real.data.sets.images.read_image", None)
         assert settings(where, test=gone, sets={"more": where}).describe() == [
-            SetStatus("validation", where, 6, None),
-            SetStatus("test", gone, None, missing),
-            SetStatus("more", where, 6, None),
+            SetStatus("validation", where, None, 6),
+            SetStatus("test", gone, missing),
+            SetStatus("more", where, None, 6),
         ]
     images = read(where, needed=range(3))
     order = sorted(range(6), key=lambda row: LABELS[row]) if layout == "folders" else list(range(6))
