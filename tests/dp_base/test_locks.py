@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from dp_base.locks import claimed, locked, locked_beside
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def hold(folder: Path, held: Event) -> None:
+def hold(folder, held):
     with locked(folder):
         held.set()
         time.sleep(60)
@@ -132,7 +131,7 @@ def test_workers_end_with_their_parent(tmp_path):
     assert not any(map(runs, workers))
 
 
-def runs(process: int) -> bool:
+def runs(process):
     """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

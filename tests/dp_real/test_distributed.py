@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,7 +36,7 @@ for config, folder in zip(arguments[::2], arguments[1::2]):
 """
 
 
-def launch(script: Path, processes: int, *arguments: str) -> subprocess.Popen[str]:
+def launch(script, processes, *arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -49,14 +48,14 @@ def launch(script: Path, processes: int, *arguments: str) -> subprocess.Popen[st
     )
 
 
-def finished(process: subprocess.Popen[str]) -> str:
+def finished(process):
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     return out
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Path:
+def script(tmp_path):
     (tmp_path / "script.py").write_text(RUN)
     return tmp_path / "script.py"
 
@@ -82,7 +81,7 @@ assert all(torch.equal(first, other) for other in others), "each process would f
 """
 
 
-def back_at_its_first_checkpoint(run: Path, copy: Path) -> Path:
+def back_at_its_first_checkpoint(run, copy):
     shutil.copytree(run, copy)
     (copy / "result.json").unlink()
     for later in (*kept_checkpoints(copy / "checkpoints")[1:], *(copy / "checkpoints").glob("latest-*")):
@@ -248,13 +247,13 @@ def test_a_failed_exchange_tells_its_cause(error, kind, told):
 
 
 @pytest.fixture
-def one_of_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_of_eight(monkeypatch):
     monkeypatch.setattr(distributed, "this_process", lambda: SimpleNamespace(num_processes=8))
     monkeypatch.setattr(distributed, "PAUSE", 0.0)
     monkeypatch.setattr(distributed, "VISIBLE", 0.2)
 
 
-def pool_of_two_rounds(folder: Path) -> Pool:
+def pool_of_two_rounds(folder):
     pool = Pool(folder / "pool", SHAPE)
     for index in range(2):
         pool.append(index, batch(pool, torch.full((3, *SHAPE), float(index))))

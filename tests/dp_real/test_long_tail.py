@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 from dp_base.errors import InputError
 from dp_real.batches import LogitAdjustment, MiniBatches
-from dp_real.config import Config
 from dp_real.config.load import parse_config
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
@@ -68,15 +67,15 @@ def test_shots_are_thirds_of_the_classes_by_their_counts():
 class Labelled:
     """A pool of rows of which only labels matter, and that the first ones are real."""
 
-    def __init__(self, y: torch.Tensor, real: int = 0) -> None:
+    def __init__(self, y, real=0):
         self.y = y
         self.real = real
         self.newest = 0
 
-    def table(self) -> pa.Table:
+    def table(self):
         return pa.table({"seed": np.where(np.arange(len(self)) < self.real, 0, 7).astype(np.uint64)})
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.y)
 
 
@@ -93,7 +92,7 @@ def test_balanced_batches_have_each_class_alike():
     assert of_the_rare.max() < 1.15 * of_the_rare.min()
 
 
-def digits(logit_adjustment: float = 0.0, **practice: object) -> Config:
+def digits(logit_adjustment=0.0, **practice):
     """A tail of real digits, to which 30 generated ones are added in three rounds."""
     raw = load_preset("digits").model_dump()
     raw["training"] |= {"steps": 40, "warmup": 0.0, "cooldown": 0.1, "logit_adjustment": logit_adjustment}

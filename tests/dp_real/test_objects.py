@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
@@ -31,17 +31,17 @@ PLAN = {
 }
 
 
-def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
+def draw(labels, generator):
     return CENTRES[labels] + 0.4 * torch.randn(len(labels), 2, generator=generator)
 
 
-def cloud(n: int, seed: int) -> tuple[Tensor, Tensor]:
+def cloud(n, seed):
     y = torch.arange(n) % 3
     return draw(y, torch.Generator().manual_seed(seed)), y
 
 
 @pytest.fixture
-def objects() -> dict[str, Any]:
+def objects():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 3))
     return {"learner": module, "generator": draw, "data": {"validation": cloud(90, 1), "test": cloud(300, 2)}}

@@ -15,7 +15,7 @@ from dp_real.config import parse_config
 from tests.dp_real.conftest import changed
 
 
-def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(code, *arguments, **environment):
     """In an interpreter of its own, in which warnings are errors."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments],

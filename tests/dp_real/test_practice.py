@@ -1,8 +1,5 @@
 """Algorithm 1 against a scripted learner: when it asks for data, how much, and when it no longer does."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -60,7 +57,7 @@ class ConstantGenerator:
 class Notebook:
     """Notes what a run's folder would be given, and asks for a stop at a step."""
 
-    def __init__(self, stop_at: int = -1) -> None:
+    def __init__(self, stop_at=-1):
         self.stop_at = stop_at
         self.evaluations, self.additions, self.checkpoints, self.latest = [], [], [], []
 
@@ -77,9 +74,7 @@ class Notebook:
         return bool(self.evaluations) and self.evaluations[-1]["step"] == self.stop_at
 
 
-def run(
-    tmp_path: Path, accuracies: list[float], notebook: Notebook | None = None, warmup: float = 0.1, **plan: Any
-) -> tuple[Notebook, Practice]:
+def run(tmp_path, accuracies, notebook=None, warmup=0.1, **plan):
     """A run of 100 steps, cool-down from step 80, evaluated every 10."""
     config = parse_config(
         {

@@ -13,7 +13,7 @@ ARMS = ("practice", "static-90@training.learning_rate=0.01", "static-64")
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
+def drawn(monkeypatch):
     """The blocks of initial rounds that were drawn, not taken from another run."""
     blocks, drawn = [], Rounds._table
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ RUN = "real run mine.toml"
 
 
 @pytest.fixture
-def load_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def load_anew(tmp_path, monkeypatch):
     """Lets the registries look for packages as a new process does, one of which pip has left in `site`.
 
     The current folder is that of mine.toml.

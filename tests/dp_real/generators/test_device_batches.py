@@ -1,10 +1,7 @@
 """As many rows as fit go through the device together, and always the same rows."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor
 
 from dp_base.errors import MissingError
 from dp_real.generators.pipelines.device_batches import DeviceBatches
@@ -12,7 +9,7 @@ from dp_real.generators.pipelines.device_batches import DeviceBatches
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
 
 
-def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[slice], Tensor]:
+def device(room, seen, error=CUDA):
     """Work that runs out of memory beyond `room` rows."""
 
     def work(rows):

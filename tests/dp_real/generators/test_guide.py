@@ -6,7 +6,6 @@ import re
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -57,14 +56,14 @@ pytestmark = tiny.THEIR_WARNINGS
 
 
 @pytest.fixture
-def pushes(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+def pushes(monkeypatch):
     """The gradients of all guided steps."""
     found = []
     monkeypatch.setattr(EntropyGuidance, "move", lambda self, x, gradient: found.append(gradient) or x)
     return found
 
 
-def assert_seen(pipe: Any, make: tiny.Maker, size: tuple[int, int] = (32, 32)) -> None:
+def assert_seen(pipe, make, size=(32, 32)):
     """After a single step x0_hat is the image, so that the classifier sees what the pipeline draws."""
     seen = []
     if "set_alpha_to_one" in pipe.scheduler.config:  # else some noise would remain
@@ -180,7 +179,7 @@ def test_after_a_push_a_multistep_solver_starts_again(kind):
         torch.testing.assert_close(guided, omega * whole * (index < steps - 1), atol=1e-3, rtol=1e-3)
 
 
-def with_scheduler(kind: Any, pipeline: Any = None) -> Any:
+def with_scheduler(kind, pipeline=None):
     pipe = random_pipeline()
     if pipeline:
         pipe = pipeline(**pipe.components, requires_safety_checker=False)
@@ -212,7 +211,7 @@ def test_image_to_image_counts_steps_from_the_begin_of_the_schedule(kind, pushes
         assert len(pushes) == expected
 
 
-def with_block(blocks: Any, make: tiny.Maker) -> Any:
+def with_block(blocks, make):
     """A pipeline of these blocks and the block that guides, with tiny parts."""
     blocks.sub_blocks.insert("guidance", EntropyGuidanceBlock(), list(blocks.sub_blocks).index("denoise"))
     pipe = blocks.init_pipeline()
@@ -333,7 +332,7 @@ def test_a_decoder_that_overflows_in_half_precision_is_copied():
 class Films:
     """A pipeline as AnimateDiff's."""
 
-    def __call__(self, prompt: str, num_frames: int = 16) -> None: ...
+    def __call__(self, prompt, num_frames=16): ...
 
 
 class Kandinsky:
@@ -341,7 +340,7 @@ class Kandinsky:
 
     scheduler = DDIMScheduler()
 
-    def __call__(self, image_embeds: Tensor) -> None: ...
+    def __call__(self, image_embeds): ...
 
 
 @pytest.mark.parametrize(
@@ -454,12 +453,12 @@ class TimmModel(PreTrainedModel):
 
     config_class = TimmWrapperConfig
 
-    def __init__(self, config: TimmWrapperConfig) -> None:
+    def __init__(self, config):
         super().__init__(config)
         self.timm_model = nn.Linear(3, 3)
         self.seen: list[Tensor] = []
 
-    def forward(self, pixel_values: Tensor) -> ImageClassifierOutput:
+    def forward(self, pixel_values):
         self.seen.append(pixel_values)
         return ImageClassifierOutput(logits=self.timm_model(pixel_values.mean((2, 3))))
 

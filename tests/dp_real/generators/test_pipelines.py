@@ -5,14 +5,12 @@ import json
 import socket
 from dataclasses import replace
 from functools import partialmethod
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from dp_base.errors import InputError
 from dp_real.data.image_folder import FolderConfig
@@ -20,11 +18,10 @@ from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines import latents
-from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, pipeline_generator, sample_images
+from dp_real.generators.pipelines.generator import class_numbers, pipeline_generator, sample_images
 from dp_real.generators.pipelines.latents import decode
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
-from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny
@@ -46,35 +43,35 @@ X0 = {"through": "x0"}
 
 
 @pytest.fixture(scope="module")
-def pipe() -> Any:
+def pipe():
     return random_pipeline()
 
 
 @pytest.fixture(scope="module")
-def saved(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(pipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pipeline")
     pipe.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def classifier(pipe: Any) -> nn.Module:
+def classifier(pipe):
     return classifier_of(draw(make_generator(pipe), None, 24), spread=2)
 
 
-def make_generator(pipe: Any, scale: float = 2.0, steps: int = STEPS, **options: Any) -> PipelineGenerator:
+def make_generator(pipe, scale=2.0, steps=STEPS, **options):
     asked = [0, 1, 8] if isinstance(pipe, DiTPipeline) else PROMPTS
     return pipeline_generator(pipe, [[one] for one in asked], (3, 32, 32), steps, scale, **options)
 
 
-def draw(generator: Generator, guidance: EntropyGuidance | None, n: int = 6) -> Tensor:
+def draw(generator, guidance, n=6):
     return generator.sample(torch.arange(n) % 3, row_seeds(0, 0, range(n)), guidance)
 
 
 # sampling
 
 
-def scheduled(scheduler: Any) -> tiny.Maker:
+def scheduled(scheduler):
     """Stable Diffusion with another scheduler."""
 
     def make():
@@ -227,14 +224,14 @@ def test_a_large_batch_is_decoded_in_parts(monkeypatch):
 # loading
 
 
-def save(pipe: Any, folder: Path) -> None:
+def save(pipe, folder):
     """As on the hub, where a DiT's index has the names of its classes, which save_pretrained forgets."""
     pipe.save_pretrained(folder)
     if isinstance(pipe, DiTPipeline):
         reindex(folder, id2label={"0": "tench, Tinca tinca", "1": "goldfish, Carassius auratus", "8": "hen"})
 
 
-def reindex(folder: Path, **entries: Any) -> None:
+def reindex(folder, **entries):
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | entries))
 

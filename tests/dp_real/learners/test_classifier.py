@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from dp_real.evaluate.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.kinds import ConvConfig, TransformersConfig
-from dp_real.learners.models.classifier import ClassifierLearner, normalisation
+from dp_real.learners.models.classifier import normalisation
 from dp_real.learners.models.network import rate_factor
 from dp_real.sections import TrainingConfig
 
@@ -31,26 +29,26 @@ TASK = Task((3, 16, 16), CLASSES)
 TRAINING = TrainingConfig(steps=4, learning_rate=0.01, ema_decay=0.5)
 
 
-def section(**values) -> TransformersConfig:
+def section(**values):
     return TransformersConfig(kind="transformers", **values)
 
 
-def learner(config: TransformersConfig, shape: tuple[int, ...] = (3, 16, 16), classes=CLASSES, **task: Any) -> Any:
+def learner(config, shape=(3, 16, 16), classes=CLASSES, **task):
     return config.fresh(Task(shape, classes, **task), TRAINING, seed=0)
 
 
-def train(student: Any, steps: int = 2) -> None:
+def train(student, steps=2):
     x = pictures(6, *student.task.sample_shape)
     for _ in range(steps):
         student.train_step(x, torch.tensor([0, 1, 2] * 2))
 
 
-def pictures(*shape: int) -> torch.Tensor:
+def pictures(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierLearner, Path]:
+def trained(tmp_path_factory):
     """A learner after two steps, and the folder where it was saved."""
     student = learner(section(config=TINY))
     train(student)

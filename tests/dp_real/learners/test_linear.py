@@ -9,7 +9,7 @@ from dp_real.learners.models.linear import LinearLearner
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 
-def plain_pool(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+def plain_pool(n):
     x = row_noise(row_seeds(0, 0, range(n)), (20,))
     return x, (x[:, 0] > 0).long()
 

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import huggingface_hub
 import pytest
@@ -15,7 +14,7 @@ import torch
 from dp_experiments.presets.presets import load_preset
 from huggingface_hub.utils import filter_repo_objects
 
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
 from dp_real.data.stand_in import StandInConfig
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines import sizes
@@ -36,14 +35,14 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch):
+def offline(monkeypatch):
     def no_network(model):
         raise ConnectionError(model)
 
     monkeypatch.setattr(huggingface_hub, "auth_check", no_network)
 
 
-def config(**changes: dict[str, Any]) -> Config:
+def config(**changes):
     """A configuration of Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes, with changes."""
     raw = {
         "data": {"source": "folder", "classes": ["cat", "dog"], "validation": "nowhere", "size": 8},
@@ -96,7 +95,7 @@ def test_what_a_run_makes():
     assert photographs == pytest.approx(160_000 * 370_000, rel=0.01)
 
 
-def operations(asked: Config, network: work.Network | None = MLP) -> tuple[float, float]:
+def operations(asked, network=MLP):
     """TFLOP of a plain and of a guided image together."""
     plain, guided = work.image_operations(asked, network) or ((0.0,), (0.0,))
     return sum(plain), sum(guided)
@@ -247,7 +246,7 @@ def test_a_pool_of_more_files_than_a_process_can_map_is_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def disk(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def disk(cache, tmp_path_factory):
     """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
     root = tmp_path_factory.mktemp("disk")
     (root / "data").symlink_to(Path(StandInConfig(source="stand-in", size=8).folders.validation).parents[1])
@@ -260,24 +259,24 @@ def disk(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def machine(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(disk, monkeypatch):
     """A machine that has all that imagenet100 needs."""
     monkeypatch.chdir(disk)
     monkeypatch.setattr(needs, "this_device", lambda: GPU)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
 
 
-def plan(*settings: str, status: int = 0, options: str = "") -> dict[str, Any]:
+def plan(*settings, status=0, options=""):
     """What `dp real plan imagenet100` answers, which is not ready if it ends with status 3."""
     words = [f"--set {shlex.quote(setting)}" for setting in settings]
     return told("real plan imagenet100", options, *words, status=status)
 
 
-def problems(answer: dict[str, Any]) -> dict[str, str]:
+def problems(answer):
     return {need["what"]: need["problem"] for need in answer["needs"] if need["problem"]}
 
 
-def found(answer: dict[str, Any], what: str) -> str:
+def found(answer, what):
     (told,) = (need["found"] for need in answer["needs"] if need["what"] == what)
     return told
 

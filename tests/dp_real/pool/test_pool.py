@@ -22,7 +22,7 @@ from tests.dp_real.runs.folders import empty, flip, halve
 IMAGE = (1, 4, 4)
 
 
-def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
+def append(pool, round_index, n):
     x = torch.randn(n, *SHAPE)
     seeds = np.arange(n, dtype=np.uint64) + np.uint64(2**63)
     facts = {"round": np.full(n, round_index, np.int32), "label": np.arange(n) % 3, "seed": seeds}
@@ -60,13 +60,13 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path):
     assert again.table()["row"].to_pylist() == list(range(7))
 
 
-def smooth(n: int) -> torch.Tensor:
+def smooth(n):
     """Return colour images [n, 3, 16, 16] that a JPEG keeps well. Each has a brightness of its own."""
     ramp = torch.linspace(-0.5, 0.5, 16).view(1, 1, 1, 16).expand(n, 3, 16, 16)
     return ramp + torch.linspace(-0.4, 0.4, n).view(n, 1, 1, 1) * torch.tensor([1.0, -1.0, 0.5]).view(1, 3, 1, 1)
 
 
-def stored(folder: Path, x: torch.Tensor, rounds: int = 1, *, storage: str, memory: float = MEMORY) -> Pool:
+def stored(folder, x, rounds=1, *, storage, memory=MEMORY):
     pool = Pool(folder / "pool", tuple(x.shape[1:]), config=PoolConfig(storage=storage), memory=memory)
     for index, part in enumerate(x.chunk(rounds)):
         pool.append(index, batch(pool, part, label=np.arange(len(part))))

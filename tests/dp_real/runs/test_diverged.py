@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 
 from dp_base.errors import DivergedError
 from dp_real import run
-from dp_real.config import Config
 from dp_real.examples import Examples
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
@@ -134,7 +133,7 @@ def test_samples_are_looked_at_row_by_row():
         finite.require_samples(x, "round 1", "lower it")
 
 
-def broken_images(config: Config, monkeypatch: pytest.MonkeyPatch, rows: dict[int, int], guided: bool) -> None:
+def broken_images(config, monkeypatch, rows, guided):
     """A generator whose images of the rows of the first round, or the first guided one, come out broken so often."""
     from dp_real.runtime.seeds import next_seeds, row_seeds
 

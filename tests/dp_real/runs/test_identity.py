@@ -4,9 +4,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +45,7 @@ practice = { initial = 8, increment = 4, additions = 1, patience = 1, evaluate_e
 """
 
 
-def write_vit(folder: Path, seed: int) -> None:
+def write_vit(folder, seed):
     torch.manual_seed(seed)
     config = ViTConfig(
         image_size=8,
@@ -63,7 +61,7 @@ def write_vit(folder: Path, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path]:
+def made(tmp_path_factory, cache):
     """A folder with a run of folders, a function and a model of one's own."""
     root = tmp_path_factory.mktemp("own")
     for place, name in enumerate(("val/cat", "val/dog", "test/cat", "test/dog")):
@@ -84,7 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path
 
 
 @pytest.fixture
-def place(made: Path, tmp_path: Path) -> Iterator[Path]:
+def place(made, tmp_path):
     """That folder, which is as it was once the test has ended."""
     shutil.copytree(made, tmp_path / "before")
     yield made
@@ -92,18 +90,18 @@ def place(made: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(tmp_path / "before", made)
 
 
-def reword(file: Path, old: str, new: str) -> None:
+def reword(file, old, new):
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
 
 
-def swap(folder: Path) -> None:
+def swap(folder):
     (folder / "cat").rename(folder / "bird")
     (folder / "dog").rename(folder / "cat")
     (folder / "bird").rename(folder / "dog")
 
 
-def swap_classes(root: Path) -> None:
+def swap_classes(root):
     classes = Run(root / "run").config.task.classes
     old, new = ("classes = [\n" + "".join(f'    "{name}",\n' for name in names) for names in (classes, classes[::-1]))
     reword(root / "run" / "config.toml", old, new)

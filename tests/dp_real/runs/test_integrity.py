@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
 
 
-def only(folder: Path, pattern: str) -> Path:
+def only(folder, pattern):
     return min(folder.glob(pattern))
 
 
@@ -134,7 +133,7 @@ def test_a_run_has_one_writer(config, copied, unbroken):
     assert_resumes_as(unbroken, config, copied)
 
 
-def times(folder: Path) -> dict[Path, int]:
+def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
@@ -215,7 +214,7 @@ def test_the_number_of_threads_is_that_of_the_beginning(config, generator, tmp_p
 # formats
 
 
-def rewrite_state(folder: Path, change: Callable[[dict], object]) -> None:
+def rewrite_state(folder, change):
     """Change what the latest checkpoint says."""
     (latest,) = (folder / "checkpoints").glob("latest-*")
     state = json.loads((latest / "state.json").read_text())

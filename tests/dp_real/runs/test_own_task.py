@@ -5,7 +5,6 @@ import re
 import shutil
 import stat
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +15,7 @@ from PIL import Image
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config import Config, load_config, parse_config
+from dp_real.config import load_config, parse_config
 from dp_real.data.sets.images import read_image
 from dp_real.data.sets.places import locate, read_set
 from dp_real.evaluate.card import model_card
@@ -35,7 +34,7 @@ CLASSES = ("cat", "dog", "em/u")
 LINEAR = {"learner": {"kind": "linear", "lam": 0.1}, "training": {"steps": 6, "batch_size": 0}}
 
 
-def pictures(root: Path, folders: list[str], count: int = 4) -> Path:
+def pictures(root, folders, count=4):
     """Noise that differs by folder."""
     for index, name in enumerate(folders):
         (root / name).mkdir(parents=True)
@@ -49,7 +48,7 @@ VIT = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attentio
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+def config(tmp_path_factory):
     root = tmp_path_factory.mktemp("images")
     folders = ["cat", "dog", "em_u"]
     data = {name: str(pictures(root / name, folders)) for name in ("validation", "train")}
@@ -70,14 +69,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 @pytest.fixture(scope="module")
-def finished(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "own"
     run(config, folder)
     return folder
 
 
 @pytest.fixture
-def pool(finished: Path) -> Pool:
+def pool(finished):
     return Run(finished).pool
 
 

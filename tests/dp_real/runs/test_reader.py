@@ -1,7 +1,6 @@
 """A run as its folder tells it: complete, unfinished, hardly begun, or none at all."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,16 +10,14 @@ from torch.utils.data import DataLoader
 
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError, MissingError
-from dp_real.config import Config
 from dp_real.evaluate.assess import accuracy
-from dp_real.protocols import Learner
 from dp_real.runs.branch import branch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from tests.dp_real.runs.folders import json_lines
 
 
-def assert_has_weights(learner: Learner, config: Config, file: Path, prefix: str, x: torch.Tensor) -> None:
+def assert_has_weights(learner, config, file, prefix, x):
     """It answers as the network that is made here, without the code that is tested, of the weights in a file."""
     weights = {name.removeprefix(prefix): value for name, value in load_file(file).items() if name.startswith(prefix)}
     module = config.learner.network(config.task)

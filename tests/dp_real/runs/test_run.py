@@ -75,7 +75,7 @@ def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken, generator, config
     torch.testing.assert_close(generator.sample(pool.y[7:8], seeds[7:8], None), pool.x[7:8], atol=2e-5, rtol=0)
 
 
-def signals_at(step: int, signals: list[signal.Signals], monkeypatch: pytest.MonkeyPatch) -> None:
+def signals_at(step, signals, monkeypatch):
     """Send these to the process during a step."""
     train_step = Practice.train_step
 

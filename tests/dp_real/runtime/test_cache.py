@@ -4,8 +4,6 @@ import errno
 import multiprocessing
 import os
 import time
-from multiprocessing.synchronize import Barrier
-from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
@@ -19,7 +17,7 @@ SPAWN = multiprocessing.get_context("spawn")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
+def ask(number, together, made, seconds):
     """Ask for the same thing at the same time. The process that makes it says so, and is slow."""
 
     def make(staged):
@@ -81,7 +79,7 @@ def test_what_depends_on_other_things_is_another():
     assert not cache_folder().exists()
 
 
-def fill(staged: Path) -> None:
+def fill(staged):
     (staged / "weights").write_text("weights")
 
 

@@ -3,9 +3,6 @@
 The device must be there before a process's first backward pass, so these tests run in a process of their own.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
@@ -23,7 +20,7 @@ from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
 from dp_real.text.learners import TransformersTextConfig
 from tests.dp_real.generators import tiny_pipelines
-from tests.dp_real.runtime.fake_device import NAME, READ, SET_UP, FakeDevice, fake_device
+from tests.dp_real.runtime.fake_device import NAME, READ, SET_UP, fake_device
 from tests.dp_real.text import made
 
 pytestmark = [
@@ -40,24 +37,24 @@ SEEDS = row_seeds(0, 0, range(3))
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
+def device(monkeypatch):
     with fake_device() as found:
         monkeypatch.setattr(assess, "device", lambda: found.device)
         yield found
 
 
-def small(task: Task) -> nn.Module:
+def small(task):
     """Return a network with all that a step may have to do: statistics, dropout, weights that no loss depends on."""
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)
     )
 
 
-def vit(task: Task) -> nn.Module:
+def vit(task):
     return TransformersConfig(kind="transformers", config=SIZES | {"patch_size": 8}).classifier(task)
 
 
-def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **options: Any) -> NetworkLearner:
+def learner(device, build=small, **options):
     training = TrainingConfig(steps=9, batch_size=8, **options)
     return NetworkLearner(build(TASK), TASK, training, seed=0, device=device.device)
 
@@ -110,7 +107,7 @@ def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(devi
 PIPELINES = (tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.dit)
 
 
-def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) -> Any:
+def pipeline(device, make, dtype):
     pipe = tiny_pipelines.random_pipeline(make)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
@@ -118,7 +115,7 @@ def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) ->
     return pipe
 
 
-def generator(pipe: Any, steps: int) -> OwnLoop:
+def generator(pipe, steps):
     asked = [[label] for label in range(3)] if pipe.__class__.__name__ == "DiTPipeline" else [[p] for p in PROMPTS]
     return OwnLoop(pipe, asked, TASK.sample_shape, steps, 3.0, size=(32, 32))
 

@@ -20,19 +20,19 @@ from tests.source import modules
 TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
 
 
-def refuses(*_: object) -> str:
+def refuses(*_):
     raise AssertionError("stdin was asked")
 
 
 @pytest.fixture
-def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mark(tmp_path, monkeypatch):
     """The file that the code would leave if it were run; a question on stdin fails the test."""
     monkeypatch.setattr("builtins.input", refuses)
     monkeypatch.setattr(sys, "stdin", None)
     return tmp_path / "run"
 
 
-def write_trap(folder: Path, mark: Path, **config: object) -> None:
+def write_trap(folder, mark, **config):
     folder.mkdir(exist_ok=True)
     kinds = ("AutoConfig", "AutoModel", "AutoModelForImageClassification", "AutoImageProcessor")
     auto = {"auto_map": {kind: "trap.Trap" for kind in kinds}}
@@ -65,19 +65,19 @@ def test_the_own_code_of_a_pipelines_part_is_not_run(saved, mark, declared):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "whole"
     make_pipeline(16, ["a"]).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
-def saved(whole: Path, tmp_path: Path) -> Path:
+def saved(whole, tmp_path):
     """A copy of a pipeline's folder, from which a test may take parts."""
     return Path(shutil.copytree(whole, tmp_path / "sd"))
 
 
-def told(folder: Path) -> str:
+def told(folder):
     found = lacking(folder, pipeline=True)
     return found[0] if found else ""
 

@@ -3,12 +3,11 @@
 import gc
 import weakref
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import torch
 from accelerate import PartialState
-from torch import Tensor, nn
+from torch import nn
 
 from dp_real import distributed
 from dp_real.evaluate.assess import accuracy
@@ -25,17 +24,17 @@ TASK = Task((4,), tuple("ab"))
 class Spy(nn.Module):
     """A layer that remembers whether it was called under autocast."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_):
         super().__init__()
         self.layer = nn.Linear(4, 2)
         self.seen = []
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         self.seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
         return self.layer(x)
 
 
-def learner(**training: Any) -> NetworkLearner:
+def learner(**training):
     return NetworkLearner.fresh(Spy, TASK, TrainingConfig(steps=5, **training), seed=0)
 
 

@@ -1,7 +1,5 @@
 """The character model: what it learns, that rows are their own, and Bayes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -17,12 +15,12 @@ SIZES = CharLMSizes(width=32, train_steps=60, train_learning_rate=0.01)
 LABELS, SEEDS = torch.tensor([0, 1] * 6), np.arange(12, dtype=np.uint64)
 
 
-def trained(folder: Path | None = None) -> CharLM:
+def trained(folder=None):
     return train_char_lm(SIZES, WORDS, 2, 0, folder, lambda done: None)
 
 
 @pytest.fixture(scope="module")
-def generator() -> CharLMGenerator:
+def generator():
     return CharLMGenerator(trained(), 8, 2, 1.0)
 
 

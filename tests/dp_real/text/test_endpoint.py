@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import openai._base_client
 import pytest
 import torch
 
 from dp_base.errors import InputError, Interrupted, MissingError
-from dp_real.config import Config
 from dp_real.plan import work
 from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
@@ -24,14 +19,14 @@ from dp_real.text.models.answers import Answers
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, endpoint_config, text_folder
-from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
+from torture.fake_endpoint import FAULTS, KEY, served
 
 ALL = 12 + 2 * 8  # texts of a run
 THOUGHTS = ("<think>\nWell.\n</think>\n", "no mark before</Think>", "<think>A</think>B</think>")
 PROMPTS = ("A {} of a film.", "Another {}.")
 
 
-def sentence(body: dict[str, Any]) -> str:
+def sentence(body):
     """A sentence of the class that the prompt names, with a word of the seed's."""
     prompt = body.get("prompt") or body["messages"][-1]["content"]
     name = next(name for name in SENTENCES if f" {name}" in prompt)
@@ -39,7 +34,7 @@ def sentence(body: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Iterator[FakeEndpoint]:
+def endpoint(monkeypatch, own_cache):
     """A server, and a cache without answers. Pauses after failures are short, and the learner is small."""
     monkeypatch.setattr("dp_real.text.models.ngrams.EMBEDDINGS", 2**8)
     monkeypatch.setattr(asking, "TIMEOUT", 0.5)
@@ -50,12 +45,12 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Iterator[FakeE
 
 
 @pytest.fixture
-def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
+def config(endpoint, tmp_path):
     asked = {"prompts": PROMPTS, "stop": ["\n"], "requests": 4}
     return endpoint_config(endpoint.url, "fake", text_folder(tmp_path / "texts", repeat=2), **asked)
 
 
-def drawn(config: Config, count: int, **generator: Any) -> list[str]:
+def drawn(config, count, **generator):
     model = load_generator(changed(config, generator=generator))
     return to_texts(model.sample(torch.arange(count) % 2, row_seeds(0, 0, range(count)), None))
 

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     text_folder(folder / "texts", repeat=2)
     language_model(folder / "lm", chat=True)
@@ -35,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(folder: Path) -> Iterator[str]:
+def url(folder):
     """A server of the model, which reaches nothing else."""
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
@@ -60,7 +59,7 @@ def url(folder: Path) -> Iterator[str]:
             process.kill()
 
 
-def answers(url: str) -> bool:
+def answers(url):
     try:
         urlopen(url, timeout=5).close()
     except OSError:

@@ -1,7 +1,6 @@
 """Runs on texts: from real files to a report, with tiny random models."""
 
 import json
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dp_base.errors import DivergedError, InputError
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.plan.work import learner_network
 from dp_real.pool import Pool
@@ -31,7 +30,7 @@ from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_fol
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     text_folder(folder / "texts", repeat=2)
     language_model(folder / "lm", chat=True)
@@ -40,7 +39,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def chars(models: Path) -> Config:
+def chars(models):
     """A character model and a bag of words."""
     texts = str(models / "texts")
     return parse_config(
@@ -60,7 +59,7 @@ def chars(models: Path) -> Config:
 
 
 @pytest.fixture(scope="module")
-def asked(chars: Config, models: Path) -> Config:
+def asked(chars, models):
     """A language model, asked by prompts with examples, and an encoder that is trained already."""
     return parse_config(
         chars.model_dump()
@@ -84,7 +83,7 @@ def asked(chars: Config, models: Path) -> Config:
 
 
 @pytest.fixture(scope="module")
-def practised(chars: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def practised(chars, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "chars"
     run(chars, folder)
     return Run(folder)
@@ -124,7 +123,7 @@ def test_afterwards(practised, models, tmp_path):
     assert set(lines["label"]) == set(table.features["label"].names) == {"blame", "praise"}
 
 
-def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:
+def remarks(labels, seeds):
     """A function as generator: sentences of the class with a word of the seed's."""
     sentences = [SENTENCES[name] for name in sorted(SENTENCES)]  # as folders are
     return [f"{sentences[label][seed % 4]} {seed % 89}" for label, seed in zip(labels[:], seeds[:], strict=True)]

@@ -3,7 +3,6 @@
 import os
 import shutil
 import unicodedata
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -250,7 +249,7 @@ def test_each_process_has_a_slice_to_read(processes, sizes, monkeypatch):
 # what is told
 
 
-def low_bits(folder: Path) -> str:
+def low_bits(folder):
     """A PNG does not say that it uses 12 of its 16 bits, so that it reads as black."""
     rng = np.random.default_rng(0)
     for name, bits in (("cat", 16), ("dog", 12), ("emu", 10)):
@@ -258,7 +257,7 @@ def low_bits(folder: Path) -> str:
     return "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. Those of 16 bits that use"
 
 
-def two_labels(folder: Path) -> str:
+def two_labels(folder):
     shutil.copy(folder / "cat" / "0.png", folder / "dog" / "9.png")
     return f"/cat/0.png and {folder}/dog/9.png: one image with two labels; of such are 2 of 4 images"
 
