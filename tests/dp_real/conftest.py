@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dp_real import run
 from dp_real.config import parse_config
+from dp_real.rounds import Rounds
 from dp_real.runs.prepare import load_generator
-from dp_real.runs.run import run
 from tests.dp_real.runs.folders import dying
 
 SMALL = {
@@ -40,7 +41,7 @@ def data(config):
 
 
 @pytest.fixture(scope="session")
-def generator(config, data, cache):
+def generator(config, data):
     return load_generator(config, data)
 
 
@@ -78,6 +79,19 @@ def hub(tmp_path_factory, monkeypatch):
         (cache / "datasets--org--name" / place).mkdir(parents=True)
     (cache / "datasets--org--name" / "refs" / "main").write_text(commit)
     return cache / "datasets--org--name" / "snapshots" / commit
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Of each block that is drawn, not taken from elsewhere: its round, its first row, and how many it has."""
+    blocks, table = [], Rounds._table
+
+    def noted(self, index, first, labels, *rest, **facts):
+        blocks.append((index, first, len(labels)))
+        return table(self, index, first, labels, *rest, **facts)
+
+    monkeypatch.setattr(Rounds, "_table", noted)
+    return blocks
 
 
 @pytest.fixture

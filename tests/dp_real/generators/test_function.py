@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dp_base.errors import InputError, MissingError
+from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
 from dp_real.generators.function import FunctionGenerator
@@ -17,8 +18,6 @@ from dp_real.plan.needs import needs
 from dp_real.rounds import LEAST_ROWS
 from dp_real.runs.identity import drawing_identity, material
 from dp_real.runs.prepare import load_generator
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
 from tests.dp_real.conftest import SMALL
 
 HERE, NUMBER, K = __name__, 3, 4

@@ -91,10 +91,6 @@ def train(real, folder, seed=0, progress=silent, keep=False):
     return load_pipeline(str(folder / "unet"))
 
 
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
 @contextmanager
 def kills(description, total):
     """A Progress that ends each training in its fifth step, unless it began later."""
@@ -103,7 +99,7 @@ def kills(description, total):
     def advance(steps):
         done.append(steps)
         if done[0] == 0 and sum(done) == 5:
-            raise Killed
+            raise KeyboardInterrupt
 
     yield advance
 
@@ -117,7 +113,7 @@ def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroke
     restore = resumable.Resumable.restore
     monkeypatch.setattr(resumable.Resumable, "restore", lambda self: begins.append(restore(self)) or begins[-1])
     for _ in range(2):
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             train(real, tmp_path / "broken", progress=kills, keep=True)
     torch.manual_seed(1)  # what was drawn before does not matter
     pipe = train(real, tmp_path / "broken", keep=True)

@@ -47,6 +47,7 @@ from transformers import (
 import dp_real
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae, vae_blocks
+from dp_real.generators.pipelines.generator import pipeline_generator
 from dp_real.guidance.entropy import entropy
 
 # of diffusers' own code
@@ -265,11 +266,6 @@ def random_pipeline(make=stable_diffusion):
     return pipe
 
 
-def name(value):
-    """The name of a maker or a scheduler, for the test's own name."""
-    return getattr(value, "__name__", str(value))
-
-
 def classifier_of(images, spread=1.0):
     """A random classifier of images of any size, rescaled to be sure of some of these and not of others."""
     torch.manual_seed(1)
@@ -288,33 +284,39 @@ def three(x):
     return x.flatten(1)[:, :3]
 
 
-def tiny_vit(channels=3, side=16):
+VIT = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def tiny_vit(side=16):
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = ViTConfig(**sizes, image_size=side, patch_size=8, num_channels=channels, num_labels=3)
-    return ViTForImageClassification(config).eval()
+    return ViTForImageClassification(ViTConfig(**VIT, image_size=side, num_labels=3)).eval()
 
 
-def vit_processor(channels=3):
-    size = {"height": 16, "width": 16}
-    return ViTImageProcessorPil(size=size, image_mean=[0.4] * channels, image_std=[0.2] * channels)
+def vit_processor():
+    return ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.4] * 3, image_std=[0.2] * 3)
 
 
-def tiny_decoder(factor=2):
-    """A decoder of latents to images of factor² times their side."""
+def save_vit(folder, side=16):
+    """A classifier with its processor."""
+    tiny_vit(side).save_pretrained(folder)
+    vit_processor().save_pretrained(folder)
+
+
+def tiny_decoder():
+    """A decoder of latents to images of four times their side."""
     torch.manual_seed(2)
-    sizes = {"upsampling_scaling_factor": factor}
+    sizes = {"upsampling_scaling_factor": 2}
     for half in ("encoder", "decoder"):
         sizes |= {f"{half}_block_out_channels": (8, 8, 8), f"num_{half}_blocks": (1, 1, 1)}
     return AutoencoderTiny(**sizes)
 
 
-def config_of(folder, data=None, guidance=None, **options):
-    """The configuration of a run whose generator is the pipeline in a folder. data: more keys of [data]."""
+def config_of(folder, guidance=None, **options):
+    """The configuration of a run whose generator is the pipeline in a folder."""
     return parse_config(
         {
             "name": "any",
-            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32} | (data or {}),
+            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
             "generator": {"kind": "diffusers", "model": str(folder), **options},
             "sampling": {"steps": STEPS, "guidance_scale": 2.0},
             "guidance": guidance or {},
@@ -325,14 +327,15 @@ def config_of(folder, data=None, guidance=None, **options):
     )
 
 
+NOT_BLURRY = {"negative_prompt": N * ["blurry"]}
 NO_BINNING = {"use_resolution_binning": False, "max_sequence_length": 16}
 FAMILIES = {  # each with what its call needs to be tiny
-    stable_diffusion: {"negative_prompt": N * ["blurry"]},
-    stable_diffusion_xl: {"negative_prompt": N * ["blurry"]},
-    stable_diffusion_3: {"negative_prompt": N * ["blurry"]},
+    stable_diffusion: NOT_BLURRY,
+    stable_diffusion_xl: NOT_BLURRY,
+    stable_diffusion_3: NOT_BLURRY,
     flux: {"max_sequence_length": 16},
     flux2: {"max_sequence_length": 16},
-    qwen_image: {"negative_prompt": N * ["blurry"]},
+    qwen_image: NOT_BLURRY,
     sana: NO_BINNING | {"complex_human_instruction": None},
     pixart: NO_BINNING | {"clean_caption": False},
     sana_sprint: NO_BINNING | {"complex_human_instruction": None, "intermediate_timesteps": None, "max_timesteps": 0.5},
@@ -340,14 +343,18 @@ FAMILIES = {  # each with what its call needs to be tiny
 }
 
 
+def make_generator(pipe, scale=2.0, steps=STEPS, shape=(3, 32, 32), **options):
+    """A generator of its three classes."""
+    asked = [0, 1, 8] if isinstance(pipe, DiTPipeline) else PROMPTS
+    return pipeline_generator(pipe, [[one] for one in asked], shape, steps, scale, **options)
+
+
 def draw(pipe, make=stable_diffusion, steps=4, size=(32, 32)):
     """What the pipeline's own call draws from one noise, [N, 3, H, W] in [-1, 1]."""
-    call = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0)}
-    call |= FAMILIES[make]
-    if "class_labels" in call:
-        images = pipe(**call, output_type="np").images
-        return 2 * torch.from_numpy(images).permute(0, 3, 1, 2) - 1
-    return 2 * pipe(prompt=PROMPTS, height=size[0], width=size[1], output_type="pt", **call).images - 1
+    call = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0), "output_type": "pt"}
+    if make is not dit:
+        call |= {"prompt": PROMPTS, "height": size[0], "width": size[1]}
+    return 2 * pipe(**call, **FAMILIES[make]).images - 1
 
 
 def assert_guided(pipe, drawn, omega=3e-4):

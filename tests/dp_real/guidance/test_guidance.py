@@ -8,7 +8,6 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-import dp_real
 from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.sampler import raise_score, sample
@@ -54,12 +53,6 @@ def test_what_gives_no_gradient_is_told(logits, objective, message):
     x = torch.ones(3, 4, requires_grad=True)
     with pytest.raises(InputError, match=message):
         EntropyGuidance(logits, 0.1, objective=objective).gradient(x, x)
-
-
-@pytest.mark.parametrize("omega", ["auto", math.nan])
-def test_a_strength_is_a_number(omega):
-    with pytest.raises(InputError, match=f"omega = {omega!r}: should be a finite number"):
-        dp_real.guide(None, entropy, omega=omega)
 
 
 @pytest.mark.parametrize("objective", [entropy, margin])

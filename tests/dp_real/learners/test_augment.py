@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
 
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
+from dp_real.learners.kinds import ConvConfig
 from dp_real.learners.models.augment import Augmentation, RandAugment, crop_and_flip, mix
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.seeds import Stream, rng, torch_rng
 from dp_real.sections import TrainingConfig
 
@@ -107,12 +106,7 @@ def test_a_steps_draws_are_those_of_its_position():
 
 def conv(training):
     """A small convolutional learner, always with the same weights."""
-    return NetworkLearner.fresh(
-        lambda task: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 196, 4)),
-        Task((3, 16, 16), tuple("abcd")),
-        training,
-        seed=3,
-    )
+    return ConvConfig(kind="conv", widths=(8,)).fresh(Task((3, 16, 16), tuple("abcd")), training, seed=3)
 
 
 def images(step):

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dp_base.reading import read_json
+from dp_real import run
 from dp_real.pool.pool import read_round, rounds_of
 from dp_real.practice import Practice
-from dp_real.runs.run import run
 
 
 @contextmanager
@@ -51,6 +52,11 @@ def json_lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def set_keys(file, **values):
+    """Give keys of a JSON file these values."""
+    file.write_text(json.dumps(read_json(file) | values))
+
+
 def traces(folder):
     """What a run must repeat: everything but the clock and the configuration."""
 
@@ -58,7 +64,7 @@ def traces(folder):
         return {key: value for key, value in row.items() if "seconds" not in key}
 
     logs = {name: [*map(without_clock, json_lines(folder / name))] for name in ("metrics.jsonl", "rounds.jsonl")}
-    result = without_clock(json.loads((folder / "result.json").read_text()))
+    result = without_clock(read_json(folder / "result.json"))
     result["inputs"].pop("config")  # some tests compare runs whose configurations differ in what changes nothing
     return logs | {"result": result}
 
@@ -66,7 +72,7 @@ def traces(folder):
 def stopped_at(folder):
     """The step of the one latest checkpoint."""
     (latest,) = (folder / "checkpoints").glob("latest-*")
-    return json.loads((latest / "state.json").read_text())["step"]
+    return read_json(latest / "state.json")["step"]
 
 
 def same_learner(one, other):

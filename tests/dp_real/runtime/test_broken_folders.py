@@ -1,6 +1,5 @@
 """A broken or hostile folder of a model ends in one line that names it, within seconds, and no code of it is run."""
 
-import json
 import shutil
 import struct
 import time
@@ -19,7 +18,8 @@ from dp_real.sections import SamplingConfig
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
 from dp_real.text.sources import StandInTextConfig
-from tests.dp_real.generators.tiny_pipelines import tiny_vit, vit_processor
+from tests.dp_real.generators.tiny_pipelines import save_vit
+from tests.dp_real.runs.folders import halve, set_keys
 from tests.dp_real.text.made import encoder, language_model
 
 NESTED = 200_000 * "["
@@ -44,10 +44,9 @@ USES = {
 def sound(tmp_path_factory):
     """A folder of each kind that can be used."""
     place = tmp_path_factory.mktemp("sound")
-    language_model(place / "language", chat=True)
+    language_model(place / "language")
     encoder(place / "texts", classes=2)
-    tiny_vit().save_pretrained(place / "images")
-    vit_processor().save_pretrained(place / "images")
+    save_vit(place / "images")
     make_pipeline(16, ["a"]).save_pretrained(place / "pipeline")
     return place
 
@@ -61,7 +60,7 @@ def header(part=""):
 
 
 def cut(folder):
-    weights(folder).write_bytes(weights(folder).read_bytes()[:-100])
+    halve(weights(folder))
 
 
 def emptied(folder):
@@ -80,11 +79,7 @@ def filled(value, part=""):
 
 
 def said(file="config.json", **changes):
-    def change(folder):
-        content = json.loads((folder / file).read_text(encoding="utf-8")) | changes
-        (folder / file).write_text(json.dumps(content), encoding="utf-8")
-
-    return change
+    return lambda folder: set_keys(folder / file, **changes)
 
 
 def written(file, text):

@@ -3,15 +3,15 @@
 The device must be there before a process's first backward pass, so these tests run in a process of their own.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
-from transformers import ViTImageProcessorPil
 
 from dp_real import distributed
 from dp_real.evaluate import assess
 from dp_real.examples import Examples, Task
-from dp_real.generators.pipelines.generator import OwnLoop
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
 ]
 TASK = Task((3, 16, 16), tiny_pipelines.CLASSES)
-SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 PAPER = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
 PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
 LABELS = torch.arange(3)
@@ -51,7 +50,7 @@ def small(task):
 
 
 def vit(task):
-    return TransformersConfig(kind="transformers", config=SIZES | {"patch_size": 8}).classifier(task)
+    return TransformersConfig(kind="transformers", config=tiny_pipelines.VIT).classifier(task)
 
 
 def learner(device, build=small, **options):
@@ -93,8 +92,7 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
 
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "device", lambda: device.device)
-    tiny_pipelines.tiny_vit().save_pretrained(tmp_path / "images")
-    ViTImageProcessorPil().save_pretrained(tmp_path / "images")
+    tiny_pipelines.save_vit(tmp_path / "images")
     known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
     made.encoder(tmp_path / "texts")
@@ -115,23 +113,16 @@ def pipeline(device, make, dtype):
     return pipe
 
 
-def generator(pipe, steps):
-    asked = [[label] for label in range(3)] if pipe.__class__.__name__ == "DiTPipeline" else [[p] for p in PROMPTS]
-    return OwnLoop(pipe, asked, TASK.sample_shape, steps, 3.0, size=(32, 32))
-
-
-PROMPTS = tiny_pipelines.PROMPTS
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("make", PIPELINES)
 def test_a_sampling_step_waits_for_nothing_guided_or_not(make, dtype, device):
     """What is waited for depends neither on the number of steps nor on the guidance."""
     pipe = pipeline(device, make, dtype)
+    generator = partial(tiny_pipelines.make_generator, pipe, 3.0, shape=TASK.sample_shape, size=(32, 32))
     judge = learner(device)
 
     def waits(steps, options):
-        drawing = generator(pipe, steps)
+        drawing = generator(steps)
         omega = torch.full((3,), 0.1)
         drawing.sample(LABELS, SEEDS, None)  # encodes the prompts
         device.waits.clear()
@@ -145,5 +136,5 @@ def test_a_sampling_step_waits_for_nothing_guided_or_not(make, dtype, device):
     assert len(plain) <= 5  # the conditions and noise of a batch there, and its images back
     for options in ({}, {"through": "x0"}, {"scale": "raw"}):
         assert waits(2, options) == waits(4, options) == plain
-    drawing = generator(pipe, 2)
+    drawing = generator(2)
     drawing.sample(LABELS, SEEDS, RandomGuidance(judge.logits, 0.1, seeds=SEEDS, through="x0"))

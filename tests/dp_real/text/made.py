@@ -5,6 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from dp_real.config import parse_config
+from dp_real.text.codes import texts_of
 
 SENTENCES = {
     "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],
@@ -43,6 +44,20 @@ def text_folder(folder, repeat=1):
     return folder
 
 
+def assert_sentences_of_their_classes(done):
+    """Each text of a run's pool is a sentence of its class with a word behind it."""
+    for text, label in zip(texts_of(done.pool.x), done.pool.y.tolist(), strict=True):
+        assert text.rsplit(" ", 1)[0] in SENTENCES[done.config.task.classes[label]]
+
+
+def assert_rows_are_their_own(generator, labels, seeds):
+    """What is drawn for a row does not depend on the others."""
+    whole = generator.sample(labels, seeds, None)
+    rows = [generator.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(len(labels))]
+    assert torch.equal(whole, torch.cat(rows))
+    return whole
+
+
 def tokenizer(**options):
     """A byte-level BPE of the sentences."""
     bpe = Tokenizer(models.BPE())
@@ -54,14 +69,12 @@ def tokenizer(**options):
     return PreTrainedTokenizerFast(tokenizer_object=bpe, **({"eos_token": "<end>", "pad_token": "<pad>"} | options))
 
 
-def language_model(folder, *, chat=False, context=96, end=True, **options):
-    """A tiny GPT-2 with random weights, and its tokenizer. end: whether it may end a text by itself."""
+def language_model(folder, *, chat=True, context=96, **options):
+    """A tiny GPT-2 with random weights, and its tokenizer."""
     own = tokenizer(**options)
     own.chat_template = CHAT if chat else None
     settings = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": context, "vocab_size": len(own)}
-    settings |= {"eos_token_id": None, "bos_token_id": None}
-    if end:
-        settings |= {"eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
+    settings |= {"eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id, "bos_token_id": None}
     return saved(folder, own, GPT2LMHeadModel, GPT2Config(**settings))
 
 

@@ -9,6 +9,7 @@ from dp_real.runtime.resumable import Resumable
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.language_models import CharLMSizes
 from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
+from tests.dp_real.text.made import assert_rows_are_their_own
 
 WORDS = Examples(to_codes(["ababab", "abab", "cdcd", "cdcdcd"] * 30, 8), torch.tensor([0, 0, 1, 1] * 30))
 SIZES = CharLMSizes(width=32, train_steps=60, train_learning_rate=0.01)
@@ -37,9 +38,7 @@ def test_it_learns_the_classes(generator):
 
 
 def test_a_row_is_a_function_of_its_label_and_seed(generator):
-    whole = generator.sample(LABELS, SEEDS, None)
-    rows = [generator.sample(LABELS[row : row + 1], SEEDS[row : row + 1], None) for row in range(len(LABELS))]
-    assert torch.equal(whole, torch.cat(rows))
+    whole = assert_rows_are_their_own(generator, LABELS, SEEDS)
     assert not torch.equal(whole, generator.sample(LABELS, SEEDS + np.uint64(99), None))
 
 

@@ -16,17 +16,17 @@ ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
 CLASSES = ("praise", "blame")
 
 
-def write_csv(file, rows=ROWS, header=("text", "label")):
+def write_csv(file, *header):
     with open(file, "w", encoding="utf-8", newline="") as opened:
-        csv.writer(opened).writerows([header, *rows])
+        csv.writer(opened).writerows([header, *ROWS])
 
 
 @pytest.fixture
 def everywhere(tmp_path, hub):
     """The same texts in each form."""
     text_folder(tmp_path / "folder")
-    write_csv(tmp_path / "a.csv")
-    write_csv(tmp_path / "b.csv", header=("said", "what"))
+    write_csv(tmp_path / "a.csv", "text", "label")
+    write_csv(tmp_path / "b.csv", "said", "what")
     lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     label = datasets.ClassLabel(names=["blame", "praise"])

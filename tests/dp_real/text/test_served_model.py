@@ -13,8 +13,7 @@ from urllib.request import urlopen
 import pytest
 from transformers.generation.configuration_utils import GenerationConfig
 
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
+from dp_real import Run, run
 from dp_real.text.codes import texts_of
 from dp_real.text.models.answers import Answers
 from tests.dp_real.runs.folders import traces
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.slow
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     text_folder(folder / "texts", repeat=2)
-    language_model(folder / "lm", chat=True)
+    language_model(folder / "lm")
     GenerationConfig(do_sample=True, eos_token_id=0, pad_token_id=1).save_pretrained(folder / "lm")
     return folder
 

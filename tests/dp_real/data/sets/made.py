@@ -3,9 +3,13 @@
 import io
 import tarfile
 
+import numpy as np
 from PIL import Image
 
 from dp_real.config import parse_config
+from dp_real.data.sets.imagenet import imagenet_classes
+
+WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
 
 
 def encoded(picture, form="png", **options):
@@ -29,6 +33,16 @@ def fill(root, folders, count=2):
         (root / name).mkdir(parents=True)
         for index in range(count):
             (root / name / f"{index}.png").write_bytes(plain(value))
+    return root
+
+
+def pictures(root, folders, count=4):
+    """Noise of 16 x 16 pixels that differs by folder."""
+    for index, name in enumerate(folders):
+        (root / name).mkdir(parents=True)
+        for row in range(count):
+            noise = np.random.default_rng([index, row]).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(noise // (index + 1)).save(root / name / f"{row}.png")
     return root
 
 

@@ -16,7 +16,7 @@ from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.places import expand, locate, read_set
 from dp_real.examples import SetStatus
-from tests.dp_real.data.sets.made import encoded, plain, values, write_tar
+from tests.dp_real.data.sets.made import WNIDS, encoded, plain, values, write_tar
 from tests.dp_real.data.sets.made import settings as named_settings
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
@@ -154,7 +154,6 @@ def test_without_samples(layout, message, tmp_path):
 # which is which
 
 THOUSAND, HUNDRED = (task_classes(task) for task in ("imagenet1k", "imagenet100"))
-WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
 CMC = [entry.wnid for entry in imagenet_classes("imagenet100")]
 WORDS = {
     entry.wnid: entry.lemmas[0] if entry.lemmas else f"crane{i}"
@@ -237,12 +236,12 @@ def test_shards_by_pattern(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_real.data.sets.places.MOST_FILES", 1000)
     for shard in (8, 9, 10):
         write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
-    for where in (f"{tmp_path}/val-{{08..10}}.tar", f"{tmp_path}/*.tar", tmp_path, f"{tmp_path}@validation"):
+    for where in (tmp_path / "val-{08..10}.tar", tmp_path / "*.tar", tmp_path, f"{tmp_path}@validation"):
         assert values(read(where)) == [8, 9, 10]
     with pytest.raises(InputError, match=r"no split train; add one of @validation"):
         read(f"{tmp_path}@train")
     with pytest.raises(MissingError, match=r"no such file as .*/val-11\.tar; put 2 of 5 there"):
-        read(f"{tmp_path}/val-{{08..12}}.tar")
+        read(tmp_path / "val-{08..12}.tar")
     assert expand("100%-{9..11}-{0..1}") == [f"100%-{i}-{j}" for i in (9, 10, 11) for j in (0, 1)]
     for pattern, said in (("v-{0..9999}-{0..9999}.tar", "100,000,000 files"), ("v-{3..1}.tar", "write {1..3}")):
         with pytest.raises(InputError, match=said):

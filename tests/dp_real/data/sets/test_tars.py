@@ -11,9 +11,8 @@ import scipy.io
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.class_names import own_classes, task_classes
-from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.places import locate, read_set
-from tests.dp_real.data.sets.made import plain, values, write_tar
+from tests.dp_real.data.sets.made import WNIDS, plain, values, write_tar
 
 CAT, DOG = 0, 1
 PETS = {"cat/0.png": plain(10), "dog/1.png": plain(20)}
@@ -136,7 +135,6 @@ def test_labels_of_samples(tmp_path, caplog):
 
 # ImageNet's own files and Kaggle's, in tiny
 
-WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
 LABELS = [388, 15, 999, 15]  # of the validation images, in order
 FLAT = {f"ILSVRC2012_val_{number:08}.JPEG": plain(number) for number in range(1, 5)}
 THOUSAND = task_classes("imagenet1k")
