@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.workers import in_parallel
 from tests.cluster import two_workers
 from tests.dp_base import worker_jobs
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,6 @@ def scheduler():
     """The address of a scheduler with two workers, each a process."""
     with two_workers() as workers:
         yield workers.address
-
-
-def until(condition):
-    """Return as soon as a condition holds."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def calls(folder):

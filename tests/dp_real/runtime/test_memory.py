@@ -9,16 +9,16 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from dp_real import distributed
+from dp_real import distributed, run
 from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice import Practice
 from dp_real.runs.prepare import fresh_learner, own_torch
-from dp_real.runs.run import run
 from dp_real.sections import TrainingConfig
 
 TASK = Task((4,), tuple("ab"))
+ROWS = torch.randn(3, 4), torch.tensor([0, 1, 0])
 
 
 class Spy(nn.Module):
@@ -42,7 +42,7 @@ def learner(**training):
 def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(precision):
     student = learner(precision=precision)
     half = precision == "bfloat16"
-    student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
+    student.train_step(*ROWS)
     accuracy(student, Examples(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)))
     student.logits(torch.randn(2, 4, requires_grad=True))
     module = student.module
@@ -68,7 +68,7 @@ def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch):
     assert compiled == [learner().module][1:]
     student = learner(compile=True)
     assert compiled == [student.module]
-    student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
+    student.train_step(*ROWS)
     assert set(student.tensors()) == set(learner().tensors()) | {key for key in student.tensors() if "optimizer" in key}
 
 
