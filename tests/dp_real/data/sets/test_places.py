@@ -317,7 +317,8 @@ def test_what_the_hub_refuses(monkeypatch, tmp_path):
         with pytest.raises(InputError, match=r"hub:.* (should read hub:ORG|cannot be read: Repo id)"):
             locate(where)
     page = "huggingface.co/datasets/org/name"
-    gated, absent = (error.__new__(error) for error in (GatedRepoError, RepositoryNotFoundError))
+    gated = GatedRepoError.__new__(GatedRepoError)
+    absent = RepositoryNotFoundError.__new__(RepositoryNotFoundError)
     for answer, where, kind, message in (
         (gated, "hub:org/name/part:v2@test", MissingError, f"{page} is gated: accept its terms"),
         (absent, "hub:org/name", MissingError, f"{page} is not there, or private: mind the name"),
