@@ -4,10 +4,6 @@ import logging
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,24 +12,17 @@ from dp_base.errors import InputError, MissingError
 from dp_base.workers import in_parallel
 from tests.cluster import two_workers
 from tests.dp_base import worker_jobs
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
+def scheduler():
     """The address of a scheduler with two workers, each a process."""
     with two_workers() as workers:
         yield workers.address
 
 
-def until(condition: Callable[[], Any]) -> None:
-    """Return as soon as a condition holds."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def calls(folder: Path) -> list[list[int]]:
+def calls(folder):
     """The processes and parents of the calls of `patient` so far."""
     file = folder / "calls"
     return [[int(word) for word in line.split()] for line in file.read_text().splitlines()] if file.exists() else []

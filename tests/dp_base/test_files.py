@@ -2,7 +2,6 @@
 
 import errno
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ from dp_base.files import (
 from dp_base.locks import claimed
 
 
-def names(folder: Path) -> list[str]:
+def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -57,10 +56,9 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         write_json(tmp_path / "a.json", {})
-        with whole_folder(tmp_path / "run") as staged:
-            save_file({"w": np.zeros(2)}, staged / "model.safetensors")
-        with filled(tmp_path / "filled") as staged:
-            save_file({"w": np.zeros(2)}, staged / "model.safetensors")
+        for writing in (whole_folder(tmp_path / "run"), filled(tmp_path / "filled")):
+            with writing as staged:
+                save_file({"w": np.zeros(2)}, staged / "model.safetensors")
     finally:
         os.umask(before)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

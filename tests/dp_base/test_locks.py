@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,12 @@ from dp_base import locks
 from dp_base.errors import InputError
 from dp_base.files import LOCK, PART
 from dp_base.locks import claimed, locked, locked_beside
+from tests.waiting import until
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def hold(folder: Path, held: Event) -> None:
+def hold(folder, held):
     with locked(folder):
         held.set()
         time.sleep(60)
@@ -35,10 +35,9 @@ def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_
     writer.start()
     assert held.wait(60)
     said = rf"is being written by process {writer.pid} on {socket.gethostname()} since 20.*: wait for it, or stop it"
-    with pytest.raises(InputError, match=said), locked(folder):
-        pass
-    with pytest.raises(InputError, match=said), claimed(folder):
-        pass
+    for writing in (locked, claimed):
+        with pytest.raises(InputError, match=said), writing(folder):
+            pass
     writer.kill()
     writer.join(60)
     assert (folder / LOCK).exists()  # the file stays, the lock does not
@@ -88,10 +87,9 @@ def test_only_what_dead_processes_left_is_deleted(tmp_path):
 
 def test_a_place_where_nothing_can_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "file" / "out"):
-        pass
-    with pytest.raises(InputError, match="cannot be written"), locked_beside(tmp_path / "file" / "out" / "x"):
-        pass
+    for writing in (locked(tmp_path / "file" / "out"), locked_beside(tmp_path / "file" / "out" / "x")):
+        with pytest.raises(InputError, match="cannot be written"), writing:
+            pass
 
 
 def test_a_place_without_locks_is_written_with_a_remark(tmp_path, monkeypatch, caplog):
@@ -101,9 +99,7 @@ def test_a_place_without_locks_is_written_with_a_remark(tmp_path, monkeypatch, c
     monkeypatch.setattr("fcntl.flock", none)
     with locked(tmp_path / "out"):
         (tmp_path / "out" / "file").touch()
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'out'}: this file system has no locks; write there from one process only"
-    ]
+    assert caplog.messages == [f"{tmp_path / 'out'}: this file system has no locks; write there from one process only"]
 
 
 WORKERS = """
@@ -120,19 +116,14 @@ def test_workers_end_with_their_parent(tmp_path):
     root = str(Path(__file__).parents[2])
     script = WORKERS.format(tests=root, out=str(tmp_path))
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(workers) == 2
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
     parent.kill()
     parent.wait(10)
-    deadline = time.monotonic() + 10
-    while any(map(runs, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(runs, workers))
+    until(lambda: not any(map(runs, workers)), 10)
 
 
-def runs(process: int) -> bool:
+def runs(process):
     """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

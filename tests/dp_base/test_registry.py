@@ -1,18 +1,15 @@
 """Kinds are found in their room, in order. Errors name unknown and broken kinds."""
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from dp_base.errors import InputError, MissingError
-from dp_base.registry import Registry
 from tests.installed import install
 
 
 @pytest.fixture
-def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[str]]:
+def animals(tmp_path, monkeypatch):
     """The registry of a package `zoo`, whose room it is, with a broken package beside it."""
     room = tmp_path / "zoo"
     (room / "machinery").mkdir(parents=True)

@@ -30,7 +30,7 @@ def test_ctrl_c_is_answered_by_the_parent_alone():
         signal.signal(signal.SIGINT, before)
 
 
-def left_early() -> None:
+def left_early():
     for _ in in_parallel(2, seen, [(0.0,)] * 20, batch_size=1):
         time.sleep(0.5)  # others are done, and nobody has asked for them
         raise KeyboardInterrupt

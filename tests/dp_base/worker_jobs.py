@@ -10,31 +10,31 @@ from dp_base.errors import InputError
 from dp_base.locks import locked
 
 
-def slowly(out: str) -> None:
+def slowly(out):
     """Leave a file that is called by the process's number in the folder `out`, and sleep for a minute."""
     (Path(out) / str(os.getpid())).touch()
     time.sleep(60)
 
 
-def seen(wait: float) -> tuple[int, str | None]:
+def seen(wait):
     """This process and its GPU, after a while in which others get their jobs."""
     time.sleep(wait)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def interrupted_at_once() -> bool:
+def interrupted_at_once():
     return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
-def plain(value: int) -> tuple[int, int, float]:
+def plain(value):
     return 2 * value, os.getpid(), locks.patience
 
 
-def refused() -> None:
+def refused():
     raise InputError("it is wrong")
 
 
-def patient(folder: str) -> int:
+def patient(folder):
     """Note this process and its parent, hold the lock of the folder, and wait for the file `go`. Return the calls."""
     out = Path(folder)
     with (out / "calls").open("a") as file:
@@ -45,7 +45,7 @@ def patient(folder: str) -> int:
     return len((out / "calls").read_text().splitlines())
 
 
-def stoppable(folder: str) -> None:
+def stoppable(folder):
     """Write a file when told to stop, as a run writes a checkpoint."""
     stopped = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
@@ -56,7 +56,7 @@ def stoppable(folder: str) -> None:
     raise KeyboardInterrupt
 
 
-def either(folder: str, fails: bool) -> None:
+def either(folder, fails):
     """Run until told to stop, or fail once that has begun."""
     if not fails:
         stoppable(folder)

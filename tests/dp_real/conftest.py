@@ -2,15 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dp_real.config import Config, parse_config
-from dp_real.examples import RealData
-from dp_real.protocols import Generator
+from dp_real import run
+from dp_real.config import parse_config
+from dp_real.rounds import Rounds
 from dp_real.runs.prepare import load_generator
-from dp_real.runs.run import run
 from tests.dp_real.runs.folders import dying
 
 SMALL = {
@@ -26,29 +24,29 @@ SMALL = {
 }
 
 
-def changed(config: Config, **changes: Any) -> Config:
+def changed(config, **changes):
     """The configuration with other values, or other values of some keys of its sections."""
     raw = config.model_dump()
     return parse_config(raw | {key: raw[key] | new if isinstance(new, dict) else new for key, new in changes.items()})
 
 
 @pytest.fixture(scope="session")
-def config() -> Config:
+def config():
     return parse_config(SMALL)
 
 
 @pytest.fixture(scope="session")
-def data(config: Config) -> RealData:
+def data(config):
     return config.data.load()
 
 
 @pytest.fixture(scope="session")
-def generator(config: Config, data: RealData, cache: Path) -> Generator:
+def generator(config, data):
     return load_generator(config, data)
 
 
 @pytest.fixture(scope="session")
-def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(config, generator, tmp_path_factory):
     """The folder of a complete run of `config`. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     run(config, folder)
@@ -56,7 +54,7 @@ def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def broken_off(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def broken_off(config, generator, tmp_path_factory):
     """The folder of a run of `config` that died at step 95, after both additions, far from its last checkpoint."""
     folder = tmp_path_factory.mktemp("runs") / "broken"
     with dying(95):
@@ -65,13 +63,13 @@ def broken_off(config: Config, generator: Generator, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-def copied(broken_off: Path, tmp_path: Path) -> Path:
+def copied(broken_off, tmp_path):
     """A copy of the run that died, which a test may change."""
     return Path(shutil.copytree(broken_off, tmp_path / "run"))
 
 
 @pytest.fixture
-def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(tmp_path_factory, monkeypatch):
     """Where `hf download org/name --repo-type dataset` leaves a set; nothing is there yet, and there is no network."""
     cache = tmp_path_factory.mktemp("hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
@@ -84,6 +82,19 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def complete(unbroken: Path, tmp_path: Path) -> Path:
+def drawn(monkeypatch):
+    """Of each block that is drawn, not taken from elsewhere: its round, its first row, and how many it has."""
+    blocks, table = [], Rounds._table
+
+    def noted(self, index, first, labels, *rest, **facts):
+        blocks.append((index, first, len(labels)))
+        return table(self, index, first, labels, *rest, **facts)
+
+    monkeypatch.setattr(Rounds, "_table", noted)
+    return blocks
+
+
+@pytest.fixture
+def complete(unbroken, tmp_path):
     """A copy of the complete run, which a test may change."""
     return Path(shutil.copytree(unbroken, tmp_path / "run"))

@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,17 +14,15 @@ import torch
 from dp_experiments.presets.presets import load_preset
 
 from dp_base.errors import DamagedError
-from dp_real import distributed
+from dp_real import Pool, Run, distributed, run
 from dp_real.distributed import LostError, exchange
-from dp_real.pool import Pool
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.runs.files import kept_checkpoints
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
 from tests.dp_real.conftest import changed
 from tests.dp_real.pool.made import SHAPE, batch
 from tests.dp_real.runs.folders import all_rows, json_lines, stopped_at, traces
+from tests.waiting import until
 
 RUN = """
 import sys
@@ -37,28 +33,28 @@ for config, folder in zip(arguments[::2], arguments[1::2]):
 """
 
 
-def launch(script: Path, processes: int, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, str(script), *arguments],
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+@pytest.fixture
+def launch(tmp_path):
+    """Starts this code in so many processes."""
+
+    def launched(code, processes, *arguments):
+        (tmp_path / "script.py").write_text(code)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        return subprocess.Popen(
+            [*command, *map(str, (tmp_path / "script.py", *arguments))],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    return launched
 
 
-def finished(process: subprocess.Popen[str]) -> str:
+def finished(process):
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     return out
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    (tmp_path / "script.py").write_text(RUN)
-    return tmp_path / "script.py"
 
 
 SAME_STATISTICS = """
@@ -82,7 +78,7 @@ assert all(torch.equal(first, other) for other in others), "each process would f
 """
 
 
-def back_at_its_first_checkpoint(run: Path, copy: Path) -> Path:
+def back_at_its_first_checkpoint(run, copy):
     shutil.copytree(run, copy)
     (copy / "result.json").unlink()
     for later in (*kept_checkpoints(copy / "checkpoints")[1:], *(copy / "checkpoints").glob("latest-*")):
@@ -91,16 +87,15 @@ def back_at_its_first_checkpoint(run: Path, copy: Path) -> Path:
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(config, script, tmp_path, processes):
+def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(config, launch, tmp_path, processes):
     """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again.
 
     Layers that gather statistics have the same everywhere.
     """
-    script.write_text(RUN + SAME_STATISTICS)
     alone = tmp_path / "alone"
     run(changed(config, guidance={"omega": "auto"}, tracker="tensorboard"), alone)
     together = back_at_its_first_checkpoint(alone, tmp_path / "together")
-    finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
+    finished(launch(RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
     assert all_rows(together)[:100] == all_rows(alone)[:100]
     assert traces(together)["rounds.jsonl"][1] == traces(alone)["rounds.jsonl"][1]
     assert Run(together).result["processes"] == processes
@@ -108,7 +103,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(confi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_whole_runs_agree_statistically(config, script, tmp_path, generator, processes):
+def test_whole_runs_agree_statistically(config, launch, tmp_path, generator, processes):
     """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
     folders = []
     arguments = []
@@ -116,9 +111,9 @@ def test_whole_runs_agree_statistically(config, script, tmp_path, generator, pro
         whole = changed(config, seed=seed)
         folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
         (tmp_path / f"{seed}.toml").write_text(whole.to_toml())
-        arguments += [str(tmp_path / f"{seed}.toml"), str(folders[-1][1])]
+        arguments += [tmp_path / f"{seed}.toml", folders[-1][1]]
         run(whole, folders[-1][0])
-    finished(launch(script, processes, *arguments))
+    finished(launch(RUN, processes, *arguments))
     gaps = []
     for pair in folders:
         first, again = (all_rows(folder)[:60] for folder in pair)
@@ -129,19 +124,16 @@ def test_whole_runs_agree_statistically(config, script, tmp_path, generator, pro
         gaps.append(results[1]["test_accuracy"] - results[0]["test_accuracy"])
     gap = np.mean(gaps)
     error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
-    print(f"{100 * gap:+.2f} ± {100 * error:.2f} points")
     assert error < 0.015  # or agreement would say little
     assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
 
 
 @pytest.mark.slow
-def test_a_signal_stops_all_of_them_after_one_checkpoint(script, tmp_path, config, generator):
+def test_a_signal_stops_all_of_them_after_one_checkpoint(launch, tmp_path, config, generator):
     (tmp_path / "config.toml").write_text(changed(config, training={"steps": 1_000_000}).to_toml())
     out = tmp_path / "run"
-    process = launch(script, 2, str(tmp_path / "config.toml"), str(out))
-    deadline = time.monotonic() + 120
-    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    process = launch(RUN, 2, tmp_path / "config.toml", out)
+    until((out / "metrics.jsonl").exists, 120)
     process.send_signal(signal.SIGTERM)  # torchrun passes it on
     process.communicate(timeout=240)
     assert not (out / "result.json").exists()
@@ -167,11 +159,9 @@ main()
 
 
 @pytest.mark.slow
-def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path, config, generator):
-    (tmp_path / "script.py").write_text(FAILS_ALONE)
+def test_a_failure_of_one_process_is_reported_and_ends_them_all(launch, tmp_path, config, generator):
     (tmp_path / "config.toml").write_text(config.to_toml())
-    arguments = ("real", "run", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run"))
-    process = launch(tmp_path / "script.py", 2, *arguments)
+    process = launch(FAILS_ALONE, 2, "real", "run", tmp_path / "config.toml", "--out", tmp_path / "run")
     out, _ = process.communicate(timeout=180)  # twenty seconds on two idle cores; the patience of a hang is 600
     assert process.returncode != 0
     (told,) = (line for line in out.splitlines() if line.startswith("dp:"))
@@ -190,9 +180,8 @@ distributed.gather([0])
 
 
 @pytest.mark.slow
-def test_a_process_that_does_not_come_is_named_and_ends_the_run(tmp_path):
-    (tmp_path / "script.py").write_text(HANGS)
-    process = launch(tmp_path / "script.py", 2)
+def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
+    process = launch(HANGS, 2)
     out, _ = process.communicate(timeout=180)
     assert process.returncode != 0
     assert "other processes are gone or hang, or the network is ([Rank 0]: Rank 1 failed to pass" in out
@@ -213,16 +202,15 @@ except ZeroDivisionError:
 
 
 @pytest.mark.slow
-def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(tmp_path):
+def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(launch):
     """One that lets go of an object while the interpreter ends would abort the process."""
-    (tmp_path / "script.py").write_text(AT_THE_END)
-    said = finished(launch(tmp_path / "script.py", 2)).splitlines()
+    said = finished(launch(AT_THE_END, 2)).splitlines()
     assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(script, tmp_path, processes):
+def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(launch, tmp_path, processes):
     """The run has prompts, classifier-free guidance, a VAE and JPEGs, as Stable Diffusion with random weights."""
     smoke = load_preset(
         "imagenet100-smoke",
@@ -230,7 +218,7 @@ def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
     )
     run(smoke, tmp_path / "alone")
     together = back_at_its_first_checkpoint(tmp_path / "alone", tmp_path / "together")
-    finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
+    finished(launch(RUN, processes, together / "config.toml", together, "--resume"))
     assert all_rows(together)[:140] == all_rows(tmp_path / "alone")[:140]
 
 
@@ -247,24 +235,23 @@ def test_a_failed_exchange_tells_its_cause(error, kind, told):
         raise error
 
 
-@pytest.fixture
-def one_of_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+def be_one_of_eight(monkeypatch):
     monkeypatch.setattr(distributed, "this_process", lambda: SimpleNamespace(num_processes=8))
     monkeypatch.setattr(distributed, "PAUSE", 0.0)
     monkeypatch.setattr(distributed, "VISIBLE", 0.2)
 
 
-def pool_of_two_rounds(folder: Path) -> Pool:
+def pool_of_two_rounds(folder):
     pool = Pool(folder / "pool", SHAPE)
     for index in range(2):
         pool.append(index, batch(pool, torch.full((3, *SHAPE), float(index))))
     return pool
 
 
-def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch, request):
+def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch):
     pool_of_two_rounds(tmp_path)
     other = Pool(tmp_path / "pool", SHAPE, 1)
-    request.getfixturevalue("one_of_eight")
+    be_one_of_eight(monkeypatch)
     looks = []
 
     def late_view(folder):
@@ -279,11 +266,11 @@ def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch, reques
     assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
 
 
-def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, request):
+def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkeypatch):
     pool = pool_of_two_rounds(tmp_path)
     with pytest.raises(DamagedError):
         pool._open(2)
-    request.getfixturevalue("one_of_eight")
+    be_one_of_eight(monkeypatch)
     with pytest.raises(DamagedError):
         pool._open(2)
     assert (len(pool), pool.version) == (6, 2)

@@ -1,7 +1,5 @@
 """Long tails: the counts of unbalanced classes, what fills them up, the rivals of generation, and whole runs."""
 
-import contextlib
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,16 +9,14 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from dp_base.errors import InputError
+from dp_real import Run, run
 from dp_real.batches import LogitAdjustment, MiniBatches
-from dp_real.config import Config
-from dp_real.config.load import parse_config
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.rounds import filling
 from dp_real.runs.prepare import fresh_learner, load_data
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
+from tests.dp_real.conftest import changed
 
 
 @pytest.mark.parametrize(("total", "n_classes", "imbalance"), [(1500, 77, 100), (10, 10, 100), (5, 1, 2)])
@@ -68,23 +64,22 @@ def test_shots_are_thirds_of_the_classes_by_their_counts():
 class Labelled:
     """A pool of rows of which only labels matter, and that the first ones are real."""
 
-    def __init__(self, y: torch.Tensor, real: int = 0) -> None:
+    def __init__(self, y, real=0):
         self.y = y
         self.real = real
         self.newest = 0
 
-    def table(self) -> pa.Table:
+    def table(self):
         return pa.table({"seed": np.where(np.arange(len(self)) < self.real, 0, 7).astype(np.uint64)})
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.y)
 
 
 def test_balanced_batches_have_each_class_alike():
     y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
-    config = digits()
-    training = config.training.model_copy(update={"batch_size": 60, "balanced_batches": True})
-    batches = MiniBatches(config.model_copy(update={"training": training}), Labelled(y))
+    config = changed(digits(), training={"batch_size": 60, "balanced_batches": True})
+    batches = MiniBatches(config, Labelled(y))
     rows = torch.cat([batches.at(step) for step in range(256)])
     drawn = y[rows].bincount()
     assert (drawn.double() / len(rows)).tolist() == pytest.approx([1 / 3] * 3, abs=0.012)  # 3 binomial s.e.
@@ -93,15 +88,16 @@ def test_balanced_batches_have_each_class_alike():
     assert of_the_rare.max() < 1.15 * of_the_rare.min()
 
 
-def digits(logit_adjustment: float = 0.0, **practice: object) -> Config:
+def digits(logit_adjustment=0.0, **practice):
     """A tail of real digits, to which 30 generated ones are added in three rounds."""
-    raw = load_preset("digits").model_dump()
-    raw["training"] |= {"steps": 40, "warmup": 0.0, "cooldown": 0.1, "logit_adjustment": logit_adjustment}
-    raw["generator"] |= {"training": "none"}
-    raw["sampling"] |= {"steps": 3}
-    raw["practice"] |= {"real": 60, "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
-    raw["practice"] |= {"additions": 3, "patience": 1, "evaluate_every": 5} | practice
-    return parse_config(raw)
+    plan = {"real": 60, "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
+    return changed(
+        load_preset("digits"),
+        training={"steps": 40, "warmup": 0.0, "cooldown": 0.1, "logit_adjustment": logit_adjustment},
+        generator={"training": "none"},
+        sampling={"steps": 3},
+        practice=plan | {"additions": 3, "patience": 1, "evaluate_every": 5} | practice,
+    )
 
 
 def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
@@ -170,13 +166,10 @@ def test_a_tail_that_cannot_be_is_refused():
     for training, practice, said in (
         ({}, {"real": 0}, "imbalance = 20 is for real examples"),
         (mixed, {}, r"training\.mixup mixes real and generated rows"),
-        (mixed, {"real": 0, "imbalance": 1.0}, None),
     ):
-        raw = digits().model_dump()
-        raw["training"] |= training
-        raw["practice"] |= practice
-        with pytest.raises(InputError, match=said) if said else contextlib.nullcontext():
-            parse_config(raw)
+        with pytest.raises(InputError, match=said):
+            changed(digits(), training=training, practice=practice)
+    changed(digits(), training=mixed, practice={"real": 0, "imbalance": 1.0})
 
 
 def test_a_tail_takes_what_there_is(tmp_path):

@@ -13,9 +13,10 @@ import dp_real.runs.run
 from dp_base.errors import InputError
 from dp_real.config import parse_config
 from tests.dp_real.conftest import changed
+from tests.dp_real.generators.tiny_pipelines import VIT
 
 
-def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(code, *arguments, **environment):
     """In an interpreter of its own, in which warnings are errors."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments],
@@ -55,10 +56,9 @@ def test_every_name_is_there():
 @pytest.mark.slow
 def test_a_run_says_nothing(config, tmp_path):
     """Nor do diffusers and transformers, not even while it trains its generator: the cache is empty."""
-    vit = {"patch_size": 4, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     libraries = config.model_dump() | {
         "generator": {"kind": "latent", "training": "none"},
-        "learner": {"kind": "transformers", "config": vit},
+        "learner": {"kind": "transformers", "config": VIT},
         "sampling": {"steps": 3},
         "training": {"steps": 4},
         "practice": {"initial": 10, "evaluate_every": 2},

@@ -1,5 +1,4 @@
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ MINIMAL = PARTS + "[training]\nsteps = 100\n[practice]\ninitial = 10\nincrement 
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(MINIMAL)
     return path

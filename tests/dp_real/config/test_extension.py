@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ RUN = "real run mine.toml"
 
 
 @pytest.fixture
-def load_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def load_anew(tmp_path, monkeypatch):
     """Lets the registries look for packages as a new process does, one of which pip has left in `site`.
 
     The current folder is that of mine.toml.
@@ -77,16 +76,14 @@ def test_a_package_adds_kinds_and_an_arm(load_anew):
     assert "the code of the learner" not in err
 
 
-@pytest.mark.usefixtures("load_anew")
-def test_a_kind_that_there_is_not_is_told_the_new_ones():
+def test_a_kind_that_there_is_not_is_told_the_new_ones(load_anew):
     keys = {"data.source": "clouds", "generator.kind": "weather", "learner.kind": "layer"}
     line = refused(RUN, *(f"--set {key}=none" for key in keys))
     for key, new in keys.items():
         assert re.search(rf"{key} = 'none': should be one of [^;]*'{new}'", line)
 
 
-@pytest.mark.usefixtures("load_anew")
-def test_a_kind_that_cannot_be_loaded_says_why():
+def test_a_kind_that_cannot_be_loaded_says_why(load_anew):
     """Also one whose module ends the process."""
     broken = "[deliberate_practice.data]\nclouds = no_such_module\n[deliberate_practice.arms]\nmy-arm = leaves\n"
     install(Path("site"), "clouds", {"leaves.py": "import sys\nsys.exit(0)\n"}, broken)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dp_real.config import Config, load_config, parse_config
+from dp_real.config import load_config, parse_config
 
 OWN = """
 [data]
@@ -28,7 +28,7 @@ initial = 10
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def file(tmp_path, monkeypatch):
     """A configuration in a folder that is not the current one."""
     (tmp_path / "project" / "models" / "mine").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
@@ -38,7 +38,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def places(config: Config) -> dict[str, str]:
+def places(config):
     data = config.data.model_dump()
     return {"validation": data["validation"], **data["sets"], "model": config.generator.model_dump()["model"]}
 

@@ -8,7 +8,7 @@ from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.stand_in import StandInConfig
 
 
-def test_the_sets_are_laid_out_as_published(cache):
+def test_the_sets_are_laid_out_as_published():
     config = StandInConfig(source="stand-in", size=8)
     folders = config.folders
     names = {name: {path.name for path in Path(where).iterdir()} for name, where in folders.sets.items()}

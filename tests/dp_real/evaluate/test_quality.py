@@ -7,7 +7,7 @@ from dp_base.errors import InputError
 from dp_real.evaluate.quality import quality, vendi_score
 
 
-def cloud(n: int, centre: float, seed: int) -> np.ndarray:
+def cloud(n, centre, seed):
     return np.random.default_rng(seed).normal(centre, 1, (n, 4))
 
 

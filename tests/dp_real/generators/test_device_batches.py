@@ -1,10 +1,7 @@
 """As many rows as fit go through the device together, and always the same rows."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor
 
 from dp_base.errors import MissingError
 from dp_real.generators.pipelines.device_batches import DeviceBatches
@@ -12,7 +9,7 @@ from dp_real.generators.pipelines.device_batches import DeviceBatches
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
 
 
-def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[slice], Tensor]:
+def device(room, seen, error=CUDA):
     """Work that runs out of memory beyond `room` rows."""
 
     def work(rows):
@@ -24,6 +21,13 @@ def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[sli
     return work
 
 
+def tried(batches, n, room, **kind):
+    """How many rows each try has; none is lost."""
+    seen = []
+    assert torch.equal(batches.draw(n, device(room, seen), **kind), torch.arange(n))
+    return seen
+
+
 @pytest.mark.parametrize(
     ("size", "gpu", "room", "expected"),
     [
@@ -33,23 +37,15 @@ def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[sli
     ],
 )
 def test_so_many_rows_go_together(size, gpu, room, expected):
-    seen = []
-    assert torch.equal(DeviceBatches(size, gpu=gpu).draw(100, device(room, seen)), torch.arange(100))
-    assert seen == expected
+    assert tried(DeviceBatches(size, gpu=gpu), 100, room) == expected
 
 
 def test_the_largest_that_fits_is_found_once_and_remembered():
-    batches, seen = DeviceBatches(0, gpu=True), []
-    assert torch.equal(batches.draw(100, device(20, seen)), torch.arange(100))
-    assert seen == [8, 16, 32, 16, 16, 16, 16, 12]
-    seen.clear()
-    batches.draw(40, device(20, seen))
-    assert seen == [16, 16, 8]
-    batches.draw(40, device(4, seen), kind="guided")  # it needs more memory: it has a size of its own
-    assert seen[3:] == [8, 4] + [4] * 9
-    seen.clear()
-    batches.draw(40, device(20, seen))
-    assert seen == [16, 16, 8]
+    batches = DeviceBatches(0, gpu=True)
+    assert tried(batches, 100, 20) == [8, 16, 32, 16, 16, 16, 16, 12]
+    assert tried(batches, 40, 20) == [16, 16, 8]
+    assert tried(batches, 40, 4, kind="guided") == [8, 4] + [4] * 9  # it needs more memory: it has a size of its own
+    assert tried(batches, 40, 20) == [16, 16, 8]
 
 
 NO_MEMORY = "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"
@@ -72,8 +68,5 @@ def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error):
 
 
 def test_other_errors_are_not_swallowed():
-    def broken(rows):
-        raise RuntimeError("no memory of this")
-
     with pytest.raises(RuntimeError, match="no memory of this"):
-        DeviceBatches(0, gpu=True).draw(10, broken)
+        DeviceBatches(0, gpu=True).draw(10, device(0, [], RuntimeError("no memory of this")))

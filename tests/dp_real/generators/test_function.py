@@ -2,17 +2,14 @@
 
 import importlib
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config import Config, parse_config
+from dp_real import Run, run
+from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
 from dp_real.generators.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
@@ -21,15 +18,13 @@ from dp_real.plan.needs import needs
 from dp_real.rounds import LEAST_ROWS
 from dp_real.runs.identity import drawing_identity, material
 from dp_real.runs.prepare import load_generator
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
 from tests.dp_real.conftest import SMALL
 
 HERE, NUMBER, K = __name__, 3, 4
 OMEGA = {"candidates": K, "omega": 30.0}
 
 
-def noisy_bars(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+def noisy_bars(labels, seeds):
     """A bar for the class, under noise of the row's own strength, so that some samples are harder than others."""
     rows = []
     for label, seed in zip(labels, seeds, strict=True):
@@ -40,18 +35,18 @@ def noisy_bars(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return np.stack(rows)
 
 
-def configured(call: str = "noisy_bars", **sections: Any) -> Config:
+def configured(call="noisy_bars", **sections):
     options = {"generator": {"kind": "function", "call": f"{HERE}:{call}"}, "guidance": {"candidates": K}}
     return parse_config(SMALL | options | {"sampling": {"block_size": 32}} | sections)
 
 
-def rounds(config: Config, folder: Path) -> Run:
+def rounds(config, folder):
     run(config, folder)
     return Run(folder)
 
 
 @pytest.fixture(scope="module")
-def chosen(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def chosen(tmp_path_factory):
     return rounds(configured(guidance=OMEGA), tmp_path_factory.mktemp("runs") / "chosen")
 
 
@@ -83,7 +78,7 @@ def test_an_automatic_strength_moves(tmp_path):
     assert later[0] not in first
 
 
-def named(call: str) -> Config:
+def named(call):
     """Its function is looked for when it is loaded only."""
     config = configured()
     return config.model_copy(update={"generator": config.generator.model_copy(update={"call": call})})
@@ -108,7 +103,7 @@ def test_what_is_no_function_is_named_by_a_run_and_its_plan(call, error, message
 LABELS, SEEDS = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
 
 
-def asked(function: Callable[..., Any], guidance: EntropyGuidance | None = None) -> Tensor:
+def asked(function, guidance=None):
     return FunctionGenerator(function, "f", configured().data).sample(LABELS, SEEDS, guidance)
 
 

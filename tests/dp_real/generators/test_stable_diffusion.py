@@ -1,16 +1,13 @@
 """The small Stable Diffusion that is trained here."""
 
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress, silent
+from dp_base.progress import silent
 from dp_real.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.models import stable_diffusion
@@ -26,7 +23,7 @@ TASK = Task((1, 16, 16), ("coat", "dress", "bag"))
 TEMPLATES = ("a photo of a {}", "{}")
 
 
-def load_generator(real: RealData, **options: Any) -> Any:
+def load_generator(real, **options):
     """Load for a source whose task is TASK."""
     source = SimpleNamespace(source="fashion", split=0, task=TASK)
     section = LatentConfig(**{"kind": "latent", "prompts": TEMPLATES, "training": "light"} | options)
@@ -34,7 +31,7 @@ def load_generator(real: RealData, **options: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def real() -> RealData:
+def real():
     """Thirty images: three classes, each a bright stripe at another height, under noise."""
     draw, y = torch.Generator().manual_seed(0), torch.arange(30) % 3
     x = 0.3 * torch.randn(30, 1, 16, 16, generator=draw) - 0.5
@@ -45,7 +42,7 @@ def real() -> RealData:
 
 
 @pytest.fixture
-def efforts(monkeypatch: pytest.MonkeyPatch) -> dict[str, TrainingSteps]:
+def efforts(monkeypatch):
     """Of a few steps, which a test may change."""
     found = {"light": TrainingSteps(30, 8, 3, 4)}
     monkeypatch.setattr("dp_real.generators.trained.EFFORTS", found)
@@ -83,7 +80,7 @@ def test_it_learns_what_the_prompts_mean(real, efforts):
     assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
 
 
-def train(real: Any, folder: Path, seed: int = 0, progress: Progress = silent, keep: bool = False) -> Any:
+def train(real, folder, seed=0, progress=silent, keep=False):
     """A pipeline, trained for a few steps. keep: so that it can go on after a kill."""
     prompts = class_prompts(TEMPLATES, TASK.classes)
     unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
@@ -94,19 +91,15 @@ def train(real: Any, folder: Path, seed: int = 0, progress: Progress = silent, k
     return load_pipeline(str(folder / "unet"))
 
 
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
 @contextmanager
-def kills(description: str, total: int) -> Iterator[Callable[[int], None]]:
+def kills(description, total):
     """A Progress that ends each training in its fifth step, unless it began later."""
     done = []
 
     def advance(steps):
         done.append(steps)
         if done[0] == 0 and sum(done) == 5:
-            raise Killed
+            raise KeyboardInterrupt
 
     yield advance
 
@@ -120,7 +113,7 @@ def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroke
     restore = resumable.Resumable.restore
     monkeypatch.setattr(resumable.Resumable, "restore", lambda self: begins.append(restore(self)) or begins[-1])
     for _ in range(2):
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             train(real, tmp_path / "broken", progress=kills, keep=True)
     torch.manual_seed(1)  # what was drawn before does not matter
     pipe = train(real, tmp_path / "broken", keep=True)

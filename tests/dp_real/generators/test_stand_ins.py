@@ -24,7 +24,7 @@ class Denoiser(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, in_channels: int = 4, doubled: bool = False, patch_size: int = 2, sample_size: int = 8) -> None:
+    def __init__(self, in_channels=4, doubled=False, patch_size=2, sample_size=8):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(0.2))
         self.doubled = doubled  # the variance is learned, too

@@ -1,9 +1,5 @@
 """Every family of pipelines that is used here, tiny and with random weights, and what guidance must do to it."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 from diffusers import (
@@ -34,7 +30,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -49,8 +45,9 @@ from transformers import (
 )
 
 import dp_real
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae, vae_blocks
+from dp_real.generators.pipelines.generator import pipeline_generator
 from dp_real.guidance.entropy import entropy
 
 # of diffusers' own code
@@ -58,8 +55,6 @@ THEIR_WARNINGS = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`upcast_vae` is deprecated:FutureWarning"),
 ]
-Maker = Callable[[], Any]
-"""Makes a tiny pipeline."""
 N = 3
 STEPS = 6  # of a configuration that samples with a pipeline
 CLASSES = ("tench", "goldfish", "hen")
@@ -71,7 +66,7 @@ LATENTS = LAYERS | {"sample_size": 8, "in_channels": 4, "attention_head_dim": 8}
 TOKENS = LAYERS | {"in_channels": 16, "attention_head_dim": 16, "joint_attention_dim": 16}
 
 
-def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProjection) -> Any:
+def text_encoder(tokenizer, width, kind=CLIPTextModelWithProjection):
     sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
     sizes |= {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     last = len(tokenizer) - 1
@@ -79,25 +74,25 @@ def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProje
     return kind(CLIPTextConfig(**sizes))
 
 
-def with_t5(prompts: list[str] = PROMPTS) -> dict[str, Any]:
+def with_t5(prompts=PROMPTS):
     tokenizer = make_tokenizer(prompts)
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
     return {"text_encoder": T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes)), "tokenizer": tokenizer}
 
 
-def two_clips() -> dict[str, Any]:
+def two_clips():
     tokenizer = make_tokenizer(PROMPTS)
     encoders = {"text_encoder": text_encoder(tokenizer, 16), "text_encoder_2": text_encoder(tokenizer, 24)}
     return encoders | {"tokenizer": tokenizer, "tokenizer_2": tokenizer}
 
 
-def shifted_vae() -> Any:
+def shifted_vae():
     vae = make_vae(32)
     vae.register_to_config(shift_factor=0.1)
     return vae
 
 
-def small_unet(text_width: int, **options: Any) -> UNet2DConditionModel:
+def small_unet(text_width, **options):
     return UNet2DConditionModel(
         sample_size=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -111,20 +106,20 @@ def small_unet(text_width: int, **options: Any) -> UNet2DConditionModel:
     )
 
 
-def stable_diffusion() -> Any:
+def stable_diffusion():
     pipe = make_pipeline(32, PROMPTS)
     pipe.unet = small_unet(TEXT_WIDTH)
     return pipe
 
 
-def stable_diffusion_xl(**options: Any) -> Any:
+def stable_diffusion_xl(**options):
     added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4}
     unet = small_unet(40, **added, projection_class_embeddings_input_dim=12 + 6 * 4)
     scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
     return StableDiffusionXLPipeline(vae=make_vae(32), unet=unet, scheduler=scheduler, **two_clips(), **options)
 
 
-def stable_diffusion_3() -> Any:
+def stable_diffusion_3():
     transformer = SD3Transformer2DModel(
         **LATENTS | {"num_layers": 2},
         patch_size=2,
@@ -139,7 +134,7 @@ def stable_diffusion_3() -> Any:
     return StableDiffusion3Pipeline(transformer=transformer, scheduler=flow, **parts)
 
 
-def dit() -> Any:
+def dit():
     transformer = DiTTransformer2DModel(
         **LATENTS | {"num_layers": 2},
         patch_size=2,
@@ -151,7 +146,7 @@ def dit() -> Any:
     return DiTPipeline(transformer=transformer, vae=make_vae(32), scheduler=DDIMScheduler(clip_sample=False))
 
 
-def flux() -> Any:
+def flux():
     transformer = FluxTransformer2DModel(
         **TOKENS, num_single_layers=1, pooled_projection_dim=16, axes_dims_rope=(4, 4, 8)
     )
@@ -162,7 +157,7 @@ def flux() -> Any:
     return FluxPipeline(scheduler=scheduler, vae=shifted_vae(), transformer=transformer, **parts)
 
 
-def flux2_vae() -> AutoencoderKLFlux2:
+def flux2_vae():
     vae = AutoencoderKLFlux2(
         **vae_blocks(8, 8, 8),
         layers_per_block=1,
@@ -174,7 +169,7 @@ def flux2_vae() -> AutoencoderKLFlux2:
     return vae
 
 
-def flux2() -> Any:
+def flux2():
     """It reads the hidden states of the 27th layer of its texts' model."""
     transformer = Flux2Transformer2DModel(
         **TOKENS | {"joint_attention_dim": 24},
@@ -196,7 +191,7 @@ def flux2() -> Any:
     )
 
 
-def qwen_image() -> Any:
+def qwen_image():
     transformer = QwenImageTransformer2DModel(**TOKENS, out_channels=4, axes_dims_rope=(4, 4, 8))
     vae = AutoencoderKLQwenImage(
         base_dim=8,
@@ -211,7 +206,7 @@ def qwen_image() -> Any:
     return QwenImagePipeline(vae=vae, transformer=transformer, scheduler=flow, **with_t5(["a" * 400]))
 
 
-def with_sana(**options: Any) -> dict[str, Any]:
+def with_sana(**options):
     """The parts of SANA but its scheduler."""
     transformer = SanaTransformer2DModel(
         **LATENTS,
@@ -230,17 +225,17 @@ def with_sana(**options: Any) -> dict[str, Any]:
     return with_t5() | {"vae": vae, "transformer": transformer}
 
 
-def sana() -> Any:
+def sana():
     flow = DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
     return SanaPipeline(**with_sana(), scheduler=flow)
 
 
-def sana_sprint() -> Any:
+def sana_sprint():
     parts = with_sana(guidance_embeds=True, qk_norm="rms_norm_across_heads")
     return SanaSprintPipeline(**parts, scheduler=SCMScheduler())
 
 
-def pixart() -> Any:
+def pixart():
     transformer = PixArtTransformer2DModel(
         **LATENTS,
         patch_size=2,
@@ -254,7 +249,7 @@ def pixart() -> Any:
     return PixArtSigmaPipeline(**with_t5(), vae=make_vae(32), transformer=transformer, scheduler=scheduler)
 
 
-def random_pipeline(make: Maker = stable_diffusion) -> Any:
+def random_pipeline(make=stable_diffusion):
     """One of the above, whose denoiser foretells the end of the path as a trained one's: its outputs are small."""
     torch.manual_seed(0)
     pipe = make()
@@ -271,12 +266,7 @@ def random_pipeline(make: Maker = stable_diffusion) -> Any:
     return pipe
 
 
-def name(value: Any) -> str:
-    """The name of a maker or a scheduler, for the test's own name."""
-    return getattr(value, "__name__", str(value))
-
-
-def classifier_of(images: Tensor, spread: float = 1.0) -> nn.Module:
+def classifier_of(images, spread=1.0):
     """A random classifier of images of any size, rescaled to be sure of some of these and not of others."""
     torch.manual_seed(1)
     last = nn.Linear(128, 3)
@@ -289,40 +279,44 @@ def classifier_of(images: Tensor, spread: float = 1.0) -> nn.Module:
     return network.eval()
 
 
-def three(x: Tensor) -> Tensor:
+def three(x):
     """A plain function of images of any size to logits."""
     return x.flatten(1)[:, :3]
 
 
-def tiny_vit(channels: int = 3, side: int = 16) -> Any:
+VIT = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def tiny_vit(side=16):
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = ViTConfig(**sizes, image_size=side, patch_size=8, num_channels=channels, num_labels=3)
-    return ViTForImageClassification(config).eval()
+    return ViTForImageClassification(ViTConfig(**VIT, image_size=side, num_labels=3)).eval()
 
 
-def vit_processor(channels: int = 3) -> Any:
-    size = {"height": 16, "width": 16}
-    return ViTImageProcessorPil(size=size, image_mean=[0.4] * channels, image_std=[0.2] * channels)
+def vit_processor():
+    return ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.4] * 3, image_std=[0.2] * 3)
 
 
-def tiny_decoder(factor: int = 2) -> AutoencoderTiny:
-    """A decoder of latents to images of factor² times their side."""
+def save_vit(folder, side=16):
+    """A classifier with its processor."""
+    tiny_vit(side).save_pretrained(folder)
+    vit_processor().save_pretrained(folder)
+
+
+def tiny_decoder():
+    """A decoder of latents to images of four times their side."""
     torch.manual_seed(2)
-    sizes = {"upsampling_scaling_factor": factor}
+    sizes = {"upsampling_scaling_factor": 2}
     for half in ("encoder", "decoder"):
         sizes |= {f"{half}_block_out_channels": (8, 8, 8), f"num_{half}_blocks": (1, 1, 1)}
     return AutoencoderTiny(**sizes)
 
 
-def config_of(
-    folder: Path, data: dict[str, Any] | None = None, guidance: dict[str, Any] | None = None, **options: Any
-) -> Config:
-    """The configuration of a run whose generator is the pipeline in a folder. data: more keys of [data]."""
+def config_of(folder, guidance=None, **options):
+    """The configuration of a run whose generator is the pipeline in a folder."""
     return parse_config(
         {
             "name": "any",
-            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32} | (data or {}),
+            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
             "generator": {"kind": "diffusers", "model": str(folder), **options},
             "sampling": {"steps": STEPS, "guidance_scale": 2.0},
             "guidance": guidance or {},
@@ -333,14 +327,15 @@ def config_of(
     )
 
 
+NOT_BLURRY = {"negative_prompt": N * ["blurry"]}
 NO_BINNING = {"use_resolution_binning": False, "max_sequence_length": 16}
 FAMILIES = {  # each with what its call needs to be tiny
-    stable_diffusion: {"negative_prompt": N * ["blurry"]},
-    stable_diffusion_xl: {"negative_prompt": N * ["blurry"]},
-    stable_diffusion_3: {"negative_prompt": N * ["blurry"]},
+    stable_diffusion: NOT_BLURRY,
+    stable_diffusion_xl: NOT_BLURRY,
+    stable_diffusion_3: NOT_BLURRY,
     flux: {"max_sequence_length": 16},
     flux2: {"max_sequence_length": 16},
-    qwen_image: {"negative_prompt": N * ["blurry"]},
+    qwen_image: NOT_BLURRY,
     sana: NO_BINNING | {"complex_human_instruction": None},
     pixart: NO_BINNING | {"clean_caption": False},
     sana_sprint: NO_BINNING | {"complex_human_instruction": None, "intermediate_timesteps": None, "max_timesteps": 0.5},
@@ -348,17 +343,21 @@ FAMILIES = {  # each with what its call needs to be tiny
 }
 
 
-def draw(pipe: Any, make: Maker = stable_diffusion, steps: int = 4, size: tuple[int, int] = (32, 32)) -> Tensor:
+def make_generator(pipe, scale=2.0, steps=STEPS, shape=(3, 32, 32), **options):
+    """A generator of its three classes."""
+    asked = [0, 1, 8] if isinstance(pipe, DiTPipeline) else PROMPTS
+    return pipeline_generator(pipe, [[one] for one in asked], shape, steps, scale, **options)
+
+
+def draw(pipe, make=stable_diffusion, steps=4, size=(32, 32)):
     """What the pipeline's own call draws from one noise, [N, 3, H, W] in [-1, 1]."""
-    call = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0)}
-    call |= FAMILIES[make]
-    if "class_labels" in call:
-        images = pipe(**call, output_type="np").images
-        return 2 * torch.from_numpy(images).permute(0, 3, 1, 2) - 1
-    return 2 * pipe(prompt=PROMPTS, height=size[0], width=size[1], output_type="pt", **call).images - 1
+    call = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0), "output_type": "pt"}
+    if make is not dit:
+        call |= {"prompt": PROMPTS, "height": size[0], "width": size[1]}
+    return 2 * pipe(**call, **FAMILIES[make]).images - 1
 
 
-def assert_guided(pipe: Any, drawn: Callable[[Any], Tensor], omega: float = 3e-4) -> None:
+def assert_guided(pipe, drawn, omega=3e-4):
     """A positive omega raises the entropy of what is drawn at the same noise, a negative one lowers it."""
     plain = drawn(pipe)
     classifier = classifier_of(plain)

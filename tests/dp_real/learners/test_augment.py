@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
 
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
+from dp_real.learners.kinds import ConvConfig
 from dp_real.learners.models.augment import Augmentation, RandAugment, crop_and_flip, mix
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.seeds import Stream, rng, torch_rng
 from dp_real.sections import TrainingConfig
 
@@ -51,9 +50,7 @@ def test_whole_images_stay_as_they_are():
     assert max(kinds) < 1e-5
 
 
-def mixed_by_the_papers(
-    x: np.ndarray, y: np.ndarray, rng: np.random.Generator, mixup: float, cutmix: float
-) -> tuple[np.ndarray, np.ndarray]:
+def mixed_by_the_papers(x, y, rng, mixup, cutmix):
     """Row by row, in double precision; the draws are made in the order in which `mix` makes them.
 
     Mixup (Zhang et al. 2018, eq. 1): λ x_i + (1 - λ) x_j, λ y_i + (1 - λ) y_j, λ ~ Beta(a, a).
@@ -107,17 +104,12 @@ def test_a_steps_draws_are_those_of_its_position():
         assert torch.equal(ours, theirs)
 
 
-def conv(training: TrainingConfig) -> NetworkLearner:
+def conv(training):
     """A small convolutional learner, always with the same weights."""
-    return NetworkLearner.fresh(
-        lambda task: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 196, 4)),
-        Task((3, 16, 16), tuple("abcd")),
-        training,
-        seed=3,
-    )
+    return ConvConfig(kind="conv", widths=(8,)).fresh(Task((3, 16, 16), tuple("abcd")), training, seed=3)
 
 
-def images(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def images(step):
     draw = torch.Generator().manual_seed(step)
     return 2 * torch.rand(16, 3, 16, 16, generator=draw) - 1, torch.randint(4, (16,), generator=draw)
 

@@ -2,27 +2,26 @@
 
 import json
 import shutil
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
+from pydantic import ValidationError
 from torch import nn
 from torch.optim import AdamW
 from transformers import AutoImageProcessor, AutoModelForImageClassification, get_wsd_schedule, pipeline
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config import parse_config
 from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.kinds import ConvConfig, TransformersConfig
-from dp_real.learners.models.classifier import ClassifierLearner, normalisation
+from dp_real.learners.models.classifier import normalisation
 from dp_real.learners.models.network import rate_factor
 from dp_real.sections import TrainingConfig
+from tests.dp_real.runs.folders import set_keys
 
 SIZES = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 TINY = SIZES | {"intermediate_size": 16}
@@ -31,26 +30,26 @@ TASK = Task((3, 16, 16), CLASSES)
 TRAINING = TrainingConfig(steps=4, learning_rate=0.01, ema_decay=0.5)
 
 
-def section(**values) -> TransformersConfig:
+def section(**values):
     return TransformersConfig(kind="transformers", **values)
 
 
-def learner(config: TransformersConfig, shape: tuple[int, ...] = (3, 16, 16), classes=CLASSES, **task: Any) -> Any:
+def learner(config, shape=(3, 16, 16), classes=CLASSES, **task):
     return config.fresh(Task(shape, classes, **task), TRAINING, seed=0)
 
 
-def train(student: Any, steps: int = 2) -> None:
+def train(student, steps=2):
     x = pictures(6, *student.task.sample_shape)
     for _ in range(steps):
         student.train_step(x, torch.tensor([0, 1, 2] * 2))
 
 
-def pictures(*shape: int) -> torch.Tensor:
+def pictures(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierLearner, Path]:
+def trained(tmp_path_factory):
     """A learner after two steps, and the folder where it was saved."""
     student = learner(section(config=TINY))
     train(student)
@@ -177,7 +176,7 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
     file = folder / "preprocessor_config.json"
     mean, std = [0.1, 0.2, 0.3], [0.5, 0.4, 0.25]
     values = {"image_mean": mean, "image_std": std}
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    set_keys(file, **values)
     module = section(model=str(folder)).classifier(TASK)
     x = pictures(2, 3, 24, 24)
     small = nn.functional.interpolate(x, (16, 16), mode="bilinear", antialias=True)
@@ -220,10 +219,8 @@ def test_what_it_cannot_learn():
             kind.fresh(vectors, TRAINING, seed=0)
     with pytest.raises(InputError, match="each halves the image of 16 x 16 pixels: name fewer"):
         ConvConfig(kind="conv", widths=(8,) * 5).fresh(TASK, TRAINING, seed=0)
-    raw = {"name": "own", "data": {"source": "digits"}, "generator": {"kind": "denoiser"}, "training": {"steps": 1}}
-    raw |= {"practice": {"initial": 1}, "learner": {"kind": "transformers", "model": "a/b", "config": TINY}}
-    with pytest.raises(InputError, match="config is for a fresh model; the sizes of model = 'a/b' are its own"):
-        parse_config(raw)
+    with pytest.raises(ValidationError, match="config is for a fresh model; the sizes of model = 'a/b' are its own"):
+        section(model="a/b", config=TINY)
 
 
 def test_weights_that_are_not_there(trained, tmp_path):

@@ -1,11 +1,10 @@
 """A training step is the same whoever computes its rows, and in however many pieces."""
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dp_base.errors import MissingError
 from dp_real import distributed
@@ -18,26 +17,26 @@ SHAKEN = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothi
 NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def network(*, norm: bool = False, dropout: float = 0.0) -> nn.Module:
+def network(*, norm=False, dropout=0.0):
     layers = [nn.Conv2d(1, 4, 3), *([nn.BatchNorm2d(4)] if norm else []), nn.ReLU(), nn.Flatten()]
     return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(4 * 36, 3))
 
 
-def learner(*, norm: bool = False, dropout: float = 0.0, **training: Any) -> NetworkLearner:
+def learner(*, norm=False, dropout=0.0, **training):
     options = TrainingConfig(steps=10, warmup=0, ema_decay=0.5, **(SHAKEN | training))
     return NetworkLearner.fresh(lambda task: network(norm=norm, dropout=dropout), TASK, options, seed=2)
 
 
-def rows(n: int) -> tuple[Tensor, Tensor]:
+def rows(n):
     draw = torch.Generator().manual_seed(n)
     return torch.randn(n, 1, 8, 8, generator=draw), torch.randint(3, (n,), generator=draw)
 
 
-def gradients(student: NetworkLearner) -> list[Tensor]:
+def gradients(student):
     return [weight.grad.clone() for weight in student.parameters if weight.grad is not None]
 
 
-def plain(**kind: Any) -> NetworkLearner:
+def plain(**kind):
     """A learner whose rows do not depend on who trains on them."""
     return learner(**{"crop": 0, "flip": False, "mixup": 0, "cutmix": 0} | kind)
 

@@ -9,7 +9,7 @@ from dp_real.learners.models.linear import LinearLearner
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 
-def plain_pool(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+def plain_pool(n):
     x = row_noise(row_seeds(0, 0, range(n)), (20,))
     return x, (x[:, 0] > 0).long()
 
@@ -41,7 +41,7 @@ def test_entropy_is_binary_entropy_of_the_margin():
 
 def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
     x, y = plain_pool(50)
-    learner, restored = LinearLearner((20,), 2, lam=0.01), LinearLearner((20,), 2, lam=0.01)
+    learner, restored = (LinearLearner((20,), 2, lam=0.01) for _ in range(2))
     learner.train_step(x, y)
     weight = learner.weight
     learner.train_step(x, y)

@@ -5,12 +5,10 @@ Sources: the defaults of diffusers' classes and its scripts that convert the pub
 """
 
 import sys
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffusers
 import torch
-from torch import Tensor
 
 from dp_real.generators.models.stable_diffusion import vae_blocks
 from dp_real.generators.pipelines.sizes import NetworkCost
@@ -52,7 +50,7 @@ XL = {
 }
 
 
-def text(length: int, width: int, **more: Any) -> dict[str, Any]:
+def text(length, width, **more):
     """What a denoiser is told, without the latents: a tuple is the shape of a row, a list or label is one row's."""
     return {"encoder_hidden_states": (length, width)} | more
 
@@ -70,13 +68,13 @@ class Published(NamedTuple):
     packs: bool = False  # whether 2 x 2 latents go into one token
 
 
-def stable(side: int, width: int, texts: tuple[str, ...], **sizes: Any) -> Published:
+def stable(side, width, texts, **sizes):
     told = text(77, width, added_cond_kwargs={"text_embeds": (1280,), "time_ids": (6,)})
     sizes |= {"sample_size": side, "cross_attention_dim": width}
     return Published("UNet2DConditionModel", sizes, (4, side, side), told, texts)
 
 
-def sd3(layers: int, **sizes: Any) -> Published:
+def sd3(layers, **sizes):
     sizes |= {"num_layers": layers, "num_attention_heads": layers, "caption_projection_dim": 64 * layers}
     sizes = {"pos_embed_max_size": 192, "sample_size": 128} | sizes
     told = text(333, 4096, pooled_projections=(2048,))
@@ -84,7 +82,7 @@ def sd3(layers: int, **sizes: Any) -> Published:
     return Published("SD3Transformer2DModel", sizes, (16, 128, 128), told, encoders, decoder_sizes=KL16)
 
 
-def pixart(length: int, alpha: bool) -> Published:
+def pixart(length, alpha):
     """PixArt-alpha is told the sizes of images."""
     sizes = {"sample_size": 128, "caption_channels": 4096, "use_additional_conditions": alpha}
     of_images = {"resolution": (2,), "aspect_ratio": (1,)} if alpha else {"resolution": None, "aspect_ratio": None}
@@ -92,7 +90,7 @@ def pixart(length: int, alpha: bool) -> Published:
     return Published("PixArtTransformer2DModel", sizes, (4, 128, 128), told, ("T5-XXL",))
 
 
-def dit(side: int) -> Published:
+def dit(side):
     sizes = {"sample_size": side, "out_channels": 8}
     return Published("DiTTransformer2DModel", sizes, (4, side, side), {"class_labels": 0}, ())
 
@@ -140,7 +138,7 @@ PUBLISHED = {
 }
 
 
-def for_rows(told: Any, rows: int) -> Any:
+def for_rows(told, rows):
     """The arguments that tell a denoiser about so many rows."""
     if isinstance(told, dict):
         return {name: for_rows(value, rows) for name, value in told.items()}
@@ -151,14 +149,14 @@ def for_rows(told: Any, rows: int) -> Any:
     return told * rows if isinstance(told, list) else told
 
 
-def cost_of(part: Callable[[Tensor], Tensor], latent: tuple[int, ...]) -> NetworkCost:
+def cost_of(part, latent):
     """What a part of frozen weights costs for one row of this shape."""
     x, two = (torch.zeros(rows, *latent, requires_grad=True) for rows in (1, 2))
     forward, both = (count(work) / 1e12 for work in (lambda: part(x), lambda: part(x).sum().backward()))
     return NetworkCost(forward, both - forward, kept_bytes(part, two) - kept_bytes(part, x))
 
 
-def counted(name: str) -> tuple[float, dict[str, NetworkCost]]:
+def counted(name):
     """Return the parameters of an architecture, and the costs of its parts."""
     one = PUBLISHED[name]
     with torch.device("meta"):

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pyarrow as pa
-import torch
 
-from dp_real.pool.pool import COLUMNS, Pool
+from dp_real.pool.pool import COLUMNS
 
 SHAPE = (1, 2, 2)
 
 
-def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> pa.Table:
+def batch(pool, x, **facts):
     """A round of these examples. Columns that are not given are zero."""
     columns = {name: np.zeros(len(x), kind) for name, kind in COLUMNS.items()}
     columns |= {"row": np.arange(len(x)), "example": pool.storage.encode(x)}

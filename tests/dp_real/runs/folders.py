@@ -2,24 +2,21 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from dp_real.config import Config
+from dp_base.reading import read_json
+from dp_real import run
 from dp_real.pool.pool import read_round, rounds_of
 from dp_real.practice import Practice
-from dp_real.runs.run import run
 
 
 @contextmanager
-def dying(step: int) -> Iterator[None]:
+def dying(step):
     """The run in the block dies on the spot before it takes this step."""
     train_step = Practice.train_step
     with pytest.MonkeyPatch.context() as patch:
@@ -29,7 +26,7 @@ def dying(step: int) -> Iterator[None]:
             pytest.fail(f"the run did not reach step {step}")
 
 
-def assert_resumes_as(whole: Path, config: Config, folder: Path) -> None:
+def assert_resumes_as(whole, config, folder):
     """A broken run goes on, and ends as the `whole` one."""
     assert not (folder / "result.json").exists()
     run(config, folder, resume=True)
@@ -37,48 +34,53 @@ def assert_resumes_as(whole: Path, config: Config, folder: Path) -> None:
     assert same_learner(folder, whole)
 
 
-def flip(file: Path) -> None:
+def flip(file):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
 
 
-def halve(file: Path) -> None:
+def halve(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def empty(file: Path) -> None:
+def empty(file):
     file.write_bytes(b"")
 
 
-def json_lines(file: Path) -> list[dict[str, Any]]:
+def json_lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def traces(folder: Path) -> dict:
+def set_keys(file, **values):
+    """Give keys of a JSON file these values."""
+    file.write_text(json.dumps(read_json(file) | values))
+
+
+def traces(folder):
     """What a run must repeat: everything but the clock and the configuration."""
 
     def without_clock(row):
         return {key: value for key, value in row.items() if "seconds" not in key}
 
     logs = {name: [*map(without_clock, json_lines(folder / name))] for name in ("metrics.jsonl", "rounds.jsonl")}
-    result = without_clock(json.loads((folder / "result.json").read_text()))
+    result = without_clock(read_json(folder / "result.json"))
     result["inputs"].pop("config")  # some tests compare runs whose configurations differ in what changes nothing
     return logs | {"result": result}
 
 
-def stopped_at(folder: Path) -> int:
+def stopped_at(folder):
     """The step of the one latest checkpoint."""
     (latest,) = (folder / "checkpoints").glob("latest-*")
-    return json.loads((latest / "state.json").read_text())["step"]
+    return read_json(latest / "state.json")["step"]
 
 
-def same_learner(one: Path, other: Path) -> bool:
+def same_learner(one, other):
     weights = [load_file(folder / "learner" / "model.safetensors") for folder in (one, other)]
     return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def all_rows(folder: Path) -> list[dict[str, Any]]:
+def all_rows(folder):
     """All that a run's pool says of each row but its cost, in order."""
     tables = [read_round(part).sort_by("row") for part in rounds_of(folder / "pool")]
     return pa.concat_tables(tables).drop_columns(["seconds", "draws", "redrawn"]).to_pylist()

@@ -4,29 +4,22 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
-from transformers.models.clip.image_processing_clip import CLIPImageProcessor
-from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real.runtime.model_folders
 from dp_base.checksums import PART_BYTES, READ_WHOLE, sampled_digest
 from dp_base.errors import InputError
 from dp_base.registry import code_digest
-from dp_real.config import load_config
+from dp_real import Run, load_config, run
 from dp_real.generators.trained import DenoiserConfig
 from dp_real.runs.branch import branch
-from dp_real.runs.reader import Run, problems
-from dp_real.runs.run import run
+from dp_real.runs.reader import problems
 from dp_real.runtime.model_folders import weights_digest
 from tests.commands import done
+from tests.dp_real.data.sets.made import pictures
+from tests.dp_real.generators.tiny_pipelines import save_vit
 
 RENDERER = """\
 import numpy as np
@@ -47,31 +40,13 @@ practice = { initial = 8, increment = 4, additions = 1, patience = 1, evaluate_e
 """
 
 
-def write_vit(folder: Path, seed: int) -> None:
-    torch.manual_seed(seed)
-    config = ViTConfig(
-        image_size=8,
-        patch_size=4,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=8,
-        id2label={0: "cat", 1: "dog"},
-    )
-    ViTForImageClassification(config).save_pretrained(folder)
-    CLIPImageProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path]:
+def made(tmp_path_factory):
     """A folder with a run of folders, a function and a model of one's own."""
     root = tmp_path_factory.mktemp("own")
-    for place, name in enumerate(("val/cat", "val/dog", "test/cat", "test/dog")):
-        (root / name).mkdir(parents=True)
-        for row in range(4):
-            pixels = np.random.default_rng([place, row]).integers(0, 256, (8, 8), np.uint8)
-            Image.fromarray(pixels // (1 + place % 2)).save(root / name / f"{row}.png")
-    write_vit(root / "vit", 0)
+    for name in ("val", "test"):
+        pictures(root / name, ["cat", "dog"])
+    save_vit(root / "vit")
     (root / "own_renderer.py").write_text(RENDERER)
     (root / "own_helper.py").write_text("SHADE = 1.0\n")
     (root / "own.toml").write_text(CONFIG)
@@ -84,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path
 
 
 @pytest.fixture
-def place(made: Path, tmp_path: Path) -> Iterator[Path]:
+def place(made, tmp_path):
     """That folder, which is as it was once the test has ended."""
     shutil.copytree(made, tmp_path / "before")
     yield made
@@ -92,34 +67,38 @@ def place(made: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(tmp_path / "before", made)
 
 
-def reword(file: Path, old: str, new: str) -> None:
+def reword(file, old, new):
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
 
 
-def swap(folder: Path) -> None:
+def swap(folder):
     (folder / "cat").rename(folder / "bird")
     (folder / "dog").rename(folder / "cat")
     (folder / "bird").rename(folder / "dog")
 
 
-def swap_classes(root: Path) -> None:
+def swap_classes(root):
     classes = Run(root / "run").config.task.classes
     old, new = ("classes = [\n" + "".join(f'    "{name}",\n' for name in names) for names in (classes, classes[::-1]))
     reword(root / "run" / "config.toml", old, new)
 
 
 EDITS = {
-    "rate": (
-        lambda root: reword(root / "run" / "config.toml", "learning_rate = 0.001", "learning_rate = 0.01"),
-        "config.toml changed since",
-    ),
     "classes": (swap_classes, "the classes changed since"),
     "test set": (lambda root: swap(root / "test"), "the test set changed since"),
     "function": (lambda root: reword(root / "own_renderer.py", "0.3", "-0.3"), "the code of the generator changed"),
     "what it imports": (lambda root: reword(root / "own_helper.py", "1", "-1"), "the code of the generator changed"),
-    "model": (lambda root: write_vit(root / "vit", 1), "the weights of learner.model changed since"),
+    "model": (lambda root: save_vit(root / "vit", side=24), "the weights of learner.model changed since"),
 }
+OUTSIDER = """\
+from dp_real.learners import LearnerConfig
+from outsiders.net import WIDTH
+
+
+class Outsider(LearnerConfig):
+    pass
+"""
 EXPORT = "real export run --out out"
 MAKING = [
     "real resume run",
@@ -189,8 +168,7 @@ def test_a_kind_from_outside_counts_with_its_module(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "net.py").write_text("WIDTH = 3\n")
     (package / "unrelated.py").write_text("")
-    source = "from dp_real.learners import LearnerConfig\nclass Outsider(LearnerConfig):\n    from .net import WIDTH\n"
-    (package / "kind.py").write_text(source.replace("    from .net", "    '''A.'''\n\n\nfrom outsiders.net"))
+    (package / "kind.py").write_text(OUTSIDER)
     learner = importlib.import_module("outsiders.kind").Outsider()
     seen = [learner.code_digest()]
     for file in ("unrelated", "net", "kind", "__init__"):

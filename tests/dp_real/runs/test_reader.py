@@ -1,8 +1,5 @@
 """A run as its folder tells it: complete, unfinished, hardly begun, or none at all."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
@@ -11,16 +8,14 @@ from torch.utils.data import DataLoader
 
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError, MissingError
-from dp_real.config import Config
+from dp_base.reading import read_json
+from dp_real import Run, run
 from dp_real.evaluate.assess import accuracy
-from dp_real.protocols import Learner
 from dp_real.runs.branch import branch
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
 from tests.dp_real.runs.folders import json_lines
 
 
-def assert_has_weights(learner: Learner, config: Config, file: Path, prefix: str, x: torch.Tensor) -> None:
+def assert_has_weights(learner, config, file, prefix, x):
     """It answers as the network that is made here, without the code that is tested, of the weights in a file."""
     weights = {name.removeprefix(prefix): value for name, value in load_file(file).items() if name.startswith(prefix)}
     module = config.learner.network(config.task)
@@ -35,7 +30,7 @@ def assert_has_weights(learner: Learner, config: Config, file: Path, prefix: str
 def test_what_it_was_and_what_came_of_it(unbroken, config):
     done = Run(str(unbroken))
     assert (done.path, done.config, done.complete) == (unbroken, config, True)
-    assert done.result == json.loads((unbroken / "result.json").read_text())
+    assert done.result == read_json(unbroken / "result.json")
     pd.testing.assert_frame_equal(done.metrics, pd.DataFrame(json_lines(unbroken / "metrics.jsonl")))
     pd.testing.assert_frame_equal(done.rounds, pd.DataFrame(json_lines(unbroken / "rounds.jsonl")))
     assert done.rounds["count"].tolist() == [60, 40, 40]
@@ -117,11 +112,8 @@ def test_a_run_that_has_hardly_begun(tmp_path, config):
         begun.learner()
 
 
-def test_a_folder_that_is_no_runs(tmp_path, config):
+def test_a_folder_that_is_no_runs(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "thesis.txt"):
         with pytest.raises(InputError, match=f"{path} is not the folder of a run: it has no config.toml"):
             Run(path)
-    (tmp_path / "config.toml").write_text(config.to_toml().replace("[sampling]", "[sampling]\nsampler = 'old'"))
-    with pytest.raises(InputError, match=r"config\.toml: unknown key sampling\.sampler"):
-        _ = Run(tmp_path).config

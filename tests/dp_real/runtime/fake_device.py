@@ -5,7 +5,6 @@ tensors of both devices fails as on a GPU. What is copied to the CPU is zeros th
 """
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -32,13 +31,13 @@ class _NoValues(FakeTensorMode):
 
 
 class _Backend(backend_registration._DummyBackendModule):
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+    def get_amp_supported_dtype(self):
         return [torch.bfloat16, torch.float16]
 
-    def get_rng_state(self, device: Any = None) -> Tensor:
+    def get_rng_state(self, device=None):
         return torch.zeros(1)
 
-    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+    def set_rng_state(self, state, device=None):
         pass
 
 
@@ -48,15 +47,13 @@ class FakeDevice(TorchDispatchMode):
     The host waits where it reads a value or copies to the CPU, and where it copies from the CPU without non_blocking.
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.device = torch.device(NAME, 0)
-        self.waits: list[str] = []
+        self.waits = []
         self._fake = _NoValues(allow_non_fake_inputs=True)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         options = dict(kwargs or {})
         name = str(func).rpartition(".")[0]
         tensors = [leaf for leaf in tree_leaves((args, options)) if isinstance(leaf, Tensor)]
@@ -79,22 +76,22 @@ class FakeDevice(TorchDispatchMode):
             result = func(*args, **options)
         return tree_map_only(FakeTensor, _with_values, result)
 
-    def _note(self, what: str) -> None:
+    def _note(self, what):
         ours = [frame for frame in traceback.extract_stack() if frame.filename.startswith(OURS)]
         self.waits.append(f"{what}, {ours[-1].filename.removeprefix(OURS)}:{ours[-1].lineno}" if ours else what)
 
 
-def _kind(device: Any) -> str:
+def _kind(device):
     return "" if device is None else torch.device(device).type
 
 
-def _with_values(result: FakeTensor) -> Tensor:
+def _with_values(result):
     """Return a result on the CPU with values."""
     return torch.zeros(result.shape, dtype=result.dtype) if result.device.type == "cpu" else result
 
 
 @cache
-def set_up() -> None:
+def set_up():
     """Make the device known to torch, before this process's first backward pass: it starts a thread for each then."""
     SET_UP(NAME, _Backend())
     # Autocast does nothing on the device: the precisions of its operations are not what is checked.
@@ -107,7 +104,7 @@ _kept = []
 
 
 @contextmanager
-def fake_device() -> Iterator[FakeDevice]:
+def fake_device():
     """Within the block, the device is there. See `set_up`."""
     set_up()
     with FakeDevice() as device:

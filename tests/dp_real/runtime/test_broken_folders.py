@@ -1,12 +1,8 @@
 """A broken or hostile folder of a model ends in one line that names it, within seconds, and no code of it is run."""
 
-import json
 import shutil
 import struct
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +18,14 @@ from dp_real.sections import SamplingConfig
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
 from dp_real.text.sources import StandInTextConfig
-from tests.dp_real.generators.tiny_pipelines import tiny_vit, vit_processor
+from tests.dp_real.generators.tiny_pipelines import save_vit
+from tests.dp_real.runs.folders import halve, set_keys
 from tests.dp_real.text.made import encoder, language_model
 
-Break = Callable[[Path], Any]
 NESTED = 200_000 * "["
 
 
-def ask(folder: Path) -> None:
+def ask(folder):
     config = CausalLMConfig(kind="causal-lm", model=str(folder), prompts=("a {}",), chat=True, max_new_tokens=4)
     config.load(SamplingConfig(), StandInTextConfig(source="stand-in-text")).sample(
         torch.tensor([0, 1]), np.array([1, 2], np.uint64), None
@@ -45,34 +41,33 @@ USES = {
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sound(tmp_path_factory):
     """A folder of each kind that can be used."""
     place = tmp_path_factory.mktemp("sound")
-    language_model(place / "language", chat=True)
+    language_model(place / "language")
     encoder(place / "texts", classes=2)
-    tiny_vit().save_pretrained(place / "images")
-    vit_processor().save_pretrained(place / "images")
+    save_vit(place / "images")
     make_pipeline(16, ["a"]).save_pretrained(place / "pipeline")
     return place
 
 
-def weights(folder: Path) -> Path:
+def weights(folder):
     return next(folder.glob("*.safetensors"))
 
 
-def header(part: str = "") -> Break:
+def header(part=""):
     return lambda folder: weights(folder / part).write_bytes(struct.pack("<Q", 2**62) + b"{}")
 
 
-def cut(folder: Path) -> None:
-    weights(folder).write_bytes(weights(folder).read_bytes()[:-100])
+def cut(folder):
+    halve(weights(folder))
 
 
-def emptied(folder: Path) -> None:
+def emptied(folder):
     weights(folder / "text_encoder").write_bytes(b"none")
 
 
-def filled(value: float, part: str = "") -> Break:
+def filled(value, part=""):
     def fill(folder):
         file = weights(folder / part)
         tensors = load_file(file)
@@ -83,15 +78,11 @@ def filled(value: float, part: str = "") -> Break:
     return fill
 
 
-def said(file: str = "config.json", **changes: Any) -> Break:
-    def change(folder):
-        content = json.loads((folder / file).read_text(encoding="utf-8")) | changes
-        (folder / file).write_text(json.dumps(content), encoding="utf-8")
-
-    return change
+def said(file="config.json", **changes):
+    return lambda folder: set_keys(folder / file, **changes)
 
 
-def written(file: str, text: str) -> Break:
+def written(file, text):
     return lambda folder: (folder / file).write_text(text, encoding="utf-8")
 
 

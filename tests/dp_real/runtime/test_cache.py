@@ -4,8 +4,8 @@ import errno
 import multiprocessing
 import os
 import time
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from safetensors import SafetensorError
@@ -13,13 +13,15 @@ from safetensors import SafetensorError
 from dp_base.errors import MissingError
 from dp_real.runtime import cache
 from dp_real.runtime.cache import broken_entries, cache_folder, cached, clear, entries
+from tests.dp_real.runs.folders import empty, flip, halve
+from tests.waiting import until
 
 SPAWN = multiprocessing.get_context("spawn")
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
+def ask(number, together, made, seconds):
     """Ask for the same thing at the same time. The process that makes it says so, and is slow."""
 
     def make(staged):
@@ -42,9 +44,8 @@ def test_of_two_processes_that_want_the_same_one_makes_it_and_the_other_if_that_
     processes = [SPAWN.Process(target=ask, args=(number, together, made, 0.5 + kill)) for number in range(2)]
     for process in processes:
         process.start()
-    deadline = time.monotonic() + 60
-    while kill and not list(made.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    if kill:
+        until(lambda: list(made.iterdir()))
     killed = [processes[int(first.name)] for first in made.iterdir()] if kill else []
     for process in killed:
         process.kill()
@@ -60,15 +61,12 @@ def test_what_fails_leaves_nothing_and_is_tried_again():
         (staged / "half").write_text("half")
         raise ZeroDivisionError
 
-    def works(staged):
-        (staged / "whole").write_text("whole")
-
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             cached("mine", {}, fails)
     assert entries() == []
-    folder = cached("mine", {}, works)
-    assert (folder / "whole").read_text() == "whole"
+    folder = cached("mine", {}, fill)
+    assert (folder / "weights").read_text() == "weights"
     assert cached("mine", {}, fails) == folder
 
 
@@ -81,34 +79,34 @@ def test_what_depends_on_other_things_is_another():
     assert not cache_folder().exists()
 
 
-def fill(staged: Path) -> None:
+def fill(staged):
     (staged / "weights").write_text("weights")
 
 
-HARM = {
-    "flipped": lambda folder: (folder / "weights").write_text("weighty"),
-    "emptied": lambda folder: (folder / "weights").write_text(""),
-    "deleted": lambda folder: (folder / "weights").unlink(),
-    "its origin": lambda folder: (folder / "depends.json").write_text("{"),
-    "its checksums": lambda folder: (folder / "SHA256SUMS").write_text("{"),
-}
-
-
-@pytest.mark.parametrize("harm", HARM)
-def test_a_broken_entry_is_listed_made_again_and_cleared(harm, caplog):
+@pytest.mark.parametrize(
+    ("file", "harm"),
+    [
+        ("weights", flip),
+        ("weights", empty),
+        ("weights", Path.unlink),
+        ("depends.json", halve),
+        ("SHA256SUMS", halve),
+    ],
+)
+def test_a_broken_entry_is_listed_made_again_and_cleared(file, harm, caplog):
     folder = cached("mine", {"seed": 0}, fill)
     other = cached("mine", {"seed": 1}, fill)
     assert broken_entries() == {}
-    HARM[harm](folder)
+    harm(folder / file)
     assert list(broken_entries()) == [folder]
     assert sorted(entry.name for entry in entries()) == sorted([folder.name, other.name])
     cache._intact.clear()  # as in another process
     assert cached("mine", {"seed": 0}, fill) == folder
-    (remark,) = (record.getMessage() for record in caplog.records)
+    (remark,) = caplog.messages
     assert remark.startswith(str(folder))
     assert remark.endswith("it is made again")
     assert broken_entries() == {}
-    HARM[harm](folder)
+    harm(folder / file)
     clear()
     assert entries() == []
 
@@ -123,11 +121,8 @@ def test_an_entry_of_before_has_no_checksums_and_is_used():
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
 def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
-    def full(staged):
-        raise error
-
     with pytest.raises(MissingError, match=r"the cache .* cannot be written to: .*make room there, or let XDG_CACHE_"):
-        cached("mine", {}, full)
+        cached("mine", {}, Mock(side_effect=error))
     assert entries() == []
 
 
@@ -168,10 +163,6 @@ def test_what_another_process_is_making_is_listed_and_not_looked_into(monkeypatc
 
 def test_an_entry_that_is_cleared_while_it_is_read_is_left_out(monkeypatch):
     folder = cached("generators/mine", {"seed": 0}, lambda staged: None)
-
-    def read_json(path):
-        raise FileNotFoundError(errno.ENOENT, "gone", str(path))
-
-    monkeypatch.setattr(cache, "read_json", read_json)
+    monkeypatch.setattr(cache, "read_json", Mock(side_effect=FileNotFoundError(errno.ENOENT, "gone")))
     assert entries() == []
     assert folder.exists()

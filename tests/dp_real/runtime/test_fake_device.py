@@ -3,18 +3,15 @@
 The device must be there before a process's first backward pass, so these tests run in a process of their own.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
-from transformers import ViTImageProcessorPil
 
 from dp_real import distributed
 from dp_real.evaluate import assess
 from dp_real.examples import Examples, Task
-from dp_real.generators.pipelines.generator import OwnLoop
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
@@ -23,7 +20,7 @@ from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
 from dp_real.text.learners import TransformersTextConfig
 from tests.dp_real.generators import tiny_pipelines
-from tests.dp_real.runtime.fake_device import NAME, READ, SET_UP, FakeDevice, fake_device
+from tests.dp_real.runtime.fake_device import NAME, READ, SET_UP, fake_device
 from tests.dp_real.text import made
 
 pytestmark = [
@@ -32,7 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
 ]
 TASK = Task((3, 16, 16), tiny_pipelines.CLASSES)
-SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 PAPER = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
 PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
 LABELS = torch.arange(3)
@@ -40,24 +36,24 @@ SEEDS = row_seeds(0, 0, range(3))
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
+def device(monkeypatch):
     with fake_device() as found:
         monkeypatch.setattr(assess, "device", lambda: found.device)
         yield found
 
 
-def small(task: Task) -> nn.Module:
+def small(task):
     """Return a network with all that a step may have to do: statistics, dropout, weights that no loss depends on."""
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)
     )
 
 
-def vit(task: Task) -> nn.Module:
-    return TransformersConfig(kind="transformers", config=SIZES | {"patch_size": 8}).classifier(task)
+def vit(task):
+    return TransformersConfig(kind="transformers", config=tiny_pipelines.VIT).classifier(task)
 
 
-def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **options: Any) -> NetworkLearner:
+def learner(device, build=small, **options):
     training = TrainingConfig(steps=9, batch_size=8, **options)
     return NetworkLearner(build(TASK), TASK, training, seed=0, device=device.device)
 
@@ -96,8 +92,7 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
 
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "device", lambda: device.device)
-    tiny_pipelines.tiny_vit().save_pretrained(tmp_path / "images")
-    ViTImageProcessorPil().save_pretrained(tmp_path / "images")
+    tiny_pipelines.save_vit(tmp_path / "images")
     known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
     made.encoder(tmp_path / "texts")
@@ -110,7 +105,7 @@ def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(devi
 PIPELINES = (tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.dit)
 
 
-def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) -> Any:
+def pipeline(device, make, dtype):
     pipe = tiny_pipelines.random_pipeline(make)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
@@ -118,23 +113,16 @@ def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) ->
     return pipe
 
 
-def generator(pipe: Any, steps: int) -> OwnLoop:
-    asked = [[label] for label in range(3)] if pipe.__class__.__name__ == "DiTPipeline" else [[p] for p in PROMPTS]
-    return OwnLoop(pipe, asked, TASK.sample_shape, steps, 3.0, size=(32, 32))
-
-
-PROMPTS = tiny_pipelines.PROMPTS
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("make", PIPELINES)
 def test_a_sampling_step_waits_for_nothing_guided_or_not(make, dtype, device):
     """What is waited for depends neither on the number of steps nor on the guidance."""
     pipe = pipeline(device, make, dtype)
+    generator = partial(tiny_pipelines.make_generator, pipe, 3.0, shape=TASK.sample_shape, size=(32, 32))
     judge = learner(device)
 
     def waits(steps, options):
-        drawing = generator(pipe, steps)
+        drawing = generator(steps)
         omega = torch.full((3,), 0.1)
         drawing.sample(LABELS, SEEDS, None)  # encodes the prompts
         device.waits.clear()
@@ -148,5 +136,5 @@ def test_a_sampling_step_waits_for_nothing_guided_or_not(make, dtype, device):
     assert len(plain) <= 5  # the conditions and noise of a batch there, and its images back
     for options in ({}, {"through": "x0"}, {"scale": "raw"}):
         assert waits(2, options) == waits(4, options) == plain
-    drawing = generator(pipe, 2)
+    drawing = generator(2)
     drawing.sample(LABELS, SEEDS, RandomGuidance(judge.logits, 0.1, seeds=SEEDS, through="x0"))

@@ -37,7 +37,7 @@ def test_known_operations(work, flops):
     assert count(work) == flops
 
 
-def layers(*widths: int, dropout: float = 0.0) -> nn.Module:
+def layers(*widths, dropout=0.0):
     return nn.Sequential(*(part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.Dropout(dropout))))
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,29 +9,27 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import read_json
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.runtime.model_folders import is_hub_id, lacking, misnamed
 from tests.dp_real.generators.tiny_pipelines import tiny_vit
+from tests.dp_real.runs.folders import set_keys
 from tests.source import modules
 
 TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
 
 
-def refuses(*_: object) -> str:
-    raise AssertionError("stdin was asked")
-
-
 @pytest.fixture
-def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mark(tmp_path, monkeypatch):
     """The file that the code would leave if it were run; a question on stdin fails the test."""
-    monkeypatch.setattr("builtins.input", refuses)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("stdin was asked"))
     monkeypatch.setattr(sys, "stdin", None)
     return tmp_path / "run"
 
 
-def write_trap(folder: Path, mark: Path, **config: object) -> None:
+def write_trap(folder, mark, **config):
     folder.mkdir(exist_ok=True)
     kinds = ("AutoConfig", "AutoModel", "AutoModelForImageClassification", "AutoImageProcessor")
     auto = {"auto_map": {kind: "trap.Trap" for kind in kinds}}
@@ -46,7 +43,7 @@ def test_a_classifiers_own_code_is_not_run(tmp_path, mark, known):
     config = {}
     if known:
         tiny_vit().save_pretrained(tmp_path / "model")
-        config = json.loads((tmp_path / "model" / "config.json").read_text())
+        config = read_json(tmp_path / "model" / "config.json")
     write_trap(tmp_path / "model", mark, **config)
     with pytest.raises(InputError, match="code that comes with it"):
         known_classifier(str(tmp_path / "model"), (3, 16, 16), {})
@@ -57,27 +54,26 @@ def test_a_classifiers_own_code_is_not_run(tmp_path, mark, known):
 def test_the_own_code_of_a_pipelines_part_is_not_run(saved, mark, declared):
     """diffusers hands no trust_remote_code on to the parts that transformers loads; it must not load an AutoModel."""
     write_trap(saved / "text_encoder", mark)
-    index = json.loads((saved / "model_index.json").read_text()) | {"text_encoder": declared}
-    (saved / "model_index.json").write_text(json.dumps(index))
+    set_keys(saved / "model_index.json", text_encoder=declared)
     with pytest.raises(InputError, match=r"code that comes with it|no StableDiffusionPipeline could be read"):
         load_pipeline(str(saved))
     assert not mark.exists()
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "whole"
     make_pipeline(16, ["a"]).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
-def saved(whole: Path, tmp_path: Path) -> Path:
+def saved(whole, tmp_path):
     """A copy of a pipeline's folder, from which a test may take parts."""
     return Path(shutil.copytree(whole, tmp_path / "sd"))
 
 
-def told(folder: Path) -> str:
+def told(folder):
     found = lacking(folder, pipeline=True)
     return found[0] if found else ""
 
@@ -159,16 +155,12 @@ def test_a_name_that_is_no_models_says_what_to_name(saved, monkeypatch):
     assert not any(map(is_hub_id, ("", "id", "/an/id", "./id", "~/id", "a/b/c", "an/other id", "an/id.safetensors")))
 
 
-LOADS = re.compile(r"from_pretrained|from_config|load_checkpoint|pipeline\(|load_dataset")
-
-
 def test_every_load_refuses_remote_code():
     """A scheduler's from_config takes a dict and no such option; what reads data sets are builders of `datasets`."""
     calls = [
         (f"{path}:{node.lineno}", ast.unparse(node.func), node)
         for path in modules().values()
-        if LOADS.search(text := path.read_text(encoding="utf-8"))
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
     ]
     seen = 0

@@ -3,39 +3,38 @@
 import gc
 import weakref
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import torch
 from accelerate import PartialState
-from torch import Tensor, nn
+from torch import nn
 
-from dp_real import distributed
+from dp_real import distributed, run
 from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice import Practice
 from dp_real.runs.prepare import fresh_learner, own_torch
-from dp_real.runs.run import run
 from dp_real.sections import TrainingConfig
 
 TASK = Task((4,), tuple("ab"))
+ROWS = torch.randn(3, 4), torch.tensor([0, 1, 0])
 
 
 class Spy(nn.Module):
     """A layer that remembers whether it was called under autocast."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_):
         super().__init__()
         self.layer = nn.Linear(4, 2)
         self.seen = []
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         self.seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
         return self.layer(x)
 
 
-def learner(**training: Any) -> NetworkLearner:
+def learner(**training):
     return NetworkLearner.fresh(Spy, TASK, TrainingConfig(steps=5, **training), seed=0)
 
 
@@ -43,7 +42,7 @@ def learner(**training: Any) -> NetworkLearner:
 def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(precision):
     student = learner(precision=precision)
     half = precision == "bfloat16"
-    student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
+    student.train_step(*ROWS)
     accuracy(student, Examples(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)))
     student.logits(torch.randn(2, 4, requires_grad=True))
     module = student.module
@@ -69,7 +68,7 @@ def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch):
     assert compiled == [learner().module][1:]
     student = learner(compile=True)
     assert compiled == [student.module]
-    student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
+    student.train_step(*ROWS)
     assert set(student.tensors()) == set(learner().tensors()) | {key for key in student.tensors() if "optimizer" in key}
 
 

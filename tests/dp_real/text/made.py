@@ -1,13 +1,11 @@
 """Texts of two classes in files, and tiny random language models, made for a test."""
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
+from dp_real.text.codes import texts_of
 
 SENTENCES = {
     "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],
@@ -17,7 +15,7 @@ SENTENCES = {
 CHAT = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endfor %}[assistant] "
 
 
-def endpoint_config(url: str, model: str, texts: Path, **generator: Any) -> Config:
+def endpoint_config(url, model, texts, **generator):
     """A short run against an endpoint."""
     return parse_config(
         {
@@ -35,7 +33,7 @@ def endpoint_config(url: str, model: str, texts: Path, **generator: Any) -> Conf
     )
 
 
-def text_folder(folder: Path, repeat: int = 1) -> Path:
+def text_folder(folder, repeat=1):
     """FOLDER/CLASS/N.txt, each sentence `repeat` times with a number behind it."""
     for name, sentences in SENTENCES.items():
         (folder / name).mkdir(parents=True)
@@ -46,7 +44,21 @@ def text_folder(folder: Path, repeat: int = 1) -> Path:
     return folder
 
 
-def tokenizer(**options: Any) -> PreTrainedTokenizerFast:
+def assert_sentences_of_their_classes(done):
+    """Each text of a run's pool is a sentence of its class with a word behind it."""
+    for text, label in zip(texts_of(done.pool.x), done.pool.y.tolist(), strict=True):
+        assert text.rsplit(" ", 1)[0] in SENTENCES[done.config.task.classes[label]]
+
+
+def assert_rows_are_their_own(generator, labels, seeds):
+    """What is drawn for a row does not depend on the others."""
+    whole = generator.sample(labels, seeds, None)
+    rows = [generator.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(len(labels))]
+    assert torch.equal(whole, torch.cat(rows))
+    return whole
+
+
+def tokenizer(**options):
     """A byte-level BPE of the sentences."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -57,18 +69,16 @@ def tokenizer(**options: Any) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, **({"eos_token": "<end>", "pad_token": "<pad>"} | options))
 
 
-def language_model(folder: Path, *, chat: bool = False, context: int = 96, end: bool = True, **options: Any) -> Path:
-    """A tiny GPT-2 with random weights, and its tokenizer. end: whether it may end a text by itself."""
+def language_model(folder, *, chat=True, context=96, **options):
+    """A tiny GPT-2 with random weights, and its tokenizer."""
     own = tokenizer(**options)
     own.chat_template = CHAT if chat else None
     settings = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": context, "vocab_size": len(own)}
-    settings |= {"eos_token_id": None, "bos_token_id": None}
-    if end:
-        settings |= {"eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
+    settings |= {"eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id, "bos_token_id": None}
     return saved(folder, own, GPT2LMHeadModel, GPT2Config(**settings))
 
 
-def encoder(folder: Path, classes: int = 3) -> Path:
+def encoder(folder, classes=3):
     """A tiny BERT classifier with random weights, and its tokenizer."""
     own = tokenizer()
     settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -77,7 +87,7 @@ def encoder(folder: Path, classes: int = 3) -> Path:
     return saved(folder, own, BertForSequenceClassification, BertConfig(**settings))
 
 
-def saved(folder: Path, own: PreTrainedTokenizerFast, kind: Any, config: Any) -> Path:
+def saved(folder, own, kind, config):
     """Random weights of this configuration, and their tokenizer."""
     with torch.random.fork_rng():
         torch.manual_seed(0)

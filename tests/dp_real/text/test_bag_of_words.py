@@ -15,7 +15,7 @@ TRAIN, TEST = 600, 900
 TASK = Task((400,), ("a", "b", "c"))
 
 
-def written(n: int) -> tuple[list[str], np.ndarray]:
+def written(n):
     """Sentences of 4,000 words, rare and frequent ones, of which 450 are twice as frequent in one of three classes."""
     draw = np.random.default_rng(0)
     plain = 1 / np.arange(1, 4001)

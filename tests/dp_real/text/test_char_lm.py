@@ -1,7 +1,5 @@
 """The character model: what it learns, that rows are their own, and Bayes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,18 +9,19 @@ from dp_real.runtime.resumable import Resumable
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.language_models import CharLMSizes
 from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
+from tests.dp_real.text.made import assert_rows_are_their_own
 
 WORDS = Examples(to_codes(["ababab", "abab", "cdcd", "cdcdcd"] * 30, 8), torch.tensor([0, 0, 1, 1] * 30))
 SIZES = CharLMSizes(width=32, train_steps=60, train_learning_rate=0.01)
 LABELS, SEEDS = torch.tensor([0, 1] * 6), np.arange(12, dtype=np.uint64)
 
 
-def trained(folder: Path | None = None) -> CharLM:
+def trained(folder=None):
     return train_char_lm(SIZES, WORDS, 2, 0, folder, lambda done: None)
 
 
 @pytest.fixture(scope="module")
-def generator() -> CharLMGenerator:
+def generator():
     return CharLMGenerator(trained(), 8, 2, 1.0)
 
 
@@ -39,9 +38,7 @@ def test_it_learns_the_classes(generator):
 
 
 def test_a_row_is_a_function_of_its_label_and_seed(generator):
-    whole = generator.sample(LABELS, SEEDS, None)
-    rows = [generator.sample(LABELS[row : row + 1], SEEDS[row : row + 1], None) for row in range(len(LABELS))]
-    assert torch.equal(whole, torch.cat(rows))
+    whole = assert_rows_are_their_own(generator, LABELS, SEEDS)
     assert not torch.equal(whole, generator.sample(LABELS, SEEDS + np.uint64(99), None))
 
 

@@ -11,7 +11,7 @@ from dp_real.runtime.finite import unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.char_lm import inverse_transform
-from dp_real.text.models.ngrams import EDGE, BagOfWords, NGramNetwork, ngrams
+from dp_real.text.models.ngrams import BagOfWords, NGramNetwork, ngrams
 from dp_real.text.near import NearTexts
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -49,8 +49,6 @@ def test_ngrams_are_the_same_in_any_text():
     assert (len(short), len(long)) == (4, 5)  # with both ends
     assert len(short & long) == 3  # ab, bc, and c at the end
     assert not ngrams(units, [9], 10).any()  # too long for both
-    framed = torch.tensor([[EDGE, 97]])
-    assert torch.equal(ngrams(to_codes(["a"], 1).long(), [2], 99)[:, :1], ngrams(framed, [2], 99)[:, 1:2])
 
 
 NETS = {"ngrams": NGramNetwork(3), **{unit: BagOfWords(3, unit, 512) for unit in ("word", "character")}}

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import datasets
 import pandas as pd
@@ -17,17 +16,17 @@ ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
 CLASSES = ("praise", "blame")
 
 
-def write_csv(file: Path, rows: list[tuple[str, str]] = ROWS, header: tuple[str, str] = ("text", "label")) -> None:
+def write_csv(file, *header):
     with open(file, "w", encoding="utf-8", newline="") as opened:
-        csv.writer(opened).writerows([header, *rows])
+        csv.writer(opened).writerows([header, *ROWS])
 
 
 @pytest.fixture
-def everywhere(tmp_path: Path, hub: Path) -> list[str]:
+def everywhere(tmp_path, hub):
     """The same texts in each form."""
     text_folder(tmp_path / "folder")
-    write_csv(tmp_path / "a.csv")
-    write_csv(tmp_path / "b.csv", header=("said", "what"))
+    write_csv(tmp_path / "a.csv", "text", "label")
+    write_csv(tmp_path / "b.csv", "said", "what")
     lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     label = datasets.ClassLabel(names=["blame", "praise"])
@@ -57,7 +56,7 @@ def test_long_texts_are_cut_and_said(tmp_path, caplog):
     assert "6 of 8 texts are longer than data.length = 11, and are cut" in caplog.text
 
 
-def load(file: Path, content: str | bytes) -> list[int]:
+def load(file, content):
     """The labels of a file of texts of two classes."""
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     return TextConfig(source="text", validation=str(file), classes=CLASSES).load().validation.y.tolist()

@@ -7,15 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from transformers.generation.configuration_utils import GenerationConfig
 
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
+from dp_real import Run, run
 from dp_real.text.codes import texts_of
 from dp_real.text.models.answers import Answers
 from tests.dp_real.runs.folders import traces
@@ -26,16 +24,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     text_folder(folder / "texts", repeat=2)
-    language_model(folder / "lm", chat=True)
+    language_model(folder / "lm")
     GenerationConfig(do_sample=True, eos_token_id=0, pad_token_id=1).save_pretrained(folder / "lm")
     return folder
 
 
 @pytest.fixture(scope="module")
-def url(folder: Path) -> Iterator[str]:
+def url(folder):
     """A server of the model, which reaches nothing else."""
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
@@ -60,7 +58,7 @@ def url(folder: Path) -> Iterator[str]:
             process.kill()
 
 
-def answers(url: str) -> bool:
+def answers(url):
     try:
         urlopen(url, timeout=5).close()
     except OSError:

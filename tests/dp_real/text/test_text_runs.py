@@ -1,8 +1,5 @@
 """Runs on texts: from real files to a report, with tiny random models."""
 
-import json
-from pathlib import Path
-
 import datasets
 import numpy as np
 import pytest
@@ -11,36 +8,41 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dp_base.errors import DivergedError, InputError
-from dp_real.config import Config, parse_config
+from dp_real import Pool, Run, run
+from dp_real.config import parse_config
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.plan.work import learner_network
-from dp_real.pool import Pool
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate
 from dp_real.runs.branch import branch
 from dp_real.runs.prepare import load_generator
-from dp_real.runs.reader import Run
-from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_codes, to_texts
 from dp_real.text.models.causal_lm import CausalLMGenerator
 from dp_real.text.near import NearTexts
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import assert_resumes_as, dying
-from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
+from tests.dp_real.runs.folders import assert_resumes_as, dying, json_lines, set_keys
+from tests.dp_real.text.made import (
+    SENTENCES,
+    assert_rows_are_their_own,
+    assert_sentences_of_their_classes,
+    encoder,
+    language_model,
+    text_folder,
+)
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     text_folder(folder / "texts", repeat=2)
-    language_model(folder / "lm", chat=True)
+    language_model(folder / "lm")
     encoder(folder / "encoder")
     return folder
 
 
 @pytest.fixture(scope="module")
-def chars(models: Path) -> Config:
+def chars(models):
     """A character model and a bag of words."""
     texts = str(models / "texts")
     return parse_config(
@@ -60,7 +62,7 @@ def chars(models: Path) -> Config:
 
 
 @pytest.fixture(scope="module")
-def asked(chars: Config, models: Path) -> Config:
+def asked(chars, models):
     """A language model, asked by prompts with examples, and an encoder that is trained already."""
     return parse_config(
         chars.model_dump()
@@ -84,7 +86,7 @@ def asked(chars: Config, models: Path) -> Config:
 
 
 @pytest.fixture(scope="module")
-def practised(chars: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def practised(chars, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "chars"
     run(chars, folder)
     return Run(folder)
@@ -124,7 +126,7 @@ def test_afterwards(practised, models, tmp_path):
     assert set(lines["label"]) == set(table.features["label"].names) == {"blame", "praise"}
 
 
-def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:
+def remarks(labels, seeds):
     """A function as generator: sentences of the class with a word of the seed's."""
     sentences = [SENTENCES[name] for name in sorted(SENTENCES)]  # as folders are
     return [f"{sentences[label][seed % 4]} {seed % 89}" for label, seed in zip(labels[:], seeds[:], strict=True)]
@@ -135,9 +137,7 @@ def test_a_function_that_writes_texts(chars, tmp_path):
     raw["guidance"] |= {"candidates": 3, "likelihood_weight": 0.0}
     result = run(parse_config(raw), tmp_path / "run")
     assert result["samples_generated"] == 20 + 3 * 20
-    drawn = Run(tmp_path / "run")
-    for text, label in zip(texts_of(drawn.pool.x), drawn.pool.y.tolist(), strict=True):
-        assert text.rsplit(" ", 1)[0] in SENTENCES[drawn.config.task.classes[label]]
+    assert_sentences_of_their_classes(Run(tmp_path / "run"))
 
 
 def test_distinct_texts(chars, tmp_path, monkeypatch):
@@ -172,9 +172,7 @@ def test_a_language_model_is_asked(asked, models, tmp_path):
 def test_rows_of_a_language_model_are_their_own(asked):
     generator = load_generator(asked)
     labels, seeds = torch.tensor([0, 1, 1, 0, 1]), row_seeds(0, 0, range(5))
-    whole = generator.sample(labels, seeds, None)
-    rows = [generator.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(5)]
-    assert torch.equal(whole, torch.cat(rows))
+    whole = assert_rows_are_their_own(generator, labels, seeds)
     assert len({tuple(row.tolist()) for row in whole}) == 5
     prompt = generator.asked(0, seeds[0])
     assert prompt.startswith("[user] ")
@@ -215,15 +213,13 @@ def test_soft_labels_are_the_generators_own(chars, tmp_path, monkeypatch):
     assert pool[7][1] == pool.y[7]
 
     write_jsonl(pool, soft.task.classes, tmp_path)
-    line = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[7])
-    assert line["posterior"] == pytest.approx(pool.posterior[7].tolist())
+    assert json_lines(tmp_path / "train.jsonl")[7]["posterior"] == pytest.approx(pool.posterior[7].tolist())
 
 
 def test_a_model_brings_no_settings_of_its_own(asked, tmp_path):
     """Penalties and beams that its folder names, or no padding: the texts are those of the configuration."""
-    plain, own = (language_model(tmp_path / name, chat=True, pad_token=None) for name in ("plain", "own"))
-    settings = json.loads((own / "generation_config.json").read_text()) | {"repetition_penalty": 1.8, "num_beams": 2}
-    (own / "generation_config.json").write_text(json.dumps(settings))
+    plain, own = (language_model(tmp_path / name, pad_token=None) for name in ("plain", "own"))
+    set_keys(own / "generation_config.json", repetition_penalty=1.8, num_beams=2)
     labels, seeds = torch.tensor([0, 1, 0, 1]), row_seeds(0, 0, range(4))
     configs = [asked, *(changed(asked, generator={"model": str(path)}) for path in (plain, own))]
     expected, *others = (load_generator(each).sample(labels, seeds, None) for each in configs)
@@ -271,7 +267,7 @@ def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
     ],
 )
 def test_models_that_cannot_be_used(asked, tmp_path, options, message):
-    folder = language_model(tmp_path / "lm", **({"chat": True} | options))
+    folder = language_model(tmp_path / "lm", **options)
     with pytest.raises(InputError, match=message):
         load_generator(changed(asked, generator={"model": str(folder)}))
 
@@ -292,7 +288,6 @@ FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
     ("section", "values", "message"),
     [
         ("training", {"mixup": 0.5}, "training.mixup is for images"),
-        ("guidance", {"candidates": 1, "likelihood_weight": 0}, "has no denoiser to guide"),
         ("generator", {"shots": 0}, "has {examples}, and shots = 0"),
         ("generator", {"prompts": ["a {} text"]}, "has no {examples}, and shots = 1"),
         ("learner", {"kind": "mlp"}, "'text' has texts: learner.kind = 'mlp' is for numbers"),

@@ -2,32 +2,32 @@
 
 import io
 import tarfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from dp_real.config import parse_config
-from dp_real.data.sets.images import ImageSet
+from dp_real.data.sets.imagenet import imagenet_classes
+
+WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
 
 
-def encoded(picture: Image.Image, form: str = "png", **options: Any) -> bytes:
+def encoded(picture, form="png", **options):
     with io.BytesIO() as file:
         picture.save(file, form, **options)
         return file.getvalue()
 
 
-def plain(value: int) -> bytes:
+def plain(value):
     """Return an encoded image of 8 x 8 pixels that is known by its red."""
     return encoded(Image.new("RGB", (8, 8), (value, 0, 0)))
 
 
-def values(images: ImageSet) -> list[int]:
+def values(images):
     return images.x[:][:, 0, 0, 0].tolist()
 
 
-def fill(root: Path, folders: Mapping[str, int], count: int = 2) -> Path:
+def fill(root, folders, count=2):
     """Make a folder for each key, with `count` images of its red."""
     for name, value in folders.items():
         (root / name).mkdir(parents=True)
@@ -36,7 +36,17 @@ def fill(root: Path, folders: Mapping[str, int], count: int = 2) -> Path:
     return root
 
 
-def write_tar(path: Path, files: Mapping[str, bytes], entries: tuple[tarfile.TarInfo, ...] = ()) -> Path:
+def pictures(root, folders, count=4):
+    """Noise of 16 x 16 pixels that differs by folder."""
+    for index, name in enumerate(folders):
+        (root / name).mkdir(parents=True)
+        for row in range(count):
+            noise = np.random.default_rng([index, row]).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(noise // (index + 1)).save(root / name / f"{row}.png")
+    return root
+
+
+def write_tar(path, files, entries=()):
     """Write files, and behind them entries without content."""
     with tarfile.open(path, "w") as tar:
         for name, content in files.items():
@@ -48,7 +58,7 @@ def write_tar(path: Path, files: Mapping[str, bytes], entries: tuple[tarfile.Tar
     return path
 
 
-def settings(validation: Path | str, **more: Any) -> Any:
+def settings(validation, **more):
     """The section of a configuration file."""
     data = {"source": "folder", "validation": str(validation), "size": 8} | more
     rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}}

@@ -5,7 +5,6 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ UPRIGHT = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (-1, 1)
 """By its EXIF orientation, the steps in which a picture's rows and columns are stored; from 5 on it is transposed."""
 
 
-def read(file: Path, size: int, channels: int = 3, **options: int) -> np.ndarray:
+def read(file, size, channels=3, **options):
     return read_image(file, size, channels, **options).permute(1, 2, 0).numpy().astype(int)
 
 
@@ -128,7 +127,7 @@ def test_what_pillow_refuses_to_load_is_refused_by_name(tmp_path, form):
     assert refused > 1
 
 
-def loads(data: bytes) -> bool:
+def loads(data):
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(data), formats=FORMATS) as image:
             image.load()

@@ -2,9 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Collection
-from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import datasets
 import pytest
@@ -13,51 +11,48 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.image_folder import FolderConfig
-from dp_real.data.sets.class_names import Classes, own_classes, task_classes
+from dp_real.data.sets.class_names import own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
-from dp_real.data.sets.images import ImageSet, decode_ahead
+from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.places import expand, locate, read_set
 from dp_real.examples import SetStatus
-from tests.dp_real.data.sets.made import encoded, plain, values, write_tar
+from tests.dp_real.data.sets.made import WNIDS, encoded, plain, values, write_tar
 from tests.dp_real.data.sets.made import settings as named_settings
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
 LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order
 FOLDERS = ("emu", "cat", "dog_wolf")
 
-Write = Callable[[Path, list[bytes], list[int]], str]
-
 
 pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(tmp_path_factory, monkeypatch):
     """Give `datasets` an empty cache."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
     datasets.disable_progress_bars()
 
 
-def read(where: Path | str, classes: Classes = CLASSES, needed: Collection[int] = (), keep: bool = False) -> ImageSet:
+def read(where, classes=CLASSES, needed=(), keep=False):
     return read_set(locate(str(where)), classes, (3, 8, 8), needed, keep)
 
 
-def settings(validation: str, **more: Any) -> FolderConfig:
+def settings(validation, **more):
     return named_settings(validation, **{"classes": list(CLASSES.names)} | more)
 
 
 # the layouts
 
 
-def folders(root: Path, images: list[bytes], labels: list[int]) -> str:
+def folders(root, images, labels):
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         (root / "set" / FOLDERS[label]).mkdir(parents=True, exist_ok=True)
         (root / "set" / FOLDERS[label] / f"{row}.png").write_bytes(image)
     return str(root / "set")
 
 
-def shards(root: Path, images: list[bytes], labels: list[int]) -> str:
+def shards(root, images, labels):
     """Two shards, cut after the third image."""
     root.mkdir(exist_ok=True)
     for shard, rows in enumerate((range(min(3, len(images))), range(3, len(images)))):
@@ -68,7 +63,7 @@ def shards(root: Path, images: list[bytes], labels: list[int]) -> str:
     return str(root / "val-{00..01}.tar")
 
 
-def table(images: list[bytes], labels: list[Any], kind: Any = None) -> Dataset:
+def table(images, labels, kind=None):
     """Labels are indices of CLASSES. They are stored as a ClassLabel in another order, or as given if `kind` is set."""
     if kind is None:
         kind = ClassLabel(names=["cat", "dog/wolf", "emu"])
@@ -78,7 +73,7 @@ def table(images: list[bytes], labels: list[Any], kind: Any = None) -> Dataset:
     return Dataset.from_dict(rows | {"label": labels}, features=features)
 
 
-def parquet(root: Path, images: list[bytes], labels: list[int]) -> str:
+def parquet(root, images, labels):
     """The files lie as in a clone of a set of the hub, with another split beside them."""
     (root / "set" / "data").mkdir(parents=True)
     (root / "set" / "README.md").write_text("about it")
@@ -89,7 +84,7 @@ def parquet(root: Path, images: list[bytes], labels: list[int]) -> str:
     return str(root / "set@validation")
 
 
-def saved(root: Path, images: list[bytes], labels: list[int]) -> str:
+def saved(root, images, labels):
     DatasetDict({"train": table([b"not read"], [0]), "test": table(images, labels)}).save_to_disk(root / "set")
     return str(root / "set@test")
 
@@ -159,7 +154,6 @@ def test_without_samples(layout, message, tmp_path):
 # which is which
 
 THOUSAND, HUNDRED = (task_classes(task) for task in ("imagenet1k", "imagenet100"))
-WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
 CMC = [entry.wnid for entry in imagenet_classes("imagenet100")]
 WORDS = {
     entry.wnid: entry.lemmas[0] if entry.lemmas else f"crane{i}"
@@ -167,7 +161,7 @@ WORDS = {
 }
 
 
-def saved_labels(folder: Path, labels: list[Any], kind: Any) -> str:
+def saved_labels(folder, labels, kind):
     table([plain(row) for row in range(len(labels))], labels, kind).save_to_disk(folder)
     return str(folder)
 
@@ -242,12 +236,12 @@ def test_shards_by_pattern(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_real.data.sets.places.MOST_FILES", 1000)
     for shard in (8, 9, 10):
         write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
-    for where in (f"{tmp_path}/val-{{08..10}}.tar", f"{tmp_path}/*.tar", tmp_path, f"{tmp_path}@validation"):
+    for where in (tmp_path / "val-{08..10}.tar", tmp_path / "*.tar", tmp_path, f"{tmp_path}@validation"):
         assert values(read(where)) == [8, 9, 10]
     with pytest.raises(InputError, match=r"no split train; add one of @validation"):
         read(f"{tmp_path}@train")
     with pytest.raises(MissingError, match=r"no such file as .*/val-11\.tar; put 2 of 5 there"):
-        read(f"{tmp_path}/val-{{08..12}}.tar")
+        read(tmp_path / "val-{08..12}.tar")
     assert expand("100%-{9..11}-{0..1}") == [f"100%-{i}-{j}" for i in (9, 10, 11) for j in (0, 1)]
     for pattern, said in (("v-{0..9999}-{0..9999}.tar", "100,000,000 files"), ("v-{3..1}.tar", "write {1..3}")):
         with pytest.raises(InputError, match=said):
@@ -323,17 +317,14 @@ def test_what_the_hub_refuses(monkeypatch, tmp_path):
         with pytest.raises(InputError, match=r"hub:.* (should read hub:ORG|cannot be read: Repo id)"):
             locate(where)
     page = "huggingface.co/datasets/org/name"
+    gated = GatedRepoError.__new__(GatedRepoError)
+    absent = RepositoryNotFoundError.__new__(RepositoryNotFoundError)
     for answer, where, kind, message in (
-        (GatedRepoError, "hub:org/name/part:v2@test", MissingError, f"{page} is gated: accept its terms"),
-        (RepositoryNotFoundError, "hub:org/name", MissingError, f"{page} is not there, or private: mind the name"),
+        (gated, "hub:org/name/part:v2@test", MissingError, f"{page} is gated: accept its terms"),
+        (absent, "hub:org/name", MissingError, f"{page} is not there, or private: mind the name"),
         (None, "hub:org/name@test", InputError, r"org/name has no Parquet or tar files that are called \*test\*"),
     ):
-
-        def snapshot_download(name, answer: Any = answer, **options):
-            if answer:
-                raise answer.__new__(answer)
-            return str(tmp_path)
-
+        snapshot_download = Mock(side_effect=answer, return_value=str(tmp_path))
         monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
         with pytest.raises(kind, match=message):
             locate(where)

@@ -10,22 +10,20 @@ import pytest
 import scipy.io
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.class_names import Classes, own_classes, task_classes
-from dp_real.data.sets.imagenet import imagenet_classes
-from dp_real.data.sets.images import ImageSet
+from dp_real.data.sets.class_names import own_classes, task_classes
 from dp_real.data.sets.places import locate, read_set
-from tests.dp_real.data.sets.made import plain, values, write_tar
+from tests.dp_real.data.sets.made import WNIDS, plain, values, write_tar
 
 CAT, DOG = 0, 1
 PETS = {"cat/0.png": plain(10), "dog/1.png": plain(20)}
 
 
-def read(where: Path | str, classes: Classes | None = None) -> ImageSet:
+def read(where, classes=None):
     found, classes = locate(str(where)), classes or own_classes(["cat", "dog"])
     return read_set(found, classes, (3, 8, 8), (), keep=False)
 
 
-def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+def special(name, kind, target=""):
     """A link to the target, or another entry that is no plain file."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, target
@@ -137,18 +135,17 @@ def test_labels_of_samples(tmp_path, caplog):
 
 # ImageNet's own files and Kaggle's, in tiny
 
-WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
 LABELS = [388, 15, 999, 15]  # of the validation images, in order
 FLAT = {f"ILSVRC2012_val_{number:08}.JPEG": plain(number) for number in range(1, 5)}
 THOUSAND = task_classes("imagenet1k")
 
 
-def kaggle(root: Path) -> None:
+def kaggle(root):
     rows = [f"{Path(name).stem},{WNIDS[label]} 1 2 3 4 \n" for name, label in zip(FLAT, LABELS, strict=True)]
     (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(rows[::-1]))
 
 
-def devkit_files() -> dict[str, bytes]:
+def devkit_files():
     """The files of the development kit. It numbers the classes in its own order, which is backwards here."""
     kind = [("ILSVRC2012_ID", float), ("WNID", object), ("num_children", float)]
     synsets = np.array([(1000 - place, wnid, 0) for place, wnid in enumerate(WNIDS)], kind)
@@ -159,13 +156,13 @@ def devkit_files() -> dict[str, bytes]:
     return {f"{folder}/meta.mat": meta.getvalue(), f"{folder}/ILSVRC2012_validation_ground_truth.txt": truth.encode()}
 
 
-def devkit(root: Path) -> None:
+def devkit(root):
     for name, content in devkit_files().items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
 
 
-def packed_devkit(root: Path) -> None:
+def packed_devkit(root):
     kit = write_tar(root / "kit.tar", devkit_files()).read_bytes()
     (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(gzip.compress(kit))
 
