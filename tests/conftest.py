@@ -2,9 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterator
 from importlib.metadata import distribution
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +25,7 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cache(tmp_path_factory):
     """One cache of generators for all tests, in all processes of pytest-xdist: each generator is trained once."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
@@ -37,14 +35,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(tmp_path, monkeypatch):
     """An empty cache of this test's own, which the processes that it starts inherit."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")
-def small_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_run(cache, tmp_path_factory):
     """The folder of a complete run of digits with two additions. Tests copy it before they change anything."""
     from tests.commands import done
     from torture.attempt import SMALL

@@ -10,7 +10,7 @@ LOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 NEWEST = LOG.split("\n## ")[1]
 
 
-def formats() -> dict[str, int]:
+def formats():
     """The number FORMAT of each module that has one."""
     found = {}
     for name, path in modules().items():

@@ -17,7 +17,6 @@ from dp_experiments.cli import commands as dp_commands
 from matplotlib import pyplot as plt
 from typer.core import TyperGroup
 
-from dp_base.registry import Registry
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
 from dp_real.config.load import KINDS as SECTIONS
@@ -33,7 +32,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *STUDIES]
 BLOCK = re.compile(r"(?:<!--\s*(?P<mark>run)(?::\s*(?P<options>.*?))?\s*-->\s*\n)?```\w*\n(?P<body>.*?)```", re.S)
 
 
-def commands(page: str) -> list[tuple[list[str], bool]]:
+def commands(page):
     """Arguments of each `dp …` line in a fenced block, with the block's options, and whether it is marked."""
     found = []
     for block in BLOCK.finditer(page):
@@ -45,7 +44,7 @@ def commands(page: str) -> list[tuple[list[str], bool]]:
     return found
 
 
-def with_options(line: list[str], options: list[str]) -> list[str]:
+def with_options(line, options):
     """A command with further options, each --NAME VALUE or --NAME, in the place of its own of the same name."""
     named = [word for word in options if word.startswith("--")]
     kept, words = [], iter(line)
@@ -90,7 +89,7 @@ def test_marked_python_gives_the_values_behind_it(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     *lines, last = code.strip().splitlines()
     shown, _, said = last.partition("  # ")
-    scope: dict = {}
+    scope = {}
     exec("\n".join(lines), scope)
     for value, written in zip(eval(shown, scope), said.split(", "), strict=True):
         assert round(float(value), len(written.partition(".")[2])) == float(written)
@@ -124,7 +123,7 @@ def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
 GUIDE = ROOT / "docs" / "guide" / "extend.md"
 ARMS_GUIDE = ROOT / "docs" / "guide" / "compare.md"
 TABLE = re.compile(r"(?<=<!-- kinds: )(?P<what>\S+) -->\n(?P<rows>.*?)(?=<!-- end -->)", re.S)
-KINDS: dict[str, Registry] = {
+KINDS = {
     "data.source": DATA,
     "generator.kind": GENERATORS,
     "learner.kind": LEARNERS,
@@ -132,12 +131,12 @@ KINDS: dict[str, Registry] = {
 }
 
 
-def of_this_project(kind: object) -> bool:
+def of_this_project(kind):
     """Whether it is none of another package's; arms are functions."""
     return getattr(kind, "settings", kind).__module__.startswith(("dp_real.", "dp_experiments."))
 
 
-def derived(what: str) -> str:
+def derived(what):
     """The list of a registry's kinds, as the guide shows it."""
     registry = KINDS[what]
     rows = []
@@ -165,15 +164,15 @@ def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp
     assert result["test_accuracy"] > 0.25  # far above chance, on real digits
 
 
-def anchor(heading: str) -> str:
+def anchor(heading):
     """What a link to a heading ends in, on the site and elsewhere."""
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", heading)
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", text.lower()).strip())
 
 
-def keys_of(section: str) -> set[str]:
+def keys_of(section):
     """The keys of a section of a configuration, those of all its kinds."""
-    kinds: list = [kind for _, kind in SECTIONS[section].items()] if section in SECTIONS else []
+    kinds = [kind for _, kind in SECTIONS[section].items()] if section in SECTIONS else []
     kinds = kinds or [Config.model_fields[section].annotation]
     return {key for kind in kinds for key in kind.model_fields}
 

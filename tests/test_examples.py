@@ -3,7 +3,6 @@
 import json
 import sys
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ GUIDE = (EXAMPLE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(tmp_path, monkeypatch):
     """The package, until the test ends."""
     install_example(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -30,7 +29,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, module, raising=False)
 
 
-def predicted(keep: float) -> float:
+def predicted(keep):
     """The test error of its rule at this kept fraction, by a function that any rule may be."""
     alpha = keep**-2.0 - 1  # E exp(-alpha G²/2) = (1 + alpha)^-1/2
     return float(predict(Problem(SymmetricRule(lambda t: np.exp(-alpha * t**2 / 2)), 0.9, 0.5, 0.01)).test_error)

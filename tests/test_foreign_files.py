@@ -35,13 +35,13 @@ NUMPY_MAGIC = b"\x93NUMPY\x01\x00"
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(tmp_path_factory, monkeypatch):
     """Give `datasets` an empty cache."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
     datasets.disable_progress_bars()
 
 
-def arrays() -> bytes:
+def arrays():
     """An .npz file of features."""
     x = np.random.default_rng(0).normal(size=(120, 3))
     file = io.BytesIO()
@@ -49,12 +49,12 @@ def arrays() -> bytes:
     return file.getvalue()
 
 
-def archive(folder: Path) -> bytes:
+def archive(folder):
     """A tar file of two images."""
     return write_tar(folder / "made.tar", {"blame/a.png": plain(1), "praise/b.png": plain(2)}).read_bytes()
 
 
-def labelled(labels: list[int]) -> bytes:
+def labelled(labels):
     """A Parquet file of texts, whose label column names two classes."""
     names = datasets.ClassLabel(names=list(CLASSES))
     schema = datasets.Features({"text": datasets.Value("string"), "label": names}).arrow_schema
@@ -63,11 +63,11 @@ def labelled(labels: list[int]) -> bytes:
     return file.getvalue()
 
 
-def read_texts(path: Path) -> Any:
+def read_texts(path):
     return TextConfig(source="text", validation=str(path), classes=CLASSES, length=20).load()
 
 
-def read_images(path: Path) -> Any:
+def read_images(path):
     return FolderConfig(source="folder", validation=str(path), classes=CLASSES, size=8).load().validation.x[:]
 
 
@@ -92,11 +92,11 @@ READERS = {
     "texts, Parquet": Reader(read_texts, "texts.parquet", lambda folder: labelled([0, 1, 1])),
     "images, tar": Reader(read_images, "images.tar", archive),
 }
-ALL_CHECKS: Any = list(HealthCheck)  # of hypothesis; suppressed, since cases may be slow
+ALL_CHECKS = list(HealthCheck)  # of hypothesis; suppressed, since cases may be slow
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=3)
 
 
-def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
+def edited(content, edits):
     """Bytes of which some are replaced: each edit says where, how many go, and what comes instead."""
     for share, count, new in edits:
         at = int(share * len(content))
@@ -125,7 +125,7 @@ def test_any_bytes_are_taken_or_told(kind, tmp_path):
     attack()
 
 
-def refusal(kind: str, file: Path) -> str:
+def refusal(kind, file):
     """What the reader says of a file, in one line that names it."""
     with pytest.raises(InputError) as told:
         READERS[kind].read(file)

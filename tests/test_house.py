@@ -13,19 +13,19 @@ TESTS = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def graph() -> dict[str, set[str]]:
+def graph():
     known = modules()
     return {name: (imported(path) & known.keys()) - {name} for name, path in known.items()}
 
 
-def acyclic(arrows: dict[str, set[str]]) -> bool:
+def acyclic(arrows):
     """Raises CycleError, which names the circle, if there is one."""
     return bool(list(TopologicalSorter(arrows).static_order()))
 
 
-def within(room: str, graph: dict[str, set[str]]) -> dict[str, set[str]]:
+def within(room, graph):
     """Arrows between the files and rooms that lie in `room`, whole rooms taken together; its __init__ is left out."""
-    arrows: dict[str, set[str]] = {}
+    arrows = {}
     place = room.count(".") + 1
     for name, targets in graph.items():
         if name.startswith(f"{room}."):
@@ -55,7 +55,7 @@ def test_packages_import_from_lower_ones_only(graph):
 
 def test_a_class_name_stands_once():
     """In all packages together; classes inside others, and private ones, may repeat."""
-    homes: dict[str, list[str]] = {}
+    homes = {}
     for name, path in modules().items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

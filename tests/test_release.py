@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dp_experiments.cli.commands import root
-from dp_experiments.cli.lazy import LazyCommand
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -32,7 +31,7 @@ from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("real", "track", "tune", "augment")
-COMMANDS: tuple[tuple[str, ...], ...] = (
+COMMANDS = (
     ("--version",),
     ("theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1", "--json"),
     ("theory", "verify", "lemma1"),
@@ -80,13 +79,13 @@ print(json.dumps(answers))
 """
 
 
-def required(command: LazyCommand) -> list[str]:
+def required(command):
     """What a command does not go without, each given as x."""
     needed = [parameter for parameter in command.loaded.params if parameter.required]
     return [word for each in needed for word in ([each.opts[0]] if each.opts[0].startswith("-") else []) + ["x"]]
 
 
-def lowest(*extras: str) -> list[str]:
+def lowest(*extras):
     """The least version of each direct dependency that pyproject.toml allows, but torch's build of constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = []
@@ -98,7 +97,7 @@ def lowest(*extras: str) -> list[str]:
     return [torch if line.startswith("torch==") else line for line in pinned]
 
 
-def call(*words: object, folder: Path, given: str = "") -> str:
+def call(*words, folder, given=""):
     """Run a command in a folder, without what this process has set for Python, and `given` on its stdin; its stdout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run([*map(str, words)], cwd=folder, env=environment, input=given, capture_output=True, text=True)
@@ -108,7 +107,7 @@ def call(*words: object, folder: Path, given: str = "") -> str:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory):
     """A folder with the wheel and the sdist, built from the files that git has."""
     folder = tmp_path_factory.mktemp("release")
     call("bash", "-c", f"git -C {ROOT} ls-files -z | tar -C {ROOT} --null -T - -cf - | tar -xf -", folder=folder)

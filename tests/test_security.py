@@ -41,7 +41,7 @@ def test_no_module_reads_pickles():
 
 def test_a_run_opens_no_connection(tmp_path, own_cache, monkeypatch):
     """Its generator is trained here, too."""
-    asked: list[object] = []
+    asked = []
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address))
     few = ("--set", "generator.training=none", "--set", "practice.additions=1")

@@ -21,7 +21,6 @@ from dp_theory import (
     simulate,
 )
 from tests.dp_theory.refusals import refused
-from tests.mistyped import mistyped
 
 THEOREM = Problem(KeepHard(0.5), 0.8, 0.5, 0.02)
 SPAN = SpanProblem((1.0, 0.0), [Group(along=(0.8, 0.6), keep=KeepHard(0.5))], 0.5, 0.02)
@@ -69,7 +68,7 @@ test_what_cannot_be_answered_is_refused_in_one_line = refused(
     (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
     (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the length"),
     (
-        lambda: predict(mistyped("KeepHard")),
+        lambda: predict("KeepHard"),
         "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
     ),
 )

@@ -17,17 +17,16 @@ from jaxtyping import TypeCheckError
 import dp_base
 import dp_theory
 from dp_theory.ridge.simulators.dense import fit_ridge
-from tests.mistyped import mistyped
 
 ROOT = Path(dp_theory.__file__).parent
-NAMES: list[str] = vars(dp_theory)["__all__"]  # which the stub, that type checkers read, does not have
+NAMES = vars(dp_theory)["__all__"]  # which the stub, that type checkers read, does not have
 
 
 def test_every_public_name_is_there():
     assert all(hasattr(dp_theory, name) for name in NAMES)
     assert set(NAMES) <= set(dir(dp_theory))  # which complete a name as it is typed
     with pytest.raises(AttributeError, match="no attribute 'theorem2'"):
-        _ = mistyped(dp_theory).theorem2
+        _ = dp_theory.theorem2
 
 
 def test_type_checkers_see_every_name():
@@ -70,7 +69,7 @@ def test_theorem_1_needs_no_more_than_special_functions():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def modules() -> list[str]:
+def modules():
     """Every module of the package, by its dotted name."""
     return [module.name for module in pkgutil.walk_packages([str(ROOT)], "dp_theory.")]
 

@@ -1,11 +1,8 @@
 """Curves are read from the files that the project writes and from tables of one's own; others are refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments import curve_files
 from dp_experiments.curve_files import SWEEP, read_curve
 from dp_experiments.presets.reported.scaling_curves import reported_curve
 
@@ -17,7 +14,7 @@ COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "vali
 
 
 @pytest.fixture(scope="module")
-def sweep() -> pd.DataFrame:
+def sweep():
     return dp_theory.sweep([0.5], lam=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320])
 
 
@@ -72,7 +69,7 @@ def test_a_comparison_is_read(tmp_path):
     assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
 
 
-def read(folder: Path, text: str) -> curve_files.Reading:
+def read(folder, text):
     """What a CSV file of this text holds."""
     (folder / "curve.csv").write_text(text)
     return read_curve(folder / "curve.csv")

@@ -1,7 +1,5 @@
 """What the plotting package promises: it draws what it is given, refuses what it cannot, and leaves no trace."""
 
-from typing import Any
-
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -87,7 +85,7 @@ def test_a_picture_is_the_same_under_any_settings_of_the_user(tmp_path):
         return curves.save(figure, tmp_path / "a", ["png"])[0].read_bytes()
 
     plain = drawn()
-    theirs: dict[Any, Any] = {"text.usetex": True, "font.size": 30, "savefig.bbox": "tight", "axes.facecolor": "red"}
+    theirs = {"text.usetex": True, "font.size": 30, "savefig.bbox": "tight", "axes.facecolor": "red"}
     with matplotlib.rc_context(theirs):
         assert drawn() == plain
         assert matplotlib.rcParams["font.size"] == 30

@@ -3,7 +3,6 @@
 import random
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,17 +14,17 @@ SEED = 0  # what is tried here is always the same
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory):
     with Place(tmp_path_factory.mktemp("torture") / "place") as place:
         yield place
 
 
 @pytest.fixture
-def draw() -> random.Random:
+def draw():
     return random.Random(SEED)
 
 
-def assert_survived(attempts: Iterator[Attempt], at_least: int = 1) -> None:
+def assert_survived(attempts, at_least=1):
     found = list(attempts)
     assert len(found) >= at_least
     assert not [attempt for attempt in found if attempt.fault], table(found)

@@ -1,7 +1,6 @@
 """The sweep's table: what each strategy is charged, that its points are its theory's, and that its checks can fail."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +99,7 @@ def test_winners_partition_the_axis():
         assert (errors.idxmin(axis=1) == row["series"]).all()
 
 
-TINY: dict[str, Any] = {"d": 8, "trials": 1}
+TINY = {"d": 8, "trials": 1}
 test_numbers_out_of_range_are_refused = out_of_range(
     (partial(sweep, **TINY), {"n": 0, "d": 1, "trials": 0, "alpha": 0.0, "rho": 1.5, "lam": -1.0})
 )

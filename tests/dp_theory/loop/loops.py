@@ -1,7 +1,6 @@
 """Practice loops that several test files share. R11 to R15 and L1 have reference values from another program."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -29,12 +28,12 @@ class UnnamedSquare(Loss):
 UNNAMED_SQUARE = UnnamedSquare()
 
 
-def one_round(addition: Addition | Window) -> PracticeProblem:
+def one_round(addition):
     """A loop of one round."""
     return PracticeProblem(0.5, 0.1, [addition])
 
 
-def selected(rho: Any, phi: Any, lam: Any = 0.0, loss: Loss = SQUARE, **group: Any) -> SpanProblem:
+def selected(rho, phi, lam=0.0, loss=SQUARE, **group):
     """One group of rows, chosen by a selector of the cosine rho to the truth, in the span recipe's words."""
     along = (rho, np.sqrt((1 - rho) * (1 + rho)))
     return SpanProblem((1.0, 0.0), [Group(along=along, **group)], phi, lam, loss=loss)

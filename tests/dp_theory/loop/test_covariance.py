@@ -2,7 +2,6 @@
 
 import tracemalloc
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +35,7 @@ def proposition(spectrum, truth, along, alpha, phi, lam):
     beta, beta_tilde = 2 * norm.pdf(0) * sine * eps1, 2 * (rho * norm.pdf(0) * eps1 - norm.pdf(alpha) * eps2)
 
     eye = np.eye(len(spectrum))
-    delta: Any = brentq(lambda x: np.sum(spectrum / (p / (1 + x) * spectrum + lam)) / n - x, 0, phi / lam, xtol=1e-15)
+    delta = brentq(lambda x: np.sum(spectrum / (p / (1 + x) * spectrum + lam)) / n - x, 0, phi / lam, xtol=1e-15)
     t_bulk, t_special = p / (1 + delta), gamma / (1 + delta)
     r0 = np.linalg.inv(t_bulk * sigma + lam * eye)
     r = np.linalg.inv(t_bulk * sigma + (t_special - t_bulk) * np.outer(root @ u, root @ u) + lam * eye)

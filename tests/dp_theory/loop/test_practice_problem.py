@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
 from tests.dp_theory.refusals import out_of_range, refused
 
-NO_LIST: Any = Addition(1.0)
+NO_LIST = Addition(1.0)
 
 
 def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():

@@ -26,7 +26,6 @@ from dp_theory.multiclass.curves import with_best_ridge
 from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import out_of_range, refused
-from tests.mistyped import mistyped
 
 NOISE = 4.5  # standard errors that a right answer may be off in any of these comparisons
 
@@ -170,7 +169,7 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(simulate, NINE, trials=2), {"d": 10}),
 )
 test_bad_input_is_refused = refused(
-    (lambda: replace(NINE, selection=mistyped(KeepHard(1.0))), "must be a selection of K classes"),
+    (lambda: replace(NINE, selection=KeepHard(1.0)), "must be a selection of K classes"),
     (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
     (lambda: make_selection("entropy@omega=1", 3, keep=0.5), "exactly one of omega and keep"),
     (lambda: make_selection("keep-all", 3, keep=0.5), "rule keep-all has no keep: it takes no parameter"),

@@ -1,7 +1,6 @@
 """Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ from tests.dp_theory.verification.beyond import HEAVY, SOFT
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
-def of(flip: float | BoundaryFlips) -> np.ndarray:
+def of(flip):
     """Errors of a pruned, an entropy-selected and a practised learner."""
     loop = PracticeProblem(0.5, 0.1, [Window(1)] * 2, flip=flip)
     rules = (KeepHard(0.5), Entropy(8.0), KeepAll())
@@ -113,7 +112,7 @@ def test_static_data_has_its_best_ridge():
     def error(log_lam):
         return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / rows, np.exp(log_lam))[0]
 
-    best: Any = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})
+    best = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})
     assert np.log(plain_lam(flips, rows)) == pytest.approx(best.x, abs=1e-4)
     static = selected(1.0, 1 / rows, plain_lam(flips, rows), flip=flips)
     assert plain_error(flips, rows) == pytest.approx(float(predict(static).test_error), rel=1e-10)

@@ -1,7 +1,5 @@
 """Work in this process, over processes and on a cluster is one work."""
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from dp_theory.numerics.parallel import run_jobs
 
 PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
 LOOP = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
-WORKS: dict[str, Callable[..., np.ndarray]] = {
+WORKS = {
     "experiments": lambda **where: simulate(PLAIN, 20, 4, **where).test_error,
     "loops": lambda **where: simulate(LOOP, 20, 4, **where).test_errors,
     "a sweep": lambda **where: (
@@ -37,7 +35,7 @@ def test_run_jobs_is_a_loop_in_order(workers):
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
+def scheduler():
     """The address of a scheduler of dask with two workers."""
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}

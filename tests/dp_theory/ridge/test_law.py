@@ -1,7 +1,5 @@
 """The law simulator against the experiment itself (two-sample tests), and truncated against whole."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -48,7 +46,7 @@ def test_has_the_law_of_the_dense_experiment(rule, rho, n, d):
 def test_the_two_sample_test_sees_a_wrong_law():
     """Two columns more, or another correlation between rows and labels: each is noticed."""
     rng = np.random.default_rng(0)
-    right: dict[str, Any] = {"rule": KeepHard(1.0), "rho": 0.6, "n": 60, "d": 20}
+    right = {"rule": KeepHard(1.0), "rho": 0.6, "n": 60, "d": 20}
     dense = dense_trials(**right)
     for wrong in ({"d": 22}, {"rho": 0.7}):
         drawn = np.array([law.trial(**right | wrong, lams=LAMS, rng=rng) for _ in range(TRIALS)])

@@ -3,7 +3,6 @@
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -74,7 +73,7 @@ def test_direct_draws_have_the_selected_distribution(rule):
     pool = rng.standard_normal(int(20_000 / p)) if p > 0.01 else np.empty(0)
     if pool.size:  # and equal to what pruning keeps, as a two-sample test
         kept = pool[rng.random(pool.size) < rule.keep_probability(pool)]
-        comparison: Any = stats.ks_2samp(t, kept)
+        comparison = stats.ks_2samp(t, kept)
         assert comparison.pvalue > 1e-3
 
 
@@ -126,7 +125,7 @@ def test_the_rule_that_the_documentation_writes_works(monkeypatch):
     monkeypatch.setattr(RULES, "_kinds", dict(RULES._kinds))
     (written,) = re.findall(r"```python\n(from dataclasses import dataclass\n.*?RULES\.register.*?)```", GUIDE, re.S)
     exec(written, {"__name__": "own"})
-    rule: Any = make_rule("bell", keep=0.5)
+    rule = make_rule("bell", keep=0.5)
     assert (rule.alpha, predict(Problem(rule, 0.8, 0.5, 0.01)).keep_fraction) == pytest.approx((3.0, 0.5))
 
 

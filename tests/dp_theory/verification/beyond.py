@@ -15,7 +15,7 @@ from dp_theory.loop import (
     SpanProblem,
     Verifier,
 )
-from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
+from dp_theory.rules import Entropy, KeepEasy, KeepHard
 
 TRUTH = np.array([1.0, 0.0, 0.0, 0.0])
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
@@ -32,12 +32,12 @@ SOFT = BoundaryFlips(0.3)
 HEAVY = BoundaryFlips(0.6, 0.4)
 
 
-def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
+def feature_cells(d=200):
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
     return _groups() | _spectra(d) | _logistic(d)
 
 
-def _groups() -> dict[str, SpanProblem]:
+def _groups():
     """Isotropic rows, square loss: (groups, phi, lam), λ = 0 being the limit, on both sides of the peak."""
     verified = Group(along=PRUNER, flip=0.2, weight=Verifier(2))
     soft = replace(verified, flip=0.1)
@@ -78,7 +78,7 @@ def _groups() -> dict[str, SpanProblem]:
     return {name: SpanProblem(TRUTH, groups, phi, lam) for name, (groups, phi, lam) in cells.items()}
 
 
-def _spectra(d: int) -> dict[str, SpanProblem]:
+def _spectra(d):
     """Covariances whose eigenvalues fall as a power law."""
     return {
         "power law 1/2, keep-hard": power_law(d, 0.5, KeepHard(0.8), 0.5, 0.05),
@@ -88,14 +88,14 @@ def _spectra(d: int) -> dict[str, SpanProblem]:
     }
 
 
-def power_law(d: int, exponent: float, keep: Rule, phi: float, lam: float) -> SpanProblem:
+def power_law(d, exponent, keep, phi, lam):
     """Eigenvalues ∝ j^-exponent of mean 1, truth of ones, a pruner that alternates around it."""
     spectrum = np.arange(1, d + 1.0) ** -exponent
     along = 1 + 0.7 * (-1.0) ** np.arange(d)
     return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
 
 
-def _logistic(d: int) -> dict[str, SpanProblem]:
+def _logistic(d):
     cells = {
         "keep-easy, labeller": SpanProblem(TRUTH, [MISLABELLED], 0.4, 0.05),
         "soft verifier": SpanProblem(TRUTH, [Group(along=PRUNER, flip=0.2, weight=Verifier(2))], 0.4, 0.02),
@@ -106,7 +106,7 @@ def _logistic(d: int) -> dict[str, SpanProblem]:
     return {f"logistic, {name}": replace(problem, loss=LOGISTIC) for name, problem in cells.items()}
 
 
-def loops() -> dict[str, PracticeProblem]:
+def loops():
     """Named practice loops with features that differ."""
     hard = Addition(2, keep=KeepHard(0.3))
     easy = Addition(1, keep=KeepEasy(0.5))

@@ -1,14 +1,13 @@
 """`verify` must accept a true theory and reject a slightly wrong one."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from dp_theory import InputError, KeepHard, Problem, predict, verification, verify
 
 CELLS = (Problem(KeepHard(0.5), 0.9, 0.2, 0.01), Problem(KeepHard(0.7), 0.6, 0.5, 0.1))
-SIZES: dict[str, Any] = {"dense_d": 100, "trials": 100}
+SIZES = {"dense_d": 100, "trials": 100}
 
 
 def planted(monkeypatch, predict_wrongly):

@@ -3,7 +3,6 @@
 import csv
 
 import numpy as np
-import pandas as pd
 import pytest
 from dp_experiments.claims.claims import CLAIMS, Verdict
 from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_runs, worth
@@ -19,7 +18,7 @@ CLEARLY = 7  # standard errors that it lies from the printed one at least
 DOCS = ROOT / "docs"
 
 
-def runs_of(accuracies: dict[str, list[float]], kept: dict[str, int]) -> pd.DataFrame:
+def runs_of(accuracies, kept):
     runs = made.runs_of(accuracies, kept, splits=2)
     return runs.rename(columns={"test_accuracy": "test", "pool_size": "kept"})
 

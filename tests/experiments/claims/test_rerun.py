@@ -1,7 +1,6 @@
 """Stored rows say what made them, and one can be run again."""
 
 import re
-from pathlib import Path
 
 import pytest
 from dp_experiments.claims import measured
@@ -39,7 +38,7 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
 
 
 @pytest.fixture
-def table(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def table(tmp_path, own_cache, monkeypatch):
     """A table of six runs, of which the first three are of the arm ARM."""
     monkeypatch.setattr(measured, "FOLDER", tmp_path)
     file = tmp_path / "runs" / "small.csv"

@@ -67,7 +67,7 @@ def test_what_is_said_of_a_gpu(monkeypatch):
     assert "gpu: CUDA error: no kernel image; nvidia-smi may say more" in done("doctor", status=3).err
 
 
-def broken() -> None:
+def broken():
     raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
 
 

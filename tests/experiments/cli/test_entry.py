@@ -19,7 +19,7 @@ BEGUN = "from dp_experiments.cli.main import main; print(flush=True); main()"
 PREDICT = "theory predict --alpha 1 --rho 0.5 --phi 1"
 
 
-def shell(command: str) -> subprocess.CompletedProcess[str]:
+def shell(command):
     """Run a line of bash; its status is that of `dp`, in whatever pipe it stands."""
     return subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
 

@@ -94,7 +94,7 @@ def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch)
 
 
 def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path, monkeypatch):
-    steps: list[Practice] = []
+    steps = []
     step = Practice.train_step
 
     def signalling(self):

@@ -64,7 +64,7 @@ def test_a_file_that_init_wrote_stays_and_its_run_says_what_is_missing(here):
 
 
 @pytest.fixture
-def scans(here: Path) -> Path:
+def scans(here):
     """Two classes of ten patients, who have four small grey images each."""
     for label in ("ill", "well"):
         (here / "scans" / label).mkdir(parents=True)

@@ -1,7 +1,5 @@
 """`dp theory predict | simulate | verify | sweep | practice | best | noise | classes | forecast`: answers and files."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -274,7 +272,7 @@ KNOWN = "--fix floor=0 --fix flip=0 --fix ridge=.01"
 
 
 @pytest.fixture
-def curve(tmp_path: Path) -> Path:
+def curve(tmp_path):
     """A file with a measured curve."""
     file = tmp_path / "curve.csv"
     file.write_text(CURVE)

@@ -1,7 +1,5 @@
 """`dp theory check`: what it prints and writes, and how it refuses; the features that a run exports for it."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +17,7 @@ OPTIONS = "--kept 60,240 --trials 8"
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(tmp_path_factory):
     """Random signs with a dense selector, and with a sparse one."""
     folder = tmp_path_factory.mktemp("features")
     for sparse in (False, True):

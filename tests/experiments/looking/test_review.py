@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-from pathlib import Path
 
 import pytest
 from dp_experiments.looking.report.texts import hardest_texts
@@ -13,7 +12,7 @@ from markupsafe import escape
 
 from dp_base.errors import InputError, MissingError
 from dp_real import Run
-from dp_real.config import Config, load_config
+from dp_real.config import load_config
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.run import run as train
 from dp_real.text.codes import texts_of
@@ -21,12 +20,12 @@ from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.commands import told
 
 
-def marks_file(file: Path, *marks: str) -> Path:
+def marks_file(file, *marks):
     file.write_text("\n".join(["round,row,mark", *(f"0,1,{mark}" for mark in marks)]) + "\n", encoding="utf-8")
     return file
 
 
-def with_marks(text_run: Path, file: Path) -> Config:
+def with_marks(text_run, file):
     return load_config(text_run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
 
 

@@ -3,8 +3,6 @@
 import itertools
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +26,7 @@ NAMES = ("cat", "dog", "em/u")
 
 
 @pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vit(tmp_path_factory):
     """A classifier of transformers that knows other classes and takes colour images of another size."""
     folder = tmp_path_factory.mktemp("vit")
     torch.manual_seed(0)
@@ -48,12 +46,12 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pixels(file: Path) -> np.ndarray:
+def pixels(file):
     with Image.open(file) as image:
         return np.asarray(image).astype(float)
 
 
-def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
+def probabilities(weights, file):
     """The class probabilities of the digits perceptron for an image, written out."""
     hidden = np.maximum(weights["1.weight"] @ (pixels(file).ravel() / 127.5 - 1) + weights["1.bias"], 0)
     logits = weights["3.weight"] @ hidden + weights["3.bias"]
@@ -120,7 +118,7 @@ def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):
 def test_text_prompts_need_no_real_images(vit, tmp_path):
     """A Stable Diffusion folder and a file with class names; the images are in colour, and classified by name."""
     torch.manual_seed(0)
-    pipe: Any = make_pipeline(32, [f"a photo of a {name}" for name in NAMES])
+    pipe = make_pipeline(32, [f"a photo of a {name}" for name in NAMES])
     pipe.save_pretrained(tmp_path / "pipe", safe_serialization=True)
     own = tmp_path / "own.toml"
     own.write_text(f"""

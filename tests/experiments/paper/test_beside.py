@@ -1,7 +1,5 @@
 """`dp figures compare`: what lies beside what."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from dp_experiments.comparing.compare import Comparison
@@ -12,7 +10,7 @@ from tests.experiments.comparing.made import runs_of
 from tests.experiments.conftest import left_by_run
 
 
-def comparison(folder: Path) -> Path:
+def comparison(folder):
     """What a comparison leaves, as far as it is read here."""
     reached = {"static-100": (0.5, 0.51), "static-1000": (0.7, 0.71), "practice-100": (0.6, 0.61)}
     folder.mkdir()

@@ -1,11 +1,8 @@
 """The paper's typed-in tables, what is computed from them, and the `dp figures` command."""
 
 import json
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +59,7 @@ def test_the_claims_of_the_text():
 @pytest.fixture
 def cheap(monkeypatch):
     """Theory figures with four trials in this process."""
-    simulate: Any = overlay.simulate
+    simulate = overlay.simulate
     monkeypatch.setattr(overlay, "simulate", lambda problem, **k: simulate(problem, **{**k, "trials": 4, "workers": 1}))
 
 
@@ -153,7 +150,7 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
 
 
 @pytest.fixture
-def pretend(monkeypatch) -> Callable[[str, BaseException], list[str]]:
+def pretend(monkeypatch):
     """Figures that cost nothing. It takes what one raises when first computed; it returns the names of the computed."""
 
     def start(failing, error):
@@ -198,7 +195,7 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, pretend):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
+def drawn(tmp_path_factory):
     """The folder of one figure of the paper."""
     out = tmp_path_factory.mktemp("deep") / "out"
     assert done("figures fig4-reported --out", out).out == f"{out}/index.html\n"

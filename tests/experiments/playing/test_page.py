@@ -27,7 +27,7 @@ def test_the_command_writes_it(tmp_path):
 
 
 def test_the_command_shows_it_to_whoever_sits_there(tmp_path, monkeypatch):
-    shown: list[str] = []
+    shown = []
     monkeypatch.setattr("webbrowser.open", shown.append)
     file = tmp_path / "a page.html"
     for in_a_terminal, options in ((True, ()), (False, ()), (True, ("--json",))):

@@ -8,7 +8,7 @@ import torch
 from dp_experiments.studies.gaussian.exact_score import GaussianGenerator, posterior_mean
 from scipy.stats import halfnorm, norm, truncnorm
 
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
@@ -29,7 +29,7 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def config() -> Config:
+def config():
     return parse_config(SMALL)
 
 

@@ -14,7 +14,6 @@ from dp_experiments.studies.gaussian.fig_gaussian import (
     traces,
 )
 
-from dp_real.config import Config
 from dp_theory.loop import Addition
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
@@ -35,16 +34,16 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def small() -> Config:
+def small():
     return gaussian(*SMALL)
 
 
 @pytest.fixture(scope="module")
-def measured(small: Config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trace]:
+def measured(small, tmp_path_factory):
     return traces(small, ["practice", "practice-unguided"], SEEDS, tmp_path_factory.mktemp("runs"), workers=1)
 
 
-def standard_errors(trace: Trace, predicted: np.ndarray) -> np.ndarray:
+def standard_errors(trace, predicted):
     errors = trace.test_error
     return (errors.mean(axis=0) - predicted) / (errors.std(axis=0, ddof=1) / np.sqrt(len(errors)))
 

@@ -2,8 +2,6 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +34,7 @@ SLOPES = {"Ash": -0.2, "Beech": -0.1, "Cedar": 0.0, "Dogwood": 0.1, "Elm": 0.2}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("fonts")
     for family, slope in SLOPES.items():
         make_font(root / f"{family}.ttf", family, slope)
@@ -44,26 +42,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fonts(folder: Path) -> list[Font]:
+def fonts(folder):
     return [font for font in map(read_font, font_files(folder)) if font]
 
 
 @pytest.fixture(scope="module")
-def images(fonts: list[Font]) -> np.ndarray:
+def images(fonts):
     return np.stack([draw_font(font) for font in fonts])
 
 
 def test_a_font_tells_its_family_style_kind_and_characters(folder, tmp_path):
     font = read_font(folder / "Elm.ttf")
     assert font == Font(folder / "Elm.ttf", "Elm", "Regular", "text", 400, False, "".join(CHARACTERS))
-    bold: Any = read_font(make_font(tmp_path / "b.ttf", "Elm", 0.1, "Bold Italic"))
+    bold = read_font(make_font(tmp_path / "b.ttf", "Elm", 0.1, "Bold Italic"))
     assert (bold.weight, bold.italic, bold.bold) == (700, True, True)
     for family, panose, kind in (
         ("Elm Script", 0, "handwriting"),
         ("Elm", 3, "handwriting"),
         ("Elm BRK", 0, "display"),
     ):
-        other: Any = read_font(make_font(tmp_path / "c.ttf", family, panose=panose))
+        other = read_font(make_font(tmp_path / "c.ttf", family, panose=panose))
         assert other.kind == kind
 
 

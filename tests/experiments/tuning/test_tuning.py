@@ -2,31 +2,28 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.digits.source import DigitsConfig
 from dp_experiments.tuning import tune as tuning
-from dp_experiments.tuning.space import Space, own_parameters, read_searches, settings_of, space_of
+from dp_experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
 from dp_experiments.tuning.tune import Plan, tune
 from dp_experiments.tuning.tuned import Tuned, with_settings
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import DivergedError, InputError
 from dp_base.progress import silent
-from dp_real.config import Config, load_config
+from dp_real.config import load_config
 from dp_real.config.load import flat
-from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
 from tests.commands import done, told
 from tests.experiments.conftest import SET
 
 
-def space(arm: str, *searches: str, preset: str = "digits", settings: Sequence[str] = ()) -> Space:
+def space(arm, *searches, preset="digits", settings=()):
     """What is searched for an arm of a preset."""
     return space_of(load_preset(preset, settings), arm, read_searches(searches))
 
@@ -109,14 +106,14 @@ def test_what_an_arms_name_sets_is_not_searched_and_no_search_changes_how_many_s
 # -- the choice of trials, with runs that are only a formula ----------------------------------------------------------
 
 PLAN = Plan(("practice", "static"), {}, seeds=2, splits=1, first=0, batch=3)
-Accuracy = Callable[[Config, Path, Any], float]
-"""Of validation, by the configuration, the folder and what is shared."""
-Search = Callable[..., tuple[list[dict[str, Any]], pd.DataFrame]]
 
 
 @pytest.fixture
-def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
-    """Tunes with pretended runs, and returns the best of each arm and all trials."""
+def search(tmp_path, monkeypatch):
+    """Tunes with pretended runs, and returns the best of each arm and all trials.
+
+    accuracy: of validation, by the configuration, the folder and what is shared.
+    """
     monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
 
     def search(accuracy, trials=5, plan=PLAN, name="out"):
@@ -134,7 +131,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     return search
 
 
-def smooth(config: Config, *_: Any) -> float:
+def smooth(config, *_):
     """The best settings are known: label smoothing .2; and .1 more for seed 1."""
     return 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed
 
@@ -176,7 +173,7 @@ def test_what_is_best_for_one_arm_is_tried_by_all(search):
 def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(search):
     """Also if it was begun with fewer trials. The last trials are no longer random: they depend on those before."""
     plan = Plan(("static",), {}, 1, 1, 0, 3)
-    calls: list[Config] = []
+    calls = []
 
     def counted(config, *_):
         calls.append(config)
@@ -217,7 +214,7 @@ def test_what_fails_counts_and_the_search_goes_on(search, tmp_path):
 
 def test_settings_that_cannot_be_together_count_as_failed(search):
     """Each value is possible, but some windows have no step to guide."""
-    windows: Mapping[str, Any] = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
+    windows = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
     _, trials = search(smooth, plan=Plan(("practice",), windows, 2, 1, 0, 3))
     narrow = trials["guidance.window"] == "[0.96, 0.97]"
     assert 0 < narrow.sum() < len(trials)
@@ -243,7 +240,7 @@ def test_trials_that_draw_alike_find_each_others_rows(search):
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
-def untested(config: DigitsConfig) -> RealData:
+def untested(config):
     """The data without their test images."""
     data = LOAD(config)
     object.__setattr__(data, "test", None)

@@ -150,15 +150,15 @@ def test_branches_are_drawn_reported_and_read_as_a_curve(copied):
 class Page(html.parser.HTMLParser):
     """The text of a page, and its pictures; what is opened must be closed, and nothing lies elsewhere."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file):
         super().__init__()
         self.words = ""
-        self.pictures: list[bytes] = []
-        self.opened: list[str] = []
+        self.pictures = []
+        self.opened = []
         self.feed(file.read_text())
         assert not self.opened
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         for name, value in attrs:
             if name in ("src", "srcset", "href"):
                 kind, _, content = (value or "").partition(";base64,")
@@ -167,10 +167,10 @@ class Page(html.parser.HTMLParser):
         if tag not in ("meta", "img", "source", "br"):
             self.opened.append(tag)
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         assert self.opened.pop() == tag
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.words += data
 
 
@@ -274,7 +274,7 @@ def test_a_page_is_kept_fresh_until_the_run_is_complete(copied, monkeypatch):
     for file in own:
         file.rename(file.with_name(f"later-{file.name}"))
     page = copied / "report.html"
-    written: list[tuple[int, bool]] = []
+    written = []
 
     def sleep(seconds):
         written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
