@@ -17,7 +17,7 @@ check_shapes_of(PACKAGES)
 
 def pytest_configure():
     """Studies and text kinds are entry points, which an older installation of this checkout does not know."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     known = {(entry.group, entry.name, entry.value) for entry in distribution("deliberate-practice").entry_points}
     if not {(group, *entry) for group, entries in declared.items() for entry in entries.items()} <= known:
         remedy = "python -m pip install --no-deps --no-build-isolation --editable ."
@@ -41,12 +41,8 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture(scope="session")
-def small_run(cache, tmp_path_factory):
-    """The folder of a complete run of digits with two additions. Tests copy it before they change anything."""
-    from tests.commands import done
-    from torture.attempt import SMALL
-
-    folder = tmp_path_factory.mktemp("small") / "run"
-    done("real", "run", *SMALL, "--out", folder)
-    return folder
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -3,13 +3,10 @@
 import ast
 import re
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-from tests.source import FLOORS, imported, modules
-
-TESTS = Path(__file__).parent
+from tests.source import FLOORS, ROOT, imported, modules
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +54,7 @@ def test_a_class_name_stands_once():
     """In all packages together; classes inside others, and private ones, may repeat."""
     homes = {}
     for name, path in modules().items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(name)
     assert not {name: found for name, found in homes.items() if len(found) > 1}
@@ -65,10 +62,10 @@ def test_a_class_name_stands_once():
 
 def test_each_equation_that_code_cites_stands_in_the_docs():
     """Citations read (T1.4): equation 4 of the page theorem-1."""
-    pages = "".join(path.read_text(encoding="utf-8") for path in (TESTS.parent / "docs" / "theory").glob("*.md"))
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "theory").glob("*.md"))
     tags = re.findall(r"\\tag\{(T\d+\.\d+)\}", pages)
     assert len(tags) == len(set(tags))
-    cited = {tag for path in modules().values() for tag in re.findall(r"\((T\d+\.\d+)\)", path.read_text("utf-8"))}
+    cited = {tag for path in modules().values() for tag in re.findall(r"\((T\d+\.\d+)\)", path.read_text())}
     assert cited
     assert cited <= set(tags)
     assert set(re.findall(r"\((T\d+\.\d+)\)", pages)) <= set(tags)

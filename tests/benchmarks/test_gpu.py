@@ -4,15 +4,14 @@ import csv
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import gpu
 from benchmarks.gpu import Found, Row, Table
+from tests.source import ROOT
 
-ROOT = Path(__file__).parents[2]
 WITHOUT_TABLES = """
 import runpy, sys
 for name in ("pyarrow", "pandas", "datasets"):
@@ -28,7 +27,7 @@ def run(out, *options):
 
 
 def read(path):
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -8,7 +8,6 @@ import pytest
 from dp_experiments.presets.presets import load_preset
 
 from tests.commands import done
-from tests.commands import run_dp as run_dp  # for the tests of other packages
 from torture.attempt import SMALL_SETTINGS, as_options
 
 GUIDED_SETTINGS = {
@@ -40,13 +39,6 @@ def left_by_run(folder, preset="digits", **result):
     if result:
         (folder / "result.json").write_text(json.dumps(result))
     return folder
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder, which is the current one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from dp_experiments.curve_files import SWEEP, read_curve
 from dp_experiments.presets.reported.scaling_curves import reported_curve
 
 import dp_theory
-from dp_base.errors import MissingError
 from dp_theory import InputError, KeepHard
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
@@ -121,11 +120,6 @@ def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as refused:
         read(tmp_path, text)
     assert "\n" not in str(refused.value)
-
-
-def test_a_file_that_is_missing_is_named(tmp_path):
-    with pytest.raises(MissingError, match="does not exist"):
-        read_curve(tmp_path / "none.csv")
 
 
 def test_rows_of_the_papers_tables_are_chosen_as_those_of_a_file():

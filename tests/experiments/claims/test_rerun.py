@@ -20,7 +20,7 @@ ARM = "@".join(["practice", *(f"{key}={value}" for key, value in SMALL_SETTINGS.
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_table_says_what_made_its_rows(name):
-    head = TABLES[name].read_text(encoding="utf-8")
+    head = TABLES[name].read_text()
     assert MADE.match(head)
     assert (name in OF_RUNS) == bool(RERUN.search(head))
 
@@ -59,7 +59,6 @@ def test_a_row_is_run_again(table, tmp_path):
     table.write_text(table.read_text().replace("70.0,70.0,40,40", numbers))
     assert told(*words)["verdict"] == "the same"
     row, result = StoredRow.read("small:1"), Run(tmp_path / "run").result
-    assert row.spread is not None
     for apart, verdict in ((0.99, "within the spread"), (1.01, "another")):
         further = result | {"test_accuracy": result["test_accuracy"] + apart * row.spread / 100}
         assert row.beside(further)["verdict"] == verdict

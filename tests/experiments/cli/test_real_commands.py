@@ -32,7 +32,7 @@ def test_run_then_resume_then_refuse(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_experiments.looking.report.pictures.draw_run", lambda run: None)  # it takes its time
     (out / "result.json").unlink()
     assert "--resume" in refused(*command)
-    assert json.loads(done(*command, "--resume --json").out)["test_accuracy"] == answer["test_accuracy"]
+    assert told(*command, "--resume")["test_accuracy"] == answer["test_accuracy"]
 
 
 def test_a_strength_at_the_end_of_its_range_is_told(tmp_path):

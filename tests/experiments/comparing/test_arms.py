@@ -121,7 +121,7 @@ def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path):
     assert probe["y"] > max(90, static["y"])
     assert (named["generated"], named["ratio"]) == (0, None)
     done("real report", tmp_path / "out")
-    assert "zero-shot" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "zero-shot" in (tmp_path / "out" / "report.html").read_text()
     kept = tmp_path / "out" / "runs" / "probe-seed0" / "result.json"
     before = kept.stat().st_mtime_ns
     done(*command, arms, "--resume")

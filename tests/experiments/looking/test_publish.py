@@ -14,11 +14,10 @@ from tests.commands import done, refused
 class Hub:
     """In place of the hub's client: it keeps what is uploaded, or raises `fails`."""
 
+    fails = None
+
     def __init__(self):
-        self.private = {}
-        self.files = {}
-        self.cards = {}
-        self.fails = None
+        self.private, self.files, self.cards = {}, {}, {}
 
     def repo_exists(self, name, *, repo_type):
         if self.fails:
@@ -55,7 +54,7 @@ def test_a_folder_loads_as_a_data_set_and_a_model(text_run, tmp_path):
     card = RepoCard.load(file)
     assert card.data.to_dict()["task_categories"] == ["text-classification"]
     assert "license" not in card.data.to_dict()
-    assert "# license:" in file.read_text(encoding="utf-8")
+    assert "# license:" in file.read_text()
     assert "Write a short news item about {}" in card.text
     assert "generator agrees (%)" in card.text
     assert "The prompts showed real examples" in card.text

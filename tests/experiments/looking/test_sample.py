@@ -39,7 +39,6 @@ def vit(tmp_path_factory):
         num_attention_heads=2,
         intermediate_size=16,
         id2label=labels,
-        label2id={name: label for label, name in labels.items()},
     )
     ViTForImageClassification(config).save_pretrained(folder)
     CLIPImageProcessor(image_mean=[0.4] * 3, image_std=[0.2] * 3).save_pretrained(folder)
@@ -180,7 +179,7 @@ def test_the_papers_grids_are_drawn_from_a_run(copied, tmp_path):
     pixels = rounds.columns[rounds.columns.str.startswith("pixel_")]
     np.testing.assert_array_equal(rounds[pixels].iloc[:10], omegas[pixels].iloc[:10])  # plain, from the same noise
     assert not np.array_equal(omegas[pixels].iloc[:10], omegas[pixels].iloc[30:40])
-    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "index.html").read_text()
     assert "Images generated in a run of digits" in page
     assert 'src="grid-omega%40run%3Drun.png"' in page
     said = done("figures fig10 --run", copied, "--set omega=-1 --out", tmp_path / "out", status=2).err

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -240,13 +241,6 @@ def test_trials_that_draw_alike_find_each_others_rows(search):
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
-def untested(config):
-    """The data without their test images."""
-    data = LOAD(config)
-    object.__setattr__(data, "test", None)
-    return data
-
-
 def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path):
     tuned = {name: {} for name in ("practice", "static-100", "static-1000", "static-9000@training.crop=0")}
     tuned["practice"] = {"training.steps": 2154}
@@ -292,7 +286,6 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
             if isinstance(searched, CategoricalDistribution):
                 assert json.dumps(value) in searched.choices, key
             else:
-                assert isinstance(searched, FloatDistribution | IntDistribution)
                 assert searched.low <= value <= searched.high, key
         changed = flat(published.arm_config(config, arm).model_dump(mode="json"))
         assert {key: changed[key] for key in settings} == settings
@@ -307,15 +300,13 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
         published.check(["static"], published.fresh - 1)
 
 
-LOAD = DigitsConfig.load
-
-
 def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, monkeypatch):
     out = tmp_path / "tune"
     search = "--search training.steps=20:40 --search guidance.every=[2]"
     words = ["real tune digits", *SET, search, "--trials 2 --workers 1 --out", out]
+    load = DigitsConfig.load
     with monkeypatch.context() as patch:
-        patch.setattr(DigitsConfig, "load", untested)
+        patch.setattr(DigitsConfig, "load", lambda self: replace(load(self), test=None))
         patch.setattr(GeneratorConfig, "code_digest", lambda self: "one")
         answer = told(*words)
     assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
@@ -323,14 +314,13 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     assert sorted(path.name for path in out.iterdir()) == left.split()
     assert "--resume goes on" in done(*words, status=2).err
     assert "begun with another seeds" in done(*words, "--resume --seeds 2", status=2).err
-    with monkeypatch.context() as patch:
-        patch.setattr(GeneratorConfig, "code_digest", lambda self: "another")
-        said = done(*words, "--resume", status=2).err
-    assert "begun with another code of the generator of practice on split 0" in said
-    with monkeypatch.context() as patch:
-        patch.setattr("dp_real.runs.identity._set_digest", lambda examples: "another")
-        said = done(*words, "--resume", status=2).err
-    assert "begun with another validation set of practice on split 0" in said
+    for digest, what in (
+        ("dp_real.generators.GeneratorConfig.code_digest", "code of the generator"),
+        ("dp_real.runs.identity._set_digest", "validation set"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(digest, lambda given: "another")
+            assert f"begun with another {what} of practice on split 0" in done(*words, "--resume", status=2).err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     asked["config"]["pool"].pop("soft_labels")  # as if it had been begun before there was that key
     (out / "tuning.json").write_text(json.dumps(asked))
@@ -351,8 +341,8 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     (out / "best.json").write_text(best.replace('"training.steps": ', '"training.steps": 1'))
     assert "best.json is damaged" in done(*compare, "--resume", status=3).err
     trials = out / "trials.jsonl"
-    lines = trials.read_text(encoding="utf-8")
-    trials.write_text(lines.replace('"seconds": ', '"seconds": 1', 1), encoding="utf-8")
+    lines = trials.read_text()
+    trials.write_text(lines.replace('"seconds": ', '"seconds": 1', 1))
     assert "trial 0 of practice is not what was written" in done(*words, "--resume", status=3).err
-    trials.write_text(lines + '{"arm": "practice", "number": 2, "par', encoding="utf-8")  # killed within a line
+    trials.write_text(lines + '{"arm": "practice", "number": 2, "par')  # killed within a line
     done(*words, "--resume")
