@@ -81,11 +81,6 @@ def static_and_practice(changed):
 
 @cache
 def fit_of_few(**fixed):
-    """The fit of `few_static`."""
-    return fit(few_static(), fixed)
-
-
-def few_static():
-    """The example of docs/theory/fit.md: its floor is best at 0, where nothing has a slope, and may be .108."""
+    """Of the example of docs/theory/fit.md: its floor is best at 0, where nothing has a slope, and may be .108."""
     error = np.array([0.436, 0.422, 0.406, 0.362, 0.279, 0.204, 0.154])
-    return Curve(["static"] * 7, [50, 90, 160, 290, 520, 940, 1700], error, se=0.01 * error)
+    return fit(Curve(["static"] * 7, [50, 90, 160, 290, 520, 940, 1700], error, se=0.01 * error), fixed)

@@ -1,6 +1,6 @@
 """Practice loops that several test files share. R11 to R15 and L1 have reference values from another program."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ HARD_ROWS = Addition(1, keep=HARD)
 R11 = PracticeProblem(0.5, 0.01, [Addition(2, keep=HARD)] * 3)
 R13 = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 7)
 R15 = PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3.0))] * 2, flip=0.05, labeller=0.9)
-R15_VERIFIER = PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(2.0))] * 2, flip=0.05, labeller=0.9)
+R15_VERIFIER = replace(R15, additions=[Addition(1, weight=Verifier(2.0))] * 2)
 L1 = PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(0.5))])
 
 

@@ -32,7 +32,7 @@ def numerical_derivative(keep, phi, lam):
 
     def error(step):
         changed = selected(RHO, phi, lam, flip=FLIP, keep=lambda t, y: keep(t, y) + step * change(t, y, keep))
-        return float(predict(changed).test_error)
+        return predict(changed).test_error
 
     def slope(step):
         return (error(step) - error(-step)) / (2 * step)
