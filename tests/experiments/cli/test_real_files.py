@@ -101,7 +101,7 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans):
     data = tomllib.loads(Path("lungs.toml").read_text())["data"]
     assert (data["train"], data["validation"], data["size"]) == ("sets/train", "sets/val", 32)
     assert "test" not in data
-    assert "data.test is not set" in judged_twice(load_config(Path("lungs.toml")))
+    assert "data.test is not set" in (judged_twice(load_config(Path("lungs.toml"))) or "")
     assert not Path("lungs-data").exists()
     for file in sorted(Path(scans, "ill").iterdir())[2:]:
         file.unlink()
