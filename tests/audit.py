@@ -7,22 +7,17 @@ from importlib import metadata, util
 FREE = ("apache", "bsd", "mit", "psf", "python", "isc", "mpl", "hpnd", "unlicense", "cc0", "zlib", "public domain")
 
 
-def declared(about: metadata.PackageMetadata, field: str) -> str:
-    """A field of a distribution's metadata; empty if there is none."""
-    return about[field] if field in about else ""  # noqa: SIM401  # a type checker knows no `get` of it
-
-
-def licence(name: str) -> str:
+def licence(name):
     """What a distribution says of its licence: the expression, the classifier, or the first line of the text."""
     about = metadata.metadata(name)
     classifiers = [
         line.rpartition(":: ")[2] for line in about.get_all("Classifier") or () if line.startswith("License")
     ]
-    text = declared(about, "License").strip().partition("\n")[0]
-    return declared(about, "License-Expression") or ", ".join(classifiers) or text or "unknown"
+    text = about.get("License", "").strip().partition("\n")[0]
+    return about.get("License-Expression") or ", ".join(classifiers) or text or "unknown"
 
 
-def main() -> None:
+def main():
     """Print a line per distribution; exit status 1 if pip-audit finds a hole."""
     names = sorted({each.name.lower() for each in metadata.distributions()})
     width = max(map(len, names))

@@ -16,27 +16,24 @@ needs_axe = pytest.mark.skipif(CHROMIUM is None or AXE is None, reason="chromium
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
-def opened(file: Path, width: int, *options: str) -> str:
+def opened(file, width, *options):
     """The page's document after its scripts have run, in a window of this width (500 is the narrowest)."""
-    assert CHROMIUM is not None
     own = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom", *options]
     profile = f"--user-data-dir={file.parent / 'profile'}"
     command = [CHROMIUM, *own, profile, file.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def barriers(page: str, folder: Path, width: int = 500) -> list[str]:
+def barriers(page, folder, width=500):
     """What axe-core finds in a page that keeps somebody from using it: a line for each of its rules.
 
     The page is written into the folder, beside the files that it names.
     """
-    assert AXE is not None
-    assert AXE.origin is not None
-    axe = (Path(AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+    axe = (Path(AXE.origin).parent / "axe.min.js").read_text()
     told = "result => { document.documentElement.dataset.axe = JSON.stringify(result.violations) }"
     file = folder / "with-axe.html"
     scripts = f"<script>{axe}</script><script>axe.run().then({told})</script>"
-    file.write_text(page.replace("</body>", f"{scripts}</body>"), encoding="utf-8")
+    file.write_text(page.replace("</body>", f"{scripts}</body>"))
     document = opened(file, width, "--virtual-time-budget=10000")  # until what it promised is there
     found = re.search(r'data-axe="([^"]*)"', document)
     assert found is not None, "axe-core did not end"
@@ -44,7 +41,7 @@ def barriers(page: str, folder: Path, width: int = 500) -> list[str]:
     return [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in rules]
 
 
-def framed(page: str, width: int, told: str) -> str:
+def framed(page, width, told):
     """A page that shows another in a frame of this width, which may be less than a window's least.
 
     told: a script that runs when it is shown. `shown` is the document in the frame.

@@ -6,13 +6,11 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unittest import mock
 
 from dp_experiments.cli import main
-from dp_experiments.cli.lazy import LazyCommand
 from typer.core import TyperGroup
 
 from dp_base.errors import STOP_SIGNALS
@@ -26,10 +24,10 @@ class Answer(NamedTuple):
     err: str
 
 
-def run_dp(*words: object) -> int:
+def run_dp(*words):
     """The exit status of `dp WORDS`, which prints as it does for a user."""
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    status: Any = 0
+    status = 0
     with mock.patch.dict(os.environ), mock.patch.object(sys, "argv", ["dp", *map(str, words)]):
         try:
             main.main()
@@ -41,31 +39,31 @@ def run_dp(*words: object) -> int:
     return status
 
 
-def answer_to(words: Iterable[object]) -> Answer:
+def answer_to(words):
     """The answer of `dp WORDS`."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         status = run_dp(*words)
     return Answer(status, out.getvalue(), err.getvalue())
 
 
-def dp(*parts: object) -> Answer:
+def dp(*parts):
     """The answer of `dp PARTS`: a text is split into words as a shell does it, and anything else is a word."""
     return answer_to(word for part in parts for word in (shlex.split(part) if isinstance(part, str) else [part]))
 
 
-def done(*parts: object, status: int = 0) -> Answer:
+def done(*parts, status=0):
     """The answer of `dp PARTS`, which must end with this status."""
     answer = dp(*parts)
     assert answer.status == status, answer.err
     return answer
 
 
-def told(*parts: object, status: int = 0) -> Any:
+def told(*parts, status=0):
     """The object that `dp PARTS --json` prints."""
     return json.loads(done(*parts, "--json", status=status).out)
 
 
-def refused(*parts: object, status: int = 2) -> str:
+def refused(*parts, status=2):
     """The one line of `dp PARTS`, which must have refused; stdout is empty."""
     _, out, err = done(*parts, status=status)
     assert out == ""
@@ -73,11 +71,10 @@ def refused(*parts: object, status: int = 2) -> str:
     return line
 
 
-def leaves(group: TyperGroup, *above: str) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
+def leaves(group, *above):
     """The commands of a group and of those within it, each with its words."""
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from leaves(command, *above, name)
         else:
-            assert isinstance(command, LazyCommand)
             yield (*above, name), command

@@ -2,9 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterator
 from importlib.metadata import distribution
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +17,7 @@ check_shapes_of(PACKAGES)
 
 def pytest_configure():
     """Studies and text kinds are entry points, which an older installation of this checkout does not know."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     known = {(entry.group, entry.name, entry.value) for entry in distribution("deliberate-practice").entry_points}
     if not {(group, *entry) for group, entries in declared.items() for entry in entries.items()} <= known:
         remedy = "python -m pip install --no-deps --no-build-isolation --editable ."
@@ -27,7 +25,7 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cache(tmp_path_factory):
     """One cache of generators for all tests, in all processes of pytest-xdist: each generator is trained once."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
@@ -37,18 +35,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(tmp_path, monkeypatch):
     """An empty cache of this test's own, which the processes that it starts inherit."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-@pytest.fixture(scope="session")
-def small_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a complete run of digits with two additions. Tests copy it before they change anything."""
-    from tests.commands import done
-    from torture.attempt import SMALL
-
-    folder = tmp_path_factory.mktemp("small") / "run"
-    done("real", "run", *SMALL, "--out", folder)
-    return folder
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

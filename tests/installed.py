@@ -7,7 +7,7 @@ from pathlib import Path
 EXAMPLE = Path(__file__).parents[1] / "examples" / "clouds"
 
 
-def install(site: Path, name: str, files: dict[str, str], entry_points: str) -> None:
+def install(site, name, files, entry_points):
     """Write the files of a package into the folder `site`, and the text of its entry points beside them."""
     written = files | {
         f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
@@ -15,12 +15,12 @@ def install(site: Path, name: str, files: dict[str, str], entry_points: str) -> 
     }
     for file, text in written.items():
         (site / file).parent.mkdir(parents=True, exist_ok=True)
-        (site / file).write_text(text, encoding="utf-8")
+        (site / file).write_text(text)
 
 
-def install_example(site: Path) -> None:
+def install_example(site):
     """Install the package of examples/clouds into the folder `site`, from its own pyproject.toml."""
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())
     groups = project["project"]["entry-points"]
     lines = []
     for group, entries in groups.items():

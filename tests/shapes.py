@@ -8,12 +8,10 @@ checker only. Loaded for tests they get its names anyway, so that their annotati
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from importlib.machinery import SourceFileLoader
-from types import FunctionType, ModuleType
-from typing import Any
+from types import FunctionType
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
@@ -41,7 +39,7 @@ CHECKED_CALLS = 200
 CONFIGURATION = BeartypeConf(is_pep484_tower=True)  # an int is taken where a float is asked for
 
 
-def check_shapes_of(packages: Sequence[str]) -> None:
+def check_shapes_of(packages):
     """From now on, check the shapes in the modules of these packages, as they are imported."""
     load = SourceFileLoader.exec_module
 
@@ -53,7 +51,7 @@ def check_shapes_of(packages: Sequence[str]) -> None:
     SourceFileLoader.exec_module = load_and_check
 
 
-def _check_module(module: ModuleType) -> None:
+def _check_module(module):
     """Check the functions and classes that a module defines."""
     for name in NAMES:
         vars(module)[name] = getattr(jaxtyping, name)
@@ -66,7 +64,7 @@ def _check_module(module: ModuleType) -> None:
             _check_class(thing)
 
 
-def _check_class(cls: type) -> None:
+def _check_class(cls):
     """Check the methods of a class that name a shape, and what a dataclass is made of if its fields do."""
     for name, method in list(vars(cls).items()):
         function = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
@@ -76,12 +74,12 @@ def _check_class(cls: type) -> None:
         _checked(cls)
 
 
-def _checked(thing: Any) -> Any:
+def _checked(thing):
     checked = jaxtyping.jaxtyped(thing, typechecker=check_shapes)
     return _at_first(checked, thing) if isinstance(thing, FunctionType) else checked
 
 
-def _at_first(checked: Any, plain: FunctionType) -> Any:
+def _at_first(checked, plain):
     """The function, whose first CHECKED_CALLS calls in a process are checked: some are called ten thousand times."""
     left = CHECKED_CALLS
 
@@ -95,7 +93,7 @@ def _at_first(checked: Any, plain: FunctionType) -> Any:
     return function
 
 
-def check_shapes(function: Any) -> Any:
+def check_shapes(function):
     """The function, with those of its annotations checked that name a shape."""
     function.__annotations__ = {
         name: annotation for name, annotation in function.__annotations__.items() if _is_shape(annotation)
@@ -103,9 +101,9 @@ def check_shapes(function: Any) -> Any:
     return beartype(conf=CONFIGURATION)(function)
 
 
-def _names_a_shape(function: FunctionType) -> bool:
+def _names_a_shape(function):
     return any(_is_shape(annotation) for annotation in function.__annotations__.values())
 
 
-def _is_shape(annotation: Any) -> bool:
+def _is_shape(annotation):
     return bool(SHAPED.search(annotation if isinstance(annotation, str) else repr(annotation)))

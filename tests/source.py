@@ -1,7 +1,6 @@
 """The project's own source: its packages, and where each of their modules lies."""
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import dp_base
@@ -21,7 +20,7 @@ FOLDERS = {  # where a package lies; a wheel adds no import name that does not b
 }
 
 
-def modules() -> dict[str, Path]:
+def modules():
     """Every module of the project by its dotted name; a package is its __init__."""
     found = {}
     for folder in FOLDERS.values():
@@ -31,10 +30,10 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imported(path: Path) -> set[str]:
+def imported(path):
     """The modules that a module imports when it is loaded or when its functions run, and the names from them."""
     found = set()
-    for node in _running(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _running(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -42,7 +41,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
+def _running(tree):
     """The nodes of a module that run: not those that only the type checker reads."""
     for node in ast.iter_child_nodes(tree):
         if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):

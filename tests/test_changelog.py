@@ -6,15 +6,15 @@ import re
 import dp_base
 from tests.source import ROOT, modules
 
-LOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+LOG = (ROOT / "CHANGELOG.md").read_text()
 NEWEST = LOG.split("\n## ")[1]
 
 
-def formats() -> dict[str, int]:
+def formats():
     """The number FORMAT of each module that has one."""
     found = {}
     for name, path in modules().items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "FORMAT":
                 found[name] = ast.literal_eval(node.value)
     return found

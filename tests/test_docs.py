@@ -17,47 +17,39 @@ from dp_experiments.cli import commands as dp_commands
 from matplotlib import pyplot as plt
 from typer.core import TyperGroup
 
-from dp_base.registry import Registry
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
 from dp_real.config.load import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from tests.commands import run_dp, told
-from tests.source import FOLDERS
+from tests.commands import answer_to, told
+from tests.source import FOLDERS, ROOT
 
-ROOT = Path(__file__).parents[1]
 STUDIES = {page: f"results/{page.parent.name}.md" for page in sorted(FOLDERS["dp_experiments"].rglob("README.md"))}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *STUDIES]
 BLOCK = re.compile(r"(?:<!--\s*(?P<mark>run)(?::\s*(?P<options>.*?))?\s*-->\s*\n)?```\w*\n(?P<body>.*?)```", re.S)
 
 
-def commands(page: str) -> list[tuple[list[str], bool]]:
+def commands(page):
     """Arguments of each `dp …` line in a fenced block, with the block's options, and whether it is marked."""
     found = []
     for block in BLOCK.finditer(page):
         lines = block["body"].replace("\\\n", " ").splitlines()
         words = [shlex.split(line, comments=True) for line in lines if line.startswith("dp ")]
-        found += [
-            (with_options(line, shlex.split(block["options"] or "")), block["mark"] is not None) for line in words
-        ]
+        found += [(with_options(line, block["options"] or ""), block["mark"] is not None) for line in words]
     return found
 
 
-def with_options(line: list[str], options: list[str]) -> list[str]:
+def with_options(words, options):
     """A command with further options, each --NAME VALUE or --NAME, in the place of its own of the same name."""
-    named = [word for word in options if word.startswith("--")]
-    kept, words = [], iter(line)
-    for word in words:
-        if word not in named:
-            kept.append(word)
-        elif not options[options.index(word) + 1 :][:1] or not options[options.index(word) + 1].startswith("--"):
-            next(words)
-    return kept + options
+    parts = re.split(" (?=--)", shlex.join(words))
+    kept = [part for part in parts if part.split()[0] not in options.split()]
+    return shlex.split(" ".join([*kept, options]))
 
 
-SHOWN = [(page.name, words, marked) for page in PAGES for words, marked in commands(page.read_text(encoding="utf-8"))]
+TEXTS = {page: page.read_text() for page in PAGES}
+SHOWN = [(page.name, words, marked) for page, text in TEXTS.items() for words, marked in commands(text)]
 
 
 def test_every_command_that_is_shown_is_understood():
@@ -74,37 +66,34 @@ def test_every_command_that_is_shown_is_understood():
 
 
 @pytest.mark.parametrize("words", [words for _, words, marked in SHOWN if marked], ids=" ".join)
-def test_runs(words, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    status = run_dp(*words[1:])
-    captured = capsys.readouterr()
-    assert status == 0, captured.err
-    assert captured.out
+def test_runs(words, here):
+    status, out, err = answer_to(words[1:])
+    assert status == 0, err
+    assert out
 
 
 CODE = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.S)
 
 
-@pytest.mark.parametrize("code", [code for page in PAGES for code in CODE.findall(page.read_text(encoding="utf-8"))])
-def test_marked_python_gives_the_values_behind_it(code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("code", [code for text in TEXTS.values() for code in CODE.findall(text)])
+def test_marked_python_gives_the_values_behind_it(code, here):
     *lines, last = code.strip().splitlines()
     shown, _, said = last.partition("  # ")
-    scope: dict = {}
+    scope = {}
     exec("\n".join(lines), scope)
     for value, written in zip(eval(shown, scope), said.split(", "), strict=True):
         assert round(float(value), len(written.partition(".")[2])) == float(written)
 
 
 NOTEBOOKS = [
-    pytest.param(file, marks=[pytest.mark.slow] if "dp_real" in file.read_text(encoding="utf-8") else [], id=file.stem)
+    pytest.param(file, marks=[pytest.mark.slow] if "dp_real" in file.read_text() else [], id=file.stem)
     for file in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 ]
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS)
 def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
-    found = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    found = json.loads(file.read_text())["cells"]
     cells = [cell for cell in found if cell["cell_type"] == "code"]
     shown = [output for cell in cells for output in cell["outputs"]]
     monkeypatch.setattr(plt, "show", lambda: None)
@@ -122,9 +111,9 @@ def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
 # -- tables that are derived ------------------------------------------------------------------------------------------
 
 GUIDE = ROOT / "docs" / "guide" / "extend.md"
-ARMS_GUIDE = ROOT / "docs" / "guide" / "compare.md"
+LISTING = GUIDE, ROOT / "docs" / "guide" / "compare.md"
 TABLE = re.compile(r"(?<=<!-- kinds: )(?P<what>\S+) -->\n(?P<rows>.*?)(?=<!-- end -->)", re.S)
-KINDS: dict[str, Registry] = {
+KINDS = {
     "data.source": DATA,
     "generator.kind": GENERATORS,
     "learner.kind": LEARNERS,
@@ -132,48 +121,43 @@ KINDS: dict[str, Registry] = {
 }
 
 
-def of_this_project(kind: object) -> bool:
+def of_this_project(kind):
     """Whether it is none of another package's; arms are functions."""
     return getattr(kind, "settings", kind).__module__.startswith(("dp_real.", "dp_experiments."))
 
 
-def derived(what: str) -> str:
+def derived(what):
     """The list of a registry's kinds, as the guide shows it."""
     registry = KINDS[what]
-    rows = []
-    for name, line in registry.summaries().items():
-        if of_this_project(registry[name]):
-            rows.append(f"- `{name}`: {line.rstrip('.')}")
+    own = {name: line for name, line in registry.summaries().items() if of_this_project(registry[name])}
+    rows = [f"- `{name}`: {line.rstrip('.')}" for name, line in own.items()]
     return "\n".join(["", f"`{what}`:", "", *rows, "", ""])
 
 
 def test_the_guide_lists_the_kinds_that_there_are():
-    pages = [page.read_text(encoding="utf-8") for page in (GUIDE, ARMS_GUIDE)]
-    written = {found["what"]: found["rows"] for page in pages for found in TABLE.finditer(page)}
+    written = {found["what"]: found["rows"] for page in LISTING for found in TABLE.finditer(TEXTS[page])}
     assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these lists"
 
 
-def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path, monkeypatch):
-    guide = GUIDE.read_text(encoding="utf-8")
+def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(here, monkeypatch):
     for file in ("renderer.py", "rendered.toml"):
-        (text,) = re.findall(rf"```\w+\n# {re.escape(file)}\n(.*?)```", guide, re.S)
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+        (text,) = re.findall(rf"```\w+\n# {re.escape(file)}\n(.*?)```", TEXTS[GUIDE], re.S)
+        (here / file).write_text(text)
+    monkeypatch.syspath_prepend(here)
     result = told("real run rendered.toml")
     assert (result["pool_size"], result["samples_generated"]) == (500, 100 + 400 * 5)
     assert result["test_accuracy"] > 0.25  # far above chance, on real digits
 
 
-def anchor(heading: str) -> str:
+def anchor(heading):
     """What a link to a heading ends in, on the site and elsewhere."""
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", heading)
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", text.lower()).strip())
 
 
-def keys_of(section: str) -> set[str]:
+def keys_of(section):
     """The keys of a section of a configuration, those of all its kinds."""
-    kinds: list = [kind for _, kind in SECTIONS[section].items()] if section in SECTIONS else []
+    kinds = [kind for _, kind in SECTIONS[section].items()] if section in SECTIONS else []
     kinds = kinds or [Config.model_fields[section].annotation]
     return {key for kind in kinds for key in kind.model_fields}
 
@@ -185,9 +169,9 @@ def test_keys_that_pages_name_exist():
     named = re.compile(rf"`({'|'.join(keys)})\.([a-z_0-9]+)(?: = [^`]*)?`")
     unknown = [
         f"{page.relative_to(ROOT)}: {section}.{key}"
-        for page in PAGES
+        for page, text in TEXTS.items()
         if page.parent.name != "results" and page not in STUDIES
-        for section, key in named.findall(page.read_text(encoding="utf-8"))
+        for section, key in named.findall(text)
         if key not in keys[section] and key != "py"
     ]
     assert not unknown
@@ -195,7 +179,7 @@ def test_keys_that_pages_name_exist():
 
 def test_links_between_pages_lead_somewhere():
     pages = [*PAGES, *(ROOT / name for name in ("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
-    texts = {page: re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S) for page in pages}
+    texts = {page: re.sub(r"```.*?```", "", page.read_text(), flags=re.S) for page in pages}
     headings = {page: {anchor(line) for line in re.findall(r"(?m)^#+ (.+)$", text)} for page, text in texts.items()}
     broken = []
     for page, text in texts.items():
@@ -228,8 +212,5 @@ def test_the_reference_is_markdown_that_is_the_same_tomorrow(package):
 
 
 if __name__ == "__main__":
-    for guide in (GUIDE, ARMS_GUIDE):
-        text = guide.read_text(encoding="utf-8")
-        guide.write_text(
-            TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", text), encoding="utf-8"
-        )
+    for guide in LISTING:
+        guide.write_text(TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", TEXTS[guide]))

@@ -3,7 +3,6 @@
 import json
 import sys
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,22 +14,21 @@ from tests.commands import done, told
 from tests.installed import EXAMPLE, install_example
 from tests.source import FOLDERS
 
-GUIDE = (EXAMPLE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+GUIDE = (EXAMPLE.parents[1] / "CONTRIBUTING.md").read_text()
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(here, monkeypatch):
     """The package, until the test ends."""
-    install_example(tmp_path / "site")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    install_example(here / "site")
+    monkeypatch.syspath_prepend(here / "site")
     monkeypatch.setattr(RULES, "_kinds", dict(RULES._kinds))
     monkeypatch.setattr(RULES, "_searched", False)
-    monkeypatch.chdir(tmp_path)
     for module in ("bell_rule", "bell_figure"):
         monkeypatch.delitem(sys.modules, module, raising=False)
 
 
-def predicted(keep: float) -> float:
+def predicted(keep):
     """The test error of its rule at this kept fraction, by a function that any rule may be."""
     alpha = keep**-2.0 - 1  # E exp(-alpha G²/2) = (1 + alpha)^-1/2
     return float(predict(Problem(SymmetricRule(lambda t: np.exp(-alpha * t**2 / 2)), 0.9, 0.5, 0.01)).test_error)
@@ -55,12 +53,12 @@ def test_its_figure_is_drawn_from_its_rule(tmp_path):
     done("figures fig-bell --quick --out", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "fig-bell.csv").query("kind == 'predicted'")
     assert table.set_index("x")["y"][0.4] == pytest.approx(predicted(0.4), rel=1e-10)
-    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "index.html").read_text()
     assert "The test error of the bell-shaped rule" in page
 
 
 def test_the_guide_names_each_of_its_files_and_groups():
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())
     for group, entries in project["project"]["entry-points"].items():
         assert f"`{group}`" in GUIDE
         for module in entries.values():

@@ -3,29 +3,26 @@
 import ast
 import re
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-from tests.source import FLOORS, imported, modules
-
-TESTS = Path(__file__).parent
+from tests.source import FLOORS, ROOT, imported, modules
 
 
 @pytest.fixture(scope="module")
-def graph() -> dict[str, set[str]]:
+def graph():
     known = modules()
     return {name: (imported(path) & known.keys()) - {name} for name, path in known.items()}
 
 
-def acyclic(arrows: dict[str, set[str]]) -> bool:
+def acyclic(arrows):
     """Raises CycleError, which names the circle, if there is one."""
     return bool(list(TopologicalSorter(arrows).static_order()))
 
 
-def within(room: str, graph: dict[str, set[str]]) -> dict[str, set[str]]:
+def within(room, graph):
     """Arrows between the files and rooms that lie in `room`, whole rooms taken together; its __init__ is left out."""
-    arrows: dict[str, set[str]] = {}
+    arrows = {}
     place = room.count(".") + 1
     for name, targets in graph.items():
         if name.startswith(f"{room}."):
@@ -55,9 +52,9 @@ def test_packages_import_from_lower_ones_only(graph):
 
 def test_a_class_name_stands_once():
     """In all packages together; classes inside others, and private ones, may repeat."""
-    homes: dict[str, list[str]] = {}
+    homes = {}
     for name, path in modules().items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(name)
     assert not {name: found for name, found in homes.items() if len(found) > 1}
@@ -65,10 +62,10 @@ def test_a_class_name_stands_once():
 
 def test_each_equation_that_code_cites_stands_in_the_docs():
     """Citations read (T1.4): equation 4 of the page theorem-1."""
-    pages = "".join(path.read_text(encoding="utf-8") for path in (TESTS.parent / "docs" / "theory").glob("*.md"))
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "theory").glob("*.md"))
     tags = re.findall(r"\\tag\{(T\d+\.\d+)\}", pages)
     assert len(tags) == len(set(tags))
-    cited = {tag for path in modules().values() for tag in re.findall(r"\((T\d+\.\d+)\)", path.read_text("utf-8"))}
+    cited = {tag for path in modules().values() for tag in re.findall(r"\((T\d+\.\d+)\)", path.read_text())}
     assert cited
     assert cited <= set(tags)
     assert set(re.findall(r"\((T\d+\.\d+)\)", pages)) <= set(tags)

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dp_experiments.cli.commands import root
-from dp_experiments.cli.lazy import LazyCommand
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -27,26 +26,27 @@ import dp_base
 from dp_base.imports import version_of
 from dp_real.evaluate.card import CITATION
 from tests.commands import leaves
-from tests.source import FOLDERS, imported, modules
+from tests.source import FOLDERS, ROOT, imported, modules
 from torture.attempt import SMALL
 
-ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = ("real", "track", "tune", "augment")
-COMMANDS: tuple[tuple[str, ...], ...] = (
-    ("--version",),
-    ("theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1", "--json"),
-    ("theory", "verify", "lemma1"),
-    ("real", "keys"),
-    ("real", "init", "pets"),
-    ("real", "run", *SMALL, "--out", "run"),
-    ("real", "report", "run"),
-    ("doctor",),
-    ("doctor", "run"),
+OPTIONS = " ".join(SMALL)
+COMMANDS = (
+    "--version",
+    "theory predict --alpha 1 --rho 0.5 --phi 1 --json",
+    "theory verify lemma1",
+    "real keys",
+    "real init pets",
+    f"real run {OPTIONS} --out run",
+    "real report run",
+    "doctor",
+    "doctor run",
 )
 OF_EXTRAS = {
-    ("real", "tune", *SMALL, "--trials", "1", "--out", "tuned"): "tune",
-    ("real", "run", *SMALL, "--set", "tracker=tensorboard", "--out", "tracked"): "track",
-    ("real", "run", *SMALL, "--set", "training.randaugment=1", "--out", "augmented"): "augment",
+    f"real tune {OPTIONS} --trials 1 --out tuned": "tune",
+    f"real run {OPTIONS} --set tracker=tensorboard --out tracked": "track",
+    f"real run {OPTIONS} --set training.randaugment=1 --out augmented": "augment",
 }
 THEORY = {  # the words of each command of `dp theory`, and what it takes at least
     "predict": "--alpha 0.5 --rho 0.9 --phi 0.2",
@@ -80,25 +80,31 @@ print(json.dumps(answers))
 """
 
 
-def required(command: LazyCommand) -> list[str]:
+def required(command):
     """What a command does not go without, each given as x."""
     needed = [parameter for parameter in command.loaded.params if parameter.required]
     return [word for each in needed for word in ([each.opts[0]] if each.opts[0].startswith("-") else []) + ["x"]]
 
 
-def lowest(*extras: str) -> list[str]:
+def lowest(*extras):
     """The least version of each direct dependency that pyproject.toml allows, but torch's build of constraints.txt."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = []
-    of_extras = [line for name in extras for line in project["optional-dependencies"][name]]
-    for line in (*project["dependencies"], *of_extras):
+    of_extras = [line for name in extras for line in PROJECT["optional-dependencies"][name]]
+    for line in (*PROJECT["dependencies"], *of_extras):
         name, version = line.split(">=")
         pinned.append(f"{name}=={version}" if version.count(".") > 1 else f"{name}=={version}.*")
     torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     return [torch if line.startswith("torch==") else line for line in pinned]
 
 
-def call(*words: object, folder: Path, given: str = "") -> str:
+def constrained(folder, versions, *extras):
+    """A file of pip's constraints, to the newest versions or the lowest."""
+    file = folder / "versions.txt"
+    file.write_text((ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest(*extras)))
+    return file
+
+
+def call(*words, folder, given=""):
     """Run a command in a folder, without what this process has set for Python, and `given` on its stdin; its stdout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run([*map(str, words)], cwd=folder, env=environment, input=given, capture_output=True, text=True)
@@ -108,7 +114,7 @@ def call(*words: object, folder: Path, given: str = "") -> str:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory):
     """A folder with the wheel and the sdist, built from the files that git has."""
     folder = tmp_path_factory.mktemp("release")
     call("bash", "-c", f"git -C {ROOT} ls-files -z | tar -C {ROOT} --null -T - -cf - | tar -xf -", folder=folder)
@@ -135,18 +141,17 @@ def test_wheel_and_sdist_hold_every_module_and_file(built):
 
 
 def test_what_is_cited_is_the_same_everywhere():
-    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {dp_base.__version__}\ndate-released: 20" in citation
-    assert CITATION in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert CITATION in (ROOT / "README.md").read_text()
     tracked = call("git", "ls-files", "*.md", "*.py", "*.cff", folder=ROOT).split()
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in tracked]
+    texts = [(ROOT / name).read_text() for name in tracked]
     assert {key for text in texts for key in re.findall(r"@inproceedings{(\w+)", text)} == {"askarihemmat2025improving"}
 
 
 def test_every_package_that_is_imported_is_declared():
     """Or an installation would lack it as soon as another package no longer brings it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    lines = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     files = [file.parts for name in declared if version_of(name) for file in metadata.files(name) or ()]
     known = {first.partition(".")[0] for first, *_ in files}
@@ -159,8 +164,7 @@ def test_every_package_that_is_imported_is_declared():
 @pytest.mark.parametrize("versions", ["newest", "lowest"])
 def test_the_wheel_alone_answers_every_command(built, versions, tmp_path, monkeypatch):
     """In a folder of the user's with packages that have the names of the checkout's, and from a notebook."""
-    constraints = tmp_path / "versions.txt"
-    constraints.write_text((ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest()))
+    constraints = constrained(tmp_path, versions)
     venv.create(tmp_path / "env")
     python = tmp_path / "env/bin/python"
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-compile", "--constraint", constraints)
@@ -195,19 +199,17 @@ def test_the_wheel_alone_answers_every_command(built, versions, tmp_path, monkey
 @pytest.mark.parametrize("versions", ["newest", "lowest"])
 def test_the_wheel_works_in_a_clean_environment(built, versions, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)
-    constraints = tmp_path / "versions.txt"
-    pins = (ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest(*EXTRAS))
-    constraints.write_text(pins)
+    constraints = constrained(tmp_path, versions, *EXTRAS)
     (wheel,) = built.glob("*.whl")
     pip, dp = (tmp_path / "env/bin" / name for name in ("pip", "dp"))
     call(pip, "install", "--constraint", constraints, f"{wheel}[real]", folder=tmp_path)
     assert call(tmp_path / "env/bin/deliberate-practice", "--version", folder=tmp_path)  # what pipx run looks for
     for words in COMMANDS:
-        assert call(dp, *words, folder=tmp_path) or words[1] in ("init", "report")
+        assert call(dp, *words.split(), folder=tmp_path) or words.startswith(("real init", "real report"))
     for words, extra in OF_EXTRAS.items():
-        refused = subprocess.run([dp, *words], cwd=tmp_path, capture_output=True, text=True)
+        refused = subprocess.run([dp, *words.split()], cwd=tmp_path, capture_output=True, text=True)
         assert refused.returncode == 3
         assert f"pip install 'deliberate-practice[{extra}]'" in refused.stderr
     call(pip, "install", "--constraint", constraints, f"{wheel}[{','.join(EXTRAS)}]", folder=tmp_path)
     for words in OF_EXTRAS:
-        call(dp, *words, folder=tmp_path)
+        call(dp, *words.split(), folder=tmp_path)

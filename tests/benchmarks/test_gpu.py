@@ -4,16 +4,14 @@ import csv
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import gpu
 from benchmarks.gpu import Found, Row, Table
+from tests.source import ROOT
 
-ROOT = Path(__file__).parents[2]
 WITHOUT_TABLES = """
 import runpy, sys
 for name in ("pyarrow", "pandas", "datasets"):
@@ -23,13 +21,13 @@ runpy.run_module("benchmarks.gpu", run_name="__main__")
 """
 
 
-def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(out, *options):
     command = [sys.executable, "-c", WITHOUT_TABLES, "--device", "cpu", "--tiny", "--out", str(out), *options]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
+def read(path):
+    with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -57,7 +55,7 @@ def test_packages_that_are_missing_are_named_with_the_remedy(monkeypatch):
         gpu.unpack_wheels()
 
 
-def row(work: Callable[[], Iterator[Found]]) -> Row:
+def row(work):
     return Row(work.__name__, 0.3, work)
 
 

@@ -1,15 +1,13 @@
 """What is refused where it is given."""
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from dp_theory import InputError
 
 
-def refused(*cases: tuple[Callable[[], Any], str]) -> Callable[..., None]:
+def refused(*cases):
     """A test that each call is refused, with this message in one line."""
 
     @pytest.mark.parametrize(("call", "message"), cases)
@@ -19,7 +17,7 @@ def refused(*cases: tuple[Callable[[], Any], str]) -> Callable[..., None]:
     return test
 
 
-def out_of_range(*cases: tuple[Callable[..., Any], dict[str, float]]) -> Callable[..., None]:
+def out_of_range(*cases):
     """A test that each of these numbers is refused by its name where the others are right, and so is a text."""
     numbers = [(call, name, value) for call, values in cases for name, value in values.items()]
 
@@ -31,7 +29,7 @@ def out_of_range(*cases: tuple[Callable[..., Any], dict[str, float]]) -> Callabl
     return test
 
 
-def assert_refused(call: Callable[[], Any], message: str) -> None:
+def assert_refused(call, message):
     with pytest.raises(InputError, match=message) as told:
         call()
     assert len(str(told.value).splitlines()) == 1

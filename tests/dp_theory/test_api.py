@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
 from dp_theory import (
     LOGISTIC,
@@ -21,7 +22,6 @@ from dp_theory import (
     simulate,
 )
 from tests.dp_theory.refusals import refused
-from tests.mistyped import mistyped
 
 THEOREM = Problem(KeepHard(0.5), 0.8, 0.5, 0.02)
 SPAN = SpanProblem((1.0, 0.0), [Group(along=(0.8, 0.6), keep=KeepHard(0.5))], 0.5, 0.02)
@@ -47,16 +47,16 @@ def test_every_kind_answers_the_same_protocol(problem):
         assert isinstance(prediction, PracticePrediction)
         assert isinstance(simulation, PracticeSimulation)
         assert prediction.problem is LOOP
-        np.testing.assert_array_equal(simulation.test_errors.mean(axis=0), simulation.test_error)
+        assert_array_equal(simulation.test_errors.mean(axis=0), simulation.test_error)
         assert simulation.row_errors.shape == (4, 2, 3)
 
 
 def test_a_labeller_turns_the_overlap():
     """Off the labeller the learner is isotropic: its overlap with the truth is cos times that with the labeller."""
     turned, straight = predict(replace(LOOP, labeller=0.6)), predict(LOOP)
-    np.testing.assert_allclose(turned.overlap, 0.6 * straight.overlap, rtol=1e-12)
-    np.testing.assert_allclose(turned.squared_norm, straight.squared_norm, rtol=1e-12)
-    np.testing.assert_allclose(np.cos(np.pi * turned.test_error), turned.overlap / np.sqrt(turned.squared_norm))
+    assert_allclose(turned.overlap, 0.6 * straight.overlap, rtol=1e-12)
+    assert_allclose(turned.squared_norm, straight.squared_norm, rtol=1e-12)
+    assert_allclose(np.cos(np.pi * turned.test_error), turned.overlap / np.sqrt(turned.squared_norm))
 
 
 test_what_cannot_be_answered_is_refused_in_one_line = refused(
@@ -69,7 +69,7 @@ test_what_cannot_be_answered_is_refused_in_one_line = refused(
     (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
     (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the length"),
     (
-        lambda: predict(mistyped("KeepHard")),
+        lambda: predict("KeepHard"),
         "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
     ),
 )

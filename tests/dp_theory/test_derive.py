@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
+from numpy.testing import assert_allclose
 
 from dp_theory import (
     KeepEasy,
@@ -38,7 +39,7 @@ def test_every_identity_holds(derived):
 def test_the_lemmas_are_the_rules_moments(derived, name, rule):
     for key, got in rule(ALPHA).moments(RHO)._asdict().items():
         want = numeric(derived[name].results[key], derive.alpha, derive.rho)(ALPHA, RHO)
-        np.testing.assert_allclose(*np.broadcast_arrays(got, want), rtol=1e-11, atol=1e-14)
+        assert_allclose(*np.broadcast_arrays(got, want), rtol=1e-11, atol=1e-14)
 
 
 def theorem1_of(expressions, moments, rho, phi, lam):
@@ -55,7 +56,7 @@ def test_theorem1_as_printed_is_theorem1(rule: type[KeepHard | KeepEasy]):
     moments = rule(ALPHA).moments(rho)
     _, overlap, squared_norm = theorem1(*moments, rho, phi, lam)
     for got, want in zip((overlap, squared_norm), theorem1_of(derive.theorem1(), moments, rho, phi, lam), strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-9)
+        assert_allclose(got, want, rtol=1e-9)
 
 
 def test_theorem1_with_the_main_texts_r_is_not():
@@ -71,7 +72,7 @@ def test_the_limit_of_theorem1_is_corollary1(derived, phase, phi):
     _, overlap, squared_norm = corollary1(*moments, RHO, phi)
     for name, got in (("overlap", overlap), ("squared_norm", squared_norm)):
         want = numeric(derived["corollary1"].results[f"{name}, {phase}"], *SYMBOLS)(*moments, RHO, phi)
-        np.testing.assert_allclose(got, want, rtol=1e-9)
+        assert_allclose(got, want, rtol=1e-9)
 
 
 def test_a_misprint_in_the_corollary_would_be_noticed(monkeypatch):
@@ -90,9 +91,9 @@ def test_the_scaling_of_plain_data(derived):
     assert constant[0, 0] == pytest.approx(0.2405, abs=5e-5)
     assert float(results["constant, clean labels"]) == pytest.approx(constant[0, 0], rel=1e-14)
     error = keep_hard_law(0.0, phi, flips)
-    np.testing.assert_allclose(error / np.sqrt(phi), np.broadcast_to(constant, error.shape), rtol=2e-3)
+    assert_allclose(error / np.sqrt(phi), np.broadcast_to(constant, error.shape), rtol=2e-3)
     gap = error - np.sqrt(phi) * constant
-    np.testing.assert_allclose(gap / phi**1.5, np.broadcast_to(following, error.shape), rtol=5e-3)
+    assert_allclose(gap / phi**1.5, np.broadcast_to(following, error.shape), rtol=5e-3)
 
 
 def test_the_keep_hard_law(derived):

@@ -19,7 +19,6 @@ from dp_theory import (
 )
 from dp_theory.budgets.optimum import optimum
 from tests.dp_theory.refusals import refused
-from tests.mistyped import mistyped
 
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)
@@ -30,21 +29,21 @@ test_refused_in_one_line = refused(
     (lambda: Problem(HARD, [[1], [1, 2]], 0.5, 0.1), "must be a real number, or an array of such"),
     (lambda: Problem(KeepHard(np.ones(3)), np.ones(2), 0.5, 0.1), r"do not broadcast: alpha \(3,\), rho \(2,\)"),
     (lambda: Entropy.with_keep_fraction([0.1, 1e-300]), "keep = 1e-300 must be at least 1e-14"),
-    (lambda: PracticeProblem(mistyped(np.array([0.1, 0.2])), 0.1), r"phi has shape \(2,\): it must be one number"),
-    (lambda: PracticeProblem(0.5, 0.1, mistyped([3])), r"additions\[0\] = 3 must be an Addition"),
-    (lambda: predict(PracticeProblem(0.5, 0.1, [mistyped(lambda error: 3)])), r"additions\[0\] answers 3"),
-    (lambda: Addition(1, keep=mistyped("easy")), "keep = 'easy' must be a rule or a function"),
-    (lambda: Window(mistyped([1.0, 2.0])), "kappa has shape"),
+    (lambda: PracticeProblem(np.array([0.1, 0.2]), 0.1), r"phi has shape \(2,\): it must be one number"),
+    (lambda: PracticeProblem(0.5, 0.1, [3]), r"additions\[0\] = 3 must be an Addition"),
+    (lambda: predict(PracticeProblem(0.5, 0.1, [lambda error: 3])), r"additions\[0\] answers 3"),
+    (lambda: Addition(1, keep="easy"), "keep = 'easy' must be a rule or a function"),
+    (lambda: Window([1.0, 2.0]), "kappa has shape"),
     (lambda: SpanProblem((1, 0), [Group()], np.ones(2), np.ones(3)), "do not broadcast: phi"),
     (lambda: SpanProblem("ab", [Group()], 0.1), "truth = 'ab' must be a real number"),
-    (lambda: SpanProblem((1, 0), mistyped([3]), 0.1), "must be a list of Groups"),
+    (lambda: SpanProblem((1, 0), [3], 0.1), "must be a list of Groups"),
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),
     (lambda: sweep(n=[]), "n is empty"),
     (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
-    (lambda: SymmetricRule(np.cos, mistyped(0.3)), "breaks = 0.3 must be a sequence of numbers"),
+    (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Group(along=np.eye(2), breaks=(0.3, 0.4)), "breaks = 0.3 must be a sequence of numbers"),
-    (lambda: Direct(mistyped(3)), "rule = 3 must be a rule"),
-    (lambda: SpanProblem((1, 0), [Group()], 0.5, loss=mistyped("logistic")), "loss = 'logistic' must be a Loss"),
+    (lambda: Direct(3), "rule = 3 must be a rule"),
+    (lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"), "loss = 'logistic' must be a Loss"),
 )
 
 

@@ -1,7 +1,5 @@
 """Rows are drawn in parts where few are kept, and more rows than any experiment has are refused."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -50,7 +48,7 @@ def test_a_loop_draws_its_candidates_in_parts():
     assert np.abs(t).max() <= 2e-3
 
 
-HARDEST: Any = Addition(kept=1, keep=KeepHard(1e-13))
+HARDEST = Addition(kept=1, keep=KeepHard(1e-13))
 test_too_many_rows_are_refused = refused(
     (
         lambda: simulate(Problem(HARDEST.keep, 0.9, 1e-25, 0.1), 100, 1, engine="law"),

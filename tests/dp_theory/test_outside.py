@@ -1,8 +1,5 @@
 """The theory against formulas of other papers, written anew."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -12,9 +9,7 @@ from scipy.stats import qmc
 from dp_theory import LOGISTIC, SQUARE, Group, SoftmaxProblem, SpanProblem, make_selection, predict
 
 
-def eigenlearning(
-    spectrum: np.ndarray, target: np.ndarray, noise: float, n: float, ridge: float
-) -> tuple[float, float]:
+def eigenlearning(spectrum, target, noise, n, ridge):
     """Simon et al. (2110.03922): the overlap of estimate and target, and the mean squared error on fresh labels.
 
     target: coefficients of the regression function in units of the eigenfunctions. ridge is that of kernel regression,
@@ -45,9 +40,7 @@ def test_plain_rows_of_any_spectrum_are_kernel_regression(capacity, source, rows
     assert found.squared_norm == pytest.approx(error - 1 + 2 * overlap, rel=1e-8)
 
 
-def mixture(
-    alpha: float, mu: float, lam: float, prox: Callable[[np.ndarray, float], np.ndarray]
-) -> tuple[float, float]:
+def mixture(alpha, mu, lam, prox):
     """Mignacco et al. (2006.06560): overlap and squared norm for two Gaussian clouds about ±mu, alpha rows a dimension.
 
     prox(u, gamma) minimises gamma·loss(h) + (h − u)²/2 over the margin h, where u is normal with mean mu·m and variance
@@ -71,7 +64,7 @@ def mixture(
     return float(state[0]), float(state[1])
 
 
-def logistic_prox(u: np.ndarray, gamma: float) -> np.ndarray:
+def logistic_prox(u, gamma):
     low, high = u, u + gamma
     for _ in range(45):
         middle = (low + high) / 2
@@ -80,7 +73,7 @@ def logistic_prox(u: np.ndarray, gamma: float) -> np.ndarray:
     return (low + high) / 2
 
 
-def clouds(alpha: float, mu: float, lam: float, loss: Any) -> Any:
+def clouds(alpha, mu, lam, loss):
     """Plain rows, selected and flipped: a row t of a coin's label y is kept in proportion to φ(t − mu y)/φ(t)."""
     most = 9.0
     group = Group(
@@ -109,7 +102,7 @@ def test_two_clouds_that_are_separable_have_a_largest_margin(alpha, mu):
     assert clouds(alpha, mu, 0.0, LOGISTIC).test_error == pytest.approx(error, rel=1e-5)
 
 
-def teacher_of_classes(classes: int, alpha: float, lam: float) -> tuple[float, float, float]:
+def teacher_of_classes(classes, alpha, lam):
     """Cornacchia et al. (2203.12094): cross-entropy on labels of a Gaussian teacher, alpha rows a dimension.
 
     Returns overlap and squared norm a class, and the test error. Their K x K matrices m, q and v are left general.

@@ -1,10 +1,10 @@
 """The pages of docs/theory as they are printed: their equations, written anew from the page alone, against the code."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy.special import ndtr
 from scipy.stats import norm
 
@@ -14,15 +14,16 @@ from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.flips import observed_labels
 from dp_theory.ridge.finite_dimension import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
+from tests.source import ROOT
 
 EXACT = 1e-10
 
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 def test_the_table_of_what_is_proved_has_each_page_and_its_status():
-    guide = (DOCS / "theory.md").read_text(encoding="utf-8")
+    guide = (DOCS / "theory.md").read_text()
     table = guide.split("## What is proved")[1].split("\n## ")[0]
     assert set(re.findall(r"\]\(theory/([\w-]+)\.md", table)) == {page.stem for page in (DOCS / "theory").glob("*.md")}
     status = r"\| (theorem|derived|heuristic|measured|its conditions are a theorem)\b[^|]*\|$"
@@ -94,9 +95,9 @@ def test_the_covariance_of_the_plane_is_its_page():
     moments = Moments(1.0, size[0], w @ (y * v), w @ (y * t))
     fourth = Fourth(*(w @ x for x in (t**4, y * t**3, y * t**2 * v, y * t * v**2, y * v**3)))
     _, shift, covariance = fluctuation(moments, fourth, spectral_traces(psi, lam), ())
-    np.testing.assert_allclose(shift[:2], delta, rtol=EXACT)
-    np.testing.assert_allclose(covariance, np.block([[c, c_o[:, None]], [c_o, c_oo]]), rtol=EXACT)
-    np.testing.assert_allclose(shift[2], delta_o, rtol=1e-8)  # its derivative is by differences
+    assert_allclose(shift[:2], delta, rtol=EXACT)
+    assert_allclose(covariance, np.block([[c, c_o[:, None]], [c_o, c_oo]]), rtol=EXACT)
+    assert_allclose(shift[2], delta_o, rtol=1e-8)  # its derivative is by differences
 
 
 @pytest.mark.parametrize("eps", [0.5, 0.3])
@@ -114,7 +115,7 @@ def test_probit_labels_are_their_page(eps):
             share = 1 - wrong if s == sign else wrong
             expected[row] += [(mass * share) @ zeta**j for j in range(3)]
     found = observed_labels(BoundaryFlips(width, eps=eps), np.array([drift]), blur)
-    np.testing.assert_allclose(found[..., 0], expected, rtol=EXACT)
+    assert_allclose(found[..., 0], expected, rtol=EXACT)
 
 
 def test_the_floor_and_the_power_law_are_their_page():
@@ -125,7 +126,7 @@ def test_the_floor_and_the_power_law_are_their_page():
     off = (np.sin(np.pi * floor) * np.sin(np.pi * error)) ** 2 / d
     found = with_floor(error, deviation, floor, d)
     expected = np.arccos(cosine) / np.pi, np.sqrt((own + off) / (1 - cosine**2)) / np.pi
-    np.testing.assert_allclose(found, expected, rtol=EXACT)
+    assert_allclose(found, expected, rtol=EXACT)
 
     e = np.exp(_power_law_log_error(np.array([-1.7, -0.4, np.log(0.03)]), np.array([2.0])))
     assert np.log(e - 0.03) == pytest.approx(-1.7 - 0.4 * 2.0, rel=EXACT)

@@ -8,7 +8,6 @@ import pytest
 from dp_experiments.presets.presets import load_preset
 
 from tests.commands import done
-from tests.commands import run_dp as run_dp  # for the tests of other packages
 from torture.attempt import SMALL_SETTINGS, as_options
 
 GUIDED_SETTINGS = {
@@ -33,7 +32,7 @@ ODD_NAME = "a <b> & 'c'"
 """A folder's name, which must be escaped in HTML and in the shell."""
 
 
-def left_by_run(folder: Path, preset: str = "digits", **result: float) -> Path:
+def left_by_run(folder, preset="digits", **result):
     """What a run of a preset leaves, as far as tables and plots read it; no result if it is not complete."""
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(load_preset(preset).to_toml())
@@ -42,15 +41,8 @@ def left_by_run(folder: Path, preset: str = "digits", **result: float) -> Path:
     return folder
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, which is the current one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture(scope="session")
-def guided_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def guided_run(tmp_path_factory):
     """A complete run of digits with seed 3 and two guided additions. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("guided") / ODD_NAME
     done("real", "run", "digits", *GUIDED, "--seed", 3, "--out", folder)
@@ -58,13 +50,13 @@ def guided_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(guided_run: Path, tmp_path: Path) -> Path:
+def copied(guided_run, tmp_path):
     """A copy of the guided run that a test may change."""
     return Path(shutil.copytree(guided_run, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")
-def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_run(tmp_path_factory):
     """A complete run of texts whose labels are soft. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("texts") / ODD_NAME
     settings = as_options({"training.steps": 20, "pool.soft_labels": "true", "pool.distinct": 0.0})
@@ -73,7 +65,7 @@ def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compared(tmp_path_factory):
     """A comparison of three arms of digits. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("compared") / "compare"
     done("real", "compare", "digits", *SET, *COMPARED, "--workers", 1, "--out", folder)

@@ -1,23 +1,19 @@
 """Curves are read from the files that the project writes and from tables of one's own; others are refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments import curve_files
 from dp_experiments.curve_files import SWEEP, read_curve
 from dp_experiments.presets.reported.scaling_curves import reported_curve
 
 import dp_theory
-from dp_base.errors import MissingError
 from dp_theory import InputError, KeepHard
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
 
 
 @pytest.fixture(scope="module")
-def sweep() -> pd.DataFrame:
+def sweep():
     return dp_theory.sweep([0.5], lam=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320])
 
 
@@ -72,7 +68,7 @@ def test_a_comparison_is_read(tmp_path):
     assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
 
 
-def read(folder: Path, text: str) -> curve_files.Reading:
+def read(folder, text):
     """What a CSV file of this text holds."""
     (folder / "curve.csv").write_text(text)
     return read_curve(folder / "curve.csv")
@@ -124,11 +120,6 @@ def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as refused:
         read(tmp_path, text)
     assert "\n" not in str(refused.value)
-
-
-def test_a_file_that_is_missing_is_named(tmp_path):
-    with pytest.raises(MissingError, match="does not exist"):
-        read_curve(tmp_path / "none.csv")
 
 
 def test_rows_of_the_papers_tables_are_chosen_as_those_of_a_file():

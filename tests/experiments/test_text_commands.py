@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -62,7 +61,7 @@ def test_nothing_of_it_speaks_of_images(text_run, tmp_path):
     assert "image" not in card
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert "float32" not in code
-    found: dict[str, Any] = {}
+    found = {}
     exec(code.replace('"RUN"', repr(str(text_run))).replace(".argmax(1)", ".shape") + "\nshape = x.shape", found)
     assert found["shape"] == (2, 80)
 

@@ -1,17 +1,12 @@
 """What the plotting package promises: it draws what it is given, refuses what it cannot, and leaves no trace."""
 
-from typing import Any
-
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from dp_figures import curves, grids, traces
 from matplotlib.collections import LineCollection
-from matplotlib.patches import Rectangle
-from matplotlib.text import Annotation
-
-from tests.drawn import image_of, x_of
+from numpy.testing import assert_allclose, assert_array_equal
 
 
 def tidy(**changes):
@@ -34,9 +29,9 @@ def test_lines_points_bars_and_legend_are_those_of_the_table():
     assert [ax.get_ylabel() for ax in figure.axes] == ["error", ""]
     lines = [line for line in ax.get_lines() if line.get_linestyle() != "None"]
     assert len(lines) == 2
-    np.testing.assert_array_equal(lines[0].get_xydata(), [[1, 1], [10, 0.1], [100, 0.01]])
+    assert_array_equal(lines[0].get_xydata(), [[1, 1], [10, 0.1], [100, 0.01]])
     (bars,) = {tuple(np.concatenate(c.get_segments()[1])) for c in ax.collections if isinstance(c, LineCollection)}
-    np.testing.assert_allclose(bars, [10, 0.09, 10, 0.12])
+    assert_allclose(bars, [10, 0.09, 10, 0.12])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "predicted", "simulated"]
 
@@ -87,7 +82,7 @@ def test_a_picture_is_the_same_under_any_settings_of_the_user(tmp_path):
         return curves.save(figure, tmp_path / "a", ["png"])[0].read_bytes()
 
     plain = drawn()
-    theirs: dict[Any, Any] = {"text.usetex": True, "font.size": 30, "savefig.bbox": "tight", "axes.facecolor": "red"}
+    theirs = {"text.usetex": True, "font.size": 30, "savefig.bbox": "tight", "axes.facecolor": "red"}
     with matplotlib.rc_context(theirs):
         assert drawn() == plain
         assert matplotlib.rcParams["font.size"] == 30
@@ -98,7 +93,7 @@ def test_traces_mark_the_additions():
     figure = traces.draw_traces(table)
     assert [ax.get_ylabel() for ax in figure.axes] == ["left", "right"]
     markers = [line for line in figure.axes[0].get_lines() if line.get_marker() == "v"]
-    assert [list(x_of(line)) for line in markers] == [[10, 10], [10, 10]]
+    assert [list(line.get_xdata()) for line in markers] == [[10, 10], [10, 10]]
 
 
 def images(rows=2, columns=3, side=4):
@@ -116,9 +111,10 @@ def test_image_table_becomes_a_labelled_grid():
     (ax,) = grids.draw_image_table(images(), rows="round", columns="class").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["r0", "r1"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["c0", "c1", "c2"]
-    sheet = image_of(ax)
-    np.testing.assert_allclose(sheet[:4, :4].ravel(), np.linspace(0, 1, 16))
-    np.testing.assert_allclose(sheet[5:9, 10:14].ravel(), np.linspace(0, 1, 16))
+    (image,) = ax.images
+    sheet = image.get_array()
+    assert_allclose(sheet[:4, :4].ravel(), np.linspace(0, 1, 16))
+    assert_allclose(sheet[5:9, 10:14].ravel(), np.linspace(0, 1, 16))
     assert sheet.shape == (9, 14)
 
 
@@ -129,16 +125,15 @@ def test_notes_stand_below_their_images_and_frames_around_them():
     figure = grids.draw_images(np.full((2, 3, 10, 10), 0.5), *labels, notes=notes, marked=marked)
     (ax,) = figure.axes
     figure.draw_without_rendering()
-    sheet = np.ma.getmaskarray(image_of(ax))
+    (image,) = ax.images
+    empty = np.ma.getmaskarray(image.get_array())
     assert [text.get_text() for text in ax.texts] == list("abcdef")
     for text in ax.texts:
-        assert isinstance(text, Annotation)
         x, y = text.xy
         below = int(y + 0.5)  # the first row of pixels below an image; it must have room for the note
-        assert not sheet[below - 1, round(x)]
-        assert sheet[below : below + 3, round(x)].all()
+        assert not empty[below - 1, round(x)]
+        assert empty[below : below + 3, round(x)].all()
     (frame,) = ax.patches
-    assert isinstance(frame, Rectangle)
     assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((10.5, -0.5), 10, 10)
     assert ax.get_xticklabels()[0].get_text() == "construction\ncrane"
 
@@ -150,7 +145,7 @@ def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
     (bars,) = ax.collections
     drawn = [np.asarray(path.vertices)[:2, 0] for path in bars.get_paths()]
-    np.testing.assert_allclose(drawn, [(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)])
+    assert_allclose(drawn, [(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)])
 
 
 def test_wrong_images_are_refused():

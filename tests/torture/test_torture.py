@@ -3,7 +3,6 @@
 import random
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,52 +14,44 @@ SEED = 0  # what is tried here is always the same
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory):
     with Place(tmp_path_factory.mktemp("torture") / "place") as place:
         yield place
 
 
 @pytest.fixture
-def draw() -> random.Random:
+def draw():
     return random.Random(SEED)
 
 
-def assert_survived(attempts: Iterator[Attempt], at_least: int = 1) -> None:
+def assert_survived(attempts, at_least=1):
     found = list(attempts)
     assert len(found) >= at_least
     assert not [attempt for attempt in found if attempt.fault], table(found)
 
 
+NO_DISKS = pytest.mark.skipif(sys.platform != "linux" or not disks.possible(), reason="no disks of one's own")
+
+
 @pytest.mark.slow
-def test_kills(place, draw):
-    assert_survived(kills.attack(place, 1, draw, only=("run",)))
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("attack", "tries", "only", "at_least"),
+    [
+        pytest.param(kills, 1, ["run"], 1, id="kills"),
+        pytest.param(together, 1, ["export"], 1, id="two on one folder"),
+        pytest.param(disks, 1, ["export"], 1, id="full disks", marks=NO_DISKS),
+        pytest.param(faults, 1, ["no memory in training"], 1, id="faults"),
+        pytest.param(damage, 6, ["resume", "export", "report", "doctor"], 4, id="damage"),
+    ],
+)
+def test_attacks(place, draw, attack, tries, only, at_least):
+    assert_survived(attack.attack(place, tries, draw, only=only), at_least)
 
 
 @pytest.mark.slow
 def test_kills_while_an_endpoint_is_asked(place, draw):
     assert_survived(endpoint.attack(place, 3, draw), at_least=4)
-
-
-@pytest.mark.slow
-def test_two_on_one_folder(place, draw):
-    assert_survived(together.attack(place, 1, draw, only=("export",)))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or not disks.possible(), reason="no disks of one's own")
-def test_full_disks(place, draw):
-    assert_survived(disks.attack(place, 1, draw, only=("export",)))
-
-
-@pytest.mark.slow
-def test_faults(place, draw):
-    assert_survived(faults.attack(place, 1, draw, only=("no memory in training",)))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_damage(place, draw):
-    assert_survived(damage.attack(place, 6, draw, only=("resume", "export", "report", "doctor")), at_least=4)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,11 +1,9 @@
 """A limit that several tests hold the searches against."""
 
-from typing import Any
-
 import numpy as np
 
 
-def keep_hard_law(rho: Any, psi: Any, flip: Any = 0.0) -> Any:
+def keep_hard_law(rho, psi, flip=0.0):
     """Test error of keep-hard as lam → 0+ and then p → 0: tan(πE) = √(1 - rho²)·tan(πE_plain), for psi < 1. Broadcasts.
 
     tan(πE_plain) = √(psi/(1 - psi))·√((π/2)/(1 - 2 flip)² - 1). The limits do not commute: at any lam > 0 the component

@@ -125,7 +125,6 @@ test_numbers_out_of_range_are_refused = out_of_range(
 )
 test_bad_input_is_named = refused(
     (lambda: least_error("keep-medium", 0.5, 0.5), "unknown rule 'keep-medium'"),
-    (lambda: least_error("keep-hard", [0.9, 0.8], [0.5, 0.4, 0.3]), r"do not broadcast: psi \(3,\), rho \(2,\)"),
     (lambda: least_error("keep-hard", 0.5, 0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
     (lambda: optimum(0.5), "exactly one of psi"),
     (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),

@@ -1,11 +1,11 @@
 """The sweep's table: what each strategy is charged, that its points are its theory's, and that its checks can fail."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
 from dp_experiments.sweep_table import noise_check, winners
+from numpy.testing import assert_allclose
 
 from dp_theory import Direct, Entropy, KeepEasy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import steps
@@ -36,8 +36,8 @@ def test_simulated_points_lie_on_the_predicted_lines(table):
     assert check["largest_z"] < check["noise_level"]
     assert check["largest_se"] < 0.02
     points = table.query("kind == 'simulated'")
-    np.testing.assert_allclose(points["z"] * points["se"], points["y"] - points["predicted"])
-    np.testing.assert_allclose(points["y_high"] - points["y_low"], 2 * points["se"])
+    assert_allclose(points["z"] * points["se"], points["y"] - points["predicted"])
+    assert_allclose(points["y_high"] - points["y_low"], 2 * points["se"])
     assert points["z"].std() > 0.5  # standard errors are not inflated
 
 
@@ -65,11 +65,11 @@ def test_the_ridge_is_the_same_per_training_row_and_p_the_same_for_all_rules(tab
     shared = prune["kept"] > direct["kept"].min()
     assert np.max(np.abs(again / prune["y"] - 1)[shared]) < 2e-3
     static, control = (table.query("kind == 'predicted' and series == @s")["y"] for s in ("static", "direct random"))
-    np.testing.assert_allclose(static, control)
+    assert_allclose(static, control)
 
 
 def test_progress_is_told():
-    sweep(0.5, advance=(done := []).append, rules="keep-easy", d=16, trials=3, n=[8, 20])
+    sweep(0.5, advance=(done := []).append, rules="keep-easy", d=16, trials=3, n=[8, 20], workers=2)
     assert sum(done) == steps(0.5, 0.9, ["keep-easy"], 3) == 6
     rules = ["keep-hard", "entropy", "entropy@kappa=2"]
     sweep([0.3, 0.5], rho=[0.5, 0.5, 0.8], rules=rules, d=16, trials=2, n=8, advance=(progress := []).append)
@@ -100,13 +100,12 @@ def test_winners_partition_the_axis():
         assert (errors.idxmin(axis=1) == row["series"]).all()
 
 
-TINY: dict[str, Any] = {"d": 8, "trials": 1}
+TINY = {"d": 8, "trials": 1}
 test_numbers_out_of_range_are_refused = out_of_range(
     (partial(sweep, **TINY), {"n": 0, "d": 1, "trials": 0, "alpha": 0.0, "rho": 1.5, "lam": -1.0})
 )
 test_bad_input_is_named = refused(
     (lambda: sweep(x="time", **TINY), "unknown axis 'time': one of generated, kept, compute"),
-    (lambda: sweep(rules=["hard"], **TINY), "^unknown rule 'hard'"),
     (
         lambda: sweep(rules=["keep-hard@alpha=1"], **TINY),
         "keep-hard cannot take part: all rules of a sweep keep 0.382925",

@@ -1,14 +1,11 @@
 """Curves that the tests of this room fit, and the parameters that they are drawn with."""
 
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from dp_theory import Curve, Fit, KeepHard, fit
+from dp_theory import Curve, KeepHard, fit
 from dp_theory.fitting.theory import predict_points
 from dp_theory.ridge.simulators.law import draw, triangle
 
@@ -17,12 +14,12 @@ KEEP = 0.4
 COLUMNS = ("strategy", "kept", "error", "se", "trials", "generated", "keep", "initial", "increment")
 
 
-def parameter_set(**changed: float) -> dict[str, np.ndarray]:
+def parameter_set(**changed):
     """TRUTH, but for what is changed, as the one set of parameters that `predict_points` takes."""
     return {name: np.array([value]) for name, value in (TRUTH | changed).items()}
 
 
-def experiment(keep: float, n: int, rng: np.random.Generator) -> float:
+def experiment(keep, n, rng):
     """The test error of one experiment with TRUTH, drawn in law.
 
     `law.trial` has neither flips nor a labeller, so this is written out with the same building blocks.
@@ -44,7 +41,7 @@ def experiment(keep: float, n: int, rng: np.random.Generator) -> float:
     return np.arccos((np.cos(floor) * along + np.sin(floor) * turned) / length) / np.pi
 
 
-def law_curve(seed: int, trials: int = 4, sizes: int = 8, pruned: bool = True) -> Curve:
+def law_curve(seed, trials=4, sizes=8, pruned=True):
     """An exact curve of experiments: static data, and pruned by a fixed selector."""
     rng = np.random.default_rng(seed)
     shares = {"static": 1.0, "prune": KEEP} if pruned else {"static": 1.0}
@@ -58,9 +55,7 @@ def law_curve(seed: int, trials: int = 4, sizes: int = 8, pruned: bool = True) -
     return Curve.of(table.assign(trials=trials), exact=True)
 
 
-def noiseless_curve(
-    strategy: str, kept: ArrayLike, changed: Mapping[str, float] | None = None, **columns: Any
-) -> Curve:
+def noiseless_curve(strategy, kept, changed=None, **columns):
     """Points without noise at TRUTH, but for what is changed, with standard errors of a percent."""
     kept = np.asarray(kept, float)
     points = Curve([strategy] * len(kept), kept, np.full(len(kept), 0.3), **columns)
@@ -68,29 +63,24 @@ def noiseless_curve(
     return Curve(points.strategy, kept, mean[0], se=0.01 * mean[0], **columns)
 
 
-def joined(*curves: Curve) -> Curve:
+def joined(*curves):
     """One curve of several."""
     return Curve.of({name: np.concatenate([getattr(curve, name) for curve in curves]) for name in COLUMNS})
 
 
-def static_and_pruned(kept: ArrayLike, changed: Mapping[str, float] | None = None) -> Curve:
+def static_and_pruned(kept, changed=None):
     """Static and pruned points of these sizes without noise."""
     return joined(noiseless_curve("static", kept, changed), noiseless_curve("prune", kept, changed, keep=KEEP))
 
 
-def static_and_practice(changed: Mapping[str, float]) -> Curve:
+def static_and_practice(changed):
     """Static points without noise, and the stages of a loop that starts from 200 rows."""
     loop = noiseless_curve("practice", np.arange(200, 1300, 200), changed, initial=200, increment=200)
     return joined(noiseless_curve("static", np.geomspace(50, 3200, 10), changed), loop)
 
 
 @cache
-def fit_of_few(**fixed: float) -> Fit:
-    """The fit of `few_static`."""
-    return fit(few_static(), fixed)
-
-
-def few_static() -> Curve:
-    """The example of docs/theory/fit.md: its floor is best at 0, where nothing has a slope, and may be .108."""
+def fit_of_few(**fixed):
+    """Of the example of docs/theory/fit.md: its floor is best at 0, where nothing has a slope, and may be .108."""
     error = np.array([0.436, 0.422, 0.406, 0.362, 0.279, 0.204, 0.154])
-    return Curve(["static"] * 7, [50, 90, 160, 290, 520, 940, 1700], error, se=0.01 * error)
+    return fit(Curve(["static"] * 7, [50, 90, 160, 290, 520, 940, 1700], error, se=0.01 * error), fixed)

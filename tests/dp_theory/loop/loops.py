@@ -1,7 +1,6 @@
 """Practice loops that several test files share. R11 to R15 and L1 have reference values from another program."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +14,7 @@ HARD_ROWS = Addition(1, keep=HARD)
 R11 = PracticeProblem(0.5, 0.01, [Addition(2, keep=HARD)] * 3)
 R13 = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 7)
 R15 = PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3.0))] * 2, flip=0.05, labeller=0.9)
-R15_VERIFIER = PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(2.0))] * 2, flip=0.05, labeller=0.9)
+R15_VERIFIER = replace(R15, additions=[Addition(1, weight=Verifier(2.0))] * 2)
 L1 = PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(0.5))])
 
 
@@ -29,12 +28,12 @@ class UnnamedSquare(Loss):
 UNNAMED_SQUARE = UnnamedSquare()
 
 
-def one_round(addition: Addition | Window) -> PracticeProblem:
+def one_round(addition):
     """A loop of one round."""
     return PracticeProblem(0.5, 0.1, [addition])
 
 
-def selected(rho: Any, phi: Any, lam: Any = 0.0, loss: Loss = SQUARE, **group: Any) -> SpanProblem:
+def selected(rho, phi, lam=0.0, loss=SQUARE, **group):
     """One group of rows, chosen by a selector of the cosine rho to the truth, in the span recipe's words."""
     along = (rho, np.sqrt((1 - rho) * (1 + rho)))
     return SpanProblem((1.0, 0.0), [Group(along=along, **group)], phi, lam, loss=loss)

@@ -2,10 +2,10 @@
 
 import tracemalloc
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -36,7 +36,7 @@ def proposition(spectrum, truth, along, alpha, phi, lam):
     beta, beta_tilde = 2 * norm.pdf(0) * sine * eps1, 2 * (rho * norm.pdf(0) * eps1 - norm.pdf(alpha) * eps2)
 
     eye = np.eye(len(spectrum))
-    delta: Any = brentq(lambda x: np.sum(spectrum / (p / (1 + x) * spectrum + lam)) / n - x, 0, phi / lam, xtol=1e-15)
+    delta = brentq(lambda x: np.sum(spectrum / (p / (1 + x) * spectrum + lam)) / n - x, 0, phi / lam, xtol=1e-15)
     t_bulk, t_special = p / (1 + delta), gamma / (1 + delta)
     r0 = np.linalg.inv(t_bulk * sigma + lam * eye)
     r = np.linalg.inv(t_bulk * sigma + (t_special - t_bulk) * np.outer(root @ u, root @ u) + lam * eye)
@@ -59,7 +59,7 @@ def test_dense_transcription(exponent):
     truth, along = np.ones(d), 1 + rng.standard_normal(d)
     for alpha, phi, lam in rng.uniform((0.3, 0.2, 0.01), (1.5, 2.0, 0.5), (4, 3)):
         ours = predict(SpanProblem(truth, [Group(along=along, keep=KeepHard(alpha))], phi, lam, spectrum))
-        np.testing.assert_allclose(outputs(ours), proposition(spectrum, truth, along, alpha, phi, lam), rtol=1e-8)
+        assert_allclose(outputs(ours), proposition(spectrum, truth, along, alpha, phi, lam), rtol=1e-8)
 
 
 MIXED = (
@@ -81,14 +81,14 @@ def test_ridgeless_limit(phi):
     mixed = SpanProblem([1.0, 0.0, 0.0], MIXED, phi, 0.0, [2.0, 1.0, 0.2])
     limit = outputs(predict(mixed))
     steps = [outputs(predict(replace(mixed, lam=lam))) - limit for lam in (1e-6, 1e-7)]
-    np.testing.assert_allclose(steps[0] / steps[1], 10, rtol=0.01)
+    assert_allclose(steps[0] / steps[1], 10, rtol=0.01)
     if phi < 1:
         root = np.sqrt([2.0, 1.0, 0.2])
         groups = [
             replace(g, labeller=None if g.labeller is None else root * g.labeller, along=root * g.along) for g in MIXED
         ]
         white = predict(SpanProblem(root * [1.0, 0.0, 0.0], groups, phi, 0.0))
-        np.testing.assert_allclose(limit, outputs(white), rtol=1e-10)
+        assert_allclose(limit, outputs(white), rtol=1e-10)
 
 
 def test_memory_is_linear_in_the_dimension():

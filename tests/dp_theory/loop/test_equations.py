@@ -1,6 +1,5 @@
 """The loop stage by stage keeps what the equations of its page, written anew for all stages at once, say it does."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ class Means(NamedTuple):
     fg: np.ndarray
 
 
-def square_forces(cohorts: Sequence[Cohort], parameters: OrderParameters) -> Means:
+def square_forces(cohorts, parameters):
     """(T3.16) and (T3.17) for the square loss."""
     a, c, x = parameters[0][:, 0], *parameters[1:]
     total = Means(np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape))
@@ -47,7 +46,7 @@ def square_forces(cohorts: Sequence[Cohort], parameters: OrderParameters) -> Mea
     return total
 
 
-def missed(problem: PracticeProblem, means: Means, parameters: OrderParameters) -> OrderParameters:
+def missed(problem, means, parameters):
     """Right-hand sides of (T3.9), (T3.10) and (T3.11) less a, C and X."""
     (cell,) = problem.cells()
     a, c, x = parameters[0][:, 0], *parameters[1:]

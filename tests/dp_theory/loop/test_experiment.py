@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t
 
 from dp_theory import predict, simulate
-from dp_theory.loop import Addition, BoundaryFlips, Group, PracticeProblem, PracticeSimulation, SpanProblem, row_errors
+from dp_theory.loop import Addition, BoundaryFlips, Group, PracticeProblem, SpanProblem, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.agreement import largest_z
 from tests.dp_theory.loop.loops import HARD_ROWS, L1
@@ -22,7 +22,7 @@ TRIALS = 24
 
 
 @pytest.fixture(scope="module")
-def runs() -> dict[str, PracticeSimulation]:
+def runs():
     return {
         name: simulate(loop, 150 if loop.spectrum is None else None, TRIALS, seed=1) for name, loop in LOOPS.items()
     }

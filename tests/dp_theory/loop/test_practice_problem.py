@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -11,8 +10,6 @@ from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, PracticePro
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
 from tests.dp_theory.refusals import out_of_range, refused
-
-NO_LIST: Any = Addition(1.0)
 
 
 def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
@@ -36,6 +33,7 @@ test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
     (lambda: simulate(MEASURED, 20, 2), "moments alone"),
     (lambda: row_errors(predict(MEASURED), 0), "moments alone"),
     (lambda: predict(replace(MEASURED, loss=LOGISTIC)), "moments alone"),
+    (lambda: row_errors(predict(PracticeProblem(0.5, 0.1, loss=LOGISTIC)), 0), "square loss"),
     (
         lambda: row_errors(predict(PracticeProblem(0.5, 0.1, [HARD_ROWS], flip=BoundaryFlips(0.3))), 0),
         "one probability",
@@ -57,7 +55,7 @@ test_bad_problems_additions_and_questions_are_refused = refused(
     (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
     (lambda: PracticeProblem(0.5, 0.1, labeller=[0.6, 0.8]), "labeller has shape"),
     (lambda: PracticeProblem(0.5, 0.1, truth=[1.0]), "truth needs spectrum"),
-    (lambda: PracticeProblem(0.5, 0.1, NO_LIST), "must be a list, with one addition for each round"),
+    (lambda: PracticeProblem(0.5, 0.1, Addition(1.0)), "must be a list, with one addition for each round"),
     (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),
     (lambda: PracticeProblem(0.5, 0.1, spectrum=2.0), r"spectrum has shape \(\)"),
     (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),

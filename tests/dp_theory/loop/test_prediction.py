@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from dp_base.errors import ConvergenceError
 from dp_theory import Problem, predict
@@ -35,13 +36,13 @@ WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
 def test_reference_values(loop, errors):
     """Evaluated elsewhere, and simulated there at d = 300 to 1000; the last stages, to all printed digits."""
     answer = predict(loop)
-    np.testing.assert_allclose(answer.test_error[-len(errors) :], errors, atol=5.1e-7)
+    assert_allclose(answer.test_error[-len(errors) :], errors, atol=5.1e-7)
     assert np.all(answer.certificate < 1e-12)
 
 
 def test_figure_6_reference_values():
     """R11, the second round's rows that were wrong when added: evaluated and simulated elsewhere."""
-    np.testing.assert_allclose(row_errors(predict(R11), 1), [0.591590, 1, 0.057692, 0.088830], atol=5.1e-7)
+    assert_allclose(row_errors(predict(R11), 1), [0.591590, 1, 0.057692, 0.088830], atol=5.1e-7)
 
 
 # -- limits that other theory knows -----------------------------------------------------------------------------------
@@ -55,17 +56,17 @@ def test_fresh_data_is_a_recursion_of_predict(rule, lam):
     expected = [predict(Problem(KeepAll(), 1.0, 0.2 / 0.5, lam / 0.5))]
     for _ in range(5):
         expected.append(predict(Problem(rule, np.cos(np.pi * expected[-1].test_error), 0.2 / 3, lam / 3)))
-    np.testing.assert_allclose(outputs(predict(loop)), np.transpose([outputs(stage) for stage in expected]), rtol=1e-10)
+    assert_allclose(outputs(predict(loop)), np.transpose([outputs(stage) for stage in expected]), rtol=1e-10)
     shares = 0.5 + 3 * np.arange(6)
     added = 3 * np.cumsum([0, *(stage.keep_fraction for stage in expected[1:])])
-    np.testing.assert_allclose(predict(loop).keep_fraction, (0.5 + added) / shares, rtol=1e-10)
+    assert_allclose(predict(loop).keep_fraction, (0.5 + added) / shares, rtol=1e-10)
 
 
 def test_errors_of_narrow_windows_contract_at_the_known_rate():
     """Windows shrink with the error, which contracts by √(ψ(π/2 − 1)/(1 − ψ)) a round as they get narrow."""
     errors = predict(PracticeProblem(0.25, 0.0, [Window(0.02)] * 10, accumulate=False)).test_error
     assert errors[-1] < 1e-4
-    np.testing.assert_allclose(errors[3:] / errors[2:-1], np.sqrt(0.25 * (np.pi / 2 - 1) / 0.75), rtol=2e-3)
+    assert_allclose(errors[3:] / errors[2:-1], np.sqrt(0.25 * (np.pi / 2 - 1) / 0.75), rtol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_fresh_data_is_the_span_recipe(addition, flip):
     answer = predict(PracticeProblem(0.5, 0.02, [addition], accumulate=False, flip=flip))
     rho = np.cos(np.pi * answer.test_error[0])
     expected = predict(selected(rho, 0.5, 0.02, ratio=2.0, flip=flip, keep=addition.keep, weight=addition.weight))
-    np.testing.assert_allclose(outputs(answer)[:, 1], outputs(expected), rtol=1e-9)
+    assert_allclose(outputs(answer)[:, 1], outputs(expected), rtol=1e-9)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
@@ -93,8 +94,8 @@ def test_quadrature_meets_the_lemmas(rule, flip):
     bare = Addition(1, keep=lambda t, y: rule.keep_probability(t), weight=2.0, breaks=(0.7,))
     by_lemmas = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=rule, weight=2.0)] * 3, flip=flip))
     by_nodes = predict(PracticeProblem(0.5, 0.02, [bare] * 3, flip=flip))
-    np.testing.assert_allclose(by_nodes.test_error, by_lemmas.test_error, rtol=1e-11)
-    np.testing.assert_allclose(row_errors(by_nodes, 1), row_errors(by_lemmas, 1), rtol=1e-9)
+    assert_allclose(by_nodes.test_error, by_lemmas.test_error, rtol=1e-11)
+    assert_allclose(row_errors(by_nodes, 1), row_errors(by_lemmas, 1), rtol=1e-9)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The span recipe against reference values, Theorem 1, Corollary 1, its own symmetries and dense simulation."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from tests.dp_theory.agreement import assert_same, largest_z, outputs
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import refused
-from tests.dp_theory.verification.beyond import LABELLER, OTHER, PRUNER, TRUTH, feature_cells
+from tests.dp_theory.verification.beyond import LABELLER, OTHER, PRUNER, TRUTH, feature_cells, pruned_and_verified
 
 # -- values computed before this code was written, each also simulated then ------------------------------------------
 
@@ -103,19 +104,9 @@ def test_ridgeless_limit_of_soft_weights(weight, phi):
 # -- two directions: nested quadrature -------------------------------------------------------------------------------
 
 
-def pruned_and_verified(pruner, verifier, **group):
-    return Group(
-        along=(pruner, verifier),
-        keep=lambda s, v, y: abs(s) < 0.8,
-        weight=lambda s, v, y: Verifier(2)(v, y),
-        breaks=((-0.8, 0.8), ()),
-        **group,
-    )
-
-
 def test_two_directions_in_either_order():
     """The inner and the outer integral change places."""
-    one = pruned_and_verified(PRUNER, OTHER, labeller=PRUNER, flip=0.1)
+    one = pruned_and_verified(PRUNER, OTHER, 0.8, labeller=PRUNER, flip=0.1)
     two = Group(
         labeller=PRUNER,
         flip=0.1,
@@ -132,7 +123,7 @@ def test_two_directions_in_either_order():
 def test_two_directions_that_become_one(gap):
     nearly = PRUNER + gap * np.array([0, 0, 0, 1.0])
     one = Group(labeller=LABELLER, along=PRUNER, keep=KeepHard(0.8), weight=Verifier(2))
-    two = pruned_and_verified(PRUNER, nearly, labeller=LABELLER)
+    two = pruned_and_verified(PRUNER, nearly, 0.8, labeller=LABELLER)
     a, b = (predict(SpanProblem(TRUTH, [g], 0.4, 0.02)) for g in (one, two))
     assert_same(a, b, 1e-11 + gap)
 
@@ -180,13 +171,13 @@ def test_simulation():
 # -- several directions in bounded memory
 
 
-def majority(*signs):
-    return lambda a, b, c, y: (signs[0] * np.sign(a) + signs[1] * np.sign(b) + signs[2] * np.sign(c)) * y > 0
+def majority(a, b, c, y):
+    return (np.sign(a) + np.sign(b) + np.sign(c)) * y > 0
 
 
 def test_a_majority_vote_of_three_directions():
-    """Against the experiment; and by other blocks, the last with a weight of its own, which changes nothing."""
-    group = Group(labeller=LABELLER, along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
+    """Against the experiment."""
+    group = Group(labeller=LABELLER, along=(TRUTH, PRUNER, OTHER), keep=majority)
     problem = SpanProblem(TRUTH, [group], 0.5, 0.01)
     answer, seen = predict(problem), simulate(problem, 150, 60, seed=1)
     assert answer.certificate < 1e-10
@@ -195,11 +186,8 @@ def test_a_majority_vote_of_three_directions():
 
 
 def test_two_directions_under_a_convex_loss_take_little_memory():
-    import tracemalloc
-
-    group = Group(labeller=LABELLER, along=(PRUNER, OTHER), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
     tracemalloc.start()
-    answer = predict(SpanProblem(TRUTH, [group], 0.3, 0.01, loss=LOGISTIC))
+    answer = predict(replace(CELLS["pruner and verifier agree with the label"], loss=LOGISTIC))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert answer.test_error == pytest.approx(0.21665645339, abs=1e-9)
@@ -207,7 +195,7 @@ def test_two_directions_under_a_convex_loss_take_little_memory():
 
 
 def test_what_would_not_fit_is_refused_in_one_line(monkeypatch):
-    group = Group(along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
+    group = Group(along=(TRUTH, PRUNER, OTHER), keep=majority)
     monkeypatch.setattr(placed, "MOST_NODES", 1e4)
     with pytest.raises(InputError, match=r"3 directions to integrate over at order 8 take more than 1e.04 nodes"):
         predict(SpanProblem(TRUTH, [group], 0.5, 0.01))

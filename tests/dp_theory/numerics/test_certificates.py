@@ -34,6 +34,7 @@ from dp_theory.numerics import quadrature
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
 from tests.dp_theory.rules.reference import integrated_moments
+from tests.dp_theory.verification.beyond import PRUNER, TRUTH
 
 drawn = partial(settings, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes of mpmath
 ULPS = 8 * np.finfo(float).eps
@@ -135,9 +136,6 @@ def test_a_tolerance_that_the_moments_miss_is_refused():
 
 
 # -- the span recipe --------------------------------------------------------------------------------------------------
-
-
-TRUTH, LABELLER, PRUNER = np.eye(3)[0], np.array([0.8, 0.6, 0.0]), np.array([0.9, 0.0, np.sqrt(0.19)])
 
 
 SPAN_CELLS = {

@@ -1,18 +1,16 @@
 """Work in this process, over processes and on a cluster is one work."""
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
 
 from dp_base.cluster import on_cluster
 from dp_base.errors import MissingError
 from dp_theory import Addition, InputError, KeepAll, PracticeProblem, Problem, simulate, sweep
-from dp_theory.numerics.parallel import run_jobs
+from tests.cluster import two_workers
 
 PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
 LOOP = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
-WORKS: dict[str, Callable[..., np.ndarray]] = {
+WORKS = {
     "experiments": lambda **where: simulate(PLAIN, 20, 4, **where).test_error,
     "loops": lambda **where: simulate(LOOP, 20, 4, **where).test_errors,
     "a sweep": lambda **where: (
@@ -21,28 +19,10 @@ WORKS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def square(x, power):
-    return np.array([[x**2.0 + 0.1, np.inf], [x / 3.0, -0.0]])[:power]
-
-
-JOBS = [(x, 2) for x in range(5)]
-
-
-@pytest.mark.parametrize("workers", [1, 2, None])
-def test_run_jobs_is_a_loop_in_order(workers):
-    done = []
-    results = run_jobs(square, JOBS, workers, done.append)
-    np.testing.assert_array_equal(results, [square(*job) for job in JOBS])
-    assert sum(done) == len(JOBS)
-
-
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """The address of a scheduler of dask with two workers."""
-    distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as local:
-        yield local.scheduler_address
+def scheduler():
+    with two_workers() as found:
+        yield found.address
 
 
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)

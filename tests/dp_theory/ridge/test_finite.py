@@ -12,7 +12,6 @@ from dp_theory.ridge.simulators.dense import LAW, generator
 from dp_theory.rules import Rule
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.refusals import out_of_range, refused
-from tests.mistyped import mistyped
 
 ISSUE = Problem(Direct(KeepHard.with_keep_fraction(0.2)), 0.9, 0.5, 0.001)
 
@@ -106,5 +105,5 @@ test_numbers_out_of_range_are_refused = out_of_range(
 test_what_has_no_finite_prediction_is_refused_in_one_line = refused(
     (lambda: predict(Problem(KeepAll(), 0.5, 50.0, 0.1), d=10), "phi = 50 must be below 20"),
     (lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10), "phi = 1 must differ from the kept fraction"),
-    (lambda: predict(mistyped(PracticeProblem(0.5, 0.1)), d=10), "has no theory at finite dimension"),
+    (lambda: predict(PracticeProblem(0.5, 0.1), d=10), "has no theory at finite dimension"),
 )

@@ -1,7 +1,5 @@
 """The law simulator against the experiment itself (two-sample tests), and truncated against whole."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -48,7 +46,7 @@ def test_has_the_law_of_the_dense_experiment(rule, rho, n, d):
 def test_the_two_sample_test_sees_a_wrong_law():
     """Two columns more, or another correlation between rows and labels: each is noticed."""
     rng = np.random.default_rng(0)
-    right: dict[str, Any] = {"rule": KeepHard(1.0), "rho": 0.6, "n": 60, "d": 20}
+    right = {"rule": KeepHard(1.0), "rho": 0.6, "n": 60, "d": 20}
     dense = dense_trials(**right)
     for wrong in ({"d": 22}, {"rho": 0.7}):
         drawn = np.array([law.trial(**right | wrong, lams=LAMS, rng=rng) for _ in range(TRIALS)])
@@ -78,13 +76,9 @@ def test_no_kept_row_is_a_coin_toss():
     np.testing.assert_array_equal(drawn, np.tile([0.5, 0, 0], (3, 1)))
 
 
-def drawn_with(factor, m, d, lam):
-    return lambda: law.draw(factor, m, d, 10, [lam], np.random.default_rng(0))
-
-
-test_input_errors_say_what_is_wrong = refused(
-    (drawn_with(np.eye(3), 10, 1, 0.1), "d = 1 must be at least 2, the number of special directions"),
-    (drawn_with(np.eye(3), 0, 20, 0.1), "m = 0"),
-    (drawn_with(np.eye(3), 10, 20, -1.0), "lam = -1 must be"),
-    (drawn_with(np.diag([3.0, 0.0]), 10, 5, 0.0), "increase lam"),  # a special column of zeros, no ridge
+test_what_cannot_be_solved_is_refused = refused(
+    (  # a special column of zeros, no ridge
+        lambda: law.draw(np.diag([3.0, 0.0]), 10, 5, 10, [0.0], np.random.default_rng(0)),
+        "increase lam",
+    ),
 )

@@ -1,7 +1,6 @@
 """Rules written a second time: entropy pruning in mpmath, and keep-hard without its closed forms."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import mpmath as mp
 
@@ -22,7 +21,7 @@ def tilted(omega, kappa):
     return q
 
 
-def integrated_moments(q, rho, cuts=()) -> list[Any]:
+def integrated_moments(q, rho, cuts=()):
     """The definitions: p = E[q], gamma = E[q G²], beta = 2E[q pdf(tau G)], beta_tilde = 2E[q cdf(tau G) G]."""
     tau = rho / mp.sqrt(1 - mp.mpf(rho) ** 2)
     edges = sorted({*map(mp.mpf, INTERVALS), *map(mp.mpf, cuts)})

@@ -1,7 +1,5 @@
 """What a row is worth: the influence is the derivative, and the learner in its formula is that of other theory."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.special import expit, ndtr
@@ -29,12 +27,12 @@ def change(t, y, keep):
     return 0.2 * np.cos(t) * (1 + 0.5 * np.tanh(y * t) * (keep is labelled))
 
 
-def numerical_derivative(keep, phi: float, lam: float) -> float:
+def numerical_derivative(keep, phi, lam):
     """The derivative of the test error along `change`, by Richardson's finite differences of the span recipe."""
 
     def error(step):
         changed = selected(RHO, phi, lam, flip=FLIP, keep=lambda t, y: keep(t, y) + step * change(t, y, keep))
-        return float(predict(changed).test_error)
+        return predict(changed).test_error
 
     def slope(step):
         return (error(step) - error(-step)) / (2 * step)
@@ -46,7 +44,7 @@ def numerical_derivative(keep, phi: float, lam: float) -> float:
 @pytest.mark.parametrize(("phi", "lam"), [(0.3, 0.05), (1.5, 0.0)])
 def test_the_influence_is_the_derivative(keep, phi, lam):
     """The span recipe shares no formula with it: to 1e-8."""
-    at: dict[str, Any] = {"rho": RHO, "phi": phi, "lam": lam, "flip": FLIP}
+    at = {"rho": RHO, "phi": phi, "lam": lam, "flip": FLIP}
     t = np.linspace(-9, 9, 6001)
     total = 0.0
     for y in (1.0, -1.0):
@@ -59,7 +57,7 @@ def test_the_influence_is_the_derivative(keep, phi, lam):
 
 
 def test_the_influence_of_a_rule_is_that_of_its_function():
-    at: dict[str, Any] = {"rho": 0.7, "phi": 0.4, "lam": 0.02}
+    at = {"rho": 0.7, "phi": 0.4, "lam": 0.02}
     rule = influence(KeepHard(0.8), 0.5, -1.0, **at)
     window = influence(lambda t, y: (abs(t) <= 0.8) * 1.0, 0.5, -1.0, breaks=(0.8,), **at)
     assert rule == pytest.approx(window, rel=1e-12)

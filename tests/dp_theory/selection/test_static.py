@@ -46,7 +46,7 @@ def test_the_slope_of_a_budget_counts_what_rows_cost(budget):
     assert budget.slope(moments) == pytest.approx(numeric, rel=1e-5, abs=1e-8)
 
 
-def other_rules(budget: Budget) -> np.ndarray:
+def other_rules(budget):
     """Moments (6, rules) of bands, of their complements, and of random sets of bands."""
     margins, weights = half_line(CLOSE_EDGES)
     masses = weights * budget.features(margins)

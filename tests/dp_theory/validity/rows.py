@@ -1,6 +1,6 @@
 """Rows that the tests of this room check: linearly labelled, of laws that the theory fits or does not."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +21,7 @@ class Rows(NamedTuple):
     truth: np.ndarray
 
 
-def make_rows(
-    kind: str = "normal", seed: int = 0, flip: float = 0.05, d: int = COLUMNS, n: int = ROWS, sparse: bool = False
-) -> Rows:
+def make_rows(kind="normal", seed=0, flip=0.05, d=COLUMNS, n=ROWS, sparse=False):
     """Rows with flipped labels.
 
     kind: "normal", random "signs", normal ones of two "lengths", or with a "spectrum". sparse: whether the selector
@@ -45,12 +43,12 @@ def make_rows(
     return Rows(x, np.where(x @ truth > 0, 1.0, -1.0) * flips, selector, truth)
 
 
-def make_features(known: bool = False, **options: Any) -> Features:
+def make_features(known=False, **options):
     """The features of rows with the options of `make_rows`. known: whether the truth is given."""
     rows = make_rows(**options)
     return Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth if known else None)
 
 
-def make_view(lam: float = LAM, **options: Any) -> FeatureView:
+def make_view(lam=LAM, **options):
     """What the theory sees of such features."""
     return FeatureView.of(make_features(**options), lam)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dp_theory import Check, Features, check
+from dp_theory import Features, check
 from dp_theory.validity import assumptions
 from dp_theory.validity.view import FeatureView
 from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.validity.rows import LAM, make_features, make_rows
 
 
-def verdicts(found: Check) -> dict[str, str]:
+def verdicts(found):
     """The verdict on each assumption."""
     return dict(zip(found.assumptions["assumption"], found.assumptions["verdict"], strict=True))
 

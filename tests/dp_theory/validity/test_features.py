@@ -31,7 +31,7 @@ X = ROWS.x
 Y = ROWS.y
 
 
-def arrays_with(**changed: np.ndarray) -> dict[str, np.ndarray]:
+def arrays_with(**changed):
     """The arrays of a file that can be read, but for what is changed."""
     return {"X": X, "y": Y, "w_s": ROWS.selector} | changed
 

@@ -15,7 +15,7 @@ from dp_theory.loop import (
     SpanProblem,
     Verifier,
 )
-from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
+from dp_theory.rules import Entropy, KeepEasy, KeepHard
 
 TRUTH = np.array([1.0, 0.0, 0.0, 0.0])
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
@@ -28,48 +28,40 @@ MIXTURE = (
     Group(1.0, along=PRUNER, keep=KeepHard(0.5)),
     Group(0.6, labeller=LABELLER, flip=0.1, along=OTHER, keep=KeepEasy(1.0), weight=2.0),
 )
+VERIFIED = Group(along=PRUNER, flip=0.2, weight=Verifier(2))
 SOFT = BoundaryFlips(0.3)
 HEAVY = BoundaryFlips(0.6, 0.4)
 
 
-def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
+def feature_cells(d=200):
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
     return _groups() | _spectra(d) | _logistic(d)
 
 
-def _groups() -> dict[str, SpanProblem]:
+def _groups():
     """Isotropic rows, square loss: (groups, phi, lam), λ = 0 being the limit, on both sides of the peak."""
-    verified = Group(along=PRUNER, flip=0.2, weight=Verifier(2))
-    soft = replace(verified, flip=0.1)
+    soft = replace(VERIFIED, flip=0.1)
     agree = Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=Agree())
     band = replace(agree, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1))
-    pruned_and_verified = Group(
-        labeller=LABELLER,
-        flip=0.1,
-        along=(PRUNER, OTHER),
-        keep=lambda pruned, verified, y: abs(pruned) < 1,
-        weight=lambda pruned, verified, y: Verifier(2)(verified, y),
-        breaks=((-1, 1), ()),
-    )
+    both = pruned_and_verified(PRUNER, OTHER, 1, labeller=LABELLER, flip=0.1)
     consensus = Group(labeller=LABELLER, along=(PRUNER, OTHER), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
     undirected = Group(labeller=LABELLER, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))
-    tilted = Group(along=PRUNER, keep=Entropy(8.0))
     cells = {
         "keep-easy, more columns than rows": ([replace(HARD, keep=KeepEasy(0.8))], 1.0, 0.02),
         "negative rho": ([Group(along=-PRUNER, keep=KeepHard(1.0))], 0.5, 0.1),
         "interpolating, hard": ([Group(along=PRUNER, weight=Interpolating(1, 2))], 0.5, 0.01),
         "interpolating, easy": ([Group(along=PRUNER, weight=Interpolating(-0.5, 2))], 0.5, 0.01),
-        "soft verifier": ([verified], 0.4, 0.01),
+        "soft verifier": ([VERIFIED], 0.4, 0.01),
         "labeller, flips, label-aware": ([agree], 0.5, 0.01),
         "label-aware band": ([band], 0.2, 0.01),
         "labeller, flips, keep-easy": ([MISLABELLED], 0.4, 0.01),
         "mixture": (MIXTURE, 0.3, 0.02),
-        "pruner, verifier, labeller": ([pruned_and_verified], 0.5, 0.01),
+        "pruner, verifier, labeller": ([both], 0.5, 0.01),
         "pruner and verifier agree with the label": ([consensus], 0.3, 0.01),
         "weights without a direction": ([undirected], 0.5, 0.05),
         "soft labels, plain": ([Group(flip=SOFT)], 0.4, 0.05),
         "soft labels, keep-hard": ([replace(HARD, flip=SOFT)], 0.3, 0.02),
-        "heavy flips, entropy": ([replace(tilted, flip=HEAVY)], 0.3, 0.05),
+        "heavy flips, entropy": ([Group(along=PRUNER, keep=Entropy(8.0), flip=HEAVY)], 0.3, 0.05),
         "ridgeless, fewer columns than rows": ([HARD], 0.2, 0.0),
         "ridgeless, more columns than rows": ([HARD], 1.2, 0.0),
         "ridgeless, soft, fewer columns": ([soft], 0.4, 0.0),
@@ -78,7 +70,18 @@ def _groups() -> dict[str, SpanProblem]:
     return {name: SpanProblem(TRUTH, groups, phi, lam) for name, (groups, phi, lam) in cells.items()}
 
 
-def _spectra(d: int) -> dict[str, SpanProblem]:
+def pruned_and_verified(pruner, verifier, window, **group):
+    """Rows with a hard window along one direction and soft weights along another."""
+    return Group(
+        along=(pruner, verifier),
+        keep=lambda s, v, y: abs(s) < window,
+        weight=lambda s, v, y: Verifier(2)(v, y),
+        breaks=((-window, window), ()),
+        **group,
+    )
+
+
+def _spectra(d):
     """Covariances whose eigenvalues fall as a power law."""
     return {
         "power law 1/2, keep-hard": power_law(d, 0.5, KeepHard(0.8), 0.5, 0.05),
@@ -88,17 +91,17 @@ def _spectra(d: int) -> dict[str, SpanProblem]:
     }
 
 
-def power_law(d: int, exponent: float, keep: Rule, phi: float, lam: float) -> SpanProblem:
+def power_law(d, exponent, keep, phi, lam):
     """Eigenvalues ∝ j^-exponent of mean 1, truth of ones, a pruner that alternates around it."""
     spectrum = np.arange(1, d + 1.0) ** -exponent
     along = 1 + 0.7 * (-1.0) ** np.arange(d)
     return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
 
 
-def _logistic(d: int) -> dict[str, SpanProblem]:
+def _logistic(d):
     cells = {
         "keep-easy, labeller": SpanProblem(TRUTH, [MISLABELLED], 0.4, 0.05),
-        "soft verifier": SpanProblem(TRUTH, [Group(along=PRUNER, flip=0.2, weight=Verifier(2))], 0.4, 0.02),
+        "soft verifier": SpanProblem(TRUTH, [VERIFIED], 0.4, 0.02),
         "mixture": SpanProblem(TRUTH, MIXTURE, 0.3, 0.02),
         "soft labels, keep-hard": SpanProblem(TRUTH, [replace(HARD, flip=SOFT)], 0.3, 0.02),
         "power law 1/2": power_law(d, 0.5, KeepHard(0.8), 0.5, 0.05),
@@ -106,24 +109,20 @@ def _logistic(d: int) -> dict[str, SpanProblem]:
     return {f"logistic, {name}": replace(problem, loss=LOGISTIC) for name, problem in cells.items()}
 
 
-def loops() -> dict[str, PracticeProblem]:
+def loops():
     """Named practice loops with features that differ."""
     hard = Addition(2, keep=KeepHard(0.3))
-    easy = Addition(1, keep=KeepEasy(0.5))
-    agree = Addition(1, keep=Agree())
-    entropy = Addition(2, keep=Entropy(4.0, 3.0))
-    soft = Addition(1, weight=Interpolating(1, 3))
     verified = Addition(1, weight=Verifier(2))
     newest = Addition(kept=1, keep=KeepHard(0.5))
     spectrum = np.arange(1, 201) ** -0.7
     spectrum = spectrum / spectrum.mean()
     return {
         "keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
-        "entropy, few rows": PracticeProblem(1.2, 0.2, [entropy] * 2),
-        "self-verification, flips": PracticeProblem(0.5, 0.02, [agree] * 2, flip=0.1),
-        "soft weights": PracticeProblem(0.5, 0.02, [soft] * 2),
+        "entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
+        "self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
+        "soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2),
         "verifier, labeller, flips": PracticeProblem(0.5, 0.02, [verified] * 2, labeller=0.9, flip=0.05),
         "newest rows": PracticeProblem(0.25, 1e-3, [newest] * 3, accumulate=False),
-        "power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum),
+        "power law": PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepEasy(0.5))] * 2, spectrum=spectrum),
         "heavy flips, labeller": PracticeProblem(0.5, 0.05, [hard] * 2, labeller=0.9, flip=HEAVY),
     }

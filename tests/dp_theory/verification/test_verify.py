@@ -1,19 +1,13 @@
 """`verify` must accept a true theory and reject a slightly wrong one."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from dp_theory import InputError, KeepHard, Problem, predict, verification, verify
 
 CELLS = (Problem(KeepHard(0.5), 0.9, 0.2, 0.01), Problem(KeepHard(0.7), 0.6, 0.5, 0.1))
-SIZES: dict[str, Any] = {"dense_d": 100, "trials": 100}
-
-
-def planted(monkeypatch, predict_wrongly):
-    monkeypatch.setattr(verification, "predict", predict_wrongly)
-    return verify(CELLS, **SIZES)
+SIZES = {"dense_d": 100, "trials": 100}
 
 
 def test_true_theory_is_accepted_at_the_stated_precision():
@@ -30,8 +24,8 @@ def test_an_error_of_one_percent_in_one_quantity_is_rejected(monkeypatch, quanti
     def wrong(problem):
         return replace(predict(problem), **{quantity: 1.01 * getattr(predict(problem), quantity)})
 
-    table = planted(monkeypatch, wrong)
-    assert set(table.query("verdict == 'DISAGREES'")["quantity"]) == {quantity}
+    monkeypatch.setattr(verification, "predict", wrong)
+    assert set(verify(CELLS, **SIZES).query("verdict == 'DISAGREES'")["quantity"]) == {quantity}
 
 
 def test_an_experiment_that_is_not_the_law_is_rejected(monkeypatch):

@@ -3,7 +3,6 @@
 import csv
 
 import numpy as np
-import pandas as pd
 import pytest
 from dp_experiments.claims.claims import CLAIMS, Verdict
 from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_runs, worth
@@ -19,7 +18,7 @@ CLEARLY = 7  # standard errors that it lies from the printed one at least
 DOCS = ROOT / "docs"
 
 
-def runs_of(accuracies: dict[str, list[float]], kept: dict[str, int]) -> pd.DataFrame:
+def runs_of(accuracies, kept):
     runs = made.runs_of(accuracies, kept, splits=2)
     return runs.rename(columns={"test_accuracy": "test", "pool_size": "kept"})
 
@@ -57,8 +56,8 @@ def test_the_command_recomputes_the_headlines(tmp_path):
     seven = found["ImageNet-100: the best static accuracy with 7.5 times fewer samples"]
     assert seven["recomputed"].endswith("more than 31 times")
     assert all(row["verdict"] == "untested" for row in found.values() if "ImageNet" in row["claim"])
-    written = (tmp_path / "claims.md").read_text(encoding="utf-8")
-    assert written == (DOCS / "claims.md").read_text(encoding="utf-8"), "dp claims --docs docs"
+    written = (tmp_path / "claims.md").read_text()
+    assert written == (DOCS / "claims.md").read_text(), "dp claims --docs docs"
     rows = answer["errata"]  # printed values are clearly beside what is simulated, which the right ones are not
     simulated = [row for row in rows if row["se"] is not None]
     assert len(simulated) == 4
@@ -74,7 +73,7 @@ def test_the_command_recomputes_the_headlines(tmp_path):
     assert right["Table 4, N = 130k, k = 27"] == 1858000
 
 
-PAGES = {page: page.read_text(encoding="utf-8") for root in (DOCS, FOLDER) for page in sorted(root.rglob("*.md"))}
+PAGES = {page: page.read_text() for root in (DOCS, FOLDER) for page in sorted(root.rglob("*.md"))}
 
 
 def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
@@ -86,7 +85,7 @@ def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
 
 @pytest.mark.parametrize("path", [*stored_files().values(), *DOCS.rglob("*.csv")], ids=lambda path: path.stem)
 def test_stored_rows_have_a_cell_for_each_head(path):
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     assert len({len(row) for row in csv.reader(lines, strict=True)}) == 1
 
 

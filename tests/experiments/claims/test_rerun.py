@@ -1,7 +1,6 @@
 """Stored rows say what made them, and one can be run again."""
 
 import re
-from pathlib import Path
 
 import pytest
 from dp_experiments.claims import measured
@@ -21,7 +20,7 @@ ARM = "@".join(["practice", *(f"{key}={value}" for key, value in SMALL_SETTINGS.
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_table_says_what_made_its_rows(name):
-    head = TABLES[name].read_text(encoding="utf-8")
+    head = TABLES[name].read_text()
     assert MADE.match(head)
     assert (name in OF_RUNS) == bool(RERUN.search(head))
 
@@ -39,7 +38,7 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
 
 
 @pytest.fixture
-def table(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def table(tmp_path, own_cache, monkeypatch):
     """A table of six runs, of which the first three are of the arm ARM."""
     monkeypatch.setattr(measured, "FOLDER", tmp_path)
     file = tmp_path / "runs" / "small.csv"
@@ -60,7 +59,6 @@ def test_a_row_is_run_again(table, tmp_path):
     table.write_text(table.read_text().replace("70.0,70.0,40,40", numbers))
     assert told(*words)["verdict"] == "the same"
     row, result = StoredRow.read("small:1"), Run(tmp_path / "run").result
-    assert row.spread is not None
     for apart, verdict in ((0.99, "within the spread"), (1.01, "another")):
         further = result | {"test_accuracy": result["test_accuracy"] + apart * row.spread / 100}
         assert row.beside(further)["verdict"] == verdict

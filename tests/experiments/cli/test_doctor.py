@@ -4,6 +4,7 @@ import re
 import shutil
 from collections import namedtuple
 from importlib import metadata
+from unittest import mock
 
 import torch
 from dp_experiments.cli import doctor
@@ -41,15 +42,19 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):
 
 def test_what_is_said_of_a_gpu(monkeypatch):
     ones = torch.ones
-    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
-    monkeypatch.setattr("dp_real.distributed.own_cores", lambda: 16)
-    monkeypatch.setattr("torch._C._cuda_getDriverVersion", lambda: 12080, raising=False)
-    monkeypatch.setattr("torch.version.cuda", "12.6")
-    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.nccl.version", lambda: (2, 27, 5))
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (70 * 10**9, 80 * 10**9))
-    monkeypatch.setattr("torch.ones", lambda *size, device, dtype: ones(*size, dtype=dtype))
+    machine = {
+        "dp_real.plan.needs.this_device": lambda: Device("H100", 2, 80 * 10**9),
+        "dp_real.distributed.own_cores": lambda: 16,
+        "torch._C._cuda_getDriverVersion": lambda: 12080,
+        "torch.version.cuda": "12.6",
+        "torch.distributed.is_nccl_available": lambda: True,
+        "torch.cuda.nccl.version": lambda: (2, 27, 5),
+        "torch.cuda.is_bf16_supported": lambda: True,
+        "torch.cuda.mem_get_info": lambda: (70 * 10**9, 80 * 10**9),
+        "torch.ones": lambda *size, device, dtype: ones(*size, dtype=dtype),
+    }
+    for name, value in machine.items():
+        monkeypatch.setattr(name, value, raising=False)
     said = done("doctor").out
     for found in (
         "torch is built for 12.6, the driver for 12.8",
@@ -63,12 +68,9 @@ def test_what_is_said_of_a_gpu(monkeypatch):
     said = done("doctor", status=3).err
     assert "nccl: several GPUs cannot share a run" in said
     assert "bfloat16: keep dtypes at float32" in said
-    monkeypatch.setattr("torch.cuda.mem_get_info", broken)
+    broken = RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
+    monkeypatch.setattr("torch.cuda.mem_get_info", mock.Mock(side_effect=broken))
     assert "gpu: CUDA error: no kernel image; nvidia-smi may say more" in done("doctor", status=3).err
-
-
-def broken() -> None:
-    raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
 
 
 def test_a_folder_intact_and_damaged(guided_run, tmp_path):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from dp_experiments.cli import version
@@ -19,7 +20,7 @@ BEGUN = "from dp_experiments.cli.main import main; print(flush=True); main()"
 PREDICT = "theory predict --alpha 1 --rho 0.5 --phi 1"
 
 
-def shell(command: str) -> subprocess.CompletedProcess[str]:
+def shell(command):
     """Run a line of bash; its status is that of `dp`, in whatever pipe it stands."""
     return subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
 
@@ -32,7 +33,6 @@ def test_ctrl_c_from_the_first_instruction_on(seconds, tmp_path, own_cache):
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout
     process.stdout.readline()
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
@@ -93,18 +93,12 @@ def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path):
 def test_the_version_names_the_commit(monkeypatch):
     assert re.fullmatch(r"\d+\.\d+\.\d+( \([\w.-]+\))?\n", done("--version").out)
 
-    class Installed:
-        origin = json.dumps(
-            {"url": "https://example.org/dp", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}
-        )
-
-        def read_text(self, name):
-            return self.origin if name == "direct_url.json" else None
-
+    origin = {"url": "https://example.org/dp", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}
+    texts = {"direct_url.json": json.dumps(origin)}
     monkeypatch.setattr(version.dp_base, "__file__", "/nowhere/dp_base/__init__.py")
-    monkeypatch.setattr(version.metadata, "distribution", lambda name: Installed())
+    monkeypatch.setattr(version.metadata, "distribution", lambda name: SimpleNamespace(read_text=texts.get))
     assert version.commit() == "0123456789ab"
-    monkeypatch.setattr(Installed, "origin", None)
+    texts.clear()
     assert version.commit() is None
     monkeypatch.setattr(version.subprocess, "run", lambda *arguments, **options: 1 / 0)  # it must not be asked
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done("--version").out)

@@ -22,7 +22,7 @@ TWO = "from dp_experiments.cli import launch; launch.process_count = lambda gpus
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch):
+def alone(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -76,7 +76,7 @@ def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path):
 
 def test_restarts_end_where_nothing_is_gained(tmp_path, monkeypatch):
     """A failure that comes again is none of the moment; wrong input is not tried again."""
-    asked: list[tuple[str, ...]] = []
+    asked = []
     words = ("real", "run", "digits", "--set", "a=1", "--json")
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 1)
     (tmp_path / "checkpoints" / "step-000000010-rounds-0001").mkdir(parents=True)

@@ -47,7 +47,7 @@ def test_words_are_completed(typed, offered):
     assert done.stdout.split() == offered
 
 
-def run_process(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+def run_process(words, **environment):
     """Run `dp WORDS` in a process of its own, which ends by printing the names of its modules on stderr."""
     command = [sys.executable, "-c", PRINT_MODULES, *words]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)

@@ -49,10 +49,9 @@ def test_there_is_a_worker_for_each_gpu(gpus, asked, expected, monkeypatch):
         assert workers == expected
 
 
-@pytest.mark.parametrize("command", ["compare", "branch"])
-def test_a_cluster_needs_its_package(command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", ["real compare digits --out out", "real branch run"])
+def test_a_cluster_needs_its_package(command, here, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    where = [tmp_path / "run"] if command == "branch" else ["digits", "--out", tmp_path / "out"]
-    said = done("real", command, *where, "--dask tcp://host:1", status=3).err
+    said = done(command, "--dask tcp://host:1", status=3).err
     assert "pip install 'deliberate-practice[cluster]'" in said
-    assert not (tmp_path / "out").exists()
+    assert not list(here.iterdir())

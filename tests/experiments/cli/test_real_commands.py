@@ -32,7 +32,7 @@ def test_run_then_resume_then_refuse(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_experiments.looking.report.pictures.draw_run", lambda run: None)  # it takes its time
     (out / "result.json").unlink()
     assert "--resume" in refused(*command)
-    assert json.loads(done(*command, "--resume --json").out)["test_accuracy"] == answer["test_accuracy"]
+    assert told(*command, "--resume")["test_accuracy"] == answer["test_accuracy"]
 
 
 def test_a_strength_at_the_end_of_its_range_is_told(tmp_path):
@@ -94,7 +94,7 @@ def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch)
 
 
 def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path, monkeypatch):
-    steps: list[Practice] = []
+    steps = []
     step = Practice.train_step
 
     def signalling(self):

@@ -18,7 +18,7 @@ from dp_experiments.terminal import say, table
 from PIL import Image
 
 from dp_real import Run
-from dp_real.config import load_config, parse_config
+from dp_real.config import load_config
 from tests.commands import done, refused, told
 from torture.attempt import as_options
 
@@ -64,7 +64,7 @@ def test_a_file_that_init_wrote_stays_and_its_run_says_what_is_missing(here):
 
 
 @pytest.fixture
-def scans(here: Path) -> Path:
+def scans(here):
     """Two classes of ten patients, who have four small grey images each."""
     for label in ("ill", "well"):
         (here / "scans" / label).mkdir(parents=True)
@@ -80,6 +80,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans):
     config = load_config(Path("lungs.toml"))
     assert (config.generator.kind, config.task.sample_shape) == ("denoiser", (1, 8, 8))
     assert config.task.classes == ("ill", "well")
+    assert judged_twice(config) is None
     assert "There are" not in text  # no lists of kinds that do not apply
     sets = {name: list(Path("lungs-data", name).glob("*/*")) for name in ("train", "validation", "test")}
     assert len(sets["train"]) == 40
@@ -100,6 +101,7 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans):
     data = tomllib.loads(Path("lungs.toml").read_text())["data"]
     assert (data["train"], data["validation"], data["size"]) == ("sets/train", "sets/val", 32)
     assert "test" not in data
+    assert "data.test is not set" in (judged_twice(load_config(Path("lungs.toml"))) or "")
     assert not Path("lungs-data").exists()
     for file in sorted(Path(scans, "ill").iterdir())[2:]:
         file.unlink()
@@ -115,18 +117,9 @@ def test_init_from_a_table_of_texts(here):
     config = load_config(Path("films.toml"))
     assert (config.generator.kind, config.learner.kind) == ("char-lm", "bag-of-words")
     real = config.data.load()
-    assert real.generator is not None
     assert (len(real.generator.y), len(real.validation.y), len(real.test.y)) == (20, 10, 10)
     Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
     assert "holes.csv: row 40: there is no text in it" in refused("real init holes --from holes.csv")
-
-
-def test_where_the_images_that_choose_also_judge_it_is_said():
-    own = {"source": "folder", "validation": "val", "classes": ["a", "b"]}
-    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}, "practice": {"initial": 3}}
-    rest |= {"training": {"steps": 1}}
-    assert "data.test is not set" in (judged_twice(parse_config({"data": own} | rest)) or "")
-    assert judged_twice(parse_config({"data": own | {"test": "test"}} | rest)) is None
 
 
 # export

@@ -6,6 +6,8 @@ import pytest
 
 from tests.commands import refused
 
+LONG = "ä" * 300
+TAKE_A_PATH = ("doctor", "real report", "real resume")
 WRONG = [
     ("reel", "No such command 'reel'. Did you mean 'real'?"),
     ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
@@ -33,6 +35,13 @@ WRONG = [
     ("theory forecast table4 --columns n,accuracy", "names two columns of a CSV file of your own"),
     ("real run digit", "unknown preset 'digit': one of digits"),
     ("real run digits --set guidance.omga=1", "did you mean guidance.omega?"),
+    (f"real run digits --set learner.hidden=[{10**18}]", "hidden"),
+    (f"real run digits --set learner.hidden={[8] * 101}".replace(", ", ","), "hidden"),
+    (f"real run digits --set seed={2**63}", "seed"),
+    ("real run digits --set practice.additions=100000000", "additions"),
+    ("""real run digits --set 'name="two\\nlines"'""", "name"),
+    (f"real run digits --set name='{LONG}'", "name"),
+    ("real run gaussian --set learner.lam=1e308", "lam"),
     ("real run nowhere.toml", "nowhere.toml does not exist; dp real init NAME writes a configuration"),
     ("real plan imagenet100 --device V100", "these can be planned for: H200, H100, A100, L40S"),
     ("real plan imagenet100 --device A100 --measure", "--measure times this one: leave one out"),
@@ -42,6 +51,9 @@ WRONG = [
     ("real init 'two\nlines'", "should be a name for a folder"),
     ("real init ''", "should be a name for a folder"),
     ("real compare digits --arms static,static", "twice"),
+    (f"real compare digits --arms static-{'9' * 5000}", "unknown arm"),
+    ("real compare digits --arms static@foo", "'foo' must read KEY=VALUE, as in static@guidance.omega=0.04"),
+    ("real compare digits --arms static-40@training.crop=0@seed=3", "seed is the same for all arms"),
     ("real compare digits --arms static --baseline practice", "--baseline practice"),
     ("""real compare digits --set 'compare.arms=["static","static"]'""", "names one twice"),
     ("real compare digits --set seed=7", "--first, --seeds and --splits say which"),
@@ -86,23 +98,25 @@ WRONG = [
     ("figures compare table4 table4", "two of table4, table4 are called the same"),
     ("figures compare table4 --set rho=1", "takes what it compares, and --out alone"),
     ("claims --docs nowhere", "nowhere"),
+    ("play --out play.txt", "name it FILE.html"),
     ("doctor --clear", "--clear is for the cache"),
     ("doctor nothing", "no run is in it"),
+    *((f"{words} {LONG}", f"{'ä' * 60}…: File name too long; give a path that can be") for words in TAKE_A_PATH),
 ]
 MISSING = [
     ("real run digits --gpus 2", "--gpus 2: this machine has 0"),
     ("real sample RUN --classifier a/b/c --out new", "a/b/c: no such folder"),
     ("real evaluate RUN --on a=nowhere", "nowhere: no such folder"),
     ("real export RUN --to-hub me/mine", "there is no token for the hub"),
+    ("theory forecast nowhere.csv", "nowhere.csv does not exist"),
 ]
 
 
 @pytest.mark.parametrize(
     ("command", "said", "status"), [*((*row, 2) for row in WRONG), *((*row, 3) for row in MISSING)]
 )
-def test_what_cannot_be(command, said, status, guided_run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_cannot_be(command, said, status, guided_run, here, monkeypatch):
     monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
     parts = [guided_run if part == "RUN" else part for part in re.split("(RUN)", command)]
     assert said in refused(*parts, status=status)
-    assert not list(tmp_path.iterdir())
+    assert not list(here.iterdir())

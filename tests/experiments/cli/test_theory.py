@@ -1,13 +1,12 @@
 """`dp theory predict | simulate | verify | sweep | practice | best | noise | classes | forecast`: answers and files."""
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import sympy
 from dp_experiments.cli.theory.noise import judged_share
-from dp_experiments.cli.theory.options import values
 from dp_experiments.cli.theory.sweep import picture
 from dp_experiments.paper.theory import best_selection as figure
 
@@ -28,7 +27,6 @@ from dp_theory.budgets.optimum import optimum
 from dp_theory.derive import DERIVATIONS, Derivation
 from dp_theory.selection import Budget
 from tests.commands import done, dp, refused, told
-from tests.drawn import x_of
 
 PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
 
@@ -52,12 +50,6 @@ def test_out_has_tables_and_pictures_and_is_not_written_twice(command, written, 
     assert {path.name for path in before} == written
     assert "is not empty" in refused("theory", command, "--out", folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_values():
-    assert values("rho", "0.5, 1") == [0.5, 1.0]
-    assert values("rho", "-1:1:3") == [-1.0, 0.0, 1.0]
-    assert values("lam", "1:100:3", geometric=True) == pytest.approx([1, 10, 100])
 
 
 # -- predict, simulate, verify -----------------------------------------------------------------------------------------
@@ -112,9 +104,7 @@ def test_simulate_prints_what_the_package_returns():
 
 def test_verify_exits_1_where_theory_is_wrong(monkeypatch):
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
-    monkeypatch.setattr(verification.verify, "__defaults__", (cells,))
-    small = (verification.verify.__kwdefaults__ or {}) | {"d": 5000, "dense_d": 50}
-    monkeypatch.setattr(verification.verify, "__kwdefaults__", small)
+    monkeypatch.setattr(verification, "verify", partial(verification.verify, cells, d=5000, dense_d=50))
     monkeypatch.setattr("dp_theory.derive.DERIVATIONS", {"lemma1": DERIVATIONS["lemma1"]})
     assert "0 disagree" in done("theory verify --trials 100").err
     wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
@@ -151,7 +141,7 @@ def test_without_a_folder_the_picture_is_drawn_all_the_same(here):
     assert (here / "runs" / "sweep.png").stat().st_size > 10_000
     figure = picture(sweep([0.5], rules=["keep-hard", "random"], d=16, trials=2, n=[8, 40]), "generated")
     assert figure.get_suptitle() == "alpha = 0.5, rho = 0.9, lam = 0.01, d = 16"
-    lines = [[line for line in ax.lines if len(x_of(line)) > 2] for ax in figure.axes]
+    lines = [[line for line in ax.lines if len(line.get_xdata()) > 2] for ax in figure.axes]
     assert [len(of_panel) for of_panel in lines] == [3, 2]  # random rows that are drawn directly are static data
 
 
@@ -274,7 +264,7 @@ KNOWN = "--fix floor=0 --fix flip=0 --fix ridge=.01"
 
 
 @pytest.fixture
-def curve(tmp_path: Path) -> Path:
+def curve(tmp_path):
     """A file with a measured curve."""
     file = tmp_path / "curve.csv"
     file.write_text(CURVE)

@@ -1,17 +1,15 @@
 """Tables of runs, as `run_arms` returns them, made for a test."""
 
-from collections.abc import Mapping, Sequence
-
 import pandas as pd
 
 
 def runs_of(
-    accuracies: Mapping[str, Sequence[float]],
-    sizes: Mapping[str, int] | None = None,
-    splits: int = 1,
-    first: int = 0,
-    **columns: object,
-) -> pd.DataFrame:
+    accuracies,
+    sizes=None,
+    splits=1,
+    first=0,
+    **columns,
+):
     """The runs with these test accuracies, by arm and then by seed, from `first` on.
 
     An arm that `sizes` does not have generates as many samples as its name says. columns: what is not as usual.

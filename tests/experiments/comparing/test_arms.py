@@ -1,7 +1,5 @@
 """The arms that register as those of another package would: covariance matching, a linear probe, and class names."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from dp_experiments.comparing.probe import zero_shot
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
 
 from dp_base.errors import InputError
-from dp_real.config import Config, parse_config
+from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
 from dp_real.plan import work
 from dp_real.pool import Pool
@@ -26,11 +24,11 @@ DRAWN = RNG.normal(size=(80, 4)) + 0.5
 
 
 @pytest.fixture
-def config() -> Config:
+def config():
     return parse_config(SMALL | {"generator": {"kind": "denoiser", "training": "none"}})
 
 
-def distance(rows: np.ndarray) -> float:
+def distance(rows):
     return float(np.linalg.norm(np.cov(rows, rowvar=False) - np.cov(REAL, rowvar=False)))
 
 
@@ -70,16 +68,16 @@ def test_a_class_without_real_examples_has_no_covariance(config, monkeypatch, tm
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def seeing(tmp_path_factory):
     """Encoders of images, the first of which reads texts, too; the last has a pooling layer without meaning."""
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {
+    sizes = {
         "hidden_size": 16,
         "intermediate_size": 16,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
     }
-    image: dict[str, Any] = sizes | {"image_size": 12, "patch_size": 4}
+    image = sizes | {"image_size": 12, "patch_size": 4}
     words = tokenizer()
     text = sizes | {"vocab_size": len(words), "max_position_embeddings": 12, "eos_token_id": words.eos_token_id}
     models = {
@@ -123,7 +121,7 @@ def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path):
     assert probe["y"] > max(90, static["y"])
     assert (named["generated"], named["ratio"]) == (0, None)
     done("real report", tmp_path / "out")
-    assert "zero-shot" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "zero-shot" in (tmp_path / "out" / "report.html").read_text()
     kept = tmp_path / "out" / "runs" / "probe-seed0" / "result.json"
     before = kept.stat().st_mtime_ns
     done(*command, arms, "--resume")

@@ -5,14 +5,13 @@ import csv
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
 from dp_real.runtime.cache import cache_folder
-from tests.cluster import TwoWorkers, two_workers
+from tests.cluster import two_workers
 from tests.commands import done
 
 pytestmark = pytest.mark.slow
@@ -29,21 +28,22 @@ SETTINGS = (
     "practice.evaluate_every=2",
 )
 SET = [part for setting in SETTINGS for part in ("--set", setting)]
-Phases = Mapping[str, Callable[[], Iterator[Path]]]
-"""For each phase of a command, a function that yields the locks of the jobs that are in it."""
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[TwoWorkers]:
+def workers():
     """Workers that have the cache of this module."""
     with two_workers() as found:
         yield found
 
 
 @contextlib.contextmanager
-def killing(phases: Phases) -> Iterator[set[str]]:
-    """Kill, in the block, the worker of the first job that is in a phase. Yield the phases in which one was killed."""
-    killed: set[str] = set()
+def killing(phases):
+    """Kill, in the block, the worker of the first job that is in a phase. Yield the phases in which one was killed.
+
+    phases: for each, a function that yields the locks of the jobs that are in it.
+    """
+    killed = set()
     ended = threading.Event()
 
     def watch():
@@ -64,7 +64,7 @@ def killing(phases: Phases) -> Iterator[set[str]]:
         watching.join()
 
 
-def worker_of(lock: Path) -> int | None:
+def worker_of(lock):
     """The process whose child holds a lock; None if it is this process's, or not held by now."""
     with contextlib.suppress(OSError, ValueError):
         process = int(lock.read_text().split()[1])
@@ -73,18 +73,18 @@ def worker_of(lock: Path) -> int | None:
     return None
 
 
-def generators() -> Path:
+def generators():
     """The folder of generators that were trained here."""
     return cache_folder() / "generators"
 
 
-def rows(file: Path) -> list[dict[str, str]]:
+def rows(file):
     """The rows of a table, without times."""
     with file.open(newline="") as lines:
         return [{key: cell for key, cell in row.items() if "seconds" not in key} for row in csv.DictReader(lines)]
 
 
-def assert_same_weights(folder: Path, other: Path) -> None:
+def assert_same_weights(folder, other):
     """Assert that all weights below two folders are the same, bit for bit."""
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.safetensors"))
     assert files
@@ -95,7 +95,7 @@ def assert_same_weights(folder: Path, other: Path) -> None:
         assert all(weights[name].tobytes() == others[name].tobytes() for name in weights), file
 
 
-def compared(folder: Path, other: Path) -> None:
+def compared(folder, other):
     """Assert that two comparisons and the generators of their runs are the same but for times."""
     assert rows(folder / "runs.csv") == rows(other / "runs.csv")
     for run in sorted(path.name for path in (folder / "runs").iterdir()):
@@ -104,7 +104,7 @@ def compared(folder: Path, other: Path) -> None:
 
 def test_a_comparison_survives_a_kill_in_each_phase(workers, tmp_path):
     runs = tmp_path / "cluster" / "runs"
-    phases: Phases = {
+    phases = {
         "generator": lambda: generators().glob(".*.lock"),
         "drawing": lambda: (drawn.parents[1] / ".lock" for drawn in runs.glob("*/drawing/*")),
         "training": lambda: (latest.parents[1] / ".lock" for latest in runs.glob("practice*/checkpoints/latest*")),

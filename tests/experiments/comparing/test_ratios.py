@@ -1,7 +1,6 @@
 """The worth of an arm in static samples, and exponents: known curves are read back, with intervals that cover them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from dp_experiments.comparing.ratios import by_unit, exponents, series_of, worth
 
@@ -10,7 +9,7 @@ from tests.experiments.comparing.made import runs_of
 SIZES = (1000, 2000, 4000, 8000)
 
 
-def runs(noise: float, seeds: int = 8, faster: float = 3.0, splits: int = 1, rng: int = 5) -> pd.DataFrame:
+def runs(noise, seeds=8, faster=3.0, splits=1, rng=5):
     """Runs with the error .2 (n / 1000)^-.3 of static data; practice is worth `faster` times its samples.
 
     Half of the variance of the noise is the split's, where there are several.

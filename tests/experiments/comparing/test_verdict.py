@@ -11,7 +11,7 @@ from tests.experiments.comparing.made import runs_of
 SIZES = {"practice": 100, "static": 100, "static-400": 400, "practice-unguided": 100}
 
 
-def said(accuracies: dict[str, list[float]], classes: int = 10) -> list[str]:
+def said(accuracies, classes=10):
     runs = runs_of(accuracies, SIZES)
     return verdict(runs, summarize(runs, list(accuracies)[-1]), classes)
 

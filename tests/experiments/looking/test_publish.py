@@ -1,8 +1,6 @@
 """A run as a data set and a model: what the folders and the cards have, and what a stand-in for the hub receives."""
 
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import datasets
 import pytest
@@ -16,29 +14,28 @@ from tests.commands import done, refused
 class Hub:
     """In place of the hub's client: it keeps what is uploaded, or raises `fails`."""
 
-    def __init__(self) -> None:
-        self.private: dict[str, bool] = {}
-        self.files: dict[str, set[str]] = {}
-        self.cards: dict[str, dict[str, Any]] = {}
-        self.fails: Exception | None = None
+    fails = None
 
-    def repo_exists(self, name: str, *, repo_type: str) -> bool:
+    def __init__(self):
+        self.private, self.files, self.cards = {}, {}, {}
+
+    def repo_exists(self, name, *, repo_type):
         if self.fails:
             raise self.fails
         return repo_type in self.private
 
-    def create_repo(self, name: str, *, repo_type: str, private: bool) -> str:
+    def create_repo(self, name, *, repo_type, private):
         self.private[repo_type] = private
         return f"https://hub/{repo_type}/{name}"
 
-    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(self, *, repo_id, repo_type, folder_path, commit_message):
         files = (path.relative_to(folder_path) for path in folder_path.rglob("*") if path.is_file())
         self.files[repo_type] = set(map(str, files))
         self.cards[repo_type] = RepoCard.load(folder_path / "README.md").data.to_dict()
 
 
 @pytest.fixture
-def own_hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
+def own_hub(monkeypatch):
     own = Hub()
     monkeypatch.setattr("dp_experiments.looking.publish.HfApi", lambda: own)
     monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: "hf_secret")
@@ -57,7 +54,7 @@ def test_a_folder_loads_as_a_data_set_and_a_model(text_run, tmp_path):
     card = RepoCard.load(file)
     assert card.data.to_dict()["task_categories"] == ["text-classification"]
     assert "license" not in card.data.to_dict()
-    assert "# license:" in file.read_text(encoding="utf-8")
+    assert "# license:" in file.read_text()
     assert "Write a short news item about {}" in card.text
     assert "generator agrees (%)" in card.text
     assert "The prompts showed real examples" in card.text
@@ -81,7 +78,7 @@ def test_the_hub_receives_both(text_run, own_hub):
 
 
 def test_what_the_hub_refuses(text_run, own_hub):
-    response: Any = SimpleNamespace(status_code=403, headers={}, request=None)
+    response = SimpleNamespace(status_code=403, headers={}, request=None)
     failures = (HfHubHTTPError("no", response=response), "does not let this token"), (ConnectionError(), "be reached")
     for own_hub.fails, what in failures:
         assert what in refused("real export", text_run, "--to-hub me/mine", status=3)

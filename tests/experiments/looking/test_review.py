@@ -3,9 +3,9 @@
 import csv
 import json
 import re
-from pathlib import Path
 
 import pytest
+import torch
 from dp_experiments.looking.report.texts import hardest_texts
 from dp_experiments.looking.review import review_page, reviewed
 from dp_experiments.terminal import visible
@@ -13,7 +13,7 @@ from markupsafe import escape
 
 from dp_base.errors import InputError, MissingError
 from dp_real import Run
-from dp_real.config import Config, load_config
+from dp_real.config import load_config
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.run import run as train
 from dp_real.text.codes import texts_of
@@ -21,26 +21,21 @@ from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.commands import told
 
 
-def marks_file(file: Path, *marks: str) -> Path:
-    file.write_text("\n".join(["round,row,mark", *(f"0,1,{mark}" for mark in marks)]) + "\n", encoding="utf-8")
+def marks_file(file, *marks):
+    file.write_text("\n".join(["round,row,mark", *(f"0,1,{mark}" for mark in marks)]) + "\n")
     return file
-
-
-def with_marks(text_run: Path, file: Path) -> Config:
-    return load_config(text_run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
 
 
 def test_the_page_has_each_example_hardest_first(text_run):
     answer = told("real review", text_run)
     pool = Run(text_run).pool
     assert answer == {"out": str(text_run / "review.html"), "examples": len(pool)}
-    page = (text_run / "review.html").read_text(encoding="utf-8")
+    page = (text_run / "review.html").read_text()
     shown = [int(row) for row in re.findall(r'data-row="(\d+)"', page)]
     entropy = pool.table()["entropy"].to_pylist()
     assert shown == sorted(range(len(pool)), key=lambda row: -entropy[row])
     items = reviewed(Run(text_run), most=3)
     assert [item["row"] for item in items] == shown[:3]
-    assert pool.posterior is not None
     label = int(pool.y[shown[0]])
     assert items[0]["likelihood"] == pytest.approx(float(pool.posterior[shown[0], label]))
     assert escape(visible(texts_of(pool.x)[shown[0]])) in page
@@ -48,7 +43,6 @@ def test_the_page_has_each_example_hardest_first(text_run):
 
 def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(text_run):
     pool = Run(text_run).pool
-    assert pool.posterior is not None
     for row in hardest_texts(Run(text_run), pool):
         place = texts_of(pool.x).index(row["text"])
         assert row["p(label)"] == pytest.approx(float(pool.posterior[place].gather(0, pool.y[place])))
@@ -71,7 +65,8 @@ def test_a_run_leaves_marked_examples_out(text_run, tmp_path, caplog):
     items = {item["row"]: item for item in reviewed(before, 1000)}
     wrong = [2, 5]
     file = marks_file(tmp_path / "marks.csv", *(items[row]["mark"] for row in wrong))
-    result = train(with_marks(text_run, file), tmp_path / "next")
+    config = load_config(text_run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
+    result = train(config, tmp_path / "next")
     after = Run(tmp_path / "next")
     initial = before.rounds["count"][0]
     same = [
@@ -90,8 +85,6 @@ def test_a_run_leaves_marked_examples_out(text_run, tmp_path, caplog):
 
 
 def test_a_mark_is_of_a_text_and_its_class(text_run):
-    import torch
-
     text = torch.tensor([104, 105], dtype=torch.int32)
     padded = torch.tensor([104, 105, 0, 0], dtype=torch.int32)
     assert mark_of(text, "a") == mark_of(padded, "a") != mark_of(text, "b")
@@ -108,12 +101,9 @@ def test_files_that_are_no_marks(text_run, tmp_path):
     with pytest.raises(InputError, match="no column 'mark'"):
         read_marks(tmp_path / "other.csv")
     setting = f"pool.marks={marks_file(tmp_path / 'marks.csv', '0' * 64)}"
-    (need,) = [
-        need
-        for need in told("real plan", text_run / "config.toml", "--set", setting)["needs"]
-        if need["what"] == "pool.marks"
-    ]
-    assert need["found"].endswith("1 examples left out")
+    needs = told("real plan", text_run / "config.toml", "--set", setting)["needs"]
+    found = {need["what"]: need["found"] for need in needs}
+    assert found["pool.marks"].endswith("1 examples left out")
 
 
 @needs_axe
@@ -135,7 +125,7 @@ def test_a_browser_marks_filters_and_saves(text_run, tmp_path):
     </script></body>"""
     items = reviewed(Run(text_run), 1000)
     page = tmp_path / "page.html"
-    page.write_text(review_page(Run(text_run), items).replace("</body>", told), encoding="utf-8")
+    page.write_text(review_page(Run(text_run), items).replace("</body>", told))
     document = opened(page, 500)
     saved = re.findall('data-csv="([^"]*)"', document)[0].replace("|", "\n")
     rows = list(csv.DictReader(saved.splitlines()))

@@ -3,8 +3,6 @@
 import itertools
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +26,7 @@ NAMES = ("cat", "dog", "em/u")
 
 
 @pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vit(tmp_path_factory):
     """A classifier of transformers that knows other classes and takes colour images of another size."""
     folder = tmp_path_factory.mktemp("vit")
     torch.manual_seed(0)
@@ -41,19 +39,18 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=2,
         intermediate_size=16,
         id2label=labels,
-        label2id={name: label for label, name in labels.items()},
     )
     ViTForImageClassification(config).save_pretrained(folder)
     CLIPImageProcessor(image_mean=[0.4] * 3, image_std=[0.2] * 3).save_pretrained(folder)
     return folder
 
 
-def pixels(file: Path) -> np.ndarray:
+def pixels(file):
     with Image.open(file) as image:
         return np.asarray(image).astype(float)
 
 
-def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
+def probabilities(weights, file):
     """The class probabilities of the digits perceptron for an image, written out."""
     hidden = np.maximum(weights["1.weight"] @ (pixels(file).ravel() / 127.5 - 1) + weights["1.bias"], 0)
     logits = weights["3.weight"] @ hidden + weights["3.bias"]
@@ -120,7 +117,7 @@ def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):
 def test_text_prompts_need_no_real_images(vit, tmp_path):
     """A Stable Diffusion folder and a file with class names; the images are in colour, and classified by name."""
     torch.manual_seed(0)
-    pipe: Any = make_pipeline(32, [f"a photo of a {name}" for name in NAMES])
+    pipe = make_pipeline(32, [f"a photo of a {name}" for name in NAMES])
     pipe.save_pretrained(tmp_path / "pipe", safe_serialization=True)
     own = tmp_path / "own.toml"
     own.write_text(f"""
@@ -182,7 +179,7 @@ def test_the_papers_grids_are_drawn_from_a_run(copied, tmp_path):
     pixels = rounds.columns[rounds.columns.str.startswith("pixel_")]
     np.testing.assert_array_equal(rounds[pixels].iloc[:10], omegas[pixels].iloc[:10])  # plain, from the same noise
     assert not np.array_equal(omegas[pixels].iloc[:10], omegas[pixels].iloc[30:40])
-    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "index.html").read_text()
     assert "Images generated in a run of digits" in page
     assert 'src="grid-omega%40run%3Drun.png"' in page
     said = done("figures fig10 --run", copied, "--set omega=-1 --out", tmp_path / "out", status=2).err

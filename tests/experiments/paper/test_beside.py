@@ -1,7 +1,5 @@
 """`dp figures compare`: what lies beside what."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from dp_experiments.comparing.compare import Comparison
@@ -12,24 +10,16 @@ from tests.experiments.comparing.made import runs_of
 from tests.experiments.conftest import left_by_run
 
 
-def comparison(folder: Path) -> Path:
-    """What a comparison leaves, as far as it is read here."""
-    reached = {"static-100": (0.5, 0.51), "static-1000": (0.7, 0.71), "practice-100": (0.6, 0.61)}
-    folder.mkdir()
-    Comparison(folder).write(runs_of(reached), "static-100")
-    return folder
-
-
 def test_a_comparison_a_sweep_and_a_table_on_one_plot(tmp_path):
     sweep = tmp_path / "sweep"
     options = "--n 100,400 --d 50 --trials 4 --rho 0.5,0.9 --rule keep-hard"
-    done("theory sweep", *options.split(), "--out", sweep)
-    arms = comparison(tmp_path / "arms")
-    assert (
-        str(tmp_path / "out" / "compare.png")
-        in done("figures compare", arms, sweep, "table4 --out", tmp_path / "out").out
-    )
-    table = pd.read_csv(tmp_path / "out" / "compare.csv")
+    done("theory sweep", options, "--out", sweep)
+    (arms := tmp_path / "arms").mkdir()
+    reached = {"static-100": (0.5, 0.51), "static-1000": (0.7, 0.71), "practice-100": (0.6, 0.61)}
+    Comparison(arms).write(runs_of(reached), "static-100")
+    out = tmp_path / "out"
+    assert str(out / "compare.png") in done("figures compare", arms, sweep, "table4 --out", out).out
+    table = pd.read_csv(out / "compare.csv")
     assert "sweep: direct keep-hard, rho 0.9" in set(table["series"])
     assert table.query("series == 'arms: static'")["y"].tolist() == [50.5, 70.5]
     own = pd.read_csv(sweep / "sweep.csv").query("series == 'static' and kind == 'simulated' and rho == 0.9")

@@ -1,7 +1,6 @@
 """Every command of `dp real` on what the smallest run of each preset leaves, with one cache for all of them."""
 
 import json
-from collections.abc import Mapping
 
 import pytest
 from dp_experiments.presets.presets import preset_names
@@ -13,7 +12,7 @@ from torture.damage import readers
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SHORT: Mapping[str, object] = {
+SHORT = {
     "training.steps": 40,
     "practice.initial": 20,
     "practice.additions": 2,
@@ -21,8 +20,8 @@ SHORT: Mapping[str, object] = {
     "practice.patience": 1,
     "practice.evaluate_every": 2,
 }
-NETWORK: dict[str, object] = {"generator.training": "none", "sampling.steps": 2}
-OWN: dict[str, Mapping[str, object]] = {
+NETWORK = {"generator.training": "none", "sampling.steps": 2}
+OWN = {
     "digits": NETWORK,
     "fashion": NETWORK,
     "gaussian": {"data.dimension": 10, "sampling.block_size": 20},
@@ -45,7 +44,7 @@ CLASSES = {"imagenet100-smoke": (100, 19, 15), "imagenet1k-smoke": (1000, 200, 2
 """How many classes have a preset's own sets, ImageNet-R and ImageNet-A."""
 
 
-def check_noise(run: Run, every: int, r: int, a: int) -> None:
+def check_noise(run, every, r, a):
     """The whole path of ImageNet, on images that are noise, of which nothing can be learned."""
     classes = {"imagenet-v2": every, "imagenet-sketch": every, "imagenet-r": r, "imagenet-a": a}
     assert {row["set"]: row["classes"] for row in run.result["sets"]} == classes
@@ -59,12 +58,12 @@ def check_noise(run: Run, every: int, r: int, a: int) -> None:
         assert (processor["size"], processor["crop_size"]) == ({"shortest_edge": 36}, {"height": 32, "width": 32})
 
 
-def small_presets() -> list[str]:
+def small_presets():
     """The presets that a machine without a GPU can run, small."""
     return [name for name in preset_names() if name not in FULL_SIZE and "-table" not in name]
 
 
-def refusal(*words: object) -> str:
+def refusal(*words):
     """The one line in which a command refuses; empty if it did what it was asked."""
     status, _, err = dp(*words)
     lines = [line for line in err.splitlines() if line.startswith("dp: ")]

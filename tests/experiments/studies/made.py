@@ -6,10 +6,8 @@ The fonts are DejaVu Sans, which matplotlib brings, with slanted outlines and na
 import io
 import json
 import tarfile
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,16 +21,16 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.subset import Subsetter
 from fontTools.ttLib import TTFont
 
-from dp_real.data import DataConfig
 from tests.dp_real.text.made import tokenizer
 
 RATED = {"films": (30, 2), "products": (4, 3), "tweets": (2, 2), "editorials": (3, 1)}
 SOURCE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+ALL = "".join(CHARACTERS)
 MACINTOSH = (1, 0, 0)
 WINDOWS = (3, 1, 0x409)
 
 
-def loaded(section: DataConfig) -> Any:
+def loaded(section):
     """The examples of a section, which are those of the task that it states before they are loaded."""
     task = section.task
     data = section.load()
@@ -49,7 +47,7 @@ def loaded(section: DataConfig) -> Any:
 
 
 @cache
-def _plain(characters: str) -> bytes:
+def _plain(characters):
     """Return DejaVu Sans with these characters only. Its composite glyphs are made simple."""
     font = TTFont(SOURCE)
     subsetter = Subsetter()
@@ -63,19 +61,19 @@ def _plain(characters: str) -> bytes:
 
 
 def make_font(
-    path: Path,
-    family: str,
-    slope: float = 0.0,
-    style: str = "Regular",
-    characters: str = "".join(CHARACTERS),
-    panose: int = 0,
-    instead: str = "",
-) -> Path:
+    path,
+    family,
+    slope=0.0,
+    style="Regular",
+    characters=ALL,
+    panose=0,
+    instead="",
+):
     """Write a font that leans by `slope` and goes a little downhill.
 
     `instead` has pairs of characters, of which the first is drawn as the second.
     """
-    font: Any = TTFont(io.BytesIO(_plain(characters)))
+    font = TTFont(io.BytesIO(_plain(characters)))
     glyphs = font.getGlyphSet()
     table = font["glyf"]
     drawn = {}
@@ -101,13 +99,13 @@ def make_font(
     return path
 
 
-def idx(array: np.ndarray) -> bytes:
+def idx(array):
     """An IDX file of unsigned bytes."""
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
     return header + array.astype(np.uint8).tobytes()
 
 
-def packed(members: Mapping[str, bytes]) -> bytes:
+def packed(members):
     """A tar.gz of files, among which is a link."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -122,7 +120,7 @@ def packed(members: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def rated(domain: str, count: int, repeated: int) -> bytes:
+def rated(domain, count, repeated):
     """`count` sentences of each class; a few of the negative ones again with another rating, two that do not count."""
     negative = [f"{n}\t-2.5\tA dull ''{domain}'' number {n}, caf\xe9." for n in range(count)]
     positive = [f"{n}\t1.25\tA  fine {domain} number {n}." for n in range(count)]
@@ -131,7 +129,7 @@ def rated(domain: str, count: int, repeated: int) -> bytes:
     return "\n".join([*negative, *positive, *again, *others]).encode("latin-1")
 
 
-def reviews_archive(folder: Path, **changed: bytes) -> Path:
+def reviews_archive(folder, **changed):
     """The source distribution of vaderSentiment, as far as it is read. changed: what a domain's file holds instead."""
     files = {domain: rated(domain, *counts) for domain, counts in RATED.items()} | changed
     inner = packed({f"hutto_ICWSM_2014/{DOMAINS[domain]}_GroundTruth.txt": text for domain, text in files.items()})
@@ -140,7 +138,7 @@ def reviews_archive(folder: Path, **changed: bytes) -> Path:
     return path
 
 
-def word_lists(folder: Path) -> None:
+def word_lists(folder):
     """A list of words for each language, as Debian has them: 100 or so of its own, and what must be left out."""
     for number, (_, file, encoding) in enumerate(LANGUAGES.values()):
         own = [f"{chr(97 + number)}{a}{b}{c}wort" for a in "abcd" for b in "efgh" for c in "ijklm"]
@@ -148,7 +146,7 @@ def word_lists(folder: Path) -> None:
         (folder / file).write_text(text + "\n", encoding=encoding)
 
 
-def gguf_model(file: Path) -> Path:
+def gguf_model(file):
     """A tiny Llama with random weights in a file of GGUF, with a tokenizer of bytes."""
     from gguf import GGUFWriter
 
@@ -157,7 +155,7 @@ def gguf_model(file: Path) -> Path:
     words = [*sorted(own.get_vocab(), key=own.get_vocab().__getitem__), *special]
     merges = [" ".join(merge) for merge in json.loads(own.backend_tokenizer.to_str())["model"]["merges"]]
     width, inner, layers = 32, 48, 2
-    said: dict[str, Any] = {"block_count": layers, "context_length": 96, "embedding_length": width}
+    said = {"block_count": layers, "context_length": 96, "embedding_length": width}
     said |= {"feed_forward_length": inner, "attention.head_count": 2, "attention.head_count_kv": 2}
     said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)}
     writer = GGUFWriter(file, "llama")

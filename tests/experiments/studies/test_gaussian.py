@@ -5,32 +5,22 @@ import json
 import numpy as np
 import pytest
 import torch
+from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.gaussian.exact_score import GaussianGenerator, posterior_mean
 from scipy.stats import halfnorm, norm, truncnorm
 
-from dp_real.config import Config, parse_config
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.experiments.studies.made import loaded
 
-SMALL = {
-    "name": "small",
-    "threads": 1,
-    "data": {"source": "gaussian", "dimension": 20, "test": 2000},
-    "generator": {"kind": "gaussian"},
-    "sampling": {"steps": 10},
-    "guidance": {"omega": 0.02},
-    "learner": {"kind": "linear", "lam": 0.01},
-    "training": {"steps": 6, "batch_size": 0, "warmup": 0, "cooldown": 0},
-    "practice": {"initial": 40, "increment": 40, "additions": 2, "patience": 1, "evaluate_every": 1},
-}
-
 
 @pytest.fixture(scope="module")
-def config() -> Config:
-    return parse_config(SMALL)
+def config():
+    few = ["practice.initial=40", "practice.increment=40", "practice.additions=2", "sampling.steps=10"]
+    more = ["data.dimension=20", "data.test=2000", "guidance.omega=0.02", "training.steps=6"]
+    return load_preset("gaussian", few + more)
 
 
 # -- the generator -----------------------------------------------------------------------------------------------------

@@ -1,8 +1,5 @@
 """Glyphs: no family on two sides of a split, further sets of their own, and messages that say what is missing."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 from dp_experiments.studies.glyphs import fonts as reading
@@ -20,7 +17,7 @@ FAMILIES = {
 
 
 @pytest.fixture(scope="module")
-def fonts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fonts(tmp_path_factory):
     """Ten groups of two families, and one of handwriting."""
     root = tmp_path_factory.mktemp("fonts")
     for family, slope in FAMILIES.items():
@@ -29,7 +26,7 @@ def fonts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def section(fonts: Path | str | None, **values: Any) -> GlyphsConfig:
+def section(fonts, **values):
     return GlyphsConfig(source="glyphs", fonts=str(fonts) if fonts else None, **values)
 
 

@@ -2,7 +2,6 @@
 
 import sys
 import zipfile
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ from tests.experiments.studies.made import gguf_model
 SOURCE = StandInTextConfig(source="stand-in-text")
 
 
-def section(model: object) -> PackedLMConfig:
+def section(model):
     return PackedLMConfig(kind="packed-lm", model=str(model), max_new_tokens=6)
 
 
@@ -36,7 +35,7 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(tmp_path, 
     monkeypatch.syspath_prepend(package.parent)
     config = section("package:tiny_model/tiny.gguf")
     labels, seeds = torch.tensor([0, 1, 1]), row_seeds(0, 0, range(3))
-    generators: list[Any] = [each.load(SamplingConfig(), SOURCE) for each in (config, config, section(file))]
+    generators = [each.load(SamplingConfig(), SOURCE) for each in (config, config, section(file))]
     texts = [to_texts(each.sample(labels, seeds, None)) for each in generators]
     assert any(texts[0])
     assert texts[0] == texts[1] == texts[2]

@@ -2,7 +2,6 @@
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from dp_experiments.studies.fashion.source import FashionConfig, read_idx
 from dp_experiments.studies.words.source import WordsConfig, plain
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data import DATA, DataConfig
+from dp_real.data import DATA
 from dp_real.examples import SetStatus
 from dp_real.text.codes import to_texts
 from tests.experiments.studies.made import idx, loaded, reviews_archive, word_lists
@@ -25,7 +24,7 @@ def test_digits_are_all_of_them():
 # -- Fashion-MNIST -----------------------------------------------------------------------------------------------------
 
 
-def images_and_labels(n: int) -> tuple[np.ndarray, np.ndarray]:
+def images_and_labels(n):
     """The i-th image is known by its first two pixels."""
     images = np.random.default_rng(0).integers(0, 256, (n, 28, 28))
     images[:, 0, 0] = np.arange(n) // 256
@@ -34,7 +33,7 @@ def images_and_labels(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FashionConfig:
+def fashion(tmp_path, monkeypatch):
     """500 training images zipped, as Debian has them, and 30 test images not zipped; 100 of the former validate."""
     monkeypatch.setattr("dp_experiments.studies.fashion.source.VALIDATION", 100)
     for part, n, ending, pack in (("train", 500, ".gz", gzip.compress), ("t10k", 30, "", bytes)):
@@ -43,7 +42,7 @@ def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FashionConfig:
     return FashionConfig(source="fashion", folder=str(tmp_path))
 
 
-def number(x: torch.Tensor) -> torch.Tensor:
+def number(x):
     """Return the number of each image, which its first two pixels inside of the padding tell."""
     first, second = ((x[:, 0, 2, 2 + i] + 1) * 127.5 for i in (0, 1))
     return (256 * first + second).round().long()
@@ -89,7 +88,7 @@ def test_a_damaged_file_is_named(fashion):
 
 
 @pytest.fixture
-def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WordsConfig:
+def words(tmp_path, monkeypatch):
     """Few words of lists that are not there yet."""
     monkeypatch.setattr("dp_experiments.studies.words.source.FOLDER", tmp_path)
     return WordsConfig(source="words", train=30, validation=2, test=5)
@@ -121,7 +120,7 @@ def test_words_of_one_language_alone_are_split_by_their_stems(words, tmp_path):
 # -- reviews -----------------------------------------------------------------------------------------------------------
 
 
-def reviews(path: Path, **keys: Any) -> DataConfig:
+def reviews(path, **keys):
     """The section, with few sentences."""
     counts = {"validation": 5, "test": 10, "train": 100}
     return DATA["reviews"].model_validate({"source": "reviews", "archive": str(path)} | counts | keys)

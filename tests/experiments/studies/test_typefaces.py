@@ -2,8 +2,6 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,13 +28,13 @@ from dp_experiments.studies.glyphs.fonts import (
 )
 
 from dp_base.progress import silent
-from tests.experiments.studies.made import make_font
+from tests.experiments.studies.made import ALL, make_font
 
 SLOPES = {"Ash": -0.2, "Beech": -0.1, "Cedar": 0.0, "Dogwood": 0.1, "Elm": 0.2}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("fonts")
     for family, slope in SLOPES.items():
         make_font(root / f"{family}.ttf", family, slope)
@@ -44,34 +42,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fonts(folder: Path) -> list[Font]:
+def fonts(folder):
     return [font for font in map(read_font, font_files(folder)) if font]
 
 
 @pytest.fixture(scope="module")
-def images(fonts: list[Font]) -> np.ndarray:
+def images(fonts):
     return np.stack([draw_font(font) for font in fonts])
 
 
 def test_a_font_tells_its_family_style_kind_and_characters(folder, tmp_path):
     font = read_font(folder / "Elm.ttf")
-    assert font == Font(folder / "Elm.ttf", "Elm", "Regular", "text", 400, False, "".join(CHARACTERS))
-    bold: Any = read_font(make_font(tmp_path / "b.ttf", "Elm", 0.1, "Bold Italic"))
+    assert font == Font(folder / "Elm.ttf", "Elm", "Regular", "text", 400, False, ALL)
+    bold = read_font(make_font(tmp_path / "b.ttf", "Elm", 0.1, "Bold Italic"))
     assert (bold.weight, bold.italic, bold.bold) == (700, True, True)
     for family, panose, kind in (
         ("Elm Script", 0, "handwriting"),
         ("Elm", 3, "handwriting"),
         ("Elm BRK", 0, "display"),
     ):
-        other: Any = read_font(make_font(tmp_path / "c.ttf", family, panose=panose))
+        other = read_font(make_font(tmp_path / "c.ttf", family, panose=panose))
         assert other.kind == kind
 
 
 def test_fonts_of_symbols_and_of_few_characters_and_broken_files_are_left_out(tmp_path, caplog):
     for family in ("Elm Math", "Elm SC", "Px Elm"):
         assert read_font(make_font(tmp_path / "font.ttf", family)) is None
-    assert read_font(make_font(tmp_path / "few.ttf", "Elm", characters="".join(CHARACTERS)[18:])) is None
-    assert read_font(make_font(tmp_path / "most.ttf", "Elm", characters="".join(CHARACTERS)[17:])) is not None
+    assert read_font(make_font(tmp_path / "few.ttf", "Elm", characters=ALL[18:])) is None
+    assert read_font(make_font(tmp_path / "most.ttf", "Elm", characters=ALL[17:])) is not None
     (tmp_path / "broken.ttf").write_bytes(b"no font")
     with caplog.at_level(logging.WARNING):
         assert read_font(tmp_path / "broken.ttf") is None
@@ -105,7 +103,6 @@ def test_small_letters_drawn_as_capitals_are_noticed(images, tmp_path):
     assert not any(is_unicase(features(image)) for image in images)
     like = make_font(tmp_path / "unicase.ttf", "Elm", instead="".join(small + capital for small, capital in CASES))
     font = read_font(like)
-    assert font is not None
     unicase = draw_font(font)
     assert not unicase[PLACES["a"]].any()  # to the last byte
     capitals = images[2].copy()
@@ -128,7 +125,7 @@ def test_the_collection_keeps_what_serves(folder, tmp_path):
     files = font_files(folder)
     more = {"Twin": 0.0, "Fir Math": 0.1, "ash-Serif": -0.15, "Near": 0.01}
     files += [make_font(tmp_path / f"{family}.ttf", family, slope) for family, slope in more.items()]
-    letters = "".join(CHARACTERS) + "jkmnpsuvwxzc"
+    letters = ALL + "jkmnpsuvwxzc"
     wrong = "£j¥k§m¶nßpæsÆu÷v±w«x»z©c"
     files += [make_font(tmp_path / "odd.ttf", "Odd", -0.05, characters=letters, instead=wrong)]
     turned = "".join(a + b for a, b in zip(CHARACTERS, [*CHARACTERS][7:] + [*CHARACTERS][:7], strict=True))

@@ -2,31 +2,29 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.digits.source import DigitsConfig
 from dp_experiments.tuning import tune as tuning
-from dp_experiments.tuning.space import Space, own_parameters, read_searches, settings_of, space_of
+from dp_experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
 from dp_experiments.tuning.tune import Plan, tune
 from dp_experiments.tuning.tuned import Tuned, with_settings
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import DivergedError, InputError
 from dp_base.progress import silent
-from dp_real.config import Config, load_config
+from dp_real.config import load_config
 from dp_real.config.load import flat
-from dp_real.examples import RealData
 from dp_real.generators import GeneratorConfig
 from tests.commands import done, told
 from tests.experiments.conftest import SET
 
 
-def space(arm: str, *searches: str, preset: str = "digits", settings: Sequence[str] = ()) -> Space:
+def space(arm, *searches, preset="digits", settings=()):
     """What is searched for an arm of a preset."""
     return space_of(load_preset(preset, settings), arm, read_searches(searches))
 
@@ -109,14 +107,14 @@ def test_what_an_arms_name_sets_is_not_searched_and_no_search_changes_how_many_s
 # -- the choice of trials, with runs that are only a formula ----------------------------------------------------------
 
 PLAN = Plan(("practice", "static"), {}, seeds=2, splits=1, first=0, batch=3)
-Accuracy = Callable[[Config, Path, Any], float]
-"""Of validation, by the configuration, the folder and what is shared."""
-Search = Callable[..., tuple[list[dict[str, Any]], pd.DataFrame]]
 
 
 @pytest.fixture
-def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
-    """Tunes with pretended runs, and returns the best of each arm and all trials."""
+def search(tmp_path, monkeypatch):
+    """Tunes with pretended runs, and returns the best of each arm and all trials.
+
+    accuracy: of validation, by the configuration, the folder and what is shared.
+    """
     monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
 
     def search(accuracy, trials=5, plan=PLAN, name="out"):
@@ -134,7 +132,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     return search
 
 
-def smooth(config: Config, *_: Any) -> float:
+def smooth(config, *_):
     """The best settings are known: label smoothing .2; and .1 more for seed 1."""
     return 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed
 
@@ -176,7 +174,7 @@ def test_what_is_best_for_one_arm_is_tried_by_all(search):
 def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(search):
     """Also if it was begun with fewer trials. The last trials are no longer random: they depend on those before."""
     plan = Plan(("static",), {}, 1, 1, 0, 3)
-    calls: list[Config] = []
+    calls = []
 
     def counted(config, *_):
         calls.append(config)
@@ -217,7 +215,7 @@ def test_what_fails_counts_and_the_search_goes_on(search, tmp_path):
 
 def test_settings_that_cannot_be_together_count_as_failed(search):
     """Each value is possible, but some windows have no step to guide."""
-    windows: Mapping[str, Any] = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
+    windows = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
     _, trials = search(smooth, plan=Plan(("practice",), windows, 2, 1, 0, 3))
     narrow = trials["guidance.window"] == "[0.96, 0.97]"
     assert 0 < narrow.sum() < len(trials)
@@ -241,13 +239,6 @@ def test_trials_that_draw_alike_find_each_others_rows(search):
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
-
-
-def untested(config: DigitsConfig) -> RealData:
-    """The data without their test images."""
-    data = LOAD(config)
-    object.__setattr__(data, "test", None)
-    return data
 
 
 def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path):
@@ -295,7 +286,6 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
             if isinstance(searched, CategoricalDistribution):
                 assert json.dumps(value) in searched.choices, key
             else:
-                assert isinstance(searched, FloatDistribution | IntDistribution)
                 assert searched.low <= value <= searched.high, key
         changed = flat(published.arm_config(config, arm).model_dump(mode="json"))
         assert {key: changed[key] for key in settings} == settings
@@ -310,15 +300,13 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
         published.check(["static"], published.fresh - 1)
 
 
-LOAD = DigitsConfig.load
-
-
 def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, monkeypatch):
     out = tmp_path / "tune"
     search = "--search training.steps=20:40 --search guidance.every=[2]"
     words = ["real tune digits", *SET, search, "--trials 2 --workers 1 --out", out]
+    load = DigitsConfig.load
     with monkeypatch.context() as patch:
-        patch.setattr(DigitsConfig, "load", untested)
+        patch.setattr(DigitsConfig, "load", lambda self: replace(load(self), test=None))
         patch.setattr(GeneratorConfig, "code_digest", lambda self: "one")
         answer = told(*words)
     assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
@@ -326,14 +314,13 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     assert sorted(path.name for path in out.iterdir()) == left.split()
     assert "--resume goes on" in done(*words, status=2).err
     assert "begun with another seeds" in done(*words, "--resume --seeds 2", status=2).err
-    with monkeypatch.context() as patch:
-        patch.setattr(GeneratorConfig, "code_digest", lambda self: "another")
-        said = done(*words, "--resume", status=2).err
-    assert "begun with another code of the generator of practice on split 0" in said
-    with monkeypatch.context() as patch:
-        patch.setattr("dp_real.runs.identity._set_digest", lambda examples: "another")
-        said = done(*words, "--resume", status=2).err
-    assert "begun with another validation set of practice on split 0" in said
+    for digest, what in (
+        ("dp_real.generators.GeneratorConfig.code_digest", "code of the generator"),
+        ("dp_real.runs.identity._set_digest", "validation set"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(digest, lambda given: "another")
+            assert f"begun with another {what} of practice on split 0" in done(*words, "--resume", status=2).err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     asked["config"]["pool"].pop("soft_labels")  # as if it had been begun before there was that key
     (out / "tuning.json").write_text(json.dumps(asked))
@@ -354,8 +341,8 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     (out / "best.json").write_text(best.replace('"training.steps": ', '"training.steps": 1'))
     assert "best.json is damaged" in done(*compare, "--resume", status=3).err
     trials = out / "trials.jsonl"
-    lines = trials.read_text(encoding="utf-8")
-    trials.write_text(lines.replace('"seconds": ', '"seconds": 1', 1), encoding="utf-8")
+    lines = trials.read_text()
+    trials.write_text(lines.replace('"seconds": ', '"seconds": 1', 1))
     assert "trial 0 of practice is not what was written" in done(*words, "--resume", status=3).err
-    trials.write_text(lines + '{"arm": "practice", "number": 2, "par', encoding="utf-8")  # killed within a line
+    trials.write_text(lines + '{"arm": "practice", "number": 2, "par')  # killed within a line
     done(*words, "--resume")
