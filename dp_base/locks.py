@@ -36,14 +36,14 @@ def locked(folder: Path) -> Iterator[None]:
 
     The folder is made, cleaned of what killed writers left, and removed if the block leaves it empty.
     """
+    above = _missing(folder.parent)
     with asked_for(folder):
         lock = _acquire_in(folder)
     try:
         with _holding(lock, folder):
             yield
     finally:
-        with contextlib.suppress(OSError):  # it is not empty
-            folder.rmdir()
+        _remove_empty(folder, *above)
 
 
 @contextlib.contextmanager
@@ -54,10 +54,14 @@ def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
     """
     with contextlib.nullcontext() if wait else asked_for(path):
         path = path.resolve()
+        above = _missing(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, -1 if wait else patience)
-    with _holding(lock, path.parent, path.name):
-        yield
+    try:
+        with _holding(lock, path.parent, path.name):
+            yield
+    finally:
+        _remove_empty(*above)
 
 
 @contextlib.contextmanager
@@ -82,6 +86,18 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
                 raise
             advice = f"interrupted: what is finished is in {out}; --resume goes on from there"
             raise KeyboardInterrupt(advice) from None
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it, as far as they are not there."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(*folders: Path) -> None:
+    """Each lies in the next one."""
+    with contextlib.suppress(OSError):  # it is not empty
+        for folder in folders:
+            folder.rmdir()
 
 
 def _acquire_in(folder: Path) -> FileLock | None:

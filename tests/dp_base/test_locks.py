@@ -60,6 +60,16 @@ def test_a_folder_that_its_writer_removes_is_made_again(tmp_path, monkeypatch):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("writing", [locked, locked_beside])
+def test_folders_that_were_made_for_nothing_are_removed(writing, tmp_path):
+    with pytest.raises(InputError, match="refused"), writing(tmp_path / "runs" / "mine" / "out"):
+        raise InputError("refused")
+    assert not (tmp_path / "runs").exists()
+    with writing(tmp_path / "out"):
+        pass
+    assert tmp_path.exists()
+
+
 def test_what_appears_as_a_whole_is_locked_beside(tmp_path):
     with locked_beside(tmp_path / "out"):
         with pytest.raises(InputError, match=f"process {os.getpid()} "), locked_beside(tmp_path / "out"):
