@@ -120,7 +120,8 @@ def least_error(
     require_number(d=d)
     few = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, few)
-    require("d", d, np.isinf(d) or d <= LARGEST, f"be at most {LARGEST:g}, or inf: it is the dimension")
+    fits = np.isinf(d) or (d <= LARGEST and d % 1 == 0)
+    require("d", d, fits, f"be a whole number up to {LARGEST:g}, or inf: it is the dimension")
     require_least_keep(smallest_keep)
     if keep is not None:
         kept_fraction(keep)

@@ -41,6 +41,11 @@ def test_simulated_points_lie_on_the_predicted_lines(table):
     assert points["z"].std() > 0.5  # standard errors are not inflated
 
 
+def test_one_trial_has_neither_z_nor_its_limit():
+    check = noise_check(sweep(0.5, rules="keep-hard", d=16, trials=1, n=8))
+    assert np.isnan([check["largest_z"], check["noise_level"]]).all()
+
+
 def test_costs(table):
     p = float(KeepHard(0.5).moments(0.0).p)
     at = table.query("kind == 'simulated' and generated == 600").set_index("series")
