@@ -19,7 +19,16 @@ from dp_theory.loop.groups import PLAIN, Addition, Window
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
 from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import SMALLEST, Advance, require, require_in, require_number, require_whole, unseen
+from dp_theory.numerics.checks import (
+    SMALLEST,
+    Advance,
+    numbers,
+    require,
+    require_in,
+    require_number,
+    require_whole,
+    unseen,
+)
 from dp_theory.numerics.costs import Costs, require_costs
 from dp_theory.numerics.quadrature import both_below, half_line
 from dp_theory.ridge.theorem1 import theorem1
@@ -97,16 +106,19 @@ _SAME = 1e-12  # relative difference of errors that says nothing
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
     """The best ridge per row of static data (T8.7)."""
-    return (1 / flips.signal**2 - 1) / np.asarray(rows)
+    return (1 / flips.signal**2 - 1) / numbers("rows", rows)
 
 
 def plain_error(flips: BoundaryFlips, rows: Any) -> Any:
     """Test error of static data, `rows` per dimension, at the best ridge."""
-    return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows), plain_lam(flips, rows))[0]
+    lam = plain_lam(flips, rows)
+    return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows), lam)[0]
 
 
 def plain_rows(flips: BoundaryFlips, test_error: float) -> float:
     """Static rows per dimension that reach a test error."""
+    require_number(test_error=test_error)
+    require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
 
     def excess(log_rows: float) -> float:
         return float(np.log(plain_error(flips, np.exp(log_rows)) / test_error))

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import Array, Float, Int, require, whole_rows
+from dp_theory.numerics.checks import Array, Float, Int, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxSimulation
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
@@ -43,6 +43,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tup
     rng = generator(seed, DENSE, trial)
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
+    require_memory(n, d, "a smaller d or a larger phi")
     k = problem.classes
     rho = problem.rho
     simplex = helmert(k)

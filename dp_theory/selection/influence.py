@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_theory.loop.flips import observed_labels
-from dp_theory.numerics.checks import Array, Float, Inexact, Real, require, require_in
+from dp_theory.numerics.checks import Array, Float, Inexact, Real, numbers, require, require_in
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
@@ -153,7 +153,7 @@ def influence(
     ridge = problem.lam / p
     r = float(ridge_ratio(psi, ridge))
     slope = slope_by_moments(moments, psi, rho, r, -psi / p, -ridge / p)
-    u = np.asarray(t, float) if y is None else np.multiply(t, y)
+    u = numbers("t", t) if y is None else numbers("t", t) * numbers("y", y)
     of_rows = features(rho, flip, u.ravel())
     if y is None:
         of_rows = of_rows + features(rho, flip, -u.ravel())

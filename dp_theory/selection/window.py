@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from dp_theory.loop.groups import LARGEST_ERROR, Addition
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import Array, Float
+from dp_theory.numerics.checks import Array, Float, require_whole
 from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.rules import KeepAll, KeepHard
 
@@ -33,6 +33,7 @@ def best_window(
     A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n, and keeps the share
     SMALLEST_KEEP or more.
     """
+    require_whole(rounds=rounds)
     rows = Addition(candidates, kept)
     narrowest = KeepHard.with_keep_fraction(SMALLEST_KEEP).alpha
 

@@ -18,6 +18,7 @@ from dp_theory.numerics.checks import (
     Float,
     Real,
     require,
+    require_memory,
     require_size,
     require_whole,
     whole_rows,
@@ -149,7 +150,9 @@ def simulate_problem(
     d = check_size(d, trials)
     cells = list(problem.cells())
     for cell in cells:
-        pool_size(cell, d)  # refuses sizes before anything is drawn
+        n = pool_size(cell, d)  # refuses sizes before anything is drawn
+        if engine == "dense":
+            require_memory(n, d, "a smaller d, a larger phi, or the engine law")
     jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
     runs = np.reshape(run_jobs(ENGINES[engine], jobs, workers), (*problem.shape, trials, 3))
     return Simulation(**averaged(QUANTITIES, runs), d=d, trials=trials, seed=seed)

@@ -75,7 +75,7 @@ def test_the_ridge_is_the_same_per_training_row_and_p_the_same_for_all_rules(tab
 
 def test_progress_is_told():
     sweep(0.5, advance=(done := []).append, rules="keep-easy", d=16, trials=3, n=[8, 20])
-    assert sum(done) == steps(0.5, 0.9, ["keep-easy"], 3) == 6
+    assert sum(done) == steps(0.5, 0.9, "keep-easy", 3) == 6
     rules = ["keep-hard", "entropy", "entropy@kappa=2"]
     sweep([0.3, 0.5], rho=[0.5, 0.5, 0.8], rules=rules, d=16, trials=2, n=8, advance=(progress := []).append)
     assert sum(progress) == steps([0.3, 0.5], [0.5, 0.5, 0.8], rules, 2)

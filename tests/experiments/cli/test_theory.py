@@ -259,6 +259,7 @@ def test_one_share_has_a_row_per_round_and_several_the_last_of_each():
     assert answer["practice"][2]["test_error"] == pytest.approx(0.0759, abs=5e-5)
     assert answer["worth_at_boundary"] == pytest.approx([10.986], abs=1e-3)
     assert answer["price"] == pytest.approx(1.92 / 1.1)
+    assert told("theory noise --rounds 1 --share 0")["worth_at_boundary"] == [None]  # infinite
     several = told("theory noise --rounds 1 --share 0.02,0.2,0.02")["practice"]
     assert [row["share"] for row in several] == pytest.approx([0.02, 0.2])
 
