@@ -29,7 +29,7 @@ from dp_theory.numerics.checks import (
     require_whole,
     unseen,
 )
-from dp_theory.numerics.costs import Costs, require_costs
+from dp_theory.numerics.costs import Costs
 from dp_theory.numerics.quadrature import both_below, half_line
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepHard
@@ -133,7 +133,6 @@ def worth(
     phi: float = 0.5,
     plans: Sequence[Window] = WINDOWS,
     lams: Sequence[float] | None = None,
-    costs: Costs = COSTS,
     advance: Advance = unseen,
 ) -> pd.DataFrame:
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
@@ -146,7 +145,6 @@ def worth(
 
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
-    require_costs(direct=costs.sample("direct"), training=costs.training)
     start = PracticeProblem(phi, 0.0, flip=flips)
     runs: list[tuple[int, float, Stages]] = []
     for number, plan in enumerate(plans):
@@ -158,9 +156,9 @@ def worth(
         number, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
         error = float(best.test_error[stage])
         kept = best.kept[stage] / phi
-        spent = costs.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
+        spent = COSTS.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
         rows_to_same_error = plain_rows(flips, error)
-        rows_for_same_cost = spent / costs.row("static")
+        rows_for_same_cost = spent / COSTS.row("static")
         new = Shares(np.nan, flips.share)
         if stage:
             window: Any = best.additions[stage - 1]

@@ -17,6 +17,7 @@ from dp_theory.loop.placed import PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, solve_cell
 from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
+from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
 
@@ -116,7 +117,7 @@ def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, "
         return cell.basis, cell.truth
     inside, norm, _ = cell.truth_in_span
     truth = np.append(norm * inside, np.zeros(d - k))
-    truth[k] = np.sqrt((1 - norm) * (1 + norm))
+    truth[k] = sine_of(norm)
     return np.eye(d, k), truth
 
 
