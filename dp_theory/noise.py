@@ -19,8 +19,17 @@ from dp_theory.loop.groups import PLAIN, Addition, Window
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
 from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import SMALLEST, Advance, require, require_in, require_number, require_whole, unseen
-from dp_theory.numerics.costs import Costs, require_costs
+from dp_theory.numerics.checks import (
+    SMALLEST,
+    Advance,
+    numbers,
+    require,
+    require_in,
+    require_number,
+    require_whole,
+    unseen,
+)
+from dp_theory.numerics.costs import Costs
 from dp_theory.numerics.quadrature import both_below, half_line
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepHard
@@ -97,16 +106,19 @@ _SAME = 1e-12  # relative difference of errors that says nothing
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
     """The best ridge per row of static data (T8.7)."""
-    return (1 / flips.signal**2 - 1) / np.asarray(rows)
+    return (1 / flips.signal**2 - 1) / numbers("rows", rows)
 
 
 def plain_error(flips: BoundaryFlips, rows: Any) -> Any:
     """Test error of static data, `rows` per dimension, at the best ridge."""
-    return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows), plain_lam(flips, rows))[0]
+    lam = plain_lam(flips, rows)
+    return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows), lam)[0]
 
 
 def plain_rows(flips: BoundaryFlips, test_error: float) -> float:
     """Static rows per dimension that reach a test error."""
+    require_number(test_error=test_error)
+    require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
 
     def excess(log_rows: float) -> float:
         return float(np.log(plain_error(flips, np.exp(log_rows)) / test_error))
@@ -121,7 +133,6 @@ def worth(
     phi: float = 0.5,
     plans: Sequence[Window] = WINDOWS,
     lams: Sequence[float] | None = None,
-    costs: Costs = COSTS,
     advance: Advance = unseen,
 ) -> pd.DataFrame:
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
@@ -134,7 +145,6 @@ def worth(
 
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
-    require_costs(direct=costs.sample("direct"), training=costs.training)
     start = PracticeProblem(phi, 0.0, flip=flips)
     runs: list[tuple[int, float, Stages]] = []
     for number, plan in enumerate(plans):
@@ -146,9 +156,9 @@ def worth(
         number, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
         error = float(best.test_error[stage])
         kept = best.kept[stage] / phi
-        spent = costs.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
+        spent = COSTS.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
         rows_to_same_error = plain_rows(flips, error)
-        rows_for_same_cost = spent / costs.row("static")
+        rows_for_same_cost = spent / COSTS.row("static")
         new = Shares(np.nan, flips.share)
         if stage:
             window: Any = best.additions[stage - 1]

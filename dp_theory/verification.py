@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, Advance, require_size, unseen
+from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, Advance, require_size, require_whole, unseen
 from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.problem import Problem
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
@@ -85,6 +85,7 @@ def verify(
     import pandas as pd
     from scipy.stats import t
 
+    require_whole(d=d, dense_d=dense_d, trials=trials)
     for name, value in (("d", d), ("dense_d", dense_d), ("trials", trials)):
         most = MOST_TRIALS if name == "trials" else LARGEST_D
         require_size(name, value, 4, most, "a standard error is needed, at a size that has one")

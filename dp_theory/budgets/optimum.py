@@ -36,7 +36,7 @@ from dp_theory.numerics.costs import (
     require_costs,
     require_least_keep,
 )
-from dp_theory.ridge.finite_dimension import SPECIAL_DIRECTIONS, mean_error
+from dp_theory.ridge.finite_dimension import mean_error, require_room
 from dp_theory.ridge.theorem1 import corollary1, theorem1
 from dp_theory.rules import RULES, Direct, Moments, kept_fraction, rule_names
 
@@ -118,9 +118,9 @@ def least_error(
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
     require_ridge(0.0 if lam is None else lam)
     require_number(d=d)
-    few = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
-    require("d", d, d > SPECIAL_DIRECTIONS, few)
-    require("d", d, np.isinf(d) or d <= LARGEST, f"be at most {LARGEST:g}, or inf: it is the dimension")
+    require_room(d)
+    fits = np.isinf(d) or (d <= LARGEST and d % 1 == 0)
+    require("d", d, fits, f"be a whole number up to {LARGEST:g}, or inf: it is the dimension")
     require_least_keep(smallest_keep)
     if keep is not None:
         kept_fraction(keep)

@@ -21,6 +21,7 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_magnitude,
+    require_memory,
     require_numbers,
     require_seed,
     require_size,
@@ -43,7 +44,7 @@ from dp_theory.ridge.simulators.dense import (
     measure,
     truth,
 )
-from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, read_rule, rule_names
+from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, listed, make_rule, read_rule, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +106,7 @@ def sweep(  # noqa: PLR0913
     rho, lam
         Cosine between selector and truth, and ridge per training row.
     n
-        Numbers of samples generated, by default twelve from d/4 to 16 d.
+        Numbers of samples generated, rounded; by default twelve from d/4 to 16 d.
     rules
         As `make_rule` takes them, without what fixes how much they keep: "keep-hard", ["random", "entropy@kappa=2"].
     d, trials
@@ -161,9 +162,11 @@ def sweep(  # noqa: PLR0913
     sizes = np.unique(np.round(numbers_of_rows))
     require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
     sizes = sizes.astype(int)
+    if engine == "dense":
+        require_memory(sizes[-1], d, "a smaller n or d, or the engine law")
     require_magnitude(lam=lam)
     lams = np.unique(lam).astype(float)
-    rules = [rules] if isinstance(rules, str) else rules
+    rules = listed(rules)
     for rule in rules:
         if not isinstance(rule, str):
             kind = type(rule).__name__
@@ -193,9 +196,9 @@ def default_sizes(d: int) -> list[float]:
     return np.geomspace(d / 4, 16 * d, SIZES).tolist()
 
 
-def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
+def steps(alpha: Any, rho: Any, rules: str | Sequence[str], trials: int) -> int:
     """The number of jobs that `sweep` reports."""
-    return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *rules}) * trials
+    return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *listed(rules)}) * trials
 
 
 # -- lines, and the table ---------------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ class _Question:
 
     def answer_by_family(self, family: Stack, start: float) -> _Answer:
         (plan,) = _static_plans(start)
-        mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
+        mean, low, high = self._bands(plan)
         foreseen = family.foreseen(plan.kept, theory_draws(mean, low, high, self.level))
         counted = self._counted(plan, self.fitted.values, mean[0], start)
         tail = (1 - self.level) / 2
@@ -206,8 +206,11 @@ class _Question:
             answers = in_the_mean[:1] or answers
         return answers[-1]._replace(high=np.inf) if may_not_reach else answers[-1]
 
+    def _bands(self, plan: Curve) -> Array:
+        return self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
+
     def _answer_of(self, plan: Curve, start: float) -> _Answer:
-        mean, low, high = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
+        mean, low, high = self._bands(plan)
         counted = self._counted(plan, self.fitted.values, mean[0], start)
         more = self._more(plan, counted, mean, start)
         ends = [self._more(plan, counted, errors, start) for errors in (low, high)]

@@ -15,8 +15,9 @@ from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Hinge, Loss, Square
 from dp_theory.loop.placed import PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, solve_cell
-from dp_theory.numerics.checks import Array, Float, require, whole_rows
+from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
+from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _SEPARATED = 1e-9  # a margin that is smaller, relative to the residual's scale, is rounding
 _GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0; for the hinge a duality gap
+_SMALLER = "a smaller d, or fewer kept rows"
 MOST_CANDIDATES = 1 << 20  # drawn at a time
 
 
@@ -39,6 +41,7 @@ def simulated(
     d = check_size(size if d is None else d, trials)
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
+    require_memory(d, d, _SMALLER)
     cells = [
         replace(cell, additions=solve_cell(cell).additions) if len(cell.additions) else cell for cell in problem.cells()
     ]
@@ -114,7 +117,7 @@ def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, "
         return cell.basis, cell.truth
     inside, norm, _ = cell.truth_in_span
     truth = np.append(norm * inside, np.zeros(d - k))
-    truth[k] = np.sqrt((1 - norm) * (1 + norm))
+    truth[k] = sine_of(norm)
     return np.eye(d, k), truth
 
 
@@ -148,6 +151,7 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRow
         chosen = (rng.random(len(y)) < keep) & (weight > 0)
         parts.append((np.vstack([t, zeta])[:, chosen].T, y[chosen], weight[chosen]))
     coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    require_memory(len(y), len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
     return KeptRows(z, y, z @ placed.seen[0], weight)

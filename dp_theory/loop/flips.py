@@ -50,9 +50,14 @@ class BoundaryFlips:
 
     @classmethod
     def of_share(cls, share: float, eps: float = 0.5) -> BoundaryFlips:
-        """The flips whose width gives `share` of the plain rows a wrong label."""
+        """The flips whose width gives `share` of the plain rows a wrong label; 0 are clean labels."""
+        require_number(share=share)
+        if share == 0:
+            return cls(_NARROWEST, 0.0)
         least, most = (cls(width, eps).share for width in (_NARROWEST, WIDEST))
-        must = f"lie above {least:.3g} and below {most:.3g}, which the narrowest and the widest such flips give"
+        must = (
+            f"be 0, or lie above {least:.3g} and below {most:.3g}, which the narrowest and the widest such flips give"
+        )
         require("share", share, least < share < most, must)
         return cls(float(np.tan(np.pi * share / (2 * eps))), eps)
 

@@ -260,9 +260,12 @@ class Window:
         require_positive(SIZE, kept=self.kept)
         require("power", self.power, np.isfinite(self.power), "be finite")
 
+    def threshold(self, test_error: float) -> float:
+        return self.kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
+
     def __call__(self, test_error: float) -> Addition:
         """The rows to add after a stage of this test error."""
-        alpha = self.kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
+        alpha = self.threshold(test_error)
         with np.errstate(over="ignore"):  # the addition refuses such a weight
             weight = alpha**-self.power
         return Addition(kept=self.kept, keep=KeepHard(alpha), weight=weight)

@@ -16,7 +16,7 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels, softness
 from dp_theory.numerics.checks import Array, Float
-from dp_theory.numerics.quadrature import nested, panels, pdf, refined
+from dp_theory.numerics.quadrature import nested, panels, pdf, refined, sine_of
 from dp_theory.rules import KeepAll, Rule
 
 MOST_NODES = 3e7  # of a group, made block by block
@@ -131,7 +131,7 @@ class Axes(NamedTuple):
 
 def view_of_labeller(cosine: float) -> tuple[Array, Array]:
     """Labeller and selector at this cosine, in the plane of both."""
-    return np.array([cosine, np.sqrt((1 - cosine) * (1 + cosine))]), np.array([[1.0, 0.0]])
+    return np.array([cosine, sine_of(cosine)]), np.array([[1.0, 0.0]])
 
 
 # -- atoms ------------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ _NEAR = 1e-6  # relative residual over few points at which the search over all p
 _NEAR_ENOUGH = 1e-4  # or from which it is tried at least
 _SOLVED = 1e-12  # relative residual at which the search ends
 _SETTLED = 1e-3  # relative residual from which on the control stays as it is
-_STEPS = (200, 80)  # of the search, over few points and over all
+_STEPS = (40, 80)  # of the search, over few points and over all
 _STEPS_OF_NODES = 30
 _PART = 0.5  # of the way to the right-hand sides
 _LEAST_PART = 1e-9
@@ -126,14 +126,16 @@ class Loop:
                     nearby.parameters.c[:] = np.inf
                     return replace(nearby, cell=cell), 0.0
                 ridge, control = 1.0, INTERPOLATION
-            newest, miss, condition = StageEquations(self, cell.loss, ridge).exact(control)
-            return self.extended(change(newest), cell.loss, ridge, control, condition), miss
+            equations = StageEquations(self, cell.loss, ridge)
+            newest, miss, condition = equations.exact(control)
+            return self.extended(change(newest), equations, control, condition), miss
         miss = np.inf
         for gradually in (False, True):
             for loss, lam in candidate_limits(cell.loss, ridge):
-                newest, control, miss = StageEquations(self, loss, lam).by_points(gradually)
+                equations = StageEquations(self, loss, lam)
+                newest, control, miss = equations.by_points(gradually)
                 if miss <= EXACT:
-                    return self.extended(change(newest), loss, lam, control), miss
+                    return self.extended(change(newest), equations, control), miss
         remedy = "give a larger lam, if the rows are about to be separable"
         if ridge == 0:
             remedy = "give a small lam, such as 0.03: of max-margin solutions, this one was not found"
@@ -159,15 +161,17 @@ class Loop:
         where = f"phi = {cell.phi:g}, lam = {cell.ridges[stage]:g}, {cell.loss}, stage {stage}"
         return ConvergenceError(f"{where}: the order parameters miss their equations by {miss:.1e}; {remedy}")
 
-    def extended(self, newest: Newest, loss: Loss, lam: float, control: QuadraticLoss, condition: float = 1.0) -> Loop:
+    def extended(
+        self, newest: Newest, equations: StageEquations, control: QuadraticLoss, condition: float = 1.0
+    ) -> Loop:
         parameters = self.parameters.extended(newest)
         cohorts, forces = newest_forces(self.cohorts, newest, control)
         points = list(self.points)
         for i, rows in enumerate(points):
             if rows.trains(parameters.stages - 1):
-                rows.correct(forces, parameters, loss, control)
-                points[i] = rows.grown(loss, control, parameters)
-        grown = self._grown(newest, forces, StageEquations(self, loss, lam), condition)
+                rows.correct(forces, parameters, equations.loss, control)
+                points[i] = rows.grown(equations.loss, control, parameters)
+        grown = self._grown(newest, forces, equations, condition)
         return replace(grown, cohorts=tuple(cohorts), points=tuple(points))
 
     def _grown(self, newest: Newest, forces: Newest, equations: StageEquations, condition: float = 1.0) -> Loop:
@@ -228,11 +232,13 @@ class StageEquations:
         x_off = phi * row.mean(-2) - newest.lower  # (T3.11)
         return Newest(a_off, c_off, x_off).vector()
 
-    def relative(self, off: Array, newest: Newest) -> Float[Array, " unknowns"]:
+    def miss(self, off: Array, newest: Newest) -> float:
+        """The largest of `off`, relative to the order parameters."""
         own = np.hypot(np.linalg.norm(newest.one), np.sqrt(newest.symmetric[-1]))
         norms = np.append(self.loop.parameters.norms(), newest.symmetric[-1] / own)
         directions = np.full(len(newest.one), own)
-        return off / np.concatenate([directions, norms * own, np.full(self.stage + 1, newest.lower[-1])])
+        sizes = np.concatenate([directions, norms * own, np.full(self.stage + 1, newest.lower[-1])])
+        return float(np.abs(off / sizes).max())
 
     # -- quadratic losses ---------------------------------------------------------------------------------------------
 
@@ -268,10 +274,10 @@ class StageEquations:
             correction = np.zeros_like(vector)
             correction[rest] = unit[rest] * (inverse @ (off[rest] / unit[rest]))
             correction[own] = off[own] / slope
-            if not left or (vector[own] > 0 and np.abs(self.relative(correction, newest)).max() < _ROUNDED):
+            if not left or (vector[own] > 0 and self.miss(correction, newest) < _ROUNDED):
                 break
             vector = vector - correction
-        miss = float(np.abs(self.relative(off, newest)).max()) if vector[own] > 0 else np.inf
+        miss = self.miss(off, newest) if vector[own] > 0 else np.inf
         return newest, miss, 1 / abs(slope)
 
     def _own_response(self, control: QuadraticLoss) -> tuple[float, float]:
@@ -389,7 +395,7 @@ class StageEquations:
             newest = self.newest(point)
             vector = newest.vector()
             off = self.off(newest, means(newest))
-            miss = float(np.abs(self.relative(off, newest)).max())
+            miss = self.miss(off, newest)
             means.settled = means.settled or miss < _SETTLED
             part = _PART
             while part > _LEAST_PART:
@@ -403,7 +409,7 @@ class StageEquations:
             try:
                 with np.errstate(over="raise", invalid="raise", divide="raise"):
                     return moved(point)
-            except (np.linalg.LinAlgError, FloatingPointError, ConvergenceError):  # the loss's prox may not converge
+            except (np.linalg.LinAlgError, ArithmeticError):  # the loss's prox may not converge
                 return np.zeros_like(point), np.inf
 
         return move

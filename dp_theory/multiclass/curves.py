@@ -20,12 +20,15 @@ from dp_theory.numerics.checks import (
     Float,
     require,
     require_numbers,
+    require_positive,
     require_seed,
     require_tolerance,
+    require_whole,
     unseen,
 )
 from dp_theory.outcomes import SOFTMAX_QUANTITIES
 from dp_theory.ridge.simulators.dense import check_size
+from dp_theory.rules import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +74,7 @@ def _cosines(equations: SoftmaxEquations, ridges: Float[Array, " ridges"]) -> li
 def classes_curves(
     classes: Sequence[int],
     *,
-    rules: Sequence[str] = ("random", "keep-hard", "keep-easy"),
+    rules: str | Sequence[str] = ("random", "keep-hard", "keep-easy"),
     keep: Sequence[float] = (0.5,),
     rho: float = 0.9,
     kept: Sequence[float] = (1.0, 4.0, 16.0),
@@ -127,10 +130,12 @@ def classes_curves(
     require_numbers(kept=kept)
     require_seed(seed)
     require_tolerance(tolerance)
-    check_size(d, max(trials, 1))
+    require_whole(trials=trials)
+    check_size(d, trials or 1)
+    require_positive("without ridge the weights run away", lam=1.0 if lam is None else lam)
     require("kept", kept, np.asarray(kept) > 0, "be positive: it is the number of training rows per dimension")
     rows = []
-    for k, rule, p in itertools.product(classes, rules, keep):
+    for k, rule, p in itertools.product(classes, listed(rules), keep):
         selection = make_selection(rule, k, keep=None if rule == "keep-all" else p)
         fraction = float(selection.keep_fraction(k).mean())
         for number in kept:

@@ -11,10 +11,11 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import Array, Float, Int, require, whole_rows
+from dp_theory.numerics.checks import Array, Float, Int, require, require_memory
 from dp_theory.numerics.parallel import run_jobs
+from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxSimulation
-from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, pool_size
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -41,15 +42,15 @@ def simulate_softmax(
 def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tuple[float, ...]:
     """One experiment with a scalar problem: SOFTMAX_QUANTITIES."""
     rng = generator(seed, DENSE, trial)
-    n = whole_rows("d/phi", d / problem.phi)
-    require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
+    n = pool_size(problem, d)
+    require_memory(n, d, "a smaller d or a larger phi")
     k = problem.classes
     rho = problem.rho
     simplex = helmert(k)
     x = rng.standard_normal((n, d))
     teacher = x[:, : k - 1] @ simplex
     other = x[:, k - 1 : 2 * k - 2] @ simplex
-    selector = rho * teacher + np.sqrt((1 - rho) * (1 + rho)) * other
+    selector = rho * teacher + sine_of(rho) * other
     kept = rng.random(n) < problem.selection.keep_probability(selector)
     if not kept.any():  # W = 0 answers at random
         return 1 - 1 / k, np.log(k), 0.0, 0.0

@@ -22,7 +22,7 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.multiclass.selection import SETS, Selection, uniforms
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
-from dp_theory.numerics.quadrature import both_below, panels, pdf
+from dp_theory.numerics.quadrature import both_below, panels, pdf, sine_of
 from dp_theory.outcomes import SoftmaxOutputs, SoftmaxPrediction
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Nodes:
         known = np.stack([teacher, *np.moveaxis(others, 1, 0)[:-1]])
         rest = others[:, -1]
 
-        weights = (rho, np.sqrt((1 - rho) * (1 + rho)))[:k]
+        weights = (rho, sine_of(rho))[:k]
         scores = np.einsum("j,jnk->nk", weights, known)
         radius = np.sqrt(np.einsum("jnk,jnk->n", known, known))
         mass, factor = selection.along_rays(scores, radius, k * (classes - 1))

@@ -1,5 +1,6 @@
 """The number types of the package, and checks that raise InputError, in one line, unless a value is what they name."""
 
+import os
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_base.errors import DivergedError, InputError
+from dp_base.errors import DivergedError, InputError, MissingError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Inexact, Int, Shaped
@@ -121,6 +122,17 @@ def whole_rows(name: str, size: float) -> int:
     """The whole number of rows nearest to `size`."""
     require_size(name, size, 0, MOST_ROWS, "it is the number of rows of an experiment")
     return round(size)
+
+
+def require_memory(rows: float, columns: int, smaller: str) -> None:
+    """A matrix of this size fits into the machine; `smaller` ends the message to a person."""
+    needed = 8.0 * rows * columns
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise MissingError(
+            f"the experiment takes {needed / 1e9:,.0f} GB of memory for {rows:,.0f} rows of {columns:,} numbers,"
+            f" and this machine has {there / 1e9:,.0f} GB: give {smaller}"
+        )
 
 
 def require_some(**values: Any) -> None:

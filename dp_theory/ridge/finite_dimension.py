@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from dp_theory.numerics.checks import Array, Float, Real, require, require_level, require_whole
+from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.ridge.theorem1 import fixed_point, limits
 from dp_theory.rules import Fourth, Moments
@@ -29,6 +30,13 @@ SPECIAL_DIRECTIONS = 2  # selector and truth span so many dimensions, which are 
 _PRODUCTS = ("yyyy", "syyy", "vyyy", "ssyy", "svyy", "vvyy", "sssy", "ssvy", "svvy", "vvvy")
 _PRODUCTS += ("ssss", "sssv", "ssvv", "svvv", "vvvv")
 _PLACES = np.reshape([_PRODUCTS.index("".join(sorted(four))) for four in product("ysv", repeat=4)], (3, 3, 3, 3))
+
+
+def require_room(d: float) -> None:
+    """More dimensions than selector and truth span."""
+    require(
+        "d", d, d > SPECIAL_DIRECTIONS, f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
+    )
 
 
 def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> Array:
@@ -209,8 +217,7 @@ class FinitePrediction(Prediction):
 def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
     """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
-    must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
-    require("d", d, d > SPECIAL_DIRECTIONS, must)
+    require_room(d)
     shape = problem.shape
     n = np.round(d / np.asarray(problem.phi))
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
@@ -257,7 +264,7 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
     -0.019
     """
     require_whole(d=d)
-    require("d", d, d > SPECIAL_DIRECTIONS, f"be above {SPECIAL_DIRECTIONS}")
+    require_room(d)
     limit, mean, _ = _first_order(problem, problem.phi, d, None)
     with np.errstate(invalid="ignore"):
         return (mean[0] / limit[0] - 1).reshape(problem.shape)[()]
@@ -308,7 +315,7 @@ def scatter(
 
 
 def _turned(law: Array, rho: Any) -> Array:
-    sine = np.sqrt((1 - rho) * (1 + rho))
+    sine = sine_of(rho)
     turned = np.empty((3, 4, *np.broadcast_shapes(law.shape[2:], np.shape(rho))))
     s, v, turned[2] = law
     turned[0] = rho * s + sine * v

@@ -42,18 +42,12 @@ if TYPE_CHECKING:
 
 
 class AnyProblem:
-    """What `predict` and `simulate` ask for an answer."""
+    """What `predict` and `simulate` ask for an answer, by `solve` and `draw`."""
 
     engines: ClassVar[tuple[str, ...]] = ("dense",)
 
-    def solve(self, tolerance: float | None) -> Any:
-        raise NotImplementedError
-
     def solve_at(self, d: int, tolerance: float | None) -> Any:
         raise InputError(f"d = {d} is for a Problem: a {type(self).__name__} has no theory at finite dimension")
-
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Any:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_numbers
+from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
 
@@ -185,7 +186,7 @@ def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Compone
     a_s = beta_tilde / ell_s
     a_v = beta / ell_v
     residual = p - a_s * a_s * (ell + ell_s) - a_v * a_v * (ell + ell_v)
-    sine = np.sqrt((1 - rho) * (1 + rho))
+    sine = sine_of(rho)
     from_s = sine * a_s
     from_v = rho * a_v
     across = from_s - from_v

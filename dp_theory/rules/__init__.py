@@ -27,6 +27,7 @@ __all__ = [
     "SymmetricRule",
     "fields_of",
     "kept_fraction",
+    "listed",
     "make_rule",
     "read_rule",
     "rule_names",
@@ -37,6 +38,11 @@ __all__ = [
 def rule_names(holds: str) -> tuple[str, ...]:
     """Rules whose class variable `holds` is true, in the registry's order."""
     return tuple(name for name, kind in RULES.items() if getattr(kind, holds))
+
+
+def listed(rules: str | Sequence[str]) -> list[str]:
+    """One name, or several."""
+    return [rules] if isinstance(rules, str) else list(rules)
 
 
 def fields_of(name: str) -> list[str]:

@@ -32,11 +32,12 @@ from dp_theory.numerics.checks import (
     Float,
     Real,
     common_shape,
+    numbers,
     require,
     require_in,
     require_size,
 )
-from dp_theory.numerics.quadrature import PDF0, half_line
+from dp_theory.numerics.quadrature import PDF0, half_line, sine_of
 
 SQRT2 = np.sqrt(2)
 
@@ -93,7 +94,7 @@ class Fourth(NamedTuple):
 def sine_and_tau(rho: Real) -> tuple[Real, Real]:
     """√(1 - rho²) and tau, which is ±inf at rho = ±1."""
     rho = np.asarray(rho, float)
-    sine = np.sqrt((1 - rho) * (1 + rho))
+    sine = sine_of(rho)
     with np.errstate(divide="ignore"):
         return sine, rho / sine
 
@@ -114,8 +115,6 @@ def fourth_integrands(t: Real, b: Real) -> list[Real]:
 
 
 RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
-
-THRESHOLD = "be positive: it is the threshold on |x·w_s| in units of its standard deviation"
 
 _ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments, taken in turn until two agree
 _AGREED = 1e-13  # relative difference of two orders at which no further order is taken
@@ -203,6 +202,20 @@ class Rule:
             kept.append(t)
             missing -= t.size
         return np.concatenate(kept) if kept else np.empty(0)
+
+
+@dataclass(frozen=True)
+class ThresholdRule(Rule):
+    """A rule with a threshold on |t|."""
+
+    alpha: Real
+
+    def __post_init__(self) -> None:
+        must = "be positive: it is the threshold on |x·w_s| in units of its standard deviation"
+        require("alpha", self.alpha, numbers("alpha", self.alpha) > 0, must)
+
+    def breakpoints(self) -> tuple[Real, ...]:
+        return (self.alpha,)
 
 
 def kept_fraction(p: Real) -> Real:

@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require
 from dp_theory.numerics.quadrature import PDF0
-from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sine_and_tau
+from dp_theory.rules.base import RULES, SQRT2, Fourth, Moments, ThresholdRule, kept_fraction, sine_and_tau
 
 
 @dataclass(frozen=True)
-class KeepEasy(Rule):
+class KeepEasy(ThresholdRule):
     """q = 1[|t| > alpha]: the rows far from the selector's boundary, the complement of keep-hard.
 
     Parameters
@@ -37,16 +37,10 @@ class KeepEasy(Rule):
     optimised = True
     largest_keep = 1 - 1e-12  # at 1 the threshold is 0
 
-    alpha: Real
-
     def __post_init__(self) -> None:
-        require_numbers(alpha=self.alpha)
-        require("alpha", self.alpha, np.asarray(self.alpha) > 0, THRESHOLD)
+        super().__post_init__()
         keeps_some = erfc(self.alpha / SQRT2) > np.finfo(float).tiny
         require("alpha", self.alpha, keeps_some, "be below 37 for keep-easy: the kept fraction underflows")
-
-    def breakpoints(self) -> tuple[Real, ...]:
-        return (self.alpha,)
 
     def keep_probability(self, t: Real) -> Real:
         return (np.abs(t) > self.alpha).astype(float)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from scipy.special import erf, erfinv
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_numbers
-from dp_theory.numerics.quadrature import PDF0
-from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sine_and_tau
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real
+from dp_theory.numerics.quadrature import PDF0, sine_of
+from dp_theory.rules.base import RULES, SQRT2, Fourth, Moments, ThresholdRule, kept_fraction, sine_and_tau
 
 _FARTHEST = 40.0  # threshold beyond which all rows are kept, to 1e-300
 _SMALL = 0.5  # threshold below which the differences of Lemma 1 lose more than a digit
@@ -25,7 +25,7 @@ _ERRORS = Moments(6 * ROUNDING, 96 * ROUNDING, 12 * ROUNDING, 96 * ROUNDING)  # 
 
 
 @dataclass(frozen=True)
-class KeepHard(Rule):
+class KeepHard(ThresholdRule):
     """q = 1[|t| ≤ alpha]: the rows near the selector's boundary.
 
     Parameters
@@ -46,15 +46,6 @@ class KeepHard(Rule):
     help = "rows near the selector's boundary, |t| ≤ alpha"
     swept = True
     optimised = True
-
-    alpha: Real
-
-    def __post_init__(self) -> None:
-        require_numbers(alpha=self.alpha)
-        require("alpha", self.alpha, np.asarray(self.alpha) > 0, THRESHOLD)
-
-    def breakpoints(self) -> tuple[Real, ...]:
-        return (self.alpha,)
 
     def keep_probability(self, t: Real) -> Real:
         return (np.abs(t) <= self.alpha).astype(float)
@@ -107,7 +98,7 @@ class _Lemma1(NamedTuple):
 def _lemma1(alpha: Any, rho: Any) -> _Lemma1:
     alpha = np.minimum(alpha, _FARTHEST)  # avoids inf·0
     rho = np.asarray(rho, float)
-    sine = np.sqrt((1 - rho) * (1 + rho))
+    sine = sine_of(rho)
     scaled = alpha * (1 / SQRT2)
     with np.errstate(divide="ignore"):
         steep = scaled / sine

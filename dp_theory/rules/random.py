@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_in
 from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction, sine_and_tau
 
@@ -66,7 +66,7 @@ class Random(_BlindRule):
     p: Real
 
     def __post_init__(self) -> None:
-        kept_fraction(self.p)
+        require_in("(0, 1]", "it is the kept fraction of the pool", p=self.p)
 
     @property
     def share(self) -> Real:
@@ -74,7 +74,7 @@ class Random(_BlindRule):
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        return cls(p)
+        return cls(kept_fraction(p))
 
 
 @dataclass(frozen=True)

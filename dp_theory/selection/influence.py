@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_theory.loop.flips import observed_labels
-from dp_theory.numerics.checks import Array, Float, Inexact, Real, require, require_in
-from dp_theory.numerics.quadrature import half_line
+from dp_theory.numerics.checks import Array, Float, Inexact, Real, numbers, require, require_in
+from dp_theory.numerics.quadrature import half_line, sine_of
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
@@ -31,7 +31,7 @@ TINY = 1e-300  # in place of a share of rows that is 0, in denominators
 
 def features(rho: float, flip: float, u: Float[Array, " margins"]) -> Float[Array, "6 margins"]:
     """E[1, u, w, u², uw, w² | u], times the density of u over that of |G|, G ~ N(0, 1)."""
-    share, w, w2 = observed_labels(flip, rho * u, float(np.sqrt((1 - rho) * (1 + rho))))[0]
+    share, w, w2 = observed_labels(flip, rho * u, float(sine_of(rho)))[0]
     return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
 
@@ -66,7 +66,7 @@ def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real,
     a_s = (b_v * c_s - sv * c_v) / determinant
     a_v = (b_s * c_v - sv * c_s) / determinant
     misfit = 1 - c_s * a_s - c_v * a_v - ell * (a_s * a_s + a_v * a_v)
-    sine = np.sqrt((1 - rho) * (1 + rho))
+    sine = sine_of(rho)
     across = sine * a_s - rho * a_v
     return RidgeLimit(rho * a_s + sine * a_v, across * across + r / (ell + 1 - r) * misfit)
 
@@ -153,7 +153,7 @@ def influence(
     ridge = problem.lam / p
     r = float(ridge_ratio(psi, ridge))
     slope = slope_by_moments(moments, psi, rho, r, -psi / p, -ridge / p)
-    u = np.asarray(t, float) if y is None else np.multiply(t, y)
+    u = numbers("t", t) if y is None else numbers("t", t) * numbers("y", y)
     of_rows = features(rho, flip, u.ravel())
     if y is None:
         of_rows = of_rows + features(rho, flip, -u.ravel())

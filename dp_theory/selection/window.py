@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from dp_theory.loop.groups import LARGEST_ERROR, Addition
+from dp_theory.loop.groups import Addition, Window
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import Array, Float
+from dp_theory.numerics.checks import Array, Float, require_whole
 from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.rules import KeepAll, KeepHard
 
@@ -33,6 +33,7 @@ def best_window(
     A round keeps or looks at exactly one of `kept` and `candidates` rows, in units of n, and keeps the share
     SMALLEST_KEEP or more.
     """
+    require_whole(rounds=rounds)
     rows = Addition(candidates, kept)
     narrowest = KeepHard.with_keep_fraction(SMALLEST_KEEP).alpha
 
@@ -40,8 +41,7 @@ def best_window(
         def plan(test_error: float) -> Addition:
             if np.isinf(kappa):
                 return replace(rows, keep=KeepAll())
-            alpha = kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
-            return replace(rows, keep=KeepHard(max(alpha, narrowest)))
+            return replace(rows, keep=KeepHard(max(Window(kappa).threshold(test_error), narrowest)))
 
         return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
 

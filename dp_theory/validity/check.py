@@ -27,7 +27,7 @@ from dp_theory.numerics.checks import (
     unseen,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
-from dp_theory.rules import Rule, make_rule
+from dp_theory.rules import Rule, listed, make_rule
 from dp_theory.validity.assumptions import (
     equal_lengths,
     isotropic_rest,
@@ -104,11 +104,11 @@ class Check:
 
 def check(
     features: Features,
-    rules: Sequence[str] = RULES,
+    rules: str | Sequence[str] = RULES,
     *,
     keep: float = 0.3,
     lam: float = LAM,
-    sizes: Sequence[int] | None = None,
+    kept: Sequence[int] | None = None,
     trials: int = 20,
     seed: int = 0,
     level: float = 0.01,
@@ -127,7 +127,7 @@ def check(
         Share of normal scores that each rule keeps.
     lam
         Ridge per kept row, in units of the features' mean variance.
-    sizes
+    kept
         Numbers of kept rows. By default they are d/2, d, 2d, … as far as there are rows.
     trials
         Number of experiments, each on random rows.
@@ -160,13 +160,14 @@ def check(
     require_level(level)
     require_tolerance(tolerance)
     require_size("trials", trials, FEWEST_TRIALS, MOST_TRIALS, "a standard error is needed")
+    rules = listed(rules)
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
     chosen = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
     view = FeatureView.of(features, lam)
     rows = []
     for name, rule in chosen.items():
-        rows += [{"rule": name} | row for row in _curve(view, rule, lam, _sizes(view, sizes), trials, seed)]
+        rows += [{"rule": name} | row for row in _curve(view, rule, lam, _sizes(view, kept), trials, seed)]
         advance(1)
     curves = pd.DataFrame(rows)
     if curves["measured"].isna().all():
@@ -187,10 +188,10 @@ def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
         doubled = [round(view.dimension * 2.0**power) for power in range(-1, MOST_SIZES - 1)]
         fitting = [size for size in doubled if FEWEST_KEPT <= size <= rows / 2]
         return fitting or [max(FEWEST_KEPT, doubled[0])]
-    require_some(sizes=wanted)
+    require_some(kept=wanted)
     for size in wanted:
-        require_whole(sizes=size)
-        require_size("sizes", size, 2, MOST_USED * rows, "kept rows, while a quarter of the rows test")
+        require_whole(kept=size)
+        require_size("kept", size, 2, MOST_USED * rows, "rows that train, while a quarter of the rows test")
     return sorted(set(wanted))
 
 

@@ -81,7 +81,7 @@ def table(rows: Rows, title: str = "") -> None:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
+    if value is None or value != value:  # nan
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value).translate(BREAKS))
 

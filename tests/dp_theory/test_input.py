@@ -14,10 +14,12 @@ from dp_theory import (
     SymmetricRule,
     Window,
     corollary1,
+    influence,
     predict,
     sweep,
 )
 from dp_theory.budgets.optimum import optimum
+from dp_theory.selection import best_window
 from tests.dp_theory.refusals import refused
 
 HARD = KeepHard(1.0)
@@ -39,6 +41,8 @@ test_refused_in_one_line = refused(
     (lambda: SpanProblem((1, 0), [3], 0.1), "must be a list of Groups"),
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),
     (lambda: sweep(n=[]), "n is empty"),
+    (lambda: influence(HARD, mistyped("t"), rho=0.5, phi=0.5, lam=0.1), "t = 't' must be a real number"),
+    (lambda: best_window(PracticeProblem(0.5, 0.1), mistyped("two"), kept=1.0), "rounds = 'two' must be a whole"),
     (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Group(along=np.eye(2), breaks=(0.3, 0.4)), "breaks = 0.3 must be a sequence of numbers"),

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from dp_base.errors import MissingError
 from dp_theory import (
     Addition,
     Entropy,
     KeepHard,
     PracticeProblem,
     Problem,
+    SoftmaxProblem,
+    make_selection,
     simulate,
     sweep,
 )
@@ -46,6 +49,20 @@ def test_a_loop_draws_its_candidates_in_parts():
     assert rng.largest <= AT_ONCE
     assert len(y) == len(z) == pytest.approx(3e6 * rule.moments(0.0).p, abs=4 * np.sqrt(4800))
     assert np.abs(t).max() <= 2e-3
+
+
+@pytest.mark.parametrize(
+    ("experiment", "smaller"),
+    [
+        (lambda: simulate(Problem(KeepHard(0.5), 0.9, 1e-3, 0.1), 50_000, 1), "20,000 GB .* or the engine law"),
+        (lambda: sweep(d=10**6, n=10**7, trials=1, engine="dense"), "80,000 GB .* or the engine law"),
+        (lambda: simulate(PracticeProblem(0.5, 0.1), 10**6, 1), "8,000 GB .* fewer kept rows"),
+        (lambda: simulate(SoftmaxProblem(2, make_selection("keep-all", 2), 0.5, 1.0, 0.1), 10**6, 1), "8,000 GB"),
+    ],
+)
+def test_what_takes_more_memory_than_there_is_says_how_much_and_what_takes_less(experiment, smaller):
+    with pytest.raises(MissingError, match=smaller):
+        experiment()
 
 
 HARDEST = Addition(kept=1, keep=KeepHard(1e-13))

@@ -18,16 +18,19 @@ from dp_theory.numerics.checks import (
     Float,
     Real,
     require,
+    require_memory,
     require_size,
     require_whole,
     whole_rows,
 )
 from dp_theory.numerics.parallel import run_jobs
+from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators import law
 from dp_theory.rules import Direct
 
 if TYPE_CHECKING:
+    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
     from dp_theory.ridge.problem import Problem
 
 # Streams of random numbers: experiments with the same seed and different streams are independent.
@@ -82,7 +85,7 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
     return measure(fit_ridge(x, labels(x, w0), n * problem.lam), w0)
 
 
-def pool_size(problem: Problem, d: int) -> int:
+def pool_size(problem: Problem | SoftmaxProblem, d: int) -> int:
     """n = round(d/phi), the rows of the pool."""
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
@@ -93,7 +96,7 @@ def pool_size(problem: Problem, d: int) -> int:
 def truth(rho: float, d: int) -> Float[Array, " d"]:
     """w0 in coordinates where w_s = e_1."""
     w0 = np.zeros(d)
-    w0[:2] = (rho, np.sqrt((1 - rho) * (1 + rho)))[:d]
+    w0[:2] = (rho, sine_of(rho))[:d]
     return w0
 
 
@@ -116,14 +119,11 @@ def fit_ridge(x: Float[Array, "kept d"], y: Float[Array, " kept"], penalty: floa
 
 def measure(w: Float[Array, " d"], w0: Float[Array, " d"]) -> tuple[float, float, float]:
     """Test error, overlap and squared norm; w = 0 answers at random, with test error 1/2."""
-    return tuple(outputs(w @ w0, w @ w))
-
-
-def outputs(overlap: Real, squared_norm: Real) -> Float[Array, "*shape 3"]:
-    """Test error, overlap and squared norm, on the last axis."""
-    across = np.sqrt(np.maximum(squared_norm - overlap**2, 0))
-    angle = np.where(squared_norm > 0, np.arctan2(across, overlap), np.pi / 2)
-    return np.stack([angle / np.pi, overlap, squared_norm], axis=-1)
+    overlap, squared_norm = float(w @ w0), float(w @ w)
+    if squared_norm == 0:
+        return 0.5, 0.0, 0.0
+    across = np.sqrt(max(squared_norm - overlap**2, 0.0))
+    return float(np.arctan2(across, overlap) / np.pi), overlap, squared_norm
 
 
 def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
@@ -149,7 +149,9 @@ def simulate_problem(
     d = check_size(d, trials)
     cells = list(problem.cells())
     for cell in cells:
-        pool_size(cell, d)  # refuses sizes before anything is drawn
+        n = pool_size(cell, d)  # refuses sizes before anything is drawn
+        if engine == "dense":
+            require_memory(n, d, "a smaller d, a larger phi, or the engine law")
     jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
     runs = np.reshape(run_jobs(ENGINES[engine], jobs, workers), (*problem.shape, trials, 3))
     return Simulation(**averaged(QUANTITIES, runs), d=d, trials=trials, seed=seed)

@@ -20,6 +20,7 @@ from scipy.linalg import cho_solve_banded, cholesky_banded, solveh_banded
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, Float, require
+from dp_theory.numerics.quadrature import sine_of
 from dp_theory.rules import KeepAll, Random, Rule
 
 TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|
@@ -47,7 +48,7 @@ def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generato
     if isinstance(rule, KeepAll | Random):  # nothing looks at w_s, which may then be the truth
         rule = KeepAll()
         rho = 1.0
-    sine = np.sqrt((1.0 - rho) * (1.0 + rho))
+    sine = sine_of(rho)
     truth = np.array([rho, sine] if sine > 0 else [rho])
     factor = triangle(_labelled(rule, truth, m, rng), len(truth))
     special, rest, *_ = draw(factor, m, d, n, lams, rng)

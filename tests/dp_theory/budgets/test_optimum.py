@@ -129,6 +129,7 @@ test_bad_input_is_named = refused(
     (lambda: optimum(0.5), "exactly one of psi"),
     (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),
     (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
+    (lambda: optimum(0.9, psi=0.5, d=400.5), "d = 400.5 must be a whole number"),
 )
 
 

@@ -41,6 +41,11 @@ def test_simulated_points_lie_on_the_predicted_lines(table):
     assert points["z"].std() > 0.5  # standard errors are not inflated
 
 
+def test_one_trial_has_neither_z_nor_its_limit():
+    check = noise_check(sweep(0.5, rules="keep-hard", d=16, trials=1, n=8))
+    assert np.isnan([check["largest_z"], check["noise_level"]]).all()
+
+
 def test_costs(table):
     p = float(KeepHard(0.5).moments(0.0).p)
     at = table.query("kind == 'simulated' and generated == 600").set_index("series")
@@ -70,7 +75,7 @@ def test_the_ridge_is_the_same_per_training_row_and_p_the_same_for_all_rules(tab
 
 def test_progress_is_told():
     sweep(0.5, advance=(done := []).append, rules="keep-easy", d=16, trials=3, n=[8, 20], workers=2)
-    assert sum(done) == steps(0.5, 0.9, ["keep-easy"], 3) == 6
+    assert sum(done) == steps(0.5, 0.9, "keep-easy", 3) == 6
     rules = ["keep-hard", "entropy", "entropy@kappa=2"]
     sweep([0.3, 0.5], rho=[0.5, 0.5, 0.8], rules=rules, d=16, trials=2, n=8, advance=(progress := []).append)
     assert sum(progress) == steps([0.3, 0.5], [0.5, 0.5, 0.8], rules, 2)

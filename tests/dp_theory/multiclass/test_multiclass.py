@@ -163,7 +163,7 @@ def test_curves_compare_at_equal_rows():
 NINE = SoftmaxProblem(9, Share(), 0.5, 1.0, 1.0)
 test_numbers_out_of_range_are_refused = out_of_range(
     (partial(replace, NINE), {"classes": 1, "rho": 1.5, "phi": 0.0, "lam": 0.0}),
-    (partial(classes_curves, [3]), {"kept": 0.0}),
+    (partial(classes_curves, [3], rules="random", lam=0.1), {"kept": 0.0, "lam": -1.0, "trials": -1}),
     (partial(simulate, NINE, trials=2), {"d": 10}),
 )
 test_bad_input_is_refused = refused(

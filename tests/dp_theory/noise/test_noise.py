@@ -19,6 +19,7 @@ from dp_theory import (
 from dp_theory.noise import (
     plain_error,
     plain_lam,
+    plain_rows,
     row_worth,
     shares,
     worth,
@@ -116,14 +117,21 @@ def test_static_data_has_its_best_ridge():
     assert plain_error(flips, rows) == pytest.approx(predict(static).test_error, rel=1e-10)
 
 
+def test_no_wrong_labels_are_the_limit_of_few():
+    none, few = (worth(BoundaryFlips.of_share(share), rounds=2) for share in (0.0, 1e-8))
+    assert none["wrong"].eq(0).all()
+    assert none["test_error"].to_numpy() == pytest.approx(few["test_error"].to_numpy(), rel=1e-6)
+
+
 test_numbers_out_of_range_are_refused = out_of_range(
     (partial(BoundaryFlips, width=0.3), {"width": 0.0, "eps": 1.5}),
     (partial(shares, SOFT, test_error=0.1), {"test_error": 0.7, "alpha": 0.0}),
     (partial(row_worth, SOFT), {"alpha": 1e-31}),
+    (partial(plain_rows, SOFT), {"test_error": 0.7}),
+    (BoundaryFlips.of_share, {"share": 0.6}),
     (partial(worth, SOFT), {"rounds": 0}),
 )
 test_bad_flips_are_refused = refused(
-    (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie above .* and below 0.5"),
     (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
 )
 

@@ -84,6 +84,8 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (Random, {"p": 0.0}),
 )
 test_bad_rules_are_named = refused(
+    (lambda: Random(2.0), "^p = 2 must lie"),
+    (lambda: make_rule("random", keep=2.0), "^keep = 2 must lie"),
     (lambda: make_rule("keep-best", alpha=1), "unknown rule 'keep-best': one of keep-hard"),
     (lambda: make_rule("keep-hard", alpha=1.0, keep=0.5), "given: alpha, keep"),
     (lambda: make_rule("keep-easy", alpha=50.0), "underflows"),

@@ -23,7 +23,7 @@ def verdicts(found):
 
 @pytest.mark.parametrize("kind", ["normal", "signs"])
 def test_dense_directions_pass(kind):
-    found = check(make_features(kind=kind, seed=1), sizes=(50, 200), trials=16)
+    found = check(make_features(kind=kind, seed=1), kept=(50, 200), trials=16)
     said = list(verdicts(found).values())
     assert said.count("not rejected") >= 6
     assert found.gaussian == "undecided"  # with 5,000 rows nobody knows an error of .1 to a tenth, at this level
@@ -32,13 +32,13 @@ def test_dense_directions_pass(kind):
 
 
 def test_the_theory_holds_once_that_is_shown():
-    found = check(make_features(seed=1, d=20, n=60_000), ["random"], sizes=(20,), trials=200)
+    found = check(make_features(seed=1, d=20, n=60_000), ["random"], kept=(20,), trials=200)
     assert found.gaussian == found.law == "holds"
     assert found.needed == (0, 0)
 
 
 def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors():
-    found = check(make_features(kind="signs", sparse=True), sizes=(50, 200, 400), trials=20)
+    found = check(make_features(kind="signs", sparse=True), kept=(50, 200, 400), trials=20)
     said = verdicts(found)
     assert said["selector's score t is normal"] == "rejected"
     assert said["kept labels do not pull off the plane"] == "rejected"
@@ -53,7 +53,7 @@ def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors()
 
 
 def test_lengths_are_told_from_other_failures():
-    found = check(make_features(kind="lengths", n=8000), ["random"], sizes=(100, 300), trials=16)
+    found = check(make_features(kind="lengths", n=8000), ["random"], kept=(100, 300), trials=16)
     said = verdicts(found)
     assert said["rows are equally long off the plane"] == "rejected"
     assert said["labels are sign(g), flips uniform"] == "not rejected"
@@ -84,7 +84,7 @@ def test_curves_do_not_depend_on_units_or_a_rotation():
     turn, _ = np.linalg.qr(np.random.default_rng(2).standard_normal((20, 20)))
     features = Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth)
     turned = Features.of(7 * rows.x @ turn + 3, rows.y, w_s=rows.selector @ turn, w_g=rows.truth @ turn)
-    one, other = (check(each, ["keep-hard"], sizes=(30, 100), trials=4) for each in (features, turned))
+    one, other = (check(each, ["keep-hard"], kept=(30, 100), trials=4) for each in (features, turned))
     assert_allclose(other.curves.drop(columns="rule"), one.curves.drop(columns="rule"), rtol=1e-6)
 
 
@@ -97,7 +97,7 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
 
     def checked(test):
         features = Features.of(rows.x[:2500], rows.y[:2500], w_s=rows.selector, w_g=rows.truth, test=test)
-        return check(features, ["random", "keep-hard"], sizes=(50, 400), trials=8)
+        return check(features, ["random", "keep-hard"], kept=(50, 400), trials=8)
 
     alone = checked(None)
     fresh = checked((x_test, y_test))
@@ -113,12 +113,12 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
     assert flipped.law == "fails"
 
 
-FEW = partial(check, make_features(d=20), ["keep-hard"])
+FEW = partial(check, make_features(d=20), "keep-hard")
 test_numbers_out_of_range_are_refused = out_of_range(
     (FEW, {"trials": 2, "keep": 2.0, "lam": 0.0, "level": 1.0, "seed": -1, "tolerance": 0.0})
 )
 test_wrong_options_are_refused = refused(
     (lambda: check(make_features(d=20), ["random", "random"]), "each once"),
-    (lambda: FEW(sizes=[4999]), "sizes = 4999 must be at most 3750"),
+    (lambda: FEW(kept=[4999]), "kept = 4999 must be at most 3750"),
     (lambda: FEW(keep=0.003), r"keep = 0\.003: too few rows are kept to measure anything, 8 at most"),
 )

@@ -62,3 +62,9 @@ def test_theorem_1_agrees_with_the_experiment():
 def test_sizes_too_small_for_a_verdict_are_refused(change):
     with pytest.raises(InputError, match="must be at least 4"):
         verify(CELLS, **SIZES | change)
+
+
+def test_sizes_that_are_no_numbers_are_refused():
+    for name in ("d", "dense_d", "trials"):
+        with pytest.raises(InputError, match=f"{name} = 'many' must be a whole number"):
+            verify(CELLS, **SIZES | {name: "many"})

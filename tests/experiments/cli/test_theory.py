@@ -136,6 +136,14 @@ def test_a_sweep_has_a_row_for_each_combination_and_winners(here):
     assert {"table", "winners", "largest_z", "noise_level", "largest_se"} <= set(told(command))
 
 
+def test_one_trial_says_that_it_has_no_standard_error(here):
+    said = done("theory sweep --d 16 --trials 1 --n 8,40 --rule random --out new").err
+    assert "one trial has no standard error" in said
+    assert "nan" not in said
+    classes = "theory classes --classes 2 --kept 1 --rule random --lam 0.1 --tolerance 0.05 --trials 1"
+    assert "nan" not in done(classes).out
+
+
 def test_without_a_folder_the_picture_is_drawn_all_the_same(here):
     assert "runs/sweep.png" in done("theory sweep --rule keep-hard,random --d 16 --trials 2 --n 8,40").out
     assert (here / "runs" / "sweep.png").stat().st_size > 10_000
@@ -241,6 +249,7 @@ def test_one_share_has_a_row_per_round_and_several_the_last_of_each():
     assert answer["practice"][2]["test_error"] == pytest.approx(0.0759, abs=5e-5)
     assert answer["worth_at_boundary"] == pytest.approx([10.986], abs=1e-3)
     assert answer["price"] == pytest.approx(1.92 / 1.1)
+    assert told("theory noise --rounds 1 --share 0")["worth_at_boundary"] == [None]  # infinite
     several = told("theory noise --rounds 1 --share 0.02,0.2,0.02")["practice"]
     assert [row["share"] for row in several] == pytest.approx([0.02, 0.2])
 

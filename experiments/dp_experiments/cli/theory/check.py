@@ -61,7 +61,7 @@ def check_command(
         given = read_features(features, classes=sides, lam=lam)
         with progress("check", len(rules)) as advance:
             found = check(
-                given, rules, keep=keep, lam=lam, sizes=sizes, trials=trials, tolerance=tolerance, advance=advance
+                given, rules, keep=keep, lam=lam, kept=sizes, trials=trials, tolerance=tolerance, advance=advance
             )
         if out is not None:
             from dp_figures.curves import save

@@ -1,5 +1,6 @@
 """`dp theory noise`: what practice is worth where labels are wrong near the boundary."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,7 @@ def noise_command(
             write_tables(out, noise=practice)
     costs = Costs()
     price = costs.row("direct") / costs.row("static")  # of a row that is kept at the boundary, in plain rows
-    at_boundary = [row_worth(flips, EDGE * flips.width) for flips in all_flips]
+    at_boundary = [row_worth(flips, EDGE * flips.width) if flips.share else math.inf for flips in all_flips]
     rows = records(practice)
     answer(
         as_json,

@@ -71,6 +71,8 @@ def sweep_command(
     alphas, rhos, rules = values("alpha", alpha), values("rho", rho), names(rule)
     lams = values("lam", lam, geometric=True)
     sizes = None if n is None else values("n", n, geometric=True)
+    if n is not None and ":" not in n and any(size % 1 for size in sizes or ()):
+        raise InputError(f"n = {n}: must be whole numbers, for they count samples")
     rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
     seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / cores()
     if MOST < seconds < float("inf"):  # impossible sizes are refused below
@@ -99,12 +101,17 @@ def sweep_command(
     best, check, varying = winners(result), noise_check(result), _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
+    said = (
+        f"largest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below"
+        f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}"
+    )
+    if trials == 1:
+        said = "one trial has no standard error, and so no z: more --trials say whether points lie on their lines"
     answer(
         as_json,
         {"table": records(points[columns]), "winners": records(best), **check},
         {f"least predicted error ({AXIS_LABELS[x]})": records(best[[*varying, "from", "to", "series"]])},
-        f"largest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below"
-        f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}",
+        said,
         *written(out),
     )
     if out is None and not as_json:
