@@ -74,4 +74,4 @@ def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
     assert status.problem == str(caught.value)
     (there,) = section(fonts).describe()
     assert there.problem is None
-    assert "21 files" in there.where
+    assert "21 files" in there.found
