@@ -65,12 +65,15 @@ def killing(phases):
 
 
 def worker_of(lock):
-    """The process whose child holds a lock; None if it is this process's, or not held by now."""
+    """The worker, a child of this process, whose child holds a lock; None if there is none by now."""
     with contextlib.suppress(OSError, ValueError):
-        process = int(lock.read_text().split()[1])
-        parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-        return parent if process != os.getpid() and parent > 1 else None
+        worker = parent_of(int(lock.read_text().split()[1]))
+        return worker if parent_of(worker) == os.getpid() else None
     return None
+
+
+def parent_of(process):
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def generators():
