@@ -81,8 +81,9 @@ assert all(torch.equal(first, other) for other in others), "each process would f
 def back_at_its_first_checkpoint(run, copy):
     shutil.copytree(run, copy)
     (copy / "result.json").unlink()
-    for later in (*kept_checkpoints(copy / "checkpoints")[1:], *(copy / "checkpoints").glob("latest-*")):
-        shutil.rmtree(later)
+    later = [each.path for each in kept_checkpoints(copy / "checkpoints")[1:]]
+    for folder in (*later, *(copy / "checkpoints").glob("latest-*")):
+        shutil.rmtree(folder)
     return copy
 
 
