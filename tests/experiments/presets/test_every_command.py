@@ -24,9 +24,10 @@ NETWORK = {"generator.training": "none", "sampling.steps": 2}
 OWN = {
     "digits": NETWORK,
     "fashion": NETWORK,
+    "fashion-tail": NETWORK | {"practice.real": 20},
     "gaussian": {"data.dimension": 10, "sampling.block_size": 20},
     "glyphs": NETWORK | {"practice.initial": 100},
-    "glyphs-tail": NETWORK | {"practice.initial": 200},
+    "glyphs-tail": NETWORK | {"practice.initial": 200, "practice.real": 200},
     "imagenet100-smoke": {"sampling.steps": 2, "practice.initial": 200},
     "imagenet1k-smoke": {"sampling.steps": 2, "practice.initial": 1000},
     "reviews": {"generator.max_new_tokens": 4, "sampling.block_size": 10, "data.validation": 10, "data.test": 10},
