@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from dp_figures.tables import measured
 
 from dp_base.errors import InputError
 from dp_experiments.presets.reported.audit import static_equivalent
@@ -77,6 +79,21 @@ def worth(runs: pd.DataFrame, arm: str, static: list[str]) -> Worth:
     accuracy = np.array([own["test"].mean()])
     number, bound = static_equivalent(accuracy, means.index.to_numpy(float), means.to_numpy())
     return Worth(float(own["kept"].mean()), float(number[0]), str(bound[0]))
+
+
+def scaling(runs: pd.DataFrame, arms: dict[str, list[str]], column: str = "test", **groups: str) -> pd.DataFrame:
+    """Mean accuracy over samples generated, a curve for each list of arms.
+
+    Bars are one standard error without what a split does to all arms alike (Loftus and Masson).
+    """
+    by_split = runs[runs["arm"].isin(chain(*arms.values()))].pivot(index="split", columns="arm", values=column)
+    own = by_split.sub(by_split.mean(axis=1), axis=0)
+    samples = runs.groupby("arm")["generated"].first()
+    parts = [
+        measured(series, samples[names], by_split[names].mean(), own[names].sem(), len(by_split), **groups)
+        for series, names in arms.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def cost_ratio(runs: pd.DataFrame, arm: str, rival: str, column: str) -> float:

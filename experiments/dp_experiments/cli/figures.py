@@ -136,6 +136,8 @@ def _draw(figures: "list[Asked]", out: Path, quick: bool) -> None:
             try:
                 say(f"{place}: {gallery.make(asked, quick):.1f} s")
             except (InputError, MissingError) as error:
+                if len(figures) == 1:
+                    raise
                 say(f"{place}: {error}")
                 failed[asked.stem] = error
         print(gallery.page)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 from numpy.typing import ArrayLike
 
 from dp_theory import Problem, predict, simulate
@@ -36,7 +37,7 @@ def overlay(
     else:
         predicted = predicted.assign(y=predict(line).test_error)
         theory = predict(points).test_error
-    simulation = simulate(points, d=d, trials=trials, engine="law")
+    simulation = simulate(points, d=d, trials=trials, engine="law", workers=cpu_count())
     error = simulation.test_error
     se = simulation.test_error_se
     simulated = pd.DataFrame(

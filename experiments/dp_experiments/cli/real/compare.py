@@ -89,14 +89,14 @@ def compare_command(
     _check(settled, baseline, x)
     out = out or Path("runs") / f"{config.name}-compare"
     where = on_cluster_asked(dask, workers)
-    if config.generator.trained_here and any(of_arm.practice.draws for of_arm in settled.values()):
-        say(f"generators are trained here first, {min(splits, seeds)} in all, unless they are in the cache")
-    if remark := judged_twice(config):
-        say(remark)
     from dp_experiments.comparing.compare import JOURNAL, Comparison, run_arms
     from dp_experiments.comparing.verdict import verdict
 
     with claimed(out, JOURNAL, resume):
+        if config.generator.trained_here and any(of_arm.practice.draws for of_arm in settled.values()):
+            say(f"generators are trained here first, {min(splits, seeds)} in all, unless they are in the cache")
+        if remark := judged_twice(config):
+            say(remark)
         with where as at_a_time:
             runs = run_arms(config, names, seeds, splits, out, at_a_time, progress, first, settle, accept_changes)
         tables = Comparison(out).write(runs, baseline, x)

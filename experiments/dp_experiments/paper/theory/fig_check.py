@@ -5,18 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 
 from dp_base.errors import MissingError
+from dp_base.workers import in_parallel
 from dp_experiments.paper.checked import GAUSSIAN, MEASURED_LAW, picture, tidy
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.digits.digits_runs import digits
-from dp_experiments.terminal import progress, say
+from dp_experiments.terminal import aside, say
 from dp_real import Run, run
 from dp_real.evaluate.assess import penultimate
 from dp_real.examples import balanced_rows
 from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check
+from dp_theory.validity import Check
 
 SMALL_DIGITS = "0+1+2+3+4"
 LARGE_DIGITS = "5+6+7+8+9"
@@ -28,18 +31,23 @@ TRAINED = 8000  # real images of fashion that train its learner
 def compute(quick: bool) -> pd.DataFrame:
     """Without its images, fashion is left out."""
     trials = 8 if quick else 40
-    found = {"digits": check(_digits(5000 if quick else 20_000), trials=trials)}
+    jobs = [("digits", 5000 if quick else 20_000, trials), ("fashion", 100 if quick else 400, trials)]
+    found = in_parallel(cpu_count(), _checked, jobs)
+    return pd.concat([tidy(one, name, trials) for (name, *_), one in zip(jobs, found, strict=True) if one])
+
+
+def _checked(name: str, amount: int, trials: int) -> Check | None:
     try:
-        found["fashion"] = check(_fashion(100 if quick else 400), trials=trials)
+        return check({"digits": _digits, "fashion": _fashion}[name](amount), trials=trials)
     except MissingError as error:
-        say(f"fig-check: without fashion: {error}")
-    return pd.concat([tidy(one, name, trials) for name, one in found.items()], ignore_index=True)
+        say(f"fig-check: without {name}: {error}")
+        return None
 
 
 def _digits(rows: int) -> Features:
     with tempfile.TemporaryDirectory() as folder:
-        run(digits(), Path(folder) / "run", progress=progress)
-        x, y = features(Run(Path(folder) / "run"), rows, progress)
+        run(digits(), Path(folder) / "run", progress=aside("digits"))
+        x, y = features(Run(Path(folder) / "run"), rows, aside("digits"))
     return Features.of(x, y, classes=(SMALL_DIGITS, LARGE_DIGITS))
 
 
@@ -48,9 +56,9 @@ def _fashion(steps: int) -> Features:
     learned = (f"practice.initial={TRAINED}", f"practice.real={TRAINED}", "practice.additions=0", *plainly)
     config = load_preset("fashion", learned)
     with tempfile.TemporaryDirectory() as folder:
-        run(config, Path(folder) / "run", progress=progress)
+        run(config, Path(folder) / "run", progress=aside("fashion"))
         learner = Run(Path(folder) / "run").learner()
-    images = load_data(config, progress).generator
+    images = load_data(config, aside("fashion")).generator
     assert images is not None, "fashion has them"
     y = images.y.numpy()
     unseen = np.setdiff1d(np.arange(len(y)), balanced_rows(y, TRAINED, config.data.split))

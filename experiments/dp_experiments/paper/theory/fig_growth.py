@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from dp_figures.curves import draw_curves
 from dp_figures.tables import predicted, simulated
+from joblib import cpu_count
 
+from dp_base.workers import in_parallel
 from dp_theory import BoundaryFlips, PracticeProblem, Window, predict, simulate
 
 PHI = 0.5
@@ -27,16 +30,16 @@ def compute(quick: bool) -> pd.DataFrame:
     flips = {EXACT: 0.0} if quick else {EXACT: 0.0, NOISY: BoundaryFlips.of_share(WRONG)}
     kappas = KAPPAS[1:3] if quick else KAPPAS
     d, trials = (100, 10) if quick else (400, 30)
+    curves = list(product(flips, ratios))
+    best = in_parallel(cpu_count(), _best_loop, [(ratio, flips[series], kappas) for series, ratio in curves])
     parts = []
-    for series, flip in flips.items():
-        for ratio in ratios:
-            error, problem = _best_loop(ratio, flip, kappas)
-            parts.append(predicted(series, [ratio], [100 * error]))
-            if series == EXACT and ratio in SIMULATED:
-                runs = simulate(problem, d, trials, seed=round(100 * ratio))
-                seen, se = float(runs.test_error[-1]), float(runs.test_error_se[-1])
-                z = (seen - error) / se
-                parts.append(simulated(series, [ratio], [100 * seen], [100 * se], trials, z=z, d=d))
+    for (series, ratio), (error, problem) in zip(curves, best, strict=True):
+        parts.append(predicted(series, [ratio], [100 * error]))
+        if series == EXACT and ratio in SIMULATED:
+            runs = simulate(problem, d, trials, seed=round(100 * ratio))
+            seen, se = float(runs.test_error[-1]), float(runs.test_error_se[-1])
+            z = (seen - error) / se
+            parts.append(simulated(series, [ratio], [100 * seen], [100 * se], trials, z=z, d=d))
     return pd.concat(parts, ignore_index=True)
 
 

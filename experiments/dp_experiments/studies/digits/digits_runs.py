@@ -1,8 +1,10 @@
 """Runs of the preset `digits` for figures, and images from the same noise along a run."""
 
+import atexit
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,12 @@ from dp_experiments.comparing.compare import Comparison, run_arms
 from dp_experiments.looking.sample import GridRow, sample_row, verdicts
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import progress
-from dp_real import Run, run
+from dp_real import Run
 from dp_real.config import Config
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 
+SPLITS = 4  # of the data, over which seeds are spread
 CLASSES = 10  # that a grid shows, at most
 LARGEST = 64  # pixels a side of an image in a grid
 
@@ -30,14 +33,17 @@ def digits(*overrides: str) -> Config:
     return load_preset("digits", overrides)
 
 
-@contextmanager
-def digits_arms(
-    config: Config, arms: Sequence[str], *, seeds: int, splits: int
-) -> Iterator[tuple[pd.DataFrame, Comparison]]:
-    """The table of the arms' runs and their folders, which are removed afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        runs = run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
-        yield runs, Comparison(Path(folder))
+def digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: int) -> tuple[pd.DataFrame, Comparison]:
+    """The table of the arms' runs, and their folders. Figures share runs, which are removed when the process ends."""
+    folder = _shared(config.to_toml(), splits)
+    return run_arms(config, arms, seeds, splits, folder, cpu_count(), progress), Comparison(folder)
+
+
+@cache
+def _shared(config: str, splits: int) -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 def strength(run: Run, omega: float, usual: float | None = None) -> float:
@@ -52,18 +58,15 @@ def strength(run: Run, omega: float, usual: float | None = None) -> float:
     return float(given[given > 0].iloc[-1])
 
 
-@contextmanager
-def shown_run(folder: Path | None) -> Iterator[Run]:
-    """A user's run, or one of the preset `digits` in a folder that is removed afterwards."""
+def shown_run(folder: Path | None) -> Run:
+    """A user's run, or the first one of the preset `digits`."""
     if folder is None:
-        with tempfile.TemporaryDirectory() as own:
-            run(digits(), Path(own) / "run", progress=progress)
-            yield Run(Path(own) / "run")
-        return
+        _, done = digits_arms(digits(), ["practice"], seeds=1, splits=SPLITS)
+        return Run(done.run_folder("practice", 0))
     shown = Run(folder)
     if len(shown.config.task.sample_shape) != 3 or not shown.checkpoints:
         raise InputError(f"--run {folder}: it has no images, or no addition of data yet, so no learner that guides one")
-    yield shown
+    return shown
 
 
 def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:

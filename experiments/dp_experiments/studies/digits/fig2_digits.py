@@ -5,7 +5,7 @@ from dp_figures.tables import measured
 from dp_figures.traces import draw_traces
 from matplotlib.figure import Figure
 
-from dp_experiments.studies.digits.digits_runs import digits, digits_arms
+from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arms
 from dp_real import Run
 
 FIGURES = (2,)
@@ -18,15 +18,15 @@ QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accurac
 
 def compute(quick: bool) -> pd.DataFrame:
     """Means over seeds; `added` marks the mean step of an addition, to the nearest evaluation."""
-    seeds, splits = (2, 1) if quick else (8, 8)
+    seeds, splits = (2, 1) if quick else (4, SPLITS)
     config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
     arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
+    _, comparison = digits_arms(config, arms, seeds=seeds, splits=splits)
     parts = []
-    with digits_arms(config, arms, seeds=seeds, splits=splits) as (runs, comparison):
-        for arm, additions in zip(arms, ADDITIONS, strict=True):
-            done = [Run(comparison.run_folder(arm, seed)) for seed in runs["seed"].unique()]
-            series = f"{additions} addition{'s' if additions != 1 else ''}"
-            parts += _series_of(done, series, config.practice.evaluate_every)
+    for arm, additions in zip(arms, ADDITIONS, strict=True):
+        done = [Run(comparison.run_folder(arm, seed)) for seed in range(seeds)]
+        series = f"{additions} addition{'s' if additions != 1 else ''}"
+        parts += _series_of(done, series, config.practice.evaluate_every)
     return pd.concat(parts, ignore_index=True)
 
 

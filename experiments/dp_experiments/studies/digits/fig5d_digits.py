@@ -7,12 +7,12 @@ from dp_figures.curves import draw_curves
 
 from dp_experiments.comparing.compare import summarize
 from dp_experiments.comparing.ratios import AXIS_LABELS
-from dp_experiments.studies.digits.digits_runs import digits, digits_arms
+from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arms
 
 FIGURES = (5,)
 
-RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept
-OMEGAS = (0.005, 0.01, 0.02, 0.04, 0.08)
+RATIOS = (1, 2, 5, 20)  # samples drawn per sample kept
+OMEGAS = (0.01, 0.02, 0.04)
 PLAN = ("practice.initial=200", "practice.increment=200", "practice.additions=1")
 PLAIN = "guidance.omega=0"
 PRUNED = "over-generated and pruned"
@@ -21,14 +21,14 @@ GUIDED = "guided"
 
 def compute(quick: bool) -> pd.DataFrame:
     """x is the compute of the whole run in FLOPs; all runs end with the same numbers of examples and steps."""
-    seeds, splits = (2, 1) if quick else (4, 4)
+    seeds, splits = (2, 1) if quick else (4, SPLITS)
     points = [(PRUNED, RATIOS[0], "practice-unguided", (PLAIN,))]
     points += [(PRUNED, ratio, "prune-in-loop", (PLAIN, f"practice.oversample={ratio}")) for ratio in RATIOS[1:]]
     points += [(GUIDED, omega, "practice", (f"guidance.omega={omega}",)) for omega in OMEGAS]
     parts = []
     for series, setting, arm, overrides in points:
-        with digits_arms(digits(*PLAN, *overrides), [arm], seeds=seeds, splits=splits) as (runs, _):
-            parts.append(summarize(runs, baseline=arm, x="compute").assign(series=series, setting=setting))
+        runs, _ = digits_arms(digits(*PLAN, *overrides), [arm], seeds=seeds, splits=splits)
+        parts.append(summarize(runs, baseline=arm, x="compute").assign(series=series, setting=setting))
     return pd.concat(parts, ignore_index=True)
 
 

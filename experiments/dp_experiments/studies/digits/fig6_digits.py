@@ -1,16 +1,13 @@
 """Fig. 6 on digits: errors on samples that were misclassified when added, by the learners before and after."""
 
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from dp_figures.curves import draw_curves
 from dp_figures.tables import measured
 
-from dp_experiments.studies.digits.digits_runs import digits
-from dp_experiments.terminal import progress
-from dp_real import Run, run
+from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arms
+from dp_real import Run
 from dp_real.runs.afterwards import hindsight
 
 FIGURES = (6,)
@@ -19,12 +16,9 @@ SHOWN = (1, 3, 5, 7)  # rounds
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    seeds = 2 if quick else 8
-    rows = []
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            run(digits(f"seed={seed}"), Path(folder) / "run", progress=progress)
-            rows += [row | {"seed": seed} for row in hindsight(Run(Path(folder) / "run"))]
+    seeds, splits = (2, 1) if quick else (8, SPLITS)
+    _, done = digits_arms(digits(), ["practice"], seeds=seeds, splits=splits)
+    rows = [row for seed in range(seeds) for row in hindsight(Run(done.run_folder("practice", seed)))]
     table = pd.DataFrame(rows).query("round in @SHOWN")
     table["wrong_again"] = 100 * table["wrong_again"].astype(float)
     of_round = table.groupby(["round", "pool_size"])["wrong_again"]

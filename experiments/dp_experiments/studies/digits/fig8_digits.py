@@ -22,9 +22,9 @@ OMEGA = 0.03
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    with shown_run(None) as run:
-        learner = run.learner(run.checkpoints[-1])
-        generator = load_generator(run.config, progress=progress)
+    run = shown_run(None)
+    learner = run.learner(run.checkpoints[-1])
+    generator = load_generator(run.config, progress=progress)
     assert isinstance(generator, DenoiserGenerator), "the preset's kind"
     guidance = EntropyGuidance.of(run.config.guidance, learner.logits, OMEGA)
     parts = []

@@ -17,11 +17,11 @@ TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
 
 def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
     """Rows are multiples of `omega`; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
-    with shown_run(run) as shown:
-        usual = strength(shown, omega, None if run else OMEGA)
-        judge = rows_along(shown, [usual])[-1].judge
-        rows = [GridRow(times * usual, judge) for times in TIMES]
-        return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
+    shown = shown_run(run)
+    usual = strength(shown, omega, None if run else OMEGA)
+    judge = rows_along(shown, [usual])[-1].judge
+    rows = [GridRow(times * usual, judge) for times in TIMES]
+    return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
 
 
 draw = partial(draw_image_table, rows="guidance strength", columns="requested class")

@@ -18,11 +18,11 @@ SHOWN = 5  # learners, at most
 
 def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
     """`omega` is of all rows; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
-    with shown_run(run) as shown:
-        guided = rows_along(shown, [strength(shown, omega, None if run else OMEGA)])[1:]
-        places = np.unique(np.linspace(0, len(guided) - 1, SHOWN).round().astype(int))
-        rows = [GridRow(0.0, guided[0].judge), *(guided[place] for place in places)]
-        return image_rows(shown, rows, ["plain", *(f"{row.facts['pool_size']} samples" for row in rows[1:])])
+    shown = shown_run(run)
+    guided = rows_along(shown, [strength(shown, omega, None if run else OMEGA)])[1:]
+    places = np.unique(np.linspace(0, len(guided) - 1, SHOWN).round().astype(int))
+    rows = [GridRow(0.0, guided[0].judge), *(guided[place] for place in places)]
+    return image_rows(shown, rows, ["plain", *(f"{row.facts['pool_size']} samples" for row in rows[1:])])
 
 
 draw = partial(draw_image_table, rows="learner trained on", columns="requested class")

@@ -29,8 +29,8 @@ CONFIRMED = "labels confirmed (%)"
 
 def compute(quick: bool) -> pd.DataFrame:
     """x is an option's processor time over that of plain sampling."""
-    with shown_run(None) as run:
-        learner = run.learner(run.checkpoints[SELECTOR])
+    run = shown_run(None)
+    learner = run.learner(run.checkpoints[SELECTOR])
     data = load_data(run.config)
     assert data.generator is not None, "digits have them"
     judge = SVC().fit(data.generator.x.flatten(1), data.generator.y)

@@ -6,7 +6,7 @@ import pandas as pd
 from dp_figures.curves import draw_curves
 from dp_figures.tables import measured
 
-from dp_experiments.studies.digits.digits_runs import digits, digits_arms
+from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arms
 from dp_real import Run
 from dp_real.evaluate.quality import round_quality
 from dp_real.runs.prepare import load_data
@@ -25,14 +25,14 @@ PANELS = {
 
 def compute(quick: bool) -> pd.DataFrame:
     """x is the round, of which 0 is plain."""
-    seeds = 1 if quick else 4
-    with digits_arms(digits(), [JUDGE, *ARMS], seeds=seeds, splits=seeds) as (_, done):
-        rows = [
-            row | {"series": series}
-            for seed in range(seeds)
-            for arm, series in ARMS.items()
-            for row in _rounds(Run(done.run_folder(arm, seed)), Run(done.run_folder(JUDGE, seed)))
-        ]
+    seeds = 1 if quick else SPLITS
+    _, done = digits_arms(digits(), [JUDGE, *ARMS], seeds=seeds, splits=seeds)
+    rows = [
+        row | {"series": series}
+        for seed in range(seeds)
+        for arm, series in ARMS.items()
+        for row in _rounds(Run(done.run_folder(arm, seed)), Run(done.run_folder(JUDGE, seed)))
+    ]
     found = pd.DataFrame(rows).groupby(["series", "round"], sort=False)
     parts = []
     for quantity, panel in PANELS.items():
