@@ -1,9 +1,9 @@
 """The cache makes an entry once and whole, however many processes ask for it."""
 
 import errno
-import multiprocessing
 import os
-import time
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,43 +16,46 @@ from dp_real.runtime.cache import broken_entries, cache_folder, cached, clear, e
 from tests.dp_real.runs.folders import empty, flip, halve
 from tests.waiting import until
 
-SPAWN = multiprocessing.get_context("spawn")
-
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def ask(number, together, made, seconds):
-    """Ask for the same thing at the same time. The process that makes it says so, and is slow."""
+ASK = """
+import sys, time
+from pathlib import Path
+from dp_real.runtime.cache import cached
 
-    def make(staged):
-        (made / f"{number}").touch()
-        (staged / "half").write_text("half")
-        time.sleep(seconds)
-        (staged / "whole").write_text(str(number))
+number, seconds, here = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
 
-    together.wait(60)
-    folder = cached("generators/mine", {"steps": 3}, make)
-    assert (folder / "whole").exists()
-    assert (folder / "whole").read_text() in {path.name for path in made.iterdir()}
+def make(staged):
+    (here / f"made-{number}").touch()
+    (staged / "half").write_text("half")
+    time.sleep(seconds)
+    (staged / "whole").write_text(f"made-{number}")
+
+(here / f"ready-{number}").touch()
+while len(list(here.glob("ready-*"))) < 2:
+    time.sleep(0.01)
+folder = cached("generators/mine", {"steps": 3}, make)
+assert (here / (folder / "whole").read_text()).exists()
+"""
 
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_of_two_processes_that_want_the_same_one_makes_it_and_the_other_if_that_is_killed(tmp_path, kill):
-    together = SPAWN.Barrier(2)
-    made = tmp_path / "made"
-    made.mkdir()
-    processes = [SPAWN.Process(target=ask, args=(number, together, made, 0.5 + kill)) for number in range(2)]
-    for process in processes:
-        process.start()
+    """They ask at the same time."""
+
+    def made():
+        return [int(path.name.removeprefix("made-")) for path in tmp_path.glob("made-*")]
+
+    asked = [[sys.executable, "-c", ASK, str(number), str(0.5 + kill), str(tmp_path)] for number in range(2)]
+    processes = [subprocess.Popen(command) for command in asked]
     if kill:
-        until(lambda: list(made.iterdir()))
-    killed = [processes[int(first.name)] for first in made.iterdir()] if kill else []
-    for process in killed:
-        process.kill()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes if process not in killed] == [0] * (2 - kill)
-    assert len(list(made.iterdir())) == 1 + kill
+        until(made)
+        killed = processes.pop(*made())
+        killed.kill()
+        killed.wait()
+    assert [process.wait(60) for process in processes] == [0] * len(processes)
+    assert len(made()) == 1 + kill
     assert [entry.name.rpartition("-")[0] for entry in entries()] == ["generators/mine"]  # no half-made one
 
 

@@ -162,8 +162,12 @@ def test_ridge_to_zero_is_the_margin_of_a_loop():
 
 @pytest.mark.parametrize(
     ("phi", "flip", "loss", "addition"),
-    [(0.3126, 0.05, LOGISTIC, Window(0.878)), (0.1588, 0.0, SQUARED_HINGE, Addition(kept=1.8, keep=Agree()))],
-    ids=["about to be separable", "wide margin"],
+    [
+        pytest.param(0.3126, 0.05, LOGISTIC, Window(0.878), id="about to be separable"),
+        pytest.param(
+            0.1588, 0.0, SQUARED_HINGE, Addition(kept=1.8, keep=Agree()), id="wide margin", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_a_stage_without_ridge_is_found_on_a_way_from_easier_ones(phi, flip, loss, addition):
     """Neither its margin nor the loss itself was found at once. Nodes of quadrature give the first stage, too."""
