@@ -33,7 +33,8 @@ def compute(quick: bool) -> pd.DataFrame:
     trials = 8 if quick else 40
     jobs = [("digits", 5000 if quick else 20_000, trials), ("fashion", 100 if quick else 400, trials)]
     found = in_parallel(cpu_count(), _checked, jobs)
-    return pd.concat([tidy(one, name, trials) for (name, *_), one in zip(jobs, found, strict=True) if one])
+    tables = [tidy(one, name, trials) for (name, *_), one in zip(jobs, found, strict=True) if one]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _checked(name: str, amount: int, trials: int) -> Check | None:

@@ -11,8 +11,8 @@ from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arm
 
 FIGURES = (5,)
 
-RATIOS = (1, 2, 5, 20)  # samples drawn per sample kept
-OMEGAS = (0.01, 0.02, 0.04)
+RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept
+OMEGAS = (0.005, 0.01, 0.02, 0.04, 0.08)
 PLAN = ("practice.initial=200", "practice.increment=200", "practice.additions=1")
 PLAIN = "guidance.omega=0"
 PRUNED = "over-generated and pruned"
