@@ -21,7 +21,7 @@ from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Square
 from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
-from dp_theory.numerics.checks import Advance, Array, Float, unseen
+from dp_theory.numerics.checks import Advance, Array, Float, require_kind, unseen
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def scaling(
 
 
 def _require_comparable(problem: PracticeProblem) -> None:
+    require_kind(PracticeProblem, problem=problem)
     if not problem.accumulate or len(problem.additions) < FEWEST_ROUNDS:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"

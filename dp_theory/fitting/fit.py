@@ -19,7 +19,7 @@ from dp_theory.fitting.likelihood import (
     most_likely_exact,
 )
 from dp_theory.fitting.theory import PARAMETERS
-from dp_theory.numerics.checks import Array, Float, require, require_level, require_number
+from dp_theory.numerics.checks import Array, Float, require, require_kind, require_level, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,6 +223,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     ----------
     The model is that of dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
+    require_kind(Curve, curve=curve)
     given = _checked_values(fixed or {})
     why_fixed = _not_identified(curve, given) | dict.fromkeys(given, "fixed")
     wanted = [name for name in PARAMETERS if name not in why_fixed]

@@ -13,7 +13,7 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
-from dp_theory.numerics.checks import Array, Float, require_in, require_number
+from dp_theory.numerics.checks import Array, Float, require_in, require_kind, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def forecast(
     """
     import pandas as pd
 
+    require_kind(Fit, fitted=fitted)
     require_number(target=target)
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)
     costs = Costs(direct=direct_cost, training=TRAINING_COST if training_cost is None else training_cost)

@@ -17,12 +17,11 @@ from dp_theory.loop.flips import BoundaryFlips
 from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Square
 from dp_theory.loop.placed import PlacedRows, score_nodes
-from dp_theory.loop.prediction import ORDER
-from dp_theory.numerics.checks import Array, Float, require, require_whole
+from dp_theory.loop.prediction import ORDER, PracticePrediction
+from dp_theory.numerics.checks import Array, Float, require, require_kind, require_whole
 from dp_theory.numerics.quadrature import both_below
 
 if TYPE_CHECKING:
-    from dp_theory.loop.prediction import PracticePrediction
     from dp_theory.loop.problems import PracticeProblem
 
 RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
@@ -50,6 +49,7 @@ def row_errors(prediction: PracticePrediction, addition: int) -> Float[Array, "*
         If there is no such addition, if a share of less than RESOLVED of its rows is wrong, if only the moments of its
         rows are known, for other losses than the square, and for BoundaryFlips.
     """
+    require_kind(PracticePrediction, prediction=prediction)
     problem = prediction.problem
     if not isinstance(problem.loss, Square):
         raise InputError(f"row_errors is for the square loss, whose forces are linear, not for {problem.loss}")

@@ -135,6 +135,13 @@ def require_memory(rows: float, columns: int, smaller: str) -> None:
         )
 
 
+def require_kind(kind: type, **given: Any) -> None:
+    """Each is of this class."""
+    for name, value in given.items():
+        if not isinstance(value, kind):
+            raise InputError(f"{name} = {value!r} must be a {kind.__name__}")
+
+
 def require_some(**values: Any) -> None:
     """No array is empty."""
     for name, value in values.items():

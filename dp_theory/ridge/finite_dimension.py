@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from dp_theory.numerics.checks import Array, Float, Real, require, require_level, require_whole
+from dp_theory.numerics.checks import Array, Float, Real, require, require_kind, require_level, require_whole
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.ridge.theorem1 import fixed_point, limits
@@ -263,6 +263,9 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
     >>> round(float(finite_size_correction(Problem(KeepAll(), 0.0, phi=0.8, lam=0.001), d=20)), 3)
     -0.019
     """
+    from dp_theory.ridge.problem import Problem
+
+    require_kind(Problem, problem=problem)
     require_whole(d=d)
     require_room(d)
     limit, mean, _ = _first_order(problem, problem.phi, d, None)

@@ -16,6 +16,7 @@ from dp_theory.numerics.checks import (
     Advance,
     Array,
     Float,
+    require_kind,
     require_level,
     require_number,
     require_positive,
@@ -153,6 +154,7 @@ def check(
     """
     import pandas as pd
 
+    require_kind(Features, features=features)
     require_number(keep=keep, lam=lam)
     require_whole(trials=trials)
     require_seed(seed)

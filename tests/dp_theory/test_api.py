@@ -1,6 +1,7 @@
 """One face for every kind of problem: who answers, in what protocol, and how it refuses."""
 
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +19,13 @@ from dp_theory import (
     Problem,
     Simulation,
     SpanProblem,
+    check,
+    finite_size_correction,
+    fit,
+    forecast,
     predict,
+    row_errors,
+    scaling,
     simulate,
 )
 from tests.dp_theory.refusals import refused
@@ -59,6 +66,14 @@ def test_a_labeller_turns_the_overlap():
     assert_allclose(np.cos(np.pi * turned.test_error), turned.overlap / np.sqrt(turned.squared_norm))
 
 
+ASKED_OF = {
+    fit: "Curve",
+    check: "Features",
+    scaling: "PracticeProblem",
+    partial(forecast, target=0.1): "Fit",
+    partial(row_errors, addition=0): "PracticePrediction",
+    partial(finite_size_correction, d=9): "Problem",
+}
 test_what_cannot_be_answered_is_refused_in_one_line = refused(
     (
         lambda: simulate(SPAN, 20, engine="law"),
@@ -72,4 +87,5 @@ test_what_cannot_be_answered_is_refused_in_one_line = refused(
         lambda: predict("KeepHard"),
         "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
     ),
+    *((partial(ask, "x"), f"= 'x' must be a {kind}") for ask, kind in ASKED_OF.items()),
 )
