@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Float64, Int32, Int64, Shaped, UInt64
 from torch import Tensor
 
 from dp_real.examples import Space
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance import EntropyGuidance
 
 Labels = Int64[Tensor, " batch"]
 """The classes that are asked for, on the CPU."""

@@ -27,7 +27,7 @@ from dp_real.config import Config
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.evaluate.assess import assess
 from dp_real.examples import NearExamples, RealData, balanced_rows
-from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
+from dp_real.guidance import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool.marks import mark_of
 from dp_real.pool.pool import BLOCK, COLUMNS, REAL_SEED, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage

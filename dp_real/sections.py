@@ -156,7 +156,7 @@ Templates = Annotated[tuple[Annotated[str, AfterValidator(template())], ...], Af
 
 
 class GuidanceConfig(Section):
-    """Entropy guidance, see dp_real.guidance.entropy."""
+    """Entropy guidance, see dp_real.guidance."""
 
     SAMPLER_KEYS: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
     """The keys that say how the sampler is guided. They mean nothing where samples are chosen instead."""

@@ -12,7 +12,7 @@ from dp_real.config import Config
 from dp_real.data.sets.long_tail import shots, tail_counts
 from dp_real.distributed import device, distribute, read_slices, slices
 from dp_real.examples import ExampleArray, ExampleSet
-from dp_real.guidance.entropy import entropy, hardness
+from dp_real.guidance import entropy, hardness
 from dp_real.protocols import Learner
 from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.pixels import to_float

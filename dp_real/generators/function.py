@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dp_real.examples import RealData
-    from dp_real.guidance.entropy import EntropyGuidance
+    from dp_real.guidance import EntropyGuidance
     from dp_real.protocols import Generator, Labels, Seeds
 
 

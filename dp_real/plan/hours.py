@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dp_real.config import Config
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance import EntropyGuidance
 from dp_real.plan import work
 from dp_real.plan.work import Network
 from dp_real.protocols import Generator, Learner

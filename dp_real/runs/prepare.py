@@ -16,7 +16,7 @@ from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.long_tail import tail_counts
 from dp_real.examples import RealData
-from dp_real.guidance.entropy import OBJECTIVES
+from dp_real.guidance import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.objects import GIVEN, lacking
 from dp_real.practice import LABELS, TRIGGERS

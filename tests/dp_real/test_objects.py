@@ -13,7 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.examples import Task
-from dp_real.guidance.entropy import OBJECTIVES
+from dp_real.guidance import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
 from dp_real.objects import GivenLearner, digest, give

@@ -17,8 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
-from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import sample
+from dp_real.guidance import EntropyGuidance, sample
 from dp_real.protocols import Generator, Labels, Seeds
 from dp_real.runtime.finite import require_finite, require_samples
 from dp_real.runtime.resumable import Resumable

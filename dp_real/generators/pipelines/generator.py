@@ -22,8 +22,7 @@ from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.generators.pipelines.guide import attach, check_pipeline, unguide
 from dp_real.generators.pipelines.latents import Images, decode, image_side
 from dp_real.generators.pipelines.scheduler import check_scheduler
-from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import sample
+from dp_real.guidance import EntropyGuidance, sample
 from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.flops import uncounted
 from dp_real.runtime.pixels import fit

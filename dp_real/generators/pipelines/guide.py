@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.latents import Unpacker, decode, frozen_decoder
 from dp_real.generators.pipelines.scheduler import guide_steps, is_guided_scheduler, plain
-from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.guidance.sampler import identity
+from dp_real.guidance import EntropyGuidance, entropy, identity
 from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes

@@ -28,7 +28,7 @@ from diffusers import (
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance import EntropyGuidance
 
 RETURN_ESTIMATE: Any = (  # return x0_hat beside the next sample
     DDIMScheduler,

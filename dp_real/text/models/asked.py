@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from dp_real.generators import class_prompts
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance import EntropyGuidance
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.text.codes import text_of
 

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance import EntropyGuidance
 from dp_real.runtime.cache import cached
 from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms

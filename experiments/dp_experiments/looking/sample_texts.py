@@ -18,7 +18,7 @@ from dp_base.progress import Progress
 from dp_experiments.looking.sample import before_additions, without_formulas
 from dp_real.config import Config
 from dp_real.evaluate.assess import logits
-from dp_real.guidance.entropy import entropy
+from dp_real.guidance import entropy
 from dp_real.pool.storages import open_storage
 from dp_real.protocols import Learner
 from dp_real.rounds import SampleDrawer

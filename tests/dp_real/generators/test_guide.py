@@ -45,7 +45,7 @@ from dp_real.examples import Task
 from dp_real.generators.pipelines.block import EntropyGuidanceBlock
 from dp_real.generators.pipelines.guide import _logits
 from dp_real.generators.pipelines.scheduler import guide_steps
-from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.guidance import EntropyGuidance, entropy
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.seeds import row_noise, row_seeds

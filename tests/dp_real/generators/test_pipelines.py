@@ -20,7 +20,7 @@ from dp_real.generators.pipelines import latents
 from dp_real.generators.pipelines.generator import class_numbers, pipeline_generator, sample_images
 from dp_real.generators.pipelines.latents import decode
 from dp_real.generators.pipelines.loading import load_pipeline
-from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
+from dp_real.guidance import EntropyGuidance, RandomGuidance, entropy
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny

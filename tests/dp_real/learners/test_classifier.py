@@ -16,7 +16,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
 from dp_real.examples import Task
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance import EntropyGuidance
 from dp_real.learners.kinds import ConvConfig, TransformersConfig
 from dp_real.learners.models.classifier import normalisation
 from dp_real.learners.models.network import rate_factor

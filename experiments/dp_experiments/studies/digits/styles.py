@@ -20,7 +20,7 @@ from dp_real import run
 from dp_real.examples import Examples, TrainingExamples
 from dp_real.generators.models.denoiser import DenoiserGenerator, train_denoiser
 from dp_real.generators.trained import DENOISERS
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance import EntropyGuidance
 
 CLASSES, STYLES = 10, 8
 ARMS = ("practice", "static-4000")

@@ -11,8 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float, Float32, Float64, Int64, Shaped, UInt64
 from torch import Tensor
 
-from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import sample
+from dp_real.guidance import EntropyGuidance, sample
 from dp_real.runtime.seeds import row_noise
 
 
