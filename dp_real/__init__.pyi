@@ -7,7 +7,7 @@ from dp_real.generators.pipelines.block import EntropyGuidanceBlock as EntropyGu
 from dp_real.generators.pipelines.generator import sample_images as sample_images
 from dp_real.generators.pipelines.guide import guide as guide
 from dp_real.generators.pipelines.guide import unguide as unguide
-from dp_real.guidance.entropy import EntropyGuidance as EntropyGuidance
+from dp_real.guidance import EntropyGuidance as EntropyGuidance
 from dp_real.objects import give as give
 from dp_real.pool import Pool as Pool
 from dp_real.runs.reader import Run as Run
