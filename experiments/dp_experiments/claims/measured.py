@@ -11,6 +11,7 @@ import pandas as pd
 from dp_figures.tables import measured
 
 from dp_base.errors import InputError
+from dp_experiments.comparing.ratios import paired_errors
 from dp_experiments.presets.reported.audit import static_equivalent
 
 FOLDER = Path(__file__).parents[1]  # the files of stored runs lie in folders called runs below it
@@ -84,13 +85,13 @@ def worth(runs: pd.DataFrame, arm: str, static: list[str]) -> Worth:
 def scaling(runs: pd.DataFrame, arms: dict[str, list[str]], column: str = "test", **groups: str) -> pd.DataFrame:
     """Mean accuracy over samples generated, a curve for each list of arms.
 
-    Bars are one standard error without what a split does to all arms alike (Loftus and Masson).
+    Bars are one standard error, without what a split does to all arms alike.
     """
     by_split = runs[runs["arm"].isin(chain(*arms.values()))].pivot(index="split", columns="arm", values=column)
-    own = by_split.sub(by_split.mean(axis=1), axis=0)
+    errors = paired_errors(by_split)
     samples = runs.groupby("arm")["generated"].first()
     parts = [
-        measured(series, samples[names], by_split[names].mean(), own[names].sem(), len(by_split), **groups)
+        measured(series, samples[names], by_split[names].mean(), errors[names], len(by_split), **groups)
         for series, names in arms.items()
     ]
     return pd.concat(parts, ignore_index=True)

@@ -16,7 +16,7 @@ from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
-from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit, costs, exponents, series_of, worth
+from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit, costs, exponents, paired_errors, series_of, worth
 from dp_experiments.terminal import aside
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
@@ -195,14 +195,12 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
     A series is named by its arm and by the settings that not all arms have. y_low and y_high are one standard error
     away. That error leaves out what a unit (a split or a seed) does to all arms alike, since only paired differences
-    mean something (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own standard error.
+    mean something. A single arm keeps its own standard error.
     """
     arms = list(summary["series"])
     table = summary.assign(series=[name.replace("@", "\n") for name in series_of(arms).values()])
     if len(arms) > 1:
-        test = 100 * by_unit(runs, runs["test_accuracy"])[arms]
-        of_one_unit = test.sub(test.mean(axis=1), axis=0)
-        within = (of_one_unit.sem() * (len(arms) / (len(arms) - 1)) ** 0.5).to_numpy()
+        within = paired_errors(100 * by_unit(runs, runs["test_accuracy"])[arms]).to_numpy()
         table["y_low"] = table["y"] - within
         table["y_high"] = table["y"] + within
     return table

@@ -57,6 +57,15 @@ def by_unit(runs: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     return values.groupby([runs[unit], runs["arm"]]).mean().unstack()[list(runs["arm"].unique())]
 
 
+def paired_errors(of_units: pd.DataFrame) -> pd.Series:
+    """Standard errors of the means of arms [units, arms], without what a unit does to all arms alike.
+
+    After Cousineau (2005), with the factor of Morey (2008).
+    """
+    arms = of_units.shape[1]
+    return of_units.sub(of_units.mean(axis=1), axis=0).sem() * (arms / (arms - 1)) ** 0.5
+
+
 def series_of(arms: Sequence[str]) -> dict[str, str]:
     """The name of each arm's series: its kind, with the settings that not all of the arms have, KIND@KEY=VALUE.
 
