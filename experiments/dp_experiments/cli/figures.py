@@ -140,7 +140,8 @@ def _draw(figures: "list[Asked]", out: Path, quick: bool) -> None:
                     raise
                 say(f"{place}: {error}")
                 failed[asked.stem] = error
-        print(gallery.page)
+        if len(failed) < len(figures):
+            print(gallery.page)
     if failed:
         (first, error), *others = failed.items()
         more = f"; nor were {', '.join(name for name, _ in others)}" if others else ""

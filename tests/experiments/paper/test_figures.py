@@ -136,10 +136,10 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Figures that cost nothing. It takes what one raises when first computed; it returns the names of the computed."""
+    """Figures that cost nothing. It takes what some raise when first computed; it returns the names of the computed."""
 
-    def start(failing, error):
-        computed, errors = [], {failing: error}
+    def start(error, *failing):
+        computed, errors = [], dict.fromkeys(failing, error)
 
         def compute(name, quick):
             computed.append(name)
@@ -159,14 +159,16 @@ def pretend(monkeypatch):
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, pretend):
-    pretend("fig7", MissingError("no runs"))
+    pretend(MissingError("no runs"), "fig7", "fig2-digits")
+    assert not done("figures fig7 fig2-digits --out", tmp_path, status=3).out
+    pretend(MissingError("no runs"), "fig7")
     assert "figure fig7 was not drawn" in done("figures fig7 fig4-reported --out", tmp_path, status=3).err
     assert (tmp_path / "fig4-reported.png").exists()
 
 
 def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, pretend):
     """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
-    computed = pretend("fig7", KeyboardInterrupt())
+    computed = pretend(KeyboardInterrupt(), "fig7")
     wanted = ("fig4-reported", "fig7", "--out", tmp_path)
     done("figures", *wanted, status=130)
     assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
