@@ -136,6 +136,7 @@ def picture(result: "DataFrame", x: str) -> "Figure":
     """
     import pandas as pd
     from dp_figures.curves import draw_curves
+    from dp_figures.style import paper
 
     varying = _varying(result)
     fixed = ", ".join(f"{name} = {result[name].iloc[0]:g}" for name in (*SETTINGS, "d") if name not in varying)
@@ -149,5 +150,6 @@ def picture(result: "DataFrame", x: str) -> "Figure":
             panels.append(shown[rows["strategy"].isin(["static", strategy])])
     labels = {"xlabel": AXIS_LABELS[x], "ylabel": "test error", "panel": "panel"}
     figure = draw_curves(pd.concat(panels), **labels, logx=True, logy=True)
-    figure.suptitle(fixed, fontsize=8)
+    with paper():  # a user's settings are not this figure's
+        figure.suptitle(fixed, fontsize=8)
     return figure
