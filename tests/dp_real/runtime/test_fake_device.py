@@ -109,18 +109,13 @@ PIPELINES = (
 )
 
 
-def pipeline(device, make, dtype):
-    pipe = tiny_pipelines.random_pipeline(make)
-    for part in pipe.components.values():
-        if isinstance(part, nn.Module):
-            part.to(dtype).to(device.device)
-    return pipe
-
-
 @pytest.mark.parametrize(("make", "dtype"), PIPELINES)
 def test_a_sampling_step_waits_for_nothing_guided_or_not(make, dtype, device):
     """What is waited for depends neither on the number of steps nor on the guidance."""
-    pipe = pipeline(device, make, dtype)
+    pipe = tiny_pipelines.random_pipeline(make)
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.to(device.device, dtype)
     generator = partial(tiny_pipelines.make_generator, pipe, 3.0, shape=TASK.sample_shape, size=(32, 32))
     judge = learner(device)
 

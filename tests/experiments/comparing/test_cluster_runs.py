@@ -31,10 +31,12 @@ SET = [part for setting in SETTINGS for part in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
-def workers():
-    """Workers that have the cache of this module."""
-    with two_workers() as found:
-        yield found
+def workers(tmp_path_factory):
+    """Workers that have the cache of this module, which its tests move."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        with two_workers() as found:
+            yield found
 
 
 @contextlib.contextmanager
