@@ -190,8 +190,7 @@ def test_the_wheel_alone_answers_every_command(built, versions, tmp_path, monkey
         assert answers[words][0] == 0, (words, answers[words])
     for words in (*real, *OF_REAL):
         status, _, err = answers[words]
-        remedies = 2 if words.startswith("figures fig") else 1  # where it is drawn, and at the end
-        assert (status, err.count("pip install 'deliberate-practice[real]'")) == (3, remedies), (words, err)
+        assert (status, err.count("pip install 'deliberate-practice[real]'")) == (3, 1), (words, err)
     assert all(len(answers[words][2].splitlines()) == 1 for words in real)
 
 
