@@ -27,7 +27,8 @@ from dp_real.pool import pool as pools
 from dp_real.rounds import Rounds
 
 FAULTY = "5"  # the rank that meets the fault, unless it is the main one
-DRAWS_ROUND_1 = 3  # the call that draws a rank's only block of round 1, after two blocks of round 0
+DRAWS_ROUND_1 = 3  # the call that draws or links a rank's only block of round 1, after two blocks of round 0
+SEALS_ROUND_1 = 5  # the main rank's call, after those of three blocks and of round 0
 FROM_ROUND_1 = range(DRAWS_ROUND_1, 1000)
 ALWAYS = range(1, 1000)
 
@@ -131,9 +132,9 @@ FAULTS: dict[str, Callable[[], None]] = {
     "broken while drawing": lambda: strike([2], Rounds, "_table", broken),
     "nan while drawing": lambda: strike(FROM_ROUND_1, DenoiserGenerator, "sample", times_nan),
     "killed while training": lambda: strike([7], NetworkLearner, "train_step", dies),
-    "killed while committing": lambda: strike([2], pools, "_link", dies_afterwards),
-    "main killed while committing": lambda: strike([2], pools, "seal", dies, rank="0"),
-    "main broken while committing": lambda: strike([2], pools, "seal", broken, rank="0"),
+    "killed while committing": lambda: strike([DRAWS_ROUND_1], pools, "_link", dies_afterwards),
+    "main killed while committing": lambda: strike([SEALS_ROUND_1], pools, "seal", dies, rank="0"),
+    "main broken while committing": lambda: strike([SEALS_ROUND_1], pools, "seal", broken, rank="0"),
     "sees late": late_view,
     "never sees": no_view,
 }
