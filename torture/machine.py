@@ -1,11 +1,11 @@
 """A simulated machine of several devices: `dp` in CPU processes, one of which meets a fault.
 
-`python -m torture.machine PROCESSES FAULT WORDS` forks them, since eight new ones take half a minute. The launcher is
-dp's own.
+`python -m torture.machine PROCESSES FAULT WORDS` forks them from a server that has loaded all, as eight new ones take
+half a minute. The launcher is dp's own, whose threads may hold locks: forked from it, a process might wait for ever.
 """
 
 import functools
-import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -33,20 +33,20 @@ FROM_ROUND_1 = range(DRAWS_ROUND_1, 1000)
 ALWAYS = range(1, 1000)
 
 LOADED = ("sklearn.datasets", "torch._dynamo", "dp_experiments.cli.commands", "dp_real.plan.needs", "dp_real.runs.run")
-"""What the processes need sooner or later, loaded once, before they are forked."""
+"""What the processes need sooner or later, loaded once."""
 
 Effect = Callable[..., Any]
 """What happens in place of a call: effect(function, *arguments, **options)."""
 
 
 def strike(calls: Container[int], owner: Any, name: str, effect: Effect, rank: str = FAULTY) -> None:
-    """An effect replaces these calls, from 1, of owner.name in one rank; what dp restarts is sound."""
+    """An effect replaces these calls, from 1, of owner.name in one rank."""
     true = getattr(owner, name)
     made: list[int] = []
 
     @functools.wraps(true)
     def replaced(*arguments: Any, **options: Any) -> Any:
-        if os.environ.get("RANK") == rank and Forking.launches == 1:
+        if os.environ["RANK"] == rank:
             made.append(1)
             if len(made) in calls:
                 return effect(true, *arguments, **options)
@@ -138,35 +138,33 @@ FAULTS: dict[str, Callable[[], None]] = {
     "sees late": late_view,
     "never sees": no_view,
 }
-"""The faults by name: each function sets one up in this process, before it is forked."""
+"""The faults by name: each function sets one up in this process."""
 
 
 class Forking(api.elastic_launch):
-    """dp's launcher, whose processes are forked from this one."""
+    """dp's launcher, whose processes are forked; what dp restarts is sound."""
 
-    launches = 0  # so far; the first one, and dp's restarts
+    fault = "none"
 
     def __call__(self, *arguments: Any) -> Any:
         """The first two arguments would start Python anew."""
-        Forking.launches += 1
-        self._config.start_method = "fork"
+        self._config.start_method = "forkserver"
         self._entrypoint = be_rank
-        return super().__call__(*arguments[2:])
+        fault, Forking.fault = Forking.fault, "none"
+        return super().__call__(fault, *arguments[2:])
 
 
-def be_rank(*arguments: str) -> None:
+def be_rank(fault: str, *arguments: str) -> None:
     """Exits with the status of `dp`, unless that is 0."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)  # the launcher's own handlers came with the fork
+    FAULTS[fault]()
     sys.argv = ["dp", *arguments]
     main()
 
 
 if __name__ == "__main__":
-    for module in LOADED:
-        importlib.import_module(module)
+    multiprocessing.set_forkserver_preload(["torture.machine", *LOADED])
     processes = int(sys.argv.pop(1))
-    launch.process_count = lambda gpus="all": 1 if "RANK" in os.environ else processes
-    FAULTS[sys.argv.pop(1)]()
+    launch.process_count = lambda gpus="all": processes
+    Forking.fault = sys.argv.pop(1)
     api.elastic_launch = Forking
     main()
