@@ -144,7 +144,7 @@ FAULTS: dict[str, Callable[[], None]] = {
 class Forking(api.elastic_launch):
     """dp's launcher, whose processes are forked; what dp restarts is sound."""
 
-    fault = "none"
+    fault = "none"  # of the next launch
 
     def __call__(self, *arguments: Any) -> Any:
         """The first two arguments would start Python anew."""

@@ -27,7 +27,7 @@ FAULTS: dict[str, tuple[bool, tuple[str, ...]]] = {
     "main killed while committing": (True, ("rank 0 was ended by SIGKILL", RESTARTED)),
     "main broken while committing": (True, ("OSError: [Errno 5] Input/output error (injected)", RESTARTED)),
     "broken while drawing": (False, ("rank 5: OSError: [Errno 5] Input/output error (injected)",)),
-    "nan while drawing": (False, ("round 1: 5 of 5 samples are not finite",)),
+    "nan while drawing": (False, ("rank 5: step 2: round 1: 5 of 5 samples are not finite",)),
     "never sees": (False, ("rank 5: ",)),
 }
 """Faults of torture.machine, whether a run outlives them, and parts of lines that the user must read."""

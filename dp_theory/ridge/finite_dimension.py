@@ -263,7 +263,7 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
     >>> round(float(finite_size_correction(Problem(KeepAll(), 0.0, phi=0.8, lam=0.001), d=20)), 3)
     -0.019
     """
-    from dp_theory import Problem
+    from dp_theory import Problem  # whose module imports this one
 
     require_kind(Problem, problem=problem)
     require_whole(d=d)
