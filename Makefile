@@ -12,7 +12,7 @@
 #   make bench-gpu            measure a GPU in ten minutes, into docs/results/gpu.csv
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
 #   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies; into out/release
-#   make audit                licences, and known holes where pip-audit is installed
+#   make audit                licences, and known holes, of what is installed
 #   make clean                remove .venv and what was made
 #   PIP_ARGS="--index-url …"  another package index, for example one with a GPU build of torch
 PYTHON ?= python3
@@ -83,7 +83,10 @@ release-check: install
 	$(BIN)/twine check --strict out/release/*
 
 audit: install
-	$(BIN)/python -m tests.audit
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install $(PIP_ARGS) --quiet pip-licenses pip-audit
+	.venv/audit/bin/pip-licenses --python $(BIN)/python --order license
+	.venv/audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') --skip-editable
 
 clean:
 	rm -rf .venv out build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -74,7 +74,8 @@ def divide(source: Path) -> Divided:
     files = [example.file for example in examples if example.file is not None]
     images = [file for file in files if file.suffix.lower() in ENDINGS]
     if images and len(images) < len(examples):
-        raise InputError(f"{source}: it has images and texts; one task has one kind of them")
+        text = next(file for file in files if file.suffix.lower() not in ENDINGS)
+        raise InputError(f"{source}: it has images and texts, such as {text}; one task has one kind of them")
     classes = tuple(dict.fromkeys(example.label for example in examples))
     side, grey = _look(images) if images else (0, False)
     return Divided(classes, sets, given, groups, side, grey)

@@ -56,11 +56,11 @@ def accuracy(learner: Learner, images: ExampleSet) -> float:
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """The accuracy on each set among only the classes that it has, and its standard error `se`."""
+    """The accuracy on each set among only the classes that it has, or among all if it has one; `se`: standard error."""
     rows = []
     for name, images in sets.items():
         present = images.y.unique()
-        correct = predictions(learner, images, among=present) == images.y
+        correct = predictions(learner, images, among=present if len(present) > 1 else None) == images.y
         rows.append({"set": name} | _counted(correct, present))
     return rows
 

@@ -27,9 +27,7 @@ FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     """A row for each of the run's sets, and of `sets`, which alone are judged where the run's are missing."""
     if not run.complete:
-        raise InputError(
-            f"{run.path}: not finished, so there is no learner yet; go on with it by dp real resume {run.path}"
-        )
+        raise InputError(f"{run.path}: not finished, so there is no learner yet; go on with it by {run.files.resume}")
     source = run.config.data
     shape = run.config.task.sample_shape
     if sets and source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def branch(
         verify_pool(files.pool, most)
         return ended, left
 
-    with sole_writer(files), naming_command(f"dp real branch {run}"):
+    with sole_writer(files), naming_command(shlex.join(["dp", "real", "branch", str(run)])):
         changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
         config = load_config(files.config)
         ended, left = distributed.on_main(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -50,9 +51,19 @@ class RunFiles:
         return files
 
     @property
+    def resume(self) -> str:
+        """The command that goes on with it."""
+        return shlex.join(["dp", "real", "resume", str(self.path)])
+
+    @property
+    def again(self) -> str:
+        """The end of a message: what to do if a file of a complete run is lost that its checkpoints still have."""
+        return f"remove {self.result}, and {self.resume} trains the last part again"
+
+    @property
     def repeat(self) -> str:
         """The end of a message: what to do if a file is lost."""
-        return f"restore it, or repeat the run: dp real run {self.config} --out NEW"
+        return f"restore it, or repeat the run: dp real run {shlex.quote(str(self.config))} --out NEW"
 
     @property
     def is_run(self) -> bool:
@@ -66,7 +77,7 @@ class RunFiles:
     def branch_again(self) -> str:
         """The end of a message: what to do if a branch's file is damaged; empty for a run."""
         run = self.path.parents[1] if self.path.parent.name == "branches" else None
-        return f"remove {self.path}; dp real branch {run} makes it again" if run else ""
+        return f"remove {self.path}; dp real branch {shlex.quote(str(run))} makes it again" if run else ""
 
     def branch(self, pool_size: int) -> RunFiles:
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
@@ -75,7 +86,7 @@ class RunFiles:
         """result.json; None while the run is not complete."""
         if not self.result.exists():
             return None
-        remedy = self.branch_again or f"remove it, and dp real resume {self.path} writes it again"
+        remedy = self.branch_again or self.again
         verify(self.path, remedy, [self.result.name])
         return read_json(self.result, remedy)
 

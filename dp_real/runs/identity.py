@@ -99,9 +99,7 @@ def changes(files: RunFiles) -> list[str]:
     found = differences(files, before, {CONFIG: digest(files.config)})
     try:
         now = material(config, _data_here(config), test="test" in before)
-    except InputError as error:  # of the marks or of the data, which are wrong now
-        return [*found, str(error)]
-    except MissingError as error:
+    except (InputError, MissingError) as error:  # a command that needs it refuses by itself
         log.warning("%s: not all that it depends on is here to be compared: %s", files.path, error)
         return found
     return [*found, *differences(files, before, now)]

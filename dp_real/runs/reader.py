@@ -69,9 +69,9 @@ class Run:
     def _rows(self, log: Path) -> list[dict[str, Any]]:
         newest = None if self.complete else next(iter(checkpoints(self.files.checkpoints)), None)
         if self.complete:
-            verify(self.path, self.files.repeat, [log.name])
+            verify(self.path, self.files.again, [log.name])
         elif newest and newest.problem([STATE]) is None and (problem := newest.log_problem(self.files)):
-            raise DamagedError(problem, f"dp real resume {self.path} restores it")
+            raise DamagedError(problem, f"{self.files.resume} restores it")
         return self.files.read_rows(log)
 
     @property
@@ -83,7 +83,7 @@ class Run:
         if not rounds_of(self.files.pool):
             if self.complete:
                 raise DamagedError(f"{self.files.pool} is missing", self.files.repeat)
-            raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
+            raise MissingError(f"{self.path}: there is no pool yet; go on with the run by {self.files.resume}")
         return Pool.latest(self.files.pool, self.config.pool_shape)
 
     @property
@@ -105,18 +105,17 @@ class Run:
         """
         weights = self.files.learner
         if at is None and self.complete:
-            remedy = f"remove {self.files.result}, and dp real resume {self.path} trains the last part again"
-            verify(weights, remedy)
+            verify(weights, self.files.again)
             kind = self.config.learner
             if kind.weights():  # it began with others, which may be gone
                 kind = kind.model_copy(update={"model": str(weights)})
-            with own_file(weights, remedy):
+            with own_file(weights, self.files.again):
                 learner = kind.fresh(self.config.task, self.config.training, self.config.seed)
                 learner.load(weights)
             return learner
         at = at or newest_intact(self.files)
         if at is None:
-            raise InputError(f"{self.path}: nothing has been learned yet; go on with it by dp real resume {self.path}")
+            raise InputError(f"{self.path}: nothing has been learned yet; go on with it by {self.files.resume}")
         learner = fresh_learner(self.config)
         at.restore(learner)
         return learner
@@ -126,8 +125,8 @@ def problems(folder: Path) -> list[str]:
     """A line for each damage in a run's folder, and the way on."""
     files = RunFiles.of(folder)
     complete = files.result.exists()
-    resume = f"dp real resume {files.path} goes back to the newest intact checkpoint"
-    again = f"remove {files.result}, and {resume}" if complete else resume
+    resume = f"{files.resume} goes back to the newest intact checkpoint"
+    again = files.again if complete else resume
     found: list[tuple[str | None, str]] = []
     try:
         load_config(files.config)

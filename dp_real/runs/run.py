@@ -127,7 +127,7 @@ def run(
     with sole_writer(files, resume):
         config = config.model_copy(update={"threads": distributed.on_main(threads)})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
-        with naming_command(f"dp real resume {files.path}"):
+        with naming_command(files.resume):
             if not result:
                 with own_torch(config):
                     result = _train(config, files, progress, test, shared, accept_changes)
@@ -164,7 +164,7 @@ def _train(
                 practice.run()
         except Interrupted as asked:
             why = f"{asked}: " if str(asked) else ""
-            message = f"{why}interrupted at step {state.step}: dp real resume {files.path} goes on"
+            message = f"{why}interrupted at step {state.step}: {files.resume} goes on"
             raise Interrupted(message) from None
         except DivergedError as error:
             last = newest_intact(files)

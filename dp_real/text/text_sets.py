@@ -104,7 +104,7 @@ def rows_of_table(found: Located) -> Rows:
 
 
 def _places(found: Located, rows: int) -> list[str]:
-    return [f"{found.where}: row {row}" for row in range(rows)]
+    return [f"{found.where}: row {row}" for row in range(1, rows + 1)]
 
 
 def _picked(found: Located, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:

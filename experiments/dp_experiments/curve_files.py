@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from glob import escape
@@ -212,7 +213,7 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
 
     run = Run(folder)
     if not run.branches:
-        raise InputError(f"{folder} has no branches: dp real branch {folder} makes them")
+        raise InputError(f"{folder} has no branches: dp real branch {shlex.quote(str(folder))} makes them")
     results = pd.DataFrame(run.branches)
     error = 1 - results["test_accuracy"]
     practice = run.config.practice

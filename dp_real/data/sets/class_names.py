@@ -162,11 +162,13 @@ def class_files(
 ) -> dict[Path, tuple[int, list[Path]]]:
     """Each class folder's label and files with these endings.
 
-    A folder of no class is told and skipped, or refused if a class is lacking that it could be.
+    A folder of no class is told and skipped, or refused if a class is lacking that it could be. MissingError for links
+    to files that are gone.
     """
     found: dict[Path, tuple[int, list[Path]]] = {}
     strays: list[InputError] = []
     others: list[Path] = []
+    lost: list[Path] = []
     for path in class_folders(folder):
         try:
             label = classes.label(path.name, path)
@@ -176,10 +178,15 @@ def class_files(
         if label is not None:
             mine: list[Path] = []
             for file in sorted(visible_files(path)):
+                if file.is_symlink() and not file.exists():
+                    lost.append(file)
                 (mine if file.suffix.lower() in endings else others).append(file)
             found[path] = label, mine
             if not mine:
                 raise InputError(f"{path}: there are no {what} in it ({', '.join(sorted(endings))})")
+    if lost:
+        rest = f"; so are those of {len(lost) - 1:,} more links" if len(lost) > 1 else ""
+        raise MissingError(f"{lost[0]}: a link to {lost[0].readlink()}, which is gone{rest}; put it back there")
     warn_unread(folder, others, what)
     if strays and (not found or set(needed) - {label for label, _ in found.values()}):
         raise strays[0]

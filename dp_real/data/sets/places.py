@@ -108,7 +108,8 @@ def _matching(where: str, pattern: str) -> list[Path]:
         files[part] = [part] if Path(part).exists() else sorted(glob(part))
     absent = [part for part, found in files.items() if not found]
     if absent:
-        raise MissingError(f"{where}: no such file as {absent[0]}; put {len(absent)} of {len(files)} there")
+        several = f", which is one of {len(absent)} that are missing" if len(absent) > 1 else ""
+        raise MissingError(f"{where}: no such file as {absent[0]}{several}; put it there, or name another place")
     return [Path(file) for found in files.values() for file in found]
 
 

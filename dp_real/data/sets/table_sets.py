@@ -47,7 +47,7 @@ class TableImage:
         return cell["bytes"] or read_regular(Path(cell["path"]))
 
     def __str__(self) -> str:
-        return f"{self.place}: row {self.row}"
+        return f"{self.place}: row {self.row + 1}"
 
 
 def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -> NamedImages:
@@ -112,7 +112,7 @@ def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classe
 
 def plain_names(place: str, values: Sequence[Any]) -> list[str]:
     """A label column as names."""
-    for row, value in enumerate(values):
+    for row, value in enumerate(values, 1):
         if value is None or value == "" or value != value:  # nan is not equal to itself
             raise InputError(f"{place}: row {row} has no label; give it one, or remove the row")
     # Where a table once lacked a label, its others may have become floats.

@@ -167,6 +167,6 @@ def _folder(folder: Path) -> Iterator[Finding]:
             str(folder), "its tables", f"{problem}; the command that wrote it, with --resume, writes it again"
         )
     for run in runs:
-        complete = "complete" if RunFiles(run).result.exists() else f"not complete: dp real resume {run} goes on"
+        complete = "complete" if RunFiles(run).result.exists() else f"not complete: {RunFiles(run).resume} goes on"
         found = problems(run)
         yield Finding(str(run), complete, "; ".join(found) or None)

@@ -24,6 +24,7 @@ AXIS_LABELS = {
 }
 """What a comparison counts on its x axis: the axes of dp_theory.numerics.costs, and seconds."""
 LEVEL = 0.95
+ROUNDING = 1e-12  # of differences of accuracies
 PLACES = 200  # between two static sizes, at which the end of an interval is looked for
 
 
@@ -89,7 +90,7 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     is nearest to the arm in settings, if there are several; static_to_match and bound (audit.static_equivalent); ratio,
     static_to_match over the arm's own cost; ratio_low and ratio_high, the ends of its interval (Fieller 1954, of paired
     differences), nan with one unit. They lie on the same curve, where static data is first not surely worse and where
-    it is first surely better. An end beyond the static arms is 0 or inf.
+    it is first surely better. An end beyond the static arms is 0 or inf. Nothing is known, nan, if units agree exactly.
     """
     series = series_of(list(runs["arm"].unique()))
     static = {name: arms for name, arms in _members(series).items() if ArmName.parse(name).arm == "static"}
@@ -181,7 +182,8 @@ def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, 
     """The sizes at which static data is first not surely worse than an arm, and first surely better.
 
     n: the increasing sizes of the static curve, shape (sizes,). ahead: the accuracy of static data less that of the
-    arm, shape (units, sizes). largest: the largest size that was tried. Both are nan with one unit.
+    arm, shape (units, sizes). largest: the largest size that was tried. Both are nan with one unit, or if
+    the units do not differ at a size: accuracies come in steps of an image, so a few may agree.
     """
     index = np.arange(len(n))
     places = np.linspace(0, len(n) - 1, PLACES * (len(n) - 1) + 1)
@@ -189,7 +191,7 @@ def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, 
     of_units = np.array([np.interp(places, index, unit) for unit in ahead])
     middle = of_units.mean(axis=0)
     away = half_width(of_units)
-    if np.isnan(away).any():
+    if not (half_width(ahead) > ROUNDING).all():
         return np.nan, np.nan
     not_surely_worse = middle + away
     low = 0.0 if not_surely_worse[0] >= 0 else _first_crossing(log_size, not_surely_worse, largest)

@@ -62,7 +62,7 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     number = row["static_to_match"]
     amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
     rival = row.get("static_series", "Static data")
-    return f"{sentence} {rival} takes {amount} to match it, {_times(row['ratio'])} times what it took{interval}."
+    return f"{sentence} {rival} takes {amount} to match it, {_times(row['ratio'])}{more} times what it took{interval}."
 
 
 def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> str:

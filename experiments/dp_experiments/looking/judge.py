@@ -34,13 +34,14 @@ JUDGED_TOGETHER = 256  # images
 class Judge:
     """A classifier of images, whose K classes may be others than those of the task.
 
-    logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each class of the task, which of the K mean it.
-    network: what computes them.
+    logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each of the task's `classes`, which of the K mean
+    it. network: what computes them.
     """
 
     logits: Callable[[Tensor], Tensor]
     names: Sequence[str]
     accepted: Sequence[set[int]]
+    classes: Sequence[str]
     pool_size: int | None = None
     network: nn.Module | None = None
 
@@ -57,7 +58,7 @@ def load_judge(given: str, task: Task) -> Judge:
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]
         accepted = accepted_answers(names, task.classes)
-        return Judge(lambda x: model(x.to(device())), names, accepted, network=model)
+        return Judge(lambda x: model(x.to(device())), names, accepted, task.classes, network=model)
     run = Run(given)
     own = run.config.task
     if len(own.sample_shape) != 3:
@@ -66,7 +67,8 @@ def load_judge(given: str, task: Task) -> Judge:
         )
     learner = run.learner()
     accepted = accepted_answers(own.classes, task.classes)
-    return Judge(logits_of(learner, own), own.classes, accepted, network=getattr(learner, "in_use", None))
+    network = getattr(learner, "in_use", None)
+    return Judge(logits_of(learner, own), own.classes, accepted, task.classes, network=network)
 
 
 def logits_of(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
@@ -95,7 +97,7 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
     """Whether the judge takes each example [n, C, H, W] for one of its class, bool [n]."""
     unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
     if unknown is not None:
-        raise InputError(f"the judge knows no class that means class {unknown}: name one of these classes as --judge")
+        raise InputError(f"the judge has no class called {judge.classes[unknown]}; name one that has as --judge")
     blocks = slices(slice(0, len(labels)), JUDGED_TOGETHER)
     with torch.no_grad():
         answers = [answer for rows in blocks for answer in judge.logits(to_float(x[rows])).argmax(1).tolist()]

@@ -47,8 +47,8 @@ TO_FILL = """\
 def stage(run: Run, folder: Path) -> None:
     """Write folder/dataset and folder/model, each with its card, of a complete run."""
     if not run.complete:
-        raise InputError(f"{run.path}: the run is not complete; dp real resume {run.path} goes on with it")
-    verify(run.files.learner, f"remove {run.files.result}, and dp real resume {run.path} trains the last part again")
+        raise InputError(f"{run.path}: the run is not complete; {run.files.resume} goes on with it")
+    verify(run.files.learner, run.files.again)
     pool = run.pool
     data = folder / "dataset" / "data"
     data.mkdir(parents=True)

@@ -99,7 +99,7 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
     strengths = run.rounds["omega"] * run.config.guidance.guides_sampler
     rows = []
     for checkpoint, size, omega in before_additions(run, strengths, omegas):
-        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, size)
+        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, task.classes, size)
         rows.append(GridRow(omega, judge))
     if not rows:
         raise InputError(

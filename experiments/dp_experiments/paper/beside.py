@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -70,10 +71,10 @@ def _of_comparison(comparison: Comparison) -> pd.DataFrame:
 
 def _of_run(run: Run) -> pd.DataFrame:
     if not run.complete:
-        raise InputError(f"{run.path} is not finished; dp real resume {run.path} goes on")
+        raise InputError(f"{run.path} is not finished; {run.files.resume} goes on")
     results = pd.DataFrame([*run.branches, run.result])
     if "test_accuracy" not in results or results["test_accuracy"].isna().any():
-        raise InputError(f"{run.path} has no test accuracy; dp real evaluate {run.path} measures it")
+        raise InputError(f"{run.path} has no test accuracy; dp real evaluate {shlex.quote(str(run.path))} measures it")
     return measured("", costs(results)["generated"], 100 * results["test_accuracy"])
 
 

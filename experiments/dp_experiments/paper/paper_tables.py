@@ -36,7 +36,7 @@ def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
     reached: dict[int, list[float]] = {}
     for run in runs:
         if not run.complete:
-            raise InputError(f"--run {run.path} is not finished; dp real resume {run.path} goes on")
+            raise InputError(f"--run {run.path} is not finished; {run.files.resume} goes on")
         for row, accuracy in _rows_of(run, number, table):
             reached.setdefault(row, []).append(100 * accuracy)
     if reached:

@@ -153,7 +153,9 @@ def test_a_branch_after_an_accepted_change_says_so(place):
 
 
 def test_what_is_not_here_is_not_compared(place, caplog):
-    """A run may be read where its data and models are not."""
+    """A run may be read where its data and models are not, or are broken."""
+    next(place.glob("val/*/*")).write_bytes(b"")
+    assert "--accept-changes" not in done("real evaluate", place / "run", status=2).err
     shutil.rmtree(place / "val")
     shutil.rmtree(place / "vit")
     done("real export", place / "run", "--out", place / "out")

@@ -159,8 +159,9 @@ def test_its_learner_is_judged_elsewhere(finished, tmp_path, caplog):
     shutil.copytree(finished, there)
     config = (there / "config.toml").read_text()
     (there / "config.toml").write_text(config.replace(Run(finished).config.data.validation, "/nowhere"))
-    rows = evaluate(Run(there), {"more": pictures(tmp_path / "more", ["cat", "em_u"])})
-    assert [row["set"] for row in rows] == ["more"]
+    further = {"more": pictures(tmp_path / "more", ["cat", "em_u"]), "one": pictures(tmp_path / "one", ["em_u"])}
+    rows = evaluate(Run(there), further)
+    assert [(row["set"], row["accuracy"] < 1) for row in rows] == [("more", True), ("one", True)]
     assert "the run's own sets are left out: /nowhere: no such folder" in caplog.text
     with pytest.raises(MissingError, match="nowhere"):
         evaluate(Run(there), {})

@@ -96,14 +96,15 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(config, unbroken, tmp_pat
 @pytest.mark.parametrize("place", ["load_data", "conclude"])
 def test_an_interrupt_names_the_command_that_goes_on(config, tmp_path, monkeypatch, place):
     """Also before the first step, and after the last."""
+    out = tmp_path / "a run"
     monkeypatch.setattr(f"dp_real.runs.run.{place}", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(Interrupted, match=rf"interrupted: dp real resume {tmp_path / 'run'} goes on"):
-        run(config, tmp_path / "run")
+    with pytest.raises(Interrupted, match=rf"interrupted: dp real resume '{out}' goes on"):
+        run(config, out)
     monkeypatch.undo()
-    assert run(config, tmp_path / "run", resume=True)["steps"] == config.training.steps
+    assert run(config, out, resume=True)["steps"] == config.training.steps
     monkeypatch.setattr("dp_real.runs.branch.load_data", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(Interrupted, match=rf"interrupted: dp real branch {tmp_path / 'run'} goes on"):
-        branch(tmp_path / "run")
+    with pytest.raises(Interrupted, match=rf"interrupted: dp real branch '{out}' goes on"):
+        branch(out)
 
 
 def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path, monkeypatch):

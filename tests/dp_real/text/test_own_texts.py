@@ -77,23 +77,23 @@ def test_labels_that_are_numbers(tmp_path):
     pd.DataFrame({"text": ["a", "b"], "label": [1.0, 0.0]}).to_parquet(tmp_path / "a.parquet")
     assert config.load().validation.y.tolist() == [1, 0]
     pd.DataFrame({"text": ["a", "b", "c"], "label": [1, None, 0]}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"a.parquet: row 1 has no label"):
+    with pytest.raises(InputError, match=r"a.parquet: row 2 has no label"):
         config.load()
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", TABLE + "  ,praise\n", "row 2: there is no text in it; give it some, or remove it"),
+        ("a.csv", TABLE + "  ,praise\n", "row 3: there is no text in it; give it some, or remove it"),
         ("a.csv", "text,label\ngood,praise\n", "no texts of blame; each class needs some"),
-        ("a.csv", TABLE + "b,\n", "row 2 has no label"),
+        ("a.csv", TABLE + "b,\n", "row 3 has no label"),
         ("a.csv", "said,what\nbad,blame\n", r"which column is the text\? say so by #TEXT,LABEL; it has said, what"),
         ("a.csv", "text,label\ncafé,praise\n".encode("latin-1"), "cannot be read as CSV"),
         # pandas would shift columns, or rename one
         ("a.csv", "text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
         ("a.csv", "text,label,text\ngood,pos,x\n", "several columns are called text"),
-        ("a.csv", "text,label\ngo\0od,praise\nbad,blame\n", "row 0: it has characters of code 0"),
-        ("a.jsonl", LINES + '{"text": "c"}', "row 2 has no label; give it one"),
+        ("a.csv", "text,label\ngo\0od,praise\nbad,blame\n", "row 1: it has characters of code 0"),
+        ("a.jsonl", LINES + '{"text": "c"}', "row 3 has no label; give it one"),
         ("a.jsonl", "[" * 100_000, "cannot be read as JSON, an object a line"),
         ("a.jsonl", "7", "a.jsonl"),
     ],

@@ -91,7 +91,10 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans):
     few = {"generator.training": "none", "training.steps": 4, "practice.initial": 4, "practice.additions": 0}
     done("real run lungs.toml", *as_options(few))
     assert "has images" in refused("real init lungs2 --from", scans, "--kind text")
+    assert "cannot be written" in refused("real init /proc/lungs2 --from", scans)
     assert not Path("lungs2-data").exists()  # a refusal leaves nothing that the next try would stumble over
+    scans.rename("moved")
+    assert "-00_0.png, which is gone; so are those of" in done("real plan lungs.toml", status=3).out
 
 
 def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans):
@@ -103,6 +106,8 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans):
     assert "test" not in data
     assert "data.test is not set" in (judged_twice(load_config(Path("lungs.toml"))) or "")
     assert not Path("lungs-data").exists()
+    (scans / "ill/notes.txt").touch()
+    assert "notes.txt" in refused("real init few --from", scans)
     for file in sorted(Path(scans, "ill").iterdir())[2:]:
         file.unlink()
     assert "2 of class ill are too few for three sets" in refused("real init few --from", scans)
@@ -119,7 +124,7 @@ def test_init_from_a_table_of_texts(here):
     real = config.data.load()
     assert (len(real.generator.y), len(real.validation.y), len(real.test.y)) == (20, 10, 10)
     Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
-    assert "holes.csv: row 40: there is no text in it" in refused("real init holes --from holes.csv")
+    assert "holes.csv: row 41: there is no text in it" in refused("real init holes --from holes.csv")
 
 
 # export

@@ -14,6 +14,7 @@ from transformers.models.clip.image_processing_clip import CLIPImageProcessor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
+from dp_base.errors import InputError
 from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
@@ -151,13 +152,15 @@ def test_text_prompts_need_no_real_images(vit, tmp_path):
 
 
 def test_names_of_a_classifier():
-    from dp_experiments.looking.judge import accepted_answers
+    from dp_experiments.looking.judge import Judge, accepted_answers, confirmed
 
     config = parse_config(SMALL)
     cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]
     assert accepted_answers(cranes, ["Goldfish", "crane", "emu"]) == [{1}, {0, 2}, set()]
     assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b"]) == [{0}, {1}]  # by position
     assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b", "c"]) == [set()] * 3
+    with pytest.raises(InputError, match="no class called emu"):
+        confirmed(Judge(torch.relu, [], [set()], ["emu"]), torch.empty(1), np.zeros(1, int))
     source = {"source": "folder", "validation": "nowhere", "classes": "imagenet100", "size": 8}
     imagenet = config.model_copy(update={"data": parse_config(SMALL | {"data": source}).data})
     first, *others = accepted_answers([str(label) for label in range(1000)], imagenet.task.classes)

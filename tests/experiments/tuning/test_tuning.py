@@ -324,7 +324,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     asked["config"]["pool"].pop("soft_labels")  # as if it had been begun before there was that key
     (out / "tuning.json").write_text(json.dumps(asked))
-    done(*words, "--resume")
+    assert f"--arms practice,static --tuned {out} --set" in done(*words, "--resume").err
     assert (out / "best.csv").read_text() == table
 
     compare = ["real compare digits", *SET, "--tuned", out, "--seeds 1 --workers 1 --out", tmp_path / "compare"]
@@ -345,4 +345,4 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     trials.write_text(lines.replace('"seconds": ', '"seconds": 1', 1))
     assert "trial 0 of practice is not what was written" in done(*words, "--resume", status=3).err
     trials.write_text(lines + '{"arm": "practice", "number": 2, "par')  # killed within a line
-    done(*words, "--resume")
+    assert f"--arms practice,static --tuned {out} --set" in done(*words, "--resume").err

@@ -87,6 +87,7 @@ def init_command(
 def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     import torch
 
+    from dp_base.files import asked_for
     from dp_real.dividing import divide
 
     data = path.with_name(f"{task}-data")
@@ -102,7 +103,8 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind))
     if of_texts and not has_gpu:
         template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)
-    places = divided.leave(data)
+    with asked_for(data, ""):
+        places = divided.leave(data)
     counts = ", ".join(f"{n:,} for {name}" for name, n in divided.counts.items())
     grouped = f" {divided.groups:,} groups, told by their names, stay together." if divided.groups else ""
     lines = [

@@ -135,7 +135,10 @@ def evaluate_command(
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
-    """Takes the run's own validation and test sets, and further ones. Each set counts among the classes it has."""
+    """Takes the run's own validation and test sets, and further ones.
+
+    Each set counts among the classes that it has, or among all if that is one.
+    """
     from dp_real import Run
     from dp_real.runs.afterwards import evaluate
 

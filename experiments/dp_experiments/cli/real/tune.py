@@ -1,5 +1,6 @@
 """`dp real tune`: each arm's own best settings, by validation accuracy."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,11 +67,13 @@ def tune_command(
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
+    settled = [word for each in settings for word in ("--set", each)]
+    compare = shlex.join(["dp", "real", "compare", str(preset), "--arms", arms, "--tuned", str(out), *settled])
     answer(
         as_json,
         {"preset": config.name, "arms": best},
         [{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys],
-        f"{out}/best.csv, trials.csv; dp real compare {preset} --tuned {out} compares them on fresh seeds and splits",
+        f"{out}/best.csv, trials.csv; {compare} compares them on fresh seeds and splits",
     )
 
 

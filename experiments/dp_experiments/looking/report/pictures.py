@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,8 @@ def leave_figures(run: Path) -> None:
     try:
         draw_run(Run(run))
     except Exception as error:
-        say(f"{run}/figures: not drawn: {type(error).__name__}: {error}; dp real report {run} tries again")
+        command = shlex.join(["dp", "real", "report", str(run)])
+        say(f"{run}/figures: not drawn: {type(error).__name__}: {error}; {command} tries again")
 
 
 def are_drawn(files: RunFiles) -> bool:

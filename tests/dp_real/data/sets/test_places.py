@@ -120,7 +120,7 @@ def test_the_same_images_under_the_same_labels(layout, tmp_path, monkeypatch):
 @every_layout
 def test_a_broken_image_is_named(layout, tmp_path):
     where = LAYOUTS[layout](tmp_path, [plain(0), plain(1), plain(2), plain(3), b"no image", plain(5)], LABELS)
-    place = {"folders": "dog_wolf/4.png", "shards": r"val-01.tar: 0004.png"}.get(layout, r"set(@\w+)?: row 4")
+    place = {"folders": "dog_wolf/4.png", "shards": r"val-01.tar: 0004.png"}.get(layout, r"set(@\w+)?: row 5")
     data = settings(where).load()
     with pytest.raises(InputError, match=f"{place}: not a whole image: .*; repair or remove it"):
         decode_ahead(data.validation, data.test)
@@ -135,7 +135,7 @@ def test_missing_and_unknown_classes(layout, tmp_path):
     (status,) = settings(where).describe()
     assert "no images of emu, dog/wolf" in str(status.problem)
     if layout != "shards":
-        with pytest.raises(InputError, match=r"(cat|row 0): cat is none of the 2 classes; did you mean ca_t\?"):
+        with pytest.raises(InputError, match=r"(cat|row 1): cat is none of the 2 classes; did you mean ca_t\?"):
             read(where, own_classes(["ca/t", "emu"]))
 
 
@@ -178,7 +178,7 @@ def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path):
 
     backwards = ClassLabel(names=list(WORDS.values())[::-1])  # by name then, so that unknown names are refused
     assert read(saved_labels(tmp_path / "b", [999, 0], backwards), THOUSAND).y.tolist() == [0, 999]
-    with pytest.raises(InputError, match=r"row 0: crane\d+ is none of the 1000 classes"):
+    with pytest.raises(InputError, match=r"row 1: crane\d+ is none of the 1000 classes"):
         read(saved_labels(tmp_path / "c", [999 - cranes[0]], backwards), THOUSAND)
 
 
@@ -196,7 +196,7 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path):
         ]
     ):
         assert read(saved_labels(tmp_path / str(number), labels, kind), HUNDRED).y.tolist() == expected
-    with pytest.raises(InputError, match="row 1: -1 is none of the 3 classes"):  # as a test split without labels has
+    with pytest.raises(InputError, match="row 2: -1 is none of the 3 classes"):  # as a test split without labels has
         read(saved_labels(tmp_path / "none", [0, -1], Value("int64")))
 
 
@@ -207,7 +207,7 @@ def test_columns_by_name(tmp_path):
     data = Dataset.from_dict(rows, features=features)
     data.save_to_disk(tmp_path / "r")
     assert read(tmp_path / "r", HUNDRED).y.tolist() == [5]
-    with pytest.raises(InputError, match="row 0: whatever is none of the 100 classes"):
+    with pytest.raises(InputError, match="row 1: whatever is none of the 100 classes"):
         read(f"{tmp_path / 'r'}#class_name", HUNDRED)
     with pytest.raises(InputError, match=r"which column is the label.*#IMAGE,LABEL; it has picture, wnid, class_name"):
         read(f"{tmp_path / 'r'}#label", HUNDRED)
@@ -225,7 +225,7 @@ def test_images_beside_the_data_set(tmp_path):
     Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "set")
     images = read(tmp_path / "set")
     assert images.x[0:1][0, 0, 0, 0] == 9
-    with pytest.raises(InputError, match="set: row 1: not a whole image: the row has no image"):
+    with pytest.raises(InputError, match="set: row 2: not a whole image: the row has no image"):
         images.x[1:2]
 
 
@@ -240,7 +240,7 @@ def test_shards_by_pattern(tmp_path, monkeypatch):
         assert values(read(where)) == [8, 9, 10]
     with pytest.raises(InputError, match=r"no split train; add one of @validation"):
         read(f"{tmp_path}@train")
-    with pytest.raises(MissingError, match=r"no such file as .*/val-11\.tar; put 2 of 5 there"):
+    with pytest.raises(MissingError, match=r"no such file as .*/val-11\.tar, which is one of 2 that are missing"):
         read(tmp_path / "val-{08..12}.tar")
     assert expand("100%-{9..11}-{0..1}") == [f"100%-{i}-{j}" for i in (9, 10, 11) for j in (0, 1)]
     for pattern, said in (("v-{0..9999}-{0..9999}.tar", "100,000,000 files"), ("v-{3..1}.tar", "write {1..3}")):
@@ -339,7 +339,7 @@ def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch, tmp_path):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     config = settings("hub:org/name@test", test=f"{tmp_path}/test", sets={"sketch": f"{tmp_path}/sketch-{{0..1}}.tar"})
-    message = r"/test: no such folder.*; org/name is not in.*; .*sketch-0.tar; put 2 of 2"
+    message = r"/test: no such folder.*; org/name is not in.*; .*sketch-0.tar, which is one of 2 "
     with pytest.raises(MissingError, match=message):
         config.load()
 
