@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dp_base.errors import InputError
 from dp_base.registry import LAST, Registry
 from dp_real.config.config import Config
-from dp_real.config.load import key_of, override_key, parse_config
+from dp_real.config.load import key_of, override_key, parse_config, set_key
 
 Changes = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 Settings = Callable[[Config, int], Changes]
@@ -67,17 +67,19 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
-def arm_config(config: Config, text: str) -> Config:
-    """Return `config` with the settings in the arm's name, then what the arm itself changes."""
+def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = None, where: str = "") -> Config:
+    """Return `config` with `settings`, those in the arm's name, then what the arm itself changes."""
     name, asked, own = ArmName.parse(text)
-    settings = ARMS[name].settings
-    if own:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only
-        changed = _laid_over(config, {**settings(config, asked or config.samples), "practice": {}})
+    of_arm = ARMS[name].settings
+    if own or settings:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only
+        changed = _laid_over(config, {**of_arm(config, asked or config.samples), "practice": {}})
+        for key, value in (settings or {}).items():
+            set_key(changed, key, value, where or text)
         for setting in own:
             override_key(changed, setting)
-        config = parse_config(changed, where=text)
+        config = parse_config(changed, where=where or text)
     samples = config.samples if asked is None else asked
-    changes = {section: dict(values) for section, values in settings(config, samples).items()}
+    changes = {section: dict(values) for section, values in of_arm(config, samples).items()}
     practice = changes.setdefault("practice", {})
     if "additions" not in practice:
         initial = config.practice.initial

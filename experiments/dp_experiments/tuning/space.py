@@ -59,6 +59,7 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     name = ArmName.parse(arm)
     settled = set(map(key_of, name.settings))
     adds = cell.practice.additions > 0
+    prunes = cell.practice.oversample > 1
     is_image = len(config.task.sample_shape) == 3
     sections = {"guidance": adds and bool(cell.guidance.omega), "practice": adds}
     defaults = tomllib.loads((resources.files("dp_experiments.tuning") / "space.toml").read_text(encoding="utf-8"))
@@ -67,19 +68,21 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     defaults = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES}
     if find_spec("kornia") is None:
         defaults.pop("training.randaugment", None)
+    base = cell if prunes else config  # which may be guided, so that it cannot prune
     space: Space = {}
     for key, asked in (defaults | dict(searches)).items():
-        if sections.get(key.partition(".")[0], True) and key not in settled:
+        used = prunes if key == "practice.oversample" else sections.get(key.partition(".")[0], True)
+        if used and key not in settled:
             if key in SIZES and name.samples is None:
                 raise InputError(f"--search {key}: it changes how many samples {arm} makes; name the arm {arm}-N")
             if key == "practice.additions":
                 raise InputError(f"--search {key}: it follows from {name.samples} samples; search practice.increment")
             with suppress(InputError) if key not in searches else nullcontext():
                 if key not in searches and isinstance(asked, list):
-                    asked = [value for value in asked if _can_have(config, key, value)]
+                    asked = [value for value in asked if _can_have(base, key, value)]
                     if len(asked) < 2:
                         continue
-                found = _distribution(config, key, asked)
+                found = _distribution(base, key, asked)
                 with suppress(InputError):  # what the arm's own settings exclude is not searched
                     _distribution(cell, key, asked)
                     space[key] = found

@@ -20,7 +20,7 @@ from dp_experiments.comparing.compare import on_seeds, prepare_generators
 from dp_experiments.terminal import aside
 from dp_experiments.tuning.space import Space, own_parameters, settings_of, space_of
 from dp_experiments.tuning.trial_store import Trial, best_of, keep, kept_trials, propose, untried
-from dp_experiments.tuning.tuned import FORMAT, TUNED, with_settings
+from dp_experiments.tuning.tuned import FORMAT, TUNED
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.distributed import visible_gpus
@@ -154,7 +154,7 @@ def _first(
 ) -> dict[str, Any] | None:
     """What a batch's first trial of an arm takes: the configuration's own values, later another arm's best."""
     if begin == 0:
-        return own_parameters(config, spaces[arm])
+        return own_parameters(arm_config(config, arm), spaces[arm])
     return untried(arm, spaces[arm], {other: trials[:begin] for other, trials in kept.items()})
 
 
@@ -173,7 +173,7 @@ def _batch(
         cells = []
         problem = ""
         try:
-            settled = arm_config(with_settings(config, settings_of(space, parameters)), arm)
+            settled = arm_config(config, arm, settings_of(space, parameters))
             check_plan(settled)
             cells = on_seeds(settled.model_copy(update={"tracker": "none"}), plan.seeds, plan.splits, plan.first)
         except InputError as error:

@@ -92,8 +92,7 @@ class Tuned:
         return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
 
     def arm_config(self, config: Config, arm: str) -> Config:
-        where = f"{self.path}, arm {arm}"
-        return arm_config(with_settings(config, self.settings[self.source(arm)], where), arm)
+        return arm_config(config, arm, self.settings[self.source(arm)], f"{self.path}, arm {arm}")
 
     def source(self, arm: str) -> str:
         """The tuned arm whose settings an arm gets: its own, else the nearest in samples of its kind.

@@ -18,6 +18,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from dp_base.errors import DivergedError, InputError
 from dp_base.progress import silent
 from dp_real.config import load_config
+from dp_real.config.arms import arm_config
 from dp_real.config.load import flat
 from dp_real.generators import GeneratorConfig
 from tests.commands import done, told
@@ -100,6 +101,8 @@ def test_what_an_arms_name_sets_is_not_searched_and_no_search_changes_how_many_s
     assert "practice.increment" in space("practice-1000", "practice.increment=[300]")
     with pytest.raises(InputError, match="additions: it follows from 1000 samples"):
         space("practice-1000", "practice.additions=[3]")
+    prune = arm_config(load_preset("digits"), "prune-once", {"practice.oversample": 2})
+    assert ("practice.oversample" in space("covariance"), prune.practice.oversample) == (True, 2)
     chosen = space("practice", settings=["guidance.candidates=4"])
     assert space("practice@guidance.candidates=4").keys() == chosen.keys()
 
