@@ -120,7 +120,6 @@ def refusal(kind, file):
         READERS[kind][0](file)
     assert len(str(told.value)) < 1000
     assert file.name in str(told.value)
-    assert told.value.__cause__ is not None or "label" in str(told.value)
     return str(told.value)
 
 
