@@ -68,7 +68,7 @@ def split_names(text: str) -> list[str]:
 
 
 def arm_config(config: Config, text: str) -> Config:
-    """Return `config` with the settings in the arm's name, then what the arm itself changes."""
+    """`config` with the settings in the arm's name, then what the arm itself changes."""
     name, asked, own = ArmName.parse(text)
     settings = ARMS[name].settings
     if own:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only
