@@ -1,4 +1,4 @@
-"""Keep-easy: the rows far from the selector's boundary."""
+"""Keep-easy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep-hard: the rows near the selector's boundary."""
+"""Keep-hard."""
 
 from __future__ import annotations
 
