@@ -21,7 +21,7 @@ PART_BYTES = 2**14
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
+    """SHA-256 in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -40,19 +40,19 @@ def sampled_digest(path: Path) -> str:
 
 
 def json_digest(value: Any, sort_keys: bool = False) -> str:
-    """SHA-256 of a value's JSON, in hexadecimal digits."""
+    """SHA-256 of a value's JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The digest of each named file of a folder."""
+    """The digest of each named file."""
     names = list(names)
     with ThreadPoolExecutor(READERS) as readers:
         return dict(zip(names, readers.map(lambda name: digest(folder / name), names), strict=True))
 
 
 def seal(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Write the checksums of the named files of a folder, or of all."""
+    """Write the checksums of the named files, or of all."""
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     sealed = [name for name in names if name != RECORD and PART not in name]
@@ -90,7 +90,7 @@ def changed(folder: Path, wanted: dict[str, str]) -> str | None:
 
 
 def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> None:
-    """Raise DamagedError, which ends with `remedy`, unless the folder is as it was sealed."""
+    """Raise DamagedError, ending with `remedy`, unless the folder is as it was sealed."""
     problem = damage(folder, names)
     if problem:
         raise DamagedError(problem, remedy)

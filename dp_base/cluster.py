@@ -101,7 +101,7 @@ def results_apart(
 ) -> Iterator[Any]:
     """Yield function(*job) of a process for each job, in order.
 
-    A job whose worker was lost waits for the locks of its old process.
+    A job whose worker was lost waits for its old process's locks.
     """
     if not cluster.scheduler_info(n_workers=-1)["workers"]:
         logging.getLogger(__name__).warning("the cluster has no worker yet: waiting for one")
@@ -121,7 +121,7 @@ def results_apart(
 
 
 def _apart(function: Callable[..., Any], job: tuple, name: str, cwd: str) -> tuple[Any, BaseException | None]:
-    """function(*job) of a process of its own, or its error; once dask no longer wants it here, SIGTERM stops it."""
+    """Once dask no longer wants the job here, SIGTERM stops its process."""
     from distributed import Reschedule, Status, get_worker
 
     worker = get_worker()
@@ -159,7 +159,7 @@ def _cause(status: int) -> str:
 
 
 def serve() -> None:
-    """Run the job that comes through the pipe of argument 1, for the parent process of argument 2."""
+    """Run the job from the pipe of argument 1, for the parent process of argument 2."""
     end_with(int(sys.argv[2]))
     locks.patience = LOCK_PATIENCE
     with Connection(int(sys.argv[1])) as caller:

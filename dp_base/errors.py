@@ -9,15 +9,15 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class InputError(ValueError):
-    """The input is wrong. The message says what is wrong, where it is, and what would be right."""
+    """The input is wrong. The message says what, where, and what would be right."""
 
     exit_status = 2
 
 
 class MissingError(RuntimeError):
-    """Weights, data, a device or a package are missing. The message says what is missing and how to get it.
+    """Weights, data, a device or a package are missing. The message says what, and how to get it.
 
-    Each argument is one thing that is missing, and a line of the message.
+    Each argument is a thing that is missing, and a line of the message.
     """
 
     exit_status = 3
@@ -64,10 +64,10 @@ class ConvergenceError(ArithmeticError):
 
 
 class DivergedError(ArithmeticError):
-    """Numbers are no longer finite, or no longer useful, under the user's settings. The message names the settings."""
+    """Numbers are no longer finite, or no longer useful, under the user's settings, which the message names."""
 
     exit_status = 2
 
 
 class Interrupted(KeyboardInterrupt):
-    """The work was stopped on request. What was finished is on disk, and the work can be resumed."""
+    """Work was stopped on request. What was finished is on disk; the rest can be resumed."""

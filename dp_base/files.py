@@ -47,7 +47,6 @@ def discard_parts(folder: Path, name: str = "") -> None:
 
 
 def _discard(path: Path, process: int, replaced: Path) -> None:
-    """Delete one part, unless its process lives; it was to replace the folder `replaced`."""
     former = path / FORMER
     # The process was killed after it moved the old folder aside and before the new one had its name. This is certain
     # even if the number lives: in a container, this process itself may have the number of the dead one.
@@ -206,7 +205,7 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it exists. NFS keeps a file that another process still reads."""
+    """Remove a file or folder if there. NFS keeps a file that another process still reads."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return

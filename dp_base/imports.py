@@ -69,7 +69,7 @@ def version_of(name: str) -> str | None:
 
 
 def lacking(extra: str) -> list[str]:
-    """Distributions of an extra that are not installed."""
+    """Distributions of an extra that are missing."""
     return [line.name for line in requirements(extra) if version_of(line.name) is None]
 
 

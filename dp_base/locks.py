@@ -89,7 +89,6 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
 
 
 def _missing(folder: Path) -> list[Path]:
-    """The folder and those above it, as far as they are not there."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
@@ -131,7 +130,7 @@ def _acquire(file: Path, what: Path, timeout: float) -> FileLock | None:
 
 @contextlib.contextmanager
 def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[None]:
-    """Run a block under a lock whose file is deleted while it is locked: waiters check that it still exists."""
+    """The lock's file is deleted while it is locked: waiters check that it still exists."""
     try:
         discard_parts(folder, name)
         yield

@@ -1,8 +1,7 @@
 """Registries of named kinds of one thing, such as generators. Other packages can add kinds.
 
-Each kind is a module, which registers what it defines. The configuration schema, the commands and the documentation
-take their lists from the registry. Kinds of this project are modules of the registry's package. Another package names
-its module as an entry point:
+Each kind is a module, which registers what it defines; the configuration's schema, the commands and the documentation
+list it. Kinds of this project are modules of its package. Another package names its module as an entry point:
 
     [project.entry-points."deliberate_practice.generators"]
     mine = "my_package.my_generator"
@@ -35,9 +34,9 @@ OWN = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")  # who
 class Registry(Generic[Kind]):
     """The kinds of one thing.
 
-    The modules that define them are imported on first use. `what` is the plural name of the thing; its entry points are
-    in the group deliberate_practice.WHAT. `room` is the module, or the package whose modules, register kinds when
-    imported. Sub-packages are not searched.
+    Their modules are imported on first use. `what` is the thing's plural name, with entry points in the group
+    deliberate_practice.WHAT. `room` is the module, or the package whose modules, without sub-packages, register kinds
+    when imported.
     """
 
     def __init__(self, what: str, room: str) -> None:
@@ -58,8 +57,6 @@ class Registry(Generic[Kind]):
         return kind
 
     def named(self, name: str, *, place: int | None = LAST) -> Callable[[Decorated], Decorated]:
-        """A decorator that registers what it decorates."""
-
         def decorate(kind: Decorated) -> Decorated:
             self.register(name, cast(Kind, kind), place=place)
             return kind
@@ -78,7 +75,6 @@ class Registry(Generic[Kind]):
         raise InputError(f"{self.what}: there is no {name!r}; {hint}there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
-        """The names that have a place, sorted by it, then by name."""
         self._search()
         places = {name: place for name, (place, _) in self._kinds.items() if place is not None}
         return sorted(places, key=lambda name: (places[name], name))
@@ -137,7 +133,7 @@ def code_digest(module: str) -> str:
 
 
 def _file_of(module: str) -> Path | None:
-    """The file of a module from outside, found without importing anything."""
+    """An outside module's file, found without importing anything."""
     package, *inner = module.split(".")
     try:
         spec = None if package in OWN else find_spec(package)
@@ -149,14 +145,13 @@ def _file_of(module: str) -> Path | None:
 
 
 def _belongs(name: str, file: Path, module: str, first: Path) -> bool:
-    """Whether `name` is of the package of `module`, or lies beside it and is not installed."""
+    """Whether `name` is of `module`'s package, or lies beside it and is not installed."""
     home = first.parents[module.count(".") + (first.name == "__init__.py")]
     installed = INSTALLED & set(file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
     return name.partition(".")[0] == module.partition(".")[0] or (file.is_relative_to(home) and not installed)
 
 
 def _imports_of(module: str, file: Path) -> Iterator[str]:
-    """The names of possible modules that a module imports, and its packages."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     yield module.rpartition(".")[0] or module
     try:

@@ -19,7 +19,7 @@ IDLE_TIMEOUT = 14 * 86_400
 
 
 def ending_with_this_process(gpus: Sequence[str] = ()) -> dict[str, Any]:
-    """Arguments for joblib.Parallel by which its processes, also idle ones, end with this one.
+    """Arguments of joblib.Parallel that end its processes, also idle ones, with this one.
 
     Each process sees one of `gpus`, shared evenly if there are fewer.
     """
@@ -37,7 +37,7 @@ def in_parallel(
 ) -> Iterator[Any]:
     """Yield function(*job) for each job in order, computed by `workers` processes, or the cluster for None.
 
-    With `gpus`, each process sees one. The cluster's user is told of a job as name(*job).
+    With `gpus`, each process sees one. On the cluster a job is called name(*job).
     """
     if workers is None:
         cluster = this_cluster()

@@ -1,7 +1,6 @@
 """The paper's pipeline: a generator, a learner that sees generated samples only, and a loop that adds harder ones.
 
-Every name is imported on first use, because that takes seconds. The names are listed in `__init__.pyi`, which type
-checkers read as well.
+The names, listed in `__init__.pyi`, are imported on first use, because that takes seconds.
 
 Examples
 --------

@@ -48,7 +48,7 @@ class MiniBatches:
         return self._drawn[block, n][row]
 
     def _draw(self, block: int) -> Tensor:
-        """The positions of a block of steps, int64 [BLOCK_STEPS, B]."""
+        """int64 [BLOCK_STEPS, B]."""
         n = len(self.pool)
         draw = torch_rng(self.config.seed, Stream.BATCH, block, self.rank)
         position = torch.rand(BLOCK_STEPS, self.own, generator=draw, dtype=torch.float64)
@@ -66,9 +66,8 @@ class MiniBatches:
 class LogitAdjustment:
     """Adds training.logit_adjustment times the log of each class's share to the logits (Menon et al. 2021).
 
-    Shares are among real rows for a real row, and among generated ones for a generated row. Of the whole pool, rare
-    classes that are filled up would count as frequent. But a learner that tells the kinds apart favours classes with
-    many real rows.
+    A row's shares are among rows of its kind, real or generated. In the whole pool, rare classes that are filled up
+    would count as frequent, but a learner that tells the kinds apart favours classes with many real rows.
     """
 
     def __init__(self, config: Config, pool: Pool) -> None:
@@ -92,9 +91,8 @@ class LogitAdjustment:
 class Loader:
     """A pool's mini-batches.
 
-    If the pool is on disk, or a GPU trains, threads prepare the next ones meanwhile. For a GPU they are in pinned
-    memory, from which they are copied while it computes. rows_at: returns a step's rows int64 [B], in the pool as it is
-    when called.
+    If the pool is on disk, or a GPU trains, threads prepare the next ones; for a GPU in pinned memory, which is copied
+    while it computes. rows_at: a step's rows int64 [B], in the pool as it is when called.
     """
 
     def __init__(self, pool: Pool, rows_at: Callable[[int], Tensor]) -> None:
@@ -107,7 +105,6 @@ class Loader:
         self.waited = 0.0  # seconds that `batch` took
 
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """What Pool.minibatch gives for the rows of a step."""
         begin = time.monotonic()
         batch = self._batch(step)
         self.waited += time.monotonic() - begin

@@ -86,7 +86,7 @@ def device() -> torch.device:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """This process's GPUs, as CUDA_VISIBLE_DEVICES names them."""
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = named.split(",") if named else [str(index) for index in range(count)]
@@ -124,7 +124,7 @@ def is_reporter(error: str) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Run a block that all processes run; an error ends this one at once: an orderly end would wait for others."""
+    """All processes run the block; an error ends this one at once: an orderly end would wait for others."""
     try:
         yield
     except Interrupted:
@@ -171,7 +171,7 @@ def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
-    """This process's items, consecutive, so that results are in order by rank."""
+    """This process's items, consecutive: results are in order by rank."""
     here = this_process()
     begin = here.process_index * len(items) // here.num_processes
     end = (here.process_index + 1) * len(items) // here.num_processes
@@ -200,7 +200,7 @@ def wait_for_all() -> None:
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
-    """Overwrite the tensors by their sums over the processes; they travel together."""
+    """Overwrite the tensors by their sums over processes; they travel together."""
     values = torch.cat([tensor.flatten() for tensor in tensors])
     with exchange():
         distributed.all_reduce(values)
@@ -248,7 +248,7 @@ def on_main(work: Callable[[], Result]) -> Result:
 
 
 def main_first(work: Callable[[], Result]) -> Result:
-    """work() of each process, of the main one first, whose exception is raised in all."""
+    """work() of each process, the main one first, whose exception is raised in all."""
     made: list[Result] = []
     on_main(lambda: made.append(work()))
     return made[0] if made else work()
@@ -294,7 +294,7 @@ def _says(error: BaseException, signs: Sequence[str]) -> bool:
 
 
 def release() -> None:
-    """Give memory that torch keeps back to the GPU, where NCCL and others look for it."""
+    """Give memory that torch keeps back to the GPU, where NCCL looks for it."""
     if torch.cuda.is_initialized():
         gc.collect()  # a module that refers to itself is freed only so; without a GPU, this would only take time
     torch.cuda.empty_cache()

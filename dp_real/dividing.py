@@ -1,5 +1,3 @@
-"""Divides a person's examples into sets for training, validation and the final test."""
-
 from __future__ import annotations
 
 import hashlib
@@ -37,7 +35,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Divided:
-    """The examples of each set. side: median shorter side in pixels; 0: texts."""
+    """Each set's examples. side: median shorter side in pixels; 0: texts."""
 
     classes: tuple[str, ...]
     sets: Mapping[str, Sequence[Example]]
@@ -51,7 +49,7 @@ class Divided:
         return {name: len(part) for name, part in self.sets.items()}
 
     def leave(self, out: Path) -> dict[str, Path]:
-        """Write the sets, all or none, as links or JSONL into the new folder `out`, and return their places."""
+        """Write the sets, all or none, as links or JSONL into the new folder `out`; returns their places."""
         if self.given:
             return dict(self.given)
         with whole_folder(out) as staged:
@@ -82,7 +80,6 @@ def divide(source: Path) -> Divided:
 
 
 def _given_sets(source: Path) -> dict[str, Path]:
-    """Folders of sets by our names; empty unless one for validation is among several."""
     found = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
     if len(found) > 1 and "validation" not in found:
         raise InputError(
@@ -112,7 +109,7 @@ def _in_table(source: Path) -> list[Example]:
 
 
 def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:
-    """The examples of each set, which has all classes, and the number of groups that stay together."""
+    """The sets, and the number of groups that stay together."""
     groups = _groups(examples)
     totals = Counter(example.label for example in examples)
     missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}
@@ -131,7 +128,6 @@ def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list
 
 
 def _groups(examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """By what names share but for a last number; one each unless every class has several groups."""
     by_name: dict[str, list[Example]] = defaultdict(list)
     of_class: dict[str, set[str]] = defaultdict(set)
     for example in examples:
@@ -145,7 +141,6 @@ def _groups(examples: Sequence[Example]) -> dict[str, list[Example]]:
 
 
 def _leave(part: Sequence[Example], out: Path, name: str) -> str:
-    """Write a set, as links or JSONL, and return its name in the folder."""
     if part[0].file is None:
         lines = [json.dumps({"text": example.text, "label": example.label}, ensure_ascii=False) for example in part]
         (out / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Labelled examples, in memory or read on demand, and the sets of them that a task has."""
+"""Labelled examples, in memory or read on demand, and a task's sets of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Space(Protocol):
-    """The space of examples. A generator's samples and the real data share it."""
+    """The space of examples, which generated and real ones share."""
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -44,7 +44,7 @@ class Task:
 
 
 class ExampleArray(Protocol):
-    """An array [n, *sample_shape] that need not be in memory: a tensor, image files, or a pool's examples.
+    """An array [n, *sample_shape], in memory or not: a tensor, image files, or a pool's examples.
 
     Values are float32, uint8 as in dp_real.runtime.pixels, or int32 if they are codes.
     """
@@ -58,7 +58,7 @@ class ExampleArray(Protocol):
 
 
 class ExampleSet(Protocol):
-    """Examples x with labels y, to evaluate on rather than to train on."""
+    """Examples x with labels y, to evaluate on."""
 
     @property
     def x(self) -> ExampleArray: ...
@@ -129,7 +129,7 @@ class RealData:
 
 @dataclass(frozen=True)
 class SetStatus(Finding):
-    """What is known of a set without reading it: its role in a run, and the folder, file or place on the hub."""
+    """What is known of an unread set: its role in a run, and its folder, file or place on the hub."""
 
     images: int | None = None  # how many there are; None: not known
     needed: bool = True  # whether a run stops without it
@@ -148,7 +148,7 @@ def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np
 
 
 def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> Float32[Tensor, "batch *sample"]:
-    """A function's samples of `shape`, images in [-1, 1], or an InputError that begins with `giver`."""
+    """A function's samples of `shape`, images in [-1, 1]; an InputError begins with `giver`."""
     import numpy as np
     import torch
 

@@ -1,7 +1,4 @@
-"""Entropy guidance (paper section 2): it steers a sampler towards samples that the current learner finds hard.
-
-What is hard, how far a step is moved, and DDIM with both inside.
-"""
+"""Entropy guidance (paper section 2) steers a sampler towards samples that the current learner finds hard."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -46,13 +43,13 @@ OBJECTIVES.register("entropy", entropy, place=1)
 
 @dataclass(frozen=True)
 class EntropyGuidance:
-    """The direction in which a sampler is guided, how far, and at which of its steps.
+    """The direction in which a sampler is guided, how far, and at which steps.
 
     Parameters
     ----------
     logits
-        The learner: images [batch, ...] to logits [batch, classes]. It must be differentiable, and one row must not
-        influence another (evaluation mode).
+        The learner: images [batch, ...] to logits [batch, classes]. It must be differentiable, and rows must not
+        influence each other (evaluation mode).
     omega
         The strength, of all rows or of each. A positive one raises the entropy.
     scale
@@ -62,12 +59,12 @@ class EntropyGuidance:
         `unet` differentiates with respect to x_t, through the denoiser; `x0` with respect to x0_hat only, which is
         cheaper.
     window
-        The part of the trajectory that is guided, from 0 (noise) to 1 (image).
+        The guided part of the trajectory, from 0 (noise) to 1 (image).
     every
-        1: each step of the window is guided; 2: every second one; and so on.
+        1: each step of the window is guided; 2: every second one.
     objective
         What is raised instead of the entropy: a differentiable function of logits [batch, classes] to a number for each
-        row, which depends on that row alone.
+        row, by that row alone.
 
     References
     ----------
@@ -93,28 +90,18 @@ class EntropyGuidance:
         omega: float | Float[Tensor, " batch"],
         **own: Any,
     ) -> Self:
-        """The guidance that a configuration describes, at strength omega; `own` are fields in place of its keys."""
+        """A configuration's guidance at strength omega; `own` are fields in place of its keys."""
         keys = {name: getattr(options, name) for name in ("scale", "through", "window", "every")}
         return cls(logits=logits, omega=omega, **keys | {"objective": OBJECTIVES[options.objective]} | own)
 
     def guides(self, index: int, steps: int) -> bool:
-        """Whether step `index` of `steps` is guided."""
         return is_guided(index, steps, self.window, self.every)
 
     def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """The gradient of each row's entropy, or other objective, with respect to x.
 
-        Parameters
-        ----------
-        x0_hat
-            The denoised estimate, as the learner sees it.
-        x
-            What x0_hat was computed from, with gradients; it may be x0_hat itself.
-
-        Returns
-        -------
-        Latents
-            The gradient. Rows do not depend on each other.
+        x0_hat is the denoised estimate, as the learner sees it, computed with gradients from x, which may be x0_hat
+        itself. Rows do not depend on each other.
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
         values = hardness(self.objective, self.logits(x0_hat), guides=True)
@@ -141,7 +128,6 @@ class EntropyGuidance:
         return _broadcast(self._omega(gradient), gradient) * gradient
 
     def for_rows(self, rows: slice) -> Self:
-        """The guidance for a slice of the batch's rows."""
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
     def _omega(self, x: Latents) -> Float[Tensor, "batch 1"]:
@@ -169,7 +155,7 @@ class RandomGuidance(EntropyGuidance):
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 
     def for_rows(self, rows: slice) -> Self:
-        """The directions of these rows start from the first again."""
+        """Directions start from the first again."""
         return replace(super().for_rows(rows), seeds=self.seeds[rows])
 
 

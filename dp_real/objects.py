@@ -54,12 +54,11 @@ def lacking(argument: str) -> str:
 
 
 def digest(thing: Any) -> str:
-    """A digest of an object's source, as far as Python knows it, and of its tensors."""
+    """Of an object's source, as far as Python knows it, and its tensors."""
     return json_digest(_told(thing))[:16]
 
 
 def _told(thing: Any) -> Any:
-    """What tells an object from others, for JSON."""
     import numpy as np
     from torch import Tensor, nn
 
@@ -111,7 +110,7 @@ def with_objects(
 def real_data(thing: Any) -> RealData:
     """RealData, also from {"validation": (x, y), "test": (x, y), "train": (x, y)}.
 
-    x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is the test, too.
+    x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is the test.
     """
     import torch
 
@@ -134,7 +133,6 @@ def real_data(thing: Any) -> RealData:
 
 
 def _examples(name: str, x: Any, y: Tensor, shape: tuple[int, ...]) -> Examples:
-    """Examples of one set, or an InputError that begins with its name."""
     if y.dim() != 1 or y.is_floating_point() or not len(y) or y.min() < 0:
         raise InputError(f"{name} has labels {y.dtype} {list(y.shape)}: should be whole numbers from 0, [n]")
     x = as_numbers(x, (len(y), *shape), name)

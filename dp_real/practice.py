@@ -39,7 +39,7 @@ BEYOND_DOUBT = 6  # standard errors of an accuracy at chance, that the best one 
 
 @dataclass
 class LoopState:
-    """All that changes in a run but the learner's tensors and the pool's rows.
+    """All that changes in a run but learner and pool.
 
     Seconds are wall time, without interruptions.
     """
@@ -108,14 +108,13 @@ class Practice:
             raise DivergedError(f"step {self.state.step}: {error}") from error
 
     def cool_down(self) -> None:
-        """End the run from this step on as a branch, which adds nothing and has a best accuracy of its own."""
+        """End the run as a branch, which adds nothing and has a best accuracy of its own."""
         self.state.best = NO_ACCURACY
         self.state.last_step = self.state.step + self.config.training.cooldown_steps  # so it is in cool-down throughout
         self.learner.finish_at(self.state.last_step)
         self.run()
 
     def wants_examples(self) -> bool:
-        """Additions are left, the rate lets it, and something was evaluated since."""
         left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
         return left and self.in_time and TRIGGERS[self.config.practice.trigger](self)
 
@@ -147,7 +146,7 @@ class Practice:
         rounds.forget()
 
     def round_row(self, costs: Counter[str]) -> dict[str, Any]:
-        """What a row of rounds.jsonl says of the newest round's examples, and of drawing them."""
+        """The newest round's row of rounds.jsonl."""
         facts = self.pool.table(newest=True)
         columns = ("label", "omega", "entropy", "correct")
         label, omega, entropy, correct = (facts[name].to_numpy() for name in columns)
@@ -187,7 +186,7 @@ class Practice:
 
     @property
     def in_time(self) -> bool:
-        """Whether the rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
+        """The rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
         training, step = self.config.training, self.state.step
         if step >= self.state.last_step - training.cooldown_steps:
             return False
@@ -195,12 +194,12 @@ class Practice:
 
     @property
     def knows_something(self) -> bool:
-        """Whether the best accuracy is above chance beyond doubt."""
+        """The best accuracy is above chance beyond doubt."""
         chance = 1 / self.config.task.n_classes
         return self.state.best - chance > BEYOND_DOUBT * standard_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
-        """One step, with the evaluation and the checkpoint that are due after it."""
+        """One step, with the evaluation and checkpoint due after it."""
         options, state = self.config.practice, self.state
         if self.folder.stop_requested():
             self.checkpoint(keep=False)
@@ -230,7 +229,7 @@ class Practice:
     def evaluate(self) -> None:
         """A new best resets T to 0; else T rises by 1.
 
-        A collapsed learner ends the run: patience would buy samples that are hard for a dead one.
+        A collapsed learner ends the run: patience would buy samples for a dead one.
         """
         state = self.state
         state.train_loss = self.learner.drain_loss()  # waits for the device

@@ -1,4 +1,4 @@
-"""The protocols of the practice loop's parts. A new domain implements them; the loop stays as it is."""
+"""The protocols of the practice loop's parts, which a new domain implements."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,31 +28,18 @@ class Generator(Space, Protocol):
         """Draw a sample for each label and seed.
 
         Row i is a function of labels[i], seeds[i] and the guidance. Other rows change it by rounding only.
-        dp_real.runtime.seeds.row_noise turns seeds into noise.
-
-        Parameters
-        ----------
-        labels
-            The classes that are asked for, on the CPU.
-        seeds
-            Of the rows.
-        guidance
-            What guides the sampler; None: the samples are plain.
-
-        Returns
-        -------
-        Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]
-            The samples, on the CPU: images in [-1, 1], vectors, or codes as int32.
+        dp_real.runtime.seeds.row_noise turns seeds into noise. Without guidance the samples are plain. Labels and
+        samples are on the CPU: images in [-1, 1], vectors, or codes as int32.
         """
         ...
 
     def offload(self) -> None:
-        """Free the device for the learner, if the configuration asks for it. Called after each round."""
+        """Free the device for the learner, if the configuration asks for it, after each round."""
         ...
 
 
 class LikelihoodGenerator(Generator, Protocol):
-    """A generator whose kind `has_likelihood`: it can tell how likely a class is."""
+    """A generator whose kind `has_likelihood`: it tells how likely a class is."""
 
     def log_posterior(self, x: Shaped[Tensor, "batch *sample"]) -> Float64[Tensor, "batch classes"]:
         """log p(class | sample) in nats, on the CPU, where all classes are as likely beforehand."""
@@ -63,7 +50,7 @@ class AnySize(Generator, Protocol):
     """A generator of images that can be had at any size."""
 
     def resized(self, sample_shape: tuple[int, ...]) -> Generator:
-        """The generator of the same images at [channels, height, width]; it may share its weights."""
+        """The same images at [channels, height, width]; it may share its weights."""
         ...
 
 
@@ -72,45 +59,30 @@ class Learner(Protocol):
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next step."""
+        """Of the next step."""
         ...
 
     @property
     def precision(self) -> str:
-        """The dtype of the forward pass in training, which is good enough for evaluation, too."""
+        """The dtype of forward passes in training, good enough for evaluation."""
         ...
 
     def logits(self, x: Shaped[Tensor, "batch *sample"]) -> Float[Tensor, "batch classes"]:
-        """Logits in evaluation mode, differentiable in x. Rows do not depend on each other.
+        """Logits on the learner's device, in evaluation mode, differentiable in x. Rows do not depend on each other.
 
-        A kind with `any_size` also takes larger images here and in `train_step`.
-
-        Parameters
-        ----------
-        x
-            Samples; int32 if they are codes.
-
-        Returns
-        -------
-        Float[Tensor, "batch classes"]
-            The logits, on the learner's device.
+        A kind with `any_size` also takes larger images here and in `train_step`. Codes are int32.
         """
         ...
 
     def train_step(self, x: Shaped[Tensor, "batch *sample"], y: Shaped[Tensor, "batch *target"]) -> None:
         """One optimizer step on a batch. Of several processes, each has rows of its own.
 
-        Parameters
-        ----------
-        x
-            Samples, as an ExampleArray has them.
-        y
-            Their labels, int64, or their soft labels [batch, classes].
+        x is as an ExampleArray has it; y are labels, int64, or soft labels [batch, classes].
         """
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward; 0 if the learner's operations are not counted."""
+        """FLOPs of one row of a training step, forward and backward; 0: not counted."""
         ...
 
     def drain_loss(self) -> float:
@@ -118,7 +90,7 @@ class Learner(Protocol):
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes, as tensors by name."""
+        """All that training changes, by name."""
         ...
 
     def load_tensors(self, state: dict[str, Tensor], step: int) -> None:
@@ -134,5 +106,5 @@ class Learner(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Restore the learner that `save` wrote there, to compute logits with it."""
+        """Restore what `save` wrote, to compute logits."""
         ...

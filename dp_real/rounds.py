@@ -67,7 +67,7 @@ def real_labels(config: Config, index: int) -> Int64[Tensor, " real"]:
 
 
 def filling(counts: Int64[Tensor, " classes"], n: int) -> Int64[Tensor, " n"]:
-    """The classes of n further examples, each of the class that has the fewest by then."""
+    """The classes of n further examples, each of the class with the fewest by then."""
     levels = torch.arange(min(int(counts.min()) + n, (int(counts.sum()) + n) // len(counts) + 1))
     _, label = (levels[:, None] >= counts).nonzero(as_tuple=True)  # a class takes one at each level from its count on
     return label[:n]
@@ -134,7 +134,7 @@ def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SampleDrawer:
-    """Draws samples from a generator as a configuration asks."""
+    """Draws samples as a configuration asks."""
 
     config: Config
     generator: Generator
@@ -147,9 +147,10 @@ class SampleDrawer:
         guide: Callable[[np.ndarray], EntropyGuidance] | None = None,
         what: str = "samples",
     ) -> Samples:
-        """Samples of the labels, plain or with the guidance of rows with these seeds. One of no use is drawn again.
+        """Samples of the labels, plain or with the guidance of rows with these seeds.
 
-        DivergedError if more than LARGEST_SHARE are of no use, or one is after REDRAWS.
+        One of no use is drawn again. DivergedError if more than LARGEST_SHARE are of no use, or one still is after
+        REDRAWS.
         """
         seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
         x = self.generator.sample(labels, seeds, guide(seeds) if guide else None)
@@ -165,7 +166,7 @@ class SampleDrawer:
         return Samples(x, seeds, 1 + redrawn, redrawn)
 
     def guide(self, learner: Learner, omega: float) -> Callable[[np.ndarray], EntropyGuidance]:
-        """The guidance of rows with given seeds, by the learner at strength omega or in the control's directions."""
+        """The guidance of rows with given seeds, by the learner or in the control's directions."""
         options = self.config.guidance
 
         def of_rows(seeds: np.ndarray) -> EntropyGuidance:
@@ -222,7 +223,7 @@ class Drawn(NamedTuple):
 class Rounds:
     """Draws the rounds of a run, whose blocks are kept in `folder` until the pool has them.
 
-    near: has seen nothing yet, and is shown the validation set and the pool. stop: all call it before each block.
+    near: is empty, and is shown the validation set and the pool. stop: all call it before each block.
     """
 
     config: Config
@@ -330,7 +331,6 @@ class Rounds:
     def _block(
         self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice, folder: Path
     ) -> pa.Table:
-        """A block, read if a stopped run left it whole, else drawn, assessed and kept."""
         if left := kept_block(folder):
             return left
         drawer, what, own, n = self._drawer, f"round {index}", labels[rows], len(labels)
@@ -358,7 +358,7 @@ class Rounds:
     def _table(
         self, index: int, first: int, labels: Tensor, samples: Samples, posterior: Tensor | None, **facts: float
     ) -> pa.Table:
-        """Rows for the pool; those of `facts` have one value, and other columns none yet."""
+        """`facts` have one value for all rows; other columns none yet."""
         n = len(labels)
         columns: dict[str, Any] = {name: np.full(n, facts.get(name, 0), kind) for name, kind in COLUMNS.items()}
         columns |= {
@@ -381,7 +381,7 @@ class Rounds:
         return spent(replaced(rows, entropy=entropy.numpy(), correct=correct.numpy()), begin)
 
     def _real(self, labels: Tensor, learner: Learner) -> pa.Table:
-        """Real examples of these labels, the same for all runs on one data split; the main process has all."""
+        """The same for all runs on one data split; the main process has all."""
         real, split = self.data.generator if self.data else None, self.config.data.split
         assert real is not None, "check_real_examples has counted them"
         if self.config.practice.imbalance > 1:
@@ -410,7 +410,6 @@ class Rounds:
         return among(rows, kept)
 
     def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
-        """The rows that are not nearly one of the pool, this round or the validation set."""
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         everybodys = sorted(distributed.gather(list(mine)))
         is_near = distributed.on_main(lambda: near.add([value for _, value in everybodys]))
@@ -441,7 +440,7 @@ def spent(rows: pa.Table, begin: float) -> pa.Table:
 
 
 def block_name(index: int, row: int | str) -> str:
-    """The folder of a round's block that begins at this row."""
+    """The folder of a block by its first row."""
     return f"round-{index}-row-{row}"
 
 

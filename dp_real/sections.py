@@ -34,7 +34,7 @@ class FromCommandLine(str):
 
 
 def _anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> Any:
-    """An absolute path in place of a relative one, if somebody says from where that is meant; ~ is the home folder."""
+    """An absolute path for a relative one, if somebody says from where that is meant; ~ is the home folder."""
     if not isinstance(value, str):
         return value
     home = type(value)(expanduser(value))
@@ -66,7 +66,7 @@ class Section(BaseModel):
         return values
 
     def code_digest(self) -> str:
-        """A digest of the code that this kind runs; empty for this project's."""
+        """Of the code that this kind runs; empty for this project's."""
         return code_digest(type(self).__module__)
 
 
@@ -78,13 +78,13 @@ class PartConfig(Section):
         return {}
 
     def weights_digests(self) -> dict[str, str]:
-        """The digest of weights that are not here is empty."""
+        """Empty for weights that are not here."""
         from dp_real.runtime.model_folders import weights_digest
 
         return {key: weights_digest(model) for key, model in self.weights().items()}
 
     def requirements(self) -> list[Finding]:
-        """Packages and keys, and of `weights` those that name something else than a folder or a hub id."""
+        """Packages and keys, and `weights` that are neither a folder nor a hub id."""
         return []
 
 
@@ -137,7 +137,7 @@ def not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def template(*further: str) -> Callable[[str], str]:
-    """A check that a prompt has a place for the class, and none but those and `further` ones."""
+    """A check that a prompt has a place for the class, and no others but `further` ones."""
 
     def checked(prompt: str) -> str:
         if not any(place in prompt for place in PLACES):
@@ -217,7 +217,7 @@ class GuidanceConfig(Section):
 
     @property
     def guides_sampler(self) -> bool:
-        """If not, the samples are plain, and may be chosen among."""
+        """If not, samples are plain, and may be chosen among."""
         return bool(self.omega) and self.candidates == 1
 
     def guided_steps(self, steps: int) -> list[int]:
@@ -373,7 +373,7 @@ class PracticeConfig(PartConfig):
 
     @property
     def initial_oversample(self) -> int:
-        """How many times the initial examples are drawn. Before training, no learner knows which are hard."""
+        """Draws per initial example. Before training, no learner knows which are hard."""
         return 1 if self.keep == "hardest" else self.oversample
 
     @property
@@ -389,7 +389,7 @@ class PracticeConfig(PartConfig):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations; with a growth of 1, patience takes as many passes over any pool."""
+        """In evaluations; with a growth of 1, patience takes as many passes over any pool."""
         return max(1, round(self.patience * (pool_size / self.initial) ** self.patience_growth))
 
 

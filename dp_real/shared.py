@@ -25,7 +25,7 @@ class Shared:
     rows: int
 
     def of(self, identity: str) -> Shared:
-        """The part for runs with the same code, weights and examples."""
+        """For runs with the same code, weights and examples."""
         return replace(self, folder=self.folder / identity)
 
     def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], pa.Table]) -> pa.Table:
@@ -46,7 +46,7 @@ def kept_for_all(config: Config, folder: Path) -> Shared | None:
 
 
 def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]:
-    """What each of these runs shares with others, in `folder`."""
+    """What each run shares with others, in `folder`."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
         if len(members) < 2:
@@ -65,7 +65,6 @@ def drawers_first(configs: Sequence[Config]) -> list[int]:
 
 
 def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
-    """Runs whose initial rounds draw alike, the one that draws the most first."""
     families = defaultdict[str, list[int]](list)
     most_first = sorted(range(len(configs)), key=lambda index: _drawn_at_first(configs[index]), reverse=True)
     for index in most_first:
@@ -74,7 +73,7 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
 
 
 def _family(config: Config) -> str:
-    """A digest of what plain rows depend on in a configuration."""
+    """A digest of what plain rows depend on."""
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
     return json_digest([FORMAT, parts, config.training.precision])[:32]
 

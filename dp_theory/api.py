@@ -1,4 +1,4 @@
-"""`predict` and `simulate` for every kind of problem, which each knows its answers."""
+"""`predict` and `simulate` for every kind of problem."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
     Parameters
     ----------
     problem
-        What is asked. Arrays of parameters broadcast.
+        Arrays of parameters broadcast.
 
         - `Problem`: Theorem 1, and Corollary 1 where lam = 0.
         - `SpanProblem`: groups of rows, soft weights, labellers, any covariance and convex loss.
         - `PracticeProblem`: the loop.
         - `SoftmaxProblem`: K classes.
     d
-        A finite dimension for a `Problem`, with n = round(d/phi) pool rows. The answer then has means to first order
-        in 1/d and the scatter of single experiments. By default the limit.
+        A finite dimension for a `Problem`, with n = round(d/phi) pool rows. The answer then has means to first order in
+        1/d and the scatter of single experiments.
     tolerance
-        The largest relative error that quadrature and iteration may leave. The default is 1e-9; 1e-8 for losses other
-        than the square, and 5e-3 for loops with such losses. With K classes it is the largest relative standard error
-        of the test error, by default 2e-3.
+        The largest relative error that quadrature and iteration may leave, by default 1e-9; 1e-8 for losses other than
+        the square, and 5e-3 for loops with such losses. With K classes it is the largest relative standard error of the
+        test error, by default 2e-3.
 
     Returns
     -------
     Prediction
-        Arrays of the problem's shape, or floats for a scalar problem. `FinitePrediction` where d is given. A loop has a
-        `PracticePrediction`, with an entry for each stage on the last axis and further fields. K classes have a
-        `SoftmaxPrediction`, with standard errors in place of a certificate.
+        Arrays of the problem's shape, or floats for a scalar problem: a `FinitePrediction` where d is given; for a loop
+        a `PracticePrediction`, with an entry for each stage on the last axis; for K classes a `SoftmaxPrediction`, with
+        standard errors in place of a certificate.
 
         What conditioning makes of rounding is certified but never refused: at the ridgeless peak the squared norm is
         inf, and the test error 1/2.
@@ -101,24 +101,19 @@ def simulate(
     Parameters
     ----------
     problem
-        The problem, of any kind that `predict` takes. An array of problems is simulated cell by cell with common
-        random numbers.
+        Of any kind that `predict` takes. An array of problems is simulated cell by cell with common random numbers.
     d
-        Dimension. It may be left out where the problem has a spectrum, which fixes it.
-    trials
-        Number of experiments.
+        It may be left out where the problem has a spectrum, which fixes it.
     engine
         "dense" draws every number. "law", for a `Problem`, draws from exactly the same law in O(kept) operations.
-    seed
-        Seed of the random numbers.
     workers
-        Number of processes over trials. None is what joblib is configured to (see dp_theory.numerics.parallel).
+        Processes over trials. None is what joblib is configured to (dp_theory.numerics.parallel).
 
     Returns
     -------
     Simulation
-        Arrays of the problem's shape, or floats for a scalar problem. A loop has a `PracticeSimulation`, with further
-        fields, and K classes have a `SoftmaxSimulation`.
+        Arrays of the problem's shape, or floats for a scalar problem: a `PracticeSimulation` for a loop, a
+        `SoftmaxSimulation` for K classes.
 
     Raises
     ------

@@ -14,8 +14,8 @@ SOFTMAX_QUANTITIES = ("test_error", "cross_entropy", "overlap", "squared_norm")
 class Prediction:
     """The limit n, d → ∞ at d/n = phi, of every kind of problem.
 
-    Every field has the problem's shape, and is a float for a scalar problem. A practice loop has one more axis, the
-    last, with an entry for each stage.
+    Fields have the problem's shape, and are floats for a scalar problem. A practice loop has one more axis, the last,
+    for its stages.
 
     Attributes
     ----------
@@ -44,15 +44,9 @@ class Simulation:
     Attributes
     ----------
     test_error, overlap, squared_norm
-        Means over the trials. Their shapes are those of `Prediction`.
+        Means over the trials, with the shapes of `Prediction`.
     test_error_se, overlap_se, squared_norm_se
-        Standard errors of these means. They are inf for a single trial.
-    d
-        Dimension of the experiment.
-    trials
-        Number of experiments.
-    seed
-        Seed of their random numbers.
+        Their standard errors, inf for a single trial.
     """
 
     test_error: Real
@@ -84,8 +78,8 @@ class SoftmaxOutputs:
 class SoftmaxPrediction(SoftmaxOutputs):
     """The limit n, d → ∞ at d/n = phi.
 
-    Expectations over K classes are means over quasi-random points in 32 independent sets. The standard errors measure
-    the scatter of these sets. Arrays have the problem's shape, and a scalar problem has floats.
+    Expectations over K classes are means over quasi-random points in 32 independent sets, whose scatter gives the
+    standard errors. Arrays have the problem's shape, and a scalar problem has floats.
 
     Attributes
     ----------
@@ -104,17 +98,7 @@ class SoftmaxPrediction(SoftmaxOutputs):
 
 @dataclass(frozen=True)
 class SoftmaxSimulation(SoftmaxOutputs):
-    """Means over independent experiments. Their standard errors are inf for a single experiment.
-
-    Attributes
-    ----------
-    d
-        The dimension.
-    trials
-        Number of experiments.
-    seed
-        Of all draws.
-    """
+    """Means over independent experiments. Their standard errors are inf for a single experiment."""
 
     d: int
     trials: int

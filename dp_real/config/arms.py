@@ -68,7 +68,7 @@ def split_names(text: str) -> list[str]:
 
 
 def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = None, where: str = "") -> Config:
-    """Return `config` with `settings`, those in the arm's name, then what the arm itself changes."""
+    """`config` with `settings`, those in the arm's name, then what the arm itself changes."""
     name, asked, own = ArmName.parse(text)
     of_arm = ARMS[name].settings
     if own or settings:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only

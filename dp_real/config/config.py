@@ -1,5 +1,3 @@
-"""A run's whole configuration: a validated, frozen object."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -103,7 +101,6 @@ class Config(Section):
         return self
 
     def _of_examples(self) -> Iterator[str]:
-        """What the examples of the data do not fit."""
         source = f"data.source = '{self.data.source}'"
         for key, kind in (("generator", self.generator), ("learner", self.learner)):
             if kind.examples not in (self.data.examples, None):
@@ -119,7 +116,6 @@ class Config(Section):
             yield f"training.{of_images[0]} is for images: leave it out, as {source} has {self.data.examples}"
 
     def _of_generator(self) -> Iterator[str]:
-        """What its generator cannot do."""
         kind = f"generator.kind = '{self.generator.kind}'"
         if not self.generator.has_denoiser:
             if self.guidance.guides_sampler:
@@ -170,11 +166,11 @@ class Config(Section):
             yield f"{where}: real examples have the learner's size only; practice.real needs 0"
 
     def resolved(self) -> Self:
-        """This configuration with all that otherwise only the data would tell, for a run's record; see DataConfig."""
+        """With all that otherwise only the data would tell, for a run's record."""
         return self.model_copy(update={"data": self.data.resolved()})
 
     def goes_on_from(self, begun: Config) -> bool:
-        """Whether a run that began with another configuration may go on with this one: no number would differ."""
+        """Whether a run begun with another configuration may go on with this one: no number would differ."""
         return self.numbers_beside(begun) == begun
 
     def numbers_beside(self, begun: Config) -> Config:
@@ -187,12 +183,12 @@ class Config(Section):
 
     @property
     def task(self) -> Task:
-        """The task, without loading the data. Raises MissingError if only a missing folder tells its classes."""
+        """Known without loading the data. Raises MissingError if only a missing folder tells its classes."""
         return self.data.task
 
     @property
     def pool_shape(self) -> tuple[int, ...]:
-        """The shape of an example in the pool: the task's, unless pool.size keeps larger images. Raises as `task`."""
+        """An example's shape in the pool: the task's, unless pool.size keeps larger images. Raises as `task`."""
         shape = self.task.sample_shape
         size = self.pool.size
         return (shape[0], size, size) if size else shape
@@ -204,21 +200,21 @@ class Config(Section):
 
     @property
     def drawn_per_row(self) -> int:
-        """How many samples are drawn for each row of an addition."""
+        """Samples drawn for each row of an addition."""
         return self.practice.oversample * self.guidance.candidates
 
     @property
     def forwards(self) -> int:
-        """Evaluations of the denoiser per sample; 0 for a generator without one."""
+        """Evaluations of the denoiser per sample; 0 without one."""
         return self.sampling.steps * self.sampling.branches if self.generator.has_denoiser else 0
 
     @property
     def guided_steps(self) -> list[int]:
-        """The indices of the sampler's steps that are guided."""
+        """Indices of the sampler's steps."""
         return self.guidance.guided_steps(self.sampling.steps)
 
     def sample_remedy(self, guided: bool) -> str:
-        """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""
+        """What to change if samples are not finite: the keys that apply, with their values."""
         keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
         if self.sampling.guidance_scale != 1:
             keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
@@ -227,5 +223,5 @@ class Config(Section):
         return ", or ".join(keys) or self.generator.remedy
 
     def to_toml(self) -> str:
-        """All keys and values as TOML, without those that are None. Reading it back gives an equal Config."""
+        """TOML of all that is not None. Reading it back gives an equal Config."""
         return tomli_w.dumps({KEY: FORMAT} | self.model_dump(mode="json", exclude_none=True))

@@ -1,5 +1,3 @@
-"""Reads a Config from TOML."""
-
 import difflib
 import re
 import tomllib
@@ -31,11 +29,11 @@ def load_config(
 ) -> Config:
     """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values.
 
-    `changes` are overrides that come first. The program makes them, not the user, so error messages leave them out.
-    Relative paths are meant from the file's folder, those of overrides from the current one. With anchor=False those
-    of the file stay relative, until a run records them: a preset of the package means the folder where it is used.
+    `changes` are overrides that come first and that error messages leave out, since the program makes them. Relative
+    paths are meant from the file's folder, those of overrides from the current one. With anchor=False the file's stay
+    relative until a run records them: a preset means the folder where it is used.
 
-    Raises InputError, which names each problem, for an unreadable file, unknown keys and impossible values, and for a
+    Raises InputError, which names each problem, for an unreadable file, unknown keys, impossible values, and a
     top-level value that an override contradicts.
     """
     path = Path(path)
@@ -58,7 +56,7 @@ def load_config(
 def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: Path | None = None) -> Config:
     """Validate `raw`, whose relative paths are meant from `folder`; None: they stay relative.
 
-    One InputError lists every problem. A run's own file is refused if its format number is another one.
+    One InputError lists every problem. A run's own file of another format number is refused.
     """
     if KEY in raw:
         require_format(raw, FORMAT, where)
@@ -74,7 +72,7 @@ def key_of(override: str) -> str:
 
 
 def override_key(raw: dict[str, Any], override: str) -> None:
-    """A value that is not TOML is taken as a string."""
+    """What is not TOML is a string."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
@@ -96,7 +94,7 @@ def _from_command_line(value: Any) -> Any:
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one dictionary with dotted keys."""
+    """One dictionary with dotted keys."""
     found: dict[str, Any] = {}
     for key, value in sections.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -114,7 +112,7 @@ def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 
 def explain(problem: Any, raw: Mapping[str, Any]) -> str:
-    """An entry of ValidationError.errors() in short: key, value, what would be right."""
+    """An entry of ValidationError.errors(): key, value, what would be right."""
     keys, section = _locate(problem["loc"], raw)
     key = ".".join(keys)
     match problem["type"]:
@@ -134,7 +132,6 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
 
 
 def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str], type[Section]]:
-    """The key as the file spells it, and its section."""
     keys = [str(part) for part in loc]
     section = Config
     for place, key in enumerate(keys):

@@ -1,4 +1,4 @@
-"""Sources of real data, each a module with its configuration section. Code that several share is in `sets`."""
+"""Sources of real data, each a module with its configuration section."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class DataConfig(Section):
     """The base of the [data] sections. The key `source` says which one it is.
 
-    Every source also has a key `split`. It is the seed of all that is random about the data: which set an image goes
-    to, and the training of a generator on it.
+    Every source also has a key `split`, the seed of all that is random: which set an image goes to, and the training of
+    a generator on it.
     """
 
     if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class DataConfig(Section):
         raise NotImplementedError
 
     def resolved(self) -> Self:
-        """This section with all that otherwise only a folder would tell, for a run's record."""
+        """With all that otherwise only a folder would tell, for a run's record."""
         return self
 
     @property
@@ -51,19 +51,19 @@ class DataConfig(Section):
         """Make what `load` reads, if it is made on first use."""
 
     def load(self) -> RealData:
-        """Raises MissingError if examples are not there, InputError if broken or unfit; both say what to do."""
+        """Raises MissingError if examples are missing, InputError if broken or unfit."""
         raise NotImplementedError
 
     def describe(self) -> list[SetStatus]:
-        """The status of each set in order; nothing is decoded or fetched."""
+        """The status of each set; nothing is decoded or fetched."""
         return []
 
     def near(self, likeness: float) -> NearExamples | None:
-        """An empty set that tells which examples are alike to this degree (1: the same); None without a measure."""
+        """An empty set that tells which examples are alike to this degree (1: the same); None: no measure."""
         return None
 
     def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
-        """A user's function's samples of `count` labels; else an InputError that begins with `giver`."""
+        """A user's function's samples of `count` labels; an InputError begins with `giver`."""
         from dp_real.examples import as_numbers
 
         return as_numbers(given, (count, *self.task.sample_shape), giver)
@@ -79,7 +79,7 @@ class DataConfig(Section):
         return self.read(locate(where), own_classes(self.task.classes))
 
     def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> ExampleSet:
-        """A set with at least the labels `needed`; `keep`: whether its examples may stay in memory."""
+        """A set with at least the labels `needed`; `keep`: it may stay in memory."""
         from dp_real.data.sets.places import read_set
 
         task = self.task

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 def _check_resize(resize: int, section: ValidationInfo) -> int:
-    """Raise ValueError if a shorter side of `resize` pixels has no middle of the section's `size`."""
     size = section.data.get("size", 0)
     if 0 < resize < size:
         raise ValueError(f"must be 0, or at least size = {size}")
@@ -55,7 +54,7 @@ class FolderConfig(OwnSets):
         return (self.channels, self.size, self.size)
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
+        """Float32, decoded on first use. The whole shorter side is seen: `resize` is for validation and tests."""
         from dp_real.data.sets.images import TrainingImages
         from dp_real.data.sets.places import read_set
 

@@ -1,4 +1,4 @@
-"""The data source that stands in for ImageNet and four related sets: images of noise, whose accuracies mean nothing."""
+"""Images of noise in place of ImageNet and four related sets; accuracies mean nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class MadeUp(DataConfig):
 
     @property
     def folders(self) -> OwnSets:
-        """The section of a user with such sets on disk, here in the cache and filled on first use."""
         raise NotImplementedError
 
     def load(self) -> RealData:
@@ -60,7 +59,7 @@ class StandInConfig(MadeUp):
         return self._folders(cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged)))
 
     def _folders(self, root: Path) -> FolderConfig:
-        """Each set has all published classes; reading leaves out those that the task does not use."""
+        """Each set has all published classes."""
         return FolderConfig(
             source="folder",
             classes=self.classes,
@@ -75,7 +74,7 @@ class StandInConfig(MadeUp):
 
 
 def write_sets(config: StandInConfig, root: Path) -> None:
-    """Write all six sets below `root`, in folders called by WordNet ids, or by numbers for ImageNet-V2."""
+    """Write all six sets, in folders called by WordNet ids, or by numbers for ImageNet-V2."""
     import numpy as np
     from PIL import Image
 

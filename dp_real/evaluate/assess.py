@@ -1,5 +1,3 @@
-"""Measures a learner on examples."""
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +22,7 @@ ROWS = 1024  # that go through a learner together
 def assess(
     learner: Learner, x: ExampleArray, y: Tensor, objective: Callable[[Tensor], Tensor] = entropy
 ) -> tuple[Tensor, Tensor]:
-    """Each row's entropy in nats, or other `objective`, and whether the prediction is y, [n], by this process alone."""
+    """Each row's entropy in nats, or `objective`, and whether the prediction is y, [n], by this process alone."""
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
     return hardness(objective, answers), answers.argmax(-1) == y
@@ -39,7 +37,7 @@ def logits(learner: Learner, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
-    """Each row's class `among` those given, in the precision of training; processes share the work."""
+    """Each row's class `among` those given, in training's precision; processes share the work."""
     precision = getattr(torch, learner.precision)
 
     def predict(rows: slice) -> Tensor:
@@ -56,7 +54,7 @@ def accuracy(learner: Learner, images: ExampleSet) -> float:
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """The accuracy on each set among only the classes that it has, or among all if it has one; `se`: standard error."""
+    """The accuracy on each set among the classes that it has, or all if it has one; `se`: standard error."""
     rows = []
     for name, images in sets.items():
         present = images.y.unique()
@@ -66,7 +64,7 @@ def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict
 
 
 def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
-    """Rows for classes with many, medium and few real training examples, if practice.imbalance makes them differ."""
+    """Rows for classes with many, medium and few real examples, if practice.imbalance makes them differ."""
     options = config.practice
     if options.imbalance == 1:
         return []

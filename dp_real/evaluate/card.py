@@ -1,5 +1,3 @@
-"""The model card of a trained learner, with the facts of its run."""
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +19,7 @@ CITATION = """\
 
 
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
-    """The card in Markdown; `result` is the content of result.json."""
+    """In Markdown; `result` is the content of result.json."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
     return f"""{_header(config, result)}# {config.name}
 
@@ -146,7 +144,7 @@ def _passes(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _header(config: Config, result: Mapping[str, Any]) -> str:
-    """The hub's block of metadata, with each accuracy; empty unless a library can read the learner."""
+    """The hub's metadata; empty unless a library can read the learner."""
     if config.learner.library is None:
         return ""
     places = getattr(config.data, "places", {})

@@ -35,8 +35,8 @@ def quality(
     """Precision and recall (Kynkäänniemi et al., NeurIPS 2019), density, coverage (Naeem et al., ICML 2020) and Vendi.
 
     Recall is the share of real examples near a generated one by distances among generated ones, coverage by those among
-    real ones. Density is by how many real examples a generated one is near, over k. Only sets of the same sizes can be
-    compared with each other.
+    real ones. Density counts the real examples that a generated one is near, over k. Only sets of the same sizes can be
+    compared.
     """
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:
@@ -56,7 +56,7 @@ def quality(
 def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
     """The effective number of different examples (Friedman and Dieng, TMLR 2023).
 
-    It is exp of the entropy of the eigenvalues of the features' cosine similarities.
+    It is exp of the entropy of the eigenvalues of cosine similarities.
     """
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(length, np.finfo(features.dtype).tiny)
@@ -72,10 +72,9 @@ def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[
 
 
 def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progress = silent) -> list[dict[str, Any]]:
-    """Compare each round with the real validation examples, by one learner's penultimate features.
+    """Compare rounds with the real validation examples, by one learner's penultimate features.
 
-    Of each set as many examples are taken. The first row (round None) is a test set of its own: what real examples
-    reach.
+    Of each set as many examples are taken. The first row (round None) is a further test set: what real examples reach.
     """
     round_of = torch.from_numpy(pool.table()["round"].to_numpy().copy())
     members: dict[int | None, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Kinds of generators, a file each, without torch, so that reading a configuration stays quick."""
+"""Kinds of generators, without torch, so that reading a configuration stays quick."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Module = TypeVar("Module", bound="nn.Module")
 
 @dataclass(frozen=True)
 class ImageCost:
-    """The cost of one image in TFLOP of (denoiser, decoder), and in bytes.
+    """An image's TFLOP of (denoiser, decoder), and its bytes.
 
     `resident` stays on the device while the learner trains, `kept` is for the backward pass of a guided image.
     """
@@ -58,9 +58,9 @@ class GeneratorConfig(PartConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load the generator; a kind that is trained here is trained now if it is not in the cache.
+        """Load the generator, or train it if it is trained here and not in the cache.
 
-        Raises MissingError if weights or data are not there, and InputError if they do not fit.
+        Raises MissingError without weights or data, and InputError if they do not fit.
         """
         raise NotImplementedError
 
@@ -68,13 +68,13 @@ class GeneratorConfig(PartConfig):
         """Raise ValueError for data that this kind cannot imitate."""
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
-        """Raise InputError for guidance that what is loaded cannot do."""
+        """Raise InputError for guidance that it cannot do."""
 
     def check_task(self, task: Task) -> None:
-        """Raise InputError for examples of a form that this kind cannot draw."""
+        """Raise InputError for examples that this kind cannot draw."""
 
     def training_seconds(self, task: Task) -> float:
-        """Roughly the seconds of one core before the first use; 0: it is not trained here."""
+        """Roughly the seconds of one core before the first use; 0: not trained here."""
         return 0.0
 
     @property
@@ -83,7 +83,7 @@ class GeneratorConfig(PartConfig):
 
     @property
     def remedy(self) -> str:
-        """What to do if its samples are of no use and no other key is to blame."""
+        """What to do if samples are of no use and no other key is to blame."""
         return f"the weights of generator.kind = '{self.kind}' are of no use"
 
     @property
@@ -95,7 +95,7 @@ class GeneratorConfig(PartConfig):
         return 0, 0
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """None if it is not known."""
+        """None: not known."""
         return None
 
 
@@ -144,7 +144,7 @@ class TrainedHere(GeneratorConfig):
     ) -> Path:
         """The folder that `train` filled, cached by the examples' content and by `settings`.
 
-        The second path that `train` takes is for what lets it go on after a kill.
+        The second path of `train` is for what lets it go on after a kill.
         """
         import torch
 

@@ -1,5 +1,3 @@
-"""Pipelines of diffusers, from a folder or the hub."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -23,7 +21,7 @@ Captions = Annotated[tuple[str, ...], AfterValidator(not_empty)]
 
 
 def _read_captions(given: Any) -> Any:
-    """The table class = prompts of a CSV file. What is read becomes part of the configuration, and so of the run."""
+    """A CSV file's table class = prompts becomes part of the configuration, and so of the run."""
     if not isinstance(given, str):
         return given
     import pandas as pd

@@ -1,5 +1,3 @@
-"""The generator kind `function`."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -44,7 +42,7 @@ class FunctionConfig(GeneratorConfig):
         return FunctionGenerator(self._function(), self._key, source)
 
     def requirements(self) -> list[Finding]:
-        """The function is imported, since a run would find out later only."""
+        """Imports the function: a run would find out later only."""
         problem = None
         try:
             self._function()

@@ -1,5 +1,3 @@
-"""The generators that are trained here on first use: denoiser and latent."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -53,7 +51,7 @@ class DenoiserConfig(TrainedHere):
         return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:
-        """As measured on one core with the default sizes."""
+        """With the default sizes."""
         return 0.009 * DENOISERS[self.training].train_steps
 
 
@@ -126,7 +124,6 @@ class LatentConfig(TrainedHere):
             )
 
     def training_seconds(self, task: Task) -> float:
-        """As measured on one core."""
         pixels = task.sample_shape[1] ** 2
         effort = EFFORTS[self.training]
         images = effort.vae_steps * effort.vae_batch + effort.unet_steps * effort.unet_batch

@@ -30,16 +30,16 @@ class LearnerConfig(PartConfig):
     counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
     def network(self, task: Task) -> nn.Module | None:
-        """Build the module to train, samples to logits, with weights from torch's random state.
+        """The module to train, samples to logits, with weights from torch's random state.
 
-        None: it is no network, or only its weights tell its sizes. Raises InputError for a task that it is not for.
+        None: no network, or only its weights tell its sizes. Raises InputError for a task that it is not for.
         """
         raise NotImplementedError
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         """The learner that a run starts from, by default one that trains `network`.
 
-        Raises MissingError if weights are not there, and InputError for a task that it is not for.
+        Raises MissingError without weights, and InputError for a task that it is not for.
         """
         from dp_real.learners.models.network import NetworkLearner
 
@@ -73,11 +73,11 @@ class PretrainedConfig(LearnerConfig):
         return self
 
     def made(self, task: Task) -> nn.Module:
-        """Build a fresh one. It may be on the meta device, where not all of them run."""
+        """A fresh one, perhaps on the meta device, where not all of them run."""
         raise NotImplementedError
 
     def known(self, model: str, task: Task) -> nn.Module:
-        """Load an existing one; a last layer for other classes is fresh."""
+        """An existing one; a last layer for other classes is fresh."""
         raise NotImplementedError
 
     def network(self, task: Task) -> nn.Module | None:
@@ -85,7 +85,7 @@ class PretrainedConfig(LearnerConfig):
         return None if self.model else self.made(task)
 
     def classifier(self, task: Task) -> Any:
-        """A fresh one or the existing one; fresh weights are drawn from torch's random state."""
+        """Fresh or existing; fresh weights are drawn from torch's random state."""
         from dp_real.learners.models.architectures import freeze_unused
 
         classifier: Any = self.known(self.model, task) if self.model else self.made(task)

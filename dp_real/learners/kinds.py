@@ -1,5 +1,3 @@
-"""The kinds of learners of numbers and images: mlp, conv, transformers, linear."""
-
 from __future__ import annotations
 
 from itertools import pairwise
@@ -23,7 +21,6 @@ HIDDEN = 128  # units of the hidden layer of `conv`
 
 
 def _image_shape(kind: str, task: Task) -> tuple[int, ...]:
-    """That of the task's samples, which must be images."""
     shape = task.sample_shape
     if len(shape) != 3:
         raise InputError(f"learner.kind = '{kind}' takes images [C, H, W]; these samples have shape {list(shape)}")

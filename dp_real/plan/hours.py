@@ -1,4 +1,4 @@
-"""The hours of a run, by the rate of a device, assumed here or measured on this one."""
+"""A run's hours, by a device's rate, assumed or measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR = 3600  # seconds
 
 
 class Gpu(NamedTuple):
-    """The TFLOP/s in bfloat16 assumed of each network, and the GPU's memory."""
+    """TFLOP/s in bfloat16 assumed of each network, and memory."""
 
     denoiser: float
     decoder: float
@@ -49,7 +49,7 @@ GUESSED_OMEGA = 0.01  # for a measurement where the strength is found in trainin
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one device, for a plain image, a guided one, and a row of a training step; None: not known."""
+    """Of one device, for a plain image, a guided one, and a row of a step; None: not known."""
 
     plain: float | None
     guided: float | None

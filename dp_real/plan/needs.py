@@ -65,7 +65,7 @@ def planned_for(config: Config, network: work.Network | None) -> Device:
 
 
 def _days(config: Config, network: work.Network | None, device: Device) -> float:
-    """They count as far as they are known; 0 on GPUs."""
+    """As far as known; 0 on GPUs."""
     if not device.cores:
         return 0
     found = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
@@ -74,7 +74,7 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Finding]:
-    """What a run into `out` needs, by default on the device found here."""
+    """What a run into `out` needs, by default on this machine."""
     return [*_but_data(config, out, device), *_data(config)]
 
 
@@ -137,7 +137,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
 
 
 def _remedies(config: Config, phase: str, device: Device) -> str:
-    """What would take less memory and is not in force already."""
+    """What takes less memory and is not in force already."""
     generator = config.generator
     training = config.training
     through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
@@ -187,7 +187,7 @@ def duration(seconds: float) -> str:
 
 
 def weights(config: Config) -> Iterator[Finding]:
-    """The models that are read, and what else their kinds need."""
+    """Models that are read, and what else their kinds need."""
     for part in (*([config.generator] if config.practice.draws else []), config.learner, config.practice):
         others = part.requirements()
         for key, model in part.weights().items():
@@ -201,14 +201,13 @@ def weights(config: Config) -> Iterator[Finding]:
 
 
 def _kinds_trained_here(config: Config) -> str:
-    """The kinds of generators that real examples train here."""
     fitting = (None, config.data.examples)
     kinds = [repr(name) for name, kind in GENERATORS.items() if kind.trained_here and kind.examples in fitting]
     return f"generator.kind = {' or '.join(kinds)}, which data.train trains here"
 
 
 def with_random_weights(config: Config) -> Config:
-    """Random weights in place of those of Stable Diffusion 1 that are not here, to measure."""
+    """To measure, random weights in place of Stable Diffusion 1's that are not here."""
     generator = config.generator
     if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is published()["SD1"]):
         return config

@@ -1,4 +1,4 @@
-"""What a whole run draws, trains on, computes and keeps, counted from its configuration alone.
+"""What a run draws, trains on, computes and keeps, counted from its configuration alone.
 
 Operations are in TFLOP, sizes in bytes.
 """
@@ -72,7 +72,7 @@ def learner_network(config: Config) -> Network | None:
 
 @cache
 def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | None:
-    """Kept, since a plan asks several times and a transformer takes seconds."""
+    """Kept: a plan asks several times, and a transformer takes seconds."""
     shape = task.sample_shape
     with torch.device("meta"):
         module = kind.model_validate_json(section).network(task)
@@ -121,7 +121,7 @@ class _Fused(TorchFunctionMode):
 
 
 def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """TFLOP of an unguided and of a guided image, by denoiser, decoder and learner; None: not known."""
+    """TFLOP of an unguided and a guided image, by denoiser, decoder and learner; None: not known."""
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None or network is None:
         return None
@@ -133,7 +133,7 @@ def image_operations(config: Config, network: Network | None) -> tuple[tuple[flo
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
     """Peak bytes in `training` and `drawing` with one row, and of each further `row` and `image`.
 
-    A parameter takes 16 (weights, gradients, AdamW's moments), and 4 more with an average.
+    A parameter takes 16 (weights, gradients, AdamW's moments), with an average 20.
     """
     if network is None:
         return None
@@ -153,7 +153,7 @@ def memory(config: Config, network: Network | None) -> dict[str, float] | None:
 
 
 def disk(config: Config, network: Network | None) -> dict[str, float]:
-    """Bytes of the final pool, of the largest round while it is drawn, and of the checkpoints."""
+    """Bytes of the final pool, the largest round while it is drawn, and the checkpoints."""
     options = config.practice
     values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(config.pool.storage, 1)
     initial = options.initial * options.initial_oversample

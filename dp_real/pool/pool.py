@@ -1,7 +1,7 @@
 """The pool of generated examples. It only grows, by a folder for each round, and is in memory if it fits.
 
-POOL/round-0003 has the rows of round 3, in Arrow files that `datasets` opens as they lie (`Dataset.from_file`), and
-their checksums. The folder appears whole, once all processes have written. A pool's version is its number of rounds.
+POOL/round-0003 has round 3's rows in Arrow files, which `datasets` opens as they lie (`Dataset.from_file`), and
+checksums. It appears whole, once all processes have written. A pool's version is its number of rounds.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def keep_block(folder: Path, rows: pa.Table) -> pa.Table:
 
 
 def kept_block(folder: Path) -> pa.Table | None:
-    """The rows that were kept in a folder; None if they are missing or damaged."""
+    """A folder's rows; None if missing or damaged."""
     return read_rows(folder / BLOCK) if (folder / RECORD).is_file() and not damage(folder) else None
 
 
@@ -87,19 +87,19 @@ def replaced(rows: pa.Table, **columns: Any) -> pa.Table:
 class Pool(Dataset[tuple[Tensor, int]]):
     """Examples x [n, *sample_shape] with labels y, int64 [n].
 
-    With soft labels, training's targets are the probabilities of the classes, float32 [n, K]. Otherwise they are y. The
-    pool is an ExampleSet, and a map-style data set of torch: pool[i] is an example, float32, and its label.
+    Training's targets are y, or with soft labels probabilities float32 [n, K]. The pool is an ExampleSet, and a
+    map-style data set of torch: pool[i] is an example, float32, and its label.
 
     Parameters
     ----------
     path, sample_shape
-        The folder of the pool, and the shape of an example.
+        The pool's folder, and an example's shape.
     version
-        How many of its rounds to open.
+        How many rounds to open.
     config
         The section [pool].
     classes
-        Their names, for those who open the files.
+        Names, for those who open the files.
     memory
         Bytes. A larger pool, and every one of JPEGs, is read from disk each time.
 
@@ -139,7 +139,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> Self:
-        """Open all rounds, once they are verified; examples are read from disk when they are asked for.
+        """Open all rounds, once verified; examples are read from disk when asked for.
 
         Raises DamagedError if a file is missing or changed.
         """
@@ -148,7 +148,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return cls(path, sample_shape, version, memory=0)
 
     def _schema(self, classes: Sequence[str]) -> pa.Schema:
-        """With metadata by which `datasets` knows that labels are classes, say."""
+        """Metadata tell `datasets` that labels are classes."""
         columns = {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()} | {"example": self.storage.type}
         described: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
         if classes:
@@ -186,19 +186,19 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self._read(rows), targets.index_select(0, rows)
 
     def table(self, newest: bool = False) -> pa.Table:
-        """The columns FACTS of all rows, or of the latest round's."""
+        """The columns FACTS, of all rows or the latest round's."""
         return pa.concat_tables(self._facts[-1:] if newest else self._facts)
 
     @property
     def in_memory(self) -> bool:
-        """Whether the examples are in memory. If not, they are read from disk each time."""
+        """If not, examples are read from disk each time."""
         return self._kept is not None
 
     def append(self, index: int, rows: pa.Table, files: Sequence[Path] = ()) -> None:
         """Commit round `index`, whole or not at all. All processes call this.
 
-        rows: of this process, by `schema`; `row` counts within the round, over all processes. files: where just these
-        rows lie already; they are linked and not written again.
+        rows: of this process, by `schema`; `row` counts within the round, over all processes. files: where these rows
+        lie already, to be linked.
         """
         folder, rank = self.path / f"round-{index:04d}", this_process().process_index
         staged = self.path / f".{folder.name}"
@@ -221,7 +221,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._open(index)
 
     def drop_later(self) -> None:
-        """Drop what a run appended after this version before it was killed. All processes call this."""
+        """Drop what a killed run appended after this version. All processes call this."""
 
         def drop() -> None:
             for folder in (*rounds_of(self.path)[self.version :], *self.path.glob(".round-*")):
@@ -277,7 +277,6 @@ class PoolExamples:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[n, *sample_shape]."""
         return (len(self._pool), *self._pool.sample_shape)
 
     def __getitem__(self, rows: slice) -> Shaped[Tensor, "rows *sample"]:
@@ -295,7 +294,7 @@ def read_round(folder: Path) -> pa.Table:
 
 
 def pool_problem(pool: Path, version: int | None = None) -> str | None:
-    """What is wrong with the first rounds of a pool, or all; a round is read once unless it was touched."""
+    """What is wrong with the first rounds, or all; a round is read once unless it was touched."""
     for index in range(len(rounds_of(pool)) if version is None else version):
         folder = pool / f"round-{index:04d}"
         if not (folder / RECORD).is_file():
@@ -316,7 +315,7 @@ def verify_pool(pool: Path, version: int) -> None:
 
 
 def _link(file: Path, to: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no links."""
+    """A second name, or a copy where the file system has no links."""
     try:
         os.link(file, to)
     except OSError:

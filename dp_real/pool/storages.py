@@ -25,7 +25,7 @@ IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 @dataclass(frozen=True)
 class ExportColumn:
-    """A column of exported examples: its name, its description for `datasets`, and the value for an example."""
+    """A column of exported examples: name, description for `datasets`, and an example's value."""
 
     name: str
     feature: dict[str, Any]
@@ -69,7 +69,7 @@ class Storage(ABC):
 
     @property
     def exported(self) -> ExportColumn:
-        """The column that has the examples in an exported pool."""
+        """The column of an exported pool's examples."""
         return IMAGE if len(self.sample_shape) == 3 else NUMBERS
 
 
@@ -77,7 +77,7 @@ STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages"
 
 
 def open_storage(name: str, sample_shape: tuple[int, ...]) -> Storage:
-    """The storage that pool.storage names, if it keeps examples of this shape."""
+    """The storage that pool.storage names, if it keeps this shape."""
     storage = STORAGES[name](sample_shape)
     storage.check()
     return storage

@@ -25,7 +25,7 @@ FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
-    """A row for each of the run's sets, and of `sets`, which alone are judged where the run's are missing."""
+    """A row for each of the run's sets, and of `sets`, judged alone where the run's are missing."""
     if not run.complete:
         raise InputError(f"{run.path}: not finished, so there is no learner yet; go on with it by {run.files.resume}")
     source = run.config.data
@@ -52,7 +52,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
 def hindsight(run: Run) -> list[dict[str, Any]]:
     """A row for each checkpoint and each round, also later ones (paper Fig. 6); entropy is the mean in nats.
 
-    wrong_again is the share of errors among those that were wrong when added; None without any.
+    wrong_again is the share of errors among those wrong when added; None without any.
     """
     pool = run.pool
     checkpoints = run.checkpoints
@@ -82,7 +82,7 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
 
 
 def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
-    """Penultimate features [n, d] and labels [n], of `rows` fresh plain samples or of all real examples."""
+    """Penultimate features [n, d] and labels [n], of `rows` fresh plain samples or all real examples."""
     learner = run.learner()
     if rows is None:
         data = load_data(run.config, progress)

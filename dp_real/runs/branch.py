@@ -36,12 +36,11 @@ def branch(
 
     Returns the result of each pool size, the run's own too if complete; finished branches are not repeated. workers:
     branches at a time, of which a lost one starts over; None: as many as the cluster takes. One: all processes share
-    the work on each. Inputs that changed, and were accepted, are listed in results.
+    each. Results list inputs that changed and were accepted.
     """
     files = RunFiles.of(run)
 
     def plan() -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
-        """Results that are there, and where branches to come begin and end; their pools share most files."""
         ended, left, most = [], [], 0
         with own_file(files.pool, REMEDY):
             counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
@@ -81,7 +80,7 @@ def branch(
 
 
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:
-    """A branch's result in a process of its own, while the command's process is the folder's writer."""
+    """A branch's result in its own process, while the command's is the folder's writer."""
     with locked_beside(out), own_torch(config):
         return _branch_at(at, out, config, files, load_data(config), silent, changed)
 

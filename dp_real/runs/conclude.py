@@ -1,4 +1,4 @@
-"""The end of a run: its accuracies and costs, and the trained learner for others to use."""
+"""The end of a run: accuracies, costs, and the trained learner for others to use."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def conclude(
 
 
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
-    """How many of a pool are nearly an earlier one of it, and nearly one of the validation set."""
+    """How many of a pool are nearly an earlier one, and nearly one of the validation set."""
     earlier, real = kind.near(NEAR), kind.near(NEAR)
     assert earlier is not None, "the kind has such a measure"
     assert real is not None

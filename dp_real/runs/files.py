@@ -1,4 +1,4 @@
-"""A run's files: their names, its logs, and its checkpoints, as they are read."""
+"""A run's files, as they are read: names, logs and checkpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEARNER = "learner.safetensors"
 
 
 class RunFiles:
-    """The files of a run in its folder `path`."""
+    """A run's files in `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -57,7 +57,7 @@ class RunFiles:
 
     @property
     def again(self) -> str:
-        """The end of a message: what to do if a file of a complete run is lost that its checkpoints still have."""
+        """The end of a message: what to do if a file is lost that a complete run's checkpoints still have."""
         return f"remove {self.result}, and {self.resume} trains the last part again"
 
     @property
@@ -112,7 +112,6 @@ class Checkpoint:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The content of STATE."""
         record = read_json(self.path / STATE, self.remedy)
         require_format(record, FORMAT, self.path / STATE)
         return record
@@ -170,7 +169,7 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
 
 
 def kept_checkpoints(folder: Path) -> list[Checkpoint]:
-    """Checkpoints before each addition, by step; a damaged one is left out, with a remark."""
+    """Those before additions, by step; a damaged one is left out, with a remark."""
     kept = []
     for checkpoint in map(Checkpoint, sorted(folder.glob("step-*"))):
         if problem := checkpoint.problem([STATE]):

@@ -1,4 +1,4 @@
-"""The folder that a run writes: claimed before, filled as it runs, set back to a checkpoint on resuming."""
+"""The folder that a run writes: claimed, filled, and set back to a checkpoint on resuming."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class RunFolder:
         self._main = distributed.this_process().is_main_process
 
     def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
-        """The log gets a line, unless the last one is younger than LINES_APART."""
+        """Logs a line, unless the last one is younger than LINES_APART."""
         if self._main:
             append_row(self.files.metrics, row)
             if time.monotonic() - self._told_at > LINES_APART:
@@ -120,7 +120,7 @@ class RunFolder:
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
         """State and pool of the newest intact checkpoint, to which all else is set back; None: start afresh.
 
-        Changed inputs that are not accepted raise InputError before anything is touched.
+        Changed inputs raise InputError before anything is touched, unless accepted.
         """
         state, newest = LoopState(config.training.steps), distributed.on_main(lambda: self._set_back(config))
         if newest is not None:
@@ -130,7 +130,6 @@ class RunFolder:
         return state, pool
 
     def _set_back(self, config: Config) -> Checkpoint | None:
-        """The newest intact checkpoint; what came after it is removed, and will be written again."""
         files = self.files
         newest = newest_intact(files, self._problem)
         record = {} if newest is None else newest.record
@@ -159,11 +158,10 @@ class RunFolder:
         return None
 
     def _problem(self, checkpoint: Checkpoint) -> str | None:
-        """What is wrong with a checkpoint, or the part of the pool that it needs."""
         return checkpoint.problem() or pool_problem(self.files.pool, checkpoint.state.rounds)
 
     def stop_requested(self) -> bool:
-        """Several processes must agree, which they do every AGREE_EVERY steps."""
+        """Several processes agree every AGREE_EVERY steps."""
         alone = distributed.this_process().num_processes == 1
         self._since_agreed = (self._since_agreed + 1) % (1 if alone else AGREE_EVERY)
         return self._since_agreed == 0 and self.told_to_stop()
@@ -201,13 +199,13 @@ class RunFolder:
 
 
 def append_row(log: Path, row: dict[str, Any]) -> None:
-    """Add a line of strict JSON to a log; nan and inf become null."""
+    """Add a line of strict JSON; nan and inf become null."""
     with naming(log), open(log, "a", encoding="utf-8") as file:
         file.write(strict_json(row) + "\n")
 
 
 def line(row: dict[str, Any], pace: dict[str, float], last_step: int) -> str:
-    """One line on where a run is; the time left is as the time so far, by steps."""
+    """Where a run is; the time left is as the time so far, by steps."""
     texts = {
         "images_per_second": "{:,.0f} rows/s",
         "waiting_share": "{:.0%} of the time waiting for rows",
@@ -242,7 +240,7 @@ def show_newest(pool: Pool, path: Path) -> None:
 
 @contextmanager
 def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
-    """Hold the lock of a run's folder, in the main process."""
+    """Lock a run's folder, in the main process."""
     out = files.path
     with ExitStack() as held:
 
@@ -270,7 +268,7 @@ def naming_command(command: str) -> Iterator[None]:
 
 
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
-    """Claim the folder for this run, or return its result if it is complete and `resume` is set."""
+    """Claim the folder, or return the result of a run that is complete, if `resume` is set."""
     out = files.path
     if unused(out):
         with asked_for(out):

@@ -1,4 +1,4 @@
-"""What a run depends on, as digests when it begins, which are compared wherever both are known."""
+"""What a run depends on, as digests when it begins, compared wherever both are known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage
 
 
 def material(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
-    """Digests of what a run depends on besides its configuration, wherever it lies.
+    """What a run depends on besides its configuration, wherever it lies.
 
     With `data`, the validation set, the training examples if used, and with `test` the test and further sets.
     """
@@ -66,14 +66,14 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
 
 
 def _set_digest(examples: ExampleSet) -> str:
-    """Of labels, about SAMPLED examples, and of the rest the values, or the files' sizes: a copy has other times."""
+    """Of labels, about SAMPLED examples, and of the rest values, or files' sizes: a copy has other times."""
     x = examples.x
     rest = x.sizes() if isinstance(x, ImageFiles) else fingerprints(x) if isinstance(x, Tensor) else []
     return json_digest([fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y), rest])
 
 
 def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
-    """A digest of what plain samples depend on, among all that the run does."""
+    """A digest of what plain samples depend on."""
     parts = {name: value for name, value in now.items() if name.startswith(OF_DRAWING)}
     if not config.generator.trained_here:
         parts.pop("training", None)
@@ -91,7 +91,7 @@ def noted(files: RunFiles) -> dict[str, str]:
 
 
 def changes(files: RunFiles) -> list[str]:
-    """A line for each thing that a run depends on and that has changed; missing data are not compared."""
+    """A line for each change in what a run depends on; missing data are not compared."""
     before = noted(files)
     if not before:
         return []
@@ -106,7 +106,7 @@ def changes(files: RunFiles) -> list[str]:
 
 
 def _data_here(config: Config) -> RealData | None:
-    """The real data, of which nothing is fetched; None, with a remark, if some are missing."""
+    """Nothing is fetched; None, with a remark, if some are missing."""
     try:
         for each in config.data.describe():
             if each.problem and each.found.startswith(HUB):
@@ -119,14 +119,14 @@ def _data_here(config: Config) -> RealData | None:
 
 
 def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A line for each thing that was noted and is another one now."""
+    """A line for each thing that was noted and is another now."""
     changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
     called = {name: files.config if name == CONFIG else f"the {NAMES.get(name, name)}" for name in changed}
     return [f"{called[name]} changed since {files.path} began" for name in changed]
 
 
 def accepted(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:
-    """What has changed, with a remark on each; InputError unless that is to be accepted."""
+    """What has changed, with a remark on each; InputError unless `accept`."""
     changed = list(changed)
     if changed and not accept:
         raise InputError(f"{'; '.join(changed)}: restore what was, or go on all the same by --accept-changes")

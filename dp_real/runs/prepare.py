@@ -26,7 +26,7 @@ from dp_real.runtime.hub import quietly
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
-    """Load the real data, in the main process first, and decode what is kept in memory and a sample of the rest."""
+    """Load the real data, the main process first, and decode what is kept in memory and some of the rest."""
 
     def load() -> RealData:
         config.data.prepare(progress)
@@ -39,7 +39,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """Load the generator, or train it as own_torch says, in the main process first."""
+    """Load the generator, or train it as own_torch says, the main process first."""
 
     def load() -> Generator:
         config.generator.check_guidance(config.guidance)
@@ -53,7 +53,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
 
 
 def fresh_learner(config: Config) -> Learner:
-    """The learner that a run starts from; InputError if its logits are to be adjusted and it is no network."""
+    """InputError if its logits are to be adjusted and it is no network."""
     learner = config.learner.fresh(config.task, config.training, config.seed)
     if config.training.logit_adjustment and not isinstance(learner, NetworkLearner):
         raise InputError(f"training.logit_adjustment is for networks: learner.kind = '{config.learner.kind}' is none")
@@ -69,7 +69,7 @@ VARIED: Mapping[str, tuple[Registry[Any], str, str]] = {
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that cannot be carried out, MissingError if what tells the task is not here."""
+    """Raise InputError for what cannot be carried out, MissingError if what tells the task is not here."""
     for argument, (registry, section, key) in VARIED.items():
         name = getattr(getattr(config, section), key)
         if name.startswith(GIVEN) and name not in registry:
@@ -94,7 +94,7 @@ def check_plan(config: Config) -> None:
 
 
 def check_real_examples(config: Config, data: RealData) -> None:
-    """Raise InputError if the pool is to have more real examples than there are, in all or of a class."""
+    """Raise InputError for more real examples than there are, in all or of a class."""
     options, classes = config.practice, data.task.n_classes
     asked, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
     key = f"practice.real = {asked}"
@@ -115,7 +115,7 @@ def check_real_examples(config: Config, data: RealData) -> None:
 
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
-    """Within the block, torch computes as configured, and says little; with "bfloat16", float32 products are TF32."""
+    """Torch computes as configured, and says little; with "bfloat16", float32 products are TF32."""
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     torch.set_num_threads(config.threads or threads)

@@ -1,5 +1,3 @@
-"""The reader of a run's folder, complete or not."""
-
 from __future__ import annotations
 
 import contextlib
@@ -22,10 +20,10 @@ from dp_real.runs.prepare import fresh_learner
 
 
 class Run:
-    """What a run has left so far. All but the configuration is read anew each time, since the run may be going on."""
+    """What a run has left so far. All but the configuration is read anew each time: the run may be going on."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Open a run's folder. Raises InputError if it is not one."""
+        """Raises InputError if the folder is not a run's."""
         self.files = RunFiles.of(folder)
 
     @property
@@ -34,16 +32,16 @@ class Run:
         return self.files.path
 
     def unchanged(self, accept_changes: bool = False) -> Self:
-        """This run, once all that it depends on was found to be as it was when it began.
+        """This run, if all that it depends on is as it was when it began.
 
-        Raises InputError if something is not. accept_changes: say so in a remark instead.
+        Raises InputError if not. accept_changes: a remark instead.
         """
         accepted(changes(self.files), accept_changes)
         return self
 
     @cached_property
     def config(self) -> Config:
-        """The resolved, complete configuration. Raises InputError if this version does not accept it."""
+        """The resolved configuration. Raises InputError if this version does not accept it."""
         return load_config(self.files.config)
 
     @property
@@ -76,9 +74,9 @@ class Run:
 
     @property
     def pool(self) -> Pool:
-        """The generated examples, also a map-style data set of torch. They stay on disk, and are read on demand.
+        """The generated examples, read from disk on demand; also a map-style data set of torch.
 
-        Raises MissingError while there is none, DamagedError if a file of it is missing or changed.
+        Raises MissingError while there is none, DamagedError if a file is missing or changed.
         """
         if not rounds_of(self.files.pool):
             if self.complete:
@@ -88,20 +86,20 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints before each addition of data, by step. A damaged one is left out, with a remark."""
+        """Those before each addition, by step. A damaged one is left out, with a remark."""
         return kept_checkpoints(self.files.checkpoints)
 
     @property
     def branches(self) -> list[dict[str, Any]]:
-        """The results of finished branches, by pool size. Raises DamagedError if one is lost or changed."""
+        """Results of finished branches, by pool size. Raises DamagedError if one is lost or changed."""
         for files in self.files.branches:
             verify(files.path, files.branch_again, [files.result.name])
         return [result for files in self.files.branches if (result := files.read_result())]
 
     def learner(self, at: Checkpoint | None = None) -> Learner:
-        """The trained learner, or the latest of an unfinished run. at: the learner at that checkpoint instead.
+        """The trained learner, an unfinished run's latest, or the one `at` a checkpoint.
 
-        Raises InputError for a run that has learned nothing yet, DamagedError if its files are missing or changed.
+        Raises InputError if nothing was learned yet, DamagedError if files are missing or changed.
         """
         weights = self.files.learner
         if at is None and self.complete:

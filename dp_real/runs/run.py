@@ -1,5 +1,3 @@
-"""Runs one configuration in one folder, from start to result."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
@@ -61,29 +59,27 @@ def run(
     Parameters
     ----------
     config
-        What to run: a Config, or its sections as dicts. Sections and keys that an object stands for may be left out.
+        A Config, or its sections as dicts. What an object stands for may be left out.
     folder
         Where the run leaves its files; it is made.
     resume
         Go on with this configuration's run in the folder. A finished one is not repeated. Keys that no sample depends
-        on, such as a generator's budget, may have other values than it began with.
+        on, such as a generator's budget, may differ.
     accept_changes
-        Go on although what the run depends on, such as its test set, is not what it was. The result lists what changed.
-    progress
-        Shows how far the run is.
+        Go on although what the run depends on, such as its test set, has changed. The result lists it.
     test
         Whether to look at test images and further sets. Without, `test_accuracy` is None: to choose settings.
     shared
-        Where other runs draw some of the same rows. The result is as if this run had drawn its own.
+        Where other runs draw some of the same rows, which changes no result.
     learner
         A torch module, samples [B, *shape] to logits [B, K], or a function of the Task that makes one.
     generator
-        A function (labels, generator) -> samples of labels int64 [1] and a torch.Generator: float [1, *shape], images
-        in [-1, 1]. Its samples can be chosen among. Or a Generator (dp_real.protocols), which may take guidance.
+        A function (labels int64 [1], torch.Generator) -> samples float [1, *shape], images in [-1, 1], which can be
+        chosen among. Or a Generator (dp_real.protocols), which may take guidance.
     data
         RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)} of tensors.
     should_add
-        Whether it is time to add, given the Practice: its `state`, `learner`, `pool`, `validation` and `config`.
+        Whether to add, given the Practice: its `state`, `learner`, `pool`, `validation` and `config`.
     labels
         The classes int64 [n] of n examples to add, given the Practice and n.
     objective
@@ -97,14 +93,14 @@ def run(
     Raises
     ------
     InputError
-        If the folder is in use, also by another process, if the configuration does not fit its data, or if what a
-        resumed or finished run depends on has changed.
+        If the folder is in use, the configuration does not fit its data, or what a resumed or finished run depends on
+        has changed.
     MissingError
-        If something that the run needs is not there.
+        If something that the run needs is missing.
     DamagedError
         If files of the run are damaged, and no checkpoint goes without them.
     DivergedError
-        Once numbers are not finite. The message names the step and the keys. The last checkpoint before that stays.
+        Once numbers are not finite. The message names step and keys. The last checkpoint before that stays.
     Interrupted
         On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent. The run can be resumed.
     """
@@ -120,7 +116,7 @@ def run(
     files = RunFiles(Path(folder))
 
     def threads() -> int:
-        """torch's number, by which results differ; a resumed run keeps its own, and `threads = 0` takes torch's."""
+        """Results differ by torch's number; a resumed run keeps its own, and `threads = 0` takes torch's."""
         begun = load_config(files.config) if resume and files.config.exists() else config
         return config.threads or begun.threads or torch.get_num_threads()
 
@@ -184,7 +180,7 @@ def check_tracker(name: str) -> None:
 
 @contextmanager
 def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None] | None]:
-    """Yield what logs a row and its step to the dashboard that is asked for; None without one."""
+    """Yield what logs a row and its step to the dashboard; None without one."""
     if config.tracker == "none":
         yield None
         return

@@ -27,15 +27,15 @@ _intact: set[Path] = set()  # entries that this process has made or verified
 
 
 def cache_folder() -> Path:
-    """The user's folder of the cache."""
+    """The user's cache."""
     return Path(platformdirs.user_cache_dir("deliberate-practice"))
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
     """The folder that make(folder) filled, now or earlier with the same `depends`; others wait for its maker.
 
-    If `resumable`, make(folder, unfinished) may keep in `unfinished` what it needs after a kill. A damaged folder is
-    made again.
+    If `resumable`, make(folder, unfinished) keeps in `unfinished` what it needs after a kill. A damaged folder is made
+    again.
     """
     digest = json_digest(depends, sort_keys=True)[:16]
     folder = cache_folder() / f"{name}-{digest}"
@@ -81,7 +81,7 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def fingerprints(*arrays: Any) -> list[str]:
-    """A hash of the values of each array, of numpy or a tensor on the CPU."""
+    """Hashes of the arrays' values, of numpy or tensors on the CPU."""
     return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
 
 
@@ -120,7 +120,7 @@ def leftovers() -> list[Path]:
 
 
 def _places(root: Path) -> tuple[list[Path], list[Path]]:
-    """Folders of entries, and what is half-made, which is not looked into: its maker may be removing files there."""
+    """Entries, and what is half-made, which is not looked into: its maker may be removing files there."""
     whole: list[Path] = []
     half_made: list[Path] = []
     for above, folders, files in os.walk(root):
@@ -134,7 +134,7 @@ def _places(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
-    """What is wrong with each damaged entry; `cached` makes it again."""
+    """What is wrong with damaged entries; `cached` makes them again."""
     found = entries() if among is None else among
     return {cache_folder() / entry.name: entry.problem for entry in found if entry.problem}
 

@@ -37,5 +37,5 @@ def faults(samples: Tensor) -> dict[str, Tensor]:
 
 
 def unusable(samples: Tensor) -> Tensor:
-    """Which samples have any fault, bool [B]."""
+    """Which have any fault, bool [B]."""
     return torch.stack([*faults(samples).values()]).any(0)

@@ -43,7 +43,7 @@ class FlopCounter(TorchDispatchMode):
 
 @contextmanager
 def uncounted() -> Iterator[None]:
-    """What the block computes is kept, and so no cost of the samples that happen to be drawn first."""
+    """The block's results are kept, and so no cost of the samples drawn first."""
     FlopCounter.pauses += 1
     try:
         yield

@@ -33,7 +33,7 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
-    """Load a folder or hub id by `kind.from_pretrained`; MissingError if it is not there, InputError if broken."""
+    """By `kind.from_pretrained`; MissingError if it is not there, InputError if broken."""
     with reading(model, kind.__name__) as is_local, quietly():
         with _no_larger_than(model) if is_local else nullcontext():
             loaded = kind.from_pretrained(
@@ -62,7 +62,6 @@ def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
 
 
 def _require_finite(loaded: Any, model: str) -> None:
-    """Raise InputError, which names a weight, unless all are finite."""
     for part in getattr(loaded, "components", {"": loaded}).values():
         for name, weight in part.named_parameters() if isinstance(part, nn.Module) else ():
             if weight.is_floating_point() and not weight.isfinite().all():
@@ -71,7 +70,7 @@ def _require_finite(loaded: Any, model: str) -> None:
 
 @contextmanager
 def _no_larger_than(folder: str) -> Iterator[None]:
-    """Raise InputError for a network much larger than its weights: 10⁶ layers in a config would take hours."""
+    """InputError for a network much larger than its weights: 10⁶ layers in a config would take hours."""
     there = held(Path(folder))
     parts = MOST_PARTS + MOST_TIMES * there.tensors
     numbers = MOST_NUMBERS + MOST_TIMES * there.numbers
@@ -93,7 +92,7 @@ def _no_larger_than(folder: str) -> Iterator[None]:
 
 @contextmanager
 def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
-    """Run a block that reads a model, and make its errors MissingError or InputError; yields whether it is a folder."""
+    """Make errors of reading a model MissingError or InputError; yields whether it is a folder."""
     if fault := misnamed(model, pipeline):
         raise MissingError(fault)
     is_local = Path(model).is_dir()
@@ -128,7 +127,7 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep diffusers and transformers from printing, but for the hub's bars of downloads."""
+    """Keep diffusers and transformers from printing, but for bars of downloads."""
     before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in LIBRARIES]
     try:
         for library in LIBRARIES:

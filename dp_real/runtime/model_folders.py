@@ -49,7 +49,7 @@ class Held(NamedTuple):
 
 
 def held(folder: Path) -> Held:
-    """What the headers of a folder's weights say, and of its parts'."""
+    """By the headers of a folder's weights, and its parts'."""
     shapes: list[list[int]] = []
     for file in sorted((*folder.glob(ANY_WEIGHTS), *folder.glob(f"*/{ANY_WEIGHTS}"))):
         if WEIGHTS.fullmatch(file.name):
@@ -62,14 +62,14 @@ def held(folder: Path) -> Held:
 
 
 def download_command(model: str) -> str:
-    """Fetches what is used of a model, not its copies for other libraries or dtypes."""
+    """Fetches what is used, not copies for other libraries or dtypes."""
     included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
     excluded = "".join(f" --exclude '{files}'" for files in ("*fp16*", "*non_ema*", "safety_checker/*"))
     return f"hf download {model}{included}{excluded}"
 
 
 def misnamed(model: str, pipeline: bool = False) -> str | None:
-    """What is to replace a URL, or a file where a folder should be; one file can become a pipeline."""
+    """What replaces a URL, or a file in a folder's place; one file can become a pipeline."""
     if url := HUB_URL.match(model):
         return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
     if "://" in model:

@@ -34,7 +34,7 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 
 def mosaic(pixels: Tensor, columns: int = 8) -> Image.Image:
-    """Images uint8 [B, C, H, W], C = 1 or 3, row by row, the small ones larger by a whole factor."""
+    """Images uint8 [B, C, H, W], C = 1 or 3, row by row, small ones larger by a whole factor."""
     factor = max(1, VISIBLE // max(pixels.shape[2:]))
     framed = F.pad(pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), (0, 1, 0, 1), value=255)
     batch, channels, height, width = framed.shape

@@ -1,4 +1,4 @@
-"""What training changes as named tensors, and a loop that ends after a kill as the unbroken one would."""
+"""What training changes as tensors, and a loop that ends after a kill as the unbroken one would."""
 
 from __future__ import annotations
 
@@ -116,5 +116,4 @@ def load_state_tensors(
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors below a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -35,26 +35,26 @@ def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequenc
 
 
 def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
-    """numpy's generator at a position of a stream."""
+    """numpy's, at a position of a stream."""
     return np.random.default_rng(sequence(seed, stream, *position))
 
 
 def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
-    """torch's generator, on the CPU, at a position of a stream."""
+    """torch's, on the CPU, at a position of a stream."""
     state = int(sequence(seed, stream, *position).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state >> 1)  # torch takes signed seeds
 
 
 @contextmanager
 def seeded(draw: torch.Generator) -> Iterator[None]:
-    """Start torch's global generator from the seed of `draw`: layers take no other."""
+    """Start torch's global generator from `draw`'s seed: layers take no other."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.initial_seed())
         yield
 
 
 def seed_layers(draw: torch.Generator, device: torch.device) -> None:
-    """Go on from the seed of `draw` where layers draw, such as dropout: from the global generators.
+    """Go on from `draw`'s seed where layers such as dropout draw: from the global generators.
 
     On a CPU its own alone: torch.manual_seed asks every kind of device, which takes a hundred times as long.
     """

@@ -27,19 +27,19 @@ def to_codes(texts: Iterable[str], length: int) -> Tensor:
 
 
 def to_texts(codes: Tensor) -> list[str]:
-    """The texts of numbers [n, L]."""
+    """From numbers [n, L]."""
     rows = codes.detach().to("cpu", torch.int32).numpy()
     return [row[row != 0].tobytes().decode("utf-32-le") for row in rows]
 
 
 def texts_of(x: ExampleArray) -> list[str]:
-    """The texts of a pool's or set's examples [n, L]."""
+    """Of a pool's or set's examples [n, L]."""
     n = x.shape[0]
     return [text for start in range(0, n, BLOCK) for text in to_texts(x[start : min(start + BLOCK, n)])]
 
 
 def text_of(example: Tensor) -> str:
-    """The text of an example [L]."""
+    """From an example [L]."""
     return to_texts(example.unsqueeze(0))[0]
 
 

@@ -1,5 +1,3 @@
-"""The kinds of language models."""
-
 from __future__ import annotations
 
 import os
@@ -242,6 +240,6 @@ class CharLMConfig(TrainedHere):
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:
-        """As measured on one core with the default sizes."""
+        """With the default sizes."""
         sizes = CHAR_LMS[self.training]
         return 2e-9 * sizes.train_steps * 128 * task.sample_shape[0] * sizes.width**1.5

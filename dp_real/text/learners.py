@@ -1,5 +1,3 @@
-"""The kinds of learners of texts."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal

@@ -39,7 +39,7 @@ class NearTexts:
         return texts_of(x)
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
-        """Which texts are nearly one seen before, bool [n]. The others are seen from now on."""
+        """Which are nearly one seen before, bool [n]. The others are seen from now on."""
         return np.array([self._near(*hashed, remember=True) for hashed in self._hashed(texts)], bool)
 
     def like(self, texts: Sequence[str]) -> np.ndarray:

@@ -1,5 +1,3 @@
-"""Sources of texts."""
-
 from __future__ import annotations
 
 from collections.abc import Collection

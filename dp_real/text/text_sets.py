@@ -25,7 +25,7 @@ EXAMPLE = "TEXT"  # what messages call the column of examples
 
 
 class Rows(NamedTuple):
-    """Texts, the class name or number of each, and where each is, for messages."""
+    """Texts, their class names or numbers, and where each is, for messages."""
 
     texts: Sequence[Any]
     names: Sequence[str]
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
-    """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
+    """Codes [n, length] in the set's order; a remark counts texts that are cut."""
     whole = _read(found, classes, needed)
     rows, y = classes.rows(whole.names, whole.places, found.where, needed, "texts")
     texts = [checked(whole.texts[row], whole.places[row]) for row in rows]

@@ -201,10 +201,8 @@ def optimum(
         Kept fraction and ridge per training row, instead of the best ones.
     flip
         Probability that a label is flipped.
-    smallest_keep
-        The smallest kept fraction that is considered.
     d
-        The dimension. A finite one takes the mean test error there.
+        With a finite dimension the mean test error is taken.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Ways to spend a budget of generated samples: predicted curves with simulated points on them."""
+"""Ways to spend a budget of generated samples, as curves."""
 
 from __future__ import annotations
 
@@ -110,19 +110,17 @@ def sweep(  # noqa: PLR0913
     rules
         As `make_rule` takes them, without what fixes how much they keep: "keep-hard", ["random", "entropy@kappa=2"].
     d, trials
-        Dimension and number of experiments. Trial k of all series draws from the same stream.
+        Trial k of all series draws from the same stream.
     engine
         With 'law' the points of a series are independent, with 'dense' they share rows.
     x
         The axis that column x counts.
     direct_cost, training_cost
         Costs of a directly drawn sample and of training on a row, in plain samples.
-    seed
-        Of all experiments.
     workers
         As in dp_theory.numerics.parallel. A job is one trial of one rule at all sizes and ridges.
     advance
-        It is called with the number of jobs done, of `steps(...)` in all, as the simulation goes.
+        It is called with the number of jobs done, of `steps(...)`.
 
     Returns
     -------

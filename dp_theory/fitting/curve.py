@@ -1,4 +1,4 @@
-"""A measured curve: test errors at sizes of data, and how the data were chosen."""
+"""A measured error curve."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ class Curve:
     error
         Measured test error, in (0, 1).
     se
-        Standard error of `error`; nan where it is unknown. It is known for all points or for none.
+        Standard error of `error`; nan where unknown. It is known for all points or none.
     trials
-        Number of experiments that `error` is the mean of.
+        Experiments that `error` is the mean of.
     generated
-        Number of samples that were made. By default it is `kept`, and kept/keep for `prune`.
+        Samples that were made, by default `kept`, and kept/keep for `prune`.
     keep
-        Share p of the rows that the rule of `prune` or `direct` keeps. By default it is kept/generated for `prune`.
-        It is 1 for `static` and `practice`, whatever is given.
+        Share p of the rows that the rule of `prune` or `direct` keeps, by default kept/generated for `prune`. It is 1
+        for `static` and `practice`, whatever is given.
     initial
-        Number of plain rows before the first round. `practice` needs it.
+        Plain rows before the first round, which `practice` needs.
     increment
-        Number of rows that a round adds. `practice` needs it.
+        Rows that a round adds, which `practice` needs.
     rule
         Name of the rule of `prune` and `direct`, one of RULES that a kept share determines.
     exact
-        Whether the experiments scatter exactly as theory says, as those of dp_theory's own simulators do. `se` is
-        then ignored. There is no such theory for `practice`.
+        Whether experiments scatter exactly as theory says, as those of dp_theory's own simulators do. `se` is then
+        ignored. There is no such theory for `practice`.
 
     Raises
     ------
@@ -130,11 +130,6 @@ class Curve:
         options
             `rule` and `exact`, which are no columns.
 
-        Returns
-        -------
-        Curve
-            A point for each row of the table.
-
         Raises
         ------
         InputError
@@ -154,17 +149,17 @@ class Curve:
 
     @property
     def plain(self) -> Bool[np.ndarray, " points"]:
-        """Which points were trained on plain rows alone."""
+        """Trained on plain rows alone."""
         return (self.keep == 1) & (self.strategy != "practice")
 
     @property
     def selected(self) -> Bool[np.ndarray, " points"]:
-        """Which points were trained on rows that a fixed selector chose."""
+        """Trained on rows that a fixed selector chose."""
         return (self.keep < 1) & (self.strategy != "practice")
 
     @property
     def practised(self) -> Bool[np.ndarray, " points"]:
-        """Which points were trained by the practice loop."""
+        """Trained by the practice loop."""
         return self.strategy == "practice"
 
     @property

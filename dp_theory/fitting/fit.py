@@ -1,4 +1,4 @@
-"""`fit`: what a measured curve says of the theory's parameters, and what follows for other sizes of data."""
+"""`fit`: what a measured curve says of the theory's parameters."""
 
 from __future__ import annotations
 
@@ -34,20 +34,18 @@ class Fit:
 
     Attributes
     ----------
-    curve
-        What was measured.
     likelihood
         The likelihood about the fit, which intervals are taken from.
     best
         The free parameters' z at its maximum.
     values
-        The number of every parameter. Those that the curve cannot determine have an assumed one.
+        Every parameter's number, an assumed one where the curve cannot determine it.
     why_fixed
         Why a parameter was not estimated, for each that was not.
     chi_square
         The squared residuals over their variance, summed.
     freedom
-        Number of points that are left after the free parameters.
+        Points that are left after the free parameters.
     excess
         c, the variance of the points over what is known of it; 1 where theory leaves nothing unexplained.
     """
@@ -63,11 +61,6 @@ class Fit:
 
     def parameters(self, level: float = 0.95) -> pd.DataFrame:
         """The estimates of all parameters, with their profile-likelihood intervals.
-
-        Parameters
-        ----------
-        level
-            Level of the intervals.
 
         Returns
         -------
@@ -104,8 +97,6 @@ class Fit:
         ----------
         points
             A `Curve`, or the columns of one, whose errors may be left out.
-        level
-            Level of the intervals.
 
         Returns
         -------
@@ -205,14 +196,9 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     Parameters
     ----------
     curve
-        At least 2 different points if their standard errors are known or the curve is exact, else at least 3.
+        At least 2 different points if standard errors are known or the curve is exact, else 3.
     fixed
         Values of parameters that are known, by name of PARAMETERS. A `floor` of 0 says that the truth labels the rows.
-
-    Returns
-    -------
-    Fit
-        The estimates, from which intervals and predictions follow.
 
     Raises
     ------
@@ -221,7 +207,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
 
     References
     ----------
-    The model is that of dp_theory.fitting.likelihood, (T9.3) to (T9.11).
+    dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
     require_kind(Curve, curve=curve)
     given = _checked_values(fixed or {})
@@ -274,7 +260,6 @@ def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
 
 
 def _most_free(curve: Curve) -> int:
-    """The number of different points less one, and less one more for the scatter."""
     different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
     spare = 1 if curve.knows_scatter else 2
     if different - spare < 1:

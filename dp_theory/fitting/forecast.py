@@ -1,4 +1,4 @@
-"""How many more samples reach a target error, with each strategy, and which one to use."""
+"""How many samples reach a target error, by strategy."""
 
 from __future__ import annotations
 
@@ -41,12 +41,11 @@ def forecast(
     its practice.
 
         static             more plain rows
-        prune              the learner on those rows looks at plain candidates once, and those near its boundary are
-                           kept
+        prune              the learner on those rows looks at plain candidates once, and keeps those near its boundary
         practice           the newest learner says, round by round, where rows are generated: FEW_ROUNDS rounds as large
-        as the first pool, or MOST_ROUNDS that grow with it if only these reach the target prune as measured  only if
-        the curve tells the selector's rho: a pool from nothing, pruned to the share that
-                           the curve kept
+                           as the first pool, or MOST_ROUNDS that grow with it if only these reach the target
+        prune as measured  only if the curve tells the selector's rho: a pool from nothing, pruned to the share that the
+                           curve kept
 
     `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window or by 1.
 
@@ -56,14 +55,10 @@ def forecast(
 
     Parameters
     ----------
-    fitted
-        The fit of a curve.
     target
-        The test error to reach, in (0, 1/2).
+        A test error, in (0, 1/2).
     x
         What is counted, one of AXES of dp_theory.numerics.costs.
-    level
-        Level of the intervals.
     direct_cost, training_cost
         Costs in plain samples, if `x` is "compute": by default DIRECT_COST and TRAINING_COST.
 

@@ -2,9 +2,6 @@
 
 A point is y_i ~ N(μ_i(z), c v_i). v_i is se_i² or, where that is unknown, y_i², with an estimated c; it is s_i(z)²/k_i
 with c = 1 for the k_i experiments of an exact curve.
-
-The most likely z are sought by Newton's method in a trust region, from several places. The region of likely ones is
-filled with draws.
 """
 
 from __future__ import annotations

@@ -138,7 +138,6 @@ class Group(SelectedRows):
 
     @property
     def directions(self) -> int:
-        """How many directions the rule sees."""
         return len(np.atleast_2d(self.along)) if np.size(self.along) else 0
 
     def candidates_at(self, keep_fraction: float) -> float:
@@ -161,17 +160,17 @@ class Addition(SelectedRows):
     Parameters
     ----------
     candidates
-        Number of rows that the learner looks at, in units of n.
+        Rows that the learner looks at, in units of n.
     kept
-        Number of rows that are kept, in units of n. As many candidates are drawn as this takes.
+        Rows that are kept, in units of n. As many candidates are drawn as this takes.
     keep
-        Which rows are kept: a `Rule`, whose parameters may be arrays, or a function (t, observed y) -> probability.
+        A `Rule`, whose parameters may be arrays, or a function (t, observed y) -> probability.
     weight
         Weight c of a kept row in the training loss: a number or a function (t, y) -> weight.
     breaks
         The |t| at which the functions `keep` and `weight` jump. Finding a jump that is not named costs time.
     flip
-        How labels of these rows are flipped, where that differs from the problem's flips.
+        How labels of these rows are flipped, where that differs from the problem's.
     moments
         In place of a rule, the means of y·(t, ζ) and of (t, ζ)(t, ζ)ᵀ over the kept rows, which have the weight 1. ζ is
         the row's coordinate along the labeller off the selecting learner; off both the rows must be N(0, I). In the
@@ -240,9 +239,9 @@ class Window:
     kappa
         Width of the window in units of tan(πE).
     kept
-        Number of rows that are kept, in units of n.
+        Rows that are kept, in units of n.
     power
-        Exponent of the weight. With power = 2 every round's rows count equally along the direction of their learner.
+        With power = 2 every round's rows count equally along the direction of their learner.
 
     Raises
     ------
@@ -287,13 +286,7 @@ class Agree:
 
 @dataclass(frozen=True)
 class Verifier:
-    """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right.
-
-    Parameters
-    ----------
-    slope
-        How sure the verifier is.
-    """
+    """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right."""
 
     slope: float
 

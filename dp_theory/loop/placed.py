@@ -91,7 +91,7 @@ def _closed(placed: PlacedRows) -> Kept:
 
 
 def _completed(weight: Array, mass: Array, linear: Array, second: Array, axes: Axes, error: float = 0.0) -> Kept:
-    """Moments of the coordinates of nodes, without the labeller's own where it has none, and with all others."""
+    """Moments in all coordinates, from those of nodes."""
     frame = axes.frame if axes.frame[:, -1].any() else axes.frame[:, :-1]
     k, columns = frame.shape
     linear, second = linear[:, :columns], second[:, :columns, :columns]

@@ -237,7 +237,6 @@ class SampledCohort:
         return SampledCohort(self.of_loss.grown(loss, parameters), self.of_control.grown(control, parameters))
 
     def first(self, size: int) -> SampledCohort:
-        """With the first points alone."""
         points = self.of_loss.points
         parts = {name: getattr(points, name)[:size] for name in ("y", "weight", "mass", "view", "normals")}
         parts["mass"] = len(points.y) / size * parts["mass"]

@@ -295,8 +295,6 @@ class PracticePrediction(Prediction):
     ----------
     keep_fraction
         Rows kept over rows looked at, in all rounds so far.
-    problem
-        What was asked.
     additions
         The rows of each round, with plans resolved, (*S, rounds).
     kept, candidates

@@ -90,7 +90,7 @@ class SpanProblem(AnyProblem):
     truth
         Direction w0 (d,) that decides the true label.
     groups
-        The groups of rows, at least one.
+        At least one.
     phi
         Aspect ratio d/n, positive. It broadcasts with lam and the rules' parameters.
     lam
@@ -98,7 +98,7 @@ class SpanProblem(AnyProblem):
     spectrum
         Eigenvalues of Σ (d,), one for each entry of the vectors. None is Σ = I.
     loss
-        SQUARE, LOGISTIC or another of dp_theory.loop.losses.
+        SQUARE, LOGISTIC, SQUARED_HINGE, HINGE or another of dp_theory.loop.losses.
 
     Raises
     ------
@@ -205,15 +205,15 @@ class PracticeProblem(AnyProblem):
     accumulate
         Whether a stage trains on all rows so far, or on the newest ones alone.
     flip
-        How labels are flipped: a probability, or `BoundaryFlips`.
+        A probability, or `BoundaryFlips`.
     labeller
         cos(w_g, w0) in (0, 1] where Σ = I. With a spectrum it is w_g (d,) in Σ's eigenbasis, or 1 for the truth.
     spectrum
         Eigenvalues of Σ (d,). None is Σ = I.
     truth
-        w0 (d,) in Σ's eigenbasis, for a problem with a spectrum. By default all its entries are equal.
+        w0 (d,) in Σ's eigenbasis, where there is a spectrum. By default all entries are equal.
     loss
-        SQUARE, LOGISTIC, SQUARED_HINGE, HINGE or another loss of dp_theory.loop.losses.
+        SQUARE, LOGISTIC or another of dp_theory.loop.losses.
 
     Raises
     ------

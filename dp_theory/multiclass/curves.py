@@ -1,4 +1,4 @@
-"""Ways to choose rows for K classes against each other, over the number of rows, each at its best ridge."""
+"""Error curves of ways to choose rows for K classes."""
 
 from __future__ import annotations
 
@@ -86,12 +86,10 @@ def classes_curves(
     seed: int = 0,
     advance: Advance = unseen,
 ) -> pd.DataFrame:
-    """Ways to select rows for K classes, over the number of rows.
+    """Ways to select rows for each number of classes, over the number of rows.
 
     Parameters
     ----------
-    classes
-        Numbers of classes K.
     rules
         As `make_selection` takes them, without `keep`: "keep-hard@kappa=2".
     keep
@@ -101,11 +99,11 @@ def classes_curves(
     kept
         Numbers of training rows per dimension.
     lam
-        Ridge per training row, as in `dp_theory.sweep`. By default each row of the table has its best.
+        Ridge per training row. By default each row of the table has its best.
     tolerance
         Largest standard error of a predicted test error, relative to it.
     trials, d, workers
-        Experiments for each row of the table, 0 for none; their dimension; and the number of processes.
+        Experiments for each row of the table, 0 for none; their dimension; and processes.
     seed
         Of points and experiments.
     advance

@@ -228,19 +228,12 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     ----------
     rule
         A name of TAKES, or RULE@FIELD=VALUE@…, such as "keep-hard@kappa=2".
-    classes
-        Number of classes K.
     values
         What the rule takes besides; those that are None do not count.
 
         - keep: the fraction of the rows that is kept.
         - omega: the tilt of the rule entropy, instead of `keep`. It prefers hard rows where it is positive.
         - kappa: the slope of the logits in the scores, by default 1.
-
-    Returns
-    -------
-    Selection
-        The rule, with the threshold or the tilt that keeps the fraction.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on rows that a selector of K classes chose: the problem.
+"""Multinomial logistic regression on rows that a selector of K classes chose.
 
 Rows are x ~ N(0, I_d), of class argmax W* x; of the K directions of teacher W* and selector W_s only differences count.
 ρ is the cosine of a selector's direction with the teacher's of the same class. The learner is Ŵ = argmin (1/n) Σ ℓ(W
@@ -35,8 +35,6 @@ class SoftmaxProblem(AnyProblem):
     ----------
     classes
         Number of classes K.
-    selection
-        Which rows of the pool are kept.
     rho
         The cosine ρ of a selector's direction with the teacher's of the same class.
     phi, lam

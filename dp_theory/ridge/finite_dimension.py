@@ -176,13 +176,9 @@ class FinitePrediction(Prediction):
         Means over experiments.
     test_error_sd, overlap_sd, squared_norm_sd
         Standard deviations of a single experiment.
-    keep_fraction
-        Mean kept fraction.
     certificate, norm_certificate
         Estimates, not bounds, of the relative error of test_error, and of squared_norm and overlap (relative to
         √squared_norm): (T5.12). They are large near the ridgeless peak, and where hardly a row is kept.
-    d
-        Dimension.
     """
 
     test_error_sd: Real
@@ -193,11 +189,6 @@ class FinitePrediction(Prediction):
 
     def band(self, level: float = 0.95) -> tuple[Real, Real]:
         """The interval that holds the test error of one experiment with this probability.
-
-        Parameters
-        ----------
-        level
-            The probability, in (0, 1).
 
         Returns
         -------

@@ -120,7 +120,6 @@ class Problem(AnyProblem):
         return predict_theorem1(self, tolerance=tolerance)
 
     def solve_at(self, d: int, tolerance: float | None) -> FinitePrediction:
-        """Means to first order in 1/d, and the scatter of single experiments."""
         from dp_theory.ridge.finite_dimension import predict_finite
 
         return predict_finite(self, d, tolerance=tolerance)

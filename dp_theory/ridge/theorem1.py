@@ -79,16 +79,8 @@ def theorem1(
 def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real) -> tuple[Real, Real, Real]:
     """Corollary 1, the limit lam → 0+ of Theorem 1: least squares for phi < p, interpolation for phi > p.
 
-    The two phases meet in the divergence at phi = p, where squared_norm is inf and the test error 1/2.
-
-    Parameters
-    ----------
-    p, gamma, beta, beta_tilde
-        Moments of the rule at `rho`, as in `Moments`.
-    rho
-        Cosine between selector and truth.
-    phi
-        Aspect ratio d/n.
+    The two phases meet in the divergence at phi = p, where squared_norm is inf and the test error 1/2. Parameters are
+    those of `theorem1`.
 
     Returns
     -------

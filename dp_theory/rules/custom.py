@@ -57,11 +57,6 @@ class Direct(Rule):
 
     n counts these rows. The learner is the same as with `rule` on a pool of n/p rows, where lam is p times as large.
 
-    Parameters
-    ----------
-    rule
-        The rule that selects.
-
     Raises
     ------
     InputError

@@ -1,4 +1,4 @@
-"""Keep-easy: the rows far from the selector's boundary."""
+"""Keep-easy: rows far from the selector's boundary."""
 
 from __future__ import annotations
 

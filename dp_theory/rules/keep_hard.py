@@ -1,4 +1,4 @@
-"""Keep-hard: the rows near the selector's boundary."""
+"""Keep-hard: rows near the selector's boundary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selection that looks at nothing: a random share of the rows, or all of them."""
+"""Selection that looks at nothing: a random share, or all rows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ _ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as gi
 
 
 class _BlindRule(Rule):
-    """q = `share`, whatever t is."""
-
     share: Real
 
     def keep_probability(self, t: Real) -> Real:

@@ -113,7 +113,7 @@ def influence(
     keep
         The rule q that is changed: a `Rule` or a function (t, y) -> probability.
     t, y
-        Score and observed label of the rows. They broadcast. y = None stands for rows of this score with either label.
+        Score and observed label of the rows, which broadcast. y = None stands for either label.
     rho
         Cosine between selector and truth, inside (-1, 1).
     phi, lam

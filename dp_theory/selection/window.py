@@ -1,4 +1,4 @@
-"""The best constant window for the practice loop: one kappa for all rounds."""
+"""The best constant window for the practice loop."""
 
 from __future__ import annotations
 

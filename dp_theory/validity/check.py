@@ -1,4 +1,4 @@
-"""Whether the Gaussian theory of selection holds for given features, and how wrong it would be."""
+"""Whether the Gaussian theory holds for given features."""
 
 from __future__ import annotations
 
@@ -68,8 +68,6 @@ class Check:
 
     Attributes
     ----------
-    view
-        What the theory sees of the features.
     curves
         A row for each rule and number of kept rows. rule, kept and share (of the rows, that the rule keeps) say which.
         Predicted test errors are `gaussian`, which knows the covariance, rho and the flips, and `measured law`, which
@@ -120,31 +118,20 @@ def check(
 
     Parameters
     ----------
-    features
-        Rows, labels, and the directions that select and label them.
-    rules
-        Names of selection rules.
     keep
         Share of normal scores that each rule keeps.
     lam
         Ridge per kept row, in units of the features' mean variance.
     kept
-        Numbers of kept rows. By default they are d/2, d, 2d, … as far as there are rows.
+        Numbers of kept rows, by default d/2, d, 2d, … as far as there are rows.
     trials
-        Number of experiments, each on random rows.
-    seed
-        Seed of the experiments.
+        Experiments, each on random rows.
     level
         Level of significance of all tests together.
     tolerance
         A relative error of predictions that does not matter.
     advance
         advance(1) is called after each rule.
-
-    Returns
-    -------
-    Check
-        The curves, and a verdict on each assumption.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Features to check: a matrix X, labels y, and the directions that select and label; read from an .npz file."""
+"""Features to check, also from an .npz file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Features:
     w_g
         The direction that labels the rows, where it is known.
     classes
-        The names of the classes y = 1 and y = -1.
+        Names of the classes y = 1 and y = -1.
     test
         Other rows and their labels, on which experiments count errors. No prediction looks at them.
 
@@ -97,7 +97,7 @@ class Features:
         Parameters
         ----------
         x
-            The matrix (rows, columns).
+            (rows, columns).
         y
             A class for each row (rows,): numbers or names.
         w_s
@@ -107,20 +107,15 @@ class Features:
             The direction (columns,) that labels the rows, where it is known.
         classes
             The two classes that are told apart: names such as 4, or unions such as 0+1+2. Rows of other classes are
-            left out. By default it is the pair whose means are nearest in the metric of the covariance within classes.
+            left out. By default the pair whose means are nearest in the metric of the covariance within classes.
         components
             How many leading principal components are kept, by default all.
         lam
             Ridge per row of the selector's training, in units of the mean variance.
         seed
-            Seed that chooses the rows of that training.
+            Chooses the rows of that training.
         test
             Another matrix and its labels, on which experiments count errors.
-
-        Returns
-        -------
-        Features
-            Rows of two classes.
 
         Raises
         ------
@@ -169,11 +164,6 @@ def read_features(path: str | Path, **options: Any) -> Features:
         the test rows X_test (tests, columns) with y_test (tests,).
     options
         As `Features.of` takes them: `classes`, `components`, `lam` and `seed`.
-
-    Returns
-    -------
-    Features
-        Rows of two classes.
 
     Raises
     ------

@@ -1,5 +1,3 @@
-"""Labels of folders, files and rows by their names."""
-
 from __future__ import annotations
 
 import logging
@@ -107,13 +105,13 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 
 def folder_name(name: str) -> str:
-    """A class's name as a folder's: cut if too long, with underscores for what some file system does not take."""
+    """A class's name as a folder's: shortened, with underscores for what some file system does not take."""
     cut = name.encode()[:LONGEST].decode(errors="ignore")
     return re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]|[. ]$', "_", cut)
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A `folder_name` for each class, with its number if some file system takes two of them for one."""
+    """`folder_name`s, with the class's number if some file system takes two for one."""
     safe = [folder_name(name) for name in names]
     if len(set(map(_without_case, safe))) == len(safe):
         return safe
@@ -121,7 +119,6 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 
 def _without_case(name: str) -> str:
-    """What names share that are the same to some file system."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -162,8 +159,7 @@ def class_files(
 ) -> dict[Path, tuple[int, list[Path]]]:
     """Each class folder's label and files with these endings.
 
-    A folder of no class is told and skipped, or refused if a class is lacking that it could be. MissingError for links
-    to files that are gone.
+    A folder of no class is told and skipped, or refused if it could be a lacking class. MissingError for broken links.
     """
     found: dict[Path, tuple[int, list[Path]]] = {}
     strays: list[InputError] = []
@@ -196,7 +192,7 @@ def class_files(
 
 
 def _refuse(error: OSError) -> None:
-    """Raise InputError for a folder that cannot be listed, which os.walk would pass over."""
+    """os.walk would pass over a folder that cannot be listed."""
     raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error
 
 

@@ -1,7 +1,7 @@
 """Sets of real images, decoded on first use, in folders DIR/CLASS/IMAGE.jpg or encoded elsewhere.
 
-An unreadable file is an error: accuracies on a set that lost images could not be compared. `datasets` (imagefolder)
-passes over files silently, and knows no WordNet ids.
+An unreadable file is an error: accuracies without it could not be compared. `datasets` (imagefolder) passes over files
+silently, and knows no WordNet ids.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class NamedImages(NamedTuple):
 
 
 def read_regular(source: EncodedImage) -> bytes:
-    """The bytes of an image or another file; of those on disk, only regular ones are read."""
+    """A file's bytes; on disk, only of a regular one."""
     if isinstance(source, Path) and not source.is_file():
         source.stat()  # raises if it is not there
         raise ValueError("it is no regular file")
@@ -107,7 +107,7 @@ class ImageFiles:
     def __init__(
         self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True, resize: int = 0
     ) -> None:
-        """`sample_shape` is [C, S, S] with C = 1 or 3. `resize` is that of `read_image`."""
+        """`sample_shape` is [C, S, S] with C = 1 or 3."""
         self.sources = sources
         self.resize = resize
         self.shape = (len(sources), *sample_shape)
@@ -147,7 +147,6 @@ class ImageFiles:
         return found
 
     def broken(self, rows: Sequence[int]) -> list[str]:
-        """A line for each image that cannot be read."""
         problems = []
         for row in rows:
             try:
@@ -252,7 +251,7 @@ def _rows_to_check(images: ExampleArray) -> list[slice]:
 
 
 def _are_flat(pixels: Tensor) -> list[bool]:
-    """Whether each image, uint8 or float32 [n, C, S, S], has nearly one value in each channel."""
+    """Of uint8 or float32 [n, C, S, S]: nearly one value in each channel."""
     values = to_bytes(pixels) if pixels.is_floating_point() else pixels
     low, high = values.flatten(2).aminmax(dim=2)
     return ((high - low).amax(1) < NEARLY_ONE).tolist()
@@ -268,7 +267,6 @@ def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
 
 
 def _tell_two_labels(keys: Sequence[str], labels: Tensor, names: Sequence[object]) -> None:
-    """Warn of images with one key and different labels."""
     import pandas as pd
 
     rows = pd.DataFrame({"key": keys, "label": labels})

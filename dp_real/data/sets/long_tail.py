@@ -15,7 +15,7 @@ SHOTS = ("many", "medium", "few")  # thirds of the classes, from the most freque
 def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int[np.ndarray, " classes"]:
     """Real examples of each class, `total` together, the most frequent with `imbalance` times the rarest's.
 
-    A class has at least one. The data split decides which classes are frequent.
+    A class has at least one. `split` decides which are frequent.
     """
     shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
     spare = (total - n_classes) * shares / shares.sum()  # beyond the one of each class

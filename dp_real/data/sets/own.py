@@ -1,5 +1,3 @@
-"""The base of sources whose sets a user names: folders, files, or data sets of the hub."""
-
 from __future__ import annotations
 
 import re
@@ -33,7 +31,6 @@ NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 
 
 def _check_classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
-    """Raises ValueError unless missing, an ImageNet task, or two or more names."""
     if value is None or value in TASKS:
         return value
     given = tuple(value) if isinstance(value, list | tuple) else ()
@@ -57,7 +54,7 @@ TextOfClass = Annotated[dict[str, str], AfterValidator(_composed_keys)]
 class OwnSets(DataConfig):
     """A validation set and perhaps others, all named by the user.
 
-    A kind of this source says what an example is, and how a set is read once it is found.
+    A kind says what an example is, and how a set that was found is read.
     """
 
     validation: Place = Field(description="where the examples are that patience watches")
@@ -110,7 +107,6 @@ class OwnSets(DataConfig):
         return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
     def _text_of_no_class(self, classes: Collection[str]) -> str | None:
-        """A definition or synonym for what is none of the classes."""
         for key in ("definitions", "synonyms"):
             for name in sorted(set(getattr(self, key)) - set(classes)):
                 return f"{key}.{name}: {name!r} is none of the classes"
@@ -121,7 +117,6 @@ class OwnSets(DataConfig):
         raise NotImplementedError
 
     def read_training(self, found: Located, needed: Collection[int]) -> Any:
-        """TrainingExamples."""
         return self.read(found, self.labels, needed)
 
     def count(self, found: Located, needed: Collection[int]) -> int:
@@ -156,7 +151,6 @@ class OwnSets(DataConfig):
         return {name: where for name, where in own.items() if where} | self.sets
 
     def needed(self, name: str) -> Collection[int]:
-        """validation, test and train need all labels, imagenet-NAME those of the published set, others none."""
         if name in ("validation", "test", "train"):
             return range(len(self.labels.names))
         if self.classes in TASKS and name.startswith("imagenet-"):
@@ -190,7 +184,6 @@ class OwnSets(DataConfig):
             return self.read(found, self.labels, self.needed(name), keep)
 
     def describe(self) -> list[SetStatus]:
-        """Only examples that the task uses are counted."""
         from dp_real.data.sets.places import locate
 
         found = []
@@ -207,7 +200,6 @@ class OwnSets(DataConfig):
         return found
 
     def _locate_all(self) -> dict[str, Located]:
-        """Missing sets that a run goes on without are warned of."""
         from dp_real.data.sets.places import locate
 
         found: dict[str, Located] = {}

@@ -1,4 +1,4 @@
-"""Sets of real examples: how a configuration names them, how they are found, and how they are read.
+"""How a configuration names sets of real examples, and how they are found and read.
 
     DIR                       class folders, DIR/CLASS/IMAGE.jpg; or what `datasets` saved; or Parquet or tar files
                               or ImageNet's validation images without folders (dp_real.data.sets.tars)
@@ -41,7 +41,7 @@ Layout = Literal["folders", "flat", "saved", "parquet", "tar", "csv", "jsonl"]
 
 @dataclass(frozen=True)
 class Located:
-    """A set that was found but not read: `where` in the configuration, `paths` one folder or files of one kind."""
+    """A set that was found: `where` in the configuration, `paths` one folder or files of one kind."""
 
     where: str
     kind: Layout
@@ -51,7 +51,7 @@ class Located:
 
 
 def locate(where: str, fetch: bool = True) -> Located:
-    """Find a set without reading it; with `fetch`, one of the hub that is not in its cache is fetched."""
+    """Find a set without reading it; with `fetch`, one of the hub is fetched if its cache lacks it."""
     with foreign_file(where[:100]):
         if where.startswith("hub:"):
             match = HUB.fullmatch(where)
@@ -71,7 +71,6 @@ def locate(where: str, fetch: bool = True) -> Located:
 
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
-    """A folder with images, or with none of the known files, is class folders."""
     for kind in ("parquet", "tar", "csv", "jsonl"):
         if path.suffix.lower() == f".{kind}" and not path.is_dir():
             return kind, [path] if path.exists() else _matching(where, str(path))
@@ -94,7 +93,6 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Pat
 
 
 def _exists(where: str) -> bool:
-    """Raises InputError for a text that is no path."""
     try:
         return Path(where).exists()
     except (OSError, ValueError) as error:  # it is too long, or has a null byte
@@ -116,7 +114,7 @@ def _matching(where: str, pattern: str) -> list[Path]:
 def hub_folder(name: str, folder: str | None, revision: str | None, split: str | None, fetch: bool) -> Path:
     """The local folder of a hub set's Parquet or tar files, those with the split in their paths; revision None: latest.
 
-    Raises MissingError, with the command to run, if they are not here and cannot be fetched.
+    Raises MissingError, with the command to run, if they cannot be fetched.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError

@@ -32,7 +32,7 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TableImage:
-    """An encoded image in a row; `place` names the data set in messages."""
+    """An encoded image in a row of the data set `place`."""
 
     place: str
     data: "Dataset"
@@ -120,7 +120,6 @@ def plain_names(place: str, values: Sequence[Any]) -> list[str]:
 
 
 def _are_imagenets(names: Sequence[str], wnids: Sequence[str], classes: Classes) -> bool:
-    """Whether names are ImageNet's 1,000 classes in order, as far as known."""
     if len(names) != len(wnids) or wnids[0] not in classes.folders:
         return False
     pairs = [(folder_name(name), wnid) for name, wnid in zip(names, wnids, strict=True)]

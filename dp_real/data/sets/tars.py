@@ -32,7 +32,7 @@ MOST_FOLDERS_ABOVE = 4
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A file in an uncompressed tar file, by offset and size in bytes."""
+    """A file in an uncompressed tar file; offset and size in bytes."""
 
     shard: Path
     name: str = field(compare=False)
@@ -49,7 +49,7 @@ class ShardFile:
 
 
 def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages:
-    """The images of shards, in order; only tables of contents and labels are read.
+    """The images, in order; only tables of contents and labels are read.
 
     KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder, a tar file
     called by a WordNet id, or ImageNet's validation numbers.
@@ -88,7 +88,7 @@ def _named(
 
 
 def _key(name: str) -> str:
-    """The name up to the first dot, which WebDataset takes for the sample's: a/01 of a/01.seg.png."""
+    """Up to the first dot, as WebDataset has it: a/01 of a/01.seg.png."""
     folder, _, file = name.rpartition("/")
     return posixpath.join(folder, file.partition(".")[0])
 
@@ -100,7 +100,6 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 
 def _name_by_place(file: ShardFile) -> str:
-    """The class of the folder, or of the number among ImageNet's validation images."""
     folder = PurePosixPath(file.name).parent.name
     if folder:
         return folder
@@ -148,7 +147,6 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
-    """What a link leads to."""
     target = name
     for _ in entries:  # no chain is longer
         entry = entries.get(target)
@@ -169,7 +167,7 @@ def is_flat(folder: Path) -> bool:
 
 
 def read_flat(folder: Path) -> NamedImages:
-    """The validation images of a folder, with WordNet ids."""
+    """A folder's validation images, with WordNet ids."""
     files = sorted(file for file in folder.iterdir() if IMAGE.match(file.name))
     return NamedImages(files, [_validation_wnid(file.name, folder) for file in files])
 
@@ -206,7 +204,7 @@ def _validation_wnids(folder: Path) -> dict[int, str]:
 
 
 def _read_kit(truth: bytes, meta: bytes) -> dict[int, str]:
-    """The kit's list has a number for each image in order, which is not the class's place among sorted folders."""
+    """The kit's numbers, one for each image in order, are not places among sorted folders."""
     from scipy.io import loadmat
 
     synsets = loadmat(BytesIO(meta), squeeze_me=True)["synsets"]

@@ -1,5 +1,3 @@
-"""A small class-conditional diffusion model: network, sampler and training."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -146,7 +144,7 @@ def train_denoiser(
 
 
 def try_out(generator: Generator, most: int, seed: int, remedy: str) -> None:
-    """Draw at most so many samples of a generator that was just trained; DivergedError if they are of no use."""
+    """Draw at most so many samples just after training; DivergedError if they are of no use."""
     labels = torch.arange(min(generator.n_classes, most))
     samples = generator.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
     require_samples(samples, "the trained generator", remedy)

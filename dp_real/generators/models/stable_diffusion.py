@@ -69,7 +69,7 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], wor
 
 
 def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: Path, work: Work) -> None:
-    """Train UNet and text encoder on the latents of a saved VAE by v-prediction, and save the pipeline.
+    """Train UNet and text encoder on a saved VAE's latents by v-prediction, and save the pipeline.
 
     The text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
     """
@@ -160,7 +160,7 @@ def make_vae(size: int) -> AutoencoderKL:
 
 
 def vae_blocks(*channels: int) -> dict[str, Any]:
-    """The sizes of a VAE with a block of so many channels at each resolution."""
+    """Sizes of a VAE with a block of so many channels at each resolution."""
     levels = len(channels)
     down, up = ("DownEncoderBlock2D",) * levels, ("UpDecoderBlock2D",) * levels
     return {"block_out_channels": channels, "down_block_types": down, "up_block_types": up}

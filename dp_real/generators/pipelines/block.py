@@ -1,5 +1,3 @@
-"""Entropy guidance as a block of diffusers' modular pipelines."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -19,8 +17,8 @@ GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline",
 class EntropyGuidanceBlock(ModularPipelineBlocks):
     """Guides the denoising that follows; of SDXL, SD 3, FLUX, FLUX.2 and Qwen-Image.
 
-    Its component `classifier` is an image classifier of transformers, or another that `dp_real.guide` takes. A call
-    takes omega, every and window as `guide` does: omega = 0 draws plain images. Raises InputError as `guide` does.
+    Its component `classifier`, and a call's omega, every and window, are as `dp_real.guide` takes them; omega = 0 draws
+    plain images. Raises InputError as `guide` does.
 
     Examples
     --------

@@ -1,5 +1,3 @@
-"""Device batches: how many rows go through the device together."""
-
 import sys
 from collections.abc import Callable, Hashable
 
@@ -25,7 +23,7 @@ class DeviceBatches:
         self.found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
-        """Draw work(slice(0, rows)) in parts; works of another `kind` need another amount of memory."""
+        """work(slice(0, rows)) in parts; works of another `kind` need another amount of memory."""
         size, grows = self.found.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []
         start = 0

@@ -44,8 +44,8 @@ def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenera
 class PipelineGenerator(ABC):
     """A pipeline with frozen parts, whose classes are prompts, or class numbers of a DiT.
 
-    A row's seed picks one of those `asked` for its class. Images have the `sample_shape` of the learner; None: as they
-    are drawn. `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width).
+    A row's seed picks one of those `asked` for its class. Images have the learner's `sample_shape`; None: as drawn.
+    `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class PipelineGenerator(ABC):
             )
 
     def compile(self) -> None:
-        """Compile for all sizes of batches at once, as they grow until memory is full."""
+        """For all sizes of batches at once, as they grow until memory is full."""
         decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
         for part in {self.network, *(decoder.decoder for decoder in decoders)}:
             part.compile(dynamic=True)
@@ -109,7 +109,7 @@ class PipelineGenerator(ABC):
 
     @abstractmethod
     def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
-        """Draw a device batch, without gradients; each row is a function of its seed."""
+        """Draw a device batch without gradients; each row is a function of its seed."""
 
     def to_learner(self, images: Images) -> Tensor:
         return images if self.sample_shape is None else fit(images, self.sample_shape)
@@ -185,7 +185,7 @@ class OwnLoop(PipelineGenerator):
 
     @torch.no_grad()
     def _embedded(self, what: Any) -> dict[str, Tensor]:
-        """The denoiser's condition for one row; alone, so that others do not change its rounding. None: no class."""
+        """The condition for one row alone, so that others do not change its rounding. None: no class."""
         if self.kind == DIT:
             classes = self.network.config.num_embeds_ada_norm
             if what is not None and what >= classes:
@@ -203,7 +203,7 @@ class OwnLoop(PipelineGenerator):
 
 
 class OwnCalls(PipelineGenerator):
-    """A pipeline asked by its own call, guided as dp_real.guide does it; a distilled scale stays at its usual value."""
+    """A pipeline asked by its own call, guided as by dp_real.guide; a distilled scale stays as usual."""
 
     def __init__(self, pipe: Any, *args: Any, **options: Any) -> None:
         check_pipeline(pipe)
@@ -236,7 +236,7 @@ class OwnCalls(PipelineGenerator):
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
-    """The numbers of classes in a pipeline: ImageNet's own, else by names or numbers in id2label."""
+    """A pipeline's numbers of classes: ImageNet's own, else by names or numbers in id2label."""
     task = imagenet_of(classes)
     if task:
         return [[entry.index] for entry in imagenet_classes(task)]
@@ -267,20 +267,18 @@ def sample_images(
     Parameters
     ----------
     pipe
-        A pipeline of diffusers. Stable Diffusion 1, 2 and XL and DiT are drawn by DDIM. Others are called as they are:
-        their guidance is through = "x0", scale = "relative".
+        Stable Diffusion 1, 2 and XL and DiT of diffusers are drawn by DDIM. Others are called as they are: their
+        guidance is through = "x0", scale = "relative".
     prompts
-        What to draw; of a DiT the class numbers.
+        Of a DiT, class numbers.
     guidance
-        What guides the sampler. Its `logits` read images of the form that is returned. None: the images are plain.
-    steps
-        Of the sampler.
+        Its `logits` read images of the form that is returned. None: plain images.
     guidance_scale
-        Of classifier-free guidance; 1 or less: none.
+        1 or less: no classifier-free guidance.
     seed
         The noise of image i is a function of `seed` and i alone.
     size
-        Height and width in pixels; None: the pipeline's usual size.
+        Height and width in pixels; None: the pipeline's usual.
 
     Returns
     -------
@@ -290,7 +288,7 @@ def sample_images(
     Raises
     ------
     InputError
-        For a pipeline that cannot be guided or draw that size, and for guidance that it cannot have.
+        For a pipeline that cannot be guided or draw that size, and guidance that it cannot have.
     MissingError
         If not even one image fits into the GPU.
 

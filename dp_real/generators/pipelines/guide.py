@@ -1,5 +1,3 @@
-"""Entropy guidance for the pipelines that people have."""
-
 from __future__ import annotations
 
 import math
@@ -34,43 +32,36 @@ def guide(
     decoder: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,
 ) -> Any:
-    """Guide a text-to-image or class-conditional pipeline of diffusers. It is then called as before.
+    """Guide a text-to-image or class-conditional pipeline of diffusers, and return it. It is then called as before.
 
-    The pipeline gets a copy of its scheduler, whose steps are guided: other pipelines that have the same one are not.
-    Its decoder's weights are frozen. If it is guided already, it is guided anew.
+    It gets a copy of its scheduler, whose steps are guided: other pipelines with the same one are not. Its decoder's
+    weights are frozen. If it is guided already, it is guided anew.
 
     Parameters
     ----------
-    pipe
-        The pipeline.
     classifier
-        An image classifier of transformers: a loaded one, or its folder or hub id. Or a function of images
-        [batch, 3, height, width] in [-1, 1] to logits [batch, classes], which is differentiable and whose rows do not
-        depend on each other. A function is given float32, on the pipeline's device. A model may be in half precision
-        and on any device, and one that is named follows the pipeline.
+        An image classifier of transformers: a loaded one, or its folder or hub id. Or a differentiable function of
+        images [batch, 3, height, width] in [-1, 1] to logits [batch, classes], whose rows do not depend on each other.
+        A function is given float32, on the pipeline's device. A model may be in half precision and on any device, and
+        one that is named follows the pipeline.
     omega
-        The strength, as in EntropyGuidance. A negative one makes easy images, and 0 leaves the pipeline as it is.
+        The strength. A negative one makes easy images, and 0 leaves the pipeline as it is.
     processor
-        The image processor of a loaded classifier. By default it is read from where the classifier came from.
+        The image processor of a loaded classifier, by default from where that came from.
     every, window
         Which steps are guided, as in EntropyGuidance.
     decoder
-        An AutoencoderTiny that decodes x0_hat for the classifier, which takes less time and memory. The images always
-        come from the pipeline's own decoder.
+        An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images come from the
+        pipeline's own decoder.
     objective
-        What the samples are pushed towards, as in EntropyGuidance. By default the classifier's uncertainty.
-
-    Returns
-    -------
-    Any
-        The pipeline.
+        What is raised, as in EntropyGuidance; by default the classifier's uncertainty.
 
     Raises
     ------
     InputError
-        For a pipeline, scheduler, decoder or classifier that cannot be used, and for numbers out of range.
+        For a pipeline, scheduler, decoder or classifier that cannot be used, and numbers out of range.
     MissingError
-        If the classifier's weights are missing, or a package that it needs.
+        Without the classifier's weights, or a package that it needs.
 
     Examples
     --------
@@ -108,7 +99,7 @@ def guidance_by(
     processor: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,
 ) -> EntropyGuidance | None:
-    """The guidance that `guide` describes, by numbers that were checked; None without a strength."""
+    """The guidance of `guide`, by checked numbers; None without a strength."""
     if not omega:
         return None
     logits = _logits(classifier, processor)
@@ -136,18 +127,7 @@ def attach(
 
 
 def unguide(pipe: Any) -> Any:
-    """End the guidance of a pipeline, if there is any.
-
-    Parameters
-    ----------
-    pipe
-        The pipeline.
-
-    Returns
-    -------
-    Any
-        The pipeline, whose steps are as they were.
-    """
+    """End the guidance of a pipeline, if there is any, and return it, with steps as they were."""
     vars(pipe).pop("prepare_latents", None)
     if is_guided_scheduler(getattr(pipe, "scheduler", None)):
         pipe.scheduler = plain(pipe.scheduler)
@@ -155,7 +135,7 @@ def unguide(pipe: Any) -> Any:
 
 
 def check_class(kind: type) -> None:
-    """Raise InputError for a class of pipelines that cannot be guided."""
+    """Raise InputError for a class that cannot be guided."""
     name = kind.__name__
     told = signature(kind.__call__).parameters
     if not NO_IMAGES.isdisjoint(told):

@@ -106,7 +106,7 @@ class Unpacker:
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:
-    """The largest activation counts: the image's size with the channels of the decoder's second level."""
+    """The largest activation: the image's size with the channels of the decoder's second level."""
     channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
     if not channels:
         return max(1, len(latents))

@@ -20,7 +20,7 @@ from dp_real.runtime.model_folders import lacking
 
 
 def load_index(model: str) -> dict[str, Any]:
-    """Read a pipeline's model_index.json, and refuse a pipeline that cannot be used."""
+    """Read model_index.json, and refuse a pipeline that cannot be used."""
     if model == RANDOM:
         return {"_class_name": "StableDiffusionPipeline"}
     with reading(model, "a diffusers pipeline", pipeline=True) as local:

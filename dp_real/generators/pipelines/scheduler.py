@@ -1,7 +1,7 @@
 """Entropy guidance in a scheduler's steps, for pipelines of diffusers that run their own loop.
 
 Only the scheduler's step knows x0_hat. Guidance makes the trajectory jump, so a multistep solver starts again at its
-lowest order, as solvers do at a discontinuity.
+lowest order.
 """
 
 import copy

@@ -46,7 +46,7 @@ def published() -> dict[str, PipelineSize]:
 
 
 def known_size(model: str) -> PipelineSize | None:
-    """Known by its hub id or its denoiser's configuration; None: not counted."""
+    """By its hub id or its denoiser's configuration; None: not counted."""
     for size in published().values():
         if model in size.models:
             return size
@@ -59,7 +59,6 @@ def known_size(model: str) -> PipelineSize | None:
 
 
 def _file(model: str, name: str) -> Path | None:
-    """In a folder, or in the hub's cache."""
     if Path(model).is_dir():
         return Path(model, name)
     import huggingface_hub

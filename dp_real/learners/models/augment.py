@@ -45,12 +45,12 @@ class Augmentation:
 
 
 def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tensor, "batch *sample"]:
-    """Resize images of another size than the module's, which a pool may keep."""
+    """Resize images that a pool keeps at another size than the module's."""
     return fit(x, task.sample_shape) if x.dim() == 4 else x
 
 
 class RandAugment:
-    """RandAugment (Cubuk et al. 2020) by kornia: the same operations for all images of a call, with signs of their own.
+    """RandAugment (Cubuk et al. 2020) by kornia: the same operations for all images of a call, signs of their own.
 
     The magnitude is between 0 and 30: kornia's scale, and the paper's.
     """
@@ -153,7 +153,7 @@ def mix(
 
 
 def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Which positions along an axis lie outside each row's window, bool [B, size]."""
+    """Positions outside each row's window, bool [B, size]."""
     position = (np.arange(size) + 0.5) / size
     return np.abs(position - centre[:, None]) > length[:, None] / 2
 

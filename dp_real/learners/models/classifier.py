@@ -1,5 +1,3 @@
-"""Image classifiers of transformers as learners."""
-
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -77,7 +75,7 @@ class ClassifierLearner(NetworkLearner):
 
 
 def _save_for_colours(model: Any, folder: Path) -> None:
-    """Save a model such that it takes colours; one for grey images keeps the logits of the grey image."""
+    """Save a model to take colours; one for grey images keeps the grey image's logits."""
     weights = model.state_dict()
     grey = _grey_convolutions(model)
     for name in grey:
@@ -97,7 +95,7 @@ def _grey_convolutions(model: nn.Module) -> list[str]:
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """A fresh classifier for images of the task's shape."""
+    """For images of the task's shape."""
     channels = task.sample_shape[0]
     size = sizes.get("image_size", task.sample_shape[-1])
     own = {"image_size": size, "num_channels": channels} | class_names(task)
@@ -109,7 +107,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """Load a classifier; `labels` {} keeps its classes, another number of them gets a fresh last layer."""
+    """Load a classifier; `labels` {} keeps its classes, another number gets a fresh last layer."""
     loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
         loaded.config.label_names = list(labels["id2label"].values())
@@ -117,7 +115,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
-    """Wrap a loaded classifier, by default with the processor of where it came from; timm's is in its config."""
+    """Wrap a loaded classifier, by default with its own processor; timm's is in its config."""
     config = model.config
     timm = getattr(config, "pretrained_cfg", None)
     if timm:
@@ -134,7 +132,7 @@ def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any
 
 
 def normalisation(model: str, processor: Any = None) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and deviation of each channel in [0, 1], found by giving the model's processor black and white images."""
+    """Each channel's mean and deviation in [0, 1], from black and white images through the model's processor."""
     if processor is None:
         is_local = Path(model).is_dir()
         try:

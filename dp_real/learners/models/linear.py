@@ -46,7 +46,7 @@ class LinearLearner:
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"]) -> None:
-        """Nothing is done if the pool has as many rows as before: it only grows, so they are the same."""
+        """Does nothing if the pool has as many rows as before: it only grows."""
         n = len(y)
         if n == self.rows:
             return
@@ -64,7 +64,7 @@ class LinearLearner:
         self.rows = torch.tensor(n)
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """The solver's operations are not counted."""
+        """A solver's are not counted."""
         return 0
 
     def drain_loss(self) -> float:

@@ -1,5 +1,3 @@
-"""The learner of all kinds that are networks."""
-
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +30,7 @@ REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller
 class NetworkLearner:
     """Trains a module on batches; logits are those of averaged weights, if any (paper App. D).
 
-    `seed` is that of all that training draws, except for the batches.
+    `seed` is of all that training draws but the batches.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class NetworkLearner:
         y: Shaped[Tensor, "batch *classes"],
         offset: Float[Tensor, "batch classes"] | None = None,
     ) -> None:
-        """One AdamW step on the mean cross-entropy over these rows, and those of the other processes.
+        """One AdamW step on the mean cross-entropy over these rows and other processes'.
 
         `offset` is added to the logits; mixed rows get that of the first of the two.
         """
@@ -101,10 +99,10 @@ class NetworkLearner:
         self.losses.append(loss)
 
     def _fill_gradients(self, x: Tensor, y: Tensor, offset: Tensor | None) -> Float[Tensor, ""]:
-        """Fill the gradients of the mean loss over the rows of all processes, and return that.
+        """Fill the gradients of the mean loss over all processes' rows; returns that.
 
-        They are added up over processes, and over pieces of as many rows as fit into memory: exact but for rounding.
-        DistributedDataParallel cannot: a process whose memory runs out computes again, and the others must not have
+        They are added up over processes, and over pieces that fit into memory: exact but for rounding.
+        DistributedDataParallel cannot: a process whose memory runs out computes again, and others must not have
         received anything of the first try.
         """
         before = [buffer.clone() for buffer in self.gathered]
@@ -140,7 +138,6 @@ class NetworkLearner:
         return total
 
     def _add_processes(self, loss: Tensor, rows: int) -> None:
-        """Loss, gradients and gathered values become means over all processes' rows, in place."""
         for parameter in self.trained:
             if parameter.grad is None:  # this process has no rows, or no row's loss depends on the parameter
                 parameter.grad = torch.zeros_like(parameter)
@@ -167,7 +164,7 @@ class NetworkLearner:
         return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """Counted in evaluation mode, so that nothing changes."""
+        """Counted in evaluation mode: nothing changes."""
 
         def compute_gradient() -> tuple[Tensor | None, ...]:
             logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
@@ -177,13 +174,13 @@ class NetworkLearner:
         return count(compute_gradient)
 
     def drain_loss(self) -> float:
-        """This waits for the device, which train_step does not."""
+        """Waits for the device, which train_step does not."""
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
 
     def gradient_norm(self) -> float:
-        """The norm is that before the gradient was shortened; this waits for the device."""
+        """Before the gradient was shortened; waits for the device."""
         if self.norm is not None:
             return float(self.norm)
         return float(nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None))
@@ -194,7 +191,7 @@ class NetworkLearner:
 
     @property
     def in_use(self) -> nn.Module:
-        """The averaged weights if there are any."""
+        """The averaged weights, if any."""
         return self.module if self.ema is None else self.ema
 
     def tensors(self) -> dict[str, Tensor]:
@@ -215,7 +212,6 @@ class NetworkLearner:
         self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
 
     def finish_at(self, last_step: int) -> None:
-        """The cool-down keeps its length (paper App. D)."""
         warmup, cooldown = self.config.warmup_steps, self.config.cooldown_steps
         factor = partial(rate_factor, warmup=warmup, cooldown=cooldown, last=last_step)
         self.schedule = LambdaLR(self.optimizer, factor, last_epoch=self.step - 1)

@@ -25,7 +25,7 @@ class Answer:
 
 
 class Answers:
-    """Those of one model behind one URL, to which several processes may add; the first to a question stands."""
+    """Those of one model behind one URL. Several processes may add; the first to a question stands."""
 
     def __init__(self, base_url: str, model: str) -> None:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
@@ -36,7 +36,7 @@ class Answers:
         self._read = 0  # bytes of the file
 
     def take_in(self) -> None:
-        """Read what was added since; a line that is damaged does not count, and is asked again."""
+        """Read what was added since; a damaged line is asked again."""
         lines: list[bytes] = []
         with contextlib.suppress(FileNotFoundError), open(self.file, "rb") as file:
             file.seek(self._read)
@@ -60,7 +60,7 @@ class Answers:
             self.tokens += taken.tokens
 
     def keep(self, question: str, answer: Answer) -> None:
-        """Each line is one write at the file's end, and begins anew after one that was cut."""
+        """One write at the file's end, anew after a line that was cut."""
         entry = [question, asdict(answer)]
         line = f"\n{json.dumps([*entry, json_digest(entry)])}\n".encode()
         try:

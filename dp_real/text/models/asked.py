@@ -1,5 +1,3 @@
-"""What all language models that are asked by prompts have in common."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AskedGenerator:
-    """Writes texts of at most as many characters as an example has; a row's seed picks its prompt and its shots."""
+    """Writes texts no longer than an example; a row's seed picks its prompt and shots."""
 
     def __init__(self, config: Any, source: DataConfig, data: RealData | None) -> None:
         """`config` is a section of language_models.AskedConfig."""
@@ -41,14 +39,13 @@ class AskedGenerator:
         return prompt.replace("{examples}", "\n\n".join(texts))
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Codes int32 [B, L]; an empty text is of no use, and drawn again.
+        """Codes int32 [B, L]; an empty text is drawn again.
 
         Tokens are discrete: there is no guidance, one can only choose among texts.
         """
         raise NotImplementedError
 
     def cut(self, text: str) -> str:
-        """What is before the first stop string."""
         ends = [text.find(stop) for stop in self.config.stop if stop in text]
         return text[: min(ends, default=len(text))].strip()
 

@@ -1,5 +1,3 @@
-"""A causal language model of transformers, asked by prompts."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -140,7 +138,7 @@ class CausalLMGenerator(AskedGenerator):
         return torch.stack(found, 1).log_softmax(1)
 
     def _log_likelihood(self, prompt: str, texts: list[str]) -> Tensor:
-        """It is in nats; what is beyond the model's context does not count."""
+        """In nats; what is beyond the model's context does not count."""
         asked = self.encoded([prompt], 1)["input_ids"]
         self.tokenizer.padding_side = "right"
         tokens = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
@@ -160,7 +158,7 @@ class CausalLMGenerator(AskedGenerator):
 
 
 def stand_in_folder() -> str:
-    """A tiny model of random weights with a tokenizer of bytes, to try the path of a real one; made on first use."""
+    """A tiny model of random weights, to try the path of a real one; made on first use."""
     from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
     from transformers.models.gpt2.configuration_gpt2 import GPT2Config
     from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel  # it takes long to import

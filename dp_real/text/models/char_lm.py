@@ -1,5 +1,3 @@
-"""A small language model of characters."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -67,7 +65,7 @@ class CharLM(nn.Module):
         return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
-        """An unknown character becomes a neighbour of it."""
+        """An unknown character becomes a neighbour."""
         place = torch.searchsorted(self.characters, codes.to(self.characters.device).contiguous())
         return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
 
@@ -77,7 +75,7 @@ class CharLM(nn.Module):
         return known * (indices != EDGE).cumprod(1)
 
     def log_likelihood(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """It is in nats; a text of all L characters need not end there."""
+        """In nats; a text of all L characters need not end there."""
         after = self.indices(codes)
         before = F.pad(after, (1, 0))[:, :-1]
         logits, _ = self(before, labels)

@@ -38,7 +38,7 @@ THOUGHT = "(?:think|thinking|thought|reasoning)>"
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Gives up after TIMEOUT in all: the usual limit is one between parts of an answer."""
+    """Gives up after TIMEOUT in all, not only between parts of an answer."""
 
     async def send(self, *request: Any, **options: Any) -> Any:
         try:
@@ -49,7 +49,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 class EndpointGenerator(AskedGenerator):
-    """A row's seed is sent. Answers are kept, so that a row is a function of its seed even where the API is not."""
+    """Answers are kept, so that a row is a function of its seed, which is sent, even where the API is not."""
 
     config: EndpointConfig
 
@@ -61,7 +61,7 @@ class EndpointGenerator(AskedGenerator):
         self.failed = False
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """A refusal, and an answer that was cut off, is an empty text."""
+        """A refusal, and an answer cut off, is an empty text."""
         bodies = [self.body(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
         answers = asyncio.run(self._ask(bodies, seeds.tolist()))
         return to_codes([self._text(answer) for answer in answers], self.sample_shape[0])
@@ -71,7 +71,7 @@ class EndpointGenerator(AskedGenerator):
         return CHAT if self.config.chat else "/completions"
 
     def body(self, label: int, seed: int) -> dict[str, Any]:
-        """A request, with the user's parameters and without those that the API refuses."""
+        """A request with the user's parameters but those that the API refuses."""
         config = self.config
         prompt = self.prompt(label, seed)
         body = {"model": config.model, **config.parameters}
@@ -81,13 +81,12 @@ class EndpointGenerator(AskedGenerator):
         return {key: value for key, value in body.items() if config.parameters.get(key) != ""}
 
     def _text(self, answer: Answer) -> str:
-        """What is behind thoughts and before the first stop string."""
         text = without_thoughts(answer.text)
         is_cut_off = answer.cut and not any(stop in text for stop in self.config.stop)
         return "" if is_cut_off else self.cut(text)
 
     async def _ask(self, bodies: Sequence[dict[str, Any]], rows: Sequence[int]) -> list[Answer]:
-        """After a failure or a spent budget, it waits for what is in flight: that is paid for."""
+        """After a failure or a spent budget, waits for what is in flight: that is paid for."""
         config = self.config
         digests = [json_digest([body, self.path, row], sort_keys=True) for body, row in zip(bodies, rows, strict=True)]
         self.answers.take_in()

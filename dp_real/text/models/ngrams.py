@@ -1,5 +1,3 @@
-"""Bags of hashed n-grams."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence

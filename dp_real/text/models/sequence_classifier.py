@@ -1,5 +1,3 @@
-"""Sequence classifiers of transformers as learners."""
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ TOGETHER = 64  # texts that are read at a time without gradients
 class SequenceClassifier(nn.Module):
     """Texts [B, L], cut to `most` tokens, -> logits [B, K].
 
-    Zeros in floats stand for a text of `most` tokens, to count what it costs.
+    Zeros in floats stand for a text of `most` tokens, to count costs.
     """
 
     def __init__(self, model: Any, tokenizer: Any, most: int) -> None:
@@ -34,7 +32,7 @@ class SequenceClassifier(nn.Module):
         self.most = most
 
     def forward(self, x: Tensor) -> Tensor:
-        """Without gradients, texts of like length are read together, which pads them less."""
+        """Without gradients, texts of like length are read together, which pads less."""
         device = next(self.model.parameters()).device
         if x.is_floating_point():
             tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
@@ -87,7 +85,7 @@ def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
 
 
 def fitting(model: Any, most: int) -> int:
-    """`most` tokens, or as many as the model has positions for."""
+    """`most` tokens, or the model's positions if fewer."""
     positions = getattr(model.config, "max_position_embeddings", None) or most
     offset = model.config.pad_token_id + 1 if model.config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
     return min(most, positions - offset)
