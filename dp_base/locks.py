@@ -77,7 +77,9 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
     with locked(out):
         begun = has_journal()
         if not unused(out) and not (resume and begun):
-            hint = "--resume goes on with what is finished there" if begun else "give a new or an empty folder"
+            hint = "give a new or an empty folder"
+            if begun:
+                hint = "--resume goes on with what is finished there, another --out begins anew"
             raise InputError(f"--out {out} is not empty: {hint}")
         try:
             yield

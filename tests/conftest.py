@@ -42,6 +42,15 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def datasets_cache(tmp_path_factory, monkeypatch):
+    """Give `datasets` an empty cache."""
+    import datasets
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+    datasets.disable_progress_bars()
+
+
+@pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty folder, which is the current one."""
     monkeypatch.chdir(tmp_path)

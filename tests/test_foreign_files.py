@@ -31,11 +31,7 @@ LINES = b'{"text": "good", "label": "praise"}\n{"text": "bad", "label": "blame"}
 NUMPY_MAGIC = b"\x93NUMPY\x01\x00"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    """Give `datasets` an empty cache."""
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    datasets.disable_progress_bars()
+pytestmark = pytest.mark.usefixtures("datasets_cache")
 
 
 def arrays():

@@ -1,7 +1,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,9 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
     key = ".".join(keys)
     match problem["type"]:
         case "extra_forbidden":
+            homes = [name for name, part in _sections() if len(keys) == 1 and keys[0] in part.model_fields]
+            if homes:
+                return f"unknown key {key}; did you mean {' or '.join(f'{home}.{key}' for home in homes)}?"
             near = difflib.get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.5)
             known = ", ".join(section.model_fields)
             hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {known}"
@@ -129,6 +132,13 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
     shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
     where = f"{key}{shown}: " if key else ""
     return f"{where}{message[:1].lower()}{message[1:]}"
+
+
+def _sections() -> Iterator[tuple[str, type[Section]]]:
+    """Those whose keys do not depend on a kind."""
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield name, field.annotation
 
 
 def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str], type[Section]]:

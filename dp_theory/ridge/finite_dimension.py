@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from dp_theory.numerics.checks import Array, Float, Real, require, require_kind, require_level, require_whole
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_kind, require_level, require_whole
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.ridge.theorem1 import fixed_point, limits
@@ -220,10 +220,9 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     _, nearer, _ = _first_order(problem, d / n, d * _NEARER, tolerance)
     linear = limit[:3] + _NEARER * (nearer - limit[:3])  # the plain expansion to first order in 1/d
     next_order = 2 * np.abs((mean - linear) / scale)
-    none_kept = (1 - keep_fraction) ** np.broadcast_to(n, shape).ravel()
-    certificate = of_limit + next_order[0] + none_kept * np.abs(0.5 / mean[0] - 1)
+    certificate = of_limit + next_order[0]
     shift = (mean[2] - limit[2]) ** 2 / mean[2] / limit[2]
-    norm_certificate = of_limit + next_order[1:].max(0) + shift + none_kept
+    norm_certificate = of_limit + next_order[1:].max(0) + shift
     found = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
     return FinitePrediction(*(values.reshape(shape)[()] for values in found), d=d)
 
@@ -295,17 +294,21 @@ def scatter(
     if np.all(p == 1):  # the number of kept rows is n
         law = _turned(law_of_weights(kept, fourth, phi, lam, n), rho)
         values = _outputs(_at_nodes(law, np.concatenate([_CENTRE, _AXES, _EDGES])))
-        weights = np.repeat([1 / 3, 1 / 18, 1 / 36], [1, 6, 12])
-    else:  # it is one more normal variable, and has the nodes 0 and ±√3 too
-        count = p * n + _ROOT3 * np.reshape([0, -1, 1], (3, 1)) * np.sqrt(p * (1 - p) * n)
-        count = np.maximum(count, 1.0)
+        weights = np.repeat([1 / 3, 1 / 18, 1 / 36], [1, 6, 12])[:, None]
+    else:  # if there are any, it is one more normal variable, and has the nodes 0 and ±√3 too
+        some = -np.expm1(n * np.log1p(-np.minimum(p, 1 - ROUNDING)))
+        several = p * n / some
+        deviation = np.sqrt(np.maximum(several * (1 - p + p * n - several), 0.0))
+        count = np.maximum(several + _ROOT3 * np.reshape([0, -1, 1], (3, 1)) * deviation, 1.0)
         law = _turned(law_of_weights(kept, fourth, d / count, lam * n / count, count), rho)
         typical = _at_nodes(law[:, :, 0], np.concatenate([_CENTRE, _EDGES]))
         more_or_fewer = _at_nodes(law[:, :, 1:], _AXES).reshape(3, -1, rho.size)
         values = _outputs(np.concatenate([typical, more_or_fewer], axis=1))
         weights = np.repeat([1 / 3, 1 / 36], [1, 24])
-    mean = weights @ values
-    return mean, np.sqrt(weights @ (values - mean[:, None]) ** 2)
+        values = np.concatenate([values, np.broadcast_to([[[0.5]], [[0.0]], [[0.0]]], (3, 1, rho.size))], axis=1)
+        weights = np.concatenate([weights[:, None] * some, [1 - some]])
+    mean = (weights * values).sum(1)
+    return mean, np.sqrt((weights * (values - mean[:, None]) ** 2).sum(1))
 
 
 def _turned(law: Array, rho: Any) -> Array:

@@ -121,6 +121,7 @@ _AGREED = 1e-13  # relative difference of two orders at which no further order i
 _TOLERATED = 1e-9  # relative difference of the last two orders that is accepted
 _CELLS = 256  # cells integrated at a time, so that arrays of nodes stay small
 _TOGETHER = 1 << 20  # normals that a draw makes at a time
+_PROBES = np.array([0.1, 0.7, 1.9])  # t at which a rule is compared with itself at -t
 _FARTHEST = 40  # |tau·t| from which the integrands do not change any more
 
 Integrands = Callable[[Any, Any], list[Any]]  # (t, b = tau·t) -> the value of each integrand
@@ -165,7 +166,7 @@ class Rule:
         return self.map(lambda value: float(np.broadcast_to(value, shape)[index]))
 
     def keep_probability(self, t: Real) -> Real:
-        """q(t), in [0, 1]."""
+        """q(t), in [0, 1], the same at t and -t."""
         raise NotImplementedError
 
     def breakpoints(self) -> tuple[Real, ...]:
@@ -243,6 +244,9 @@ def by_quadrature(
 
 
 def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tuple[np.ndarray, np.ndarray]:
+    beside = rule.map(lambda value: np.asarray(value, float)[..., None])
+    if not np.allclose(*(beside.keep_probability(sign * _PROBES) for sign in (1, -1))):
+        raise InputError(f"{type(rule).__name__}: keep_probability must be the same at t and -t")
     values = _with_order(rule, rho, _ORDERS[0], integrands)
     errors = np.full(values.shape, np.inf)
     left = np.arange(rho.size)

@@ -25,7 +25,7 @@ SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "k
 COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
 NEEDED = (
     f"its columns must be {', '.join(REQUIRED)} (better also se, trials, generated, keep; initial, increment for "
-    "practice), or those of sweep.csv or comparison.csv"
+    "practice), or those of sweep.csv or comparison.csv; --columns ROWS,ERROR names others"
 )
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
 TWO_CLASSES = "gaussian"  # the generator of the theory's own rows
@@ -85,6 +85,8 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
             raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
         if not np.issubdtype(table[name].to_numpy().dtype, np.number):
             raise InputError(f"{path}: the column {name} holds something else than numbers")
+        if table[name].isna().any():
+            raise InputError(f"{path}: the column {name} has empty cells; fill them, or remove their rows")
     is_accuracy = _RIGHT.search(reached) and not _WRONG.search(reached)
     error = 1 - table[reached] if is_accuracy else table[reached]
     if not ((error >= 0) & (error <= 1)).all():
@@ -130,6 +132,12 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
     options = {"rule": str(rules[0])} if rules else {}
     curve = Curve.of(chosen, **options)
     notes = []
+    if repeated := chosen.duplicated().sum():
+        notes.append(f"{repeated} of {len(chosen)} rows repeat others: they count as further experiments")
+    for name in chosen.columns.difference(["strategy", "rule"]):
+        if chosen[name].dtype.kind not in "biuf" and 1 < chosen[name].nunique() < len(chosen):
+            values = shortened(", ".join(map(str, chosen[name].unique())))
+            notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
     if np.median(curve.error) > 0.5:
         notes.append("most errors are above 1/2: of two classes that is worse than chance; are they accuracies?")
     elif _is_above_chance(curve):

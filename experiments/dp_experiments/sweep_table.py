@@ -29,7 +29,7 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """The best series by predicted error, for each interval of x and each alpha, rho and lam.
+    """The best series by predicted error, for each interval of x that all have, and each alpha, rho and lam.
 
     A leader stays until another curve is better beyond what interpolation may be wrong by.
     """
@@ -37,7 +37,11 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for (alpha, rho, lam), group in table.query("kind == 'predicted'").groupby(["alpha", "rho", "lam"]):
-        grid = np.unique(group["x"])
+        ends = group.groupby("series")["x"].agg(["min", "max"])  # where all have predictions, but for rounding
+        inside = group["x"].between(ends["min"].max() * (1 - _AGREE), ends["max"].min() * (1 + _AGREE))
+        grid = np.unique(group["x"][inside])
+        if not len(grid):
+            continue
         curves = {name: _interpolated(curve, grid) for name, curve in group.groupby("series", sort=False)}
         names = list(curves)
         errors, doubts = np.moveaxis(np.array(list(curves.values())), 1, 0)
@@ -53,7 +57,7 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
         setting = {"alpha": alpha, "rho": rho, "lam": lam}
         for i, j in zip(starts, ends, strict=True):
             rows.append(setting | {"from": grid[i], "to": grid[j], "series": names[found[i]]})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["alpha", "rho", "lam", "from", "to", "series"])
 
 
 def _interpolated(curve: pd.DataFrame, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

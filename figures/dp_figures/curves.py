@@ -75,7 +75,7 @@ def _new_panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
 
 def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     line = rows.query("kind == 'predicted'").sort_values("x")
-    ax.plot(line["x"], line["y"], zorder=2, **look)
+    ax.plot(line["x"], line["y"], marker="_" if len(line) == 1 else None, zorder=2, **look)
     if (line["y_high"] > line["y_low"]).any():
         ax.fill_between(line["x"], line["y_low"], line["y_high"], color=look["color"], alpha=0.15, linewidth=0)
     for kind, points in rows.query("kind != 'predicted'").groupby("kind", sort=False):

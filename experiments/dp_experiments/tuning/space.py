@@ -124,6 +124,8 @@ def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
         raise InputError(f"{where}: is true or false, which has no range: --search {key}=[false, true]")
     try:
         low, high = (_bound(match[at], match[at + 1], own if is_number else None) for at in (1, 3))
+        if low > high:
+            raise ValueError("the smaller end comes first")
         searched = (
             IntDistribution(round(low), round(high), log=match[5] is not None)
             if is_number and isinstance(own, int)

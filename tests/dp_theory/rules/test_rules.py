@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from dp_theory import RULES, Direct, Problem, make_rule, predict
-from dp_theory.rules import Entropy, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
+from dp_theory.rules import Entropy, KeepEasy, KeepHard, Random, Rule, SymmetricRule, rule_names
 from dp_theory.rules.entropy_rule import entropy_deficit
 from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.rules.reference import integrated_moments, tilted
@@ -83,7 +83,15 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(Entropy, omega=1.0), {"omega": np.inf, "kappa": 0.0}),
     (Random, {"p": 0.0}),
 )
+
+
+class Lopsided(Rule):
+    def keep_probability(self, t):
+        return t > 0
+
+
 test_bad_rules_are_named = refused(
+    (lambda: Lopsided().moments(0.5), "Lopsided: keep_probability must be the same at t and -t"),
     (lambda: Random(2.0), "^p = 2 must lie"),
     (lambda: make_rule("random", keep=2.0), "^keep = 2 must lie"),
     (lambda: make_rule("keep-best", alpha=1), "unknown rule 'keep-best': one of keep-hard"),

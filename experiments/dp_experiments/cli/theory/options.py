@@ -22,7 +22,7 @@ Engine = Annotated[
     str, typer.Option(help="How rows are simulated: dense (the naive experiment), or law (its exact law, fast).")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
-GRAMMAR = "A rule's parameters follow it, as in entropy@omega=4@kappa=2."
+GRAMMAR = "A rule's parameters follow it, as in entropy@kappa=2."
 
 
 def several(text: str) -> Any:
@@ -64,10 +64,10 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
         if ":" not in text:
             return numbers
         start, stop, count = numbers
-        if "," in text or count != int(count) or not 1 <= count <= MOST_VALUES:
+        if "," in text or count != int(count) or not 1 <= count <= MOST_VALUES or (count == 1 and start != stop):
             raise ValueError
     except (ValueError, OverflowError):
-        form = f"a value, a comma list or start:stop:count, of at most {MOST_VALUES} values"
+        form = f"a value, a comma list or start:stop:count, of 2 to {MOST_VALUES} values"
         raise InputError(f"{name} = {text}: must be {form}") from None
     if geometric and not (start > 0 and stop > 0):
         raise InputError(f"{name} = {text}: must start and stop above 0, since its steps are equal ratios")

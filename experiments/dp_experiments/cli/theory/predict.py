@@ -17,6 +17,7 @@ RHO = "Cosine of the selector with the truth, in [-1, 1]."
 PHI = "Aspect ratio d/n; n is the size of the pool."
 POOL = "the rows of the pool"
 ALPHA = f"Threshold of {THRESHOLD_RULES}, in standard deviations of x·w_s."
+DOUBTFUL = 0.25  # certificate of a finite dimension
 KEEP = "Kept fraction p, in place of the rule's first parameter."
 
 Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.  {GRAMMAR}")]
@@ -46,18 +47,24 @@ def predict_command(
     cells, varied = grid(parameters | {"rho": rho, "phi": phi, "lam": lam}, geometric=("phi", "lam"))
     selection = make_rule(name, **{key: cells[key] for key in parameters})
     problem = Problem(selection, cells["rho"], cells["phi"], cells["lam"])
-    told, remark = (asdict(predict(problem)), _off_limit(problem)) if d is None else (_at(problem, d), "")
+    told, remark = (asdict(predict(problem)), _off_limit(problem)) if d is None else _at(problem, d)
     rows = _rows({name: cells[name] for name in varied} | told, problem.shape) if varied else [told]
     answer(as_json, {"table": rows} if varied else told, rows, remark)
 
 
-def _at(problem: Problem, d: int) -> dict[str, Any]:
+def _at(problem: Problem, d: int) -> tuple[dict[str, Any], str]:
+    """The prediction, and a remark where first order is not enough."""
+    import numpy as np
+
     from dp_theory import FinitePrediction
 
     prediction = predict(problem, d=d)
     assert isinstance(prediction, FinitePrediction)
     low, high = prediction.band()
-    return {"test_error": prediction.test_error, "low": low, "high": high, **asdict(prediction)}
+    told = {"test_error": prediction.test_error, "low": low, "high": high, **asdict(prediction)}
+    worst = np.max(prediction.certificate)
+    remark = f"certificate {worst:.2g}: the first order in 1/d is not enough there; dp theory simulate shows it"
+    return told, remark if worst > DOUBTFUL else ""
 
 
 def _off_limit(problem: Problem) -> str:
@@ -70,10 +77,10 @@ def _off_limit(problem: Problem) -> str:
     largest = off[np.argmax(np.abs(np.nan_to_num(off)))]
     if not abs(largest) > FAR:
         return ""
-    return (
-        f"this is the limit of large d: in dimension {USUAL_D} the mean test error is {'up to ' * (off.size > 1)}"
-        f"{abs(largest):.0%} {'higher' if largest > 0 else 'lower'}, to first order; --d gives it"
-    )
+    start = f"this is the limit of large d: in dimension {USUAL_D} the mean test error is {'up to ' * (off.size > 1)}"
+    if abs(largest) >= 1:
+        return f"{start}far off, more than first order can say; dp theory simulate shows it"
+    return f"{start}{abs(largest):.0%} {'higher' if largest > 0 else 'lower'}, to first order; --d gives it"
 
 
 def _rows(columns: dict[str, Any], shape: tuple[int, ...]) -> list[dict[str, Any]]:

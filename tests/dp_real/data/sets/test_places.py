@@ -24,14 +24,7 @@ LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order
 FOLDERS = ("emu", "cat", "dog_wolf")
 
 
-pytestmark = pytest.mark.usefixtures("hub")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    """Give `datasets` an empty cache."""
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-    datasets.disable_progress_bars()
+pytestmark = pytest.mark.usefixtures("hub", "datasets_cache")
 
 
 def read(where, classes=CLASSES, needed=(), keep=False):
