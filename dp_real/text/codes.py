@@ -19,11 +19,8 @@ BLOCK = 4096  # texts that are read together
 
 def to_codes(texts: Iterable[str], length: int) -> Tensor:
     """Characters beyond `length` are cut off, and null characters left out."""
-    rows = [np.frombuffer(text.replace("\0", "")[:length].encode("utf-32-le", "replace"), np.int32) for text in texts]
-    codes = np.zeros((len(rows), length), np.int32)
-    for code, row in zip(codes, rows, strict=True):
-        code[: len(row)] = row
-    return torch.from_numpy(codes)
+    rows = [text.replace("\0", "").encode("utf-8", "replace").decode() for text in texts]
+    return torch.from_numpy(np.array(rows, f"U{length}").view(np.int32).reshape(len(rows), length))
 
 
 def to_texts(codes: Tensor) -> list[str]:
@@ -48,17 +45,11 @@ class Strings(Storage):
     """Texts as strings of the pool."""
 
     value_bytes: ClassVar[int] = 4
-
-    @property
-    def type(self) -> pa.DataType:
-        return pa.large_string()
-
-    @property
-    def feature(self) -> dict[str, Any]:
-        return {"dtype": "large_string", "_type": "Value"}
+    type: ClassVar[Any] = pa.large_string()
+    feature: ClassVar[Any] = {"dtype": "large_string", "_type": "Value"}
 
     def encode(self, x: Tensor) -> pa.Array:
-        return pa.array(to_texts(x), pa.large_string())
+        return pa.array(to_texts(x), self.type)
 
     def decode(self, column: pa.Array) -> Int32[Tensor, "rows characters"]:
         return to_codes(column.to_pylist(), self.size)
