@@ -185,7 +185,7 @@ def test_the_likelihood_is_that_of_the_prompts(asked):
     texts = ["a fine film", "bad jokes"]
     found = torch.empty(2, 2, dtype=torch.float64)
     for label in range(2):
-        before = generator.tokenizer(generator.asked(label, 0, 0), add_special_tokens=False)["input_ids"]
+        before = generator.tokenizer(generator.asked(label, 0), add_special_tokens=False)["input_ids"]
         for row, text in enumerate(texts):
             after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
             logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
