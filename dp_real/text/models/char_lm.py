@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,15 +62,14 @@ class CharLM(nn.Module):
         h, after = self.gru(self.drop(self.character(before) + self.label(label).unsqueeze(1)), state)
         logits = self.leave(self.drop(h))
         if state is None:
-            never = torch.zeros_like(logits)
-            never[:, 0, EDGE] = -torch.inf
-            logits = logits + never
+            logits[:, 0, EDGE] = -torch.inf
         return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
         """An unknown character becomes a neighbour of it."""
-        place = torch.searchsorted(self.characters, codes.to(self.characters.device).contiguous())
-        return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
+        codes = codes.to(self.characters.device).contiguous()
+        place = torch.searchsorted(self.characters, codes).clamp(max=len(self.characters) - 1)
+        return torch.where(codes == 0, EDGE, 1 + place)
 
     def codes(self, indices: Tensor) -> Tensor:
         """What is behind the first EDGE is dropped."""
@@ -80,39 +80,39 @@ class CharLM(nn.Module):
         """It is in nats; a text of all L characters need not end there."""
         after = self.indices(codes)
         before = F.pad(after, (1, 0))[:, :-1]
+        counted = before != EDGE  # the characters, and the mark that ends them
+        counted[:, 0] = True
         logits, _ = self(before, labels)
-        counted = F.pad(after[:, :-1] != EDGE, (1, 0), value=True)  # the characters, and the mark that ends them
         return logits.log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2).where(counted, 0).sum(1)
 
 
+@dataclass(eq=False)
 class CharLMGenerator:
     """Texts of at most `length` characters."""
 
-    def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
-        self.model = model.eval().requires_grad_(False).to(distributed.device())
-        self.sample_shape = (length,)
-        self.n_classes = n_classes
-        self.temperature = temperature
+    model: CharLM
+    length: int
+    n_classes: int
+    temperature: float
+
+    def __post_init__(self) -> None:
+        self.model.eval().requires_grad_(False).to(distributed.device())
+        self.sample_shape = (self.length,)
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         assert guidance is None, "characters are discrete: one can only choose among texts"
-        device = distributed.device()
-        (length,) = self.sample_shape
-        uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
-        character = torch.full((len(labels), 1), EDGE, device=device)
-        labels = labels.to(device)
+        labels = labels.to(distributed.device())
+        uniforms = torch.from_numpy(row_uniforms(seeds, self.length)).to(labels.device)
+        drawn = [torch.full_like(labels, EDGE).unsqueeze(1)]
         state = None
-        drawn = []
-        for step in range(length):
-            logits, state = self.model(character, labels, state)
-            character = inverse_transform(logits[:, 0] / self.temperature, uniform[:, step]).unsqueeze(1)
-            drawn.append(character)
-        return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
+        for uniform in uniforms.T:
+            logits, state = self.model(drawn[-1], labels, state)
+            drawn.append(inverse_transform(logits[:, 0] / self.temperature, uniform).unsqueeze(1))
+        return self.model.codes(torch.cat(drawn[1:], 1)).to("cpu", torch.int32)
 
     def log_posterior(self, x: Tensor) -> Tensor:
-        device = distributed.device()
-        classes = torch.arange(self.n_classes, device=device)
-        found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
+        labels = torch.arange(self.n_classes, device=distributed.device()).unsqueeze(1).expand(-1, len(x))
+        found = torch.stack([self.model.log_likelihood(x, label) for label in labels], 1)
         return found.double().log_softmax(1).cpu()
 
     def offload(self) -> None:
