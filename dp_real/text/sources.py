@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RECIPE = 1  # raise it when the written files change
 LENGTH = 80  # characters of a made-up text at most
+SETS = ("train", "validation", "test")
 WHO_AND_WHAT = {
     "business": (("the bank", "a retailer", "the exchange", "an insurer"), ("cut its forecast", "sold shares")),
     "science": (("a telescope", "the probe", "a laboratory", "the survey"), ("measured a comet", "found a new cell")),
@@ -94,14 +95,14 @@ class StandInTextConfig(MadeUp, OfTexts):
         from dp_real.runtime.cache import cached
 
         root = cached("stand-in/texts", {"recipe": RECIPE}, write_sets)
-        train, validation, test = (str(root / name) for name in ("train", "validation", "test"))
-        return TextConfig(source="text", length=LENGTH, split=self.split, train=train, validation=validation, test=test)
+        sets: dict[str, Any] = {name: str(root / name) for name in SETS}
+        return TextConfig(source="text", length=LENGTH, split=self.split, **sets)
 
 
 def write_sets(root: Path) -> None:
     """Write root/SET/TOPIC/N.txt."""
     for topic, (who, what) in WHO_AND_WHAT.items():
         for number, words in enumerate(product(who, what, WHEN)):
-            folder = root / ("train", "validation", "test")[number % 3] / topic
+            folder = root / SETS[number % len(SETS)] / topic
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number}.txt").write_text(" ".join(words) + "\n", encoding="utf-8")
