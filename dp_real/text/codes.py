@@ -23,21 +23,15 @@ def to_codes(texts: Iterable[str], length: int) -> Tensor:
     return torch.from_numpy(np.array(rows, f"U{length}").view(np.int32).reshape(len(rows), length))
 
 
-def to_texts(codes: Tensor) -> list[str]:
-    """The texts of numbers [n, L]."""
-    rows = codes.detach().to("cpu", torch.int32).numpy()
-    return [row[row != 0].tobytes().decode("utf-32-le") for row in rows]
-
-
 def texts_of(x: ExampleArray) -> list[str]:
-    """The texts of a pool's or set's examples [n, L]."""
-    n = x.shape[0]
-    return [text for start in range(0, n, BLOCK) for text in to_texts(x[start : min(start + BLOCK, n)])]
+    """The texts of codes [n, L], such as a pool's examples."""
+    parts = (x[start : start + BLOCK].to("cpu", torch.int32).numpy() for start in range(0, x.shape[0], BLOCK))
+    return [row[row != 0].tobytes().decode("utf-32-le") for part in parts for row in part]
 
 
 def text_of(example: Tensor) -> str:
     """The text of an example [L]."""
-    return to_texts(example.unsqueeze(0))[0]
+    return texts_of(example.unsqueeze(0))[0]
 
 
 @STORAGES.named("text")
@@ -49,7 +43,7 @@ class Strings(Storage):
     feature: ClassVar[Any] = {"dtype": "large_string", "_type": "Value"}
 
     def encode(self, x: Tensor) -> pa.Array:
-        return pa.array(to_texts(x), self.type)
+        return pa.array(texts_of(x), self.type)
 
     def decode(self, column: pa.Array) -> Int32[Tensor, "rows characters"]:
         return to_codes(column.to_pylist(), self.size)

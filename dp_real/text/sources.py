@@ -29,12 +29,12 @@ RECIPE = 1  # raise it when the written files change
 LENGTH = 80  # characters of a made-up text at most
 SETS = ("train", "validation", "test")
 WHO_AND_WHAT = {
-    "business": (("the bank", "a retailer", "the exchange", "an insurer"), ("cut its forecast", "sold shares")),
-    "science": (("a telescope", "the probe", "a laboratory", "the survey"), ("measured a comet", "found a new cell")),
-    "sports": (("the home side", "a rookie", "the champion", "the keeper"), ("won the final", "lost in extra time")),
-    "weather": (("a cold front", "the storm", "heavy rain", "morning fog"), ("reached the coast", "closed the pass")),
+    "business": "the bank, a retailer, the exchange, an insurer: cut its forecast, sold shares",
+    "science": "a telescope, the probe, a laboratory, the survey: measured a comet, found a new cell",
+    "sports": "the home side, a rookie, the champion, the keeper: won the final, lost in extra time",
+    "weather": "a cold front, the storm, heavy rain, morning fog: reached the coast, closed the pass",
 }
-WHEN = ("on Monday", "last night", "after a long wait", "for the third time", "against all forecasts")
+WHEN = "on Monday, last night, after a long wait, for the third time, against all forecasts"
 
 
 class OfTexts(DataConfig):
@@ -101,8 +101,9 @@ class StandInTextConfig(MadeUp, OfTexts):
 
 def write_sets(root: Path) -> None:
     """Write root/SET/TOPIC/N.txt."""
-    for topic, (who, what) in WHO_AND_WHAT.items():
-        for number, words in enumerate(product(who, what, WHEN)):
+    for topic, who_and_what in WHO_AND_WHAT.items():
+        parts = [part.split(", ") for part in (*who_and_what.split(": "), WHEN)]
+        for number, words in enumerate(product(*parts)):
             folder = root / SETS[number % len(SETS)] / topic
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number}.txt").write_text(" ".join(words) + "\n", encoding="utf-8")

@@ -12,26 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.generation.configuration_utils import GenerationConfig
-from transformers.generation.logits_process import (
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from dp_base.errors import InputError
-from dp_real import distributed
 from dp_real.data import DataConfig
+from dp_real.distributed import device
 from dp_real.examples import RealData
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance import EntropyGuidance
 from dp_real.runtime.cache import cached
 from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
-from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.asked import AskedGenerator
 from dp_real.text.models.char_lm import inverse_transform
 
@@ -59,7 +59,6 @@ class CausalLMGenerator(AskedGenerator):
 
     def __init__(self, config: CausalLMConfig, model: str, source: DataConfig, data: RealData | None = None) -> None:
         super().__init__(config, source, data)
-        self.name = model
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
             raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
@@ -72,12 +71,11 @@ class CausalLMGenerator(AskedGenerator):
         # of another distribution than the configuration says, and than log_posterior knows.
         self.model.generation_config = GenerationConfig(
             max_new_tokens=config.max_new_tokens,
-            do_sample=False,  # SeededDraw draws
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self.tokenizer.eos_token_id if ends is None else ends,
             stop_strings=list(config.stop) or None,
         )
-        self.batches = DeviceBatches(config.batch_size, gpu=distributed.device().type == "cuda")
+        self.batches = DeviceBatches(config.batch_size, gpu=device().type == "cuda")
         with reading(model, "a prompt"):  # a chat template may be broken
             seeds = range(len(config.prompts))  # each picks another prompt
             asked = [self.asked(label, seed) for label in range(self.n_classes) for seed in seeds]
@@ -101,19 +99,19 @@ class CausalLMGenerator(AskedGenerator):
         if longest + room > self.context:
             raise InputError(
                 f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "
-                f"{self.context} tokens of {self.name}: shorten it, or lower generator.max_new_tokens or shots"
+                f"{self.context} tokens of {self.model.name_or_path}: shorten it, or lower generator.max_new_tokens or "
+                "shots"
             )
-        return tokens.to(distributed.device())
+        return tokens.to(device())
 
-    @torch.no_grad()
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        self.model.to(distributed.device())
+        self.model.to(device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
         inputs = self.encoded([*map(self.asked, labels.tolist(), seeds.tolist())], config.max_new_tokens)
-        uniforms = torch.from_numpy(row_uniforms(seeds, config.max_new_tokens)).to(distributed.device())
+        uniforms = row_uniforms(seeds, config.max_new_tokens).to(device())
         processors = LogitsProcessorList([TemperatureLogitsWarper(config.temperature)])
         if config.top_k:
             processors.append(TopKLogitsWarper(config.top_k))
@@ -130,11 +128,10 @@ class CausalLMGenerator(AskedGenerator):
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         return to_codes(map(self.cut, texts), self.sample_shape[0])
 
-    @torch.no_grad()
     def log_posterior(self, x: Tensor) -> Tensor:
         """By Bayes, from the likelihood after each class's first prompt, with the same examples for all rows."""
-        texts = to_texts(x)
-        self.model.to(distributed.device())
+        texts = texts_of(x)
+        self.model.to(device())
         found = self.batches.draw(len(texts), lambda rows: self._log_likelihood(texts[rows]), "likelihood")
         return found.log_softmax(1)
 
@@ -163,9 +160,7 @@ class CausalLMGenerator(AskedGenerator):
 
 def stand_in_folder() -> str:
     """A tiny model of random weights with a tokenizer of bytes, to try the path of a real one; made on first use."""
-    from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
-    from transformers.models.gpt2.configuration_gpt2 import GPT2Config
-    from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel  # it takes long to import
+    from transformers import ByT5Tokenizer, GPT2Config, GPT2LMHeadModel  # which take long to import
 
     def write(folder: Path) -> None:
         tokenizer = ByT5Tokenizer(extra_ids=0)

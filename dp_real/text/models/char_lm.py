@@ -102,7 +102,7 @@ class CharLMGenerator:
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         assert guidance is None, "characters are discrete: one can only choose among texts"
         labels = labels.to(distributed.device())
-        uniforms = torch.from_numpy(row_uniforms(seeds, self.length)).to(labels.device)
+        uniforms = row_uniforms(seeds, self.length).to(labels.device)
         drawn = [torch.full_like(labels, EDGE).unsqueeze(1)]
         state = None
         for uniform in uniforms.T:

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_real.text.codes import to_texts
+from dp_real.text.codes import texts_of
 
 EMBEDDINGS = 2**14  # that n-grams share, by a hash
 LONGEST = 4  # characters of an n-gram
@@ -48,13 +48,12 @@ class NGramNetwork(nn.Module):
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        self.lengths = range(1, LONGEST + 1)
         self.embedding = nn.EmbeddingBag(EMBEDDINGS + 1, WIDTH, mode="sum", padding_idx=0)
         self.layers = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum is divided by the root of the number of n-grams, so that its length is alike."""
-        found = ngrams(x.long(), self.lengths, EMBEDDINGS)
+        found = ngrams(x.long(), range(1, LONGEST + 1), EMBEDDINGS)
         count = (found != 0).sum(1, keepdim=True).clamp(min=1)
         return self.layers(self.embedding(found) / count.sqrt())
 
@@ -78,9 +77,12 @@ class BagOfWords(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        counts: Any = self.vectorizer.transform(to_texts(x))
+        counts: Any = self.vectorizer.transform(texts_of(x))
         begins, columns, values = (
             torch.from_numpy(each).to(self.weight.device) for each in (counts.indptr, counts.indices, counts.data)
         )
-        options = {"mode": "sum", "per_sample_weights": values.to(self.weight.dtype), "include_last_offset": True}
-        return F.embedding_bag(columns, self.weight, begins, **options) + self.bias
+        values = values.to(self.weight.dtype)
+        logits = F.embedding_bag(
+            columns, self.weight, begins, mode="sum", per_sample_weights=values, include_last_offset=True
+        )
+        return logits + self.bias

@@ -7,17 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, ByT5Tokenizer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
-from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
-from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, load_tokenizer
-from dp_real.text.codes import to_texts
+from dp_real.text.codes import texts_of
 
 TOGETHER = 64  # texts that are read at a time without gradients
 
@@ -51,7 +50,7 @@ class SequenceClassifier(nn.Module):
 
     def _read(self, x: Tensor) -> Tensor:
         tokens = self.tokenizer(
-            to_texts(x),
+            texts_of(x),
             padding=True,
             truncation=True,
             max_length=self.most,

@@ -17,7 +17,7 @@ from dp_real.runs.afterwards import evaluate
 from dp_real.runs.branch import branch
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.codes import texts_of, to_codes, to_texts
+from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.causal_lm import CausalLMGenerator
 from dp_real.text.near import NearTexts
 from tests.dp_real.conftest import changed
@@ -240,7 +240,7 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked):
 def test_stop_strings_end_a_text(asked):
     def drawn(**stop):
         generator = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]} | stop))
-        return to_texts(generator.sample(torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6)), None))
+        return texts_of(generator.sample(torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6)), None))
 
     texts = drawn()
     stop = texts[0][1]
