@@ -1,7 +1,5 @@
 """Texts as numbers, int32 [L]: code points with zeros behind them; and as a pool's strings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, ClassVar
 

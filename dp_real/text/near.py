@@ -3,8 +3,6 @@
 Likeness is the Jaccard similarity of trigrams: .8 for a sentence of which a word in ten was changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

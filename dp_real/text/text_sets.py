@@ -1,7 +1,5 @@
 """Sets of real texts in UTF-8: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of `datasets`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Answers of an endpoint, each a line of a file in the user's cache, so that nothing is asked twice."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
@@ -12,6 +10,7 @@ from dp_base.errors import MissingError
 from dp_base.files import write_json
 from dp_real.runtime.cache import DEPENDS, cache_folder
 
+log = logging.getLogger(__name__)
 RECIPE = 2  # raise it when a question or an answer has another form
 
 
@@ -42,17 +41,14 @@ class Answers:
                 if not line.endswith(b"\n"):  # it is being written
                     break
                 self._read += len(line)
-                if not line.isspace():
-                    self._take(line)
-
-    def _take(self, line: bytes) -> None:
-        try:
-            question, answer, digest = json.loads(line)
-            if digest != json_digest([question, answer]):
-                raise ValueError("it is not as it was written")
-            self.tokens += self.kept.setdefault(question, Answer(**answer)).tokens
-        except (ValueError, TypeError) as error:
-            logging.getLogger(__name__).warning("%s: an answer is damaged, and asked again: %s", self.file, error)
+                try:
+                    question, answer, digest = json.loads(line)
+                    if digest != json_digest([question, answer]):
+                        raise ValueError("it is not as it was written")
+                    self.tokens += self.kept.setdefault(question, Answer(**answer)).tokens
+                except (ValueError, TypeError) as error:
+                    if not line.isspace():
+                        log.warning("%s: an answer is damaged, and asked again: %s", self.file, error)
 
     def keep(self, question: str, answer: Answer) -> None:
         """Each line is one write at the file's end, and begins anew after one that was cut."""

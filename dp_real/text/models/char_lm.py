@@ -111,7 +111,7 @@ class CharLMGenerator:
         return self.model.codes(torch.cat(drawn[1:], 1)).to("cpu", torch.int32)
 
     def log_posterior(self, x: Tensor) -> Tensor:
-        labels = torch.arange(self.n_classes, device=distributed.device()).unsqueeze(1).expand(-1, len(x))
+        labels = torch.arange(self.n_classes, device=distributed.device()).split(1)
         found = torch.stack([self.model.log_likelihood(x, label) for label in labels], 1)
         return found.double().log_softmax(1).cpu()
 

@@ -1,7 +1,5 @@
 """Bags of hashed n-grams."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,13 +18,6 @@ EDGE = -1  # stands before and after a text
 MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: odd, so that multiplying by it loses nothing
 
 
-def mixed(key: Tensor) -> Tensor:
-    """A hash as splitmix64's: products modulo 2⁶⁴, and shifts."""
-    key = (key ^ (key >> 32)) * MIX
-    key = (key ^ (key >> 29)) * MIX
-    return key ^ (key >> 32)
-
-
 def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
     """The buckets from 1 of all n-grams of units, which the text's ends are, too; 0 behind the last. int64 [B, N]."""
     count = (units != 0).sum(1, keepdim=True)
@@ -38,7 +29,10 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
         windows = framed.unfold(1, n, 1)
         key = torch.full_like(windows[..., 0], n)
         for unit in windows.unbind(-1):
-            key = mixed(key * MIX + unit)
+            key = key * MIX + unit  # a hash as splitmix64's: products modulo 2⁶⁴, and shifts
+            key = (key ^ (key >> 32)) * MIX
+            key = (key ^ (key >> 29)) * MIX
+            key = key ^ (key >> 32)
         found.append(torch.where((windows != 0).all(-1), 1 + key.remainder(buckets), 0))
     return torch.cat(found, 1)
 

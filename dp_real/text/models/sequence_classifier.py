@@ -1,4 +1,4 @@
-"""Sequence classifiers of transformers as learners."""
+"""Sequence classifiers of transformers."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +14,6 @@ from transformers.models.auto.modeling_auto import (
 
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, load_tokenizer
 from dp_real.text.codes import texts_of
 
@@ -59,18 +58,13 @@ class SequenceClassifier(nn.Module):
         )
         return self.model(**tokens.to(self.model.device)).logits
 
-
-class SequenceLearner(NetworkLearner):
-    """A learner that saves what AutoModelForSequenceClassification and AutoTokenizer read."""
-
-    def save(self, folder: Path) -> None:
-        classifier: Any = self.in_use
-        classifier.model.save_pretrained(folder)
-        classifier.tokenizer.save_pretrained(folder)
+    def save(self, folder: Path, task: Task) -> None:
+        """As AutoModelForSequenceClassification and AutoTokenizer read them."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
-        classifier: Any = self.in_use
-        classifier.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
+        self.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], most: int) -> SequenceClassifier:
