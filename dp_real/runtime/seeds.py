@@ -77,10 +77,10 @@ def _states(sequences: Sequence[np.random.SeedSequence]) -> np.ndarray:
 
 
 def row_uniforms(seeds: np.ndarray, count: int) -> Tensor:
-    """Uniform draws on [0, 1), float64 [B, count], row i from seeds[i] alone."""
-    draws = np.empty((len(seeds), count))
+    """Uniform draws on [0, 1), float64 [count, B], column i from seeds[i] alone."""
+    draws = np.empty((count, len(seeds)))
     for row, seed in enumerate(seeds):
-        draws[row] = np.random.default_rng(int(seed)).random(count)
+        draws[:, row] = np.random.default_rng(int(seed)).random(count)
     return torch.from_numpy(draws)
 
 

@@ -59,10 +59,10 @@ class OfTexts(DataConfig):
         """A list of str, which are cut."""
         from dp_real.text.codes import to_codes
 
-        texts = list(given) if isinstance(given, list | tuple | np.ndarray) else []
-        if len(texts) != count or not all(isinstance(text, str) for text in texts):
+        is_list = isinstance(given, list | tuple | np.ndarray) and len(given) == count
+        if not is_list or not all(isinstance(text, str) for text in given):
             raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")
-        return to_codes((text.strip() for text in texts), self.task.sample_shape[0])
+        return to_codes((text.strip() for text in given), self.task.sample_shape[0])
 
 
 @DATA.named("text", place=7)

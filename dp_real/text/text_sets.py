@@ -41,8 +41,8 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
     """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
     is_folder = found.kind == "folders"
     whole = _rows_of_folder(found.paths[0], classes, needed) if is_folder else rows_of_table(found, classes)
-    names, places = [row.name for row in whole], [row.place for row in whole]
-    rows, y = classes.rows(names, places, found.where, needed, "texts")
+    names = [row.name for row in whole]
+    rows, y = classes.rows(names, [row.place for row in whole], found.where, needed, "texts")
     texts = [whole[row].checked() for row in rows]
     long = sum(len(text) > length for text in texts)
     if long:
@@ -74,12 +74,11 @@ def rows_of_table(found: Located, classes: Classes) -> list[Row]:
         raise InputError(
             f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
         )
-    strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
     labels = [name for name, each in features.items() if hasattr(each, "names")]
-    if not labels:  # then a column of strings may be that of the labels
-        strings = []
+    strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
     usual = [name for name in TEXTS if name in strings][:1]
-    text = pick(found.where, "text", found.columns.image, usual or strings, features, TEXTS, "TEXT")
+    likely = (usual or strings) if labels else []  # without such labels, strings may be those
+    text = pick(found.where, "text", found.columns.image, likely, features, TEXTS, "TEXT")
     label = pick(found.where, "label", found.columns.label, labels, features, LABELS, "TEXT")
     names = table_sets.class_names(found.where, table[label], features[label], classes)
     rows = enumerate(zip(table[text][:], names, strict=True), 1)

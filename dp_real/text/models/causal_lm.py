@@ -111,13 +111,12 @@ class CausalLMGenerator(AskedGenerator):
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
         inputs = self.encoded([*map(self.asked, labels.tolist(), seeds.tolist())], config.max_new_tokens)
-        uniforms = row_uniforms(seeds, config.max_new_tokens).to(device())
         processors = LogitsProcessorList([TemperatureLogitsWarper(config.temperature)])
         if config.top_k:
             processors.append(TopKLogitsWarper(config.top_k))
         if config.top_p < 1:
             processors.append(TopPLogitsWarper(config.top_p))
-        processors.append(SeededDraw(iter(uniforms.T)))
+        processors.append(SeededDraw(iter(row_uniforms(seeds, config.max_new_tokens).to(device()))))
         written = self.model.generate(
             **inputs,
             generation_config=self.model.generation_config,

@@ -31,7 +31,7 @@ DROPOUT, WEIGHT_DECAY = 0.1, 0.01  # in training
 def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
     """Indices int64 [B] with probability softmax(logits), [B, V], at the quantiles `uniform`, [B] in [0, 1)."""
     cumulative = logits.double().softmax(-1).cumsum(-1)
-    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1).contiguous(), right=True)
+    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1), right=True)
     # Rounding may leave the whole sum below the quantile: then the last index that adds to it.
     last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
     return torch.minimum(drawn, last).squeeze(1)
@@ -102,10 +102,9 @@ class CharLMGenerator:
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         assert guidance is None, "characters are discrete: one can only choose among texts"
         labels = labels.to(distributed.device())
-        uniforms = row_uniforms(seeds, self.length).to(labels.device)
         drawn = [torch.full_like(labels, EDGE).unsqueeze(1)]
         state = None
-        for uniform in uniforms.T:
+        for uniform in row_uniforms(seeds, self.length).to(labels.device):
             logits, state = self.model(drawn[-1], labels, state)
             drawn.append(inverse_transform(logits[:, 0] / self.temperature, uniform).unsqueeze(1))
         return self.model.codes(torch.cat(drawn[1:], 1)).to("cpu", torch.int32)
@@ -146,11 +145,10 @@ def train_char_lm(
         for step in loop.steps(sizes.train_steps, advance):
             seed_layers(torch_rng(seed, Stream.DROPOUT, step), device)
             rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
-            x = texts.x[rows]
-            y = texts.y[rows].to(device)
-            x = x[:, : int((x != 0).sum(1).max())]
-            likelihood = model.log_likelihood(F.pad(x, (0, 1)), y)  # padded: each text ends
-            loop.backward(-likelihood.sum() / (len(x) + (x != 0).sum()))  # a character
+            x, y = texts.x[rows], texts.y[rows].to(device)
+            lengths = (x != 0).sum(1)
+            x = F.pad(x, (0, 1))[:, : int(lengths.max()) + 1]  # each text ends
+            loop.backward(-model.log_likelihood(x, y).sum() / (lengths + 1).sum())  # a character
             loop.update(longest=1.0)
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
     return model
