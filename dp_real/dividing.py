@@ -99,13 +99,10 @@ def _in_folders(folder: Path) -> list[Example]:
 
 def _in_table(source: Path) -> list[Example]:
     from dp_real.data.sets.places import locate
-    from dp_real.text.text_sets import checked, rows_of_table
+    from dp_real.text.text_sets import rows_of_table
 
-    rows = rows_of_table(locate(str(source)))
-    return [
-        Example(label, str(row), text=checked(text, place))
-        for row, (text, label, place) in enumerate(zip(*rows, strict=True))
-    ]
+    rows = enumerate(rows_of_table(locate(str(source)), own_classes(())))
+    return [Example(row.name, str(number), text=row.checked()) for number, row in rows]
 
 
 def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:

@@ -91,6 +91,11 @@ class PretrainedConfig(LearnerConfig):
         classifier: Any = self.known(self.model, task) if self.model else self.made(task)
         return freeze_unused(classifier, task.sample_shape)
 
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        from dp_real.learners.models.network import PretrainedLearner
+
+        return PretrainedLearner.fresh(self.classifier, task, training, seed)
+
     def weights(self) -> dict[str, str]:
         return {"learner.model": self.model} if self.model else {}
 

@@ -90,11 +90,6 @@ class TransformersConfig(PretrainedConfig):
 
         return known_classifier(model, _image_shape(self.kind, task), class_names(task))
 
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        from dp_real.learners.models.classifier import ClassifierLearner
-
-        return ClassifierLearner.fresh(self.classifier, task, training, seed)
-
 
 FOR_SOLVERS = ("steps", "batch_size", "warmup", "cooldown", "randaugment_magnitude")
 """The keys of [training] that may be set for a solver."""

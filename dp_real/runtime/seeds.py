@@ -76,12 +76,12 @@ def _states(sequences: Sequence[np.random.SeedSequence]) -> np.ndarray:
     return np.array([each.generate_state(1, np.uint64)[0] for each in sequences], np.uint64)
 
 
-def row_uniforms(seeds: np.ndarray, count: int) -> np.ndarray:
-    """Uniform draws on [0, 1), float64 [B, count], row i from seeds[i] alone."""
-    draws = np.empty((len(seeds), count))
+def row_uniforms(seeds: np.ndarray, count: int) -> Tensor:
+    """Uniform draws on [0, 1), float64 [count, B], column i from seeds[i] alone."""
+    draws = np.empty((count, len(seeds)))
     for row, seed in enumerate(seeds):
-        draws[row] = np.random.default_rng(int(seed)).random(count)
-    return draws
+        draws[:, row] = np.random.default_rng(int(seed)).random(count)
+    return torch.from_numpy(draws)
 
 
 def row_noise(seeds: np.ndarray, shape: Sequence[int]) -> Tensor:

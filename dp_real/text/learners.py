@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dp_real.learners import LEARNERS, Architecture, LearnerConfig, PretrainedConfig
-from dp_real.sections import TrainingConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
     from dp_real.examples import Task
-    from dp_real.protocols import Learner
 
 
 @LEARNERS.named("bag-of-words", place=5)
@@ -66,8 +64,3 @@ class TransformersTextConfig(PretrainedConfig):
         from dp_real.text.models.sequence_classifier import known_classifier
 
         return known_classifier(model, task, self.max_tokens)
-
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        from dp_real.text.models.sequence_classifier import SequenceLearner
-
-        return SequenceLearner.fresh(self.classifier, task, training, seed)

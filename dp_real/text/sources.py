@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 RECIPE = 1  # raise it when the written files change
 LENGTH = 80  # characters of a made-up text at most
+SETS = ("train", "validation", "test")
 WHO_AND_WHAT = {
-    "business": (("the bank", "a retailer", "the exchange", "an insurer"), ("cut its forecast", "sold shares")),
-    "science": (("a telescope", "the probe", "a laboratory", "the survey"), ("measured a comet", "found a new cell")),
-    "sports": (("the home side", "a rookie", "the champion", "the keeper"), ("won the final", "lost in extra time")),
-    "weather": (("a cold front", "the storm", "heavy rain", "morning fog"), ("reached the coast", "closed the pass")),
+    "business": "the bank, a retailer, the exchange, an insurer: cut its forecast, sold shares",
+    "science": "a telescope, the probe, a laboratory, the survey: measured a comet, found a new cell",
+    "sports": "the home side, a rookie, the champion, the keeper: won the final, lost in extra time",
+    "weather": "a cold front, the storm, heavy rain, morning fog: reached the coast, closed the pass",
 }
-WHEN = ("on Monday", "last night", "after a long wait", "for the third time", "against all forecasts")
+WHEN = "on Monday, last night, after a long wait, for the third time, against all forecasts"
 
 
 class OfTexts(DataConfig):
@@ -56,10 +57,10 @@ class OfTexts(DataConfig):
         """A list of str, which are cut."""
         from dp_real.text.codes import to_codes
 
-        texts = list(given) if isinstance(given, list | tuple | np.ndarray) else []
-        if len(texts) != count or not all(isinstance(text, str) for text in texts):
+        is_list = isinstance(given, list | tuple | np.ndarray) and len(given) == count
+        if not is_list or not all(isinstance(text, str) for text in given):
             raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")
-        return to_codes((text.strip() for text in texts), self.task.sample_shape[0])
+        return to_codes((text.strip() for text in given), self.task.sample_shape[0])
 
 
 @DATA.named("text", place=7)
@@ -92,14 +93,15 @@ class StandInTextConfig(MadeUp, OfTexts):
         from dp_real.runtime.cache import cached
 
         root = cached("stand-in/texts", {"recipe": RECIPE}, write_sets)
-        train, validation, test = (str(root / name) for name in ("train", "validation", "test"))
-        return TextConfig(source="text", length=LENGTH, split=self.split, train=train, validation=validation, test=test)
+        sets: dict[str, Any] = {name: str(root / name) for name in SETS}
+        return TextConfig(source="text", length=LENGTH, split=self.split, **sets)
 
 
 def write_sets(root: Path) -> None:
     """Write root/SET/TOPIC/N.txt."""
-    for topic, (who, what) in WHO_AND_WHAT.items():
-        for number, words in enumerate(product(who, what, WHEN)):
-            folder = root / ("train", "validation", "test")[number % 3] / topic
+    for topic, who_and_what in WHO_AND_WHAT.items():
+        parts = [part.split(", ") for part in (*who_and_what.split(": "), WHEN)]
+        for number, words in enumerate(product(*parts)):
+            folder = root / SETS[number % len(SETS)] / topic
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number}.txt").write_text(" ".join(words) + "\n", encoding="utf-8")

@@ -1,3 +1,5 @@
+"""Image classifiers of transformers."""
+
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -15,7 +17,6 @@ from transformers.models.auto.modeling_auto import (
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, reading
 from dp_real.runtime.pixels import GREY, fit
 
@@ -44,34 +45,28 @@ class Classifier(nn.Module):
         normalised = (pixels - mean) / std
         return self.model(pixel_values=normalised.to(self.model.dtype)).logits
 
-
-class ClassifierLearner(NetworkLearner):
-    """A learner that saves what AutoModelForImageClassification and AutoImageProcessor read."""
-
-    def save(self, folder: Path) -> None:
-        """The processor prepares images as they were validated."""
-        classifier: Any = self.in_use
-        side = self.task.sample_shape[-1]
-        resize = self.task.resize or side
-        _save_for_colours(classifier.model, folder)
-        channels = len(GREY) if _grey_convolutions(classifier.model) else len(classifier.mean)
+    def save(self, folder: Path, task: Task) -> None:
+        """As AutoModelForImageClassification and AutoImageProcessor read them, which prepares images as validated."""
+        side = task.sample_shape[-1]
+        resize = task.resize or side
+        _save_for_colours(self.model, folder)
+        channels = len(GREY) if _grey_convolutions(self.model) else len(self.mean)
         processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer one
             do_convert_rgb=channels == len(GREY),
-            size={"shortest_edge": round(classifier.size * resize / side)},
-            crop_size={"height": classifier.size, "width": classifier.size},
-            image_mean=classifier.mean.flatten().expand(channels).tolist(),
-            image_std=classifier.std.flatten().expand(channels).tolist(),
+            size={"shortest_edge": round(self.size * resize / side)},
+            crop_size={"height": self.size, "width": self.size},
+            image_mean=self.mean.flatten().expand(channels).tolist(),
+            image_std=self.std.flatten().expand(channels).tolist(),
         )
         processor.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
-        classifier: Any = self.in_use
         weights = load(AutoModelForImageClassification, str(folder)).state_dict()
-        for name in _grey_convolutions(classifier.model):
+        for name in _grey_convolutions(self.model):
             if weights[name].shape[1] == len(GREY):
                 red, green, blue = weights[name].split(1, 1)
                 weights[name] = (red + green) + blue  # in this order it is exactly what was spread
-        classifier.model.load_state_dict(weights)
+        self.model.load_state_dict(weights)
 
 
 def _save_for_colours(model: Any, folder: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 from jaxtyping import Float, Shaped
@@ -215,6 +215,16 @@ class NetworkLearner:
         warmup, cooldown = self.config.warmup_steps, self.config.cooldown_steps
         factor = partial(rate_factor, warmup=warmup, cooldown=cooldown, last=last_step)
         self.schedule = LambdaLR(self.optimizer, factor, last_epoch=self.step - 1)
+
+
+class PretrainedLearner(NetworkLearner):
+    """A learner whose module saves and loads itself, as other libraries read it."""
+
+    def save(self, folder: Path) -> None:
+        cast(Any, self.in_use).save(folder, self.task)
+
+    def load(self, folder: Path) -> None:
+        cast(Any, self.in_use).load(folder)
 
 
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:

@@ -1,22 +1,20 @@
 """Answers of an endpoint, each a line of a file in the user's cache, so that nothing is asked twice."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from dp_base.checksums import json_digest
 from dp_base.errors import MissingError
 from dp_base.files import write_json
 from dp_real.runtime.cache import DEPENDS, cache_folder
 
+log = logging.getLogger(__name__)
 RECIPE = 2  # raise it when a question or an answer has another form
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What an endpoint answered; a refusal has no text."""
 
     text: str
@@ -36,32 +34,25 @@ class Answers:
         self._read = 0  # bytes of the file
 
     def take_in(self) -> None:
-        """Read what was added since; a damaged line is asked again."""
-        lines: list[bytes] = []
+        """Read what was added since; a line that is damaged does not count, and is asked again."""
         with contextlib.suppress(FileNotFoundError), open(self.file, "rb") as file:
             file.seek(self._read)
-            lines = file.readlines()
-        for line in lines:
-            if not line.endswith(b"\n"):  # it is being written
-                break
-            self._read += len(line)
-            if not line.isspace():
-                self._take(line)
-
-    def _take(self, line: bytes) -> None:
-        try:
-            question, answer, digest = json.loads(line)
-            if digest != json_digest([question, answer]):
-                raise ValueError("it is not as it was written")
-            taken = self.kept.setdefault(question, Answer(**answer))
-        except (ValueError, TypeError) as error:
-            logging.getLogger(__name__).warning("%s: an answer is damaged, and asked again: %s", self.file, error)
-        else:
-            self.tokens += taken.tokens
+            for line in file:
+                if not line.endswith(b"\n"):  # it is being written
+                    break
+                self._read += len(line)
+                try:
+                    question, answer, digest = json.loads(line)
+                    if digest != json_digest([question, answer]):
+                        raise ValueError("it is not as it was written")
+                    self.tokens += self.kept.setdefault(question, Answer(**answer)).tokens
+                except (ValueError, TypeError) as error:
+                    if not line.isspace():
+                        log.warning("%s: an answer is damaged, and asked again: %s", self.file, error)
 
     def keep(self, question: str, answer: Answer) -> None:
-        """One write at the file's end, anew after a line that was cut."""
-        entry = [question, asdict(answer)]
+        """Each line is one write at the file's end, and begins anew after one that was cut."""
+        entry = [question, answer._asdict()]
         line = f"\n{json.dumps([*entry, json_digest(entry)])}\n".encode()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

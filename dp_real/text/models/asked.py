@@ -1,22 +1,22 @@
-from __future__ import annotations
+"""What all language models that are asked by prompts have in common."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
+from dp_real.data import DataConfig
+from dp_real.examples import RealData
 from dp_real.generators import class_prompts
-from dp_real.guidance import EntropyGuidance
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.text.codes import text_of
 
-if TYPE_CHECKING:
-    from dp_real.data import DataConfig
-    from dp_real.examples import RealData
-
 
 class AskedGenerator:
-    """Writes texts no longer than an example; a row's seed picks its prompt and shots."""
+    """Writes texts of at most as many characters as an example has; a row's seed picks its prompt and its shots.
+
+    An empty text is of no use, and drawn again. Tokens are discrete: there is no guidance, one can only choose among
+    texts.
+    """
 
     def __init__(self, config: Any, source: DataConfig, data: RealData | None) -> None:
         """`config` is a section of language_models.AskedConfig."""
@@ -27,27 +27,16 @@ class AskedGenerator:
         self.templates = class_prompts(config.prompts, task.classes, task.definitions, task.synonyms)
         self.shown = (data or source.load()).validation if config.shots else None
 
-    def prompt(self, label: int, seed: int, pick: int | None = None) -> str:
-        """The seed picks the template if `pick` is None."""
-        several = self.templates[label]
-        prompt = several[seed % len(several) if pick is None else pick]
+    def prompt(self, label: int, seed: int) -> str:
+        prompt = self.templates[label][seed % len(self.config.prompts)]
         if self.shown is None:
             return prompt
-        rows = (self.shown.y == label).nonzero()[:, 0]
-        chosen = rng(seed, Stream.CHOICE).permutation(len(rows))[: self.config.shots]
-        texts = [text_of(self.shown.x[row : row + 1][0]) for row in rows[chosen].tolist()]
-        return prompt.replace("{examples}", "\n\n".join(texts))
-
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Codes int32 [B, L]; an empty text is drawn again.
-
-        Tokens are discrete: there is no guidance, one can only choose among texts.
-        """
-        raise NotImplementedError
+        rows = rng(seed, Stream.CHOICE).permutation(np.flatnonzero(self.shown.y == label))[: self.config.shots]
+        return prompt.replace("{examples}", "\n\n".join(text_of(self.shown.x[row : row + 1][0]) for row in rows))
 
     def cut(self, text: str) -> str:
-        ends = [text.find(stop) for stop in self.config.stop if stop in text]
-        return text[: min(ends, default=len(text))].strip()
+        """What is before the first stop string."""
+        return min((text.partition(stop)[0] for stop in self.config.stop), key=len, default=text).strip()
 
     def offload(self) -> None:
         """Make room on the device, if any is held."""

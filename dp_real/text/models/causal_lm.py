@@ -1,36 +1,39 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.generation.configuration_utils import GenerationConfig
-from transformers.generation.logits_process import (
+from torch.nn import functional as F
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from dp_base.errors import InputError
-from dp_real import distributed
+from dp_real.data import DataConfig
+from dp_real.distributed import device
+from dp_real.examples import RealData
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance import EntropyGuidance
 from dp_real.runtime.cache import cached
 from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
-from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.asked import AskedGenerator
 from dp_real.text.models.char_lm import inverse_transform
 
 if TYPE_CHECKING:
-    from dp_real.data import DataConfig
-    from dp_real.examples import RealData
     from dp_real.text.language_models import CausalLMConfig
 
 
@@ -38,16 +41,14 @@ STAND_IN_RECIPE = 1  # raise it when the written files change
 STAND_IN_CHAT = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}assistant: "
 
 
+@dataclass
 class SeededDraw(LogitsProcessor):
     """Makes the greedy choice of `generate` a seeded draw: other tokens become -inf."""
 
-    def __init__(self, uniform: Tensor, prompt: int) -> None:
-        """`uniform` is float64 [B, most new tokens]; `prompt` counts the padded prompts' tokens."""
-        self.uniform = uniform
-        self.prompt = prompt
+    uniforms: Iterator[Tensor]  # float64 [B], for each new token
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        drawn = inverse_transform(scores, self.uniform[:, input_ids.shape[1] - self.prompt])
+        drawn = inverse_transform(scores, next(self.uniforms))
         return torch.full_like(scores, -torch.inf).scatter(1, drawn.unsqueeze(1), 0.0)
 
 
@@ -56,101 +57,98 @@ class CausalLMGenerator(AskedGenerator):
 
     def __init__(self, config: CausalLMConfig, model: str, source: DataConfig, data: RealData | None = None) -> None:
         super().__init__(config, source, data)
-        self.name = model
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
             raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
         self.model: Any = load(AutoModelForCausalLM, model, config.dtype).eval().requires_grad_(False)
         if len(self.tokenizer) > self.model.get_input_embeddings().num_embeddings:
             raise InputError(f"{model}: its tokenizer has more tokens than it: they do not belong together")
-        self.context = getattr(self.model.config, "max_position_embeddings", None)
-        named = self.model.generation_config.eos_token_id
-        self.ends: Any = self.tokenizer.eos_token_id if named is None else named  # the tokens that end a text
-        # generate() would add what the model comes with, such as a penalty or beams: then texts were of another
-        # distribution than the configuration says, and than log_posterior knows.
-        self.model.generation_config = GenerationConfig()
-        self.batches = DeviceBatches(config.batch_size, gpu=distributed.device().type == "cuda")
+        self.context = getattr(self.model.config, "max_position_embeddings", None) or sys.maxsize
+        ends = self.model.generation_config.eos_token_id
+        # In place of what the model comes with, such as a penalty or beams, which generate() would add: then texts were
+        # of another distribution than the configuration says, and than log_posterior knows.
+        self.model.generation_config = GenerationConfig(
+            max_new_tokens=config.max_new_tokens,
+            pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=self.tokenizer.eos_token_id if ends is None else ends,
+            stop_strings=list(config.stop) or None,
+        )
+        self.batches = DeviceBatches(config.batch_size, gpu=device().type == "cuda")
         with reading(model, "a prompt"):  # a chat template may be broken
-            picks = range(len(config.prompts))
-            asked = [self.asked(label, 0, pick) for label in range(self.n_classes) for pick in picks]
+            seeds = range(len(config.prompts))  # each picks another prompt
+            asked = [self.asked(label, seed) for label in range(self.n_classes) for seed in seeds]
         self.encoded(asked, config.max_new_tokens)
         self.offload()
 
-    def asked(self, label: int, seed: int, pick: int | None = None) -> str:
-        prompt = self.prompt(label, seed, pick)
+    def asked(self, label: int, seed: int) -> str:
+        prompt = self.prompt(label, seed)
         if not self.config.chat:
             return prompt
         turns = [{"role": "user", "content": prompt}]
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
-    def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
+    def encoded(self, prompts: Sequence[str], room: int) -> Any:
+        """Token ids and their mask, int64 [B, T] each."""
         special = not self.config.chat  # a chat template has them itself
-        tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
+        tokens = self.tokenizer(
+            prompts, return_tensors="pt", padding=True, add_special_tokens=special, return_token_type_ids=False
+        )
         longest = tokens["input_ids"].shape[1]
-        if self.context is not None and longest + room > self.context:
+        if longest + room > self.context:
             raise InputError(
                 f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "
-                f"{self.context} tokens of {self.name}: shorten it, or lower generator.max_new_tokens or shots"
+                f"{self.context} tokens of {self.model.name_or_path}: shorten it, or lower generator.max_new_tokens or "
+                "shots"
             )
-        return {key: tokens[key].to(distributed.device()) for key in ("input_ids", "attention_mask")}
+        return tokens.to(device())
 
-    @torch.no_grad()
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        self.model.to(distributed.device())
+        self.model.to(device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
-        prompts = [self.asked(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
-        inputs = self.encoded(prompts, config.max_new_tokens)
-        prompt = inputs["input_ids"].shape[1]
-        uniform = torch.from_numpy(row_uniforms(seeds, config.max_new_tokens)).to(distributed.device())
-        warpers: list[Any] = [TemperatureLogitsWarper(config.temperature)] if config.temperature != 1 else []
-        warpers += [TopKLogitsWarper(config.top_k)] if config.top_k else []
-        warpers += [TopPLogitsWarper(config.top_p)] if config.top_p < 1 else []
+        inputs = self.encoded([*map(self.asked, labels.tolist(), seeds.tolist())], config.max_new_tokens)
+        processors = LogitsProcessorList([TemperatureLogitsWarper(config.temperature)])
+        if config.top_k:
+            processors.append(TopKLogitsWarper(config.top_k))
+        if config.top_p < 1:
+            processors.append(TopPLogitsWarper(config.top_p))
+        processors.append(SeededDraw(iter(row_uniforms(seeds, config.max_new_tokens).to(device()))))
         written = self.model.generate(
             **inputs,
-            generation_config=GenerationConfig(
-                max_new_tokens=config.max_new_tokens,
-                do_sample=False,  # SeededDraw draws
-                use_cache=True,
-                pad_token_id=self.tokenizer.pad_token_id,
-                bos_token_id=self.tokenizer.bos_token_id,
-                eos_token_id=self.ends,
-                stop_strings=list(config.stop) or None,
-            ),
-            logits_processor=LogitsProcessorList([*warpers, SeededDraw(uniform, prompt)]),
-            tokenizer=self.tokenizer if config.stop else None,
+            generation_config=self.model.generation_config,
+            logits_processor=processors,
+            tokenizer=self.tokenizer,
         )
-        texts = self.tokenizer.batch_decode(written[:, prompt:], skip_special_tokens=True)
-        return to_codes([self.cut(text) for text in texts], self.sample_shape[0])
+        new = written[:, inputs["input_ids"].shape[1] :]
+        texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        return to_codes(map(self.cut, texts), self.sample_shape[0])
 
-    @torch.no_grad()
     def log_posterior(self, x: Tensor) -> Tensor:
         """By Bayes, from the likelihood after each class's first prompt, with the same examples for all rows."""
-        prompts = [self.asked(label, 0, pick=0) for label in range(self.n_classes)]
-        texts = to_texts(x)
-        self.model.to(distributed.device())
-        found = [
-            self.batches.draw(len(texts), lambda rows: self._log_likelihood(prompt, texts[rows]), "likelihood")  # noqa: B023
-            for prompt in prompts
-        ]
-        return torch.stack(found, 1).log_softmax(1)
+        texts = texts_of(x)
+        self.model.to(device())
+        found = self.batches.draw(len(texts), lambda rows: self._log_likelihood(texts[rows]), "likelihood")
+        return found.log_softmax(1)
 
-    def _log_likelihood(self, prompt: str, texts: list[str]) -> Tensor:
-        """In nats; what is beyond the model's context does not count."""
-        asked = self.encoded([prompt], 1)["input_ids"]
-        self.tokenizer.padding_side = "right"
-        tokens = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-        self.tokenizer.padding_side = "left"
-        room = None if self.context is None else self.context - asked.shape[1]
-        after, mask = (tokens[key][:, :room].to(asked.device) for key in ("input_ids", "attention_mask"))
-        whole = torch.cat([asked.expand(len(texts), -1), after], 1)
-        seen = torch.cat([torch.ones_like(asked).expand(len(texts), -1), mask], 1)
-        kept = after.shape[1] + 1  # the last position of the prompt tells of the text's first token
-        logits = self.model(input_ids=whole, attention_mask=seen, logits_to_keep=kept).logits[:, -kept:-1].float()
-        each = logits.gather(2, after.unsqueeze(2)).squeeze(2).double() - logits.logsumexp(2).double()
-        return (each * mask).sum(1).cpu()
+    def _log_likelihood(self, texts: list[str]) -> Tensor:
+        """In nats, [B, K]; what is beyond the model's context does not count."""
+        found = []
+        for label in range(self.n_classes):
+            asked = self.encoded([self.asked(label, 0)], 1)["input_ids"]
+            tokens = self.tokenizer(
+                texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False
+            )
+            room = self.context - asked.shape[1]
+            after, mask = (tokens[key][:, :room].to(asked.device) for key in ("input_ids", "attention_mask"))
+            whole = torch.cat([asked.expand(len(texts), -1), after], 1)
+            seen = F.pad(mask, (asked.shape[1], 0), value=1)
+            kept = after.shape[1] + 1  # the last position of the prompt tells of the text's first token
+            logits = self.model(input_ids=whole, attention_mask=seen, logits_to_keep=kept).logits[:, -kept:-1].float()
+            each = logits.gather(2, after.unsqueeze(2)).squeeze(2).double() - logits.logsumexp(2).double()
+            found.append((each * mask).sum(1).cpu())
+        return torch.stack(found, 1)
 
     def offload(self) -> None:
         if self.config.offload:
@@ -158,20 +156,26 @@ class CausalLMGenerator(AskedGenerator):
 
 
 def stand_in_folder() -> str:
-    """A tiny model of random weights, to try the path of a real one; made on first use."""
-    from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
-    from transformers.models.gpt2.configuration_gpt2 import GPT2Config
-    from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel  # it takes long to import
+    """A tiny model of random weights with a tokenizer of bytes, to try the path of a real one; made on first use."""
+    from transformers import ByT5Tokenizer, GPT2Config, GPT2LMHeadModel  # which take long to import
 
     def write(folder: Path) -> None:
         tokenizer = ByT5Tokenizer(extra_ids=0)
         tokenizer.chat_template = STAND_IN_CHAT
-        sizes: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 1024}
-        sizes |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-        sizes |= {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        end = tokenizer.eos_token_id
+        sizes = GPT2Config(
+            n_embd=32,
+            n_layer=2,
+            n_head=2,
+            n_positions=1024,
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=end,
+            eos_token_id=end,
+        )
         with torch.random.fork_rng(devices=[]), quietly():
             torch.manual_seed(0)
-            GPT2LMHeadModel(GPT2Config(**sizes)).save_pretrained(folder)
+            GPT2LMHeadModel(sizes).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 
     return str(cached("stand-in/language-model", {"recipe": STAND_IN_RECIPE}, write))

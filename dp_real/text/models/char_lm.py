@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ DROPOUT, WEIGHT_DECAY = 0.1, 0.01  # in training
 def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
     """Indices int64 [B] with probability softmax(logits), [B, V], at the quantiles `uniform`, [B] in [0, 1)."""
     cumulative = logits.double().softmax(-1).cumsum(-1)
-    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1).contiguous(), right=True)
+    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1), right=True)
     # Rounding may leave the whole sum below the quantile: then the last index that adds to it.
     last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
     return torch.minimum(drawn, last).squeeze(1)
@@ -59,15 +60,14 @@ class CharLM(nn.Module):
         h, after = self.gru(self.drop(self.character(before) + self.label(label).unsqueeze(1)), state)
         logits = self.leave(self.drop(h))
         if state is None:
-            never = torch.zeros_like(logits)
-            never[:, 0, EDGE] = -torch.inf
-            logits = logits + never
+            logits[:, 0, EDGE] = -torch.inf
         return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
-        """An unknown character becomes a neighbour."""
-        place = torch.searchsorted(self.characters, codes.to(self.characters.device).contiguous())
-        return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
+        """An unknown character becomes a neighbour of it."""
+        codes = codes.to(self.characters.device).contiguous()
+        place = torch.searchsorted(self.characters, codes).clamp(max=len(self.characters) - 1)
+        return torch.where(codes == 0, EDGE, 1 + place)
 
     def codes(self, indices: Tensor) -> Tensor:
         """What is behind the first EDGE is dropped."""
@@ -78,39 +78,38 @@ class CharLM(nn.Module):
         """In nats; a text of all L characters need not end there."""
         after = self.indices(codes)
         before = F.pad(after, (1, 0))[:, :-1]
+        counted = before != EDGE  # the characters, and the mark that ends them
+        counted[:, 0] = True
         logits, _ = self(before, labels)
-        counted = F.pad(after[:, :-1] != EDGE, (1, 0), value=True)  # the characters, and the mark that ends them
         return logits.log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2).where(counted, 0).sum(1)
 
 
+@dataclass(eq=False)
 class CharLMGenerator:
     """Texts of at most `length` characters."""
 
-    def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
-        self.model = model.eval().requires_grad_(False).to(distributed.device())
-        self.sample_shape = (length,)
-        self.n_classes = n_classes
-        self.temperature = temperature
+    model: CharLM
+    length: int
+    n_classes: int
+    temperature: float
+
+    def __post_init__(self) -> None:
+        self.model.eval().requires_grad_(False).to(distributed.device())
+        self.sample_shape = (self.length,)
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         assert guidance is None, "characters are discrete: one can only choose among texts"
-        device = distributed.device()
-        (length,) = self.sample_shape
-        uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
-        character = torch.full((len(labels), 1), EDGE, device=device)
-        labels = labels.to(device)
+        labels = labels.to(distributed.device())
+        drawn = [torch.full_like(labels, EDGE).unsqueeze(1)]
         state = None
-        drawn = []
-        for step in range(length):
-            logits, state = self.model(character, labels, state)
-            character = inverse_transform(logits[:, 0] / self.temperature, uniform[:, step]).unsqueeze(1)
-            drawn.append(character)
-        return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
+        for uniform in row_uniforms(seeds, self.length).to(labels.device):
+            logits, state = self.model(drawn[-1], labels, state)
+            drawn.append(inverse_transform(logits[:, 0] / self.temperature, uniform).unsqueeze(1))
+        return self.model.codes(torch.cat(drawn[1:], 1)).to("cpu", torch.int32)
 
     def log_posterior(self, x: Tensor) -> Tensor:
-        device = distributed.device()
-        classes = torch.arange(self.n_classes, device=device)
-        found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
+        labels = torch.arange(self.n_classes, device=distributed.device()).split(1)
+        found = torch.stack([self.model.log_likelihood(x, label) for label in labels], 1)
         return found.double().log_softmax(1).cpu()
 
     def offload(self) -> None:
@@ -144,11 +143,10 @@ def train_char_lm(
         for step in loop.steps(sizes.train_steps, advance):
             seed_layers(torch_rng(seed, Stream.DROPOUT, step), device)
             rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
-            x = texts.x[rows]
-            y = texts.y[rows].to(device)
-            x = x[:, : int((x != 0).sum(1).max())]
-            likelihood = model.log_likelihood(F.pad(x, (0, 1)), y)  # padded: each text ends
-            loop.backward(-likelihood.sum() / (len(x) + (x != 0).sum()))  # a character
+            x, y = texts.x[rows], texts.y[rows].to(device)
+            lengths = (x != 0).sum(1)
+            x = F.pad(x, (0, 1))[:, : int(lengths.max()) + 1]  # each text ends
+            loop.backward(-model.log_likelihood(x, y).sum() / (lengths + 1).sum())  # a character
             loop.update(longest=1.0)
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
     return model

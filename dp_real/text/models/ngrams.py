@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""Bags of hashed n-grams."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_real.text.codes import to_texts
+from dp_real.text.codes import texts_of
 
 EMBEDDINGS = 2**14  # that n-grams share, by a hash
 LONGEST = 4  # characters of an n-gram
@@ -16,13 +16,6 @@ WIDTH = 64  # of an embedding and of the hidden layer
 BUCKETS = 2**18  # of a bag of words: n-grams share as many weights, by a hash
 EDGE = -1  # stands before and after a text
 MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: odd, so that multiplying by it loses nothing
-
-
-def mixed(key: Tensor) -> Tensor:
-    """A hash as splitmix64's: products modulo 2⁶⁴, and shifts."""
-    key = (key ^ (key >> 32)) * MIX
-    key = (key ^ (key >> 29)) * MIX
-    return key ^ (key >> 32)
 
 
 def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
@@ -36,7 +29,10 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
         windows = framed.unfold(1, n, 1)
         key = torch.full_like(windows[..., 0], n)
         for unit in windows.unbind(-1):
-            key = mixed(key * MIX + unit)
+            key = key * MIX + unit  # a hash as splitmix64's: products modulo 2⁶⁴, and shifts
+            key = (key ^ (key >> 32)) * MIX
+            key = (key ^ (key >> 29)) * MIX
+            key = key ^ (key >> 32)
         found.append(torch.where((windows != 0).all(-1), 1 + key.remainder(buckets), 0))
     return torch.cat(found, 1)
 
@@ -46,13 +42,12 @@ class NGramNetwork(nn.Module):
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        self.lengths = range(1, LONGEST + 1)
         self.embedding = nn.EmbeddingBag(EMBEDDINGS + 1, WIDTH, mode="sum", padding_idx=0)
         self.layers = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum is divided by the root of the number of n-grams, so that its length is alike."""
-        found = ngrams(x.long(), self.lengths, EMBEDDINGS)
+        found = ngrams(x.long(), range(1, LONGEST + 1), EMBEDDINGS)
         count = (found != 0).sum(1, keepdim=True).clamp(min=1)
         return self.layers(self.embedding(found) / count.sqrt())
 
@@ -76,9 +71,12 @@ class BagOfWords(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        counts: Any = self.vectorizer.transform(to_texts(x))
+        counts: Any = self.vectorizer.transform(texts_of(x))
         begins, columns, values = (
             torch.from_numpy(each).to(self.weight.device) for each in (counts.indptr, counts.indices, counts.data)
         )
-        options = {"mode": "sum", "per_sample_weights": values.to(self.weight.dtype), "include_last_offset": True}
-        return F.embedding_bag(columns, self.weight, begins, **options) + self.bias
+        values = values.to(self.weight.dtype)
+        logits = F.embedding_bag(
+            columns, self.weight, begins, mode="sum", per_sample_weights=values, include_last_offset=True
+        )
+        return logits + self.bias

@@ -1,20 +1,21 @@
+"""Sequence classifiers of transformers."""
+
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, ByT5Tokenizer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
-from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
-from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, load_tokenizer
-from dp_real.text.codes import to_texts
+from dp_real.text.codes import texts_of
 
 TOGETHER = 64  # texts that are read at a time without gradients
 
@@ -29,38 +30,41 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.most = most
+        config = model.config
+        positions = getattr(config, "max_position_embeddings", None) or most
+        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+        self.most = min(most, positions - offset)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Without gradients, texts of like length are read together, which pads less."""
-        device = next(self.model.parameters()).device
+        """Without gradients, texts of like length are read together, which pads them less."""
         if x.is_floating_point():
-            tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
+            tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=self.model.device)
             tokens[:, -1] = self.tokenizer.eos_token_id or 0  # where BART and its kin look
             return self.model(input_ids=tokens).logits
         if torch.is_grad_enabled() or len(x) <= TOGETHER:
-            return self._read(x, device)
+            return self._read(x)
         shortest_first = (x != 0).sum(1).argsort(stable=True)
-        logits = torch.cat([self._read(x[rows], device) for rows in shortest_first.split(TOGETHER)])
+        logits = torch.cat([self._read(x[rows]) for rows in shortest_first.split(TOGETHER)])
         return logits[shortest_first.argsort()]
 
-    def _read(self, x: Tensor, device: torch.device) -> Tensor:
-        read = self.tokenizer(to_texts(x), padding=True, truncation=True, max_length=self.most, return_tensors="pt")
-        inputs = {key: read[key].to(device) for key in ("input_ids", "attention_mask")}
-        return self.model(**inputs).logits
+    def _read(self, x: Tensor) -> Tensor:
+        tokens = self.tokenizer(
+            texts_of(x),
+            padding=True,
+            truncation=True,
+            max_length=self.most,
+            return_tensors="pt",
+            return_token_type_ids=False,
+        )
+        return self.model(**tokens.to(self.model.device)).logits
 
-
-class SequenceLearner(NetworkLearner):
-    """A learner that saves what AutoModelForSequenceClassification and AutoTokenizer read."""
-
-    def save(self, folder: Path) -> None:
-        classifier: Any = self.in_use
-        classifier.model.save_pretrained(folder)
-        classifier.tokenizer.save_pretrained(folder)
+    def save(self, folder: Path, task: Task) -> None:
+        """As AutoModelForSequenceClassification and AutoTokenizer read them."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
-        classifier: Any = self.in_use
-        classifier.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
+        self.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], most: int) -> SequenceClassifier:
@@ -68,10 +72,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], mo
     tokenizer = ByT5Tokenizer(extra_ids=0)
     own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
-
-    def wrap(model: Any) -> SequenceClassifier:
-        return SequenceClassifier(model, tokenizer, fitting(model, most))
-
+    wrap = partial(SequenceClassifier, tokenizer=tokenizer, most=most)
     return fresh_network(AutoModelForSequenceClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 
 
@@ -81,11 +82,4 @@ def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
     loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is
         loaded.config.pad_token_id = tokenizer.pad_token_id
-    return SequenceClassifier(loaded, tokenizer, fitting(loaded, most))
-
-
-def fitting(model: Any, most: int) -> int:
-    """`most` tokens, or the model's positions if fewer."""
-    positions = getattr(model.config, "max_position_embeddings", None) or most
-    offset = model.config.pad_token_id + 1 if model.config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-    return min(most, positions - offset)
+    return SequenceClassifier(loaded, tokenizer, most)

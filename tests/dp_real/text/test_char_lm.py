@@ -6,7 +6,7 @@ import torch
 
 from dp_real.examples import Examples
 from dp_real.runtime.resumable import Resumable
-from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.language_models import CharLMSizes
 from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 from tests.dp_real.text.made import assert_rows_are_their_own
@@ -26,7 +26,7 @@ def generator():
 
 
 def test_it_learns_the_classes(generator):
-    texts = to_texts(generator.sample(LABELS, SEEDS, None))
+    texts = texts_of(generator.sample(LABELS, SEEDS, None))
     right = [set(text) <= set(("ab", "cd")[label]) for text, label in zip(texts, LABELS.tolist(), strict=True)]
     assert sum(right) >= 11
     found, rows = generator.log_posterior(WORDS.x), torch.arange(len(WORDS.y))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dp_real.pool.storages import open_storage
 from dp_real.runtime.finite import unusable
 from dp_real.runtime.pixels import to_float
-from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.char_lm import inverse_transform
 from dp_real.text.models.ngrams import BagOfWords, NGramNetwork, ngrams
 from dp_real.text.near import NearTexts
@@ -22,7 +22,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 def test_texts_come_back(texts):
     codes = to_codes(texts, 12)
     assert (codes.shape, codes.dtype) == ((len(texts), 12), torch.int32)
-    assert to_texts(codes) == texts
+    assert texts_of(codes) == texts
     storage = open_storage("text", (12,))
     column = storage.encode(codes)
     assert column.to_pylist() == texts
@@ -31,7 +31,7 @@ def test_texts_come_back(texts):
 
 def test_texts_are_cut_by_characters_and_stay_integers():
     codes = to_codes(["größe", "a\0b"], 3)
-    assert to_texts(codes) == ["grö", "ab"]
+    assert texts_of(codes) == ["grö", "ab"]
     assert to_float(codes) is codes
     assert unusable(to_codes(["", "a"], 3)).tolist() == [True, False]
 

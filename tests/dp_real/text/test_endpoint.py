@@ -12,7 +12,7 @@ from dp_real.plan import work
 from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.codes import to_texts
+from dp_real.text.codes import texts_of
 from dp_real.text.models import endpoint as asking
 from dp_real.text.models.answers import Answers
 from tests.dp_real.conftest import changed
@@ -51,7 +51,7 @@ def config(endpoint, tmp_path):
 
 def drawn(config, count, **generator):
     model = load_generator(changed(config, generator=generator))
-    return to_texts(model.sample(torch.arange(count) % 2, row_seeds(0, 0, range(count)), None))
+    return texts_of(model.sample(torch.arange(count) % 2, row_seeds(0, 0, range(count)), None))
 
 
 def test_a_run_asks_each_row_once(config, endpoint, tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dp_base.errors import InputError
-from dp_real.text.codes import to_texts
+from dp_real.text.codes import texts_of
 from dp_real.text.sources import TextConfig
 from tests.dp_real.text.made import SENTENCES, text_folder
 
@@ -45,14 +45,14 @@ def test_all_forms_are_read_alike(everywhere):
         config = TextConfig(source="text", validation=where, classes=CLASSES, length=40)
         data = config.load()
         assert (config.task.sample_shape, config.task.classes) == ((40,), CLASSES)
-        assert sorted(zip(to_texts(data.validation.x[:]), data.validation.y.tolist(), strict=True)) == expected, where
+        assert sorted(zip(texts_of(data.validation.x[:]), data.validation.y.tolist(), strict=True)) == expected, where
         (status,) = config.describe()
         assert (status.problem, status.images) == (None, len(ROWS))
 
 
 def test_long_texts_are_cut_and_said(tmp_path, caplog):
     config = TextConfig(source="text", validation=str(text_folder(tmp_path / "folder")), length=11)
-    assert max(map(len, to_texts(config.load().validation.x[:]))) == 11
+    assert max(map(len, texts_of(config.load().validation.x[:]))) == 11
     assert "6 of 8 texts are longer than data.length = 11, and are cut" in caplog.text
 
 
@@ -112,7 +112,7 @@ def test_text_folders_follow_the_rules_of_image_folders(tmp_path, caplog):
         (tmp_path / name / "2.md").write_text("third")
         (tmp_path / name / "._0.txt").write_bytes(b"\xff\xfe")
     config = TextConfig(source="text", validation=str(tmp_path), length=20)
-    assert to_texts(config.load().validation.x[:]) == ["bad thing", "another", "good thing", "another"]
+    assert texts_of(config.load().validation.x[:]) == ["bad thing", "another", "good thing", "another"]
     assert "2 files are not read, for their endings are none of texts: .md" in caplog.text
     (tmp_path / "good" / "1.TXT").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"1.TXT: cannot be read as text in UTF-8"):

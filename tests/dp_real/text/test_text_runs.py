@@ -17,7 +17,7 @@ from dp_real.runs.afterwards import evaluate
 from dp_real.runs.branch import branch
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.codes import texts_of, to_codes, to_texts
+from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.causal_lm import CausalLMGenerator
 from dp_real.text.near import NearTexts
 from tests.dp_real.conftest import changed
@@ -185,7 +185,7 @@ def test_the_likelihood_is_that_of_the_prompts(asked):
     texts = ["a fine film", "bad jokes"]
     found = torch.empty(2, 2, dtype=torch.float64)
     for label in range(2):
-        before = generator.tokenizer(generator.asked(label, 0, 0), add_special_tokens=False)["input_ids"]
+        before = generator.tokenizer(generator.asked(label, 0), add_special_tokens=False)["input_ids"]
         for row, text in enumerate(texts):
             after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
             logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
@@ -240,7 +240,7 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked):
 def test_stop_strings_end_a_text(asked):
     def drawn(**stop):
         generator = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]} | stop))
-        return to_texts(generator.sample(torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6)), None))
+        return texts_of(generator.sample(torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6)), None))
 
     texts = drawn()
     stop = texts[0][1]

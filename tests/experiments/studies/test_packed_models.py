@@ -14,7 +14,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import SamplingConfig, TrainingConfig
-from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.learners import TransformersTextConfig
 from dp_real.text.sources import StandInTextConfig
 from tests.dp_real.text.made import encoder
@@ -36,7 +36,7 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(tmp_path, 
     config = section("package:tiny_model/tiny.gguf")
     labels, seeds = torch.tensor([0, 1, 1]), row_seeds(0, 0, range(3))
     generators = [each.load(SamplingConfig(), SOURCE) for each in (config, config, section(file))]
-    texts = [to_texts(each.sample(labels, seeds, None)) for each in generators]
+    texts = [texts_of(each.sample(labels, seeds, None)) for each in generators]
     assert any(texts[0])
     assert texts[0] == texts[1] == texts[2]
     (weights,) = own_cache.rglob("unpacked-*/model.safetensors")

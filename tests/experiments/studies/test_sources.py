@@ -12,7 +12,7 @@ from dp_experiments.studies.words.source import WordsConfig, plain
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA
 from dp_real.examples import SetStatus
-from dp_real.text.codes import to_texts
+from dp_real.text.codes import texts_of
 from tests.experiments.studies.made import idx, loaded, reviews_archive, word_lists
 
 
@@ -106,13 +106,13 @@ def test_missing_lists_are_named(words):
 def test_words_of_one_language_alone_are_split_by_their_stems(words, tmp_path):
     word_lists(tmp_path)
     data = loaded(words)
-    sides = [to_texts(side.x[:]) for side in (data.generator, data.validation, data.test)]
+    sides = [texts_of(side.x[:]) for side in (data.generator, data.validation, data.test)]
     assert [len(side) for side in sides] == [330, 22, 55]
     assert not any("shared" in text or len(text) < 8 for side in sides for text in side)
     stems = [{text[:6] for text in side} for side in sides]
     assert not stems[0] & stems[1] | stems[0] & stems[2] | stems[1] & stems[2]
-    assert to_texts(words.load().test.x[:]) == sides[2]
-    assert to_texts(words.model_copy(update={"split": 1}).load().test.x[:]) != sides[2]
+    assert texts_of(words.load().test.x[:]) == sides[2]
+    assert texts_of(words.model_copy(update={"split": 1}).load().test.x[:]) != sides[2]
     with pytest.raises(InputError, match=r"data.test = 5000: English has \d+ such words of 8 to 20"):
         words.model_copy(update={"test": 5000}).load()
 
@@ -132,13 +132,13 @@ def test_sentences_are_read_split_and_labelled(tmp_path):
     texts = []
     for part, size in ((data.validation, 10), (data.test, 20), (data.generator, 30)):
         assert [len(part.y), int(part.y.sum())] == [size, size // 2]
-        texts.append(to_texts(torch.as_tensor(part.x[:])))
+        texts.append(texts_of(torch.as_tensor(part.x[:])))
         assert ["fine" in text for text in texts[-1]] == part.y.bool().tolist()
     dull = {f'A dull "films" number {n}, café.' for n in range(30)}
     assert dull | {f"A fine films number {n}." for n in range(30)} == {text for each in texts for text in each}
     assert {name: len(each.y) for name, each in data.sets.items()} == {"shop": 8, "news": 6}
     assert [reviews(path).task.classes, reviews(path).describe()[0].problem] == [("negative", "positive"), None]
-    again, other = (to_texts(torch.as_tensor(reviews(path, split=split).load().test.x[:])) for split in (0, 1))
+    again, other = (texts_of(torch.as_tensor(reviews(path, split=split).load().test.x[:])) for split in (0, 1))
     assert again == texts[1] != other
 
 
