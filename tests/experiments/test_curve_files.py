@@ -111,7 +111,10 @@ def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
         (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
         (f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n", "has arms of practice alone, and no runs beside"),
         (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
-        ("a,b\n1,2\n", r"holds no curve: it has a, b, between commas; its columns must be strategy, kept, error .*--columns ROWS,ERROR"),
+        (
+            "a,b\n1,2\n",
+            r"holds no curve: it has a, b, between commas; its columns must be strategy, kept, error .*--columns ROWS,ERROR",
+        ),
         ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
         ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
     ],
