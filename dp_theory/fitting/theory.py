@@ -91,7 +91,7 @@ def predict_points(
         else:
             errors = _practice_near(loop, values, about)
         found[0][:, curve.practised] = errors
-    return with_floor(*found, values["floor"][:, None], values["dimension"][:, None])
+    return with_floor(found[0], found[1], values["floor"][:, None], values["dimension"][:, None])
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
