@@ -273,17 +273,12 @@ def measured_errors(
         order = rng.permutation(len(keep))
         kept = np.flatnonzero(rng.random(most) < keep[order[:most]])  # places in the order
         for i, size in enumerate(sizes):
-            if size > len(kept):
-                continue
-            train = order[kept[:size]]
-            w = fit_ridge(view.x[train], view.y[train], size * lam)
-            if view.test is None:
+            if size <= len(kept):
+                train = order[kept[:size]]
+                w = fit_ridge(view.x[train], view.y[train], size * lam)
                 not_reached = order[kept[size - 1] + 1 :]
-                x = view.x[not_reached]
-                y = view.y[not_reached]
-            else:
-                x, y = view.test
-            errors[trial, i] = np.mean(y * (x @ w) <= 0)
+                x, y = view.test or (view.x[not_reached], view.y[not_reached])
+                errors[trial, i] = np.mean(y * (x @ w) <= 0)
     return errors
 
 
@@ -308,32 +303,28 @@ def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) 
 
 
 def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
-    comparisons = curves["measured"].notna().sum()
     rows = []
-    for name, column, z, se in (
-        ("Gaussian theory, all in all", "gaussian", "z", "se_gaussian"),
-        ("the measured law", "measured law", "z_law", "se_law"),
+    for name, column, se in (
+        ("Gaussian theory, all in all", "gaussian", curves["se_gaussian"]),
+        ("the measured law", "measured law", curves["se_law"]),
     ):
-        size = np.nan_to_num(curves[z].abs().to_numpy(float))
-        two_sided = 2 * stdtr(trials - 1, -size)
-        p_values = np.minimum(1.0, max(1, comparisons) * two_sided)
+        off = curves["measured"] - curves[column]
+        change = curves["measured"] / curves[column] - 1
+        size = (off / se).abs()
+        p_values = np.minimum(1.0, size.count() * 2 * stdtr(trials - 1, -size))
         is_off = p_values < level
-        change = (curves["measured"] / curves[column] - 1).to_numpy(float)
-        if is_off.any():
-            change = np.where(is_off, change, np.nan)
-        largest = int(np.where(np.isfinite(change), np.abs(change), -1.0).argmax())
-        effect = float(change[largest])
-        farthest = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
+        largest: Any = change[is_off if is_off.any() else size.notna()].abs().idxmax()
+        farthest = off.abs() + stdtrit(trials - 1, 1 - level) * se
         verdict = "holds" if (farthest / curves[column]).max() < tolerance else "undecided"
-        if is_off.any() and abs(effect) > tolerance:
+        if is_off.any() and abs(change[largest]) > tolerance:
             verdict = "fails"
         rows.append(
             {
                 "assumption": name,
                 "statistic": f"largest |z| = {size.max():.3g}",
-                "p_value": float(p_values.min()),
-                "effect": effect,
-                "at": f"{curves['rule'].iloc[largest]}, {curves['kept'].iloc[largest]}",
+                "p_value": p_values.min(),
+                "effect": change[largest],
+                "at": f"{curves['rule'][largest]}, {curves['kept'][largest]}",
                 "verdict": verdict,
             }
         )
