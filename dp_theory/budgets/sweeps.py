@@ -272,7 +272,13 @@ def _trial(
     trial: int,
 ) -> Float[Array, "lines sizes ridges"]:
     if engine == "law":
-        return np.stack([_law_trial(line, sizes, lams, d, seed, trial) for line in group])
+        errors = np.empty((len(group), len(sizes), len(lams)))
+        for (i, line), (j, n) in product(enumerate(group), enumerate(sizes.tolist())):
+            problem = line.problem(1.0, 1.0, d)
+            ridges = problem.lam * lams  # per pool row
+            rng = generator(seed, LAW, trial, n)
+            errors[i, j] = law.trial(problem.rule, line.rho, n, d, ridges, rng)[:, 0]
+        return errors
     rng = generator(seed, CURVES, trial)
     kept = []
     counted = []
@@ -290,14 +296,3 @@ def _trial(
 
     penalties = np.array(counted)[..., None] * lams
     return np.vectorize(error)(np.array(kept)[..., None], penalties)
-
-
-def _law_trial(
-    line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int
-) -> Float[Array, "sizes ridges"]:
-    problem = line.problem(1.0, 1.0, d)
-    errors = []
-    for n in sizes.tolist():
-        rng = generator(seed, LAW, trial, n)
-        errors.append(law.trial(problem.rule, line.rho, n, d, problem.lam * lams, rng)[:, 0])  # ridges per pool row
-    return np.stack(errors)

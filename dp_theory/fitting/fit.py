@@ -229,7 +229,11 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
         why_fixed["window"] = f"{NOT_IDENTIFIED}: no point with a round of practice"
     why_fixed |= dict.fromkeys(given, "fixed")
     wanted = [name for name in PARAMETERS if name not in why_fixed]
-    most = _most_free(curve)
+    # the number of different points less one, and less one more for the scatter
+    spare = 1 if curve.knows_scatter else 2
+    most = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True))) - spare
+    if most < 1:
+        raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
     why_fixed |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
     known = {name: given.get(name, PARAMETERS[name].assumed) for name in why_fixed}
     likelihood = Likelihood(curve, tuple(wanted[:most]), known)
@@ -247,12 +251,3 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
         if curve.knows_scatter:
             excess = max(1.0, excess)
     return Fit(curve, likelihood.near(best), best, values, why_fixed, chi_square, freedom, excess)
-
-
-def _most_free(curve: Curve) -> int:
-    """The number of different points less one, and less one more for the scatter."""
-    different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
-    spare = 1 if curve.knows_scatter else 2
-    if different - spare < 1:
-        raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
-    return different - spare

@@ -209,21 +209,28 @@ def _curve(
     phi = p * view.dimension / np.asarray(sizes, float)
     against_truth = predict(view.problem(rule, phi, lam * p)).test_error
     theory = view.flips + (1 - 2 * view.flips) * np.asarray(against_truth)
-    rows = []
+    all_rows = len(view.y)
+    found = []
     for size, gaussian, of_trials in zip(sizes, theory.tolist(), errors.T, strict=True):
         is_measured = not np.isnan(of_trials).any() and size <= MOST_USED * moments.independent
-        if rows and not is_measured:
+        if found and not is_measured:
             break
         law = moments.error(size, lam) if is_measured else np.nan
         mean = float(of_trials.mean()) if is_measured else np.nan
         deviation = float(of_trials.std(ddof=1)) if is_measured else np.nan
-        se_trials = deviation / np.sqrt(trials)
+        se = se_trials = deviation / np.sqrt(trials)
+        of_rows = _error_variance(max(mean, gaussian), all_rows)
+        if view.test is not None:
+            se = np.sqrt(se_trials**2 + _error_variance(max(mean, gaussian), len(view.test[1])) + of_rows)
+            of_rows = 0.0
+        se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
+        # trials share a fraction of the kept rows, so the theory's difference also scatters by that
         shared = min(size / max(size, moments.independent), MOST_SHARED)
-        se, se_gaussian, se_law = _standard_errors(view, mean, gaussian, se_trials, deviation, shared)
-        rows.append(
+        se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
+        found.append(
             {
                 "kept": size,
-                "share": moments.kept_rows / len(view.y),
+                "share": moments.kept_rows / all_rows,
                 "gaussian": gaussian,
                 "measured law": law,
                 "measured": mean,
@@ -235,30 +242,13 @@ def _curve(
                 "z_law": (mean - law) / se_law,
             }
         )
-    return rows
+    return found
 
 
-def _standard_errors(
-    view: FeatureView, mean: float, predicted: float, of_trials: float, deviation: float, shared: float
-) -> tuple[float, float, float]:
-    """Standard errors of the mean over trials, and of its differences from the theory and from the measured law.
-
-    Trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f).
-    """
-
-    def of_error_rate(rows: int) -> float:
-        rate = min(0.5, max(mean, predicted, 0.5 / rows))
-        return rate * (1 - rate) / rows
-
-    rows = len(view.y)
-    measured = of_trials
-    of_rows = of_error_rate(rows)
-    if view.test is not None:
-        measured = float(np.sqrt(of_trials**2 + of_error_rate(len(view.test[1])) + of_rows))
-        of_rows = 0.0
-    from_law = float(np.maximum(measured, 0.5 / rows))  # half an error among all rows
-    from_theory = float(np.sqrt(from_law**2 + shared / (1 - shared) * deviation**2 + of_rows))
-    return measured, from_theory, from_law
+def _error_variance(rate: float, rows: int) -> float:
+    """The variance of an error rate of so many rows, where the true one may be as large as `rate`."""
+    rate = min(0.5, max(rate, 0.5 / rows))
+    return rate * (1 - rate) / rows
 
 
 def measured_errors(
@@ -266,7 +256,7 @@ def measured_errors(
 ) -> Float[Array, "trials sizes"]:
     """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
     errors = np.full((trials, len(sizes)), np.nan)
-    keep = np.asarray(rule.keep_probability(view.plane[0]), float)
+    keep = view.keep_probability(rule)
     most = int(MOST_USED * len(keep))
     for trial in range(trials):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(trial,)))

@@ -30,7 +30,7 @@ class KeptMoments:
 
     def __init__(self, view: FeatureView, rule: Rule) -> None:
         self.view = view
-        self.keep = np.asarray(rule.keep_probability(view.plane[0]), float)  # q (rows,)
+        self.keep = view.keep_probability(rule)  # q (rows,)
         self.kept_rows = float(self.keep.sum())
 
     @property

@@ -114,6 +114,9 @@ class FeatureView:
         by_angle = np.arctan(self.tangent) / np.pi
         return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MOST_FLIPS))
 
+    def keep_probability(self, rule: Rule) -> Float[Array, " rows"]:
+        return np.asarray(rule.keep_probability(self.plane[0]), float)
+
     def problem(self, rule: Rule, phi: float | Array, lam: float) -> SpanProblem:
         unwhitened = self.basis / np.sqrt(self.spectrum)[:, None]
         group = Group(along=unwhitened[:, 0], keep=rule, flip=self.flips)
