@@ -132,7 +132,7 @@ def least_error(
         rule = direct_rule(name, p)
         moments = rule.moments(rho).flipped(flip)
         psi = psi_of(p)
-        is_sound = (moments.gamma * d >= 1) & (psi <= d)
+        is_sound = d == np.inf or (moments.gamma * d >= 1) & (psi <= d)
         fourth = None if d == np.inf else rule.up_to_fourth(rho)[2].flipped(flip)
 
         def error(ridge: Any) -> Any:

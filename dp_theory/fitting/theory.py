@@ -170,9 +170,7 @@ def practice_curve(
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[Array, " stages"]:
     """The pool grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
-    if last <= initial:
-        return np.array([initial])
-    rounds = max(1, round((last - initial) / increment))
+    rounds = max(int(last > initial), round((last - initial) / increment))
     if rounds <= MOST_ROUNDS:
         return np.linspace(initial, last, rounds + 1)
     return np.geomspace(initial, last, MOST_ROUNDS + 1)

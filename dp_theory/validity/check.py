@@ -175,12 +175,13 @@ def check(
     if curves["measured"].isna().all():
         most = round(MOST_USED * curves["share"].max() * len(view.y))
         raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
-    tested = _tested_assumptions(view, list(chosen.values()), level / FAMILIES)
-    compared = _compared_predictions(curves, trials, level / FAMILIES, tolerance)
+    level /= FAMILIES
+    tested = _tested_assumptions(view, list(chosen.values()), level)
+    compared = _compared_predictions(curves, trials, level, tolerance)
     assumptions = pd.DataFrame(tested + compared)
     needed = Needed(0, 0)
     if compared[0]["verdict"] == "undecided":
-        needed = _needed(len(view.y), curves, trials, level / FAMILIES, tolerance)
+        needed = _needed(len(view.y), curves, trials, level, tolerance)
     return Check(view, curves, assumptions, needed)
 
 
@@ -224,7 +225,7 @@ def _curve(
             se = np.sqrt(se_trials**2 + _error_variance(max(mean, gaussian), len(view.test[1])) + of_rows)
             of_rows = 0.0
         se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
-        # trials share a fraction of the kept rows, so the theory's difference also scatters by that
+        # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
         shared = min(size / max(size, moments.independent), MOST_SHARED)
         se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
         found.append(

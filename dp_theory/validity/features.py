@@ -220,7 +220,13 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> Pair:
         return _wanted_pair(there, wanted)
     if len(there) == 2:
         return [there[1]], [there[0]]
-    return _nearest_pair(x, y, there)
+    means = np.array([x[y == value].mean(0) for value in there])
+    within = x - means[np.searchsorted(there, y)]
+    metric = np.linalg.pinv(within.T @ within / len(x), rcond=_SAME_SUBSPACE, hermitian=True)
+    one, other = np.triu_indices(len(there), 1)
+    gaps = means[one] - means[other]
+    nearest = int(((gaps @ metric) * gaps).sum(1).argmin())
+    return [there[one[nearest]]], [there[other[nearest]]]
 
 
 def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
@@ -232,16 +238,6 @@ def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
         raise InputError(f"classes = {given}: must be two of {_listed(there)}, or two unions such as A+B")
     first, second = ([named[name] for name in side] for side in sides)
     return first, second
-
-
-def _nearest_pair(x: Array, y: np.ndarray, there: np.ndarray) -> Pair:
-    means = np.array([x[y == value].mean(0) for value in there])
-    within = x - means[np.searchsorted(there, y)]
-    metric = np.linalg.pinv(within.T @ within / len(x), rcond=_SAME_SUBSPACE, hermitian=True)
-    one, other = np.triu_indices(len(there), 1)
-    gaps = means[one] - means[other]
-    nearest = int(((gaps @ metric) * gaps).sum(1).argmin())
-    return [there[one[nearest]]], [there[other[nearest]]]
 
 
 def _rows_of_pair(x: Array, y: np.ndarray, pair: Pair) -> tuple[Array, Array]:
