@@ -12,7 +12,7 @@ All have the same first pool, and all but static keep the same number of rows in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -78,7 +78,15 @@ def scaling(
     """
     import pandas as pd
 
-    _require_comparable(problem)
+    require_kind(PracticeProblem, problem=problem)
+    if not problem.accumulate or len(problem.additions) < FEWEST_ROUNDS:
+        raise InputError(
+            "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
+        )
+    if problem.shape:
+        raise InputError(f"scaling takes one practice, but its rules' parameters have the shape {problem.shape}")
+    if not isinstance(problem.loss, Square):
+        raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
     require_costs(direct=direct_cost, training=training_cost)
     costs = Costs(direct=direct_cost, training=training_cost)
     curves = []
@@ -89,22 +97,12 @@ def scaling(
             generated = kept if is_direct else candidates
             counted = costs.axes("direct" if is_direct else "prune", generated, kept, first=generated[0])
             for axis in _KEPT_FIRST:
-                curves.append(_points(series, axis, counted[axis], errors))
-                exponents.append(_exponent(series, axis, counted[axis], errors))
+                head = {"series": series, "kind": "predicted", "axis": axis, "stage": np.arange(len(errors))}
+                bars = {"y": errors, "y_low": errors, "y_high": errors, "n_seeds": 0}
+                curves.append(pd.DataFrame({**head, "x": counted[axis], **bars}))
+                exponents.append({"series": series, "axis": axis, **_exponent(counted[axis], errors)})
             advance(1)
     return Scaling(pd.concat(curves, ignore_index=True), pd.DataFrame(exponents))
-
-
-def _require_comparable(problem: PracticeProblem) -> None:
-    require_kind(PracticeProblem, problem=problem)
-    if not problem.accumulate or len(problem.additions) < FEWEST_ROUNDS:
-        raise InputError(
-            "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
-        )
-    if problem.shape:
-        raise InputError(f"scaling takes one practice, but its rules' parameters have the shape {problem.shape}")
-    if not isinstance(problem.loss, Square):
-        raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
 
 
 def _predicted(problems: list[PracticeProblem]) -> Float[Array, "3 points"]:
@@ -140,19 +138,11 @@ def _resolved(problem: PracticeProblem) -> PracticeProblem:
         return _resolved(replace(problem, additions=problem.additions[: len(problem.additions) * 3 // 4]))
 
 
-def _points(series: str, axis: str, x: Array, errors: Array) -> pd.DataFrame:
-    import pandas as pd
-
-    head = {"series": series, "kind": "predicted", "axis": axis, "stage": np.arange(len(x))}
-    return pd.DataFrame({**head, "x": x, "y": errors, "y_low": errors, "y_high": errors, "n_seeds": 0})
-
-
-def _exponent(series: str, axis: str, x: Array, errors: Array) -> dict[str, Any]:
+def _exponent(x: Array, errors: Array) -> dict[str, float]:
     tail = slice(len(x) // 2, None)
     log_x = np.log(x[tail])
     log_error = np.log(errors[tail])
     # scipy.stats.linregress gives the same, but importing scipy.stats takes a quarter of `dp theory practice`
     (slope, _), covariance = np.polyfit(log_x, log_error, 1, cov=True)
     curvature = np.polynomial.Polynomial.fit(log_x, log_error, 2).deriv(2)(log_x[0])
-    se = float(np.sqrt(covariance[0, 0]))
-    return {"series": series, "axis": axis, "exponent": float(slope), "fit_se": se, "steepening": curvature / slope}
+    return {"exponent": float(slope), "fit_se": float(np.sqrt(covariance[0, 0])), "steepening": curvature / slope}

@@ -53,19 +53,17 @@ def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tup
 
     Grids are logarithmic, since functions may have several local minima, or the least at an end.
     """
-    extra_axes = (1,) * len(shape)
+    ends = np.log(low), np.log(high)
     points = 2 + round(_PER_DECADE * np.log10(high / low))
     spacing = np.log(high / low) / (points - 1)
-    log_x = np.linspace(np.log(low), np.log(high), points).reshape(-1, *extra_axes) + np.zeros(shape)
+    log_x = np.add.outer(np.linspace(*ends, points), np.zeros(shape))
     while True:
         values = np.broadcast_to(function(np.exp(log_x)), log_x.shape)
         best = np.argmin(values, axis=0)[None]
         centre = np.take_along_axis(log_x, best, axis=0)[0]
         if spacing < _FINEST:
-            least = np.take_along_axis(values, best, axis=0)[0]
-            return least, np.exp(centre)
-        offsets = np.linspace(-spacing, spacing, 2 * _FINER + 1).reshape(-1, *extra_axes)
-        log_x = np.clip(centre + offsets, np.log(low), np.log(high))
+            return values.min(axis=0), np.exp(centre)
+        log_x = np.clip(np.add.outer(np.linspace(-spacing, spacing, 2 * _FINER + 1), centre), *ends)
         spacing /= _FINER
 
 
@@ -77,13 +75,6 @@ def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
         ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
         return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
-
-
-def best_ridge(error: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The least of error(ridge) over 0 and RIDGES, and the ridge that attains it."""
-    least, ridge = minimise(error, *RIDGES, shape)
-    ridgeless = error(0.0)
-    return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge)
 
 
 RULE_NAMES = rule_names("optimised")
@@ -124,45 +115,45 @@ def least_error(
     require_least_keep(smallest_keep)
     if keep is not None:
         kept_fraction(keep)
-    given_psi = None if callable(psi) else numbers("psi", psi)
 
     def psi_of(p: Any) -> Any:
-        return psi(p) if given_psi is None else given_psi
+        return psi(p) if callable(psi) else numbers("psi", psi)
 
     plain_psi = numbers("psi", psi_of(1.0))
     require_positive("it is d/m", psi=plain_psi)
     require("psi", plain_psi, plain_psi <= d, f"be at most d = {d:g}: there is less than one training row")
     rho = np.asarray(rho, float)
     flip = np.asarray(flip, float)
-    lam = None if lam is None else np.asarray(lam, float)
     given = {"psi": plain_psi, "rho": rho, "flip": flip, "keep": keep, "lam": lam}
     shape = common_shape(**{parameter: value for parameter, value in given.items() if value is not None})
 
-    def is_sound(p: Any) -> Any:
-        return d == np.inf or (direct_rule(name, p).moments(rho).gamma * d >= 1) & (psi_of(p) <= d)
-
-    def at_best_ridge(p: Any) -> tuple[Any, Any]:
+    def at_best_ridge(p: Any) -> tuple[Any, Any, Any]:
+        """The error, the ridge, and whether d is large enough for the theory."""
         rule = direct_rule(name, p)
         moments = rule.moments(rho).flipped(flip)
         psi = psi_of(p)
+        is_sound = d == np.inf or (moments.gamma * d >= 1) & (psi <= d)
         fourth = None if d == np.inf else rule.up_to_fourth(rho)[2].flipped(flip)
-        sound = is_sound(p)
 
         def error(ridge: Any) -> Any:
             if fourth is None:
                 return ridge_error(moments, rho, psi, ridge)
-            return np.where(sound, mean_error(moments, fourth, rho, psi, ridge, d / psi), 0.5)
+            return np.where(is_sound, mean_error(moments, fourth, rho, psi, ridge, d / psi), 0.5)
 
-        return best_ridge(error, np.shape(p)) if lam is None else (error(lam), lam)
+        if lam is not None:
+            return error(np.asarray(lam, float)), lam, is_sound
+        least, ridge = minimise(error, *RIDGES, np.shape(p))
+        ridgeless = error(0.0)
+        return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge), is_sound
 
     if keep is None:
         _, p = minimise(lambda p: at_best_ridge(p)[0], smallest_keep, 1.0, shape)
+        error, ridge, _ = at_best_ridge(p)
     else:
         p = np.broadcast_to(np.asarray(keep, float), shape)
-    error, ridge = at_best_ridge(p)
-    if keep is not None and d < np.inf:
-        error = np.where(is_sound(p), error, np.nan)
-    return LeastError(*(np.broadcast_to(field, shape)[()] for field in (error, p, ridge)))
+        error, ridge, is_sound = at_best_ridge(p)
+        error = np.where(is_sound, error, np.nan)
+    return LeastError(*(np.broadcast_to(np.asarray(field, float), shape)[()] for field in (error, p, ridge)))
 
 
 def direct_rule(name: str, p: Any) -> Direct:
@@ -227,58 +218,51 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    prices = {"candidate": candidate_cost, "direct": direct_cost, "training": training_cost}
-    require_costs(**{name: price for name, price in prices.items() if price is not None})
+    direct = candidate_cost if direct_cost is None else direct_cost
+    require_costs(candidate=candidate_cost, direct=direct, training=training_cost)
     costs = Costs(candidate_cost, direct_cost, training_cost)
+    options = {"rho": rho, "flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam": lam}
+    given = {name: value for name, value in options.items() if value is not None}
+    require_numbers(**given)
+    require_some(**given)
     if budget is not None:
-        require_numbers(budget=budget)
         is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
         require("budget", budget, is_positive, "be positive: it is the cost per dimension")
         if min(costs.row("static"), costs.row("direct")) == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
-    options = {"psi": psi, "budget": budget, "keep": keep, "lam": lam}
-    given = {"rho": rho, "flip": flip} | {name: value for name, value in options.items() if value is not None}
-    require_numbers(**given)
-    require_some(**given)
     shape = common_shape(**given)
-    tables = []
     flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}
+    tables = []
     for start in range(0, prod(shape), CELLS_AT_ONCE):
         cells = np.arange(start, min(start + CELLS_AT_ONCE, prod(shape)))
         parameters = {name: values[cells] for name, values in flat.items()}
         for strategy in STRATEGIES:
-            names = ("keep-hard",) if strategy == "static" else RULE_NAMES
-            for name in names:
+            for name in RULE_NAMES[:1] if strategy == "static" else RULE_NAMES:
                 best = _best(strategy, name, costs, parameters, smallest_keep, d)
                 tables.append(pd.DataFrame({"cell": cells, **best}))
     table = pd.concat(tables).sort_values(["cell", "test_error", "cost"], kind="stable", ignore_index=True)
-    if shape:
-        return table
-    return table.drop(columns=["cell", "rho", "flip", "budget"], errors="ignore")
+    return table if shape else table.drop(columns=["cell", "rho", "flip", "budget"], errors="ignore")
 
 
 def _best(
     strategy: str, name: str, costs: Costs, parameters: dict[str, Any], smallest_keep: float, d: float
 ) -> dict[str, Any]:
-    searched = {key: value for key, value in parameters.items() if key not in ("psi", "budget")}
+    columns = {key: parameters[key] for key in ("rho", "flip", "budget") if key in parameters}
+    searched = {key: parameters[key] for key in ("rho", "flip", "keep", "lam") if key in parameters}
     if strategy == "static":
         searched["keep"] = 1.0
     price = partial(costs.row, strategy)
-    budget = parameters.get("budget")
-    psi = parameters["psi"] if budget is None else lambda p: price(p) / budget
-    least = least_error(name, psi=psi, smallest_keep=smallest_keep, d=d, **searched)
-    p = least.keep
-    kept = 1 / parameters["psi"] if budget is None else budget / price(p)
-    columns = {"rho": parameters["rho"], "flip": parameters["flip"]}
-    if budget is not None:
-        columns["budget"] = budget
+    psi = parameters.get("psi")
+    asked = (lambda p: price(p) / columns["budget"]) if psi is None else psi
+    error, p, lam = least_error(name, psi=asked, smallest_keep=smallest_keep, d=d, **searched)
+    kept = columns["budget"] / price(p) if psi is None else 1 / psi
     return columns | {
         "strategy": strategy,
         "rule": "keep-all" if strategy == "static" else name,
         "keep": p,
-        "lam": least.lam,
-        "psi": parameters["psi"] if budget is None else 1 / kept,
-        "test_error": least.test_error,
+        "lam": lam,
+        "psi": 1 / kept if psi is None else psi,
+        "test_error": error,
         "kept": kept,
         "generated": generated(strategy, kept, p),
         "cost": kept * price(p),

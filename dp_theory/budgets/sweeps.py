@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -170,21 +171,23 @@ def sweep(  # noqa: PLR0913
             kind = type(rule).__name__
             raise InputError(f"rules has a {kind}: should be names, as keep-hard; RULES.named gives your rule one")
     lines = list(_lines(np.unique(alpha), np.unique(rho), rules))
-    groups = list(_groups(lines))
-
-    jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups for trial in range(trials)]
+    # Lines that can share rows: prune's kept rows are direct draws, a Binomial number of them.
+    groups = defaultdict[tuple[Any, ...], list[Line]](list)
+    for line in lines:
+        groups[line.name, line.alpha, line.rho].append(line)
+    jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups.values() for trial in range(trials)]
     results = run_jobs(_trial, jobs, workers, advance)
-    samples: dict[Line, Float[Array, "trials sizes ridges"]] = {}
-    for place, group in enumerate(groups):
-        of_group = np.array(results[place * trials : (place + 1) * trials])
-        samples |= {line: of_group[:, i] for i, line in enumerate(group)}
+    samples = defaultdict[Line, list[Array]](list)
+    for (group, *_), errors in zip(jobs, results, strict=True):
+        for line, of_line in zip(group, errors, strict=True):
+            samples[line].append(of_line)
 
     fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
     frames = []
     for line, (i, ridge) in product(lines, enumerate(lams)):
         frames += [
             _frame(line, ridge, d, x, costs, fine),
-            _frame(line, ridge, d, x, costs, sizes, samples[line][..., i]),
+            _frame(line, ridge, d, x, costs, sizes, np.array(samples[line])[..., i]),
         ]
     return pd.concat(frames, ignore_index=True)
 
@@ -219,14 +222,6 @@ def _matched(rule: str, p: float, alpha: float) -> Rule:
     except InputError as error:
         of_all = f"all rules of a sweep keep {p:g}, as keep-hard does at alpha = {alpha:g}"
         raise InputError(f"{name} cannot take part: {of_all}; {error}") from None
-
-
-def _groups(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
-    """Lines that can share rows: prune's kept rows are direct draws, a Binomial number of them."""
-    shared = dict[tuple, list[Line]]()
-    for line in lines:
-        shared.setdefault((line.name, line.alpha, line.rho), []).append(line)
-    yield from map(tuple, shared.values())
 
 
 def _frame(
@@ -266,7 +261,7 @@ def _frame(
 
 
 def _trial(
-    group: tuple[Line, ...],
+    group: list[Line],
     sizes: Int[np.ndarray, " sizes"],
     lams: Float[Array, " ridges"],
     d: int,
@@ -275,7 +270,13 @@ def _trial(
     trial: int,
 ) -> Float[Array, "lines sizes ridges"]:
     if engine == "law":
-        return np.stack([_law_trial(line, sizes, lams, d, seed, trial) for line in group])
+        errors = np.empty((len(group), len(sizes), len(lams)))
+        for (i, line), (j, n) in product(enumerate(group), enumerate(sizes.tolist())):
+            problem = line.problem(1.0, 1.0, d)
+            ridges = problem.lam * lams  # per pool row
+            rng = generator(seed, LAW, trial, n)
+            errors[i, j] = law.trial(problem.rule, line.rho, n, d, ridges, rng)[:, 0]
+        return errors
     rng = generator(seed, CURVES, trial)
     kept = []
     counted = []
@@ -293,14 +294,3 @@ def _trial(
 
     penalties = np.array(counted)[..., None] * lams
     return np.vectorize(error)(np.array(kept)[..., None], penalties)
-
-
-def _law_trial(
-    line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int
-) -> Float[Array, "sizes ridges"]:
-    problem = line.problem(1.0, 1.0, d)
-    errors = []
-    for n in sizes.tolist():
-        rng = generator(seed, LAW, trial, n)
-        errors.append(law.trial(problem.rule, line.rho, n, d, problem.lam * lams, rng)[:, 0])  # ridges per pool row
-    return np.stack(errors)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, Bool, Float, Int, Shaped, numbers, require, require_in
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STRATEGIES = ("static", "prune", "direct", "practice")
-REQUIRED = ("strategy", "kept", "error")  # columns that a table of points must have
+COLUMNS = ("strategy", "kept", "error", "se", "trials", "generated", "keep", "initial", "increment")
+REQUIRED = COLUMNS[:3]  # columns that a table of points must have
 LEAST_SE = 1e-12  # of an error; a smaller one says more than floating point can
-_OF_THE_CURVE = ("rule", "exact")  # fields that have one value for all points
 
 
 @dataclass(frozen=True, init=False)
@@ -95,28 +95,39 @@ class Curve:
         rule: str = "keep-hard",
         exact: bool = False,
     ) -> None:
-        names = _strategies(strategy)
-        is_pruned = names == "prune"
-        is_practice = names == "practice"
-        given = {"kept": kept, "error": error, "se": se, "trials": trials, "generated": generated}
-        given |= {"keep": keep, "initial": initial, "increment": increment}
-        values: dict[str, Any] = {name: _column(name, value, len(names)) for name, value in given.items()}
-        kept = values["kept"]
-        keep = _filled(values["keep"], np.where(is_pruned, kept / values["generated"], 1.0))
-        keep = np.where((names == "static") | is_practice, 1.0, keep)
-        initial = _filled(values["initial"], np.where(is_practice, np.nan, kept))
-        without_rounds = initial == kept  # such a point does not depend on the size of a round
-        values |= {
-            "strategy": names,
-            "generated": _filled(values["generated"], np.where(is_pruned, kept / keep, kept)),
-            "keep": keep,
-            "initial": initial,
-            "increment": _filled(values["increment"], np.where(without_rounds, kept, np.nan)),
-            "rule": rule,
-            "exact": exact,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)  # the way to set a field of a frozen dataclass
+        strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
+        if not len(strategy):
+            raise InputError("a curve needs a point")
+        unknown = strategy[~np.isin(strategy, STRATEGIES)]
+        if len(unknown):
+            raise InputError(f"unknown strategy '{unknown[0]}' of a point: one of {', '.join(STRATEGIES)}")
+        is_pruned = strategy == "prune"
+
+        def column(name: str, value: Any, default: Any = np.nan) -> Array:
+            given = numbers(name, np.nan if value is None else value)
+            if given.ndim > 1 or given.size not in (1, len(strategy)):
+                raise InputError(f"{name} has {given.size} values for {len(strategy)} points")
+            return np.where(np.isnan(given), default, np.broadcast_to(given, len(strategy)))
+
+        kept = column("kept", kept)
+        generated = column("generated", generated)
+        keep = column("keep", keep, np.where(is_pruned, kept / generated, 1.0))
+        keep = np.where(is_pruned | (strategy == "direct"), keep, 1.0)
+        initial = column("initial", initial, np.where(strategy == "practice", np.nan, kept))
+        vars(self).update(  # a frozen dataclass has no other way
+            strategy=strategy,
+            kept=kept,
+            error=column("error", error),
+            se=column("se", se),
+            trials=column("trials", trials),
+            generated=column("generated", generated, np.where(is_pruned, kept / keep, kept)),
+            keep=keep,
+            initial=initial,
+            # without rounds a point does not depend on their size
+            increment=column("increment", increment, np.where(initial == kept, kept, np.nan)),
+            rule=rule,
+            exact=exact,
+        )
         self._check()
 
     @classmethod
@@ -138,24 +149,24 @@ class Curve:
         missing = [name for name in REQUIRED if name not in table]
         if missing:
             raise InputError(f"a curve has no {', '.join(missing)}: it needs {', '.join(REQUIRED)}, and better se")
-        columns: dict[str, Any] = {name: np.asarray(table[name]) for name in _columns() if name in table}
+        columns: dict[str, Any] = {name: np.asarray(table[name]) for name in COLUMNS if name in table}
         return cls(**columns, **options)
 
     def __len__(self) -> int:
         return len(self.strategy)
 
     def at(self, rows: Any) -> Curve:
-        return replace(self, **{name: getattr(self, name)[rows] for name in _columns()})
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
     @property
     def plain(self) -> Bool[np.ndarray, " points"]:
-        """Trained on plain rows alone."""
-        return (self.keep == 1) & (self.strategy != "practice")
+        """Which points were trained on plain rows alone."""
+        return ~(self.selected | self.practised)
 
     @property
     def selected(self) -> Bool[np.ndarray, " points"]:
-        """Trained on rows that a fixed selector chose."""
-        return (self.keep < 1) & (self.strategy != "practice")
+        """Which points were trained on rows that a fixed selector chose."""
+        return self.keep < 1
 
     @property
     def practised(self) -> Bool[np.ndarray, " points"]:
@@ -190,43 +201,15 @@ class Curve:
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
         is_plausible = (self.se >= LEAST_SE) & (self.se <= 1)
-        must = f"lie between {LEAST_SE:g} and 1: it is that of an error"
-        require("se", self.se, is_unknown | is_plausible, must)
+        require("se", self.se, is_unknown | is_plausible, f"lie between {LEAST_SE:g} and 1: it is that of an error")
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
         require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
         require_in("(0, 1]", "it is the kept share of a pool", keep=self.keep)
-        others = ~self.practised
-        if (self.practised & np.isnan(self.initial)).any():
-            raise InputError("initial is missing: practice needs initial and increment, its first pool and its rounds")
-        fits = (self.initial >= 1) & (self.initial <= self.kept)
-        require("initial", self.initial, others | fits, "lie in [1, kept]: the plain rows before the first round")
-        is_given = self.increment > 0
-        require("increment", self.increment, others | is_given, "be given for practice: the rows of a round")
+        fits = ~self.practised | (self.initial >= 1) & (self.initial <= self.kept)
+        must = "lie in [1, kept]: practice needs initial and increment, its first pool and its rounds"
+        require("initial", self.initial, fits, must)
+        is_given = ~self.practised | (self.increment > 0)
+        require("increment", self.increment, is_given, "be given for practice: the rows of a round")
         if self.exact and self.has_practice:
             raise InputError("exact = True is for points without practice: theory has no scatter for it")
-
-
-def _columns() -> list[str]:
-    return [field.name for field in fields(Curve) if field.name not in _OF_THE_CURVE]
-
-
-def _strategies(strategy: Any) -> NDArray[np.str_]:
-    names = np.atleast_1d(np.asarray(strategy, dtype=str))
-    if not len(names):
-        raise InputError("a curve needs a point")
-    for name in names:
-        if name not in STRATEGIES:
-            raise InputError(f"unknown strategy '{name}' of a point: one of {', '.join(STRATEGIES)}")
-    return names
-
-
-def _column(name: str, value: Any, points: int) -> Array:
-    given = numbers(name, np.nan if value is None else value)
-    if given.ndim > 1 or given.size not in (1, points):
-        raise InputError(f"{name} has {given.size} values for {points} points")
-    return np.broadcast_to(given, points).astype(float)
-
-
-def _filled(values: Array, default: Array) -> Array:
-    return np.where(np.isnan(values), default, values)

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOT_IDENTIFIED = "not identified"  # begins the reason why a parameter has no value
+_NOTES = {  # of an interval, by whether it ends where the range does: below, above
+    (False, False): "",
+    (True, False): "bounded from above only",
+    (False, True): "bounded from below only",
+    (True, True): f"{NOT_IDENTIFIED}: any value fits",
+}
 _AT_END = 4.6  # |z| of an interval's end that counts as the end of the range: its outer percent
 
 
@@ -113,17 +119,22 @@ class Fit:
         """
         if not isinstance(points, Curve):
             points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
-        self._require_known(points)
+        for name, rows, what in (("rho", points.selected, "a pruned point"), ("window", points.practised, "practice")):
+            if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
+                told = f"fit it with {what}, or {name} = a number in `fixed`"
+                raise InputError(f"the curve says nothing of {name}: {told}")
+        if self.curve.exact:
+            expected, deviation = self.likelihood.predict(points, self.best[None])
+            relative = np.nan_to_num(deviation[0], posinf=0.0) / np.sqrt(points.trials) / expected[0]
+        else:
+            relative = np.sqrt(self.excess) * np.median(self.curve.assumed_se / self.curve.error)
         table = self.bands(points, level)
-        mean = table["error"].to_numpy()
-        below = np.log(mean / table["low"].to_numpy())
-        above = np.log(table["high"].to_numpy() / mean)
-        scatter = self._relative_scatter(points) * self._quantile(level)
-        largest = -np.log(mean)  # no error is larger than 1
-        return table.assign(
-            new_low=mean * np.exp(-np.hypot(below, scatter)),
-            new_high=mean * np.exp(np.minimum(np.hypot(above, scatter), largest)),
-        )
+        mean = table["error"]
+        scatter = relative * self._quantile(level)
+        below = np.hypot(np.log(mean / table["low"]), scatter)
+        above = np.hypot(np.log(table["high"] / mean), scatter)
+        above = np.minimum(above, -np.log(mean))  # no error is larger than 1
+        return table.assign(new_low=mean * np.exp(-below), new_high=mean * np.exp(above))
 
     def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:
         """The columns of `predict` but the last two."""
@@ -143,19 +154,13 @@ class Fit:
 
     def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
         if name in self.why_fixed:
-            reason = self.why_fixed[name]
-            value = np.nan if reason.startswith(NOT_IDENTIFIED) else self.values[name]
-            return value, np.nan, np.nan, reason
-        low, high = self.limits(name, level)
-        is_open_below = low == PARAMETERS[name].low
-        is_open_above = high == PARAMETERS[name].high
-        if is_open_below and is_open_above:
-            return np.nan, low, high, f"{NOT_IDENTIFIED}: any value fits"
-        if is_open_below:
-            return self.values[name], low, high, "bounded from above only"
-        if is_open_above:
-            return self.values[name], low, high, "bounded from below only"
-        return self.values[name], low, high, ""
+            low = high = np.nan
+            note = self.why_fixed[name]
+        else:
+            low, high = self.limits(name, level)
+            note = _NOTES[low == PARAMETERS[name].low, high == PARAMETERS[name].high]
+        value = np.nan if note.startswith(NOT_IDENTIFIED) else self.values[name]
+        return value, low, high, note
 
     def allowed(self, level: float) -> float:
         """How far the deviance may rise within the intervals of this level."""
@@ -170,21 +175,6 @@ class Fit:
         """How far an interval reaches, in standard deviations: by Student's t where the scatter was estimated."""
         is_estimated = self.excess != 1 or not self.curve.knows_scatter
         return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
-
-    def _relative_scatter(self, points: Curve) -> Any:
-        if self.curve.exact:
-            mean, deviation = self.likelihood.predict(points, self.best[None])
-            return np.where(np.isfinite(deviation[0]), deviation[0], 0.0) / np.sqrt(points.trials) / mean[0]
-        return np.sqrt(self.excess) * np.median(self.curve.assumed_se / self.curve.error)
-
-    def _require_known(self, points: Curve) -> None:
-        needs = (
-            (points.selected, "rho", "a pruned point, or rho"),
-            (points.practised, "window", "practice, or window"),
-        )
-        for rows, name, what in needs:
-            if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
-                raise InputError(f"the curve says nothing of {name}: fit it with {what} = a number in `fixed`")
 
 
 def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
@@ -210,58 +200,40 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
     require_kind(Curve, curve=curve)
-    given = _checked_values(fixed or {})
-    why_fixed = _not_identified(curve, given) | dict.fromkeys(given, "fixed")
+    given = {}
+    for name, value in (fixed or {}).items():
+        if name not in PARAMETERS:
+            raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")
+        require_number(**{name: value})
+        low, high = PARAMETERS[name].low, PARAMETERS[name].high
+        require(name, value, low <= value <= high, f"lie in [{low:g}, {high:g}]")
+        given[name] = float(value)
+    why_fixed = {}
+    if not curve.selected.any():
+        why_fixed["rho"] = f"{NOT_IDENTIFIED}: no point with selected rows"
+    if not (curve.practised & (curve.kept > curve.initial)).any():
+        why_fixed["window"] = f"{NOT_IDENTIFIED}: no point with a round of practice"
+    why_fixed |= dict.fromkeys(given, "fixed")
     wanted = [name for name in PARAMETERS if name not in why_fixed]
-    most = _most_free(curve)
+    # the number of different points less one, and less one more for the scatter
+    spare = 1 if curve.knows_scatter else 2
+    most = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True))) - spare
+    if most < 1:
+        raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
     why_fixed |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
     known = {name: given.get(name, PARAMETERS[name].assumed) for name in why_fixed}
-    free = tuple(wanted[:most])
+    likelihood = Likelihood(curve, tuple(wanted[:most]), known)
+    best = most_likely_exact(likelihood) if curve.exact else most_likely(likelihood)
+    values = likelihood.values_at(best)
+    (chi_square,) = likelihood.deviances(best[None]).tolist()
+    freedom = len(curve) - len(likelihood.free)
     if curve.exact:
-        estimate, best = most_likely_exact(curve, free, known)
-    else:
-        estimate = Likelihood(curve, free, known)
-        best = most_likely(estimate)
-    values = estimate.values_at(best)
-    mean, deviation = estimate.predict(curve, best[None])
-    freedom = len(curve) - len(free)
-    if curve.exact:
-        chi_square = float(np.sum((curve.error - mean[0]) ** 2 / deviation[0] ** 2 * curve.trials))
-        likelihood = Likelihood(replace(curve, error=mean[0]), free, known, of_theory=True)  # (T9.8)
-        best = most_likely(likelihood, start=best)
         excess = 1.0
+        mean, _ = likelihood.predict(curve, best[None])
+        likelihood = replace(likelihood, curve=replace(curve, error=mean[0]))  # (T9.8)
+        best = most_likely(likelihood, start=best)
     else:
-        (chi_square,) = estimate.deviances(best[None]).tolist()
-        likelihood = estimate
         excess = chi_square / max(freedom, 1)
         if curve.knows_scatter:
             excess = max(1.0, excess)
     return Fit(curve, likelihood.near(best), best, values, why_fixed, chi_square, freedom, excess)
-
-
-def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
-    for name, value in fixed.items():
-        if name not in PARAMETERS:
-            raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")
-        require_number(**{name: value})
-        low = PARAMETERS[name].low
-        high = PARAMETERS[name].high
-        require(name, value, low <= value <= high, f"lie in [{low:g}, {high:g}]")
-    return {name: float(value) for name, value in fixed.items()}
-
-
-def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
-    reasons = {}
-    if not curve.selected.any():
-        reasons["rho"] = f"{NOT_IDENTIFIED}: no point with selected rows"
-    if not (curve.practised & (curve.kept > curve.initial)).any():
-        reasons["window"] = f"{NOT_IDENTIFIED}: no point with a round of practice"
-    return {name: reason for name, reason in reasons.items() if name not in given}
-
-
-def _most_free(curve: Curve) -> int:
-    different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
-    spare = 1 if curve.knows_scatter else 2
-    if different - spare < 1:
-        raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
-    return different - spare

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,6 @@ class Likelihood:
     curve: Curve
     free: tuple[str, ...]  # names, in the order of z
     fixed: dict[str, float]  # the other parameters
-    of_theory: bool = False  # whether the variance is that of theory, (T9.5), or the measured one, (T9.4)
     with_log: bool = False  # whether the deviance has the term ln v, as in (T9.7)
     # A relative standard deviation that every point is given besides: it widens the valleys of the deviance.
     softening: float = 0.0
@@ -60,47 +60,39 @@ class Likelihood:
         return predict_points(points, self.values(z), self.about)
 
     def deviances(self, z: Float[Array, "sets free"]) -> Float[Array, " sets"]:
-        mean, deviation = self.predict(self.curve, z)
-        return self._deviances(mean, self.variances(deviation))
+        return self.moments(z)[2]
+
+    def moments(self, z: Float[Array, "sets free"]) -> tuple[Array, Array, Array]:
+        """Means and variances of the points (sets, points), and deviances (sets,)."""
+        curve = self.curve
+        mean, deviation = self.predict(curve, z)
+        if curve.exact:
+            known = np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION)
+            variance = known**2 / curve.trials  # (T9.5)
+        else:
+            variance = np.broadcast_to(curve.assumed_se**2, mean.shape)  # (T9.4)
+        variance = variance + (self.softening * curve.error) ** 2
+        solved = np.where(np.isfinite(mean), mean, UNSOLVED_ERROR)
+        terms = (curve.error - solved) ** 2 / variance  # (T9.6), (T9.8)
+        if self.with_log:
+            terms = terms + np.log(variance)  # (T9.7)
+        return mean, variance, terms.sum(-1)
 
     def linearise(self, z: Float[Array, " free"]) -> Linearisation:
-        mean, deviation = self.predict(self.curve, _stencil(z))
-        variance = self.variances(deviation)
-        deviance = self._deviances(mean, variance)
+        mean, variance, deviance = self.moments(_stencil(z))
         slope = _differences(mean)
         information = slope.T @ (slope / variance[0][:, None])  # (T9.10)
         if self.with_log:
             log_slope = _differences(np.log(variance))
             information = information + log_slope.T @ log_slope / 2  # (T9.11)
-        gradient = _differences(deviance[:, None])[0]
-        return Linearisation(float(deviance[0]), gradient, information)
+        return Linearisation(float(deviance[0]), _differences(deviance[:, None])[0], information)
 
-    def first_order(
-        self, points: Curve, z: Float[Array, " free"], allowed: float
-    ) -> tuple[Float[Array, " points"], Float[Array, " points"], Float[Array, " points"]]:
+    def first_order(self, points: Curve, z: Float[Array, " free"], allowed: float) -> Float[Array, "3 points"]:
         """ln of the expected errors of points, and the ends of their intervals by (T9.12)."""
-        mean, _ = self.predict(points, _stencil(z))
-        slope = _differences(np.log(mean))
-        half = np.sqrt(allowed) * np.linalg.norm(slope @ whitening_matrix(self.linearise(z).information), axis=1)
-        centre = np.log(mean[0])
-        return centre, centre - half, centre + half
-
-    def variances(self, deviation: Float[Array, "sets points"]) -> Float[Array, "sets points"]:
-        if self.of_theory:
-            known = np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION)
-            variance = known**2 / self.curve.trials  # (T9.5)
-        else:
-            variance = np.broadcast_to(self.curve.assumed_se**2, deviation.shape)  # (T9.4)
-        return variance + (self.softening * self.curve.error) ** 2
-
-    def _deviances(
-        self, mean: Float[Array, "sets points"], variance: Float[Array, "sets points"]
-    ) -> Float[Array, " sets"]:
-        mean = np.where(np.isfinite(mean), mean, UNSOLVED_ERROR)
-        terms = (self.curve.error - mean) ** 2 / variance  # (T9.6), (T9.8)
-        if self.with_log:
-            terms = terms + np.log(variance)  # (T9.7)
-        return terms.sum(-1)
+        log_mean = np.log(self.predict(points, _stencil(z))[0])
+        widths = _differences(log_mean) @ whitening_matrix(self.linearise(z).information)
+        half = np.sqrt(allowed) * np.linalg.norm(widths, axis=1)
+        return np.stack([log_mean[0], log_mean[0] - half, log_mean[0] + half])
 
 
 def whitening_matrix(information: Float[Array, "free free"]) -> Float[Array, "free free"]:
@@ -136,18 +128,14 @@ _DAMPING = 1e-6  # added to the second derivative, which may be singular
 _LONGEST_STEP = 4.0  # in z
 
 
-def most_likely_exact(
-    curve: Curve, free: tuple[str, ...], fixed: dict[str, float]
-) -> tuple[Likelihood, Float[Array, " free"]]:
-    """The quasi-likelihood of an exact curve, its variance (T9.5) held near the estimate, and its most likely z."""
-    likelihood = by_theory = Likelihood(curve, free, fixed, of_theory=True, with_log=True)  # (T9.7)
-    z = most_likely(by_theory)
+def most_likely_exact(likelihood: Likelihood) -> Float[Array, " free"]:
+    """The z of an exact curve: of the quasi-likelihood with the variance (T9.5) held near the estimate."""
+    z = most_likely(replace(likelihood, with_log=True))  # (T9.7)
     for _ in range(_REWEIGHTED):
-        _, deviation = by_theory.predict(curve, z[None])
-        se = np.sqrt(by_theory.variances(deviation)[0])
-        likelihood = Likelihood(replace(curve, se=se, exact=False), free, fixed)
-        z = most_likely(likelihood, start=z)
-    return likelihood, z
+        _, variance, _ = likelihood.moments(z[None])
+        weighted = replace(likelihood.curve, se=np.sqrt(variance[0]), exact=False)
+        z = most_likely(replace(likelihood, curve=weighted), start=z)
+    return z
 
 
 def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
@@ -188,19 +176,17 @@ def _most_likely_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
 
 
 def _start_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
-    curve = likelihood.curve
+    curve, free = likelihood.curve, likelihood.free
     others = ~curve.practised
-    without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]
-    if others.sum() <= len(without_window):
-        places = _random_places(_FEW_STARTS, len(likelihood.free))
+    names = tuple(name for name in free if name != "window")
+    if others.sum() <= len(names):
+        places = _random_places(_FEW_STARTS, len(free))
     else:
-        names = tuple(likelihood.free[j] for j in without_window)
         fixed = {"window": PARAMETERS["window"].assumed} | likelihood.fixed
-        place = np.zeros(len(likelihood.free))
-        place[without_window] = most_likely(Likelihood(curve.at(others), names, fixed))
+        place = most_likely(Likelihood(curve.at(others), names, fixed))
         places = np.tile(place, (len(_WINDOWS), 1))
-        if "window" in likelihood.free:
-            places[:, likelihood.free.index("window")] = _WINDOWS
+        if "window" in free:
+            places = np.insert(places, free.index("window"), _WINDOWS, axis=1)
     return places[np.argmin(likelihood.deviances(places))]
 
 
@@ -208,14 +194,13 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
     from scipy.optimize import minimize
 
     options = {"maxiter": 60, "gtol": 1e-2 if likelihood.softening else 1e-4, "max_trust_radius": _LONGEST_STEP}
-    found: list[tuple[float, Array]] = []
 
     @lru_cache(maxsize=1)  # scipy asks for the parts one by one
     def linearised(z: tuple[float, ...]) -> Linearisation:
         return likelihood.linearise(np.array(z))
 
-    for start in starts:
-        result = minimize(
+    found = [
+        minimize(
             lambda z: linearised(tuple(z)).deviance,
             start,
             jac=lambda z: linearised(tuple(z)).gradient,
@@ -224,8 +209,9 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
             method="trust-exact",
             options=options,
         )
-        found.append((float(result.fun), np.clip(result.x, -WIDE, WIDE)))
-    return [z for _, z in sorted(found, key=lambda pair: pair[0])]
+        for start in starts
+    ]
+    return [np.clip(result.x, -WIDE, WIDE) for result in sorted(found, key=attrgetter("fun"))]
 
 
 # -- the region of likely parameters
@@ -248,23 +234,19 @@ def likely_places(likelihood: Likelihood, best: Float[Array, " free"], allowed: 
     if not free:
         return found
     rng = np.random.default_rng(0)
-    (least,) = likelihood.deviances(found)
-
-    def add(places: Array) -> None:
-        nonlocal found
-        places = np.clip(places, -WIDE, WIDE)
-        found = np.vstack([found, places[likelihood.deviances(places) <= least + allowed]])
-
+    most = likelihood.deviances(found) + allowed
     steps = rng.standard_normal((_FIRST_DRAWS, free))
     steps *= rng.uniform(0, 1.3, (_FIRST_DRAWS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
     axes = np.sqrt(allowed) * whitening_matrix(likelihood.linearise(best).information)
-    add(best + steps @ axes.T)
-    for _ in range(_PASSES):
+    places = best + steps @ axes.T
+    for _ in range(_PASSES + 1):
+        places = np.clip(places, -WIDE, WIDE)
+        found = np.vstack([found, places[likelihood.deviances(places) <= most]])
         others = rng.standard_normal((_OTHER_WAYS, free)) / (found.std(axis=0) + 1e-9)
         children = []
         for way in np.vstack([np.eye(free), -np.eye(free), others]):
             elite = found[np.argsort(found @ way)[-_ELITE:]]
             one, two, three = elite[rng.integers(len(elite), size=(3, _DRAWS))]
             children.append(one + rng.uniform(0, _FARTHEST, (_DRAWS, 1)) * (two - three))
-        add(np.vstack(children))
+        places = np.vstack(children)
     return found

@@ -4,7 +4,7 @@ docs/theory/fit.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,38 +38,26 @@ _TURNS = 15  # quantiles of it
 
 
 @dataclass(frozen=True)
-class Foreseen:
-    """Weighted draws of ln E at some sizes."""
-
-    log_error: Float[Array, "draws sizes"]
-    weight: Float[Array, " draws"]
-
-    def quantiles(self, level: float) -> Float[Array, " sizes"]:
-        return np.exp(np.quantile(self.log_error, level, axis=0, weights=self.weight, method="inverted_cdf"))
-
-
-@dataclass(frozen=True)
 class Stack:
     """The theory and the power law for one curve."""
 
     plain: Curve  # the plain points
     weights: Mapping[str, float]  # of THEORY and POWER_LAW; they sum to 1
 
-    def foreseen(self, sizes: Float[Array, " sizes"], theory: Foreseen) -> Foreseen:
-        draws = []
-        weights = []
-        for name, weight in self.weights.items():
-            member = theory if name == THEORY else power_law_draws(self.plain, sizes)
-            draws.append(member.log_error)
-            weights.append(weight * member.weight / member.weight.sum())
-        return self._turned(sizes, Foreseen(np.concatenate(draws), np.concatenate(weights)))
-
-    def _turned(self, sizes: Array, mixture: Foreseen) -> Foreseen:
+    def quantiles(
+        self, sizes: Float[Array, " sizes"], theory: Float[Array, "draws sizes"], levels: Sequence[float]
+    ) -> Float[Array, "levels sizes"]:
+        """Errors at some sizes, from the theory's draws of ln E there."""
+        members = [theory if name == THEORY else power_law_draws(self.plain, sizes) for name in self.weights]
+        shares = zip(members, self.weights.values(), strict=True)
+        weight = np.concatenate([np.full(len(draws), share / len(draws)) for draws, share in shares])
         scatter = np.hypot(np.median(_scatter(self.plain)), _LEAST_BEND)
         beyond = np.log(np.maximum(sizes / self.plain.kept.max(), 1.0))
         turns = scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
-        turned = mixture.log_error + turns[:, None, None] * beyond
-        return Foreseen(np.minimum(turned, 0.0).reshape(-1, len(sizes)), np.tile(mixture.weight, _TURNS))
+        turned = np.concatenate(members) + turns[:, None, None] * beyond  # (T9.15)
+        log_error = np.minimum(turned, 0.0).reshape(-1, len(sizes))
+        weights = np.tile(weight, _TURNS)
+        return np.exp(np.quantile(log_error, levels, axis=0, weights=weights, method="inverted_cdf"))
 
     def note(self) -> str:
         ranked = sorted(self.weights.items(), key=lambda entry: -entry[1])
@@ -78,32 +66,31 @@ class Stack:
 
 def stack(fitted: Fit) -> Stack | None:
     """The family of a fit's curve, or None where its plain sizes are too few."""
-    plain = fitted.curve.at(fitted.curve.plain) if fitted.curve.plain.any() else None
-    if plain is None or len(np.unique(plain.kept)) < FEWEST_SIZES:
+    curve = fitted.curve
+    sizes = np.unique(curve.kept[curve.plain])
+    if len(sizes) < FEWEST_SIZES:
         return None
+    plain = curve.at(curve.plain)
     fixed = {name: fitted.values[name] for name, reason in fitted.why_fixed.items() if reason == "fixed"}
     names = (THEORY, POWER_LAW)
     scores = np.zeros(len(names))
-    sizes = np.unique(plain.kept)
     cuts = min(_MOST_CUTS, len(sizes) - _FEWEST_VISIBLE)
     for hide in range(1, cuts + 1):
-        seen = plain.at(plain.kept < sizes[-hide])
-        unseen = plain.at(plain.kept >= sizes[-hide])
-        share = 1 / np.array([cuts + 1 - np.count_nonzero(sizes >= size) for size in unseen.kept])
-        for i, name in enumerate(names):
-            scores[i] += float(share @ _log_density(name, seen, unseen, fixed))
+        is_hidden = plain.kept >= sizes[-hide]
+        seen, unseen = plain.at(~is_hidden), plain.at(is_hidden)
+        times = cuts + 1 - len(sizes) + np.searchsorted(sizes, unseen.kept)  # that a point is hidden in all
+        scores += [float(1 / times @ _log_density(name, seen, unseen, fixed)) for name in names]
     scores *= _TRUST
     weights = np.exp(scores - logsumexp(scores))
     return Stack(plain, dict(zip(names, weights.tolist(), strict=True)))
 
 
-def theory_draws(mean: Array, low: Array, high: Array, level: float) -> Foreseen:
-    """Draws of a normal of ln E on either side of the mean."""
+def theory_draws(bands: Float[Array, "3 sizes"], level: float) -> Float[Array, "draws sizes"]:
+    """Draws of a normal of ln E on either side of the mean, from mean errors and the ends of their intervals."""
+    mean, low, high = bands
     q = ndtri(_LEVELS)[:, None]
     reach = ndtri((1 + level) / 2)
-    below = np.log(mean / low) / reach
-    above = np.log(high / mean) / reach
-    return Foreseen(np.log(mean) + q * np.where(q < 0, below, above), np.ones(len(q)))
+    return np.log(mean) + q * np.where(q < 0, np.log(mean / low) / reach, np.log(high / mean) / reach)
 
 
 def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
@@ -111,16 +98,14 @@ def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, floa
     try:
         if name == THEORY:
             fitted = fit(seen, fixed)
-            ends = fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(_LEVEL))
-            mean, low, high = np.exp(ends)
-            member = theory_draws(mean, low, high, _LEVEL)
+            bands = np.exp(fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(_LEVEL)))
+            draws = theory_draws(bands, _LEVEL)
         else:
-            member = power_law_draws(seen, unseen.kept)
+            draws = power_law_draws(seen, unseen.kept)
     except (InputError, ConvergenceError):
         return np.full(len(unseen), np.log(doubt))
     sigma = np.maximum(_scatter(unseen), _LEAST_SCATTER)
-    z = (np.log(unseen.error) - member.log_error) / sigma
-    density = np.average(pdf(z) / sigma, axis=0, weights=member.weight)
+    density = np.mean(pdf((np.log(unseen.error) - draws) / sigma) / sigma, axis=0)
     return np.log(doubt + (1 - _DOUBT) * density)
 
 
@@ -128,7 +113,7 @@ def _scatter(points: Curve) -> Array:
     return np.nan_to_num(points.se / points.error)
 
 
-def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
+def power_law_draws(seen: Curve, kept: Array) -> Float[Array, "draws sizes"]:
     """Draws of ln E, by fits to samples of the seen points."""
     rng = np.random.default_rng(0)
     sizes = np.unique(seen.kept)
@@ -145,8 +130,7 @@ def power_law_draws(seen: Curve, kept: Array) -> Foreseen:
         noise = np.maximum(np.sqrt(max(1.0, excess) if known.all() else excess) * sigma, _LEAST_NOISE)
         laws, _ = _power_laws(x, y + noise * rng.standard_normal((_SAMPLES, len(y))), sigma)
         found.append(_power_law_log_error(laws, np.log(kept)))
-    draws = np.concatenate(found)
-    return Foreseen(draws, np.ones(len(draws)))
+    return np.concatenate(found)
 
 
 def _power_laws(
@@ -167,8 +151,8 @@ def _power_laws(
     slope = np.minimum(slope, -_LEAST_SLOPE)
     laws = np.stack([(weight * z).sum(axis=-1) - slope * centre, slope, np.log(floor + 1e-300)])
     chi_square = (((_power_law_log_error(laws, x) - y) / sigma) ** 2).sum(axis=-1)
-    best = chi_square.argmin(axis=0)[None]
-    return np.take_along_axis(laws, best[None], axis=1)[:, 0], np.take_along_axis(chi_square, best, axis=0)[0]
+    best = chi_square.argmin(axis=0), np.arange(len(y))
+    return laws[:, *best], chi_square[best]
 
 
 def _power_law_log_error(laws: Float[Array, "3 *samples"], x: Float[Array, " sizes"]) -> Float[Array, "*samples sizes"]:

@@ -9,10 +9,11 @@ floor, is added by geometry:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -77,21 +78,20 @@ def predict_points(
 
     A loop takes 20 ms. With `about`, one set of parameters, ln E' of practice is linear in their places about it.
     """
-    sets = len(values["dimension"])
-    mean = np.full((sets, len(curve)), np.nan)
-    deviation = np.full((sets, len(curve)), np.nan)
-    for group in _pool_groups(curve):
-        mean[:, group.rows], deviation[:, group.rows] = _pool_errors(group, values)
+    found = np.full((2, len(values["dimension"]), len(curve)), np.nan)
+    is_pruned = curve.selected & (curve.strategy == "prune")
+    for rows in (curve.plain, is_pruned, curve.selected & ~is_pruned):
+        if rows.any():
+            found[:, :, rows] = _pool_errors(curve, rows, values)
     if curve.has_practice:
         loop = curve.at(curve.practised)
         if about is None:
-            each = [{name: float(value[i]) for name, value in values.items()} for i in range(sets)]
-            mean[:, curve.practised] = [_practice_errors(loop, one) for one in each]
+            sets = zip(*values.values(), strict=True)
+            errors = [_practice_errors(loop, dict(zip(values, numbers, strict=True))) for numbers in sets]
         else:
-            mean[:, curve.practised] = _practice_near(loop, values, about)
-    floor = np.asarray(values["floor"])[:, None]
-    dimension = np.asarray(values["dimension"])[:, None]
-    return with_floor(mean, deviation, floor, dimension)
+            errors = _practice_near(loop, values, about)
+        found[0][:, curve.practised] = errors
+    return with_floor(found[0], found[1], values["floor"][:, None], values["dimension"][:, None])
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
@@ -104,61 +104,44 @@ def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any
     return np.arccos(cosine) / np.pi, deviation_of_cosine / np.sqrt(1 - cosine**2) / np.pi
 
 
-class _PoolGroup(NamedTuple):
-    rows: Bool[np.ndarray, " points"]  # which of the curve's points
-    rule: Rule  # its parameters are arrays (group,)
-    size: Float[Array, " group"]  # number of rows of the pool
-    ridge: Float[Array, " group"]  # ridge per row of the pool, over the ridge per training row
-
-
-def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
-    is_pruned = curve.selected & (curve.strategy == "prune")
-    for rows in (curve.plain, is_pruned, curve.selected & ~is_pruned):
-        if not rows.any():
-            continue
-        keep, size = curve.keep[rows], curve.kept[rows]
-        rule = RULES[curve.rule].with_keep_fraction(keep) if keep[0] < 1 else KeepAll()
-        if rows is is_pruned:
-            yield _PoolGroup(rows, rule, curve.generated[rows], keep)
-        else:
-            yield _PoolGroup(rows, Direct(rule) if keep[0] < 1 else rule, size, np.ones(len(keep)))
-
-
 def _pool_errors(
-    group: _PoolGroup, values: Mapping[str, Float[Array, " sets"]]
-) -> tuple[Float[Array, "sets group"], Float[Array, "sets group"]]:
-    shape = (len(values["dimension"]), len(group.size))
-
-    def flat(x: Any) -> Array:
-        return np.broadcast_to(x, shape).ravel()
-
-    def flat_parameter(name: str) -> Array:
-        return flat(np.asarray(values[name])[:, None])
-
-    dimension = flat_parameter("dimension")
-    flip = flat_parameter("flip")
-    ridge = flat_parameter("ridge") * flat(group.ridge)
-    rho = np.ones(dimension.size) if isinstance(group.rule, KeepAll) else flat_parameter("rho")
-    moments, _, fourth = group.rule.map(flat).up_to_fourth(rho)
+    curve: Curve, rows: Bool[np.ndarray, " points"], values: Mapping[str, Array]
+) -> Float[Array, "2 sets rows"]:
+    """Errors and deviations of rows of the curve that are all plain, all pruned or all directly drawn."""
+    keep = curve.keep[rows]
+    size, share = curve.kept[rows], np.ones(len(keep))  # of the pool; ridge per row of it, over that per training row
+    rule: Rule = KeepAll()
+    if keep[0] < 1:
+        rule = RULES[curve.rule].with_keep_fraction(keep)
+        if curve.strategy[rows][0] == "prune":
+            size, share = curve.generated[rows], keep
+        else:
+            rule = Direct(rule)
+    shape = (len(values["dimension"]), len(keep))
+    in_set, in_row = np.indices(shape).reshape(2, -1)
+    dimension, rho, flip, ridge = (values[name][in_set] for name in ("dimension", "rho", "flip", "ridge"))
+    rho = np.where(keep[in_row] < 1, rho, 1.0)
+    moments, _, fourth = rule.map(itemgetter(in_row)).up_to_fourth(rho)
+    phi = dimension / size[in_row]
     with np.errstate(all="ignore"):  # nan where there is no solution
-        mean, deviation = scatter(
-            moments.flipped(flip), fourth.flipped(flip), rho, dimension / flat(group.size), ridge, dimension
-        )
-    return mean[0].reshape(shape), deviation[0].reshape(shape)
+        found = scatter(moments.flipped(flip), fourth.flipped(flip), rho, phi, ridge * share[in_row], dimension)
+    return np.stack(found)[:, 0].reshape(2, *shape)
 
 
 def _practice_near(
     curve: Curve, values: Mapping[str, Float[Array, " sets"]], about: Mapping[str, float]
 ) -> Float[Array, "sets points"]:
-    log_error = log_centre = np.log(_practice_errors(curve, about))
+    log_centre = np.log(_practice_errors(curve, about))
+    log_error = np.tile(log_centre, (len(values["dimension"]), 1))
     for name in OF_PRACTICE:
-        centre = PARAMETERS[name].place(about[name])
-        off = PARAMETERS[name].place(values[name]) - centre
+        parameter = PARAMETERS[name]
+        centre = parameter.place(about[name])
+        off = parameter.place(values[name]) - centre
         if off.any():
             step = _STEP if centre < 0.5 else -_STEP
-            moved = np.log(_practice_errors(curve, {**about, name: PARAMETERS[name].at(centre + step)}))
-            log_error = log_error + off[:, None] * (moved - log_centre) / step
-    return np.exp(np.minimum(log_error, np.log(0.5))) + np.zeros((len(values["dimension"]), 1))
+            moved = np.log(_practice_errors(curve, {**about, name: parameter.at(centre + step)}))
+            log_error += off[:, None] * (moved - log_centre) / step
+    return np.exp(np.minimum(log_error, np.log(0.5)))
 
 
 def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[Array, " points"]:
@@ -187,9 +170,7 @@ def practice_curve(
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[Array, " stages"]:
     """The pool grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
-    if last <= initial:
-        return np.array([initial])
-    rounds = max(1, round((last - initial) / increment))
+    rounds = max(int(last > initial), round((last - initial) / increment))
     if rounds <= MOST_ROUNDS:
         return np.linspace(initial, last, rounds + 1)
     return np.geomspace(initial, last, MOST_ROUNDS + 1)

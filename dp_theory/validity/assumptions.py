@@ -100,7 +100,7 @@ def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
     freedom = view.dimension - len(view.plane)
     found = []
     for rule in rules:
-        rest = np.asarray(rule.keep_probability(view.plane[0]), float) * view.y
+        rest = view.keep_probability(rule) * view.y
         if view.tangent:
             zeta = view.plane[-1]
             rest = rest - float(rest @ zeta / (view.y @ zeta)) * view.y
@@ -119,7 +119,7 @@ def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
     deviation = 2 / np.sqrt(dimension * (dimension + 1.0))  # of the ratio
     found = []
     for rule in rules:
-        q = np.asarray(rule.keep_probability(view.plane[0]), float)
+        q = view.keep_probability(rule)
         q = q - q.mean()
         if q.var() > _NOT_SELECTED:
             mean = (q[:, None] * z).T @ z / len(q)

@@ -162,12 +162,13 @@ def check(
     if curves["measured"].isna().all():
         most = round(MOST_USED * curves["share"].max() * len(view.y))
         raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
-    tested = _tested_assumptions(view, list(chosen.values()), level / FAMILIES)
-    compared = _compared_predictions(curves, trials, level / FAMILIES, tolerance)
+    level /= FAMILIES
+    tested = _tested_assumptions(view, list(chosen.values()), level)
+    compared = _compared_predictions(curves, trials, level, tolerance)
     assumptions = pd.DataFrame(tested + compared)
     needed = Needed(0, 0)
     if compared[0]["verdict"] == "undecided":
-        needed = _needed(len(view.y), curves, trials, level / FAMILIES, tolerance)
+        needed = _needed(len(view.y), curves, trials, level, tolerance)
     return Check(view, curves, assumptions, needed)
 
 
@@ -196,21 +197,28 @@ def _curve(
     phi = p * view.dimension / np.asarray(sizes, float)
     against_truth = predict(view.problem(rule, phi, lam * p)).test_error
     theory = view.flips + (1 - 2 * view.flips) * np.asarray(against_truth)
-    rows = []
+    all_rows = len(view.y)
+    found = []
     for size, gaussian, of_trials in zip(sizes, theory.tolist(), errors.T, strict=True):
         is_measured = not np.isnan(of_trials).any() and size <= MOST_USED * moments.independent
-        if rows and not is_measured:
+        if found and not is_measured:
             break
         law = moments.error(size, lam) if is_measured else np.nan
         mean = float(of_trials.mean()) if is_measured else np.nan
         deviation = float(of_trials.std(ddof=1)) if is_measured else np.nan
-        se_trials = deviation / np.sqrt(trials)
+        se = se_trials = deviation / np.sqrt(trials)
+        of_rows = _error_variance(max(mean, gaussian), all_rows)
+        if view.test is not None:
+            se = np.sqrt(se_trials**2 + _error_variance(max(mean, gaussian), len(view.test[1])) + of_rows)
+            of_rows = 0.0
+        se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
+        # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
         shared = min(size / max(size, moments.independent), MOST_SHARED)
-        se, se_gaussian, se_law = _standard_errors(view, mean, gaussian, se_trials, deviation, shared)
-        rows.append(
+        se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
+        found.append(
             {
                 "kept": size,
-                "share": moments.kept_rows / len(view.y),
+                "share": moments.kept_rows / all_rows,
                 "gaussian": gaussian,
                 "measured law": law,
                 "measured": mean,
@@ -222,30 +230,13 @@ def _curve(
                 "z_law": (mean - law) / se_law,
             }
         )
-    return rows
+    return found
 
 
-def _standard_errors(
-    view: FeatureView, mean: float, predicted: float, of_trials: float, deviation: float, shared: float
-) -> tuple[float, float, float]:
-    """Standard errors of the mean over trials, and of its differences from the theory and from the measured law.
-
-    Trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f).
-    """
-
-    def of_error_rate(rows: int) -> float:
-        rate = min(0.5, max(mean, predicted, 0.5 / rows))
-        return rate * (1 - rate) / rows
-
-    rows = len(view.y)
-    measured = of_trials
-    of_rows = of_error_rate(rows)
-    if view.test is not None:
-        measured = float(np.sqrt(of_trials**2 + of_error_rate(len(view.test[1])) + of_rows))
-        of_rows = 0.0
-    from_law = float(np.maximum(measured, 0.5 / rows))  # half an error among all rows
-    from_theory = float(np.sqrt(from_law**2 + shared / (1 - shared) * deviation**2 + of_rows))
-    return measured, from_theory, from_law
+def _error_variance(rate: float, rows: int) -> float:
+    """The variance of an error rate of so many rows, where the true one may be as large as `rate`."""
+    rate = min(0.5, max(rate, 0.5 / rows))
+    return rate * (1 - rate) / rows
 
 
 def measured_errors(
@@ -253,24 +244,19 @@ def measured_errors(
 ) -> Float[Array, "trials sizes"]:
     """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
     errors = np.full((trials, len(sizes)), np.nan)
-    keep = np.asarray(rule.keep_probability(view.plane[0]), float)
+    keep = view.keep_probability(rule)
     most = int(MOST_USED * len(keep))
     for trial in range(trials):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(trial,)))
         order = rng.permutation(len(keep))
         kept = np.flatnonzero(rng.random(most) < keep[order[:most]])  # places in the order
         for i, size in enumerate(sizes):
-            if size > len(kept):
-                continue
-            train = order[kept[:size]]
-            w = fit_ridge(view.x[train], view.y[train], size * lam)
-            if view.test is None:
+            if size <= len(kept):
+                train = order[kept[:size]]
+                w = fit_ridge(view.x[train], view.y[train], size * lam)
                 not_reached = order[kept[size - 1] + 1 :]
-                x = view.x[not_reached]
-                y = view.y[not_reached]
-            else:
-                x, y = view.test
-            errors[trial, i] = np.mean(y * (x @ w) <= 0)
+                x, y = view.test or (view.x[not_reached], view.y[not_reached])
+                errors[trial, i] = np.mean(y * (x @ w) <= 0)
     return errors
 
 
@@ -295,32 +281,28 @@ def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) 
 
 
 def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
-    comparisons = curves["measured"].notna().sum()
     rows = []
-    for name, column, z, se in (
-        ("Gaussian theory, all in all", "gaussian", "z", "se_gaussian"),
-        ("the measured law", "measured law", "z_law", "se_law"),
+    for name, column, se in (
+        ("Gaussian theory, all in all", "gaussian", curves["se_gaussian"]),
+        ("the measured law", "measured law", curves["se_law"]),
     ):
-        size = np.nan_to_num(curves[z].abs().to_numpy(float))
-        two_sided = 2 * stdtr(trials - 1, -size)
-        p_values = np.minimum(1.0, max(1, comparisons) * two_sided)
+        off = curves["measured"] - curves[column]
+        change = curves["measured"] / curves[column] - 1
+        size = (off / se).abs()
+        p_values = np.minimum(1.0, size.count() * 2 * stdtr(trials - 1, -size))
         is_off = p_values < level
-        change = (curves["measured"] / curves[column] - 1).to_numpy(float)
-        if is_off.any():
-            change = np.where(is_off, change, np.nan)
-        largest = int(np.where(np.isfinite(change), np.abs(change), -1.0).argmax())
-        effect = float(change[largest])
-        farthest = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
+        largest: Any = change[is_off if is_off.any() else size.notna()].abs().idxmax()
+        farthest = off.abs() + stdtrit(trials - 1, 1 - level) * se
         verdict = "holds" if (farthest / curves[column]).max() < tolerance else "undecided"
-        if is_off.any() and abs(effect) > tolerance:
+        if is_off.any() and abs(change[largest]) > tolerance:
             verdict = "fails"
         rows.append(
             {
                 "assumption": name,
                 "statistic": f"largest |z| = {size.max():.3g}",
-                "p_value": float(p_values.min()),
-                "effect": effect,
-                "at": f"{curves['rule'].iloc[largest]}, {curves['kept'].iloc[largest]}",
+                "p_value": p_values.min(),
+                "effect": change[largest],
+                "at": f"{curves['rule'][largest]}, {curves['kept'][largest]}",
                 "verdict": verdict,
             }
         )

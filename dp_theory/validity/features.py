@@ -73,10 +73,13 @@ class Features:
     test: tuple[Float[Array, "tests columns"], Float[Array, " tests"]] | None = None
 
     def __post_init__(self) -> None:
-        _check_arrays(self.x, self.y, self.w_s, self.w_g, self.test)
-        _check_two_classes("y", self.y)
-        if self.test is not None:
-            _check_two_classes("y_test", self.test[1])
+        rows = _row_sets(self.x, self.y, self.test)
+        _check_arrays(rows, {"w_s": self.w_s, "w_g": self.w_g})
+        for which, (_, y) in rows.items():
+            if not np.all(np.abs(y) == 1):
+                raise InputError(f"y{which} has the values {_listed(np.unique(y))}: two classes must be -1 and 1 here")
+            if len(np.unique(y)) < 2:
+                raise InputError(f"y{which} is {y[0]:g} in all rows: there must be two classes")
 
     @classmethod
     def of(
@@ -126,32 +129,27 @@ class Features:
         require_number(lam=lam)
         require_positive("the ridge per row, over the mean variance", lam=lam)
         require_seed(seed)
-        x = numbers("X", x)
-        y = np.asarray(y)
-        selector = None if w_s is None else numbers("w_s", w_s)
-        truth = None if w_g is None else numbers("w_g", w_g)
-        test_rows = None if test is None else (numbers("X_test", test[0]), np.asarray(test[1]))
-        _check_arrays(x, y, selector, truth, test_rows)
-
-        pair = _pair(x, y, classes)
-        x, y = _rows_of_pair(x, y, pair)
-        _check_shares(y)
-        _check_copies(x)
-        test_rows = None if test_rows is None else _test_rows_of_pair(*test_rows, pair)
+        given = _row_sets(x, y, test).items()
+        rows = {which: (numbers(f"X{which}", x), np.asarray(y)) for which, (x, y) in given}
+        directions: dict[str, Any] = {
+            name: numbers(name, w) for name, w in (("w_s", w_s), ("w_g", w_g)) if w is not None
+        }
+        _check_arrays(rows, directions)
+        pair = _pair(*rows[""], classes)
+        rows = {which: _rows_of_pair(x, y, pair) for which, (x, y) in rows.items()}
+        _check_draws(*rows[""])
         if components is not None:
-            axes = _leading_components(x, components)
-            x = x @ axes
-            test_rows = None if test_rows is None else (test_rows[0] @ axes, test_rows[1])
-            selector = None if selector is None else selector @ axes
-            truth = None if truth is None else truth @ axes
-        if selector is None:
+            axes = _leading_components(rows[""][0], components)
+            rows = {which: (x @ axes, y) for which, (x, y) in rows.items()}
+            directions = {name: w @ axes for name, w in directions.items()}
+        x, y = rows[""]
+        if "w_s" not in directions:
             order = np.random.default_rng(seed).permutation(len(y))
             aside, rest = np.split(order, [max(2, round(SET_ASIDE * len(y)))])
-            selector = _trained_selector(x[aside], y[aside], lam)
-            x = x[rest]
-            y = y[rest]
-        names = ["+".join(str(member) for member in members) for members in pair]
-        return cls(x, y, selector, truth, (names[0], names[1]), test_rows)
+            directions["w_s"] = _trained_selector(x[aside], y[aside], lam)
+            x, y = x[rest], y[rest]
+        first, second = ("+".join(map(str, members)) for members in pair)
+        return cls(x, y, **directions, classes=(first, second), test=rows.get("_test"))
 
 
 def read_features(path: str | Path, **options: Any) -> Features:
@@ -172,38 +170,38 @@ def read_features(path: str | Path, **options: Any) -> Features:
     InputError
         For a file of another kind, for other arrays, and as `Features.of` does.
     """
-    arrays = _read_arrays(Path(path))
-    given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
-    if TEST[0] in arrays:
-        given["test"] = tuple(arrays[name] for name in TEST)
-    return Features.of(arrays["X"], arrays["y"], **given, **options)
-
-
-def _read_arrays(path: Path) -> Mapping[str, Any]:
+    path = Path(path)
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
     told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
     with told, open(path, "rb") as opened, NpzFile(opened) as file:
-        arrays = {name: file[name] for name in file.files}
-    names = set(arrays)
-    needed = set(ROWS)
-    if names & set(TEST):
-        needed |= set(TEST)
-    missing = sorted(needed - names)
-    unknown = sorted(names - {*ROWS, *TEST, *DIRECTIONS})
-    if missing or unknown:
-        told = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}"
-        raise InputError(
-            f"{path} {told}: its arrays must be X (rows, columns), y (rows,) and optionally w_s, w_g, and both X_test"
-            " and y_test"
-        )
-    return arrays
+        arrays = dict(file)
+    has_test = not arrays.keys().isdisjoint(TEST)
+    missing = {*ROWS, *(TEST if has_test else ())} - arrays.keys()
+    unknown = arrays.keys() - {*ROWS, *TEST, *DIRECTIONS}
+    for told, wrong in (("lacks", missing), ("has", unknown)):
+        if wrong:
+            raise InputError(
+                f"{path} {told} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
+                " optionally w_s, w_g, and both X_test and y_test"
+            )
+    given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
+    if has_test:
+        given["test"] = tuple(arrays[name] for name in TEST)
+    return Features.of(arrays["X"], arrays["y"], **given, **options)
+
+
+def _row_sets(x: Any, y: Any, test: tuple[Any, Any] | None) -> dict[str, tuple[Any, Any]]:
+    """Rows and their labels, by what their names end in."""
+    return {"": (x, y)} if test is None else {"": (x, y), "_test": test}
 
 
 # -- classes and directions
 
+Pair = tuple[list[Any], list[Any]]  # the classes that y = 1 and y = -1 stand for
 
-def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[Any], list[Any]]:
+
+def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> Pair:
     there = np.unique(y)
     if len(there) < 2:
         raise InputError(f"y is {there[0]} in all rows: there must be two classes")
@@ -212,23 +210,6 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[A
         return _wanted_pair(there, wanted)
     if len(there) == 2:
         return [there[1]], [there[0]]
-    return _nearest_pair(x, y, there)
-
-
-def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    is_float = there.dtype.kind == "f"
-    named = {f"{value:g}" if is_float else str(value): value for value in there}  # 1.0 is asked for as 1
-    sides = [str(side).split("+") for side in wanted]
-    members = [name for side in sides for name in side]
-    are_apart = len(set(members)) == len(members)
-    if len(sides) != 2 or not are_apart or not set(members) <= set(named):
-        given = ",".join(map(str, wanted))
-        raise InputError(f"classes = {given}: must be two of {_listed(there)}, or two unions such as A+B")
-    first, second = sides
-    return [named[name] for name in first], [named[name] for name in second]
-
-
-def _nearest_pair(x: Array, y: np.ndarray, there: np.ndarray) -> tuple[list[Any], list[Any]]:
     means = np.array([x[y == value].mean(0) for value in there])
     within = x - means[np.searchsorted(there, y)]
     metric = np.linalg.pinv(within.T @ within / len(x), rcond=_SAME_SUBSPACE, hermitian=True)
@@ -238,18 +219,24 @@ def _nearest_pair(x: Array, y: np.ndarray, there: np.ndarray) -> tuple[list[Any]
     return [there[one[nearest]]], [there[other[nearest]]]
 
 
-def _rows_of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) -> tuple[Array, Array]:
+def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
+    named = {f"{value:g}" if there.dtype.kind == "f" else str(value): value for value in there}  # 1.0 is asked for as 1
+    sides = [str(side).split("+") for side in wanted]
+    members = [name for side in sides for name in side]
+    if len(sides) != 2 or len(set(members)) < len(members) or not named.keys() >= set(members):
+        given = ",".join(map(str, wanted))
+        raise InputError(f"classes = {given}: must be two of {_listed(there)}, or two unions such as A+B")
+    first, second = ([named[name] for name in side] for side in sides)
+    return first, second
+
+
+def _rows_of_pair(x: Array, y: np.ndarray, pair: Pair) -> tuple[Array, Array]:
     is_first = np.isin(y, pair[0])
     is_used = is_first | np.isin(y, pair[1])
-    return x[is_used], np.where(is_first[is_used], 1.0, -1.0)
-
-
-def _test_rows_of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) -> tuple[Array, Array]:
-    chosen = _rows_of_pair(x, y, pair)
-    if not len(chosen[1]):
+    if not is_used.any():  # of test rows
         wanted = _listed(np.array([name for side in pair for name in side]))
         raise InputError(f"y_test holds none of the classes {wanted} of y: it has {_listed(np.unique(y))}")
-    return chosen
+    return x[is_used], np.where(is_first[is_used], 1.0, -1.0)
 
 
 def _leading_components(x: Array, components: int) -> Array:
@@ -273,21 +260,19 @@ def _trained_selector(x: Array, y: Array, lam: float) -> Array:
 # -- checks: each raises InputError for the first thing that is wrong
 
 
-def _check_arrays(
-    x: Array, y: np.ndarray, w_s: Array | None, w_g: Array | None, test: tuple[Array, np.ndarray] | None
-) -> None:
-    _check_rows(x, y)
+def _check_arrays(rows: Mapping[str, tuple[Array, np.ndarray]], directions: Mapping[str, Array | None]) -> None:
+    x, _ = rows[""]
+    for which, (other, y) in rows.items():
+        _check_rows(other, y, which)
+        if other.shape[1] != x.shape[1]:
+            raise InputError(f"X{which} has {other.shape[1]} columns: it must have the {x.shape[1]} of X")
     if len(x) < FEWEST_ROWS:
         raise InputError(f"X has {len(x)} rows: a check takes at least {FEWEST_ROWS}")
     spread = float(np.ptp(x, axis=0).max())
     if spread > 0 and not 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD:
         raise InputError(f"X spreads over {spread:.3g}: scale its columns, so that variances can be computed")
     columns = x.shape[1]
-    if test is not None:
-        _check_rows(*test, "_test")
-        if test[0].shape[1] != columns:
-            raise InputError(f"X_test has {test[0].shape[1]} columns: it must have the {columns} of X")
-    for name, w in (("w_s", w_s), ("w_g", w_g)):
+    for name, w in directions.items():
         if w is None:
             continue
         if np.shape(w) != (columns,):
@@ -296,7 +281,7 @@ def _check_arrays(
             raise InputError(f"{name} must be finite and not zero: it is a direction")
 
 
-def _check_rows(x: Array, y: np.ndarray, which: str = "") -> None:
+def _check_rows(x: Array, y: np.ndarray, which: str) -> None:
     if x.ndim != 2 or 0 in x.shape:
         raise InputError(f"X{which} has shape {x.shape}: it must be (rows, columns)")
     if not np.isfinite(x).all():
@@ -311,31 +296,20 @@ def _check_rows(x: Array, y: np.ndarray, which: str = "") -> None:
         raise InputError(f"{name} is of type {y.dtype}: it must hold numbers or names of classes")
 
 
-def _check_shares(y: Array) -> None:
-    positive = float((y > 0).mean())
-    share = min(positive, 1 - positive)
+def _check_draws(x: Array, y: Array) -> None:
+    """Copies are refused, because standard errors take rows for independent."""
+    share = float(min(np.mean(y > 0), np.mean(y < 0)))
     if share < LEAST_SHARE:
         raise InputError(
             f"the smaller class has {share:.1%} of the rows: the theory's boundary halves them, and says nothing below"
             f" {LEAST_SHARE:.0%}; leave out rows of the larger class, or choose other classes"
         )
-
-
-def _check_copies(x: Array) -> None:
-    """Copies are refused, because standard errors take rows for independent."""
     distinct = len({row.tobytes() for row in np.ascontiguousarray(x) + 0.0})  # -0 becomes 0, which it equals
     if 1 < distinct < (1 - MOST_REPEATED) * len(x):
         raise InputError(
             f"X has {distinct} distinct rows of {len(x)}: the check takes rows for independent draws; leave out copies"
             " (numpy.unique(X, axis=0, return_index=True) finds them)"
         )
-
-
-def _check_two_classes(name: str, y: Array) -> None:
-    if not np.all(np.abs(y) == 1):
-        raise InputError(f"{name} has the values {_listed(np.unique(y))}: two classes must be -1 and 1 here")
-    if len(np.unique(y)) < 2:
-        raise InputError(f"{name} is {y[0]:g} in all rows: there must be two classes")
 
 
 def _listed(values: np.ndarray) -> str:

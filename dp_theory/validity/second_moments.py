@@ -11,8 +11,6 @@ The moments are those of N rows, whose own noise, a share n/N of V, is in w: sco
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import ndtr
@@ -32,7 +30,7 @@ class KeptMoments:
 
     def __init__(self, view: FeatureView, rule: Rule) -> None:
         self.view = view
-        self.keep = np.asarray(rule.keep_probability(view.plane[0]), float)  # q (rows,)
+        self.keep = view.keep_probability(rule)  # q (rows,)
         self.kept_rows = float(self.keep.sum())
 
     @property
@@ -44,7 +42,13 @@ class KeptMoments:
         x = self.view.x
         y = self.view.y
         s = self.view.lengths
-        of_row, length, seconds, pulls = self._levels
+        quantiles = np.quantile(s, np.arange(1, LEVELS) / LEVELS)
+        used, of_row = np.unique(np.searchsorted(quantiles, s), return_inverse=True)
+        members = [np.flatnonzero(of_row == level) for level in range(len(used))]
+        length = np.array([s[rows].mean() for rows in members])  # s (levels,)
+        share = self.keep / self.kept_rows
+        seconds = np.array([(share[rows] * x[rows].T) @ x[rows] for rows in members])  # E[xxᵀ; level] (levels, d, d)
+        pulls = np.array([(share[rows] * y[rows]) @ x[rows] for rows in members])  # E[yx; level] (levels, d)
         second = seconds.sum(0)  # E[xxᵀ]
         mean_length = float(self.keep @ s) / self.kept_rows  # s̄
 
@@ -78,20 +82,6 @@ class KeptMoments:
         least = _LEAST_VARIANCE * np.square(score).mean()
         variance = np.maximum(unseen * _quadratic(x, covariance), least)
         return float(ndtr(-y * score / np.sqrt(variance)).mean())
-
-    @cached_property
-    def _levels(self) -> tuple[np.ndarray, Array, Array, Array]:
-        """The level of each row (rows,); s (levels,), E[xxᵀ; level] (levels, d, d) and E[yx; level] (levels, d)."""
-        x = self.view.x
-        y = self.view.y
-        s = self.view.lengths
-        share = self.keep / self.kept_rows
-        quantiles = np.quantile(s, np.arange(1, LEVELS) / LEVELS)
-        used, of_row = np.unique(np.searchsorted(quantiles, s), return_inverse=True)
-        members = [np.flatnonzero(of_row == level) for level in range(len(used))]
-        length = np.array([s[rows].mean() for rows in members])
-        second = np.array([(share[rows] * x[rows].T) @ x[rows] for rows in members])
-        return of_row, length, second, np.array([(share[rows] * y[rows]) @ x[rows] for rows in members])
 
 
 def _quadratic(x: Array, matrix: Array) -> Array:

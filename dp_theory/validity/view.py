@@ -56,7 +56,12 @@ class FeatureView:
         y = features.y
         z = x / np.sqrt(spectrum)
         leverage = np.square(z).sum(1) / len(y)
-        _require_company(leverage)
+        row = int(leverage.argmax())
+        if leverage[row] > MOST_LEVERAGE:
+            raise InputError(
+                f"row {row} of those used has a direction of X to itself (leverage {leverage[row]:.3f}): leave it out,"
+                " or take fewer components, or a larger lam"
+            )
         selector = _whitened_direction(features.w_s, "w_s", spectrum, axes)
         if features.w_g is None:
             truth, score, cosine = _fitted_truth(z, y, leverage)
@@ -109,6 +114,9 @@ class FeatureView:
         by_angle = np.arctan(self.tangent) / np.pi
         return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MOST_FLIPS))
 
+    def keep_probability(self, rule: Rule) -> Float[Array, " rows"]:
+        return np.asarray(rule.keep_probability(self.plane[0]), float)
+
     def problem(self, rule: Rule, phi: float | Array, lam: float) -> SpanProblem:
         unwhitened = self.basis / np.sqrt(self.spectrum)[:, None]
         group = Group(along=unwhitened[:, 0], keep=rule, flip=self.flips)
@@ -138,15 +146,6 @@ def _whitened_direction(w: Array, name: str, spectrum: Array, axes: Array) -> Ar
     return u / length
 
 
-def _require_company(leverage: Array) -> None:
-    row = int(leverage.argmax())
-    if leverage[row] > MOST_LEVERAGE:
-        raise InputError(
-            f"row {row} of those used has a direction of X to itself (leverage {leverage[row]:.3f}): leave it out,"
-            " or take fewer components, or a larger lam"
-        )
-
-
 def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tuple[Array, Array] | None]:
     """The covariance's eigenvalues, of mean 1, and axes; centred rows along these, in that unit; test rows alike."""
     mean = features.x.mean(0)
@@ -158,27 +157,21 @@ def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tup
     is_seen = eigenvalues > max(NEGLIGIBLE * lam * eigenvalues.mean(), least)
     spectrum = eigenvalues[is_seen]
     axes = axes[:, is_seen]
-    _require_directions(len(spectrum), int(np.sum(eigenvalues > least)), lam)
-    if len(centred) < ROWS_PER_DIRECTION * len(spectrum):
+    seen, there = len(spectrum), int(np.sum(eigenvalues > least))
+    if there < FEWEST_DIRECTIONS:
+        raise InputError(f"X varies in {there} directions only: the theory is one of many directions")
+    if seen < FEWEST_DIRECTIONS:
         raise InputError(
-            f"X has {len(centred)} rows in {len(spectrum)} directions: a check takes {ROWS_PER_DIRECTION} rows a "
+            f"lam = {lam:g} hides {there - seen} of the {there} directions in which X varies: "
+            f"at least {FEWEST_DIRECTIONS} must be left; take a smaller lam"
+        )
+    if len(centred) < ROWS_PER_DIRECTION * seen:
+        raise InputError(
+            f"X has {len(centred)} rows in {seen} directions: a check takes {ROWS_PER_DIRECTION} rows a "
             f"direction; give more rows, fewer components ({len(centred) // ROWS_PER_DIRECTION}), or a larger lam, "
             "which hides directions"
         )
     unit = spectrum.mean()
     scaled = axes / np.sqrt(unit)
-    test = None
-    if features.test is not None:
-        test = ((features.test[0] - mean) @ scaled, features.test[1])
+    test = features.test and ((features.test[0] - mean) @ scaled, features.test[1])
     return spectrum / unit, axes, centred @ scaled, test
-
-
-def _require_directions(seen: int, there: int, lam: float) -> None:
-    if seen >= FEWEST_DIRECTIONS:
-        return
-    if there >= FEWEST_DIRECTIONS:
-        raise InputError(
-            f"lam = {lam:g} hides {there - seen} of the {there} directions in which X varies: "
-            f"at least {FEWEST_DIRECTIONS} must be left; take a smaller lam"
-        )
-    raise InputError(f"X varies in {seen} directions only: the theory is one of many directions")

@@ -47,7 +47,7 @@ def test_the_likelihood_is_that_of_a_transcription():
     """Normal densities about sampled means with sampled variances: flips and the floor are written out by hand."""
     curve = law_curve(1, sizes=3)
     known = {name: value for name, value in TRUTH.items() if name != "window"}
-    likelihood = Likelihood(curve, tuple(known), {"window": 1.0}, of_theory=True, with_log=True)
+    likelihood = Likelihood(curve, tuple(known), {"window": 1.0}, with_log=True)
     z = np.array(
         [
             brentq(lambda z, name=name, value=value: PARAMETERS[name].from_z(z) - value, -12, 12, xtol=1e-13)
