@@ -1,7 +1,5 @@
 """The claims of the paper. Numbers are computed here; only verdicts are ours."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """The claims as rows, and as the page docs/claims.md."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from dp_experiments.claims.claims import CLAIMS, Claim

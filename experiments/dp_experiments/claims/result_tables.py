@@ -7,8 +7,6 @@ A page has a place for a table, which names it:
     <!-- end -->
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 def figures_command(
     wanted: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="NAME | compare A B…",
             help="Figures to draw, or table1 to table5.  Default: all figures.  Or compare, then runs, comparisons, "
             "sweeps, table4 or table5, which are drawn on one plot.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
+    out: Annotated[Path, Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
+    quick: Annotated[bool, Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
     runs: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             "--run",
             metavar="RUN",
             help="For a table: runs of its rows' presets, shown beside.  For a figure of runs: yours instead of ours.",
         ),
     ] = [],
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the figure; --list names them.")
+        list[str], Option("--set", metavar="KEY=VALUE", help="A parameter of the figure; --list names them.")
     ] = [],
-    listed: Annotated[bool, typer.Option("--list", help="List figures and tables, and draw none.")] = False,
+    listed: Annotated[bool, Option("--list", help="List figures and tables, and draw none.")] = False,
 ) -> None:
     """The figures come from theory, simulations and runs. One that is up to date is not drawn again.
 

@@ -2,6 +2,6 @@
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout, and nothing else.")]

@@ -1,7 +1,5 @@
 """Comparisons of arms in pairs: the runs, their statistics, and the folder that holds both."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Judges: classifiers that say what an image shows, and that may guide a generator."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

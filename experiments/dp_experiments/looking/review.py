@@ -1,7 +1,5 @@
 """One HTML file to look through a pool and to mark its wrong examples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plain and guided images from the same noise (paper Figs. 10 to 13)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Texts of any configuration's generator, plain and chosen among candidates, as a learner finds them."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

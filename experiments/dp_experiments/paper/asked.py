@@ -3,8 +3,6 @@
 One called `run` is the folder of a run that takes the place of ours.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 import shlex

@@ -10,8 +10,6 @@ The figure NAME is the module NAME (with _ for -) in a sub-package here, or anot
     mine = "my_package.my_figure"
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import hashlib

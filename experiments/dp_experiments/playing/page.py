@@ -1,7 +1,5 @@
 """One HTML file, which checks its own formula against dp_theory when it is opened."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

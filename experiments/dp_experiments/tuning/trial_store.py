@@ -4,8 +4,6 @@ A proposal depends on the seed, the trial's number and earlier batches of all ar
 Only trials that are over are kept, so a resumed tuning has the same trials.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Tunes arms by their accuracy on validation images alone, with the same number of trials."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass

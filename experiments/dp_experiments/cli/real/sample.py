@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
@@ -19,25 +19,25 @@ NOT_SHOWN_OF_TEXTS = ["label", "number", "seed", "as_asked"]  # columns that sam
 
 
 def sample_command(
-    source: Annotated[str, typer.Argument(metavar="PRESET|FILE.toml|RUN", help="Whose generator and guidance to use.")],
-    out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
+    source: Annotated[str, Argument(metavar="PRESET|FILE.toml|RUN", help="Whose generator and guidance to use.")],
+    out: Annotated[Path, Option(help="A folder that is empty or not there yet.")],
     classifier: Annotated[
         str | None,
         judge_option("that guides: a folder or a hub id.  Default: the learner of RUN."),
     ] = None,
     omega: Annotated[
         str | None,
-        typer.Option(help="Strengths, comma-separated; 0: plain.  Default: 0,0.01,0.02,0.05."),
+        Option(help="Strengths, comma-separated; 0: plain.  Default: 0,0.01,0.02,0.05."),
     ] = None,
     along: Annotated[
         bool,
-        typer.Option("--along", help="Guide by RUN's learner before each addition; default strengths: those of then."),
+        Option("--along", help="Guide by RUN's learner before each addition; default strengths: those of then."),
     ] = False,
     classes: Annotated[
         str | None,
-        typer.Option(help=f"Names of classes or numbers from 0, comma-separated.  Default: the first {CLASSES}."),
+        Option(help=f"Names of classes or numbers from 0, comma-separated.  Default: the first {CLASSES}."),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Samples of each class in a row.")] = 1,
+    n: Annotated[int, Option("--n", min=1, max=1000, help="Samples of each class in a row.")] = 1,
     settings: Set = [],
     as_json: Json = False,
 ) -> None:

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 def tune_command(
     preset: Preset,
     settings: Set = [],
-    arms: Annotated[str, typer.Option(help="Comma-separated. ARM-N: with N samples.")] = "practice,static",
-    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm.")] = 30,
+    arms: Annotated[str, Option(help="Comma-separated. ARM-N: with N samples.")] = "practice,static",
+    trials: Annotated[int, Option(min=1, max=100_000, help="Trials of each arm.")] = 30,
     search: Annotated[
         list[str],
-        typer.Option(
+        Option(
             metavar="KEY=LOW:HIGH[:log]",
             help="Search this range of a key, or KEY=[VALUE, …] this choice, in place of the default. One value: keep "
             "it.",
         ),
     ] = [],
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each trial.")] = 1,
+    seeds: Annotated[int, Option(min=1, max=1000, help="Runs of each trial.")] = 1,
     splits: Annotated[
-        int | None, typer.Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
+        int | None, Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
     ] = None,
-    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
-    out: Annotated[Path | None, typer.Option(help="Folder of the tuning.  Default: runs/PRESET-tune.")] = None,
+    first: Annotated[int, Option(min=0, help="The first seed, and the first data split.")] = 0,
+    batch: Annotated[int, Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
+    out: Annotated[Path | None, Option(help="Folder of the tuning.  Default: runs/PRESET-tune.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the tuning in --out; more --trials add to it.")
+        bool, Option("--resume", help="Go on with the tuning in --out; more --trials add to it.")
     ] = False,
     workers: Workers = None,
     dask: Dask = None,

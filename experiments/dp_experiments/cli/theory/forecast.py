@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 def forecast_command(
     curve: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="CURVE",
             help="comparison.csv, sweep.csv, a run with branches, or a CSV with the columns strategy, kept, error and, "
             "better, se. The paper's own curves are called table4 and table5.",
         ),
     ],
-    target: Annotated[float | None, typer.Option(help="The test error to reach.")] = None,
+    target: Annotated[float | None, Option(help="The test error to reach.")] = None,
     where: Annotated[
         list[str],
-        typer.Option(metavar="COLUMN=VALUE", help="Which of a file's curves to take; may be given several times."),
+        Option(metavar="COLUMN=VALUE", help="Which of a file's curves to take; may be given several times."),
     ] = [],
     columns: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="ROWS,ERROR",
             help="Which columns of a CSV file of static data hold the training rows, and the test error; or "
             "ROWS,ACCURACY if the second name says so, as val_acc or top1.",
         ),
     ] = None,
     fix: Annotated[
-        list[str], typer.Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
+        list[str], Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
     ] = [],
-    x: Annotated[str, typer.Option(help=f"With --target: what is counted, {', '.join(AXES)}.")] = AXES[0],
+    x: Annotated[str, Option(help=f"With --target: what is counted, {', '.join(AXES)}.")] = AXES[0],
     as_json: Json = False,
 ) -> None:
     """Shows the parameters under which the measured curve is most likely, with 95 % intervals.

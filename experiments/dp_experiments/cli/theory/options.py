@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
 
@@ -19,26 +19,26 @@ POSITIVE = "above 0"  # where there is no limit without ridge
 VALUES = "VALUES"  # how help pages call a text that `values` reads
 
 Engine = Annotated[
-    str, typer.Option(help="How rows are simulated: dense (the naive experiment), or law (its exact law, fast).")
+    str, Option(help="How rows are simulated: dense (the naive experiment), or law (its exact law, fast).")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
+Seed = Annotated[int, Option(min=0, help="Seed of all random numbers.")]
 GRAMMAR = "A rule's parameters follow it, as in entropy@omega=4@kappa=2."
 
 
 def several(text: str) -> Any:
     """An option that `values` reads; its command's docstring explains VALUES."""
-    return typer.Option(metavar=VALUES, help=text)
+    return Option(metavar=VALUES, help=text)
 
 
 def ridge(rows: str, further: str = "", metavar: str | None = None, least: str = "0: the limit without ridge") -> Any:
     """The option --lam, of which commands differ in the rows that count as N."""
     text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; {least}.{further}"
-    return typer.Option(metavar=metavar, help=text)
+    return Option(metavar=metavar, help=text)
 
 
 def folder_option(files: str) -> Any:
     """The option --out of a command that writes these files."""
-    return typer.Option(help=f"New or empty folder for {files}.")
+    return Option(help=f"New or empty folder for {files}.")
 
 
 def write_tables(out: Path, **tables: "DataFrame") -> None:

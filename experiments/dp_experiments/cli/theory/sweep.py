@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
 from dp_base.files import asked_for
@@ -49,11 +49,11 @@ def sweep_command(
     rho: Annotated[str, several("Cosine of the selector with the truth.")] = "0.9",
     n: Annotated[str | None, several("Samples generated.  Default: d/4 to 16d.")] = None,
     lam: Annotated[str, ridge("the training rows", metavar=VALUES)] = "0.01",
-    rule: Annotated[str, typer.Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(rule_names("swept")),
-    d: Annotated[int, typer.Option(help="Dimension.")] = 512,
-    trials: Annotated[int, typer.Option(help="Independent experiments for each point.")] = 64,
+    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(rule_names("swept")),
+    d: Annotated[int, Option(help="Dimension.")] = 512,
+    trials: Annotated[int, Option(help="Independent experiments for each point.")] = 64,
     engine: Engine = "law",
-    x: Annotated[str, typer.Option(help=f"What the sizes count: {', '.join(AXES)}.")] = AXES[0],
+    x: Annotated[str, Option(help=f"What the sizes count: {', '.join(AXES)}.")] = AXES[0],
     out: Annotated[Path | None, folder_option("sweep.csv, with all points, .png and .pdf")] = None,
     seed: Seed = 0,
     as_json: Json = False,

@@ -1,7 +1,5 @@
 """What a report tells of runs and comparisons, read from their folders."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """The samples that were hardest when they were added."""
 
-from __future__ import annotations
-
 import base64
 import io
 from typing import Any

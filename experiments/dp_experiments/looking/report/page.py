@@ -1,7 +1,5 @@
 """The page of a report: one HTML file that needs no other."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math

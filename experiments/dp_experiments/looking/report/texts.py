@@ -1,7 +1,5 @@
 """The texts of a run that its learner found hardest when they were added."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
