@@ -22,21 +22,11 @@ def rows() -> list[dict[str, str]]:
 
 
 def _row(claim: Claim) -> dict[str, str]:
-    return {
-        "where": claim.where,
-        "claim": claim.says,
-        "verdict": str(claim.verdict),
-        "path": str(claim.path),
-        "recomputed": _said(claim.recomputed),
-        "theory": _said(claim.theory),
-        "ours": _said(claim.ours),
-        "command": claim.command,
-        "cost": claim.cost,
-    }
-
-
-def _said(function: Callable[[], str] | None) -> str:
-    return function() if function else NOTHING
+    row = {"where": claim.where, "claim": claim.says, "verdict": claim.verdict, "path": claim.path}
+    for source in SOURCES:
+        compute: Callable[[], str] | None = getattr(claim, source)
+        row[source] = compute() if compute else NOTHING
+    return row | {"command": claim.command, "cost": claim.cost}
 
 
 def markdown(table: list[dict[str, str]]) -> str:
@@ -44,10 +34,7 @@ def markdown(table: list[dict[str, str]]) -> str:
     lines = [HEAD]
     for number, row in enumerate(table, 1):
         said = [f"{source.capitalize()}: {row[source]}." for source in SOURCES if row[source] != NOTHING]
-        claim = f"{_verdict(row)}: {row['claim']} ({row['where']}). {' '.join(said)}"
+        path = "" if row["path"] == NOTHING else f", {row['path']}"
+        claim = f"**{row['verdict']}**{path}: {row['claim']} ({row['where']}). {' '.join(said)}"
         lines.append(f"{number}. {claim} `{row['command']}` ({row['cost']})")
     return "\n".join(lines) + "\n"
-
-
-def _verdict(row: dict[str, str]) -> str:
-    return f"**{row['verdict']}**" + (f", {row['path']}" if row["path"] != NOTHING else "")
