@@ -9,9 +9,8 @@ A table of runs says in its head what was run, and with what:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -38,8 +37,7 @@ SPREADS = 2 * 2**0.5  # two standard errors of a difference of two runs, in stan
 LEAST = 3  # runs of an arm whose standard deviation means anything
 
 
-@dataclass(frozen=True)
-class StoredRow:
+class StoredRow(NamedTuple):
     """A row of the stored runs NAME, from 1.
 
     tests: test accuracies of its arm, less the mean of the other arms' on the same split and seed.

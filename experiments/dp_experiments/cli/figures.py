@@ -1,18 +1,16 @@
 """`dp figures`: draws figures, and writes the paper's tables."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Option
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
+from dp_experiments.paper.asked import Asked, read_settings
 from dp_experiments.terminal import say, table
 
 COMPARE = "compare"
-
-if TYPE_CHECKING:
-    from dp_experiments.paper.asked import Asked
 
 
 def figures_command(
@@ -83,9 +81,8 @@ def _compare(sources: list[str], out: Path) -> None:
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
 
 
-def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> "list[Asked]":
+def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> list[Asked]:
     """Figures without settings or runs are not loaded before their turn."""
-    from dp_experiments.paper.asked import Asked, read_settings
     from dp_experiments.paper.gallery import load
 
     if not settings and not runs:
@@ -120,7 +117,7 @@ def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
             print(path)
 
 
-def _draw(figures: "list[Asked]", out: Path, quick: bool) -> None:
+def _draw(figures: list[Asked], out: Path, quick: bool) -> None:
     """A figure that fails does not stop the others, but the command."""
     from dp_experiments.paper.gallery import Gallery
 

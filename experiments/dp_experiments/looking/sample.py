@@ -1,10 +1,9 @@
 """Plain and guided images from the same noise (paper Figs. 10 to 13)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,8 +37,7 @@ JUDGED_TOGETHER = 64  # images
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spreadsheet may compute
 
 
-@dataclass(frozen=True)
-class GridRow:
+class GridRow(NamedTuple):
     """Images guided by `judge` at `omega`, plain without, from the labels and noise of the other rows."""
 
     omega: float

@@ -2,9 +2,9 @@
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,8 +29,7 @@ OMEGAS = [0.0, 5.0, 20.0]
 CANDIDATES = 4  # for a configuration that has none
 
 
-@dataclass(frozen=True)
-class TextRow:
+class TextRow(NamedTuple):
     """Texts of the labels and seeds of the other rows, chosen at `omega` by what `learner` loads, if any."""
 
     omega: float
@@ -58,7 +57,7 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
     rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in chosen]
     if not rows:
         raise InputError(f"{run.path}: no addition was chosen; name a run whose texts are, or strengths by --omega")
-    return [replace(rows[0], omega=0.0), *rows]
+    return [rows[0]._replace(omega=0.0), *rows]
 
 
 def draw(

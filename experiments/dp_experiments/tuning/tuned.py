@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dp_base.checksums import verify
 from dp_base.errors import InputError
@@ -34,8 +33,7 @@ def with_settings(config: Config, settings: Settings, where: str = "configuratio
     return parse_config(raw, where)
 
 
-@dataclass(frozen=True)
-class Tuned:
+class Tuned(NamedTuple):
     """Best settings by arm; `fresh` is the first seed and split that no trial has seen."""
 
     path: Path

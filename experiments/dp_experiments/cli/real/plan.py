@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Exit, Option
 
 from dp_base.errors import InputError, MissingError
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.real.options import Preset, Set, default_folder
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.variants import variants
@@ -61,7 +61,7 @@ def plan_command(
 
 
 def _counts(gpus: str) -> list[int]:
-    parts = [part.strip() for part in gpus.split(",")]
+    parts = comma_list(gpus)
     if not all(part.isdecimal() and int(part) for part in parts):
         raise InputError(f"--gpus {gpus}: must be numbers of at least 1, for example 1,8,32")
     return [int(part) for part in parts]

@@ -9,7 +9,7 @@ from dp_experiments.cli import launch
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, on_cluster_asked
 from dp_experiments.cli.real.remarks import at_limit, counted, too_few
-from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ def branch_command(
 
 def _options(settings: list[str], accept_changes: bool, as_json: bool) -> list[str]:
     flags = {"--accept-changes": accept_changes, "--json": as_json}
-    return [
-        *(word for setting in settings for word in ("--set", setting)),
-        *(flag for flag, given in flags.items() if given),
-    ]
+    return [*set_options(settings), *(flag for flag, given in flags.items() if given)]
 
 
 def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.real.options import Set, judge_option, tell_changes
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import answer, progress, records
@@ -98,7 +98,7 @@ def choose_classes(names: Sequence[str], asked: str | None) -> list[int]:
     if asked is None:
         return list(range(min(len(names), CLASSES)))
     chosen = []
-    for name in (part.strip() for part in asked.split(",")):
+    for name in comma_list(asked):
         if name in names:
             chosen.append(names.index(name))
         elif name.isdecimal() and int(name) < len(names):

@@ -10,7 +10,7 @@ from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_names, on_cluster_asked, refuse
 from dp_experiments.cli.real.remarks import judged_twice
-from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
@@ -67,13 +67,14 @@ def tune_command(
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
-    settled = [word for each in settings for word in ("--set", each)]
-    compare = shlex.join(["dp", "real", "compare", str(preset), "--arms", arms, "--tuned", str(out), *settled])
+    compare = shlex.join(
+        ["dp", "real", "compare", str(preset), "--arms", arms, "--tuned", str(out), *set_options(settings)]
+    )
     answer(
         as_json,
         {"preset": config.name, "arms": best},
         [{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys],
-        f"{out}/best.csv, trials.csv; {compare} compares them on fresh seeds and splits",
+        f"{out}/best.csv, trials.csv; {shlex.join(compare)} compares them on fresh seeds and splits",
     )
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
     GRAMMAR,
     POSITIVE,
     folder_option,
-    names,
     ridge,
     whole_numbers,
     write_tables,
@@ -51,8 +50,8 @@ def check_command(
     from dp_theory.validity import check, read_features
 
     sizes = None if kept is None else whole_numbers("kept", kept)
-    sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in names(classes)]
-    rules = names(rule)
+    sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in comma_list(classes)]
+    rules = comma_list(rule)
     with claimed(out):
         given = read_features(features, classes=sides, lam=lam)
         with progress("check", len(rules)) as advance:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
     POSITIVE,
     Seed,
     cores,
     folder_option,
-    names,
     ridge,
     several,
     values,
@@ -54,7 +53,7 @@ def classes_command(
     """
     import dp_theory
 
-    counts, rules = whole_numbers("classes", classes), names(rule)
+    counts, rules = whole_numbers("classes", classes), comma_list(rule)
     fractions, sizes = values("keep", keep), values("kept", kept, geometric=True)
     cells = math.prod(map(len, (counts, rules, fractions, sizes)))
     with claimed(out):

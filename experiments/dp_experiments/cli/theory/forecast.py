@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from dp_base.errors import InputError
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.terminal import answer, records, say
 from dp_theory.numerics.costs import AXES, require_axis
 
@@ -89,7 +89,7 @@ def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
     from dp_experiments.presets.reported.scaling_curves import CURVES, reported_curve
     from dp_theory.fitting import MOST_ROUNDS
 
-    named = None if columns is None else tuple(name.strip() for name in columns.split(","))
+    named = None if columns is None else tuple(comma_list(columns))
     if named is not None and (len(named) != 2 or str(path) in CURVES):
         raise InputError(f"--columns {columns}: names two columns of a CSV file of your own, for example n,accuracy")
     if str(path) in CURVES:

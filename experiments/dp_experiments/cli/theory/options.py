@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from dp_base.errors import InputError
+from dp_experiments.cli.options import comma_list
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,7 +78,7 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
 
 def whole_numbers(name: str, text: str) -> list[int]:
     """A comma list of them."""
-    parts = [part.strip() for part in text.split(",")]
+    parts = comma_list(text)
     if not all(part.isdecimal() for part in parts):
         raise InputError(f"--{name} {text}: must be whole numbers, comma-separated")
     return [int(part) for part in parts]
@@ -100,11 +101,6 @@ def grid(texts: Mapping[str, str | None], geometric: Collection[str]) -> tuple[d
         raise InputError(f"{' x '.join(varied)} are {cells:,} combinations: at most {MOST_CELLS:,}; give fewer values")
     axes = np.meshgrid(*lists.values(), indexing="ij")
     return dict(zip(lists, axes, strict=True)), varied
-
-
-def names(text: str) -> list[str]:
-    """The names of a comma list."""
-    return [name.strip() for name in text.split(",")]
 
 
 def cores() -> int:

@@ -8,7 +8,7 @@ from typer import Option
 from dp_base.errors import InputError
 from dp_base.files import asked_for
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
     GRAMMAR,
     VALUES,
@@ -16,7 +16,6 @@ from dp_experiments.cli.theory.options import (
     Seed,
     cores,
     folder_option,
-    names,
     ridge,
     several,
     values,
@@ -68,7 +67,7 @@ def sweep_command(
     from dp_experiments.sweep_table import noise_check, winners
     from dp_theory.budgets.sweeps import default_sizes, steps
 
-    alphas, rhos, rules = values("alpha", alpha), values("rho", rho), names(rule)
+    alphas, rhos, rules = values("alpha", alpha), values("rho", rho), comma_list(rule)
     lams = values("lam", lam, geometric=True)
     sizes = None if n is None else values("n", n, geometric=True)
     if n is not None and ":" not in n and any(size % 1 for size in sizes or ()):

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dp_experiments.looking.report.pictures import (
     readable_pool,
 )
 from dp_experiments.looking.report.texts import hardest_texts
-from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import records
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
@@ -157,10 +157,7 @@ def readable_time(seconds: float) -> str:
 
 def _rounds(run: Run) -> list[Facts]:
     rounds = run.rounds
-    if not len(rounds):
-        return []
-    sizes = rounds["count"].cumsum().tolist()
-    return [row | {"pool_size": size} for row, size in zip(records(rounds), sizes, strict=True)]
+    return records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else []
 
 
 def _validation(run: Run, progress: Progress) -> ExampleSet:
@@ -235,11 +232,6 @@ def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
 def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
     """The settings of `differences` as key=value."""
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
-
-
-def set_options(settings: Iterable[str]) -> list[str]:
-    """The words --set key=value of a command."""
-    return [word for setting in settings for word in ("--set", setting)]
 
 
 def run_command(config: Config, base: Config | None) -> str | None:
