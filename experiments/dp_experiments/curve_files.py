@@ -16,6 +16,7 @@ from dp_base.checksums import verify
 from dp_base.errors import InputError, MissingError
 from dp_base.files import file_name
 from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
+from dp_experiments.presets.reported.printed_tables import table_rows
 from dp_theory.fitting.curve import REQUIRED, Curve
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _WRONG = re.compile(r"err|wrong|loss|mis", re.IGNORECASE)  # top1_err
 _SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
 
 
+CURVES = {"table4": 4, "table5": 5}  # of the paper
+
+
 class Reading(NamedTuple):
     """What a file holds."""
 
@@ -48,13 +52,15 @@ class Reading(NamedTuple):
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
-    """The curve of a CSV file or of a run's branches, with notes on what it leaves out.
+    """The curve of a CSV file, of a run's branches or of CURVES, with notes on what it leaves out.
 
     Of a sweep: simulated points of static data and of one rule. Of a comparison: arms that are strategies of the
     theory.
     """
     path = Path(path)
     where = dict(where or {})
+    if str(path) in CURVES:
+        return Reading(reported_curve(str(path), where), [MORE_CLASSES])
     if path.is_dir():
         if columns:
             raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
@@ -231,3 +237,20 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     if run.config.generator.kind != TWO_CLASSES:
         notes.append(MORE_CLASSES)
     return Reading(Curve.of(chosen_rows(folder, table, where)), notes)
+
+
+def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
+    """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors."""
+    import pandas as pd
+
+    rows = table_rows(CURVES[name])
+    table = pd.DataFrame(
+        {
+            "strategy": ["static" if row["method"] == "static" else "practice" for row in rows],
+            "kept": [float(row["total"]) for row in rows],
+            "error": [1 - float(row["val"]) / 100 for row in rows],
+            "initial": [float(row["initial"]) for row in rows],
+            "increment": [float(row["increment"] or row["total"]) for row in rows],
+        }
+    )
+    return Curve.of(chosen_rows(name, table, where or {}))

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.curve_files import SWEEP, read_curve
-from dp_experiments.presets.reported.scaling_curves import reported_curve
+from dp_experiments.curve_files import SWEEP, read_curve, reported_curve
 
 import dp_theory
 from dp_theory import InputError, KeepHard

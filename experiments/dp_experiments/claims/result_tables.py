@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
+from dp_experiments.claims.claims import markdown
 from dp_experiments.claims.measured import paired, stored_runs
-from dp_experiments.claims.page import markdown
 from dp_experiments.pages import markdown_table
 
 PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | re.M)

@@ -30,7 +30,7 @@ def claims_command(
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return
-    from dp_experiments.claims.page import rows
+    from dp_experiments.claims.claims import rows
     from dp_experiments.claims.result_tables import write_docs
     from dp_experiments.paper.errata import errata
 

@@ -85,17 +85,13 @@ def _pairs(option: str, entries: list[str]) -> dict[str, str]:
 
 def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name; says what is noted."""
-    from dp_experiments.curve_files import MORE_CLASSES, read_curve
-    from dp_experiments.presets.reported.scaling_curves import CURVES, reported_curve
+    from dp_experiments.curve_files import CURVES, read_curve
     from dp_theory.fitting import MOST_ROUNDS
 
     named = None if columns is None else tuple(comma_list(columns))
     if named is not None and (len(named) != 2 or str(path) in CURVES):
         raise InputError(f"--columns {columns}: names two columns of a CSV file of your own, for example n,accuracy")
-    if str(path) in CURVES:
-        curve, notes = reported_curve(str(path), where), [MORE_CLASSES]
-    else:
-        curve, notes = read_curve(path, where, named)
+    curve, notes = read_curve(path, where, named)
     rounds = curve.rounds.max()
     if rounds > MOST_ROUNDS:
         notes.append(f"practice of {rounds} rounds is solved as {MOST_ROUNDS} larger ones, whose errors are higher")

@@ -63,6 +63,8 @@ def sweep_command(
 
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
     """
+    from dp_figures.curves import save
+
     import dp_theory
     from dp_experiments.sweep_table import noise_check, winners
     from dp_theory.budgets.sweeps import default_sizes, steps
@@ -96,7 +98,7 @@ def sweep_command(
             )
         if out is not None:
             write_tables(out, sweep=result)
-            _draw(result, x, out / "sweep", ("png", "pdf"))
+            save(picture(result, x), out / "sweep")
     best, check, varying = winners(result), noise_check(result), _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
@@ -115,17 +117,11 @@ def sweep_command(
     )
     if out is None and not as_json:
         with asked_for(UNASKED, ""):
-            answer(False, {}, *_draw(result, x, UNASKED, ("png",)))
+            answer(False, {}, *save(picture(result, x), UNASKED, ["png"]))
 
 
 def _varying(result: "DataFrame") -> list[str]:
     return [name for name in SETTINGS if result[name].nunique() > 1]
-
-
-def _draw(result: "DataFrame", x: str, stem: Path, formats: tuple[str, ...]) -> list[Path]:
-    from dp_figures.curves import save
-
-    return save(picture(result, x), stem, formats)
 
 
 def picture(result: "DataFrame", x: str) -> "Figure":

@@ -11,7 +11,7 @@ from dp_base.progress import Progress
 from dp_experiments.comparing.compare import Comparison
 from dp_experiments.comparing.verdict import chance_remark, guesses, verdict
 from dp_experiments.looking.judge import Judge, agreement, confirmed, judged_arms, load_judge
-from dp_experiments.looking.report.hardest_images import hardest_images
+from dp_experiments.looking.report.hardest_samples import hardest_images, hardest_texts
 from dp_experiments.looking.report.pictures import (
     CAPTIONS,
     are_drawn,
@@ -19,7 +19,6 @@ from dp_experiments.looking.report.pictures import (
     leave_figures,
     readable_pool,
 )
-from dp_experiments.looking.report.texts import hardest_texts
 from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import records
 from dp_real.config import Config
@@ -262,17 +261,15 @@ def compare_command(comparison: Comparison) -> str | None:
         changes = differences(candidate, base)
         settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
         if all(follows(config, arm, settings) for arm, config in configs):
-            options = _comparison_options(comparison, {config.data.split for _, config in configs})
-            return shlex.join(["dp", "real", "compare", first.name, *options, *set_options(settings)])
-    return None
-
-
-def _comparison_options(comparison: Comparison, splits: set[int]) -> list[str]:
+            break
+    else:
+        return None
     arms = comparison.arms
-    options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
-    if first := min(splits):
-        options += ["--first", str(first)]
-    return [*options, "--baseline", comparison.baseline]
+    splits = {config.data.split for _, config in configs}
+    words = ["dp", "real", "compare", first.name, "--arms", ",".join(arms["series"])]
+    words += ["--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    words += ["--first", str(min(splits))] if min(splits) else []
+    return shlex.join([*words, "--baseline", comparison.baseline, *set_options(settings)])
 
 
 def follows(config: Config, arm: str, settings: list[str]) -> bool:
