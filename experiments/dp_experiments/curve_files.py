@@ -1,16 +1,15 @@
 """Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import tomllib
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from dp_base.checksums import verify
 from dp_base.errors import InputError, MissingError
@@ -18,9 +17,6 @@ from dp_base.files import file_name
 from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
 from dp_experiments.presets.reported.printed_tables import table_rows
 from dp_theory.fitting.curve import REQUIRED, Curve
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
 COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
@@ -87,9 +83,7 @@ def read_curve(
 def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
     rows, reached = columns
     for name in columns:
-        if name not in table:
-            raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
-        if not np.issubdtype(table[name].to_numpy().dtype, np.number):
+        if not _is_number(_column(path, table, name)):
             raise InputError(f"{path}: the column {name} holds something else than numbers")
     is_accuracy = _RIGHT.search(reached) and not _WRONG.search(reached)
     error = 1 - table[reached] if is_accuracy else table[reached]
@@ -113,10 +107,8 @@ def chosen_rows(
 
 
 def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
-    if name not in table:
-        raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
-    column = table[name]
-    if np.issubdtype(column.to_numpy().dtype, np.number):
+    column = _column(path, table, name)
+    if _is_number(column):
         try:
             matching = np.isclose(column, float(value))
         except ValueError:
@@ -126,6 +118,16 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
     if not np.any(matching):
         raise InputError(f"{path} has no rows with {name} = {value}: {', '.join(map(str, column.unique()[:8]))}")
     return table[matching]
+
+
+def _column(path: str | Path, table: pd.DataFrame, name: str) -> pd.Series:
+    if name not in table:
+        raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
+    return table[name]
+
+
+def _is_number(column: pd.Series) -> bool:
+    return np.issubdtype(column.to_numpy().dtype, np.number)
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -213,8 +215,6 @@ def _section(config: Path, name: str) -> dict[str, Any]:
 
 
 def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
-    import pandas as pd
-
     from dp_real import Run
 
     run = Run(folder)
@@ -241,8 +241,6 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
     """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors."""
-    import pandas as pd
-
     rows = table_rows(CURVES[name])
     table = pd.DataFrame(
         {

@@ -6,8 +6,6 @@ A table of runs says in its head what was run, and with what:
     # rerun: PRESET [--tuned published]
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +49,7 @@ class StoredRow(NamedTuple):
     made: str
 
     @classmethod
-    def read(cls, named: str) -> StoredRow:
+    def read(cls, named: str) -> "StoredRow":
         """The row NAME:NUMBER; one that today's program has no words for is refused."""
         name, _, number = named.partition(":")
         runs = stored_runs(name)

@@ -104,6 +104,12 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
     return [GridRow(0.0, rows[0].judge), *rows]
 
 
+def places_of(labels: list[int], classes: int) -> tuple[list[int], list[int]]:
+    """The number of each label within its class, and the row of a run's initial round with that label and number."""
+    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]
+    return numbers, [number * classes + label for number, label in zip(numbers, labels, strict=True)]
+
+
 def draw(
     config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
@@ -113,8 +119,8 @@ def draw(
     """
     task = config.task
     generator = load_generator(config, progress=progress)
-    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
-    seeds = row_seeds(seed, 0, [i * task.n_classes + label for i, label in zip(numbers, labels, strict=True)])
+    numbers, places = places_of(labels, task.n_classes)
+    seeds = row_seeds(seed, 0, places)
     names = [task.classes[label] for label in labels]
     same_in_each_row = {"class": names, "label": labels, "number": numbers, "seed": seeds}
     file_stems = folder_names(task.classes)

@@ -218,8 +218,7 @@ def _write(
         facts = {"trials": len(trials), "failed": failed, "own_settings": _percent(trials[0].accuracy)}
         best.append(_row(arm, chosen, spaces[arm], facts))
     write_text(out / "best.csv", pd.DataFrame(best, dtype=object).to_csv(index=False))
-    fresh = plan.first + plan.seeds
-    found = {"config": config.model_dump(mode="json"), "fresh": fresh, "settings": settings}
+    found = {"config": config.model_dump(mode="json"), "fresh": plan.first + plan.seeds, "settings": settings}
     write_json(out / TUNED, {KEY: FORMAT} | found)
     seal(out, [TUNED])
     return best

@@ -1,7 +1,5 @@
 """What a tuning came to: each arm's best settings, for `dp real compare --tuned`."""
 
-from __future__ import annotations
-
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -42,7 +40,7 @@ class Tuned(NamedTuple):
     settings: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, folder: Path) -> Tuned:
+    def read(cls, folder: Path) -> "Tuned":
         file = folder / TUNED
         if not file.is_file():
             raise InputError(f"--tuned {folder} holds no complete tuning: it should be the --out of dp real tune")
@@ -54,7 +52,7 @@ class Tuned(NamedTuple):
             return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
 
     @classmethod
-    def published(cls, preset: str) -> Tuned:
+    def published(cls, preset: str) -> "Tuned":
         files = {file.stem: file for file in sorted(STUDIES.glob("*/runs/*.toml"))}
         if preset not in files:
             raise InputError(

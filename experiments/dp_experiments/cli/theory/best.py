@@ -42,8 +42,7 @@ def best_command(
         result = optimum(
             **given, direct_cost=direct_cost, training_cost=training_cost, smallest_keep=smallest_keep, d=d
         )
-        if out is not None:
-            write_tables(out, best=result)
+        write_tables(out, best=result)
         rows = records(result)
         winners = records(result.drop_duplicates("cell")) if varied else rows[:1]
         free = None

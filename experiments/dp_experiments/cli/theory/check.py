@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -18,10 +18,7 @@ from dp_experiments.cli.theory.options import (
     written,
 )
 from dp_experiments.terminal import answer, progress, records
-from dp_theory.validity.check import LAM, RULES
-
-if TYPE_CHECKING:
-    from dp_theory.validity import Check
+from dp_theory.validity.check import LAM, RULES, Check
 
 
 def check_command(
@@ -101,7 +98,7 @@ def check_command(
     )
 
 
-def verdict(found: "Check") -> str:
+def verdict(found: Check) -> str:
     """The answer, in a line."""
     if found.gaussian == "holds":
         return "the Gaussian theory holds here: its errors are those measured, within the tolerance"

@@ -55,8 +55,7 @@ def noise_command(
                 stages.insert(1, "width", flips.width)
                 parts.append(stages)
         practice = pd.concat(parts, ignore_index=True)
-        if out is not None:
-            write_tables(out, noise=practice)
+        write_tables(out, noise=practice)
     costs = Costs()
     price = costs.row("direct") / costs.row("static")  # of a row that is kept at the boundary, in plain rows
     at_boundary = [row_worth(flips, EDGE * flips.width) if flips.share else math.inf for flips in all_flips]

@@ -42,12 +42,13 @@ def folder_option(files: str) -> Any:
     return Option(help=f"New or empty folder for {files}.")
 
 
-def write_tables(out: Path, **tables: "DataFrame") -> None:
-    """Write NAME.csv into a folder for each table."""
+def write_tables(out: Path | None, **tables: "DataFrame") -> None:
+    """Write NAME.csv for each table into --out, if it was given."""
     from dp_base.files import write_text
 
     for name, table in tables.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False))
+        if out is not None:
+            write_text(out / f"{name}.csv", table.to_csv(index=False))
 
 
 def written(out: Path | None) -> list[Path]:

@@ -71,8 +71,7 @@ def practice_command(
         if loss == SQUARE and rounds >= SCALING_ROUNDS:
             with progress("strategies", STEPS) as advance:
                 compared = scaling(replace(problem, accumulate=True), advance=advance)
-        if out is not None:
-            write_tables(out, stages=stages)
+        write_tables(out, stages=stages)
         if out is not None and compared is not None:
             from dp_figures.curves import draw_curves, save
 
