@@ -1,7 +1,7 @@
 """Plain and guided images from the same noise (paper Figs. 10 to 13)."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,19 +62,6 @@ def rows_over(classifier: str | Path | None, config: Config, omegas: list[float]
     return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
 
 
-class Replay:
-    """The learners of a run at its checkpoints, one in memory at a time."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
-
-    def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        if self._loaded is None or self._loaded[0] != checkpoint.path:
-            self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
-        return self._loaded[1](x)
-
-
 def before_additions(
     run: Run, strengths: pd.Series, omegas: list[float] | None
 ) -> Iterator[tuple[Checkpoint, int, float]]:
@@ -90,12 +77,19 @@ def before_additions(
 def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
     """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
     task = run.config.task
-    replay = Replay(run)
     accepted = [{label} for label in range(task.n_classes)]
+
+    @lru_cache(maxsize=1)  # one learner in memory at a time
+    def learned(checkpoint: Checkpoint) -> Callable[[Tensor], Tensor]:
+        return logits_of(run.learner(checkpoint), task)
+
+    def replayed(checkpoint: Checkpoint, x: Tensor) -> Tensor:
+        return learned(checkpoint)(x)
+
     strengths = run.rounds["omega"] * run.config.guidance.guides_sampler
     rows = []
     for checkpoint, size, omega in before_additions(run, strengths, omegas):
-        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, task.classes, size)
+        judge = Judge(partial(replayed, checkpoint), task.classes, accepted, task.classes, size)
         rows.append(GridRow(omega, judge))
     if not rows:
         raise InputError(

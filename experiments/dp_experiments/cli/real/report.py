@@ -71,8 +71,8 @@ def report_command(
     for fact in facts:
         if judge:
             own = fact["judge"]
-            of, rows = (SHOWN_OF_ROUNDS, fact["rounds"]) if "rounds" in fact else (SHOWN_OF_ARMS, fact["arms"])
-            shown.append([{key: row[key] for key in of if key in row} for row in rows])
+            of, part = (SHOWN_OF_ROUNDS, "rounds") if "rounds" in fact else (SHOWN_OF_ARMS, "arms")
+            shown.append([{key: row[key] for key in of if key in row} for row in fact[part]])
             shown.append(f"the judge is right about {own['accuracy']:.1%} of {own['images']:,} real images")
         if rounds:
             shown.append(named_rounds(fact["quality"]))

@@ -67,9 +67,7 @@ def tune_command(
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
-    compare = shlex.join(
-        ["dp", "real", "compare", str(preset), "--arms", arms, "--tuned", str(out), *set_options(settings)]
-    )
+    compare = ["dp", "real", "compare", preset, "--arms", arms, "--tuned", str(out), *set_options(settings)]
     answer(
         as_json,
         {"preset": config.name, "arms": best},
