@@ -93,7 +93,8 @@ def paper() -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**LOOK, "font.family": fonts})
-        matplotlib.rc(("xtick", "ytick"), **TICKS)
+        matplotlib.rc("xtick", **TICKS)
+        matplotlib.rc("ytick", **TICKS)
         yield
 
 
