@@ -74,7 +74,7 @@ def narrow() -> Iterator[None]:
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure of the usual width; in inches."""
+    """An empty figure of the usual width, and of this height in inches."""
     return Figure(figsize=(width(), height), layout="constrained")
 
 
