@@ -1,25 +1,22 @@
 """Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import tomllib
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from dp_base.checksums import verify
 from dp_base.errors import InputError, MissingError
 from dp_base.files import file_name
 from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
+from dp_experiments.presets.reported.printed_tables import table_rows
 from dp_theory.fitting.curve import REQUIRED, Curve
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
 COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
@@ -38,6 +35,9 @@ _WRONG = re.compile(r"err|wrong|loss|mis", re.IGNORECASE)  # top1_err
 _SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
 
 
+CURVES = {"table4": 4, "table5": 5}  # of the paper
+
+
 class Reading(NamedTuple):
     """What a file holds."""
 
@@ -48,13 +48,15 @@ class Reading(NamedTuple):
 def read_curve(
     path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
 ) -> Reading:
-    """The curve of a CSV file or of a run's branches, with notes on what it leaves out.
+    """The curve of a CSV file, of a run's branches or of CURVES, with notes on what it leaves out.
 
     Of a sweep: simulated points of static data and of one rule. Of a comparison: arms that are strategies of the
     theory.
     """
     path = Path(path)
     where = dict(where or {})
+    if str(path) in CURVES:
+        return Reading(reported_curve(str(path), where), [MORE_CLASSES])
     if path.is_dir():
         if columns:
             raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
@@ -81,9 +83,7 @@ def read_curve(
 def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
     rows, reached = columns
     for name in columns:
-        if name not in table:
-            raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
-        if not np.issubdtype(table[name].to_numpy().dtype, np.number):
+        if not _is_number(_column(path, table, name)):
             raise InputError(f"{path}: the column {name} holds something else than numbers")
         if table[name].isna().any():
             raise InputError(f"{path}: the column {name} has empty cells; fill them, or remove their rows")
@@ -109,10 +109,8 @@ def chosen_rows(
 
 
 def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
-    if name not in table:
-        raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
-    column = table[name]
-    if np.issubdtype(column.to_numpy().dtype, np.number):
+    column = _column(path, table, name)
+    if _is_number(column):
         try:
             matching = np.isclose(column, float(value))
         except ValueError:
@@ -122,6 +120,16 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
     if not np.any(matching):
         raise InputError(f"{path} has no rows with {name} = {value}: {', '.join(map(str, column.unique()[:8]))}")
     return table[matching]
+
+
+def _column(path: str | Path, table: pd.DataFrame, name: str) -> pd.Series:
+    if name not in table:
+        raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
+    return table[name]
+
+
+def _is_number(column: pd.Series) -> bool:
+    return np.issubdtype(column.to_numpy().dtype, np.number)
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -215,8 +223,6 @@ def _section(config: Path, name: str) -> dict[str, Any]:
 
 
 def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
-    import pandas as pd
-
     from dp_real import Run
 
     run = Run(folder)
@@ -239,3 +245,18 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     if run.config.generator.kind != TWO_CLASSES:
         notes.append(MORE_CLASSES)
     return Reading(Curve.of(chosen_rows(folder, table, where)), notes)
+
+
+def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
+    """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors."""
+    rows = table_rows(CURVES[name])
+    table = pd.DataFrame(
+        {
+            "strategy": ["static" if row["method"] == "static" else "practice" for row in rows],
+            "kept": [float(row["total"]) for row in rows],
+            "error": [1 - float(row["val"]) / 100 for row in rows],
+            "initial": [float(row["initial"]) for row in rows],
+            "increment": [float(row["increment"] or row["total"]) for row in rows],
+        }
+    )
+    return Curve.of(chosen_rows(name, table, where or {}))

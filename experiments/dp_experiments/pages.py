@@ -1,7 +1,5 @@
 """Pages, which are HTML files that need no other, and tables in Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any

@@ -1,13 +1,9 @@
 """Which way to spend a budget is best where, and whether a sweep's points lie on their lines."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
+from scipy.interpolate import PchipInterpolator
+from scipy.stats import t
 
 _AGREE = 1e-6  # relative difference of errors that are the same
 
@@ -16,8 +12,6 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
     """The largest |z|, its 95 % limit by noise alone (Student t, Bonferroni), the points, and the largest standard
     error. Single trials have neither z nor limit: both are nan.
     """
-    from scipy.stats import t
-
     points = table.query("kind == 'simulated'")
     level = t.isf(0.025 / len(points), points["n_seeds"].min() - 1)
     return {
@@ -33,8 +27,6 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
 
     A leader stays until another curve is better beyond what interpolation may be wrong by.
     """
-    import pandas as pd
-
     rows = []
     for (alpha, rho, lam), group in table.query("kind == 'predicted'").groupby(["alpha", "rho", "lam"]):
         ends = group.groupby("series")["x"].agg(["min", "max"])  # where all have predictions, but for rounding
@@ -62,8 +54,6 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
 
 def _interpolated(curve: pd.DataFrame, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """ln error at each size of the grid, inf where it is not known, and by how much that may be wrong."""
-    from scipy.interpolate import PchipInterpolator
-
     at = np.log(grid)
     known, places = np.unique(np.log(curve["x"].to_numpy(float)), return_index=True)  # sizes may differ by rounding
     values = np.log(curve["y"].to_numpy(float))[places]

@@ -101,11 +101,14 @@ def progress(description: str, total: int) -> Iterator[Advance]:
 
 
 class ProgressLines:
-    """Progress as lines on stderr, a tenth of the work apart or AT_LEAST_EVERY seconds."""
+    """Progress as lines on stderr, a tenth of the work and `least` seconds apart, or `most` seconds."""
 
-    def __init__(self, description: str, total: int) -> None:
+    def __init__(
+        self, description: str, total: int, least: float = EVERY_SECONDS, most: float = AT_LEAST_EVERY
+    ) -> None:
         self.description = description
         self.total = total
+        self.least, self.most = least, most  # seconds between two lines
         self.done = 0
         self.told = 0  # steps that were done at the last line
         self.told_at = time.monotonic()
@@ -114,7 +117,7 @@ class ProgressLines:
         self.done += steps
         passed = time.monotonic() - self.told_at
         far = self.done - self.told >= LINES_APART * self.total
-        if (far and passed > EVERY_SECONDS) or passed > AT_LEAST_EVERY:
+        if (far and passed > self.least) or passed > self.most:
             self.told_at = time.monotonic()
             self._tell()
 
@@ -132,16 +135,7 @@ def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[A
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Advance]:
-        done = 0
-        told_at = time.monotonic()
-
-        def advance(steps: int) -> None:
-            nonlocal done, told_at
-            done += steps
-            if not sys.stderr.isatty() and time.monotonic() - told_at > ASIDE_EVERY:
-                told_at = time.monotonic()
-                say(f"{what}: {description}: {done}/{total}")
-
-        yield advance
+        shown = ProgressLines(f"{what}: {description}", total, ASIDE_EVERY, ASIDE_EVERY)
+        yield (lambda steps: None) if sys.stderr.isatty() else shown.advance
 
     return lines

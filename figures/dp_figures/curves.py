@@ -39,10 +39,8 @@ def draw_curves(
     steps of one quantity (style.series_styles). Raises ValueError for a table that check_table refuses.
     """
     check_table(table, *([panel] if panel else []))
-    if panel is None:
-        panels = {"": table}
-    else:
-        panels = {style.plain(value): rows for value, rows in table.groupby(panel, sort=False)}
+    groups = table.groupby(panel, sort=False) if panel else [("", table)]
+    panels = {style.plain(value): rows for value, rows in groups}
     names = list(dict.fromkeys(table["series"]))
     looks = dict(zip(names, style.series_styles(len(names), ordered=ordered), strict=True))
     with style.paper():
@@ -66,7 +64,7 @@ def _new_panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
     columns = 1 if style.is_narrow() else min(count, PANELS_PER_ROW)
     rows = -(-count // columns)
     height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT + 0.3  # inches for the legend
-    figure = Figure(figsize=(style.width(), height), layout="constrained")
+    figure = style.new_figure(height)
     grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()
@@ -96,12 +94,8 @@ def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
 
 def log_axis(ax: Axes, which: str) -> None:
     """Make an axis ("x" or "y") logarithmic, with labels such as 200, 5k and 1M unless its values are tiny."""
-    if which == "x":
-        ax.set_xscale("log")
-        axis = ax.xaxis
-    else:
-        ax.set_yscale("log")
-        axis = ax.yaxis
+    ax.set(**{f"{which}scale": "log"})
+    axis = ax.xaxis if which == "x" else ax.yaxis
     low, high = axis.get_view_interval()
     if low < 1e-3:
         return
@@ -136,13 +130,10 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
         handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
     if len(handles) == 1:
         return
-    if style.is_narrow():
-        figure.legend(handles=handles, loc="outside lower center", handlelength=LINE_HANDLE)
-    elif columns <= 2:
-        figure.legend(handles=handles, loc="outside right upper", handlelength=LINE_HANDLE)
-    else:
-        ncols = min(len(handles), 4)
-        figure.legend(handles=handles, loc="outside lower center", handlelength=LINE_HANDLE, ncols=ncols)
+    beside = columns <= 2 and not style.is_narrow()
+    ncols = 1 if beside or style.is_narrow() else min(len(handles), 4)
+    loc = "outside right upper" if beside else "outside lower center"
+    figure.legend(handles=handles, loc=loc, handlelength=LINE_HANDLE, ncols=ncols)
 
 
 def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
@@ -153,7 +144,7 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
     check_table(table)
     rows = table.sort_values("y", ignore_index=True)
     with style.paper():
-        figure = Figure(figsize=(style.width(), 0.8 + 0.28 * len(rows)), layout="constrained")
+        figure = style.new_figure(0.8 + 0.28 * len(rows))
         ax = figure.subplots()
         reach = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
         colour = style.series_styles(1)[0]["color"]

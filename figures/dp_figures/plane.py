@@ -22,7 +22,7 @@ def draw_pools(table: pd.DataFrame) -> Figure:
     boundary = table[table["what"] == "boundary"]
     looks = style.series_styles(2)
     with style.paper():
-        figure = Figure(figsize=(style.width(), style.PANEL_HEIGHT + 0.3), layout="constrained")
+        figure = style.new_figure(style.PANEL_HEIGHT + 0.3)
         axes = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False).ravel()
         for ax, name in zip(axes, names, strict=True):
             rows = table[table["panel"] == name]

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from matplotlib.figure import Figure
+
 FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")
 """Fonts that have characters which DejaVu Sans lacks."""
 WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
@@ -29,8 +31,6 @@ LOOK: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
     "legend.fontsize": 7.5,
     "figure.titlesize": 9,
     "axes.linewidth": 0.6,
@@ -41,20 +41,13 @@ LOOK: dict[Any, Any] = {
     "axes.grid": True,
     "grid.color": "0.92",
     "grid.linewidth": 0.6,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": "black",
-    "ytick.labelcolor": "black",
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "errorbar.capsize": 0,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,  # text stays text
 }
+TICKS = {"labelsize": 7, "color": GREY, "labelcolor": "black", "major.width": 0.6, "minor.width": 0.4}
 
 
 _width = ContextVar("width", default=WIDTH)
@@ -80,6 +73,11 @@ def narrow() -> Iterator[None]:
         _width.reset(token)
 
 
+def new_figure(height: float) -> Figure:
+    """An empty figure of the usual width, and of this height in inches."""
+    return Figure(figsize=(width(), height), layout="constrained")
+
+
 @contextmanager
 def paper() -> Iterator[None]:
     """Give figures their look within a block, both where a figure is built and where it is saved.
@@ -95,6 +93,8 @@ def paper() -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**LOOK, "font.family": fonts})
+        matplotlib.rc("xtick", **TICKS)
+        matplotlib.rc("ytick", **TICKS)
         yield
 
 

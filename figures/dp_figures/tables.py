@@ -7,6 +7,7 @@ Its columns are
 and those by which a plot groups its points. y_low and y_high are the ends of the error bar, nan if there is none.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,35 +20,23 @@ COLUMNS = ("series", "kind", "x", "y", "y_low", "y_high", "n_seeds")
 KINDS = ("predicted", *style.POINTS)
 
 
-def predicted(series: Any, x: ArrayLike, y: ArrayLike, **groups: Any) -> pd.DataFrame:
-    """Make a table of points of a line from theory. They have no error."""
-    return _table("predicted", series, x, y, np.nan, 0, groups)
-
-
-def simulated(series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike, n_seeds: Any, **groups: Any) -> pd.DataFrame:
-    """Make a table of means over `n_seeds` simulated experiments, with one standard error."""
-    return _table("simulated", series, x, y, se, n_seeds, groups)
-
-
-def measured(
-    series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike = np.nan, n_seeds: Any = 1, **groups: Any
+def _points(
+    kind: str, series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike = np.nan, n_seeds: Any = 1, **groups: Any
 ) -> pd.DataFrame:
-    """A table of means over `n_seeds` runs, with one standard error, which is nan for a single run."""
-    return _table("measured", series, x, y, se, n_seeds, groups)
-
-
-def reported(series: Any, x: ArrayLike, y: ArrayLike, **groups: Any) -> pd.DataFrame:
-    """Make a table of numbers from the paper, each of a single run."""
-    return _table("reported", series, x, y, np.nan, 1, groups)
-
-
-def _table(
-    kind: str, series: Any, x: ArrayLike, y: ArrayLike, se: ArrayLike, n_seeds: Any, groups: dict[str, Any]
-) -> pd.DataFrame:
-    """Each argument is one value, or has a value for each point."""
+    """Each argument is one value, or has a value for each point. se: one standard error, nan if there is none."""
     x, y, se = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float), np.asarray(se, float))
     columns = {"series": series, "kind": kind, "x": x, "y": y, "y_low": y - se, "y_high": y + se, "n_seeds": n_seeds}
     return pd.DataFrame(columns | groups)
+
+
+predicted = partial(_points, "predicted", n_seeds=0)
+"""Points of a line from theory: predicted(series, x, y, **groups). They have no error."""
+simulated = partial(_points, "simulated")
+"""Means over `n_seeds` simulated experiments: simulated(series, x, y, se, n_seeds, **groups)."""
+measured = partial(_points, "measured")
+"""Means over `n_seeds` runs: measured(series, x, y, se, n_seeds, **groups); a single run has no error."""
+reported = partial(_points, "reported")
+"""Numbers from the paper, each of a single run: reported(series, x, y, **groups)."""
 
 
 def check_table(table: pd.DataFrame, *groups: str) -> None:
@@ -62,11 +51,8 @@ def check_table(table: pd.DataFrame, *groups: str) -> None:
     unknown = sorted(set(table["kind"]) - set(KINDS))
     if unknown:
         raise ValueError(f"unknown kind {unknown}: must be one of {list(KINDS)}")
-    x = table["x"].to_numpy(float)
-    y = table["y"].to_numpy(float)
-    low = table["y_low"].to_numpy(float)
-    high = table["y_high"].to_numpy(float)
-    _refuse_rows(table, ~(np.isfinite(x) & np.isfinite(y)), "x and y must be finite")
+    x, y, low, high = table[["x", "y", "y_low", "y_high"]].to_numpy(float).T
+    _refuse_rows(table, ~np.isfinite(x + y), "x and y must be finite")
     _refuse_rows(table, (low > y) | (high < y), "y must lie between y_low and y_high")
 
 

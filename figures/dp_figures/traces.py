@@ -35,7 +35,7 @@ def draw_traces(table: pd.DataFrame, *, logy: Sequence[str] = ()) -> Figure:
     looks = dict(zip(names, style.series_styles(len(names)), strict=True))
     with style.paper():
         rows = len(quantities) if style.is_narrow() else 1
-        figure = Figure(figsize=(style.width(), rows * style.PANEL_HEIGHT + 0.3), layout="constrained")
+        figure = style.new_figure(rows * style.PANEL_HEIGHT + 0.3)
         axes = figure.subplots(rows, len(quantities) // rows, squeeze=False).ravel()
         for ax, quantity in zip(axes, quantities, strict=True):
             _draw_quantity(ax, table.loc[table["quantity"] == quantity].sort_values("x"), looks)
@@ -43,9 +43,8 @@ def draw_traces(table: pd.DataFrame, *, logy: Sequence[str] = ()) -> Figure:
                 log_axis(ax, "y")
             ax.set_xlabel("optimizer step")
             ax.set_ylabel(str(quantity))
-        handles = []
-        if len(names) > 1:
-            handles += [Line2D([], [], label=str(name), **look) for name, look in looks.items()]
+        named = looks if len(names) > 1 else {}
+        handles = [Line2D([], [], label=str(name), **look) for name, look in named.items()]
         if table["added"].any():
             handles.append(Line2D([], [], label="data added", **_ADDED))
         if handles:

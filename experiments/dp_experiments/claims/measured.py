@@ -1,7 +1,5 @@
 """What stored runs say: means, paired differences, and what an arm is worth in static samples."""
 
-from __future__ import annotations
-
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple

@@ -6,12 +6,9 @@ A table of runs says in its head what was run, and with what:
     # rerun: PRESET [--tuned published]
 """
 
-from __future__ import annotations
-
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -38,8 +35,7 @@ SPREADS = 2 * 2**0.5  # two standard errors of a difference of two runs, in stan
 LEAST = 3  # runs of an arm whose standard deviation means anything
 
 
-@dataclass(frozen=True)
-class StoredRow:
+class StoredRow(NamedTuple):
     """A row of the stored runs NAME, from 1.
 
     tests: test accuracies of its arm, less the mean of the other arms' on the same split and seed.
@@ -53,7 +49,7 @@ class StoredRow:
     made: str
 
     @classmethod
-    def read(cls, named: str) -> StoredRow:
+    def read(cls, named: str) -> "StoredRow":
         """The row NAME:NUMBER; one that today's program has no words for is refused."""
         name, _, number = named.partition(":")
         runs = stored_runs(name)

@@ -7,28 +7,24 @@ A page has a place for a table, which names it:
     <!-- end -->
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
-
-import pandas as pd
+from types import MappingProxyType
+from typing import NamedTuple
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
+from dp_experiments.claims.claims import markdown
 from dp_experiments.claims.measured import paired, stored_runs
-from dp_experiments.claims.page import markdown
 from dp_experiments.pages import markdown_table
 
 PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | re.M)
 
 
-@dataclass(frozen=True)
-class ArmsTable:
+class ArmsTable(NamedTuple):
     """Arms on the same splits and seeds: means, paired differences with standard errors, and cost."""
 
     runs: str
@@ -39,7 +35,7 @@ class ArmsTable:
     """Arms that others are subtracted from, a column each."""
     where: str = ""
     """Which of the runs (a query of pandas); empty: all."""
-    columns: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
+    columns: Mapping[str, str] = MappingProxyType({"test": "test"})
     """The accuracies that are shown, and their headings."""
     cost: str = "tflop"
 
@@ -55,17 +51,11 @@ class ArmsTable:
             made, kept = round(mean["generated"]), round(mean["kept"])
             cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
             cells += [f"{mean[column]:.2f}" for column in self.columns]
-            cells += [_lead(runs, lead, arm) for lead in self.leads]
+            cells += ["" if arm == lead else paired(runs, lead, arm).short for lead in self.leads]
             cost = mean[self.cost]
             cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
             lines.append(cells)
         return markdown_table(heads, lines)
-
-
-def _lead(runs: pd.DataFrame, lead: str, arm: str) -> str:
-    if arm == lead:
-        return ""
-    return paired(runs, lead, arm).short
 
 
 TABLES = {

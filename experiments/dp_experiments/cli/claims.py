@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
@@ -13,13 +13,13 @@ from dp_experiments.terminal import answer, progress
 def claims_command(
     docs: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Write claims.md and the tables of results into these pages."),
+        Option(exists=True, file_okay=False, help="Write claims.md and the tables of results into these pages."),
     ] = None,
     rerun: Annotated[
         str | None,
-        typer.Option(metavar="TABLE:ROW", help="Run one stored row again, as digits:1, and say whether it matches."),
+        Option(metavar="TABLE:ROW", help="Run one stored row again, as digits:1, and say whether it matches."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of that run.  Default: runs/TABLE-ROW.")] = None,
+    out: Annotated[Path | None, Option(help="Folder of that run.  Default: runs/TABLE-ROW.")] = None,
     as_json: Json = False,
 ) -> None:
     """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested. Then its errata.
@@ -30,7 +30,7 @@ def claims_command(
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return
-    from dp_experiments.claims.page import rows
+    from dp_experiments.claims.claims import rows
     from dp_experiments.claims.result_tables import write_docs
     from dp_experiments.paper.errata import errata
 
@@ -55,4 +55,4 @@ def _run_again(named: str, out: Path | None, as_json: bool) -> None:
         f"{found['verdict']} (spread: {spread}); stored: {found['made']}; now: {version_line()}",
     )
     if not found["matches"]:
-        raise typer.Exit(1)
+        raise Exit(1)

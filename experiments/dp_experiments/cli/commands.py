@@ -66,10 +66,14 @@ def make_root() -> TyperGroup:
     assert isinstance(group, TyperGroup)
     group.add_command(theory.GROUP)
     group.add_command(real.GROUP)
-    group.add_command(LazyCommand("figures", "dp_experiments.cli.figures", "Draw the paper's figures."))
-    group.add_command(LazyCommand("claims", "dp_experiments.cli.claims", "What holds of the paper's claims?"))
-    group.add_command(LazyCommand("play", "dp_experiments.cli.play", "Write a page of sliders over the theory."))
-    group.add_command(LazyCommand("doctor", "dp_experiments.cli.doctor", "Is this machine ready? Is a folder intact?"))
+    lines = {
+        "figures": "Draw the paper's figures.",
+        "claims": "What holds of the paper's claims?",
+        "play": "Write a page of sliders over the theory.",
+        "doctor": "Is this machine ready? Is a folder intact?",
+    }
+    for name, line in lines.items():
+        group.add_command(LazyCommand(name, f"dp_experiments.cli.{name}", line))
     return group
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from dp_base.errors import Finding, InputError
 from dp_base.imports import install_command, lacking, requirements, version_of
@@ -25,12 +25,10 @@ CACHE = "cache"  # the target that stands for the cache
 def doctor_command(
     target: Annotated[
         str | None,
-        typer.Argument(
-            metavar="RUN|cache", help="A run's or comparison's folder, or the cache.  Default: this machine."
-        ),
+        Argument(metavar="RUN|cache", help="A run's or comparison's folder, or the cache.  Default: this machine."),
     ] = None,
     clear_cache: Annotated[
-        bool, typer.Option("--clear", help="Remove the cache: what is needed again is made again.")
+        bool, Option("--clear", help="Remove the cache: what is needed again is made again.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +55,7 @@ def doctor_command(
         f"{len(wrong)} of {len(findings)} need a look" if wrong else "all is well",
     )
     if wrong:
-        raise typer.Exit(3 if target is None else 2)
+        raise Exit(3 if target is None else 2)
 
 
 def _machine() -> Iterator[Finding]:

@@ -1,43 +1,41 @@
 """`dp figures`: draws figures, and writes the paper's tables."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
+from dp_experiments.paper.asked import Asked, read_settings
 from dp_experiments.terminal import say, table
 
 COMPARE = "compare"
-
-if TYPE_CHECKING:
-    from dp_experiments.paper.asked import Asked
 
 
 def figures_command(
     wanted: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="NAME | compare A B…",
             help="Figures to draw, or table1 to table5.  Default: all figures.  Or compare, then runs, comparisons, "
             "sweeps, table4 or table5, which are drawn on one plot.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
+    out: Annotated[Path, Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
+    quick: Annotated[bool, Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
     runs: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             "--run",
             metavar="RUN",
             help="For a table: runs of its rows' presets, shown beside.  For a figure of runs: yours instead of ours.",
         ),
     ] = [],
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the figure; --list names them.")
+        list[str], Option("--set", metavar="KEY=VALUE", help="A parameter of the figure; --list names them.")
     ] = [],
-    listed: Annotated[bool, typer.Option("--list", help="List figures and tables, and draw none.")] = False,
+    listed: Annotated[bool, Option("--list", help="List figures and tables, and draw none.")] = False,
 ) -> None:
     """The figures come from theory, simulations and runs. One that is up to date is not drawn again.
 
@@ -83,9 +81,8 @@ def _compare(sources: list[str], out: Path) -> None:
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
 
 
-def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> "list[Asked]":
+def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> list[Asked]:
     """Figures without settings or runs are not loaded before their turn."""
-    from dp_experiments.paper.asked import Asked, read_settings
     from dp_experiments.paper.gallery import load
 
     if not settings and not runs:
@@ -120,7 +117,7 @@ def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
             print(path)
 
 
-def _draw(figures: "list[Asked]", out: Path, quick: bool) -> None:
+def _draw(figures: list[Asked], out: Path, quick: bool) -> None:
     """A figure that fails does not stop the others, but the command."""
     from dp_experiments.paper.gallery import Gallery
 

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError, MissingError
 from dp_experiments.terminal import say
@@ -16,9 +16,7 @@ from dp_experiments.terminal import say
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-Gpus = Annotated[
-    str, typer.Option(help="How many GPUs of this machine to use, with a process on each: a number, or all.")
-]
+Gpus = Annotated[str, Option(help="How many GPUs of this machine to use, with a process on each: a number, or all.")]
 
 PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
 CODE = "from dp_experiments.cli.main import main; main()"

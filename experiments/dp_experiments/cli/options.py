@@ -2,6 +2,11 @@
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+
+
+def comma_list(text: str) -> list[str]:
+    """The names of a comma list."""
+    return [name.strip() for name in text.split(",")]

@@ -5,14 +5,14 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from dp_experiments.cli.options import Json
 from dp_experiments.terminal import answer
 
 
 def play_command(
-    out: Annotated[Path, typer.Option(help="FILE.html.")] = Path("play.html"),
+    out: Annotated[Path, Option(help="FILE.html.")] = Path("play.html"),
     as_json: Json = False,
 ) -> None:
     """The page has sliders over Theorem 1, and practice on a toy. It needs no network, and no other file.

@@ -1,7 +1,5 @@
 """Comparisons of arms in pairs: the runs, their statistics, and the folder that holds both."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,11 +87,11 @@ def _check_arms(config: Config, of_arms: Collection[Config], progress: Progress)
 
 def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:
     """The configuration with each of the seeds first + i, i < seeds, on the data split first + (i mod splits)."""
-    pairs = [(first + index, first + index % splits) for index in range(seeds)]
-    return [
-        config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": split})})
-        for seed, split in pairs
-    ]
+    found = []
+    for index in range(seeds):
+        data = config.data.model_copy(update={"split": first + index % splits})
+        found.append(config.model_copy(update={"seed": first + index, "data": data}))
+    return found
 
 
 def prepare_generators(configs: Iterable[Config], workers: int | None, progress: Progress) -> None:

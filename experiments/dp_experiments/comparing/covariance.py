@@ -4,8 +4,6 @@ Greedy covariance matching by class (Rezaei et al. 2026, arXiv 2510.08123). For 
 depends on the covariance of the samples, and not on their mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Features of examples: by a frozen encoder of images, or by a learner that the generator's real images trained."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ PROMPTS = ("a photo of a {}",)
 NEVER = -1e9  # the logit of a class that was not seen
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A classifier of features, with what the evaluation of a learner asks for."""
 
     features: Features

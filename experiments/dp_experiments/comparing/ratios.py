@@ -4,8 +4,6 @@ Runs on one data split share its generator and its test images. So the independe
 and else a seed. All means are over units. All intervals are Student's, with one degree of freedom fewer than units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """What a comparison says in sentences: who is ahead of the strongest static arm, by how much, and how sure that is."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable
 from typing import Any

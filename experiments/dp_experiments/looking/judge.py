@@ -1,11 +1,8 @@
 """Judges: classifiers that say what an image shows, and that may guide a generator."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,8 +27,7 @@ from dp_real.runtime.pixels import fit, to_float
 JUDGED_TOGETHER = 256  # images
 
 
-@dataclass(frozen=True)
-class Judge:
+class Judge(NamedTuple):
     """A classifier of images, whose K classes may be others than those of the task.
 
     logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each of the task's `classes`, which of the K mean

@@ -3,8 +3,6 @@
 The hub's own client finds the token; nothing here reads it.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,16 +1,13 @@
 """One HTML file to look through a pool and to mark its wrong examples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from dp_base.errors import InputError
-from dp_experiments.looking.report.hardest_images import encoded
+from dp_experiments.looking.report.hardest_samples import encoded, likelihood
 from dp_experiments.looking.report.pictures import examples_of, pictures, told_of
-from dp_experiments.looking.report.texts import likelihood
 from dp_experiments.pages import rendered
 from dp_experiments.terminal import visible
 from dp_real.pool.marks import mark_of, read_marks

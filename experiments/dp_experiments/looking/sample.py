@@ -1,12 +1,9 @@
 """Plain and guided images from the same noise (paper Figs. 10 to 13)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,8 +37,7 @@ JUDGED_TOGETHER = 64  # images
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spreadsheet may compute
 
 
-@dataclass(frozen=True)
-class GridRow:
+class GridRow(NamedTuple):
     """Images guided by `judge` at `omega`, plain without, from the labels and noise of the other rows."""
 
     omega: float
@@ -66,19 +62,6 @@ def rows_over(classifier: str | Path | None, config: Config, omegas: list[float]
     return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
 
 
-class Replay:
-    """The learners of a run at its checkpoints, one in memory at a time."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
-
-    def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        if self._loaded is None or self._loaded[0] != checkpoint.path:
-            self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
-        return self._loaded[1](x)
-
-
 def before_additions(
     run: Run, strengths: pd.Series, omegas: list[float] | None
 ) -> Iterator[tuple[Checkpoint, int, float]]:
@@ -94,18 +77,31 @@ def before_additions(
 def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
     """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
     task = run.config.task
-    replay = Replay(run)
     accepted = [{label} for label in range(task.n_classes)]
+
+    @lru_cache(maxsize=1)  # one learner in memory at a time
+    def learned(checkpoint: Checkpoint) -> Callable[[Tensor], Tensor]:
+        return logits_of(run.learner(checkpoint), task)
+
+    def replayed(checkpoint: Checkpoint, x: Tensor) -> Tensor:
+        return learned(checkpoint)(x)
+
     strengths = run.rounds["omega"] * run.config.guidance.guides_sampler
     rows = []
     for checkpoint, size, omega in before_additions(run, strengths, omegas):
-        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, task.classes, size)
+        judge = Judge(partial(replayed, checkpoint), task.classes, accepted, task.classes, size)
         rows.append(GridRow(omega, judge))
     if not rows:
         raise InputError(
             f"{run.path}: no addition was guided; name a run with guided additions, or strengths by --omega"
         )
     return [GridRow(0.0, rows[0].judge), *rows]
+
+
+def places_of(labels: list[int], classes: int) -> tuple[list[int], list[int]]:
+    """The number of each label within its class, and the row of a run's initial round with that label and number."""
+    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]
+    return numbers, [number * classes + label for number, label in zip(numbers, labels, strict=True)]
 
 
 def draw(
@@ -117,8 +113,8 @@ def draw(
     """
     task = config.task
     generator = load_generator(config, progress=progress)
-    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
-    seeds = row_seeds(seed, 0, [i * task.n_classes + label for i, label in zip(numbers, labels, strict=True)])
+    numbers, places = places_of(labels, task.n_classes)
+    seeds = row_seeds(seed, 0, places)
     names = [task.classes[label] for label in labels]
     same_in_each_row = {"class": names, "label": labels, "number": numbers, "seed": seeds}
     file_stems = folder_names(task.classes)

@@ -1,24 +1,21 @@
 """Texts of any configuration's generator, plain and chosen among candidates, as a learner finds them."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 
 from dp_base.errors import InputError
 from dp_base.files import filled
 from dp_base.progress import Progress
-from dp_experiments.looking.sample import before_additions, without_formulas
+from dp_experiments.looking.judge import Judge
+from dp_experiments.looking.sample import before_additions, places_of, verdicts, without_formulas
 from dp_real.config import Config
 from dp_real.evaluate.assess import logits
-from dp_real.guidance import entropy
 from dp_real.pool.storages import open_storage
 from dp_real.protocols import Learner
 from dp_real.rounds import SampleDrawer
@@ -31,8 +28,7 @@ OMEGAS = [0.0, 5.0, 20.0]
 CANDIDATES = 4  # for a configuration that has none
 
 
-@dataclass(frozen=True)
-class TextRow:
+class TextRow(NamedTuple):
     """Texts of the labels and seeds of the other rows, chosen at `omega` by what `learner` loads, if any."""
 
     omega: float
@@ -60,7 +56,7 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
     rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in chosen]
     if not rows:
         raise InputError(f"{run.path}: no addition was chosen; name a run whose texts are, or strengths by --omega")
-    return [replace(rows[0], omega=0.0), *rows]
+    return [rows[0]._replace(omega=0.0), *rows]
 
 
 def draw(
@@ -75,20 +71,21 @@ def draw(
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
     storage = open_storage(config.pool.storage, task.sample_shape)
     drawer = SampleDrawer(config, load_generator(config, progress=progress), storage)
-    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
-    places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]
-    step = (max(places) // task.n_classes + 1) * task.n_classes
+    numbers, places = places_of(labels, task.n_classes)
+    step = (max(numbers) + 1) * task.n_classes
     seeds = [row_seeds(seed, 0, [place + step * k for place in places]) for k in range(count)]
     y = torch.tensor(labels)
+    accepted = [{label} for label in range(task.n_classes)]
     parts = []
     with filled(out) as staged:
         with progress("texts", len(rows)) as advance:
             for row in rows:
-                judge = row.learner() if row.learner else None
-                sampled = drawer.chosen(judge, y, seeds, row.omega) if judge else drawer.draw(y, seeds[0])
+                learner = row.learner() if row.learner else None
+                judge = Judge(partial(logits, learner), task.classes, accepted, task.classes) if learner else None
+                sampled = drawer.chosen(learner, y, seeds, row.omega) if learner else drawer.draw(y, seeds[0])
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
                 facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}
-                facts |= _verdicts(judge, sampled.x, y, task.classes)
+                facts |= verdicts(judge, sampled.x, labels)
                 if config.pool.soft_labels or config.guidance.likelihood_weight:  # else it would cost, unasked
                     facts["likelihood"] = drawer.posterior(sampled.x).gather(1, y.unsqueeze(1)).squeeze(1).numpy()
                 parts.append(pd.DataFrame(facts))
@@ -97,13 +94,3 @@ def draw(
         shown = without_formulas(samples)
         shown.to_csv(staged / "samples.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)  # a text may have any sign
     return samples
-
-
-@torch.no_grad()
-def _verdicts(judge: Learner | None, x: torch.Tensor, y: torch.Tensor, names: tuple[str, ...]) -> dict:
-    if judge is None:
-        return {"entropy": np.nan, "predicted": None, "as_asked": None}
-    answers = logits(judge, x)
-    best = answers.argmax(1)
-    predicted = [names[label] for label in best.tolist()]
-    return {"entropy": entropy(answers).numpy(), "predicted": predicted, "as_asked": (best == y).tolist()}

@@ -3,15 +3,12 @@
 One called `run` is the folder of a run that takes the place of ours.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dp_base.errors import InputError
 from dp_base.files import file_name
@@ -20,8 +17,7 @@ from dp_base.reading import toml_value
 RUN = "run"
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """The name of a figure, and those of its parameters that were given."""
 
     name: str

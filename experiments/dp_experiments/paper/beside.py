@@ -1,7 +1,5 @@
 """Sweeps, runs, comparisons and the paper's tables on one plot: accuracy against samples generated."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 

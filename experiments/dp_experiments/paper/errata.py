@@ -11,23 +11,22 @@ from dp_experiments.presets.reported.audit import data_equivalence, misprinted_t
 from dp_theory import Group, KeepAll, KeepHard, Problem, SpanProblem, predict, simulate
 from dp_theory.rules.entropy_rule import entropy_deficit
 
+Row = dict[str, Any]
 DIMENSION = 200
 TRIALS = 40
 
 
-def errata() -> list[dict[str, Any]]:
+def errata() -> list[Row]:
     """A row for each claim: its value as printed, as it should be, and simulated."""
     return [*_theorem1(), *_proposition1(), *_equation7(), *_tables()]
 
 
-def _row(
-    where: str, what: str, printed: Any, right: Any, simulated: Any = None, simulated_se: Any = None
-) -> dict[str, Any]:
+def _row(where: str, what: str, printed: Any, right: Any, simulated: Any = None, simulated_se: Any = None) -> Row:
     values = {"printed": printed, "right": right, "simulated": simulated, "se": simulated_se}
     return {"where": where, "what": what} | values
 
 
-def _theorem1() -> list[dict[str, Any]]:
+def _theorem1() -> list[Row]:
     """r of Theorem 1 with the main text's factors, √(1 - rho²)·beta and rho·beta_tilde, against the proof's.
 
     Without selection rho cannot matter; as printed, it does.
@@ -57,7 +56,7 @@ def _theorem1() -> list[dict[str, Any]]:
     ]
 
 
-def _proposition1() -> list[dict[str, Any]]:
+def _proposition1() -> list[Row]:
     """The resolvent as Σ^-½(m_bar·Π⊥ + m_tilde·Π)Σ^-½, which puts lam where lam·Σ^-1 belongs."""
     spectrum = 1 / np.arange(1.0, DIMENSION + 1)
     spectrum /= spectrum.mean()
@@ -85,7 +84,7 @@ def _proposition1() -> list[dict[str, Any]]:
     ]
 
 
-def _equation7(omega: float = 0.5, steps: int = 30) -> list[dict[str, Any]]:
+def _equation7(omega: float = 0.5, steps: int = 30) -> list[Row]:
     """The entropy that guidance by eq. 7 adds to normal data under a logistic learner.
 
     DDIM is deterministic, so it is an integral over starts.
@@ -110,7 +109,7 @@ def _equation7(omega: float = 0.5, steps: int = 30) -> list[dict[str, Any]]:
     return [_row("eq. 7, sign of ω∇H", "entropy gained (nats)", printed, right)]
 
 
-def _tables() -> list[dict[str, Any]]:
+def _tables() -> list[Row]:
     """The savings of Tables 4 and 5, a wrong total, and two columns that look swapped."""
     passed = data_equivalence().query("bound == '>'").groupby("dataset")["ratio"].max()
     (wrong,) = misprinted_totals(reported(4)).to_dict("records")

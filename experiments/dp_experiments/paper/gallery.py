@@ -10,8 +10,6 @@ The figure NAME is the module NAME (with _ for -) in a sub-package here, or anot
     mine = "my_package.my_figure"
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import hashlib
@@ -79,18 +77,12 @@ def _file_of(name: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
-def by_paper() -> dict[str, list[str]]:
-    """The figures that draw each of the paper's own, by its name there, such as fig5."""
-    found: dict[str, list[str]] = {}
-    for name in modules():
-        for number in about(name).paper:
-            found.setdefault(number, []).append(name)
-    return found
-
-
 def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
     """The wanted names, each once; one of the paper's stands for all that draw it."""
-    own = by_paper()
+    own: dict[str, list[str]] = {}  # by the paper's name of it, such as fig5
+    for name in modules():
+        for number in about(name).paper:
+            own.setdefault(number, []).append(name)
     known = [*modules(), *also]
     wanted = [name for asked in wanted for name in ([asked] if asked in known else own.get(asked, [asked]))]
     for name in wanted:

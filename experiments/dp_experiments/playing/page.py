@@ -1,13 +1,13 @@
 """One HTML file, which checks its own formula against dp_theory when it is opened."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dp_experiments.pages import rendered
+from dp_experiments.terminal import records
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict
 
 RULES = {"hard": KeepHard, "easy": KeepEasy}
@@ -18,16 +18,19 @@ CHECKED = 200
 def checks(seed: int = 0) -> list[dict[str, Any]]:
     """Points within the sliders' ranges, with dp_theory's errors; lam is per training row, rows per dimension."""
     draw = np.random.default_rng(seed)
+
+    def spread(low: float, high: float) -> np.ndarray:
+        return _rounded(np.exp(draw.uniform(np.log(low), np.log(high), CHECKED)))
+
     found = []
     for name, rule in RULES.items():
-        alpha = _rounded(np.exp(draw.uniform(np.log(0.1), np.log(2.5), CHECKED)))
+        alpha = spread(0.1, 2.5)
         rho = _rounded(np.cos(np.radians(draw.uniform(2, 80, CHECKED))))
-        lam = _rounded(np.exp(draw.uniform(np.log(1e-4), np.log(10), CHECKED)))
-        rows = _rounded(np.exp(draw.uniform(np.log(0.2), np.log(200), CHECKED)))
+        lam = spread(1e-4, 10)
+        rows = spread(0.2, 200)
         error = predict(Problem(Direct(rule(alpha)), rho=rho, phi=1 / rows, lam=lam)).test_error
-        columns = {"alpha": alpha, "rho": rho, "lam": lam, "rows": rows, "error": _rounded(error)}
-        for row in range(CHECKED):
-            found.append({"rule": name} | {key: float(values[row]) for key, values in columns.items()})
+        columns = {"rule": name, "alpha": alpha, "rho": rho, "lam": lam, "rows": rows, "error": _rounded(error)}
+        found += records(pd.DataFrame(columns))
     return found
 
 

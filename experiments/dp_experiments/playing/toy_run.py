@@ -1,7 +1,5 @@
 """`python -m dp_experiments.playing.toy_run` writes runs/toy.csv by the page's own script in Chromium."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -33,6 +33,11 @@ def families() -> list[str]:
     return [*preset_names(), *sorted(stem + rows for stem, rows in last.items())]
 
 
+def set_options(settings: Iterable[str]) -> list[str]:
+    """The words --set key=value of a command."""
+    return [word for setting in settings for word in ("--set", setting)]
+
+
 def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Config":
     """A preset, a variant or a FILE.toml, with key=value overrides and top-level values."""
     from dp_real.config import load_config

@@ -1,14 +1,13 @@
 """Variants of the presets: `imagenet100-table4-3` has the values of the third row, static ones counted, of Table 4."""
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from dp_experiments.presets.reported.printed_tables import TableRow, table_rows
 from dp_experiments.presets.reported.schedule import BATCHES, GROWTH, tau
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """A preset with the values of a row. `settings` are key=value, as --set takes them."""
 
     base: str

@@ -1,7 +1,5 @@
 """What is searched, arm by arm; the defaults are in space.toml."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

@@ -4,13 +4,10 @@ A proposal depends on the seed, the trial's number and earlier batches of all ar
 Only trials that are over are kept, so a resumed tuning has the same trials.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -24,8 +21,7 @@ from dp_experiments.tuning.space import Space, proposed
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """A trial that is over; its accuracy is the mean over its runs, None if it failed."""
 
     number: int
@@ -74,7 +70,7 @@ def kept_trials(file: Path, arms: Sequence[str]) -> dict[str, list[Trial]]:
 
 def keep(file: Path, arm: str, trial: Trial) -> None:
     """Add a trial at the end of the file, in place of a line that was cut short."""
-    row = {"arm": arm} | asdict(trial)
+    row = {"arm": arm} | trial._asdict()
     line = json.dumps(row | {"sum": json_digest(row)[:16]}, ensure_ascii=False) + "\n"
     with open(file, "ab+") as lines:
         lines.seek(0)

@@ -1,10 +1,7 @@
 """Tunes arms by their accuracy on validation images alone, with the same number of trials."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +33,7 @@ RUNS = "runs"  # of trials that are not over
 DRAWN = "drawn"  # what trials draw alike, until the last is over
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """All that a trial depends on but its number.
 
     A trial is a run for each of the seeds first + i, i < seeds, on the split first + (i mod splits).
@@ -111,7 +107,7 @@ def tune(
 
 
 def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
-    asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
+    asked = {"plan": json.loads(json.dumps(plan._asdict())), "config": config.model_dump(mode="json")}
     asked["inputs"] = _inputs(config, plan, progress)
     file = out / ASKED
     if not file.exists():
@@ -121,7 +117,7 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
     with own_file(file, remedy):
         require_format(begun_with, FORMAT, file)
         begun_with |= {
-            "plan": asdict(Plan(**begun_with["plan"])),
+            "plan": Plan(**begun_with["plan"])._asdict(),
             "config": parse_config(begun_with["config"], str(file)).model_dump(mode="json"),
         }
     for part, values in asked.items():
@@ -222,8 +218,7 @@ def _write(
         facts = {"trials": len(trials), "failed": failed, "own_settings": _percent(trials[0].accuracy)}
         best.append(_row(arm, chosen, spaces[arm], facts))
     write_text(out / "best.csv", pd.DataFrame(best, dtype=object).to_csv(index=False))
-    fresh = plan.first + plan.seeds
-    found = {"config": config.model_dump(mode="json"), "fresh": fresh, "settings": settings}
+    found = {"config": config.model_dump(mode="json"), "fresh": plan.first + plan.seeds, "settings": settings}
     write_json(out / TUNED, {KEY: FORMAT} | found)
     seal(out, [TUNED])
     return best

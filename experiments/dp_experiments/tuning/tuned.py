@@ -1,13 +1,10 @@
 """What a tuning came to: each arm's best settings, for `dp real compare --tuned`."""
 
-from __future__ import annotations
-
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dp_base.checksums import verify
 from dp_base.errors import InputError
@@ -34,8 +31,7 @@ def with_settings(config: Config, settings: Settings, where: str = "configuratio
     return parse_config(raw, where)
 
 
-@dataclass(frozen=True)
-class Tuned:
+class Tuned(NamedTuple):
     """Best settings by arm; `fresh` is the first seed and split that no trial has seen."""
 
     path: Path
@@ -44,7 +40,7 @@ class Tuned:
     settings: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, folder: Path) -> Tuned:
+    def read(cls, folder: Path) -> "Tuned":
         file = folder / TUNED
         if not file.is_file():
             raise InputError(f"--tuned {folder} holds no complete tuning: it should be the --out of dp real tune")
@@ -56,7 +52,7 @@ class Tuned:
             return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
 
     @classmethod
-    def published(cls, preset: str) -> Tuned:
+    def published(cls, preset: str) -> "Tuned":
         files = {file.stem: file for file in sorted(STUDIES.glob("*/runs/*.toml"))}
         if preset not in files:
             raise InputError(

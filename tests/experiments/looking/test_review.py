@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from dp_experiments.looking.report.texts import hardest_texts
+from dp_experiments.looking.report.hardest_samples import hardest_texts
 from dp_experiments.looking.review import review_page, reviewed
 from dp_experiments.terminal import visible
 from markupsafe import escape

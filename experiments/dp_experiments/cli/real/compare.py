@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
@@ -35,42 +35,40 @@ def compare_command(
     settings: Set = [],
     arms: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Comma-separated. ARM-N: with N samples; ARM@KEY=VALUE: with that setting.  Default: as configured."
         ),
     ] = None,
     tuned: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Give each arm its own best settings: the --out of dp real tune, or 'published' for what the "
             "project's own tuning of the preset chose."
         ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, max=100_000, help="Runs of each arm; arms are paired over them.  Default: as configured."),
+        Option(min=1, max=100_000, help="Runs of each arm; arms are paired over them.  Default: as configured."),
     ] = None,
     splits: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Data splits, each with a generator of its own.  Default: as configured, or one a seed."
-        ),
+        Option(min=1, help="Data splits, each with a generator of its own.  Default: as configured, or one a seed."),
     ] = None,
     first: Annotated[
         int | None,
-        typer.Option(min=0, help="The first seed, and the first data split.  Default: 0, or the first after --tuned."),
+        Option(min=0, help="The first seed, and the first data split.  Default: 0, or the first after --tuned."),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="The arm from which differences are taken.  Default: the last.")
+        str | None, Option(help="The arm from which differences are taken.  Default: the last.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the comparison.  Default: runs/PRESET-compare.")] = None,
+    out: Annotated[Path | None, Option(help="Folder of the comparison.  Default: runs/PRESET-compare.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the finished runs in --out, and add what is missing.")
+        bool, Option("--resume", help="Keep the finished runs in --out, and add what is missing.")
     ] = False,
     accept_changes: AcceptChanges = False,
     workers: Workers = None,
     dask: Dask = None,
-    x: Annotated[Axis, typer.Option(help="What the figure counts.")] = "generated",
+    x: Annotated[Axis, Option(help="What the figure counts.")] = "generated",
     as_json: Json = False,
 ) -> None:
     """Arms are compared in pairs by their test accuracies: the runs of a seed share the data split and the noise.

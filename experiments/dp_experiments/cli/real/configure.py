@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
@@ -45,10 +45,10 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def init_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
+    name: Annotated[str, Argument(metavar="NAME", help="The file will be NAME.toml.")],
     kind: Annotated[
         Literal["images", "latent", "denoiser", "function", "text"] | None,
-        typer.Option(
+        Option(
             help="What is to be classified and drawn: images by a pipeline of diffusers, small ones by a model that is "
             "trained here (latent), tiny ones (denoiser), images by a function of yours; texts.",
             show_default="images, or with --from what this machine can draw",
@@ -56,7 +56,7 @@ def init_command(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--from",
             metavar="PLACE",
             help="Your examples: class folders of images or texts, or a CSV or JSONL file of texts. They are divided "

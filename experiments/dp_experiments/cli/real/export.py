@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
@@ -19,10 +19,10 @@ TESTED = 5  # one in so many exported features is a test row
 
 def export_command(
     run: FinishedRun,
-    out: Annotated[Path | None, typer.Option(help="A folder that is empty or not there yet.")] = None,
+    out: Annotated[Path | None, Option(help="A folder that is empty or not there yet.")] = None,
     form: Annotated[
         Literal["folder", "parquet", "jsonl", "features", "hub"] | None,
-        typer.Option(
+        Option(
             "--format",
             help="folder: class folders of PNGs. parquet: one file. jsonl: a line for each sample. "
             "features: what the learner's last layer sees, for dp theory check. hub: what --to-hub uploads.  Default: "
@@ -31,7 +31,7 @@ def export_command(
     ] = None,
     rows: Annotated[
         int,
-        typer.Option(
+        Option(
             min=0,
             help="With --format features: how many plain samples to draw afresh, 0: take the real validation and test "
             "images instead; a fifth become test rows.",
@@ -39,7 +39,7 @@ def export_command(
     ] = ROWS,
     to_hub: Annotated[
         str | None,
-        typer.Option(metavar="OWNER/NAME", help="In place of --out: upload to the hub of Hugging Face, privately."),
+        Option(metavar="OWNER/NAME", help="In place of --out: upload to the hub of Hugging Face, privately."),
     ] = None,
     accept_changes: AcceptChanges = False,
     as_json: Json = False,

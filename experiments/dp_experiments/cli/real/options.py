@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_experiments.presets.presets import preset_names
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 WORKERS_WITHOUT_GPU = 2
 
-PRESET: Any = typer.Argument(
+PRESET: Any = Argument(
     metavar="PRESET|FILE.toml",
     help=f"{', '.join(preset_names())}, a row of the paper's tables (`dp real keys`), or a configuration file.",
 )
 Preset = Annotated[str, PRESET]
 Set = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for example guidance.omega=0.03.")
+    list[str], Option("--set", metavar="KEY=VALUE", help="Override a key, for example guidance.omega=0.03.")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
+    Option(
         min=1,
         max=1024,
         help="Runs at a time, each on a GPU of its own.  "
@@ -35,24 +35,24 @@ Workers = Annotated[
 ]
 Dask = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="ADDRESS",
         help="Runs go to the workers of this dask scheduler, which share the file system with this machine.",
     ),
 ]
 AcceptChanges = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--accept-changes",
         help="Go on though what the run depends on, such as its test set, has changed since it began. Results say so.",
     ),
 ]
-FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+FinishedRun = Annotated[Path, Argument(metavar="RUN", help="The folder of a finished run.")]
 
 
 def judge_option(text: str) -> Any:
     """An option that names a run or a transformers model; `text` is what it is for."""
-    return typer.Option(metavar="RUN|FOLDER|ID", help=f"A run, or an image classifier of transformers, {text}")
+    return Option(metavar="RUN|FOLDER|ID", help=f"A run, or an image classifier of transformers, {text}")
 
 
 def tell_changes(*given: str | Path | None) -> None:

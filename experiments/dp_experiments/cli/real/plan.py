@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Exit, Option
 
 from dp_base.errors import InputError, MissingError
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.real.options import Preset, Set, default_folder
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.variants import variants
@@ -28,14 +28,12 @@ MEMORY = {
 def plan_command(
     preset: Preset,
     settings: Set = [],
-    gpus: Annotated[str, typer.Option(help="Numbers of GPUs to plan for, comma-separated.")] = "1,8,32",
+    gpus: Annotated[str, Option(help="Numbers of GPUs to plan for, comma-separated.")] = "1,8,32",
     device: Annotated[
         str | None,
-        typer.Option(
-            help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: this machine's device."
-        ),
+        Option(help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: this machine's device."),
     ] = None,
-    measure: Annotated[bool, typer.Option("--measure", help="Time a few images and training steps here.")] = False,
+    measure: Annotated[bool, Option("--measure", help="Time a few images and training steps here.")] = False,
     as_json: Json = False,
 ) -> None:
     """Shows memory, disk and device-hours as well. Exit status 3 if something is missing."""
@@ -59,11 +57,11 @@ def plan_command(
     note = variants()[preset].note if preset in variants() else ""
     facts = {"preset": config.name, "ready": ready, "needs": needed, "note": note}
     answer(as_json, facts | costs, needed, note, *(_told(costs) if costs else ()))
-    raise typer.Exit(0 if ready else MissingError.exit_status)
+    raise Exit(0 if ready else MissingError.exit_status)
 
 
 def _counts(gpus: str) -> list[int]:
-    parts = [part.strip() for part in gpus.split(",")]
+    parts = comma_list(gpus)
     if not all(part.isdecimal() and int(part) for part in parts):
         raise InputError(f"--gpus {gpus}: must be numbers of at least 1, for example 1,8,32")
     return [int(part) for part in parts]

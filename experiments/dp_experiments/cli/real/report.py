@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
@@ -25,19 +25,19 @@ SHOWN_OF_ROUNDS = ("round", "count", "omega", "entropy", "fraction_wrong", "conf
 
 def report_command(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Folders of runs, complete or not, or of comparisons.")
+        list[Path], Argument(metavar="RUN", help="Folders of runs, complete or not, or of comparisons.")
     ],
-    out: Annotated[Path | None, typer.Option(help="FILE.html.  Default: report.html in the only folder.")] = None,
+    out: Annotated[Path | None, Option(help="FILE.html.  Default: report.html in the only folder.")] = None,
     judge: Annotated[
         str | None,
         judge_option("that says what share of the samples of each round, or arm, is of the class that was asked for."),
     ] = None,
     rounds: Annotated[
         bool,
-        typer.Option("--rounds", help="Compare each round with real validation examples, as the learner sees them."),
+        Option("--rounds", help="Compare each round with real validation examples, as the learner sees them."),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Write it again after each evaluation, until all runs are complete.")
+        bool, Option("--watch", help="Write it again after each evaluation, until all runs are complete.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -71,8 +71,8 @@ def report_command(
     for fact in facts:
         if judge:
             own = fact["judge"]
-            of, rows = (SHOWN_OF_ROUNDS, fact["rounds"]) if "rounds" in fact else (SHOWN_OF_ARMS, fact["arms"])
-            shown.append([{key: row[key] for key in of if key in row} for row in rows])
+            of, part = (SHOWN_OF_ROUNDS, "rounds") if "rounds" in fact else (SHOWN_OF_ARMS, "arms")
+            shown.append([{key: row[key] for key in of if key in row} for row in fact[part]])
             shown.append(f"the judge is right about {own['accuracy']:.1%} of {own['images']:,} real images")
         if rounds:
             shown.append(named_rounds(fact["quality"]))
@@ -102,8 +102,8 @@ def _size(path: Path) -> int:
 
 
 def review_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
-    out: Annotated[Path | None, typer.Option(help="FILE.html.  Default: review.html in RUN.")] = None,
+    folder: Annotated[Path, Argument(metavar="RUN", help="The folder of a run, complete or not.")],
+    out: Annotated[Path | None, Option(help="FILE.html.  Default: review.html in RUN.")] = None,
     as_json: Json = False,
 ) -> None:
     """A page of the pool's texts or images, the hardest thousand first, on which wrong ones are marked.
@@ -126,7 +126,7 @@ def evaluate_command(
     run: FinishedRun,
     on: Annotated[
         list[str],
-        typer.Option(
+        Option(
             metavar="NAME=WHERE",
             help="More real images: a folder, DIR/CLASS/IMAGE.jpg; shards, 'val-{00..63}.tar'; or a data set of the "
             "hub, for example imagenet-r=hub:axiong/imagenet-r@test.",

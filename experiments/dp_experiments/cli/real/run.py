@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Exit, Option
 
 from dp_experiments.cli import launch
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, on_cluster_asked
 from dp_experiments.cli.real.remarks import at_limit, counted, too_few
-from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ SHOWN_OF_BRANCH = ("pool_size", "samples_generated", "test_accuracy", "val_accur
 def run_command(
     preset: Preset,
     settings: Set = [],
-    out: Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    out: Annotated[Path | None, Option(help="The run's folder.  Default: runs/PRESET-SEED.")] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the unfinished run in --out.")] = False,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of all random numbers.  Default: the configuration's, 0.")
+        int | None, Option(min=0, help="Seed of all random numbers.  Default: the configuration's, 0.")
     ] = None,
     gpus: launch.Gpus = "all",
     accept_changes: AcceptChanges = False,
@@ -43,7 +43,7 @@ def run_command(
     if count > 1:
         given = ["--out", str(out), "--seed", str(config.seed), *_options(settings, accept_changes, as_json)]
         again = ["--resume"] if resume else []
-        raise typer.Exit(launch.run_and_restart(count, out, "real", "run", preset, *given, *again))
+        raise Exit(launch.run_and_restart(count, out, "real", "run", preset, *given, *again))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
@@ -51,12 +51,10 @@ def run_command(
 
 
 def resume_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
+    folder: Annotated[Path, Argument(metavar="RUN", help="The folder of an unfinished run.")],
     settings: Annotated[
         list[str],
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key that no sample depends on, as generator.token_budget."
-        ),
+        Option("--set", metavar="KEY=VALUE", help="Change a key that no sample depends on, as generator.token_budget."),
     ] = [],
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
@@ -71,13 +69,13 @@ def resume_command(
         say(f"{folder} is complete already")
     elif (count := launch.process_count()) > 1:
         words = "real", "resume", str(folder), *_options(settings, accept_changes, as_json)
-        raise typer.Exit(launch.run_and_restart(count, folder, *words))
+        raise Exit(launch.run_and_restart(count, folder, *words))
     result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
     _show(result, folder, as_json, begun.config)
 
 
 def branch_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
+    folder: Annotated[Path, Argument(metavar="RUN", help="The folder of a run, complete or not.")],
     dask: Dask = None,
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
@@ -87,7 +85,7 @@ def branch_command(
     count = 1 if dask is not None else launch.process_count()
     if count > 1:
         words = "real", "branch", str(folder), *_options([], accept_changes, as_json)
-        raise typer.Exit(launch.run_together(count, *words))
+        raise Exit(launch.run_together(count, *words))
     from dp_experiments.looking.report.pictures import leave_figures
     from dp_real.runs.branch import branch
 
@@ -99,10 +97,7 @@ def branch_command(
 
 def _options(settings: list[str], accept_changes: bool, as_json: bool) -> list[str]:
     flags = {"--accept-changes": accept_changes, "--json": as_json}
-    return [
-        *(word for setting in settings for word in ("--set", setting)),
-        *(flag for flag, given in flags.items() if given),
-    ]
+    return [*set_options(settings), *(flag for flag, given in flags.items() if given)]
 
 
 def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:

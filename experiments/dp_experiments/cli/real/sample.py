@@ -5,11 +5,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.real.options import Set, judge_option, tell_changes
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal import answer, progress, records
@@ -19,25 +19,25 @@ NOT_SHOWN_OF_TEXTS = ["label", "number", "seed", "as_asked"]  # columns that sam
 
 
 def sample_command(
-    source: Annotated[str, typer.Argument(metavar="PRESET|FILE.toml|RUN", help="Whose generator and guidance to use.")],
-    out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
+    source: Annotated[str, Argument(metavar="PRESET|FILE.toml|RUN", help="Whose generator and guidance to use.")],
+    out: Annotated[Path, Option(help="A folder that is empty or not there yet.")],
     classifier: Annotated[
         str | None,
         judge_option("that guides: a folder or a hub id.  Default: the learner of RUN."),
     ] = None,
     omega: Annotated[
         str | None,
-        typer.Option(help="Strengths, comma-separated; 0: plain.  Default: 0,0.01,0.02,0.05."),
+        Option(help="Strengths, comma-separated; 0: plain.  Default: 0,0.01,0.02,0.05."),
     ] = None,
     along: Annotated[
         bool,
-        typer.Option("--along", help="Guide by RUN's learner before each addition; default strengths: those of then."),
+        Option("--along", help="Guide by RUN's learner before each addition; default strengths: those of then."),
     ] = False,
     classes: Annotated[
         str | None,
-        typer.Option(help=f"Names of classes or numbers from 0, comma-separated.  Default: the first {CLASSES}."),
+        Option(help=f"Names of classes or numbers from 0, comma-separated.  Default: the first {CLASSES}."),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Samples of each class in a row.")] = 1,
+    n: Annotated[int, Option("--n", min=1, max=1000, help="Samples of each class in a row.")] = 1,
     settings: Set = [],
     as_json: Json = False,
 ) -> None:
@@ -98,7 +98,7 @@ def choose_classes(names: Sequence[str], asked: str | None) -> list[int]:
     if asked is None:
         return list(range(min(len(names), CLASSES)))
     chosen = []
-    for name in (part.strip() for part in asked.split(",")):
+    for name in comma_list(asked):
         if name in names:
             chosen.append(names.index(name))
         elif name.isdecimal() and int(name) < len(names):

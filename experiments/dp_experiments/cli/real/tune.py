@@ -4,13 +4,13 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_names, on_cluster_asked, refuse
 from dp_experiments.cli.real.remarks import judged_twice
-from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 def tune_command(
     preset: Preset,
     settings: Set = [],
-    arms: Annotated[str, typer.Option(help="Comma-separated. ARM-N: with N samples.")] = "practice,static",
-    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm.")] = 30,
+    arms: Annotated[str, Option(help="Comma-separated. ARM-N: with N samples.")] = "practice,static",
+    trials: Annotated[int, Option(min=1, max=100_000, help="Trials of each arm.")] = 30,
     search: Annotated[
         list[str],
-        typer.Option(
+        Option(
             metavar="KEY=LOW:HIGH[:log]",
             help="Search this range of a key, or KEY=[VALUE, …] this choice, in place of the default. One value: keep "
             "it.",
         ),
     ] = [],
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each trial.")] = 1,
+    seeds: Annotated[int, Option(min=1, max=1000, help="Runs of each trial.")] = 1,
     splits: Annotated[
-        int | None, typer.Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
+        int | None, Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
     ] = None,
-    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
-    out: Annotated[Path | None, typer.Option(help="Folder of the tuning.  Default: runs/PRESET-tune.")] = None,
+    first: Annotated[int, Option(min=0, help="The first seed, and the first data split.")] = 0,
+    batch: Annotated[int, Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
+    out: Annotated[Path | None, Option(help="Folder of the tuning.  Default: runs/PRESET-tune.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the tuning in --out; more --trials add to it.")
+        bool, Option("--resume", help="Go on with the tuning in --out; more --trials add to it.")
     ] = False,
     workers: Workers = None,
     dask: Dask = None,
@@ -67,13 +67,12 @@ def tune_command(
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
-    settled = [word for each in settings for word in ("--set", each)]
-    compare = shlex.join(["dp", "real", "compare", str(preset), "--arms", arms, "--tuned", str(out), *settled])
+    compare = ["dp", "real", "compare", preset, "--arms", arms, "--tuned", str(out), *set_options(settings)]
     answer(
         as_json,
         {"preset": config.name, "arms": best},
         [{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys],
-        f"{out}/best.csv, trials.csv; {compare} compares them on fresh seeds and splits",
+        f"{out}/best.csv, trials.csv; {shlex.join(compare)} compares them on fresh seeds and splits",
     )
 
 

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
@@ -20,10 +20,10 @@ def best_command(
     rho: Annotated[str, several("Cosine of the fixed selector with the truth.")],
     psi: Annotated[str | None, several("d over the number of training rows.")] = None,
     budget: Annotated[str | None, several("In place of --psi: what may be spent, per dimension.")] = None,
-    direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample, in plain ones.")] = DIRECT_COST,
-    training_cost: Annotated[float, typer.Option(help="Cost of training on a row, in plain samples.")] = TRAINING_COST,
-    d: Annotated[float, typer.Option(help="Dimension.")] = math.inf,
-    smallest_keep: Annotated[float, typer.Option(help="Least kept fraction to consider.")] = SMALLEST_KEEP,
+    direct_cost: Annotated[float, Option(help="Cost of a directly drawn sample, in plain ones.")] = DIRECT_COST,
+    training_cost: Annotated[float, Option(help="Cost of training on a row, in plain samples.")] = TRAINING_COST,
+    d: Annotated[float, Option(help="Dimension.")] = math.inf,
+    smallest_keep: Annotated[float, Option(help="Least kept fraction to consider.")] = SMALLEST_KEEP,
     out: Annotated[Path | None, folder_option("best.csv")] = None,
     as_json: Json = False,
 ) -> None:
@@ -42,8 +42,7 @@ def best_command(
         result = optimum(
             **given, direct_cost=direct_cost, training_cost=training_cost, smallest_keep=smallest_keep, d=d
         )
-        if out is not None:
-            write_tables(out, best=result)
+        write_tables(out, best=result)
         rows = records(result)
         winners = records(result.drop_duplicates("cell")) if varied else rows[:1]
         free = None

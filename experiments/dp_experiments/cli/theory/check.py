@@ -2,33 +2,29 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
     GRAMMAR,
     POSITIVE,
     folder_option,
-    names,
     ridge,
     whole_numbers,
     write_tables,
     written,
 )
 from dp_experiments.terminal import answer, progress, records
-from dp_theory.validity.check import LAM, RULES
-
-if TYPE_CHECKING:
-    from dp_theory.validity import Check
+from dp_theory.validity.check import LAM, RULES, Check
 
 
 def check_command(
     features: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="FEATURES.npz",
             help="Arrays X (rows, columns) and y (rows,). Optional: X_test and y_test; w_s, the selector; w_g, the "
             "direction that labels the rows.",
@@ -36,18 +32,14 @@ def check_command(
     ],
     classes: Annotated[
         str | None,
-        typer.Option(
-            help="The two classes to tell apart: A,B as y has them, or unions, A+B,C.  Default: the nearest two."
-        ),
+        Option(help="The two classes to tell apart: A,B as y has them, or unions, A+B,C.  Default: the nearest two."),
     ] = None,
-    rule: Annotated[str, typer.Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
-    keep: Annotated[float, typer.Option(help="Share of normal scores that each rule keeps.")] = 0.3,
+    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
+    keep: Annotated[float, Option(help="Share of normal scores that each rule keeps.")] = 0.3,
     lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance", least=POSITIVE)] = LAM,
-    kept: Annotated[
-        str | None, typer.Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")
-    ] = None,
-    trials: Annotated[int, typer.Option(help="Experiments for each rule, on random rows.")] = 20,
-    tolerance: Annotated[float, typer.Option(help="Relative error of predictions that does not matter.")] = 0.1,
+    kept: Annotated[str | None, Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")] = None,
+    trials: Annotated[int, Option(help="Experiments for each rule, on random rows.")] = 20,
+    tolerance: Annotated[float, Option(help="Relative error of predictions that does not matter.")] = 0.1,
     out: Annotated[Path | None, folder_option("assumptions.csv, curves.csv, check.png and .pdf")] = None,
     as_json: Json = False,
 ) -> None:
@@ -55,8 +47,8 @@ def check_command(
     from dp_theory.validity import check, read_features
 
     sizes = None if kept is None else whole_numbers("kept", kept)
-    sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in names(classes)]
-    rules = names(rule)
+    sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in comma_list(classes)]
+    rules = comma_list(rule)
     with claimed(out):
         given = read_features(features, classes=sides, lam=lam)
         with progress("check", len(rules)) as advance:
@@ -106,7 +98,7 @@ def check_command(
     )
 
 
-def verdict(found: "Check") -> str:
+def verdict(found: Check) -> str:
     """The answer, in a line."""
     if found.gaussian == "holds":
         return "the Gaussian theory holds here: its errors are those measured, within the tolerance"

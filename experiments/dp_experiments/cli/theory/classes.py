@@ -4,16 +4,15 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
     POSITIVE,
     Seed,
     cores,
     folder_option,
-    names,
     ridge,
     several,
     values,
@@ -31,21 +30,19 @@ HIDDEN = ("cross_entropy_se", "overlap_se", "squared_norm_se")  # columns that o
 
 
 def classes_command(
-    classes: Annotated[str, typer.Option(help="Numbers of classes, a comma list.")] = "3,10",
+    classes: Annotated[str, Option(help="Numbers of classes, a comma list.")] = "3,10",
     rule: Annotated[
         str,
-        typer.Option(help=f"Rules, a comma list of {', '.join(TAKES)}.  entropy@kappa=2: of logits twice as steep."),
+        Option(help=f"Rules, a comma list of {', '.join(TAKES)}.  entropy@kappa=2: of logits twice as steep."),
     ] = "random,keep-hard,keep-easy",
     keep: Annotated[str, several("Kept fraction p.")] = "0.5",
-    rho: Annotated[float, typer.Option(help="Cosine of each direction of the selector with the teacher's.")] = 0.9,
+    rho: Annotated[float, Option(help="Cosine of each direction of the selector with the teacher's.")] = 0.9,
     kept: Annotated[str, several("Training rows per dimension.")] = "1,4,16",
     lam: Annotated[
         float | None, ridge("the training rows", "  Default: the best for each row.", least=POSITIVE)
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
-    trials: Annotated[
-        int, typer.Option(min=0, help="Simulated experiments for each row, in 240 dimensions; 0: none.")
-    ] = 0,
+    tolerance: Annotated[float, Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
+    trials: Annotated[int, Option(min=0, help="Simulated experiments for each row, in 240 dimensions; 0: none.")] = 0,
     out: Annotated[Path | None, folder_option("classes.csv, .png and .pdf")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -56,7 +53,7 @@ def classes_command(
     """
     import dp_theory
 
-    counts, rules = whole_numbers("classes", classes), names(rule)
+    counts, rules = whole_numbers("classes", classes), comma_list(rule)
     fractions, sizes = values("keep", keep), values("kept", kept, geometric=True)
     cells = math.prod(map(len, (counts, rules, fractions, sizes)))
     with claimed(out):

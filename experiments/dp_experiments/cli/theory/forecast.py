@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from dp_base.errors import InputError
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.terminal import answer, records, say
 from dp_theory.numerics.costs import AXES, require_axis
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 def forecast_command(
     curve: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="CURVE",
             help="comparison.csv, sweep.csv, a run with branches, or a CSV with the columns strategy, kept, error and, "
             "better, se. The paper's own curves are called table4 and table5.",
         ),
     ],
-    target: Annotated[float | None, typer.Option(help="The test error to reach.")] = None,
+    target: Annotated[float | None, Option(help="The test error to reach.")] = None,
     where: Annotated[
         list[str],
-        typer.Option(metavar="COLUMN=VALUE", help="Which of a file's curves to take; may be given several times."),
+        Option(metavar="COLUMN=VALUE", help="Which of a file's curves to take; may be given several times."),
     ] = [],
     columns: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="ROWS,ERROR",
             help="Which columns of a CSV file of static data hold the training rows, and the test error; or "
             "ROWS,ACCURACY if the second name says so, as val_acc or top1.",
         ),
     ] = None,
     fix: Annotated[
-        list[str], typer.Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
+        list[str], Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
     ] = [],
-    x: Annotated[str, typer.Option(help=f"With --target: what is counted, {', '.join(AXES)}.")] = AXES[0],
+    x: Annotated[str, Option(help=f"With --target: what is counted, {', '.join(AXES)}.")] = AXES[0],
     as_json: Json = False,
 ) -> None:
     """Shows the parameters under which the measured curve is most likely, with 95 % intervals.
@@ -85,17 +85,13 @@ def _pairs(option: str, entries: list[str]) -> dict[str, str]:
 
 def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name; says what is noted."""
-    from dp_experiments.curve_files import MORE_CLASSES, read_curve
-    from dp_experiments.presets.reported.scaling_curves import CURVES, reported_curve
+    from dp_experiments.curve_files import CURVES, read_curve
     from dp_theory.fitting import MOST_ROUNDS
 
-    named = None if columns is None else tuple(name.strip() for name in columns.split(","))
+    named = None if columns is None else tuple(comma_list(columns))
     if named is not None and (len(named) != 2 or str(path) in CURVES):
         raise InputError(f"--columns {columns}: names two columns of a CSV file of your own, for example n,accuracy")
-    if str(path) in CURVES:
-        curve, notes = reported_curve(str(path), where), [MORE_CLASSES]
-    else:
-        curve, notes = read_curve(path, where, named)
+    curve, notes = read_curve(path, where, named)
     rounds = curve.rounds.max()
     if rounds > MOST_ROUNDS:
         notes.append(f"practice of {rounds} rounds is solved as {MOST_ROUNDS} larger ones, whose errors are higher")

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
@@ -20,11 +20,11 @@ LEAST = 1e-4  # the share of wrong labels that stands for none
 def noise_command(
     share: Annotated[str | None, several("Share of plain rows with a wrong label.")] = None,
     confirmed: Annotated[
-        float | None, typer.Option(help="In place of --share: the share of plain labels that a judge confirms.")
+        float | None, Option(help="In place of --share: the share of plain labels that a judge confirms.")
     ] = None,
-    judge: Annotated[float, typer.Option(help="The judge's accuracy on real images.")] = 1.0,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of practice.")] = 12,
-    phi: Annotated[float, typer.Option(help="d over the rows of each round, and of the first pool.")] = 0.5,
+    judge: Annotated[float, Option(help="The judge's accuracy on real images.")] = 1.0,
+    rounds: Annotated[int, Option(min=1, max=100, help="Rounds of practice.")] = 12,
+    phi: Annotated[float, Option(help="d over the rows of each round, and of the first pool.")] = 0.5,
     window: Annotated[str, several("Thresholds over tan(pi E), E the test error; the best is taken.")] = "0.25,1",
     out: Annotated[Path | None, folder_option("noise.csv")] = None,
     as_json: Json = False,
@@ -58,8 +58,7 @@ def noise_command(
                 stages.insert(1, "width", flips.width)
                 parts.append(stages)
         practice = pd.concat(parts, ignore_index=True)
-        if out is not None:
-            write_tables(out, noise=practice)
+        write_tables(out, noise=practice)
     costs = Costs()
     price = costs.row("direct") / costs.row("static")  # of a row that is kept at the boundary, in plain rows
     at_boundary = [row_worth(flips, EDGE * flips.width) if flips.share else math.inf for flips in all_flips]

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
+from dp_experiments.cli.options import comma_list
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,34 +20,35 @@ POSITIVE = "above 0"  # where there is no limit without ridge
 VALUES = "VALUES"  # how help pages call a text that `values` reads
 
 Engine = Annotated[
-    str, typer.Option(help="How rows are simulated: dense (the naive experiment), or law (its exact law, fast).")
+    str, Option(help="How rows are simulated: dense (the naive experiment), or law (its exact law, fast).")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
+Seed = Annotated[int, Option(min=0, help="Seed of all random numbers.")]
 GRAMMAR = "A rule's parameters follow it, as in entropy@kappa=2."
 
 
 def several(text: str) -> Any:
     """An option that `values` reads; its command's docstring explains VALUES."""
-    return typer.Option(metavar=VALUES, help=text)
+    return Option(metavar=VALUES, help=text)
 
 
 def ridge(rows: str, further: str = "", metavar: str | None = None, least: str = "0: the limit without ridge") -> Any:
     """The option --lam, of which commands differ in the rows that count as N."""
     text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; {least}.{further}"
-    return typer.Option(metavar=metavar, help=text)
+    return Option(metavar=metavar, help=text)
 
 
 def folder_option(files: str) -> Any:
     """The option --out of a command that writes these files."""
-    return typer.Option(help=f"New or empty folder for {files}.")
+    return Option(help=f"New or empty folder for {files}.")
 
 
-def write_tables(out: Path, **tables: "DataFrame") -> None:
-    """Write NAME.csv into a folder for each table."""
+def write_tables(out: Path | None, **tables: "DataFrame") -> None:
+    """Write NAME.csv for each table into --out, if it was given."""
     from dp_base.files import write_text
 
     for name, table in tables.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False))
+        if out is not None:
+            write_text(out / f"{name}.csv", table.to_csv(index=False))
 
 
 def written(out: Path | None) -> list[Path]:
@@ -77,7 +79,7 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
 
 def whole_numbers(name: str, text: str) -> list[int]:
     """A comma list of them."""
-    parts = [part.strip() for part in text.split(",")]
+    parts = comma_list(text)
     if not all(part.isdecimal() for part in parts):
         raise InputError(f"--{name} {text}: must be whole numbers, comma-separated")
     return [int(part) for part in parts]
@@ -100,11 +102,6 @@ def grid(texts: Mapping[str, str | None], geometric: Collection[str]) -> tuple[d
         raise InputError(f"{' x '.join(varied)} are {cells:,} combinations: at most {MOST_CELLS:,}; give fewer values")
     axes = np.meshgrid(*lists.values(), indexing="ij")
     return dict(zip(lists, axes, strict=True)), varied
-
-
-def names(text: str) -> list[str]:
-    """The names of a comma list."""
-    return [name.strip() for name in text.split(",")]
 
 
 def cores() -> int:

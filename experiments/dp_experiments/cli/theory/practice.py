@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
@@ -26,32 +26,30 @@ SCALING_ROUNDS = 4  # fewer rounds fix no exponent
 
 
 def practice_command(
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds of additions.")] = 8,
+    rounds: Annotated[int, Option(min=1, max=1000, help="Rounds of additions.")] = 8,
     rule: Annotated[
-        str, typer.Option(help=f"How the learner chooses rows: {', '.join((*RULES, SELF_VERIFY))}.  {GRAMMAR}")
+        str, Option(help=f"How the learner chooses rows: {', '.join((*RULES, SELF_VERIFY))}.  {GRAMMAR}")
     ] = "keep-hard",
     alpha: Annotated[
-        float | None, typer.Option(help="Constant threshold, in standard deviations of the learner's scores.")
+        float | None, Option(help="Constant threshold, in standard deviations of the learner's scores.")
     ] = None,
     window: Annotated[
         float | None,
-        typer.Option(
-            help="Threshold window·tan(pi E) of keep-hard, E the test error.  Default, if it has no other: 1."
-        ),
+        Option(help="Threshold window·tan(pi E) of keep-hard, E the test error.  Default, if it has no other: 1."),
     ] = None,
     phi: Annotated[
-        float, typer.Option(help="d/n; n, the plain rows of the first pool, is the unit of --increment and --lam.")
+        float, Option(help="d/n; n, the plain rows of the first pool, is the unit of --increment and --lam.")
     ] = 0.25,
     lam: Annotated[float, ridge("n")] = 0.0,
-    increment: Annotated[float, typer.Option(help="Rows kept in each round, in units of n.")] = 1.0,
+    increment: Annotated[float, Option(help="Rows kept in each round, in units of n.")] = 1.0,
     candidates: Annotated[
-        bool, typer.Option("--candidates", help="--increment counts the rows that are looked at, not those kept.")
+        bool, Option("--candidates", help="--increment counts the rows that are looked at, not those kept.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train on the newest rows alone.")] = False,
-    flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
-    loss: Annotated[str, typer.Option(help=f"What the learner minimises: {', '.join(LOSSES)}.")] = SQUARE,
-    d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 300,
-    trials: Annotated[int, typer.Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
+    fresh: Annotated[bool, Option("--fresh", help="Train on the newest rows alone.")] = False,
+    flip: Annotated[float, Option(help="Probability that a label is flipped.")] = 0.0,
+    loss: Annotated[str, Option(help=f"What the learner minimises: {', '.join(LOSSES)}.")] = SQUARE,
+    d: Annotated[int, Option(help="Dimension of the simulation.")] = 300,
+    trials: Annotated[int, Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
     out: Annotated[Path | None, folder_option("tables and a picture")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -73,8 +71,7 @@ def practice_command(
         if loss == SQUARE and rounds >= SCALING_ROUNDS:
             with progress("strategies", STEPS) as advance:
                 compared = scaling(replace(problem, accumulate=True), advance=advance)
-        if out is not None:
-            write_tables(out, stages=stages)
+        write_tables(out, stages=stages)
         if out is not None and compared is not None:
             from dp_figures.curves import draw_curves, save
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, grid, ridge, several
@@ -20,7 +20,7 @@ ALPHA = f"Threshold of {THRESHOLD_RULES}, in standard deviations of x·w_s."
 DOUBTFUL = 0.25  # certificate of a finite dimension
 KEEP = "Kept fraction p, in place of the rule's first parameter."
 
-Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.  {GRAMMAR}")]
+Rule = Annotated[str, Option(help=f"Selection rule: {', '.join(RULES)}.  {GRAMMAR}")]
 
 
 def predict_command(
@@ -32,7 +32,7 @@ def predict_command(
     keep: Annotated[str | None, several(KEEP)] = None,
     d: Annotated[
         int | None,
-        typer.Option(help="Dimension: adds terms of order 1/d, and the band of 95 % of experiments."),
+        Option(help="Dimension: adds terms of order 1/d, and the band of 95 % of experiments."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -92,14 +92,14 @@ def _rows(columns: dict[str, Any], shape: tuple[int, ...]) -> list[dict[str, Any
 
 
 def simulate_command(
-    rho: Annotated[float, typer.Option(help=RHO)],
-    phi: Annotated[float, typer.Option(help=PHI)],
+    rho: Annotated[float, Option(help=RHO)],
+    phi: Annotated[float, Option(help=PHI)],
     lam: Annotated[float, ridge(POOL)] = 0.0,
     rule: Rule = "keep-hard",
-    alpha: Annotated[float | None, typer.Option(help=ALPHA)] = None,
-    keep: Annotated[float | None, typer.Option(help=KEEP)] = None,
-    d: Annotated[int, typer.Option(help="Dimension.")] = 350,
-    trials: Annotated[int, typer.Option(help="Independent experiments.")] = 20,
+    alpha: Annotated[float | None, Option(help=ALPHA)] = None,
+    keep: Annotated[float | None, Option(help=KEEP)] = None,
+    d: Annotated[int, Option(help="Dimension.")] = 350,
+    trials: Annotated[int, Option(help="Independent experiments.")] = 20,
     engine: Engine = "dense",
     seed: Seed = 0,
     as_json: Json = False,

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from dp_base.errors import InputError
 from dp_base.files import asked_for
 from dp_base.locks import claimed
-from dp_experiments.cli.options import Json
+from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
     GRAMMAR,
     VALUES,
@@ -16,7 +16,6 @@ from dp_experiments.cli.theory.options import (
     Seed,
     cores,
     folder_option,
-    names,
     ridge,
     several,
     values,
@@ -49,11 +48,11 @@ def sweep_command(
     rho: Annotated[str, several("Cosine of the selector with the truth.")] = "0.9",
     n: Annotated[str | None, several("Samples generated.  Default: d/4 to 16d.")] = None,
     lam: Annotated[str, ridge("the training rows", metavar=VALUES)] = "0.01",
-    rule: Annotated[str, typer.Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(rule_names("swept")),
-    d: Annotated[int, typer.Option(help="Dimension.")] = 512,
-    trials: Annotated[int, typer.Option(help="Independent experiments for each point.")] = 64,
+    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(rule_names("swept")),
+    d: Annotated[int, Option(help="Dimension.")] = 512,
+    trials: Annotated[int, Option(help="Independent experiments for each point.")] = 64,
     engine: Engine = "law",
-    x: Annotated[str, typer.Option(help=f"What the sizes count: {', '.join(AXES)}.")] = AXES[0],
+    x: Annotated[str, Option(help=f"What the sizes count: {', '.join(AXES)}.")] = AXES[0],
     out: Annotated[Path | None, folder_option("sweep.csv, with all points, .png and .pdf")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -64,11 +63,13 @@ def sweep_command(
 
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
     """
+    from dp_figures.curves import save
+
     import dp_theory
     from dp_experiments.sweep_table import noise_check, winners
     from dp_theory.budgets.sweeps import default_sizes, steps
 
-    alphas, rhos, rules = values("alpha", alpha), values("rho", rho), names(rule)
+    alphas, rhos, rules = values("alpha", alpha), values("rho", rho), comma_list(rule)
     lams = values("lam", lam, geometric=True)
     sizes = None if n is None else values("n", n, geometric=True)
     if n is not None and ":" not in n and any(size % 1 for size in sizes or ()):
@@ -97,7 +98,7 @@ def sweep_command(
             )
         if out is not None:
             write_tables(out, sweep=result)
-            _draw(result, x, out / "sweep", ("png", "pdf"))
+            save(picture(result, x), out / "sweep")
     best, check, varying = winners(result), noise_check(result), _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
@@ -116,17 +117,11 @@ def sweep_command(
     )
     if out is None and not as_json:
         with asked_for(UNASKED, ""):
-            answer(False, {}, *_draw(result, x, UNASKED, ("png",)))
+            answer(False, {}, *save(picture(result, x), UNASKED, ["png"]))
 
 
 def _varying(result: "DataFrame") -> list[str]:
     return [name for name in SETTINGS if result[name].nunique() > 1]
-
-
-def _draw(result: "DataFrame", x: str, stem: Path, formats: tuple[str, ...]) -> list[Path]:
-    from dp_figures.curves import save
-
-    return save(picture(result, x), stem, formats)
 
 
 def picture(result: "DataFrame", x: str) -> "Figure":

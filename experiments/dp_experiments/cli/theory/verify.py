@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
@@ -13,12 +13,12 @@ from dp_experiments.terminal import answer, progress, records
 def verify_command(
     derivations: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="NAME",
             help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard.",
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(help="Experiments for each cell.")] = 200,
+    trials: Annotated[int, Option(help="Experiments for each cell.")] = 200,
     as_json: Json = False,
 ) -> None:
     """Holds Theorem 1 against its exact law, and the law against the experiment, over a set of problems.
@@ -59,7 +59,7 @@ def verify_command(
         f"derived formulas that do not give what they must: {', '.join(wrong) or 'none'}",
     )
     if wrong or disagree:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _show(names: list[str], as_json: bool) -> None:
@@ -77,4 +77,4 @@ def _show(names: list[str], as_json: bool) -> None:
     }
     answer(as_json, formulas, shown)
     if any(value != 0 for found in derived.values() for value in found.identities.values()):
-        raise typer.Exit(1)
+        raise Exit(1)

@@ -1,10 +1,8 @@
 """What a report tells of runs and comparisons, read from their folders."""
 
-from __future__ import annotations
-
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from dp_base.progress import Progress
 from dp_experiments.comparing.compare import Comparison
 from dp_experiments.comparing.verdict import chance_remark, guesses, verdict
 from dp_experiments.looking.judge import Judge, agreement, confirmed, judged_arms, load_judge
-from dp_experiments.looking.report.hardest_images import hardest_images
+from dp_experiments.looking.report.hardest_samples import hardest_images, hardest_texts
 from dp_experiments.looking.report.pictures import (
     CAPTIONS,
     are_drawn,
@@ -21,8 +19,7 @@ from dp_experiments.looking.report.pictures import (
     leave_figures,
     readable_pool,
 )
-from dp_experiments.looking.report.texts import hardest_texts
-from dp_experiments.presets.presets import load_preset
+from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import records
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
@@ -159,10 +156,7 @@ def readable_time(seconds: float) -> str:
 
 def _rounds(run: Run) -> list[Facts]:
     rounds = run.rounds
-    if not len(rounds):
-        return []
-    sizes = rounds["count"].cumsum().tolist()
-    return [row | {"pool_size": size} for row, size in zip(records(rounds), sizes, strict=True)]
+    return records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else []
 
 
 def _validation(run: Run, progress: Progress) -> ExampleSet:
@@ -239,11 +233,6 @@ def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
 
 
-def set_options(settings: Iterable[str]) -> list[str]:
-    """The words --set key=value of a command."""
-    return [word for setting in settings for word in ("--set", setting)]
-
-
 def run_command(config: Config, base: Config | None) -> str | None:
     """The command that repeats a run; None if settings of a preset cannot."""
     if base is None:
@@ -272,17 +261,15 @@ def compare_command(comparison: Comparison) -> str | None:
         changes = differences(candidate, base)
         settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
         if all(follows(config, arm, settings) for arm, config in configs):
-            options = _comparison_options(comparison, {config.data.split for _, config in configs})
-            return shlex.join(["dp", "real", "compare", first.name, *options, *set_options(settings)])
-    return None
-
-
-def _comparison_options(comparison: Comparison, splits: set[int]) -> list[str]:
+            break
+    else:
+        return None
     arms = comparison.arms
-    options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
-    if first := min(splits):
-        options += ["--first", str(first)]
-    return [*options, "--baseline", comparison.baseline]
+    splits = {config.data.split for _, config in configs}
+    words = ["dp", "real", "compare", first.name, "--arms", ",".join(arms["series"])]
+    words += ["--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    words += ["--first", str(min(splits))] if min(splits) else []
+    return shlex.join([*words, "--baseline", comparison.baseline, *set_options(settings)])
 
 
 def follows(config: Config, arm: str, settings: list[str]) -> bool:

@@ -1,7 +1,5 @@
 """The page of a report: one HTML file that needs no other."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math
@@ -40,8 +38,9 @@ def shown_run(run: Facts) -> Facts:
     """The facts of a run in the form that the page shows."""
     origin = f"preset {run['preset']}" if run["preset"] else "default"
     settings = []
-    for key, (before, own) in run["settings"].items():
-        settings.append({"key": key, origin: _as_json(before), "run": _as_json(own)})
+    for key, values in run["settings"].items():
+        before, own = (json.dumps(value, ensure_ascii=False) for value in values)
+        settings.append({"key": key, origin: before, "run": own})
     many = len(run["classes"]) > MANY_CLASSES
     is_idle = {key for key in PASSES if not run["costs"].get(key)}  # of texts, which no denoiser draws
     hardest = sorted(run["classes"], key=lambda row: -row["wrong"])[:HARDEST_SHOWN]
@@ -58,10 +57,6 @@ def shown_run(run: Facts) -> Facts:
 def named_rounds(rows: Sequence[Facts]) -> list[Facts]:
     """Rows of round_quality, in which real test examples have a name in place of a round."""
     return [row | {"round": "real, test" if row["round"] is None else row["round"]} for row in rows]
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def shown_comparison(comparison: Facts) -> Facts:
@@ -89,8 +84,8 @@ def shown_comparison(comparison: Facts) -> Facts:
 
 
 def _differences(row: Facts) -> Facts:
-    minus = [(str(key).removeprefix("minus_"), value) for key, value in row.items() if str(key).startswith("minus_")]
-    return {f"minus {baseline}": _with_error(value, row["difference_se"]) for baseline, value in minus}
+    minus = [str(key) for key in row if str(key).startswith("minus_")]
+    return {key.replace("_", " ", 1): _with_error(row[key], row["difference_se"]) for key in minus}
 
 
 def _with_error(value: float | None, error: float | None) -> str:

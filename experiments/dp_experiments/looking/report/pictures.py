@@ -1,7 +1,5 @@
 """The pictures of a run, RUN/figures/*.png, drawn from what it has left so far."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial

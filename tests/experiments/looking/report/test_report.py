@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from dp_experiments.comparing.compare import Comparison
 from dp_experiments.curve_files import read_curve
-from dp_experiments.looking.report import hardest_images, pictures
+from dp_experiments.looking.report import hardest_samples, pictures
 from dp_experiments.looking.report.page import readable
 from dp_experiments.looking.report.pictures import (
     are_drawn,
@@ -315,10 +315,10 @@ def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
 
 
 def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run, monkeypatch):
-    monkeypatch.setattr(hardest_images, "SHOWN", 8)
+    monkeypatch.setattr(hardest_samples, "IMAGES", 8)
     finished = Run(guided_run)
     rows = finished.pool.table().to_pandas().query("round > 0").sort_values("entropy", ascending=False)
-    shown = hardest_images.hardest_images(finished, finished.pool)
+    shown = hardest_samples.hardest_images(finished, finished.pool)
     for wrong in (True, False):
         hardest = rows[rows["correct"] != wrong]["entropy"].head(4)
         assert [item["entropy"] for item in shown if item["wrong"] == wrong] == pytest.approx(list(hardest))
