@@ -16,8 +16,7 @@ from PIL import Image
 from dp_base.errors import InputError
 from dp_base.files import whole_folder
 from dp_base.reading import foreign_file
-from dp_real.data.sets.class_names import SET_NAMES, class_files, class_folders, own_classes
-from dp_real.data.sets.images import ENDINGS
+from dp_real.data.sets.class_names import ENDINGS, SET_NAMES, class_files, class_folders, own_classes
 
 SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}
 NUMBERED = re.compile(r"(.+?)[-_. ]\d+")  # patient07_3: the third of one group
@@ -93,8 +92,8 @@ def _given_sets(source: Path) -> dict[str, Path]:
 
 def _in_folders(folder: Path) -> list[Example]:
     classes = own_classes([path.name for path in class_folders(folder)])
-    files_of = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
-    found = [Example(path.name, file.stem, file) for path, (_, files) in files_of.items() for file in files]
+    files = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
+    found = [Example(classes.names[label], file.stem, file) for file, label in files]
     if len({example.label for example in found}) < 2:
         raise InputError(f"{folder}: one class only; there must be a folder for each of at least two")
     return found
@@ -105,10 +104,7 @@ def _in_table(source: Path) -> list[Example]:
     from dp_real.text.text_sets import checked, rows_of_table
 
     rows = rows_of_table(locate(str(source)))
-    return [
-        Example(label, str(row), text=checked(text, place))
-        for row, (text, label, place) in enumerate(zip(*rows, strict=True))
-    ]
+    return [Example(label, str(row), text=checked(*text)) for row, (text, label) in enumerate(rows)]
 
 
 def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:

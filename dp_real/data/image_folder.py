@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
+from dp_real.data.sets.places import Located
+from dp_real.examples import Task, TrainingExamples
 from dp_real.sections import Width
-
-if TYPE_CHECKING:
-    from dp_real.data.sets.places import Located
-    from dp_real.examples import Task, TrainingExamples
 
 
 def _check_resize(resize: int, section: ValidationInfo) -> int:
@@ -56,19 +54,6 @@ class FolderConfig(OwnSets):
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
         """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
-        from dp_real.data.sets.images import TrainingImages
-        from dp_real.data.sets.places import read_set
+        from dp_real.data.sets.images import TrainingImages, read_set
 
-        images = read_set(found, self.labels, self.shape, needed, keep=False)
-        return TrainingImages(images.x, images.y)
-
-    def count(self, found: Located, needed: Collection[int]) -> int:
-        """No image is decoded, and Parquet files are not copied."""
-        from dp_real.data.sets.table_sets import parquet_class_names
-
-        if found.kind != "parquet":
-            return super().count(found, needed)
-        classes = self.labels
-        names = parquet_class_names(found.where, found.paths, found.columns, classes)
-        rows, _ = classes.rows(names, found.paths[:1] * len(names), found.where, needed, "images")
-        return len(rows)
+        return TrainingImages(*read_set(found, self.labels, self.shape, needed, keep=False))

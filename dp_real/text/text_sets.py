@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,36 +13,39 @@ import torch
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data.sets import table_sets
-from dp_real.data.sets.class_names import Classes, class_files, warn_once
-from dp_real.data.sets.images import read_regular
+from dp_real.data.sets.class_names import Classes, class_files, read_regular, warn_once
 from dp_real.data.sets.places import Located
-from dp_real.data.sets.table_sets import LABELS, pick
 from dp_real.examples import Examples
 from dp_real.text.codes import to_codes
 
 TEXTS = ("text", "sentence", "content", "review", "document", "word")  # columns to try, in this order
-EXAMPLE = "TEXT"  # what messages call the column of examples
 
 
-class Rows(NamedTuple):
-    """Texts, the class name or number of each, and where each is, for messages."""
+class Text(NamedTuple):
+    """A text, and where it is, for messages."""
 
-    texts: Sequence[Any]
-    names: Sequence[str]
-    places: Sequence[str]
+    text: Any
+    place: str
+
+    def __str__(self) -> str:
+        return self.place
 
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
     """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
-    whole = _read(found, classes, needed)
-    rows, y = classes.rows(whole.names, whole.places, found.where, needed, "texts")
-    texts = [checked(whole.texts[row], whole.places[row]) for row in rows]
+    with foreign_file(found.where):
+        if found.kind == "folders":
+            files = class_files(found.paths[0], classes, (".txt",), "texts", needed)
+            rows = [(_text_of(file), label) for file, label in files]
+        else:
+            rows = classes.rows(_read_rows(found, classes), found.where, needed, "texts")
+    texts = [checked(*text) for text, _ in rows]
     long = sum(len(text) > length for text in texts)
     if long:
         warn_once(
             f"{found.where}: {long:,} of {len(texts):,} texts are longer than data.length = {length}, and are cut"
         )
-    return Examples(to_codes(texts, length), torch.tensor(y))
+    return Examples(to_codes(texts, length), torch.tensor([label for _, label in rows]))
 
 
 def checked(text: Any, place: str) -> str:
@@ -54,9 +57,12 @@ def checked(text: Any, place: str) -> str:
     return text.strip()
 
 
-def _read(found: Located, classes: Classes, needed: Collection[int]) -> Rows:
-    if found.kind == "folders":
-        return _read_folders(found.paths[0], classes, needed)
+def _text_of(file: Path) -> Text:
+    with foreign_file(file, "cannot be read as text in UTF-8"):
+        return Text(read_regular(file).decode("utf-8-sig"), str(file))  # some editors begin a file with a mark
+
+
+def _read_rows(found: Located, classes: Classes) -> list[tuple[Text, str]]:
     if found.kind in ("csv", "jsonl"):
         return rows_of_table(found)
     if found.kind not in ("parquet", "saved"):
@@ -66,21 +72,9 @@ def _read(found: Located, classes: Classes, needed: Collection[int]) -> Rows:
     data = table_sets.open_table(found)
     features: Mapping[str, Any] = data.features
     strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
-    labels = [name for name, each in features.items() if hasattr(each, "names")]
-    text, label = _picked(found, list(features), strings if labels else [], labels)
-    names = table_sets.class_names(found.where, data[label], features[label], classes)
-    return Rows(data[text][:], names, _places(found, len(data)))
-
-
-def _read_folders(folder: Path, classes: Classes, needed: Collection[int]) -> Rows:
-    texts, names, places = [], [], []
-    for path, (_, files) in class_files(folder, classes, (".txt",), "texts", needed).items():
-        for file in files:
-            with foreign_file(file, "cannot be read as text in UTF-8"):
-                texts.append(read_regular(file).decode("utf-8-sig"))  # some editors begin a file with a mark
-            names.append(path.name)
-            places.append(str(file))
-    return Rows(texts, names, places)
+    has_classes = any(hasattr(each, "names") for each in features.values())
+    text, label = _picked(found, features, strings if has_classes else [])
+    return _placed(found, data[text], table_sets.class_names(found.where, data[label], features[label], classes))
 
 
 def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
@@ -93,21 +87,20 @@ def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
         return pd.DataFrame([json.loads(line) for line in lines if line.strip()], dtype=object)
 
 
-def rows_of_table(found: Located) -> Rows:
-    """The rows of CSV or JSONL files."""
+def rows_of_table(found: Located) -> list[tuple[Text, str]]:
+    """The texts of CSV or JSONL files with their classes."""
     if found.kind not in ("csv", "jsonl"):
         raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
     table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])
-    text, label = _picked(found, [str(name) for name in table.columns], [], [])
-    names = table_sets.plain_names(found.where, table[label].tolist())
-    return Rows(table[text].tolist(), names, _places(found, len(table)))
+    text, label = _picked(found, dict.fromkeys(map(str, table.columns)), [])
+    return _placed(found, table[text], table_sets.plain_names(found.where, table[label].tolist()))
 
 
-def _places(found: Located, rows: int) -> list[str]:
-    return [f"{found.where}: row {row}" for row in range(1, rows + 1)]
+def _placed(found: Located, texts: Iterable[Any], names: Sequence[str]) -> list[tuple[Text, str]]:
+    rows = enumerate(zip(texts, names, strict=True), 1)
+    return [(Text(text, f"{found.where}: row {row}"), name) for row, (text, name) in rows]
 
 
-def _picked(found: Located, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:
-    usual = [name for name in TEXTS if name in (texts or there)][:1]
-    text = pick(found.where, "text", found.columns.image, usual or texts, there, TEXTS, EXAMPLE)
-    return text, pick(found.where, "label", found.columns.label, labels, there, LABELS, EXAMPLE)
+def _picked(found: Located, there: Mapping[str, Any], strings: list[str]) -> tuple[str, str]:
+    usual = [name for name in TEXTS if name in (strings or there)][:1]
+    return table_sets.pick_columns(found, "text", usual or strings, there)
