@@ -40,7 +40,7 @@ class TableImage(NamedTuple):
 
 
 def read_images(found: Located, classes: Classes) -> list[tuple[TableImage, str]]:
-    """Images and their classes; of Parquet files that are only looked at, only labels are read, and nothing is copied."""
+    """Images and their classes; of Parquet files that are only looked at, labels alone are read, and none is copied."""
     import pyarrow.parquet as pq
     from datasets import Features, Image
 
