@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
-from dp_real.data.sets.places import Located
-from dp_real.examples import Task, TrainingExamples
+from dp_real.examples import Task
 from dp_real.sections import Width
+
+if TYPE_CHECKING:
+    from dp_real.data.sets.images import ImageSet, TrainingImages
 
 
 def _check_resize(resize: int, section: ValidationInfo) -> int:
@@ -52,8 +53,8 @@ class FolderConfig(OwnSets):
     def shape(self) -> tuple[int, ...]:
         return (self.channels, self.size, self.size)
 
-    def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
+    def as_training(self, examples: ImageSet) -> TrainingImages:
         """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
-        from dp_real.data.sets.images import TrainingImages, read_set
+        from dp_real.data.sets.images import ImageFiles, TrainingImages
 
-        return TrainingImages(*read_set(found, self.labels, self.shape, needed, keep=False))
+        return TrainingImages(ImageFiles(examples.x.sources, self.shape, keep=False), examples.y)

@@ -84,11 +84,9 @@ def composed(name: str) -> str:
 def own_classes(names: Sequence[str]) -> Classes:
     """A user's classes by name, by `folder_names`, and unless some name is a number, by number from 0."""
     names = [composed(name) for name in names]
-    folders: dict[str, int | None] = {name: label for label, name in enumerate(folder_names(names))}
-    folders |= {name: label for label, name in enumerate(names)}
-    if not any(name.isdecimal() for name in folders):
-        folders |= {str(label): label for label in range(len(names))}
-    return Classes(tuple(names), folders)
+    numbers = [] if any(name.isdecimal() for name in names) else [str(label) for label in range(len(names))]
+    spellings = (folder_names(names), names, numbers)
+    return Classes(tuple(names), {name: label for spelt in spellings for label, name in enumerate(spelt)})
 
 
 @cache
@@ -114,14 +112,10 @@ def folder_name(name: str) -> str:
 def folder_names(names: Sequence[str]) -> list[str]:
     """A `folder_name` for each class, with its number if some file system takes two of them for one."""
     safe = [folder_name(name) for name in names]
-    if len(set(map(_without_case, safe))) == len(safe):
+    alike = [unicodedata.normalize("NFKC", name).casefold() for name in safe]
+    if len({unicodedata.normalize("NFKC", name) for name in alike}) == len(safe):
         return safe
     return [f"{name}-{label}" for label, name in enumerate(safe)]
-
-
-def _without_case(name: str) -> str:
-    """What names share that are the same to some file system."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def class_folders(folder: Path) -> list[Path]:

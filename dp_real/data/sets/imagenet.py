@@ -18,7 +18,7 @@ class ImageNetClass(BaseModel, frozen=True):
     wnid: str  # WordNet id, the name of its folder
     index: int = Field(alias="imagenet1k_index")  # among all, sorted by folder; ImageNet-V2 names its folders by it
     name: str  # used in prompts; six differ from the usual list's, in which two classes each are called the same
-    definition: str  # WordNet's
+    definitions: str  # WordNet's
     synonyms: str  # WordNet's words for it with its name among them, separated by commas; hub sets name it so
     in_imagenet_a: bool
     in_imagenet_r: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -76,43 +76,37 @@ class OwnSets(DataConfig):
         taken = [name for name in SETS if name in self.sets]
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
-        if isinstance(self.classes, tuple):
-            self._check_texts(self.classes)
-        if self.classes is None and NO_FOLDERS.match(self.validation):
+        if self.classes is not None:
+            _ = self.task  # raises InputError for a text of no class
+        elif NO_FOLDERS.match(self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
 
     @property
     def task(self) -> Task:
         """The classes are the key `classes`, or the folders of `validation`."""
-        names = self.labels.names
-        self._check_texts(names)
+        return Task(self.shape, self.labels.names, self._texts("definitions"), self._texts("synonyms"))
+
+    def _texts(self, key: str) -> tuple[str, ...]:
+        """The key's text for each class, or WordNet's; raises InputError for a text of no class."""
+        own, names = getattr(self, key), self.labels.names
+        for name in sorted(own.keys() - set(names)):
+            raise InputError(f"{key}.{name}: {name!r} is none of the classes {', '.join(names[:10])}…")
         known = imagenet_classes(self.classes) if isinstance(self.classes, str) else ()
-        definitions = {entry.name: entry.definition for entry in known} | self.definitions
-        synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
-        return Task(
-            self.shape,
-            names,
-            definitions=tuple(definitions.get(name, "") for name in names),
-            synonyms=tuple(synonyms.get(name, "") for name in names),
-        )
+        texts = {entry.name: getattr(entry, key) for entry in known} | own
+        return tuple(texts.get(name, "") for name in names)
 
     def resolved(self) -> Self:
         """With the classes, since renaming a folder later would change them."""
         return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
-    def _check_texts(self, names: Sequence[str]) -> None:
-        for key in ("definitions", "synonyms"):
-            for name in sorted(set(getattr(self, key)) - set(names)):
-                raise InputError(f"{key}.{name}: {name!r} is none of the classes {', '.join(names[:10])}…")
-
     @property
     def shape(self) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def read_training(self, found: Located, needed: Collection[int]) -> Any:
-        """TrainingExamples."""
-        return self.read(found, self.labels, needed)
+    def as_training(self, examples: Any) -> Any:
+        """TrainingExamples of a set that was read."""
+        return examples
 
     @property
     def has_training_examples(self) -> bool:
@@ -162,26 +156,24 @@ class OwnSets(DataConfig):
             raise MissingError("; ".join(missing[name] for name in sorted(missing, key=lambda name: name in self.sets)))
         for problem in missing.values():
             warn_once(f"{problem}; the run goes on without it")
-        train = self.read_training(found["train"], self.needed("train")) if self.train else None
-        sets = {
-            name: self.read(found[name], self.labels, self.needed(name), keep=name in SETS)
+        sets: dict[str, Any] = {
+            name: self.read(found[name], self.labels, self.needed(name), keep=name in ("validation", "test"))
             for name in self.places
-            if name in found and name != "train"
+            if name in found
         }
-        validation = sets.pop("validation")
-        return RealData(self.task, train, validation, sets.pop("test", validation), sets)
+        validation, train = sets.pop("validation"), sets.pop("train", None)
+        return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
 
-    def read_set(self, name: str, where: str) -> ExampleSet:
+    def read_set(self, name: str, where: str, fetch: bool = True) -> ExampleSet:
         """imagenet-NAME must have the classes of the published set."""
-        return self.read(locate(where), self.labels, self.needed(name))
+        return self.read(locate(where, fetch), self.labels, self.needed(name))
 
     def describe(self) -> list[SetStatus]:
         """Only examples that the task uses are counted."""
         found = []
         for name, where in self.places.items():
             try:
-                examples = self.read(locate(where, fetch=False), self.labels, self.needed(name))
-                found.append(SetStatus(name, where, None, len(examples.y)))
+                found.append(SetStatus(name, where, None, len(self.read_set(name, where, fetch=False).y)))
             except (InputError, MissingError) as error:
                 needed = isinstance(error, InputError) or name not in self.sets
                 found.append(SetStatus(name, where, str(error), needed=needed))
