@@ -197,17 +197,20 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
     different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
     shares = [distributed.own_share(_rows_to_check(each.x)) for each in different]
     broken: list[str] = []
+    seen: list[list[Seen]] = []
     with progress("checking images", max(1, sum(map(len, shares)))) as advance:
         for each, share in zip(different, shares, strict=True):
             own: list[Seen] = []
             for asked in share:
                 own += _look(each.x, asked, broken)
                 advance(1)
-            _tell(each, distributed.gather(own))
+            seen.append(distributed.gather(own))
     broken = distributed.gather(broken)
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
         raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
+    for each, found in zip(different, seen, strict=True):
+        _tell(each, found)
 
 
 def _look(images: ExampleArray, asked: slice, broken: list[str]) -> list[Seen]:
