@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -9,28 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
 from dp_base.errors import InputError
 from dp_base.files import whole_folder
 from dp_base.reading import foreign_file
-from dp_real.data.sets.class_names import SET_NAMES, class_files, class_folders, own_classes
-from dp_real.data.sets.images import ENDINGS
+from dp_real.data.sets.class_names import ENDINGS, SET_NAMES, class_files, class_folders, own_classes
 
 SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}
-NUMBERED = re.compile(r"(.+?)[-_. ]\d+")  # patient07_3: the third of one group
+NUMBER = re.compile(r"(?<=.)[-_. ]\d+\Z")  # patient07_3: the third of one group
 LEAST_GROUPS = 6  # of a class, for its files' names to tell groups
 SAMPLED = 100  # images whose size is looked at
-
-
-@dataclass(frozen=True)
-class Example:
-    """An example, by its file or its text."""
-
-    label: str
-    name: str
-    file: Path | None = None
-    text: str = ""
+Rows = list[tuple[Path | str, str]]
+"""Files or texts, each with the name of its class."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +29,18 @@ class Divided:
     """Each set's examples. side: median shorter side in pixels; 0: texts."""
 
     classes: tuple[str, ...]
-    sets: Mapping[str, Sequence[Example]]
+    sets: Mapping[str, Rows]
     given: Mapping[str, Path]  # where sets are that were there already; else empty
     groups: int  # that were kept together; 0: names told none
     side: int
     grey: bool
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {name: len(part) for name, part in self.sets.items()}
 
     def leave(self, out: Path) -> dict[str, Path]:
         """Write the sets, all or none, as links or JSONL into the new folder `out`; returns their places."""
         if self.given:
             return dict(self.given)
         with whole_folder(out) as staged:
-            return {name: out / _leave(part, staged, name) for name, part in self.sets.items()}
+            return {name: out / _leave(rows, staged, name) for name, rows in self.sets.items()}
 
 
 def divide(source: Path) -> Divided:
@@ -65,98 +52,99 @@ def divide(source: Path) -> Divided:
     given = _given_sets(source) if source.is_dir() else {}
     if given:
         sets, groups = {name: _in_folders(folder) for name, folder in given.items()}, 0
-        examples = [example for part in sets.values() for example in part]
+        rows = [row for part in sets.values() for row in part]
     else:
-        examples = _in_folders(source) if source.is_dir() else _in_table(source)
-        sets, groups = _assigned(examples, source)
-    files = [example.file for example in examples if example.file is not None]
-    images = [file for file in files if file.suffix.lower() in ENDINGS]
-    if images and len(images) < len(examples):
-        text = next(file for file in files if file.suffix.lower() not in ENDINGS)
-        raise InputError(f"{source}: it has images and texts, such as {text}; one task has one kind of them")
-    classes = tuple(dict.fromkeys(example.label for example in examples))
-    side, grey = _look(images) if images else (0, False)
+        rows = _in_folders(source) if source.is_dir() else _in_table(source)
+        sets, groups = _assigned(rows, source)
+    files = [each for each, _ in rows if isinstance(each, Path)]
+    texts = [file for file in files if file.suffix.lower() not in ENDINGS]
+    if 0 < len(texts) < len(files):
+        raise InputError(f"{source}: it has images and texts, such as {texts[0]}; one task has one kind of them")
+    classes = tuple(dict.fromkeys(label for _, label in rows))
+    side, grey = _look(files) if files and not texts else (0, False)
     return Divided(classes, sets, given, groups, side, grey)
 
 
 def _given_sets(source: Path) -> dict[str, Path]:
     found = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
-    if len(found) > 1 and "validation" not in found:
+    if len(found) < 2:
+        return {}
+    if "validation" not in found:
         raise InputError(
             f"{source}: {' and '.join(found)} are sets, and none is for validation; add {source}/validation"
         )
-    return {name: found[name] for name in SHARES if name in found} if len(found) > 1 else {}
+    return {name: found[name] for name in SHARES if name in found}
 
 
-def _in_folders(folder: Path) -> list[Example]:
+def _in_folders(folder: Path) -> Rows:
     classes = own_classes([path.name for path in class_folders(folder)])
-    files_of = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
-    found = [Example(path.name, file.stem, file) for path, (_, files) in files_of.items() for file in files]
-    if len({example.label for example in found}) < 2:
+    if len(classes.names) < 2:
         raise InputError(f"{folder}: one class only; there must be a folder for each of at least two")
-    return found
+    files = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
+    return [(file, classes.names[label]) for file, label in files]
 
 
-def _in_table(source: Path) -> list[Example]:
+def _in_table(source: Path) -> Rows:
     from dp_real.data.sets.places import locate
     from dp_real.text.text_sets import rows_of_table
 
-    rows = enumerate(rows_of_table(locate(str(source)), own_classes(())))
-    return [Example(row.name, str(number), text=row.checked()) for number, row in rows]
+    return [(checked(*text), label) for text, label in rows_of_table(locate(str(source)))]
 
 
-def _assigned(examples: Sequence[Example], source: Path) -> tuple[dict[str, list[Example]], int]:
-    """The sets, and the number of groups that stay together."""
-    groups = _groups(examples)
-    totals = Counter(example.label for example in examples)
+def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:
+    """The examples of each set, which has all classes, and the number of groups that stay together."""
+    groups = _groups(rows)
+    totals = Counter(label for _, label in rows)
     missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}
-    found: dict[str, list[Example]] = {name: [] for name in SHARES}
-    order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())  # the same on every machine
-    for group in sorted(order, key=lambda name: -len(groups[name])):
-        sizes = Counter(example.label for example in groups[group])
+    found: dict[str, Rows] = {name: [] for name in SHARES}
+    # The largest first; those of one size in an order that is the same on every machine.
+    for group in sorted(groups, key=lambda name: (-len(groups[name]), hashlib.sha256(name.encode()).digest())):
+        sizes = Counter(label for _, label in groups[group])
         name = max(found, key=lambda name: sum(n * missing[name][label] / totals[label] for label, n in sizes.items()))
         found[name] += groups[group]
         for label, n in sizes.items():
             missing[name][label] -= n
-    for label in totals:
-        if any(all(example.label != label for example in part) for part in found.values()):
+    for part in found.values():
+        for label in totals.keys() - {label for _, label in part}:
             raise InputError(f"{source}: {totals[label]} of class {label} are too few for three sets; add some")
-    return found, len(groups) if len(groups) < len(examples) else 0
+    return found, len(groups) if len(groups) < len(rows) else 0
 
 
-def _groups(examples: Sequence[Example]) -> dict[str, list[Example]]:
-    by_name: dict[str, list[Example]] = defaultdict(list)
+def _groups(rows: Rows) -> Mapping[str, Rows]:
+    """By what names share but for a last number; one each unless every class has several groups."""
+    by_name: dict[str, Rows] = defaultdict(list)
+    alone: dict[str, Rows] = {}
     of_class: dict[str, set[str]] = defaultdict(set)
-    for example in examples:
-        match = NUMBERED.fullmatch(example.name) if example.file else None
-        group = match[1] if match else example.name
-        by_name[group].append(example)
-        of_class[example.label].add(group)
-    if min(map(len, of_class.values())) >= LEAST_GROUPS:
-        return dict(by_name)
-    return {f"{example.label}/{example.name}/{place}": [example] for place, example in enumerate(examples)}
+    for place, (each, label) in enumerate(rows):
+        name = each.stem if isinstance(each, Path) else str(place)
+        group = NUMBER.sub("", name)
+        by_name[group].append((each, label))
+        alone[f"{label}/{name}/{place}"] = [(each, label)]
+        of_class[label].add(group)
+    return by_name if min(map(len, of_class.values())) >= LEAST_GROUPS else alone
 
 
-def _leave(part: Sequence[Example], out: Path, name: str) -> str:
-    if part[0].file is None:
-        lines = [json.dumps({"text": example.text, "label": example.label}, ensure_ascii=False) for example in part]
-        (out / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+def _leave(rows: Rows, out: Path, name: str) -> str:
+    """Write a set, as links or JSONL, and return its name in the folder."""
+    if isinstance(rows[0][0], str):
+        table = pd.DataFrame(rows, columns=["text", "label"])
+        table.to_json(out / f"{name}.jsonl", orient="records", lines=True, force_ascii=False)
         return f"{name}.jsonl"
-    for place, example in enumerate(part):
-        assert example.file is not None
-        link = out / name / example.label / example.file.name
+    for place, (each, label) in enumerate(rows):
+        file = Path(each)
+        link = out / name / label / file.name
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.is_symlink():  # of a folder within the class folder, whose files have the same names
             link = link.with_stem(f"{link.stem}-{place}")
-        link.symlink_to(example.file.resolve())
+        link.symlink_to(file.resolve())
     return name
 
 
 def _look(images: Sequence[Path]) -> tuple[int, bool]:
     """The median shorter side, and whether all are grey, of some images."""
-    sides, grey = [], True
+    sides, modes = [], set()
     for file in images[:: max(1, len(images) // SAMPLED)]:
         with foreign_file(file, "cannot be read as an image"), Image.open(file) as image:
             sides.append(min(image.size))
-            grey = grey and image.mode in ("1", "L", "LA", "I;16")
-    return round(statistics.median(sides)), grey
+            modes.add(image.mode)
+    return round(statistics.median(sides)), modes <= {"1", "L", "LA", "I;16"}

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
+from dp_real.data.sets.class_names import Classes, own_classes
+from dp_real.data.sets.places import Located, locate
 from dp_real.sections import Section
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dp_real.data.sets.class_names import Classes
-    from dp_real.data.sets.places import Located
     from dp_real.examples import ExampleSet, NearExamples, RealData, SetStatus, Task
 
 
@@ -73,14 +73,11 @@ class DataConfig(Section):
 
         Raises MissingError if it is not there, InputError if it is broken or of other classes.
         """
-        from dp_real.data.sets.class_names import own_classes
-        from dp_real.data.sets.places import locate
-
         return self.read(locate(where), own_classes(self.task.classes))
 
     def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> ExampleSet:
-        """A set with at least the labels `needed`; `keep`: it may stay in memory."""
-        from dp_real.data.sets.places import read_set
+        """A set with at least the labels `needed`; `keep`: whether its examples may stay in memory."""
+        from dp_real.data.sets.images import read_set
 
         task = self.task
         return read_set(found, classes, task.sample_shape, needed, keep, task.resize)

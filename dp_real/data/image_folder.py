@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,11 +9,11 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
+from dp_real.examples import Task
 from dp_real.sections import Width
 
 if TYPE_CHECKING:
-    from dp_real.data.sets.places import Located
-    from dp_real.examples import Task, TrainingExamples
+    from dp_real.data.sets.images import ImageSet, TrainingImages
 
 
 def _check_resize(resize: int, section: ValidationInfo) -> int:
@@ -53,21 +52,8 @@ class FolderConfig(OwnSets):
     def shape(self) -> tuple[int, ...]:
         return (self.channels, self.size, self.size)
 
-    def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """Float32, decoded on first use. The whole shorter side is seen: `resize` is for validation and tests."""
-        from dp_real.data.sets.images import TrainingImages
-        from dp_real.data.sets.places import read_set
+    def as_training(self, examples: ImageSet) -> TrainingImages:
+        """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
+        from dp_real.data.sets.images import ImageFiles, TrainingImages
 
-        images = read_set(found, self.labels, self.shape, needed, keep=False)
-        return TrainingImages(images.x, images.y)
-
-    def count(self, found: Located, needed: Collection[int]) -> int:
-        """No image is decoded, and Parquet files are not copied."""
-        from dp_real.data.sets.table_sets import parquet_class_names
-
-        if found.kind != "parquet":
-            return super().count(found, needed)
-        classes = self.labels
-        names = parquet_class_names(found.where, found.paths, found.columns, classes)
-        rows, _ = classes.rows(names, found.paths[:1] * len(names), found.where, needed, "images")
-        return len(rows)
+        return TrainingImages(ImageFiles(examples.x.sources, self.shape, keep=False), examples.y)

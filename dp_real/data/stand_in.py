@@ -62,14 +62,11 @@ class StandInConfig(MadeUp):
         """Each set has all published classes."""
         return FolderConfig(
             source="folder",
-            classes=self.classes,
-            size=self.size,
-            resize=self.resize,
-            split=self.split,
-            validation=str(root / "imagenet" / "val"),
-            test=str(root / "imagenet" / "train"),
-            train=str(root / "imagenet" / "val"),
-            sets={name: str(root / name) for name in FURTHER},
+            **self.model_dump(exclude={"source"}),
+            validation=f"{root}/imagenet/val",
+            test=f"{root}/imagenet/train",
+            train=f"{root}/imagenet/val",
+            sets={name: f"{root}/{name}" for name in FURTHER},
         )
 
 

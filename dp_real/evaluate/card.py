@@ -152,7 +152,7 @@ def _header(config: Config, result: Mapping[str, Any]) -> str:
     accuracies |= {row["set"]: row["accuracy"] for row in result["sets"]}
     measured = []
     for name, accuracy in accuracies.items():
-        on_hub = HUB.fullmatch(places.get(name, ""))
+        on_hub = HUB.match(places.get(name, ""))
         kind = on_hub["id"] if on_hub else config.data.source
         of_set = {"dataset_type": kind, "dataset_name": name, "dataset_split": name}
         measured.append(EvalResult(config.data.pipeline_tag, metric_type="accuracy", metric_value=accuracy, **of_set))

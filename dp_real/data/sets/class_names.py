@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 
 LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
-
-
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # of images
 SET_NAMES = {
     "train": "train",
     "training": "train",
@@ -47,32 +48,30 @@ class Classes:
         return self.folders[key]
 
     def rows(
-        self, names: Sequence[str], places: Sequence[object], where: object, needed: Collection[int], what: str
-    ) -> tuple[list[int], list[int]]:
-        """The rows of the task's classes, and their labels; InputError, at `where`, if labels in `needed` are missing.
+        self, named: Sequence[tuple[Any, str]], where: object, needed: Collection[int], what: str
+    ) -> list[tuple[Any, int]]:
+        """Those of the task's classes, with labels; InputError, at `where`, if labels in `needed` are missing.
 
         Numbers are class folders', or the task's own if all are below its number of classes.
         """
-        first: dict[str, int] = {}
-        for row, name in enumerate(names):
-            first.setdefault(name, row)
         is_part_of_imagenet = None in self.folders.values()
-        if is_part_of_imagenet and all(name.isdecimal() and int(name) < len(self.names) for name in first):
-            labels: Mapping[str, int | None] = {name: int(name) for name in first}
-        else:
-            labels = {name: self.label(name, places[row]) for name, row in first.items()}
-        kept = [(row, label) for row, name in enumerate(names) if (label := labels[name]) is not None]
-        self.check(where, [label for _, label in kept], needed, what)
-        return [row for row, _ in kept], [label for _, label in kept]
+        counted = is_part_of_imagenet and all(name.isdecimal() and int(name) < len(self.names) for _, name in named)
+        labels: dict[str, int | None] = {}
+        for row, name in named:
+            if name not in labels:
+                labels[name] = int(name) if counted else self.label(name, row)
+        found = [(row, label) for row, name in named if (label := labels[name]) is not None]
+        self.check(found, where, needed, what)
+        return found
 
-    def check(self, place: object, labels: Collection[int], needed: Collection[int], what: str = "images") -> None:
-        """Raise InputError, which names `place`, if a set is empty or lacks a label in `needed`."""
-        missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
+    def check(self, found: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:
+        """Raise InputError, which names `where`, if a set is empty or lacks a label in `needed`."""
+        missing = [self.names[label] for label in sorted(set(needed) - {label for _, label in found})]
         if missing:
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            raise InputError(f"{place}: no {what} of {', '.join(missing[:3])}{rest}; each class needs some")
-        if not labels:
-            raise InputError(f"{place}: none of its classes is one of this task's {len(self.names)}")
+            raise InputError(f"{where}: no {what} of {', '.join(missing[:3])}{rest}; each class needs some")
+        if not found:
+            raise InputError(f"{where}: none of its classes is one of this task's {len(self.names)}")
 
 
 def composed(name: str) -> str:
@@ -83,11 +82,9 @@ def composed(name: str) -> str:
 def own_classes(names: Sequence[str]) -> Classes:
     """A user's classes by name, by `folder_names`, and unless some name is a number, by number from 0."""
     names = [composed(name) for name in names]
-    folders: dict[str, int | None] = {name: label for label, name in enumerate(folder_names(names))}
-    folders |= {name: label for label, name in enumerate(names)}
-    if not any(name.isdecimal() for name in folders):
-        folders |= {str(label): label for label in range(len(names))}
-    return Classes(tuple(names), folders)
+    numbers = [] if any(name.isdecimal() for name in names) else [str(label) for label in range(len(names))]
+    spellings = (folder_names(names), names, numbers)
+    return Classes(tuple(names), {name: label for spelt in spellings for label, name in enumerate(spelt)})
 
 
 @cache
@@ -96,11 +93,11 @@ def task_classes(task: ImageNetTask) -> Classes:
     chosen = imagenet_classes(task)
     labels = {entry.wnid: label for label, entry in enumerate(chosen)}
     folders = {
-        spelt: labels.get(entry.wnid)
+        folder_name(name): labels.get(entry.wnid)
         for entry in imagenet_classes("imagenet1k")
-        for name in (entry.wnid, str(entry.index), entry.name, *entry.lemmas)
-        for spelt in (name, folder_name(name))
+        for name in (entry.wnid, str(entry.index), entry.name, entry.synonyms)
     }
+    del folders["crane"]  # the only words that two classes share
     return Classes(tuple(entry.name for entry in chosen), folders)
 
 
@@ -113,20 +110,18 @@ def folder_name(name: str) -> str:
 def folder_names(names: Sequence[str]) -> list[str]:
     """`folder_name`s, with the class's number if some file system takes two for one."""
     safe = [folder_name(name) for name in names]
-    if len(set(map(_without_case, safe))) == len(safe):
+    alike = [unicodedata.normalize("NFKC", name).casefold() for name in safe]
+    if len({unicodedata.normalize("NFKC", name) for name in alike}) == len(safe):
         return safe
     return [f"{name}-{label}" for label, name in enumerate(safe)]
-
-
-def _without_case(name: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def class_folders(folder: Path) -> list[Path]:
     """Visible folders, as numbers if all are, else by name."""
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
-    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    with foreign_file(folder):
+        found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if not found:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
     for path in found:
@@ -140,11 +135,11 @@ def class_folders(folder: Path) -> list[Path]:
 
 def visible_files(folder: Path) -> Iterator[Path]:
     """Files in and below a folder, without hidden ones such as a system's ._1.jpg. Links are followed once."""
-    top = Path(os.path.realpath(folder))
-    entered: set[str] = set()
+    above = Path(os.path.realpath(folder)).parents
+    entered: set[Path] = set()
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        here = os.path.realpath(root)
-        if Path(here) in top.parents:
+        here = Path(os.path.realpath(root))
+        if here in above:
             raise InputError(f"{root}: a link to {here}, which {folder} lies in; remove the link")
         if here in entered:
             folders.clear()
@@ -154,17 +149,29 @@ def visible_files(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in files if not name.startswith("."))
 
 
+def _refuse(error: OSError) -> None:
+    """Raise InputError for a folder that cannot be listed, which os.walk would pass over."""
+    raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error
+
+
+def read_regular(source: Any) -> bytes:
+    """The bytes of an image or another file; of those on disk, only regular ones are read."""
+    if isinstance(source, Path) and not source.is_file():
+        source.stat()  # raises if it is not there
+        raise ValueError("it is no regular file")
+    return source.read_bytes()
+
+
 def class_files(
     folder: Path, classes: Classes, endings: Collection[str], what: str, needed: Collection[int] = ()
-) -> dict[Path, tuple[int, list[Path]]]:
-    """Each class folder's label and files with these endings.
+) -> list[tuple[Path, int]]:
+    """Files with these endings and their labels, by class folder.
 
     A folder of no class is told and skipped, or refused if it could be a lacking class. MissingError for broken links.
     """
-    found: dict[Path, tuple[int, list[Path]]] = {}
+    found: list[tuple[Path, int]] = []
     strays: list[InputError] = []
-    others: list[Path] = []
-    lost: list[Path] = []
+    every: list[Path] = []
     for path in class_folders(folder):
         try:
             label = classes.label(path.name, path)
@@ -172,28 +179,23 @@ def class_files(
             strays.append(stray)
             continue
         if label is not None:
-            mine: list[Path] = []
-            for file in sorted(visible_files(path)):
-                if file.is_symlink() and not file.exists():
-                    lost.append(file)
-                (mine if file.suffix.lower() in endings else others).append(file)
-            found[path] = label, mine
+            files = sorted(visible_files(path))
+            mine = [(file, label) for file in files if file.suffix.lower() in endings]
             if not mine:
                 raise InputError(f"{path}: there are no {what} in it ({', '.join(sorted(endings))})")
+            found += mine
+            every += files
+    lost = [file for file in every if not file.exists()]
     if lost:
         rest = f"; so are those of {len(lost) - 1:,} more links" if len(lost) > 1 else ""
         raise MissingError(f"{lost[0]}: a link to {lost[0].readlink()}, which is gone{rest}; put it back there")
-    warn_unread(folder, others, what)
-    if strays and (not found or set(needed) - {label for label, _ in found.values()}):
+    warn_unread(folder, [file for file in every if file.suffix.lower() not in endings], what)
+    if strays and (not found or set(needed) - {label for _, label in found}):
         raise strays[0]
+    classes.check(found, folder, needed, what)
     for stray in strays:
         warn_once(f"{stray}; it is skipped")
     return found
-
-
-def _refuse(error: OSError) -> None:
-    """os.walk would pass over a folder that cannot be listed."""
-    raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error
 
 
 def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -28,7 +29,9 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real import distributed
-from dp_real.data.sets.class_names import warn_once
+from dp_real.data.sets import table_sets, tars
+from dp_real.data.sets.class_names import ENDINGS, Classes, class_files, read_regular, warn_once
+from dp_real.data.sets.places import Located
 from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
@@ -38,7 +41,6 @@ IN_MEMORY = 8 * 2**30
 MOST_NAMED = 20  # broken images that a message names
 NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less is told as one of one value
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
-ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """The only formats that Pillow may open, whatever a file is called. For others it would start programs (EPS)."""
 
@@ -47,21 +49,6 @@ class EncodedImage(Protocol):
     """Where an image file's bytes are, such as a Path; its str() names it in messages."""
 
     def read_bytes(self) -> bytes: ...
-
-
-class NamedImages(NamedTuple):
-    """Encoded images, and each one's class name or number."""
-
-    sources: Sequence[EncodedImage]
-    names: list[str]
-
-
-def read_regular(source: EncodedImage) -> bytes:
-    """A file's bytes; on disk, only of a regular one."""
-    if isinstance(source, Path) and not source.is_file():
-        source.stat()  # raises if it is not there
-        raise ValueError("it is no regular file")
-    return source.read_bytes()
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
@@ -74,7 +61,11 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
             file.load()  # before the metadata are read, which would load it, too, and hide what is broken
             with suppress(Exception):  # another entry of its EXIF block is broken, and it is upright by then
                 ImageOps.exif_transpose(file, in_place=True)
-            image = _of_8_bits(file)
+            image: Image.Image = file
+            if file.mode.startswith("I;16"):  # convert() would clip 16 bits
+                image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
+            elif file.mode in ("I", "F"):
+                raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -92,15 +83,6 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits, which Pillow's convert() would clip."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
-    return image
-
-
 class ImageFiles:
     """Encoded images as rows uint8 [n, *sample_shape], decoded on first use, and kept if all fit into IN_MEMORY."""
 
@@ -113,30 +95,16 @@ class ImageFiles:
         self.shape = (len(sources), *sample_shape)
         self.kept = keep and math.prod(self.shape) <= IN_MEMORY
         self._pixels = torch.empty(self.shape if self.kept else 0, dtype=torch.uint8)  # takes memory only when written
-        self._is_decoded = torch.zeros(len(sources), dtype=torch.bool)
-
-    def __len__(self) -> int:
-        return len(self.sources)
+        self._decoded: set[int] = set()
 
     def __getitem__(self, rows: slice) -> Tensor:
+        asked = range(*rows.indices(len(self.sources)))
         if not self.kept:
-            return self._read(range(*rows.indices(len(self))))
-        asked = torch.arange(len(self))[rows]
-        new = asked[~self._is_decoded[rows]]
-        if len(new):
-            self._pixels[new] = self._read(new.tolist())
-            self._is_decoded[new] = True
+            return self._read(asked)
+        new = [row for row in asked if row not in self._decoded]
+        self._pixels[new] = self._read(new)
+        self._decoded.update(new)
         return self._pixels[rows]
-
-    def digests(self) -> list[str]:
-        """SHA-256 of the encoded images."""
-
-        def digest_of(source: EncodedImage) -> str:
-            with foreign_file(source):
-                return hashlib.sha256(read_regular(source)).hexdigest()
-
-        with ThreadPoolExecutor(distributed.own_cores()) as threads:
-            return list(threads.map(digest_of, self.sources))
 
     def sizes(self) -> list[int | None]:
         """Bytes; None for an image that a table has."""
@@ -145,15 +113,6 @@ class ImageFiles:
             with foreign_file(source):
                 found.append(source.stat().st_size if isinstance(source, Path) else getattr(source, "size", None))
         return found
-
-    def broken(self, rows: Sequence[int]) -> list[str]:
-        problems = []
-        for row in rows:
-            try:
-                self._read([row])
-            except InputError as error:
-                problems.append(str(error))
-        return problems
 
     def _read(self, rows: Sequence[int]) -> Tensor:
         if not rows:
@@ -166,8 +125,7 @@ class ImageFiles:
             return torch.stack(list(images))
 
 
-@dataclass(frozen=True)
-class ImageSet:
+class ImageSet(NamedTuple):
     """An ExampleSet of image files, y int64 [n]."""
 
     x: ImageFiles
@@ -190,18 +148,45 @@ class TrainingImages:
 
     def fingerprint(self) -> list[str]:
         """Of the files' bytes; nothing is decoded."""
-        digests = self.files.digests()
+        with ThreadPoolExecutor(distributed.own_cores()) as threads:
+            digests = list(threads.map(_digest, self.files.sources))
         _tell_two_labels(digests, self.y, self.files.sources)
         return [json_digest([self.files.shape, *digests]), *fingerprints(self.y)]
 
 
-class Seen(NamedTuple):
-    """What was seen of an image; of a broken one, its fault alone."""
+def read_set(
+    found: Located,
+    classes: Classes,
+    sample_shape: tuple[int, ...],
+    needed: Collection[int],
+    keep: bool,
+    resize: int = 0,
+) -> ImageSet:
+    """Images as rows of sample_shape [C, S, S], class folders by label and path, others in their order."""
+    if found.kind in ("csv", "jsonl"):
+        raise InputError(f"{found.where}: there are no images in it; texts are for data.source = 'text'")
+    with foreign_file(found.where):
+        if found.kind == "folders":
+            in_folders = class_files(found.paths[0], classes, ENDINGS, "images", needed)
+            rows = sorted(in_folders, key=lambda row: row[1])
+        else:
+            named = tars.read_images(found) if found.kind in ("flat", "tar") else table_sets.read_images(found, classes)
+            rows = classes.rows(named, found.where, needed, "images")
+    files = ImageFiles([source for source, _ in rows], sample_shape, keep, resize)
+    return ImageSet(files, torch.tensor([label for _, label in rows]))
 
-    fault: str
-    row: int = -1
-    is_flat: bool = False
-    digest: str = ""  # of its pixels
+
+def _digest(source: EncodedImage) -> str:
+    with foreign_file(source):
+        return hashlib.sha256(read_regular(source)).hexdigest()
+
+
+class Seen(NamedTuple):
+    """What was seen of an image."""
+
+    row: int
+    is_flat: bool
+    digest: str  # of its pixels
 
 
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
@@ -209,42 +194,48 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
 
     Sets kept in memory are decoded whole, of others about SAMPLED images.
     """
-    different = [*{id(each.x): each for each in sets if len(each.x.shape) == 4}.values()]
-    parts = [_rows_to_check(each.x) for each in different]
-    with progress("checking images", max(1, sum(len(distributed.own_share(each)) for each in parts))) as advance:
-        seen = [_look(each.x, asked, advance) for each, asked in zip(different, parts, strict=True)]
-    broken = [one.fault for found in seen for one in found if one.fault]
+    different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
+    shares = [distributed.own_share(_rows_to_check(each.x)) for each in different]
+    broken: list[str] = []
+    seen: list[list[Seen]] = []
+    with progress("checking images", max(1, sum(map(len, shares)))) as advance:
+        for each, share in zip(different, shares, strict=True):
+            own: list[Seen] = []
+            for asked in share:
+                own += _look(each.x, asked, broken)
+                advance(1)
+            seen.append(distributed.gather(own))
+    broken = distributed.gather(broken)
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
         raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
     for each, found in zip(different, seen, strict=True):
-        rows = [one.row for one in found]
-        files = each.x.sources if isinstance(each.x, ImageFiles) else None
-        names = [files[row] if files else f"image {row} of {len(each.y)}" for row in rows]
-        _tell_flat([one.is_flat for one in found], names)
-        if files:
-            _tell_two_labels([one.digest for one in found], each.y[rows], names)
+        _tell(each, found)
 
 
-def _look(images: ExampleArray, parts: Sequence[slice], advance: Callable[[int], None]) -> list[Seen]:
-    def look(asked: slice) -> list[Seen]:
-        rows = range(*asked.indices(images.shape[0]))
-        try:
-            pixels = images[asked]
-        except InputError:
-            if not isinstance(images, ImageFiles):
-                raise
-            return [Seen(fault) for fault in images.broken(rows)]
-        finally:
-            advance(1)
-        facts = zip(rows, _are_flat(pixels), fingerprints(*pixels), strict=True)
-        return [Seen("", *each) for each in facts]
+def _look(images: ExampleArray, asked: slice, broken: list[str]) -> list[Seen]:
+    """What was seen of whole images; a line on each other one is added to `broken`."""
+    rows = range(*asked.indices(images.shape[0]))
+    try:
+        pixels = images[asked]
+    except InputError as error:
+        if len(rows) > 1:
+            return [one for row in rows for one in _look(images, slice(row, row + 1), broken)]
+        broken.append(str(error))
+        return []
+    return [Seen(*each) for each in zip(rows, _are_flat(pixels), fingerprints(*pixels), strict=True)]
 
-    return [one for found in distributed.distribute(look, parts) for one in found]
+
+def _tell(examples: ExampleSet, seen: Sequence[Seen]) -> None:
+    rows, files = [one.row for one in seen], getattr(examples.x, "sources", None)
+    names = [files[row] if files else f"image {row} of {len(examples.y)}" for row in rows]
+    _tell_flat([one.is_flat for one in seen], names)
+    if files:
+        _tell_two_labels([one.digest for one in seen], examples.y[rows], names)
 
 
 def _rows_to_check(images: ExampleArray) -> list[slice]:
-    is_kept = images.kept if isinstance(images, ImageFiles) else isinstance(images, Tensor)
+    is_kept = getattr(images, "kept", isinstance(images, Tensor))
     step = 1 if is_kept else max(1, images.shape[0] // SAMPLED)
     sampled = distributed.read_slices(-(-images.shape[0] // step))
     return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]
@@ -258,7 +249,7 @@ def _are_flat(pixels: Tensor) -> list[bool]:
 
 
 def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
-    found = [name for is_flat, name in zip(flat, names, strict=True) if is_flat]
+    found = [*compress(names, flat)]
     if found:
         warn_once(
             f"{found[0]}: its pixels have nearly one value; so have those of {len(found):,} of {len(flat):,} images. "
@@ -272,6 +263,5 @@ def _tell_two_labels(keys: Sequence[str], labels: Tensor, names: Sequence[object
     rows = pd.DataFrame({"key": keys, "label": labels})
     shared = rows[rows.groupby("key")["label"].transform("nunique") > 1]
     if len(shared):
-        first = shared[shared["key"] == shared["key"].iloc[0]].drop_duplicates("label").index[:2]
-        one, other = (names[row] for row in first)
+        one, other = (names[row] for row in shared.drop_duplicates().sort_values("key", kind="stable").index[:2])
         warn_once(f"{one} and {other}: one image with two labels; of such are {len(shared):,} of {len(rows):,} images")

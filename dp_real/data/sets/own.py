@@ -3,12 +3,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
-from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
 from dp_real.data.sets.class_names import (
     SET_NAMES,
@@ -20,34 +19,30 @@ from dp_real.data.sets.class_names import (
     warn_once,
 )
 from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
+from dp_real.data.sets.places import Located, locate
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
-from dp_real.sections import Place, Seed
+from dp_real.sections import HUB, Place, Seed
 
-if TYPE_CHECKING:
-    from dp_real.data.sets.places import Located
-
+SETS = ("validation", "test", "train")
 NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 """Places of sets that have no folders, whose names could tell the classes."""
 
 
-def _check_classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
+def _check_classes(value: Any) -> Any:
+    """Raises ValueError unless missing, an ImageNet task, or two or more names."""
     if value is None or value in TASKS:
         return value
-    given = tuple(value) if isinstance(value, list | tuple) else ()
-    if len(given) < 2 or not all(isinstance(name, str) and name.strip() for name in given):
+    given = value if isinstance(value, list | tuple) else ()
+    names = [composed(name) for name in given if isinstance(name, str) and name.strip()]
+    if len(names) < max(2, len(given)):
         raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
-    names = tuple(composed(name) for name in given)
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not tell the two apart")
-    return names
+    return tuple(names)
 
 
-def _composed_keys(texts: dict[str, str]) -> dict[str, str]:
-    return {composed(name): text for name, text in texts.items()}
-
-
-TextOfClass = Annotated[dict[str, str], AfterValidator(_composed_keys)]
+TextOfClass = dict[Annotated[str, AfterValidator(composed)], str]
 """A text for each class, by the name of the class."""
 
 
@@ -76,52 +71,40 @@ class OwnSets(DataConfig):
 
     @model_validator(mode="after")
     def _check(self) -> OwnSets:
-        taken = [name for name in ("validation", "test", "train") if name in self.sets]
+        taken = [name for name in SETS if name in self.sets]
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
-        if isinstance(self.classes, tuple) and (fault := self._text_of_no_class(self.classes)):
-            raise ValueError(fault)
-        if self.classes is None and NO_FOLDERS.match(self.validation):
+        if self.classes is not None:
+            _ = self.task  # raises InputError for a text of no class
+        elif NO_FOLDERS.match(self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
 
     @property
     def task(self) -> Task:
         """The classes are the key `classes`, or the folders of `validation`."""
-        names = self.labels.names
-        fault = self._text_of_no_class(names)
-        if fault:
-            raise InputError(f"data.{fault} {', '.join(names[:10])}…")
-        known = imagenet_classes(self.classes) if self.classes in TASKS else ()
-        definitions = {entry.name: entry.definition for entry in known} | self.definitions
-        synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
-        return Task(
-            self.shape,
-            names,
-            definitions=tuple(definitions.get(name, "") for name in names),
-            synonyms=tuple(synonyms.get(name, "") for name in names),
-        )
+        return Task(self.shape, self.labels.names, self._texts("definitions"), self._texts("synonyms"))
+
+    def _texts(self, key: str) -> tuple[str, ...]:
+        """The key's text for each class, or WordNet's; raises InputError for a text of no class."""
+        own, names = getattr(self, key), self.labels.names
+        for name in sorted(own.keys() - set(names)):
+            raise InputError(f"{key}.{name}: {name!r} is none of the classes {', '.join(names[:10])}…")
+        known = imagenet_classes(self.classes) if isinstance(self.classes, str) else ()
+        texts = {entry.name: getattr(entry, key) for entry in known} | own
+        return tuple(texts.get(name, "") for name in names)
 
     def resolved(self) -> Self:
         """With the classes, since renaming a folder later would change them."""
         return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
-    def _text_of_no_class(self, classes: Collection[str]) -> str | None:
-        for key in ("definitions", "synonyms"):
-            for name in sorted(set(getattr(self, key)) - set(classes)):
-                return f"{key}.{name}: {name!r} is none of the classes"
-        return None
-
     @property
     def shape(self) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def read_training(self, found: Located, needed: Collection[int]) -> Any:
-        return self.read(found, self.labels, needed)
-
-    def count(self, found: Located, needed: Collection[int]) -> int:
-        """Only examples of the task's classes."""
-        return len(self.read(found, self.labels, needed).y)
+    def as_training(self, examples: Any) -> Any:
+        """TrainingExamples of a set that was read."""
+        return examples
 
     @property
     def has_training_examples(self) -> bool:
@@ -130,7 +113,7 @@ class OwnSets(DataConfig):
     @property
     def labels(self) -> Classes:
         """Raises MissingError if a missing folder tells the classes."""
-        if self.classes in TASKS:
+        if isinstance(self.classes, str):
             return task_classes(self.classes)
         if self.classes is not None:
             return own_classes(self.classes)
@@ -147,73 +130,49 @@ class OwnSets(DataConfig):
 
     @property
     def places(self) -> dict[str, str]:
-        own = {"validation": self.validation, "test": self.test, "train": self.train}
-        return {name: where for name, where in own.items() if where} | self.sets
+        return {name: where for name in SETS if (where := getattr(self, name))} | self.sets
 
     def needed(self, name: str) -> Collection[int]:
-        if name in ("validation", "test", "train"):
+        """validation, test and train need all labels, imagenet-NAME those of the published set, others none."""
+        if name in SETS:
             return range(len(self.labels.names))
-        if self.classes in TASKS and name.startswith("imagenet-"):
+        if isinstance(self.classes, str) and name.startswith("imagenet-"):
             return shared_labels(self.classes, name)
         return ()
 
     def load(self) -> RealData:
-        """Missing further sets are left out."""
-        found = self._locate_all()
-        train = None
-        if self.train:
-            with foreign_file(found["train"].where):
-                train = self.read_training(found["train"], self.needed("train"))
-        validation = self._read(found["validation"], "validation", keep=True)
-        return RealData(
-            self.task,
-            generator=train,
-            validation=validation,
-            test=self._read(found["test"], "test", keep=True) if self.test else validation,
-            sets={name: self._read(found[name], name) for name in self.sets if name in found},
-        )
+        """Missing further sets are left out, which is told."""
+        found: dict[str, Located] = {}
+        missing: dict[str, str] = {}
+        # Local sets come first, so that nothing is fetched if one that is needed is missing.
+        for name, where in sorted(self.places.items(), key=lambda place: place[1].startswith(HUB)):
+            try:
+                found[name] = locate(where, fetch=missing.keys() <= self.sets.keys())
+            except MissingError as error:
+                missing[name] = str(error)
+        if missing.keys() - self.sets.keys():
+            raise MissingError("; ".join(missing[name] for name in sorted(missing, key=lambda name: name in self.sets)))
+        for problem in missing.values():
+            warn_once(f"{problem}; the run goes on without it")
+        sets: dict[str, Any] = {
+            name: self.read(found[name], self.labels, self.needed(name), keep=name in ("validation", "test"))
+            for name in self.places
+            if name in found
+        }
+        validation, train = sets.pop("validation"), sets.pop("train", None)
+        return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
 
-    def read_set(self, name: str, where: str) -> ExampleSet:
+    def read_set(self, name: str, where: str, fetch: bool = True) -> ExampleSet:
         """imagenet-NAME must have the classes of the published set."""
-        from dp_real.data.sets.places import locate
-
-        return self._read(locate(where), name)
-
-    def _read(self, found: Located, name: str, keep: bool = False) -> ExampleSet:
-        with foreign_file(found.where):
-            return self.read(found, self.labels, self.needed(name), keep)
+        return self.read(locate(where, fetch), self.labels, self.needed(name))
 
     def describe(self) -> list[SetStatus]:
-        from dp_real.data.sets.places import locate
-
+        """Only examples that the task uses are counted."""
         found = []
         for name, where in self.places.items():
-            count, problem, needed = None, None, True
             try:
-                with foreign_file(where):
-                    count = self.count(locate(where, fetch=False), self.needed(name))
-            except InputError as error:
-                problem = str(error)
-            except MissingError as error:
-                problem, needed = str(error), name not in self.sets
-            found.append(SetStatus(name, where, problem, count, needed))
-        return found
-
-    def _locate_all(self) -> dict[str, Located]:
-        from dp_real.data.sets.places import locate
-
-        found: dict[str, Located] = {}
-        missing: list[str] = []
-        dispensable: list[str] = []
-        # Local sets come first, so that nothing is fetched if one of them is missing.
-        local_first = sorted(self.places.items(), key=lambda item: item[1].startswith("hub:"))
-        for name, where in local_first:
-            try:
-                found[name] = locate(where, fetch=not missing)
-            except MissingError as error:
-                (dispensable if name in self.sets else missing).append(str(error))
-        if missing:
-            raise MissingError("; ".join([*missing, *dispensable]))
-        for problem in dispensable:
-            warn_once(f"{problem}; the run goes on without it")
+                found.append(SetStatus(name, where, None, len(self.read_set(name, where, fetch=False).y)))
+            except (InputError, MissingError) as error:
+                needed = isinstance(error, InputError) or name not in self.sets
+                found.append(SetStatus(name, where, str(error), needed=needed))
         return found

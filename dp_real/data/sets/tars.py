@@ -10,19 +10,20 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
-from dp_real.data.sets.class_names import warn_unread
-from dp_real.data.sets.images import ENDINGS, NamedImages
+from dp_real.data.sets.class_names import ENDINGS, warn_unread
+from dp_real.data.sets.places import Located
 
-IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})")
-WNID = re.compile(r"n\d{8}")
+OF_CLASS = re.compile(r"(?:.*/)?(n\d{8})[.](?i:tar)")  # called by a WordNet id
+BEYOND_KEY = re.compile(r"[.][^/]*$")
+"""Of a name, what WebDataset does not take for the sample's: .seg.png of a/01.seg.png."""
+IMAGE = "ILSVRC2012_val_"
 KAGGLE = "LOC_val_solution.csv"
 KIT = "ILSVRC2012_devkit_t12"
 TRUTH = f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt"
@@ -30,12 +31,11 @@ META = f"{KIT}/data/meta.mat"
 MOST_FOLDERS_ABOVE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ShardFile:
-    """A file in an uncompressed tar file; offset and size in bytes."""
+class ShardFile(NamedTuple):
+    """A file in an uncompressed tar file, by offset and size in bytes."""
 
     shard: Path
-    name: str = field(compare=False)
+    name: str
     offset: int
     size: int
 
@@ -48,49 +48,47 @@ class ShardFile:
         return f"{self.shard}: {self.name}"
 
 
-def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages:
-    """The images, in order; only tables of contents and labels are read.
+def read_images(found: Located) -> list[tuple[ShardFile | Path, str]]:
+    """Images of shards, or ImageNet's validation images, and their classes, in order.
+
+    Only tables of contents and labels are read.
 
     KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder, a tar file
     called by a WordNet id, or ImageNet's validation numbers.
     """
-    found: list[tuple[ShardFile, str]] = []
+    if found.kind == "flat":
+        return [(image, validation_wnid(image)) for image in found.paths]
+    named: list[tuple[ShardFile | Path, str]] = []
     unread: list[Path] = []
-    for shard in shards:
+    for shard in found.paths:
         not_whole = foreign_file(shard, "not a whole tar file", "a compressed one must be unpacked")
         with not_whole, tarfile.open(shard, "r:") as tar:
-            inside = _files(tar, shard, f"{shard.stem}/" if WNID.fullmatch(shard.stem) else "")
-            files = {file.name: file for file in inside}
+            files = {file.name: file for file in _files(tar, shard, shard.name)}
         images = [file for name, file in files.items() if Path(name).suffix.lower() in ENDINGS]
-        found += _named(images, files, label)
-        samples = {_key(file.name) for file in images}
-        unread += [Path(name) for name in files if _key(name) not in samples]
-    warn_unread(shards[0], unread, "images")
-    return NamedImages([file for file, _ in found], [name for _, name in found])
+        named += _named(images, files, found.label)
+        samples = {BEYOND_KEY.sub("", file.name) for file in images}
+        unread += [Path(name) for name in files if BEYOND_KEY.sub("", name) not in samples]
+    warn_unread(found.paths[0], unread, "images")
+    return named
 
 
 def _named(
     images: Sequence[ShardFile], files: Mapping[str, ShardFile], label: str | None
 ) -> Iterator[tuple[ShardFile, str]]:
-    endings = (f".{label or 'cls'}", ".json")
-    labelled: dict[str, ShardFile] = {}
+    taken: set[str] = set()
     for file in images:
-        stem, key = file.name.rpartition(".")[0], _key(file.name)
-        written = [base + ending for base in (stem, key) for ending in endings if base + ending in files]
-        if not written:
+        stem, key = file.name.rpartition(".")[0], BEYOND_KEY.sub("", file.name)
+        names = [base + ending for base in (stem, key) for ending in (f".{label or 'cls'}", ".json")]
+        written = next((name for name in names if name in files), None)
+        if written is None:
             yield file, _name_by_place(file)
-        elif not written[0].startswith(f"{stem}.") and any(key + ending in files for ending in ENDINGS):
+        elif written not in names[:2] and any(key + ending in files for ending in ENDINGS):
             continue  # KEY.mask.png beside KEY.jpg
-        elif labelled.setdefault(written[0], file) is not file:
+        elif written in taken:
             raise InputError(f"{file}: another image has its label, too: which one is meant? leave one")
         else:
-            yield file, _written_name(files[written[0]], label)
-
-
-def _key(name: str) -> str:
-    """Up to the first dot, as WebDataset has it: a/01 of a/01.seg.png."""
-    folder, _, file = name.rpartition("/")
-    return posixpath.join(folder, file.partition(".")[0])
+            taken.add(written)
+            yield file, _written_name(files[written], label)
 
 
 def _written_name(file: ShardFile, label: str | None) -> str:
@@ -100,16 +98,17 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 
 def _name_by_place(file: ShardFile) -> str:
-    folder = PurePosixPath(file.name).parent.name
-    if folder:
-        return folder
-    if IMAGE.match(file.name):
-        return _validation_wnid(file.name, file.shard.parent)
+    """The class of the folder, or of the number among ImageNet's validation images."""
+    path = PurePosixPath(file.name)
+    if path.parent.name:
+        return path.parent.name
+    if path.name.startswith(IMAGE):
+        return validation_wnid(file.shard.with_name(path.name))
     raise InputError(f"{file}: an image without a label: its class must be in a .cls or .json file, or its folder")
 
 
-def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> Iterator[ShardFile]:
-    """Visible files, as if in `folder`, of the tar file at `offset`; those of a class's tar file follow it."""
+def _files(tar: tarfile.TarFile, shard: Path, tar_name: str, offset: int = 0) -> Iterator[ShardFile]:
+    """Visible files of the tar file at `offset`, a folder to them if it is a class's, as tar files in it may be."""
     entries: dict[str, tarfile.TarInfo] = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
@@ -118,19 +117,19 @@ def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> I
         if not entry.isdir():
             entries[name] = entry
     _check_end(tar)
+    of_class = OF_CLASS.fullmatch(tar_name)
     for name in entries:
-        path = PurePosixPath(name)
-        if path.name.startswith("."):
+        if posixpath.basename(name).startswith("."):
             continue
         entry = _followed(name, entries, shard)
         if not entry.isreg() or entry.issparse():
             raise InputError(f"{shard}: {name}: a device, a pipe or a file with holes; archive plain files")
         start = offset + entry.offset_data
-        if path.suffix == ".tar" and WNID.fullmatch(path.stem):
+        if OF_CLASS.fullmatch(name):
             with tarfile.open(fileobj=tar.extractfile(entry), mode="r:") as inner:
-                yield from _files(inner, shard, f"{folder}{path.stem}/", start)
+                yield from _files(inner, shard, name, start)
         else:
-            yield ShardFile(shard, folder + name, start, entry.size)
+            yield ShardFile(shard, f"{of_class[1]}/{name}" if of_class else name, start, entry.size)
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -161,35 +160,23 @@ def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) ->
     )
 
 
-def is_flat(folder: Path) -> bool:
-    """Whether validation images lie in the folder itself."""
-    return next(folder.glob("ILSVRC2012_val_*"), None) is not None
-
-
-def read_flat(folder: Path) -> NamedImages:
-    """A folder's validation images, with WordNet ids."""
-    files = sorted(file for file in folder.iterdir() if IMAGE.match(file.name))
-    return NamedImages(files, [_validation_wnid(file.name, folder) for file in files])
-
-
-def _validation_wnid(name: str, folder: Path) -> str:
-    """The WordNet id of ILSVRC2012_val_00000001.JPEG, by Kaggle's table or the kit, up to four folders above."""
-    wnids = _validation_wnids(folder.resolve())
-    number = int(name.partition(".")[0].rpartition("_")[2])
-    if number not in wnids:
-        raise InputError(f"{folder}: {name} is none of the {len(wnids):,} validation images whose class is known")
-    return wnids[number]
+def validation_wnid(image: Path) -> str:
+    """The WordNet id of DIR/ILSVRC2012_val_00000001.JPEG, by Kaggle's table or the kit in DIR or up to four above."""
+    wnids = _validation_wnids(image.parent.resolve())
+    if image.stem not in wnids:
+        raise InputError(f"{image} is none of the {len(wnids):,} validation images whose class is known")
+    return wnids[image.stem]
 
 
 @cache
-def _validation_wnids(folder: Path) -> dict[int, str]:
-    """By the images' numbers, from 1."""
+def _validation_wnids(folder: Path) -> dict[str, str]:
+    """By the images' names."""
     for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
         with foreign_file(place, "the classes of the validation images cannot be read"):
             packed = place / f"{KIT}.tar.gz"
             if (place / KAGGLE).is_file():
                 rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8").splitlines())
-                return {int(row["ImageId"].rpartition("_")[2]): row["PredictionString"].split()[0] for row in rows}
+                return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
             if (place / TRUTH).is_file():
                 return _read_kit((place / TRUTH).read_bytes(), (place / META).read_bytes())
             if packed.is_file():
@@ -203,10 +190,10 @@ def _validation_wnids(folder: Path) -> dict[int, str]:
     )
 
 
-def _read_kit(truth: bytes, meta: bytes) -> dict[int, str]:
-    """The kit's numbers, one for each image in order, are not places among sorted folders."""
+def _read_kit(truth: bytes, meta: bytes) -> dict[str, str]:
+    """The kit's list has a number for each image in order, which is not the class's place among sorted folders."""
     from scipy.io import loadmat
 
     synsets = loadmat(BytesIO(meta), squeeze_me=True)["synsets"]
     wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
-    return {number: wnids[int(line)] for number, line in enumerate(truth.decode().split(), 1)}
+    return {f"{IMAGE}{number:08}": wnids[int(line)] for number, line in enumerate(truth.split(), 1)}

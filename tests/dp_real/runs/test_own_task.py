@@ -15,8 +15,8 @@ from transformers import AutoModelForImageClassification
 from dp_base.errors import InputError, MissingError
 from dp_real import Pool, Run, run
 from dp_real.config import load_config, parse_config
-from dp_real.data.sets.images import read_image
-from dp_real.data.sets.places import locate, read_set
+from dp_real.data.sets.images import read_image, read_set
+from dp_real.data.sets.places import locate
 from dp_real.evaluate.card import model_card
 from dp_real.pool.export import write_folder, write_parquet
 from dp_real.runs.afterwards import evaluate

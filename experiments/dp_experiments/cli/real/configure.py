@@ -105,7 +105,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
         template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)
     with asked_for(data, ""):
         places = divided.leave(data)
-    counts = ", ".join(f"{n:,} for {name}" for name, n in divided.counts.items())
+    counts = ", ".join(f"{len(rows):,} for {name}" for name, rows in divided.sets.items())
     grouped = f" {divided.groups:,} groups, told by their names, stay together." if divided.groups else ""
     lines = [
         f"[data]\n# {source}: {counts}.{grouped}\n# The learner trains on none of them.",

@@ -4,6 +4,7 @@ import unicodedata
 
 import pytest
 
+from dp_base.errors import InputError
 from dp_real.data.sets.class_names import folder_names, own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
 
@@ -50,7 +51,9 @@ def test_every_word_of_imagenet_is_of_one_class():
     """In ImageNet-100, words of other classes have no label; numbers count the 1,000 classes."""
     for task in ("imagenet1k", "imagenet100"):
         labels = {entry.wnid: label for label, entry in enumerate(imagenet_classes(task))}
-        folders = task_classes(task).folders
+        classes = task_classes(task)
         for number, entry in enumerate(imagenet_classes("imagenet1k")):
-            words = (entry.wnid, str(number), entry.name, *entry.lemmas)
-            assert {folders[word] for word in words} == {labels.get(entry.wnid)}
+            words = {entry.wnid, str(number), entry.name, entry.synonyms} - {"crane"}
+            assert {classes.label(word, "here") for word in words} == {labels.get(entry.wnid)}
+    with pytest.raises(InputError, match="crane is none of"):  # a bird's word, and a machine's
+        task_classes("imagenet1k").label("crane", "here")

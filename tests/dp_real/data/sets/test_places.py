@@ -13,8 +13,8 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.class_names import own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
-from dp_real.data.sets.images import decode_ahead
-from dp_real.data.sets.places import expand, locate, read_set
+from dp_real.data.sets.images import decode_ahead, read_set
+from dp_real.data.sets.places import expand, locate
 from dp_real.examples import SetStatus
 from tests.dp_real.data.sets.made import WNIDS, encoded, plain, values, write_tar
 from tests.dp_real.data.sets.made import settings as named_settings
@@ -149,7 +149,7 @@ def test_without_samples(layout, message, tmp_path):
 THOUSAND, HUNDRED = (task_classes(task) for task in ("imagenet1k", "imagenet100"))
 CMC = [entry.wnid for entry in imagenet_classes("imagenet100")]
 WORDS = {
-    entry.wnid: entry.lemmas[0] if entry.lemmas else f"crane{i}"
+    entry.wnid: f"crane{i}" if entry.synonyms == "crane" else entry.synonyms
     for i, entry in enumerate(imagenet_classes("imagenet1k"))
 }
 

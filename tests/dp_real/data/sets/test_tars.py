@@ -11,7 +11,8 @@ import scipy.io
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.class_names import own_classes, task_classes
-from dp_real.data.sets.places import locate, read_set
+from dp_real.data.sets.images import read_set
+from dp_real.data.sets.places import locate
 from tests.dp_real.data.sets.made import WNIDS, plain, values, write_tar
 
 CAT, DOG = 0, 1
