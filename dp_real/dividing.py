@@ -88,7 +88,8 @@ def _in_table(source: Path) -> Rows:
     from dp_real.data.sets.places import locate
     from dp_real.text.text_sets import rows_of_table
 
-    return [(checked(*text), label) for text, label in rows_of_table(locate(str(source)))]
+    rows = rows_of_table(locate(str(source)), own_classes(()))
+    return [(text.checked(), label) for text, label in rows]
 
 
 def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:

@@ -1,7 +1,7 @@
 """Sets of real texts in UTF-8: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of `datasets`."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,14 @@ class Text(NamedTuple):
     def __str__(self) -> str:
         return self.place
 
+    def checked(self) -> str:
+        """The text without blanks at its ends; InputError if there is none."""
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise InputError(f"{self.place}: there is no text in it; give it some, or remove it")
+        if "\0" in self.text:
+            raise InputError(f"{self.place}: it has characters of code 0, which no text has; mend or remove it")
+        return self.text.strip()
+
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
     """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
@@ -36,8 +44,8 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
             files = class_files(found.paths[0], classes, (".txt",), "texts", needed)
             rows = [(_text_of(file), label) for file, label in files]
         else:
-            rows = classes.rows(_read_rows(found, classes), found.where, needed, "texts")
-    texts = [checked(*text) for text, _ in rows]
+            rows = classes.rows(rows_of_table(found, classes), found.where, needed, "texts")
+    texts = [text.checked() for text, _ in rows]
     long = sum(len(text) > length for text in texts)
     if long:
         warn_once(
@@ -46,37 +54,13 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
     return Examples(to_codes(texts, length), torch.tensor([label for _, label in rows]))
 
 
-def checked(text: Any, place: str) -> str:
-    """A text without blanks at its ends; InputError, at `place`, if there is none."""
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{place}: there is no text in it; give it some, or remove it")
-    if "\0" in text:
-        raise InputError(f"{place}: it has characters of code 0, which no text has; mend or remove it")
-    return text.strip()
-
-
 def _text_of(file: Path) -> Text:
     with foreign_file(file, "cannot be read as text in UTF-8"):
         return Text(read_regular(file).decode("utf-8-sig"), str(file))  # some editors begin a file with a mark
 
 
-def _read_rows(found: Located, classes: Classes) -> list[tuple[Text, str]]:
-    if found.kind in ("csv", "jsonl"):
-        return rows_of_table(found)
-    if found.kind not in ("parquet", "saved"):
-        raise InputError(
-            f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
-        )
-    data = table_sets.open_table(found)
-    features: Mapping[str, Any] = data.features
-    strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
-    has_classes = any(hasattr(each, "names") for each in features.values())
-    text, label = _picked(found, features, strings if has_classes else [])
-    return _placed(found, data[text], table_sets.class_names(found.where, data[label], features[label], classes))
-
-
-def rows_of_table(found: Located, classes: Classes) -> list[Row]:
-    """The rows of CSV, JSONL and Parquet files, and of what `datasets` saved."""
+def rows_of_table(found: Located, classes: Classes) -> list[tuple[Text, str]]:
+    """The texts of CSV, JSONL and Parquet files, or of what `datasets` saved, with their classes."""
     if found.kind in ("csv", "jsonl"):
         table: Any = pd.concat([_plain_table(found, path) for path in found.paths])
         features: dict[str, Any] = dict.fromkeys(map(str, table.columns))
@@ -87,15 +71,14 @@ def rows_of_table(found: Located, classes: Classes) -> list[Row]:
         raise InputError(
             f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
         )
-    labels = [name for name, each in features.items() if hasattr(each, "names")]
     strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
-    usual = [name for name in TEXTS if name in strings][:1]
-    likely = (usual or strings) if labels else []  # without such labels, strings may be those
-    text = pick(found.where, "text", found.columns.image, likely, features, TEXTS, "TEXT")
-    label = pick(found.where, "label", found.columns.label, labels, features, LABELS, "TEXT")
+    has_classes = any(hasattr(each, "names") for each in features.values())  # without, strings may be classes
+    likely = strings if has_classes else []
+    usual = [name for name in TEXTS if name in (likely or features)][:1]
+    text, label = table_sets.pick_columns(found, "text", usual or likely, features)
     names = table_sets.class_names(found.where, table[label], features[label], classes)
-    rows = enumerate(zip(table[text][:], names, strict=True), 1)
-    return [Row(*of_row, f"{found.where}: row {number}") for number, of_row in rows]
+    rows = enumerate(zip(table[text], names, strict=True), 1)
+    return [(Text(text, f"{found.where}: row {row}"), name) for row, (text, name) in rows]
 
 
 def _plain_table(found: Located, path: Path) -> pd.DataFrame:
@@ -107,22 +90,3 @@ def _plain_table(found: Located, path: Path) -> pd.DataFrame:
             return read_plain_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         lines = read_regular(path).decode("utf-8-sig").split("\n")
         return pd.DataFrame([json.loads(line) for line in lines if line.strip()], dtype=object)
-
-
-def rows_of_table(found: Located) -> list[tuple[Text, str]]:
-    """The texts of CSV or JSONL files with their classes."""
-    if found.kind not in ("csv", "jsonl"):
-        raise InputError(f"{found.where}: should be a .csv or .jsonl file of texts")
-    table = pd.concat([_table(found.where, path, csv=found.kind == "csv") for path in found.paths])
-    text, label = _picked(found, dict.fromkeys(map(str, table.columns)), [])
-    return _placed(found, table[text], table_sets.plain_names(found.where, table[label].tolist()))
-
-
-def _placed(found: Located, texts: Iterable[Any], names: Sequence[str]) -> list[tuple[Text, str]]:
-    rows = enumerate(zip(texts, names, strict=True), 1)
-    return [(Text(text, f"{found.where}: row {row}"), name) for row, (text, name) in rows]
-
-
-def _picked(found: Located, there: Mapping[str, Any], strings: list[str]) -> tuple[str, str]:
-    usual = [name for name in TEXTS if name in (strings or there)][:1]
-    return table_sets.pick_columns(found, "text", usual or strings, there)
