@@ -126,8 +126,13 @@ def _latents(vae: Any, images: Tensor) -> Tensor:
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
     """A StableDiffusionPipeline with fresh weights and a tokenizer for these captions."""
-    text = {"hidden_size": TEXT_WIDTH, "intermediate_size": 2 * TEXT_WIDTH, "num_hidden_layers": 2}
-    return _assembled(make_vae(size), make_unet(size // 4), make_tokenizer(captions), text | {"num_attention_heads": 4})
+    text = {
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 2 * TEXT_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    return _assembled(make_vae(size), make_unet(size // 4), make_tokenizer(captions), text)
 
 
 def make_full_size(dtype: str = "float32") -> Any:
@@ -144,14 +149,20 @@ def make_full_size(dtype: str = "float32") -> Any:
 def _assembled(vae: Any, unet: Any, tokenizer: CLIPTokenizer, text: Mapping[str, Any]) -> Any:
     """`text` are sizes of a fresh text encoder."""
     end = len(tokenizer) - 1
-    tokens: dict[str, Any] = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
-    sizes = tokens | {"max_position_embeddings": tokenizer.model_max_length, **text}
+    sizes = CLIPTextConfig(
+        bos_token_id=end - 1,
+        eos_token_id=end,
+        pad_token_id=end,
+        vocab_size=end + 1,
+        max_position_embeddings=tokenizer.model_max_length,
+        **text,
+    )
     pipeline: Any = StableDiffusionPipeline
     return pipeline(
         vae=vae,
         unet=unet,
         tokenizer=tokenizer,
-        text_encoder=CLIPTextModel(CLIPTextConfig(**sizes)),
+        text_encoder=CLIPTextModel(sizes),
         scheduler=make_scheduler(),
         safety_checker=None,
         feature_extractor=None,

@@ -96,12 +96,12 @@ def draw(files: Sequence[Path], progress: Progress) -> Collection:
                 yield made
 
     fonts = pick_styles(font for font in each("reading fonts", read_font, files, 32) if font)
-    drawn = list(each("drawing fonts", draw_usable, fonts, 8))
-    usable = [row for row, both in enumerate(drawn) if both]
+    drawn = zip(fonts, each("drawing fonts", draw_usable, fonts, 8), strict=True)
+    usable = [(font, *both) for font, both in drawn if both]
     if not usable:
         return Collection([], np.zeros((0, 0, 0, 0), np.uint8))
-    images, traits = (np.stack([drawn[row][place] for row in usable]) for place in (0, 1))
-    return _weed([fonts[row] for row in usable], images, traits)
+    fonts, images, traits = zip(*usable, strict=True)
+    return _weed(fonts, np.stack(images), np.stack(traits))
 
 
 def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
