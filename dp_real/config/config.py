@@ -6,7 +6,6 @@ from typing import Annotated, Any, Self
 
 import tomli_w
 from pydantic import AfterValidator, Field, PlainValidator, SerializeAsAny, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
 
 import dp_real.objects  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.errors import InputError
@@ -45,6 +44,10 @@ KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learn
 """The sections that are of a kind."""
 
 
+class KindError(ValueError):
+    """What is wrong with a section's kind, in whole words."""
+
+
 def tag_of(section: str) -> str:
     """The key that tells a section's kind."""
     return "source" if section == "data" else "kind"
@@ -59,12 +62,12 @@ def _of_its_kind(value: Any, info: ValidationInfo) -> Section:
     if not isinstance(value, Mapping):
         raise ValueError(f"should be a section [{section}]")
     if tag_of(section) not in value:
-        raise PydanticCustomError("kind", f"key {key} is missing")
+        raise KindError(f"key {key} is missing")
     kind = value[tag_of(section)]
     if not isinstance(kind, str) or kind not in registry:
         with suppress(InputError):
             registry[str(kind)]  # raises MissingError for a kind of another package that cannot be loaded
-        raise PydanticCustomError("kind", f"{key} = {kind!r}: should be one of {', '.join(map(repr, registry))}")
+        raise KindError(f"{key} = {kind!r}: should be one of {', '.join(map(repr, registry))}")
     return registry[kind].model_validate(value, context=info.context)
 
 

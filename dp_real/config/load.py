@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError
 from dp_base.reading import KEY, foreign_file, require_format, toml_value
-from dp_real.config.config import FORMAT, KINDS, Config, tag_of
+from dp_real.config.config import FORMAT, KINDS, Config, KindError, tag_of
 from dp_real.sections import FOLDER, FromCommandLine, Section
 
 
@@ -117,8 +117,8 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
             return f"unknown key {key}; {hint}"
         case "missing":
             return f"key {key} is missing"
-        case "kind":
-            return problem["msg"]
+        case "value_error" if isinstance(problem["ctx"]["error"], KindError):
+            return str(problem["ctx"]["error"])
     message = problem["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
     where = f"{key}{shown}: " if key else ""

@@ -143,8 +143,9 @@ class OwnLoop(PipelineGenerator):
                 "diffusion with betas that predicts epsilon, v_prediction or sample"
             )
         # By default DDIM clips x0_hat to [-1, 1]. Latents are wider, but a pipeline's config need not say so.
-        self.scheduler: Any = DDIMScheduler.from_config(own, clip_sample=False, thresholding=False)
-        self.scheduler.set_timesteps(self.steps)
+        scheduler: Any = DDIMScheduler.from_config(own, clip_sample=False, thresholding=False)
+        scheduler.set_timesteps(self.steps)
+        self.scheduler = scheduler
         config = self.network.config
         scale = image_side(self.pipe.vae, 1)
         self.image_size = height, width = self.size or 2 * (config.sample_size * scale,)

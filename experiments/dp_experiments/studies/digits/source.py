@@ -36,4 +36,5 @@ class DigitsConfig(DataConfig):
         x = torch.from_numpy(scaled.astype(np.float32)).view(-1, *self.task.sample_shape)
         y = torch.from_numpy(labels[order].astype(np.int64))
         sizes = (900, 250, 647)
-        return RealData(self.task, *map(Examples, x.split(sizes), y.split(sizes)))
+        generator, validation, test = map(Examples, x.split(sizes), y.split(sizes))
+        return RealData(self.task, generator, validation, test)

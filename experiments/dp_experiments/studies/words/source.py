@@ -94,7 +94,8 @@ class WordsConfig(OfTexts):
                 chosen += [here[row] for row in mine]
                 labels += [label] * len(mine)
             sets.append(Examples(to_codes(chosen, self.most), torch.tensor(labels)))
-        return RealData(self.task, *sets)
+        generator, validation, test = sets
+        return RealData(self.task, generator, validation, test)
 
     def describe(self) -> list[SetStatus]:
         return [SetStatus("words", str(FOLDER), _problem())]
@@ -116,9 +117,9 @@ class WordsConfig(OfTexts):
             languages = Counter(word for words in found.values() for word in words)
             for language, words in found.items():
                 own = sorted(word for word in words if languages[word] == 1)
-                count = min(MOST, len(own))
-                chosen = [own[place * len(own) // count] for place in range(count)]
-                (folder / f"{language}.txt").write_text("\n".join(chosen) + "\n", encoding="ascii")
+                if len(own) > MOST:
+                    own = [own[i * len(own) // MOST] for i in range(MOST)]
+                (folder / f"{language}.txt").write_text("\n".join(own) + "\n", encoding="ascii")
 
         lists = {language: digest(FOLDER / file) for language, (_, file, _) in LANGUAGES.items()}
         folder = cached("words", {"recipe": RECIPE, "least": self.least, "most": self.most, "lists": lists}, make)
