@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PlainValidator,
     ValidationInfo,
     model_validator,
@@ -96,6 +97,8 @@ Rows = Annotated[int, Field(gt=0, le=10**6)]
 """Rows that are held in memory together."""
 Width = Annotated[int, Field(gt=0, le=2**14)]
 """A width of a network, or pixels a side."""
+Share = Annotated[float, Field(ge=0, lt=1)]
+"""A part of something, but never all."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed; TOML's integers end there."""
 
@@ -104,8 +107,8 @@ class SamplingConfig(Section):
     """How samples are drawn: DDIM, or Euler for a pipeline that was trained by flow matching."""
 
     steps: int = Field(default=20, ge=1, le=1000, description="of the sampler")
-    guidance_scale: float = Field(
-        default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1 or less: no CFG"
+    guidance_scale: NonNegativeFloat = Field(
+        default=1.0, description="diffusers' convention, the paper's lambda + 1; 1 or less: no CFG"
     )
     block_size: Rows = Field(default=100, description="rows drawn together; part of the result, unlike a device batch")
 
@@ -273,12 +276,14 @@ class TrainingConfig(Section):
         default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool, in each"
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's, between warm-up and cool-down")
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
-    max_grad_norm: float = Field(default=0.0, ge=0, description="longer gradients are shortened to it; 0: none are")
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
-    cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
-    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of a label that all classes share")
+    weight_decay: NonNegativeFloat = Field(default=0.0, description="AdamW's")
+    max_grad_norm: NonNegativeFloat = Field(
+        default=0.0, description="longer gradients are shortened to it; 0: none are"
+    )
+    warmup: Share = Field(default=0.1, description="share of the steps")
+    cooldown: Share = Field(default=0.2, description="share of the steps; no data is added in it")
+    ema_decay: Share = Field(default=0.0, description="0: no averaging; the paper: 0.999")
+    label_smoothing: Share = Field(default=0.0, description="share of a label that all classes share")
     crop: float = Field(default=0.0, ge=0, le=1, description="least area of a random resized crop; 0: whole images")
     flip: bool = Field(default=False, description="mirror half of the images")
     mixup: float = Field(

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import tomli_w
-from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, SerializeAsAny, ValidationInfo, model_validator
 
 import dp_real.objects  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.errors import InputError
 from dp_base.reading import KEY
 from dp_base.registry import Registry
-from dp_real.data import DATA
+from dp_real.data import DATA, DataConfig
 from dp_real.examples import Task
-from dp_real.generators import GENERATORS
-from dp_real.learners import LEARNERS
+from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.sections import (
     CompareConfig,
     GuidanceConfig,
@@ -40,38 +40,38 @@ def check_name(name: str) -> str:
     return name
 
 
+KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
+"""The sections that are of a kind."""
+
+
 class KindError(ValueError):
     """What is wrong with a section's kind, in whole words."""
 
 
-def one_of(section: str, registry: Registry[Any], tag: str) -> Any:
-    """Any kind registered by the time that the section is read, as its key `tag` says."""
-
-    def read(value: Any, info: ValidationInfo) -> Section:
-        if isinstance(value, Section):
-            return value
-        if not isinstance(value, Mapping):
-            raise ValueError(f"should be a section [{section}]")
-        if tag not in value:
-            raise KindError(f"key {section}.{tag} is missing")
-        kind = value[tag]
-        if not isinstance(kind, str) or kind not in registry:
-            with suppress(InputError):
-                registry[str(kind)]  # raises MissingError for a kind of another package that cannot be loaded
-            raise KindError(f"{section}.{tag} = {kind!r}: should be one of {', '.join(map(repr, registry))}")
-        return registry[kind].model_validate(value, context=info.context)
-
-    return Annotated[Any, PlainValidator(read)]
+def tag_of(section: str) -> str:
+    """The key that tells a section's kind."""
+    return "source" if section == "data" else "kind"
 
 
-if TYPE_CHECKING:
-    from dp_real.data import DataConfig as AnyData
-    from dp_real.generators import GeneratorConfig as AnyGenerator
-    from dp_real.learners import LearnerConfig as AnyLearner
-else:
-    AnyData = one_of("data", DATA, "source")
-    AnyGenerator = one_of("generator", GENERATORS, "kind")
-    AnyLearner = one_of("learner", LEARNERS, "kind")
+def _of_its_kind(value: Any, info: ValidationInfo) -> Section:
+    """Any kind registered by the time that the section is read."""
+    section = str(info.field_name)
+    key, registry = f"{section}.{tag_of(section)}", KINDS[section]
+    if isinstance(value, Section):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"should be a section [{section}]")
+    if tag_of(section) not in value:
+        raise KindError(f"key {key} is missing")
+    kind = value[tag_of(section)]
+    if not isinstance(kind, str) or kind not in registry:
+        with suppress(InputError):
+            registry[str(kind)]  # raises MissingError for a kind of another package that cannot be loaded
+        raise KindError(f"{key} = {kind!r}: should be one of {', '.join(map(repr, registry))}")
+    return registry[kind].model_validate(value, context=info.context)
+
+
+OF_ITS_KIND = PlainValidator(_of_its_kind)
 
 
 class Config(Section):
@@ -81,11 +81,11 @@ class Config(Section):
     seed: Seed = Field(default=0, description="of all draws")
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: str = Field(default="none", description="a dashboard that accelerate knows, such as tensorboard or wandb")
-    data: AnyData
-    generator: AnyGenerator
+    data: Annotated[SerializeAsAny[DataConfig], OF_ITS_KIND]
+    generator: Annotated[SerializeAsAny[GeneratorConfig], OF_ITS_KIND]
     sampling: SamplingConfig = SamplingConfig()
     guidance: GuidanceConfig = GuidanceConfig()
-    learner: AnyLearner
+    learner: Annotated[SerializeAsAny[LearnerConfig], OF_ITS_KIND]
     training: TrainingConfig
     practice: PracticeConfig
     pool: PoolConfig = PoolConfig()

@@ -1,7 +1,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,8 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError
 from dp_base.reading import KEY, foreign_file, require_format, toml_value
-from dp_base.registry import Registry
-from dp_real.config.config import FORMAT, Config, KindError
-from dp_real.data import DATA
-from dp_real.generators import GENERATORS
-from dp_real.learners import LEARNERS
+from dp_real.config.config import FORMAT, KINDS, Config, KindError, tag_of
 from dp_real.sections import FOLDER, FromCommandLine, Section
-
-KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
 
 
 def load_config(
@@ -113,16 +107,17 @@ def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 def explain(problem: Any, raw: Mapping[str, Any]) -> str:
     """An entry of ValidationError.errors(): key, value, what would be right."""
-    keys, section = _locate(problem["loc"], raw)
+    keys = [str(part) for part in problem["loc"]]
     key = ".".join(keys)
     match problem["type"]:
         case "extra_forbidden":
-            homes = [name for name, part in _sections() if len(keys) == 1 and keys[0] in part.model_fields]
+            fields = Config.model_fields.items()
+            homes = [name for name, field in fields if key in getattr(field.annotation, "model_fields", ())]
             if homes:
                 return f"unknown key {key}; did you mean {' or '.join(f'{home}.{key}' for home in homes)}?"
-            near = difflib.get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.5)
-            known = ", ".join(section.model_fields)
-            hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {known}"
+            known = (_section(keys[0], raw) if len(keys) > 1 else Config).model_fields
+            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {', '.join(known)}"
             return f"unknown key {key}; {hint}"
         case "missing":
             return f"key {key} is missing"
@@ -134,21 +129,7 @@ def explain(problem: Any, raw: Mapping[str, Any]) -> str:
     return f"{where}{message[:1].lower()}{message[1:]}"
 
 
-def _sections() -> Iterator[tuple[str, type[Section]]]:
-    """Those whose keys do not depend on a kind."""
-    for name, field in Config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield name, field.annotation
-
-
-def _locate(loc: Iterable[str | int], raw: Mapping[str, Any]) -> tuple[list[str], type[Section]]:
-    keys = [str(part) for part in loc]
-    section = Config
-    for place, key in enumerate(keys):
-        if place == 0 and key in KINDS:
-            named = raw[key] if isinstance(raw.get(key), Mapping) else {}
-            tag = str(named.get("source" if key == "data" else "kind"))
-            section = KINDS[key][tag] if tag in KINDS[key] else Section  # noqa: SIM401 (a registry is no mapping)
-        elif (field := section.model_fields.get(key)) and isinstance(field.annotation, type):
-            section = field.annotation if issubclass(field.annotation, Section) else section
-    return keys, section
+def _section(name: str, raw: Mapping[str, Any]) -> type[Section]:
+    """A section whose kind, if it has one, there is."""
+    section: Any = Config.model_fields[name].annotation
+    return KINDS[name][raw[name][tag_of(name)]] if name in KINDS else section

@@ -108,9 +108,6 @@ class LinearConfig(LearnerConfig):
     )
     lam: float = Field(ge=1e-15, le=1e15, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
 
-    def network(self, task: Task) -> None:
-        """It is no network."""
-
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         """It begins at w = 0, where every entropy is ln 2."""
         from dp_real.learners.models.linear import LinearLearner

@@ -57,13 +57,13 @@ class Denoiser(nn.Module):
         return self.leave(h).view_as(x)
 
 
-def make_scheduler() -> DDIMScheduler:
-    """A cosine noise schedule, which clips x0_hat to [-1, 1] in sampling."""
+def make_scheduler(prediction_type: str, clip_sample: bool = False) -> DDIMScheduler:
+    """A cosine noise schedule; `clip_sample` clips x0_hat to [-1, 1] in sampling."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
+        prediction_type=prediction_type,
         timestep_spacing="trailing",
-        clip_sample=True,
+        clip_sample=clip_sample,
     )
 
 
@@ -79,7 +79,7 @@ class DenoiserGenerator:
 
     def __post_init__(self) -> None:
         self.denoiser.eval().requires_grad_(False).to(distributed.device())
-        self.scheduler = make_scheduler()
+        self.scheduler = make_scheduler("v_prediction", clip_sample=True)
         self.scheduler.set_timesteps(self.steps)
 
     def sample(
@@ -122,25 +122,27 @@ def train_denoiser(
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.train_learning_rate, fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
-    scheduler = make_scheduler()
+    scheduler = make_scheduler("v_prediction")
     loop = Resumable("the generator", REMEDY, {"trained": model, "average": ema}, optimizer, anneal, draw, unfinished)
     for _ in loop.steps(sizes.train_steps, advance):
         rows = torch.randint(len(images.x), (BATCH,), generator=draw)
-        x0 = images.x[rows]
         label = images.y[rows]
         label = label.where(torch.rand(len(rows), generator=draw) >= LABEL_DROPOUT, torch.tensor(n_classes))
-        noise = torch.randn(x0.shape, generator=draw)
-        t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
-        x0, label, noise = (part.to(device) for part in (x0, label, noise))
-        t = t.to(device)
-        v = scheduler.get_velocity(x0, noise, t)
-        loop.backward(F.mse_loss(model(scheduler.add_noise(x0, noise, t), t, label), v))
+        x_t, t, v = noised(images.x[rows].to(device), scheduler, draw)
+        loop.backward(F.mse_loss(model(x_t, t, label.to(device)), v))
         loop.update()
         ema.update_parameters(model)
     model.load_state_dict(ema.module.state_dict())
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
     try_out(DenoiserGenerator(model, sample_shape, n_classes, TRIED_STEPS, guidance_scale=1.0), 16, seed, REMEDY)
     return model
+
+
+def noised(x0: Tensor, scheduler: Any, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t, t and v at a random time for each row."""
+    noise = torch.randn(x0.shape, generator=draw).to(x0.device)
+    t = torch.randint(scheduler.config["num_train_timesteps"], (len(x0),), generator=draw).to(x0.device)
+    return scheduler.add_noise(x0, noise, t), t, scheduler.get_velocity(x0, noise, t)
 
 
 def try_out(generator: Generator, most: int, seed: int, remedy: str) -> None:

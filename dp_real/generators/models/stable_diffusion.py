@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from dp_base.progress import Progress
 from dp_real import distributed
 from dp_real.examples import TrainingExamples
+from dp_real.generators.models.denoiser import noised
 from dp_real.runtime.finite import require_finite
 from dp_real.runtime.hub import load
 from dp_real.runtime.resumable import Resumable
@@ -101,12 +102,9 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
             caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=draw)
             dropped = torch.rand(len(rows), generator=draw) < CAPTION_DROPOUT
             caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
-            x0 = latents[rows.to(pipe.device)]
-            noise = torch.randn(x0.shape, generator=draw).to(pipe.device)
-            t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(pipe.device)
-            condition = text[caption.to(pipe.device)]
-            (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, condition, return_dict=False)
-            loop.backward(F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t)))
+            x_t, t, v = noised(latents[rows.to(pipe.device)], pipe.scheduler, draw)
+            (output,) = pipe.unet(x_t, t, text[caption.to(pipe.device)], return_dict=False)
+            loop.backward(F.mse_loss(output, v))
             if (step + 1) % ENCODED_EVERY == 0:
                 encoded.backward(text.grad / ENCODED_EVERY)
             loop.update(longest=1.0)
@@ -128,8 +126,13 @@ def _latents(vae: Any, images: Tensor) -> Tensor:
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
     """A StableDiffusionPipeline with fresh weights and a tokenizer for these captions."""
-    text = {"hidden_size": TEXT_WIDTH, "intermediate_size": 2 * TEXT_WIDTH, "num_hidden_layers": 2}
-    return _assembled(make_vae(size), make_unet(size // 4), make_tokenizer(captions), text | {"num_attention_heads": 4})
+    text = {
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 2 * TEXT_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    return _assembled(make_vae(size), make_unet(size // 4), make_tokenizer(captions), text)
 
 
 def make_full_size(dtype: str = "float32") -> Any:
@@ -146,11 +149,25 @@ def make_full_size(dtype: str = "float32") -> Any:
 def _assembled(vae: Any, unet: Any, tokenizer: CLIPTokenizer, text: Mapping[str, Any]) -> Any:
     """`text` are sizes of a fresh text encoder."""
     end = len(tokenizer) - 1
-    tokens: dict[str, Any] = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end, "vocab_size": end + 1}
-    sizes = tokens | {"max_position_embeddings": tokenizer.model_max_length, **text}
-    parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "scheduler": make_scheduler()}
-    parts["text_encoder"] = CLIPTextModel(CLIPTextConfig(**sizes))
-    return StableDiffusionPipeline(vae=vae, unet=unet, tokenizer=tokenizer, **parts, requires_safety_checker=False)
+    sizes = CLIPTextConfig(
+        bos_token_id=end - 1,
+        eos_token_id=end,
+        pad_token_id=end,
+        vocab_size=end + 1,
+        max_position_embeddings=tokenizer.model_max_length,
+        **text,
+    )
+    pipeline: Any = StableDiffusionPipeline
+    return pipeline(
+        vae=vae,
+        unet=unet,
+        tokenizer=tokenizer,
+        text_encoder=CLIPTextModel(sizes),
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def make_vae(size: int) -> AutoencoderKL:

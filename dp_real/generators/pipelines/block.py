@@ -58,6 +58,6 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
         guidance = guidance_by(components.classifier, asked.omega, asked.every, asked.window)
         unguide(components)
         if guidance:
-            size = asked.height or components.default_height, asked.width or components.default_width
-            attach(components, guidance).note(*size)
+            unpack = attach(components, guidance)
+            unpack.size = asked.height or components.default_height, asked.width or components.default_width
         return components, state

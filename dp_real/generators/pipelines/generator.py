@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from inspect import signature
 from typing import Any, Self
@@ -41,6 +42,7 @@ def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenera
     return (OwnLoop if type(pipe).__name__ in OWN_LOOP else OwnCalls)(pipe, *args, **options)
 
 
+@dataclass(eq=False, repr=False)
 class PipelineGenerator(ABC):
     """A pipeline with frozen parts, whose classes are prompts, or class numbers of a DiT.
 
@@ -48,32 +50,30 @@ class PipelineGenerator(ABC):
     `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width).
     """
 
-    def __init__(
-        self,
-        pipe: Any,
-        asked: Sequence[Sequence[Any]],
-        sample_shape: tuple[int, ...] | None,
-        steps: int,
-        guidance_scale: float,
-        *,
-        tiny_decoder: Any = None,
-        size: tuple[int, int] | None = None,
-        batch_size: int = 0,
-        offloads: bool = False,
-    ) -> None:
-        self.pipe, self.asked, self.n_classes = pipe, asked, len(asked)
-        self.sample_shape: Any = sample_shape
-        self.steps, self.guidance_scale, self.size, self.offloads = steps, guidance_scale, size, offloads
-        self.guidance_decoder = tiny_decoder or pipe.vae
+    pipe: Any
+    asked: Sequence[Sequence[Any]]
+    sample_shape: Any
+    steps: int
+    guidance_scale: float
+    _: KW_ONLY
+    tiny_decoder: Any = None
+    size: tuple[int, int] | None = None
+    batch_size: int = 0
+    offloads: bool = False
+
+    def __post_init__(self) -> None:
+        pipe = self.pipe
+        self.kind, self.n_classes = type(pipe).__name__, len(self.asked)
+        self.guidance_decoder = self.tiny_decoder or pipe.vae
         self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
         self._check_size()
-        self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
+        self.modules = [part for part in (*pipe.components.values(), self.tiny_decoder) if isinstance(part, nn.Module)]
         for part in self.modules:
             part.eval().requires_grad_(False)
         if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # it would overflow
             pipe.vae.float()
         self.device = self.network.device
-        self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
+        self.batches = DeviceBatches(self.batch_size, gpu=self.device.type == "cuda")
 
     def _check_size(self) -> None:
         config = self.network.config
@@ -82,7 +82,7 @@ class PipelineGenerator(ABC):
         limit = (config.get("pos_embed_max_size") or 0) * token_side
         if self.size and any(side % token_side or (limit and side > limit) for side in self.size):
             raise InputError(
-                f"{type(self.pipe).__name__} cannot draw {self.size[0]} x {self.size[1]} pixels: multiples of "
+                f"{self.kind} cannot draw {self.size[0]} x {self.size[1]} pixels: multiples of "
                 f"{token_side}{f', {limit} at most' if limit else ''}, it can"
             )
 
@@ -134,9 +134,8 @@ class PipelineGenerator(ABC):
 class OwnLoop(PipelineGenerator):
     """DDIM with the pipeline's noise schedule."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.kind = type(self.pipe).__name__
+    def __post_init__(self) -> None:
+        super().__post_init__()
         own = self.pipe.scheduler.config
         if "beta_start" not in own or own.get("prediction_type") not in ("epsilon", "v_prediction", "sample"):
             raise InputError(
@@ -205,15 +204,14 @@ class OwnLoop(PipelineGenerator):
 class OwnCalls(PipelineGenerator):
     """A pipeline asked by its own call, guided as by dp_real.guide; a distilled scale stays as usual."""
 
-    def __init__(self, pipe: Any, *args: Any, **options: Any) -> None:
-        check_pipeline(pipe)
-        check_scheduler(pipe.scheduler)
-        super().__init__(pipe, *args, **options)
-        pipe.set_progress_bar_config(disable=True)
-        self.told = signature(type(pipe).__call__).parameters
+    def __post_init__(self) -> None:
+        check_pipeline(self.pipe)
+        check_scheduler(self.pipe.scheduler)
+        super().__post_init__()
+        self.pipe.set_progress_bar_config(disable=True)
+        self.told = signature(type(self.pipe).__call__).parameters
         if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
-            name = type(pipe).__name__
-            raise InputError(f"{name} has no classifier-free guidance: leave sampling.guidance_scale at 1")
+            raise InputError(f"{self.kind} has no classifier-free guidance: leave sampling.guidance_scale at 1")
 
     @torch.no_grad()
     def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:

@@ -187,7 +187,7 @@ def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
             raise InputError("the pipeline got another scheduler after dp_real.guide: call guide or unguide again")
         given = signature(own).bind(self, *args, **options).arguments
         if {"height", "width"} <= given.keys():  # what is made of an image has no say in its size
-            unpack.note(given["height"], given["width"])
+            unpack.size = given["height"], given["width"]
         return own(self, *args, **options)
 
     return prepare_latents

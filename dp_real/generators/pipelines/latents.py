@@ -87,9 +87,6 @@ class Unpacker:
         if self._own and list(inspect.signature(self._own).parameters) != wanted:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
-    def note(self, height: int, width: int) -> None:
-        self.size = height, width
-
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         if latents.dim() != 3:
             return latents

@@ -100,14 +100,11 @@ def check_scheduler(scheduler: Any) -> None:
             f"{name} cannot be guided; these can: {', '.join(kind.__name__ for kind in KNOWN)}. Most pipelines also "
             f"run with pipe.scheduler = X.from_config(pipe.scheduler.config), X = {usual}"
         )
-    if isinstance(scheduler, MULTISTEP) and not _predicts_x0(scheduler):
+    predicts_x0 = getattr(scheduler, "predict_x0", scheduler.config.get("algorithm_type", "").endswith("++"))
+    if isinstance(scheduler, MULTISTEP) and not predicts_x0:
         raise InputError(f"{name} is set to predict noise; use its algorithm_type 'dpmsolver++', or predict_x0 = true")
     if isinstance(scheduler, PNDM) and not scheduler.config["skip_prk_steps"]:
         raise InputError(f"{name} can be guided with skip_prk_steps = true only")
-
-
-def _predicts_x0(scheduler: Any) -> bool:
-    return getattr(scheduler, "predict_x0", scheduler.config.get("algorithm_type", "").endswith("++"))
 
 
 def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:

@@ -23,8 +23,7 @@ class Augmentation:
         self.task = task
         self.config = config
         self.seed = seed
-        options = config.randaugment, config.randaugment_magnitude
-        self.randaugment = RandAugment(*options) if config.randaugment else None
+        self.randaugment = RandAugment(config.randaugment, config.randaugment_magnitude) if config.randaugment else None
 
     def __call__(
         self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, rank: int

@@ -26,6 +26,7 @@ from dp_real.runtime.seeds import row_seeds
 
 SPLITS = 4  # of the data, over which seeds are spread
 CLASSES = 10  # that a grid shows, at most
+OMEGA = 0.02
 LARGEST = 64  # pixels a side of an image in a grid
 
 
@@ -46,19 +47,19 @@ def _shared(config: str, splits: int) -> Path:
     return folder
 
 
-def strength(run: Run, omega: float, usual: float | None = None) -> float:
-    """The strength as asked (0: not), else the usual one, else that of a run's last guided addition."""
+def shown_at(folder: Path | None, omega: float) -> tuple[Run, float]:
+    """The run, and the strength as asked, or of its last guided addition; OMEGA for the preset's."""
     if omega < 0:
         raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
-    if omega or usual:
-        return omega or float(usual or 0)
-    given = run.rounds["omega"]
-    if not (given > 0).any():
+    run = shown_run(folder)
+    omega = omega or (0 if folder else OMEGA)
+    guided = run.rounds["omega"][run.rounds["omega"] > 0].tolist()
+    if not omega and not guided:
         raise InputError(f"--run {run.path}: no addition was guided; say how strongly, for example --set omega=0.02")
-    return float(given[given > 0].iloc[-1])
+    return run, omega or guided[-1]
 
 
-def shown_run(folder: Path | None) -> Run:
+def shown_run(folder: Path | None = None) -> Run:
     """A user's run, or the first one of the preset `digits`."""
     if folder is None:
         _, done = digits_arms(digits(), ["practice"], seeds=1, splits=SPLITS)

@@ -22,26 +22,19 @@ def compute(quick: bool) -> pd.DataFrame:
     config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
     arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
     _, comparison = digits_arms(config, arms, seeds=seeds, splits=splits)
-    parts = []
+    every, parts = config.practice.evaluate_every, []
     for arm, additions in zip(arms, ADDITIONS, strict=True):
         done = [Run(comparison.run_folder(arm, seed)) for seed in range(seeds)]
         series = f"{additions} addition{'s' if additions != 1 else ''}"
-        parts += _series_of(done, series, config.practice.evaluate_every)
+        metrics = pd.concat(run.metrics for run in done).set_index("step")
+        metrics["val_accuracy"] *= 100
+        rounds = pd.concat(run.rounds for run in done).query("round > 0")
+        added = (rounds.groupby("round")["step"].mean() / every).round() * every
+        for quantity, name in QUANTITIES.items():
+            rows = metrics[quantity].groupby("step").agg(["mean", "sem"])
+            groups = {"quantity": name, "added": rows.index.isin(added)}
+            parts.append(measured(series, rows.index, rows["mean"], rows["sem"], seeds, **groups))
     return pd.concat(parts, ignore_index=True)
-
-
-def _series_of(runs: list[Run], series: str, evaluate_every: int) -> list[pd.DataFrame]:
-    metrics = pd.concat(run.metrics for run in runs).set_index("step")
-    metrics["val_accuracy"] *= 100
-    rounds = pd.concat(run.rounds for run in runs).query("round > 0")
-    added = (rounds.groupby("round")["step"].mean() / evaluate_every).round() * evaluate_every
-    parts = []
-    for quantity, name in QUANTITIES.items():
-        values = metrics[quantity].groupby("step")
-        mean = values.mean()
-        groups = {"quantity": name, "added": mean.index.isin(added)}
-        parts.append(measured(series, mean.index, mean, values.sem(), len(runs), **groups))
-    return parts
 
 
 def draw(table: pd.DataFrame) -> Figure:

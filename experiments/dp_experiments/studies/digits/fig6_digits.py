@@ -21,10 +21,9 @@ def compute(quick: bool) -> pd.DataFrame:
     rows = [row for seed in range(seeds) for row in hindsight(Run(done.run_folder("practice", seed)))]
     table = pd.DataFrame(rows).query("round in @SHOWN")
     table["wrong_again"] = 100 * table["wrong_again"].astype(float)
-    of_round = table.groupby(["round", "pool_size"])["wrong_again"]
-    found = pd.DataFrame({"y": of_round.mean(), "se": of_round.sem()}).reset_index(names=["round", "size"])
+    found = table.groupby(["round", "pool_size"])["wrong_again"].agg(["mean", "sem"]).reset_index()
     series = "added at " + (100 * found["round"]).astype(str)
-    return measured(series, found["size"], found["y"], found["se"], seeds, round=found["round"])
+    return measured(series, found["pool_size"], found["mean"], found["sem"], seeds, round=found["round"])
 
 
 draw = partial(draw_curves, xlabel="pool size of the learner", ylabel="error (%)", ordered=True)

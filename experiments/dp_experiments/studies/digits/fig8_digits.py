@@ -22,7 +22,7 @@ OMEGA = 0.03
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    run = shown_run(None)
+    run = shown_run()
     learner = run.learner(run.checkpoints[-1])
     generator = load_generator(run.config, progress=progress)
     assert isinstance(generator, DenoiserGenerator), "the preset's kind"
@@ -33,7 +33,7 @@ def compute(quick: bool) -> pd.DataFrame:
         for step in STEPS:
             rows = [f"{label}, {name}" for label in LABELS]
             parts.append(pixel_columns(estimates[step]).assign(row=rows, column=step + 1))
-    return pd.concat(parts).sort_values(["row", "column"], ascending=[True, True], ignore_index=True)
+    return pd.concat(parts).sort_values(["row", "column"], ignore_index=True)
 
 
 def _estimates(generator: DenoiserGenerator, guidance: EntropyGuidance | None) -> list[Tensor]:

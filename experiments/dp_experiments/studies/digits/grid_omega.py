@@ -7,20 +7,18 @@ import pandas as pd
 from dp_figures.grids import draw_image_table
 
 from dp_experiments.looking.sample import GridRow, rows_along
-from dp_experiments.studies.digits.digits_runs import image_rows, shown_run, strength
+from dp_experiments.studies.digits.digits_runs import image_rows, shown_at
 
 FIGURES = (12, 13)
 
-OMEGA = 0.02
 TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
 
 
 def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
     """Rows are multiples of `omega`; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
-    shown = shown_run(run)
-    usual = strength(shown, omega, None if run else OMEGA)
-    judge = rows_along(shown, [usual])[-1].judge
-    rows = [GridRow(times * usual, judge) for times in TIMES]
+    shown, omega = shown_at(run, omega)
+    judge = rows_along(shown, [omega])[-1].judge
+    rows = [GridRow(times * omega, judge) for times in TIMES]
     return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
 
 

@@ -8,18 +8,17 @@ import pandas as pd
 from dp_figures.grids import draw_image_table
 
 from dp_experiments.looking.sample import GridRow, rows_along
-from dp_experiments.studies.digits.digits_runs import image_rows, shown_run, strength
+from dp_experiments.studies.digits.digits_runs import image_rows, shown_at
 
 FIGURES = (10, 11)
 
-OMEGA = 0.02
 SHOWN = 5  # learners, at most
 
 
 def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
     """`omega` is of all rows; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
-    shown = shown_run(run)
-    guided = rows_along(shown, [strength(shown, omega, None if run else OMEGA)])[1:]
+    shown, omega = shown_at(run, omega)
+    guided = rows_along(shown, [omega])[1:]
     places = np.unique(np.linspace(0, len(guided) - 1, SHOWN).round().astype(int))
     rows = [GridRow(0.0, guided[0].judge), *(guided[place] for place in places)]
     return image_rows(shown, rows, ["plain", *(f"{row.facts['pool_size']} samples" for row in rows[1:])])

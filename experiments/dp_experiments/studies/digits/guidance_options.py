@@ -11,7 +11,7 @@ from dp_figures.tables import measured
 from matplotlib.figure import Figure
 from sklearn.svm import SVC
 
-from dp_experiments.studies.digits.digits_runs import digits, shown_run
+from dp_experiments.studies.digits.digits_runs import shown_run
 from dp_experiments.terminal import progress
 from dp_real.guidance import EntropyGuidance, entropy
 from dp_real.runs.prepare import load_data, load_generator
@@ -29,7 +29,7 @@ CONFIRMED = "labels confirmed (%)"
 
 def compute(quick: bool) -> pd.DataFrame:
     """x is an option's processor time over that of plain sampling."""
-    run = shown_run(None)
+    run = shown_run()
     learner = run.learner(run.checkpoints[SELECTOR])
     data = load_data(run.config)
     assert data.generator is not None, "digits have them"
@@ -52,12 +52,12 @@ def compute(quick: bool) -> pd.DataFrame:
     plain, _, unit = sample(None)
     parts = []
     for through, (every, window) in product(("unet", "x0"), SCHEDULES):
-        settings = [f"guidance.{key}" for key in (f"window={window}", f"every={every}", f"through={through}")]
-        config = digits(*settings)
-        steps = len(config.guidance.guided_steps(config.sampling.steps))
-        drawn = [sample(EntropyGuidance.of(config.guidance, learner.logits, total / steps)) for total in TOTALS]
+        keys = {"through": through, "every": every, "window": window}
+        options = run.config.guidance.model_copy(update=keys)
+        steps = len(options.guided_steps(run.config.sampling.steps))
+        drawn = [sample(EntropyGuidance.of(options, learner.logits, total / steps)) for total in TOTALS]
         x = np.median([seconds for _, _, seconds in drawn]) / unit
-        option = {"through": through, "every": every, "window": "{:g}-{:g}".format(*window), "rows": rows}
+        option = keys | {"window": "{:g}-{:g}".format(*window), "rows": rows}
         for total, (hardness, confirmed, _) in zip(TOTALS, drawn, strict=True):
             for measure, values in ((HARDER, hardness - plain), (CONFIRMED, 100 * confirmed)):
                 series = f"{through}, total guidance {total}"

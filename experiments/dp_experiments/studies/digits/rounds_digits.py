@@ -36,9 +36,8 @@ def compute(quick: bool) -> pd.DataFrame:
     found = pd.DataFrame(rows).groupby(["series", "round"], sort=False)
     parts = []
     for quantity, panel in PANELS.items():
-        mean = found[quantity].mean().reset_index()
-        se = found[quantity].sem().to_numpy()
-        parts.append(measured(mean["series"], mean["round"], mean[quantity], se, seeds, panel=panel))
+        rows = found[quantity].agg(["mean", "sem"]).reset_index()
+        parts.append(measured(rows["series"], rows["round"], rows["mean"], rows["sem"], seeds, panel=panel))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -35,9 +35,6 @@ class DigitsConfig(DataConfig):
         scaled = images[order] / 8 - 1  # scikit-learn's pixels are in [0, 16]
         x = torch.from_numpy(scaled.astype(np.float32)).view(-1, *self.task.sample_shape)
         y = torch.from_numpy(labels[order].astype(np.int64))
-        return RealData(
-            self.task,
-            generator=Examples(x[:900], y[:900]),
-            validation=Examples(x[900:1150], y[900:1150]),
-            test=Examples(x[1150:], y[1150:]),
-        )
+        sizes = (900, 250, 647)
+        generator, validation, test = map(Examples, x.split(sizes), y.split(sizes))
+        return RealData(self.task, generator, validation, test)

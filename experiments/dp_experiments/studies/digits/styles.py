@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt64
+from jaxtyping import Int64
 from sklearn.cluster import KMeans
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from dp_real.examples import Examples, TrainingExamples
 from dp_real.generators.models.denoiser import DenoiserGenerator, train_denoiser
 from dp_real.generators.trained import DENOISERS
 from dp_real.guidance import EntropyGuidance
+from dp_real.protocols import Labels, Seeds
 
 CLASSES, STYLES = 10, 8
 ARMS = ("practice", "static-4000")
@@ -34,9 +35,7 @@ class Styled:
     styles: int
     largest: Int64[Tensor, "classes styles"]  # the kinds of each class, the largest first
 
-    def sample(
-        self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"], guidance: EntropyGuidance | None
-    ) -> Tensor:
+    def sample(self, labels: Labels, seeds: Seeds, guidance: EntropyGuidance | None) -> Tensor:
         if not self.styles:
             return self.inner.sample(labels + CLASSES * STYLES, seeds, guidance)
         picked = torch.from_numpy((seeds // np.uint64(65537) % np.uint64(self.styles)).astype(np.int64))

@@ -216,25 +216,23 @@ def judged(truth: np.ndarray, foreseen: np.ndarray) -> dict[str, np.ndarray]:
     return {"times": FAR, "held": missed == 0, "score": high - low + missed / ENDS[0]}
 
 
-def main() -> None:
+def main(curves: str = "10", first: str = "0", table: str | None = None) -> None:
     """Judge all members on CURVES curves of each kind, from number FIRST on."""
-    curves = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rows = []
     within: list[bool] = []
-    for kind, number in itertools.product(KINDS, range(first, first + curves)):
+    for kind, number in itertools.product(KINDS, range(int(first), int(first) + int(curves))):
         measured = case(kind, number)
         if measured.parameters:
             within += parameters_held(measured)
         for member, foreseen, seconds in foreseen_by_all(measured):
             head = {"curves": kind, "member": member, "seconds": seconds}
             rows.append(pd.DataFrame(head | judged(measured.truth, foreseen)))
-    table = pd.concat(rows).groupby(["curves", "member", "times"], sort=False).mean().unstack()
-    print(table.round(2).to_string())
+    means = pd.concat(rows).groupby(["curves", "member", "times"], sort=False).mean().unstack()
+    print(means.round(2).to_string())
     print(f"intervals of the theory's parameters hold {np.mean(within):.3f} of {len(within)}")
-    if len(sys.argv) > 3:
-        table.stack(future_stack=True).round(4).to_csv(sys.argv[3])
+    if table:
+        means.stack(future_stack=True).round(4).to_csv(table)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -5,13 +5,13 @@ The direction w0 is the first axis: rotating the data rotates a linear learner w
 
 import math
 
-import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from jaxtyping import Float, Float32, Float64, Int64, Shaped, UInt64
+from jaxtyping import Float, Float32, Float64, Shaped
 from torch import Tensor
 
+from dp_real.generators.models.denoiser import make_scheduler
 from dp_real.guidance import EntropyGuidance, sample
+from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.seeds import row_noise
 
 
@@ -48,18 +48,13 @@ class GaussianGenerator:
     def __init__(self, dimension: int, steps: int, guidance_scale: float = 1.0) -> None:
         self.sample_shape = (dimension,)
         self.guidance_scale = guidance_scale
-        self.scheduler = DDIMScheduler(
-            beta_schedule="squaredcos_cap_v2",
-            prediction_type="sample",
-            timestep_spacing="trailing",
-            clip_sample=False,
-        )
+        self.scheduler = make_scheduler("sample")
         self.scheduler.set_timesteps(steps)
 
     def sample(
         self,
-        labels: Int64[Tensor, " batch"],
-        seeds: UInt64[np.ndarray, " batch"],
+        labels: Labels,
+        seeds: Seeds,
         guidance: EntropyGuidance | None,
     ) -> Float32[Tensor, "batch dimension"]:
         return self.from_noise(row_noise(seeds, self.sample_shape), labels, guidance)
@@ -67,7 +62,7 @@ class GaussianGenerator:
     def from_noise(
         self,
         x: Float[Tensor, "batch dimension"],
-        labels: Int64[Tensor, " batch"],
+        labels: Labels,
         guidance: EntropyGuidance | None = None,
     ) -> Float[Tensor, "batch dimension"]:
         sign = 2.0 * labels.double() - 1

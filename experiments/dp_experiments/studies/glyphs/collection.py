@@ -96,12 +96,12 @@ def draw(files: Sequence[Path], progress: Progress) -> Collection:
                 yield made
 
     fonts = pick_styles(font for font in each("reading fonts", read_font, files, 32) if font)
-    drawn = list(each("drawing fonts", draw_usable, fonts, 8))
-    usable = [row for row, both in enumerate(drawn) if both]
+    drawn = zip(fonts, each("drawing fonts", draw_usable, fonts, 8), strict=True)
+    usable = [(font, *both) for font, both in drawn if both]
     if not usable:
         return Collection([], np.zeros((0, 0, 0, 0), np.uint8))
-    images, traits = (np.stack([drawn[row][place] for row in usable]) for place in (0, 1))
-    return _weed([fonts[row] for row in usable], images, traits)
+    fonts, images, traits = zip(*usable, strict=True)
+    return _weed(fonts, np.stack(images), np.stack(traits))
 
 
 def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
@@ -162,13 +162,9 @@ def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Coll
 
     If most signs beyond ASCII are not read right, the font has other letters there, which become 0 in `images`.
     """
-    first_rows: dict[str, int] = {}  # families are compared by their first fonts
-    for row, font in enumerate(fonts):
-        first_rows.setdefault(font.family, row)
-    family_groups = group_families(list(first_rows), images[list(first_rows.values())]).tolist()
-    group_of = dict(zip(first_rows, family_groups, strict=True))
-    groups = [group_of[font.family] for font in fonts]
-
+    # Families are compared by their first fonts.
+    names, first_rows, family = np.unique([font.family for font in fonts], return_index=True, return_inverse=True)
+    groups = group_families(names.tolist(), images[first_rows])[family].tolist()
     is_read = read_by_others(traits, groups)
     is_there = np.asarray(traits.any(2))
     doubtful = shares(is_read[:, BEYOND_ASCII], is_there[:, BEYOND_ASCII]) < MOSTLY
@@ -194,17 +190,16 @@ def is_unicase(traits: np.ndarray) -> bool:
 def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
     """Which characters a ridge classifier of other groups reads right; with fewer groups than FOLDS, all."""
     from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import GroupKFold
+    from sklearn.model_selection import GroupKFold, cross_val_predict
 
     is_there = np.asarray(traits.any(2))
     if len(set(groups)) < FOLDS:
         return is_there
     font, label = is_there.nonzero()
-    x = traits[font, label]
+    reader, of_font = RidgeClassifier(alpha=10.0), np.asarray(groups)[font]
+    read = cross_val_predict(reader, traits[font, label], label, groups=of_font, cv=GroupKFold(FOLDS))
     is_read = np.zeros_like(is_there)
-    for others, own in GroupKFold(FOLDS).split(x, label, np.asarray(groups)[font]):
-        reader = RidgeClassifier(alpha=10.0).fit(x[others], label[others])
-        is_read[font[own], label[own]] = reader.predict(x[own]) == label[own]
+    is_read[font, label] = read == label
     return is_read
 
 

@@ -103,9 +103,7 @@ class ReviewsConfig(OfTexts):
 
         from dp_real.text.codes import to_codes
 
-        return Examples(
-            to_codes(rated, self.length), torch.tensor([int(is_positive) for is_positive in rated.values()])
-        )
+        return Examples(to_codes(rated, self.length), torch.tensor([*rated.values()]).long())
 
 
 def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
