@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,8 @@ def json_digest(value: Any, sort_keys: bool = False) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()
 
 
-def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+def digests(folder: Path, names: Collection[str]) -> dict[str, str]:
     """The digest of each named file."""
-    names = list(names)
     with ThreadPoolExecutor(READERS) as readers:
         return dict(zip(names, readers.map(lambda name: digest(folder / name), names), strict=True))
 
@@ -71,11 +70,7 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
             raise ValueError(count)
     except ValueError:
         return f"{folder / RECORD} is cut short or changed (without it, the files are taken as they are)"
-    return changed(folder, record if names is None else {name: record[name] for name in names if name in record})
-
-
-def changed(folder: Path, wanted: dict[str, str]) -> str | None:
-    """The first file that is missing or has not the `wanted` digest, in words."""
+    wanted = record if names is None else {name: record[name] for name in names if name in record}
     for name in wanted:
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
@@ -91,6 +86,5 @@ def changed(folder: Path, wanted: dict[str, str]) -> str | None:
 
 def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> None:
     """Raise DamagedError, ending with `remedy`, unless the folder is as it was sealed."""
-    problem = damage(folder, names)
-    if problem:
+    if problem := damage(folder, names):
         raise DamagedError(problem, remedy)

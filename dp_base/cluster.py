@@ -74,9 +74,10 @@ def results(
     from distributed import KilledWorker, as_completed
 
     names = names or [f"job {number} of {len(jobs)}" for number in range(1, len(jobs) + 1)]
-    indices: dict[Any, int] = {}
-    for index, (job, name) in enumerate(zip(jobs, names, strict=True)):
-        indices[cluster.submit(function, *job, key=f"{name}-{uuid4().hex}", priority=-index)] = index
+    indices = {
+        cluster.submit(function, *job, key=f"{name}-{uuid4().hex}", priority=-index): index
+        for index, (job, name) in enumerate(zip(jobs, names, strict=True))
+    }
     try:
         for future in as_completed(list(indices), loop=cluster.loop):
             index = indices.pop(future)

@@ -51,10 +51,9 @@ class DamagedError(MissingError):
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.problem = problem
-        self.remedy = remedy
 
     def __str__(self) -> str:
-        return str(Lack(self.problem, self.remedy)) if self.remedy else self.problem
+        return "; ".join(filter(None, self.args))
 
 
 class ConvergenceError(ArithmeticError):

@@ -40,26 +40,21 @@ def discard_parts(folder: Path, name: str = "") -> None:
     final_name = random_start + re.escape(name) + random_ending if name else ".*"
     for path in folder.glob(f"{PART}*"):
         part = re.fullmatch(rf"{re.escape(PART)}(\d+)-({final_name})", path.name)
-        if part:
-            process = int(part[1])
-            replaced = folder / part[2].rpartition("-")[0]
-            _discard(path, process, replaced)
-
-
-def _discard(path: Path, process: int, replaced: Path) -> None:
-    former = path / FORMER
-    # The process was killed after it moved the old folder aside and before the new one had its name. This is certain
-    # even if the number lives: in a container, this process itself may have the number of the dead one.
-    killed_between = former.exists() and not replaced.exists()
-    if not killed_between and _is_alive(process):
-        return
-    with contextlib.suppress(OSError):  # what cannot be removed now is left for the next writer
-        if killed_between:
-            os.rename(former, replaced)
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        if not part:
+            continue
+        former, replaced = path / FORMER, folder / part[2].rpartition("-")[0]
+        # The process was killed after it moved the old folder aside and before the new one had its name. This is
+        # certain even if the number lives: in a container, this process itself may have the number of the dead one.
+        killed_between = former.exists() and not replaced.exists()
+        if not killed_between and _is_alive(int(part[1])):
+            continue
+        with contextlib.suppress(OSError):  # what cannot be removed now is left for the next writer
+            if killed_between:
+                os.rename(former, replaced)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _is_alive(process: int) -> bool:
@@ -76,9 +71,8 @@ def _is_alive(process: int) -> bool:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path, which replaces `path` if the block ends without error; the file has the umask's mode."""
-    random_word = secrets.token_hex(4)
     # The ending stays, because writers choose a format by it.
-    partial = path.with_name(part_of(f"{random_word}-{path.name}"))
+    partial = path.with_name(part_of(f"{secrets.token_hex(4)}-{path.name}"))
     os.close(os.open(partial, NEW_FILE, 0o666))
     try:
         with naming(path):
@@ -202,8 +196,7 @@ def file_name(text: str) -> str:
     if len(name.encode()) <= LONGEST_NAME:
         return name
     ending = f"-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    start = name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore")
-    return start + ending
+    return name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
 
 
 def remove(path: Path) -> None:
@@ -219,6 +212,6 @@ def remove(path: Path) -> None:
 
 def unused(folder: Path) -> bool:
     """Whether a folder is missing, or holds only its lock and leftovers of a killed process."""
-    if not folder.exists():
-        return True
-    return folder.is_dir() and all(path.name.startswith(PART) or path.name == LOCK for path in folder.iterdir())
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(path.name.startswith(PART) or path.name == LOCK for path in folder.iterdir())

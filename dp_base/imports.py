@@ -52,10 +52,11 @@ def requirements(extra: str = "") -> list[Requirement]:
         lines = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
     except metadata.PackageNotFoundError:
         return []
-    always = [line for line in lines if line.marker is None or line.marker.evaluate({"extra": ""})]
-    if not extra:
-        return always
-    return [line for line in lines if line not in always and line.marker and line.marker.evaluate({"extra": extra})]
+
+    def applies(line: Requirement, extra: str) -> bool:
+        return line.marker is None or line.marker.evaluate({"extra": extra})
+
+    return [line for line in lines if applies(line, extra) and not (extra and applies(line, ""))]
 
 
 def version_of(name: str) -> str | None:

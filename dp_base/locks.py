@@ -36,14 +36,11 @@ def locked(folder: Path) -> Iterator[None]:
 
     The folder is made, cleaned of what killed writers left, and removed if the block leaves it empty.
     """
-    above = _missing(folder.parent)
+    made = [folder, *_missing(folder.parent)]
     with asked_for(folder):
-        lock = _acquire_in(folder)
-    try:
-        with _holding(lock, folder):
-            yield
-    finally:
-        _remove_empty(folder, *above)
+        lock = _acquire(folder / LOCK, folder, patience)
+    with _holding(lock, folder, "", made):
+        yield
 
 
 @contextlib.contextmanager
@@ -54,14 +51,10 @@ def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
     """
     with contextlib.nullcontext() if wait else asked_for(path):
         path = path.resolve()
-        above = _missing(path.parent)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made = _missing(path.parent)
         lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, -1 if wait else patience)
-    try:
-        with _holding(lock, path.parent, path.name):
-            yield
-    finally:
-        _remove_empty(*above)
+    with _holding(lock, path.parent, path.name, made):
+        yield
 
 
 @contextlib.contextmanager
@@ -94,27 +87,19 @@ def _missing(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def _remove_empty(*folders: Path) -> None:
-    """Each lies in the next one."""
-    with contextlib.suppress(OSError):  # it is not empty
-        for folder in folders:
-            folder.rmdir()
-
-
-def _acquire_in(folder: Path) -> FileLock | None:
-    for _ in range(REMOVALS):
-        folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # who held the lock left the folder empty, and removed it
-            return _acquire(folder / LOCK, folder, patience)
-    raise InputError(f"{folder} is removed by another process again and again")
-
-
 def _acquire(file: Path, what: Path, timeout: float) -> FileLock | None:
+    """The lock; None where there are none."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(file, timeout=timeout, fallback_to_soft=False)
     try:
-        lock.acquire()
+        for _ in range(REMOVALS):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(file, timeout=timeout, fallback_to_soft=False)
+            with contextlib.suppress(FileNotFoundError):  # who held the lock left the folder empty, and removed it
+                lock.acquire()
+                break
+        else:
+            raise InputError(f"{file.parent} is removed by another process again and again")
     except Timeout:
         owner = ""
         with contextlib.suppress(OSError):  # it has not written who it is yet
@@ -131,8 +116,11 @@ def _acquire(file: Path, what: Path, timeout: float) -> FileLock | None:
 
 
 @contextlib.contextmanager
-def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[None]:
-    """The lock's file is deleted while it is locked: waiters check that it still exists."""
+def _holding(lock: FileLock | None, folder: Path, name: str, made: list[Path]) -> Iterator[None]:
+    """The lock's file is deleted while it is locked: waiters check that it still exists.
+
+    Of the folders that were made, each in the next one, empty ones are removed in the end.
+    """
     try:
         discard_parts(folder, name)
         yield
@@ -141,6 +129,9 @@ def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[No
             with contextlib.suppress(OSError):
                 os.unlink(lock.lock_file)
             lock.release()
+        with contextlib.suppress(OSError):  # it is not empty
+            for each in made:
+                each.rmdir()
 
 
 def _this_process() -> str:

@@ -15,7 +15,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -76,8 +76,8 @@ class Registry(Generic[Kind]):
 
     def names(self) -> list[str]:
         self._search()
-        places = {name: place for name, (place, _) in self._kinds.items() if place is not None}
-        return sorted(places, key=lambda name: (places[name], name))
+        listed = sorted((place, name) for name, (place, _) in self._kinds.items() if place is not None)
+        return [name for _, name in listed]
 
     def items(self) -> list[tuple[str, Kind]]:
         return [(name, self._kinds[name][1]) for name in self.names()]
@@ -105,30 +105,24 @@ class Registry(Generic[Kind]):
             if not module.ispkg:
                 importlib.import_module(f"{self.room}.{module.name}")
         for entry in entry_points(group=f"{GROUP}.{self.what}"):
-            self._load(entry)
-
-    def _load(self, entry: EntryPoint) -> None:
-        """An error is kept until that kind is asked for."""
-        try:
-            entry.load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # another package may raise anything on import, SystemExit included
-            self._broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
+            try:
+                entry.load()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # another package may raise anything on import, SystemExit included
+                self._broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
 
 
 def code_digest(module: str) -> str:
     """A digest of an outside module's code and of what it imports from beside it, none of which is run."""
     found: dict[str, str] = {}
-    first = _file_of(module)
-    waiting = [] if first is None else [module]
-    while waiting:
+    first, waiting = _file_of(module), [module]
+    while first and waiting:
         name = waiting.pop()
         file = None if name in found else _file_of(name)
-        if file is None or first is None or not _belongs(name, file, module, first):
-            continue
-        found[name] = digest(file)
-        waiting += _imports_of(name, file)
+        if file and _belongs(name, file, module, first):
+            found[name] = digest(file)
+            waiting += _imports_of(name, file)
     return json_digest(found, sort_keys=True) if len(found) > 1 else "".join(found.values())
 
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Mapping
 from ipaddress import ip_address
 
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
@@ -26,7 +25,7 @@ def adopt_tasks() -> None:
     }
     # Tasks that are bound to cores of their own have no need to share all of them (dp_real.distributed.own_cores).
     if len(os.sched_getaffinity(0)) == os.cpu_count():
-        os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here(os.environ)))
+        os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here()))
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ["SLURM_STEP_NODELIST"]))
     os.environ.setdefault("MASTER_PORT", str(PORTS[job % len(PORTS)]))
 
@@ -53,13 +52,11 @@ def adopt_interface() -> None:
                 os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
-def tasks_here(environment: Mapping[str, str]) -> int:
+def tasks_here() -> int:
     """This step's tasks on this node, of SLURM's counts: 8(x2),4 are 8, 8 and 4."""
-    counts = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
-    nodes: list[int] = []
-    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
-        nodes += [int(count)] * int(times or 1)
-    return nodes[int(environment.get("SLURM_NODEID", "0"))]
+    counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+    nodes = [int(count) for count, times in counts for _ in range(int(times or 1))]
+    return nodes[int(os.environ.get("SLURM_NODEID", "0"))]
 
 
 def first_host(nodes: str) -> str:

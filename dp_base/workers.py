@@ -23,8 +23,11 @@ def ending_with_this_process(gpus: Sequence[str] = ()) -> dict[str, Any]:
 
     Each process sees one of `gpus`, shared evenly if there are fewer.
     """
-    start = (os.getpid(), tuple(gpus))
-    return {"initializer": _start_worker, "initargs": start, "idle_worker_timeout": IDLE_TIMEOUT}
+    return {
+        "initializer": _start_worker,
+        "initargs": (os.getpid(), tuple(gpus)),
+        "idle_worker_timeout": IDLE_TIMEOUT,
+    }
 
 
 def in_parallel(

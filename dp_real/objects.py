@@ -71,13 +71,13 @@ def _told(thing: Any) -> Any:
     if isinstance(thing, Mapping):
         return dict(sorted((str(name), digest(value)) for name, value in thing.items()))
     if isinstance(thing, tuple | list):
-        return [digest(value) for value in thing]
+        return list(map(digest, thing))
     if isinstance(thing, set | frozenset):
-        return sorted(digest(value) for value in thing)
+        return sorted(map(digest, thing))
     if isinstance(thing, nn.Module):
         kinds = {type(module) for module in thing.modules()}
         code = sorted(_source(kind) for kind in kinds if not kind.__module__.startswith("torch."))
-        return [repr(thing), code, digest(dict(thing.state_dict()))]
+        return [repr(thing), code, digest(thing.state_dict())]
     code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
     state = {} if code is thing else {name: digest(value) for name, value in getattr(thing, "__dict__", {}).items()}
     says_itself = not callable(thing) and not state and type(thing).__repr__ is not object.__repr__
@@ -102,8 +102,13 @@ def with_objects(
         changed["generator"] = {"kind": GIVEN, "digest": give(generator), "guided": hasattr(generator, "sample")}
     if data is not None:
         facts = real_data(data)
-        changed["data"] = {"source": GIVEN, "digest": give(data), "trains": facts.generator is not None}
-        changed["data"] |= {"shape": facts.task.sample_shape, "classes": facts.task.classes}
+        changed["data"] = {
+            "source": GIVEN,
+            "digest": give(data),
+            "trains": facts.generator is not None,
+            "shape": facts.task.sample_shape,
+            "classes": facts.task.classes,
+        }
     return changed
 
 

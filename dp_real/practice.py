@@ -115,8 +115,16 @@ class Practice:
         self.run()
 
     def wants_examples(self) -> bool:
-        left = self.state.rounds <= self.config.practice.additions and self.state.train_loss is not None
-        return left and self.in_time and TRIGGERS[self.config.practice.trigger](self)
+        """Only while the rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
+        options, training, state = self.config.practice, self.config.training, self.state
+        if state.rounds > options.additions or state.train_loss is None:
+            return False
+        if state.step >= state.last_step - training.cooldown_steps:
+            return False
+        chance = 1 / self.config.task.n_classes
+        beyond_doubt = state.best - chance > BEYOND_DOUBT * standard_error(chance, len(self.validation.y))
+        is_time = state.step >= training.warmup_steps or (options.in_warmup and beyond_doubt)
+        return is_time and TRIGGERS[options.trigger](self)
 
     def add_examples(self, count: int) -> None:
         state, rounds = self.state, self.rounds
@@ -148,8 +156,7 @@ class Practice:
     def round_row(self, costs: Counter[str]) -> dict[str, Any]:
         """The newest round's row of rounds.jsonl."""
         facts = self.pool.table(newest=True)
-        columns = ("label", "omega", "entropy", "correct")
-        label, omega, entropy, correct = (facts[name].to_numpy() for name in columns)
+        label, omega, entropy, correct = (facts[name].to_numpy() for name in ("label", "omega", "entropy", "correct"))
         return {
             "round": self.state.rounds,
             "step": self.state.step,
@@ -173,8 +180,8 @@ class Practice:
         labels = LABELS[self.config.practice.classes](self, count)
         if not (
             isinstance(labels, Tensor)
-            and (labels.dtype, tuple(labels.shape)) == (torch.int64, (count,))
-            and bool(((labels >= 0) & (labels < classes)).all())
+            and (labels.dtype, labels.shape) == (torch.int64, (count,))
+            and ((labels >= 0) & (labels < classes)).all()
         ):
             right = f"a tensor int64 [{count}] of classes 0 to {classes - 1}"
             raise InputError(f"labels, practice.classes = '{self.config.practice.classes}', should give {right}")
@@ -183,20 +190,6 @@ class Practice:
     @property
     def done(self) -> bool:
         return self.state.step >= self.state.last_step
-
-    @property
-    def in_time(self) -> bool:
-        """The rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
-        training, step = self.config.training, self.state.step
-        if step >= self.state.last_step - training.cooldown_steps:
-            return False
-        return step >= training.warmup_steps or (self.config.practice.in_warmup and self.knows_something)
-
-    @property
-    def knows_something(self) -> bool:
-        """The best accuracy is above chance beyond doubt."""
-        chance = 1 / self.config.task.n_classes
-        return self.state.best - chance > BEYOND_DOUBT * standard_error(chance, len(self.validation.y))
 
     def advance(self) -> None:
         """One step, with the evaluation and checkpoint due after it."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -165,33 +166,23 @@ class SampleDrawer:
             x[bad] = self.generator.sample(labels[bad], seeds[bad], guide(seeds[bad]) if guide else None)
         return Samples(x, seeds, 1 + redrawn, redrawn)
 
-    def guide(self, learner: Learner, omega: float) -> Callable[[np.ndarray], EntropyGuidance]:
-        """The guidance of rows with given seeds, by the learner or in the control's directions."""
-        options = self.config.guidance
-
-        def of_rows(seeds: np.ndarray) -> EntropyGuidance:
-            strengths = torch.full((len(seeds),), omega)
-            if options.control == "random-direction":
-                return RandomGuidance.of(options, learner.logits, strengths, through="x0", seeds=seeds)
-            return EntropyGuidance.of(options, learner.logits, strengths)
-
-        return of_rows
+    def guidance(self, learner: Learner, omega: float, seeds: np.ndarray) -> EntropyGuidance:
+        """Of rows with these seeds, by the learner or in the control's directions."""
+        options, strengths = self.config.guidance, torch.full((len(seeds),), omega)
+        if options.control == "random-direction":
+            return RandomGuidance.of(options, learner.logits, strengths, through="x0", seeds=seeds)
+        return EntropyGuidance.of(options, learner.logits, strengths)
 
     def chosen(
         self, learner: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
         """For each row one of several plain candidates, as the pool would keep them; all count as generated."""
-        several = [self.draw(labels, each, what=what) for each in seeds]
-        seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in several]
-        hardness = np.stack([self.score(learner, x, labels).numpy() for x in seen], axis=1)
-        used = np.stack([candidate.seeds for candidate in several], axis=1)
+        x, used, draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
+        seen = [self.storage.decode(self.storage.encode(each)) for each in x]
+        hardness = np.stack([self.score(learner, each, labels).numpy() for each in seen], axis=1)
+        used = np.stack(used, axis=1)
         best, row = choose(hardness, float(np.float32(omega)), used), np.arange(len(labels))
-        return Samples(
-            x=torch.stack([candidate.x for candidate in several])[best, row],
-            seeds=used[row, best],
-            draws=np.sum([candidate.draws for candidate in several], axis=0),
-            redrawn=np.sum([candidate.redrawn for candidate in several], axis=0),
-        )
+        return Samples(torch.stack(x)[best, row], used[row, best], np.sum(draws, axis=0), np.sum(redrawn, axis=0))
 
     def score(self, learner: Learner, x: Tensor, labels: Tensor) -> Tensor:
         """Entropy in nats, or another objective, plus likelihood_weight·log p(label | sample), float64 [B]."""
@@ -311,26 +302,24 @@ class Rounds:
                     if self.stop():
                         raise Interrupted
                     if turn < len(own):
-                        folder = self.folder / block_name(index, own[turn].start)
                         try:
-                            block = self._block(index, labels, learner, kind, omega, own[turn], folder)
+                            block = self._block(index, labels, learner, omega, own[turn])
                             drawn.append(block)
-                            files.append(folder / BLOCK)
                             wrong += int((~block["correct"].to_numpy()).sum())
                         except Interrupted as error:
                             stopped = error
                         advance(1)
                     if distributed.any_process(stopped is not None):
                         raise stopped or Interrupted
+            files += [self.folder / block_name(index, block.start) / BLOCK for block in own]
             if steers:
                 wrong = sum(distributed.gather([wrong])) / (rows.stop - rows.start)
                 total = steer(total, wrong, config.guidance.wrong_share)
         self._drawer.generator.offload()
         return pa.concat_tables(drawn), files, total
 
-    def _block(
-        self, index: int, labels: Tensor, learner: Learner, kind: Kind, omega: float, rows: slice, folder: Path
-    ) -> pa.Table:
+    def _block(self, index: int, labels: Tensor, learner: Learner, omega: float, rows: slice) -> pa.Table:
+        kind, folder = kind_of(self.config, index), self.folder / block_name(index, rows.start)
         if left := kept_block(folder):
             return left
         drawer, what, own, n = self._drawer, f"round {index}", labels[rows], len(labels)
@@ -339,15 +328,14 @@ class Rounds:
         seeds = [row_seeds(self.config.seed, index, range(start + rows.start, start + rows.stop)) for start in starts]
 
         def draw() -> pa.Table:
-            begin, posterior = time.monotonic(), None
+            begin = time.monotonic()
             with nullcontext() if rows.start else FlopCounter() as counter:
                 if kind == "chosen":
                     samples = drawer.chosen(learner, own, seeds, omega, what)
                 else:
-                    guide = drawer.guide(learner, omega) if kind == "guided" else None
+                    guide = partial(drawer.guidance, learner, omega) if kind == "guided" else None
                     samples = drawer.draw(own, seeds[0], guide, what)
-                if self.config.pool.soft_labels:
-                    posterior = drawer.posterior(samples.x)
+                posterior = drawer.posterior(samples.x) if self.config.pool.soft_labels else None
             flops = counter.total // len(own) if counter else 0
             return spent(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
 
@@ -411,13 +399,12 @@ class Rounds:
 
     def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
-        everybodys = sorted(distributed.gather(list(mine)))
-        is_near = distributed.on_main(lambda: near.add([value for _, value in everybodys]))
-        kept = np.array([row for row, _ in everybodys])[~is_near]
+        numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
+        kept = np.array(numbers)[~distributed.on_main(lambda: near.add(values))]
         if not len(kept):
             noun, likeness = self.config.data.examples, self.config.pool.distinct
             raise DivergedError(
-                f"round {index}: all {len(is_near)} {noun} are like earlier ones: "
+                f"round {index}: all {len(numbers)} {noun} are like earlier ones: "
                 f"raise pool.distinct = {likeness:g}, or make the generator's {noun} more varied"
             )
         return among(rows, kept)

@@ -49,10 +49,8 @@ def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]
     """What each run shares with others, in `folder`."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
-        if len(members) < 2:
-            continue
-        rows = _drawn_at_first(configs[members[1]])  # all that a second run needs
-        if rows:
+        # all that a second run needs
+        if len(members) > 1 and (rows := _drawn_at_first(configs[members[1]])):
             for index in members:
                 shared[index] = Shared(folder / family, rows)
     return shared

@@ -102,10 +102,7 @@ def layer_inputs(module: object, forward: Callable[[Tensor], object], x: Example
     def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.append(inputs[0].flatten(1).float().cpu())
 
-    hook = linear_layers[-1].register_forward_pre_hook(keep)
-    try:
+    with linear_layers[-1].register_forward_pre_hook(keep):
         for rows in slices(slice(0, x.shape[0]), ROWS):
             forward(x[rows])
-    finally:
-        hook.remove()
     return torch.cat(seen).numpy()

@@ -120,10 +120,10 @@ def _start(config: Config) -> str:
 
 
 def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    if result["test_accuracy"] is not None:
-        facts["accuracy on test examples"] = f"{result['test_accuracy']:.4f}"
-    return facts | {
+    test, forwards = result["test_accuracy"], result["denoiser_forwards"]
+    passes = f"{forwards:,} forward, {result['denoiser_backwards']:,} backward"
+    facts = {
+        "accuracy on test examples": None if test is None else f"{test:.4f}",
         "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
         "training examples": f"{result['pool_size']:,}",
         "examples generated for them": f"{result['samples_generated']:,}",
@@ -131,16 +131,11 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
         "optimizer steps": f"{result['steps']:,}",
         "seed": result["seed"],
         "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
-        **_passes(result),
+        "denoiser evaluations": passes if forwards else None,  # a generator of texts has none
         "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
         "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     }
-
-
-def _passes(result: Mapping[str, Any]) -> dict[str, str]:
-    """A generator of texts has no passes of a denoiser."""
-    forwards, backwards = result["denoiser_forwards"], result["denoiser_backwards"]
-    return {"denoiser evaluations": f"{forwards:,} forward, {backwards:,} backward"} if forwards else {}
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 def _header(config: Config, result: Mapping[str, Any]) -> str:
@@ -154,14 +149,14 @@ def _header(config: Config, result: Mapping[str, Any]) -> str:
     for name, accuracy in accuracies.items():
         on_hub = HUB.match(places.get(name, ""))
         kind = on_hub["id"] if on_hub else config.data.source
-        of_set = {"dataset_type": kind, "dataset_name": name, "dataset_split": name}
-        measured.append(EvalResult(config.data.pipeline_tag, metric_type="accuracy", metric_value=accuracy, **of_set))
+        if accuracy is not None:
+            measured.append(EvalResult(config.data.pipeline_tag, kind, name, "accuracy", accuracy, dataset_split=name))
     data = ModelCardData(
         base_model=[model for model in config.learner.weights().values() if is_hub_id(model)] or None,
         model_name=config.name,
         library_name=config.learner.library,
         pipeline_tag=config.data.pipeline_tag,
         tags=["synthetic-data", "arxiv:2502.15588"],
-        eval_results=[each for each in measured if each.metric_value is not None],
+        eval_results=measured,
     )
     return f"---\n{data.to_yaml()}\n---\n"

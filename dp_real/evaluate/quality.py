@@ -76,7 +76,7 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
 
     Of each set as many examples are taken. The first row (round None) is a further test set: what real examples reach.
     """
-    round_of = torch.from_numpy(pool.table()["round"].to_numpy().copy())
+    round_of = torch.tensor(pool.table()["round"].to_numpy())
     members: dict[int | None, Tensor] = {}
     if data.test is not data.validation:
         members[None] = torch.arange(len(data.test.y))
@@ -94,8 +94,12 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
             else:
                 examples, y = pool.minibatch(chosen)[0], pool.y[chosen]
             entropy, correct = assess(learner, examples, y)
-            facts = {"round": index, "examples": count, "entropy": float(entropy.mean())}
-            facts |= {"wrong": 1 - float(correct.double().mean())}
+            facts = {
+                "round": index,
+                "examples": count,
+                "entropy": float(entropy.mean()),
+                "wrong": 1 - float(correct.double().mean()),
+            }
             found.append(facts | quality(penultimate(learner, examples), real))
             advance(1)
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from dp_real.config import Config
 from dp_real.guidance import EntropyGuidance
@@ -88,29 +89,23 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
     seeds = row_seeds(config.seed, 0, range(rows))
     omega = config.guidance.omega if isinstance(config.guidance.omega, float) else GUESSED_OMEGA
     guidance = EntropyGuidance.of(config.guidance, learner.logits, omega)
-    plain, x = _timed(lambda: generator.sample(labels, seeds, None))
-    guided = plain
+    drawn: list[Tensor] = []
+    guided = plain = _timed(lambda: drawn.append(generator.sample(labels, seeds, None)))
     if omega and config.guidance.candidates == 1:
-        guided, _ = _timed(lambda: generator.sample(labels, seeds, guidance))
+        guided = _timed(lambda: generator.sample(labels, seeds, guidance))
     most = MOST_ROWS["cuda" if torch.cuda.is_available() else "cpu"]
     batch = torch.arange(min(config.training.batch_size or rows, most)) % rows
 
     def step() -> float:
-        learner.train_step(x[batch], labels[batch])
+        learner.train_step(drawn[0][batch], labels[batch])
         return learner.drain_loss()  # waits for the device
 
-    step_seconds, _ = _timed(step)
-    return Seconds(plain / rows, guided / rows, step_seconds / len(batch), f"measured on {device}", TIMED)
+    return Seconds(plain / rows, guided / rows, _timed(step) / len(batch), f"measured on {device}", TIMED)
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    work()
-    seconds, result = [], None
-    for _ in range(2):
-        begin = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds), result
+def _timed(work: Callable[[], object]) -> float:
+    """Without the first time, which prepares much."""
+    return min(timeit.repeat(work, number=1, repeat=3)[1:])
 
 
 def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:

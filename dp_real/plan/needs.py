@@ -1,9 +1,9 @@
 """What a run needs, and whether it is there. Nothing is fetched."""
 
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import huggingface_hub
@@ -92,7 +92,9 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         yield _device(config, network, device or this_device())
         yield from _memory(config, network, device or planned_for(config, network))
         yield _disk(config, network, out)
-        yield from _trained(config)
+        if config.practice.draws and (seconds := config.generator.training_seconds(config.task)):
+            took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+            yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core")
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from weights(config)
@@ -108,11 +110,9 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
 
 def tracker(package: str) -> Finding:
     """The package of a dashboard."""
-    if importlib.util.find_spec(package) is not None:
-        return Finding("package", package)
     further = "" if package == "tensorboard" else f" {package}"
     problem = f"tracker = '{package}' needs that package: {install_command('track')}{further}"
-    return Finding("package", package, problem)
+    return Finding("package", package, None if find_spec(package) else problem)
 
 
 def _device(config: Config, network: work.Network | None, device: Device) -> Finding:
@@ -143,7 +143,7 @@ def _remedies(config: Config, phase: str, device: Device) -> str:
     through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
     if phase == "training":
         remedies = {
-            "lower training.batch_size": device.cores and config.training.batch_size > 1,  # a GPU has as many as fit
+            "lower training.batch_size": device.cores and training.batch_size > 1,  # a GPU has as many as fit
             "set training.precision = 'bfloat16'": training.precision == "float32",
             "set generator.offload = true": not device.cores and not getattr(generator, "offload", True),
             "take a smaller learner": True,
@@ -173,17 +173,6 @@ def _marks(file: str) -> Finding:
         return Finding("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
     except (InputError, MissingError) as error:
         return Finding("pool.marks", file, str(error))
-
-
-def _trained(config: Config) -> Iterator[Finding]:
-    seconds = config.generator.training_seconds(config.task) if config.practice.draws else 0
-    if seconds:
-        yield Finding("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
-
-
-def duration(seconds: float) -> str:
-    """About how long, in words."""
-    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
 
 def weights(config: Config) -> Iterator[Finding]:
@@ -232,13 +221,9 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Finding:
             return Finding(key, str(folder))
         fault = f"{folder} {lack.problem}"
         if is_local:
-            return Finding(key, str(folder), f"{fault}; {lack.remedy}")
-    return _to_fetch(key, model, fault)
-
-
-def _to_fetch(key: str, model: str, fault: str) -> Finding:
-    if model.startswith(f"{TIMM}/") and importlib.util.find_spec(TIMM) is None:
-        return Finding(key, model, f"{model} {NO_TIMM.problem}; {NO_TIMM.remedy}")
+            return Finding(key, str(folder), f"{folder} {lack}")
+    if model.startswith(f"{TIMM}/") and not find_spec(TIMM):
+        return Finding(key, model, f"{model} {NO_TIMM}")
     try:
         huggingface_hub.auth_check(model)
     except Exception:  # there is no network, no such model, or its terms must be accepted first

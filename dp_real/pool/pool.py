@@ -213,7 +213,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
         on_main(begin)
         for number, file in enumerate(files):
-            _link(file, staged / f"{rank:04d}-{number:06d}.arrow")
+            name = staged / f"{rank:04d}-{number:06d}.arrow"
+            try:
+                os.link(file, name)
+            except OSError:  # the file system has no links
+                shutil.copyfile(file, name)
         if not files:
             write_rows(staged / f"{rank:04d}.arrow", rows)
         wait_for_all()
@@ -251,7 +255,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._place = np.concatenate([self._place, np.concatenate(place)[order]])
         self._facts.append(facts)
         self.newest = len(facts)
-        self.y = torch.cat([self.y, torch.from_numpy(facts["label"].to_numpy().astype(np.int64))])
+        self.y = torch.cat([self.y, torch.tensor(facts["label"].to_numpy())])
         if "posterior" in facts.column_names:
             new = torch.tensor(facts["posterior"].combine_chunks().flatten().to_numpy()).view(len(facts), -1)
             self.posterior = new if self.posterior is None else torch.cat([self.posterior, new])
@@ -312,11 +316,3 @@ def verify_pool(pool: Path, version: int) -> None:
     """Raise DamagedError if a file of the first rounds is missing or changed."""
     if problem := pool_problem(pool, version):
         raise DamagedError(problem, REMEDY)
-
-
-def _link(file: Path, to: Path) -> None:
-    """A second name, or a copy where the file system has no links."""
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copyfile(file, to)

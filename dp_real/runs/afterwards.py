@@ -57,10 +57,9 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
     pool = run.pool
     checkpoints = run.checkpoints
     columns = pool.table()
-    round_of = torch.from_numpy(columns["round"].to_numpy().copy())
+    round_of = torch.tensor(columns["round"].to_numpy())
     wrong_when_added = ~torch.tensor(columns["correct"].to_pylist())
-    log = run.rounds
-    added = dict(zip(log["round"].tolist(), log["step"].tolist(), strict=True))
+    added = run.rounds.set_index("round")["step"].to_dict()
     rows = []
     for at in checkpoints:
         entropy, correct = assess(run.learner(at), pool.x, pool.y)
@@ -83,14 +82,13 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
 
 def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
     """Penultimate features [n, d] and labels [n], of `rows` fresh plain samples or all real examples."""
-    learner = run.learner()
+    config, learner = run.config, run.learner()
     if rows is None:
-        data = load_data(run.config, progress)
+        data = load_data(config, progress)
         sets = (data.validation,) if data.test is data.validation else (data.validation, data.test)
         x = np.concatenate([penultimate(learner, examples.x) for examples in sets])
         return x, torch.cat([examples.y for examples in sets]).numpy()
-    config = run.config
-    generator = load_generator(run.config, progress=progress)
+    generator = load_generator(config, progress=progress)
     labels = torch.arange(rows) % config.task.n_classes
     parts = []
     with torch.no_grad(), progress("drawing samples", rows) as advance:

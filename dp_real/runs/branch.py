@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from dp_base.workers import in_parallel
 from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
-from dp_real.pool import Pool
-from dp_real.pool.pool import REMEDY, read_round, rounds_of, verify_pool
+from dp_real.pool.pool import REMEDY, Pool, read_round, rounds_of, verify_pool
 from dp_real.practice import Practice
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints
@@ -70,16 +68,17 @@ def branch(
                 for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
                     ended.append(result)
                     advance(1)
-        own = files.read_result()
-        if not own and distributed.this_process().is_main_process:
+        if own := files.read_result():
+            ended.append(own)
+        elif distributed.this_process().is_main_process:
             log.warning(
                 "%s is not there: the run's own pool size is left out until dp real resume ends it", files.result
             )
-        results = {result["pool_size"]: result for result in [*ended, *([own] if own else [])]}
+        results = {result["pool_size"]: result for result in ended}
         return [results[size] for size in sorted(results)]
 
 
-def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: Sequence[str]) -> dict[str, Any]:
+def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: list[str]) -> dict[str, Any]:
     """A branch's result in its own process, while the command's is the folder's writer."""
     with locked_beside(out), own_torch(config):
         return _branch_at(at, out, config, files, load_data(config), silent, changed)
@@ -96,7 +95,7 @@ def _branch_at(
     files: RunFiles,
     data: RealData,
     progress: Progress,
-    changed: Sequence[str],
+    changed: list[str],
 ) -> dict[str, Any]:
     learner = fresh_learner(config)
     state = distributed.when_visible(lambda: at.restore(learner))
@@ -110,4 +109,4 @@ def _branch_at(
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
         practice = Practice(config, learner, pool, data, RunFolder(RunFiles(out), advance, state.step), state)
         practice.cool_down()
-    return conclude(practice, RunFiles(out), facts={"accepted_changes": list(changed)} if changed else None)
+    return conclude(practice, facts={"accepted_changes": changed} if changed else {})

@@ -11,13 +11,10 @@ from typing import Any
 from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
 from dp_real import distributed
-from dp_real.data import DataConfig
 from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
-from dp_real.examples import ExampleSet
-from dp_real.pool import Pool
+from dp_real.examples import NearExamples
 from dp_real.practice import Practice
-from dp_real.runs.files import RunFiles
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike
@@ -25,14 +22,13 @@ CARD = "README.md"  # of the learner
 VERSIONS = ("deliberate-practice", "torch", "diffusers")
 
 
-def conclude(
-    practice: Practice, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def conclude(practice: Practice, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete.
 
     The learner is written before it is evaluated: a broken real image must not cost it.
     """
     config, learner, data, state = practice.config, practice.learner, practice.data, practice.state
+    files, pool, costs = practice.folder.files, practice.pool, state.costs
 
     def save() -> None:
         """The card comes later, as people edit it, and has no checksum."""
@@ -41,6 +37,13 @@ def conclude(
         share_files(files.learner)
         remove(files.learner / CARD)  # of an earlier conclusion
         seal(files.learner)
+
+    def count_near(earlier: NearExamples, real: NearExamples) -> dict[str, float]:
+        """How many of the pool are nearly an earlier one, and nearly one of the validation set."""
+        examples = real.values(pool.x)
+        real.add(real.values(data.validation.x))
+        copies = int(earlier.add(examples).sum())
+        return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
 
     distributed.on_main(save)
     result = {
@@ -51,9 +54,9 @@ def conclude(
         "val_accuracy": accuracy(learner, data.validation),
         "val_examples": len(data.validation.y),
         "sets": evaluate_sets(learner, data.sets) + evaluate_shots(config, learner, data.test) if test else [],
-        "pool_size": len(practice.pool),
-        "samples_generated": state.costs["generated"],
-        "samples_redrawn": state.costs["redrawn"],
+        "pool_size": len(pool),
+        "samples_generated": costs["generated"],
+        "samples_redrawn": costs["redrawn"],
         "samples_seen": state.seen,
         "additions": state.rounds - 1,
         "steps": state.step,
@@ -61,15 +64,15 @@ def conclude(
         "seconds": state.seconds,
         "generation_seconds": state.generation_seconds,
         "training_seconds": state.seconds - state.generation_seconds,
-        "denoiser_forwards": state.costs["forwards"],
-        "denoiser_backwards": state.costs["backwards"],
-        "generation_flops": state.costs["flops"],
+        "denoiser_forwards": costs["forwards"],
+        "denoiser_backwards": costs["backwards"],
+        "generation_flops": costs["flops"],
         "training_flops": practice.row_flops * state.seen,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS},
-        **(facts or {}),
+        **facts,
     }
-    if config.data.near(NEAR) is not None:
-        result["near"] = distributed.on_main(lambda: count_near(config.data, practice.pool, data.validation))
+    if (earlier := config.data.near(NEAR)) and (real := config.data.near(NEAR)):
+        result["near"] = distributed.on_main(lambda: count_near(earlier, real))
         if config.generator.shows_examples and result["near"]["validation"]:
             noun = config.data.examples
             log.warning(
@@ -84,14 +87,3 @@ def conclude(
 
     distributed.on_main(write)
     return result
-
-
-def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
-    """How many of a pool are nearly an earlier one, and nearly one of the validation set."""
-    earlier, real = kind.near(NEAR), kind.near(NEAR)
-    assert earlier is not None, "the kind has such a measure"
-    assert real is not None
-    examples = real.values(pool.x)
-    real.add(real.values(validation.x))
-    copies = int(earlier.add(examples).sum())
-    return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}

@@ -76,8 +76,9 @@ class RunFiles:
     @property
     def branch_again(self) -> str:
         """The end of a message: what to do if a branch's file is damaged; empty for a run."""
-        run = self.path.parents[1] if self.path.parent.name == "branches" else None
-        return f"remove {self.path}; dp real branch {shlex.quote(str(run))} makes it again" if run else ""
+        if self.path.parent.name != "branches":
+            return ""
+        return f"remove {self.path}; dp real branch {shlex.quote(str(self.path.parents[1]))} makes it again"
 
     def branch(self, pool_size: int) -> RunFiles:
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
@@ -165,7 +166,7 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
     for path in folder.glob("[sl]*"):
         if name := re.fullmatch(r"(?:latest-)?step-(\d+)-rounds-(\d+)", path.name):
             found[path] = tuple(map(int, name.groups()))
-    return [Checkpoint(path) for path in sorted(found, key=lambda path: found[path], reverse=True)]
+    return [Checkpoint(path) for path in sorted(found, key=found.__getitem__, reverse=True)]
 
 
 def kept_checkpoints(folder: Path) -> list[Checkpoint]:

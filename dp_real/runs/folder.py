@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,7 @@ from dp_base.reading import KEY, read_json
 from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.config.load import flat
-from dp_real.pool import Pool
-from dp_real.pool.pool import pool_problem
+from dp_real.pool.pool import Pool, pool_problem
 from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.rounds import block_name
@@ -122,9 +121,10 @@ class RunFolder:
 
         Changed inputs raise InputError before anything is touched, unless accepted.
         """
-        state, newest = LoopState(config.training.steps), distributed.on_main(lambda: self._set_back(config))
-        if newest is not None:
-            state = distributed.when_visible(lambda: newest.restore(learner))
+        newest = distributed.on_main(lambda: self._set_back(config))
+        state = (
+            distributed.when_visible(lambda: newest.restore(learner)) if newest else LoopState(config.training.steps)
+        )
         pool = Pool(self.files.pool, config.pool_shape, state.rounds, config.pool, config.task.classes)
         pool.drop_later()
         return state, pool
@@ -132,7 +132,7 @@ class RunFolder:
     def _set_back(self, config: Config) -> Checkpoint | None:
         files = self.files
         newest = newest_intact(files, self._problem)
-        record = {} if newest is None else newest.record
+        record = newest.record if newest else {}
         changed = differences(files, record.get("inputs", {}), self.inputs)
         changed = accepted(changed, self.accept_changes, "the run will not end as it would have")
         self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
@@ -143,9 +143,9 @@ class RunFolder:
             remove(checkpoint.path)
         for log in files.logs:
             remove(log)
-            if newest is not None and (copy := newest.path / log.name).exists():
+            if newest and (copy := newest.path / log.name).exists():
                 shutil.copyfile(copy, log)
-        if newest is not None:
+        if newest:
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=newest.state.rounds if newest.is_kept else None)
             return newest
@@ -182,20 +182,16 @@ class RunFolder:
                 raise KeyboardInterrupt
             self._asked = True
 
-        try:
-            before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
-        except ValueError:  # not the main thread: the caller handles signals
-            yield
-            return
-        try:
-            yield
-        except distributed.LostError:
-            if self._asked:
-                raise SystemExit(1) from None
-            raise
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with ExitStack() as at_end:
+            with suppress(ValueError):  # not the main thread: the caller handles signals
+                for number in STOP_SIGNALS:
+                    at_end.callback(signal.signal, number, signal.signal(number, ask))
+            try:
+                yield
+            except distributed.LostError:
+                if self._asked:
+                    raise SystemExit(1) from None
+                raise
 
 
 def append_row(log: Path, row: dict[str, Any]) -> None:
@@ -274,15 +270,15 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
         with asked_for(out):
             write_text(files.config, config.to_toml())
         return None
-    if files.result.exists() and not files.config.exists():
-        raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
-    if not files.config.exists():
+    if not files.is_run:
+        if files.result.exists():
+            raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
         raise InputError(f"{out} holds something else; name a new folder")
     begun = load_config(files.config)
     asked = config.numbers_beside(begun)
     if asked != begun:
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
-        key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+        key = next(key for key in before | now if before.get(key) != now.get(key))
         raise InputError(f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder")
     result = files.read_result()
     if not resume:
@@ -298,7 +294,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
 
 def discard_blocks(folder: Path, but: int | None) -> None:
     """Delete the blocks of all rounds but this one."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in folder.glob("*"):
         if but is None or not path.name.startswith(block_name(but, "")):
             remove(path)
 

@@ -76,7 +76,6 @@ def check_plan(config: Config) -> None:
             raise MissingError(lacking(argument))
         registry[name]
     KEEP[config.practice.keep]
-    steps = config.sampling.steps
     classes = config.task.n_classes
     if config.practice.draws:
         config.generator.check_task(config.task)
@@ -86,8 +85,8 @@ def check_plan(config: Config) -> None:
         raise InputError(f"pool.size = {size}: must be 0, or at least the side of the learner's images {list(shape)}")
     if config.guidance.guides_sampler and not config.guided_steps:
         raise InputError(
-            f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "
-            "which is never guided; widen it, or set guidance.omega = 0"
+            f"guidance.window = {list(config.guidance.window)} guides none of the {config.sampling.steps} "
+            "sampling.steps, the last of which is never guided; widen it, or set guidance.omega = 0"
         )
     if config.practice.initial < classes:
         raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")

@@ -11,8 +11,7 @@ from dp_base.checksums import damage, verify
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import own_file
 from dp_real.config import Config, load_config
-from dp_real.pool import Pool
-from dp_real.pool.pool import pool_problem, rounds_of
+from dp_real.pool.pool import Pool, pool_problem, rounds_of
 from dp_real.protocols import Learner
 from dp_real.runs.files import STATE, Checkpoint, RunFiles, checkpoints, kept_checkpoints, newest_intact
 from dp_real.runs.identity import accepted, changes

@@ -123,11 +123,8 @@ def run(
     with sole_writer(files, resume):
         config = config.model_copy(update={"threads": distributed.on_main(threads)})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
-        with naming_command(files.resume):
-            if not result:
-                with own_torch(config):
-                    result = _train(config, files, progress, test, shared, accept_changes)
-    return result
+        with naming_command(files.resume), own_torch(config):
+            return result or _train(config, files, progress, test, shared, accept_changes)
 
 
 def _train(
@@ -160,14 +157,13 @@ def _train(
                 practice.run()
         except Interrupted as asked:
             why = f"{asked}: " if str(asked) else ""
-            message = f"{why}interrupted at step {state.step}: {files.resume} goes on"
-            raise Interrupted(message) from None
+            raise Interrupted(f"{why}interrupted at step {state.step}: {files.resume} goes on") from None
         except DivergedError as error:
             last = newest_intact(files)
             kept = f"the last good checkpoint stays: {last.path}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {kept}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
-    return conclude(practice, files, test, facts)
+    return conclude(practice, test, facts)
 
 
 def check_tracker(name: str) -> None:
@@ -187,9 +183,13 @@ def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, An
     accelerator = Accelerator(
         log_with=config.tracker, project_dir=files.path, cpu=not torch.cuda.is_available(), mixed_precision="no"
     )
-    wandb: dict[str, Any] = {"dir": str(files.path), "name": config.name, "resume": "allow"}
-    wandb["id"] = f"{files.config.stat().st_mtime_ns:x}"  # the same when the run is resumed
-    wandb["settings"] = {"x_disable_meta": True}  # it would send the command line, secrets included
+    wandb = {
+        "dir": str(files.path),
+        "name": config.name,
+        "resume": "allow",
+        "id": f"{files.config.stat().st_mtime_ns:x}",  # the same when the run is resumed
+        "settings": {"x_disable_meta": True},  # it would send the command line, secrets included
+    }
     settings = flat(config.model_dump(mode="json"))
     shown = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.items()}
     accelerator.init_trackers("deliberate-practice", shown, {"wandb": wandb})

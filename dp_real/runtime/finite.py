@@ -28,8 +28,7 @@ def require_samples(samples: Tensor, what: str, remedy: str) -> None:
 def faults(samples: Tensor) -> dict[str, Tensor]:
     """Which samples have a fault, bool [B]: codes that are all zero, numbers not finite, images of one value."""
     rows = samples.flatten(1)
-    is_code = not samples.is_floating_point()
-    if is_code:
+    if not samples.is_floating_point():
         return {"empty": (rows == 0).all(1)}
     is_image = samples.dim() == 4 and samples.shape[2:].numel() > 1
     constant = (rows == rows[:, :1]).all(1) if is_image else torch.zeros(len(rows), dtype=torch.bool)

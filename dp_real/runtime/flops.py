@@ -7,16 +7,15 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry
 
-ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-FORMULAS: dict[Any, Callable[..., int]] = {
+aten = torch.ops.aten
+FORMULAS: dict[Any, Callable[..., int]] = {  # torch has none for a CPU's fused attention
     **flop_registry,
-    ATTENTION: lambda query, key, value, *_, **__: sdpa_flop_count(query.shape, key.shape, value.shape),
-    ATTENTION_BACKWARD: lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(
-        gradient.shape, query.shape, key.shape, value.shape
-    ),
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        aten._scaled_dot_product_flash_attention_backward
+    ],
 }
 
 

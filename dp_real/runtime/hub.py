@@ -5,7 +5,7 @@ diffusers does not pass trust_remote_code on to parts, but takes no Auto class o
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,12 +82,8 @@ def _no_larger_than(folder: str) -> Iterator[None]:
         if parts < 0 or numbers < 0:
             raise InputError(f"{folder}: its config asks for much more than the {there.numbers:,} numbers in it")
 
-    hooks = [register_module_parameter_registration_hook(count), register_module_module_registration_hook(count)]
-    try:
+    with register_module_parameter_registration_hook(count), register_module_module_registration_hook(count):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager
@@ -128,14 +124,11 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep diffusers and transformers from printing, but for bars of downloads."""
-    before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in LIBRARIES]
-    try:
+    with ExitStack() as at_end:
         for library in LIBRARIES:
+            at_end.callback(library.set_verbosity, library.get_verbosity())
+            if library.is_progress_bar_enabled():
+                at_end.callback(library.enable_progress_bar)
             library.set_verbosity_error()
             library.disable_progress_bar()
         yield
-    finally:
-        for library, verbosity, has_progress_bars in before:
-            library.set_verbosity(verbosity)
-            if has_progress_bars:
-                library.enable_progress_bar()

@@ -148,8 +148,7 @@ def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
     if not lacks:
         return _lacking_timm(folder)
     variants = {_variant(folder / part) if lack == ANY_WEIGHTS else "" for part, lack in lacks.items()}
-    has_only_variants = all(variants)
-    if not has_only_variants:
+    if not all(variants):
         missing = ", ".join(str(Path(part, lack)) for part, lack in lacks.items())
         return Lack(f"lacks {missing}", be_whole)
     variant = min(variants)
@@ -163,12 +162,11 @@ def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
 
 def _parts(index: dict[str, Any]) -> dict[str, str]:
     """The classes of a pipeline's parts; the index has two nulls for a part that it does not have."""
-    parts = {}
-    for part, kind in index.items():
-        is_part = isinstance(kind, list) and len(kind) == 2 and isinstance(kind[1], str)
-        if is_part and part != "safety_checker":
-            parts[part] = kind[1]
-    return parts
+    return {
+        part: kind[1]
+        for part, kind in index.items()
+        if part != "safety_checker" and isinstance(kind, list) and len(kind) == 2 and isinstance(kind[1], str)
+    }
 
 
 def _lacking_file(folder: Path, kind: str) -> str | None:
@@ -176,11 +174,10 @@ def _lacking_file(folder: Path, kind: str) -> str | None:
     if not folder.is_dir():
         return "."
     needed = next((files for word, files in NEEDED_FILES.items() if word in kind), None)
-    has_weights = needed is None
     files = needed or ("config.json",)
     if not any(any(folder.glob(pattern)) for pattern in files):
         return files[0]
-    if not has_weights:
+    if needed:
         return None
     found = [match for file in folder.iterdir() if (match := WEIGHTS.fullmatch(file.name))]
     if any(len(found) >= int(match[1] or 1) for match in found):
@@ -189,7 +186,5 @@ def _lacking_file(folder: Path, kind: str) -> str | None:
 
 
 def _variant(folder: Path) -> str:
-    for file in sorted(folder.iterdir()):
-        if match := VARIANT.fullmatch(file.name):
-            return match[1]
-    return ""
+    matches = (VARIANT.fullmatch(file.name) for file in sorted(folder.iterdir()))
+    return next((match[1] for match in matches if match), "")
