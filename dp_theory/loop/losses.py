@@ -77,6 +77,27 @@ class Square(Loss):
 
 
 @dataclass(frozen=True)
+class QuadraticLoss:
+    """The loss H(m y - h)²/2 with curvature H and target m. Infinite curvature interpolates: h = m y."""
+
+    curvature: float = 1.0
+    target: float = 1.0
+
+    def bend(self, weight: Real, response: float) -> Real:
+        if np.isinf(self.curvature):
+            return np.full_like(weight, 1 / response)
+        return weight * self.curvature / (1 + response * weight * self.curvature)
+
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        beta = self.bend(weight, response)
+        return beta * (self.target * y - score), beta
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        force, beta = self.answer(score, y, weight, response)
+        return force, force**2 + (beta * noise) ** 2, beta
+
+
+@dataclass(frozen=True)
 class Logistic(Loss):
     """ln(1 + exp(−yh))."""
 

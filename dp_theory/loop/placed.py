@@ -333,6 +333,3 @@ class Cohort:
     @property
     def mass(self) -> Float[Array, " J"]:
         return self.kept.mass
-
-    def trains(self, stage: int) -> bool:
-        return self.first <= stage < self.last

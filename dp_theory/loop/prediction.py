@@ -14,6 +14,7 @@ from dp_theory.loop.equations import Newest
 from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import HARD_MARGIN, Square
 from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
+from dp_theory.loop.points import draw_points
 from dp_theory.loop.stages import Loop
 from dp_theory.numerics.checks import ROUNDING, Array, Float, require
 from dp_theory.outcomes import Prediction, Simulation
@@ -154,10 +155,12 @@ def solve_cell(
             cohorts.append(replace(cohort, kept=replace(kept, mass=mass, linear=linear, second=second)))
         size_kept = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size_kept, size_kept > 0, "be positive: no row is kept with a positive weight")
-        loop = loop.with_rows(cohorts)
+        points = []
         if by_points:
             for cohort, one in zip(cohorts, placed, strict=True):
-                loop = loop.with_points(cohort, one, size, seed)
+                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
+                points.append(draw_points(cohort, one, size, rng))
+        loop = loop.with_rows(cohorts, points)
         if by_points or isinstance(cell.loss, Square):
             loop, residual = loop.next_stage(lambda newest: Newest(*map(off, newest)))
         else:
