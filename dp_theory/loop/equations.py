@@ -46,9 +46,9 @@ class OrderParameters(NamedTuple):
     def norms(self) -> Float[Array, " stages"]:
         return np.hypot(np.linalg.norm(self.a, axis=1), np.sqrt(np.diag(self.c)))
 
-    def selector(self) -> Float[Array, " coordinates"]:
-        """The newest learner's direction in the coordinates of the rows that it chooses."""
-        view = np.append(self.a[-1], np.sqrt(self.c[-1, -1]))
+    def selector(self, stage: int = -1) -> Float[Array, " coordinates"]:
+        """A learner's direction in the coordinates of the rows that it chooses, by default the newest's."""
+        view = np.append(self.a[stage], np.sqrt(self.c[stage, stage]))
         return view / np.linalg.norm(view)
 
 
@@ -105,8 +105,8 @@ class RowView(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over a cohort's rows, for each of J classes: of 1, y x and x xᵀ in the cohort's frame, and, at the b stages so
-    far that train on it, of the slopes B of (T3.16), of f fᵀ, f x and f y.
+    """Sums over a cohort's rows, for each of J classes: of 1, y x and x xᵀ in the cohort's frame, and at the b stages so
+    far that train on it of the slopes B of (T3.16), f fᵀ, f x and f y.
     """
 
     mass: Float[Array, "*J"]
@@ -136,8 +136,8 @@ class CohortForces:
     def of(cls, cohort: Cohort, before: OrderParameters, points: Points | None = None) -> CohortForces:
         k, kept = cohort.selector, cohort.kept
         classes, size = kept.linear.shape
-        none = np.zeros((classes, 0, 0))
-        sums = Sums(kept.mass, kept.linear, kept.second, none, none, np.zeros((classes, 0, size)), np.zeros((classes, 0)))
+        none = (np.zeros((classes, 0, *wide)) for wide in ((0,), (0,), (size,), ()))
+        sums = Sums(kept.mass, kept.linear, kept.second, *none)
         scale = 1.0 if k is None else float(np.sqrt(before.c[k, k]))
         sampled = () if points is None else (RowForces.of(points, points.y), RowForces.of(points, points.weight))
         return cls(cohort, scale, np.zeros(0), sums, sampled)

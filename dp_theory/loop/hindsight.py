@@ -71,9 +71,7 @@ def _errors_of_cell(problem: PracticeProblem, rows: Addition, addition: int, par
     if isinstance(flip, BoundaryFlips):
         raise InputError("row_errors is for labels that are flipped with one probability")
     first = addition + 1
-    a, c, x = (part[:first] for part in parameters)
-    before = OrderParameters(a, c[:, :first], x[:, :first])
-    placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), before.selector()[None])
+    placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), parameters.selector(addition)[None])
     axes = placed.axes
 
     nodes, measure, _ = score_nodes(placed, ORDER)

@@ -7,7 +7,7 @@ that sees nothing is shown its labeller's score.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ class PlacedRows:
     flip: Flips
     labeller: Float[Array, " k"]  # unit vectors
     seen: Float[Array, "r k"]
+    _kept: dict[int, Kept] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def needs_quadrature(self) -> bool:
@@ -50,9 +51,14 @@ class PlacedRows:
     def axes(self) -> Axes:
         return Axes.of(self.labeller, self.seen)
 
+    def kept(self, order: int) -> Kept:
+        """`kept_rows`, remembered."""
+        if order not in self._kept:
+            self._kept[order] = kept_rows(self, order)
+        return self._kept[order]
 
-@dataclass(frozen=True)
-class Kept:
+
+class Kept(NamedTuple):
     """The kept rows by their J distinct weights, per candidate: E[1, y x, x xᵀ; weight], x = (t, ζ, …) in `frame`."""
 
     weight: Float[Array, " J"]
@@ -271,14 +277,11 @@ def _integrands(placed: PlacedRows, t: Array) -> Array:
 
 def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
     parts: list[tuple[Array, Array]] = []
-    held = 0
     for atoms in blocks:
         parts.append(_by_weight(atoms.q, _sums(atoms)))
-        held += len(parts[-1][0])
-        if held > MOST_WEIGHTS:
+        if sum(len(weights) for weights, _ in parts) > MOST_WEIGHTS:
             parts = [_merged(parts)]
-            held = len(parts[0][0])
-        if held > MOST_WEIGHTS:
+        if len(parts[0][0]) > MOST_WEIGHTS:
             raise InputError(
                 f"the rows have more than {MOST_WEIGHTS:.0e} different weights, more than memory allows: let the"
                 " weight see fewer directions, or have steps"
@@ -318,6 +321,7 @@ def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
 class Cohort:
     """The rows of one round in units of n, which train the stages first ≤ s < last; `selector` chose them."""
 
+    placed: PlacedRows
     kept: Kept
     candidates: float
     selector: int | None
@@ -327,8 +331,8 @@ class Cohort:
     @classmethod
     def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> Cohort:
         size = placed.rows.candidates_at(float(kept.mass.sum()))
-        scaled = replace(kept, mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
-        return cls(scaled, size, selector, first, last)
+        scaled = kept._replace(mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
+        return cls(placed, scaled, size, selector, first, last)
 
     @property
     def mass(self) -> Float[Array, " J"]:

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
 from dp_theory.loop.flips import BoundaryFlips, chance_of_flip
-from dp_theory.loop.placed import Cohort, PlacedRows, panel_edges
+from dp_theory.loop.placed import Cohort, panel_edges
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import gauss, pdf
 
@@ -52,8 +52,9 @@ class Points(NamedTuple):
         return few._replace(mass=len(self.y) / size * few.mass)
 
 
-def draw_points(cohort: Cohort, placed: PlacedRows, size: int, rng: np.random.Generator) -> Points:
+def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     """Scrambled Sobol points. The first coordinate decides kind and t, so that a narrow window takes no more points."""
+    placed = cohort.placed
     flip, cosine, sine = placed.flip, float(placed.axes.labeller[0]), placed.axes.kappa
     tau = cosine / max(sine, _TINY)
     # bounds of the chances that a label is right, and that it is wrong
@@ -92,7 +93,7 @@ def draw_points(cohort: Cohort, placed: PlacedRows, size: int, rng: np.random.Ge
 def _quantile(
     uniform: Array, density: Callable[[Array, np.ndarray], Array], edges: Array, kinds: int
 ) -> tuple[np.ndarray, Array]:
-    """The kind and t of each uniform number, where density(t, kind) is smooth between the edges, by its distribution."""
+    """The kind and t of each uniform number, of which density(t, kind) is smooth between the edges."""
     nodes, shares = gauss(_PART_ORDER)
 
     def amount(left: Array, width: Array, kind: np.ndarray) -> Array:

@@ -287,7 +287,8 @@ class StageEquations:
         cell = self.loop.cell
         e = cell.eigenvalues
         kept = [rows.cohort.kept for rows in self.loop.training]
-        weight, mass = (np.concatenate(parts) for parts in zip(*((each.weight, each.mass) for each in kept)))
+        weight = np.concatenate([each.weight for each in kept])
+        mass = np.concatenate([each.mass for each in kept])
 
         def own_mode(response: float) -> tuple[Array, Array]:
             beta = control.bend(weight, response)
