@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.optimize import root_scalar
 
-from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import PLAIN, Addition, Window
+from dp_theory.loop.groups import PLAIN, Addition, BoundaryFlips, Window
 from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
 from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem

@@ -10,8 +10,7 @@ from scipy.linalg import solve
 from scipy.optimize import minimize, nnls
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.flips import draw_labels
-from dp_theory.loop.groups import Addition
+from dp_theory.loop.groups import Addition, draw_labels
 from dp_theory.loop.losses import Hinge, Loss, Square
 from dp_theory.loop.placed import PlacedRows, kept_rows
 from dp_theory.loop.prediction import ORDER, solve_cell

@@ -13,8 +13,7 @@ from scipy.special import ndtr
 
 from dp_base.errors import InputError
 from dp_theory.loop.equations import OrderParameters, RowView
-from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import Addition
+from dp_theory.loop.groups import Addition, BoundaryFlips
 from dp_theory.loop.losses import Square
 from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.prediction import ORDER, PracticePrediction

@@ -1,5 +1,6 @@
 """Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,9 @@ from dp_theory.numerics.quadrature import pdf
 _MEAN_NODES = 32  # of a force's mean over a score
 
 
+OfRows = Callable[..., Real]
+
+
 class Loss:
     """A convex loss ℓ(h; y) of the score h of a row and its label y = ±1. All methods are elementwise.
 
@@ -23,18 +27,10 @@ class Loss:
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 
-    def value(self, h: Real, y: Real) -> Real:
-        raise NotImplementedError
-
-    def slope(self, h: Real, y: Real) -> Real:
-        raise NotImplementedError
-
-    def curvature(self, h: Real, y: Real) -> Real:
-        raise NotImplementedError
-
-    def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """The root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0."""
-        raise NotImplementedError
+    value: OfRows  # ℓ(h, y),
+    slope: OfRows  # ℓ',
+    curvature: OfRows  # ℓ'',
+    prox: OfRows  # and of (score, y, strength) the root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
         """A row's force f = −weight·ℓ'(h; y) at h = score + response·f, and its bend −∂f/∂score."""
@@ -48,11 +44,9 @@ class Loss:
         Gauss-Hermite quadrature sees kinks at its nodes alone: a loss that is not smooth should override this.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
-        force = square = bend = 0.0
-        for node, share in zip(nodes, shares / shares.sum(), strict=True):
-            f, of_row = self.answer(score + noise * node, y, weight, response)
-            force, square, bend = force + share * f, square + share * f**2, bend + share * of_row
-        return force, square, bend
+        force, bend = self.answer(score + noise * nodes[:, None], y, weight, response)
+        mean_force, square, mean_bend = (np.average(part, 0, shares) for part in (force, force**2, bend))
+        return mean_force, square, mean_bend
 
     def bends(self, response: float) -> list[tuple[float, float]]:
         """Scores around which forces bend, each with a width, for quadrature."""

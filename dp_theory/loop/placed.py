@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels, softness
+from dp_theory.loop.groups import BoundaryFlips, Flips, observed_labels, softness
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import nested, panels, pdf, refined, sine_of
 from dp_theory.rules import KeepAll, Rule
@@ -71,44 +71,40 @@ class Kept(NamedTuple):
 
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
     """Quadrature of this order stands in where no closed form is known."""
+    axes, error = placed.axes, 0.0
     if placed.rows.moments is not None:
-        linear, second = placed.rows.moments
-        return _completed(np.ones(1), np.ones(1), linear[None], second[None], placed.axes)
-    if placed.needs_quadrature:
+        weight = mass = np.ones(1)
+        linear, second = (moment[None] for moment in placed.rows.moments)
+    elif placed.needs_quadrature:
         weight, sums = _summed(atoms_of(placed, order))
-        size = len(placed.axes.labeller) + 1
-        second = sums[1 + size :].T.reshape(-1, size, size)
-        return _completed(weight, sums[0], sums[1 : 1 + size].T, second, placed.axes)
-    return _closed(placed)
-
-
-def _closed(placed: PlacedRows) -> Kept:
-    """A closed form: at most one direction, one weight, and flips of one probability."""
-    rows, flip = placed.rows, placed.flip
-    assert not isinstance(flip, BoundaryFlips), "these are integrated"
-    axes = Axes.of(placed.labeller, placed.seen[:1])
-    share, weight = rows.select(np.zeros((1, 1)), np.ones(1))
-    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share[0]))
-    moments, errors = rule.moments_with_errors(float(np.clip(axes.labeller[0], -1, 1)))
-    p, gamma, beta, beta_tilde = (share * float(moment) * (weight[0] > 0) for moment in moments)
-    linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
-    second = np.array([[[gamma, 0.0], [0.0, p]]])
-    return _completed(weight, np.array([p]), linear, second, axes, float(max(errors)))
-
-
-def _completed(weight: Array, mass: Array, linear: Array, second: Array, axes: Axes, error: float = 0.0) -> Kept:
-    """Moments of the coordinates of nodes, without the labeller's own where it has none, and with all others."""
+        size = len(axes.labeller) + 1
+        mass, linear, second = sums[0], sums[1 : 1 + size].T, sums[1 + size :].T.reshape(-1, size, size)
+    else:
+        axes = Axes.of(placed.labeller, placed.seen[:1])
+        weight, (p, gamma, beta, beta_tilde), error = _closed(placed, float(np.clip(axes.labeller[0], -1, 1)))
+        mass, linear, second = np.array([p]), np.array([[beta_tilde, beta]]), np.array([[[gamma, 0.0], [0.0, p]]])
+    # without the labeller's own coordinate where it has none, and with all others
     frame = axes.frame if axes.frame[:, -1].any() else axes.frame[:, :-1]
     k, columns = frame.shape
     linear, second = linear[:, :columns], second[:, :columns, :columns]
     if columns < k:
-        others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
-        frame = np.column_stack([frame, others])
+        frame = np.column_stack([frame, np.linalg.qr(frame, mode="complete")[0][:, columns:]])
         linear = np.pad(linear, ((0, 0), (0, k - columns)))
         plain = mass[:, None, None] * np.eye(k)
         plain[:, :columns, :columns] = second
         second = plain
     return Kept(weight, mass, linear, second, frame, error)
+
+
+def _closed(placed: PlacedRows, cosine: float) -> tuple[Array, list[float], float]:
+    """The weight, `Moments` and their error: at most one direction, one weight, and flips of one probability."""
+    rows, flip = placed.rows, placed.flip
+    assert not isinstance(flip, BoundaryFlips), "these are integrated"
+    (share,), weight = rows.select(np.zeros((1, 1)), np.ones(1))
+    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share))
+    moments, errors = rule.moments_with_errors(cosine)
+    found = [share * float(moment) * (weight[0] > 0) for moment in moments]
+    return weight, [*found[:2], *((1 - 2 * flip) * moment for moment in found[2:])], float(max(errors))
 
 
 # -- the coordinates of nodes -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
-from dp_theory.loop.flips import BoundaryFlips, chance_of_flip
+from dp_theory.loop.groups import BoundaryFlips, chance_of_flip
 from dp_theory.loop.placed import Cohort, panel_edges
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import gauss, pdf

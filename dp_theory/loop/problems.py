@@ -20,8 +20,7 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.flips import Flips, check_flips
-from dp_theory.loop.groups import Addition, Group, RoundPlan
+from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, check_flips
 from dp_theory.loop.losses import SQUARE, Loss, require_loss
 from dp_theory.loop.placed import PlacedRows
 from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predicted
