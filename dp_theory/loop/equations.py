@@ -105,8 +105,8 @@ class RowView(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over a cohort's rows, for each of J classes: of 1, y x and x xᵀ in the cohort's frame, and at the b stages so
-    far that train on it of the slopes B of (T3.16), f fᵀ, f x and f y.
+    """Sums over a cohort's rows, for each of J classes: of 1, y x and x xᵀ in the cohort's frame, and at the b stages
+    so far that train on it of the slopes B of (T3.16), f fᵀ, f x and f y.
     """
 
     mass: Float[Array, "*J"]

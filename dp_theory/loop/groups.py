@@ -37,7 +37,7 @@ SIZE = "the rows of a round, in units of n"
 LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
 
 
-# -- flips ---------------------------------------------------------------------------------------------------------------
+# -- flips -------------------------------------------------------------------------------------------------------------
 
 WIDEST = 1e6  # a width from which flips are uniform, to about as many digits
 _NARROWEST = 1e-9  # the least width that is looked for
@@ -146,7 +146,7 @@ def _signs(drift: Float[Array, " N"], deviation: float, correlation: float) -> F
     return np.array([[above, density, above - bent], [below, -density, below + bent]])
 
 
-# -- rows ----------------------------------------------------------------------------------------------------------------
+# -- rows --------------------------------------------------------------------------------------------------------------
 
 
 class SelectedRows:
