@@ -10,7 +10,7 @@ import numpy as np
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.equations import Newest
 from dp_theory.loop.groups import Addition
-from dp_theory.loop.losses import HARD_MARGIN, Square
+from dp_theory.loop.losses import HARD_MARGIN
 from dp_theory.loop.placed import Cohort, PlacedRows
 from dp_theory.loop.points import draw_points
 from dp_theory.loop.stages import Loop
@@ -80,9 +80,9 @@ def predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -
     """
     found = []
     for cell in problem.cells():
-        if isinstance(cell.loss, Square):
+        if cell.is_square:
             solved, certificate = _by_moments(cell, TOLERANCE if tolerance is None else tolerance)
-        elif len(cell.additions):
+        elif cell.rounds:
             solved, certificate = _by_points(cell, tolerance)
         else:
             solved, certificate = _by_nodes(cell, NODES_TOLERANCE if tolerance is None else tolerance)
@@ -137,7 +137,6 @@ def solve_cell(
     def off(value: Array, error: float = _MOMENT_ERROR) -> Array:
         return value if perturb is None else value * (1 + error * perturb.choice((-1.0, 1.0), np.shape(value)))
 
-    is_square, by_rounds = isinstance(cell.loss, Square), len(cell.additions) > 0
     loop = Loop.of(cell)
     found: list[tuple[float, float, float]] = []
     for stage in range(cell.stages):
@@ -148,13 +147,13 @@ def solve_cell(
             mass, linear, second = (off(part, max(_MOMENT_ERROR, kept.error)) for part in cohort.kept[1:4])
             second = (second + second.transpose(0, 2, 1)) / 2
             cohorts.append(replace(cohort, kept=cohort.kept._replace(mass=mass, linear=linear, second=second)))
-            if by_rounds and not is_square:
+            if cell.rounds and not cell.is_square:
                 rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
                 points.append(draw_points(cohorts[-1], size, rng))
         size_kept = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size_kept, size_kept > 0, "be positive: no row is kept with a positive weight")
         loop = loop.with_rows(cohorts, points)
-        if by_rounds or is_square:
+        if cell.rounds or cell.is_square:
             loop, residual = loop.next_stage(lambda newest: Newest(*map(off, newest)))
         else:
             tried = None if perturb is None else _TRIED_ERROR * perturb.uniform(-1, 1, cell.basis.shape[1] + 2)
@@ -180,7 +179,7 @@ def _require_resolved(loop: Loop, residual: float, error: float) -> None:
     variance = loop.parameters.c[-1, -1]
     if not (residual < TOLERANCE and variance > 0):
         raise ConvergenceError(f"{where}: relative residual {residual:.1e}, C = {variance:.3g}")
-    if error < RESOLUTION and len(cell.additions):
+    if error < RESOLUTION and cell.rounds:
         raise ConvergenceError(
             f"{where}: test error {error:.1e}; below {RESOLUTION:.0e} double precision does not resolve the loop: ask"
             " for fewer rounds"
@@ -198,7 +197,7 @@ def _by_moments(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(solved, first)
     if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
         return solved, np.maximum.accumulate(rounding)
-    agreements = 2 if len(cell.additions) else 1  # two orders may miss the same feature of a learner's rule
+    agreements = 2 if cell.rounds else 1  # two orders may miss the same feature of a learner's rule
     changes: list[Array] = []
     for order in orders:
         before = solved

@@ -26,7 +26,7 @@ from dp_theory.loop.equations import (
     with_edge,
     with_row,
 )
-from dp_theory.loop.losses import Loss, QuadraticLoss, Square, candidate_limits
+from dp_theory.loop.losses import Loss, QuadraticLoss, candidate_limits
 from dp_theory.loop.placed import Cohort, PlacedRows, scored_atoms
 from dp_theory.loop.points import Points
 from dp_theory.numerics.checks import Array, Float
@@ -116,11 +116,11 @@ class Loop:
         """
         cell, stage = self.cell, self.parameters.stages
         ridge, condition, miss = float(cell.ridges[stage]), 1.0, np.inf
-        if isinstance(cell.loss, Square):
+        if cell.is_square:
             control = SQUARE_CONTROL
             rows = sum(float(each.cohort.mass.sum()) for each in self.training)
             if ridge == 0 and rows <= cell.phi * (1 + _AT_THE_PEAK):
-                if len(cell.additions):
+                if cell.rounds:
                     raise InputError(
                         f"lam = 0 needs more rows than dimensions: stage {stage} has {rows:.3g}·n, not above d = phi·n"
                         f" = {cell.phi:g}·n. Give lam > 0"
