@@ -71,7 +71,7 @@ def trial(
                 np.zeros((d, d)),
                 np.zeros(d),
                 [],
-            )  # of the rows, which the square loss knows by moments
+            )  # the square loss knows rows by moments
         if stage == 0:
             placed = [replace(p, labeller=directions @ p.labeller, seen=p.seen @ directions.T) for p in cell.initial]
         else:
@@ -106,7 +106,7 @@ def trial(
     return outputs, np.reshape(row_errors, (-1, cell.stages)), np.cumsum(kept)
 
 
-def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, " d"]]:
+def _directions(cell: Cell, d: int) -> tuple[Array, Array]:
     """U, and the unit vector along Σ^½w0."""
     modes, k = cell.basis.shape
     if modes == d:

@@ -137,7 +137,7 @@ def observed_labels(flip: Flips, drift: Float[Array, " N"], blur: float) -> Floa
     return true + flip * (true[::-1] - true) if flip else true
 
 
-def _signs(drift: Float[Array, " N"], deviation: float, correlation: float) -> Float[Array, "2 3 N"]:
+def _signs(drift: Array, deviation: float, correlation: float) -> Array:
     """E[1, ζ, ζ²; s·x > 0] for x ~ N(drift, deviation²), correlated with ζ."""
     b = np.clip(drift / max(deviation, 1e-200), -40, 40)  # Φ(-40) = 0 in double precision
     density = correlation * pdf(b)

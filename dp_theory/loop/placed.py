@@ -139,23 +139,21 @@ def view_of_labeller(cosine: float) -> tuple[Array, Array]:
 # -- atoms ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Atoms:
+class Atoms(NamedTuple):
     """N nodes with a label: E[F; kept] = Σ_atoms mass·F.
 
-    A row is frame·(t, ζ) + noise orthogonal to it. `mass`, `zeta` and `zeta2` are E[1, ζ, ζ²; the atom].
+    A row is frame·(t, ζ) + noise orthogonal to it. `moments` are E[1, ζ, ζ²; the atom], of which the first is its mass.
     """
 
     y: Float[Array, " N"]
     q: Float[Array, " N"]
     t: Float[Array, "r N"]
-    mass: Float[Array, " N"]
-    zeta: Float[Array, " N"]
-    zeta2: Float[Array, " N"]
+    moments: Float[Array, "3 N"]
     frame: Float[Array, "k axes"]
 
     def linear(self, f: Float[Array, " N"]) -> Float[Array, " k"]:
-        return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
+        mass, zeta, _ = self.moments
+        return self.frame @ np.append(self.t @ (f * mass), f @ zeta)
 
 
 def atoms_of(placed: PlacedRows, order: int) -> Iterator[Atoms]:
@@ -220,17 +218,17 @@ def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]])
     return np.vstack(planes), np.array(level), np.array(width)
 
 
-def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:
-    keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)
-    return np.stack(keep), np.stack(weight)
+def _selected(placed: PlacedRows, t: Array) -> Array:
+    """Keep probabilities and weights of either label."""
+    return np.stack([placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)], axis=1)
 
 
 def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Array, frame: Array) -> Atoms:
-    mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
-    used = (mass > 0) & (weight > 0)
+    moments = (measure * share)[:, None] * labels
+    used = (moments[:, 0] > 0) & (weight > 0)
     y = np.repeat([1.0, -1.0], used.sum(axis=1))
     t = np.concatenate([t[:, of_label] for of_label in used], axis=1)
-    return Atoms(y, weight[used], t, mass[used], zeta[used], zeta2[used], frame)
+    return Atoms(y, weight[used], t, np.stack([part[used] for part in moments.swapaxes(0, 1)]), frame)
 
 
 # -- nodes of one score -----------------------------------------------------------------------------------------------
@@ -287,14 +285,12 @@ def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
 
 def _sums(atoms: Atoms) -> Array:
     """E[1, y x, x xᵀ; the atom] for x = (t, ζ), row by row."""
-    t = atoms.t
-    r, count = t.shape
-    second = np.empty((r + 1, r + 1, count))
-    second[:r, :r] = t[:, None] * t * atoms.mass
-    second[r, :r] = second[:r, r] = t * atoms.zeta
-    second[r, r] = atoms.zeta2
-    first = np.vstack([t * atoms.mass, atoms.zeta])
-    return np.concatenate([atoms.mass[None], atoms.y * first, second.reshape((r + 1) ** 2, count)])
+    t, (mass, zeta, zeta2) = atoms.t, atoms.moments
+    r = len(t)
+    second = np.empty((r + 1, r + 1, len(mass)))
+    second[:r, :r] = t[:, None] * t * mass
+    second[r] = second[:, r] = np.vstack([t * zeta, zeta2])
+    return np.concatenate([mass[None], atoms.y * np.vstack([t * mass, zeta]), second.reshape((r + 1) ** 2, len(mass))])
 
 
 def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:

@@ -16,7 +16,6 @@ from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import (
     Advance,
     Array,
-    Float,
     require,
     require_numbers,
     require_positive,
@@ -60,7 +59,7 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     return replace(problem, lam=float(nodes.mass.mean()) * lam)
 
 
-def _cosines(equations: SoftmaxEquations, ridges: Float[Array, " ridges"]) -> list[float]:
+def _cosines(equations: SoftmaxEquations, ridges: Array) -> list[float]:
     return [x[0] / np.hypot(np.linalg.norm(x[:-2]), np.exp(x[-2])) for x in equations.path(ridges)]
 
 

@@ -59,7 +59,7 @@ class Nodes(NamedTuple):
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
 
 
-def _largest_first(u: Float[Array, "rows K"]) -> Float[Array, "rows K"]:
+def _largest_first(u: Array) -> Array:
     largest = u[:, :1] ** (1 / u.shape[1])
     g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
     return g - g.mean(1, keepdims=True)
@@ -231,7 +231,7 @@ class SoftmaxEquations:
         )
         return np.column_stack([[error, *others], [(high - low) / 2, *ses]])
 
-    def _outputs(self, x: Float[Array, "*sets unknowns"]) -> Float[Array, "4 estimates"]:
+    def _outputs(self, x: Array) -> Array:
         a, sigma = x[..., :-2].T, np.exp(x[..., -2])
         squared_norm = (a * a).sum(0) + sigma**2
         overlap = a[0]
@@ -240,7 +240,7 @@ class SoftmaxEquations:
         losses = cross_entropy(overlap[..., None, None] * teacher + beyond[..., None, None] * rest).mean(-1)
         return np.array(np.broadcast_arrays(overlap / np.sqrt(squared_norm), losses, overlap, squared_norm))
 
-    def _moments(self, x: Float[Array, " unknowns"]) -> Float[Array, "unknowns sets"]:
+    def _moments(self, x: Array) -> Array:
         if not np.abs(x[-2:]).max() < FARTHEST:
             raise ConvergenceError(
                 f"phi = {self.problem.phi:g}, lam = {self.lam:g}: ln σ or ln δ runs away, beyond {FARTHEST:g}"
@@ -260,7 +260,7 @@ class SoftmaxEquations:
         self.near = near
         return nodes.means(nodes.mass / self.share * products) / (self.problem.classes - 1)
 
-    def _off(self, x: Array, moments: Float[Array, "*sets unknowns"]) -> Float[Array, "*sets unknowns"]:
+    def _off(self, x: Array, moments: Array) -> Array:
         """By how much the map moves x, whose moments are c_j, E|f|²/(K - 1) and Γ."""
         force, curvature = moments[..., -2], moments[..., -1]
         m = 1 / (self.lam + curvature)

@@ -57,7 +57,7 @@ class Uncertainty:
     def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return self._with_slope(scores)[0]
 
-    def _with_slope(self, scores: Float[Array, "rows K"]) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    def _with_slope(self, scores: Array) -> tuple[Array, Array]:
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)
@@ -158,10 +158,10 @@ class Share(Selection):
         require_number(keep=self.keep)
         kept_fraction(self.keep)
 
-    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+    def keep_probability(self, scores: Array) -> Array:
         return np.full(len(scores), self.keep)
 
-    def keep_fraction(self, classes: int) -> Float[Array, "1"]:
+    def keep_fraction(self, classes: int) -> Array:
         return np.array([self.keep])
 
 
@@ -176,16 +176,14 @@ class Threshold(Selection):
     def __post_init__(self) -> None:
         require_number(limit=self.limit)
 
-    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+    def keep_probability(self, scores: Array) -> Array:
         return ((self.hardness.of(scores) > self.limit) == self.hard).astype(float)
 
-    def keep_fraction(self, classes: int) -> Float[Array, " estimates"]:
+    def keep_fraction(self, classes: int) -> Array:
         exceeded = self.hardness.exceeded(self.limit, classes)
         return exceeded if self.hard else 1 - exceeded
 
-    def along_rays(
-        self, scores: Float[Array, "rows K"], radius: Float[Array, " rows"], freedom: int
-    ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
         edge = self.hardness.reach(scores / radius[:, None], self.limit) ** 2 / 2
         cdf, quantile = (gammainc, gammaincinv) if self.hard else (gammaincc, gammainccinv)
         mass = cdf(freedom / 2, edge)
@@ -204,7 +202,7 @@ class Tilted(Selection):
         require_number(omega=self.omega)
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
 
-    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+    def keep_probability(self, scores: Array) -> Array:
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 

@@ -23,8 +23,6 @@ from dp_theory.multiclass.prediction import predict_softmax
 from dp_theory.multiclass.selection import Selection, require_classes
 from dp_theory.numerics.checks import (
     Array,
-    Float,
-    Int,
     Real,
     common_shape,
     require,
@@ -133,14 +131,12 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tup
     return (scores.argmax(1) != y).mean(), losses.mean(), overlap, (w * w).sum() / (k - 1)
 
 
-def _fit(
-    x: Float[Array, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
-) -> Float[Array, "classes d"]:
+def _fit(x: Array, y: np.ndarray, classes: int, n: int, lam: float) -> Array:
     """L-BFGS is off by ‖gradient‖/lam at most."""
     one_hot = (y[:, None] == np.arange(classes)).astype(float)
     gradient = np.empty(0)  # at the last call of the objective
 
-    def objective(flat: Float[Array, " weights"]) -> tuple[float, Float[Array, " weights"]]:
+    def objective(flat: Array) -> tuple[float, Array]:
         nonlocal gradient
         w = flat.reshape(classes, -1)
         scores = x @ w.T
