@@ -16,7 +16,7 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.loop.groups import BoundaryFlips, Flips, observed_labels, softness
 from dp_theory.numerics.checks import Array, Float
-from dp_theory.numerics.quadrature import nested, panels, pdf, refined, sine_of
+from dp_theory.numerics.quadrature import nested, panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
 
 MOST_NODES = 3e7  # of a group, made block by block
@@ -131,11 +131,6 @@ class Axes(NamedTuple):
         return cls(np.column_stack([frame, own]), triangle.T, c, kappa)
 
 
-def view_of_labeller(cosine: float) -> tuple[Array, Array]:
-    """Labeller and selector at this cosine, in the plane of both."""
-    return np.array([cosine, sine_of(cosine)]), np.array([[1.0, 0.0]])
-
-
 # -- atoms ------------------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +143,7 @@ class Atoms(NamedTuple):
     y: Float[Array, " N"]
     q: Float[Array, " N"]
     t: Float[Array, "r N"]
-    moments: Float[Array, "3 N"]
+    moments: tuple[Array, ...]  # (N,) each
     frame: Float[Array, "k axes"]
 
     def linear(self, f: Float[Array, " N"]) -> Float[Array, " k"]:
@@ -228,7 +223,7 @@ def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Arr
     used = (moments[:, 0] > 0) & (weight > 0)
     y = np.repeat([1.0, -1.0], used.sum(axis=1))
     t = np.concatenate([t[:, of_label] for of_label in used], axis=1)
-    return Atoms(y, weight[used], t, np.stack([part[used] for part in moments.swapaxes(0, 1)]), frame)
+    return Atoms(y, weight[used], t, tuple(part[used] for part in moments.swapaxes(0, 1)), frame)
 
 
 # -- nodes of one score -----------------------------------------------------------------------------------------------
@@ -294,8 +289,7 @@ def _sums(atoms: Atoms) -> Array:
 
 
 def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    weights = np.concatenate([weights for weights, _ in parts], axis=-1)
-    sums = np.concatenate([sums for _, sums in parts], axis=-1)
+    weights, sums = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     return _by_weight(weights, sums)
 
 
@@ -325,7 +319,3 @@ class Cohort:
         size = placed.rows.candidates_at(float(kept.mass.sum()))
         scaled = kept._replace(mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
         return cls(placed, scaled, size, selector, first, last)
-
-    @property
-    def mass(self) -> Float[Array, " J"]:
-        return self.kept.mass

@@ -59,7 +59,7 @@ class Stages:
 
     @property
     def kept(self) -> Float[Array, " stages"]:
-        return self._so_far([cohort.mass.sum() for cohort in self.cohorts])
+        return self._so_far([cohort.kept.mass.sum() for cohort in self.cohorts])
 
     @property
     def candidates(self) -> Float[Array, " stages"]:
@@ -150,7 +150,7 @@ def solve_cell(
             if cell.rounds and not cell.is_square:
                 rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
                 points.append(draw_points(cohorts[-1], size, rng))
-        size_kept = sum(float(cohort.mass.sum()) for cohort in cohorts)
+        size_kept = sum(float(cohort.kept.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size_kept, size_kept > 0, "be positive: no row is kept with a positive weight")
         loop = loop.with_rows(cohorts, points)
         if cell.rounds or cell.is_square:
@@ -198,13 +198,13 @@ def _by_moments(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
         return solved, np.maximum.accumulate(rounding)
     agreements = 2 if cell.rounds else 1  # two orders may miss the same feature of a learner's rule
-    changes: list[Array] = []
+    changes = [np.full(cell.stages, np.inf)] * agreements
     for order in orders:
         before = solved
         solved = solve_cell(cell, order)
-        changes = [*changes, _SAFETY * _change(solved, before)][-agreements:]
+        changes = [*changes[1:], _SAFETY * _change(solved, before)]
         allowed = max(tolerance, float(rounding.max()))  # no node mends rounding
-        if len(changes) == agreements and np.max(changes) <= allowed:
+        if np.max(changes) <= allowed:
             return solved, np.maximum.accumulate(rounding + np.max(changes, axis=0))
     raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 

@@ -118,7 +118,7 @@ class Loop:
         ridge, condition, miss = float(cell.ridges[stage]), 1.0, np.inf
         if cell.is_square:
             control = SQUARE_CONTROL
-            rows = sum(float(each.cohort.mass.sum()) for each in self.training)
+            rows = sum(float(each.cohort.kept.mass.sum()) for each in self.training)
             if ridge == 0 and rows <= cell.phi * (1 + _AT_THE_PEAK):
                 if cell.rounds:
                     raise InputError(
