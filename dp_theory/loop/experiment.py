@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import solve
@@ -18,7 +18,7 @@ from dp_theory.numerics.checks import Array, Float, require, require_memory, who
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES
-from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
 
 if TYPE_CHECKING:
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
@@ -98,7 +98,7 @@ def trial(
         else:  # the shortest w where the rows do not determine it
             w = np.linalg.lstsq(gram, moment)[0]
         thetas = np.vstack([thetas, roots * w])
-    outputs = np.array([_measure(theta, truth) for theta in thetas]).T
+    outputs = np.array([measure(theta, truth) for theta in thetas]).T
     row_errors = [
         np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) if len(y) else np.full(cell.stages, np.nan)
         for z, y in wrong_rows
@@ -117,24 +117,11 @@ def _directions(cell: Cell, d: int) -> tuple[Array, Array]:
     return np.eye(d, k), truth
 
 
-def _measure(theta: Array, unit: Array) -> Array:
-    along = theta @ unit
-    if not theta.any():  # it answers at random
-        return np.array([0.5, 0.0, 0.0])
-    return np.array([np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi, along, theta @ theta])
+def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+    """Kept rows, whitened (rows, d), with observed labels, scores of the first direction that the rule sees, and weights.
 
-
-class KeptRows(NamedTuple):
-    """Drawn rows that are kept."""
-
-    z: Float[Array, "rows d"]  # the rows, whitened
-    y: Float[Array, " rows"]  # observed labels
-    t: Float[Array, " rows"]  # scores of the first direction that the rule sees
-    weight: Float[Array, " rows"]  # in the training loss
-
-
-def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRows:
-    """What decides lies in the span of the directions; the rest is drawn for kept rows alone."""
+    What decides lies in the span of the directions; the rest is drawn for kept rows alone.
+    """
     rows, axes = placed.rows, placed.axes
     keep_fraction = float(placed.kept(ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
@@ -149,7 +136,7 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRow
     require_memory(len(y), len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
-    return KeptRows(z, y, z @ placed.seen[0], weight)
+    return z, y, z @ placed.seen[0], weight
 
 
 # -- fits by standard solvers -----------------------------------------------------------------------------------------
