@@ -118,7 +118,7 @@ def _directions(cell: Cell, d: int) -> tuple[Array, Array]:
 
 
 def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
-    """Kept rows, whitened (rows, d), with observed labels, scores of the first direction that the rule sees, and weights.
+    """Kept rows: whitened (rows, d), observed labels, scores of the first direction that the rule sees, and weights.
 
     What decides lies in the span of the directions; the rest is drawn for kept rows alone.
     """
