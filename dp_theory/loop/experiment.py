@@ -62,16 +62,15 @@ def trial(
     n = d / cell.phi
     directions, truth = _directions(cell, d)
     roots = np.sqrt(cell.eigenvalues) if len(cell.eigenvalues) == d else np.ones(d)
+    gram: Any = 0.0  # for the square loss rows are known by their moments
+    moment: Any = 0.0
+    pool: list[tuple[Array, Array, Array]] = []
     thetas = np.zeros((0, d))
     kept = np.zeros(cell.stages)
     wrong_rows = []
     for stage in range(cell.stages):
-        if stage == 0 or not cell.accumulate:
-            gram, moment, pool = (
-                np.zeros((d, d)),
-                np.zeros(d),
-                [],
-            )  # the square loss knows rows by moments
+        if not cell.accumulate:
+            gram, moment, pool = 0.0, 0.0, []
         if stage == 0:
             placed = [replace(p, labeller=directions @ p.labeller, seen=p.seen @ directions.T) for p in cell.initial]
         else:
@@ -83,8 +82,8 @@ def trial(
             kept[stage] += len(y) / n
             x = z * roots
             if cell.is_square:
-                gram += (x * weight[:, None]).T @ x
-                moment += x.T @ (weight * y)
+                gram = gram + (x * weight[:, None]).T @ x
+                moment = moment + x.T @ (weight * y)
             else:
                 pool.append((x, y, weight / n))
             if stage:
@@ -92,7 +91,8 @@ def trial(
                 wrong_rows.append((z[wrong], y[wrong]))
         lam = float(cell.ridges[stage])
         if not cell.is_square:
-            w = fit_convex(*(np.concatenate(part) for part in zip(*pool, strict=True)), lam, cell.loss)
+            x, y, weight = (np.concatenate(part) for part in zip(*pool, strict=True))
+            w = fit_convex(x, y, weight, lam, cell.loss)
         elif lam:
             w = solve(gram + n * lam * np.eye(d), moment, assume_a="pos")
         else:  # the shortest w where the rows do not determine it

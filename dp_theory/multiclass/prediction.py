@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ from dp_theory.multiclass.selection import SETS, Selection, uniforms
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 from dp_theory.numerics.quadrature import both_below, panels, pdf, sine_of
-from dp_theory.outcomes import SoftmaxPrediction
+from dp_theory.outcomes import SoftmaxOutputs, SoftmaxPrediction
 
 if TYPE_CHECKING:
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -138,8 +139,10 @@ _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
     """The limits, with standard errors by the scatter of sets."""
-    cells = np.array([_predict(cell, TOLERANCE if tolerance is None else tolerance, seed) for cell in problem.cells()])
-    *outputs, points = (field.reshape(problem.shape)[()] for field in cells.T)
+    tolerance = TOLERANCE if tolerance is None else tolerance
+    count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
+    cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, count))
+    *outputs, points = (cells[..., i][()] for i in range(count))
     kept = problem.selection.keep_fraction(problem.classes)
     kept_se = float(kept.std() / np.sqrt(max(len(kept) - 1, 1)))
     return SoftmaxPrediction(
