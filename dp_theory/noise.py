@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.optimize import root_scalar
 
-from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import PLAIN, Addition, Window
-from dp_theory.loop.placed import PlacedRows, score_nodes, view_of_labeller
+from dp_theory.loop.groups import PLAIN, Addition, BoundaryFlips, Window
+from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.numerics.checks import (
@@ -30,7 +29,7 @@ from dp_theory.numerics.checks import (
     unseen,
 )
 from dp_theory.numerics.costs import Costs
-from dp_theory.numerics.quadrature import both_below, half_line
+from dp_theory.numerics.quadrature import both_below, half_line, sine_of
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepHard
 
@@ -61,7 +60,8 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     require("alpha", alpha, alpha > 0, "be positive: it is the window")
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
     cosine, sine = float(np.cos(np.pi * test_error)), float(np.sin(np.pi * test_error))
-    t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, *view_of_labeller(cosine)), ORDER)
+    labeller = np.array([cosine, sine_of(cosine)])
+    t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, labeller, np.eye(1, 2)), ORDER)
     mass = measure * (t > 0) * window.keep_probability(t)
     rows = float(mass.sum())
     # 2 eps of the rows have the label of a noisier margin, of this correlation with -z

@@ -1,9 +1,9 @@
 """Learners on rows that fixed directions or the learners before them chose: the practice loop, and the span recipe."""
 
-from dp_theory.loop.flips import BoundaryFlips
 from dp_theory.loop.groups import (
     Addition,
     Agree,
+    BoundaryFlips,
     Group,
     Interpolating,
     RoundPlan,

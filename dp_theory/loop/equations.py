@@ -21,7 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dp_theory.loop.losses import Loss, QuadraticLoss
 from dp_theory.loop.placed import Cohort
+from dp_theory.loop.points import Points
 from dp_theory.numerics.checks import Array, Float
 
 
@@ -44,9 +46,9 @@ class OrderParameters(NamedTuple):
     def norms(self) -> Float[Array, " stages"]:
         return np.hypot(np.linalg.norm(self.a, axis=1), np.sqrt(np.diag(self.c)))
 
-    def selector(self) -> Float[Array, " coordinates"]:
-        """The newest learner's direction in the coordinates of the rows that it chooses."""
-        view = np.append(self.a[-1], np.sqrt(self.c[-1, -1]))
+    def selector(self, stage: int = -1) -> Float[Array, " coordinates"]:
+        """A learner's direction in the coordinates of the rows that it chooses, by default the newest's."""
+        view = np.append(self.a[stage], np.sqrt(self.c[stage, stage]))
         return view / np.linalg.norm(view)
 
 
@@ -102,98 +104,107 @@ class RowView(NamedTuple):
 # -- forces under quadratic losses ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class QuadraticLoss:
-    """The loss H(m y - h)²/2 with curvature H and target m. Infinite curvature interpolates: h = m y."""
+class Sums(NamedTuple):
+    """Sums over a cohort's rows, for each of J classes: of 1, y x and x xᵀ in the cohort's frame, and at the b stages
+    so far that train on it of the slopes B of (T3.16), f fᵀ, f x and f y.
+    """
 
-    curvature: float = 1.0
-    target: float = 1.0
-
-    def bend(self, weight: Array, response: float) -> Array:
-        if np.isinf(self.curvature):
-            return np.full_like(weight, 1 / response)
-        return weight * self.curvature / (1 + response * weight * self.curvature)
-
-    def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
-        beta = self.bend(weight, response)
-        return beta * (self.target * y - score), beta
-
-    def mean_answer(
-        self, score: Array, noise: float, y: Array, weight: Array, response: float
-    ) -> tuple[Array, Array, Array]:
-        force, beta = self.answer(score, y, weight, response)
-        return force, force**2 + (beta * noise) ** 2, beta
+    mass: Float[Array, "*J"]
+    linear: Float[Array, "*J K"]
+    second: Float[Array, "*J K K"]
+    slope: Float[Array, "*J b b"]
+    product: Float[Array, "*J b b"]
+    by_view: Float[Array, "*J b K"]
+    by_label: Float[Array, "*J b"]
 
 
 @dataclass(frozen=True)
 class CohortForces:
-    """A cohort's forces on the b stages so far that train on it, for each of J classes.
+    """A cohort's forces on the stages so far that train on it.
 
-    `scale` is √C_kk of the selector, and `shared` C_jk/√C_kk; 1 and 0 without one. The others are sums over rows: of
-    the slopes B of (T3.16), of f fᵀ, f x and f y.
+    `scale` is √C_kk of the selector, and `shared` C_jk/√C_kk; 1 and 0 without one. `sampled` are the forces on points,
+    under the loss and under its control.
     """
 
     cohort: Cohort
     scale: float
     shared: Float[Array, " b"]
-    slope: Float[Array, "J b b"]
-    product: Float[Array, "J b b"]
-    by_view: Float[Array, "J b K"]
-    by_label: Float[Array, "J b"]
+    sums: Sums
+    sampled: tuple[RowForces, ...] = ()
 
     @classmethod
-    def of(cls, cohort: Cohort, before: OrderParameters) -> CohortForces:
-        k = cohort.selector
-        classes, size = cohort.kept.linear.shape
-        none = np.zeros((classes, 0, 0))
+    def of(cls, cohort: Cohort, before: OrderParameters, points: Points | None = None) -> CohortForces:
+        k, kept = cohort.selector, cohort.kept
+        classes, size = kept.linear.shape
+        none = (np.zeros((classes, 0, *wide)) for wide in ((0,), (0,), (size,), ()))
+        sums = Sums(kept.mass, kept.linear, kept.second, *none)
         scale = 1.0 if k is None else float(np.sqrt(before.c[k, k]))
-        return cls(cohort, scale, np.zeros(0), none, none, np.zeros((classes, 0, size)), np.zeros((classes, 0)))
+        sampled = () if points is None else (RowForces.of(points, points.y), RowForces.of(points, points.weight))
+        return cls(cohort, scale, np.zeros(0), sums, sampled)
 
     def grown(self, newest: Newest, loss: QuadraticLoss) -> CohortForces:
         """With the forces on the newest stage."""
-        mass, linear, *_ = sums = self._sums()
+        sums = self.sums
         beta = loss.bend(self.cohort.kept.weight, newest.lower[-1])
         seen = self._seen(newest)
-        by_view, product, slope = (beta[:, None] * part for part in _affine(sums, seen, loss.target))
-        by_label = beta * (loss.target * mass - linear @ seen.view - self.by_label @ seen.pull)
-        variance = mass * (newest.symmetric[-1] - seen.shared**2) - (self.slope @ seen.noise) @ seen.pull
+        by_view, product, slope = (beta[:, None] * part for part in seen.affine(sums, loss.target))
+        by_label = beta * (loss.target * sums.mass - sums.linear @ seen.view - sums.by_label @ seen.pull)
+        variance = sums.mass * (newest.symmetric[-1] - seen.shared**2) - (sums.slope @ seen.noise) @ seen.pull
         square = loss.target * by_label - by_view @ seen.view + beta * variance - product @ seen.pull
         return replace(
             self,
             shared=np.append(self.shared, seen.shared),
-            slope=with_row(self.slope, np.column_stack([slope, beta * mass])),
-            product=with_edge(self.product, np.column_stack([product, beta * square])),
-            by_view=np.concatenate([self.by_view, by_view[:, None]], axis=1),
-            by_label=np.column_stack([self.by_label, by_label]),
+            sums=sums._replace(
+                slope=with_row(sums.slope, np.column_stack([slope, beta * sums.mass])),
+                product=with_edge(sums.product, np.column_stack([product, beta * square])),
+                by_view=np.concatenate([sums.by_view, by_view[:, None]], axis=1),
+                by_label=np.column_stack([sums.by_label, by_label]),
+            ),
         )
 
     def add_affine(self, total: Newest, newest: Newest, loss: QuadraticLoss) -> None:
         """Add the means of forces, but E[f_s²], at several points of one response."""
         beta = loss.bend(self.cohort.kept.weight, newest.lower[0, -1])
-        sums = [np.tensordot(beta, part, 1) for part in self._sums()]
+        sums = Sums(*(np.tensordot(beta, part, 1) for part in self.sums))
         seen = self._seen(newest)
-        by_view, product, slope = _affine(sums, seen, loss.target)
-        points = len(slope)
+        by_view, product, slope = seen.affine(sums, loss.target)
         shared = np.column_stack([np.broadcast_to(self.shared, slope.shape), seen.shared])
-        slope = np.column_stack([slope, np.full(points, sums[0])])
-        add_means(total, self.cohort, self.scale, shared, np.column_stack([product, np.zeros(points)]), slope, by_view)
-
-    def _sums(self) -> Sequence[Array]:
-        kept = self.cohort.kept
-        return kept.mass, kept.linear, kept.second, self.slope, self.product, self.by_view, self.by_label
+        own = np.zeros(len(slope))
+        self.add(total, shared, np.column_stack([product, own]), np.column_stack([slope, own + sums.mass]), by_view)
 
     def _seen(self, newest: Newest) -> _NewestScore:
         a, c, x = newest
-        stages = slice(self.cohort.first, self.cohort.first + len(self.shared))
-        k = self.cohort.selector
+        k, stages = self.cohort.selector, slice(self.cohort.first, -1)
         shared = np.zeros(c.shape[:-1]) if k is None else c[..., k] / self.scale
         view = a if k is None else np.append(a, shared[..., None], axis=-1)
-        return _NewestScore(
-            shared,
-            view @ self.cohort.kept.frame,
-            c[..., stages] - shared[..., None] * self.shared,
-            x[..., stages],
-        )
+        noise = c[..., stages] - shared[..., None] * self.shared
+        return _NewestScore(shared, view @ self.cohort.kept.frame, noise, x[..., stages])
+
+    def add(self, total: Newest, shared: Array, product: Array, slope: Array, by_view: Array) -> None:
+        """Add sums over rows to E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
+        by_view = by_view @ self.cohort.kept.frame.T
+        total.one[:] += by_view[..., : total.one.shape[-1]]
+        total.symmetric[..., self.cohort.first :] += product
+        total.lower[..., self.cohort.first :] += slope
+        if self.cohort.selector is not None:  # (T3.17)
+            total.lower[..., self.cohort.selector] -= (by_view[..., -1] + (slope * shared).sum(-1)) / self.scale
+
+    # -- on points ----------------------------------------------------------------------------------------------------
+
+    def on_first(self, size: int) -> CohortForces:
+        """With the first points alone."""
+        return replace(self, sampled=tuple(rows.first(size) for rows in self.sampled))
+
+    def correct(self, total: Newest, parameters: OrderParameters, losses: Losses) -> None:
+        """Add the sum over points in (T4.8), in place; these have the forces of earlier stages."""
+        smooth = losses[0].smooth
+        means = (rows.means(loss, parameters, smooth) for rows, loss in zip(self.sampled, losses, strict=True))
+        self.add(total, self.shared, *map(np.subtract, *means))
+
+    def on_points(self, parameters: OrderParameters, losses: Losses) -> CohortForces:
+        """With the points' forces on the newest stage."""
+        pairs = zip(self.sampled, losses, strict=True)
+        return replace(self, sampled=tuple(rows.grown(loss, parameters) for rows, loss in pairs))
 
 
 class _NewestScore(NamedTuple):
@@ -204,40 +215,132 @@ class _NewestScore(NamedTuple):
     noise: Float[Array, "*trials b"]
     pull: Float[Array, "*trials b"]
 
-
-def _affine(sums: Sequence[Array], seen: _NewestScore, target: float) -> tuple[Array, Array, Array]:
-    """E[f_s x], E[f_s f_j] for j < s and -E[df_s/dη_j], over the bend of the newest stage."""
-    _, linear, second, slope, product, by_view, by_label = sums
-    _, view, noise, pull = seen
-    return (
-        target * linear - view @ second - pull @ by_view,
-        target * by_label - view @ by_view.swapaxes(-1, -2) + noise @ slope.swapaxes(-1, -2) - pull @ product,
-        -pull @ slope,
-    )
-
-
-def add_means(
-    total: Newest, cohort: Cohort, scale: float, shared: Array, product: Array, slope: Array, by_view: Array
-) -> None:
-    """Add a cohort's sums to E[f_s g], E[f_s fᵀ] and Γ_s·, in place."""
-    by_view = by_view @ cohort.kept.frame.T
-    total.one[:] += by_view[..., : total.one.shape[-1]]
-    total.symmetric[..., cohort.first :] += product
-    total.lower[..., cohort.first :] += slope
-    if cohort.selector is not None:  # (T3.17)
-        total.lower[..., cohort.selector] -= (by_view[..., -1] + (slope * shared).sum(-1)) / scale
+    def affine(self, sums: Sums, target: float) -> tuple[Array, Array, Array]:
+        """E[f_s x], E[f_s f_j] for j < s and -E[df_s/dη_j], over the bend of the newest stage."""
+        _, view, noise, pull = self
+        product = target * sums.by_label - view @ sums.by_view.swapaxes(-1, -2) + noise @ sums.slope.swapaxes(-1, -2)
+        return (
+            target * sums.linear - view @ sums.second - pull @ sums.by_view,
+            product - pull @ sums.product,
+            -pull @ sums.slope,
+        )
 
 
 def newest_forces(
-    cohorts: Sequence[CohortForces], newest: Newest, loss: QuadraticLoss
+    cohorts: Sequence[CohortForces], newest: Newest, control: QuadraticLoss
 ) -> tuple[list[CohortForces], Newest]:
-    """The cohorts with their forces on the newest stage, and the means of these."""
+    """The cohorts with their forces on the newest stage, which trains on all of them, and the means of these."""
     total = Newest(*map(np.zeros_like, newest))
-    found = []
-    for rows in cohorts:
-        if rows.cohort.trains(len(newest.lower) - 1):
-            rows = rows.grown(newest, loss)
-            product, slope, by_view = (part[:, -1].sum(0) for part in (rows.product, rows.slope, rows.by_view))
-            add_means(total, rows.cohort, rows.scale, rows.shared, product, slope, by_view)
-        found.append(rows)
+    found = [rows.grown(newest, control) for rows in cohorts]
+    for rows in found:
+        sums = rows.sums
+        product, slope, by_view = (part[:, -1].sum(0) for part in (sums.product, sums.slope, sums.by_view))
+        rows.add(total, rows.shared, product, slope, by_view)
     return found, total
+
+
+# -- forces on points -------------------------------------------------------------------------------------------------
+
+Losses = tuple[Loss, QuadraticLoss]  # a loss and its control
+_CURVATURES = (1e-6, 50.0)  # between which that of the control lies, in units of 1/X_ss
+_TARGETS = (0.05, 1e3)  # between which its target lies
+
+
+class NewestScores(NamedTuple):
+    """u_s of N points at the newest stage (T4.6), with slopes -du_s/dη_j for j < s.
+
+    `noise` deviates the part of u_s that is independent of earlier scores; `centre` is u_s without it.
+    """
+
+    score: Float[Array, " points"]
+    pulled: Float[Array, "solved points_or_1"]
+    noise: float
+    centre: Float[Array, " points"]
+
+
+@dataclass(frozen=True)
+class RowForces:
+    """The forces f_s of a cohort's N points on the stages solved so far, and their bends -df_s/du_s."""
+
+    points: Points
+    force: Float[Array, "points solved"]
+    bend: Float[Array, "solved points_or_1"]
+
+    @classmethod
+    def of(cls, points: Points, bends: Array) -> RowForces:
+        """On no stage; bends will be as many as `bends`."""
+        return cls(points, np.zeros((len(points.y), 0)), np.zeros((0, len(bends))))
+
+    def first(self, size: int) -> RowForces:
+        return RowForces(self.points.first(size), self.force[:size], self.bend[:, :size])
+
+    def newest(self, parameters: OrderParameters) -> NewestScores:
+        points, cohort = self.points, self.points.cohort
+        row = RowView.of(cohort.selector, parameters, slice(cohort.first, None))
+        factor = np.linalg.cholesky(row.noise)[-1]
+        x = parameters.x[cohort.first :, cohort.first : -1]
+        x_row = x[-1]
+        normals = points.normals[:, : len(factor)]
+        own = points.view @ (row.view[-1] @ cohort.kept.frame) + normals @ factor  # η_s
+        score = own + self.force @ x_row
+        pulled = np.zeros_like(self.bend)
+        for j in reversed(range(len(x_row))):
+            pulled[j] = self.bend[j] * (x_row[j] - x[j + 1 : -1, j] @ pulled[j + 1 :])
+        return NewestScores(score, pulled, float(factor[-1]), score - normals[:, -1] * factor[-1])
+
+    def grown(self, loss: Loss | QuadraticLoss, parameters: OrderParameters) -> RowForces:
+        points = self.points
+        force, bend = loss.answer(self.newest(parameters).score, points.y, points.weight, parameters.x[-1, -1])
+        return RowForces(points, np.column_stack([self.force, force]), np.vstack([self.bend, bend]))
+
+    def means(
+        self, loss: Loss | QuadraticLoss, parameters: OrderParameters, smooth: bool
+    ) -> tuple[Array, Array, Array]:
+        """E[f_s f_j], -E[df_s/dη_j] and E[f_s x]; where f_s is not smooth, the stage's own noise is integrated out."""
+        score, pulled, noise, centre = self.newest(parameters)
+        points = self.points
+        rows = points.y, points.weight, parameters.x[-1, -1]
+        mass = points.mass[:, self.force.shape[1] + smooth]
+        if smooth:
+            force, beta = loss.answer(score, *rows)
+            square = force**2
+        else:
+            force, square, beta = loss.mean_answer(centre, noise, *rows)
+        weighted, betas = mass * force, mass * beta
+        slope = pulled @ (betas if pulled.shape[1] > 1 else betas.sum(keepdims=True))
+        return np.append(weighted @ self.force, mass @ square), np.append(-slope, betas.sum()), weighted @ points.view
+
+
+@dataclass
+class PointMeans:
+    """Means over points, with the control fitted on the way until it is settled."""
+
+    cohorts: Sequence[CohortForces]
+    before: OrderParameters
+    loss: Loss
+    control: QuadraticLoss
+    settled: bool = False
+
+    def __call__(self, newest: Newest) -> Newest:
+        parameters = self.before.extended(newest)
+        if not self.settled:
+            self.control = closest_quadratic([rows.sampled[0] for rows in self.cohorts], parameters, self.loss)
+        found, total = newest_forces(self.cohorts, newest, self.control)
+        for rows in found:
+            rows.correct(total, parameters, (self.loss, self.control))
+        return total
+
+
+def closest_quadratic(cohorts: Sequence[RowForces], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
+    """A weighted least-squares fit of derivatives over the newest stage's rows at their fitted scores."""
+    response = parameters.x[-1, -1]
+    columns = []
+    for rows in cohorts:
+        points, score = rows.points, rows.newest(parameters).score
+        force, _ = loss.answer(score, points.y, points.weight, response)
+        root_mass = np.sqrt(points.mass[:, rows.force.shape[1] + 1] * points.weight)
+        columns.append(np.stack([points.y, -score - response * force, force / points.weight]) * root_mass)
+    y, fitted, slope = np.concatenate(columns, axis=1)
+    (pull, curvature), *_ = np.linalg.lstsq(np.column_stack([y, fitted]), slope)  # slope = H(m y - h), pull = H m
+    curvature = np.clip(curvature, *np.divide(_CURVATURES, response))
+    return QuadraticLoss(float(curvature), float(np.clip(pull / curvature, *_TARGETS)))

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import solve
 from scipy.optimize import minimize, nnls
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.flips import draw_labels
-from dp_theory.loop.groups import Addition
-from dp_theory.loop.losses import Hinge, Loss, Square
-from dp_theory.loop.placed import PlacedRows, kept_rows
+from dp_theory.loop.groups import Addition, draw_labels
+from dp_theory.loop.losses import Hinge, Loss
+from dp_theory.loop.placed import PlacedRows
 from dp_theory.loop.prediction import ORDER, solve_cell
 from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES
-from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
 
 if TYPE_CHECKING:
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
@@ -42,9 +41,7 @@ def simulated(
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
     require_memory(d, d, _SMALLER)
-    cells = [
-        replace(cell, additions=solve_cell(cell).additions) if len(cell.additions) else cell for cell in problem.cells()
-    ]
+    cells = [replace(cell, additions=solve_cell(cell).additions) if cell.rounds else cell for cell in problem.cells()]
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
     outputs, row_errors, kept = (
         np.reshape(part, (*problem.shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True)
@@ -65,7 +62,6 @@ def trial(
     n = d / cell.phi
     directions, truth = _directions(cell, d)
     roots = np.sqrt(cell.eigenvalues) if len(cell.eigenvalues) == d else np.ones(d)
-    is_square = isinstance(cell.loss, Square)
     gram: Any = 0.0  # for the square loss rows are known by their moments
     moment: Any = 0.0
     pool: list[tuple[Array, Array, Array]] = []
@@ -82,19 +78,19 @@ def trial(
             selector = thetas[-1:] / np.linalg.norm(thetas[-1])
             placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
         for one in placed:
-            drawn = draw_rows(one, n, rng)
-            kept[stage] += len(drawn.y) / n
-            x = drawn.z * roots
-            if is_square:
-                gram = gram + (x * drawn.weight[:, None]).T @ x
-                moment = moment + x.T @ (drawn.weight * drawn.y)
+            z, y, t, weight = draw_rows(one, n, rng)
+            kept[stage] += len(y) / n
+            x = z * roots
+            if cell.is_square:
+                gram = gram + (x * weight[:, None]).T @ x
+                moment = moment + x.T @ (weight * y)
             else:
-                pool.append((x, drawn.y, drawn.weight / n))
+                pool.append((x, y, weight / n))
             if stage:
-                wrong = drawn.y * drawn.t < 0
-                wrong_rows.append((drawn.z[wrong], drawn.y[wrong]))
+                wrong = y * t < 0
+                wrong_rows.append((z[wrong], y[wrong]))
         lam = float(cell.ridges[stage])
-        if not is_square:
+        if not cell.is_square:
             x, y, weight = (np.concatenate(part) for part in zip(*pool, strict=True))
             w = fit_convex(x, y, weight, lam, cell.loss)
         elif lam:
@@ -102,7 +98,7 @@ def trial(
         else:  # the shortest w where the rows do not determine it
             w = np.linalg.lstsq(gram, moment)[0]
         thetas = np.vstack([thetas, roots * w])
-    outputs = np.array([_measure(theta, truth) for theta in thetas]).T
+    outputs = np.array([measure(theta, truth) for theta in thetas]).T
     row_errors = [
         np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) if len(y) else np.full(cell.stages, np.nan)
         for z, y in wrong_rows
@@ -110,7 +106,7 @@ def trial(
     return outputs, np.reshape(row_errors, (-1, cell.stages)), np.cumsum(kept)
 
 
-def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, " d"]]:
+def _directions(cell: Cell, d: int) -> tuple[Array, Array]:
     """U, and the unit vector along Σ^½w0."""
     modes, k = cell.basis.shape
     if modes == d:
@@ -121,40 +117,26 @@ def _directions(cell: Cell, d: int) -> tuple[Float[Array, "d k"], Float[Array, "
     return np.eye(d, k), truth
 
 
-def _measure(theta: Array, unit: Array) -> Array:
-    along = theta @ unit
-    if not theta.any():  # it answers at random
-        return np.array([0.5, 0.0, 0.0])
-    return np.array([np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi, along, theta @ theta])
+def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+    """Kept rows: whitened (rows, d), observed labels, scores of the first direction that the rule sees, and weights.
 
-
-class KeptRows(NamedTuple):
-    """Drawn rows that are kept."""
-
-    z: Float[Array, "rows d"]  # the rows, whitened
-    y: Float[Array, " rows"]  # observed labels
-    t: Float[Array, " rows"]  # scores of the first direction that the rule sees
-    weight: Float[Array, " rows"]  # in the training loss
-
-
-def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> KeptRows:
-    """What decides lies in the span of the directions; the rest is drawn for kept rows alone."""
+    What decides lies in the span of the directions; the rest is drawn for kept rows alone.
+    """
     rows, axes = placed.rows, placed.axes
-    keep_fraction = float(kept_rows(placed, ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
+    keep_fraction = float(placed.kept(ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
     for start in range(0, max(candidates, 1), MOST_CANDIDATES):
-        *t, zeta = rng.standard_normal((len(axes.labeller) + 1, min(MOST_CANDIDATES, candidates - start)))
-        t = np.array(t)
-        y = draw_labels(placed.flip, axes.labeller @ t + axes.kappa * zeta, rng)
-        keep, weight = rows.select(axes.seen @ t, y)
+        seen = rng.standard_normal((len(axes.labeller) + 1, min(MOST_CANDIDATES, candidates - start)))
+        y = draw_labels(placed.flip, axes.labeller @ seen[:-1] + axes.kappa * seen[-1], rng)
+        keep, weight = rows.select(axes.seen @ seen[:-1], y)
         chosen = (rng.random(len(y)) < keep) & (weight > 0)
-        parts.append((np.vstack([t, zeta])[:, chosen].T, y[chosen], weight[chosen]))
+        parts.append((seen[:, chosen].T, y[chosen], weight[chosen]))
     coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     require_memory(len(y), len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
-    return KeptRows(z, y, z @ placed.seen[0], weight)
+    return z, y, z @ placed.seen[0], weight
 
 
 # -- fits by standard solvers -----------------------------------------------------------------------------------------
@@ -169,15 +151,15 @@ def fit_convex(
     if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
         return widest
     if isinstance(loss, Hinge):
-        return support_vectors(x, y, q, lam)
+        return _support_vectors(x, y, q, lam)
 
-    def value(w: np.ndarray) -> float:
+    def value(w: Array) -> float:
         return q @ loss.value(x @ w, y) + lam / 2 * w @ w
 
-    def slope(w: np.ndarray) -> np.ndarray:
+    def slope(w: Array) -> Array:
         return x.T @ (q * loss.slope(x @ w, y)) + lam * w
 
-    def curvature(w: np.ndarray) -> np.ndarray:
+    def curvature(w: Array) -> Array:
         return (x.T * (q * loss.curvature(x @ w, y))) @ x + lam * np.eye(x.shape[1])
 
     start = np.zeros(x.shape[1])
@@ -188,15 +170,13 @@ def fit_convex(
     return result.x
 
 
-def support_vectors(
-    x: Float[Array, "rows d"], y: Float[Array, " rows"], q: Float[Array, " rows"], lam: float
-) -> Float[Array, " d"]:
+def _support_vectors(x: Array, y: Array, q: Array, lam: float) -> Array:
     """By its dual, up to a duality gap."""
     if lam == 0:
         raise InputError("lam = 0: the experiment of the hinge needs lam > 0 where the rows are not separable")
     signed = y[:, None] * x
 
-    def dual(alpha: np.ndarray) -> tuple[float, np.ndarray]:
+    def dual(alpha: Array) -> tuple[float, Array]:
         w = alpha @ signed / lam
         return lam / 2 * w @ w - alpha.sum(), signed @ w - 1
 

@@ -1,4 +1,9 @@
-"""Rows that join a problem together: selected along fixed directions or by a learner, or planned."""
+"""Rows that join a problem together: selected along fixed directions or by a learner, or planned; and how their labels
+are flipped.
+
+Labels may be wrong near the boundary (ours): P(flip | z) = 2 eps Φ(-|z|/width) (T8.1), with the labeller's own margin
+z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observed label | t] is closed (T8.4).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,9 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit
+from scipy.special import expit, ndtr
 
 from dp_base.errors import InputError
-from dp_theory.loop.flips import Flips, check_flips
 from dp_theory.numerics.checks import (
     Array,
     Float,
@@ -19,9 +23,11 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_breaks,
+    require_in,
     require_number,
     require_positive,
 )
+from dp_theory.numerics.quadrature import PDF0, pdf
 from dp_theory.rules import KeepAll, KeepHard, Rule
 
 PLAIN = KeepAll()
@@ -29,6 +35,118 @@ Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for eac
 
 SIZE = "the rows of a round, in units of n"
 LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
+
+
+# -- flips -------------------------------------------------------------------------------------------------------------
+
+WIDEST = 1e6  # a width from which flips are uniform, to about as many digits
+_NARROWEST = 1e-9  # the least width that is looked for
+
+
+@dataclass(frozen=True)
+class BoundaryFlips:
+    """Flips with P(flip | z) = 2 eps Φ(-|z|/width), for `flip` of a `Group` or a `PracticeProblem`.
+
+    2 eps of the rows have the sign of z + width·noise for their label, the others that of z. Limits: eps = 0 and
+    width → 0 are clean labels. width → ∞ flips all labels with probability eps.
+
+    Parameters
+    ----------
+    width
+        Where labels become sure, in standard deviations of the labeller's margin.
+    eps
+        Probability of a flip at the boundary. At 1/2 the label there is a coin's.
+
+    Raises
+    ------
+    InputError
+        For parameters outside their domain.
+    """
+
+    width: float
+    eps: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_number(width=self.width, eps=self.eps)
+        must = f"be positive, and at most {WIDEST:g}: it is where labels become sure, in deviations"
+        require("width", self.width, 0 < self.width <= WIDEST, must)
+        require_in("[0, 1/2]", "it is a probability", eps=self.eps)
+
+    @classmethod
+    def of_share(cls, share: float, eps: float = 0.5) -> BoundaryFlips:
+        """The flips whose width gives `share` of the plain rows a wrong label; 0 are clean labels."""
+        require_number(share=share)
+        if share == 0:
+            return cls(_NARROWEST, 0.0)
+        least, most = (cls(width, eps).share for width in (_NARROWEST, WIDEST))
+        must = (
+            f"be 0, or lie above {least:.3g} and below {most:.3g}, which the narrowest and the widest such flips give"
+        )
+        require("share", share, least < share < most, must)
+        return cls(float(np.tan(np.pi * share / (2 * eps))), eps)
+
+    def __call__(self, margin: Real) -> Real:
+        return 2 * self.eps * ndtr(-np.abs(margin) / self.width)
+
+    @property
+    def share(self) -> float:
+        """The share of plain rows with a wrong label (T8.5)."""
+        return 2 * self.eps * float(np.arctan(self.width)) / np.pi
+
+    @property
+    def signal(self) -> float:
+        """E[y z] (T8.6): all that ridge regression on plain rows knows of their labels."""
+        return 2 * PDF0 * float(1 - 2 * self.eps + 2 * self.eps / np.hypot(1, self.width))
+
+
+Flips = float | BoundaryFlips
+
+
+def check_flips(flip: Flips) -> None:
+    """A probability or BoundaryFlips."""
+    if isinstance(flip, BoundaryFlips):
+        return
+    if callable(flip):
+        raise InputError("flip must be a number or BoundaryFlips")
+    require_number(flip=flip)
+    require_in("[0, 1]", "it is a probability", flip=flip)
+
+
+def chance_of_flip(flip: Flips, margin: Real) -> Real:
+    """P(flip | the labeller's margin)."""
+    return flip(margin) if isinstance(flip, BoundaryFlips) else flip
+
+
+def softness(flip: Flips, blur: float) -> float:
+    """The width of the labels' step, in units of the drift."""
+    return float(np.hypot(blur, flip.width)) if isinstance(flip, BoundaryFlips) else blur
+
+
+def draw_labels(flip: Flips, margin: Float[Array, " rows"], rng: np.random.Generator) -> Float[Array, " rows"]:
+    """Labels ±1."""
+    wrong = rng.random(len(margin)) < chance_of_flip(flip, margin)
+    return np.where(margin >= 0, 1.0, -1.0) * np.where(wrong, -1.0, 1.0)
+
+
+def observed_labels(flip: Flips, drift: Float[Array, " N"], blur: float) -> Float[Array, "2 3 N"]:
+    """E[1, ζ, ζ²; observed label s | t] for s = 1 and s = -1, where the labeller's margin is drift + blur·ζ (T2.11)."""
+    true = _signs(drift, blur, 1.0)
+    if isinstance(flip, BoundaryFlips):
+        whole = softness(flip, blur)
+        return true + 2 * flip.eps * (_signs(drift, whole, blur / whole) - true)
+    return true + flip * (true[::-1] - true) if flip else true
+
+
+def _signs(drift: Array, deviation: float, correlation: float) -> Array:
+    """E[1, ζ, ζ²; s·x > 0] for x ~ N(drift, deviation²), correlated with ζ."""
+    b = np.clip(drift / max(deviation, 1e-200), -40, 40)  # Φ(-40) = 0 in double precision
+    density = correlation * pdf(b)
+    bent = correlation * b * density
+    above, below = ndtr(b), ndtr(-b)
+    return np.array([[above, density, above - bent], [below, -density, below + bent]])
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
 
 
 class SelectedRows:
@@ -56,16 +174,13 @@ class SelectedRows:
     ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         """Keep probability and weight of each row; functions are checked here, because they are the user's."""
         self._require_rule()
-        seen = t[: self.directions]
-        if isinstance(self.keep, Rule):
-            probability = self.keep.keep_probability(t[0])
-        elif callable(self.keep):
-            probability = self.keep(*seen, y)
-        else:
-            probability = self.keep
-        weight = self.weight(*seen, y) if callable(self.weight) else self.weight
-        kept = np.broadcast_to(np.asarray(probability, float), y.shape)
-        weights = np.broadcast_to(np.asarray(weight, float), y.shape)
+
+        def of_rows(given: float | Weight) -> Array:
+            value = given(*t[: self.directions], y) if callable(given) else given
+            return np.broadcast_to(np.asarray(value, float), y.shape)
+
+        kept = of_rows(self.keep.keep_probability(t[0]) if isinstance(self.keep, Rule) else self.keep)
+        weights = of_rows(self.weight)
         require("keep", kept, (kept >= 0) & (kept <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
         require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
         return kept, weights
@@ -74,9 +189,17 @@ class SelectedRows:
         if self.moments is not None:
             raise InputError("rows that are known by their moments alone cannot be drawn or fitted: give a rule")
 
-    def _rule_jumps(self) -> list[float]:
+    def jumps(self) -> list[tuple[int, float]]:
+        """(direction, threshold) of every jump: what is named, 0, and those of a rule."""
         self._require_rule()
-        return [float(b) for b in self.keep.breakpoints() if np.isfinite(b)] if isinstance(self.keep, Rule) else []
+        of_rule = self.keep.breakpoints() if isinstance(self.keep, Rule) else ()
+        found = {(0, sign * float(b)) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
+        found |= {(i, float(b)) for i, thresholds in enumerate(self._named()) for b in thresholds}
+        return sorted(found | {(i, 0.0) for i in range(self.directions)})
+
+    def _named(self) -> Sequence[Sequence[float]]:
+        """The jumps that the user names, for each direction."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +266,8 @@ class Group(SelectedRows):
     def candidates_at(self, keep_fraction: float) -> float:
         return self.ratio
 
-    def jumps(self) -> list[tuple[int, float]]:
-        """(direction, threshold) of every jump."""
-        breaks = [self.breaks] if self.directions == 1 else self.breaks
-        found = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
-        found |= {(0, sign * b) for b in self._rule_jumps() for sign in (-1, 1)}
-        return sorted(found | {(i, 0.0) for i in range(self.directions)})
+    def _named(self) -> Sequence[Sequence[float]]:
+        return [self.breaks] if self.directions == 1 else self.breaks
 
 
 @dataclass(frozen=True)
@@ -200,12 +319,12 @@ class Addition(SelectedRows):
     def __post_init__(self) -> None:
         if self.flip is not None:
             check_flips(self.flip)
-        if (self.candidates is None) == (self.kept is None):
+        sizes = {"candidates": self.candidates, "kept": self.kept}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        if len(given) != 1:
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
-        for name, size in (("candidates", self.candidates), ("kept", self.kept)):
-            if size is not None:
-                require_number(**{name: size})
-                require_positive(SIZE, **{name: size})
+        require_number(**given)
+        require_positive(SIZE, **given)
         if not isinstance(self.keep, Rule) and not callable(self.keep):
             raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
         if not callable(self.weight):
@@ -223,8 +342,8 @@ class Addition(SelectedRows):
         assert self.kept is not None, "checked when made"
         return self.kept / keep_fraction
 
-    def jumps(self) -> list[tuple[int, float]]:
-        return [(0, sign * float(b)) for b in (0.0, *self.breaks, *self._rule_jumps()) for sign in (-1, 1)]
+    def _named(self) -> Sequence[Sequence[float]]:
+        return [[*self.breaks, *np.negative(self.breaks)]]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from scipy.special import ndtr
 
 from dp_base.errors import InputError
 from dp_theory.loop.equations import OrderParameters, RowView
-from dp_theory.loop.flips import BoundaryFlips
-from dp_theory.loop.groups import Addition
+from dp_theory.loop.groups import Addition, BoundaryFlips
 from dp_theory.loop.losses import Square
 from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.prediction import ORDER, PracticePrediction
@@ -71,17 +70,15 @@ def _errors_of_cell(problem: PracticeProblem, rows: Addition, addition: int, par
     if isinstance(flip, BoundaryFlips):
         raise InputError("row_errors is for labels that are flipped with one probability")
     first = addition + 1
-    a, c, x = (part[:first] for part in parameters)
-    before = OrderParameters(a, c[:, :first], x[:, :first])
-    placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), before.selector()[None])
+    placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), parameters.selector(addition)[None])
     axes = placed.axes
 
-    nodes, measure, _ = score_nodes(placed, ORDER)
-    t, y = np.tile(nodes, 2), np.repeat([1.0, -1.0], len(nodes))
-    keep, weight = placed.rows.select(t[None], y)
-    mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0)
-    wrong = mass > 0
-    t, y, mass, weight = t[wrong], y[wrong], mass[wrong], weight[wrong, None, None]
+    t, measure, _ = score_nodes(placed, ORDER)
+    y = np.where(t < 0, 1.0, -1.0)  # which the learner has wrong
+    keep, weight = rows.select(t[None], y)
+    mass = measure * keep * (weight > 0)
+    kept = mass > 0
+    t, y, mass, weight = t[kept], y[kept], mass[kept], weight[kept, None, None]
     if not len(t):
         raise InputError(f"addition {addition} brings no row that is wrong when added: {rows}")
 

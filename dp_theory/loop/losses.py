@@ -1,5 +1,6 @@
 """Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,9 @@ from dp_theory.numerics.quadrature import pdf
 _MEAN_NODES = 32  # of a force's mean over a score
 
 
+OfRows = Callable[..., Real]
+
+
 class Loss:
     """A convex loss ℓ(h; y) of the score h of a row and its label y = ±1. All methods are elementwise.
 
@@ -23,18 +27,10 @@ class Loss:
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 
-    def value(self, h: Real, y: Real) -> Real:
-        raise NotImplementedError
-
-    def slope(self, h: Real, y: Real) -> Real:
-        raise NotImplementedError
-
-    def curvature(self, h: Real, y: Real) -> Real:
-        raise NotImplementedError
-
-    def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """The root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0."""
-        raise NotImplementedError
+    value: OfRows  # ℓ(h, y),
+    slope: OfRows  # ℓ',
+    curvature: OfRows  # ℓ'',
+    prox: OfRows  # and of (score, y, strength) the root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0
 
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
         """A row's force f = −weight·ℓ'(h; y) at h = score + response·f, and its bend −∂f/∂score."""
@@ -48,11 +44,9 @@ class Loss:
         Gauss-Hermite quadrature sees kinks at its nodes alone: a loss that is not smooth should override this.
         """
         nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
-        force = square = bend = 0.0
-        for node, share in zip(nodes, shares / shares.sum(), strict=True):
-            f, of_row = self.answer(score + noise * node, y, weight, response)
-            force, square, bend = force + share * f, square + share * f**2, bend + share * of_row
-        return force, square, bend
+        force, bend = self.answer(score + noise * nodes[:, None], y, weight, response)
+        mean_force, square, mean_bend = (np.average(part, 0, shares) for part in (force, force**2, bend))
+        return mean_force, square, mean_bend
 
     def bends(self, response: float) -> list[tuple[float, float]]:
         """Scores around which forces bend, each with a width, for quadrature."""
@@ -74,6 +68,27 @@ class Square(Loss):
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         return (score + strength * y) / (1 + strength)
+
+
+@dataclass(frozen=True)
+class QuadraticLoss:
+    """The loss H(m y - h)²/2 with curvature H and target m. Infinite curvature interpolates: h = m y."""
+
+    curvature: float = 1.0
+    target: float = 1.0
+
+    def bend(self, weight: Real, response: float) -> Real:
+        if np.isinf(self.curvature):
+            return np.full_like(weight, 1 / response)
+        return weight * self.curvature / (1 + response * weight * self.curvature)
+
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        beta = self.bend(weight, response)
+        return beta * (self.target * y - score), beta
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        force, beta = self.answer(score, y, weight, response)
+        return force, force**2 + (beta * noise) ** 2, beta
 
 
 @dataclass(frozen=True)

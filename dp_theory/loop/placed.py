@@ -7,16 +7,16 @@ that sees nothing is shown its labeller's score.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.loop.flips import BoundaryFlips, Flips, observed_labels, softness
+from dp_theory.loop.groups import BoundaryFlips, Flips, observed_labels, softness
 from dp_theory.numerics.checks import Array, Float
-from dp_theory.numerics.quadrature import nested, panels, pdf, refined, sine_of
+from dp_theory.numerics.quadrature import nested, panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
 
 MOST_NODES = 3e7  # of a group, made block by block
@@ -39,6 +39,7 @@ class PlacedRows:
     flip: Flips
     labeller: Float[Array, " k"]  # unit vectors
     seen: Float[Array, "r k"]
+    _kept: dict[int, Kept] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def needs_quadrature(self) -> bool:
@@ -50,9 +51,14 @@ class PlacedRows:
     def axes(self) -> Axes:
         return Axes.of(self.labeller, self.seen)
 
+    def kept(self, order: int) -> Kept:
+        """`kept_rows`, remembered."""
+        if order not in self._kept:
+            self._kept[order] = kept_rows(self, order)
+        return self._kept[order]
 
-@dataclass(frozen=True)
-class Kept:
+
+class Kept(NamedTuple):
     """The kept rows by their J distinct weights, per candidate: E[1, y x, x xᵀ; weight], x = (t, ζ, …) in `frame`."""
 
     weight: Float[Array, " J"]
@@ -65,44 +71,40 @@ class Kept:
 
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
     """Quadrature of this order stands in where no closed form is known."""
+    axes, error = placed.axes, 0.0
     if placed.rows.moments is not None:
-        linear, second = placed.rows.moments
-        return _completed(np.ones(1), np.ones(1), linear[None], second[None], placed.axes)
-    if placed.needs_quadrature:
+        weight = mass = np.ones(1)
+        linear, second = (moment[None] for moment in placed.rows.moments)
+    elif placed.needs_quadrature:
         weight, sums = _summed(atoms_of(placed, order))
-        size = len(placed.axes.labeller) + 1
-        second = sums[1 + size :].T.reshape(-1, size, size)
-        return _completed(weight, sums[0], sums[1 : 1 + size].T, second, placed.axes)
-    return _closed(placed)
-
-
-def _closed(placed: PlacedRows) -> Kept:
-    """A closed form: at most one direction, one weight, and flips of one probability."""
-    rows, flip = placed.rows, placed.flip
-    assert not isinstance(flip, BoundaryFlips), "these are integrated"
-    axes = Axes.of(placed.labeller, placed.seen[:1])
-    share, weight = rows.select(np.zeros((1, 1)), np.ones(1))
-    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share[0]))
-    moments, errors = rule.moments_with_errors(float(np.clip(axes.labeller[0], -1, 1)))
-    p, gamma, beta, beta_tilde = (share * float(moment) * (weight[0] > 0) for moment in moments)
-    linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
-    second = np.array([[[gamma, 0.0], [0.0, p]]])
-    return _completed(weight, np.array([p]), linear, second, axes, float(max(errors)))
-
-
-def _completed(weight: Array, mass: Array, linear: Array, second: Array, axes: Axes, error: float = 0.0) -> Kept:
-    """Moments in all coordinates, from those of nodes."""
+        size = len(axes.labeller) + 1
+        mass, linear, second = sums[0], sums[1 : 1 + size].T, sums[1 + size :].T.reshape(-1, size, size)
+    else:
+        axes = Axes.of(placed.labeller, placed.seen[:1])
+        weight, (p, gamma, beta, beta_tilde), error = _closed(placed, float(np.clip(axes.labeller[0], -1, 1)))
+        mass, linear, second = np.array([p]), np.array([[beta_tilde, beta]]), np.array([[[gamma, 0.0], [0.0, p]]])
+    # without the labeller's own coordinate where it has none, and with all others
     frame = axes.frame if axes.frame[:, -1].any() else axes.frame[:, :-1]
     k, columns = frame.shape
     linear, second = linear[:, :columns], second[:, :columns, :columns]
     if columns < k:
-        others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
-        frame = np.column_stack([frame, others])
+        frame = np.column_stack([frame, np.linalg.qr(frame, mode="complete")[0][:, columns:]])
         linear = np.pad(linear, ((0, 0), (0, k - columns)))
         plain = mass[:, None, None] * np.eye(k)
         plain[:, :columns, :columns] = second
         second = plain
     return Kept(weight, mass, linear, second, frame, error)
+
+
+def _closed(placed: PlacedRows, cosine: float) -> tuple[Array, list[float], float]:
+    """The weight, `Moments` and their error: at most one direction, one weight, and flips of one probability."""
+    rows, flip = placed.rows, placed.flip
+    assert not isinstance(flip, BoundaryFlips), "these are integrated"
+    (share,), weight = rows.select(np.zeros((1, 1)), np.ones(1))
+    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share))
+    moments, errors = rule.moments_with_errors(cosine)
+    found = [share * float(moment) * (weight[0] > 0) for moment in moments]
+    return weight, [*found[:2], *((1 - 2 * flip) * moment for moment in found[2:])], float(max(errors))
 
 
 # -- the coordinates of nodes -----------------------------------------------------------------------------------------
@@ -129,31 +131,24 @@ class Axes(NamedTuple):
         return cls(np.column_stack([frame, own]), triangle.T, c, kappa)
 
 
-def view_of_labeller(cosine: float) -> tuple[Array, Array]:
-    """Labeller and selector at this cosine, in the plane of both."""
-    return np.array([cosine, sine_of(cosine)]), np.array([[1.0, 0.0]])
-
-
 # -- atoms ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Atoms:
+class Atoms(NamedTuple):
     """N nodes with a label: E[F; kept] = Σ_atoms mass·F.
 
-    A row is frame·(t, ζ) + noise orthogonal to it. `mass`, `zeta` and `zeta2` are E[1, ζ, ζ²; the atom].
+    A row is frame·(t, ζ) + noise orthogonal to it. `moments` are E[1, ζ, ζ²; the atom], of which the first is its mass.
     """
 
     y: Float[Array, " N"]
     q: Float[Array, " N"]
     t: Float[Array, "r N"]
-    mass: Float[Array, " N"]
-    zeta: Float[Array, " N"]
-    zeta2: Float[Array, " N"]
+    moments: tuple[Array, ...]  # (N,) each
     frame: Float[Array, "k axes"]
 
     def linear(self, f: Float[Array, " N"]) -> Float[Array, " k"]:
-        return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
+        mass, zeta, _ = self.moments
+        return self.frame @ np.append(self.t @ (f * mass), f @ zeta)
 
 
 def atoms_of(placed: PlacedRows, order: int) -> Iterator[Atoms]:
@@ -218,17 +213,17 @@ def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]])
     return np.vstack(planes), np.array(level), np.array(width)
 
 
-def _selected(placed: PlacedRows, t: Array) -> tuple[Array, Array]:
-    keep, weight = zip(*(placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)), strict=True)
-    return np.stack(keep), np.stack(weight)
+def _selected(placed: PlacedRows, t: Array) -> Array:
+    """Keep probabilities and weights of either label."""
+    return np.stack([placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)], axis=1)
 
 
 def _labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Array, frame: Array) -> Atoms:
-    mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
-    used = (mass > 0) & (weight > 0)
+    moments = (measure * share)[:, None] * labels
+    used = (moments[:, 0] > 0) & (weight > 0)
     y = np.repeat([1.0, -1.0], used.sum(axis=1))
     t = np.concatenate([t[:, of_label] for of_label in used], axis=1)
-    return Atoms(y, weight[used], t, mass[used], zeta[used], zeta2[used], frame)
+    return Atoms(y, weight[used], t, tuple(part[used] for part in moments.swapaxes(0, 1)), frame)
 
 
 # -- nodes of one score -----------------------------------------------------------------------------------------------
@@ -271,14 +266,11 @@ def _integrands(placed: PlacedRows, t: Array) -> Array:
 
 def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
     parts: list[tuple[Array, Array]] = []
-    held = 0
     for atoms in blocks:
         parts.append(_by_weight(atoms.q, _sums(atoms)))
-        held += len(parts[-1][0])
-        if held > MOST_WEIGHTS:
+        if sum(len(weights) for weights, _ in parts) > MOST_WEIGHTS:
             parts = [_merged(parts)]
-            held = len(parts[0][0])
-        if held > MOST_WEIGHTS:
+        if len(parts[0][0]) > MOST_WEIGHTS:
             raise InputError(
                 f"the rows have more than {MOST_WEIGHTS:.0e} different weights, more than memory allows: let the"
                 " weight see fewer directions, or have steps"
@@ -288,19 +280,16 @@ def _summed(blocks: Iterator[Atoms]) -> tuple[Array, Array]:
 
 def _sums(atoms: Atoms) -> Array:
     """E[1, y x, x xᵀ; the atom] for x = (t, ζ), row by row."""
-    t = atoms.t
-    r, count = t.shape
-    second = np.empty((r + 1, r + 1, count))
-    second[:r, :r] = t[:, None] * t * atoms.mass
-    second[r, :r] = second[:r, r] = t * atoms.zeta
-    second[r, r] = atoms.zeta2
-    first = np.vstack([t * atoms.mass, atoms.zeta])
-    return np.concatenate([atoms.mass[None], atoms.y * first, second.reshape((r + 1) ** 2, count)])
+    t, (mass, zeta, zeta2) = atoms.t, atoms.moments
+    r = len(t)
+    second = np.empty((r + 1, r + 1, len(mass)))
+    second[:r, :r] = t[:, None] * t * mass
+    second[r] = second[:, r] = np.vstack([t * zeta, zeta2])
+    return np.concatenate([mass[None], atoms.y * np.vstack([t * mass, zeta]), second.reshape((r + 1) ** 2, len(mass))])
 
 
 def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    weights = np.concatenate([weights for weights, _ in parts], axis=-1)
-    sums = np.concatenate([sums for _, sums in parts], axis=-1)
+    weights, sums = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     return _by_weight(weights, sums)
 
 
@@ -318,6 +307,7 @@ def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
 class Cohort:
     """The rows of one round in units of n, which train the stages first ≤ s < last; `selector` chose them."""
 
+    placed: PlacedRows
     kept: Kept
     candidates: float
     selector: int | None
@@ -327,12 +317,5 @@ class Cohort:
     @classmethod
     def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> Cohort:
         size = placed.rows.candidates_at(float(kept.mass.sum()))
-        scaled = replace(kept, mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
-        return cls(scaled, size, selector, first, last)
-
-    @property
-    def mass(self) -> Float[Array, " J"]:
-        return self.kept.mass
-
-    def trains(self, stage: int) -> bool:
-        return self.first <= stage < self.last
+        scaled = kept._replace(mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
+        return cls(placed, scaled, size, selector, first, last)

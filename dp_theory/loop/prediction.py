@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +10,15 @@ import numpy as np
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.equations import Newest
 from dp_theory.loop.groups import Addition
-from dp_theory.loop.losses import HARD_MARGIN, Square
-from dp_theory.loop.placed import Cohort, Kept, PlacedRows, kept_rows
+from dp_theory.loop.losses import HARD_MARGIN
+from dp_theory.loop.placed import Cohort, PlacedRows
+from dp_theory.loop.points import draw_points
 from dp_theory.loop.stages import Loop
 from dp_theory.numerics.checks import ROUNDING, Array, Float, require
 from dp_theory.outcomes import Prediction, Simulation
 
 if TYPE_CHECKING:
     from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
-
-Keeping = Callable[[PlacedRows, int], Kept]  # `kept_rows`, or what remembers its answers
 
 TOLERANCE = 1e-9  # relative error of the order parameters, and by default of quadrature
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
@@ -40,30 +37,36 @@ _MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of
 _MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
 _TRIED_ERROR = 1e-7  # of such means, for their effect
 _SAFETY = 4  # factor of the certificate over what one perturbed solution shows, or more nodes change
-_RECENT = 12  # kept rows that are remembered for the next cell, which may share its groups
 
 
 @dataclass(frozen=True)
 class Stages:
-    """A solved scalar problem, with plans resolved; `overlap` is over |Σ^½w0|, and `residual` relative."""
+    """A solved scalar problem; `overlap` is over |Σ^½w0|, and `residual` relative."""
 
     loop: Loop
-    additions: list[Addition]
     test_error: Float[Array, " stages"]
     overlap: Float[Array, " stages"]
     residual: Float[Array, " stages"]
-    by_quadrature: bool
+
+    @property
+    def cohorts(self) -> list[Cohort]:
+        return [rows.cohort for rows in self.loop.cohorts]
+
+    @property
+    def additions(self) -> list[Addition]:
+        """What the rounds added, with plans resolved."""
+        return [cohort.placed.rows for cohort in self.cohorts if cohort.first]
 
     @property
     def kept(self) -> Float[Array, " stages"]:
-        return self._so_far([rows.cohort.mass.sum() for rows in self.loop.cohorts])
+        return self._so_far([cohort.kept.mass.sum() for cohort in self.cohorts])
 
     @property
     def candidates(self) -> Float[Array, " stages"]:
-        return self._so_far([rows.cohort.candidates for rows in self.loop.cohorts])
+        return self._so_far([cohort.candidates for cohort in self.cohorts])
 
     def _so_far(self, sizes: list[float]) -> Array:
-        return np.cumsum(np.bincount([rows.cohort.first for rows in self.loop.cohorts], sizes), dtype=float)
+        return np.cumsum(np.bincount([cohort.first for cohort in self.cohorts], sizes), dtype=float)
 
     def outputs(self) -> Float[Array, "3 stages"]:
         a, c, _ = self.loop.parameters
@@ -75,12 +78,11 @@ def predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -
 
     For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
     """
-    recent = lru_cache(_RECENT)(kept_rows)
     found = []
     for cell in problem.cells():
-        if isinstance(cell.loss, Square):
-            solved, certificate = _by_moments(cell, TOLERANCE if tolerance is None else tolerance, recent)
-        elif len(cell.additions):
+        if cell.is_square:
+            solved, certificate = _by_moments(cell, TOLERANCE if tolerance is None else tolerance)
+        elif cell.rounds:
             solved, certificate = _by_points(cell, tolerance)
         else:
             solved, certificate = _by_nodes(cell, NODES_TOLERANCE if tolerance is None else tolerance)
@@ -125,7 +127,6 @@ def solve_cell(
     seed: int = 0,
     perturb: np.random.Generator | None = None,
     near: Loop | None = None,
-    rows: Keeping = kept_rows,
 ) -> Stages:
     """Solve a scalar problem once, one stage after the other, without a certificate.
 
@@ -136,29 +137,23 @@ def solve_cell(
     def off(value: Array, error: float = _MOMENT_ERROR) -> Array:
         return value if perturb is None else value * (1 + error * perturb.choice((-1.0, 1.0), np.shape(value)))
 
-    by_points = not isinstance(cell.loss, Square) and len(cell.additions) > 0
     loop = Loop.of(cell)
-    by_quadrature = False
-    additions: list[Addition] = []
     found: list[tuple[float, float, float]] = []
     for stage in range(cell.stages):
-        placed = cell.initial if stage == 0 else (_placed(cell, additions, found[-1][0], loop),)
-        cohorts = []
-        for one in placed:
-            by_quadrature = by_quadrature or one.needs_quadrature
-            cohort = Cohort.of(one, rows(one, order), stage - 1 if stage else None, stage, cell.last_stage(stage))
-            kept = cohort.kept
-            error = max(_MOMENT_ERROR, kept.error)
-            mass, linear, second = (off(part, error) for part in (kept.mass, kept.linear, kept.second))
+        cohorts, points = [], []
+        for placed in (_placed(cell, stage - 1, found[-1][0], loop),) if stage else cell.initial:
+            kept = placed.kept(order)
+            cohort = Cohort.of(placed, kept, stage - 1 if stage else None, stage, cell.last_stage(stage))
+            mass, linear, second = (off(part, max(_MOMENT_ERROR, kept.error)) for part in cohort.kept[1:4])
             second = (second + second.transpose(0, 2, 1)) / 2
-            cohorts.append(replace(cohort, kept=replace(kept, mass=mass, linear=linear, second=second)))
-        size_kept = sum(float(cohort.mass.sum()) for cohort in cohorts)
+            cohorts.append(replace(cohort, kept=cohort.kept._replace(mass=mass, linear=linear, second=second)))
+            if cell.rounds and not cell.is_square:
+                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
+                points.append(draw_points(cohorts[-1], size, rng))
+        size_kept = sum(float(cohort.kept.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size_kept, size_kept > 0, "be positive: no row is kept with a positive weight")
-        loop = loop.with_rows(cohorts)
-        if by_points:
-            for cohort, one in zip(cohorts, placed, strict=True):
-                loop = loop.with_points(cohort, one, size, seed)
-        if by_points or isinstance(cell.loss, Square):
+        loop = loop.with_rows(cohorts, points)
+        if cell.rounds or cell.is_square:
             loop, residual = loop.next_stage(lambda newest: Newest(*map(off, newest)))
         else:
             tried = None if perturb is None else _TRIED_ERROR * perturb.uniform(-1, 1, cell.basis.shape[1] + 2)
@@ -166,17 +161,14 @@ def solve_cell(
         error, overlap = loop.outcome()
         found.append((error, overlap, residual))
         _require_resolved(loop, residual, error)
-    test_error, overlap, residual = np.array(found).T
-    return Stages(loop, additions, test_error, overlap, residual, by_quadrature)
+    return Stages(loop, *np.array(found).T)
 
 
-def _placed(cell: Cell, additions: list[Addition], error: float, loop: Loop) -> PlacedRows:
-    place = len(additions)
+def _placed(cell: Cell, place: int, error: float, loop: Loop) -> PlacedRows:
     plan = cell.additions[place]
     rows = plan(error) if callable(plan) else plan
     if not isinstance(rows, Addition):
         raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition")
-    additions.append(rows)
     return PlacedRows(rows, rows.flips(cell.flip), np.append(cell.labeller, 0.0), loop.parameters.selector()[None])
 
 
@@ -187,7 +179,7 @@ def _require_resolved(loop: Loop, residual: float, error: float) -> None:
     variance = loop.parameters.c[-1, -1]
     if not (residual < TOLERANCE and variance > 0):
         raise ConvergenceError(f"{where}: relative residual {residual:.1e}, C = {variance:.3g}")
-    if error < RESOLUTION and len(cell.additions):
+    if error < RESOLUTION and cell.rounds:
         raise ConvergenceError(
             f"{where}: test error {error:.1e}; below {RESOLUTION:.0e} double precision does not resolve the loop: ask"
             " for fewer rounds"
@@ -197,32 +189,32 @@ def _require_resolved(loop: Loop, residual: float, error: float) -> None:
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-def _by_moments(cell: Cell, tolerance: float, rows: Keeping) -> tuple[Stages, Array]:
+def _by_moments(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     """The certificate of the square loss: what rounding does, as a perturbed solution shows, and more nodes change."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     first, *orders = ORDERS_OF_SEVERAL if several else ORDERS
-    solved = solve_cell(cell, first, rows=rows)
-    rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(solved, first, rows)
-    if not solved.by_quadrature:
+    solved = solve_cell(cell, first)
+    rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(solved, first)
+    if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
         return solved, np.maximum.accumulate(rounding)
-    agreements = 2 if len(cell.additions) else 1  # two orders may miss the same feature of a learner's rule
-    changes: list[Array] = []
+    agreements = 2 if cell.rounds else 1  # two orders may miss the same feature of a learner's rule
+    changes = [np.full(cell.stages, np.inf)] * agreements
     for order in orders:
         before = solved
-        solved = solve_cell(cell, order, rows=rows)
-        changes = [*changes, _SAFETY * _change(solved, before)][-agreements:]
+        solved = solve_cell(cell, order)
+        changes = [*changes[1:], _SAFETY * _change(solved, before)]
         allowed = max(tolerance, float(rounding.max()))  # no node mends rounding
-        if len(changes) == agreements and np.max(changes) <= allowed:
+        if np.max(changes) <= allowed:
             return solved, np.maximum.accumulate(rounding + np.max(changes, axis=0))
     raise _more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
-def _effect_of_rounding(solved: Stages, order: int, rows: Keeping) -> Array:
+def _effect_of_rounding(solved: Stages, order: int) -> Array:
     cell = solved.loop.cell
     if not np.isfinite(solved.loop.parameters.c).all():  # the ridgeless peak
         return np.full(cell.stages, np.inf)
     try:
-        perturbed = solve_cell(cell, order, perturb=np.random.default_rng(0), rows=rows)
+        perturbed = solve_cell(cell, order, perturb=np.random.default_rng(0))
     except ConvergenceError:
         return np.full(cell.stages, np.inf)
     own = np.maximum(solved.residual, 4 * ROUNDING * np.array(solved.loop.conditions))

@@ -20,9 +20,8 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.flips import Flips, check_flips
-from dp_theory.loop.groups import Addition, Group, RoundPlan
-from dp_theory.loop.losses import SQUARE, Loss, require_loss
+from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, check_flips
+from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
 from dp_theory.loop.placed import PlacedRows
 from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predicted
 from dp_theory.numerics.checks import (
@@ -67,6 +66,14 @@ class Cell:
     @property
     def stages(self) -> int:
         return len(self.ridges)
+
+    @property
+    def rounds(self) -> int:
+        return len(self.additions)
+
+    @property
+    def is_square(self) -> bool:
+        return isinstance(self.loss, Square)
 
     def last_stage(self, first: int) -> int:
         """The last stage, exclusive, that trains on rows which stage `first` is the first to have."""

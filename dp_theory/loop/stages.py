@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +21,14 @@ from dp_theory.loop.equations import (
     CohortForces,
     Newest,
     OrderParameters,
-    QuadraticLoss,
+    PointMeans,
     newest_forces,
     with_edge,
     with_row,
 )
-from dp_theory.loop.losses import Loss, Square, candidate_limits
+from dp_theory.loop.losses import Loss, QuadraticLoss, candidate_limits
 from dp_theory.loop.placed import Cohort, PlacedRows, scored_atoms
-from dp_theory.loop.points import PointMeans, SampledCohort, draw_points
+from dp_theory.loop.points import Points
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
@@ -73,7 +75,6 @@ class Loop:
 
     cell: Cell
     cohorts: tuple[CohortForces, ...]
-    points: tuple[SampledCohort, ...]
     parameters: OrderParameters
     losses: tuple[Loss, ...]
     conditions: tuple[float, ...]
@@ -86,8 +87,8 @@ class Loop:
     def of(cls, cell: Cell) -> Loop:
         modes, directions = cell.basis.shape
         none, matrices = np.zeros((modes, 0)), np.zeros((modes, 0, 0))
-        parameters = OrderParameters(np.zeros((0, directions)), np.zeros((0, 0)), np.zeros((0, 0)))
-        return cls(cell, (), (), parameters, (), (), matrices, none, none, matrices[0])
+        parameters = OrderParameters(np.zeros((0, directions)), matrices[0], matrices[0])
+        return cls(cell, (), parameters, (), (), matrices, none, none, matrices[0])
 
     def outcome(self) -> tuple[float, float]:
         a, c, _ = self.parameters
@@ -98,12 +99,15 @@ class Loop:
         off = c[-1, -1] + across @ across + (part - overlap) * (part + overlap)  # without cancellation
         return float(np.arctan2(np.sqrt(off), overlap) / np.pi), overlap
 
-    def with_rows(self, cohorts: Sequence[Cohort]) -> Loop:
-        return replace(self, cohorts=(*self.cohorts, *(CohortForces.of(one, self.parameters) for one in cohorts)))
+    def with_rows(self, cohorts: Sequence[Cohort], points: Sequence[Points] = ()) -> Loop:
+        """With rows, and with points of these where their forces are sampled."""
+        new = [CohortForces.of(cohort, self.parameters, *own) for cohort, *own in zip_longest(cohorts, points)]
+        return replace(self, cohorts=(*self.cohorts, *new))
 
-    def with_points(self, cohort: Cohort, placed: PlacedRows, size: int, seed: int) -> Loop:
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(self.parameters.stages,)))
-        return replace(self, points=(*self.points, SampledCohort.of(draw_points(cohort, placed, size, rng))))
+    @cached_property
+    def training(self) -> list[CohortForces]:
+        """The cohorts that the next stage trains on, which are the last ones."""
+        return [rows for rows in self.cohorts if rows.cohort.last > self.parameters.stages]
 
     def next_stage(self, change: Callable[[Newest], Newest] = lambda newest: newest) -> tuple[Loop, float]:
         """The loop after one more stage, and by how much its equations are missed, relative to the order parameters.
@@ -111,12 +115,12 @@ class Loop:
         `change` is applied to the order parameters before the loop goes on.
         """
         cell, stage = self.cell, self.parameters.stages
-        ridge = float(cell.ridges[stage])
-        if isinstance(cell.loss, Square):
+        ridge, condition, miss = float(cell.ridges[stage]), 1.0, np.inf
+        if cell.is_square:
             control = SQUARE_CONTROL
-            rows = sum(float(each.cohort.mass.sum()) for each in self.cohorts if each.cohort.trains(stage))
+            rows = sum(float(each.cohort.kept.mass.sum()) for each in self.training)
             if ridge == 0 and rows <= cell.phi * (1 + _AT_THE_PEAK):
-                if len(cell.additions):
+                if cell.rounds:
                     raise InputError(
                         f"lam = 0 needs more rows than dimensions: stage {stage} has {rows:.3g}·n, not above d = phi·n"
                         f" = {cell.phi:g}·n. Give lam > 0"
@@ -128,18 +132,25 @@ class Loop:
                 ridge, control = 1.0, INTERPOLATION
             equations = StageEquations(self, cell.loss, ridge)
             newest, miss, condition = equations.exact(control)
-            return self.extended(change(newest), equations, control, condition), miss
-        miss = np.inf
-        for gradually in (False, True):
-            for loss, lam in candidate_limits(cell.loss, ridge):
+        else:
+            for gradually, (loss, lam) in product((False, True), candidate_limits(cell.loss, ridge)):
                 equations = StageEquations(self, loss, lam)
                 newest, control, miss = equations.by_points(gradually)
                 if miss <= EXACT:
-                    return self.extended(change(newest), equations, control), miss
-        remedy = "give a larger lam, if the rows are about to be separable"
-        if ridge == 0:
-            remedy = "give a small lam, such as 0.03: of max-margin solutions, this one was not found"
-        raise self._missed(miss, remedy)
+                    break
+            else:
+                remedy = "give a larger lam, if the rows are about to be separable"
+                if ridge == 0:
+                    remedy = "give a small lam, such as 0.03: of max-margin solutions, this one was not found"
+                raise self._missed(miss, remedy)
+        newest = change(newest)
+        cohorts, forces = newest_forces(self.training, newest, control)
+        parameters, losses = self.parameters.extended(newest), (equations.loss, control)
+        for i, rows in enumerate(cohorts):
+            if rows.sampled:
+                rows.correct(forces, parameters, losses)
+                cohorts[i] = rows.on_points(parameters, losses)
+        return self._grown(newest, forces, equations, condition, cohorts), miss
 
     def first_stage(self, order: int, previous: Loop | None, error: Array | None = None) -> tuple[Loop, float]:
         """The only stage of a loop without rounds, by nodes of this order. `error` is that of the means of forces."""
@@ -161,30 +172,25 @@ class Loop:
         where = f"phi = {cell.phi:g}, lam = {cell.ridges[stage]:g}, {cell.loss}, stage {stage}"
         return ConvergenceError(f"{where}: the order parameters miss their equations by {miss:.1e}; {remedy}")
 
-    def extended(
-        self, newest: Newest, equations: StageEquations, control: QuadraticLoss, condition: float = 1.0
+    def _grown(
+        self,
+        newest: Newest,
+        forces: Newest,
+        equations: StageEquations,
+        condition: float = 1.0,
+        cohorts: Sequence[CohortForces] = (),
     ) -> Loop:
-        parameters = self.parameters.extended(newest)
-        cohorts, forces = newest_forces(self.cohorts, newest, control)
-        points = list(self.points)
-        for i, rows in enumerate(points):
-            if rows.trains(parameters.stages - 1):
-                rows.correct(forces, parameters, equations.loss, control)
-                points[i] = rows.grown(equations.loss, control, parameters)
-        grown = self._grown(newest, forces, equations, condition)
-        return replace(grown, cohorts=tuple(cohorts), points=tuple(points))
-
-    def _grown(self, newest: Newest, forces: Newest, equations: StageEquations, condition: float = 1.0) -> Loop:
         row, mean, pulled = equations.learner(newest, forces)
-        return replace(
-            self,
-            parameters=self.parameters.extended(newest),
-            losses=(*self.losses, equations.loss),
-            conditions=(*self.conditions, condition),
-            modes=with_row(self.modes, row),
-            means=np.append(self.means, mean[:, None], axis=1),
-            pulled=np.append(self.pulled, pulled[:, None], axis=1),
-            ff=with_edge(self.ff, forces.symmetric),
+        return Loop(
+            self.cell,
+            (*self.cohorts[: len(self.cohorts) - len(cohorts)], *cohorts),
+            self.parameters.extended(newest),
+            (*self.losses, equations.loss),
+            (*self.conditions, condition),
+            with_row(self.modes, row),
+            np.append(self.means, mean[:, None], axis=1),
+            np.append(self.pulled, pulled[:, None], axis=1),
+            with_edge(self.ff, forces.symmetric),
         )
 
 
@@ -242,27 +248,23 @@ class StageEquations:
 
     # -- quadratic losses ---------------------------------------------------------------------------------------------
 
-    def _affine_off(self, vectors: Float[Array, "points unknowns"], control: QuadraticLoss) -> Array:
-        """`off`, but of C_ss, at points of one X_ss, where it is affine."""
-        newest = Newest.of(vectors, self.stage + 1)
-        forces = Newest(*map(np.zeros_like, newest))
-        for rows in self.loop.cohorts:
-            if rows.cohort.trains(self.stage):
-                rows.add_affine(forces, newest, control)
-        return self.off(newest, forces)
-
     def exact(self, control: QuadraticLoss) -> tuple[Newest, float, float]:
         """The stage under a quadratic loss, its residual, and what magnifies rounding."""
         k, s = self.loop.parameters.a.shape[1], self.stage
         own = k + s  # the place of C_ss; that of X_ss is the last
         response, slope = self._own_response(control)
+        training = self.loop.training
         deviations = np.sqrt(np.diag(self.loop.parameters.c))
         own_unit = deviations[-1] if s else 1.0
         unit = np.concatenate([np.ones(k), deviations * own_unit, [1.0], np.full(s, response)])
 
         vectors = np.vstack([np.zeros(k + 2 * s + 2), np.diag(np.append(unit, 0.0))[:-1]])
         vectors[:, -1] = response
-        at_zero, *columns = self._affine_off(vectors, control)[:, :-1] / unit
+        newest = Newest.of(vectors, s + 1)
+        forces = Newest(*map(np.zeros_like, newest))
+        for rows in training:
+            rows.add_affine(forces, newest, control)
+        at_zero, *columns = self.off(newest, forces)[:, :-1] / unit  # affine at one X_ss, but for that of C_ss
         rest = np.delete(np.arange(k + 2 * s + 1), own)
         inverse = np.linalg.inv((np.array(columns) - at_zero).T[np.ix_(rest, rest)])
 
@@ -270,7 +272,7 @@ class StageEquations:
         vector[rest] = -unit[rest] * (inverse @ at_zero[rest])
         for left in range(_CORRECTIONS, -1, -1):
             newest = Newest.of(vector, s + 1)
-            off = self.off(newest, newest_forces(self.loop.cohorts, newest, control)[1])
+            off = self.off(newest, newest_forces(training, newest, control)[1])
             correction = np.zeros_like(vector)
             correction[rest] = unit[rest] * (inverse @ (off[rest] / unit[rest]))
             correction[own] = off[own] / slope
@@ -284,9 +286,9 @@ class StageEquations:
         """X_ss, the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[β], found in ln X; and the slope of C_ss's equation."""
         cell = self.loop.cell
         e = cell.eigenvalues
-        here = [rows.cohort.kept for rows in self.loop.cohorts if rows.cohort.trains(self.stage)]
-        weight = np.concatenate([kept.weight for kept in here])
-        mass = np.concatenate([kept.mass for kept in here])
+        kept = [rows.cohort.kept for rows in self.loop.training]
+        weight = np.concatenate([each.weight for each in kept])
+        mass = np.concatenate([each.mass for each in kept])
 
         def own_mode(response: float) -> tuple[Array, Array]:
             beta = control.bend(weight, response)
@@ -311,8 +313,8 @@ class StageEquations:
     def by_points(self, gradually: bool) -> tuple[Newest, QuadraticLoss, float]:
         """The stage, the control fitted to it, and its relative residual, which may be large."""
         loop = self.loop
-        few = tuple(rows.first(FEW) for rows in loop.points)
-        means = PointMeans(loop.cohorts, loop.parameters, few, self.loss, SQUARE_CONTROL)
+        few = [rows.on_first(FEW) for rows in loop.training]
+        means = PointMeans(few, loop.parameters, self.loss, SQUARE_CONTROL)
         begin, failed = self.start(), 0
         for easier in self._easier() if gradually else ():
             own_means = replace(means)  # each fits a control of its own
@@ -322,7 +324,7 @@ class StageEquations:
                 break
         found, miss = fixed_point(self.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
         if miss <= _NEAR_ENOUGH:
-            means = replace(means, points=loop.points, settled=True)
+            means = replace(means, cohorts=loop.training, settled=True)
             found, miss = fixed_point(self.moves(means), found, _SOLVED, _STEPS[1], EXACT)
         return self.newest(found), means.control, miss
 
@@ -343,9 +345,9 @@ class StageEquations:
         def found_of(equations: StageEquations, begin: Array) -> tuple[Array, float]:
             return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
-        found, miss = found_of(self, self.start() if near is None else self.coordinates(near))
+        begin = self.start() if near is None else self.coordinates(near)
+        found, miss = found_of(self, begin)
         if near is None and miss > EXACT and self.loss == self.loop.cell.loss:
-            begin = self.start()
             for easier in self._easier():
                 there, off = found_of(easier, begin)
                 begin = there if off <= EXACT else begin
@@ -356,21 +358,20 @@ class StageEquations:
         a, c, x = self.loop.parameters
         if not self.stage:
             return np.append(np.full(a.shape[1], _FIRST_ALIGNMENT), [_FIRST_DEVIATION, np.log(self.loop.cell.phi)])
-        norm, response = self._units()
+        norm, response = self._units
         row = np.linalg.cholesky(c)[-1] / norm
         return np.concatenate([a[-1] / norm, row, [np.log(row[-1]) - _NEW_PART], x[-1] / response, [0.0]])
 
+    @cached_property
     def _units(self) -> tuple[float, float]:
         parameters = self.loop.parameters
         return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.stage else (1.0, 1.0)
 
     def coordinates(self, newest: Newest) -> Float[Array, " unknowns"]:
-        """Cone coordinates."""
-        norm, response = self._units()
+        """Cone coordinates, which always stand for possible order parameters."""
+        norm, response = self._units
         a, c, x = newest
-        row = c[:0]
-        if self.stage:
-            row = np.asarray(solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True))
+        row = np.asarray(solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True))
         new = c[-1] - row @ row
         if not (x[-1] > 0 and new > _POSITIVE * c[-1] > 0):
             raise FloatingPointError("no learner has these order parameters")
@@ -378,7 +379,7 @@ class StageEquations:
         return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
     def newest(self, coordinates: Float[Array, " unknowns"]) -> Newest:
-        norm, response = self._units()
+        norm, response = self._units
         a, factor, x = Newest.of(coordinates, self.stage + 1)
         if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
             raise ConvergenceError("|θ| runs away: without ridge it does where the kept rows are separable")
@@ -396,7 +397,7 @@ class StageEquations:
             vector = newest.vector()
             off = self.off(newest, means(newest))
             miss = self.miss(off, newest)
-            means.settled = means.settled or miss < _SETTLED
+            means.settled |= miss < _SETTLED
             part = _PART
             while part > _LEAST_PART:
                 try:
@@ -436,7 +437,7 @@ class NodeMeans:
                 f, of_row = self.loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.q, response)
                 share = placed.rows.candidates_at(1.0)
                 pull += share * atoms.linear(f)
-                force += share * float(f * f @ atoms.mass)
-                bend += share * float(of_row @ atoms.mass)
+                force += share * float(f * f @ atoms.moments[0])
+                bend += share * float(of_row @ atoms.moments[0])
         means = np.append(pull[: len(a)], [force, bend])
         return Newest.of(means if self.error is None else means * (1 + self.error), 1)

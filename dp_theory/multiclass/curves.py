@@ -5,19 +5,17 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_theory.multiclass.experiment import simulate_softmax
 from dp_theory.multiclass.prediction import STEPS, TOLERANCE, WIDE, Nodes, SoftmaxEquations, predict_softmax
 from dp_theory.multiclass.selection import SETS, make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import (
     Advance,
     Array,
-    Float,
     require,
     require_numbers,
     require_positive,
@@ -26,7 +24,7 @@ from dp_theory.numerics.checks import (
     require_whole,
     unseen,
 )
-from dp_theory.outcomes import SOFTMAX_QUANTITIES
+from dp_theory.outcomes import SoftmaxOutputs
 from dp_theory.ridge.simulators.dense import check_size
 from dp_theory.rules import listed
 
@@ -48,9 +46,8 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
     best = int(np.argmax(_cosines(equations, ridges)))
     start = max(best - 1, 0)
-    finer = np.geomspace(ridges[start], ridges[min(best + 1, len(ridges) - 1)], _FINER)
-    cosines = _cosines(equations, np.append(ridges[:start], finer))[start:]
-    lam = float(finer[int(np.argmax(cosines))])
+    finer = np.geomspace(ridges[start], ridges[: best + 2][-1], _FINER)
+    lam = float(finer[np.argmax(_cosines(equations, np.append(ridges[:start], finer))[start:])])
     if lam <= NARROWEST * (1 + ROUNDING):
         log.warning(
             "%d classes, %g training rows per dimension: the best ridge is the narrowest that is tried, %g per kept "
@@ -62,13 +59,8 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     return replace(problem, lam=float(nodes.mass.mean()) * lam)
 
 
-def _cosines(equations: SoftmaxEquations, ridges: Float[Array, " ridges"]) -> list[float]:
-    found = []
-    for x in equations.path(ridges):
-        k = len(x) - 2
-        length = np.hypot(np.linalg.norm(x[:k]), np.exp(x[k]))
-        found.append(float(x[0] / length))
-    return found
+def _cosines(equations: SoftmaxEquations, ridges: Array) -> list[float]:
+    return [x[0] / np.hypot(np.linalg.norm(x[:-2]), np.exp(x[-2])) for x in equations.path(ridges)]
 
 
 def classes_curves(
@@ -143,11 +135,9 @@ def classes_curves(
             row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
             row |= {"generated": number / fraction, "lam": problem.lam / fraction}
             found = predict_softmax(problem, tolerance=tolerance, seed=seed)
-            for name in SOFTMAX_QUANTITIES:
-                row[name] = float(getattr(found, name))
-                row[f"{name}_se"] = float(getattr(found, f"{name}_se"))
+            row |= {field.name: float(getattr(found, field.name)) for field in fields(SoftmaxOutputs)}
             if trials:
-                runs = simulate_softmax(problem, d, trials, seed=seed, workers=workers)
+                runs = problem.draw(d, trials, engine="dense", seed=seed, workers=workers)
                 se = np.hypot(runs.test_error_se, found.test_error_se)
                 z = (runs.test_error - found.test_error) / se if trials > 1 else np.nan  # one trial has no error
                 row |= {"simulated": float(runs.test_error), "simulated_se": float(runs.test_error_se)}

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg import helmert
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
 
-@dataclass(frozen=True, eq=False)
-class Nodes:
+class Nodes(NamedTuple):
     """Quasi-random rows in independent sets of equal size."""
 
     sets: int
@@ -48,24 +47,20 @@ class Nodes:
         teacher = _largest_first(u[:, :classes])
         others = ndtri(u[:, classes:]).reshape(-1, k, classes - 1) @ helmert(classes)  # g' where k = 2, then z
         known = np.stack([teacher, *np.moveaxis(others, 1, 0)[:-1]])
-        rest = others[:, -1]
-
-        weights = (rho, sine_of(rho))[:k]
-        scores = np.einsum("j,jnk->nk", weights, known)
+        scores = np.einsum("j,jnk->nk", (rho, sine_of(rho))[:k], known)
         radius = np.sqrt(np.einsum("jnk,jnk->n", known, known))
         mass, factor = selection.along_rays(scores, radius, k * (classes - 1))
 
         # The kept fraction is known better than the mean of each set, which is corrected to it.
-        fractions = np.resize(selection.keep_fraction(classes), sets)
         means = mass.reshape(sets, -1).mean(1)
-        mass = mass * np.repeat(fractions / means, 2**log2)
-        return cls(sets, known * factor[:, None], rest, mass, teacher)
+        mass = mass * np.repeat(np.resize(selection.keep_fraction(classes), sets) / means, 2**log2)
+        return cls(sets, known * factor[:, None], others[:, -1], mass, teacher)
 
     def means(self, values: Float[Array, "*outputs rows"]) -> Float[Array, "*outputs sets"]:
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
 
 
-def _largest_first(u: Float[Array, "rows K"]) -> Float[Array, "rows K"]:
+def _largest_first(u: Array) -> Array:
     largest = u[:, :1] ** (1 / u.shape[1])
     g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
     return g - g.mean(1, keepdims=True)
@@ -75,9 +70,9 @@ _PROX_PRECISION = 1e-12  # of the proximal point's equation, in units of 1 + the
 _PROX_STEPS = 500  # of Newton's method, at most
 
 
-def cross_entropy(h: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+def cross_entropy(h: Float[Array, "*rows K"]) -> Float[Array, "*rows"]:
     """ℓ(h; 0) of each row."""
-    return logsumexp(h - h[:, :1], axis=1)
+    return logsumexp(h - h[..., :1], axis=-1)
 
 
 def prox(score: Float[Array, "rows K"], delta: float, start: Float[Array, "rows K"]) -> tuple[Array, Array, Array]:
@@ -149,25 +144,20 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
     cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, count))
     *outputs, points = (cells[..., i][()] for i in range(count))
     kept = problem.selection.keep_fraction(problem.classes)
+    kept_se = float(kept.std() / np.sqrt(max(len(kept) - 1, 1)))
     return SoftmaxPrediction(
-        *outputs,
-        keep_fraction=float(kept.mean()),
-        keep_fraction_se=float(kept.std() / np.sqrt(max(len(kept) - 1, 1))),
-        points=points.astype(int),
+        *outputs, keep_fraction=float(kept.mean()), keep_fraction_se=kept_se, points=points.astype(int)
     )
 
 
 _nodes = lru_cache(2 * len(LEVELS))(Nodes.of)
 
 
-def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Array, " fields"]:
-    x = None
-    error = np.inf
-    se = np.inf
+def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Array:
+    x, error, se = None, np.inf, np.inf
     for level in LEVELS:
-        equations = SoftmaxEquations(
-            problem, _nodes(problem.classes, problem.selection, problem.rho, SETS, level, seed)
-        )
+        nodes = _nodes(problem.classes, problem.selection, problem.rho, SETS, level, seed)
+        equations = SoftmaxEquations(problem, nodes)
         try:
             x = equations.solve(x)
         except ConvergenceError:  # few rows of a hard selection are nearly separable: more of them have a root
@@ -175,11 +165,10 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[Arra
                 raise
             x = None
             continue
-        values, ses = equations.outputs(x, equations.jacobian(x))
-        error = values[0]
-        se = ses[0]
+        outputs = equations.outputs(x)
+        error, se = outputs[0]
         if se <= tolerance * error:
-            return np.append(np.column_stack([values, ses]), SETS * 2**level)
+            return np.append(outputs, SETS * 2**level)
     raise InputError(
         f"phi = {problem.phi:g}, lam = {problem.lam:g}: the test error, {error:.4g}, has the standard error {se:.1e}"
         f" with {SETS * 2 ** LEVELS[-1]} points; tolerance = {tolerance:g} must be at least {se / error:.2g} there"
@@ -190,13 +179,10 @@ class SoftmaxEquations:
     """The fixed point over given nodes in x = (a_1, ..., a_k, ln σ, ln δ), per kept row."""
 
     def __init__(self, problem: SoftmaxProblem, nodes: Nodes) -> None:
-        self.problem = problem
-        self.nodes = nodes
-        self.k = len(nodes.known)
-        self._share = float(nodes.mass.mean())
-        self.phi = problem.phi / self._share
-        self.lam = problem.lam / self._share
-        self.near: Float[Array, "rows K"] | None = None
+        self.problem, self.nodes = problem, nodes
+        self.share = float(nodes.mass.mean())
+        self.phi, self.lam = problem.phi / self.share, problem.lam / self.share
+        self.near: Float[Array, "rows K"] | None = None  # proximal points of the scores seen last
 
     def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
@@ -210,14 +196,14 @@ class SoftmaxEquations:
         return x
 
     def path(self, ridges: Float[Array, " ridges"]) -> Iterator[Float[Array, " unknowns"]]:
-        before = x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
+        before = x = np.array([*[1e-3] * len(self.nodes.known), -1.0, np.log(self.phi)])
         for lam in ridges:
             self.lam = lam
             before, x = x, self._root(2 * x - before)
             yield x
 
-    def _root(self, start: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
-        def move(x: Float[Array, " unknowns"]) -> tuple[Float[Array, " unknowns"], float]:
+    def _root(self, start: Array) -> Array:
+        def move(x: Array) -> tuple[Array, float]:
             try:
                 off = self.excess(x)
             except ConvergenceError:
@@ -230,70 +216,56 @@ class SoftmaxEquations:
             raise ConvergenceError(f"{problem}: the fixed point is missed by {missed:.1e}")
         return x
 
-    def jacobian(self, x: Float[Array, " unknowns"]) -> Float[Array, "unknowns unknowns"]:
-        off = self.excess(x)
-        return np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
-
     def excess(self, x: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
-        return self._image(x, self._moments(x).mean(1)) - x
+        return self._off(x, self._moments(x).mean(1))
 
-    def outputs(
-        self, x: Float[Array, " unknowns"], jacobian: Float[Array, "unknowns unknowns"]
-    ) -> tuple[Float[Array, "4"], Float[Array, "4"]]:
-        """Test error, cross-entropy, overlap and squared norm, and their standard errors by the scatter of the sets
+    def outputs(self, x: Float[Array, " unknowns"]) -> Float[Array, "4 2"]:
+        """Test error, cross-entropy, overlap and squared norm, each with its standard error by the scatter of the sets
         (T6.10).
         """
-        off = (self._image(x, self._moments(x).T) - x).T
-        x_of_sets = (x[:, None] - np.linalg.solve(jacobian, off)).T
+        off = self.excess(x)
+        jacobian = np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
+        off_of_sets = self._off(x, self._moments(x).T)
+        x_of_sets = (x[:, None] - np.linalg.solve(jacobian, off_of_sets.T)).T
         cosine, *others = self._outputs(x).mean(-1)
         cosine_se, *ses = self._outputs(x_of_sets).std(-1, ddof=1) / np.sqrt(SETS)
-        classes = self.problem.classes
-        error = disagreement(classes, np.clip(cosine, -1, 1))
-        high = disagreement(classes, np.clip(cosine - cosine_se, -1, 1))
-        low = disagreement(classes, np.clip(cosine + cosine_se, -1, 1))
-        return np.array([error, *others]), np.array([(high - low) / 2, *ses])
+        error, high, low = (
+            disagreement(self.problem.classes, np.clip(cosine + off, -1, 1)) for off in (0.0, -cosine_se, cosine_se)
+        )
+        return np.column_stack([[error, *others], [(high - low) / 2, *ses]])
 
-    def _outputs(self, x: Float[Array, "*sets unknowns"]) -> Float[Array, "4 estimates"]:
-        a = x[..., : self.k].T
-        sigma = np.exp(x[..., self.k])
+    def _outputs(self, x: Array) -> Array:
+        a, sigma = x[..., :-2].T, np.exp(x[..., -2])
         squared_norm = (a * a).sum(0) + sigma**2
         overlap = a[0]
         beyond = np.sqrt(squared_norm - overlap**2)  # the learner's length off the teacher
+        teacher, rest = (part.reshape(SETS, -1, self.problem.classes) for part in (self.nodes.teacher, self.nodes.rest))
+        losses = cross_entropy(overlap[..., None, None] * teacher + beyond[..., None, None] * rest).mean(-1)
+        return np.array(np.broadcast_arrays(overlap / np.sqrt(squared_norm), losses, overlap, squared_norm))
 
-        points = len(self.nodes.mass) // SETS
-        along_rows = np.repeat(np.broadcast_to(overlap, SETS), points)[:, None]
-        beyond_rows = np.repeat(np.broadcast_to(beyond, SETS), points)[:, None]
-        losses = cross_entropy(along_rows * self.nodes.teacher + beyond_rows * self.nodes.rest)
-        cosine = overlap / np.sqrt(squared_norm)
-        return np.array(np.broadcast_arrays(cosine, self.nodes.means(losses), overlap, squared_norm))
-
-    def _moments(self, x: Float[Array, " unknowns"]) -> Float[Array, "unknowns sets"]:
-        if not np.abs(x[self.k :]).max() < FARTHEST:
+    def _moments(self, x: Array) -> Array:
+        if not np.abs(x[-2:]).max() < FARTHEST:
             raise ConvergenceError(
                 f"phi = {self.problem.phi:g}, lam = {self.lam:g}: ln σ or ln δ runs away, beyond {FARTHEST:g}"
             )
-        sigma, delta = np.exp(x[self.k :])
-        near = np.empty_like(self.nodes.rest)
-        products = np.empty((self.k + 2, len(self.nodes.mass)))
+        sigma, delta = np.exp(x[-2:])
+        nodes = self.nodes
+        near = np.empty_like(nodes.rest)
+        products = np.empty((len(x), len(near)))
         for start in range(0, len(near), BLOCK):
             block = slice(start, start + BLOCK)
-            known = self.nodes.known[:, block]
-            score = np.einsum("j,jnk->nk", x[: self.k], known) + sigma * self.nodes.rest[block]
+            known = nodes.known[:, block]
+            score = np.einsum("j,jnk->nk", x[:-2], known) + sigma * nodes.rest[block]
             near[block], p, f = prox(score, delta, score if self.near is None else self.near[block])
-            products[: self.k, block] = np.einsum("nk,jnk->jn", f, known)
-            products[self.k, block] = np.einsum("nk,nk->n", f, f)
-            products[self.k + 1, block] = bend(p, delta)
+            products[:-2, block] = np.einsum("nk,jnk->jn", f, known)
+            products[-2, block] = np.einsum("nk,nk->n", f, f)
+            products[-1, block] = bend(p, delta)
         self.near = near
-        return self.nodes.means(self.nodes.mass / self._share * products) / (self.problem.classes - 1)
+        return nodes.means(nodes.mass / self.share * products) / (self.problem.classes - 1)
 
-    def _image(
-        self, x: Float[Array, " unknowns"], moments: Float[Array, "*sets unknowns"]
-    ) -> Float[Array, "*sets unknowns"]:
-        k = self.k
-        phi = self.phi
-        pull = moments[..., :k]  # c_j
-        force = moments[..., k]  # E|f|²/(K - 1)
-        curvature = moments[..., k + 1]  # Γ
+    def _off(self, x: Array, moments: Array) -> Array:
+        """By how much the map moves x, whose moments are c_j, E|f|²/(K - 1) and Γ."""
+        force, curvature = moments[..., -2], moments[..., -1]
         m = 1 / (self.lam + curvature)
-        a = m[..., None] * (pull + curvature[..., None] * x[:k])
-        return np.concatenate([a, np.log([phi * m**2 * force, phi**2 * m**2]).T / 2], axis=-1)
+        a = m[..., None] * (moments[..., :-2] + curvature[..., None] * x[:-2])
+        return np.concatenate([a, np.log([self.phi * m**2 * force, self.phi**2 * m**2]).T / 2], axis=-1) - x

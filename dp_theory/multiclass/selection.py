@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, ndtri
 from scipy.stats import qmc
 
@@ -56,7 +57,7 @@ class Uncertainty:
     def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return self._with_slope(scores)[0]
 
-    def _with_slope(self, scores: Float[Array, "rows K"]) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    def _with_slope(self, scores: Array) -> tuple[Array, Array]:
         by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
         logits = self.kappa * (by_class - by_class.max(0))
         p = np.exp(logits)
@@ -70,47 +71,37 @@ class Uncertainty:
         found = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
-        low = np.zeros(len(rows))
-        high = np.full(len(rows), FARTHEST)
-        missed = np.full(len(rows), np.inf)
+        low, high, missed = (np.full(len(rows), value) for value in (0.0, FARTHEST, np.inf))
         for _ in range(_NEWTON_STEPS):
             entropy, slope = self._with_slope(radius[:, None] * direction[rows])
             excess = entropy - threshold
-            missed_before = missed
-            missed = np.abs(excess)
+            missed_before, missed = missed, np.abs(excess)
             found[rows] = radius
             unfinished = missed > PRECISION
             if not unfinished.any():
                 return found
-            low = np.where(excess > 0, radius, low)
-            high = np.where(excess > 0, high, radius)
+            low, high = np.where(excess > 0, [radius, high], [low, radius])
             with np.errstate(all="ignore"):  # a slope of 0 leads out of the bracket, and is not used
                 aimed = radius * np.exp(-excess / slope)
             good = (aimed > low) & (aimed < high) & (missed < missed_before / 2)
-            radius = np.where(good, aimed, (low + high) / 2)[unfinished]
-            rows = rows[unfinished]
-            low = low[unfinished]
-            high = high[unfinished]
-            missed = missed[unfinished]
+            radius = np.where(good, aimed, (low + high) / 2)
+            rows, radius, low, high, missed = (part[unfinished] for part in (rows, radius, low, high, missed))
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
     @lru_cache(8)  # noqa: B019 (hardnesses are few, and equal ones are one)
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " {sets}"]:
         log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
-        fractions = []
-        for scores in sets_of_normals(classes, log2, sets):
+        found = np.empty(sets)
+        for number, scores in enumerate(sets_of_normals(classes, log2, sets)):
             direction = scores - scores.mean(1, keepdims=True)
             direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-            half_square = self.reach(direction, threshold) ** 2 / 2
-            fractions.append(gammainc((classes - 1) / 2, half_square).mean())
-        found = np.array(fractions)
+            found[number] = gammainc((classes - 1) / 2, self.reach(direction, threshold) ** 2 / 2).mean()
         found.flags.writeable = False
         return found
 
 
 def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:
     """A fraction `keep` of the rows exceeds it."""
-    from scipy.optimize import brentq
 
     def excess(level: float, sets: int = SETS) -> float:
         return float(hardness.exceeded(level, classes, sets).mean()) - keep
@@ -119,11 +110,9 @@ def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:
     possible = excess(high, 1) < 0 < excess(low, 1)
     require("keep", keep, possible, f"be further from 0 and 1 for a threshold on {hardness}")
     rough = float(brentq(excess, low, high, args=(1,)))  # pyrefly: ignore[bad-argument-type]
-    below = rough + (low - rough) / 10
-    above = rough + (high - rough) / 10
+    below, above = (rough + (end - rough) / 10 for end in (low, high))
     if excess(below) > 0 > excess(above):
-        low = below
-        high = above
+        low, high = below, above
     return float(brentq(excess, low, high, xtol=1e-12))  # pyrefly: ignore[bad-argument-type]
 
 
@@ -169,10 +158,10 @@ class Share(Selection):
         require_number(keep=self.keep)
         kept_fraction(self.keep)
 
-    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+    def keep_probability(self, scores: Array) -> Array:
         return np.full(len(scores), self.keep)
 
-    def keep_fraction(self, classes: int) -> Float[Array, "1"]:
+    def keep_fraction(self, classes: int) -> Array:
         return np.array([self.keep])
 
 
@@ -187,19 +176,16 @@ class Threshold(Selection):
     def __post_init__(self) -> None:
         require_number(limit=self.limit)
 
-    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
-        return np.where((self.hardness.of(scores) > self.limit) == self.hard, 1.0, 0.0)
+    def keep_probability(self, scores: Array) -> Array:
+        return ((self.hardness.of(scores) > self.limit) == self.hard).astype(float)
 
-    def keep_fraction(self, classes: int) -> Float[Array, " estimates"]:
+    def keep_fraction(self, classes: int) -> Array:
         exceeded = self.hardness.exceeded(self.limit, classes)
         return exceeded if self.hard else 1 - exceeded
 
-    def along_rays(
-        self, scores: Float[Array, "rows K"], radius: Float[Array, " rows"], freedom: int
-    ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
         edge = self.hardness.reach(scores / radius[:, None], self.limit) ** 2 / 2
-        cdf = gammainc if self.hard else gammaincc
-        quantile = gammaincinv if self.hard else gammainccinv
+        cdf, quantile = (gammainc, gammaincinv) if self.hard else (gammaincc, gammainccinv)
         mass = cdf(freedom / 2, edge)
         moved = np.sqrt(2 * quantile(freedom / 2, mass * cdf(freedom / 2, radius**2 / 2)))
         return mass, np.minimum(moved, FARTHEST) / radius
@@ -216,7 +202,7 @@ class Tilted(Selection):
         require_number(omega=self.omega)
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
 
-    def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+    def keep_probability(self, scores: Array) -> Array:
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 
@@ -246,11 +232,11 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     if name == "keep-all":
         return Share()
     hardness = Uncertainty(numbers.get("kappa", 1.0))
-    if ("keep" in numbers) == ("omega" in numbers):
+    keep = numbers.get("keep")
+    if (keep is None) == ("omega" not in numbers):
         raise InputError(f"rule {name} takes " + ("exactly one of omega and keep" if name == "entropy" else "a keep"))
-    if "omega" in numbers:
+    if keep is None:
         return Tilted(numbers["omega"], hardness)
-    keep = numbers["keep"]
     share = Share(keep)
     if keep == 1 or name == "random":
         return share
@@ -273,8 +259,6 @@ def require_classes(classes: Any) -> None:
 
 
 def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
-    from scipy.optimize import brentq
-
     def excess(omega: float) -> float:
         return Tilted(omega, hardness).keep_fraction(classes).mean() - keep
 

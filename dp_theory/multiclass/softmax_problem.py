@@ -1,4 +1,6 @@
-"""Multinomial logistic regression on rows that a selector of K classes chose.
+"""Multinomial logistic regression on rows that a selector of K classes chose: the problem, and its experiment at finite
+d, fitted by a standard solver, where by rotation invariance scores are Bᵀx of the first coordinates, with B the Helmert
+matrix.
 
 Rows are x ~ N(0, I_d), of class argmax W* x; of the K directions of teacher W* and selector W_s only differences count.
 ρ is the cosine of a selector's direction with the teacher's of the same class. The learner is Ŵ = argmin (1/n) Σ ℓ(W
@@ -7,24 +9,38 @@ are separable, so that λ must be positive. The test error is P(argmax Ŵx ≠ a
 W* centred, the squared norm ‖Ŵ‖²/(K - 1). Two classes are logistic regression with ridge λ/2.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from dp_base.errors import InputError
+import numpy as np
+from scipy.linalg import helmert
+from scipy.optimize import OptimizeResult, minimize
+
+from dp_base.errors import ConvergenceError, InputError
+from dp_theory.multiclass.prediction import predict_softmax
 from dp_theory.multiclass.selection import Selection, require_classes
 from dp_theory.numerics.checks import (
+    Array,
     Real,
     common_shape,
+    require,
     require_in,
+    require_memory,
     require_number,
     require_positive,
     scalars,
 )
+from dp_theory.numerics.parallel import run_jobs
+from dp_theory.numerics.quadrature import sine_of
+from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxPrediction, SoftmaxSimulation
 from dp_theory.ridge.problem import AnyProblem
+from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, pool_size
 
-if TYPE_CHECKING:
-    from dp_theory.outcomes import SoftmaxPrediction, SoftmaxSimulation
+TEST_ROWS = 20_000  # drawn in each trial for the two errors
+FIT = 2e-3  # largest relative error of the weights: far below their scatter
+_LEAST_VARIANCE = 1e-12  # relative: added to the covariance of scores, which may be singular
 
 
 @dataclass(frozen=True)
@@ -66,16 +82,80 @@ class SoftmaxProblem(AnyProblem):
     def shape(self) -> tuple[int, ...]:
         return common_shape(phi=self.phi, lam=self.lam)
 
-    def cells(self) -> Iterator["SoftmaxProblem"]:
+    def cells(self) -> Iterator[SoftmaxProblem]:
         for _, numbers in scalars(self.shape, phi=self.phi, lam=self.lam):
             yield replace(self, **numbers)
 
-    def solve(self, tolerance: float | None) -> "SoftmaxPrediction":
-        from dp_theory.multiclass.prediction import predict_softmax
-
+    def solve(self, tolerance: float | None) -> SoftmaxPrediction:
         return predict_softmax(self, tolerance=tolerance)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> "SoftmaxSimulation":
-        from dp_theory.multiclass.experiment import simulate_softmax
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> SoftmaxSimulation:
+        """All cells share their random numbers."""
+        d = check_size(d, trials)
+        room = 2 * (self.classes - 1)
+        require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
+        jobs = [(cell, d, seed, trial) for cell in self.cells() for trial in range(trials)]
+        results = np.reshape(run_jobs(softmax_trial, jobs, workers), (*self.shape, trials, 4))
+        return SoftmaxSimulation(**averaged(SOFTMAX_QUANTITIES, results), d=d, trials=trials, seed=seed)
 
-        return simulate_softmax(self, d, trials, seed=seed, workers=workers)
+
+# -- the experiment ----------------------------------------------------------------------------------------------------
+
+
+def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tuple[float, ...]:
+    """One experiment with a scalar problem: SOFTMAX_QUANTITIES."""
+    rng = generator(seed, DENSE, trial)
+    n = pool_size(problem, d)
+    require_memory(n, d, "a smaller d or a larger phi")
+    k = problem.classes
+    rho = problem.rho
+    simplex = helmert(k)
+    x = rng.standard_normal((n, d))
+    teacher = x[:, : k - 1] @ simplex
+    other = x[:, k - 1 : 2 * k - 2] @ simplex
+    selector = rho * teacher + sine_of(rho) * other
+    kept = rng.random(n) < problem.selection.keep_probability(selector)
+    if not kept.any():  # W = 0 answers at random
+        return 1 - 1 / k, np.log(k), 0.0, 0.0
+    w = _fit(x[kept], np.argmax(teacher[kept], axis=1), k, n, problem.lam)
+    within = w[:, : k - 1]  # along the teacher
+    beyond = w[:, k - 1 :]
+    t = rng.standard_normal((TEST_ROWS, k - 1))
+    root = np.linalg.cholesky(beyond @ beyond.T + _LEAST_VARIANCE * np.eye(k) * (w * w).sum())
+    scores = t @ within.T + rng.standard_normal((TEST_ROWS, k)) @ root.T
+    y = np.argmax(t @ simplex, axis=1)
+    losses = np.logaddexp.reduce(scores, axis=1) - np.take_along_axis(scores, y[:, None], axis=1)[:, 0]
+    overlap = np.sum(within * simplex.T) / (k - 1)
+    return (scores.argmax(1) != y).mean(), losses.mean(), overlap, (w * w).sum() / (k - 1)
+
+
+def _fit(x: Array, y: np.ndarray, classes: int, n: int, lam: float) -> Array:
+    """L-BFGS is off by ‖gradient‖/lam at most."""
+    one_hot = (y[:, None] == np.arange(classes)).astype(float)
+    gradient = np.empty(0)  # at the last call of the objective
+
+    def objective(flat: Array) -> tuple[float, Array]:
+        nonlocal gradient
+        w = flat.reshape(classes, -1)
+        scores = x @ w.T
+        ahead = scores - np.sum(one_hot * scores, axis=1, keepdims=True)
+        losses = np.logaddexp.reduce(ahead, axis=1)
+        gradient = ((np.exp(ahead - losses[:, None]) - one_hot).T @ x / n + lam * w).ravel()
+        return losses.sum() / n + lam / 2 * flat @ flat, gradient
+
+    def stop_when_near(intermediate_result: OptimizeResult) -> None:
+        if np.linalg.norm(gradient) <= FIT / 2 * lam * np.linalg.norm(intermediate_result.x):
+            raise StopIteration
+
+    result = minimize(
+        objective,
+        np.zeros(classes * x.shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        callback=stop_when_near,
+        options={"maxcor": 20, "maxiter": 20_000, "maxfun": 40_000, "ftol": 0.0, "gtol": 0.0},
+    )
+    missed = np.linalg.norm(objective(result.x)[1]) / (lam * np.linalg.norm(result.x))
+    if not missed <= FIT:
+        raise ConvergenceError(f"softmax fit, (kept, d) = {x.shape}, lam = {lam:g}: W is certain to {missed:.1e} only")
+    return result.x.reshape(classes, -1)

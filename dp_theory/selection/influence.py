@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dp_theory.loop.flips import observed_labels
+from dp_theory.loop.groups import observed_labels
 from dp_theory.numerics.checks import Array, Float, Inexact, Real, numbers, require, require_in
 from dp_theory.numerics.quadrature import half_line, sine_of
 from dp_theory.ridge.problem import Problem

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from dp_theory import BoundaryFlips
 from dp_theory.fitting.stack import _power_law_log_error
 from dp_theory.fitting.theory import with_floor
-from dp_theory.loop.flips import observed_labels
+from dp_theory.loop.groups import observed_labels
 from dp_theory.ridge.finite_dimension import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
 from tests.source import ROOT

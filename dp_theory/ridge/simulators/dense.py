@@ -122,7 +122,7 @@ def measure(w: Float[Array, " d"], w0: Float[Array, " d"]) -> tuple[float, float
     overlap, squared_norm = float(w @ w0), float(w @ w)
     if squared_norm == 0:
         return 0.5, 0.0, 0.0
-    across = np.sqrt(max(squared_norm - overlap**2, 0.0))
+    across = np.linalg.norm(w - overlap * w0)  # without cancellation
     return float(np.arctan2(across, overlap) / np.pi), overlap, squared_norm
 
 
