@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 CONFIG = "config"
 WEIGHTS = "weights of "  # before the key of a model
 NAMES = {
-    "validation": "the validation set",
-    "training": "the training examples",
-    "code": "the code of the generator",
-    "learner code": "the code of the learner",
-    "data code": "the code of the data",
-    "storage code": "the code of the storage",
-    "marks": "the marked examples",
-    "test": "the test set",
+    "validation": "validation set",
+    "training": "training examples",
+    "code": "code of the generator",
+    "learner code": "code of the learner",
+    "data code": "code of the data",
+    "storage code": "code of the storage",
+    "marks": "marked examples",
+    "test": "test set",
 }
-"""What messages call what a run depends on, where it is not "the" and the name."""
+"""What messages call what a run depends on, where it is not the name itself."""
 OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage code", f"{WEIGHTS}generator")
 """What the samples of a generator depend on."""
 
@@ -121,8 +121,8 @@ def _data_here(config: Config) -> RealData | None:
 def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """A line for each thing that was noted and is another now."""
     changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
-    called = NAMES | {CONFIG: str(files.config)}
-    return [f"{called.get(name, f'the {name}')} changed since {files.path} began" for name in changed]
+    called = {name: files.config if name == CONFIG else f"the {NAMES.get(name, name)}" for name in changed}
+    return [f"{called[name]} changed since {files.path} began" for name in changed]
 
 
 def accepted(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:
