@@ -53,18 +53,24 @@ ModelPlace = Annotated[str, BeforeValidator(partial(_anchored, only_if_there=Tru
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, without unknown keys, inf, nan, or true and false in place of a number."""
+    """Base of all sections: frozen, without unknown keys, inf, nan, or true and false in place of a number.
+
+    A key whose default is None takes "none" for it, since TOML has no word for that.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _check_numbers(cls, values: Any) -> Any:
-        for key, value in values.items() if isinstance(values, Mapping) else ():
-            field = cls.model_fields.get(key)
-            if isinstance(value, bool) and field and field.annotation in (int, float):
+    def _check_values(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        known = {key: (value, cls.model_fields[key]) for key, value in values.items() if key in cls.model_fields}
+        for key, (value, field) in known.items():
+            if isinstance(value, bool) and field.annotation in (int, float):
                 raise ValueError(f"{key} = {str(value).lower()}: should be a number")
-        return values
+        absent = [key for key, (value, field) in known.items() if value == "none" and field.default is None]
+        return {**values, **dict.fromkeys(absent)}
 
     def code_digest(self) -> str:
         """Of the code that this kind runs; empty for this project's."""
