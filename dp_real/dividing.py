@@ -93,7 +93,7 @@ def _in_table(source: Path) -> Rows:
 
 
 def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:
-    """The examples of each set, which has all classes, and the number of groups that stay together."""
+    """The sets, and the number of groups that stay together."""
     groups = _groups(rows)
     totals = Counter(label for _, label in rows)
     missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}
@@ -112,7 +112,6 @@ def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:
 
 
 def _groups(rows: Rows) -> Mapping[str, Rows]:
-    """By what names share but for a last number; one each unless every class has several groups."""
     by_name: dict[str, Rows] = defaultdict(list)
     alone: dict[str, Rows] = {}
     of_class: dict[str, set[str]] = defaultdict(set)
@@ -126,7 +125,6 @@ def _groups(rows: Rows) -> Mapping[str, Rows]:
 
 
 def _leave(rows: Rows, out: Path, name: str) -> str:
-    """Write a set, as links or JSONL, and return its name in the folder."""
     if isinstance(rows[0][0], str):
         table = pd.DataFrame(rows, columns=["text", "label"])
         table.to_json(out / f"{name}.jsonl", orient="records", lines=True, force_ascii=False)

@@ -76,7 +76,7 @@ class DataConfig(Section):
         return self.read(locate(where), own_classes(self.task.classes))
 
     def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> ExampleSet:
-        """A set with at least the labels `needed`; `keep`: whether its examples may stay in memory."""
+        """A set with at least the labels `needed`; `keep`: it may stay in memory."""
         from dp_real.data.sets.images import read_set
 
         task = self.task

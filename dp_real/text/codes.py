@@ -28,7 +28,7 @@ def texts_of(x: ExampleArray) -> list[str]:
 
 
 def text_of(example: Tensor) -> str:
-    """The text of an example [L]."""
+    """From an example [L]."""
     return texts_of(example.unsqueeze(0))[0]
 
 

@@ -30,7 +30,7 @@ class NearTexts:
     values = staticmethod(texts_of)
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
-        """Which texts are nearly one seen before, bool [n]. The others are seen from now on."""
+        """Which are nearly one seen before, bool [n]. The others are seen from now on."""
         return self._compared(texts, remember=True)
 
     def like(self, texts: Sequence[str]) -> np.ndarray:

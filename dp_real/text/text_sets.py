@@ -38,7 +38,7 @@ class Text(NamedTuple):
 
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
-    """Codes [n, length] in the set's own order; a remark counts the texts that are cut."""
+    """Codes [n, length] in the set's order; a remark counts texts that are cut."""
     with foreign_file(found.where):
         if found.kind == "folders":
             files = class_files(found.paths[0], classes, (".txt",), "texts", needed)

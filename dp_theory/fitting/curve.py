@@ -160,12 +160,12 @@ class Curve:
 
     @property
     def plain(self) -> Bool[np.ndarray, " points"]:
-        """Which points were trained on plain rows alone."""
+        """Trained on plain rows alone."""
         return ~(self.selected | self.practised)
 
     @property
     def selected(self) -> Bool[np.ndarray, " points"]:
-        """Which points were trained on rows that a fixed selector chose."""
+        """Trained on rows that a fixed selector chose."""
         return self.keep < 1
 
     @property

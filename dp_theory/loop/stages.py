@@ -368,7 +368,7 @@ class StageEquations:
         return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.stage else (1.0, 1.0)
 
     def coordinates(self, newest: Newest) -> Float[Array, " unknowns"]:
-        """Cone coordinates, which always stand for possible order parameters."""
+        """Cone coordinates."""
         norm, response = self._units
         a, c, x = newest
         row = np.asarray(solve_triangular(np.linalg.cholesky(self.loop.parameters.c), c[:-1], lower=True))

@@ -150,12 +150,12 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """Raise InputError for a folder that cannot be listed, which os.walk would pass over."""
+    """os.walk would pass over a folder that cannot be listed."""
     raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error
 
 
 def read_regular(source: Any) -> bytes:
-    """The bytes of an image or another file; of those on disk, only regular ones are read."""
+    """A file's bytes; on disk, only of a regular one."""
     if isinstance(source, Path) and not source.is_file():
         source.stat()  # raises if it is not there
         raise ValueError("it is no regular file")

@@ -29,7 +29,6 @@ NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 
 
 def _check_classes(value: Any) -> Any:
-    """Raises ValueError unless missing, an ImageNet task, or two or more names."""
     if value is None or value in TASKS:
         return value
     given = value if isinstance(value, list | tuple) else ()
@@ -133,7 +132,6 @@ class OwnSets(DataConfig):
         return {name: where for name in SETS if (where := getattr(self, name))} | self.sets
 
     def needed(self, name: str) -> Collection[int]:
-        """validation, test and train need all labels, imagenet-NAME those of the published set, others none."""
         if name in SETS:
             return range(len(self.labels.names))
         if isinstance(self.classes, str) and name.startswith("imagenet-"):
@@ -167,7 +165,6 @@ class OwnSets(DataConfig):
         return self.read(locate(where, fetch), self.labels, self.needed(name))
 
     def describe(self) -> list[SetStatus]:
-        """Only examples that the task uses are counted."""
         found = []
         for name, where in self.places.items():
             try:

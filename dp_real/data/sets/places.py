@@ -59,7 +59,6 @@ def locate(where: str, fetch: bool = True) -> Located:
 
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[str, list[Path]]:
-    """A folder with images, or with none of the known files, is class folders."""
     ending = path.suffix.lower()[1:]
     if ending in ("parquet", "tar", "csv", "jsonl") and not path.is_dir():
         return ending, [path] if path.exists() else _matching(where, str(path))

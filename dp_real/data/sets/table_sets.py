@@ -21,7 +21,7 @@ LABELS = ("label", "cls", "wnid", "class", "class_name")
 
 
 class TableImage(NamedTuple):
-    """An encoded image in a row; `place` names the data set in messages."""
+    """An encoded image in a row of the data set `place`."""
 
     place: str
     data: Any  # a Dataset

@@ -32,7 +32,7 @@ MOST_FOLDERS_ABOVE = 4
 
 
 class ShardFile(NamedTuple):
-    """A file in an uncompressed tar file, by offset and size in bytes."""
+    """A file in an uncompressed tar file; offset and size in bytes."""
 
     shard: Path
     name: str
@@ -98,7 +98,6 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 
 def _name_by_place(file: ShardFile) -> str:
-    """The class of the folder, or of the number among ImageNet's validation images."""
     path = PurePosixPath(file.name)
     if path.parent.name:
         return path.parent.name
@@ -191,7 +190,7 @@ def _validation_wnids(folder: Path) -> dict[str, str]:
 
 
 def _read_kit(truth: bytes, meta: bytes) -> dict[str, str]:
-    """The kit's list has a number for each image in order, which is not the class's place among sorted folders."""
+    """The kit's numbers, one for each image in order, are not places among sorted folders."""
     from scipy.io import loadmat
 
     synsets = loadmat(BytesIO(meta), squeeze_me=True)["synsets"]

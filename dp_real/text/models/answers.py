@@ -34,7 +34,7 @@ class Answers:
         self._read = 0  # bytes of the file
 
     def take_in(self) -> None:
-        """Read what was added since; a line that is damaged does not count, and is asked again."""
+        """Read what was added since; a damaged line is asked again."""
         with contextlib.suppress(FileNotFoundError), open(self.file, "rb") as file:
             file.seek(self._read)
             for line in file:
@@ -51,7 +51,7 @@ class Answers:
                         log.warning("%s: an answer is damaged, and asked again: %s", self.file, error)
 
     def keep(self, question: str, answer: Answer) -> None:
-        """Each line is one write at the file's end, and begins anew after one that was cut."""
+        """One write at the file's end, anew after a line that was cut."""
         entry = [question, answer._asdict()]
         line = f"\n{json.dumps([*entry, json_digest(entry)])}\n".encode()
         try:

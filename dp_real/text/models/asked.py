@@ -1,5 +1,3 @@
-"""What all language models that are asked by prompts have in common."""
-
 from typing import Any
 
 import numpy as np
@@ -35,7 +33,6 @@ class AskedGenerator:
         return prompt.replace("{examples}", "\n\n".join(text_of(self.shown.x[row : row + 1][0]) for row in rows))
 
     def cut(self, text: str) -> str:
-        """What is before the first stop string."""
         return min((text.partition(stop)[0] for stop in self.config.stop), key=len, default=text).strip()
 
     def offload(self) -> None:

@@ -156,7 +156,7 @@ class CausalLMGenerator(AskedGenerator):
 
 
 def stand_in_folder() -> str:
-    """A tiny model of random weights with a tokenizer of bytes, to try the path of a real one; made on first use."""
+    """A tiny model of random weights, to try the path of a real one; made on first use."""
     from transformers import ByT5Tokenizer, GPT2Config, GPT2LMHeadModel  # which take long to import
 
     def write(folder: Path) -> None:

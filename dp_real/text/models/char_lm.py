@@ -64,7 +64,7 @@ class CharLM(nn.Module):
         return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
-        """An unknown character becomes a neighbour of it."""
+        """An unknown character becomes a neighbour."""
         codes = codes.to(self.characters.device).contiguous()
         place = torch.searchsorted(self.characters, codes).clamp(max=len(self.characters) - 1)
         return torch.where(codes == 0, EDGE, 1 + place)

@@ -58,7 +58,7 @@ class EndpointGenerator(AskedGenerator):
         self.path = "/chat/completions" if config.chat else "/completions"
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """A refusal, and an answer that was cut off, is an empty text."""
+        """A refusal, and an answer cut off, is an empty text."""
         questions = [*map(self.question, labels.tolist(), seeds.tolist())]
         self.answers.take_in()
         missing = {digest: body for digest, body in questions if digest not in self.answers.kept}
@@ -92,7 +92,7 @@ class EndpointGenerator(AskedGenerator):
         return "" if is_cut_off or re.search(f"(?i)<{THOUGHT}", after) else text
 
     async def _ask(self, missing: dict[str, dict[str, Any]]) -> None:
-        """After a failure or a spent budget, it waits for what is in flight: that is paid for."""
+        """After a failure or a spent budget, waits for what is in flight: that is paid for."""
         config, answers = self.config, self.answers
         room = asyncio.Semaphore(config.requests)
         failures: list[Exception] = []

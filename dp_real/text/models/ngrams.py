@@ -1,5 +1,3 @@
-"""Bags of hashed n-grams."""
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

@@ -36,7 +36,7 @@ class SequenceClassifier(nn.Module):
         self.most = min(most, positions - offset)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Without gradients, texts of like length are read together, which pads them less."""
+        """Without gradients, texts of like length are read together, which pads less."""
         if x.is_floating_point():
             tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=self.model.device)
             tokens[:, -1] = self.tokenizer.eos_token_id or 0  # where BART and its kin look
