@@ -66,8 +66,9 @@ def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], 
 
 
 def _number(text: str, value: Any, usual: float) -> float:
-    wanted = "a whole number" if isinstance(usual, int) else "a number"
+    wanted = "a whole number above 0" if isinstance(usual, int) else "a number"
     right = int if isinstance(usual, int) else (int, float)
-    if isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value):
+    unusable = isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value)
+    if unusable or (isinstance(usual, int) and value < 1):
         raise InputError(f"--set {text}: must be {wanted}, such as {usual:g}")
     return type(usual)(value)

@@ -91,7 +91,7 @@ WRONG = [
     ("real export RUN --out other --format jsonl", "its examples are images, which JSON has no place for"),
     ("figures fig4-reportd", "there is no figure 'fig4-reportd'; did you mean 'fig4-reported'?"),
     ("figures fig7 --set rh=0.6", "fig7 has no parameter 'rh'; it has rho (0.9), d (350), lam (0.1)"),
-    ("figures fig7 --set d=3.5", "must be a whole number, such as 350"),
+    ("figures fig7 --set d=0", "must be a whole number above 0, such as 350"),
     ("figures table4 --set rho=0.6", "without parameters"),
     ("figures --set rho=0.6", "name it, as in dp figures fig7"),
     ("figures fig7 --run RUN", "fig7 is not drawn from a run"),

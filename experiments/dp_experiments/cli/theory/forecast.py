@@ -69,7 +69,7 @@ def forecast_command(
     allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""
     said = f"chi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}"
     rounds = ["practice has rounds as large as its first pool; smaller ones may take less: dp theory practice"]
-    answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, said, *(rounds if rows else []))
+    answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, *(rounds if rows else []), said)
 
 
 def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
