@@ -2,9 +2,7 @@
 
 import contextlib
 import io
-import struct
 import tarfile
-import zipfile
 
 import datasets
 import numpy as np
@@ -28,7 +26,6 @@ CLASSES = ("blame", "praise")
 CURVE = b"strategy,kept,error,se\n" + b"".join(b"static,%d,.%d,.01\n" % (10 * n, 50 - n) for n in range(1, 9))
 TABLE = b'text,label\n"well, good",praise\nbad,blame\nfine,praise\n'
 LINES = b'{"text": "good", "label": "praise"}\n{"text": "bad", "label": "blame"}\n'
-NUMPY_MAGIC = b"\x93NUMPY\x01\x00"
 
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")
@@ -117,15 +114,6 @@ def refusal(kind, file):
     assert len(str(told.value)) < 1000
     assert file.name in str(told.value)
     return str(told.value)
-
-
-def test_archives_of_arrays_that_numpy_cannot_read(tmp_path):
-    file = tmp_path / "features.npz"
-    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117) + b"\n"
-    with zipfile.ZipFile(file, "w") as archive:
-        for name in ("X", "y"):
-            archive.writestr(f"{name}.npy", NUMPY_MAGIC + struct.pack("<H", len(header)) + header + bytes(80))
-    assert "Unable to allocate 7.11 PiB" in refusal("features", file)
 
 
 def test_configurations_that_python_cannot_hold(tmp_path):
