@@ -317,7 +317,6 @@ def test_the_files_to_fetch_are_those_that_are_used():
 
 def test_a_complete_machine(machine):
     answer = plan(OWN, options="--gpus '8, 32'")
-    assert answer["ready"]
     assert not problems(answer)
     assert found(answer, "device") == "8 × NVIDIA H100 80GB HBM3"
     assert found(answer, "data: imagenet-a") == "data/imagenet-a: 15 images"
