@@ -368,11 +368,11 @@ def rows_of(bench: Bench) -> list[Row]:
     levers: dict[str, dict[str, Any]] = {
         "through x0": {"through": "x0"},
         "channels last": {"channels_last": True},
-        "20 steps": {"steps": 20},
+        "30 steps": {"steps": 30},
     }
     if not bench.tiny:
-        tiny = {"tiny_decoder": "random"}
-        levers = {"tiny decoder": tiny, "tiny decoder, through x0": tiny | {"through": "x0"}} | levers
+        levers["own decoder"] = {"tiny_decoder": None}
+        levers["own decoder, through x0"] = {"tiny_decoder": None, "through": "x0"}
         levers["compiled"] = {"compile": True}
     for name, changes in levers.items():
         found.append(Row(f"guided, {name}", 180, partial(draw, bench, f"guided, {name}", few, like=GUIDED, **changes)))
