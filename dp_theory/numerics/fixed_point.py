@@ -31,24 +31,22 @@ def fixed_point(
 
     `move` gives by how much the map moves a point, with entries of order 1, and its miss.
     """
+
+    def excess(point: Array) -> Array:
+        moved, miss = move(point)
+        return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
+
     found, least = _by_anderson(move, start, tolerance, steps)
     for begin in (start, found):
         if least > enough:
-            point = root(lambda point: _excess(move, point), begin, method="hybr", options=_POWELL).x
+            point = root(excess, begin, method="hybr", options=_POWELL).x
             _, miss = move(point)
             if miss < least:
                 found, least = point, miss
     return found, least
 
 
-def _excess(move: Move, point: Float[Array, " n"]) -> Float[Array, " n"]:
-    moved, miss = move(point)
-    return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
-
-
-def _by_anderson(
-    move: Move, start: Float[Array, " n"], tolerance: float, steps: int
-) -> tuple[Float[Array, " n"], float]:
+def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tuple[Array, float]:
     found, least = start, np.inf
     anchor, bound, way = start, np.inf, np.zeros_like(start)
     point = start

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_kind, require_level, require_whole
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
-from dp_theory.ridge.theorem1 import fixed_point, limits
+from dp_theory.ridge.theorem1 import fixed_point, limits, outputs_of
 from dp_theory.rules import Fourth, Moments
 
 if TYPE_CHECKING:
@@ -326,5 +326,4 @@ def _at_nodes(law: Array, nodes: Array) -> Array:
 
 def _outputs(values: Array) -> Array:
     along, across, log = values
-    off = across * across + np.exp(log)
-    return np.stack([np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off])
+    return np.stack(outputs_of(along, across * across + np.exp(log)))

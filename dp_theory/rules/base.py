@@ -219,6 +219,12 @@ class ThresholdRule(Rule):
         return (self.alpha,)
 
 
+def require_rule(rule: Any) -> None:
+    """A rule."""
+    if not isinstance(rule, Rule):
+        raise InputError(f"rule = {rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+
+
 def kept_fraction(p: Real) -> Real:
     """p, once it is known to be in (0, 1]."""
     require_in("(0, 1]", "it is the kept fraction of the pool", keep=p)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, Float, Real, require_breaks, require_in
-from dp_theory.rules.base import Fourth, Moments, Rule
+from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Direct(Rule):
     rule: Rule
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rule, Rule):
-            raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+        require_rule(self.rule)
 
     def parameters(self) -> dict[str, Real]:
         return self.rule.parameters()

@@ -28,6 +28,7 @@ from dp_theory.numerics.checks import (
 )
 from dp_theory.numerics.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs, require_least_keep
 from dp_theory.numerics.quadrature import half_line, pdf
+from dp_theory.ridge.theorem1 import error_of
 from dp_theory.rules import Rule
 from dp_theory.selection.influence import (
     MOMENTS,
@@ -160,7 +161,7 @@ class Budget:
 
     def _error(self, moments: Array, psi: Array, r: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            error = ridge_limit(moments, psi, self.rho, r).test_error
+            error = error_of(*ridge_limit(moments, psi, self.rho, r))
         return np.where(np.isnan(error), 0.5, error)
 
     def errors(self, moments: Float[Array, "6 rules"]) -> Float[Array, " rules"]:

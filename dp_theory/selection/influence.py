@@ -11,7 +11,6 @@ r)·L (T7.2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,19 +44,8 @@ def moments_of(
     return features(rho, flip, u) @ (np.append(weights[::-1], weights) * kept)
 
 
-class RidgeLimit(NamedTuple):
-    """Of w_hat the part a·w0 along the truth, and the square of the part off it."""
-
-    along: np.ndarray
-    off: np.ndarray
-
-    @property
-    def test_error(self) -> Array:
-        return np.arctan2(np.sqrt(self.off), self.along) / np.pi
-
-
-def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
-    """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]."""
+def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> tuple[Array, Array]:
+    """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]: along w0, and its square off it."""
     c_s, c_v, ss, sv, vv = moments[1:] / moments[0]
     ell = psi / r - 1
     b_s = ell + ss
@@ -68,7 +56,7 @@ def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real,
     misfit = 1 - c_s * a_s - c_v * a_v - ell * (a_s * a_s + a_v * a_v)
     sine = sine_of(rho)
     across = sine * a_s - rho * a_v
-    return RidgeLimit(rho * a_s + sine * a_v, across * across + r / (ell + 1 - r) * misfit)
+    return rho * a_s + sine * a_v, across * across + r / (ell + 1 - r) * misfit
 
 
 def slope_by_moments(

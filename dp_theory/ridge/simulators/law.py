@@ -41,10 +41,9 @@ class Draw(NamedTuple):
 
 def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator) -> Float[Array, "lams 3"]:
     """Test error, overlap and squared norm of one data set for each ridge, in O(kept + d) operations."""
-    lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
     if m == 0:
-        return np.tile([0.5, 0.0, 0.0], (len(lams), 1))
+        return np.tile([0.5, 0.0, 0.0], (np.size(lams), 1))
     if isinstance(rule, KeepAll | Random):  # nothing looks at w_s, which may then be the truth
         rule = KeepAll()
         rho = 1.0
@@ -91,15 +90,15 @@ def draw(
         raise InputError(f"m = {m} must be at least 1: it is the number of kept rows")
     if d < b - 1:
         raise InputError(f"d = {d} must be at least {b - 1}, the number of special directions")
-    system = _Equations(m, d, dual=m < d)
+    last = min(m, d)
     bands = np.zeros((b + 1, 0))
     size = _FIRST
     while True:
         new = _bands(factor, m, d, bands.shape[1], min(size + b + 1, m, d + 1), rng)
         bands = np.concatenate([bands, new], axis=1)
-        unknowns = min(size, system.last)
-        if unknowns == system.last or not full:
-            solutions = [_solve(bands, unknowns, system, n * lam) for lam in lams]
+        unknowns = min(size, last)
+        if unknowns == last or not full:
+            solutions = [_solve(bands, unknowns, m, d, n * lam) for lam in lams]
             bound = max(bound for _, bound in solutions)
             if bound <= TOLERANCE:
                 w = np.array([solution for solution, _ in solutions])
@@ -124,61 +123,41 @@ def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
-class _Equations(NamedTuple):
-    """The normal equations, primal (XᵀX + shift) w = Xᵀy or dual (XXᵀ + shift) u = y: the smaller one stays regular."""
+def _solve(bands: Array, size: int, m: int, d: int, shift: float) -> tuple[Array, float]:
+    """w_hat from the first `size` normal equations, and a bound of its relative error.
 
-    m: int
-    d: int
-    dual: bool
-
-    @property
-    def last(self) -> int:
-        return self.m if self.dual else self.d
-
-
-def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tuple[np.ndarray, float]:
-    """w_hat from the first `size` equations, and a bound of its relative error."""
-    normal, right = _normal_equations(bands, size, system)
+    They are (XᵀX + shift) w = Xᵀy, or where m < d the dual (XXᵀ + shift) u = y: the smaller system stays regular.
+    """
+    b = len(bands) - 1
+    dual = m < d
+    last = min(m, d)
+    right = np.zeros((size, 1 + b))
+    if dual:
+        normal = _rows_gram(bands, size)
+        right[0, 0] = bands[0, 0]
+    else:
+        normal = _columns_gram(bands, size)
+        right[:b, 0] = bands[0, 0] * bands[1 : 1 + size, 0]
+    if size < last:
+        for j in range(1, b + 1):
+            right[range(size - j, size), range(1, 1 + j)] = normal[j, size - j :]
     normal[0] += shift
     try:
-        if size == system.last:
+        if size == last:
             u = np.asarray(solveh_banded(normal, right[:, 0], lower=True))
-            return (_transpose_product(bands, u) if system.dual else u), 0.0
+            return (_transpose_product(bands, u) if dual else u), 0.0
         factor = cholesky_banded(normal, lower=True, check_finite=False)
         solved = np.asarray(cho_solve_banded((factor, True), right))
     except np.linalg.LinAlgError:
         raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
     u = solved[:, 0]
     response = solved[:, 1:]  # N11^-1 N12
-    w = _transpose_product(bands, u) if system.dual else u
+    w = _transpose_product(bands, u) if dual else u
     residual = right[:, 1:].T @ u
-    return w, _truncation_error(w, residual, response, normal, system, shift)
+    return w, _truncation_error(w, residual, response, normal, m, d, shift)
 
 
-def _normal_equations(bands: np.ndarray, size: int, system: _Equations) -> tuple[np.ndarray, np.ndarray]:
-    b = len(bands) - 1
-    y = bands[0, 0]
-    right = np.zeros((size, 1 + b))
-    if system.dual:
-        normal = _rows_gram(bands, size)
-        right[0, 0] = y
-    else:
-        normal = _columns_gram(bands, size)
-        right[:b, 0] = y * bands[1 : 1 + size, 0]
-    if size < system.last:
-        for j in range(1, b + 1):
-            right[range(size - j, size), range(1, 1 + j)] = normal[j, size - j :]
-    return normal, right
-
-
-def _truncation_error(
-    w: np.ndarray,
-    residual: np.ndarray,
-    response: np.ndarray,
-    normal: np.ndarray,
-    system: _Equations,
-    shift: float,
-) -> float:
+def _truncation_error(w: Array, residual: Array, response: Array, normal: Array, m: int, d: int, shift: float) -> float:
     """Bound of the relative error of w by the neglected equations, or inf.
 
     The neglected unknowns solve S e2 = residual with S ≥ shift + (smallest singular value)²; the others are off by
@@ -186,18 +165,14 @@ def _truncation_error(
     """
     size = normal.shape[1]
     b = len(normal) - 1
-    if system.dual:
-        rows = system.m - size
-        columns = system.d + 1 - size - b
-    else:
-        rows = system.m - size - 1
-        columns = system.d - size
-    narrow, wide = sorted((np.sqrt(max(rows, 0)), np.sqrt(max(columns, 0))))
+    dual = m < d
+    rows, columns = (m - size, d + 1 - size - b) if dual else (m - size - 1, d - size)
+    narrow, wide = np.sort(np.sqrt(np.maximum([rows, columns], 0)))
     smallest = shift + max(wide - narrow - _DEVIATIONS, 0.0) ** 2
     if smallest == 0.0:
         return np.inf
     error = np.linalg.norm(residual) / smallest * (1.0 + np.linalg.norm(response))
-    if system.dual:  # |X|² <= |N11| + |N22|
+    if dual:  # |X|² <= |N11| + |N22|
         leading = 2.0 * np.abs(normal).sum(axis=0).max()
         error *= np.sqrt(leading + (narrow + wide + _DEVIATIONS) ** 2)
     return float(error / np.linalg.norm(w))
