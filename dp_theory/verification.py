@@ -93,9 +93,10 @@ def verify(
     rows = []
     for cell in cells:
         theory = predict(cell)
-        far = simulate(cell, d, trials, engine="law", seed=seed, workers=workers)
-        near = simulate(cell, dense_d, trials, engine="law", seed=seed, workers=workers)
-        dense = simulate(cell, dense_d, trials, engine="dense", seed=seed, workers=workers)
+        far, near, dense = (
+            simulate(cell, size, trials, engine=engine, seed=seed, workers=workers)
+            for size, engine in ((d, "law"), (dense_d, "law"), (dense_d, "dense"))
+        )
         for quantity in QUANTITIES:
             (y, se), (law, law_se), (mean, mean_se) = (
                 (getattr(runs, quantity), getattr(runs, f"{quantity}_se")) for runs in (far, near, dense)

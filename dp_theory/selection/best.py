@@ -18,7 +18,6 @@ from scipy.optimize import minimize
 from dp_theory.numerics.checks import (
     Array,
     Float,
-    Int,
     Real,
     require,
     require_in,
@@ -178,13 +177,12 @@ class Budget:
 
     def slope(self, moments: Float[Array, " 6"]) -> Float[Array, " 6"]:
         p = float(moments[0])
-        if p == 0:  # a search may stray there, and finds it flat
-            return np.zeros(MOMENTS)
-        psi = float(self.psi(p))
-        r = float(self.ridge(moments[:, None])[0])
-        if psi == r == 1:  # the peak, where the error is 1/2 whatever is kept
-            return np.zeros(MOMENTS)
-        return slope_by_moments(moments, psi, self.rho, r, -self.candidate / (self.budget * p**2), 0.0)
+        if p > 0:  # a search may stray to 0, and finds it flat
+            psi = float(self.psi(p))
+            r = float(self.ridge(moments[:, None])[0])
+            if not psi == r == 1:  # the peak, where the error is 1/2 whatever is kept
+                return slope_by_moments(moments, psi, self.rho, r, -self.candidate / (self.budget * p**2), 0.0)
+        return np.zeros(MOMENTS)
 
 
 @dataclass(frozen=True)
@@ -233,12 +231,12 @@ def _best_bands(budget: Budget) -> Bands:
     between = np.add.reduceat(weights * budget.features(t), np.searchsorted(t, _EDGES[:-1]), axis=1)
     below = np.concatenate([np.zeros((MOMENTS, 1)), np.cumsum(between, axis=1)], axis=1)
 
-    def errors(places: Int[np.ndarray, "rules edges"]) -> Float[Array, " rules"]:
+    def errors(places: np.ndarray) -> Array:
         at_edges = below[:, places]
         moments = (at_edges[..., 1::2] - at_edges[..., ::2]).sum(axis=-1)
         return np.where(moments[0] >= budget.least, budget.errors(moments), np.inf)
 
-    def polished(places: Int[np.ndarray, " edges"]) -> tuple[float, Bands]:
+    def polished(places: np.ndarray) -> tuple[float, Bands]:
         bands = _with_best_edges(budget, Bands.between(_EDGES[places]))
         return budget.error(budget.moments(bands)), bands
 

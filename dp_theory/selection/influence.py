@@ -34,16 +34,6 @@ def features(rho: float, flip: float, u: Float[Array, " margins"]) -> Float[Arra
     return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
 
-def moments_of(
-    keep: Callable[[Array, Array], ArrayLike], rho: float, flip: float = 0.0, breaks: tuple[float, ...] = ()
-) -> Float[Array, " 6"]:
-    """E[q·(1, u, w, u², uw, w²)] of a rule q of score and label, with jumps at `breaks`."""
-    t, weights = half_line(breaks, ORDER)
-    u = np.append(-t[::-1], t)
-    kept = sum(np.asarray(keep(sign * u, sign * np.ones_like(u)), float) for sign in (1, -1)) / 2
-    return features(rho, flip, u) @ (np.append(weights[::-1], weights) * kept)
-
-
 def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> tuple[Array, Array]:
     """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]: along w0, and its square off it."""
     c_s, c_v, ss, sv, vv = moments[1:] / moments[0]
@@ -130,11 +120,14 @@ def influence(
     problem = Problem(KeepAll(), rho, phi, lam)  # it checks the numbers
     require_in("(-1, 1)", "it is cos(w_s, w0)", rho=rho)
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
+    sizes, weights = half_line(keep.breakpoints() if isinstance(keep, Rule) else breaks, ORDER)
+    margins = np.append(-sizes[::-1], sizes)
     if isinstance(keep, Rule):
-        rule = keep
-        breaks = rule.breakpoints()
-        keep = lambda t, y: rule.keep_probability(t)  # noqa: E731
-    moments = moments_of(keep, rho, flip, breaks)
+        kept = keep.keep_probability(margins)
+    else:
+        ones = np.ones_like(margins)
+        kept = (np.asarray(keep(margins, ones), float) + np.asarray(keep(-margins, -ones), float)) / 2
+    moments = features(rho, flip, margins) @ (np.append(weights[::-1], weights) * kept)
     p = float(moments[0])
     require("keep_fraction", p, p > 0, "be positive: the rule keeps nothing")
     psi = problem.phi / p

@@ -37,7 +37,7 @@ def best_window(
     rows = Addition(candidates, kept)
     narrowest = KeepHard.with_keep_fraction(SMALLEST_KEEP).alpha
 
-    def errors(kappa: float) -> Float[Array, " stages"]:
+    def errors(kappa: float) -> Array:
         def plan(test_error: float) -> Addition:
             if np.isinf(kappa):
                 return replace(rows, keep=KeepAll())

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_solve_banded, cholesky_banded, solveh_banded
+from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, Float, require
@@ -33,8 +33,8 @@ _DEVIATIONS = 9.0  # the certificate assumes no singular value this many deviati
 class Draw(NamedTuple):
     """One draw of w_hat for each lam."""
 
-    special: np.ndarray  # its coordinates along the special directions (lams, k)
-    rest: np.ndarray  # the norm of its other coordinates (lams,)
+    special: Array  # its coordinates along the special directions (lams, k)
+    rest: Array  # the norm of its other coordinates (lams,)
     unknowns: int  # how many equations were needed
     bound: float  # bound of the error of w_hat by leaving out the other equations, over |w_hat|
 
@@ -57,7 +57,7 @@ def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generato
     return np.column_stack([np.arctan2(off, overlap) / np.pi, overlap, overlap**2 + off**2])
 
 
-def _labelled(rule: Rule, truth: np.ndarray, m: int, rng: Generator) -> Iterator[np.ndarray]:
+def _labelled(rule: Rule, truth: Array, m: int, rng: Generator) -> Iterator[Array]:
     for start in range(0, m, _LARGE):
         projections = rule.draw(rng, min(_LARGE, m - start))
         for t in np.split(projections, range(_CHUNK, len(projections), _CHUNK)):
@@ -106,7 +106,7 @@ def draw(
         size *= 2
 
 
-def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Generator) -> np.ndarray:
+def _bands(factor: Array, m: int, d: int, start: int, stop: int, rng: Generator) -> Array:
     b = len(factor)
     r = np.arange(start, stop)
     bands = np.empty((b + 1, len(r)))
@@ -119,7 +119,7 @@ def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Gener
     return bands
 
 
-def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
+def _chi(degrees: Array, rng: Generator) -> Array:
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
@@ -130,31 +130,27 @@ def _solve(bands: Array, size: int, m: int, d: int, shift: float) -> tuple[Array
     """
     b = len(bands) - 1
     dual = m < d
-    last = min(m, d)
-    right = np.zeros((size, 1 + b))
+    is_cut = size < min(m, d)
+    normal = _gram(bands, size, dual)
+    right = np.zeros((size, 1 + is_cut * b))
     if dual:
-        normal = _rows_gram(bands, size)
         right[0, 0] = bands[0, 0]
     else:
-        normal = _columns_gram(bands, size)
         right[:b, 0] = bands[0, 0] * bands[1 : 1 + size, 0]
-    if size < last:
+    if is_cut:
         for j in range(1, b + 1):
             right[range(size - j, size), range(1, 1 + j)] = normal[j, size - j :]
     normal[0] += shift
     try:
-        if size == last:
-            u = np.asarray(solveh_banded(normal, right[:, 0], lower=True))
-            return (_transpose_product(bands, u) if dual else u), 0.0
         factor = cholesky_banded(normal, lower=True, check_finite=False)
-        solved = np.asarray(cho_solve_banded((factor, True), right))
     except np.linalg.LinAlgError:
         raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
+    solved = np.asarray(cho_solve_banded((factor, True), right))
     u = solved[:, 0]
     response = solved[:, 1:]  # N11^-1 N12
     w = _transpose_product(bands, u) if dual else u
     residual = right[:, 1:].T @ u
-    return w, _truncation_error(w, residual, response, normal, m, d, shift)
+    return w, _truncation_error(w, residual, response, normal, m, d, shift) if is_cut else 0.0
 
 
 def _truncation_error(w: Array, residual: Array, response: Array, normal: Array, m: int, d: int, shift: float) -> float:
@@ -178,30 +174,25 @@ def _truncation_error(w: Array, residual: Array, response: Array, normal: Array,
     return float(error / np.linalg.norm(w))
 
 
-def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
+def _gram(bands: Array, size: int, dual: bool) -> Array:
+    """The diagonals of XXᵀ (dual) or XᵀX from the main one down; Z without its first column, which is y, is X."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
     for i in range(b + 1):
-        r = slice(max(1 - i, 0), max(min(rows, size + 1 - i), 1))
         for j in range(b + 1 - i):
-            gram[j, r.start + i - 1 : r.stop + i - 1] += bands[i, r] * bands[i + j, r]
+            if dual:
+                stop = max(min(size, rows - j), 0)
+                gram[j, :stop] += bands[i + j, :stop] * bands[i, j : stop + j]
+            else:
+                r = slice(max(1 - i, 0), max(min(rows, size + 1 - i), 1))
+                gram[j, r.start + i - 1 : r.stop + i - 1] += bands[i, r] * bands[i + j, r]
+    if dual:
+        gram[0, 0] -= bands[0, 0] ** 2
     return gram
 
 
-def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    b = len(bands) - 1
-    rows = bands.shape[1]
-    gram = np.zeros((b + 1, size))
-    for j in range(b + 1):
-        stop = max(min(size, rows - j), 0)
-        for i in range(j, b + 1):
-            gram[j, :stop] += bands[i, :stop] * bands[i - j, j : stop + j]
-    gram[0, 0] -= bands[0, 0] ** 2
-    return gram
-
-
-def _transpose_product(bands: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _transpose_product(bands: Array, u: Array) -> Array:
     b = len(bands) - 1
     size = len(u)
     w = np.zeros(size + b + 1)
