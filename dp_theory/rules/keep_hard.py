@@ -134,8 +134,8 @@ def _odd_moment(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarr
     first = power // 2 + 1
     steep = s > _STEEP
     total = np.zeros_like(s)
-    total[steep] = _odd_series(_b_from_the_first(s[steep], first + _TERMS), square[steep], first)
-    total[~steep] = _odd_series(_b_from_the_last(s[~steep], first + _TERMS), square[~steep], first)
+    for places, b_of in ((steep, _b_from_the_first), (~steep, _b_from_the_last)):
+        total[places] = _odd_series(b_of(s[places], first + _TERMS), square[places], first)
     result = np.array(lemma)
     result[small] = np.sign(tau) * 2 * PDF0 * square**first * total
     return result
@@ -162,11 +162,8 @@ def _b_from_the_last(s: np.ndarray, last: int) -> list[np.ndarray]:
     """For s ≤ _STEEP, by parts downwards from a series of positive terms."""
     edge = 2 / np.sqrt(np.pi) * s * np.exp(-s * s)
     twice = 2 * s * s
-    b_k = np.zeros_like(s)
-    for k in range(last + 10, last, -1):
-        b_k = (edge + twice * b_k) / (2 * k + 1)
-    b = [(edge + twice * b_k) / (2 * last + 1)]
-    for k in range(last - 1, -1, -1):
+    b = [np.zeros_like(s)]
+    for k in range(last + 10, -1, -1):
         b.append((edge + twice * b[-1]) / (2 * k + 1))
     return b[::-1]
 

@@ -148,8 +148,7 @@ class Budget:
             return self._error(moments[:, None], psi, top / (1 + np.exp(-logit)))
 
         ridgeless = _LOGITS[-1]
-        grid = np.broadcast_to(_LOGITS[:, None], (len(_LOGITS), len(psi)))
-        best = grid[error(grid)[:-1].argmin(axis=0), 0]
+        best = _LOGITS[error(_LOGITS[:, None])[:-1].argmin(axis=0)]
         for spacing in 2.0 ** -np.arange(_REFINEMENTS):
             low, here, high = error(best + spacing * np.array([[-1.0], [0.0], [1.0]]))
             bend = np.maximum(low - 2 * here + high, TINY)

@@ -61,11 +61,8 @@ def _labelled(rule: Rule, truth: Array, m: int, rng: Generator) -> Iterator[Arra
     for start in range(0, m, _LARGE):
         projections = rule.draw(rng, min(_LARGE, m - start))
         for t in np.split(projections, range(_CHUNK, len(projections), _CHUNK)):
-            special = np.empty((len(t), len(truth) + 1))
-            special[:, 1] = t
-            special[:, 2:] = rng.standard_normal((len(t), len(truth) - 1))
-            special[:, 0] = np.copysign(1.0, special[:, 1:] @ truth)
-            yield special
+            special = np.column_stack([t, rng.standard_normal((len(t), len(truth) - 1))])
+            yield np.column_stack([np.copysign(1.0, special @ truth), special])
 
 
 def triangle(chunks: Iterable[Float[Array, "_ b"]], k: int) -> Float[Array, "b b"]:
