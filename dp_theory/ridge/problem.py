@@ -92,11 +92,11 @@ class Problem(AnyProblem):
         require_in("[-1, 1]", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
         require_ridge(self.lam)
-        common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
+        self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
+        return common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
     def cells(self) -> Iterator[Problem]:
         for index, numbers in scalars(self.shape, rho=self.rho, phi=self.phi, lam=self.lam):

@@ -82,15 +82,15 @@ class Direct(Rule):
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         moments, errors = self.rule.moments_with_errors(rho)
-        return moments.per_kept_row(), _errors_per_kept_row(errors)
+        return _per_kept_row(moments, errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         moments, errors, fourth = self.rule.up_to_fourth(rho)
-        return moments.per_kept_row(), _errors_per_kept_row(errors), fourth.per_kept_row(moments.p)
+        return *_per_kept_row(moments, errors), fourth.per_kept_row(moments.p)
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return self.rule.draw(rng, size)
 
 
-def _errors_per_kept_row(errors: Moments) -> Moments:
-    return Moments(np.zeros_like(errors.p), *(error + errors.p for error in errors[1:]))
+def _per_kept_row(moments: Moments, errors: Moments) -> tuple[Moments, Moments]:
+    return moments.per_kept_row(), Moments(np.zeros_like(errors.p), *(error + errors.p for error in errors[1:]))

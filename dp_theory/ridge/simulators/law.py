@@ -116,7 +116,7 @@ def _bands(factor: Array, m: int, d: int, start: int, stop: int, rng: Generator)
     return bands
 
 
-def _chi(degrees: Array, rng: Generator) -> Array:
+def _chi(degrees: np.ndarray, rng: Generator) -> Array:
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
