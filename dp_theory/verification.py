@@ -86,8 +86,7 @@ def verify(
     from scipy.stats import t
 
     require_whole(d=d, dense_d=dense_d, trials=trials)
-    for name, value in (("d", d), ("dense_d", dense_d), ("trials", trials)):
-        most = MOST_TRIALS if name == "trials" else LARGEST_D
+    for name, value, most in (("d", d, LARGEST_D), ("dense_d", dense_d, LARGEST_D), ("trials", trials, MOST_TRIALS)):
         require_size(name, value, 4, most, "a standard error is needed, at a size that has one")
     level = float(t.isf(LEVEL / (2 * 2 * len(cells) * len(QUANTITIES)), trials - 1))
     rows = []

@@ -39,9 +39,8 @@ def best_window(
 
     def errors(kappa: float) -> Array:
         def plan(test_error: float) -> Addition:
-            if np.isinf(kappa):
-                return replace(rows, keep=KeepAll())
-            return replace(rows, keep=KeepHard(max(Window(kappa).threshold(test_error), narrowest)))
+            keep = KeepHard(max(Window(kappa).threshold(test_error), narrowest)) if kappa < np.inf else KeepAll()
+            return replace(rows, keep=keep)
 
         return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
 

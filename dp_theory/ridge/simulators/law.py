@@ -61,8 +61,11 @@ def _labelled(rule: Rule, truth: Array, m: int, rng: Generator) -> Iterator[Arra
     for start in range(0, m, _LARGE):
         projections = rule.draw(rng, min(_LARGE, m - start))
         for t in np.split(projections, range(_CHUNK, len(projections), _CHUNK)):
-            special = np.column_stack([t, rng.standard_normal((len(t), len(truth) - 1))])
-            yield np.column_stack([np.copysign(1.0, special @ truth), special])
+            special = np.empty((len(t), len(truth) + 1))
+            special[:, 1] = t
+            special[:, 2:] = rng.standard_normal((len(t), len(truth) - 1))
+            special[:, 0] = np.copysign(1.0, special[:, 1:] @ truth)
+            yield special
 
 
 def triangle(chunks: Iterable[Float[Array, "_ b"]], k: int) -> Float[Array, "b b"]:
@@ -160,7 +163,7 @@ def _truncation_error(w: Array, residual: Array, response: Array, normal: Array,
     b = len(normal) - 1
     dual = m < d
     rows, columns = (m - size, d + 1 - size - b) if dual else (m - size - 1, d - size)
-    narrow, wide = np.sort(np.sqrt(np.maximum([rows, columns], 0)))
+    narrow, wide = sorted(np.sqrt(np.maximum((rows, columns), 0)))
     smallest = shift + max(wide - narrow - _DEVIATIONS, 0.0) ** 2
     if smallest == 0.0:
         return np.inf
