@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import root
 
-from dp_theory.numerics.checks import Array, Float
+from dp_theory.numerics.checks import Array
 
-Move = Callable[["Float[Array, ' n']"], "tuple[Float[Array, ' n'], float]"]
+Move = Callable[[Array], tuple[Array, float]]
 
 _POWELL = {"xtol": 1e-12, "factor": 1.0}  # options of scipy.optimize.root
 _NOWHERE = 1e3  # in place of moves where the map is not defined
@@ -23,9 +23,7 @@ _WORSE = 3.0  # and the point counts as so much worse, so that the search does n
 _NEARER = 0.7  # factor of the start where the map is not defined
 
 
-def fixed_point(
-    move: Move, start: Float[Array, " n"], tolerance: float, steps: int, enough: float
-) -> tuple[Float[Array, " n"], float]:
+def fixed_point(move: Move, start: Array, tolerance: float, steps: int, enough: float) -> tuple[Array, float]:
     """The best point found, and its miss, by Anderson's method (Walker and Ni 2011), or above the miss `enough`
     Powell's.
 
