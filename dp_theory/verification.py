@@ -86,16 +86,16 @@ def verify(
     from scipy.stats import t
 
     require_whole(d=d, dense_d=dense_d, trials=trials)
-    for name, value in (("d", d), ("dense_d", dense_d), ("trials", trials)):
-        most = MOST_TRIALS if name == "trials" else LARGEST_D
+    for name, value, most in (("d", d, LARGEST_D), ("dense_d", dense_d, LARGEST_D), ("trials", trials, MOST_TRIALS)):
         require_size(name, value, 4, most, "a standard error is needed, at a size that has one")
     level = float(t.isf(LEVEL / (2 * 2 * len(cells) * len(QUANTITIES)), trials - 1))
     rows = []
     for cell in cells:
         theory = predict(cell)
-        far = simulate(cell, d, trials, engine="law", seed=seed, workers=workers)
-        near = simulate(cell, dense_d, trials, engine="law", seed=seed, workers=workers)
-        dense = simulate(cell, dense_d, trials, engine="dense", seed=seed, workers=workers)
+        far, near, dense = (
+            simulate(cell, size, trials, engine=engine, seed=seed, workers=workers)
+            for size, engine in ((d, "law"), (dense_d, "law"), (dense_d, "dense"))
+        )
         for quantity in QUANTITIES:
             (y, se), (law, law_se), (mean, mean_se) = (
                 (getattr(runs, quantity), getattr(runs, f"{quantity}_se")) for runs in (far, near, dense)

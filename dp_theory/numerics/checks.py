@@ -175,13 +175,10 @@ def require_ridge(lam: Any) -> None:
 def require_in(interval: str, what: str, **values: Any) -> None:
     """Each is a real number, or an array of such, in an interval such as "[0, 1/2)"; `what` ends the message."""
     low, high = (float(Fraction(end)) for end in interval[1:-1].split(","))
-    above, below = (
-        np.greater_equal if interval[0] == "[" else np.greater,
-        np.less_equal if interval[-1] == "]" else np.less,
-    )
     for name, value in values.items():
         found = numbers(name, value)
-        require(name, found, above(found, low) & below(found, high), f"lie in {interval}: {what}")
+        at_an_end = (found == low) & ("[" in interval) | (found == high) & ("]" in interval)
+        require(name, found, (found > low) & (found < high) | at_an_end, f"lie in {interval}: {what}")
 
 
 def require_level(level: Any) -> None:

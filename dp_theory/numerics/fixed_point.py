@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import root
 
-from dp_theory.numerics.checks import Array, Float
+from dp_theory.numerics.checks import Array
 
-Move = Callable[["Float[Array, ' n']"], "tuple[Float[Array, ' n'], float]"]
+Move = Callable[[Array], tuple[Array, float]]
 
 _POWELL = {"xtol": 1e-12, "factor": 1.0}  # options of scipy.optimize.root
 _NOWHERE = 1e3  # in place of moves where the map is not defined
@@ -23,32 +23,28 @@ _WORSE = 3.0  # and the point counts as so much worse, so that the search does n
 _NEARER = 0.7  # factor of the start where the map is not defined
 
 
-def fixed_point(
-    move: Move, start: Float[Array, " n"], tolerance: float, steps: int, enough: float
-) -> tuple[Float[Array, " n"], float]:
+def fixed_point(move: Move, start: Array, tolerance: float, steps: int, enough: float) -> tuple[Array, float]:
     """The best point found, and its miss, by Anderson's method (Walker and Ni 2011), or above the miss `enough`
     Powell's.
 
     `move` gives by how much the map moves a point, with entries of order 1, and its miss.
     """
+
+    def excess(point: Array) -> Array:
+        moved, miss = move(point)
+        return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
+
     found, least = _by_anderson(move, start, tolerance, steps)
     for begin in (start, found):
         if least > enough:
-            point = root(lambda point: _excess(move, point), begin, method="hybr", options=_POWELL).x
+            point = root(excess, begin, method="hybr", options=_POWELL).x
             _, miss = move(point)
             if miss < least:
                 found, least = point, miss
     return found, least
 
 
-def _excess(move: Move, point: Float[Array, " n"]) -> Float[Array, " n"]:
-    moved, miss = move(point)
-    return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
-
-
-def _by_anderson(
-    move: Move, start: Float[Array, " n"], tolerance: float, steps: int
-) -> tuple[Float[Array, " n"], float]:
+def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tuple[Array, float]:
     found, least = start, np.inf
     anchor, bound, way = start, np.inf, np.zeros_like(start)
     point = start

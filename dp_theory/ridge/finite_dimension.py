@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_kind, require_level, require_whole
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
-from dp_theory.ridge.theorem1 import fixed_point, limits
+from dp_theory.ridge.theorem1 import fixed_point, limits, outputs_of
 from dp_theory.rules import Fourth, Moments
 
 if TYPE_CHECKING:
@@ -47,31 +47,32 @@ def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any)
     with np.errstate(divide="ignore", invalid="ignore"):
         shape = np.broadcast_shapes(*map(np.shape, (*moments, *fourth, psi, lam, m)))
         limit, shift, covariance = fluctuation(moments, fourth, spectral_traces(psi, lam), shape)
+        a_s, a_v, log = limit
+        more_s, more_v, grown = shift / m
         covariance = covariance / m
         relative = covariance[2, 2]
-        grown = shift[2] / m
         log_variance = np.log1p(relative)
         to_log = np.sqrt(log_variance / relative)
         mean_log = np.log1p(np.maximum(grown, 0.0)) + np.minimum(grown, 0.0) - log_variance / 2
-        factor = np.zeros_like(covariance)
-        factor[0, 0] = np.sqrt(covariance[0, 0])
-        factor[1, 0] = covariance[1, 0] / factor[0, 0]
-        factor[2, 0] = covariance[2, 0] * to_log / factor[0, 0]
-        factor[1, 1] = np.sqrt(covariance[1, 1] - factor[1, 0] ** 2)
-        factor[2, 1] = (covariance[2, 1] * to_log - factor[1, 0] * factor[2, 0]) / factor[1, 1]
-        factor[2, 2] = np.sqrt(np.maximum(log_variance - factor[2, 0] ** 2 - factor[2, 1] ** 2, 0.0))
-        mean = limit + np.concatenate([shift[:2] / m, mean_log[None]])
-        return np.concatenate([mean[:, None], factor], axis=1)
+        s_s = np.sqrt(covariance[0, 0])
+        v_s = covariance[1, 0] / s_s
+        log_s = covariance[2, 0] * to_log / s_s
+        v_v = np.sqrt(covariance[1, 1] - v_s**2)
+        log_v = (covariance[2, 1] * to_log - v_s * log_s) / v_v
+        log_log = np.sqrt(np.maximum(log_variance - log_s**2 - log_v**2, 0.0))
+        rows = (a_s + more_s, s_s, 0.0, 0.0), (a_v + more_v, v_s, v_v, 0.0), (log + mean_log, log_s, log_v, log_log)
+        return np.stack([_stacked(shape, *row) for row in rows])
 
 
 def fluctuation(moments: Moments, fourth: Fourth, traces: Traces, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """The limit of (a_s, a_v, ln sigma²), and m times the shifts and covariances of a_s, a_v and sigma²/(its limit)."""
     _, gamma, beta, beta_tilde = moments
+    ell, kappa, ell_shift, kappa_shift, rr, rk, kk = traces
     size = _stacked(shape, gamma, 1.0)  # A
     pull = _stacked(shape, beta_tilde, beta)
-    k = 1 / (traces.ell + size)
+    k = 1 / (ell + size)
     a = pull * k
-    e = traces.ell * a
+    e = ell * a
     q = 1 - (a * (pull + e)).sum(0)  # Q
     one = _without(_fourth_moments(shape, moments, fourth), a)  # E[ε uuu]
     two = _without(one, a)
@@ -80,20 +81,20 @@ def fluctuation(moments: Moments, fourth: Fourth, traces: Traces, shape: tuple[i
 
     ee = e[:, None] * e
     of_sizes = size * q * np.eye(2).reshape(2, 2, *(1,) * len(shape))
-    plane = k[:, None] * k * (two[1:, 1:] - ee + traces.rr * (of_sizes + ee))  # (T5.6)
-    held = traces.ell_shift - traces.rr * (size * k).sum(0) - (traces.rr - 1) * size * k
+    plane = k[:, None] * k * (two[1:, 1:] - ee + rr * (of_sizes + ee))  # (T5.6)
+    held = ell_shift - rr * (size * k).sum(0) - (rr - 1) * size * k
     shift = k * (e * held - (np.einsum("ijj...->ij...", one[1:, 1:, 1:]) * k).sum(1))  # (T5.7)
-    squares = np.einsum("ii...->i...", two[1:, 1:]) - e * e + traces.rk * (size * q + e * e)
+    squares = np.einsum("ii...->i...", two[1:, 1:]) - e * e + rk * (size * q + e * e)
     scatter = size * np.einsum("ii...->i...", plane)
-    grown = traces.kappa_shift + (scatter - 2 * (e * shift + k * squares)).sum(0) / q  # (T5.8)
+    grown = kappa_shift + (scatter - 2 * (e * shift + k * squares)).sum(0) / q  # (T5.8)
     moved = (plane * e).sum(1)
-    cross = (k * (three[1:] + (2 * traces.rk - 1) * q * e) - 2 * moved) / q  # (T5.9)
-    variance = four / q**2 + 2 * traces.kk - 1 - 4 / q * (e * (cross + moved / q)).sum(0)  # (T5.10)
+    cross = (k * (three[1:] + (2 * rk - 1) * q * e) - 2 * moved) / q  # (T5.9)
+    variance = four / q**2 + 2 * kk - 1 - 4 / q * (e * (cross + moved / q)).sum(0)  # (T5.10)
     covariance = np.empty((3, 3, *shape))
     covariance[:2, :2] = plane
     covariance[2, :2] = covariance[:2, 2] = cross
     covariance[2, 2] = variance
-    limit = np.concatenate([a, np.log(traces.kappa * q)[None]])
+    limit = np.concatenate([a, np.log(kappa * q)[None]])
     return limit, np.concatenate([shift, grown[None]]), covariance
 
 
@@ -312,12 +313,9 @@ def scatter(
 
 
 def _turned(law: Array, rho: Any) -> Array:
+    s, v, log = law
     sine = sine_of(rho)
-    turned = np.empty((3, 4, *np.broadcast_shapes(law.shape[2:], np.shape(rho))))
-    s, v, turned[2] = law
-    turned[0] = rho * s + sine * v
-    turned[1] = sine * s - rho * v
-    return turned
+    return np.stack([rho * s + sine * v, sine * s - rho * v, log + np.zeros(np.shape(rho))])
 
 
 def _at_nodes(law: Array, nodes: Array) -> Array:
@@ -326,5 +324,4 @@ def _at_nodes(law: Array, nodes: Array) -> Array:
 
 def _outputs(values: Array) -> Array:
     along, across, log = values
-    off = across * across + np.exp(log)
-    return np.stack([np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off])
+    return np.stack(outputs_of(along, across * across + np.exp(log)))

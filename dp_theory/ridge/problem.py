@@ -35,6 +35,7 @@ from dp_theory.numerics.checks import (
     scalars,
 )
 from dp_theory.rules import Rule
+from dp_theory.rules.base import require_rule
 
 if TYPE_CHECKING:
     from dp_theory.outcomes import Prediction, Simulation
@@ -87,16 +88,15 @@ class Problem(AnyProblem):
     lam: Real
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rule, Rule):
-            raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+        require_rule(self.rule)
         require_in("[-1, 1]", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
         require_ridge(self.lam)
-        common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
+        self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
+        return common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
     def cells(self) -> Iterator[Problem]:
         for index, numbers in scalars(self.shape, rho=self.rho, phi=self.phi, lam=self.lam):

@@ -12,8 +12,9 @@ text's factors disagree with simulation. `ell` is L, `variance` is sigma²/Q, `f
 
 from __future__ import annotations
 
+from functools import reduce
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def theorem1(
     require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam)
     u, slope = fixed_point(p, phi, lam)
     ell = lam + u
-    return _outputs(_components(ell, u / (ell * slope), Moments(p, gamma, beta, beta_tilde), rho))
+    return _outputs(ell, u / (ell * slope), Moments(p, gamma, beta, beta_tilde), rho)
 
 
 def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real) -> tuple[Real, Real, Real]:
@@ -100,7 +101,7 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     ell = np.maximum(np.subtract(phi, p), 0.0)  # lam·(1 + delta) → 0 below the threshold, and phi - p above
     with np.errstate(divide="ignore"):
         variance = np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi))
-    return _outputs(_components(ell, variance, Moments(p, gamma, beta, beta_tilde), rho))
+    return _outputs(ell, variance, Moments(p, gamma, beta, beta_tilde), rho)
 
 
 def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:
@@ -120,36 +121,30 @@ def limits(
     lam: Float[Array, " cells"],
     tolerance: float | None,
 ) -> tuple[Real, Real, Real, Real, Real]:
-    """The fields of a `Prediction`."""
-    error = _largest(errors)
+    """The fields of a `Prediction`; the certificate bounds, to first order, the relative error of every output.
+
+    That of the overlap is relative to |w_hat|.
+    """
+    error = reduce(np.maximum, errors)
     if tolerance is not None and not np.all(error <= tolerance):
         raise ConvergenceError(f"moments of {rule} are certain to {np.max(error):.1e} only: tolerance = {tolerance:g}")
+    p = moments.p
     with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 and 1/0 of the ridgeless limit
-        scalars = _scalars(moments.p, errors.p, phi, lam)
-        variance = scalars.fitted / scalars.slope
-        components = _components(scalars.ell, variance, moments, rho)
-        certificate = _certificate(components, variance, moments.p, error + 4 * ROUNDING, scalars)
-        if not scalars.slope.all():  # at the peak the norm is inf if p is known exactly, and anything if it is not
-            at_the_peak = np.where(scalars.condition > 0, np.inf, error)
-            certificate = np.where(scalars.slope > 0, certificate, at_the_peak)
-    return *_outputs(components), moments.p, certificate
+        ell, slope, fitted, condition = _scalars(p, errors.p, phi, lam)
+        variance = fitted / slope
+        along, from_s, from_v, outside, off = _components(ell, variance, moments, rho)
+        # twice the relative error of a
+        twice = 2 * (2 * (error + 4 * ROUNDING) + condition * ell / (ell + np.minimum(moments.gamma, p)))
+        across = np.abs(from_s - from_v) * (np.abs(from_s) + np.abs(from_v))  # the two cancel
+        moved = twice * (across + variance * p) + outside * condition * (2 - fitted)  # the terms of Q are at most p
+        certificate = twice + moved / off
+        if not slope.all():  # at the peak the norm is inf if p is known exactly, and anything if it is not
+            certificate = np.where(slope > 0, certificate, np.where(condition > 0, np.inf, error))
+    return *outputs_of(along, off), p, certificate
 
 
-def _largest(errors: Moments) -> Any:
-    if all(np.ndim(error) == 0 for error in errors):
-        return max(errors)
-    return np.maximum.reduce(np.broadcast_arrays(*errors))
-
-
-class _Scalars(NamedTuple):
-    ell: Any  # L
-    slope: Any
-    fitted: Any  # u/L
-    condition: Any  # relative error of u, of L and of the slope, from that of p
-
-
-def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> _Scalars:
-    """The fixed point at lam > 0, its limit at lam = 0. p_error is relative."""
+def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> tuple[Any, Any, Any, Any]:
+    """L, slope and u/L at lam > 0, their limits at lam = 0; and the relative error of u, L and slope by that of p."""
     u, slope = fixed_point(p, phi, lam)
     ell = lam + u
     fitted = u / ell
@@ -159,19 +154,11 @@ def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> _Scalars:
         ell = np.where(lam > 0, ell, np.maximum(phi - p, 0.0))
         fitted = np.where(lam > 0, fitted, np.minimum(1.0, phi / p))
         condition = np.where(np.multiply(p_error, p) > 0, p_error * p / slope, 0.0)
-    return _Scalars(ell, slope, fitted, condition)
+    return ell, slope, fitted, condition
 
 
-class _Components(NamedTuple):
-    along: Any  # component along w0
-    from_s: Any  # what a_s adds to the component that lies in the plane across w0
-    from_v: Any  # what a_v takes from it
-    outside: Any  # sigma²
-    off: Any  # |w_hat|² off w0, in the plane and outside
-    sizes: tuple[Any, Any, Any]  # L, L + gamma, L + p
-
-
-def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Components:
+def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """w_hat along w0; across it in the plane, what a_s adds and what a_v takes; sigma²; and |w_hat|² off w0."""
     p, gamma, beta, beta_tilde = moments
     ell_s = ell + gamma
     ell_v = ell + p
@@ -183,31 +170,19 @@ def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Compone
     from_v = rho * a_v
     across = from_s - from_v
     outside = variance * residual
-    return _Components(
-        along=rho * a_s + sine * a_v,
-        from_s=from_s,
-        from_v=from_v,
-        outside=outside,
-        off=across * across + outside,
-        sizes=(ell, ell_s, ell_v),
-    )
+    return rho * a_s + sine * a_v, from_s, from_v, outside, across * across + outside
 
 
-def _outputs(components: _Components) -> tuple[Any, Any, Any]:
-    along = components.along
-    angle = np.arctan2(np.sqrt(components.off), along)
-    return angle / np.pi, along, along * along + components.off
+def _outputs(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[Any, Any, Any]:
+    along, *_, off = _components(ell, variance, moments, rho)
+    return outputs_of(along, off)
 
 
-def _certificate(components: _Components, variance: Any, p: Any, error: Any, scalars: _Scalars) -> Any:
-    """To first order, a bound of the relative error of every output; of the overlap, relative to |w_hat|.
+def outputs_of(along: Any, off: Any) -> tuple[Any, Any, Any]:
+    """Test error, overlap and squared norm of a learner by its part along w0 and the square of that off it."""
+    return error_of(along, off), along, along * along + off
 
-    `twice` is twice the relative error of a. The in-plane component across w0 cancels; the terms of Q are at most p.
-    """
-    ell, ell_s, ell_v = components.sizes
-    twice = 2 * (2 * error + scalars.condition * ell / np.minimum(ell_s, ell_v))
-    from_s = components.from_s
-    from_v = components.from_v
-    across = np.abs(from_s - from_v) * (np.abs(from_s) + np.abs(from_v))
-    moved = twice * (across + variance * p) + components.outside * scalars.condition * (2 - scalars.fitted)
-    return twice + moved / components.off
+
+def error_of(along: Any, off: Any) -> Any:
+    """The test error alone."""
+    return np.arctan2(np.sqrt(off), along) / np.pi

@@ -179,11 +179,11 @@ class Rule:
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """The moments, and a bound of the relative error of each. The base integrates them."""
-        values, errors = by_quadrature(self, rho, moment_integrands)
+        values, errors = _by_quadrature(self, rho, moment_integrands)
         return Moments(*values), Moments(*errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        values, errors = by_quadrature(self, rho, fourth_integrands)
+        values, errors = _by_quadrature(self, rho, fourth_integrands)
         return Moments(*values[:4]), Moments(*errors[:4]), Fourth(*values[4:])
 
     @classmethod
@@ -219,15 +219,19 @@ class ThresholdRule(Rule):
         return (self.alpha,)
 
 
+def require_rule(rule: Any) -> None:
+    """A rule."""
+    if not isinstance(rule, Rule):
+        raise InputError(f"rule = {rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+
+
 def kept_fraction(p: Real) -> Real:
     """p, once it is known to be in (0, 1]."""
     require_in("(0, 1]", "it is the kept fraction of the pool", keep=p)
     return p
 
 
-def by_quadrature(
-    rule: Rule, rho: Real, integrands: Integrands
-) -> tuple[Float[Array, "integrands *shape"], Float[Array, "integrands *shape"]]:
+def _by_quadrature(rule: Rule, rho: Real, integrands: Integrands) -> tuple[Array, Array]:
     """E[q(G) f(|G|)] for several f, and bounds of their relative errors, by Gauss-Legendre panels of rising order.
 
     integrands(t, b) has every f at t > 0 and b = tau·t. The first f is 1, and each is of one sign.

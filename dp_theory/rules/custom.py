@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, Float, Real, require_breaks, require_in
-from dp_theory.rules.base import Fourth, Moments, Rule
+from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Direct(Rule):
     rule: Rule
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rule, Rule):
-            raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+        require_rule(self.rule)
 
     def parameters(self) -> dict[str, Real]:
         return self.rule.parameters()
@@ -83,15 +82,15 @@ class Direct(Rule):
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         moments, errors = self.rule.moments_with_errors(rho)
-        return moments.per_kept_row(), _errors_per_kept_row(errors)
+        return _per_kept_row(moments, errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         moments, errors, fourth = self.rule.up_to_fourth(rho)
-        return moments.per_kept_row(), _errors_per_kept_row(errors), fourth.per_kept_row(moments.p)
+        return *_per_kept_row(moments, errors), fourth.per_kept_row(moments.p)
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         return self.rule.draw(rng, size)
 
 
-def _errors_per_kept_row(errors: Moments) -> Moments:
-    return Moments(np.zeros_like(errors.p), *(error + errors.p for error in errors[1:]))
+def _per_kept_row(moments: Moments, errors: Moments) -> tuple[Moments, Moments]:
+    return moments.per_kept_row(), Moments(np.zeros_like(errors.p), *(error + errors.p for error in errors[1:]))

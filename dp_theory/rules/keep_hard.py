@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import factorial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import erf, erfinv
@@ -51,20 +51,18 @@ class KeepHard(ThresholdRule):
         return (np.abs(t) <= self.alpha).astype(float)
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        return _lemma1(self.alpha, rho).moments, _ERRORS
+        return _lemma1(self.alpha, rho)[0], _ERRORS
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         """Integrals by parts; their differences cancel at small alpha, where they are series."""
-        lemma = _lemma1(self.alpha, rho)
-        moments = lemma.moments
-        alpha = lemma.alpha
+        moments, alpha, density, steep, near, edge = _lemma1(self.alpha, rho)
         rho = np.asarray(rho, float)
         variance = (1 - rho) * (1 + rho)
         square = alpha * alpha
-        bent = _bent(lemma)
+        bent = _bent(steep, near)
         across = variance * bent
-        t4 = 3 * moments.gamma - alpha * square * lemma.density
-        yt3 = rho * across + 2 * (rho * lemma.near - lemma.edge) - square * lemma.edge
+        t4 = 3 * moments.gamma - alpha * square * density
+        yt3 = rho * across + 2 * (rho * near - edge) - square * edge
         if np.any(small := alpha < _SMALL):
             t4 = np.where(small, _even_moment(alpha, 4), t4)[()]
             yt3 = _odd_moment(alpha, rho, np.asarray(yt3), 3)[()]
@@ -86,16 +84,11 @@ class KeepHard(ThresholdRule):
         return SQRT2 * erfinv(rng.uniform(-1, 1, size) * erf(self.alpha / SQRT2))
 
 
-class _Lemma1(NamedTuple):
-    moments: Moments
-    alpha: Any
-    density: Any  # of |t| at alpha
-    steep: Any  # argument of beta's erf
-    near: Any  # beta/√(1 - rho²)
-    edge: Any  # beta_tilde is rho·near - edge
+def _lemma1(alpha: Any, rho: Any) -> tuple[Moments, Any, Any, Any, Any, Any]:
+    """The moments; alpha, the density of |t| there, the argument of beta's erf, and near and edge.
 
-
-def _lemma1(alpha: Any, rho: Any) -> _Lemma1:
+    beta is √(1 - rho²)·near, and beta_tilde rho·near - edge.
+    """
     alpha = np.minimum(alpha, _FARTHEST)  # avoids inf·0
     rho = np.asarray(rho, float)
     sine = sine_of(rho)
@@ -111,12 +104,12 @@ def _lemma1(alpha: Any, rho: Any) -> _Lemma1:
     if np.any(small := alpha < _SMALL):
         gamma = np.where(small, _even_moment(alpha, 2), gamma)[()]
         beta_tilde = _odd_moment(alpha, rho, np.asarray(beta_tilde), 1)[()]
-    return _Lemma1(Moments(p, gamma, sine * near, beta_tilde), alpha, density, steep, near, edge)
+    return Moments(p, gamma, sine * near, beta_tilde), alpha, density, steep, near, edge
 
 
-def _bent(lemma: _Lemma1) -> Any:
-    reach = np.minimum(lemma.steep, 30.0)  # beyond, exp(-steep²) is 0
-    bent = lemma.near - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)
+def _bent(steep: Any, near: Any) -> Any:
+    reach = np.minimum(steep, 30.0)  # beyond, exp(-steep²) is 0
+    bent = near - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)
     if np.any(shallow := reach < _SMALL / SQRT2):
         bent = np.where(shallow, 2 * PDF0 * _even_moment(SQRT2 * reach, 2), bent)[()]
     return bent
@@ -135,15 +128,14 @@ def _odd_moment(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarr
     """
     small = np.broadcast_to(alpha < _SMALL, lemma.shape)
     _, tau = sine_and_tau(rho)
-    alpha = np.broadcast_to(alpha, lemma.shape)[small]
-    tau = np.broadcast_to(tau, lemma.shape)[small]
+    alpha, tau = (np.broadcast_to(value, lemma.shape)[small] for value in (alpha, tau))
     s = np.minimum(np.abs(tau) * alpha / SQRT2, 1e100)
     square = alpha * alpha
     first = power // 2 + 1
     steep = s > _STEEP
     total = np.zeros_like(s)
-    total[steep] = _odd_series(_b_from_the_first(s[steep], first + _TERMS), square[steep], first)
-    total[~steep] = _odd_series(_b_from_the_last(s[~steep], first + _TERMS), square[~steep], first)
+    for places, b_of in ((steep, _b_from_the_first), (~steep, _b_from_the_last)):
+        total[places] = _odd_series(b_of(s[places], first + _TERMS), square[places], first)
     result = np.array(lemma)
     result[small] = np.sign(tau) * 2 * PDF0 * square**first * total
     return result
@@ -170,11 +162,8 @@ def _b_from_the_last(s: np.ndarray, last: int) -> list[np.ndarray]:
     """For s ≤ _STEEP, by parts downwards from a series of positive terms."""
     edge = 2 / np.sqrt(np.pi) * s * np.exp(-s * s)
     twice = 2 * s * s
-    b_k = np.zeros_like(s)
-    for k in range(last + 10, last, -1):
-        b_k = (edge + twice * b_k) / (2 * k + 1)
-    b = [(edge + twice * b_k) / (2 * last + 1)]
-    for k in range(last - 1, -1, -1):
+    b = [np.zeros_like(s)]
+    for k in range(last + 10, -1, -1):
         b.append((edge + twice * b[-1]) / (2 * k + 1))
     return b[::-1]
 

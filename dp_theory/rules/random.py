@@ -8,22 +8,21 @@ from typing import Self
 import numpy as np
 
 from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_in
-from dp_theory.numerics.quadrature import PDF0
-from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction, sine_and_tau
+from dp_theory.numerics.quadrature import PDF0, sine_of
+from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction
 
 _ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as given
 
 
 class _BlindRule(Rule):
-    share: Real
+    p: Real
 
     def keep_probability(self, t: Real) -> Real:
-        return self.share + np.zeros(np.shape(t))
+        return self.p + np.zeros(np.shape(t))
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        sine, _ = sine_and_tau(rho)
-        p = np.asarray(self.share, float)
-        return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
+        p = np.asarray(self.p, float)
+        return Moments(p, p, 2 * PDF0 * p * sine_of(np.asarray(rho, float)), 2 * PDF0 * p * rho), _ERRORS
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         moments, errors = self.moments_with_errors(rho)
@@ -66,10 +65,6 @@ class Random(_BlindRule):
     def __post_init__(self) -> None:
         require_in("(0, 1]", "it is the kept fraction of the pool", p=self.p)
 
-    @property
-    def share(self) -> Real:
-        return self.p
-
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
         return cls(kept_fraction(p))
@@ -80,7 +75,7 @@ class KeepAll(_BlindRule):
     """q = 1: no selection."""
 
     help = "all rows"
-    share = 1.0
+    p = 1.0
 
 
 RULES.register("keep-all", KeepAll, place=3)

@@ -18,7 +18,6 @@ from scipy.optimize import minimize
 from dp_theory.numerics.checks import (
     Array,
     Float,
-    Int,
     Real,
     require,
     require_in,
@@ -28,6 +27,7 @@ from dp_theory.numerics.checks import (
 )
 from dp_theory.numerics.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs, require_least_keep
 from dp_theory.numerics.quadrature import half_line, pdf
+from dp_theory.ridge.theorem1 import error_of
 from dp_theory.rules import Rule
 from dp_theory.selection.influence import (
     MOMENTS,
@@ -148,8 +148,7 @@ class Budget:
             return self._error(moments[:, None], psi, top / (1 + np.exp(-logit)))
 
         ridgeless = _LOGITS[-1]
-        grid = np.broadcast_to(_LOGITS[:, None], (len(_LOGITS), len(psi)))
-        best = grid[error(grid)[:-1].argmin(axis=0), 0]
+        best = _LOGITS[error(_LOGITS[:, None])[:-1].argmin(axis=0)]
         for spacing in 2.0 ** -np.arange(_REFINEMENTS):
             low, here, high = error(best + spacing * np.array([[-1.0], [0.0], [1.0]]))
             bend = np.maximum(low - 2 * here + high, TINY)
@@ -160,7 +159,7 @@ class Budget:
 
     def _error(self, moments: Array, psi: Array, r: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            error = ridge_limit(moments, psi, self.rho, r).test_error
+            error = error_of(*ridge_limit(moments, psi, self.rho, r))
         return np.where(np.isnan(error), 0.5, error)
 
     def errors(self, moments: Float[Array, "6 rules"]) -> Float[Array, " rules"]:
@@ -177,13 +176,12 @@ class Budget:
 
     def slope(self, moments: Float[Array, " 6"]) -> Float[Array, " 6"]:
         p = float(moments[0])
-        if p == 0:  # a search may stray there, and finds it flat
-            return np.zeros(MOMENTS)
-        psi = float(self.psi(p))
-        r = float(self.ridge(moments[:, None])[0])
-        if psi == r == 1:  # the peak, where the error is 1/2 whatever is kept
-            return np.zeros(MOMENTS)
-        return slope_by_moments(moments, psi, self.rho, r, -self.candidate / (self.budget * p**2), 0.0)
+        if p > 0:  # a search may stray to 0, and finds it flat
+            psi = float(self.psi(p))
+            r = float(self.ridge(moments[:, None])[0])
+            if not psi == r == 1:  # the peak, where the error is 1/2 whatever is kept
+                return slope_by_moments(moments, psi, self.rho, r, -self.candidate / (self.budget * p**2), 0.0)
+        return np.zeros(MOMENTS)
 
 
 @dataclass(frozen=True)
@@ -232,12 +230,12 @@ def _best_bands(budget: Budget) -> Bands:
     between = np.add.reduceat(weights * budget.features(t), np.searchsorted(t, _EDGES[:-1]), axis=1)
     below = np.concatenate([np.zeros((MOMENTS, 1)), np.cumsum(between, axis=1)], axis=1)
 
-    def errors(places: Int[np.ndarray, "rules edges"]) -> Float[Array, " rules"]:
+    def errors(places: np.ndarray) -> Array:
         at_edges = below[:, places]
         moments = (at_edges[..., 1::2] - at_edges[..., ::2]).sum(axis=-1)
         return np.where(moments[0] >= budget.least, budget.errors(moments), np.inf)
 
-    def polished(places: Int[np.ndarray, " edges"]) -> tuple[float, Bands]:
+    def polished(places: np.ndarray) -> tuple[float, Bands]:
         bands = _with_best_edges(budget, Bands.between(_EDGES[places]))
         return budget.error(budget.moments(bands)), bands
 

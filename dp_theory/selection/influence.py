@@ -11,7 +11,6 @@ r)·L (T7.2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,29 +34,8 @@ def features(rho: float, flip: float, u: Float[Array, " margins"]) -> Float[Arra
     return np.stack([share, u * share, w, u * u * share, u * w, w2])
 
 
-def moments_of(
-    keep: Callable[[Array, Array], ArrayLike], rho: float, flip: float = 0.0, breaks: tuple[float, ...] = ()
-) -> Float[Array, " 6"]:
-    """E[q·(1, u, w, u², uw, w²)] of a rule q of score and label, with jumps at `breaks`."""
-    t, weights = half_line(breaks, ORDER)
-    u = np.append(-t[::-1], t)
-    kept = sum(np.asarray(keep(sign * u, sign * np.ones_like(u)), float) for sign in (1, -1)) / 2
-    return features(rho, flip, u) @ (np.append(weights[::-1], weights) * kept)
-
-
-class RidgeLimit(NamedTuple):
-    """Of w_hat the part a·w0 along the truth, and the square of the part off it."""
-
-    along: np.ndarray
-    off: np.ndarray
-
-    @property
-    def test_error(self) -> Array:
-        return np.arctan2(np.sqrt(self.off), self.along) / np.pi
-
-
-def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
-    """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]."""
+def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> tuple[Array, Array]:
+    """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]: along w0, and its square off it."""
     c_s, c_v, ss, sv, vv = moments[1:] / moments[0]
     ell = psi / r - 1
     b_s = ell + ss
@@ -68,7 +46,7 @@ def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real,
     misfit = 1 - c_s * a_s - c_v * a_v - ell * (a_s * a_s + a_v * a_v)
     sine = sine_of(rho)
     across = sine * a_s - rho * a_v
-    return RidgeLimit(rho * a_s + sine * a_v, across * across + r / (ell + 1 - r) * misfit)
+    return rho * a_s + sine * a_v, across * across + r / (ell + 1 - r) * misfit
 
 
 def slope_by_moments(
@@ -142,11 +120,14 @@ def influence(
     problem = Problem(KeepAll(), rho, phi, lam)  # it checks the numbers
     require_in("(-1, 1)", "it is cos(w_s, w0)", rho=rho)
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
+    sizes, weights = half_line(keep.breakpoints() if isinstance(keep, Rule) else breaks, ORDER)
+    margins = np.append(-sizes[::-1], sizes)
     if isinstance(keep, Rule):
-        rule = keep
-        breaks = rule.breakpoints()
-        keep = lambda t, y: rule.keep_probability(t)  # noqa: E731
-    moments = moments_of(keep, rho, flip, breaks)
+        kept = keep.keep_probability(margins)
+    else:
+        ones = np.ones_like(margins)
+        kept = (np.asarray(keep(margins, ones), float) + np.asarray(keep(-margins, -ones), float)) / 2
+    moments = features(rho, flip, margins) @ (np.append(weights[::-1], weights) * kept)
     p = float(moments[0])
     require("keep_fraction", p, p > 0, "be positive: the rule keeps nothing")
     psi = problem.phi / p

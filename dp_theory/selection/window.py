@@ -37,11 +37,10 @@ def best_window(
     rows = Addition(candidates, kept)
     narrowest = KeepHard.with_keep_fraction(SMALLEST_KEEP).alpha
 
-    def errors(kappa: float) -> Float[Array, " stages"]:
+    def errors(kappa: float) -> Array:
         def plan(test_error: float) -> Addition:
-            if np.isinf(kappa):
-                return replace(rows, keep=KeepAll())
-            return replace(rows, keep=KeepHard(max(Window(kappa).threshold(test_error), narrowest)))
+            keep = KeepHard(max(Window(kappa).threshold(test_error), narrowest)) if kappa < np.inf else KeepAll()
+            return replace(rows, keep=keep)
 
         return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
 

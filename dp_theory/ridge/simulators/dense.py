@@ -129,8 +129,7 @@ def measure(w: Float[Array, " d"], w0: Float[Array, " d"]) -> tuple[float, float
 def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
     """One experiment, exact in law."""
     rng = generator(seed, LAW, trial)
-    (outputs,) = law.trial(problem.rule, problem.rho, pool_size(problem, d), d, [problem.lam], rng)
-    return tuple(outputs)
+    return tuple(law.trial(problem.rule, problem.rho, pool_size(problem, d), d, problem.lam, rng)[0])
 
 
 ENGINES = {"dense": dense_trial, "law": law_trial}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_solve_banded, cholesky_banded, solveh_banded
+from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, Float, require
@@ -33,18 +33,17 @@ _DEVIATIONS = 9.0  # the certificate assumes no singular value this many deviati
 class Draw(NamedTuple):
     """One draw of w_hat for each lam."""
 
-    special: np.ndarray  # its coordinates along the special directions (lams, k)
-    rest: np.ndarray  # the norm of its other coordinates (lams,)
+    special: Array  # its coordinates along the special directions (lams, k)
+    rest: Array  # the norm of its other coordinates (lams,)
     unknowns: int  # how many equations were needed
     bound: float  # bound of the error of w_hat by leaving out the other equations, over |w_hat|
 
 
 def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator) -> Float[Array, "lams 3"]:
     """Test error, overlap and squared norm of one data set for each ridge, in O(kept + d) operations."""
-    lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
     if m == 0:
-        return np.tile([0.5, 0.0, 0.0], (len(lams), 1))
+        return np.tile([0.5, 0.0, 0.0], (np.size(lams), 1))
     if isinstance(rule, KeepAll | Random):  # nothing looks at w_s, which may then be the truth
         rule = KeepAll()
         rho = 1.0
@@ -58,7 +57,7 @@ def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generato
     return np.column_stack([np.arctan2(off, overlap) / np.pi, overlap, overlap**2 + off**2])
 
 
-def _labelled(rule: Rule, truth: np.ndarray, m: int, rng: Generator) -> Iterator[np.ndarray]:
+def _labelled(rule: Rule, truth: Array, m: int, rng: Generator) -> Iterator[Array]:
     for start in range(0, m, _LARGE):
         projections = rule.draw(rng, min(_LARGE, m - start))
         for t in np.split(projections, range(_CHUNK, len(projections), _CHUNK)):
@@ -91,15 +90,15 @@ def draw(
         raise InputError(f"m = {m} must be at least 1: it is the number of kept rows")
     if d < b - 1:
         raise InputError(f"d = {d} must be at least {b - 1}, the number of special directions")
-    system = _Equations(m, d, dual=m < d)
+    last = min(m, d)
     bands = np.zeros((b + 1, 0))
     size = _FIRST
     while True:
         new = _bands(factor, m, d, bands.shape[1], min(size + b + 1, m, d + 1), rng)
         bands = np.concatenate([bands, new], axis=1)
-        unknowns = min(size, system.last)
-        if unknowns == system.last or not full:
-            solutions = [_solve(bands, unknowns, system, n * lam) for lam in lams]
+        unknowns = min(size, last)
+        if unknowns == last or not full:
+            solutions = [_solve(bands, unknowns, m, d, n * lam) for lam in lams]
             bound = max(bound for _, bound in solutions)
             if bound <= TOLERANCE:
                 w = np.array([solution for solution, _ in solutions])
@@ -107,7 +106,7 @@ def draw(
         size *= 2
 
 
-def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Generator) -> np.ndarray:
+def _bands(factor: Array, m: int, d: int, start: int, stop: int, rng: Generator) -> Array:
     b = len(factor)
     r = np.arange(start, stop)
     bands = np.empty((b + 1, len(r)))
@@ -120,65 +119,41 @@ def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Gener
     return bands
 
 
-def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
+def _chi(degrees: np.ndarray, rng: Generator) -> Array:
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
-class _Equations(NamedTuple):
-    """The normal equations, primal (XᵀX + shift) w = Xᵀy or dual (XXᵀ + shift) u = y: the smaller one stays regular."""
+def _solve(bands: Array, size: int, m: int, d: int, shift: float) -> tuple[Array, float]:
+    """w_hat from the first `size` normal equations, and a bound of its relative error.
 
-    m: int
-    d: int
-    dual: bool
-
-    @property
-    def last(self) -> int:
-        return self.m if self.dual else self.d
-
-
-def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tuple[np.ndarray, float]:
-    """w_hat from the first `size` equations, and a bound of its relative error."""
-    normal, right = _normal_equations(bands, size, system)
-    normal[0] += shift
-    try:
-        if size == system.last:
-            u = np.asarray(solveh_banded(normal, right[:, 0], lower=True))
-            return (_transpose_product(bands, u) if system.dual else u), 0.0
-        factor = cholesky_banded(normal, lower=True, check_finite=False)
-        solved = np.asarray(cho_solve_banded((factor, True), right))
-    except np.linalg.LinAlgError:
-        raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
-    u = solved[:, 0]
-    response = solved[:, 1:]  # N11^-1 N12
-    w = _transpose_product(bands, u) if system.dual else u
-    residual = right[:, 1:].T @ u
-    return w, _truncation_error(w, residual, response, normal, system, shift)
-
-
-def _normal_equations(bands: np.ndarray, size: int, system: _Equations) -> tuple[np.ndarray, np.ndarray]:
+    They are (XᵀX + shift) w = Xᵀy, or where m < d the dual (XXᵀ + shift) u = y: the smaller system stays regular.
+    """
     b = len(bands) - 1
-    y = bands[0, 0]
-    right = np.zeros((size, 1 + b))
-    if system.dual:
-        normal = _rows_gram(bands, size)
-        right[0, 0] = y
+    dual = m < d
+    is_cut = size < min(m, d)
+    normal = _gram(bands, size, dual)
+    right = np.zeros((size, 1 + is_cut * b))
+    if dual:
+        right[0, 0] = bands[0, 0]
     else:
-        normal = _columns_gram(bands, size)
-        right[:b, 0] = y * bands[1 : 1 + size, 0]
-    if size < system.last:
+        right[:b, 0] = bands[0, 0] * bands[1 : 1 + size, 0]
+    if is_cut:
         for j in range(1, b + 1):
             right[range(size - j, size), range(1, 1 + j)] = normal[j, size - j :]
-    return normal, right
+    normal[0] += shift
+    try:
+        factor = cholesky_banded(normal, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
+    solved = np.asarray(cho_solve_banded((factor, True), right))
+    u = solved[:, 0]
+    response = solved[:, 1:]  # N11^-1 N12
+    w = _transpose_product(bands, u) if dual else u
+    residual = right[:, 1:].T @ u
+    return w, _truncation_error(w, residual, response, normal, m, d, shift) if is_cut else 0.0
 
 
-def _truncation_error(
-    w: np.ndarray,
-    residual: np.ndarray,
-    response: np.ndarray,
-    normal: np.ndarray,
-    system: _Equations,
-    shift: float,
-) -> float:
+def _truncation_error(w: Array, residual: Array, response: Array, normal: Array, m: int, d: int, shift: float) -> float:
     """Bound of the relative error of w by the neglected equations, or inf.
 
     The neglected unknowns solve S e2 = residual with S ≥ shift + (smallest singular value)²; the others are off by
@@ -186,47 +161,38 @@ def _truncation_error(
     """
     size = normal.shape[1]
     b = len(normal) - 1
-    if system.dual:
-        rows = system.m - size
-        columns = system.d + 1 - size - b
-    else:
-        rows = system.m - size - 1
-        columns = system.d - size
-    narrow, wide = sorted((np.sqrt(max(rows, 0)), np.sqrt(max(columns, 0))))
+    dual = m < d
+    rows, columns = (m - size, d + 1 - size - b) if dual else (m - size - 1, d - size)
+    narrow, wide = sorted(np.sqrt(np.maximum((rows, columns), 0)))
     smallest = shift + max(wide - narrow - _DEVIATIONS, 0.0) ** 2
     if smallest == 0.0:
         return np.inf
     error = np.linalg.norm(residual) / smallest * (1.0 + np.linalg.norm(response))
-    if system.dual:  # |X|² <= |N11| + |N22|
+    if dual:  # |X|² <= |N11| + |N22|
         leading = 2.0 * np.abs(normal).sum(axis=0).max()
         error *= np.sqrt(leading + (narrow + wide + _DEVIATIONS) ** 2)
     return float(error / np.linalg.norm(w))
 
 
-def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
+def _gram(bands: Array, size: int, dual: bool) -> Array:
+    """The diagonals of XXᵀ (dual) or XᵀX from the main one down; Z without its first column, which is y, is X."""
     b = len(bands) - 1
     rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
     for i in range(b + 1):
-        r = slice(max(1 - i, 0), max(min(rows, size + 1 - i), 1))
         for j in range(b + 1 - i):
-            gram[j, r.start + i - 1 : r.stop + i - 1] += bands[i, r] * bands[i + j, r]
+            if dual:
+                stop = max(min(size, rows - j), 0)
+                gram[j, :stop] += bands[i + j, :stop] * bands[i, j : stop + j]
+            else:
+                r = slice(max(1 - i, 0), max(min(rows, size + 1 - i), 1))
+                gram[j, r.start + i - 1 : r.stop + i - 1] += bands[i, r] * bands[i + j, r]
+    if dual:
+        gram[0, 0] -= bands[0, 0] ** 2
     return gram
 
 
-def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    b = len(bands) - 1
-    rows = bands.shape[1]
-    gram = np.zeros((b + 1, size))
-    for j in range(b + 1):
-        stop = max(min(size, rows - j), 0)
-        for i in range(j, b + 1):
-            gram[j, :stop] += bands[i, :stop] * bands[i - j, j : stop + j]
-    gram[0, 0] -= bands[0, 0] ** 2
-    return gram
-
-
-def _transpose_product(bands: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _transpose_product(bands: Array, u: Array) -> Array:
     b = len(bands) - 1
     size = len(u)
     w = np.zeros(size + b + 1)
