@@ -114,7 +114,6 @@ def _predicted(problems: list[PracticeProblem]) -> Float[Array, "3 points"]:
 
 
 def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dict[str, bool]]]:
-    """The loops of each curve, and its strategies, with whether they draw directly."""
     whole = solve_stages(problem)
     static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
     first_selection = whole.additions[0]

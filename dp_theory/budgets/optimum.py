@@ -181,8 +181,6 @@ def optimum(
 
     Parameters
     ----------
-    rho
-        Cosine between selector and truth.
     psi, budget
         Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension.
     candidate_cost, direct_cost, training_cost
@@ -190,8 +188,6 @@ def optimum(
         costs DIRECT_COST plain ones, as the paper measures.
     keep, lam
         Kept fraction and ridge per training row, instead of the best ones.
-    flip
-        Probability that a label is flipped.
     d
         With a finite dimension the mean test error is taken.
 

@@ -104,8 +104,6 @@ def sweep(  # noqa: PLR0913
     ----------
     alpha
         Threshold of keep-hard. The other rules are matched at its kept fraction p.
-    rho, lam
-        Cosine between selector and truth, and ridge per training row.
     n
         Numbers of samples generated, rounded; by default twelve from d/4 to 16 d.
     rules
@@ -114,14 +112,10 @@ def sweep(  # noqa: PLR0913
         Trial k of all series draws from the same stream.
     engine
         With 'law' the points of a series are independent, with 'dense' they share rows.
-    x
-        The axis that column x counts.
     direct_cost, training_cost
         Costs of a directly drawn sample and of training on a row, in plain samples.
     workers
         As in dp_theory.numerics.parallel. A job is one trial of one rule at all sizes and ridges.
-    advance
-        It is called with the number of jobs done, of `steps(...)`.
 
     Returns
     -------

@@ -34,8 +34,6 @@ class Curve:
         How the training rows were chosen, one of STRATEGIES: plain (`static`), those of a pool that `rule` keeps
         (`prune`), drawn from the distribution that `rule` would keep (`direct`), or near the learner's own boundary,
         round by round (`practice`).
-    kept
-        Number of training rows.
     error
         Measured test error, in (0, 1).
     se

@@ -124,7 +124,6 @@ def forecast(
 
 
 def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
-    """A curve without measurements."""
     return Curve(np.full(len(sizes), strategy), sizes, 0.25, **more)
 
 
@@ -184,7 +183,6 @@ class _Question:
         return float(np.interp(size, plan.kept, counted, right=np.inf)) if size > self.start else 0.0
 
     def _reached(self, errors: Array, sizes: Array) -> float:
-        """The size beyond which errors are below the target."""
         from scipy.interpolate import PchipInterpolator
 
         excess = np.log(errors) - np.log(self.target)

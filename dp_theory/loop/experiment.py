@@ -107,7 +107,6 @@ def trial(
 
 
 def _directions(cell: Cell, d: int) -> tuple[Array, Array]:
-    """U, and the unit vector along Σ^½w0."""
     modes, k = cell.basis.shape
     if modes == d:
         return cell.basis, cell.truth

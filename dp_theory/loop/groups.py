@@ -198,7 +198,6 @@ class SelectedRows:
         return sorted(found | {(i, 0.0) for i in range(self.directions)})
 
     def _named(self) -> Sequence[Sequence[float]]:
-        """The jumps that the user names, for each direction."""
         raise NotImplementedError
 
 

@@ -205,7 +205,6 @@ def scored_atoms(
 
 
 def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]]) -> tuple[Array, Array, Array]:
-    """Planes (F, r) across which integrands step, their levels and widths."""
     steps = [(axes.seen[i], at, 0.0) for i, at in placed.rows.jumps()]
     steps += [(axes.seen[-1], at, width) for at, width in bends]
     steps += [(axes.labeller, 0.0, width) for width in {axes.kappa, softness(placed.flip, axes.kappa)}]
@@ -214,7 +213,6 @@ def _steps(placed: PlacedRows, axes: Axes, bends: Sequence[tuple[float, float]])
 
 
 def _selected(placed: PlacedRows, t: Array) -> Array:
-    """Keep probabilities and weights of either label."""
     return np.stack([placed.rows.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)], axis=1)
 
 

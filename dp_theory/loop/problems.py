@@ -200,8 +200,6 @@ class PracticeProblem(AnyProblem):
 
     Parameters
     ----------
-    phi
-        Aspect ratio d/n.
     lam
         Ridge, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows than
         dimensions.

@@ -96,10 +96,6 @@ def classes_curves(
         Largest standard error of a predicted test error, relative to it.
     trials, d, workers
         Experiments for each row of the table, 0 for none; their dimension; and processes.
-    seed
-        Of points and experiments.
-    advance
-        advance(1) is called after each row of the table.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Multinomial logistic regression on rows that a selector of K classes chose: the problem, and its experiment at finite
-d, fitted by a standard solver, where by rotation invariance scores are Bᵀx of the first coordinates, with B the Helmert
-matrix.
+"""Multinomial logistic regression on rows that a selector of K classes chose, and its experiment at finite d.
+
+By rotation invariance scores there are Bᵀx of the first coordinates, with B the Helmert matrix.
 
 Rows are x ~ N(0, I_d), of class argmax W* x; of the K directions of teacher W* and selector W_s only differences count.
 ρ is the cosine of a selector's direction with the teacher's of the same class. The learner is Ŵ = argmin (1/n) Σ ℓ(W

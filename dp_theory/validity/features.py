@@ -192,7 +192,6 @@ def read_features(path: str | Path, **options: Any) -> Features:
 
 
 def _row_sets(x: Any, y: Any, test: tuple[Any, Any] | None) -> dict[str, tuple[Any, Any]]:
-    """Rows and their labels, by what their names end in."""
     return {"": (x, y)} if test is None else {"": (x, y), "_test": test}
 
 

@@ -124,7 +124,6 @@ class FeatureView:
 
 
 def _fitted_truth(z: Array, y: Array, leverage: Array) -> tuple[Array, Array, float]:
-    """The direction of least squares, v/√E[v²] and cos γ."""
     pull = y @ z / len(y)
     v = (z @ pull - leverage * y) / (1 - leverage)  # (2)
     with_labels = float(np.mean(y * v))  # E[yv]
