@@ -91,7 +91,7 @@ def influence(
     keep
         The rule q that is changed: a `Rule` or a function (t, y) -> probability.
     t, y
-        Score and observed label of the rows, which broadcast, as the answer does. y = None stands for either label.
+        Score and observed label of the rows, which broadcast, as answers do. y = None stands for either label.
     rho
         Cosine between selector and truth, inside (-1, 1).
     phi, lam
