@@ -62,14 +62,15 @@ def forecast_command(
     parameters = records(fitted.parameters())
     titled = {"parameters of the theory": _dashed(parameters)}
     rows: list[dict[str, Any]] = []
+    remarks = []
     if target is not None:
         rows = records(forecast(fitted, target, x=x))
         titled[f"more {x} to reach {target:g}, the best first"] = _dashed(rows)
+        remarks.append("practice has rounds as large as its first pool; smaller ones may take less: dp theory practice")
     goodness = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""
     said = f"chi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}"
-    rounds = ["practice has rounds as large as its first pool; smaller ones may take less: dp theory practice"]
-    answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, *(rounds if rows else []), said)
+    answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, *remarks, said)
 
 
 def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
