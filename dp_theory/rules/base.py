@@ -248,8 +248,7 @@ def _by_quadrature(rule: Rule, rho: Real, integrands: Integrands) -> tuple[Array
 
 
 def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tuple[np.ndarray, np.ndarray]:
-    beside = rule.map(lambda value: np.asarray(value, float)[..., None])
-    if not np.allclose(*(beside.keep_probability(sign * _PROBES) for sign in (1, -1))):
+    if not np.allclose(*(_with_node_axis(rule).keep_probability(sign * _PROBES) for sign in (1, -1))):
         raise InputError(f"{type(rule).__name__}: keep_probability must be the same at t and -t")
     values = _with_order(rule, rho, _ORDERS[0], integrands)
     errors = np.full(values.shape, np.inf)
@@ -271,10 +270,13 @@ def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tup
     return values, errors + 16 * ROUNDING  # a sum of a thousand terms may add as much
 
 
+def _with_node_axis(rule: Rule) -> Rule:
+    return rule.map(lambda value: np.asarray(value, float)[..., None])
+
+
 def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Integrands) -> np.ndarray:
     _, tau = sine_and_tau(rho)
     t, weights = half_line(rule.breakpoints(), order)
-    along_nodes = rule.map(lambda value: np.asarray(value, float)[..., None])
-    mass = weights * along_nodes.keep_probability(t)
+    mass = weights * _with_node_axis(rule).keep_probability(t)
     b = np.clip(tau[:, None] * t, -_FARTHEST, _FARTHEST)
     return np.array([np.broadcast_to((mass * f).sum(-1), rho.shape) for f in integrands(t, b)])
