@@ -8,8 +8,6 @@ A machine without a network lacks some packages. Elsewhere, `python -m benchmark
 Python into the folder `wheels`, which is unpacked here if they cannot be imported.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import faulthandler

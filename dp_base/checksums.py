@@ -1,7 +1,5 @@
 """Checksums of a finished folder: its file RECORD, as `sha256sum -c` reads it. Without one, any content is taken."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Collection, Iterable

@@ -1,7 +1,5 @@
 """Independent jobs on the workers of a dask scheduler; a long one has a process of its own, which SIGTERM can stop."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -33,7 +31,7 @@ LOCK_PATIENCE = 180.0
 CODE = "from dp_base.cluster import serve; serve()"
 RETRY = "with --resume, the same command goes on from what is finished"
 
-_clusters: list[Client] = []  # the last one is in use
+_clusters: "list[Client]" = []  # the last one is in use
 
 
 @contextlib.contextmanager
@@ -57,13 +55,13 @@ def on_cluster(address: str) -> Iterator[None]:
         yield
 
 
-def this_cluster() -> Client | None:
+def this_cluster() -> "Client | None":
     """That of the `on_cluster` block around the call."""
     return _clusters[-1] if _clusters else None
 
 
 def results(
-    cluster: Client, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str] = ()
+    cluster: "Client", function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str] = ()
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index, function(*job)) as each job ends, from threads of the workers. Earlier jobs go first.
 
@@ -98,7 +96,7 @@ def results(
 
 
 def results_apart(
-    cluster: Client, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
+    cluster: "Client", function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
 ) -> Iterator[Any]:
     """Yield function(*job) of a process for each job, in order.
 

@@ -1,7 +1,5 @@
 """Names that are imported on first use, and packages that only some features need, each in an extra."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +40,7 @@ def install_command(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
-def requirements(extra: str = "") -> list[Requirement]:
+def requirements(extra: str = "") -> "list[Requirement]":
     """What an extra adds to what is always installed; without a name, the latter. A mere checkout knows neither."""
     from importlib import metadata  # here and below: every package imports this module, and few calls need it
 
@@ -53,7 +51,7 @@ def requirements(extra: str = "") -> list[Requirement]:
     except metadata.PackageNotFoundError:
         return []
 
-    def applies(line: Requirement, extra: str) -> bool:
+    def applies(line: "Requirement", extra: str) -> bool:
         return line.marker is None or line.marker.evaluate({"extra": extra})
 
     return [line for line in lines if applies(line, extra) and not (extra and applies(line, ""))]

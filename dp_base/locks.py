@@ -4,8 +4,6 @@ They are filelock's, by flock(2): they end with their process, and hold between 
 system has none, a warning says so.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import itertools
@@ -87,7 +85,7 @@ def _missing(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def _acquire(file: Path, what: Path, timeout: float) -> FileLock | None:
+def _acquire(file: Path, what: Path, timeout: float) -> "FileLock | None":
     """The lock; None where there are none."""
     from filelock import FileLock, Timeout
 
@@ -116,7 +114,7 @@ def _acquire(file: Path, what: Path, timeout: float) -> FileLock | None:
 
 
 @contextlib.contextmanager
-def _holding(lock: FileLock | None, folder: Path, name: str, made: list[Path]) -> Iterator[None]:
+def _holding(lock: "FileLock | None", folder: Path, name: str, made: list[Path]) -> Iterator[None]:
     """The lock's file is deleted while it is locked: waiters check that it still exists.
 
     Of the folders that were made, each in the next one, empty ones are removed in the end.

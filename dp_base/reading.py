@@ -3,8 +3,6 @@
 Libraries raise any type on a broken file, so all that such a block raises is the file's fault.
 """
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -88,7 +86,7 @@ def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> 
         )
 
 
-def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> pd.DataFrame:
+def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.DataFrame":
     """The rows of a CSV file, or ValueError where pandas would shift columns or rename equal ones."""
     import pandas as pd
 

@@ -1,7 +1,5 @@
 """The rows of a training step: which ones, how their logits are adjusted, and how they are read ahead."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Labelled examples, in memory or read on demand, and a task's sets of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,7 +52,7 @@ class ExampleArray(Protocol):
         """[n, *sample_shape]."""
         ...
 
-    def __getitem__(self, rows: slice, /) -> Tensor: ...
+    def __getitem__(self, rows: slice, /) -> "Tensor": ...
 
 
 class ExampleSet(Protocol):
@@ -64,7 +62,7 @@ class ExampleSet(Protocol):
     def x(self) -> ExampleArray: ...
 
     @property
-    def y(self) -> Tensor:
+    def y(self) -> "Tensor":
         """int64 [n]."""
         ...
 
@@ -76,11 +74,11 @@ class NearExamples(Protocol):
         """Examples as the other methods and the pool's column have them."""
         ...
 
-    def add(self, values: Sequence[Any], /) -> np.ndarray:
+    def add(self, values: Sequence[Any], /) -> "np.ndarray":
         """Whether each is nearly an earlier one, bool [n]."""
         ...
 
-    def like(self, values: Sequence[Any], /) -> np.ndarray:
+    def like(self, values: Sequence[Any], /) -> "np.ndarray":
         """Whether each is nearly one of the set, bool [n]."""
         ...
 
@@ -89,12 +87,12 @@ class TrainingExamples(Protocol):
     """An ExampleSet of tensors to train on, read when asked for at the latest."""
 
     @property
-    def x(self) -> Tensor:
+    def x(self) -> "Tensor":
         """float32 [n, *sample_shape], images in [-1, 1]; or codes, int32."""
         ...
 
     @property
-    def y(self) -> Tensor:
+    def y(self) -> "Tensor":
         """int64 [n]."""
         ...
 
@@ -107,8 +105,8 @@ class TrainingExamples(Protocol):
 class Examples:
     """TrainingExamples in memory."""
 
-    x: Tensor
-    y: Tensor
+    x: "Tensor"
+    y: "Tensor"
 
     def fingerprint(self) -> list[str]:
         from dp_real.runtime.cache import fingerprints
@@ -135,7 +133,7 @@ class SetStatus(Finding):
     needed: bool = True  # whether a run stops without it
 
 
-def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np.ndarray, " count"]:
+def balanced_rows(y: 'Int64[np.ndarray, " n"]', count: int, seed: int) -> 'Int64[np.ndarray, " count"]':
     """Random rows, as many of each class up to an equal share; a larger count adds to a smaller one's."""
     import numpy as np
     import pandas as pd
@@ -147,7 +145,7 @@ def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np
     return order[np.sort(among_its_class.argsort(kind="stable")[:count])]
 
 
-def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> Float32[Tensor, "batch *sample"]:
+def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Tensor, "batch *sample"]':
     """A function's samples of `shape`, images in [-1, 1]; an InputError begins with `giver`."""
     import numpy as np
     import torch

@@ -1,7 +1,5 @@
 """Python objects given to `dp_real.run`, by a digest of their code and values: an edited one is another run."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -137,7 +135,7 @@ def real_data(thing: Any) -> RealData:
     return RealData(task, sets.get("train"), validation, sets.get("test", validation))
 
 
-def _examples(name: str, x: Any, y: Tensor, shape: tuple[int, ...]) -> Examples:
+def _examples(name: str, x: Any, y: "Tensor", shape: tuple[int, ...]) -> Examples:
     if y.dim() != 1 or y.is_floating_point() or not len(y) or y.min() < 0:
         raise InputError(f"{name} has labels {y.dtype} {list(y.shape)}: should be whole numbers from 0, [n]")
     x = as_numbers(x, (len(y), *shape), name)
@@ -176,7 +174,7 @@ class GivenLearner(LearnerConfig):
     kind: Literal["given"]
     digest: str = Digest
 
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> "Learner":
         import torch
         from torch import nn
 
@@ -223,7 +221,7 @@ class GivenGenerator(GeneratorConfig):
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+    ) -> "Generator":
         from dp_real.generators.function import FunctionGenerator
 
         thing = taken(self.digest, "generator")
@@ -232,11 +230,11 @@ class GivenGenerator(GeneratorConfig):
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
 
 
-def _row_by_row(function: Callable[..., Tensor]) -> Callable[[np.ndarray, np.ndarray], Tensor]:
+def _row_by_row(function: "Callable[..., Tensor]") -> "Callable[[np.ndarray, np.ndarray], Tensor]":
     """Draw each row by a torch.Generator of its own, so that runs repeat."""
     import torch
 
-    def draw(labels: np.ndarray, seeds: np.ndarray) -> Tensor:
+    def draw(labels: "np.ndarray", seeds: "np.ndarray") -> "Tensor":
         rows = [
             function(torch.tensor([label]), torch.Generator().manual_seed(int(seed) >> 1))
             for label, seed in zip(labels.tolist(), seeds, strict=True)

@@ -1,7 +1,5 @@
 """Deliberate practice (paper Algorithm 1): train; once that no longer helps, add examples that are hard by now."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -72,7 +70,7 @@ class Practice:
     learner: Learner
     pool: Pool
     data: RealData
-    folder: RunFolder
+    folder: "RunFolder"
     state: LoopState
     rounds: Rounds | None = None
 

@@ -1,7 +1,5 @@
 """Draws a run's rounds in blocks, each by one process, so rows do not depend on their number."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import Counter
@@ -222,7 +220,7 @@ class Rounds:
     folder: Path
     generator: Generator | None = None
     data: RealData | None = None
-    shared: Shared | None = None
+    shared: "Shared | None" = None
     marks: frozenset[str] = frozenset()
     near: NearExamples | None = None
     stop: Callable[[], bool] = lambda: False

@@ -1,7 +1,5 @@
 """The base of all configuration sections, the sections that every run has, and paths."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -205,7 +203,7 @@ class GuidanceConfig(Section):
     every: Count = Field(default=1, description="1: guide each step there; 2: every second one")
 
     @model_validator(mode="after")
-    def _check(self) -> GuidanceConfig:
+    def _check(self) -> "GuidanceConfig":
         if not is_window(self.window):
             raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
         if self.scale == "raw" and self.omega == "auto":
@@ -325,7 +323,7 @@ class TrainingConfig(Section):
         return round(self.cooldown * self.steps)
 
     @model_validator(mode="after")
-    def _check(self) -> TrainingConfig:
+    def _check(self) -> "TrainingConfig":
         if self.warmup + self.cooldown > 1:
             raise ValueError(f"warmup + cooldown = {self.warmup + self.cooldown:g} leaves no step between them")
         return self
@@ -392,7 +390,7 @@ class PracticeConfig(PartConfig):
         return self.additions > 0 or self.real < self.initial
 
     @model_validator(mode="after")
-    def _check(self) -> PracticeConfig:
+    def _check(self) -> "PracticeConfig":
         if self.imbalance > 1 and not self.real:
             raise ValueError(f"imbalance = {self.imbalance:g} is for real examples: set real")
         if self.real > self.initial:

@@ -1,7 +1,5 @@
 """Plain rows that several runs draw alike, in whole blocks, since a row's rounding depends on its block."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +22,7 @@ class Shared:
     folder: Path
     rows: int
 
-    def of(self, identity: str) -> Shared:
+    def of(self, identity: str) -> "Shared":
         """For runs with the same code, weights and examples."""
         return replace(self, folder=self.folder / identity)
 

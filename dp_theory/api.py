@@ -1,7 +1,5 @@
 """`predict` and `simulate` for every kind of problem."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 from dp_base.errors import InputError
@@ -29,7 +27,7 @@ class Drawable(Protocol[Answer]):
 
 
 @overload
-def predict(problem: Problem, *, d: int, tolerance: float | None = None) -> FinitePrediction: ...
+def predict(problem: "Problem", *, d: int, tolerance: float | None = None) -> "FinitePrediction": ...
 @overload
 def predict(problem: Solvable[Answer], *, tolerance: float | None = None) -> Answer: ...
 def predict(problem: Any, *, d: int | None = None, tolerance: float | None = None) -> Any:

@@ -5,8 +5,6 @@ with its best ridge. t is a row's score by the learner, z = cos(πE) t + sin(πE
 alpha. Samples are counted per dimension.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -134,7 +132,7 @@ def worth(
     plans: Sequence[Window] = WINDOWS,
     lams: Sequence[float] | None = None,
     advance: Advance = unseen,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Practice against static data: a row for each stage, which is at its best plan and ridge.
 
     `kept` counts training rows per dimension; `samples` and `compute` are static data's cost of this error over

@@ -1,7 +1,5 @@
 """What theory predicts of a learner, and what experiments measure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from dp_theory.numerics.checks import Real

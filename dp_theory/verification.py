@@ -4,8 +4,6 @@ The law simulator at d = 20,000 has a bias far below the noise, and is itself he
 small d. Tests are Student's, with Bonferroni over cells, quantities and both steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -56,7 +54,7 @@ def verify(
     seed: int = 0,
     workers: int | None = 1,
     advance: Advance = unseen,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Hold theory against simulation.
 
     Parameters

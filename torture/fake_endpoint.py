@@ -1,7 +1,5 @@
 """A server that answers like an OpenAI-compatible API, and fails in every way when told to."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

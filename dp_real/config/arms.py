@@ -3,8 +3,6 @@
 All arms train for the same number of steps.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ class Arm:
     run: Callable[[Config], dict[str, Any]] | None = None
 
     @classmethod
-    def of(cls, text: str) -> Arm:
+    def of(cls, text: str) -> "Arm":
         return ARMS[ArmName.parse(text).arm]
 
 
@@ -46,7 +44,7 @@ class ArmName(NamedTuple):
     settings: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> ArmName:
+    def parse(cls, text: str) -> "ArmName":
         plain, *settings = text.split("@")
         match = re.fullmatch(r"(.+?)(?:-(\d{1,18}))?", plain)
         name, samples = (match[1], match[2]) if match else (plain, None)

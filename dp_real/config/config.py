@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Self
@@ -92,7 +90,7 @@ class Config(Section):
     compare: CompareConfig = CompareConfig()
 
     @model_validator(mode="after")
-    def _check(self) -> Config:
+    def _check(self) -> "Config":
         self.generator.check(self.data)
         self.learner.check(self.training, self.data)
         for misfits in (self._of_examples, self._of_generator, self._of_practice, self._of_batches, self._of_pool):
@@ -169,11 +167,11 @@ class Config(Section):
         """With all that otherwise only the data would tell, for a run's record."""
         return self.model_copy(update={"data": self.data.resolved()})
 
-    def goes_on_from(self, begun: Config) -> bool:
+    def goes_on_from(self, begun: "Config") -> bool:
         """Whether a run begun with another configuration may go on with this one: no number would differ."""
         return self.numbers_beside(begun) == begun
 
-    def numbers_beside(self, begun: Config) -> Config:
+    def numbers_beside(self, begun: "Config") -> "Config":
         """This one, with the keys that change no number as the other has them."""
         same = self.model_copy(update={"compare": begun.compare})
         if type(self.generator) is type(begun.generator):

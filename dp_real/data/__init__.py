@@ -1,7 +1,5 @@
 """Sources of real data, each a module with its configuration section."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -35,7 +33,7 @@ class DataConfig(Section):
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
     @property
-    def task(self) -> Task:
+    def task(self) -> "Task":
         """Known without loading examples; MissingError if only a missing folder tells it."""
         raise NotImplementedError
 
@@ -50,32 +48,32 @@ class DataConfig(Section):
     def prepare(self, progress: Progress = silent) -> None:
         """Make what `load` reads, if it is made on first use."""
 
-    def load(self) -> RealData:
+    def load(self) -> "RealData":
         """Raises MissingError if examples are missing, InputError if broken or unfit."""
         raise NotImplementedError
 
-    def describe(self) -> list[SetStatus]:
+    def describe(self) -> "list[SetStatus]":
         """The status of each set; nothing is decoded or fetched."""
         return []
 
-    def near(self, likeness: float) -> NearExamples | None:
+    def near(self, likeness: float) -> "NearExamples | None":
         """An empty set that tells which examples are alike to this degree (1: the same); None: no measure."""
         return None
 
-    def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
+    def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
         """A user's function's samples of `count` labels; an InputError begins with `giver`."""
         from dp_real.examples import as_numbers
 
         return as_numbers(given, (count, *self.task.sample_shape), giver)
 
-    def read_set(self, name: str, where: str) -> ExampleSet:
+    def read_set(self, name: str, where: str) -> "ExampleSet":
         """A further set for the task, `where` as in dp_real.data.sets.places.
 
         Raises MissingError if it is not there, InputError if it is broken or of other classes.
         """
         return self.read(locate(where), own_classes(self.task.classes))
 
-    def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> ExampleSet:
+    def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> "ExampleSet":
         """A set with at least the labels `needed`; `keep`: it may stay in memory."""
         from dp_real.data.sets.images import read_set
 

@@ -1,7 +1,5 @@
 """The data source of a user's own images, or ImageNet's, in folders, shards or data sets."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,7 +50,7 @@ class FolderConfig(OwnSets):
     def shape(self) -> tuple[int, ...]:
         return (self.channels, self.size, self.size)
 
-    def as_training(self, examples: ImageSet) -> TrainingImages:
+    def as_training(self, examples: "ImageSet") -> "TrainingImages":
         """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
         from dp_real.data.sets.images import ImageFiles, TrainingImages
 

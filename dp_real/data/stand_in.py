@@ -1,7 +1,5 @@
 """Images of noise in place of ImageNet and four related sets; accuracies mean nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar, Literal
 

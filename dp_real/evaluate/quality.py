@@ -3,8 +3,6 @@
 An example is near a real one if it is no farther from it than the k-th nearest other real example is.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

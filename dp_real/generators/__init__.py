@@ -1,7 +1,5 @@
 """Kinds of generators, without torch, so that reading a configuration stays quick."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,8 +54,8 @@ class GeneratorConfig(PartConfig):
     may_change: ClassVar[tuple[str, ...]] = ()  # keys that no sample depends on: a run may go on with other values
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         """Load the generator, or train it if it is trained here and not in the cache.
 
         Raises MissingError without weights or data, and InputError if they do not fit.
@@ -70,10 +68,10 @@ class GeneratorConfig(PartConfig):
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         """Raise InputError for guidance that it cannot do."""
 
-    def check_task(self, task: Task) -> None:
+    def check_task(self, task: "Task") -> None:
         """Raise InputError for examples that this kind cannot draw."""
 
-    def training_seconds(self, task: Task) -> float:
+    def training_seconds(self, task: "Task") -> float:
         """Roughly the seconds of one core before the first use; 0: not trained here."""
         return 0.0
 
@@ -90,7 +88,7 @@ class GeneratorConfig(PartConfig):
     def shows_examples(self) -> bool:
         return False
 
-    def tokens(self, task: Task) -> tuple[int, int]:
+    def tokens(self, task: "Task") -> tuple[int, int]:
         """About how many a sample's prompt takes, and at most its answer."""
         return 0, 0
 
@@ -114,7 +112,7 @@ class TrainedHere(GeneratorConfig):
         "what surrounds it",
     )
 
-    def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
+    def imitated(self, source: DataConfig, data: "RealData | None") -> "TrainingExamples":
         """With the key `real` they are those that practice.real begins with."""
         import torch
 
@@ -137,7 +135,7 @@ class TrainedHere(GeneratorConfig):
     def trained(
         self,
         source: DataConfig,
-        examples: TrainingExamples,
+        examples: "TrainingExamples",
         classes: object,
         train: Callable[[Path, Path], None],
         settings: Mapping[str, Any],
@@ -163,7 +161,7 @@ class TrainedHere(GeneratorConfig):
     def trained_module(
         self,
         source: DataConfig,
-        examples: TrainingExamples,
+        examples: "TrainingExamples",
         progress: Progress,
         make: Callable[[], Module],
         train: Callable[..., Module],

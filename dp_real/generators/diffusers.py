@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -67,7 +65,7 @@ class DiffusersConfig(GeneratorConfig):
     offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
 
     @model_validator(mode="after")
-    def _check_prompts(self) -> DiffusersConfig:
+    def _check_prompts(self) -> "DiffusersConfig":
         fewest = min(map(len, self.prompts.values())) if isinstance(self.prompts, dict) else len(self.prompts)
         if self.prompts_per_class >= fewest > 0:
             raise ValueError(f"prompts_per_class = {self.prompts_per_class}: some class has {fewest} prompts; 0 is all")
@@ -90,8 +88,8 @@ class DiffusersConfig(GeneratorConfig):
         return self.dtype
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         from dp_real.generators.models.stable_diffusion import make_full_size
         from dp_real.generators.pipelines.generator import DIT, class_numbers, pipeline_generator
         from dp_real.generators.pipelines.loading import load_index, load_pipeline, load_tiny_decoder

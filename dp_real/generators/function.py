@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -37,8 +35,8 @@ class FunctionConfig(GeneratorConfig):
     )
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         return FunctionGenerator(self._function(), self._key, source)
 
     def requirements(self) -> list[Finding]:
@@ -83,7 +81,7 @@ class FunctionGenerator:
 
     def __init__(
         self,
-        function: Callable[[np.ndarray, np.ndarray], Any],
+        function: "Callable[[np.ndarray, np.ndarray], Any]",
         name: str,
         source: DataConfig,
     ) -> None:
@@ -95,10 +93,10 @@ class FunctionGenerator:
 
     def sample(
         self,
-        labels: Labels,
-        seeds: Seeds,
-        guidance: EntropyGuidance | None,
-    ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
+        labels: "Labels",
+        seeds: "Seeds",
+        guidance: "EntropyGuidance | None",
+    ) -> 'Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]':
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         try:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -37,8 +35,8 @@ class DenoiserConfig(TrainedHere):
     kind: Literal["denoiser"]
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
         shape, n_classes = source.task.sample_shape, source.task.n_classes
@@ -50,7 +48,7 @@ class DenoiserConfig(TrainedHere):
         denoiser = self.trained_module(source, examples, progress, make, train_denoiser, sizes)
         return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)
 
-    def training_seconds(self, task: Task) -> float:
+    def training_seconds(self, task: "Task") -> float:
         """With the default sizes."""
         return 0.009 * DENOISERS[self.training].train_steps
 
@@ -85,8 +83,8 @@ class LatentConfig(TrainedHere):
     )
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         from dp_real.generators.models.denoiser import try_out
         from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import OwnLoop
@@ -115,7 +113,7 @@ class LatentConfig(TrainedHere):
         folder = self.trained(source, examples, task.classes if names_suffice else prompts, train, settings)
         return drawing(folder, sampling.steps, sampling.guidance_scale)
 
-    def check_task(self, task: Task) -> None:
+    def check_task(self, task: "Task") -> None:
         shape = task.sample_shape
         if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 8:
             raise InputError(
@@ -123,7 +121,7 @@ class LatentConfig(TrainedHere):
                 f"{list(shape)}"
             )
 
-    def training_seconds(self, task: Task) -> float:
+    def training_seconds(self, task: "Task") -> float:
         pixels = task.sample_shape[1] ** 2
         effort = EFFORTS[self.training]
         images = effort.vae_steps * effort.vae_batch + effort.unet_steps * effort.unet_batch

@@ -1,7 +1,5 @@
 """Kinds of learners, without torch, so that reading a configuration stays quick."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -29,14 +27,14 @@ class LearnerConfig(PartConfig):
     any_size: ClassVar[bool] = True  # whether it takes images larger than the task's, which a pool may keep
     counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
-    def network(self, task: Task) -> nn.Module | None:
+    def network(self, task: "Task") -> "nn.Module | None":
         """The module to train, samples to logits, with weights from torch's random state.
 
         None: no network, or only its weights tell its sizes. Raises InputError for a task that it is not for.
         """
         return None
 
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+    def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
         """The learner that a run starts from, by default one that trains `network`.
 
         Raises MissingError without weights, and InputError for a task that it is not for.
@@ -72,26 +70,26 @@ class PretrainedConfig(LearnerConfig):
             raise ValueError(f"config is for a fresh model; the sizes of model = {self.model!r} are its own")
         return self
 
-    def made(self, task: Task) -> nn.Module:
+    def made(self, task: "Task") -> "nn.Module":
         """A fresh one, perhaps on the meta device, where not all of them run."""
         raise NotImplementedError
 
-    def known(self, model: str, task: Task) -> nn.Module:
+    def known(self, model: str, task: "Task") -> "nn.Module":
         """An existing one; a last layer for other classes is fresh."""
         raise NotImplementedError
 
-    def network(self, task: Task) -> nn.Module | None:
+    def network(self, task: "Task") -> "nn.Module | None":
         """None for an existing one, whose sizes are with its weights."""
         return None if self.model else self.made(task)
 
-    def classifier(self, task: Task) -> Any:
+    def classifier(self, task: "Task") -> Any:
         """Fresh or existing; fresh weights are drawn from torch's random state."""
         from dp_real.learners.models.architectures import freeze_unused
 
         classifier: Any = self.known(self.model, task) if self.model else self.made(task)
         return freeze_unused(classifier, task.sample_shape)
 
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+    def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
         from dp_real.learners.models.network import PretrainedLearner
 
         return PretrainedLearner.fresh(self.classifier, task, training, seed)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 HIDDEN = 128  # units of the hidden layer of `conv`
 
 
-def _image_shape(kind: str, task: Task) -> tuple[int, ...]:
+def _image_shape(kind: str, task: "Task") -> tuple[int, ...]:
     shape = task.sample_shape
     if len(shape) != 3:
         raise InputError(f"learner.kind = '{kind}' takes images [C, H, W]; these samples have shape {list(shape)}")
@@ -34,7 +32,7 @@ class MLPConfig(LearnerConfig):
     kind: Literal["mlp"]
     hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
 
-    def network(self, task: Task) -> nn.Module:
+    def network(self, task: "Task") -> "nn.Module":
         import torch
         from torch import nn
 
@@ -52,7 +50,7 @@ class ConvConfig(LearnerConfig):
     kind: Literal["conv"]
     widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100, description="of the convolutions")
 
-    def network(self, task: Task) -> nn.Module:
+    def network(self, task: "Task") -> "nn.Module":
         from torch import nn
 
         channels, height, width = _image_shape(self.kind, task)
@@ -78,13 +76,13 @@ class TransformersConfig(PretrainedConfig):
     kind: Literal["transformers"]
     architecture: Architecture = "vit"
 
-    def made(self, task: Task) -> nn.Module:
+    def made(self, task: "Task") -> "nn.Module":
         from dp_real.learners.models.classifier import fresh_classifier
 
         _image_shape(self.kind, task)
         return fresh_classifier(task, self.architecture, self.config)
 
-    def known(self, model: str, task: Task) -> nn.Module:
+    def known(self, model: str, task: "Task") -> "nn.Module":
         from dp_real.learners.models.architectures import class_names
         from dp_real.learners.models.classifier import known_classifier
 
@@ -108,7 +106,7 @@ class LinearConfig(LearnerConfig):
     )
     lam: float = Field(ge=1e-15, le=1e15, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
 
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+    def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
         """It begins at w = 0, where every entropy is ln 2."""
         from dp_real.learners.models.linear import LinearLearner
 

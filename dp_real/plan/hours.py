@@ -1,7 +1,5 @@
 """A run's hours, by a device's rate, assumed or measured."""
 
-from __future__ import annotations
-
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 Operations are in TFLOP, sizes in bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

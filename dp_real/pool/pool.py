@@ -4,8 +4,6 @@ POOL/round-0003 has round 3's rows in Arrow files, which `datasets` opens as the
 checksums. It appears whole, once all processes have written. A pool's version is its number of rounds.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -170,11 +168,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
         rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
         return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
 
-    def __reduce__(self) -> tuple[type[Pool], tuple[Any, ...]]:
+    def __reduce__(self) -> "tuple[type[Pool], tuple[Any, ...]]":
         return type(self), (self.path, self.sample_shape, self.version, self.config, (), self.memory)
 
     @property
-    def x(self) -> PoolExamples:
+    def x(self) -> "PoolExamples":
         """The examples, read on demand."""
         return PoolExamples(self)
 

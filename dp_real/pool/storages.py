@@ -1,7 +1,5 @@
 """Ways to store examples in a pool. A pool is read as its column says, whatever the configuration."""
 
-from __future__ import annotations
-
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable

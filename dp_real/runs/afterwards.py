@@ -1,7 +1,5 @@
 """Analyses after a run: its learner on further images and on each round, and its features."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path

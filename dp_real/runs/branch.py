@@ -1,7 +1,5 @@
 """Branches of a run: the accuracy that each of its pool sizes would have reached."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 from pathlib import Path

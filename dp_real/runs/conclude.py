@@ -1,7 +1,5 @@
 """The end of a run: accuracies, costs, and the trained learner for others to use."""
 
-from __future__ import annotations
-
 import logging
 import platform
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """A run's files, as they are read: names, logs and checkpoints."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re
@@ -43,7 +41,7 @@ class RunFiles:
         self.figures = path / "figures"
 
     @classmethod
-    def of(cls, folder: str | Path) -> RunFiles:
+    def of(cls, folder: str | Path) -> "RunFiles":
         """Raises InputError if the folder is not a run's."""
         files = cls(Path(folder))
         if not files.is_run:
@@ -70,7 +68,7 @@ class RunFiles:
         return self.config.is_file()
 
     @property
-    def branches(self) -> list[RunFiles]:
+    def branches(self) -> "list[RunFiles]":
         return [RunFiles(path) for path in sorted(self.path.glob("branches/[0-9]*"))]
 
     @property
@@ -80,7 +78,7 @@ class RunFiles:
             return ""
         return f"remove {self.path}; dp real branch {shlex.quote(str(self.path.parents[1]))} makes it again"
 
-    def branch(self, pool_size: int) -> RunFiles:
+    def branch(self, pool_size: int) -> "RunFiles":
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
 
     def read_result(self) -> dict[str, Any] | None:
@@ -118,7 +116,7 @@ class Checkpoint:
         return record
 
     @property
-    def state(self) -> LoopState:
+    def state(self) -> "LoopState":
         from dp_real.practice import LoopState
 
         record = self.record
@@ -140,7 +138,7 @@ class Checkpoint:
             return error.problem
         return None
 
-    def restore(self, learner: Learner) -> LoopState:
+    def restore(self, learner: "Learner") -> "LoopState":
         """The run's state, after that of the learner."""
         from safetensors.torch import load_file
 

@@ -1,7 +1,5 @@
 """The folder that a run writes: claimed, filled, and set back to a checkpoint on resuming."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 import signal

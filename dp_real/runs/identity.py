@@ -1,7 +1,5 @@
 """What a run depends on, as digests when it begins, compared wherever both are known."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Mapping
 

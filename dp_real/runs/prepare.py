@@ -1,7 +1,5 @@
 """Loads what a configuration names, and checks that its plan can be carried out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast

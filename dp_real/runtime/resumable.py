@@ -1,7 +1,5 @@
 """What training changes as tensors, and a loop that ends after a kill as the unbroken one would."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

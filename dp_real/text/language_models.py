@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path
@@ -62,7 +60,7 @@ class AskedConfig(GeneratorConfig):
     )
 
     @model_validator(mode="after")
-    def _check_prompts(self) -> AskedConfig:
+    def _check_prompts(self) -> "AskedConfig":
         for prompt in self.prompts:
             if (EXAMPLES in prompt) != bool(self.shots):
                 wrong = "has no" if self.shots else "has"
@@ -77,7 +75,7 @@ class AskedConfig(GeneratorConfig):
     def shows_examples(self) -> bool:
         return self.shots > 0
 
-    def tokens(self, task: Task) -> tuple[int, int]:
+    def tokens(self, task: "Task") -> tuple[int, int]:
         """Assumed are CHARACTERS a token, and SHOT tokens an example."""
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
         return self._prompt_tokens(longest), self.max_new_tokens
@@ -110,8 +108,8 @@ class CausalLMConfig(AskedConfig):
         return self.dtype
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         from dp_real.text.models.causal_lm import CausalLMGenerator, stand_in_folder
 
         return CausalLMGenerator(self, stand_in_folder() if self.model == STAND_IN else self.model, source, data)
@@ -159,7 +157,7 @@ class EndpointConfig(AskedConfig):
     )
 
     @model_validator(mode="after")
-    def _check(self) -> EndpointConfig:
+    def _check(self) -> "EndpointConfig":
         """No message shows base_url or key, which may hold a key."""
         if own := sorted(set(OWN) & set(self.parameters)):
             raise ValueError(f"parameters has {own[0]!r}, which is none of sampling: leave it out")
@@ -173,8 +171,8 @@ class EndpointConfig(AskedConfig):
         return self
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         for need in self.requirements():
             if need.problem:
                 raise MissingError(need.problem)
@@ -226,8 +224,8 @@ class CharLMConfig(TrainedHere):
     temperature: Temperature = Field(default=1.0, gt=0)
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
         examples, sizes = self.imitated(source, data), CHAR_LMS[self.training]
@@ -239,7 +237,7 @@ class CharLMConfig(TrainedHere):
         model = self.trained_module(source, examples, progress, make, train_char_lm, sizes)
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
-    def training_seconds(self, task: Task) -> float:
+    def training_seconds(self, task: "Task") -> float:
         """With the default sizes."""
         sizes = CHAR_LMS[self.training]
         return 2e-9 * sizes.train_steps * 128 * task.sample_shape[0] * sizes.width**1.5

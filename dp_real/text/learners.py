@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -25,7 +23,7 @@ class BagOfWordsConfig(LearnerConfig):
         description="what is counted; character: up to four of them, for languages that put no spaces between words",
     )
 
-    def network(self, task: Task) -> nn.Module:
+    def network(self, task: "Task") -> "nn.Module":
         from dp_real.text.models.ngrams import BagOfWords
 
         return BagOfWords(task.n_classes, self.unit)
@@ -39,7 +37,7 @@ class NGramsConfig(LearnerConfig):
 
     kind: Literal["ngrams"]
 
-    def network(self, task: Task) -> nn.Module:
+    def network(self, task: "Task") -> "nn.Module":
         from dp_real.text.models.ngrams import NGramNetwork
 
         return NGramNetwork(task.n_classes)
@@ -55,12 +53,12 @@ class TransformersTextConfig(PretrainedConfig):
     architecture: Architecture = "bert"
     max_tokens: int = Field(default=256, ge=1, le=2**20, description="of a text, or as many as the model can; then cut")
 
-    def made(self, task: Task) -> nn.Module:
+    def made(self, task: "Task") -> "nn.Module":
         from dp_real.text.models.sequence_classifier import fresh_classifier
 
         return fresh_classifier(task, self.architecture, self.config, self.max_tokens)
 
-    def known(self, model: str, task: Task) -> nn.Module:
+    def known(self, model: str, task: "Task") -> "nn.Module":
         from dp_real.text.models.sequence_classifier import known_classifier
 
         return known_classifier(model, task, self.max_tokens)

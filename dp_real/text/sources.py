@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Collection
 from itertools import product
 from pathlib import Path
@@ -43,17 +41,19 @@ class OfTexts(DataConfig):
     has_likeness: ClassVar[bool] = True
     pipeline_tag: ClassVar[str] = "text-classification"
 
-    def near(self, likeness: float) -> NearTexts:
+    def near(self, likeness: float) -> "NearTexts":
         from dp_real.text.near import NearTexts
 
         return NearTexts(likeness)
 
-    def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> Examples:
+    def read(
+        self, found: "Located", classes: "Classes", needed: Collection[int] = (), keep: bool = False
+    ) -> "Examples":
         from dp_real.text.text_sets import read_texts
 
         return read_texts(found, classes, self.task.sample_shape[0], needed)
 
-    def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
+    def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
         """A list of str, which are cut."""
         from dp_real.text.codes import to_codes
 

@@ -9,8 +9,6 @@
 All have the same first pool, and all but static keep the same number of rows in every round.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -38,11 +36,11 @@ class Scaling:
 
     # Columns series, kind (predicted), axis, stage, x, y, y_low, y_high, n_seeds. x is in samples per dimension, y is
     # the test error
-    curves: pd.DataFrame
+    curves: "pd.DataFrame"
     # A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
     # and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln x:
     # 0 for a power law and 1 for a geometric decay
-    exponents: pd.DataFrame
+    exponents: "pd.DataFrame"
 
 
 def scaling(

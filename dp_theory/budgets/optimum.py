@@ -4,8 +4,6 @@ psi = d/m for m kept rows, and lam is per *training* row. The limit is reached o
 `d` takes the mean error there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from math import prod
@@ -176,7 +174,7 @@ def optimum(
     flip: Real = 0.0,
     smallest_keep: float = SMALLEST_KEEP,
     d: float = np.inf,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Every strategy with every rule at its best for a budget.
 
     Parameters

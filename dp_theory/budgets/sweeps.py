@@ -1,7 +1,5 @@
 """Ways to spend a budget of generated samples, as curves."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -97,7 +95,7 @@ def sweep(  # noqa: PLR0913
     seed: int = 0,
     workers: int | None = 1,
     advance: Advance = unseen,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Predicted lines and simulated points for every strategy and rule, for every alpha, rho and lam.
 
     Parameters
@@ -220,7 +218,7 @@ def _matched(rule: str, p: float, alpha: float) -> Rule:
 
 def _frame(
     line: Line, lam: float, d: int, x: str, costs: Costs, at: np.ndarray, samples: np.ndarray | None = None
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     import pandas as pd
 
     theory = np.asarray(predict(line.problem(at, lam, d)).test_error)

@@ -1,7 +1,5 @@
 """A measured error curve."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -129,7 +127,7 @@ class Curve:
         self._check()
 
     @classmethod
-    def of(cls, table: pd.DataFrame | Mapping[str, Any], **options: Any) -> Curve:
+    def of(cls, table: "pd.DataFrame | Mapping[str, Any]", **options: Any) -> "Curve":
         """The curve of a table whose columns have the names of `Curve`'s arguments.
 
         Parameters
@@ -153,7 +151,7 @@ class Curve:
     def __len__(self) -> int:
         return len(self.strategy)
 
-    def at(self, rows: Any) -> Curve:
+    def at(self, rows: Any) -> "Curve":
         return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
     @property

@@ -1,7 +1,5 @@
 """`fit`: what a measured curve says of the theory's parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -65,7 +63,7 @@ class Fit:
     freedom: int
     excess: float
 
-    def parameters(self, level: float = 0.95) -> pd.DataFrame:
+    def parameters(self, level: float = 0.95) -> "pd.DataFrame":
         """The estimates of all parameters, with their profile-likelihood intervals.
 
         Returns
@@ -96,7 +94,7 @@ class Fit:
         z = self._likely(level)
         return z[[0, *z.argmin(axis=0), *z.argmax(axis=0)]]
 
-    def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> pd.DataFrame:
+    def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> "pd.DataFrame":
         """What the theory expects at other points.
 
         Parameters
@@ -136,7 +134,7 @@ class Fit:
         above = np.minimum(above, -np.log(mean))  # no error is larger than 1
         return table.assign(new_low=mean * np.exp(-below), new_high=mean * np.exp(above))
 
-    def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:
+    def bands(self, points: Curve, level: float = 0.95) -> "pd.DataFrame":
         """The columns of `predict` but the last two."""
         import pandas as pd
 

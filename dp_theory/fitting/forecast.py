@@ -1,7 +1,5 @@
 """How many samples reach a target error, by strategy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +33,7 @@ def forecast(
     level: float = 0.95,
     direct_cost: float | None = None,
     training_cost: float | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """How much more each strategy takes to reach a target error, the best strategy first.
 
     All strategies but the last go on from the plain rows of the curve's largest plain point, or from the first pool of
@@ -127,7 +125,7 @@ def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
     return Curve(np.full(len(sizes), strategy), sizes, 0.25, **more)
 
 
-def _use(table: pd.DataFrame) -> Array:
+def _use(table: "pd.DataFrame") -> Array:
     if table["more"].isna().any():
         return np.full(len(table), "unknown")
     best = table.iloc[0]

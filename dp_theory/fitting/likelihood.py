@@ -4,8 +4,6 @@ A point is y_i ~ N(μ_i(z), c v_i). v_i is se_i² or, where that is unknown, y_i
 with c = 1 for the k_i experiments of an exact curve.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import attrgetter
@@ -52,7 +50,7 @@ class Likelihood:
     def values_at(self, z: Float[Array, " free"]) -> dict[str, float]:
         return {name: float(value[0]) for name, value in self.values(z[None]).items()}
 
-    def near(self, z: Float[Array, " free"]) -> Likelihood:
+    def near(self, z: Float[Array, " free"]) -> "Likelihood":
         """The same with practice linear about z."""
         return replace(self, about=self.values_at(z))
 

@@ -2,8 +2,6 @@
 docs/theory/fit.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

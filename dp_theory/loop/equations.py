@@ -13,8 +13,6 @@ E sums over cohorts, in units of n. Where Σ = I one mode for each fixed directi
 in the newest stage's order parameters but for X_ss.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -38,7 +36,7 @@ class OrderParameters(NamedTuple):
     def stages(self) -> int:
         return len(self.a)
 
-    def extended(self, newest: Newest) -> OrderParameters:
+    def extended(self, newest: "Newest") -> "OrderParameters":
         return OrderParameters(
             np.vstack([self.a, newest.one]), with_edge(self.c, newest.symmetric), with_row(self.x, newest.lower)
         )
@@ -62,7 +60,7 @@ class Newest(NamedTuple):
     lower: Float[Array, "*trials stages"]  # of X, or of Γ
 
     @classmethod
-    def of(cls, vector: Float[Array, "*trials unknowns"], stages: int) -> Newest:
+    def of(cls, vector: Float[Array, "*trials unknowns"], stages: int) -> "Newest":
         return cls(vector[..., : -2 * stages], vector[..., -2 * stages : -stages], vector[..., -stages:])
 
     def vector(self) -> Float[Array, "*trials unknowns"]:
@@ -91,7 +89,7 @@ class RowView(NamedTuple):
     noise: Float[Array, "b b"]  # its covariance
 
     @classmethod
-    def of(cls, selector: int | None, parameters: OrderParameters, stages: slice) -> RowView:
+    def of(cls, selector: int | None, parameters: OrderParameters, stages: slice) -> "RowView":
         a, c, _ = parameters
         if selector is None:
             return cls(a[stages], c[stages, stages])
@@ -130,10 +128,10 @@ class CohortForces:
     scale: float
     shared: Float[Array, " b"]
     sums: Sums
-    sampled: tuple[RowForces, ...] = ()
+    sampled: "tuple[RowForces, ...]" = ()
 
     @classmethod
-    def of(cls, cohort: Cohort, before: OrderParameters, points: Points | None = None) -> CohortForces:
+    def of(cls, cohort: Cohort, before: OrderParameters, points: Points | None = None) -> "CohortForces":
         k, kept = cohort.selector, cohort.kept
         classes, size = kept.linear.shape
         none = (np.zeros((classes, 0, *wide)) for wide in ((0,), (0,), (size,), ()))
@@ -142,7 +140,7 @@ class CohortForces:
         sampled = () if points is None else (RowForces.of(points, points.y), RowForces.of(points, points.weight))
         return cls(cohort, scale, np.zeros(0), sums, sampled)
 
-    def grown(self, newest: Newest, loss: QuadraticLoss) -> CohortForces:
+    def grown(self, newest: Newest, loss: QuadraticLoss) -> "CohortForces":
         """With the forces on the newest stage."""
         sums = self.sums
         beta = loss.bend(self.cohort.kept.weight, newest.lower[-1])
@@ -172,7 +170,7 @@ class CohortForces:
         own = np.zeros(len(slope))
         self.add(total, shared, np.column_stack([product, own]), np.column_stack([slope, own + sums.mass]), by_view)
 
-    def _seen(self, newest: Newest) -> _NewestScore:
+    def _seen(self, newest: Newest) -> "_NewestScore":
         a, c, x = newest
         k, stages = self.cohort.selector, slice(self.cohort.first, -1)
         shared = np.zeros(c.shape[:-1]) if k is None else c[..., k] / self.scale
@@ -191,17 +189,17 @@ class CohortForces:
 
     # -- on points ----------------------------------------------------------------------------------------------------
 
-    def on_first(self, size: int) -> CohortForces:
+    def on_first(self, size: int) -> "CohortForces":
         """With the first points alone."""
         return replace(self, sampled=tuple(rows.first(size) for rows in self.sampled))
 
-    def correct(self, total: Newest, parameters: OrderParameters, losses: Losses) -> None:
+    def correct(self, total: Newest, parameters: OrderParameters, losses: "Losses") -> None:
         """Add the sum over points in (T4.8), in place; these have the forces of earlier stages."""
         smooth = losses[0].smooth
         means = (rows.means(loss, parameters, smooth) for rows, loss in zip(self.sampled, losses, strict=True))
         self.add(total, self.shared, *map(np.subtract, *means))
 
-    def on_points(self, parameters: OrderParameters, losses: Losses) -> CohortForces:
+    def on_points(self, parameters: OrderParameters, losses: "Losses") -> "CohortForces":
         """With the points' forces on the newest stage."""
         pairs = zip(self.sampled, losses, strict=True)
         return replace(self, sampled=tuple(rows.grown(loss, parameters) for rows, loss in pairs))
@@ -267,11 +265,11 @@ class RowForces:
     bend: Float[Array, "solved points_or_1"]
 
     @classmethod
-    def of(cls, points: Points, bends: Array) -> RowForces:
+    def of(cls, points: Points, bends: Array) -> "RowForces":
         """On no stage; bends will be as many as `bends`."""
         return cls(points, np.zeros((len(points.y), 0)), np.zeros((0, len(bends))))
 
-    def first(self, size: int) -> RowForces:
+    def first(self, size: int) -> "RowForces":
         return RowForces(self.points.first(size), self.force[:size], self.bend[:, :size])
 
     def newest(self, parameters: OrderParameters) -> NewestScores:
@@ -288,7 +286,7 @@ class RowForces:
             pulled[j] = self.bend[j] * (x_row[j] - x[j + 1 : -1, j] @ pulled[j + 1 :])
         return NewestScores(score, pulled, float(factor[-1]), score - normals[:, -1] * factor[-1])
 
-    def grown(self, loss: Loss | QuadraticLoss, parameters: OrderParameters) -> RowForces:
+    def grown(self, loss: Loss | QuadraticLoss, parameters: OrderParameters) -> "RowForces":
         points = self.points
         force, bend = loss.answer(self.newest(parameters).score, points.y, points.weight, parameters.x[-1, -1])
         return RowForces(points, np.column_stack([self.force, force]), np.vstack([self.bend, bend]))

@@ -1,7 +1,5 @@
 """The experiment of a problem at finite d, every row drawn: the reference that its theory is held to."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +28,7 @@ MOST_CANDIDATES = 1 << 20  # drawn at a time
 
 
 def simulated(
-    problem: SpanProblem | PracticeProblem, d: int | None, trials: int, least: int, seed: int, workers: int | None
+    problem: "SpanProblem | PracticeProblem", d: int | None, trials: int, least: int, seed: int, workers: int | None
 ) -> dict[str, Any]:
     """The fields of a `PracticeSimulation`. All cells share their random numbers.
 
@@ -51,7 +49,7 @@ def simulated(
 
 
 def trial(
-    cell: Cell, d: int, seed: int, number: int
+    cell: "Cell", d: int, seed: int, number: int
 ) -> tuple[Float[Array, "3 stages"], Float[Array, "rounds stages"], Float[Array, " stages"]]:
     """One run of a scalar problem, in the whitened eigenbasis of Σ.
 
@@ -106,7 +104,7 @@ def trial(
     return outputs, np.reshape(row_errors, (-1, cell.stages)), np.cumsum(kept)
 
 
-def _directions(cell: Cell, d: int) -> tuple[Array, Array]:
+def _directions(cell: "Cell", d: int) -> tuple[Array, Array]:
     modes, k = cell.basis.shape
     if modes == d:
         return cell.basis, cell.truth

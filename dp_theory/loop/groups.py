@@ -5,8 +5,6 @@ Labels may be wrong near the boundary (ours): P(flip | z) = 2 eps Φ(-|z|/width)
 z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observed label | t] is closed (T8.4).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -73,7 +71,7 @@ class BoundaryFlips:
         require_in("[0, 1/2]", "it is a probability", eps=self.eps)
 
     @classmethod
-    def of_share(cls, share: float, eps: float = 0.5) -> BoundaryFlips:
+    def of_share(cls, share: float, eps: float = 0.5) -> "BoundaryFlips":
         """The flips whose width gives `share` of the plain rows a wrong label; 0 are clean labels."""
         require_number(share=share)
         if share == 0:

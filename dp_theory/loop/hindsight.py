@@ -4,8 +4,6 @@ A row's score is η of (T3.3), or h of (T3.4) at stages that train on it. With t
 fit = X B, B = c(I + cX_b)^-1.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,7 +63,7 @@ def row_errors(prediction: PracticePrediction, addition: int) -> Float[Array, "*
     return errors
 
 
-def _errors_of_cell(problem: PracticeProblem, rows: Addition, addition: int, parameters: OrderParameters) -> Array:
+def _errors_of_cell(problem: "PracticeProblem", rows: Addition, addition: int, parameters: OrderParameters) -> Array:
     flip = rows.flips(problem.flip)
     if isinstance(flip, BoundaryFlips):
         raise InputError("row_errors is for labels that are flipped with one probability")

@@ -4,8 +4,6 @@ Nodes have coordinates of their own: t (r,), of the directions that the rule see
 that sees nothing is shown its labeller's score.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,7 +37,7 @@ class PlacedRows:
     flip: Flips
     labeller: Float[Array, " k"]  # unit vectors
     seen: Float[Array, "r k"]
-    _kept: dict[int, Kept] = field(default_factory=dict, init=False, repr=False)
+    _kept: "dict[int, Kept]" = field(default_factory=dict, init=False, repr=False)
 
     @property
     def needs_quadrature(self) -> bool:
@@ -48,10 +46,10 @@ class PlacedRows:
         return self.rows.moments is None and with_rule
 
     @cached_property
-    def axes(self) -> Axes:
+    def axes(self) -> "Axes":
         return Axes.of(self.labeller, self.seen)
 
-    def kept(self, order: int) -> Kept:
+    def kept(self, order: int) -> "Kept":
         """`kept_rows`, remembered."""
         if order not in self._kept:
             self._kept[order] = kept_rows(self, order)
@@ -119,7 +117,7 @@ class Axes(NamedTuple):
     kappa: float  # the length of its own part
 
     @classmethod
-    def of(cls, labeller: Float[Array, " k"], seen: Float[Array, "s k"]) -> Axes:
+    def of(cls, labeller: Float[Array, " k"], seen: Float[Array, "s k"]) -> "Axes":
         frame, triangle = np.linalg.qr(seen.T)
         signs = np.where(np.diag(triangle) < 0, -1.0, 1.0)
         frame, triangle = frame * signs, triangle[: len(signs)] * signs[:, None]
@@ -313,7 +311,7 @@ class Cohort:
     last: int
 
     @classmethod
-    def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> Cohort:
+    def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> "Cohort":
         size = placed.rows.candidates_at(float(kept.mass.sum()))
         scaled = kept._replace(mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
         return cls(placed, scaled, size, selector, first, last)

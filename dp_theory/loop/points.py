@@ -4,8 +4,6 @@ square.
 A point is a kind of row (true and observed label), a score t, ζ, and a normal for each stage that trains on the rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -47,7 +45,7 @@ class Points(NamedTuple):
     view: Float[Array, "points K"]
     normals: Float[Array, "points b"]
 
-    def first(self, size: int) -> Points:
+    def first(self, size: int) -> "Points":
         few = Points(self.cohort, *(part[:size] for part in self[1:]))
         return few._replace(mass=len(self.y) / size * few.mass)
 

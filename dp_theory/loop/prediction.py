@@ -1,7 +1,5 @@
 """The limits of a problem, stage by stage, and their certificate."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,7 +71,7 @@ class Stages:
         return np.stack([self.test_error, self.overlap, np.square(a).sum(1) + np.diag(c)])
 
 
-def predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
+def predicted(problem: "SpanProblem | PracticeProblem", tolerance: float | None) -> dict[str, Array]:
     """The fields of a `PracticePrediction` but the problem: the limits of every stage.
 
     For separable rows at lam = 0, overlap and norm are infinite, and the order parameters are those of HARD_MARGIN.
@@ -113,14 +111,14 @@ def predicted(problem: SpanProblem | PracticeProblem, tolerance: float | None) -
 # -- the stages -------------------------------------------------------------------------------------------------------
 
 
-def solve_stages(problem: PracticeProblem, size: int = SIZES[0]) -> Stages:
+def solve_stages(problem: "PracticeProblem", size: int = SIZES[0]) -> Stages:
     """Solve a loop with scalar rules once, without a certificate."""
     (cell,) = problem.cells()
     return solve_cell(cell, size=size)
 
 
 def solve_cell(
-    cell: Cell,
+    cell: "Cell",
     order: int = ORDER,
     *,
     size: int = SIZES[0],
@@ -164,7 +162,7 @@ def solve_cell(
     return Stages(loop, *np.array(found).T)
 
 
-def _placed(cell: Cell, place: int, error: float, loop: Loop) -> PlacedRows:
+def _placed(cell: "Cell", place: int, error: float, loop: Loop) -> PlacedRows:
     plan = cell.additions[place]
     rows = plan(error) if callable(plan) else plan
     if not isinstance(rows, Addition):
@@ -189,7 +187,7 @@ def _require_resolved(loop: Loop, residual: float, error: float) -> None:
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-def _by_moments(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
+def _by_moments(cell: "Cell", tolerance: float) -> tuple[Stages, Array]:
     """The certificate of the square loss: what rounding does, as a perturbed solution shows, and more nodes change."""
     several = any(len(placed.seen) > 1 for placed in cell.initial)
     first, *orders = ORDERS_OF_SEVERAL if several else ORDERS
@@ -221,7 +219,7 @@ def _effect_of_rounding(solved: Stages, order: int) -> Array:
     return np.maximum(_change(solved, perturbed), own)
 
 
-def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
+def _by_nodes(cell: "Cell", tolerance: float) -> tuple[Stages, Array]:
     """The certificate of another loss without rounds: the last change by more nodes, and what rounding does."""
     change = np.inf
     found: list[tuple[int, Stages]] = []
@@ -244,14 +242,14 @@ def _by_nodes(cell: Cell, tolerance: float) -> tuple[Stages, Array]:
     raise _more_nodes(cell, ORDERS_OF_NODES[-1], change, tolerance)
 
 
-def _more_nodes(cell: Cell, order: int, change: float, tolerance: float) -> ConvergenceError:
+def _more_nodes(cell: "Cell", order: int, change: float, tolerance: float) -> ConvergenceError:
     return ConvergenceError(
         f"phi = {cell.phi:g}, lam = {cell.ridges[-1]:g}: quadrature of order {order} still changes the result by "
         f"{change:.1e}, more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"
     )
 
 
-def _by_points(cell: Cell, tolerance: float | None) -> tuple[Stages, Array]:
+def _by_points(cell: "Cell", tolerance: float | None) -> tuple[Stages, Array]:
     """The certificate of another loss with rounds: what four times as many points, drawn anew, changed."""
     wanted = SAMPLED_TOLERANCE if tolerance is None else tolerance
     solved = solve_cell(cell)
@@ -297,7 +295,7 @@ class PracticePrediction(Prediction):
         Order parameters C and X, (*S, stages, stages). dp_theory.loop.equations defines all three.
     """
 
-    problem: PracticeProblem
+    problem: "PracticeProblem"
     additions: np.ndarray
     kept: Float[Array, "*cells stages"]
     candidates: Float[Array, "*cells stages"]

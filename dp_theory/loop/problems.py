@@ -7,8 +7,6 @@ may be as short as the angles between them need. A rule sees t = x·w/‖Σ^½w�
 flipped with probability `flip`. w0 is the truth, w_g the labeller. The test error is angle(θ, Σ^½w0)/π.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property

@@ -4,8 +4,6 @@ Under a quadratic loss one scalar root gives X_ss, and a linear solve the rest o
 Anderson's method solves the damped fixed-point map, in coordinates that always stand for possible order parameters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -73,7 +71,7 @@ class Loop:
     `modes`, `means` and `pulled` are M_e of (T3.7), M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
     """
 
-    cell: Cell
+    cell: "Cell"
     cohorts: tuple[CohortForces, ...]
     parameters: OrderParameters
     losses: tuple[Loss, ...]
@@ -84,7 +82,7 @@ class Loop:
     ff: Float[Array, "stages stages"]
 
     @classmethod
-    def of(cls, cell: Cell) -> Loop:
+    def of(cls, cell: "Cell") -> "Loop":
         modes, directions = cell.basis.shape
         none, matrices = np.zeros((modes, 0)), np.zeros((modes, 0, 0))
         parameters = OrderParameters(np.zeros((0, directions)), matrices[0], matrices[0])
@@ -99,7 +97,7 @@ class Loop:
         off = c[-1, -1] + across @ across + (part - overlap) * (part + overlap)  # without cancellation
         return float(np.arctan2(np.sqrt(off), overlap) / np.pi), overlap
 
-    def with_rows(self, cohorts: Sequence[Cohort], points: Sequence[Points] = ()) -> Loop:
+    def with_rows(self, cohorts: Sequence[Cohort], points: Sequence[Points] = ()) -> "Loop":
         """With rows, and with points of these where their forces are sampled."""
         new = [CohortForces.of(cohort, self.parameters, *own) for cohort, *own in zip_longest(cohorts, points)]
         return replace(self, cohorts=(*self.cohorts, *new))
@@ -109,7 +107,7 @@ class Loop:
         """The cohorts that the next stage trains on, which are the last ones."""
         return [rows for rows in self.cohorts if rows.cohort.last > self.parameters.stages]
 
-    def next_stage(self, change: Callable[[Newest], Newest] = lambda newest: newest) -> tuple[Loop, float]:
+    def next_stage(self, change: Callable[[Newest], Newest] = lambda newest: newest) -> "tuple[Loop, float]":
         """The loop after one more stage, and by how much its equations are missed, relative to the order parameters.
 
         `change` is applied to the order parameters before the loop goes on.
@@ -152,7 +150,7 @@ class Loop:
                 cohorts[i] = rows.on_points(parameters, losses)
         return self._grown(newest, forces, equations, condition, cohorts), miss
 
-    def first_stage(self, order: int, previous: Loop | None, error: Array | None = None) -> tuple[Loop, float]:
+    def first_stage(self, order: int, previous: "Loop | None", error: Array | None = None) -> "tuple[Loop, float]":
         """The only stage of a loop without rounds, by nodes of this order. `error` is that of the means of forces."""
         start, miss = None, np.inf
         candidates = candidate_limits(self.cell.loss, float(self.cell.ridges[0]))
@@ -176,10 +174,10 @@ class Loop:
         self,
         newest: Newest,
         forces: Newest,
-        equations: StageEquations,
+        equations: "StageEquations",
         condition: float = 1.0,
         cohorts: Sequence[CohortForces] = (),
-    ) -> Loop:
+    ) -> "Loop":
         row, mean, pulled = equations.learner(newest, forces)
         return Loop(
             self.cell,
@@ -328,7 +326,7 @@ class StageEquations:
             found, miss = fixed_point(self.moves(means), found, _SOLVED, _STEPS[1], EXACT)
         return self.newest(found), means.control, miss
 
-    def _easier(self) -> Iterator[StageEquations]:
+    def _easier(self) -> "Iterator[StageEquations]":
         """Equations on the way to these: with more dimensions for a hard margin, else with more ridge."""
         cell = self.loop.cell
         if self.loss == cell.loss:
@@ -339,7 +337,7 @@ class StageEquations:
             for phi in np.geomspace(_MANY_DIMENSIONS, cell.phi, _WAY)[:-1]:
                 yield replace(self, loop=replace(self.loop, cell=replace(cell, phi=float(phi))))
 
-    def by_nodes(self, means: NodeMeans, near: Newest | None) -> tuple[Newest, float]:
+    def by_nodes(self, means: "NodeMeans", near: Newest | None) -> tuple[Newest, float]:
         """The stage without rounds, and its residual: from a point nearby, or along ridges."""
 
         def found_of(equations: StageEquations, begin: Array) -> tuple[Array, float]:
@@ -387,7 +385,7 @@ class StageEquations:
         c = np.append(np.linalg.cholesky(self.loop.parameters.c) @ row[:-1], row @ row)
         return Newest(norm * a, c, response * np.append(x[:-1], np.exp(x[-1])))
 
-    def moves(self, means: PointMeans | NodeMeans) -> Callable[[Array], tuple[Array, float]]:
+    def moves(self, means: "PointMeans | NodeMeans") -> Callable[[Array], tuple[Array, float]]:
         """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
         defined.
         """

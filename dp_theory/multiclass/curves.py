@@ -1,7 +1,5 @@
 """Error curves of ways to choose rows for K classes."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Sequence
@@ -77,7 +75,7 @@ def classes_curves(
     workers: int | None = 1,
     seed: int = 0,
     advance: Advance = unseen,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Ways to select rows for each number of classes, over the number of rows.
 
     Parameters

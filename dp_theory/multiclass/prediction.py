@@ -6,8 +6,6 @@ number times I - 11ᵀ/K. A row's scores by a learner that has not seen it are �
 the teacher and, where they matter, the selector; δ = φm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
@@ -39,7 +37,7 @@ class Nodes(NamedTuple):
     teacher: Float[Array, "rows K"]  # g of rows that are not selected
 
     @classmethod
-    def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> Nodes:
+    def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> "Nodes":
         """g is drawn given that g_0 is the largest; a threshold moves the radius of (g, g'), which decides no class."""
         k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
         dimensions = classes + k * (classes - 1)
@@ -137,7 +135,7 @@ _SEARCH_STEPS = 40  # of the search for a root
 _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
-def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
+def predict_softmax(problem: "SoftmaxProblem", *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
     """The limits, with standard errors by the scatter of sets."""
     tolerance = TOLERANCE if tolerance is None else tolerance
     count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
@@ -153,7 +151,7 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
 _nodes = lru_cache(2 * len(LEVELS))(Nodes.of)
 
 
-def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Array:
+def _predict(problem: "SoftmaxProblem", tolerance: float, seed: int) -> Array:
     x, error, se = None, np.inf, np.inf
     for level in LEVELS:
         nodes = _nodes(problem.classes, problem.selection, problem.rho, SETS, level, seed)
@@ -178,7 +176,7 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Array:
 class SoftmaxEquations:
     """The fixed point over given nodes in x = (a_1, ..., a_k, ln σ, ln δ), per kept row."""
 
-    def __init__(self, problem: SoftmaxProblem, nodes: Nodes) -> None:
+    def __init__(self, problem: "SoftmaxProblem", nodes: Nodes) -> None:
         self.problem, self.nodes = problem, nodes
         self.share = float(nodes.mass.mean())
         self.phi, self.lam = problem.phi / self.share, problem.lam / self.share

@@ -1,7 +1,5 @@
 """Which rows a selector of K classes keeps, by their scores s (K,), where each s_k ~ N(0, 1)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache

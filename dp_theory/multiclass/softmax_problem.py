@@ -9,8 +9,6 @@ are separable, so that λ must be positive. The test error is P(argmax Ŵx ≠ a
 W* centred, the squared norm ‖Ŵ‖²/(K - 1). Two classes are logistic regression with ridge λ/2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -82,7 +80,7 @@ class SoftmaxProblem(AnyProblem):
     def shape(self) -> tuple[int, ...]:
         return common_shape(phi=self.phi, lam=self.lam)
 
-    def cells(self) -> Iterator[SoftmaxProblem]:
+    def cells(self) -> "Iterator[SoftmaxProblem]":
         for _, numbers in scalars(self.shape, phi=self.phi, lam=self.lam):
             yield replace(self, **numbers)
 

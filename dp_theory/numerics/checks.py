@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from dp_base.errors import DivergedError, InputError, MissingError
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Inexact, Int, Shaped
 else:  # they take as long to import as numpy, and annotations are for type checkers and tests
-    Bool = Float = Inexact = Int = Shaped = Any
+    Bool = Float = Inexact = Int = Shaped = Annotated
 
 Array = NDArray[np.floating]
 Real = Any  # a union of float and array would make type checkers object to every operator

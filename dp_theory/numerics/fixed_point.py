@@ -1,7 +1,5 @@
 """Fixed points of maps that are costly, smooth and mostly close to a contraction."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -3,8 +3,6 @@
 `workers=None` leaves it to a block `on_cluster` (dp_base.cluster), or to joblib's configuration.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ the rule of McNamee and Stenger (1967), exact up to degree 5. In that law ridge 
 psi = d/m, ε = y − z·a with z = (x·w_s, x·v). R and K are those of (T5.1).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -64,7 +62,9 @@ def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any)
         return np.stack([_stacked(shape, *row) for row in rows])
 
 
-def fluctuation(moments: Moments, fourth: Fourth, traces: Traces, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def fluctuation(
+    moments: Moments, fourth: Fourth, traces: "Traces", shape: tuple[int, ...]
+) -> tuple[Array, Array, Array]:
     """The limit of (a_s, a_v, ln sigma²), and m times the shifts and covariances of a_s, a_v and sigma²/(its limit)."""
     _, gamma, beta, beta_tilde = moments
     ell, kappa, ell_shift, kappa_shift, rr, rk, kk = traces
@@ -206,7 +206,7 @@ class FinitePrediction(Prediction):
         return np.maximum(self.test_error - half, 0.0), np.minimum(self.test_error + half, 1.0)
 
 
-def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) -> FinitePrediction:
+def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None) -> FinitePrediction:
     """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
     require_room(d)
@@ -228,7 +228,7 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     return FinitePrediction(*(values.reshape(shape)[()] for values in found), d=d)
 
 
-def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
+def finite_size_correction(problem: "Problem", d: int = USUAL_D) -> Real:
     """How far the mean test error in dimension d is off the limit's, over it, to first order in 1/d (ours).
 
     Parameters
@@ -264,7 +264,7 @@ def finite_size_correction(problem: Problem, d: int = USUAL_D) -> Real:
         return (mean[0] / limit[0] - 1).reshape(problem.shape)[()]
 
 
-def _first_order(problem: Problem, phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
+def _first_order(problem: "Problem", phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
     found = np.empty((11, prod(problem.shape)))
     for cells, rule, rho, of_phi, lam in problem.blocks(_BLOCK, phi):
         moments, errors, fourth = rule.up_to_fourth(rho)

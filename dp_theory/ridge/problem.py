@@ -15,8 +15,6 @@ squared_norm    |w_hat|²
 Every parameter may be an array. Arrays broadcast.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
@@ -98,7 +96,7 @@ class Problem(AnyProblem):
     def shape(self) -> tuple[int, ...]:
         return common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
-    def cells(self) -> Iterator[Problem]:
+    def cells(self) -> "Iterator[Problem]":
         for index, numbers in scalars(self.shape, rho=self.rho, phi=self.phi, lam=self.lam):
             yield Problem(self.rule.at(index, self.shape), **numbers)
 
@@ -114,17 +112,17 @@ class Problem(AnyProblem):
             cells = slice(start, start + size)
             yield cells, rule.map(itemgetter(cells)), *numbers[:, cells]
 
-    def solve(self, tolerance: float | None) -> Prediction:
+    def solve(self, tolerance: float | None) -> "Prediction":
         from dp_theory.ridge.theorem1 import predict_theorem1
 
         return predict_theorem1(self, tolerance=tolerance)
 
-    def solve_at(self, d: int, tolerance: float | None) -> FinitePrediction:
+    def solve_at(self, d: int, tolerance: float | None) -> "FinitePrediction":
         from dp_theory.ridge.finite_dimension import predict_finite
 
         return predict_finite(self, d, tolerance=tolerance)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
+    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> "Simulation":
         from dp_theory.ridge.simulators.dense import simulate_problem
 
         return simulate_problem(self, d, trials, engine=engine, seed=seed, workers=workers)

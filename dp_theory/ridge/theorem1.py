@@ -10,8 +10,6 @@ docs/theory/theorem-1.md derives it, with r = beta²·m + beta_tilde²·m_tilde 
 text's factors disagree with simulation. `ell` is L, `variance` is sigma²/Q, `fitted` is u/L.
 """
 
-from __future__ import annotations
-
 from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 
 
-def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Prediction:
+def predict_theorem1(problem: "Problem", *, tolerance: float | None = None) -> Prediction:
     """Theorem 1, or Corollary 1 where lam = 0 (paper, section 4)."""
     shape = problem.shape
     outputs = np.empty((5, prod(shape)))

@@ -13,8 +13,6 @@ A rule is a file of this room, or a module of another package (entry point group
     RULES.register("mine", Mine)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import itemgetter
@@ -66,11 +64,11 @@ class Moments(NamedTuple):
     beta: Real
     beta_tilde: Real
 
-    def flipped(self, flip: Real) -> Moments:
+    def flipped(self, flip: Real) -> "Moments":
         clean = 1 - 2 * np.asarray(flip)
         return self._replace(beta=clean * self.beta, beta_tilde=clean * self.beta_tilde)
 
-    def per_kept_row(self) -> Moments:
+    def per_kept_row(self) -> "Moments":
         return Moments(np.ones_like(self.p), *(moment / self.p for moment in self[1:]))
 
 
@@ -83,11 +81,11 @@ class Fourth(NamedTuple):
     ytv2: Real
     yv3: Real
 
-    def flipped(self, flip: Real) -> Fourth:
+    def flipped(self, flip: Real) -> "Fourth":
         clean = 1 - 2 * np.asarray(flip)
         return Fourth(self.t4, *(clean * moment for moment in self[1:]))
 
-    def per_kept_row(self, p: Real) -> Fourth:
+    def per_kept_row(self, p: Real) -> "Fourth":
         return Fourth(*(moment / p for moment in self))
 
 
@@ -114,7 +112,7 @@ def fourth_integrands(t: Real, b: Real) -> list[Real]:
     return [1.0, square, density, signed, *fourth]
 
 
-RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
+RULES: "Registry[type[Rule]]" = Registry("rules", "dp_theory.rules")
 
 _ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments, taken in turn until two agree
 _AGREED = 1e-13  # relative difference of two orders at which no further order is taken

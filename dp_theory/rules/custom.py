@@ -1,7 +1,5 @@
 """Rules made of something else: any symmetric function, and direct draws of what a rule selects."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Selection by the entropy of a logistic prediction: the law that entropy guidance aims at."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Self
 

@@ -1,7 +1,5 @@
 """Keep-easy: rows far from the selector's boundary."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Self
 

@@ -1,7 +1,5 @@
 """Keep-hard: rows near the selector's boundary."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import factorial
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Selection that looks at nothing: a random share, or all rows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Self
 

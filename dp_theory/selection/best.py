@@ -4,8 +4,6 @@ The ridge is per training row. The best rules keep bands of |t| (T7.10): one and
 edges, and then the edges of the best move. `gap` is how much is left to first order (T7.11).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations
 from operator import itemgetter
@@ -61,7 +59,7 @@ class Bands(Rule):
     bands: tuple[tuple[float, float], ...]
 
     @classmethod
-    def between(cls, edges: Any) -> Bands:
+    def between(cls, edges: Any) -> "Bands":
         """The bands from the first edge to the second, from the third to the fourth, and so on."""
         return cls(tuple((float(low), float(high)) for low, high in np.reshape(edges, (-1, 2))))
 
@@ -119,7 +117,7 @@ class Budget:
         lam: float | None = None,
         flip: float = 0.0,
         smallest_keep: float = SMALLEST_KEEP,
-    ) -> Budget:
+    ) -> "Budget":
         """A budget that counts an axis; on "compute" a generated row costs 1, and training on it training_cost."""
         require_axis(axis, training_cost=training_cost)
         training_cost = TRAINING_COST if training_cost is None else training_cost

@@ -8,8 +8,6 @@ Per kept row psi = d/m and moments are those of (T7.1). A number r in (0, min(1,
 r)·L (T7.2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

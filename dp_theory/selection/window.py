@@ -1,7 +1,5 @@
 """The best constant window for the practice loop."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

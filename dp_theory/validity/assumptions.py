@@ -3,8 +3,6 @@
 z are the whitened rows; t, ζ, g, v and γ are those of dp_theory.validity.view. Several statistics share Bonferroni's p.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Whether the Gaussian theory holds for given features."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -84,8 +82,8 @@ class Check:
     """
 
     view: FeatureView
-    curves: pd.DataFrame
-    assumptions: pd.DataFrame
+    curves: "pd.DataFrame"
+    assumptions: "pd.DataFrame"
     needed: Needed
 
     @property
@@ -280,7 +278,7 @@ def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) 
     return rows
 
 
-def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
+def _compared_predictions(curves: "pd.DataFrame", trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
     rows = []
     for name, column, se in (
         ("Gaussian theory, all in all", "gaussian", curves["se_gaussian"]),
@@ -309,13 +307,13 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
     return rows
 
 
-def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
+def _needed(rows: int, curves: "pd.DataFrame", trials: int, level: float, tolerance: float) -> Needed:
     off = (curves["measured"] / curves["gaussian"] - 1).abs().clip(upper=tolerance / 2)
     allowed = ((tolerance - off) * curves["gaussian"] / stdtrit(trials - 1, 1 - level)) ** 2 / 2
     of_trials = curves["se_trials"] ** 2
     of_rows = curves["se_gaussian"] ** 2 - of_trials
 
-    def more(count: int, variance: pd.Series) -> int:
+    def more(count: int, variance: "pd.Series") -> int:
         factor = float((variance / allowed).max())
         return max(0, round(count * factor) - count)
 

@@ -1,7 +1,5 @@
 """Features to check, also from an .npz file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +92,7 @@ class Features:
         lam: float = 0.05,
         seed: int = 0,
         test: tuple[ArrayLike, ArrayLike] | None = None,
-    ) -> Features:
+    ) -> "Features":
         """The features of a matrix and of labels of two or more classes.
 
         Parameters

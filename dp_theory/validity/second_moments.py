@@ -9,8 +9,6 @@ With E over kept rows of mean length s̄, n training rows and ⟨A, B⟩ = tr A�
 The moments are those of N rows, whose own noise, a share n/N of V, is in w: scores are left out one by one.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import ndtr

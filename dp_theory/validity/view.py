@@ -9,8 +9,6 @@ is the direction of least squares, at an angle γ to it, whose scores v are left
     v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)      (4)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,7 +48,7 @@ class FeatureView:
     test: tuple[Float[Array, "tests d"], Float[Array, " tests"]] | None = None
 
     @classmethod
-    def of(cls, features: Features, lam: float) -> FeatureView:
+    def of(cls, features: Features, lam: float) -> "FeatureView":
         """The view without the directions that a ridge of lam times the mean eigenvalue hides."""
         spectrum, axes, x, test = _principal(features, lam)
         y = features.y

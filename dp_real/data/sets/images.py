@@ -4,8 +4,6 @@ An unreadable file is an error: accuracies without it could not be compared. `da
 silently, and knows no WordNet ids.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import warnings

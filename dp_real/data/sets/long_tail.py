@@ -1,7 +1,5 @@
 """Long tails: counts that fall exponentially by class, after Cui et al. (2019), Class-Balanced Loss."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from jaxtyping import Int, Int64

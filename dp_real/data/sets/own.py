@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -69,7 +67,7 @@ class OwnSets(DataConfig):
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @model_validator(mode="after")
-    def _check(self) -> OwnSets:
+    def _check(self) -> "OwnSets":
         taken = [name for name in SETS if name in self.sets]
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")

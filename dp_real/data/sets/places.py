@@ -11,8 +11,6 @@
 hub:axiong/imagenet-r@test#wnid.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

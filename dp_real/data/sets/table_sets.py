@@ -1,7 +1,5 @@
 """Data sets of the library `datasets`, by its save_to_disk or in Parquet, with a label in each row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,7 +55,7 @@ def read_images(found: Located, classes: Classes) -> list[tuple[TableImage, str]
     return [(TableImage(found.where, table, image, row), name) for row, name in enumerate(names)]
 
 
-def open_table(found: Located) -> Dataset:
+def open_table(found: Located) -> "Dataset":
     """Open Parquet files, which `datasets` copies to its cache once, or map what save_to_disk wrote."""
     from datasets import DatasetDict, load_dataset, load_from_disk
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +104,7 @@ class DenoiserGenerator:
 
 
 def train_denoiser(
-    sizes: DenoiserSizes,
+    sizes: "DenoiserSizes",
     images: TrainingExamples,
     n_classes: int,
     seed: int,

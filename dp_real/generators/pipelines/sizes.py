@@ -1,7 +1,5 @@
 """What published pipelines cost, by counting on their architectures: sizes.toml."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from contextlib import suppress

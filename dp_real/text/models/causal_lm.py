@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,7 +53,7 @@ class SeededDraw(LogitsProcessor):
 class CausalLMGenerator(AskedGenerator):
     """A row's seed picks its tokens, too."""
 
-    def __init__(self, config: CausalLMConfig, model: str, source: DataConfig, data: RealData | None = None) -> None:
+    def __init__(self, config: "CausalLMConfig", model: str, source: DataConfig, data: RealData | None = None) -> None:
         super().__init__(config, source, data)
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +121,7 @@ def known_characters(texts: Tensor) -> Tensor:
 
 
 def train_char_lm(
-    sizes: CharLMSizes,
+    sizes: "CharLMSizes",
     texts: TrainingExamples,
     n_classes: int,
     seed: int,

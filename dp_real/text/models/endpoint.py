@@ -1,7 +1,5 @@
 """A language model behind an OpenAI-compatible HTTP API, asked by openai's client, each question until it answers."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re
@@ -48,9 +46,9 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 class EndpointGenerator(AskedGenerator):
     """Answers are kept, so that a row is a function of its seed, which is sent, even where the API is not."""
 
-    config: EndpointConfig
+    config: "EndpointConfig"
 
-    def __init__(self, config: EndpointConfig, source: DataConfig, data: RealData | None = None) -> None:
+    def __init__(self, config: "EndpointConfig", source: DataConfig, data: RealData | None = None) -> None:
         super().__init__(config, source, data)
         self.answers = Answers(config.base_url, config.model)
         self.key = os.environ.get(config.key, "").strip()

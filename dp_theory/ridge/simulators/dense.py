@@ -2,8 +2,6 @@
 
 w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2, by rotation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -72,7 +70,7 @@ def check_size(d: int | None, trials: int) -> int:
     return d
 
 
-def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
+def dense_trial(problem: "Problem", d: int, seed: int, trial: int) -> tuple[float, float, float]:
     """One experiment, every number drawn, in O(n·d·min(n, d)) operations."""
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
@@ -85,7 +83,7 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
     return measure(fit_ridge(x, labels(x, w0), n * problem.lam), w0)
 
 
-def pool_size(problem: Problem | SoftmaxProblem, d: int) -> int:
+def pool_size(problem: "Problem | SoftmaxProblem", d: int) -> int:
     """n = round(d/phi), the rows of the pool."""
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
@@ -126,7 +124,7 @@ def measure(w: Float[Array, " d"], w0: Float[Array, " d"]) -> tuple[float, float
     return float(np.arctan2(across, overlap) / np.pi), overlap, squared_norm
 
 
-def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
+def law_trial(problem: "Problem", d: int, seed: int, trial: int) -> tuple[float, float, float]:
     """One experiment, exact in law."""
     rng = generator(seed, LAW, trial)
     return tuple(law.trial(problem.rule, problem.rho, pool_size(problem, d), d, problem.lam, rng)[0])
@@ -142,7 +140,7 @@ def check_engine(engine: str) -> None:
 
 
 def simulate_problem(
-    problem: Problem, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
+    problem: "Problem", d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
 ) -> Simulation:
     """Means over trials, cell by cell; all cells share their random numbers."""
     d = check_size(d, trials)

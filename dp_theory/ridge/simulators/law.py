@@ -8,8 +8,6 @@ by block Golub-Kahan bidiagonalisation (Dumitriu and Edelman 2002). With b = k +
 A few hundred of its normal equations give w_hat to rounding, whatever d is. Row weights would destroy the invariance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The arms that generate nothing: a linear head on frozen features of the validation images, and class names alone."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,11 +26,11 @@ NEVER = -1e9  # the logit of a class that was not seen
 class Head(NamedTuple):
     """A classifier of features, with what the evaluation of a learner asks for."""
 
-    features: Features
+    features: "Features"
     score: Callable[[np.ndarray], np.ndarray]
     precision: str = "float32"
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: "Tensor") -> "Tensor":
         """Logits [B, K] of examples."""
         import torch
 

@@ -1,7 +1,5 @@
 """The paper's tables with a user's own runs beside them, in four formats."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +27,7 @@ def title(name: str) -> str:
     return first.lstrip("# ").removeprefix("arXiv 2502.15588, ")
 
 
-def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
+def paper_table(name: str, runs: "Iterable[Run]" = ()) -> pd.DataFrame:
     """table1 … table5, with mean validation accuracies (percent) of complete runs of their presets, and branches."""
     number = TABLES[name]
     table = pd.DataFrame(table_rows(number)).drop(columns="note")
@@ -45,7 +43,7 @@ def paper_table(name: str, runs: Iterable[Run] = ()) -> pd.DataFrame:
     return table.fillna("")
 
 
-def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, float]]:
+def _rows_of(run: "Run", number: int, table: pd.DataFrame) -> list[tuple[int, float]]:
     config = run.config
     match = OF_A_ROW.search(config.name)
     if match is None or int(match["table"]) != number:
@@ -62,7 +60,7 @@ def _rows_of(run: Run, number: int, table: pd.DataFrame) -> list[tuple[int, floa
     return found
 
 
-def write_table(name: str, folder: Path, runs: Iterable[Run] = ()) -> list[Path]:
+def write_table(name: str, folder: Path, runs: "Iterable[Run]" = ()) -> list[Path]:
     """Write a table as CSV, Markdown, LaTeX and HTML."""
     table = paper_table(name, runs)
     formats = {

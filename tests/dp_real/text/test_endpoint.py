@@ -1,7 +1,5 @@
 """generator.kind = "openai" against a server of the test's own."""
 
-from __future__ import annotations
-
 import openai._base_client
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """generator.kind = "openai" against the server of transformers, with a tiny model of random weights."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

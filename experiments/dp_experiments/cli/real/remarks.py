@@ -1,7 +1,5 @@
 """What commands say of finished runs that did not become what was asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +8,7 @@ if TYPE_CHECKING:
     from dp_real.config import Config
 
 
-def too_few(made: float, additions: float, config: Config) -> str | None:
+def too_few(made: float, additions: float, config: "Config") -> str | None:
     """On runs with fewer additions than planned, in the mean, if no budget of their own ended them."""
     if additions >= config.practice.additions:
         return None
@@ -20,7 +18,7 @@ def too_few(made: float, additions: float, config: Config) -> str | None:
     )
 
 
-def judged_twice(config: Config) -> str | None:
+def judged_twice(config: "Config") -> str | None:
     """Where the images that settings are chosen by also give the accuracies that are compared."""
     from dp_real.data.sets.own import OwnSets
 
@@ -29,7 +27,7 @@ def judged_twice(config: Config) -> str | None:
     return "data.test is not set: accuracies are of the validation images, which choose patience, and settings if tuned"
 
 
-def at_limit(run: Run) -> str | None:
+def at_limit(run: "Run") -> str | None:
     """On a run whose automatic strength ended at an end of its range, and so missed its aim."""
     from dp_real.rounds import end_of_range
 

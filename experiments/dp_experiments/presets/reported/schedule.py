@@ -5,8 +5,6 @@ current pool, the epochs do not fit: between rows 8 and 9 of Table 4 lie 44,000 
 40,000. Read as N / batch steps all rows fit. tau is then one such epoch, and T_max hardly grows (`fitted`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,7 @@ def tau(initial: int, batch: int) -> int:
     return max(1, round(initial / batch))
 
 
-def branches(table: int) -> pd.DataFrame:
+def branches(table: int) -> "pd.DataFrame":
     """The rows that are branches; `step` is when addition k + 1 was due."""
     from dp_experiments.presets.reported.audit import reported
 
@@ -37,7 +35,7 @@ def branches(table: int) -> pd.DataFrame:
     return rows[columns].astype(int).assign(step=rows["step"], batch=BATCHES[table])
 
 
-def replay(plan: PracticeConfig, settling: float) -> np.ndarray:
+def replay(plan: "PracticeConfig", settling: float) -> np.ndarray:
     """The steps of the additions of a run whose accuracy follows a script.
 
     It rises until `settling` steps times the new share of the pool have passed since the last addition.
@@ -51,7 +49,7 @@ def replay(plan: PracticeConfig, settling: float) -> np.ndarray:
     return np.array(steps)
 
 
-def log_errors(rows: pd.DataFrame, settling: float, growth: float, epochs: float) -> np.ndarray:
+def log_errors(rows: "pd.DataFrame", settling: float, growth: float, epochs: float) -> np.ndarray:
     """ln (replayed step / printed step) of some `branches`, with tau = `epochs` passes over the initial pool."""
     from dp_real.sections import PracticeConfig
 
@@ -69,7 +67,7 @@ def log_errors(rows: pd.DataFrame, settling: float, growth: float, epochs: float
     return np.log(np.array(replayed) / rows["step"])
 
 
-def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> pd.DataFrame:
+def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> "pd.DataFrame":
     """The best `settling` and r.m.s. of `log_errors`, for each growth of T_max and each tau in passes."""
     import pandas as pd
     from scipy.optimize import minimize_scalar

@@ -1,7 +1,5 @@
 """scikit-learn's digits: 1,797 grey images of 8 x 8 pixels."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

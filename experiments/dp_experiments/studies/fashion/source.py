@@ -1,7 +1,5 @@
 """Fashion-MNIST from its four IDX files as Debian or its authors ship them."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -62,7 +60,7 @@ class FashionConfig(DataConfig):
     def _paths(self, part: str) -> tuple[Path, Path]:
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
 
-    def _read(self, part: str) -> tuple[Tensor, Tensor]:
+    def _read(self, part: str) -> "tuple[Tensor, Tensor]":
         """Images float32 [n, 1, 32, 32] and labels int64 [n]."""
         import torch
 

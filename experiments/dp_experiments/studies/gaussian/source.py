@@ -1,7 +1,5 @@
 """The theory's own data (paper section 4) and the generator that knows their score."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -58,7 +56,7 @@ class GaussianConfig(GeneratorConfig):
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+    ) -> "Generator":
         from dp_experiments.studies.gaussian.exact_score import GaussianGenerator
 
         (dimension,) = source.task.sample_shape

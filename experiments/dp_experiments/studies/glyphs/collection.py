@@ -1,7 +1,5 @@
 """Characters of all fonts that serve, drawn, weeded out, grouped and cached."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The characters that are the classes, and the fonts and styles that are picked."""
 
-from __future__ import annotations
-
 import csv
 import logging
 import re

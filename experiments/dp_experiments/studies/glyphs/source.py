@@ -1,7 +1,5 @@
 """Characters of typefaces, drawn from the fonts of Debian's packages or of a folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -54,7 +52,7 @@ class GlyphsConfig(DataConfig):
         sets = {name: self.read_set(name, where) for name, where in self.sets.items()}
         return RealData(self.task, generator, validation, test, sets)
 
-    def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
+    def split_fonts(self, collection: "Collection") -> tuple[list[int], list[int], list[int]]:
         """All fonts of a group are on one side."""
         from dp_real.runtime.seeds import Stream, rng
 
@@ -108,12 +106,12 @@ class GlyphsConfig(DataConfig):
             )
         return [path for path in fonts if path.is_file()]
 
-    def _collection(self, progress: Progress = silent) -> Collection:
+    def _collection(self, progress: Progress = silent) -> "Collection":
         from dp_experiments.studies.glyphs.collection import collect
 
         return collect(self._files(), progress)
 
-    def _examples(self, collection: Collection, rows: list[int]) -> Examples:
+    def _examples(self, collection: "Collection", rows: list[int]) -> Examples:
         import torch
 
         from dp_real.runtime.pixels import fit, to_float

@@ -1,7 +1,5 @@
 """Models in one file of an installed package, package:NAME/FILE: GGUF, the format of llama.cpp, or a zipped folder."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import shutil
@@ -65,8 +63,8 @@ class PackedLMConfig(Packed, CausalLMConfig):
     model: str = Field(description="package:NAME/FILE.gguf, or a .gguf file")
 
     def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> Generator:
+        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
+    ) -> "Generator":
         unpacked = self.model_copy(update={"model": as_folder(self.model, _unpack_gguf)})
         return CausalLMConfig.load(unpacked, sampling, source, data, progress)
 
@@ -80,7 +78,7 @@ class PackedTextConfig(Packed, TransformersTextConfig):
     kind: Literal["packed-text"]
     model: str = Field(description="package:NAME/FILE.zip, or a .zip file")
 
-    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+    def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
         unpacked = self.model_copy(update={"model": as_folder(self.model, _unpack_zip)})
         return TransformersTextConfig.fresh(unpacked, task, training, seed)
 

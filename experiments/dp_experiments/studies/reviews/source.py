@@ -1,7 +1,5 @@
 """Sentences with mean ratings of twenty people, from vaderSentiment (Hutto and Gilbert 2014, ICWSM)."""
 
-from __future__ import annotations
-
 import tarfile
 from pathlib import Path
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Single words of eleven languages, from Debian's word lists, in Latin letters without accents."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter
@@ -56,7 +54,7 @@ class WordsConfig(OfTexts):
     split: Seed = Field(default=0, description="which random split of the words' stems")
 
     @model_validator(mode="after")
-    def _check(self) -> WordsConfig:
+    def _check(self) -> "WordsConfig":
         if self.least > self.most:
             raise ValueError(f"least = {self.least} is more than most = {self.most}")
         return self
