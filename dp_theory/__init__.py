@@ -13,15 +13,14 @@ The other questions have functions of their own:
     check                          says whether the theory holds for features that somebody has
     sweep, optimum, scaling        compare ways to spend a budget
     best_selection                 searches all selection rules
-    verify                         holds theory against simulation
 
 The module `noise` says what practice is worth where labels are wrong. The module `derive` has the formulas in symbols.
 `RULES` has the selection rules by name.
 
 Conventions, in all of these: rho is the cosine between selector and truth. phi = d/n is dimensions per row of the
 *pool*, whether the row is kept or not, and psi = d/m is dimensions per kept row. The ridge lam is per row of the pool
-in `predict` and `simulate`, and per training row in `sweep`, `optimum`, `classes_curves`, `check` and `Budget`. The
-module dp_theory.ridge.problem has the formulas.
+in `predict` and `simulate`, and per training row in `sweep`, `optimum`, `check` and `Budget`. The module
+dp_theory.ridge.problem has the formulas.
 
 Every name is imported on first use. Nothing needs torch.
 """

@@ -43,7 +43,7 @@ from dp_theory.multiclass import SoftmaxPrediction as SoftmaxPrediction
 from dp_theory.multiclass import SoftmaxProblem as SoftmaxProblem
 from dp_theory.multiclass import SoftmaxSimulation as SoftmaxSimulation
 from dp_theory.multiclass import make_selection as make_selection
-from dp_theory.multiclass.curves import classes_curves as classes_curves
+from dp_theory.multiclass.best_ridge import with_best_ridge as with_best_ridge
 from dp_theory.outcomes import Prediction as Prediction
 from dp_theory.outcomes import Simulation as Simulation
 from dp_theory.ridge.finite_dimension import FinitePrediction as FinitePrediction
@@ -69,5 +69,3 @@ from dp_theory.selection import influence as influence
 from dp_theory.validity import Check as Check
 from dp_theory.validity import Features as Features
 from dp_theory.validity import check as check
-from dp_theory.validity import read_features as read_features
-from dp_theory.verification import verify as verify

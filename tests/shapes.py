@@ -4,7 +4,7 @@ conftest.py calls `check_shapes_of` before anything else is imported. Functions,
 shape are then checked, and no others: the type checker answers for these, and checks cost time.
 
 jaxtyping takes about as long to import as numpy. Modules that quick commands need therefore import it for the type
-checker only. Loaded for tests they get its names anyway, so that their annotations have a meaning.
+checker only, or take its names from dp_theory.numerics.checks. In tests both are its own names.
 """
 
 import re
@@ -15,6 +15,8 @@ from types import FunctionType
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
+
+from dp_theory.numerics import checks
 
 PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_theory.api",
@@ -41,6 +43,7 @@ CONFIGURATION = BeartypeConf(is_pep484_tower=True)  # an int is taken where a fl
 
 def check_shapes_of(packages):
     """From now on, check the shapes in the modules of these packages, as they are imported."""
+    _name_shapes(checks)
     load = SourceFileLoader.exec_module
 
     def load_and_check(loader, module):
@@ -53,8 +56,7 @@ def check_shapes_of(packages):
 
 def _check_module(module):
     """Check the functions and classes that a module defines."""
-    for name in NAMES:
-        vars(module)[name] = getattr(jaxtyping, name)
+    _name_shapes(module)
     for name, thing in list(vars(module).items()):
         if getattr(thing, "__module__", None) != module.__name__:
             continue
@@ -64,11 +66,15 @@ def _check_module(module):
             _check_class(thing)
 
 
+def _name_shapes(module):
+    vars(module).update({name: getattr(jaxtyping, name) for name in NAMES})
+
+
 def _check_class(cls):
     """Check the methods of a class that name a shape, and what a dataclass is made of if its fields do."""
     for name, method in list(vars(cls).items()):
         function = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
-        if isinstance(function, FunctionType) and name != "__init__" and _names_a_shape(function):
+        if isinstance(function, FunctionType) and name not in ("__init__", "__new__") and _names_a_shape(function):
             setattr(cls, name, _checked(method))
     if is_dataclass(cls) and any(_is_shape(field.type) for field in fields(cls)):
         _checked(cls)

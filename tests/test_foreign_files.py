@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dp_experiments.cli.theory.check import read_features
 from dp_experiments.curve_files import read_curve
 from dp_experiments.presets.presets import preset_files
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,6 @@ from dp_base.reading import LONGEST, foreign_file, own_file
 from dp_real.config import load_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.text.sources import TextConfig
-from dp_theory.validity import read_features
 from tests.dp_real.data.sets.made import plain, write_tar
 
 CLASSES = ("blame", "praise")

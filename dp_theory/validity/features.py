@@ -1,16 +1,13 @@
-"""Features to check, also from an .npz file."""
+"""Features to check."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike
 
-from dp_base.errors import InputError, MissingError
-from dp_base.reading import foreign_file
+from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
     Array,
     Float,
@@ -22,11 +19,6 @@ from dp_theory.numerics.checks import (
     require_whole,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
-
-# Arrays of a file.
-ROWS = ("X", "y")
-DIRECTIONS = ("w_s", "w_g")
-TEST = ("X_test", "y_test")
 
 LEAST_SHARE = 0.05  # of the smaller class
 MOST_REPEATED = 0.1  # share of the rows that others repeat
@@ -148,45 +140,6 @@ class Features:
             x, y = x[rest], y[rest]
         first, second = ("+".join(map(str, members)) for members in pair)
         return cls(x, y, **directions, classes=(first, second), test=rows.get("_test"))
-
-
-def read_features(path: str | Path, **options: Any) -> Features:
-    """The features of an .npz file, as `Features.of` makes them of its arrays.
-
-    Parameters
-    ----------
-    path
-        A file with the arrays X (rows, columns) and y (rows,). It may also have w_s (columns,) and w_g (columns,), and
-        the test rows X_test (tests, columns) with y_test (tests,).
-    options
-        As `Features.of` takes them: `classes`, `components`, `lam` and `seed`.
-
-    Raises
-    ------
-    MissingError
-        Where there is no such file.
-    InputError
-        For a file of another kind, for other arrays, and as `Features.of` does.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
-    told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
-    with told, open(path, "rb") as opened, NpzFile(opened) as file:
-        arrays = dict(file)
-    has_test = not arrays.keys().isdisjoint(TEST)
-    missing = {*ROWS, *(TEST if has_test else ())} - arrays.keys()
-    unknown = arrays.keys() - {*ROWS, *TEST, *DIRECTIONS}
-    for told, wrong in (("lacks", missing), ("has", unknown)):
-        if wrong:
-            raise InputError(
-                f"{path} {told} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
-                " optionally w_s, w_g, and both X_test and y_test"
-            )
-    given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
-    if has_test:
-        given["test"] = tuple(arrays[name] for name in TEST)
-    return Features.of(arrays["X"], arrays["y"], **given, **options)
 
 
 def _row_sets(x: Any, y: Any, test: tuple[Any, Any] | None) -> dict[str, tuple[Any, Any]]:

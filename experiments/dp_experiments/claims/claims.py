@@ -253,8 +253,7 @@ def pruning_cost_in_theory() -> str:
 
 def theorem1_holds() -> str:
     """Against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
-    from dp_theory import verify
-    from dp_theory.verification import CELLS
+    from dp_experiments.verification import CELLS, verify
 
     table = verify(CELLS[::3], d=1000, dense_d=40, trials=40)
     largest = table["z"].abs().max()

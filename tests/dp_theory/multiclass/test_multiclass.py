@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from dp_experiments.cli.theory.classes import curves
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.special import softmax
@@ -17,13 +18,12 @@ from dp_theory import (
     KeepEasy,
     KeepHard,
     SoftmaxProblem,
-    classes_curves,
     make_selection,
     predict,
     simulate,
 )
 from dp_theory.multiclass import Share, Tilted, Uncertainty
-from dp_theory.multiclass.curves import with_best_ridge
+from dp_theory.multiclass.best_ridge import with_best_ridge
 from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import out_of_range, refused
@@ -147,13 +147,13 @@ def test_the_best_ridge_is_a_minimum():
 
 def test_random_rows_are_the_same_learner_whatever_was_dropped():
     """The best ridge and all answers are those per training row: once its bounds counted the rows of the pool."""
-    curves = classes_curves([3], rules=["random"], keep=[0.5, 0.001], kept=[40.0], tolerance=0.05)
+    table = curves([3], ["random"], [0.5, 0.001], [40.0], tolerance=0.05)
     for name in ("lam", "test_error", "overlap"):
-        assert curves[name][1] == pytest.approx(curves[name][0], rel=1e-6)
+        assert table[name][1] == pytest.approx(table[name][0], rel=1e-6)
 
 
 def test_curves_compare_at_equal_rows():
-    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.03, trials=3, d=40)
+    found = curves([3], ["random", "keep-hard", "keep-easy"], [0.5], [8.0], lam=1e-4, tolerance=0.03, trials=3, d=40)
     found = found.set_index("rule")
     assert found["test_error"].idxmin() == "keep-hard"
     assert found["test_error"].idxmax() == "keep-easy"
@@ -164,7 +164,7 @@ def test_curves_compare_at_equal_rows():
 NINE = SoftmaxProblem(9, Share(), 0.5, 1.0, 1.0)
 test_numbers_out_of_range_are_refused = out_of_range(
     (partial(replace, NINE), {"classes": 1, "rho": 1.5, "phi": 0.0, "lam": 0.0}),
-    (partial(classes_curves, [3], rules="random", lam=0.1), {"kept": 0.0, "lam": -1.0, "trials": -1}),
+    (partial(curves, [3], ["random"], [0.5], kept=[1.0], lam=0.1), {"kept": 0.0, "lam": -1.0}),
     (partial(simulate, NINE, trials=2), {"d": 10}),
 )
 test_bad_input_is_refused = refused(

@@ -2,28 +2,28 @@
 
 import numpy as np
 import pytest
+from dp_experiments.cli.theory.check import read_features
 
-from dp_theory import Features, InputError, check, read_features
+from dp_theory import Features, InputError, check
 from tests.dp_theory.refusals import refused
 from tests.dp_theory.validity.rows import make_features, make_rows
 
 
-def test_several_classes_are_taken_in_pairs_or_unions(tmp_path):
+def test_several_classes_are_taken_in_pairs_or_unions():
     rng = np.random.default_rng(0)
     means = np.array([[0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0], [9, 2, 0, 0]])
     label = rng.integers(4, size=2000)
     x = means[label] + rng.standard_normal((2000, 4))
     names = np.array(["ant", "bee", "cat", "dog"])[label]
-    np.savez(tmp_path / "f.npz", X=x, y=names)
-    assert read_features(tmp_path / "f.npz").classes == ("cat", "dog")
-    union = read_features(tmp_path / "f.npz", classes=("ant+cat", "bee"))
+    assert Features.of(x, names).classes == ("cat", "dog")
+    union = Features.of(x, names, classes=("ant+cat", "bee"))
     assert union.classes == ("ant+cat", "bee")
     assert len(union.y) == round(0.9 * np.isin(label, (0, 1, 2)).sum())
     assert np.mean(union.y > 0) == pytest.approx(2 / 3, abs=0.05)
     assert Features.of(x, label.astype(float), classes=("1", "2")).classes == ("1.0", "2.0")
-    assert read_features(tmp_path / "f.npz", components=3).x.shape[1] == 3
+    assert Features.of(x, names, components=3).x.shape[1] == 3
     with pytest.raises(InputError, match=r"classes = ant,cow: must be two of ant, bee, cat, dog"):
-        read_features(tmp_path / "f.npz", classes=("ant", "cow"))
+        Features.of(x, names, classes=("ant", "cow"))
 
 
 ROWS = make_rows(d=20, n=500)

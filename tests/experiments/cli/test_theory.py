@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sympy
+from dp_experiments import verification
 from dp_experiments.cli.theory.noise import judged_share
 from dp_experiments.cli.theory.sweep import picture
 from dp_experiments.paper.theory import best_selection as figure
@@ -22,7 +23,6 @@ from dp_theory import (
     predict,
     simulate,
     sweep,
-    verification,
 )
 from dp_theory.budgets.optimum import optimum
 from dp_theory.derive import DERIVATIONS, Derivation

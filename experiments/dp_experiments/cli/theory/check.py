@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
+from numpy.lib.npyio import NpzFile
 from typer import Argument, Option
 
+from dp_base.errors import InputError, MissingError
 from dp_base.locks import claimed
+from dp_base.reading import foreign_file
 from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
     GRAMMAR,
@@ -19,6 +22,12 @@ from dp_experiments.cli.theory.options import (
 )
 from dp_experiments.terminal import answer, progress, records
 from dp_theory.validity.check import LAM, RULES, Check
+from dp_theory.validity.features import Features
+
+# Arrays of a file.
+ROWS = ("X", "y")
+DIRECTIONS = ("w_s", "w_g")
+TEST = ("X_test", "y_test")
 
 
 def check_command(
@@ -44,7 +53,7 @@ def check_command(
     as_json: Json = False,
 ) -> None:
     """Tests the assumptions of the Gaussian theory one by one, and holds its errors against measured ones."""
-    from dp_theory.validity import check, read_features
+    from dp_theory.validity import check
 
     sizes = None if kept is None else whole_numbers("kept", kept)
     sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in comma_list(classes)]
@@ -96,6 +105,28 @@ def check_command(
         verdict(found),
         *written(out),
     )
+
+
+def read_features(path: Path, **options: Any) -> Features:
+    """The features of an .npz file, as `Features.of` makes them of its arrays and these options."""
+    if not path.exists():
+        raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
+    told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
+    with told, open(path, "rb") as opened, NpzFile(opened) as file:
+        arrays = dict(file)
+    has_test = not arrays.keys().isdisjoint(TEST)
+    missing = {*ROWS, *(TEST if has_test else ())} - arrays.keys()
+    unknown = arrays.keys() - {*ROWS, *TEST, *DIRECTIONS}
+    for told, wrong in (("lacks", missing), ("has", unknown)):
+        if wrong:
+            raise InputError(
+                f"{path} {told} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
+                " optionally w_s, w_g, and both X_test and y_test"
+            )
+    given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
+    if has_test:
+        given["test"] = tuple(arrays[name] for name in TEST)
+    return Features.of(arrays["X"], arrays["y"], **given, **options)
 
 
 def verdict(found: Check) -> str:

@@ -1,9 +1,13 @@
 """`dp theory classes`: selection among K classes, over the number of rows."""
 
+import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from typer import Option
 
 from dp_base.locks import claimed
@@ -21,7 +25,11 @@ from dp_experiments.cli.theory.options import (
     written,
 )
 from dp_experiments.terminal import answer, progress, records
-from dp_theory.multiclass.selection import TAKES
+from dp_theory.multiclass.selection import TAKES, make_selection
+from dp_theory.multiclass.softmax_problem import SoftmaxProblem
+from dp_theory.numerics.checks import Advance, require_positive, require_tolerance, unseen
+from dp_theory.outcomes import SoftmaxOutputs
+from dp_theory.rules import listed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,29 +59,62 @@ def classes_command(
 
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--kept: equal ratios).
     """
-    import dp_theory
-
     counts, rules = whole_numbers("classes", classes), comma_list(rule)
     fractions, sizes = values("keep", keep), values("kept", kept, geometric=True)
     cells = math.prod(map(len, (counts, rules, fractions, sizes)))
     with claimed(out):
         with progress("classes (half a second or more each)", cells) as advance:
-            found = dp_theory.classes_curves(
-                counts,
-                rules=rules,
-                keep=fractions,
-                kept=sizes,
-                rho=rho,
-                lam=lam,
-                tolerance=tolerance,
-                trials=trials,
-                workers=cores(),
-                seed=seed,
-                advance=advance,
-            )
+            found = curves(counts, rules, fractions, sizes, rho, lam, tolerance, trials, seed, advance)
         if out is not None:
             _write(found, out)
     answer(as_json, {"table": records(found)}, records(found.drop(columns=list(HIDDEN))), *written(out))
+
+
+def curves(
+    classes: Sequence[int],
+    rules: Sequence[str],
+    keep: Sequence[float],
+    kept: Sequence[float],
+    rho: float = 0.9,
+    lam: float | None = None,
+    tolerance: float = 1e-2,
+    trials: int = 0,
+    seed: int = 0,
+    advance: Advance = unseen,
+    d: int = 240,
+) -> "DataFrame":
+    """A row for each number of classes, rule, kept fraction and number of training rows; numbers of rows and lam are
+    per training row and dimension. Without lam each row has its best.
+    """
+    import pandas as pd
+
+    from dp_theory.multiclass.best_ridge import with_best_ridge
+    from dp_theory.multiclass.prediction import predict_softmax
+
+    require_tolerance(tolerance)
+    require_positive("without ridge the weights run away", lam=1.0 if lam is None else lam)
+    require_positive("it is the number of training rows per dimension", kept=kept)
+    rows = []
+    for k, rule, p in itertools.product(classes, listed(rules), keep):
+        selection = make_selection(rule, k, keep=None if rule == "keep-all" else p)
+        fraction = float(selection.keep_fraction(k).mean())
+        for number in kept:
+            problem = SoftmaxProblem(k, selection, rho, fraction / number, fraction * (1.0 if lam is None else lam))
+            if lam is None:
+                problem = with_best_ridge(problem, seed=seed)
+            row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
+            row |= {"generated": number / fraction, "lam": problem.lam / fraction}
+            found = predict_softmax(problem, tolerance=tolerance, seed=seed)
+            row |= {field.name: float(getattr(found, field.name)) for field in fields(SoftmaxOutputs)}
+            if trials:
+                runs = problem.draw(d, trials, engine="dense", seed=seed, workers=cores())
+                se = np.hypot(runs.test_error_se, found.test_error_se)
+                z = (runs.test_error - found.test_error) / se if trials > 1 else np.nan  # one trial has no error
+                row |= {"simulated": float(runs.test_error), "simulated_se": float(runs.test_error_se)}
+                row |= {"z": float(z), "trials": trials}
+            rows.append(row)
+            advance(1)
+    return pd.DataFrame(rows)
 
 
 def _write(found: "DataFrame", out: Path) -> None:

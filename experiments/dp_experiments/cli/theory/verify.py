@@ -25,8 +25,8 @@ def verify_command(
 
     Derives the formulas by computer algebra, too. Exit status: 0 they agree, 1 they disagree somewhere.
     """
+    from dp_experiments.verification import CELLS, verify
     from dp_theory.derive import DERIVATIONS
-    from dp_theory.verification import CELLS, verify
 
     for name in derivations or ():
         if name not in DERIVATIONS:
