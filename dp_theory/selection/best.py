@@ -201,7 +201,7 @@ def best_selection(budget: Budget) -> BestRule:
 
     Examples
     --------
-    >>> from dp_theory.selection import Budget, best_selection
+    >>> from dp_theory.selection.best import Budget, best_selection
     >>> best = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)

@@ -19,7 +19,7 @@ from dp_theory import (
     sweep,
 )
 from dp_theory.budgets.optimum import optimum
-from dp_theory.selection import best_window
+from dp_theory.selection.window import best_window
 from tests.dp_theory.refusals import refused
 
 HARD = KeepHard(1.0)

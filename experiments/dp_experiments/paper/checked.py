@@ -5,7 +5,7 @@ from dp_figures.curves import draw_curves
 from dp_figures.tables import measured, predicted
 from matplotlib.figure import Figure
 
-from dp_theory.validity import Check
+from dp_theory.validity.check import Check
 
 GAUSSIAN = "Gaussian theory"
 MEASURED_LAW = "measured law"

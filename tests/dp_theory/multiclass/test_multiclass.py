@@ -22,9 +22,9 @@ from dp_theory import (
     predict,
     simulate,
 )
-from dp_theory.multiclass import Share, Tilted, Uncertainty
 from dp_theory.multiclass.best_ridge import with_best_ridge
 from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
+from dp_theory.multiclass.selection import Share, Tilted, Uncertainty
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import out_of_range, refused
 

@@ -5,10 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dp_theory import Bands, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
+from dp_theory import Bands, Budget, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.numerics.quadrature import half_line
-from dp_theory.selection import Budget
 from dp_theory.selection.best import CLOSE_EDGES, gap
 from tests.dp_theory.budgets.laws import keep_hard_law
 from tests.dp_theory.refusals import out_of_range, refused

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dp_theory import Addition, KeepHard, PracticeProblem, Window, predict
-from dp_theory.selection import best_window
+from dp_theory.selection.window import best_window
 
 RIDGELESS = PracticeProblem(0.25, 0.0)
 

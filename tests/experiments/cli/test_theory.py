@@ -14,6 +14,7 @@ from matplotlib import rcParams
 
 from dp_theory import (
     BoundaryFlips,
+    Budget,
     Entropy,
     InputError,
     KeepEasy,
@@ -26,7 +27,6 @@ from dp_theory import (
 )
 from dp_theory.budgets.optimum import optimum
 from dp_theory.derive import DERIVATIONS, Derivation
-from dp_theory.selection import Budget
 from tests.commands import done, dp, refused, told
 
 PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"

@@ -65,7 +65,7 @@ def _any_rule(given: dict[str, Any], training_cost: float, least: float) -> dict
     """The free optimum of one budget; `gap` is how much less a rule nearby may reach."""
     from dataclasses import asdict
 
-    from dp_theory.selection import Budget, best_selection
+    from dp_theory.selection.best import Budget, best_selection
 
     if "psi" in given:
         budget = Budget(given["rho"], 1 / given["psi"], 0.0, 1.0, least=least)

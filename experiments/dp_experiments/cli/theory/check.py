@@ -53,7 +53,7 @@ def check_command(
     as_json: Json = False,
 ) -> None:
     """Tests the assumptions of the Gaussian theory one by one, and holds its errors against measured ones."""
-    from dp_theory.validity import check
+    from dp_theory.validity.check import check
 
     sizes = None if kept is None else whole_numbers("kept", kept)
     sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in comma_list(classes)]

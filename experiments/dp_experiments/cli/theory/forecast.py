@@ -11,7 +11,7 @@ from dp_experiments.terminal import answer, records, say
 from dp_theory.numerics.costs import AXES, require_axis
 
 if TYPE_CHECKING:
-    from dp_theory.fitting import Curve
+    from dp_theory.fitting.curve import Curve
 
 
 def forecast_command(
@@ -46,7 +46,8 @@ def forecast_command(
 
     With --target, it shows as well what each strategy needs to reach that test error, the best first.
     """
-    from dp_theory.fitting import fit, forecast
+    from dp_theory.fitting.fit import fit
+    from dp_theory.fitting.forecast import forecast
 
     require_axis(x)  # before the fit, which takes its time
     points = _read(curve, _pairs("--where", where), columns)
@@ -88,7 +89,7 @@ def _pairs(option: str, entries: list[str]) -> dict[str, str]:
 def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name; says what is noted."""
     from dp_experiments.curve_files import CURVES, read_curve
-    from dp_theory.fitting import MOST_ROUNDS
+    from dp_theory.fitting.theory import MOST_ROUNDS
 
     named = None if columns is None else tuple(comma_list(columns))
     if named is not None and (len(named) != 2 or str(path) in CURVES):

@@ -9,7 +9,7 @@ from dp_figures.tables import predicted, simulated
 
 from dp_theory import Direct, Problem, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
-from dp_theory.selection import BestRule, Budget, best_selection
+from dp_theory.selection.best import BestRule, Budget, best_selection
 
 RHO = 0.9
 SMALLEST_KEEP = 0.1  # the least keep fraction, which binds where only kept rows cost

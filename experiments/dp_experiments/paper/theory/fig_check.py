@@ -19,7 +19,7 @@ from dp_real.examples import balanced_rows
 from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check
-from dp_theory.validity import Check
+from dp_theory.validity.check import Check
 
 SMALL_DIGITS = "0+1+2+3+4"
 LARGE_DIGITS = "5+6+7+8+9"
