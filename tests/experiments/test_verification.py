@@ -60,13 +60,6 @@ def test_theorem_1_agrees_with_the_experiment():
     assert set(verify(workers=2)["verdict"]) == {"agrees"}
 
 
-@pytest.mark.parametrize("change", [{"d": 2}, {"dense_d": 3}, {"trials": 1}])
-def test_sizes_too_small_for_a_verdict_are_refused(change):
+def test_trials_too_few_for_a_verdict_are_refused():
     with pytest.raises(InputError, match="must be at least 4"):
-        verify(CELLS, **SIZES | change)
-
-
-def test_sizes_that_are_no_numbers_are_refused():
-    for name in ("d", "dense_d", "trials"):
-        with pytest.raises(InputError, match=f"{name} = 'many' must be a whole number"):
-            verify(CELLS, **SIZES | {name: "many"})
+        verify(CELLS, trials=1)
