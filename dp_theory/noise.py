@@ -95,7 +95,7 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     return (1 - plain) / plain * pull**2 / (second * (second - pull**2))
 
 
-WINDOWS = (Window(0.25), Window(1.0))  # plans of rounds that are compared by default
+WINDOWS = (0.25, 1.0)  # κ of a `Window`
 LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first pool
 FIRMER = (3.0, 10.0)  # of loops, over the best ridge of plain rows: rows near the boundary have more wrong labels
 COSTS = Costs()
@@ -129,11 +129,11 @@ def worth(
     *,
     rounds: int = 12,
     phi: float = 0.5,
-    plans: Sequence[Window] = WINDOWS,
+    windows: Sequence[float] = WINDOWS,
     lams: Sequence[float] | None = None,
     advance: Advance = unseen,
 ) -> "pd.DataFrame":
-    """Practice against static data: a row for each stage, which is at its best plan and ridge.
+    """Practice against static data: a row for each stage, which is at its best window and ridge.
 
     `kept` counts training rows per dimension; `samples` and `compute` are static data's cost of this error over
     practice's; `saved` and `saved_compute` are shares of static data's error; `missed` and `wrong` are shares of the
@@ -144,14 +144,14 @@ def worth(
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
     start = PracticeProblem(phi, 0.0, flip=flips)
-    runs: list[tuple[int, float, Stages]] = []
-    for number, plan in enumerate(plans):
+    runs: list[tuple[float, float, Stages]] = []
+    for kappa in windows:
         for lam in _ridges(flips, 1 / phi) if lams is None else lams:
-            runs.append((number, lam, solve_stages(replace(start, lam=lam, additions=[plan] * rounds))))
+            runs.append((kappa, lam, solve_stages(replace(start, lam=lam, additions=[Window(kappa)] * rounds))))
             advance(1)
     rows = []
     for stage in range(rounds + 1):
-        number, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
+        kappa, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
         error = float(best.test_error[stage])
         kept = best.kept[stage] / phi
         spent = COSTS.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
@@ -159,13 +159,13 @@ def worth(
         rows_for_same_cost = spent / COSTS.row("static")
         new = Shares(np.nan, flips.share)
         if stage:
-            window: Any = best.additions[stage - 1]
-            new = shares(flips, float(best.test_error[stage - 1]), window.keep.alpha)
+            added: Any = best.additions[stage - 1]
+            new = shares(flips, float(best.test_error[stage - 1]), added.keep.alpha)
         rows.append(
             {
                 "stage": stage,
                 "kept": kept,
-                "plan": number,
+                "window": kappa,
                 "lam": lam,
                 "test_error": error,
                 "samples": rows_to_same_error / kept,
@@ -176,16 +176,16 @@ def worth(
                 "wrong": new.wrong,
             }
         )
-    return pd.DataFrame(rows).astype({"stage": int, "plan": int})
+    return pd.DataFrame(rows).astype({"stage": int})
 
 
 def _saved(error: float, plain: float) -> float:
     return 0.0 if abs(error - plain) < _SAME * plain else 1 - error / plain
 
 
-def loops_of_worth(flips: BoundaryFlips, phi: float, plans: Sequence[Window] = WINDOWS) -> int:
+def loops_of_worth(flips: BoundaryFlips, phi: float, windows: Sequence[float] = WINDOWS) -> int:
     """The number of loops that `worth` solves."""
-    return len(plans) * len(_ridges(flips, 1 / phi))
+    return len(windows) * len(_ridges(flips, 1 / phi))
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:

@@ -70,7 +70,7 @@ def branch(
             ended.append(own)
         elif distributed.this_process().is_main_process:
             log.warning(
-                "%s is not there: the run's own pool size is left out until dp real resume ends it", files.result
+                "%s is not there: the run's own pool size is left out until %s ends it", files.result, files.resume
             )
         results = {result["pool_size"]: result for result in ended}
         return [results[size] for size in sorted(results)]

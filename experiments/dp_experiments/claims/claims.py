@@ -218,11 +218,11 @@ def sampling_of_table3() -> str:
 
 def worth_in_theory() -> str:
     """What practice is worth after twelve rounds, where few labels are wrong."""
-    from dp_theory import BoundaryFlips, Window
+    from dp_theory import BoundaryFlips
     from dp_theory.noise import worth as worth_of_practice
 
     few = BoundaryFlips.of_share(0.016)
-    last = worth_of_practice(few, plans=[Window(1)], lams=(0.03, 0.1, 0.3, 1.0)).iloc[-1]
+    last = worth_of_practice(few, windows=[1.0], lams=(0.03, 0.1, 0.3, 1.0)).iloc[-1]
     return (
         "after twelve rounds, with 1.6 % of plain labels wrong, a sample is worth "
         f"{last['samples']:.0f} static ones, and a unit of computation {last['compute']:.1f}"

@@ -39,21 +39,20 @@ def noise_command(
     """
     import pandas as pd
 
-    from dp_theory.loop import BoundaryFlips, Window
+    from dp_theory.loop import BoundaryFlips
     from dp_theory.noise import loops_of_worth, row_worth, worth
 
     if (share is None) == (confirmed is None):
         raise InputError("give one of --share and --confirmed, which say how many labels are wrong")
     shares = values("share", share) if share is not None else [judged_share(confirmed or 0.0, judge)]
     all_flips = [BoundaryFlips.of_share(wrong) for wrong in dict.fromkeys(shares)]
-    plans = [Window(kappa) for kappa in values("window", window)]
+    windows = values("window", window)
     with claimed(out):
         parts = []
-        with progress("noise", sum(loops_of_worth(flips, phi, plans) for flips in all_flips)) as advance:
+        with progress("noise", sum(loops_of_worth(flips, phi, windows) for flips in all_flips)) as advance:
             for flips in all_flips:
-                stages = worth(flips, rounds=rounds, phi=phi, plans=plans, advance=advance)
+                stages = worth(flips, rounds=rounds, phi=phi, windows=windows, advance=advance)
                 stages = stages if len(all_flips) == 1 else stages.iloc[-1:].copy()
-                stages["window"] = [plans[number].kappa for number in stages.pop("plan")]
                 stages.insert(0, "share", flips.share)
                 stages.insert(1, "width", flips.width)
                 parts.append(stages)
