@@ -213,6 +213,7 @@ def test_the_best_of_all_rules_stands_beside_the_named_ones():
     assert found["rule"] == str(want.rule)
     assert (found["test_error"], found["kept"]) == pytest.approx((want.test_error, 1))
     assert found["test_error"] < 0.93 * answer["best"]["test_error"]
+    assert "a smaller --smallest-keep" in done("theory best --rho 0.9 --psi 1 --smallest-keep 0.5").err
 
 
 @pytest.mark.slow

@@ -57,6 +57,8 @@ def best_command(
     needed = max(row["needs_d"] for row in winners)
     if needed > MANY_DIMENSIONS and d == math.inf:
         remarks.append(f"the winner selects so hard that this needs d well above {needed:.0f}: give yours as --d")
+    elif any(math.isclose(row["keep"], smallest_keep) for row in winners):
+        remarks.append("the winner keeps the least that was considered: a smaller --smallest-keep may be better")
     facts = {"best": winners if varied else winners[0], "table": rows, "any_rule": free}
     answer(as_json, facts, titled, *remarks, *written(out))
 
