@@ -39,7 +39,7 @@ SETTINGS = ["alpha", "rho", "lam"]  # what a sweep may vary beside the number of
 AXIS_LABELS = {
     "generated": "samples generated",
     "kept": "samples kept",
-    "compute": "compute in units of one plain sample",
+    "compute": "compute, in plain samples",
 }
 
 
