@@ -60,7 +60,7 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
 def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
     """The first file that is not as it was sealed, and its fault."""
     if not (folder / RECORD).exists():
-        return None
+        return None if folder.exists() else f"{folder} is missing"
     try:
         count, *lines = (folder / RECORD).read_text(encoding="utf-8").splitlines()
         record = {name: found for found, name in (line.split("  ", 1) for line in lines)}

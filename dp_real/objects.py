@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from dp_real.protocols import Generator, Learner
+    from dp_real.guidance import EntropyGuidance
+    from dp_real.protocols import Generator, Labels, Learner, Seeds
 
 GIVEN = "given"
 SETS = {"validation", "test", "train"}
+CONSTANT = bool | int | float | str | bytes | tuple | frozenset | type | None
 _objects: dict[str, Any] = {}  # by their digests
 
 Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
@@ -51,12 +54,12 @@ def lacking(argument: str) -> str:
     )
 
 
-def digest(thing: Any) -> str:
-    """Of an object's source, as far as Python knows it, and its tensors."""
-    return json_digest(_told(thing))[:16]
+def digest(thing: Any, *above: int) -> str:
+    """Of an object's source, as far as Python knows it, and its values; `above`: the ids of what it lies in."""
+    return "above" if id(thing) in above else json_digest(_told(thing, *above, id(thing)))[:16]
 
 
-def _told(thing: Any) -> Any:
+def _told(thing: Any, *above: int) -> Any:
     import numpy as np
     from torch import Tensor, nn
 
@@ -65,26 +68,50 @@ def _told(thing: Any) -> Any:
     if isinstance(thing, Tensor) or (isinstance(thing, np.ndarray) and thing.dtype != object):
         return fingerprints(thing)
     if isinstance(thing, RealData):
-        thing = {name: getattr(thing, name) for name in ("generator", "validation", "test")}
+        thing = vars(thing) | {"task": vars(thing.task)}
+    if isinstance(thing, partial):
+        thing = [thing.func, thing.args, thing.keywords]
+    if inspect.ismethod(thing):
+        thing = [thing.__func__, thing.__self__]
     if isinstance(thing, Mapping):
-        return dict(sorted((str(name), digest(value)) for name, value in thing.items()))
+        return dict(sorted((str(name), digest(value, *above)) for name, value in thing.items()))
     if isinstance(thing, tuple | list):
-        return list(map(digest, thing))
+        return [digest(value, *above) for value in thing]
     if isinstance(thing, set | frozenset):
-        return sorted(map(digest, thing))
+        return sorted(digest(value, *above) for value in thing)
     if isinstance(thing, nn.Module):
-        kinds = {type(module) for module in thing.modules()}
-        code = sorted(_source(kind) for kind in kinds if not kind.__module__.startswith("torch."))
-        return [repr(thing), code, digest(thing.state_dict())]
+        own = [module for module in thing.modules() if not type(module).__module__.startswith("torch.")]
+        code = sorted(_source(kind) for kind in set(map(type, own)))
+        state = [repr(_constants(vars(module))) for module in own]
+        return [repr(thing), code, state, digest(thing.state_dict(), *above)]
     code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
-    state = {} if code is thing else {name: digest(value) for name, value in getattr(thing, "__dict__", {}).items()}
+    state = _bound(thing) if code is thing else getattr(thing, "__dict__", {})
+    state = {name: digest(value, *above) for name, value in state.items()}
     says_itself = not callable(thing) and not state and type(thing).__repr__ is not object.__repr__
     return repr(thing) if says_itself else [_source(code), state]
 
 
-def _source(code: Any) -> str:
+def _bound(function: Any) -> dict[str, Any]:
+    """The constants that a function knows besides its source; what changes as it runs is none."""
+    if not inspect.isfunction(function):
+        return {}
+    names = inspect.getclosurevars(function)
+    known = {name: value for name, value in names.globals.items() if not isinstance(value, type)}
+    return _constants(known | dict(names.nonlocals) | {"": function.__defaults__})
+
+
+def _constants(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if isinstance(value, CONSTANT) and name != "training"}
+
+
+def _source(code: Any) -> Any:
     try:
-        return inspect.getsource(code)
+        source = inspect.getsource(code)
+        if getattr(code, "__name__", "") != "<lambda>":
+            return source
+        compiled = code.__code__  # a line may hold several
+        constants = [each for each in compiled.co_consts if isinstance(each, CONSTANT)]
+        return [source, compiled.co_code.hex(), repr(constants)]
     except (OSError, TypeError):  # made without a file, or written in C
         return repr(getattr(getattr(code, "__code__", code), "co_code", getattr(code, "__qualname__", code)))
 
@@ -115,27 +142,34 @@ def real_data(thing: Any) -> RealData:
 
     x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is the test.
     """
-    import torch
 
     if isinstance(thing, RealData):
         return thing
     try:
-        given = {name: (x, torch.as_tensor(y)) for name, (x, y) in thing.items()}
+        given = {name: (x, y) for name, (x, y) in thing.items()}
         shape = tuple(given["validation"][0].shape[1:])
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         right = "RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)}"
         raise InputError(f"data is of type {type(thing).__name__}: should be {right}") from None
     sets = {name: _examples(f"data: {name}", x, y, shape) for name, (x, y) in given.items()}
     if unknown := sorted(sets.keys() - SETS):
         raise InputError(f"data has a set {unknown[0]!r}: should be validation, test or train")
     validation, count = sets["validation"], 1 + max(int(each.y.max()) for each in sets.values())
-    if missing := sorted(set(range(count)) - set(validation.y.tolist())):
-        raise InputError(f"data: validation has no example of class {missing[0]}, and labels are 0 to {count - 1}")
+    there = set(validation.y.tolist())
+    if len(there) < count:
+        missing = next(label for label in range(count) if label not in there)
+        raise InputError(f"data: validation has no example of class {missing}, and labels are 0 to {count - 1}")
     task = Task(shape, tuple(map(str, range(count))))
     return RealData(task, sets.get("train"), validation, sets.get("test", validation))
 
 
-def _examples(name: str, x: Any, y: "Tensor", shape: tuple[int, ...]) -> Examples:
+def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
+    import torch
+
+    try:
+        y = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} has labels of type {type(y).__name__}: should be whole numbers from 0, [n]") from None
     if y.dim() != 1 or y.is_floating_point() or not len(y) or y.min() < 0:
         raise InputError(f"{name} has labels {y.dtype} {list(y.shape)}: should be whole numbers from 0, [n]")
     x = as_numbers(x, (len(y), *shape), name)
@@ -181,10 +215,18 @@ class GivenLearner(LearnerConfig):
         from dp_real.learners.models.network import NetworkLearner
 
         thing = taken(self.digest, "learner")
-        if isinstance(thing, nn.Module):
-            learner = NetworkLearner(deepcopy(thing), task, training, seed)
-        else:
-            learner = NetworkLearner.fresh(thing, task, training, seed)
+
+        def build(task: Task) -> nn.Module:
+            is_function = callable(thing) and not isinstance(thing, nn.Module)
+            module = thing(task) if is_function else deepcopy(thing)
+            if not isinstance(module, nn.Module) or not any(weight.requires_grad for weight in module.parameters()):
+                right = "a torch module with weights to train, or a function of the task that makes one"
+                raise InputError(
+                    f"learner {'gave' if is_function else 'is'} a {type(module).__name__}: should be {right}"
+                )
+            return module
+
+        learner = NetworkLearner.fresh(build, task, training, seed)
         asked, right = (2, *task.sample_shape), [2, task.n_classes]
         failed = None
         for dtype in (torch.float32, torch.int32):  # of numbers, and of the codes of texts
@@ -226,8 +268,25 @@ class GivenGenerator(GeneratorConfig):
 
         thing = taken(self.digest, "generator")
         if self.guided:
-            return thing
+            is_of_numbers = type(source).as_samples is DataConfig.as_samples
+            return Checked(thing, source) if is_of_numbers else thing
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
+
+
+class Checked:
+    """A Generator of anybody's, whose samples are looked at."""
+
+    def __init__(self, generator: "Generator", source: DataConfig) -> None:
+        self.generator, self.source = generator, source
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.generator, name)
+
+    def offload(self) -> None:
+        self.generator.offload()
+
+    def sample(self, labels: "Labels", seeds: "Seeds", guidance: "EntropyGuidance | None") -> "Tensor":
+        return self.source.as_samples(self.generator.sample(labels, seeds, guidance), len(labels), "the generator")
 
 
 def _row_by_row(function: "Callable[..., Tensor]") -> "Callable[[np.ndarray, np.ndarray], Tensor]":

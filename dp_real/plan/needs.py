@@ -109,7 +109,11 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
 
 
 def tracker(package: str) -> Finding:
-    """The package of a dashboard."""
+    """The package of a dashboard; InputError for one that accelerate does not know."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    if package not in LOGGER_TYPE_TO_CLASS:
+        raise InputError(f"tracker = '{package}': must be none, {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}")
     further = "" if package == "tensorboard" else f" {package}"
     problem = f"tracker = '{package}' needs that package: {install_command('track')}{further}"
     return Finding("package", package, None if find_spec(package) else problem)

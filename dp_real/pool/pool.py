@@ -5,6 +5,7 @@ checksums. It appears whole, once all processes have written. A pool's version i
 """
 
 import json
+import operator
 import os
 import shutil
 from collections.abc import Sequence
@@ -161,7 +162,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.__getitems__([index])[0]
+        return self.__getitems__([operator.index(index)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
         """As torch's DataLoader asks for them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any, cast
 
 import torch
@@ -110,9 +111,13 @@ def check_real_examples(config: Config, data: RealData) -> None:
         )
 
 
+_torch = RLock()  # whose settings and random numbers all threads share
+
+
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
-    """Torch computes as configured, and says little; with "bfloat16", float32 products are TF32."""
+    """Torch computes as configured, for one thread at a time; with "bfloat16", float32 products are TF32."""
+    _torch.acquire()
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
     torch.set_num_threads(config.threads or threads)
@@ -125,3 +130,4 @@ def own_torch(config: Config) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
+        _torch.release()

@@ -132,8 +132,10 @@ def problems(folder: Path) -> list[str]:
     for checkpoint in checkpoints(files.checkpoints):
         problem = checkpoint.problem()
         found.append((problem, checkpoint.remedy) if problem else (checkpoint.log_problem(files), again))
-    if files.pool.exists():
+    if complete or files.pool.exists():
         found.append((pool_problem(files.pool), files.repeat if complete else resume))
-    found += [(damage(part), again) for part in (files.path, files.learner)]
-    found += [(damage(each.path) or damage(each.learner), each.branch_again) for each in files.branches]
+    parts = [(files, again), *((each, each.branch_again) for each in files.branches)]
+    for part, remedy in parts:
+        ended = part.result.exists() or part.learner.exists()
+        found.append((damage(part.path) or (damage(part.learner) if ended else None), remedy))
     return list(dict.fromkeys(f"{problem}; {remedy}" for problem, remedy in found if problem))

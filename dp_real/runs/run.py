@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from torch import Tensor
 
 from dp_base.checksums import digest
@@ -102,11 +101,15 @@ def run(
     Interrupted
         On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent. The run can be resumed.
     """
+    if not isinstance(config, Config | Mapping):
+        raise InputError(f"config = {config!r}: should be a dictionary, or what dp_real.load_config(FILE) gives")
     raw = config.model_dump() if isinstance(config, Config) else config
     raw = with_objects(raw, learner=learner, generator=generator, data=data)
     for argument, function in (("should_add", should_add), ("labels", labels), ("objective", objective)):
         if function is not None:
             registry, section, key = VARIED[argument]
+            if not callable(function):
+                raise InputError(f"{argument} = {function!r}: should be a function; a name is for {section}.{key}")
             name = f"{GIVEN} {give(function)}"
             registry.register(name, function, place=None)
             raw[section] = {**raw.get(section, {}), key: name}
@@ -165,9 +168,7 @@ def _train(
 
 
 def check_tracker(name: str) -> None:
-    """Raise InputError for a dashboard that accelerate does not know, MissingError without its package."""
-    if name not in ("none", *LOGGER_TYPE_TO_CLASS):
-        raise InputError(f"tracker = '{name}': must be none, {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}")
+    """As `dp_real.plan.needs.tracker`; MissingError without its package."""
     if name != "none" and (problem := tracker(name).problem):
         raise MissingError(problem)
 

@@ -111,6 +111,8 @@ def is_hub_id(model: str) -> bool:
         validate_repo_id(model)
     except HFValidationError:
         return False
+    if any(Path(model).parent.glob("*/config.toml")):  # a folder of runs
+        return False
     return model.count("/") == 1 and not model.startswith("~") and not model.endswith(CHECKPOINTS)
 
 

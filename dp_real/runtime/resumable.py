@@ -89,7 +89,16 @@ def state_tensors(modules: Mapping[str, nn.Module], optimizer: Optimizer) -> dic
     found = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         found |= {f"{OPTIMIZER}.{index}.{slot}": value for slot, value in slots.items()}
-    return {name: value.contiguous() for name, value in found.items()}
+    return storable(found)
+
+
+def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors takes them: contiguous, and tied weights as copies."""
+    first: dict[int, str] = {}
+    return {
+        name: value.contiguous() if first.setdefault(value.data_ptr(), name) == name else value.clone()
+        for name, value in tensors.items()
+    }
 
 
 def load_state_tensors(

@@ -1,6 +1,7 @@
 """A run takes Python objects: a module, a generator, tensors; when to add, which labels, what is hard."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
 from dp_real.config import parse_config
-from dp_real.examples import Task
+from dp_real.examples import Examples, RealData, Task
 from dp_real.guidance import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
@@ -110,6 +111,14 @@ def test_a_cell_that_runs_again_gives_its_function_again(objects, tmp_path):
 X, Y = cloud(90, 1)
 
 
+class Drawer:
+    def __init__(self, **values):
+        vars(self).update(values)
+
+    def sample(self, labels, seeds, guidance):
+        return draw(labels, None)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -128,13 +137,23 @@ X, Y = cloud(90, 1)
             r"should give a tensor int64 \[\d+\] of classes 0 to 2",
         ),
         ({"labels": lambda practice, count: torch.full((count,), 3)}, "of classes 0 to 2"),
+        ({"learner": "mlp"}, "learner is a str: should be a torch module"),
+        ({"generator": Drawer(sample=lambda labels, *_: torch.zeros(len(labels), 3))}, r"should be \[\d+, 2\]"),
+        ({"should_add": "patience"}, "should_add = 'patience': should be a function; a name is for practice.trigger"),
+        ({"config": "digits"}, "config = 'digits': should be a dictionary"),
         ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be a number a row"),
     ],
 )
 def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
     with pytest.raises(InputError, match=message) as told:
-        run(PLAN, tmp_path / "run", **objects | given)
+        run(folder=tmp_path / "run", **{"config": PLAN} | objects | given)
     assert "raised" not in str(told.value)
+
+
+def test_tied_weights_are_kept(objects, tmp_path):
+    module = nn.Sequential(*[nn.Linear(2, 2, bias=False)] * 2, nn.Linear(2, 3))
+    run(PLAN, tmp_path / "run", **objects | {"learner": module})
+    assert Run(tmp_path / "run").learner().logits(X).shape == (90, 3)
 
 
 def test_a_module_may_read_the_codes_of_texts():
@@ -168,12 +187,13 @@ def test_kinds_that_register_late_are_known(tmp_path):
 def test_an_object_is_known_by_its_values():
     """Those that plain Python and numpy have, too; an object without any is known by its class, not by its address."""
 
-    class Drawer:
-        def __init__(self, **values):
-            vars(self).update(values)
-
     values = {"count": 3, "share": 0.5, "name": "a", "none": None, "sizes": {"b", "c"}, "centres": np.arange(3)}
     assert digest(Drawer(**values)) == digest(Drawer(**values))
     for name, other in (("count", 4), ("share", 0.25), ("sizes", {"b"}), ("centres", np.arange(3) + 1)):
         assert digest(Drawer(**values | {name: other})) != digest(Drawer(**values))
     assert digest(Drawer()) == digest(Drawer())
+    kept = [lambda x: x + 1, lambda x: x + 2]  # of one line
+    for one, other in (kept, (partial(draw, 1), partial(draw, 2)), (Drawer(a=1).sample, Drawer(a=2).sample)):
+        assert digest(one) != digest(other)
+    one, other = (RealData(Task((2,), ("a",)), None, Examples(X, Y), Examples(X, Y), {name: None}) for name in "xy")
+    assert digest(one) != digest(other)

@@ -119,7 +119,9 @@ def class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     with foreign_file(folder):
-        found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        here = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    refuse_lost(here)
+    found = [path for path in here if path.is_dir()]
     if not found:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
     for path in found:
@@ -129,6 +131,14 @@ def class_folders(folder: Path) -> list[Path]:
             raise InputError(f"{folder}: the name of its folder {path.name!r} is not UTF-8; rename it") from None
     numbers = all(path.name.isdecimal() for path in found)
     return sorted(found, key=lambda path: (int(path.name) if numbers else 0, path.name))
+
+
+def refuse_lost(links: Sequence[Path]) -> None:
+    """Raise MissingError if what a link leads to is not there."""
+    lost = sorted(link for link in links if not link.exists())
+    if lost:
+        rest = f"; so are those of {len(lost) - 1:,} more links" if len(lost) > 1 else ""
+        raise MissingError(f"{lost[0]}: a link to {lost[0].readlink()}, which is gone{rest}; put it back there")
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
@@ -183,10 +193,7 @@ def class_files(
                 raise InputError(f"{path}: there are no {what} in it ({', '.join(sorted(endings))})")
             found += mine
             every += files
-    lost = [file for file in every if not file.exists()]
-    if lost:
-        rest = f"; so are those of {len(lost) - 1:,} more links" if len(lost) > 1 else ""
-        raise MissingError(f"{lost[0]}: a link to {lost[0].readlink()}, which is gone{rest}; put it back there")
+    refuse_lost(every)
     warn_unread(folder, [file for file in every if file.suffix.lower() not in endings], what)
     if strays and (not found or set(needed) - {label for _, label in found}):
         raise strays[0]

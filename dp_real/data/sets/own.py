@@ -148,13 +148,16 @@ class OwnSets(DataConfig):
                 missing[name] = str(error)
         if missing.keys() - self.sets.keys():
             raise MissingError("; ".join(missing[name] for name in sorted(missing, key=lambda name: name in self.sets)))
+        sets: dict[str, Any] = {}
+        for name in filter(found.__contains__, self.places):
+            try:
+                sets[name] = self.read(found[name], self.labels, self.needed(name), keep=name in ("validation", "test"))
+            except MissingError as error:
+                if name not in self.sets:
+                    raise
+                missing[name] = str(error)
         for problem in missing.values():
             warn_once(f"{problem}; the run goes on without it")
-        sets: dict[str, Any] = {
-            name: self.read(found[name], self.labels, self.needed(name), keep=name in ("validation", "test"))
-            for name in self.places
-            if name in found
-        }
         validation, train = sets.pop("validation"), sets.pop("train", None)
         return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
 

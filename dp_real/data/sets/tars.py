@@ -174,7 +174,7 @@ def _validation_wnids(folder: Path) -> dict[str, str]:
         with foreign_file(place, "the classes of the validation images cannot be read"):
             packed = place / f"{KIT}.tar.gz"
             if (place / KAGGLE).is_file():
-                rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8").splitlines())
+                rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8-sig").splitlines())
                 return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
             if (place / TRUTH).is_file():
                 return _read_kit((place / TRUTH).read_bytes(), (place / META).read_bytes())

@@ -3,6 +3,7 @@ import numbers
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -21,7 +22,7 @@ NO_IMAGES = {"num_frames", "video_length", "audio_length_in_s", "audio_end_in_s"
 
 def guide(
     pipe: Any,
-    classifier: str | Callable[[Tensor], Tensor] | Any,
+    classifier: str | Path | Callable[[Tensor], Tensor] | Any,
     omega: float = 0.05,
     *,
     processor: Any = None,
@@ -75,10 +76,10 @@ def guide(
     if omega:
         check_pipeline(pipe)  # before a classifier is fetched
     guidance = guidance_by(classifier, omega, every, window, processor, objective)
-    unguide(pipe)
     if guidance:
         attach(pipe, guidance, decoder)
-    return pipe
+        return pipe
+    return unguide(pipe)
 
 
 def check_steps(omega: float, every: int, window: tuple[float, float]) -> None:
@@ -117,16 +118,18 @@ def attach(
             vae.to(x0_hat.device)
         return to_learner(decode(vae, unpack(x0_hat)))
 
-    guide_steps(scheduler, guidance, seen)
+    guide_steps(scheduler, guidance, seen, unpack.forget)
     if hasattr(pipe, "prepare_latents"):
         pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
+    pipe.progress_bar = MethodType(_guided_still, pipe)
     pipe.scheduler = scheduler
     return unpack
 
 
 def unguide(pipe: Any) -> Any:
     """End the guidance of a pipeline, if there is any, and return it, with steps as they were."""
-    vars(pipe).pop("prepare_latents", None)
+    for hooked in ("prepare_latents", "progress_bar"):
+        vars(pipe).pop(hooked, None)
     if is_guided_scheduler(getattr(pipe, "scheduler", None)):
         pipe.scheduler = plain(pipe.scheduler)
     return pipe
@@ -153,11 +156,13 @@ def check_pipeline(pipe: Any) -> None:
 
 
 def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
-    if isinstance(classifier, str):
+    if isinstance(classifier, str | Path):
         from dp_real.learners.models.classifier import known_classifier
 
-        known = known_classifier(classifier, IMAGE, {}).eval().requires_grad_(False)
+        known = known_classifier(str(classifier), IMAGE, {}).eval().requires_grad_(False)
         return lambda images: known.to(images.device)(images)
+    if not callable(classifier):
+        raise InputError(f"classifier = {classifier!r}: should be a folder or hub id, a model, or a function of images")
     if not isinstance(classifier, nn.Module):
         return classifier
     if classifier.training:
@@ -176,13 +181,18 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
     return logits
 
 
+def _guided_still(pipe: Any, *args: Any, **options: Any) -> Any:
+    """The pipeline's progress_bar, with which its steps begin."""
+    if not is_guided_scheduler(pipe.scheduler):
+        raise InputError("the pipeline got another scheduler after dp_real.guide: call guide or unguide again")
+    return type(pipe).progress_bar(pipe, *args, **options)
+
+
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
     """The pipeline's prepare_latents, which also tells `unpack` the size of images."""
 
     @wraps(own)
     def prepare_latents(self: Any, *args: Any, **options: Any) -> Any:
-        if not is_guided_scheduler(self.scheduler):
-            raise InputError("the pipeline got another scheduler after dp_real.guide: call guide or unguide again")
         given = signature(own).bind(self, *args, **options).arguments
         if {"height", "width"} <= given.keys():  # what is made of an image has no say in its size
             unpack.size = given["height"], given["width"]

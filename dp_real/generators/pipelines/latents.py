@@ -94,6 +94,10 @@ class Unpacker:
             raise InputError(f"the packed latents of {type(self.pipe).__name__} cannot be unpacked: call guide for it")
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
 
+    def forget(self) -> None:
+        """The size of a call: of the next one it may be another pipeline's, made of the same parts."""
+        self.size = None
+
     def _of_flux2(self, latents: Tensor, height: int, width: int, vae_scale_factor: int) -> Tensor:
         vae = self.pipe.vae
         side = 2 * vae_scale_factor  # of a token

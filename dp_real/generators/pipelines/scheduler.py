@@ -45,7 +45,12 @@ PNDM: Any = PNDMScheduler  # takes its first step twice
 KNOWN: Any = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDM)
 
 
-def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
+def guide_steps(
+    scheduler: Any,
+    guidance: EntropyGuidance,
+    decode: Callable[[Tensor], Tensor],
+    at_end: Callable[[], object] = object,
+) -> None:
     """Guide the steps but the last, unless it is the only one; `decode` maps x0_hat to what guidance.logits reads."""
     if (guidance.through, guidance.scale) != ("x0", "relative"):
         raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
@@ -58,6 +63,8 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
         index, steps = _place(self, timestep)
         is_guided = steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))
         if not is_guided:
+            if index == steps - 1:
+                at_end()
             return result
         x0_hat = _estimate(self, model_output, timestep, sample, result)
         with torch.inference_mode(False), torch.enable_grad():  # pipelines run without gradients

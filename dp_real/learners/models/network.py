@@ -20,7 +20,7 @@ from dp_real.examples import Task
 from dp_real.learners.models.augment import Augmentation, at_task_size
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float
-from dp_real.runtime.resumable import load_state_tensors, state_tensors
+from dp_real.runtime.resumable import load_state_tensors, state_tensors, storable
 from dp_real.runtime.seeds import Stream, seed_layers, seeded, torch_rng
 from dp_real.sections import TrainingConfig
 
@@ -205,8 +205,7 @@ class NetworkLearner:
         self.finish_at(self.config.steps)
 
     def save(self, folder: Path) -> None:
-        weights = {name: value.contiguous() for name, value in self.in_use.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
+        save_file(storable(self.in_use.state_dict()), folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
         self.in_use.load_state_dict(load_file(folder / "model.safetensors"))

@@ -374,13 +374,16 @@ def test_what_cannot_be_guided_is_said():
         with pytest.raises(InputError, match=message):
             dp_real.guide(pipe, three, 0.1)
     pipe.scheduler = usual
-    dp_real.guide(pipe, three, 0.1)
-    pipe.scheduler = EulerDiscreteScheduler.from_config(usual.config)
-    with pytest.raises(InputError, match="another scheduler"):
-        draw(pipe)
-    pipe.vae = nn.Identity()
-    with pytest.raises(InputError, match="latents of Identity"):
-        dp_real.guide(pipe, nn.Identity().eval(), 0.1)
+    for make in (tiny.stable_diffusion, tiny.dit):
+        guided = dp_real.guide(random_pipeline(make), three, 0.1)
+        guided.scheduler = DDIMScheduler.from_config(usual.config)
+        with pytest.raises(InputError, match="another scheduler"):
+            draw(guided, make)
+    before = draw(dp_real.guide(pipe, three, 0.1))
+    for bad in ({"classifier": 3}, {"classifier": three, "decoder": nn.Identity()}):
+        with pytest.raises(InputError, match=r"classifier = 3: should be|latents of Identity"):
+            dp_real.guide(pipe, **bad)
+    assert torch.equal(draw(pipe), before)  # it is guided as it was
     for options in ({"through": "unet"}, {"scale": "raw"}):
         guidance = EntropyGuidance(three, 0.1, **{"through": "x0", **options})
         with pytest.raises(InputError, match="through = 'x0'"):
@@ -393,6 +396,7 @@ def test_what_cannot_be_guided_is_said():
 def test_packed_latents_of_an_unknown_size_are_refused():
     """from_pipe hands on the guided scheduler, but not the size that its images have."""
     guided = dp_real.guide(random_pipeline(tiny.flux), three, 0.1)
+    draw(guided, tiny.flux, size=(64, 32))
     other = type(guided)(**guided.components)
     with pytest.raises(InputError, match="the packed latents of FluxPipeline cannot be unpacked: call guide for it"):
         draw(other, tiny.flux)
@@ -406,7 +410,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
     model, processor, pipe = tiny.tiny_vit(), tiny.vit_processor(), random_pipeline()
     plain = draw(pipe)
     tiny.save_vit(tmp_path)
-    expected = draw(dp_real.guide(pipe, str(tmp_path), 0.01))
+    expected = draw(dp_real.guide(pipe, tmp_path, 0.01))
     assert not torch.equal(expected, plain)
     reread = ViTForImageClassification.from_pretrained(tmp_path)
     ways = [{"classifier": model, "processor": processor}, {"classifier": reread}]

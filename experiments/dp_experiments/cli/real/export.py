@@ -30,13 +30,13 @@ def export_command(
         ),
     ] = None,
     rows: Annotated[
-        int,
+        int | None,
         Option(
             min=0,
             help="With --format features: how many plain samples to draw afresh, 0: take the real validation and test "
-            "images instead; a fifth become test rows.",
+            f"images instead; a fifth become test rows.  Default: {ROWS}.",
         ),
-    ] = ROWS,
+    ] = None,
     to_hub: Annotated[
         str | None,
         Option(metavar="OWNER/NAME", help="In place of --out: upload to the hub of Hugging Face, privately."),
@@ -62,6 +62,8 @@ def export_command(
         raise InputError("name either a folder by --out, or a repository by --to-hub OWNER/NAME")
     if to_hub is not None and form not in (None, "hub"):
         raise InputError(f"--format {form} is for a folder: the hub gets a data set and a model")
+    if rows is not None and form != "features":
+        raise InputError(f"--rows {rows} is for --format features")
     if out is not None and not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
     exported = Run(run).unchanged(accept_changes)
@@ -74,7 +76,7 @@ def export_command(
     form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
     with asked_for(out), locked_beside(out), whole_folder(out) as staged:
         if form == "features":
-            write_features(exported, rows, staged)
+            write_features(exported, ROWS if rows is None else rows, staged)
         elif form == "hub":
             stage(exported, staged)
         else:
