@@ -43,7 +43,7 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
         return folder
     with _writable(folder.parent), locked_beside(folder, wait=True):
         if not _usable(folder):
-            if problem := damage(folder):
+            if folder.exists() and (problem := damage(folder)):
                 log.warning("%s; it is made again", problem)
             unfinished = folder.with_name(folder.name + UNFINISHED)
             with whole_folder(folder, replace=True) as staged:

@@ -120,7 +120,7 @@ class Features:
         require_positive("the ridge per row, over the mean variance", lam=lam)
         require_seed(seed)
         given = _row_sets(x, y, test).items()
-        rows = {which: (numbers(f"X{which}", x), np.asarray(y)) for which, (x, y) in given}
+        rows = {which: (numbers(f"X{which}", x), np.array(np.asarray(y).tolist())) for which, (x, y) in given}
         directions: dict[str, Any] = {
             name: numbers(name, w) for name, w in (("w_s", w_s), ("w_g", w_g)) if w is not None
         }

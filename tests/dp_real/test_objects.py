@@ -85,6 +85,7 @@ def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
     with dying(40):
         run(PLAN, tmp_path / "run", **objects, should_add=low_loss)
     monkeypatch.setattr("dp_real.objects._objects", {})
+    assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path / 'run'}', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "generator", "learner"]):
         with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +94,8 @@ READERS = [
     (halve, "metrics.jsonl", lambda run: run.metrics),
     (Path.unlink, "rounds.jsonl", lambda run: run.rounds),
     (flip, "learner/model.safetensors", lambda run: run.learner()),
+    (shutil.rmtree, "learner", lambda run: run.learner()),
+    (shutil.rmtree, "pool", lambda run: run.pool),
     (empty, "pool/round-0002/*.arrow", lambda run: run.pool),
     (halve, "checkpoints/step-*/learner.safetensors", lambda run: run.learner(run.checkpoints[0])),
 ]

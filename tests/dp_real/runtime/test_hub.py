@@ -152,6 +152,9 @@ def test_a_name_that_is_no_models_says_what_to_name(saved, monkeypatch):
         assert misnamed(url) == f"{url} is a URL; name a folder that save_pretrained wrote, or a hub id as owner/name"
     assert misnamed("an/id") is misnamed("sd", pipeline=True) is None
     assert is_hub_id("an/id-1.5")
+    Path("an/run").mkdir(parents=True)
+    Path("an/run/config.toml").touch()
+    assert not is_hub_id("an/id-1.5")  # a folder of runs
     assert not any(map(is_hub_id, ("", "id", "/an/id", "./id", "~/id", "a/b/c", "an/other id", "an/id.safetensors")))
 
 

@@ -48,6 +48,8 @@ WRONG = [
     ("real plan imagenet100 --device V100", "these can be planned for: H200, H100, A100, L40S"),
     ("real plan imagenet100 --device A100 --measure", "--measure times this one: leave one out"),
     ("real plan imagenet100 --gpus two", "--gpus two: must be numbers"),
+    ("real run digits --set tracker=foo", "tracker = 'foo': must be none, "),
+    ("real export nowhere --rows 5 --out new", "--rows 5 is for --format features"),
     ("real resume nowhere", "nowhere"),
     ("real init no/such/folder/pets", "cannot be written"),
     ("real init 'two\nlines'", "should be a name for a folder"),

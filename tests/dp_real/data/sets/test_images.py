@@ -112,6 +112,12 @@ def test_a_stray_folder_is_named_and_skipped(tmp_path, caplog):
 
 def test_what_is_wrong_with_a_folder(tmp_path):
     pets = fill(tmp_path / "pets", PETS)
+    whole = fill(tmp_path / "whole", PETS)
+    (pets / "elk").symlink_to(tmp_path / "gone")
+    with pytest.raises(MissingError, match=r"elk: a link to .*/gone, which is gone; put it back"):
+        settings(pets).load()
+    assert settings(whole, sets={"more": str(pets)}).load().sets == {}  # which is told
+    (pets / "elk").unlink()
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "image.png").write_bytes(plain(0))
     fill(tmp_path / "one", {"a": 1})

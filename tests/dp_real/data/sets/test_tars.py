@@ -143,7 +143,7 @@ THOUSAND = task_classes("imagenet1k")
 
 def kaggle(root):
     rows = [f"{Path(name).stem},{WNIDS[label]} 1 2 3 4 \n" for name, label in zip(FLAT, LABELS, strict=True)]
-    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(rows[::-1]))
+    (root / "LOC_val_solution.csv").write_text("\ufeffImageId,PredictionString\n" + "".join(rows[::-1]))
 
 
 def devkit_files():
