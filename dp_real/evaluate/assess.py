@@ -25,7 +25,9 @@ def assess(
     """Each row's entropy in nats, or `objective`, and whether the prediction is y, [n], by this process alone."""
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
-    return hardness(objective, answers), answers.argmax(-1) == y
+    hard = hardness(objective, answers)
+    require_finite("the objective's numbers", "mend guidance.objective", [hard])
+    return hard, answers.argmax(-1) == y
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:

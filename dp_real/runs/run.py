@@ -114,7 +114,8 @@ def run(
             registry.register(name, function, place=None)
             raw[section] = {**raw.get(section, {}), key: name}
     config = parse_config(raw, folder=Path.cwd()).resolved()
-    files = RunFiles(Path(folder))
+    is_given = any(thing is not None for thing in (learner, generator, data, should_add, labels, objective))
+    files = RunFiles(Path(folder).absolute() if is_given else Path(folder))  # objects may change the current folder
 
     def threads() -> int:
         """Results differ by torch's number; a resumed run keeps its own, and `threads = 0` takes torch's."""

@@ -151,6 +151,17 @@ def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
     assert "raised" not in str(told.value)
 
 
+def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatch):
+    def moving(labels, generator):
+        monkeypatch.chdir(tmp_path)
+        return draw(labels, generator)
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run(PLAN, "run", **objects | {"generator": moving})
+    assert Run(tmp_path / "here" / "run").complete
+
+
 def test_tied_weights_are_kept(objects, tmp_path):
     module = nn.Sequential(*[nn.Linear(2, 2, bias=False)] * 2, nn.Linear(2, 3))
     run(PLAN, tmp_path / "run", **objects | {"learner": module})
