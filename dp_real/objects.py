@@ -55,7 +55,7 @@ def lacking(argument: str) -> str:
 
 
 def digest(thing: Any, *above: int) -> str:
-    """Of an object's source, as far as Python knows it, and its values; `above`: the ids of what it lies in."""
+    """Of an object's source and values; `above`: ids of what it lies in."""
     return "above" if id(thing) in above else json_digest(_told(thing, *above, id(thing)))[:16]
 
 
@@ -92,7 +92,6 @@ def _told(thing: Any, *above: int) -> Any:
 
 
 def _bound(function: Any) -> dict[str, Any]:
-    """The constants that a function knows besides its source; what changes as it runs is none."""
     if not inspect.isfunction(function):
         return {}
     names = inspect.getclosurevars(function)
@@ -290,7 +289,7 @@ class Checked:
 
 
 def _row_by_row(function: "Callable[..., Tensor]") -> "Callable[[np.ndarray, np.ndarray], Tensor]":
-    """Draw each row by a torch.Generator of its own, so that runs repeat."""
+    """So that runs repeat."""
     import torch
 
     def draw(labels: "np.ndarray", seeds: "np.ndarray") -> "Tensor":

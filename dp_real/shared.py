@@ -69,7 +69,6 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
 
 
 def _family(config: Config) -> str:
-    """A digest of what plain rows depend on."""
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
     return json_digest([FORMAT, parts, config.training.precision])[:32]
 

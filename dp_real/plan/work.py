@@ -70,7 +70,6 @@ def learner_network(config: Config) -> Network | None:
 
 @cache
 def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | None:
-    """Kept: a plan asks several times, and a transformer takes seconds."""
     shape = task.sample_shape
     with torch.device("meta"):
         module = kind.model_validate_json(section).network(task)

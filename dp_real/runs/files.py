@@ -50,7 +50,7 @@ class RunFiles:
 
     @property
     def resume(self) -> str:
-        """The command that goes on with it, or the call if it was given objects."""
+        """The command that goes on with it, or the call."""
         if self.config.exists() and '= "given' in self.config.read_text(encoding="utf-8", errors="replace"):
             return f"dp_real.run(…, {str(self.path)!r}, resume=True)"
         return shlex.join(["dp", "real", "resume", str(self.path)])

@@ -169,7 +169,7 @@ def _train(
 
 
 def check_tracker(name: str) -> None:
-    """As `dp_real.plan.needs.tracker`; MissingError without its package."""
+    """MissingError without its package."""
     if name != "none" and (problem := tracker(name).problem):
         raise MissingError(problem)
 

@@ -158,7 +158,6 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """os.walk would pass over a folder that cannot be listed."""
     raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error
 
 

@@ -182,7 +182,6 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _guided_still(pipe: Any, *args: Any, **options: Any) -> Any:
-    """The pipeline's progress_bar, with which its steps begin."""
     if not is_guided_scheduler(pipe.scheduler):
         raise InputError("the pipeline got another scheduler after dp_real.guide: call guide or unguide again")
     return type(pipe).progress_bar(pipe, *args, **options)

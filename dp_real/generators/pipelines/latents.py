@@ -95,7 +95,7 @@ class Unpacker:
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
 
     def forget(self) -> None:
-        """The size of a call: of the next one it may be another pipeline's, made of the same parts."""
+        """The next call may be another pipeline's."""
         self.size = None
 
     def _of_flux2(self, latents: Tensor, height: int, width: int, vae_scale_factor: int) -> Tensor:
