@@ -169,7 +169,7 @@ def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
         y = torch.as_tensor(y)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} has labels of type {type(y).__name__}: should be whole numbers from 0, [n]") from None
-    if y.dim() != 1 or y.is_floating_point() or not len(y) or y.min() < 0:
+    if y.dim() != 1 or y.is_floating_point() or not len(y) or y.long().min() < 0:
         raise InputError(f"{name} has labels {y.dtype} {list(y.shape)}: should be whole numbers from 0, [n]")
     x = as_numbers(x, (len(y), *shape), name)
     if not x.isfinite().all():

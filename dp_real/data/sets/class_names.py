@@ -193,6 +193,8 @@ def class_files(
             found += mine
             every += files
     refuse_lost(every)
+    if loose := [path for path in folder.glob("[!.]*") if path.suffix.lower() in endings]:
+        warn_once(f"{folder}: {len(loose)} {what} beside the class folders are not read")
     warn_unread(folder, [file for file in every if file.suffix.lower() not in endings], what)
     if strays and (not found or set(needed) - {label for _, label in found}):
         raise strays[0]

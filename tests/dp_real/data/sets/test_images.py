@@ -33,6 +33,7 @@ def test_classes_are_those_of_the_folders(tmp_path, monkeypatch, caplog):
     (tmp_path / "pets" / "cat" / "._0.png").write_bytes(b"left by macOS")
     (tmp_path / "pets" / "dog" / "1.heic").write_bytes(b"")
     (tmp_path / "pets" / "README.txt").write_text("not a class")
+    (tmp_path / "pets" / "3.png").write_bytes(plain(0))
     config = settings("~/pets")
     data = config.load()
     assert data.task == config.task
@@ -43,6 +44,7 @@ def test_classes_are_those_of_the_folders(tmp_path, monkeypatch, caplog):
     assert data.test is data.validation
     assert data.generator is None
     assert "/pets: 1 files are not read, for their endings are none of images: .heic" in caplog.text
+    assert "/pets: 1 images beside the class folders are not read" in caplog.text
     record = config.resolved()
     assert record.classes == ("cat", "dog", "emu")
     (tmp_path / "pets" / "emu").rename(tmp_path / "pets" / "ant")
