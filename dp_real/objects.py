@@ -61,11 +61,14 @@ def digest(thing: Any, *above: int) -> str:
 
 def _told(thing: Any, *above: int) -> Any:
     import numpy as np
+    import torch
     from torch import Tensor, nn
 
     from dp_real.runtime.cache import fingerprints
 
-    if isinstance(thing, Tensor) or (isinstance(thing, np.ndarray) and thing.dtype != object):
+    if isinstance(thing, Tensor):
+        thing = (thing.float() if thing.dtype == torch.bfloat16 else thing).detach().numpy(force=True)
+    if isinstance(thing, np.ndarray) and thing.dtype != object:
         return fingerprints(thing)
     if isinstance(thing, RealData):
         thing = vars(thing) | {"task": vars(thing.task)}
