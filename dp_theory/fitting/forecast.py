@@ -116,6 +116,9 @@ def forecast(
             answer = question.answer(tried)
             rows.append((name, *(answer._replace(high=np.inf) if may_not_reach else answer), notes[name]))
     table = pd.DataFrame(rows, columns=["strategy", *_Answer._fields, "note"])
+    for row in table.index[table["more"] == np.inf]:
+        farthest = plans[table.loc[row, "strategy"]][-1].kept[-1]
+        table.loc[row, "note"] = f"not within {farthest:.3g} rows; {table.loc[row, 'note']}".removesuffix("; ")
     table = table.sort_values("more", kind="stable", ignore_index=True)
     table.insert(1, "use", _use(table))
     return table
