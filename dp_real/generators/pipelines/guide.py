@@ -101,8 +101,15 @@ def guidance_by(
     """The guidance of `guide`, by checked numbers; None without a strength."""
     if not omega:
         return None
+
+    def finite(answers: Tensor) -> Tensor:
+        values = objective(answers)
+        if isinstance(values, Tensor) and not values.isfinite().all():
+            raise InputError("the classifier or the objective gave numbers that are not finite")
+        return values
+
     logits = _logits(classifier, processor)
-    return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
+    return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=finite)
 
 
 def attach(

@@ -384,6 +384,8 @@ def test_what_cannot_be_guided_is_said():
         with pytest.raises(InputError, match=r"classifier = 3: should be|latents of Identity"):
             dp_real.guide(pipe, **bad)
     assert torch.equal(draw(pipe), before)  # it is guided as it was
+    with pytest.raises(InputError, match="gave numbers that are not finite"):
+        draw(dp_real.guide(pipe, lambda images: three(images) / 0))
     for options in ({"through": "unet"}, {"scale": "raw"}):
         guidance = EntropyGuidance(three, 0.1, **{"through": "x0", **options})
         with pytest.raises(InputError, match="through = 'x0'"):
