@@ -280,9 +280,7 @@ class Checked:
 
     def __init__(self, generator: "Generator", source: DataConfig) -> None:
         self.generator, self.source = generator, source
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.generator, name)
+        self.sample_shape, self.n_classes = source.task.sample_shape, source.task.n_classes
 
     def offload(self) -> None:
         self.generator.offload()
