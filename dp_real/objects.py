@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 GIVEN = "given"
 SETS = {"validation", "test", "train"}
+ARRAYS = {"Tensor", "ndarray"}
 CONSTANT = bool | int | float | str | bytes | tuple | frozenset | type | None
 _objects: dict[str, Any] = {}  # by their digests
 
@@ -103,19 +104,23 @@ def _bound(function: Any) -> dict[str, Any]:
 
 
 def _constants(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if isinstance(value, CONSTANT) and name != "training"}
+    return {
+        name: value
+        for name, value in values.items()
+        if (isinstance(value, CONSTANT) or type(value).__name__ in ARRAYS) and name != "training"
+    }
 
 
 def _source(code: Any) -> Any:
     try:
         source = inspect.getsource(code)
-        if getattr(code, "__name__", "") != "<lambda>":
+        if getattr(code, "__name__", "") != "<lambda>":  # of which a line may hold several
             return source
-        compiled = code.__code__  # a line may hold several
-        constants = [each for each in compiled.co_consts if isinstance(each, CONSTANT)]
-        return [source, compiled.co_code.hex(), repr(constants)]
     except (OSError, TypeError):  # made without a file, or written in C
-        return repr(getattr(getattr(code, "__code__", code), "co_code", getattr(code, "__qualname__", code)))
+        source = getattr(code, "__qualname__", repr(code))
+    compiled = getattr(code, "__code__", None)
+    constants = [each for each in compiled.co_consts if isinstance(each, CONSTANT)] if compiled else []
+    return [source, compiled.co_code.hex(), repr(constants)] if compiled else source
 
 
 def with_objects(

@@ -207,5 +207,9 @@ def test_an_object_is_known_by_its_values():
     kept = [lambda x: x + 1, lambda x: x + 2]  # of one line
     for one, other in (kept, (partial(draw, 1), partial(draw, 2)), (Drawer(a=1).sample, Drawer(a=2).sample)):
         assert digest(one) != digest(other)
+    known = digest(draw)
+    CENTRES.add_(1)
+    assert digest(draw) != known
+    CENTRES.sub_(1)
     one, other = (RealData(Task((2,), ("a",)), None, Examples(X, Y), Examples(X, Y), {name: None}) for name in "xy")
     assert digest(one) != digest(other)
