@@ -97,8 +97,6 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
     else:
         seconds = hours.assumed(config, network, device.name, device.cores)
     validation = next((each.images for each in config.data.describe() if each.what == "validation"), None)
-    if device.cores and gpus != [1]:
-        say("--gpus is for machines with GPUs, and this one has none: --device plans for them")
     return hours.costs(config, network, seconds, [1] if device.cores else gpus, validation)
 
 
