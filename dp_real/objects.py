@@ -86,13 +86,12 @@ def _told(thing: Any, *above: int) -> Any:
     if isinstance(thing, nn.Module):
         own = [module for module in thing.modules() if not type(module).__module__.startswith("torch.")]
         code = sorted(_source(kind) for kind in set(map(type, own)))
-        state = [repr(_constants(vars(module))) for module in own]
-        return [repr(thing), code, state, digest(thing.state_dict(), *above)]
+        state = [{name: value for name, value in vars(module).items() if name != "training"} for module in own]
+        return [repr(thing), code, digest([*map(_constants, state), thing.state_dict()], *above)]
     code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
     state = _bound(thing) if code is thing else getattr(thing, "__dict__", {})
-    state = {name: digest(value, *above) for name, value in state.items()}
     says_itself = not callable(thing) and not state and type(thing).__repr__ is not object.__repr__
-    return repr(thing) if says_itself else [_source(code), state]
+    return repr(thing) if says_itself else [_source(code), digest(state, *above)]
 
 
 def _bound(function: Any) -> dict[str, Any]:
@@ -105,9 +104,7 @@ def _bound(function: Any) -> dict[str, Any]:
 
 def _constants(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value
-        for name, value in values.items()
-        if (isinstance(value, CONSTANT) or type(value).__name__ in ARRAYS) and name != "training"
+        name: value for name, value in values.items() if isinstance(value, CONSTANT) or type(value).__name__ in ARRAYS
     }
 
 

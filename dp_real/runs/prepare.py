@@ -117,17 +117,16 @@ _torch = RLock()  # whose settings and random numbers all threads share
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
     """Torch computes as configured, for one thread at a time; with "bfloat16", float32 products are TF32."""
-    _torch.acquire()
-    threads = torch.get_num_threads()
-    precision = torch.get_float32_matmul_precision()
-    torch.set_num_threads(config.threads or threads)
-    if config.training.precision == "bfloat16":
-        torch.set_float32_matmul_precision("high")
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    try:
-        with torch.random.fork_rng(devices), quietly():
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-        _torch.release()
+    with _torch:
+        threads = torch.get_num_threads()
+        precision = torch.get_float32_matmul_precision()
+        torch.set_num_threads(config.threads or threads)
+        if config.training.precision == "bfloat16":
+            torch.set_float32_matmul_precision("high")
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        try:
+            with torch.random.fork_rng(devices), quietly():
+                yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)

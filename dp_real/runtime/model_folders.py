@@ -111,9 +111,9 @@ def is_hub_id(model: str) -> bool:
         validate_repo_id(model)
     except HFValidationError:
         return False
-    if any(Path(model).parent.glob("*/config.toml")):  # a folder of runs
+    if model.count("/") != 1 or model.startswith("~") or model.endswith(CHECKPOINTS):
         return False
-    return model.count("/") == 1 and not model.startswith("~") and not model.endswith(CHECKPOINTS)
+    return not any(Path(model).parent.glob("*/config.toml"))  # it would be a folder of runs
 
 
 NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIMM))

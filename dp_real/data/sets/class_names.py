@@ -120,8 +120,8 @@ def class_folders(folder: Path) -> list[Path]:
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     with foreign_file(folder):
         here = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        found = [path for path in here if path.is_dir()]
     refuse_lost(here)
-    found = [path for path in here if path.is_dir()]
     if not found:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
     for path in found:

@@ -49,7 +49,7 @@ def guide_steps(
     scheduler: Any,
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
-    at_end: Callable[[], object] = object,
+    at_end: Callable[[], None] = lambda: None,
 ) -> None:
     """Guide the steps but the last, unless it is the only one; `decode` maps x0_hat to what guidance.logits reads."""
     if (guidance.through, guidance.scale) != ("x0", "relative"):
