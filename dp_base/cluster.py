@@ -29,6 +29,7 @@ TIME_TO_STOP = 120.0  # seconds that a job has to stop by itself, as by writing 
 # which is usually 90 seconds.
 LOCK_PATIENCE = 180.0
 CODE = "from dp_base.cluster import serve; serve()"
+SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_RANK", "WORLD_SIZE")  # as of a worker that srun started beside others
 RETRY = "with --resume, the same command goes on from what is finished"
 
 _clusters: "list[Client]" = []  # the last one is in use
@@ -39,9 +40,11 @@ def on_cluster(address: str) -> Iterator[None]:
     """Within the block, `workers=None` means the workers of the dask scheduler at `address`."""
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise MissingError(f"a dask cluster needs distributed: {install_command('cluster')}") from None
     try:
+        get_address_host_port(address)  # raises for what is no address, which a client would print a traceback of
         client = Client(address, timeout="5s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
@@ -127,7 +130,8 @@ def _apart(function: Callable[..., Any], job: tuple, name: str, cwd: str) -> tup
     key = worker.get_current_task()
     ending = (Status.closing, Status.closing_gracefully, Status.closed, Status.failed)
     ours, theirs = Pipe()
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+    alone = {name: value for name, value in os.environ.items() if name not in SEVERAL}
+    environment = alone | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", CODE, str(theirs.fileno()), str(os.getpid())]
     with ours:
         with theirs:

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, strict_json(value, indent=2) + "\n")
 
 
-def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | None:
-    """What the system said of a full or read-only disk; Rust and C++ libraries have its `codes` in the message only."""
-    if isinstance(error, OSError) and error.errno in codes:
+def disk_problem(error: BaseException) -> str | None:
+    """What the system said of a full or read-only disk; Rust and C++ libraries have its code in the message only."""
+    if isinstance(error, OSError) and error.errno in FULL:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     words = " ".join(str(error).split())
-    for code in codes:
+    for code in FULL:
         if f"os error {code})" in words or os.strerror(code) in words:
             return words[:200]
     return None

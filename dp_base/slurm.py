@@ -10,12 +10,13 @@ import socket
 from ipaddress import ip_address
 
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
+OF_TASK = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")  # what srun tells each task
 
 
 def adopt_tasks() -> None:
     """Tell torch this process's rank as torchrun would, if srun started it; a batch script is no task."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
-    if tasks == "1" or "RANK" in os.environ:
+    if tasks == "1" or "RANK" in os.environ or not os.environ.keys() >= {*OF_TASK}:
         return
     job = int(os.environ.get("SLURM_JOB_ID", "0")) + int(os.environ.get("SLURM_STEP_ID", "0"))
     os.environ |= {

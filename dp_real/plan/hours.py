@@ -113,6 +113,7 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
     """
     plain, guided = work.images(config)
     rows = work.rows_per_step(config)
+    rows_per_device = -(-rows // devices)
     steps = config.training.steps
     evaluations = steps // config.practice.evaluate_every
     drawing = _hours((plain, seconds.plain), (guided, seconds.guided))
@@ -121,12 +122,12 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
     validating = None if validation is None else _hours((evaluations * validation, forward))
     clock = None
     if drawing is not None and training is not None:
-        shared = devices if config.training.batch_size else 1  # the whole pool is in each process
-        clock = (drawing + (validating or 0)) / devices + training / shared
+        share = rows_per_device / rows if config.training.batch_size else 1.0  # or the whole pool is in each process
+        clock = (drawing + (validating or 0)) / devices + training * share
     return {
         "devices": devices,
         "rows_per_step": rows,
-        "rows_per_device": -(-rows // devices),
+        "rows_per_device": rows_per_device,
         "drawing": drawing,
         "training": training,
         "validating": validating,

@@ -19,6 +19,7 @@ from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.sizes import RANDOM, known_size, published
 from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
+from dp_real.runtime.cache import cache_folder, unwritable
 from dp_real.runtime.model_folders import (
     NAME,
     NO_TIMM,
@@ -94,7 +95,8 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         yield _disk(config, network, out)
         if config.practice.draws and (seconds := config.generator.training_seconds(config.task)):
             took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-            yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core")
+            problem = None if cache_folder().exists() else unwritable()
+            yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core", problem)
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from weights(config)

@@ -1,6 +1,5 @@
 """The user's cache: what was made once, under a hash of all that it depends on."""
 
-import errno
 import hashlib
 import logging
 import os
@@ -8,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,13 @@ import platformdirs
 
 from dp_base.checksums import RECORD, damage, json_digest, seal
 from dp_base.errors import DamagedError, MissingError
-from dp_base.files import FULL, PART, discard_parts, disk_problem, remove, whole_folder, write_json
+from dp_base.files import PART, discard_parts, disk_problem, remove, whole_folder, write_json
 from dp_base.locks import locked_beside
 from dp_base.reading import read_json
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
 UNFINISHED = ".unfinished"
-UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _intact: set[Path] = set()  # entries that this process has made or verified
 
 
@@ -66,17 +65,33 @@ def _usable(folder: Path) -> bool:
     return folder in _intact
 
 
+def unwritable() -> str | None:
+    """Why nothing can be added to the cache, and what to do."""
+    there = next(folder for folder in (cache_folder(), *cache_folder().parents) if folder.exists())
+    try:
+        TemporaryFile(dir=there).close()
+    except OSError as error:
+        return _refusal(f"{there}: {error.strerror}")
+    return None
+
+
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
+    if problem := unwritable():
+        raise MissingError(problem)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except Exception as error:
-        problem = disk_problem(error, UNWRITABLE)
-        if problem is None:
+        problem = disk_problem(error)
+        if problem is None or isinstance(error, MissingError):  # as of an entry that is made for this one
             raise
-        remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
-        raise MissingError(f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}") from error
+        raise MissingError(_refusal(problem)) from error
+
+
+def _refusal(problem: str) -> str:
+    remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
+    return f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}"
 
 
 def fingerprints(*arrays: Any) -> list[str]:

@@ -48,19 +48,24 @@ class Classes:
     def rows(
         self, named: Sequence[tuple[Any, str]], where: object, needed: Collection[int], what: str
     ) -> list[tuple[Any, int]]:
-        """Those of the task's classes, with labels; InputError, at `where`, if labels in `needed` are missing.
-
-        Numbers are class folders', or the task's own if all are below its number of classes.
-        """
-        is_part_of_imagenet = None in self.folders.values()
-        counted = is_part_of_imagenet and all(name.isdecimal() and int(name) < len(self.names) for _, name in named)
+        """Those of the task's classes, with labels; InputError, at `where`, if labels in `needed` are missing."""
+        self.refuse_counted({name for _, name in named}, where)
         labels: dict[str, int | None] = {}
         for row, name in named:
             if name not in labels:
-                labels[name] = int(name) if counted else self.label(name, row)
+                labels[name] = self.label(name, row)
         found = [(row, label) for row, name in named if (label := labels[name]) is not None]
         self.check(found, where, needed, what)
         return found
+
+    def refuse_counted(self, names: Collection[str], where: object) -> None:
+        """Raise InputError for 0 to 99 of ImageNet-100, since lists of it differ in their order."""
+        count, is_part_of_imagenet = len(self.names), None in self.folders.values()
+        if is_part_of_imagenet and names and all(name.isdecimal() and int(name) < count for name in names):
+            raise InputError(
+                f"{where}: its classes are numbers below {count}, and lists of ImageNet-{count} differ in their order: "
+                "give WordNet ids, or numbers among the 1,000"
+            )
 
     def check(self, found: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:
         """Raise InputError, which names `where`, if a set is empty or lacks a label in `needed`."""
@@ -179,7 +184,9 @@ def class_files(
     found: list[tuple[Path, int]] = []
     strays: list[InputError] = []
     every: list[Path] = []
-    for path in class_folders(folder):
+    folders = class_folders(folder)
+    classes.refuse_counted({path.name for path in folders}, folder)
+    for path in folders:
         try:
             label = classes.label(path.name, path)
         except InputError as stray:

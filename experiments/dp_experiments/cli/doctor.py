@@ -133,7 +133,7 @@ def _disk(what: str, folder: Path) -> Finding:
 
 def _cache(listed: bool = False) -> Iterator[Finding]:
     """What is wrong in the cache; if `listed`, what is right, too."""
-    from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers
+    from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers, unwritable
 
     found = entries()
     for path, problem in broken_entries(found).items():
@@ -146,7 +146,7 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
         age = timedelta(seconds=int(time.time() - entry.made))
         yield Finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
     size = sum(entry.size for entry in intact) / 1e6
-    yield Finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")
+    yield Finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}", unwritable())
 
 
 def _folder(folder: Path) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from dp_figures.curves import draw_curves, draw_ranking, save
 from matplotlib.figure import Figure
 
 from dp_base.checksums import RECORD, json_digest, seal, verify
-from dp_base.errors import DamagedError
+from dp_base.errors import DamagedError, MissingError
 from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.reading import own_file, read_json
@@ -19,6 +19,7 @@ from dp_experiments.terminal import aside
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.distributed import visible_gpus
+from dp_real.plan.needs import weights
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -56,11 +57,12 @@ def run_arms(
     """
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
+    judged = [index for index, (arm, _) in enumerate(cells) if Arm.of(arm).run]
     _check_arms(config, dict(cells).values(), progress)
-    prepare_generators([cell for arm, cell in cells if Arm.of(arm).run is None], workers, progress)
     comparison = Comparison(out)
     shared = shared_among(configs, out / "drawn")
-    order = drawers_first(configs)
+    # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
+    order = judged + [index for index in drawers_first(configs) if index not in judged]
     jobs = [
         (arm, cell, comparison.run_folder(arm, cell.seed), shared[index], accept_changes)
         for index in order
@@ -68,9 +70,11 @@ def run_arms(
     ]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
-        for row in in_parallel(workers, _run, jobs, visible_gpus(), name=_name):
-            rows.append(row)
-            advance(1)
+        for some in (jobs[: len(judged)], jobs[len(judged) :]):
+            prepare_generators([cell for arm, cell, *_ in some if Arm.of(arm).run is None], workers, progress)
+            for row in in_parallel(workers, _run, some, visible_gpus(), name=_name):
+                rows.append(row)
+                advance(1)
     remove(out / "drawn")
     return pd.DataFrame(rows, index=order).sort_index()
 
@@ -79,6 +83,8 @@ def _check_arms(config: Config, of_arms: Collection[Config], progress: Progress)
     """Raise before anything is drawn if an arm cannot be run. of_arms: a configuration of each arm."""
     for plan in of_arms:
         check_plan(plan)
+    if missing := {need.problem for plan in of_arms for need in weights(plan) if need.problem}:
+        raise MissingError(*sorted(missing))
     config.data.prepare(progress)
     for plan in of_arms:
         if plan.practice.real:

@@ -18,6 +18,7 @@ from dp_experiments.cli.real.options import (
     arm_names,
     on_cluster_asked,
     refuse,
+    splits_of,
 )
 from dp_experiments.cli.real.remarks import at_limit, judged_twice, too_few
 from dp_experiments.presets.presets import load_preset
@@ -79,7 +80,7 @@ def compare_command(
     refuse(settings, ("seed", "data.split"), "--first, --seeds and --splits say which seeds and splits there are")
     config = load_preset(preset, settings)
     seeds = seeds or config.compare.seeds
-    splits = splits or config.compare.splits or seeds
+    splits = splits_of(seeds, splits, config.compare.splits)
     names = list(config.compare.arms) if arms is None else arm_names(arms)
     baseline = baseline or names[-1]
     settle, first = _settled(config, names, preset, settings, tuned, first)

@@ -75,6 +75,13 @@ def arm_names(arms: str) -> list[str]:
     return names
 
 
+def splits_of(seeds: int, asked: int | None, configured: int | None = None) -> int:
+    """How many data splits the seeds have; one each unless fewer are asked for."""
+    if asked and asked > seeds:
+        raise InputError(f"--splits {asked}: a seed has one split, and there are {seeds} (--seeds)")
+    return min(asked or configured or seeds, seeds)
+
+
 def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:
     """Refuse keys in --set that the command sets itself; `instead` is what to do."""
     from dp_real.config.load import key_of

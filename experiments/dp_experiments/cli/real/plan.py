@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dp_real.config import Config
     from dp_real.plan.needs import Device
 
+GPU_COUNTS = "1,8,32"
 MEMORY = {
     "training": "training on a row at a time",
     "row": "each more at a time",
@@ -28,7 +29,9 @@ MEMORY = {
 def plan_command(
     preset: Preset,
     settings: Set = [],
-    gpus: Annotated[str, Option(help="Numbers of GPUs to plan for, comma-separated.")] = "1,8,32",
+    gpus: Annotated[
+        str | None, Option(help=f"Numbers of GPUs to plan for, comma-separated.  Default: {GPU_COUNTS}.")
+    ] = None,
     device: Annotated[
         str | None,
         Option(help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: this machine's device."),
@@ -38,7 +41,7 @@ def plan_command(
 ) -> None:
     """Shows memory, disk and device-hours as well. Exit status 3 if something is missing."""
     config = load_preset(preset, settings)
-    counts = _counts(gpus)
+    counts = _counts(gpus or GPU_COUNTS)
     from dp_real.plan.needs import needs
     from dp_real.runs.prepare import check_plan
 
@@ -56,6 +59,8 @@ def plan_command(
         say("what it takes is not known before that is there")
     note = variants()[preset].note if preset in variants() else ""
     facts = {"preset": config.name, "ready": ready, "needs": needed, "note": note}
+    if gpus and costs and counts != [row["devices"] for row in costs["hours"]]:
+        say(f"--gpus {gpus}: the figures are of this CPU; --device plans for GPUs")
     answer(as_json, facts | costs, needed, note, *(_told(costs) if costs else ()))
     raise Exit(0 if ready else MissingError.exit_status)
 
