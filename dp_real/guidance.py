@@ -20,6 +20,8 @@ Latents = Float[Tensor, "batch *latent"]
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
     """Predictive entropy in nats, from 0 to ln(classes)."""
+    if logits.shape[-1] < 2:
+        raise InputError("a classifier of one logit has an entropy of 0: give it two, or name an objective")
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
 
@@ -34,6 +36,8 @@ def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guides: bool = 
     if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
         told = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise InputError(f"the objective gave {told} for {len(logits)} rows of logits: should be a number a row")
+    if guides and not values.requires_grad:
+        raise InputError("the objective has no gradient: should be a differentiable function of logits")
     return values
 
 

@@ -1,9 +1,15 @@
 """Python objects given to `dp_real.run`, by a digest of their code and values: an edited one is another run."""
 
 import inspect
+import sys
+import sysconfig
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -26,8 +32,9 @@ if TYPE_CHECKING:
 
 GIVEN = "given"
 SETS = {"validation", "test", "train"}
-ARRAYS = {"Tensor", "ndarray"}
-CONSTANT = bool | int | float | str | bytes | tuple | frozenset | type | None
+MADE_HERE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class that Python code defines
+PLAIN = bool | int | float | str | bytes | None
+INSTALLED = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(Path(__file__).parent))
 _objects: dict[str, Any] = {}  # by their digests
 
 Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
@@ -63,11 +70,10 @@ def digest(thing: Any, *above: int) -> str:
 def _told(thing: Any, *above: int) -> Any:
     import numpy as np
     import torch
-    from torch import Tensor, nn
 
     from dp_real.runtime.cache import fingerprints
 
-    if isinstance(thing, Tensor):
+    if isinstance(thing, torch.Tensor):
         thing = (thing.float() if thing.dtype == torch.bfloat16 else thing).detach().numpy(force=True)
     if isinstance(thing, np.ndarray) and thing.dtype != object:
         return fingerprints(thing)
@@ -80,44 +86,78 @@ def _told(thing: Any, *above: int) -> Any:
     if isinstance(thing, Mapping):
         return dict(sorted((str(name), digest(value, *above)) for name, value in thing.items()))
     if isinstance(thing, tuple | list):
-        return [digest(value, *above) for value in thing]
+        return [repr(value) if isinstance(value, PLAIN) else digest(value, *above) for value in thing]
     if isinstance(thing, set | frozenset):
         return sorted(digest(value, *above) for value in thing)
+    return _by_code(thing, *above)
+
+
+def _by_code(thing: Any, *above: int) -> Any:
+    from torch import nn
+
     if isinstance(thing, nn.Module):
-        own = [module for module in thing.modules() if not type(module).__module__.startswith("torch.")]
-        code = sorted(_source(kind) for kind in set(map(type, own)))
-        state = [{name: value for name, value in vars(module).items() if name != "training"} for module in own]
-        return [repr(thing), code, digest([*map(_constants, state), thing.state_dict()], *above)]
-    code = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
-    state = _bound(thing) if code is thing else getattr(thing, "__dict__", {})
+        of_torch = vars(nn.Module()).keys()
+        own = [module for module in thing.modules() if not _is_installed(type(module))]
+        state = [{name: value for name, value in vars(module).items() if name not in of_torch} for module in own]
+        parts = [*map(type, own), *map(_named, state), dict(thing.named_buffers()), thing.state_dict()]
+        return [repr(thing), digest(parts, *above)]
+    if isinstance(thing, type):
+        own = [kind for kind in thing.__mro__ if not _is_installed(kind)]
+        functions = [value for kind in own for value in vars(kind).values() if inspect.isfunction(value)]
+        return [thing.__qualname__, *map(_source, own), digest(functions, *above)]
+    if inspect.isfunction(thing):
+        return [_source(thing), digest(_referred(thing), *above)]
+    if inspect.isroutine(thing):
+        return thing.__qualname__
+    state = object.__getstate__(thing)  # pyrefly: ignore[missing-attribute]
+    config = getattr(thing, "config", None)
+    if isinstance(config, Mapping) and _is_installed(type(thing)):  # of diffusers: other attributes change in use
+        parts = {name: part for name, part in vars(thing).items() if hasattr(part, "config")}
+        state = {name: value for name, value in config.items() if not name.startswith("_")} | parts
     says_itself = not callable(thing) and not state and type(thing).__repr__ is not object.__repr__
-    return repr(thing) if says_itself else [_source(code), digest(state, *above)]
+    return repr(thing) if says_itself else [digest(type(thing), *above), digest(state, *above)]
 
 
-def _bound(function: Any) -> dict[str, Any]:
-    if not inspect.isfunction(function):
-        return {}
-    names = inspect.getclosurevars(function)
-    known = {name: value for name, value in names.globals.items() if not isinstance(value, type)}
-    return _constants(known | dict(names.nonlocals) | {"": function.__defaults__})
+def _referred(function: FunctionType) -> dict[str, Any]:
+    """What a function finds outside itself: defaults, what encloses it, and globals."""
+    outside = {name: function.__globals__[name] for name in _names(function.__code__) & function.__globals__.keys()}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # it is empty as yet
+            outside[name] = cell.cell_contents
+    return _named(outside) | {"": [function.__defaults__, function.__kwdefaults__]}
 
 
-def _constants(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value for name, value in values.items() if isinstance(value, CONSTANT) or type(value).__name__ in ARRAYS
-    }
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without modules, and by their names alone what libraries define."""
+    known = {name: value for name, value in values.items() if not isinstance(value, ModuleType)}
+    return {name: value.__qualname__ if _is_installed(value) else value for name, value in known.items()}
+
+
+def _is_installed(code: Any) -> bool:
+    """Whether a class or function is Python's, a package's or this project's."""
+    if inspect.isfunction(code):
+        return code.__code__.co_filename.startswith(INSTALLED)
+    if isinstance(code, type):
+        file = getattr(sys.modules.get(code.__module__), "__file__", None) or ""
+        return not code.__flags__ & MADE_HERE or file.startswith(INSTALLED)
+    return inspect.isbuiltin(code)
+
+
+def _names(code: CodeType) -> set[str]:
+    return set(code.co_names).union(*(_names(each) for each in code.co_consts if isinstance(each, CodeType)))
 
 
 def _source(code: Any) -> Any:
-    try:
+    source = code.__qualname__
+    with suppress(OSError, TypeError):  # of Python's own prompt, or written in C
         source = inspect.getsource(code)
-        if getattr(code, "__name__", "") != "<lambda>":  # of which a line may hold several
-            return source
-    except (OSError, TypeError):  # made without a file, or written in C
-        source = getattr(code, "__qualname__", repr(code))
-    compiled = getattr(code, "__code__", None)
-    constants = [each for each in compiled.co_consts if isinstance(each, CONSTANT)] if compiled else []
-    return [source, compiled.co_code.hex(), repr(constants)] if compiled else source
+    is_known = source != code.__qualname__ and code.__name__ != "<lambda>"  # of which a line may hold several
+    return source if is_known or not inspect.isfunction(code) else [source, _compiled(code.__code__)]
+
+
+def _compiled(code: CodeType) -> list[Any]:
+    constants = [_compiled(each) if isinstance(each, CodeType) else digest(each) for each in code.co_consts]
+    return [code.co_code.hex(), code.co_names, constants]
 
 
 def with_objects(
@@ -148,7 +188,7 @@ def real_data(thing: Any) -> RealData:
     """
 
     if isinstance(thing, RealData):
-        return thing
+        return _checked(thing)
     try:
         given = {name: (x, y) for name, (x, y) in thing.items()}
         shape = tuple(given["validation"][0].shape[1:])
@@ -167,9 +207,30 @@ def real_data(thing: Any) -> RealData:
     return RealData(task, sets.get("train"), validation, sets.get("test", validation))
 
 
-def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
+def _checked(data: RealData) -> RealData:
+    """With its sets in memory as dictionaries' are, but for bytes of images and codes of texts."""
     import torch
 
+    def checked(name: str, each: Any) -> Any:
+        is_coded = isinstance(each, Examples) and isinstance(each.x, torch.Tensor) and not each.x.is_floating_point()
+        if is_coded or not isinstance(each, Examples):
+            return each
+        found = _examples(f"data: {name}", each.x, each.y, data.task.sample_shape)
+        if (most := int(found.y.max())) >= (count := data.task.n_classes):
+            raise InputError(f"data: {name} has a label {most}, and there are {count} classes: should be below")
+        return found
+
+    sets = {name: checked(name, each) for name, each in data.sets.items()}
+    named = {name: checked(name, getattr(data, name)) for name in ("generator", "validation", "test")}
+    return replace(data, sets=sets, **named)
+
+
+def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
+    import numpy as np
+    import torch
+
+    if isinstance(y, np.ndarray):
+        y = np.ascontiguousarray(y)  # torch takes no reversed ones
     try:
         y = torch.as_tensor(y)
     except (TypeError, ValueError, RuntimeError):
@@ -271,6 +332,8 @@ class GivenGenerator(GeneratorConfig):
         from dp_real.generators.function import FunctionGenerator
 
         thing = taken(self.digest, "generator")
+        if isinstance(thing, type):
+            raise InputError(f"the generator is the class {thing.__name__}: give an instance of it")
         if self.guided:
             is_of_numbers = type(source).as_samples is DataConfig.as_samples
             return Checked(thing, source) if is_of_numbers else thing
@@ -285,7 +348,8 @@ class Checked:
         self.sample_shape, self.n_classes = source.task.sample_shape, source.task.n_classes
 
     def offload(self) -> None:
-        self.generator.offload()
+        if hasattr(self.generator, "offload"):
+            self.generator.offload()
 
     def sample(self, labels: "Labels", seeds: "Seeds", guidance: "EntropyGuidance | None") -> "Tensor":
         return self.source.as_samples(self.generator.sample(labels, seeds, guidance), len(labels), "the generator")

@@ -240,9 +240,9 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
 
         def lock() -> None:
             if out.exists() and not out.is_dir():
-                raise InputError(f"--out {out} is a file; name a folder")
+                raise InputError(f"{out} is a file; name a folder")
             if resume and not out.is_dir():
-                raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
+                raise InputError(f"there is no run in {out} to resume; leave that out to begin one")
             held.enter_context(locked(out))
             branches = (out / "branches", *(branch.path for branch in files.branches))
             for part in (files.checkpoints, files.figures, files.drawing, files.learner, *branches):
@@ -277,13 +277,14 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
     if asked != begun:
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
         key = next(key for key in before | now if before.get(key) != now.get(key))
+        key += " (an object's code or values)" if key.endswith(".digest") else ""
         raise InputError(f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder")
     result = files.read_result()
     if not resume:
         raise InputError(
-            f"--out {out} holds this very run, complete; name another folder or remove it"
+            f"{out} holds this very run, complete; name another folder or remove it"
             if result
-            else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
+            else f"{out} holds this very run, unfinished; resume it (--resume, resume=True)"
         )
     if result:
         accepted(changes(files), accept_changes)
@@ -298,6 +299,8 @@ def discard_blocks(folder: Path, but: int | None) -> None:
 
 
 def disclaim(files: RunFiles) -> None:
-    """Remove the configuration of a run that could not start from an otherwise empty folder."""
-    if {path.name for path in files.path.iterdir()} <= {files.config.name, LOCK}:
+    """Remove the configuration of a run of which nothing has been made, from an otherwise empty folder."""
+    made = {path.name for path in files.path.iterdir()} - {files.config.name, LOCK}
+    if made <= {files.drawing.name} and {*files.drawing.glob("*")} <= {files.drawn_with}:
+        remove(files.drawing)
         remove(files.config)

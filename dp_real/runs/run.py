@@ -104,7 +104,11 @@ def run(
     if not isinstance(config, Config | Mapping):
         raise InputError(f"config = {config!r}: should be a dictionary, or what dp_real.load_config(FILE) gives")
     raw = config.model_dump() if isinstance(config, Config) else config
-    raw = with_objects(raw, learner=learner, generator=generator, data=data)
+    objects = {"learner": learner, "generator": generator, "data": data}
+    for name, thing in objects.items() if raw is config else ():
+        if thing is not None and raw.get(name):
+            raise InputError(f"{name} is given as an object, and config has a section {name}: leave one out")
+    raw = with_objects(raw, **objects)
     for argument, function in (("should_add", should_add), ("labels", labels), ("objective", objective)):
         if function is not None:
             registry, section, key = VARIED[argument]
@@ -126,24 +130,24 @@ def run(
         config = config.model_copy(update={"threads": distributed.on_main(threads)})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(files.resume), own_torch(config):
-            return result or _train(config, files, progress, test, shared, accept_changes)
+            try:
+                return result or _train(config, files, progress, test, shared, accept_changes)
+            except Exception:
+                if distributed.this_process().is_main_process:
+                    disclaim(files)
+                raise
 
 
 def _train(
     config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
 ) -> dict[str, Any]:
-    try:
-        check_tracker(config.tracker)
-        marks = read_marks(config.pool.marks)
-        data = load_data(config, progress, test=test)
-        check_plan(config)
-        check_real_examples(config, data)
-        generator = load_generator(config, data, progress) if config.practice.draws else None
-        learner = fresh_learner(config)
-    except Exception:
-        if distributed.this_process().is_main_process:
-            disclaim(files)
-        raise
+    check_tracker(config.tracker)
+    marks = read_marks(config.pool.marks)
+    data = load_data(config, progress, test=test)
+    check_plan(config)
+    check_real_examples(config, data)
+    generator = load_generator(config, data, progress) if config.practice.draws else None
+    learner = fresh_learner(config)
     noted = distributed.on_main(lambda: {CONFIG: digest(files.config)} | material(config, data, test=test))
     shared = shared and shared.of(drawing_identity(config, noted))
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:

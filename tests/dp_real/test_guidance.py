@@ -45,6 +45,8 @@ def margin(logits):
         (lambda x: x.detach().numpy(), entropy, "logits of type ndarray: should be a tensor"),
         (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[batch, classes\]"),
         (lambda x: x, Tensor.mean, r"the objective gave \[\] for 3 rows of logits"),
+        (lambda x: x[:, :1], entropy, "a classifier of one logit"),
+        (lambda x: x, lambda logits: logits.argmax(1).float(), "the objective has no gradient"),
         (lambda x: x, len, "the objective gave a int for 3 rows of logits"),
     ],
 )

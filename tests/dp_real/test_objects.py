@@ -110,6 +110,7 @@ def test_a_cell_that_runs_again_gives_its_function_again(objects, tmp_path):
 
 
 X, Y = cloud(90, 1)
+TASK = Task((2,), ("a", "b", "c"))
 
 
 class Drawer:
@@ -140,6 +141,9 @@ class Drawer:
         ({"labels": lambda practice, count: torch.full((count,), 3)}, "of classes 0 to 2"),
         ({"learner": "mlp"}, "learner is a str: should be a torch module"),
         ({"generator": Drawer(sample=lambda labels, *_: torch.zeros(len(labels), 3))}, r"should be \[\d+, 2\]"),
+        ({"generator": Drawer}, "the generator is the class Drawer: give an instance"),
+        ({"config": PLAN | {"learner": {"kind": "mlp"}}}, "learner is given as an object, and config has"),
+        ({"data": RealData(TASK, None, Examples(X / 0, Y), Examples(X, Y))}, "validation has numbers that are not fin"),
         ({"should_add": "patience"}, "should_add = 'patience': should be a function; a name is for practice.trigger"),
         ({"config": "digits"}, "config = 'digits': should be a dictionary"),
         ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be a number a row"),
@@ -207,6 +211,35 @@ def test_an_object_is_known_by_its_values():
     kept = [lambda x: x + 1, lambda x: x + 2]  # of one line
     for one, other in (kept, (partial(draw, 1), partial(draw, 2)), (Drawer(a=1).sample, Drawer(a=2).sample)):
         assert digest(one) != digest(other)
+
+
+def known(source, **outside):
+    exec(source, outside)
+    return digest(outside["f"])
+
+
+@pytest.mark.parametrize(
+    ("source", "one", "other"),
+    [
+        ("def f(x): return [k for _ in x]", [1], [2]),
+        ("def f(x): return k(x)", lambda x: x + 1, lambda x: x + 2),
+        ("f = lambda task: nn.Sequential(k)", nn.ReLU(), nn.Tanh()),
+        ("class f:\n def sample(self): return k", {"a": 1}, {"a": 2}),
+        ("class S:\n __slots__ = ('a',)\nf = S(); f.a = k", 1, 2),
+        ("class M(nn.Module): pass\nf = M(); f.act = k", torch.relu, torch.tanh),
+    ],
+)
+def test_what_an_object_refers_to_is_part_of_it(source, one, other):
+    """In code of a prompt, too."""
+    assert known(source, nn=nn, k=one) == known(source, nn=nn, k=one) != known(source, nn=nn, k=other)
+    assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
+
+
+def test_a_run_that_made_nothing_leaves_nothing(objects, tmp_path):
+    """So that the mended call may follow."""
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        run(PLAN, tmp_path / "run", **objects | {"generator": lambda labels, generator: 1 / 0})
+    run(PLAN, tmp_path / "run", **objects)
     known = digest(draw)
     CENTRES.add_(1)
     assert digest(draw) != known

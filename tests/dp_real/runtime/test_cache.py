@@ -129,10 +129,10 @@ def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
     assert entries() == []
 
 
-def test_so_is_a_place_without_a_cache(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(MissingError, match=r"cannot be written to: .*: Not a directory"):
+@pytest.mark.parametrize(("place", "problem"), [(__file__, "Not a directory"), ("/proc/cache", "No such file")])
+def test_so_is_a_place_without_a_cache(place, problem, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", place)
+    with pytest.raises(MissingError, match=rf"cannot be written to: .*: {problem}"):
         cached("mine", {}, fill)
 
 

@@ -94,6 +94,8 @@ def test_how_many_processes(monkeypatch):
     monkeypatch.setenv("RANK", "5")
     assert launch.process_count() == 1  # torchrun or srun has started all that there are
     monkeypatch.delenv("RANK")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert "dp real tune is one process, not 8" in refused("real tune digits")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert launch.process_count() == 1
     assert "--gpus none" in refused("real run digits --gpus none")
@@ -152,5 +154,7 @@ TASK = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_
 def test_a_batch_script_is_no_task(monkeypatch):
     for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "32", "SLURM_LOCALID": "0"}.items():
         monkeypatch.setenv(name, value)
+    slurm.adopt_tasks()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")  # without what srun tells a task
     slurm.adopt_tasks()
     assert "RANK" not in os.environ

@@ -47,6 +47,7 @@ WRONG = [
     ("real run nowhere.toml", "nowhere.toml does not exist; dp real init NAME writes a configuration"),
     ("real plan imagenet100 --device V100", "these can be planned for: H200, H100, A100, L40S"),
     ("real plan imagenet100 --device A100 --measure", "--measure times this one: leave one out"),
+    ("real compare digits --splits 5", "--splits 5: a seed has one split, and there are 4"),
     ("real plan imagenet100 --gpus two", "--gpus two: must be numbers"),
     ("real run digits --set tracker=foo", "tracker = 'foo': must be none, "),
     ("real export nowhere --rows 5 --out new", "--rows 5 is for --format features"),
