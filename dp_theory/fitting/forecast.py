@@ -67,10 +67,10 @@ def forecast(
         Columns strategy, use, more, low, high, kept and note, a row for each strategy. `more` is what it takes beyond
         the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the region
         of likely parameters: the profile-likelihood interval, widened by the ends of the
-        parameters' intervals. `high` is inf where the floor may be as high as the target. For `static` by theory and
-        laws, they are quantiles of the mixture. `use` is "yes" for the best strategy if all other intervals lie above
-        its own, "as good" where they overlap, else "no", and "unknown" where that cannot be told. `kept` counts the
-        training rows in all.
+        parameters' intervals. `low` is at most what was looked at. `high` is inf where the floor may be as high as the
+        target, and so is `low` where it must be. For `static` by theory and laws, they are quantiles of the mixture.
+        `use` is "yes" for the best strategy if all other intervals lie above its own, "as good" where they overlap,
+        else "no", and "unknown" where that cannot be told. `kept` counts the training rows in all.
 
     Raises
     ------
@@ -103,7 +103,8 @@ def forecast(
         notes[_FROM_NOTHING] = f"from nothing, keeps {keep:.3g}"
     family = stack(fitted)
     weight = family.weights[THEORY] if family else 1.0
-    may_not_reach = target <= fitted.limits("floor", level)[1]
+    low, high = fitted.limits("floor", level)
+    beyond = dict.fromkeys((["low"] if low >= target else []) + (["high"] if high >= target else []), np.inf)
     rows = []
     for name, tried in plans.items():
         question = _Question(fitted, target, x, level, costs, 0.0 if name == _FROM_NOTHING else start)
@@ -114,7 +115,7 @@ def forecast(
             rows.append((name, *[np.nan] * len(_Answer._fields), reason))
         else:
             answer = question.answer(tried)
-            rows.append((name, *(answer._replace(high=np.inf) if may_not_reach else answer), notes[name]))
+            rows.append((name, *answer._replace(**beyond), notes[name]))
     table = pd.DataFrame(rows, columns=["strategy", *_Answer._fields, "note"])
     for row in table.index[table["more"] == np.inf]:
         farthest = plans[table.loc[row, "strategy"]][-1].kept[-1]
@@ -131,11 +132,9 @@ def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
 def _use(table: "pd.DataFrame") -> Array:
     if table["more"].isna().any():
         return np.full(len(table), "unknown")
-    best = table.iloc[0]
-    overlaps = (table["low"] <= best["high"]) & np.isfinite(table["low"])
-    if not np.isfinite(best["more"]):
-        return np.where(overlaps, "unknown", "no")
-    return np.where(overlaps, "as good" if overlaps.sum() > 1 else "yes", "no")
+    overlaps = (table["low"] <= table["high"][0]) & (table["low"] < np.inf)
+    reached = np.where(table["more"] < np.inf, "as good" if overlaps.sum() > 1 else "yes", "unknown")
+    return np.where(overlaps, reached, "no")
 
 
 class _Answer(NamedTuple):
@@ -177,7 +176,7 @@ class _Question:
             for line, z in zip(at_places, places, strict=True):
                 if np.isfinite(line).all():  # else the theory has no solution there
                     ends.append(self._more(plan, self._counted(plan, likelihood.values_at(z), line[0]), line))
-        return _Answer(more, min(ends), max(ends), self._reached(errors[0], plan.kept))
+        return _Answer(more, min(*ends, counted[-1]), max(ends), self._reached(errors[0], plan.kept))
 
     def _more(self, plan: Curve, counted: Array, errors: Array) -> float:
         size = self._reached(errors, plan.kept)

@@ -130,6 +130,7 @@ class Selection:
     """Keeps a row with a probability of its scores, whatever the order of the classes."""
 
     sees_scores = True
+    classes: int | None = None  # for which it keeps what it should; None: for any number
 
     def keep_probability(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         raise NotImplementedError
@@ -170,6 +171,7 @@ class Threshold(Selection):
     limit: float  # the threshold on the hardness
     hardness: Uncertainty  # the measure of hardness
     hard: bool = True  # whether the rows above the limit are kept, or the others
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         require_number(limit=self.limit)
@@ -195,6 +197,7 @@ class Tilted(Selection):
 
     omega: float  # prefers hard rows where it is positive, and easy ones where it is negative
     hardness: Uncertainty = field(default_factory=Uncertainty)  # the entropy
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         require_number(omega=self.omega)
@@ -239,9 +242,9 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     if keep == 1 or name == "random":
         return share
     if name == "entropy":
-        return Tilted(_tilt(keep, classes, hardness), hardness)
+        return Tilted(_tilt(keep, classes, hardness), hardness, classes)
     hard = name == "keep-hard"
-    return Threshold(threshold(hardness, keep if hard else 1 - keep, classes), hardness, hard)
+    return Threshold(threshold(hardness, keep if hard else 1 - keep, classes), hardness, hard, classes)
 
 
 def _takes(name: str) -> tuple[str, ...]:

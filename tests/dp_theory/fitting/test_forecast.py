@@ -38,6 +38,9 @@ def test_forecast_is_where_the_theory_reaches_the_target():
     assert (table.more <= table.high).all()
     assert table.use["practice"] == "yes"
     assert (forecast(fitted, 0.2)[["more", "low", "high"]].loc[:2] == 0).all(axis=None), "these rows reach it"
+    beyond = forecast(fitted, 0.001)  # what was not looked at is not denied
+    assert (beyond.use == "unknown").all()
+    assert np.isfinite(beyond.low).all()
 
 
 def test_a_target_below_the_floor_is_never_reached():

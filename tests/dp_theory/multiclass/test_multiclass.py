@@ -61,6 +61,11 @@ def test_disagreement():
     assert disagreement(5, 0.6) == pytest.approx(different.mean(), abs=4 * different.std() / np.sqrt(len(u)))
 
 
+def test_a_selection_is_for_its_classes():
+    with pytest.raises(InputError, match="classes = 4 must be 3, for which"):
+        SoftmaxProblem(4, make_selection("keep-hard", 3, keep=0.5), 0.9, 0.5, 0.01)
+
+
 @pytest.mark.parametrize(("classes", "hardness"), [(2, Uncertainty(0.5)), (5, Uncertainty(1.0))])
 def test_thresholds_keep_what_they_should(classes, hardness):
     s = np.random.default_rng(0).standard_normal((100_000, classes))
