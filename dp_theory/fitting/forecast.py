@@ -103,8 +103,8 @@ def forecast(
         notes[_FROM_NOTHING] = f"from nothing, keeps {keep:.3g}"
     family = stack(fitted)
     weight = family.weights[THEORY] if family else 1.0
-    low, high = fitted.limits("floor", level)
-    beyond = dict.fromkeys((["low"] if low >= target else []) + (["high"] if high >= target else []), np.inf)
+    floors = zip(("low", "high"), fitted.limits("floor", level), strict=True)
+    beyond = {end: np.inf for end, floor in floors if floor >= target}
     rows = []
     for name, tried in plans.items():
         question = _Question(fitted, target, x, level, costs, 0.0 if name == _FROM_NOTHING else start)

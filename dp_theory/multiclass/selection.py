@@ -1,7 +1,7 @@
 """Which rows a selector of K classes keeps, by their scores s (K,), where each s_k ~ N(0, 1)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -196,7 +196,7 @@ class Tilted(Selection):
     """Keeps rows in proportion to exp(omega · H), where H is their entropy; the largest probability is 1."""
 
     omega: float  # prefers hard rows where it is positive, and easy ones where it is negative
-    hardness: Uncertainty = field(default_factory=Uncertainty)  # the entropy
+    hardness: Uncertainty  # the entropy
     classes: int | None = None
 
     def __post_init__(self) -> None:

@@ -70,8 +70,7 @@ class SoftmaxProblem(AnyProblem):
         require_classes(self.classes)
         if not isinstance(self.selection, Selection):
             raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
-        fits = self.selection.classes in (None, self.classes)
-        require("classes", self.classes, fits, f"be {self.selection.classes}, for which the selection is made")
+        require("classes", self.classes, self.selection.classes in (None, self.classes), "be the selection's")
         require_number(rho=self.rho)
         require_in("[-1, 1]", "it is the cosine of selector and teacher", rho=self.rho)
         require_positive("it is d/n, n the size of the pool", phi=self.phi)

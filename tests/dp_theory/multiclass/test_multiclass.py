@@ -62,7 +62,7 @@ def test_disagreement():
 
 
 def test_a_selection_is_for_its_classes():
-    with pytest.raises(InputError, match="classes = 4 must be 3, for which"):
+    with pytest.raises(InputError, match="classes = 4 must be the selection's"):
         SoftmaxProblem(4, make_selection("keep-hard", 3, keep=0.5), 0.9, 0.5, 0.01)
 
 
