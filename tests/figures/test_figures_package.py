@@ -118,26 +118,6 @@ def test_image_table_becomes_a_labelled_grid():
     assert sheet.shape == (9, 14)
 
 
-def test_notes_stand_below_their_images_and_frames_around_them():
-    notes = np.array([["a", "b", "c"], ["d", "e", "f"]])
-    marked = np.array([[False, True, False], [False, False, False]])
-    labels = ["x", "y"], ["construction crane", "k", "l"]
-    figure = grids.draw_images(np.full((2, 3, 10, 10), 0.5), *labels, notes=notes, marked=marked)
-    (ax,) = figure.axes
-    figure.draw_without_rendering()
-    (image,) = ax.images
-    empty = np.ma.getmaskarray(image.get_array())
-    assert [text.get_text() for text in ax.texts] == list("abcdef")
-    for text in ax.texts:
-        x, y = text.xy
-        below = int(y + 0.5)  # the first row of pixels below an image; it must have room for the note
-        assert not empty[below - 1, round(x)]
-        assert empty[below : below + 3, round(x)].all()
-    (frame,) = ax.patches
-    assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((10.5, -0.5), 10, 10)
-    assert ax.get_xticklabels()[0].get_text() == "construction\ncrane"
-
-
 def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
     ends = {"y": [2.0, 3.0, 1.0], "y_low": [1.5, 2.0, 0.9], "y_high": [2.1, 3.5, 1.1]}
     table = pd.DataFrame({"series": ["b", "a", "c"], "kind": "measured", "x": 1.0, "n_seeds": 4} | ends)
@@ -146,12 +126,3 @@ def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
     (bars,) = ax.collections
     drawn = [np.asarray(path.vertices)[:2, 0] for path in bars.get_paths()]
     assert_allclose(drawn, [(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)])
-
-
-def test_wrong_images_are_refused():
-    with pytest.raises(ValueError, match="1x2 images need as many labels, not 1x3"):
-        grids.draw_images(np.zeros((1, 2, 3, 3)), ["a"], ["b", "c", "d"])
-    with pytest.raises(ValueError, match=r"\[0, 16\]"):
-        grids.draw_images(np.linspace(0, 16, 9).reshape(1, 1, 3, 3), ["a"], ["b"])
-    with pytest.raises(ValueError, match="15 pixel columns"):
-        grids.draw_image_table(images().drop(columns="pixel_0"), rows="", columns="")
