@@ -1,7 +1,7 @@
 """Registries of named kinds of one thing, such as generators. Other packages can add kinds.
 
-Each kind is a module, which registers what it defines; the configuration's schema, the commands and the documentation
-list it. Kinds of this project are modules of its package. Another package names its module as an entry point:
+A module registers the kinds that it defines; the configuration's schema, the commands and the documentation list
+them. Another package names its module as an entry point:
 
     [project.entry-points."deliberate_practice.generators"]
     mine = "my_package.my_generator"

@@ -61,8 +61,8 @@ class MiniBatches:
 class LogitAdjustment:
     """Adds training.logit_adjustment times the log of each class's share to the logits (Menon et al. 2021).
 
-    A row's shares are among rows of its kind, real or generated. In the whole pool, rare classes that are filled up
-    would count as frequent, but a learner that tells the kinds apart favours classes with many real rows.
+    A row's shares are among rows of its kind, real or generated, since a learner that tells the kinds apart favours
+    classes with many real rows.
     """
 
     def __init__(self, config: Config, pool: Pool) -> None:

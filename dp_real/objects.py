@@ -119,7 +119,7 @@ def _by_code(thing: Any, *above: int) -> Any:
 
 
 def _referred(function: FunctionType) -> dict[str, Any]:
-    """What a function finds outside itself: defaults, what encloses it, and globals."""
+    """Defaults, what encloses a function, and globals."""
     outside = {name: function.__globals__[name] for name in _names(function.__code__) & function.__globals__.keys()}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # it is empty as yet
@@ -128,13 +128,13 @@ def _referred(function: FunctionType) -> dict[str, Any]:
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without modules, and by their names alone what libraries define."""
+    """Without modules; what is installed by its name alone."""
     known = {name: value for name, value in values.items() if not isinstance(value, ModuleType)}
     return {name: value.__qualname__ if _is_installed(value) else value for name, value in known.items()}
 
 
 def _is_installed(code: Any) -> bool:
-    """Whether a class or function is Python's, a package's or this project's."""
+    """Whether a class or function is not the user's."""
     if inspect.isfunction(code):
         return code.__code__.co_filename.startswith(INSTALLED)
     if isinstance(code, type):
@@ -208,7 +208,7 @@ def real_data(thing: Any) -> RealData:
 
 
 def _checked(data: RealData) -> RealData:
-    """With its sets in memory as dictionaries' are, but for bytes of images and codes of texts."""
+    """With sets in memory as dictionaries' are, but for bytes and codes."""
     import torch
 
     def checked(name: str, each: Any) -> Any:

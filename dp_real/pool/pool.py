@@ -1,7 +1,7 @@
 """The pool of generated examples. It only grows, by a folder for each round, and is in memory if it fits.
 
-POOL/round-0003 has round 3's rows in Arrow files, which `datasets` opens as they lie (`Dataset.from_file`), and
-checksums. It appears whole, once all processes have written. A pool's version is its number of rounds.
+POOL/round-0003 has round 3's rows in Arrow files, which `datasets` opens as they lie (`Dataset.from_file`). It appears
+whole, once all processes have written. A pool's version is its number of rounds.
 """
 
 import json

@@ -60,8 +60,8 @@ def run(
     folder
         Where the run leaves its files; it is made.
     resume
-        Go on with this configuration's run in the folder. A finished one is not repeated. Keys that no sample depends
-        on, such as a generator's budget, may differ.
+        Go on with this configuration's run in the folder, unless it is finished. Keys that no sample depends on, such
+        as a generator's budget, may differ.
     accept_changes
         Go on although what the run depends on, such as its test set, has changed. The result lists it.
     test
@@ -74,7 +74,7 @@ def run(
         A function (labels int64 [1], torch.Generator) -> samples float [1, *shape], images in [-1, 1], which can be
         chosen among. Or a Generator (dp_real.protocols), which may take guidance.
     data
-        RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)} of tensors.
+        RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)}.
     should_add
         Whether to add, given the Practice: its `state`, `learner`, `pool`, `validation` and `config`.
     labels

@@ -1,7 +1,6 @@
-"""Reads weights from a folder or the hub: safetensors only, no code of a model, and nothing that the user did not name.
+"""Reads weights from a folder or the hub: safetensors only, no code of a model, and nothing that is not named."""
 
-diffusers does not pass trust_remote_code on to parts, but takes no Auto class of transformers, which alone would ask.
-"""
+# diffusers does not pass trust_remote_code on to parts, but takes no Auto class of transformers, which alone would ask.
 
 import json
 from collections.abc import Iterator

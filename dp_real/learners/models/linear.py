@@ -1,6 +1,6 @@
 """The learner of the theory: ridge or logistic regression without intercept, solved in every training step.
 
-    w = argmin (1/n) Σ_i loss(y_i, w·x_i) + (lam/2) |w|²,   y = ±1, n the number of rows in the pool
+    w = argmin (1/n) Σ_i loss(y_i, w·x_i) + (lam/2) |w|²,   y = ±1, n rows in the pool
 
 The loss is (y - w·x)²/2 (paper section 4, with every row kept) or log(1 + exp(-y w·x)).
 """
