@@ -83,14 +83,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def asked_for(path: Path, option: str = "--out ") -> Iterator[None]:
-    """Raise InputError in place of an OSError, but of a full disk, at the path that a user gave as an option."""
+def asked_for(path: Path) -> Iterator[None]:
+    """Raise InputError in place of an OSError, but of a full disk, at the path that a user gave."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f"{option}{path} cannot be written: {error.strerror}") from error
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

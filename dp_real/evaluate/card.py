@@ -21,6 +21,8 @@ CITATION = """\
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
     """In Markdown; `result` is the content of result.json."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
+    file = config.to_toml()
+    again = "`dp_real.run`, with the same objects," if '= "given' in file else "`dp real run FILE.toml`"
     return f"""{_header(config, result)}# {config.name}
 
 A classifier trained on {_examples(config)}, by Deliberate Practice (arXiv:2502.15588): while it
@@ -45,10 +47,10 @@ fills it in.
 
 ## Configuration
 
-`dp real run FILE.toml` repeats the run from this file:
+{again} repeats the run from this file:
 
 ```toml
-{config.to_toml().strip()}
+{file.strip()}
 ```
 
 ## Citation

@@ -49,9 +49,19 @@ class RunFiles:
         return files
 
     @property
+    def takes_objects(self) -> bool:
+        """Whether it was given Python objects, which no command can name."""
+        return self.config.exists() and '= "given' in self.config.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def begin(self) -> str:
+        """The command that repeats it, or the call."""
+        return "dp_real.run(…)" if self.takes_objects else f"dp real run {shlex.quote(str(self.config))}"
+
+    @property
     def resume(self) -> str:
         """The command that goes on with it, or the call."""
-        if self.config.exists() and '= "given' in self.config.read_text(encoding="utf-8", errors="replace"):
+        if self.takes_objects:
             return f"dp_real.run(…, {str(self.path)!r}, resume=True)"
         return shlex.join(["dp", "real", "resume", str(self.path)])
 
@@ -63,7 +73,7 @@ class RunFiles:
     @property
     def repeat(self) -> str:
         """The end of a message: what to do if a file is lost."""
-        return f"restore it, or repeat the run: dp real run {shlex.quote(str(self.config))} --out NEW"
+        return f"restore it, or repeat the run in a new folder: {self.begin}"
 
     @property
     def is_run(self) -> bool:

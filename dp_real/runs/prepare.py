@@ -73,8 +73,8 @@ def check_plan(config: Config) -> None:
         name = getattr(getattr(config, section), key)
         if name.startswith(GIVEN) and name not in registry:
             raise MissingError(lacking(argument))
-        registry[name]
-    KEEP[config.practice.keep]
+        _require(registry, f"{section}.{key}", name)
+    _require(KEEP, "practice.keep", config.practice.keep)
     classes = config.task.n_classes
     if config.practice.draws:
         config.generator.check_task(config.task)
@@ -89,6 +89,13 @@ def check_plan(config: Config) -> None:
         )
     if config.practice.initial < classes:
         raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")
+
+
+def _require(registry: Registry[Any], key: str, name: str) -> None:
+    try:
+        registry[name]
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
 
 
 def check_real_examples(config: Config, data: RealData) -> None:

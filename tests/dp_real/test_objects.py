@@ -59,6 +59,7 @@ def test_a_notebook_trains_its_own_module_on_its_own_generator(objects, tmp_path
     result = run(PLAN, tmp_path / "run", **objects)
     assert result["test_accuracy"] > 0.8
     assert (result["pool_size"], result["samples_generated"]) == (60, 30 + 2 * 3 * 15)
+    assert "`dp_real.run`, with the same objects, repeats" in (tmp_path / "run/learner/README.md").read_text()
     again = run(PLAN, tmp_path / "again", **objects)
     assert again["test_accuracy"] == result["test_accuracy"]
     learner = Run(tmp_path / "run").learner()

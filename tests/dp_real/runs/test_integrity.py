@@ -74,7 +74,7 @@ def test_damage_that_all_checkpoints_share_is_named_and_nothing_is_lost(config, 
     file = only(copied, older)
     halve(file)
     before = sorted(path.relative_to(copied) for path in copied.rglob("*"))
-    with pytest.raises(DamagedError, match=rf"{file.name} .*no checkpoint .* is intact .*dp real run .* --out NEW"):
+    with pytest.raises(DamagedError, match=rf"{file.name} .*no checkpoint .* is intact .*in a new folder: dp real run"):
         run(config, copied, resume=True)
     assert sorted(path.relative_to(copied) for path in copied.rglob("*")) == before
 

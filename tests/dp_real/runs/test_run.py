@@ -244,7 +244,7 @@ def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(conf
     assert [result["pool_size"] for result in Run(tmp_path / "run").branches] == [60, 100]
 
 
-def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, monkeypatch):
+def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, monkeypatch, caplog):
     monkeypatch.setattr(DenoiserConfig, "load", None)  # nothing is drawn
     read = []
     monkeypatch.setattr(checksums, "digest", lambda path: [read.append(str(path)), digest(path)][1])
@@ -267,6 +267,10 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
     branch(complete)
     assert (complete / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
     assert [name for name in read if name.endswith(".arrow")] == data  # and never again by this process
+    for folder in ("branches/000000100", next(complete.glob("checkpoints/step*rounds-0002"))):
+        shutil.rmtree(complete / folder)
+    assert [result["pool_size"] for result in branch(complete)] == [60, 140]
+    assert "checkpoints: 1 before additions are gone" in caplog.text
 
 
 def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbroken, tmp_path, monkeypatch):

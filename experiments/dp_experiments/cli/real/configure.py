@@ -79,7 +79,7 @@ def init_command(
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
     text = fill(template_of(kind or "images"), task) if source is None else _from(source, path, task, kind)
-    with asked_for(path, ""), open(path, "x", encoding="utf-8") as file:
+    with asked_for(path), open(path, "x", encoding="utf-8") as file:
         file.write(text)
     say(f"{path}: change what it says about your task, then dp real run {shlex.quote(str(path))}")
 
@@ -103,7 +103,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind))
     if of_texts and not has_gpu:
         template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)
-    with asked_for(data, ""):
+    with asked_for(data):
         places = divided.leave(data)
     counts = ", ".join(f"{len(rows):,} for {name}" for name, rows in divided.sets.items())
     grouped = f" {divided.groups:,} groups, told by their names, stay together." if divided.groups else ""

@@ -116,7 +116,7 @@ def sweep_command(
         *written(out),
     )
     if out is None and not as_json:
-        with asked_for(UNASKED, ""):
+        with asked_for(UNASKED):
             answer(False, {}, *save(picture(result, x), UNASKED, ["png"]))
 
 

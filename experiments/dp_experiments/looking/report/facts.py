@@ -108,7 +108,7 @@ def run_facts(run: Run) -> Facts:
     reached = outcome(run)
     return reached | {
         "verdict": run_verdict(reached, len(config.task.classes), result.get("seconds")),
-        "command": run_command(config, base) or f"dp real run {shlex.quote(str(run.files.config))}",
+        "command": run_command(config, base) or run.files.begin,
         "preset": base.name if base else None,
         "settings": differences(config, base),
         "rounds": _rounds(run),
