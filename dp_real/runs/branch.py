@@ -40,10 +40,9 @@ def branch(
         ended, left, most = [], [], 0
         with own_file(files.pool, REMEDY):
             counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
-        found = [*kept_checkpoints(files.checkpoints)]
-        if (gone := len(counts) - 1 - len(found)) > 0:
+        if (gone := len(counts) - 1 - len([*files.checkpoints.glob("step-*")])) > 0:
             log.warning("%s: %d before additions are gone; their sizes are left out", files.checkpoints, gone)
-        for at in found:
+        for at in kept_checkpoints(files.checkpoints):
             rounds = at.state.rounds
             out = files.branch(sum(counts[:rounds]))
             if result := out.read_result():
