@@ -84,7 +84,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def asked_for(path: Path) -> Iterator[None]:
-    """Raise InputError in place of an OSError, but of a full disk, at the path that a user gave."""
+    """Raise InputError in place of an OSError, but of a full disk, at `path`."""
     try:
         yield
     except OSError as error:

@@ -50,12 +50,12 @@ class RunFiles:
 
     @property
     def takes_objects(self) -> bool:
-        """Whether it was given Python objects, which no command can name."""
+        """Whether it was given Python objects."""
         return self.config.exists() and '= "given' in self.config.read_text(encoding="utf-8", errors="replace")
 
     @property
     def begin(self) -> str:
-        """The command that repeats it, or the call."""
+        """The command that repeats it, or call."""
         return "dp_real.run(…)" if self.takes_objects else f"dp real run {shlex.quote(str(self.config))}"
 
     @property
