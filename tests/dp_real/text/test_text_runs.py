@@ -272,13 +272,13 @@ def test_models_that_cannot_be_used(asked, tmp_path, options, message):
         load_generator(changed(asked, generator={"model": str(folder)}))
 
 
-def test_a_model_that_answers_nothing_loses_nothing(asked, tmp_path, monkeypatch):
+def test_a_model_that_answers_nothing_leaves_the_folder_free(asked, tmp_path, monkeypatch):
     monkeypatch.setattr(CausalLMGenerator, "cut", lambda self, text: "")
     message = r"round 0: 8 of 8 samples are empty: change generator.prompts or stop, or raise generator.max_new_tokens"
     with pytest.raises(DivergedError, match=message):
         run(asked, tmp_path / "run")
     monkeypatch.undo()
-    assert run(asked, tmp_path / "run", resume=True)["pool_size"] == 12
+    assert run(asked, tmp_path / "run")["pool_size"] == 12
 
 
 FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
