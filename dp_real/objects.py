@@ -1,15 +1,17 @@
 """Python objects given to `dp_real.run`, by a digest of their code and values: an edited one is another run."""
 
 import inspect
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
+from dis import get_instructions
 from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -17,6 +19,7 @@ from pydantic import Field
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
+from dp_base.registry import code_digest
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, RealData, Task, as_numbers
 from dp_real.generators import GENERATORS, GeneratorConfig
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 GIVEN = "given"
 SETS = {"validation", "test", "train"}
 MADE_HERE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class that Python code defines
-PLAIN = bool | int | float | str | bytes | None
+PLAIN = bool | int | float | complex | str | bytes | None
+UNORDERED = "_use_default_values"  # a key of diffusers' configurations
+GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
+OF_CLASSES = ("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__")
 INSTALLED = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(Path(__file__).parent))
 _objects: dict[str, Any] = {}  # by their digests
 
@@ -62,101 +68,141 @@ def lacking(argument: str) -> str:
     )
 
 
-def digest(thing: Any, *above: int) -> str:
-    """Of an object's source and values; `above`: ids of what it lies in."""
-    return "above" if id(thing) in above else json_digest(_told(thing, *above, id(thing)))[:16]
+def digest(thing: Any) -> str:
+    """Of an object's source and values, and of what these refer to."""
+    return _told(thing, {})[:16]
 
 
-def _told(thing: Any, *above: int) -> Any:
+def _told(thing: Any, seen: dict[int, list[Any]]) -> str:
+    """A plain value, or a digest. `seen`: objects and their digests by ids, which are theirs while they are kept."""
+    if isinstance(thing, PLAIN):
+        return repr(thing)
+    if id(thing) not in seen:
+        seen[id(thing)] = [thing, "above"]
+        seen[id(thing)][1] = json_digest(_known(thing, seen))
+    return seen[id(thing)][1]
+
+
+def _known(thing: Any, seen: dict[int, list[Any]]) -> Any:
+    from torch import Tensor, jit, nn
+
+    if isinstance(thing, Tensor) or hasattr(type(thing), "__array__"):
+        return _numbers(thing, seen)
+    if isinstance(thing, Mapping):
+        return sorted((_told(key, seen), _told(value, seen)) for key, value in thing.items() if key != UNORDERED)
+    if isinstance(thing, tuple | list):
+        return [type(thing).__name__, *(_told(value, seen) for value in thing)]
+    if isinstance(thing, set | frozenset):
+        return sorted(_told(value, seen) for value in thing)
+    if isinstance(thing, jit.ScriptFunction):
+        return thing.code
+    if isinstance(thing, nn.Module):
+        thing = getattr(thing, "_orig_mod", thing)  # of torch.compile
+        of_all = vars(nn.Module()).keys()
+        parts = [*thing.modules()]
+        own = [{name: value for name, value in vars(part).items() if name not in of_all} for part in parts]
+        code = [type(part) for part in parts], getattr(thing, "code", "")
+        return [repr(thing), _told([code, own, dict(thing.named_buffers()), thing.state_dict()], seen)]
+    if isinstance(thing, ModuleType):
+        return thing.__name__ if _is_installed(thing) else code_digest(thing.__name__)
+    if isinstance(thing, FunctionType | type | BuiltinFunctionType):
+        return _code(thing, seen)
+    return [_told(part, seen) for part in _parts(thing)]
+
+
+def _numbers(thing: Any, seen: dict[int, list[Any]]) -> list[Any]:
     import numpy as np
     import torch
 
     from dp_real.runtime.cache import fingerprints
 
     if isinstance(thing, torch.Tensor):
-        thing = (thing.float() if thing.dtype == torch.bfloat16 else thing).detach().numpy(force=True)
-    if isinstance(thing, np.ndarray) and thing.dtype != object:
-        return fingerprints(thing)
-    if isinstance(thing, RealData):
-        thing = vars(thing) | {"task": vars(thing.task)}
-    if isinstance(thing, partial):
-        thing = [thing.func, thing.args, thing.keywords]
-    if inspect.ismethod(thing):
-        thing = [thing.__func__, thing.__self__]
-    if isinstance(thing, Mapping):
-        return dict(sorted((str(name), digest(value, *above)) for name, value in thing.items()))
-    if isinstance(thing, tuple | list):
-        return [repr(value) if isinstance(value, PLAIN) else digest(value, *above) for value in thing]
-    if isinstance(thing, set | frozenset):
-        return sorted(digest(value, *above) for value in thing)
-    return _by_code(thing, *above)
+        with suppress(RuntimeError, TypeError, NotImplementedError, ValueError):  # it has no values yet
+            bits = thing.detach().cpu().contiguous().flatten().view(torch.uint8)
+            return [str(thing.dtype), list(thing.shape), *fingerprints(bits)]
+        return [str(thing.dtype)]
+    given = np.asarray(thing)
+    about = [str(given.dtype), list(given.shape)]
+    if given.dtype == object:
+        return [*about, _told(given.tolist(), seen)]
+    return about + fingerprints(given.reshape(-1).view("u1"))
 
 
-def _by_code(thing: Any, *above: int) -> Any:
-    from torch import nn
-
-    if isinstance(thing, nn.Module):
-        of_torch = vars(nn.Module()).keys()
-        own = [module for module in thing.modules() if not _is_installed(type(module))]
-        state = [{name: value for name, value in vars(module).items() if name not in of_torch} for module in own]
-        parts = [*map(type, own), *map(_named, state), dict(thing.named_buffers()), thing.state_dict()]
-        return [repr(thing), digest(parts, *above)]
-    if isinstance(thing, type):
+def _code(thing: Any, seen: dict[int, list[Any]]) -> Any:
+    """Of a library's by its name, and of what it wraps."""
+    if isinstance(thing, type) and not _is_installed(thing):
         own = [kind for kind in thing.__mro__ if not _is_installed(kind)]
-        functions = [value for kind in own for value in vars(kind).values() if inspect.isfunction(value)]
-        return [thing.__qualname__, *map(_source, own), digest(functions, *above)]
-    if inspect.isfunction(thing):
-        return [_source(thing), digest(_referred(thing), *above)]
-    if inspect.isroutine(thing):
+        values = [{name: each for name, each in vars(kind).items() if name not in OF_CLASSES} for kind in own]
+        return [thing.__qualname__, _told(values, seen)]
+    if not isinstance(thing, FunctionType):
         return thing.__qualname__
-    state = object.__getstate__(thing)  # pyrefly: ignore[missing-attribute]
-    config = getattr(thing, "config", None)
-    if isinstance(config, Mapping) and _is_installed(type(thing)):  # of diffusers: other attributes change in use
-        parts = {name: part for name, part in vars(thing).items() if hasattr(part, "config")}
-        state = {name: value for name, value in config.items() if not name.startswith("_")} | parts
-    says_itself = not callable(thing) and not state and type(thing).__repr__ is not object.__repr__
-    return repr(thing) if says_itself else [digest(type(thing), *above), digest(state, *above)]
+    if _is_installed(thing):
+        return [thing.__qualname__, _told(vars(thing).get("__wrapped__", _enclosed(thing)), seen)]
+    found = thing.__globals__
+    outside = {name: found[name] for name in _names(thing.__code__) & found.keys()}
+    refers = [outside, _enclosed(thing), thing.__defaults__, thing.__kwdefaults__, vars(thing)]
+    return [_source(thing), _told(refers, seen)]
 
 
-def _referred(function: FunctionType) -> dict[str, Any]:
-    """Defaults, what encloses a function, and globals."""
-    outside = {name: function.__globals__[name] for name in _names(function.__code__) & function.__globals__.keys()}
+def _parts(thing: Any) -> list[Any]:
+    """What tells an object from others of its type."""
+    if isinstance(thing, RealData | Examples | Task):
+        return [vars(thing)]
+    if isinstance(thing, partial):
+        return [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, MethodType):
+        return [thing.__func__, thing.__self__]
+    if isinstance(thing, property):
+        return [thing.fget, thing.fset]
+    if isinstance(thing, staticmethod | classmethod):
+        return [thing.__func__]
+    kind = type(thing)
+    if not _is_installed(kind):
+        with suppress(TypeError):  # it is made in C, too
+            return [kind, object.__getstate__(thing)]  # pyrefly: ignore[missing-attribute]
+    own = vars(thing) if hasattr(thing, "__dict__") else {}
+    if settings := own.get("_internal_dict"):  # of diffusers, which changes other attributes in use
+        return [kind, settings, {name: value for name, value in own.items() if hasattr(type(value), "config")}]
+    values = {name: value for name, value in own.items() if hasattr(type(value), "__array__") or callable(value)}
+    return [kind, re.sub(r"0x[0-9a-fA-F]+|id='\d+'", "", repr(thing)), values]
+
+
+def _enclosed(function: FunctionType) -> dict[str, Any]:
+    found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # it is empty as yet
-            outside[name] = cell.cell_contents
-    return _named(outside) | {"": [function.__defaults__, function.__kwdefaults__]}
-
-
-def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without modules; what is installed by its name alone."""
-    known = {name: value for name, value in values.items() if not isinstance(value, ModuleType)}
-    return {name: value.__qualname__ if _is_installed(value) else value for name, value in known.items()}
+            found[name] = cell.cell_contents
+    return found
 
 
 def _is_installed(code: Any) -> bool:
-    """Whether a class or function is not the user's."""
-    if inspect.isfunction(code):
+    """Whether it is not the user's: a function, a class or a module."""
+    if isinstance(code, FunctionType):
         return code.__code__.co_filename.startswith(INSTALLED)
-    if isinstance(code, type):
-        file = getattr(sys.modules.get(code.__module__), "__file__", None) or ""
-        return not code.__flags__ & MADE_HERE or file.startswith(INSTALLED)
-    return inspect.isbuiltin(code)
+    is_class = isinstance(code, type)
+    file = getattr(sys.modules.get(code.__module__) if is_class else code, "__file__", None) or ""
+    is_built_in = not code.__flags__ & MADE_HERE if is_class else not file
+    return is_built_in or file.startswith(INSTALLED)
 
 
 def _names(code: CodeType) -> set[str]:
-    return set(code.co_names).union(*(_names(each) for each in code.co_consts if isinstance(each, CodeType)))
+    """Of globals."""
+    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return {each.argval for each in get_instructions(code) if each.opname in GLOBAL}.union(*inner)
 
 
-def _source(code: Any) -> Any:
-    source = code.__qualname__
-    with suppress(OSError, TypeError):  # of Python's own prompt, or written in C
-        source = inspect.getsource(code)
-    is_known = source != code.__qualname__ and code.__name__ != "<lambda>"  # of which a line may hold several
-    return source if is_known or not inspect.isfunction(code) else [source, _compiled(code.__code__)]
+def _source(function: FunctionType) -> Any:
+    try:
+        source = inspect.getsource(function.__code__)  # a function's own would be that of what it wraps
+        if function.__name__ != "<lambda>":  # of which a line may hold several
+            return source
+    except OSError:  # of Python's own prompt
+        source = ""
+    return [source, _compiled(function.__code__)]
 
 
 def _compiled(code: CodeType) -> list[Any]:
-    constants = [_compiled(each) if isinstance(each, CodeType) else digest(each) for each in code.co_consts]
+    constants = [_compiled(each) if isinstance(each, CodeType) else _told(each, {}) for each in code.co_consts]
     return [code.co_code.hex(), code.co_names, constants]
 
 
