@@ -40,7 +40,7 @@ PLAIN = bool | int | float | complex | str | bytes | None
 UNORDERED = "_use_default_values"  # a key of diffusers' configurations
 GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 OF_CLASSES = ("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__")
-INSTALLED = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), str(Path(__file__).parent))
+INSTALLED = re.compile(rf".*/(site|dist)-packages/|{sysconfig.get_path('stdlib')}/|{Path(__file__).parent}/")
 _objects: dict[str, Any] = {}  # by their digests
 
 Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
@@ -178,11 +178,11 @@ def _enclosed(function: FunctionType) -> dict[str, Any]:
 def _is_installed(code: Any) -> bool:
     """Whether it is not the user's: a function, a class or a module."""
     if isinstance(code, FunctionType):
-        return code.__code__.co_filename.startswith(INSTALLED)
+        return bool(INSTALLED.match(code.__code__.co_filename))
     is_class = isinstance(code, type)
     file = getattr(sys.modules.get(code.__module__) if is_class else code, "__file__", None) or ""
     is_built_in = not code.__flags__ & MADE_HERE if is_class else not file
-    return is_built_in or file.startswith(INSTALLED)
+    return is_built_in or bool(INSTALLED.match(file))
 
 
 def _names(code: CodeType) -> set[str]:

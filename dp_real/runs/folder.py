@@ -264,8 +264,9 @@ def naming_command(command: str) -> Iterator[None]:
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
     """Claim the folder, or return the result of a run that is complete, if `resume` is set."""
     out = files.path
-    if unused(out):
+    if unused(out) or _is_blank(files):
         with asked_for(out):
+            remove(files.drawing)
             write_text(files.config, config.to_toml())
         return None
     if not files.is_run:
@@ -299,8 +300,14 @@ def discard_blocks(folder: Path, but: int | None) -> None:
 
 
 def disclaim(files: RunFiles) -> None:
-    """Remove the configuration of a run of which nothing has been made, from an otherwise empty folder."""
-    made = {path.name for path in files.path.iterdir()} - {files.config.name, LOCK}
-    if made <= {files.drawing.name} and {*files.drawing.glob("*")} <= {files.drawn_with}:
-        remove(files.drawing)
+    """Remove the configuration of a run that could not start from an otherwise empty folder."""
+    if {path.name for path in files.path.iterdir()} <= {files.config.name, LOCK}:
         remove(files.config)
+
+
+def _is_blank(files: RunFiles) -> bool:
+    """Whether it is the folder of a run of which nothing has been made."""
+    if not files.is_run:
+        return False
+    made = {path.name for path in files.path.iterdir()} - {files.config.name, LOCK}
+    return made <= {files.drawing.name} and {*files.drawing.glob("*")} <= {files.drawn_with}

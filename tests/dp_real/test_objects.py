@@ -236,8 +236,8 @@ def test_what_an_object_refers_to_is_part_of_it(source, one, other):
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
 
 
-def test_a_run_that_made_nothing_leaves_nothing(objects, tmp_path):
-    """So that the mended call may follow."""
+def test_a_run_that_made_nothing_is_in_no_ones_way(objects, tmp_path):
+    """The mended call may follow, or --resume."""
     with pytest.raises(InputError, match="ZeroDivisionError"):
         run(PLAN, tmp_path / "run", **objects | {"generator": lambda labels, generator: 1 / 0})
     run(PLAN, tmp_path / "run", **objects)
