@@ -29,7 +29,7 @@ TIME_TO_STOP = 120.0  # seconds that a job has to stop by itself, as by writing 
 # which is usually 90 seconds.
 LOCK_PATIENCE = 180.0
 CODE = "from dp_base.cluster import serve; serve()"
-SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_RANK", "WORLD_SIZE")  # as of a worker that srun started beside others
+SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_")  # of a worker started beside others
 RETRY = "with --resume, the same command goes on from what is finished"
 
 _clusters: "list[Client]" = []  # the last one is in use
@@ -46,7 +46,7 @@ def on_cluster(address: str) -> Iterator[None]:
     try:
         get_address_host_port(address)  # raises for what is no address, which a client would print a traceback of
         client = Client(address, timeout="5s", set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # the last one if tls:// is not set up
         raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
     logger = logging.getLogger("distributed.client")
     with contextlib.ExitStack() as at_end:
@@ -130,7 +130,7 @@ def _apart(function: Callable[..., Any], job: tuple, name: str, cwd: str) -> tup
     key = worker.get_current_task()
     ending = (Status.closing, Status.closing_gracefully, Status.closed, Status.failed)
     ours, theirs = Pipe()
-    alone = {name: value for name, value in os.environ.items() if name not in SEVERAL}
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(SEVERAL)}
     environment = alone | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", CODE, str(theirs.fileno()), str(os.getpid())]
     with ours:

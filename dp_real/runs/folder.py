@@ -264,9 +264,8 @@ def naming_command(command: str) -> Iterator[None]:
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
     """Claim the folder, or return the result of a run that is complete, if `resume` is set."""
     out = files.path
-    if unused(out) or _is_blank(files):
+    if unused(out):
         with asked_for(out):
-            remove(files.drawing)
             write_text(files.config, config.to_toml())
         return None
     if not files.is_run:
@@ -275,13 +274,18 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
         raise InputError(f"{out} holds something else; name a new folder")
     begun = load_config(files.config)
     asked = config.numbers_beside(begun)
+    is_blank = _is_blank(files)
+    if asked != begun and is_blank:
+        remove(files.drawing)
+        write_text(files.config, config.to_toml())
+        return None
     if asked != begun:
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
         key = next(key for key in before | now if before.get(key) != now.get(key))
         key += " (an object's code or values)" if key.endswith(".digest") else ""
         raise InputError(f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder")
     result = files.read_result()
-    if not resume:
+    if not (resume or is_blank):
         raise InputError(
             f"{out} holds this very run, complete; name another folder or remove it"
             if result
@@ -306,8 +310,6 @@ def disclaim(files: RunFiles) -> None:
 
 
 def _is_blank(files: RunFiles) -> bool:
-    """Whether it is the folder of a run of which nothing has been made."""
-    if not files.is_run:
-        return False
+    """Whether nothing has been made of a run."""
     made = {path.name for path in files.path.iterdir()} - {files.config.name, LOCK}
-    return made <= {files.drawing.name} and {*files.drawing.glob("*")} <= {files.drawn_with}
+    return made == {files.drawing.name} and {*files.drawing.glob("*")} == {files.drawn_with}

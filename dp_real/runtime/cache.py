@@ -67,8 +67,10 @@ def _usable(folder: Path) -> bool:
 
 def unwritable() -> str | None:
     """Why nothing can be added to the cache, and what to do."""
-    there = next(folder for folder in (cache_folder(), *cache_folder().parents) if folder.exists())
+    there = cache_folder()
     try:
+        while not os.path.lexists(there):
+            there = there.parent
         TemporaryFile(dir=there).close()
     except OSError as error:
         return _refusal(f"{there}: {error.strerror}")

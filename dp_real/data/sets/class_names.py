@@ -64,7 +64,7 @@ class Classes:
         if is_part_of_imagenet and names and all(name.isdecimal() and int(name) < count for name in names):
             raise InputError(
                 f"{where}: its classes are numbers below {count}, and lists of ImageNet-{count} differ in their order: "
-                "give WordNet ids, or numbers among the 1,000"
+                "give WordNet ids"
             )
 
     def check(self, found: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:

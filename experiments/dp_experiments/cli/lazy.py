@@ -75,7 +75,7 @@ class OfPipeline(LazyCommand):
             from dp_base.imports import require_extra
 
             require_extra("real", "dp real")
-            if self.name not in TOGETHER and (count := os.environ.get("WORLD_SIZE", "1")) != "1":
+            if self.name not in TOGETHER and (count := os.environ.get("WORLD_SIZE") or "1") != "1":
                 raise InputError(f"dp real {self.name} is one process, not {count}: start one (srun --ntasks=1)")
             return function(*arguments, **options)
 
