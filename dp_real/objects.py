@@ -74,7 +74,7 @@ def digest(thing: Any) -> str:
 
 
 def _told(thing: Any, seen: dict[int, list[Any]]) -> str:
-    """A plain value, or a digest. `seen`: objects and their digests by ids, which are theirs while they are kept."""
+    """A plain value, or a digest. `seen` keeps objects, so that no other gets their ids."""
     if isinstance(thing, PLAIN):
         return repr(thing)
     if id(thing) not in seen:
@@ -129,7 +129,7 @@ def _numbers(thing: Any, seen: dict[int, list[Any]]) -> list[Any]:
 
 
 def _code(thing: Any, seen: dict[int, list[Any]]) -> Any:
-    """Of a library's by its name, and of what it wraps."""
+    """Of a library's by its name."""
     if isinstance(thing, type) and not _is_installed(thing):
         own = [kind for kind in thing.__mro__ if not _is_installed(kind)]
         values = [{name: each for name, each in vars(kind).items() if name not in OF_CLASSES} for kind in own]
@@ -145,7 +145,6 @@ def _code(thing: Any, seen: dict[int, list[Any]]) -> Any:
 
 
 def _parts(thing: Any) -> list[Any]:
-    """What tells an object from others of its type."""
     if isinstance(thing, RealData | Examples | Task):
         return [vars(thing)]
     if isinstance(thing, partial):
@@ -176,7 +175,7 @@ def _enclosed(function: FunctionType) -> dict[str, Any]:
 
 
 def _is_installed(code: Any) -> bool:
-    """Whether it is not the user's: a function, a class or a module."""
+    """Whether a function, a class or a module is not the user's."""
     if isinstance(code, FunctionType):
         return bool(INSTALLED.match(code.__code__.co_filename))
     is_class = isinstance(code, type)
@@ -186,7 +185,6 @@ def _is_installed(code: Any) -> bool:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Of globals."""
     inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
     return {each.argval for each in get_instructions(code) if each.opname in GLOBAL}.union(*inner)
 
@@ -254,7 +252,6 @@ def real_data(thing: Any) -> RealData:
 
 
 def _checked(data: RealData) -> RealData:
-    """With sets in memory as dictionaries' are, but for bytes and codes."""
     import torch
 
     def checked(name: str, each: Any) -> Any:

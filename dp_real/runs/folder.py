@@ -310,6 +310,5 @@ def disclaim(files: RunFiles) -> None:
 
 
 def _is_blank(files: RunFiles) -> bool:
-    """Whether nothing has been made of a run."""
     made = {path.name for path in files.path.iterdir()} - {files.config.name, LOCK}
     return made == {files.drawing.name} and {*files.drawing.glob("*")} == {files.drawn_with}
