@@ -275,11 +275,11 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
     begun = load_config(files.config)
     asked = config.numbers_beside(begun)
     is_blank = _is_blank(files)
-    if asked != begun and is_blank:
-        remove(files.drawing)
-        write_text(files.config, config.to_toml())
-        return None
     if asked != begun:
+        if is_blank:
+            remove(files.drawing)
+            write_text(files.config, config.to_toml())
+            return None
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
         key = next(key for key in before | now if before.get(key) != now.get(key))
         key += " (an object's code or values)" if key.endswith(".digest") else ""

@@ -65,9 +65,9 @@ def _usable(folder: Path) -> bool:
     return folder in _intact
 
 
-def unwritable() -> str | None:
-    """Why nothing can be added to the cache, and what to do."""
-    there = cache_folder()
+def unwritable(folder: Path | None = None) -> str | None:
+    """Why nothing can be added to the cache, or a folder in it, and what to do."""
+    there = folder or cache_folder()
     try:
         while not os.path.lexists(there):
             there = there.parent
@@ -79,7 +79,7 @@ def unwritable() -> str | None:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    if problem := unwritable():
+    if problem := unwritable(folder):
         raise MissingError(problem)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -136,6 +136,12 @@ def test_so_is_a_place_without_a_cache(place, problem, monkeypatch):
         cached("mine", {}, fill)
 
 
+def test_so_is_a_folder_in_it():
+    (cached("mine", {}, fill).parent / "kind").touch()
+    with pytest.raises(MissingError, match="kind: Not a directory"):
+        cached("kind/mine", {}, fill)
+
+
 def test_what_a_killed_process_left_is_deleted_when_the_entry_is_made():
     cached("mine", {}, fill)
     half = cache_folder() / f".part-999999999-{cached('mine', {}, fill).name}-abcd1234"
