@@ -1,12 +1,14 @@
-"""What many prompts do, on digits.
+"""What many prompts do, on digits and glyphs.
 
-`python -m dp_experiments.studies.digits.styles FOLDER SPLIT` makes rows of digits-styles.csv.
+`python -m dp_experiments.studies.styles STUDY FOLDER SPLIT` makes rows of digits-styles.csv or glyphs-styles.csv.
 The generator also knows eight kinds of each class, found by k-means, and a row's seed picks one of the first few.
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,27 +19,25 @@ from torch import Tensor
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.tuning.tuned import Tuned
 from dp_real import run
-from dp_real.examples import Examples, TrainingExamples
-from dp_real.generators.models.denoiser import DenoiserGenerator, train_denoiser
-from dp_real.generators.trained import DENOISERS
+from dp_real.examples import Examples, RealData, Task, TrainingExamples
 from dp_real.guidance import EntropyGuidance
-from dp_real.protocols import Labels, Seeds
+from dp_real.protocols import Generator, Labels, Seeds
 
-CLASSES, STYLES = 10, 8
-ARMS = ("practice", "static-4000")
+STYLES = 8
+ARMS = {"digits": ("practice", "static-4000"), "glyphs": ("practice-8000", "static-8000")}
 
 
 @dataclass
 class Styled:
     """Draws one of the first `styles` kinds of a class, 0 being the class alone."""
 
-    inner: DenoiserGenerator
+    inner: Generator
     styles: int
     largest: Int64[Tensor, "classes styles"]  # the kinds of each class, the largest first
 
     def sample(self, labels: Labels, seeds: Seeds, guidance: EntropyGuidance | None) -> Tensor:
         if not self.styles:
-            return self.inner.sample(labels + CLASSES * STYLES, seeds, guidance)
+            return self.inner.sample(labels + self.largest.numel(), seeds, guidance)
         picked = torch.from_numpy((seeds // np.uint64(65537) % np.uint64(self.styles)).astype(np.int64))
         return self.inner.sample(labels * STYLES + self.largest[labels, picked], seeds, guidance)
 
@@ -45,10 +45,10 @@ class Styled:
         """It is small."""
 
 
-def styles_of(images: TrainingExamples) -> tuple[Tensor, Tensor]:
+def styles_of(images: TrainingExamples, n_classes: int) -> tuple[Tensor, Tensor]:
     """The kind of each image within its class, and the kinds of each class, the largest first."""
-    style, largest = torch.zeros_like(images.y), torch.zeros(CLASSES, STYLES, dtype=torch.int64)
-    for label in range(CLASSES):
+    style, largest = torch.zeros_like(images.y), torch.zeros(n_classes, STYLES, dtype=torch.int64)
+    for label in range(n_classes):
         rows = (images.y == label).nonzero().flatten()
         kinds = KMeans(STYLES, n_init=4, random_state=0).fit_predict(images.x[rows].flatten(1).numpy())
         style[rows] = torch.from_numpy(kinds).long()
@@ -56,21 +56,21 @@ def styles_of(images: TrainingExamples) -> tuple[Tensor, Tensor]:
     return style, largest
 
 
-def main(folder: Path, split: int) -> None:
-    tuned = Tuned.published("digits")
-    base = load_preset("digits", [f"data.split={split}"], seed=split)
-    images = base.data.load().generator
+def main(study: str, folder: Path, split: int) -> None:
+    tuned = Tuned.published(study)
+    base = load_preset(study, [f"data.split={split}"], seed=split)
+    real = base.data.load()
+    images, task = real.generator, base.task
     assert images is not None
-    style, largest = styles_of(images)
-    labels = torch.cat([images.y * STYLES + style, images.y + CLASSES * STYLES])  # each image under both names
+    style, largest = styles_of(images, task.n_classes)
+    labels = torch.cat([images.y * STYLES + style, images.y + largest.numel()])  # each image under both names
     both = Examples(torch.cat([images.x, images.x]), labels)
-    n_labels = CLASSES * (STYLES + 1)
-    model = train_denoiser(DENOISERS["full"], both, n_labels, split, None, lambda steps: None)
+    kinds = [f"{name}, kind {kind}" for name in task.classes for kind in range(STYLES)]
+    named: Any = SimpleNamespace(source=study, split=split, task=Task(task.sample_shape, (*kinds, *task.classes)))
     for styles in (0, 1, 4, 8):
-        for arm in ARMS:
+        for arm in ARMS[study]:
             config = tuned.arm_config(base, arm)
-            how = config.sampling
-            drawing = DenoiserGenerator(model, base.task.sample_shape, n_labels, how.steps, how.guidance_scale)
+            drawing = config.generator.load(config.sampling, named, RealData(named.task, both, both, both))
             plan = config.model_dump(mode="json", exclude_none=True, exclude={"generator"})
             result = run(plan, folder / f"{split}-{styles}-{arm}", generator=Styled(drawing, styles, largest))
             accuracies = [f"{100 * result[name]:.3f}" for name in ("val_accuracy", "test_accuracy")]
@@ -79,4 +79,4 @@ def main(folder: Path, split: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
