@@ -1,12 +1,14 @@
 """The theory against formulas of other papers, written anew."""
 
+import mpmath as mp
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.special import expit, ndtri, softmax
 from scipy.stats import qmc
 
-from dp_theory import LOGISTIC, SQUARE, Group, SoftmaxProblem, SpanProblem, make_selection, predict
+from dp_theory import LOGISTIC, SQUARE, Group, SoftmaxProblem, SpanProblem, make_rule, make_selection, predict
+from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
 
 
 def eigenlearning(spectrum, target, noise, n, ridge):
@@ -138,3 +140,41 @@ def test_random_rows_of_many_classes_are_a_teacher_and_its_student(classes, keep
     found = predict(problem)
     expected = teacher_of_classes(classes, keep / phi, lam / phi)
     np.testing.assert_allclose((found.overlap, found.squared_norm, found.test_error), expected, rtol=6e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("phi", "lam"), [(0.2, 0.01), (1.5, 0.1)])
+def test_labeller_pruner_and_truth_that_differ(kind, phi, lam):
+    """Theorem 1 of Dohmatob et al. (2511.03492), at its three cosines."""
+    of_labels, of_pruner, between = 0.8, 0.9, 0.6
+    labeller = [of_labels, 0.6, 0]
+    second = (between - of_labels * of_pruner) / 0.6
+    pruner = [of_pruner, second, np.sqrt(1 - of_pruner**2 - second**2)]
+    found = predict(SpanProblem([1, 0, 0], [Group(labeller=labeller, along=pruner, keep=KINDS[kind](0.7))], phi, lam))
+    with mp.workdps(30):
+        across = (of_labels - between * of_pruner) / np.sqrt(1 - between**2)
+        moments = printed_moments(kind, mp.mpf(0.7), mp.mpf(between))
+        expected = printed_theorem1(moments, mp.mpf(between), mp.mpf(phi), mp.mpf(lam), (across, of_pruner))
+    np.testing.assert_allclose((found.test_error, found.overlap, found.squared_norm), np.float64(expected), rtol=1e-12)
+
+
+def curated(rho, phi=0.04, keep=1.0, breaks=()):
+    group = Group(labeller=[rho, np.sqrt(1 - rho**2)], along=[1, 0], keep=keep, breaks=breaks)
+    return predict(SpanProblem([1, 0], [group], phi, 1e-3)).test_error
+
+
+def test_the_figures_of_2511_03492_at_one_ridge():
+    """Hard rows win if they are many and right (Fig. 1), easy ones if they are wrong (Theorem 2, Fig. 2)."""
+    rules = 1.0, make_rule("keep-hard", keep=0.3), make_rule("keep-easy", keep=0.3)
+    many, few, wrong = ([curated(rho, phi, rule) for rule in rules] for rho, phi in ((1, 0.04), (1, 2), (0.8, 0.04)))
+    assert (np.argmin(many), np.argmin(wrong)) == (1, 2)
+    assert few[0] < few[1]
+
+
+@pytest.mark.parametrize(("keep", "end"), [(1.0, 0.280), (lambda t, y: (y * t > 0) & (abs(t) < 0.5), 0.074)])
+def test_labels_of_the_last_learner_decay_unless_they_are_verified(keep, end):
+    """Fig. 3 of 2511.03492, for six rounds."""
+    error = 0.1
+    for _ in range(6):
+        error = curated(np.cos(np.pi * error), 0.2, keep, (-0.5, 0.5))
+    assert error == pytest.approx(end, abs=5e-4)

@@ -57,9 +57,6 @@ def test_fresh_data_is_a_recursion_of_predict(rule, lam):
     for _ in range(5):
         expected.append(predict(Problem(rule, np.cos(np.pi * expected[-1].test_error), 0.2 / 3, lam / 3)))
     assert_allclose(outputs(predict(loop)), np.transpose([outputs(stage) for stage in expected]), rtol=1e-10)
-    shares = 0.5 + 3 * np.arange(6)
-    added = 3 * np.cumsum([0, *(stage.keep_fraction for stage in expected[1:])])
-    assert_allclose(predict(loop).keep_fraction, (0.5 + added) / shares, rtol=1e-10)
 
 
 def test_errors_of_narrow_windows_contract_at_the_known_rate():

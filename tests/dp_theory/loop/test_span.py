@@ -1,4 +1,4 @@
-"""The span recipe against reference values, Theorem 1, Corollary 1, its own symmetries and dense simulation."""
+"""The span recipe against Theorem 1, Corollary 1, its own symmetries and dense simulation."""
 
 import tracemalloc
 from dataclasses import replace
@@ -16,25 +16,7 @@ from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import refused
 from tests.dp_theory.verification.beyond import LABELLER, OTHER, PRUNER, TRUTH, feature_cells, pruned_and_verified
 
-# -- values computed before this code was written, each also simulated then ------------------------------------------
-
-
 CELLS = feature_cells(160)
-
-
-@pytest.mark.parametrize(
-    ("problem", "test_error"),
-    [
-        (SpanProblem(TRUTH, [Group(along=(0.8, 0.6, 0, 0), weight=Interpolating(1, 2))], 0.5, 0.01), 0.196614),
-        (CELLS["labeller, flips, label-aware"], 0.272676),
-        (CELLS["label-aware band"], 0.156296),
-        (CELLS["labeller, flips, keep-easy"], 0.327020),
-        (CELLS["mixture"], 0.222380),
-    ],
-    ids=["interpolating", "label-aware", "label-aware band", "labeller keep-easy", "mixture"],
-)
-def test_reference_values(problem, test_error):
-    assert predict(problem).test_error == pytest.approx(test_error, abs=5e-7)
 
 
 # -- the paper's theorem ---------------------------------------------------------------------------------------------

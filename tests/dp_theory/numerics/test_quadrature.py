@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from dp_theory.numerics import quadrature
-from dp_theory.numerics.quadrature import both_below, gauss, half_line, nested, panels
+from dp_theory.numerics.quadrature import both_below, gauss, half_line, panels
 
 
 @pytest.mark.parametrize("order", [1, 5, 24, 256])
@@ -48,20 +47,6 @@ def test_half_line_resolves_small_scales_and_cuts_where_told():
     t, weights = half_line((cuts, 0.5))
     kept = (weights * (t <= cuts[:, None])).sum(-1)
     np.testing.assert_allclose(kept, [float(mp.erf(c / mp.sqrt(2))) for c in cuts], rtol=1e-14)
-
-
-@pytest.mark.parametrize("block", [1 << 18, 1000])
-@pytest.mark.parametrize("correlation", [-0.7, 0.0, 0.999])
-def test_nested_nodes_know_the_quadrants(correlation, block, monkeypatch):
-    """P(Z1 > 0, Z2 > 0) = 1/4 + arcsin(correlation)/2π, a step along each of two planes."""
-    planes = np.array([[1.0, 0.0], [correlation, np.sqrt(1 - correlation**2)]])
-    monkeypatch.setattr(quadrature, "BLOCK", block)
-    blocks = list(nested(planes, np.zeros(2), np.zeros(2), order=32, reach=10.0))
-    assert (len(blocks) > 1) == (block < 1 << 18)
-    t, weights, _ = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
-    both = np.all(planes @ t > 0, axis=0)
-    assert weights.sum() == pytest.approx(1, rel=1e-14)
-    assert weights[both].sum() == pytest.approx(0.25 + np.arcsin(correlation) / (2 * np.pi), rel=1e-13)
 
 
 def test_two_normals_below_bounds_are_scipys():

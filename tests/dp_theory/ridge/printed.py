@@ -27,8 +27,13 @@ def printed_moments(kind, value, rho):
     return hard if kind == "keep-hard" else tuple(a - b for a, b in zip(all_kept, hard, strict=True))
 
 
-def printed_theorem1(moments, rho, phi, lam):
-    """Theorem 1 as printed, with r of the proof in C.2."""
+def printed_theorem1(moments, rho, phi, lam, truth=None):
+    """Theorem 1 as printed, with r of the proof in C.2.
+
+    truth: its cosines with the labeller's part across the pruner, and with the pruner, where it is not the labeller
+    (Theorem 1 of 2511.03492).
+    """
+    across, along = truth or (mp.sqrt(1 - rho**2), rho)
     p, gamma, beta, beta_tilde = moments
     z = -lam
     m = (p - phi - z - mp.sqrt((p - phi - z) ** 2 - 4 * phi * z)) / (2 * phi * z)
@@ -38,6 +43,6 @@ def printed_theorem1(moments, rho, phi, lam):
     dm_tilde = m_tilde**2 * (1 + gamma * phi * dm / (1 + phi * m) ** 2)
     r = beta**2 * m + beta_tilde**2 * m_tilde
     dr = beta**2 * dm + beta_tilde**2 * dm_tilde
-    m0 = mp.sqrt(1 - rho**2) * beta * m + rho * beta_tilde * m_tilde
+    m0 = across * beta * m + along * beta_tilde * m_tilde
     nu0 = p * phi * dm + dr - 2 * phi * dm * r / (1 + phi * m)
     return mp.acos(abs(m0) / mp.sqrt(nu0)) / mp.pi, m0 / (1 + phi * m), nu0 / (1 + phi * m) ** 2
