@@ -1,4 +1,5 @@
 import hashlib
+import logging
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -14,9 +15,10 @@ from dp_base.files import whole_folder
 from dp_base.reading import foreign_file
 from dp_real.data.sets.class_names import ENDINGS, SET_NAMES, class_files, class_folders, own_classes
 
+log = logging.getLogger(__name__)
 SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}
 NUMBER = re.compile(r"(?<=.)[-_. ]\d+\Z")  # patient07_3: the third of one group
-LEAST_GROUPS = 6  # of a class, for its files' names to tell groups
+LEAST_GROUPS = 6  # of a class, for them to be told apart
 SAMPLED = 100  # images whose size is looked at
 Rows = list[tuple[Path | str, str]]
 """Files or texts, each with the name of its class."""
@@ -29,7 +31,7 @@ class Divided:
     classes: tuple[str, ...]
     sets: Mapping[str, Rows]
     given: Mapping[str, Path]  # where sets are that were there already; else empty
-    groups: int  # that were kept together; 0: names told none
+    groups: int  # that were kept together; 0: there are none
     side: int
     grey: bool
 
@@ -45,7 +47,8 @@ def divide(source: Path) -> Divided:
     """Divide class folders of images or texts, or a table of texts, into sets. Nothing is written.
 
     Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
-    Names that differ in a last number only stay together if each class has six such groups.
+    Images of a folder within a class folder stay together, and names that differ in a last number only, if each class
+    has six such groups.
     """
     given = _given_sets(source) if source.is_dir() else {}
     if given:
@@ -92,7 +95,7 @@ def _in_table(source: Path) -> Rows:
 
 def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:
     """The sets, and the number of groups that stay together."""
-    groups = _groups(rows)
+    groups = _groups(rows, source)
     totals = Counter(label for _, label in rows)
     missing = {name: {label: share * n for label, n in totals.items()} for name, share in SHARES.items()}
     found: dict[str, Rows] = {name: [] for name in SHARES}
@@ -109,17 +112,36 @@ def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:
     return found, len(groups) if len(groups) < len(rows) else 0
 
 
-def _groups(rows: Rows) -> Mapping[str, Rows]:
-    by_name: dict[str, Rows] = defaultdict(list)
-    alone: dict[str, Rows] = {}
+def _groups(rows: Rows, source: Path) -> Mapping[str, Rows]:
+    together: dict[str, Rows] = defaultdict(list)
     of_class: dict[str, set[str]] = defaultdict(set)
     for place, (each, label) in enumerate(rows):
-        name = each.stem if isinstance(each, Path) else str(place)
-        group = NUMBER.sub("", name)
-        by_name[group].append((each, label))
-        alone[f"{label}/{name}/{place}"] = [(each, label)]
+        group = _group(each.relative_to(source)) if isinstance(each, Path) else ""
+        group = group or f"{label}/{place}"
+        together[group].append((each, label))
         of_class[label].add(group)
-    return by_name if min(map(len, of_class.values())) >= LEAST_GROUPS else alone
+    few = min(of_class, key=lambda label: len(of_class[label]))
+    count = len(of_class[few])
+    if count >= LEAST_GROUPS:
+        return together
+    if 1 < count < sum(label == few for _, label in rows):
+        log.warning(
+            "%s: class %s has only %d groups of files, such as %s: images of one come into several sets. If they are "
+            "patients or scenes, make folders train, val and test",
+            source,
+            few,
+            count,
+            min(of_class[few]),
+        )
+    return {f"{label}/{place}": [(each, label)] for place, (each, label) in enumerate(rows)}
+
+
+def _group(file: Path) -> str:
+    """The folder within CLASS, or the name without a last number; "": a number alone, which tells nothing."""
+    if len(file.parts) > 2:
+        return file.parts[1]
+    name = NUMBER.sub("", file.stem)
+    return "" if name.isdigit() else name
 
 
 def _leave(rows: Rows, out: Path, name: str) -> str:

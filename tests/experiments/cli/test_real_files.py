@@ -65,12 +65,13 @@ def test_a_file_that_init_wrote_stays_and_its_run_says_what_is_missing(here):
 
 @pytest.fixture
 def scans(here):
-    """Two classes of ten patients, who have four small grey images each."""
-    for label in ("ill", "well"):
-        (here / "scans" / label).mkdir(parents=True)
+    """Two classes of ten patients, who have four small grey images each, told by names and by folders."""
+    for label, between in (("ill", "_"), ("well", "/")):
         for patient, image in itertools.product(range(10), range(4)):
             pixels = np.full((9, 8), 100 * (label == "ill") + patient + image, np.uint8)
-            Image.fromarray(pixels).save(here / "scans" / label / f"{label}-{patient:02d}_{image}.png")
+            file = here / "scans" / label / f"{label}-{patient:02d}{between}{image}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(file)
     return here / "scans"
 
 
@@ -85,7 +86,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans):
     sets = {name: list(Path("lungs-data", name).glob("*/*")) for name in ("train", "validation", "test")}
     assert len(sets["train"]) == 40
     assert sorted(map(len, sets.values())) == [16, 24, 40]  # of ten patients a class, 2.5 would be a quarter
-    patients = [{file.stem[:-2] for file in files} for files in sets.values()]
+    patients = [{str(file.readlink())[:-6] for file in files} for files in sets.values()]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 20
     assert all(file.is_symlink() for files in sets.values() for file in files)
     few = {"generator.training": "none", "training.steps": 4, "practice.initial": 4, "practice.additions": 0}
@@ -97,7 +98,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans):
     assert "-00_0.png, which is gone; so are those of" in done("real plan lungs.toml", status=3).out
 
 
-def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans):
+def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans, caplog):
     for name in ("train", "val"):
         shutil.copytree(scans, Path("sets", name))
     done("real init lungs --from sets --kind latent")
@@ -108,6 +109,10 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans):
     assert not Path("lungs-data").exists()
     (scans / "ill/notes.txt").touch()
     assert "notes.txt" in refused("real init few --from", scans)
+    for file in sorted(Path(scans, "ill").iterdir())[8:]:
+        file.unlink()
+    done("real init pairs --from", scans)
+    assert "ill has only 2 groups of files, such as ill-00" in caplog.text
     for file in sorted(Path(scans, "ill").iterdir())[2:]:
         file.unlink()
     assert "2 of class ill are too few for three sets" in refused("real init few --from", scans)
