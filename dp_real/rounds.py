@@ -31,7 +31,7 @@ from dp_real.pool.marks import mark_of
 from dp_real.pool.pool import BLOCK, COLUMNS, REAL_SEED, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
-from dp_real.runtime.finite import LARGEST_SHARE, require_samples, unusable
+from dp_real.runtime.finite import TOLERATED, require_samples, unusable
 from dp_real.runtime.flops import FlopCounter
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
@@ -50,7 +50,6 @@ FIRST_PARTS = 8  # parts of the first guided round, between which an automatic s
 LEAST_ROWS = 20  # of such a part
 CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
 END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as being there
-REDRAWS = 3  # of a row of no use
 
 
 # which classes
@@ -148,16 +147,16 @@ class SampleDrawer:
     ) -> Samples:
         """Samples of the labels, plain or with the guidance of rows with these seeds.
 
-        One of no use is drawn again. DivergedError if more than LARGEST_SHARE are of no use, or one still is after
-        REDRAWS.
+        One of no use is drawn again. DivergedError for more than what is TOLERATED.
         """
         seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
         x = self.generator.sample(labels, seeds, guide(seeds) if guide else None)
-        for left in reversed(range(REDRAWS + 1)):
+        share, redraws = TOLERATED[x.is_floating_point()]
+        for left in reversed(range(redraws + 1)):
             bad = np.flatnonzero(unusable(x).numpy())
             if not len(bad):
                 break
-            if not left or len(bad) > max(1, LARGEST_SHARE * len(seeds)):
+            if not left or len(bad) > max(1, share * len(seeds)):
                 require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
             seeds[bad] = next_seeds(seeds[bad])
             redrawn[bad] += 1

@@ -30,6 +30,14 @@ SHOT = 50  # tokens of a real example in a prompt, about
 STAND_IN = "stand-in"
 OWN = ("model", "messages", "prompt", "n", "stream", "logprobs", "top_logprobs", "response_format")
 """Keys of a request that are no parameters of sampling: this package sets them."""
+KEYS = {
+    "temperature": "generator.temperature",
+    "top_p": "generator.top_p",
+    "max_tokens": "generator.max_new_tokens",
+    "stop": "generator.stop",
+    "seed": "the row's own seed",
+}
+"""What sets parameters of a request."""
 
 TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(template(EXAMPLES))], ...], AfterValidator(not_empty)]
 Temperature = Annotated[float, Field(le=100, description="of sampling: lower is likelier and less varied")]
@@ -69,7 +77,7 @@ class AskedConfig(GeneratorConfig):
 
     @property
     def remedy(self) -> str:
-        return "change generator.prompts or stop, or raise generator.max_new_tokens"
+        return "nothing, refusals, or cut off: change generator.prompts or stop, or raise generator.max_new_tokens"
 
     @property
     def shows_examples(self) -> bool:
@@ -161,6 +169,8 @@ class EndpointConfig(AskedConfig):
         """No message shows base_url or key, which may hold a key."""
         if own := sorted(set(OWN) & set(self.parameters)):
             raise ValueError(f"parameters has {own[0]!r}, which is none of sampling: leave it out")
+        if twice := sorted(key for key in KEYS if self.parameters.get(key, "") != ""):
+            raise ValueError(f"parameters has {twice[0]!r}: {KEYS[twice[0]]} says it")
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url should begin with http:// or https://, as http://localhost:8000/v1")

@@ -50,6 +50,9 @@ def locate(where: str, fetch: bool = True) -> Located:
         path, split, example, label = match.groups() if match else (where, None, None, None)
         folder = _hub_folder(path, split, fetch) if path.startswith("hub:") else Path(path)
         kind, paths = _layout(where, folder, split)
+        has_splits = (folder.is_dir() and kind in ("parquet", "tar")) or (folder / "dataset_dict.json").exists()
+        if split and not has_splits:
+            raise InputError(f"{where}: @{split} picks nothing there; name the split's own file or folder")
         for each in paths:
             if not (each.is_file() or each.is_dir()):
                 raise InputError(f"{each}: no regular file, but a pipe, a socket or a device; name a file or a folder")

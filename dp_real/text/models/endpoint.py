@@ -1,6 +1,7 @@
 """A language model behind an OpenAI-compatible HTTP API, asked by openai's client, each question until it answers."""
 
 import asyncio
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -121,23 +122,25 @@ class EndpointGenerator(AskedGenerator):
             raise Interrupted(f"{answers.tokens:,} tokens are spent, {budget}")
 
     async def _answered(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Answer:
-        fault = ""
+        reply: Any = ""
         for _ in range(ATTEMPTS):
             try:
-                return read_answer(await client.post(self.path, body=body, cast_to=object), body)
+                reply = await client.post(self.path, body=body, cast_to=object)
+                return read_answer(json.loads(reply) if isinstance(reply, str) else reply, body)
             except openai.APIError as error:
                 if FILTERED in (error.code, error.type):
                     return Answer("", 0)
                 raise self._explained(error) from None
             except Exception as error:  # it is no JSON, or has not the fields of an answer
-                fault = self._said(error)
+                reply = reply or error
         raise MissingError(
-            f"{self.where} gave {ATTEMPTS} answers that are none: {fault}; does it name an OpenAI-compatible API?"
+            f"{self.where} gave {ATTEMPTS} answers that are none, the last one {self._said(reply)}; does it name an "
+            "OpenAI-compatible API?"
         )
 
-    def _said(self, error: Exception) -> str:
+    def _said(self, what: object) -> str:
         """One short line without the key, which endpoints may repeat."""
-        said = " ".join(str(error).split())
+        said = " ".join(str(what).split())
         return (said.replace(self.key, "…") if self.key else said)[:SHOWN]
 
     def _explained(self, error: openai.APIError) -> InputError | MissingError:

@@ -103,6 +103,11 @@ def test_what_is_no_text_is_empty(config, endpoint):
     assert drawn(config, 8, requests=1) == ["I cannot", "", "", "", *["I cannot"] * 3, ""]
 
 
+def test_a_run_gets_past_refusals(config, endpoint, tmp_path):
+    endpoint.fault = lambda number, body: "refused" if number % 3 == 0 else ""
+    assert run(config, tmp_path / "run")["samples_redrawn"] >= ALL // 3
+
+
 def test_what_is_cut_off_is_empty_unless_a_stop_string_ends_it(config, endpoint):
     endpoint.finish = lambda body: "length"
     endpoint.write = lambda body: "One film and anoth"
@@ -168,7 +173,11 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
         ("redirect", MissingError, "Error code: 307"),
         ("404", InputError, "has no model 'fake', or is no such API"),
         ("400", InputError, "refuses a request.*generator.parameters = .* drops one"),
-        ("null", MissingError, "gave 4 answers that are none: .*does it name an OpenAI-compatible API"),
+        (
+            "no choices",
+            MissingError,
+            "gave 4 answers that are none, the last one {.*does it name an OpenAI-compatible API",
+        ),
     ],
 )
 def test_what_does_not_end_is_said_in_a_line(config, endpoint, fault, kind, message, monkeypatch):
@@ -201,6 +210,7 @@ def test_a_base_model_completes(config, endpoint):
         ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
         ({"key": "sk-secret"}, "key should be the name of an environment variable"),
         ({"parameters": {"n": 2}}, "parameters has 'n'"),
+        ({"parameters": {"max_tokens": 9}}, "parameters has 'max_tokens': generator.max_new_tokens says it"),
         ({"stop": [""]}, "stop.*at least 1 character"),
     ],
 )

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dp_base.errors import InputError
+from dp_real.data.sets.places import locate
 from dp_real.text.codes import texts_of
 from dp_real.text.sources import TextConfig
 from tests.dp_real.text.made import SENTENCES, text_folder
@@ -48,6 +49,9 @@ def test_all_forms_are_read_alike(everywhere):
         assert sorted(zip(texts_of(data.validation.x[:]), data.validation.y.tolist(), strict=True)) == expected, where
         (status,) = config.describe()
         assert (status.problem, status.images) == (None, len(ROWS))
+        if "#" not in where and "@" not in where:
+            with pytest.raises(InputError, match="@test picks nothing there"):
+                locate(f"{where}@test")
 
 
 def test_long_texts_are_cut_and_said(tmp_path, caplog):
