@@ -11,7 +11,6 @@ from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import Array
 
 NARROWEST = 1e-6  # the least ridge that is tried, per kept row
-ROUNDING = 1e-9  # relative
 _LEVEL = 6  # log2 of the points of a set
 _FINER = 17  # ridges of the finer grid, which spans a step of the first to either side
 
@@ -27,7 +26,7 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     start = max(best - 1, 0)
     finer = np.geomspace(ridges[start], ridges[: best + 2][-1], _FINER)
     lam = float(finer[np.argmax(_cosines(equations, np.append(ridges[:start], finer))[start:])])
-    if lam <= NARROWEST * (1 + ROUNDING):
+    if np.isclose(lam, NARROWEST, atol=0):
         log.warning(
             "%d classes, %g training rows per dimension: the best ridge is the narrowest that is tried, %g per kept "
             "row; a narrower one may be better",

@@ -125,6 +125,7 @@ def disagreement(classes: int, cosine: float) -> float:
 
 
 LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
+LEAST_ROWS = 8  # of a set, as masses that differ count
 TOLERANCE = 2e-3  # of the test error, relative to it
 PRECISION = 1e-9  # of the fixed point
 FARTHEST = 50.0  # |ln σ| and |ln δ| from which no solution is looked for
@@ -161,7 +162,6 @@ def _predict(problem: "SoftmaxProblem", tolerance: float, seed: int) -> Array:
         except ConvergenceError:  # few rows of a hard selection are nearly separable: more of them have a root
             if level == LEVELS[-1]:
                 raise
-            x = None
             continue
         outputs = equations.outputs(x)
         error, se = outputs[0]
@@ -184,6 +184,12 @@ class SoftmaxEquations:
 
     def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
+        mass = self.nodes.mass
+        counted = mass.sum() ** 2 / (mass**2).sum()
+        if counted < LEAST_ROWS * SETS:  # the scatter of sets would say nothing
+            raise ConvergenceError(
+                f"{self.problem.classes} classes: of {mass.size} points the selection leaves {counted:.0f}; keep more"
+            )
         if start is not None:
             with suppress(ConvergenceError):
                 return self._root(start)

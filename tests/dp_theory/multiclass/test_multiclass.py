@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from dp_base.errors import InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory import (
     LOGISTIC,
     Entropy,
@@ -184,6 +184,8 @@ test_bad_input_is_refused = refused(
 def test_a_missed_tolerance_is_an_error():
     with pytest.raises(InputError, match="131072 points; tolerance = 1e-09 must be at least"):
         predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
+    with pytest.raises(ConvergenceError, match=r"points the selection leaves \d+; keep more"):
+        predict(SoftmaxProblem(2, make_selection("keep-hard", 2, keep=1e-4), 0.9, 5e-5, 5e-6), tolerance=5e-3)
 
 
 def test_the_best_ridge_is_sought_in_the_whole_range(caplog):
