@@ -74,11 +74,13 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
             raise InputError(f"--out {out} is not empty: {hint}")
         try:
             yield
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if not has_journal():
                 raise
-            advice = f"interrupted: what is finished is in {out}; --resume goes on from there"
-            raise KeyboardInterrupt(advice) from None
+            why = f"{stop}; " if str(stop) else ""
+            raise KeyboardInterrupt(
+                f"{why}interrupted: what is finished is in {out}; --resume goes on from there"
+            ) from None
 
 
 def _missing(folder: Path) -> list[Path]:

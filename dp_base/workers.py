@@ -40,10 +40,12 @@ def in_parallel(
 
     With `gpus`, each process sees one. On the cluster a job is called name(*job).
     """
+    jobs = list(jobs)
+    if not jobs:  # what nobody begins to read, joblib ends late, and with it the next one's processes
+        return iter(())
     if workers is None:
         cluster = this_cluster()
         assert cluster is not None, "workers=None is for blocks of on_cluster"
-        jobs = list(jobs)
         return results_apart(cluster, function, jobs, [name(*job) for job in jobs])
     import joblib
 

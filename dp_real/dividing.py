@@ -47,8 +47,8 @@ def divide(source: Path) -> Divided:
     """Divide class folders of images or texts, or a table of texts, into sets. Nothing is written.
 
     Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
-    Images of a folder within a class folder stay together, and names that differ in a last number only, if each class
-    has six such groups.
+    Images of a folder within a class folder stay together, and names that differ in a last number only, and equal
+    texts, if each class has six such groups.
     """
     given = _given_sets(source) if source.is_dir() else {}
     if given:
@@ -62,6 +62,8 @@ def divide(source: Path) -> Divided:
     if 0 < len(texts) < len(files):
         raise InputError(f"{source}: it has images and texts, such as {texts[0]}; one task has one kind of them")
     classes = tuple(dict.fromkeys(label for _, label in rows))
+    if len(classes) < 2:
+        raise InputError(f"{source}: one class only; there must be at least two, in folders or in the label's column")
     side, grey = _look(files) if files and not texts else (0, False)
     return Divided(classes, sets, given, groups, side, grey)
 
@@ -79,8 +81,6 @@ def _given_sets(source: Path) -> dict[str, Path]:
 
 def _in_folders(folder: Path) -> Rows:
     classes = own_classes([path.name for path in class_folders(folder)])
-    if len(classes.names) < 2:
-        raise InputError(f"{folder}: one class only; there must be a folder for each of at least two")
     files = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
     return [(file, classes.names[label]) for file, label in files]
 
@@ -116,7 +116,7 @@ def _groups(rows: Rows, source: Path) -> Mapping[str, Rows]:
     together: dict[str, Rows] = defaultdict(list)
     of_class: dict[str, set[str]] = defaultdict(set)
     for place, (each, label) in enumerate(rows):
-        group = _group(each.relative_to(source)) if isinstance(each, Path) else ""
+        group = _group(each.relative_to(source)) if isinstance(each, Path) else " ".join(each.casefold().split())
         group = group or f"{label}/{place}"
         together[group].append((each, label))
         of_class[label].add(group)

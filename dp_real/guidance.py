@@ -109,7 +109,9 @@ class EntropyGuidance:
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
         values = hardness(self.objective, self.logits(x0_hat), guides=True)
-        (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat)
+        (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
+        if at_x0_hat is None:
+            raise InputError("a classifier's logits do not depend on the images: should be differentiable in them")
         if x is x0_hat:
             return at_x0_hat
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow.

@@ -378,8 +378,7 @@ class GivenGenerator(GeneratorConfig):
         if isinstance(thing, type):
             raise InputError(f"the generator is the class {thing.__name__}: give an instance of it")
         if self.guided:
-            is_of_numbers = type(source).as_samples is DataConfig.as_samples
-            return Checked(thing, source) if is_of_numbers else thing
+            return Checked(thing, source)
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
 
 
@@ -398,15 +397,17 @@ class Checked:
         return self.source.as_samples(self.generator.sample(labels, seeds, guidance), len(labels), "the generator")
 
 
-def _row_by_row(function: "Callable[..., Tensor]") -> "Callable[[np.ndarray, np.ndarray], Tensor]":
+def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.ndarray], Any]":
     """So that runs repeat."""
     import torch
 
-    def draw(labels: "np.ndarray", seeds: "np.ndarray") -> "Tensor":
+    def draw(labels: "np.ndarray", seeds: "np.ndarray") -> Any:
         rows = [
             function(torch.tensor([label]), torch.Generator().manual_seed(int(seed) >> 1))
             for label, seed in zip(labels.tolist(), seeds, strict=True)
         ]
+        if all(isinstance(row, list) and len(row) == 1 for row in rows):  # texts
+            return [row[0] for row in rows]
         for row in rows:
             if not isinstance(row, torch.Tensor):
                 raise InputError(f"the generator gave a {type(row).__name__}: should be a tensor [1, *shape]")

@@ -11,7 +11,7 @@ from dp_real.generators.pipelines.sizes import RANDOM, known_size
 from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, not_empty
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData
+    from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator
 
 
@@ -22,6 +22,8 @@ def _read_captions(given: Any) -> Any:
     """A CSV file's table class = prompts becomes part of the configuration, and so of the run."""
     if not isinstance(given, str):
         return given
+    if not given.lower().endswith(".csv"):
+        raise ValueError(f"should be a list, ['{given}'], or a FILE.csv")
     import pandas as pd
 
     with foreign_file(given):
@@ -66,7 +68,8 @@ class DiffusersConfig(GeneratorConfig):
 
     @model_validator(mode="after")
     def _check_prompts(self) -> "DiffusersConfig":
-        fewest = min(map(len, self.prompts.values())) if isinstance(self.prompts, dict) else len(self.prompts)
+        of_classes = self.prompts.values() if isinstance(self.prompts, dict) else [self.prompts]
+        fewest = min(map(len, of_classes), default=0)
         if self.prompts_per_class >= fewest > 0:
             raise ValueError(f"prompts_per_class = {self.prompts_per_class}: some class has {fewest} prompts; 0 is all")
         return self
@@ -95,11 +98,8 @@ class DiffusersConfig(GeneratorConfig):
         from dp_real.generators.pipelines.loading import load_index, load_pipeline, load_tiny_decoder
 
         index, task = load_index(self.model), source.task
-        if index["_class_name"] == DIT:
-            asked = class_numbers(index.get("id2label", {}), task.classes)
-        else:
-            prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-            asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
+        is_dit = index["_class_name"] == DIT
+        asked = class_numbers(index.get("id2label", {}), task.classes) if is_dit else self._asked(task)
         pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
@@ -121,6 +121,13 @@ class DiffusersConfig(GeneratorConfig):
             drawing.compile()
         drawing.offload()
         return drawing
+
+    def _asked(self, task: "Task") -> list[list[str]]:
+        prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+        return [of_class[: self.prompts_per_class or None] for of_class in prompts]
+
+    def check_task(self, task: "Task") -> None:
+        self._asked(task)
 
     def weights(self) -> dict[str, str]:
         places = {"model": self.model, "tiny_decoder": self.tiny_decoder}

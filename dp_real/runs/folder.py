@@ -281,9 +281,13 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             write_text(files.config, config.to_toml())
             return None
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
-        key = next(key for key in before | now if before.get(key) != now.get(key))
-        key += " (an object's code or values)" if key.endswith(".digest") else ""
-        raise InputError(f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder")
+        others = [key for key in before | now if before.get(key) != now.get(key)]
+        given = [f"{key} (the code or values of an object, or of globals)" for key in others if key.endswith(".digest")]
+        if len(given) < len(others):
+            raise InputError(
+                f"{out} holds a run of another configuration: {others[0]} differs; restore it, or name a new folder"
+            )
+        accepted([f"{key} changed since {out} began" for key in given], accept_changes)
     result = files.read_result()
     if not (resume or is_blank):
         raise InputError(

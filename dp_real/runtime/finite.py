@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError
 
-TOLERATED = {True: (0.1, 3), False: (0.5, 20)}
+TOLERATED = {True: (0.1, 3), False: (0.5, 10)}
 """Of numbers, and of codes: the share of a block's rows that may be of no use, and how often one is drawn again.
 
 More are no accident. But language models refuse some prompts, and a run must get past that.

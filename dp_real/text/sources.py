@@ -54,9 +54,11 @@ class OfTexts(DataConfig):
         return read_texts(found, classes, self.task.sample_shape[0], needed)
 
     def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
-        """A list of str, which are cut."""
+        """A list of str, which are cut, or codes [count, length]."""
         from dp_real.text.codes import to_codes
 
+        if str(getattr(given, "dtype", "")) == "torch.int32" and tuple(given.shape) == (count, *self.task.sample_shape):
+            return given
         is_list = isinstance(given, list | tuple | np.ndarray) and len(given) == count
         if not is_list or not all(isinstance(text, str) for text in given):
             raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")

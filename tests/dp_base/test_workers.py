@@ -20,6 +20,12 @@ def test_a_gpu_a_worker(monkeypatch):
     assert len(found) == len({process for process, _ in found}) <= 3  # a worker keeps its GPU
 
 
+def test_no_jobs_disturb_no_others():
+    for jobs in ([], [(0.1,)] * 4):
+        results = in_parallel(2, time.sleep, jobs)
+    assert [*results] == [None] * 4
+
+
 def test_ctrl_c_is_answered_by_the_parent_alone():
     """A terminal sends it to all; a worker that was still importing printed a traceback."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it

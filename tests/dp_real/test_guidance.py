@@ -42,6 +42,7 @@ def margin(logits):
     ("logits", "objective", "message"),
     [
         (lambda x: (2 * x).detach(), entropy, r"logits \[3, 4\]: .*differentiable in the images"),
+        (lambda x: x.detach() * torch.ones(4, requires_grad=True), entropy, "logits do not depend on the images"),
         (lambda x: x.detach().numpy(), entropy, "logits of type ndarray: should be a tensor"),
         (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[batch, classes\]"),
         (lambda x: x, Tensor.mean, r"the objective gave \[\] for 3 rows of logits"),

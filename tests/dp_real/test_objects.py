@@ -20,6 +20,7 @@ from dp_real.learners.kinds import MLPConfig
 from dp_real.objects import GivenLearner, digest, give
 from dp_real.practice import TRIGGERS
 from dp_real.sections import TrainingConfig
+from dp_real.text.codes import texts_of
 from tests.dp_real.runs.folders import dying
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
@@ -93,7 +94,10 @@ def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
             run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in names[:place]})
     with pytest.raises(InputError, match=r"of another configuration: practice\.trigger differs"):
         run(PLAN, tmp_path / "run", resume=True, **objects, should_add=lambda practice: True)
-    again = run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss)
+    objects |= {"generator": lambda labels, g: draw(labels, g)}
+    with pytest.raises(InputError, match=r"generator\.digest .* changed since .* began"):
+        run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss)
+    again = run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss, accept_changes=True)
     assert again["test_accuracy"] == whole["test_accuracy"]
 
 
@@ -171,6 +175,18 @@ def test_tied_weights_are_kept(objects, tmp_path):
     module = nn.Sequential(*[nn.Linear(2, 2, bias=False)] * 2, nn.Linear(2, 3))
     run(PLAN, tmp_path / "run", **objects | {"learner": module})
     assert Run(tmp_path / "run").learner().logits(X).shape == (90, 3)
+
+
+class Writer:
+    def sample(self, labels, seeds, guidance):
+        return ["a text"] * len(labels)
+
+
+@pytest.mark.parametrize("generator", [Writer(), lambda labels, g: ["a text"]])
+def test_generators_of_texts(generator, tmp_path):
+    texts = {"data": {"source": "stand-in-text"}, "learner": {"kind": "bag-of-words"}, "pool": {"storage": "text"}}
+    run(PLAN | texts, tmp_path / "run", generator=generator)
+    assert set(texts_of(Run(tmp_path / "run").pool.x[:])) == {"a text"}
 
 
 def test_a_module_may_read_the_codes_of_texts():

@@ -145,7 +145,8 @@ class EndpointGenerator(AskedGenerator):
 
     def _explained(self, error: openai.APIError) -> InputError | MissingError:
         said = self._said(error)
-        match getattr(error, "status_code", None):
+        code = getattr(error, "status_code", None)
+        match code:
             case 401 | 403:
                 key = f"the key in ${self.config.key}" if self.key else "a request without a key"
                 return MissingError(f"{self.where} refuses {key}: {said}")
@@ -156,8 +157,9 @@ class EndpointGenerator(AskedGenerator):
                 return InputError(f"{self.where} refuses a request: {said}; {remedy}")
         if isinstance(error, openai.APITimeoutError):
             said = f"no answer within {TIMEOUT:g} seconds"
-        remedy = "what was answered is kept; go on when it answers again"
-        return MissingError(f"{self.where} failed {RETRIES + 1} times: {said}; {remedy}")
+        is_asked_again = code is None or code in (408, 409, 429) or code >= 500
+        failed = f"failed {RETRIES + 1} times" if is_asked_again else "refuses a request"
+        return MissingError(f"{self.where} {failed}: {said}; what was answered is kept; go on when it answers again")
 
 
 def read_answer(reply: Any, body: dict[str, Any]) -> Answer:

@@ -49,6 +49,8 @@ class Judge(NamedTuple):
 
 def load_judge(given: str, task: Task) -> Judge:
     """The latest learner of a run, or a transformers classifier by folder or hub id."""
+    if len(task.sample_shape) != 3:
+        raise InputError(f"--judge {given}: judges are for images, and these examples are none")
     if not RunFiles(Path(given)).is_run:
         model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label

@@ -14,6 +14,7 @@ from torch import nn
 from dp_base.errors import InputError
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
+from dp_real.examples import Task
 from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines import latents
@@ -310,8 +311,9 @@ def test_prompts_are_templates_filled_in():
     words = [["hen", "cock"], ["a {bird}", ""], ["hen, biddy", ""]]
     assert class_prompts(["{}: {synonyms}"], *words) == [["hen: hen, biddy"], ["cock: cock"]]
     assert class_prompts(["{definition} {}"], *(each[:1] for each in words)) == [["a {bird} hen"]]
+    asking = DiffusersConfig(kind="diffusers", model="some/model", prompts=["{}, {definition}"])
     with pytest.raises(InputError, match=r"class 'cock' has no definition; write one in data\.definitions"):
-        class_prompts(["{}, {definition}"], *words)
+        asking.check_task(Task((3, 8, 8), *map(tuple, words)))
 
 
 def test_a_file_has_captions_of_each_class(tmp_path):

@@ -234,7 +234,12 @@ def test_other_pipelines_are_priced(tmp_path):
 # what is there
 
 
-INDEX = {"unet": ["diffusers", "x"], "vae": ["diffusers", "x"], "safety_checker": ["stable_diffusion", "x"]}
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "unet": ["diffusers", "x"],
+    "vae": ["diffusers", "x"],
+    "safety_checker": ["stable_diffusion", "x"],
+}
 CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
 
 

@@ -170,7 +170,7 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
     [
         ("500", MissingError, "failed 2 times: Error code: 500.*what was answered is kept"),
         ("trickle", MissingError, "failed 2 times: no answer within 0.5 seconds"),
-        ("redirect", MissingError, "Error code: 307"),
+        ("redirect", MissingError, "refuses a request: Error code: 307"),
         ("404", InputError, "has no model 'fake', or is no such API"),
         ("400", InputError, "refuses a request.*generator.parameters = .* drops one"),
         (

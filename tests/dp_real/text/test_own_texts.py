@@ -27,7 +27,7 @@ def everywhere(tmp_path, hub):
     """The same texts in each form."""
     text_folder(tmp_path / "folder")
     write_csv(tmp_path / "a.csv", "text", "label")
-    write_csv(tmp_path / "b.csv", "said", "what")
+    write_csv(tmp_path / "b.csv", "was said", "what")
     lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     label = datasets.ClassLabel(names=["blame", "praise"])
@@ -36,7 +36,7 @@ def everywhere(tmp_path, hub):
     saved.to_parquet(tmp_path / "a.parquet")
     saved.save_to_disk(tmp_path / "saved")
     saved.to_parquet(hub / "data" / "test-00000-of-00001.parquet")
-    files = ["folder", "a.csv", "b.csv#said,what", "a.jsonl", "a.parquet", "saved"]
+    files = ["folder", "a.csv", "b.csv#was said,what", "a.jsonl", "a.parquet", "saved"]
     return [*(f"{tmp_path}/{name}" for name in files), "hub:org/name@test", "hub:org/name@test#text,label"]
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from dp_real import Run
 from dp_real.config import load_config
+from dp_real.text.codes import texts_of
 from tests.commands import done, refused, told
 from torture.attempt import as_options
 
@@ -122,12 +123,15 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans, caplog):
 
 def test_init_from_a_table_of_texts(here):
     lines = [f'"a {word} film, number {row}",{word}' for row in range(20) for word in ("good", "bad")]
-    Path("films.csv").write_text("text,label\n" + "\n".join(lines))
+    Path("films.csv").write_text("text,label\n" + "\n".join([*lines, *lines]))
     done("real init films --from films.csv")
     config = load_config(Path("films.toml"))
     assert (config.generator.kind, config.learner.kind) == ("char-lm", "bag-of-words")
     real = config.data.load()
-    assert (len(real.generator.y), len(real.validation.y), len(real.test.y)) == (20, 10, 10)
+    sets = [texts_of(part.x[:]) for part in (real.generator, real.validation, real.test)]
+    assert [(len(texts), len(set(texts))) for texts in sets] == [(40, 20), (20, 10), (20, 10)]
+    Path("one.csv").write_text("text,label\ngood,a\nbad,a")
+    assert "one class only" in refused("real init one --from one.csv")
     Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
     assert "holes.csv: row 41: there is no text in it" in refused("real init holes --from holes.csv")
 

@@ -106,7 +106,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     with asked_for(data):
         places = divided.leave(data)
     counts = ", ".join(f"{len(rows):,} for {name}" for name, rows in divided.sets.items())
-    grouped = f" {divided.groups:,} groups, told by names or folders, stay together." if divided.groups else ""
+    grouped = f" {divided.groups:,} groups of equal texts, names or folders stay together." if divided.groups else ""
     lines = [
         f"[data]\n# {source}: {counts}.{grouped}\n# The learner trains on none of them.",
         f'source = "{"text" if of_texts else "folder"}"',
