@@ -26,7 +26,7 @@ from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.flops import count
 from dp_real.runtime.model_folders import download_command
 from dp_real.runtime.seeds import row_seeds
-from tests.commands import done, told
+from tests.commands import done, refused, told
 from tests.dp_real.conftest import changed
 from tests.dp_real.plan.published import PUBLISHED, cost_of, counted
 
@@ -358,6 +358,12 @@ def test_what_is_missing_is_named(machine, settings):
     assert set(missing) == set(expected)
     for what, words in expected.items():
         assert words in missing[what]
+
+
+def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, monkeypatch):
+    index = {"_class_name": "PixArtSigmaPipeline"}
+    monkeypatch.setattr("dp_real.generators.pipelines.loading.load_index", lambda model: index)
+    assert "guidance.through = 'x0'" in refused("real plan imagenet100 --set", OWN)
 
 
 def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(machine, monkeypatch):

@@ -90,8 +90,14 @@ class Lopsided(Rule):
         return t > 0
 
 
+class Sure(Rule):
+    def keep_probability(self, t):
+        return 1.5 + 0 * t
+
+
 test_bad_rules_are_named = refused(
-    (lambda: Lopsided().moments(0.5), "Lopsided: keep_probability must be the same at t and -t"),
+    (lambda: Lopsided().moments(0.5), "and the same at t and -t"),
+    (lambda: Sure().moments(0.5), r"Sure: keep_probability must be in \[0, 1\]"),
     (lambda: Random(2.0), "^p = 2 must lie"),
     (lambda: make_rule("random", keep=2.0), "^keep = 2 must lie"),
     (lambda: make_rule("keep-best", alpha=1), "unknown rule 'keep-best': one of keep-hard"),
