@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dp_base.errors import ConvergenceError
-from dp_theory import Problem, predict
+from dp_theory import predict
 from dp_theory.loop import (
     Addition,
     Agree,
@@ -14,7 +14,7 @@ from dp_theory.loop import (
     Window,
     row_errors,
 )
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard
+from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER, selected
 
@@ -46,17 +46,6 @@ def test_figure_6_reference_values():
 
 
 # -- limits that other theory knows -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("lam", [0.0, 0.01])
-@pytest.mark.parametrize("rule", [KeepHard(0.4), KeepEasy(0.8), Entropy(4.0, 2.0)], ids=str)
-def test_fresh_data_is_a_recursion_of_predict(rule, lam):
-    """Each stage is Theorem 1 (Corollary 1) with rho = cos(πE) of the stage before."""
-    loop = PracticeProblem(0.2, lam, [Addition(3, keep=rule)] * 5, initial=0.5, accumulate=False)
-    expected = [predict(Problem(KeepAll(), 1.0, 0.2 / 0.5, lam / 0.5))]
-    for _ in range(5):
-        expected.append(predict(Problem(rule, np.cos(np.pi * expected[-1].test_error), 0.2 / 3, lam / 3)))
-    assert_allclose(outputs(predict(loop)), np.transpose([outputs(stage) for stage in expected]), rtol=1e-10)
 
 
 def test_errors_of_narrow_windows_contract_at_the_known_rate():

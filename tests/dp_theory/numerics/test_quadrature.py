@@ -3,9 +3,8 @@
 import mpmath as mp
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
 
-from dp_theory.numerics.quadrature import both_below, gauss, half_line, panels
+from dp_theory.numerics.quadrature import gauss, half_line, panels
 
 
 @pytest.mark.parametrize("order", [1, 5, 24, 256])
@@ -47,8 +46,3 @@ def test_half_line_resolves_small_scales_and_cuts_where_told():
     t, weights = half_line((cuts, 0.5))
     kept = (weights * (t <= cuts[:, None])).sum(-1)
     np.testing.assert_allclose(kept, [float(mp.erf(c / mp.sqrt(2))) for c in cuts], rtol=1e-14)
-
-
-def test_two_normals_below_bounds_are_scipys():
-    scipys = multivariate_normal([0, 0], [[1, -0.7], [-0.7, 1]]).cdf([0.3, -0.2])
-    assert both_below(0.3, -0.2, -0.7) == pytest.approx(scipys, abs=1e-12)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from dp_experiments.comparing.compare import Comparison
-from dp_experiments.paper.beside import laid_out
 
 from tests.commands import done, refused
 from tests.experiments.comparing.made import runs_of
@@ -26,13 +25,6 @@ def test_a_comparison_a_sweep_and_a_table_on_one_plot(tmp_path):
     there = table.query("series == 'sweep: static, rho 0.9' and kind == 'simulated'")
     np.testing.assert_allclose(there["y"], 100 * (1 - own["y"]))
     assert set(table["kind"]) == {"predicted", "simulated", "measured", "reported"}
-
-
-def test_a_run_is_a_point_by_its_name(tmp_path):
-    spent = {"generation_flops": 1.0, "training_flops": 1.0, "generation_seconds": 1.0, "training_seconds": 1.0}
-    mine = left_by_run(tmp_path / "mine", test_accuracy=0.605, samples_generated=200, pool_size=200, **spent)
-    (row,) = laid_out([str(mine)]).to_dict("records")
-    assert (row["series"], row["x"], row["y"]) == ("mine", 200, 60.5)
 
 
 def test_what_cannot_be_compared_is_told(tmp_path):

@@ -21,7 +21,6 @@ from dp_experiments.looking.report.pictures import (
     are_drawn,
     draw_rounds,
     draw_samples,
-    draw_training,
     leave_figures,
 )
 from dp_experiments.presets.presets import load_preset
@@ -38,22 +37,6 @@ from tests.experiments.conftest import COMPARED, GUIDED_SETTINGS
 from torture.attempt import SMALL_SETTINGS
 
 # figures
-
-
-def test_training_marks_the_steps_of_the_additions():
-    """In each panel, though the accuracy begins after the warm-up; the initial round is no addition."""
-    steps = np.arange(10, 101, 10)
-    metrics = pd.DataFrame({"step": steps, "val_accuracy": steps / 100, "train_loss": 1 / steps, "lr": 0.1})
-    rounds = pd.DataFrame({"round": [0, 1, 2], "step": [0, 40, 70]})
-    figure = draw_training(metrics, rounds, warmup_steps=30)
-    marked = [line for ax in figure.axes for line in ax.get_lines() if line.get_marker() == "v"]
-    assert [list(line.get_xdata()) for line in marked] == [[40, 70]] * 3
-    assert list(figure.axes[0].get_lines()[0].get_xdata()) == list(range(30, 101, 10))
-    assert list(figure.axes[0].get_lines()[0].get_ydata()) == list(range(30, 101, 10))  # percent
-    assert list(figure.axes[1].get_lines()[0].get_xdata()) == list(steps)
-    assert figure.axes[1].get_yscale() == "log"
-    early = draw_training(metrics.iloc[:2], rounds.iloc[:1], warmup_steps=30)  # not warm yet
-    assert list(early.axes[0].get_lines()[0].get_xdata()) == [20]
 
 
 def test_rounds_are_drawn_against_the_pools_size(guided_run):
