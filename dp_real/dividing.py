@@ -47,8 +47,8 @@ def divide(source: Path) -> Divided:
     """Divide class folders of images or texts, or a table of texts, into sets. Nothing is written.
 
     Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
-    Images of a folder within a class folder stay together, and names that differ in a last number only, and equal
-    texts, if each class has six such groups.
+    Equal texts of a table stay together. So do files of a folder within a class folder, if it has several, and names
+    that differ in a last number only, if each class has six such groups.
     """
     given = _given_sets(source) if source.is_dir() else {}
     if given:
@@ -115,33 +115,38 @@ def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:
 def _groups(rows: Rows, source: Path) -> Mapping[str, Rows]:
     together: dict[str, Rows] = defaultdict(list)
     of_class: dict[str, set[str]] = defaultdict(set)
+    folders: dict[str, set[Path]] = defaultdict(set)
+    for each, label in rows:
+        if isinstance(each, Path):
+            folders[label].add(each.parent)
     for place, (each, label) in enumerate(rows):
-        group = _group(each.relative_to(source)) if isinstance(each, Path) else " ".join(each.casefold().split())
-        group = group or f"{label}/{place}"
+        if isinstance(each, Path):
+            group = _group(each.relative_to(source), len(folders[label]) > 1) or f"{label}/{place}"
+        else:
+            group = " ".join(each.casefold().split())
         together[group].append((each, label))
         of_class[label].add(group)
-    few = min(of_class, key=lambda label: len(of_class[label]))
-    count = len(of_class[few])
-    if count >= LEAST_GROUPS:
+    if not folders or min(map(len, of_class.values())) >= LEAST_GROUPS:
         return together
-    if 1 < count < sum(label == few for _, label in rows):
+    totals = Counter(label for _, label in rows)
+    few = next((label for label, groups in of_class.items() if 1 < len(groups) < totals[label]), None)
+    if few is not None:
         log.warning(
-            "%s: class %s has only %d groups of files, such as %s: images of one come into several sets. If they are "
-            "patients or scenes, make folders train, val and test",
+            "%s: some class has fewer than %d groups of files, so images of one, such as %s of class %s, come into "
+            "several sets. If they are patients or scenes, make folders train, val and test",
             source,
-            few,
-            count,
+            LEAST_GROUPS,
             min(of_class[few]),
+            few,
         )
     return {f"{label}/{place}": [(each, label)] for place, (each, label) in enumerate(rows)}
 
 
-def _group(file: Path) -> str:
-    """The folder within CLASS, or the name without a last number; "": a number alone, which tells nothing."""
-    if len(file.parts) > 2:
-        return file.parts[1]
-    name = NUMBER.sub("", file.stem)
-    return "" if name.isdigit() else name
+def _group(file: Path, by_folders: bool) -> str:
+    """The folders within CLASS, or the name without a last number; "": a number alone, which tells nothing."""
+    if by_folders and len(file.parts) > 2:
+        return "/".join(file.parts[1:-1])
+    return "" if file.stem.isdigit() else NUMBER.sub("", file.stem)
 
 
 def _leave(rows: Rows, out: Path, name: str) -> str:

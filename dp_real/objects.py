@@ -406,11 +406,14 @@ def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.nda
             function(torch.tensor([label]), torch.Generator().manual_seed(int(seed) >> 1))
             for label, seed in zip(labels.tolist(), seeds, strict=True)
         ]
-        if all(isinstance(row, list) and len(row) == 1 for row in rows):  # texts
-            return [row[0] for row in rows]
+        texts = [row[0] if isinstance(row, list | tuple) and len(row) == 1 else row for row in rows]
+        if all(isinstance(text, str) for text in texts):
+            return texts
         for row in rows:
             if not isinstance(row, torch.Tensor):
-                raise InputError(f"the generator gave a {type(row).__name__}: should be a tensor [1, *shape]")
+                raise InputError(
+                    f"the generator gave a {type(row).__name__}: should be a tensor [1, *shape], or a list of a text"
+                )
         return torch.cat(rows)
 
     return draw

@@ -107,7 +107,7 @@ def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 def explain(problem: Any, raw: Mapping[str, Any]) -> str:
     """An entry of ValidationError.errors(): key, value, what would be right."""
-    keys = [str(part) for part in problem["loc"] if "[" not in str(part)]  # a kind of value is no key
+    keys = [str(part) for part in problem["loc"] if not re.match(r"[\w-]+\[", str(part))]  # a kind of value is no key
     key = ".".join(keys)
     match problem["type"]:
         case "extra_forbidden":

@@ -99,11 +99,10 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
             yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core", problem)
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
-    found = {need.what: need for need in weights(config)}
-    yield from found.values()
-    model = found.get("generator.model")
-    if model and not model.problem and Path(model.found, "model_index.json").is_file():
-        config.generator.model_copy(update={"model": model.found}).check_guidance(config.guidance)
+    for need in weights(config):
+        yield need
+        if need.what == "generator.model" and Path(need.found, "model_index.json").is_file():
+            config.generator.model_copy(update={"model": need.found}).check_guidance(config.guidance)
     if config.practice.draws and (blocks := config.samples / config.sampling.block_size) > MOST_FILES:
         remedy = f"set sampling.block_size={-(-config.samples // MOST_FILES)}"
         problem = f"a process cannot map {blocks:,.0f} files of {config.samples:,} samples: {remedy}"

@@ -39,7 +39,7 @@ from dp_real.practice import LoopState
 from dp_real.protocols import Learner
 from dp_real.rounds import block_name
 from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
-from dp_real.runs.identity import accepted, changes, differences
+from dp_real.runs.identity import accepted, changes, differences, given, noted
 from dp_real.runtime import finite
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
@@ -281,13 +281,13 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             write_text(files.config, config.to_toml())
             return None
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
-        others = [key for key in before | now if before.get(key) != now.get(key)]
-        given = [f"{key} (the code or values of an object, or of globals)" for key in others if key.endswith(".digest")]
-        if len(given) < len(others):
+        may = given(asked).keys() & noted(files).keys() if resume else set()  # as accept_changes says
+        others = [key for key in before | now if before.get(key) != now.get(key) and key not in may]
+        if others:
+            key = others[0] + (" (an object's code or values)" if others[0] in given(asked) else "")
             raise InputError(
-                f"{out} holds a run of another configuration: {others[0]} differs; restore it, or name a new folder"
+                f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder"
             )
-        accepted([f"{key} changed since {out} began" for key in given], accept_changes)
     result = files.read_result()
     if not (resume or is_blank):
         raise InputError(
@@ -296,7 +296,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             else f"{out} holds this very run, unfinished; resume it (--resume, resume=True)"
         )
     if result:
-        accepted(changes(files), accept_changes)
+        accepted([*differences(files, noted(files), given(asked)), *changes(files)], accept_changes)
     return result
 
 

@@ -10,8 +10,10 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_base.registry import code_digest
 from dp_real.config import Config, load_config
+from dp_real.config.load import flat
 from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.examples import ExampleSet, RealData
+from dp_real.objects import GIVEN
 from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
 from dp_real.runs.files import STATE, RunFiles, checkpoints
@@ -30,6 +32,9 @@ NAMES = {
     "storage code": "code of the storage",
     "marks": "marked examples",
     "test": "test set",
+    **{
+        f"{part}.digest": f"{part} that was given, or globals of its code," for part in ("generator", "learner", "data")
+    },
 }
 """What messages call what a run depends on, where it is not the name itself."""
 OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage code", f"{WEIGHTS}generator")
@@ -49,6 +54,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         "data code": config.data.code_digest(),
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
         "marks": json_digest(sorted(read_marks(marks))) if marks else "",
+        **given(config),
     }
     for part in (*([config.generator] if draws else []), config.learner, config.practice):
         found |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
@@ -61,6 +67,14 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
             found["test"] = _set_digest(data.test)
             found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
     return {name: value for name, value in found.items() if value}
+
+
+def given(config: Config) -> dict[str, str]:
+    """Digests of the Python objects that a run was given, by their keys."""
+    keys = flat(config.model_dump(mode="json"))
+    return {
+        key: str(each) for key, each in keys.items() if key.endswith(".digest") or str(each).startswith(f"{GIVEN} ")
+    }
 
 
 def _set_digest(examples: ExampleSet) -> str:
@@ -127,7 +141,9 @@ def accepted(changed: Iterable[str], accept: bool, effect: str = "results may no
     """What has changed, with a remark on each; InputError unless `accept`."""
     changed = list(changed)
     if changed and not accept:
-        raise InputError(f"{'; '.join(changed)}: restore what was, or go on all the same by --accept-changes")
+        raise InputError(
+            f"{'; '.join(changed)}: restore what was, or go on all the same by --accept-changes (accept_changes=True)"
+        )
     for change in changed:
         log.warning("%s: %s", change, effect)
     return changed

@@ -34,7 +34,6 @@ KEYS = {
     "temperature": "generator.temperature",
     "top_p": "generator.top_p",
     "max_tokens": "generator.max_new_tokens",
-    "stop": "generator.stop",
     "seed": "the row's own seed",
 }
 """What sets parameters of a request."""
@@ -169,8 +168,6 @@ class EndpointConfig(AskedConfig):
         """No message shows base_url or key, which may hold a key."""
         if own := sorted(set(OWN) & set(self.parameters)):
             raise ValueError(f"parameters has {own[0]!r}, which is none of sampling: leave it out")
-        if twice := sorted(key for key in KEYS if self.parameters.get(key, "") != ""):
-            raise ValueError(f"parameters has {twice[0]!r}: {KEYS[twice[0]]} says it")
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url should begin with http:// or https://, as http://localhost:8000/v1")
@@ -201,9 +198,12 @@ class EndpointConfig(AskedConfig):
         if self.key and not os.environ.get(self.key, "").strip():
             key = f"generator.key = '{self.key}'"
             unset = f"{key}: that environment variable is not set: it should hold the key of the API"
+        twice = next((key for key in KEYS if self.parameters.get(key, "") != ""), "")
+        parameters = f"generator.parameters has {twice!r}, which {KEYS[twice]} says: leave it out" if twice else None
         answers = Answers(self.base_url, self.model)
         answers.take_in()
         return [
+            Finding("generator.parameters", ", ".join(self.parameters), parameters),
             Finding("package", "openai", lacks),
             Finding("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
             Finding("answers", f"{len(answers.kept):,} kept, of {answers.tokens:,} tokens"),

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from dp_base.errors import InputError
+from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
 from dp_real.data.sets.own import OwnSets
 from dp_real.data.stand_in import MadeUp
@@ -54,11 +55,12 @@ class OfTexts(DataConfig):
         return read_texts(found, classes, self.task.sample_shape[0], needed)
 
     def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
-        """A list of str, which are cut, or codes [count, length]."""
-        from dp_real.text.codes import to_codes
+        """A list of str, which are cut, or codes int32 [count, length]."""
+        from dp_real.text.codes import texts_of, to_codes
 
         if str(getattr(given, "dtype", "")) == "torch.int32" and tuple(given.shape) == (count, *self.task.sample_shape):
-            return given
+            with foreign_file(giver, "gave codes that are no characters"):
+                given = texts_of(given)
         is_list = isinstance(given, list | tuple | np.ndarray) and len(given) == count
         if not is_list or not all(isinstance(text, str) for text in given):
             raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")

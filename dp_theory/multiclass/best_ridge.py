@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from dp_theory.multiclass.prediction import STEPS, WIDE, Nodes, SoftmaxEquations
+from dp_theory.multiclass.prediction import LEAST_ROWS, LEVELS, STEPS, WIDE, Nodes, SoftmaxEquations
 from dp_theory.multiclass.selection import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import Array
 
 NARROWEST = 1e-6  # the least ridge that is tried, per kept row
-_LEVEL = 6  # log2 of the points of a set
 _FINER = 17  # ridges of the finer grid, which spans a step of the first to either side
 
 log = logging.getLogger(__name__)
@@ -19,7 +18,10 @@ log = logging.getLogger(__name__)
 
 def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
     """The problem at its best ridge between WIDE and NARROWEST per kept row."""
-    nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
+    for level in LEVELS[1:]:
+        nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, level, seed)
+        if nodes.counted >= LEAST_ROWS * SETS:
+            break
     equations = SoftmaxEquations(problem, nodes)
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
     best = int(np.argmax(_cosines(equations, ridges)))

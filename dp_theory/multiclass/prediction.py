@@ -54,6 +54,11 @@ class Nodes(NamedTuple):
         mass = mass * np.repeat(np.resize(selection.keep_fraction(classes), sets) / means, 2**log2)
         return cls(sets, known * factor[:, None], others[:, -1], mass, teacher)
 
+    @property
+    def counted(self) -> float:
+        """Rows of equal mass that would be as good."""
+        return float(self.mass.sum() ** 2 / (self.mass**2).sum())
+
     def means(self, values: Float[Array, "*outputs rows"]) -> Float[Array, "*outputs sets"]:
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
 
@@ -184,12 +189,9 @@ class SoftmaxEquations:
 
     def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
-        mass = self.nodes.mass
-        counted = mass.sum() ** 2 / (mass**2).sum()
-        if counted < LEAST_ROWS * SETS:  # the scatter of sets would say nothing
-            raise ConvergenceError(
-                f"{self.problem.classes} classes: of {mass.size} points the selection leaves {counted:.0f}; keep more"
-            )
+        if self.nodes.counted < LEAST_ROWS * SETS:  # the scatter of sets would say nothing
+            left = f"of {self.nodes.mass.size} points the selection leaves {self.nodes.counted:.0f}"
+            raise ConvergenceError(f"{self.problem.classes} classes: {left}; keep more")
         if start is not None:
             with suppress(ConvergenceError):
                 return self._root(start)

@@ -92,12 +92,13 @@ def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
     for place, name in enumerate(names := ["data", "generator", "learner"]):
         with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):
             run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in names[:place]})
-    with pytest.raises(InputError, match=r"of another configuration: practice\.trigger differs"):
-        run(PLAN, tmp_path / "run", resume=True, **objects, should_add=lambda practice: True)
+    with pytest.raises(InputError, match=r"of another configuration: practice\.trigger .*differs"):
+        run(PLAN, tmp_path / "run", **objects, should_add=lambda practice: True)
     objects |= {"generator": lambda labels, g: draw(labels, g)}
-    with pytest.raises(InputError, match=r"generator\.digest .* changed since .* began"):
+    with pytest.raises(InputError, match=r"the generator that was given, .* changed since .* began"):
         run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss)
     again = run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss, accept_changes=True)
+    assert "generator that was given" in again["accepted_changes"][0]
     assert again["test_accuracy"] == whole["test_accuracy"]
 
 

@@ -24,7 +24,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data.sets.class_names import ENDINGS, visible_files
 
-PLACE = re.compile(r"(?s)(.+?)(?:@([\w.-]+))?(?:#(?:([^@#,]+),)?([^@#,]+))?")
+PLACE = re.compile(r"(?s)(.+?)(?:@([\w.-]+))?(?:#(?:([^@#,/]+),)?([^@#,/]+))?")
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?")
 RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 MOST_FILES = 100_000  # that the ranges of a pattern may mean together

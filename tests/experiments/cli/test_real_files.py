@@ -67,10 +67,10 @@ def test_a_file_that_init_wrote_stays_and_its_run_says_what_is_missing(here):
 @pytest.fixture
 def scans(here):
     """Two classes of ten patients, who have four small grey images each, told by names and by folders."""
-    for label, between in (("ill", "_"), ("well", "/")):
+    for label, between in (("", "_"), ("well-", "/")):
         for patient, image in itertools.product(range(10), range(4)):
-            pixels = np.full((9, 8), 100 * (label == "ill") + patient + image, np.uint8)
-            file = here / "scans" / label / f"{label}-{patient:02d}{between}{image}.png"
+            pixels = np.full((9, 8), 100 * (not label) + patient + image, np.uint8)
+            file = here / "scans" / (label[:-1] or "ill") / "all" / f"{label}{patient:02d}{between}{image}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(file)
     return here / "scans"
@@ -96,7 +96,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans):
     assert "cannot be written" in refused("real init /proc/lungs2 --from", scans)
     assert not Path("lungs2-data").exists()  # a refusal leaves nothing that the next try would stumble over
     scans.rename("moved")
-    assert "-00_0.png, which is gone; so are those of" in done("real plan lungs.toml", status=3).out
+    assert "00_0.png, which is gone; so are those of" in done("real plan lungs.toml", status=3).out
 
 
 def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans, caplog):
@@ -108,13 +108,13 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans, caplog):
     assert "test" not in data
     assert "data.test is not set" in (judged_twice(load_config(Path("lungs.toml"))) or "")
     assert not Path("lungs-data").exists()
-    (scans / "ill/notes.txt").touch()
+    (scans / "ill/all/notes.txt").touch()
     assert "notes.txt" in refused("real init few --from", scans)
-    for file in sorted(Path(scans, "ill").iterdir())[8:]:
+    for file in sorted(Path(scans, "ill/all").iterdir())[8:]:
         file.unlink()
     done("real init pairs --from", scans)
-    assert "ill has only 2 groups of files, such as ill-00" in caplog.text
-    for file in sorted(Path(scans, "ill").iterdir())[2:]:
+    assert "such as 00 of class ill, come into several sets" in caplog.text
+    for file in sorted(Path(scans, "ill/all").iterdir())[2:]:
         file.unlink()
     assert "2 of class ill are too few for three sets" in refused("real init few --from", scans)
     Path("sets/val").rename("sets/test")
@@ -130,7 +130,7 @@ def test_init_from_a_table_of_texts(here):
     real = config.data.load()
     sets = [texts_of(part.x[:]) for part in (real.generator, real.validation, real.test)]
     assert [(len(texts), len(set(texts))) for texts in sets] == [(40, 20), (20, 10), (20, 10)]
-    Path("one.csv").write_text("text,label\ngood,a\nbad,a")
+    Path("one.csv").write_text("text,label\n" + "\n".join(f"good {row},a" for row in range(9)))
     assert "one class only" in refused("real init one --from one.csv")
     Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
     assert "holes.csv: row 41: there is no text in it" in refused("real init holes --from holes.csv")
