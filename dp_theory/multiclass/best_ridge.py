@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dp_theory.multiclass.prediction import LEAST_ROWS, LEVELS, STEPS, WIDE, Nodes, SoftmaxEquations
+from dp_theory.multiclass.prediction import LEVELS, STEPS, WIDE, Nodes, SoftmaxEquations
 from dp_theory.multiclass.selection import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import Array
@@ -20,7 +20,7 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     """The problem at its best ridge between WIDE and NARROWEST per kept row."""
     for level in LEVELS[1:]:
         nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, level, seed)
-        if nodes.counted >= LEAST_ROWS * SETS:
+        if nodes.suffice:
             break
     equations = SoftmaxEquations(problem, nodes)
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))

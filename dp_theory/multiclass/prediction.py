@@ -55,9 +55,9 @@ class Nodes(NamedTuple):
         return cls(sets, known * factor[:, None], others[:, -1], mass, teacher)
 
     @property
-    def counted(self) -> float:
-        """Rows of equal mass that would be as good."""
-        return float(self.mass.sum() ** 2 / (self.mass**2).sum())
+    def suffice(self) -> bool:
+        """Whether each set is worth LEAST_ROWS rows of equal mass; else the scatter of sets would say nothing."""
+        return self.mass.sum() ** 2 >= LEAST_ROWS * SETS * (self.mass**2).sum()
 
     def means(self, values: Float[Array, "*outputs rows"]) -> Float[Array, "*outputs sets"]:
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
@@ -189,8 +189,8 @@ class SoftmaxEquations:
 
     def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
-        if self.nodes.counted < LEAST_ROWS * SETS:  # the scatter of sets would say nothing
-            left = f"of {self.nodes.mass.size} points the selection leaves {self.nodes.counted:.0f}"
+        if not self.nodes.suffice:
+            left = f"of {self.nodes.mass.size} points the selection leaves fewer than {LEAST_ROWS * SETS}"
             raise ConvergenceError(f"{self.problem.classes} classes: {left}; keep more")
         if start is not None:
             with suppress(ConvergenceError):
