@@ -47,8 +47,8 @@ def divide(source: Path) -> Divided:
     """Divide class folders of images or texts, or a table of texts, into sets. Nothing is written.
 
     Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
-    Equal texts of a table stay together. So do files of a folder within a class folder, if it has several, and names
-    that differ in a last number only, if each class has six such groups.
+    Equal texts of a table stay together; if each class has six groups, so do files of one of several folders within
+    CLASS, and names up to a last number.
     """
     given = _given_sets(source) if source.is_dir() else {}
     if given:
@@ -143,7 +143,7 @@ def _groups(rows: Rows, source: Path) -> Mapping[str, Rows]:
 
 
 def _group(file: Path, by_folders: bool) -> str:
-    """The folders within CLASS, or the name without a last number; "": a number alone, which tells nothing."""
+    """The folders within CLASS, or the name without a last number; "": a number alone."""
     if by_folders and len(file.parts) > 2:
         return "/".join(file.parts[1:-1])
     return "" if file.stem.isdigit() else NUMBER.sub("", file.stem)

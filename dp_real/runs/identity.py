@@ -70,7 +70,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
 
 
 def given(config: Config) -> dict[str, str]:
-    """Digests of the Python objects that a run was given, by their keys."""
+    """Digests of given Python objects, by key."""
     keys = flat(config.model_dump(mode="json"))
     return {
         key: str(each) for key, each in keys.items() if key.endswith(".digest") or str(each).startswith(f"{GIVEN} ")

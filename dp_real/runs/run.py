@@ -58,21 +58,21 @@ def run(
     config
         A Config, or its sections as dicts. What an object stands for may be left out.
     folder
-        Where the run leaves its files; it is made.
+        Where the run leaves its files.
     resume
         Go on with this configuration's run in the folder, unless it is finished. Keys that no sample depends on, such
         as a generator's budget, may differ.
     accept_changes
-        Go on although what the run depends on, such as its test set, has changed. The result lists it.
+        Go on although what the run depends on has changed. The result lists it.
     test
-        Whether to look at test images and further sets. Without, `test_accuracy` is None: to choose settings.
+        Whether to look at test images and further sets; if not, `test_accuracy` is None.
     shared
         Where other runs draw some of the same rows, which changes no result.
     learner
         A torch module, samples [B, *shape] to logits [B, K], or a function of the Task that makes one.
     generator
-        A function (labels int64 [1], torch.Generator) -> samples float [1, *shape], images in [-1, 1], which can be
-        chosen among. Or a Generator (dp_real.protocols), which may take guidance.
+        A function (labels int64 [1], torch.Generator) -> samples float [1, *shape], images in [-1, 1]. Or a
+        Generator (dp_real.protocols), which may take guidance.
     data
         RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)}.
     should_add
@@ -93,13 +93,13 @@ def run(
         If the folder is in use, the configuration does not fit its data, or what a resumed or finished run depends on
         has changed.
     MissingError
-        If something that the run needs is missing.
+        If something is missing.
     DamagedError
         If files of the run are damaged, and no checkpoint goes without them.
     DivergedError
-        Once numbers are not finite. The message names step and keys. The last checkpoint before that stays.
+        Once numbers are not finite. The last checkpoint before that stays.
     Interrupted
-        On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent. The run can be resumed.
+        On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent.
     """
     if not isinstance(config, Config | Mapping):
         raise InputError(f"config = {config!r}: should be a dictionary, or what dp_real.load_config(FILE) gives")

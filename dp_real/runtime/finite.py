@@ -7,11 +7,9 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError
 
+# By whether samples are numbers: the share of a block that may be of no use, and how often one is drawn again. More are
+# no accident; but language models refuse some prompts.
 TOLERATED = {True: (0.1, 3), False: (0.5, 10)}
-"""Of numbers, and of codes: the share of a block's rows that may be of no use, and how often one is drawn again.
-
-More are no accident. But language models refuse some prompts, and a run must get past that.
-"""
 LEARNER = "lower training.learning_rate or training.weight_decay, or set training.max_grad_norm"
 """What to do if a learner's numbers are not finite."""
 

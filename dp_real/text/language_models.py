@@ -30,13 +30,12 @@ SHOT = 50  # tokens of a real example in a prompt, about
 STAND_IN = "stand-in"
 OWN = ("model", "messages", "prompt", "n", "stream", "logprobs", "top_logprobs", "response_format")
 """Keys of a request that are no parameters of sampling: this package sets them."""
-KEYS = {
+KEYS = {  # what sets parameters of a request
     "temperature": "generator.temperature",
     "top_p": "generator.top_p",
     "max_tokens": "generator.max_new_tokens",
     "seed": "the row's own seed",
 }
-"""What sets parameters of a request."""
 
 TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(template(EXAMPLES))], ...], AfterValidator(not_empty)]
 Temperature = Annotated[float, Field(le=100, description="of sampling: lower is likelier and less varied")]

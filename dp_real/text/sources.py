@@ -55,7 +55,7 @@ class OfTexts(DataConfig):
         return read_texts(found, classes, self.task.sample_shape[0], needed)
 
     def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
-        """A list of str, which are cut, or codes int32 [count, length]."""
+        """A list of str, which are cut, or their codes."""
         from dp_real.text.codes import texts_of, to_codes
 
         if str(getattr(given, "dtype", "")) == "torch.int32" and tuple(given.shape) == (count, *self.task.sample_shape):
