@@ -113,23 +113,29 @@ def _assigned(rows: Rows, source: Path) -> tuple[dict[str, Rows], int]:
 
 
 def _groups(rows: Rows, source: Path) -> Mapping[str, Rows]:
+    if source.is_dir():
+        groups = _of_files(rows, source)
+    else:
+        groups = [" ".join(str(text).casefold().split()) for text, _ in rows]
     together: dict[str, Rows] = defaultdict(list)
-    of_class: dict[str, set[str]] = defaultdict(set)
-    folders: dict[str, set[Path]] = defaultdict(set)
-    for each, label in rows:
-        if isinstance(each, Path):
-            folders[label].add(each.parent)
-    for place, (each, label) in enumerate(rows):
-        if isinstance(each, Path):
-            group = _group(each.relative_to(source), len(folders[label]) > 1) or f"{label}/{place}"
-        else:
-            group = " ".join(each.casefold().split())
-        together[group].append((each, label))
-        of_class[label].add(group)
-    if not folders or min(map(len, of_class.values())) >= LEAST_GROUPS:
-        return together
+    for group, row in zip(groups, rows, strict=True):
+        together[group].append(row)
+    return together
+
+
+def _of_files(rows: Rows, source: Path) -> list[str]:
+    alone = [f"{label}/{place}" for place, (_, label) in enumerate(rows)]
+    folders, of_class = defaultdict(set), defaultdict(set)
+    for file, label in rows:
+        folders[label].add(Path(file).parent)
+    groups = []
+    for (file, label), own in zip(rows, alone, strict=True):
+        groups.append(_group(Path(file).relative_to(source), len(folders[label]) > 1) or own)
+        of_class[label].add(groups[-1])
+    if min(map(len, of_class.values())) >= LEAST_GROUPS:
+        return groups
     totals = Counter(label for _, label in rows)
-    few = next((label for label, groups in of_class.items() if 1 < len(groups) < totals[label]), None)
+    few = next((label for label, names in of_class.items() if 1 < len(names) < totals[label]), None)
     if few is not None:
         log.warning(
             "%s: some class has fewer than %d groups of files, so images of one, such as %s of class %s, come into "
@@ -139,7 +145,7 @@ def _groups(rows: Rows, source: Path) -> Mapping[str, Rows]:
             min(of_class[few]),
             few,
         )
-    return {f"{label}/{place}": [(each, label)] for place, (each, label) in enumerate(rows)}
+    return alone
 
 
 def _group(file: Path, by_folders: bool) -> str:

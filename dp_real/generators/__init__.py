@@ -70,6 +70,7 @@ class GeneratorConfig(PartConfig):
 
     def check_task(self, task: "Task") -> None:
         """Raise InputError for examples that this kind cannot draw."""
+        class_prompts(getattr(self, "prompts", ()), task.classes, task.definitions, task.synonyms)
 
     def training_seconds(self, task: "Task") -> float:
         """Roughly the seconds of one core before the first use; 0: not trained here."""

@@ -11,7 +11,7 @@ from dp_real.generators.pipelines.sizes import RANDOM, known_size
 from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, not_empty
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData, Task
+    from dp_real.examples import RealData
     from dp_real.protocols import Generator
 
 
@@ -98,8 +98,11 @@ class DiffusersConfig(GeneratorConfig):
         from dp_real.generators.pipelines.loading import load_index, load_pipeline, load_tiny_decoder
 
         index, task = load_index(self.model), source.task
-        is_dit = index["_class_name"] == DIT
-        asked = class_numbers(index.get("id2label", {}), task.classes) if is_dit else self._asked(task)
+        if index["_class_name"] == DIT:
+            asked = class_numbers(index.get("id2label", {}), task.classes)
+        else:
+            prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+            asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
@@ -121,13 +124,6 @@ class DiffusersConfig(GeneratorConfig):
             drawing.compile()
         drawing.offload()
         return drawing
-
-    def _asked(self, task: "Task") -> list[list[str]]:
-        prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        return [of_class[: self.prompts_per_class or None] for of_class in prompts]
-
-    def check_task(self, task: "Task") -> None:
-        self._asked(task)
 
     def weights(self) -> dict[str, str]:
         places = {"model": self.model, "tiny_decoder": self.tiny_decoder}

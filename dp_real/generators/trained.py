@@ -114,6 +114,7 @@ class LatentConfig(TrainedHere):
         return drawing(folder, sampling.steps, sampling.guidance_scale)
 
     def check_task(self, task: "Task") -> None:
+        super().check_task(task)
         shape = task.sample_shape
         if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 8:
             raise InputError(

@@ -281,10 +281,11 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             write_text(files.config, config.to_toml())
             return None
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
-        may = given(asked).keys() & noted(files).keys() if resume else set()  # as accept_changes says
-        others = [key for key in before | now if before.get(key) != now.get(key) and key not in may]
-        if others:
-            key = others[0] + (" (an object's code or values)" if others[0] in given(asked) else "")
+        objects = given(asked)
+        may = objects.keys() & noted(files).keys() if resume else set()  # as accept_changes says
+        other = next((key for key in before | now if before.get(key) != now.get(key) and key not in may), None)
+        if other:
+            key = f"{other} (an object's code or values)" if other in objects else other
             raise InputError(
                 f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder"
             )
@@ -296,7 +297,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             else f"{out} holds this very run, unfinished; resume it (--resume, resume=True)"
         )
     if result:
-        accepted([*differences(files, noted(files), given(asked)), *changes(files)], accept_changes)
+        accepted(changes(files, asked), accept_changes)
     return result
 
 
@@ -309,10 +310,13 @@ def discard_blocks(folder: Path, but: int | None) -> None:
 
 def disclaim(files: RunFiles) -> None:
     """Remove the configuration of a run that could not start from an otherwise empty folder."""
-    if {path.name for path in files.path.iterdir()} <= {files.config.name, LOCK}:
+    if not _made(files):
         remove(files.config)
 
 
 def _is_blank(files: RunFiles) -> bool:
-    made = {path.name for path in files.path.iterdir()} - {files.config.name, LOCK}
-    return made == {files.drawing.name} and {*files.drawing.glob("*")} == {files.drawn_with}
+    return _made(files) == {files.drawing.name} and {*files.drawing.glob("*")} == {files.drawn_with}
+
+
+def _made(files: RunFiles) -> set[str]:
+    return {path.name for path in files.path.iterdir()} - {files.config.name, LOCK}

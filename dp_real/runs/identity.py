@@ -102,12 +102,12 @@ def noted(files: RunFiles) -> dict[str, str]:
     return read_json(files.drawn_with) if files.drawn_with.exists() else {}
 
 
-def changes(files: RunFiles) -> list[str]:
+def changes(files: RunFiles, config: Config | None = None) -> list[str]:
     """A line for each change in what a run depends on; missing data are not compared."""
     before = noted(files)
     if not before:
         return []
-    config = load_config(files.config)
+    config = config or load_config(files.config)
     found = differences(files, before, {CONFIG: digest(files.config)})
     try:
         now = material(config, _data_here(config), test="test" in before)

@@ -198,11 +198,11 @@ class EndpointConfig(AskedConfig):
             key = f"generator.key = '{self.key}'"
             unset = f"{key}: that environment variable is not set: it should hold the key of the API"
         twice = next((key for key in KEYS if self.parameters.get(key, "") != ""), "")
-        parameters = f"generator.parameters has {twice!r}, which {KEYS[twice]} says: leave it out" if twice else None
+        parameters = f"generator.parameters has {twice!r}, which {KEYS.get(twice)} says: leave it out"
         answers = Answers(self.base_url, self.model)
         answers.take_in()
         return [
-            Finding("generator.parameters", ", ".join(self.parameters), parameters),
+            *([Finding("generator.parameters", twice, parameters)] if twice else []),
             Finding("package", "openai", lacks),
             Finding("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
             Finding("answers", f"{len(answers.kept):,} kept, of {answers.tokens:,} tokens"),

@@ -59,8 +59,7 @@ def styles_of(images: TrainingExamples, n_classes: int) -> tuple[Tensor, Tensor]
 def main(study: str, folder: Path, split: int) -> None:
     tuned = Tuned.published(study)
     base = load_preset(study, [f"data.split={split}", "generator.training='full'"], seed=split)
-    real = base.data.load()
-    images, task = real.generator, base.task
+    images, task = base.data.load().generator, base.task
     assert images is not None
     style, largest = styles_of(images, task.n_classes)
     labels = torch.cat([images.y * STYLES + style, images.y + largest.numel()])  # each image under both names
