@@ -205,9 +205,11 @@ def _compiled(code: CodeType) -> list[Any]:
 
 
 def with_objects(
-    raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None
+    raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None, objective: Any = None
 ) -> dict[str, Any]:
     """A raw configuration with the kind `given` for each object."""
+    from dp_real.guidance import OBJECTIVES
+
     changed = {**raw}
     if learner is not None:
         changed["learner"] = {"kind": GIVEN, "digest": give(learner)}
@@ -222,6 +224,12 @@ def with_objects(
             "shape": facts.task.sample_shape,
             "classes": facts.task.classes,
         }
+    if objective is not None:
+        if not callable(objective):
+            raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
+        name = f"{GIVEN} {give(objective)}"
+        OBJECTIVES.register(name, objective, place=None)
+        changed["guidance"] = {**raw.get("guidance", {}), "objective": name}
     return changed
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -12,8 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from dp_base.errors import DivergedError, InputError, Interrupted
-from dp_base.registry import Registry
+from dp_base.errors import DivergedError, Interrupted
 from dp_real import distributed
 from dp_real.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
@@ -80,7 +78,6 @@ class Practice:
         self.loader = Loader(self.pool, self.batches.at)
         self.began = time.monotonic() - self.state.seconds
         self.measured: tuple[float, int, float] | None = None  # when, rows seen and waited for, after an evaluation
-        self.taken = self.pool.y  # labels so far, with those of real examples that the round has already
 
     @property
     def validation(self) -> ExampleSet:
@@ -122,7 +119,7 @@ class Practice:
         chance = 1 / self.config.task.n_classes
         beyond_doubt = state.best - chance > BEYOND_DOUBT * standard_error(chance, len(self.validation.y))
         is_time = state.step >= training.warmup_steps or (options.in_warmup and beyond_doubt)
-        return is_time and TRIGGERS[options.trigger](self)
+        return is_time and state.stale >= options.t_max(len(self.pool))
 
     def add_examples(self, count: int) -> None:
         state, rounds = self.state, self.rounds
@@ -173,17 +170,10 @@ class Practice:
     def round_labels(self, count: int) -> Int64[Tensor, " count"]:
         """Real examples come first."""
         real = real_labels(self.config, self.state.rounds)
-        self.taken = torch.cat([self.pool.y, real])
-        count, classes = count - len(real), self.config.task.n_classes
-        labels = LABELS[self.config.practice.classes](self, count)
-        if not (
-            isinstance(labels, Tensor)
-            and (labels.dtype, labels.shape) == (torch.int64, (count,))
-            and ((labels >= 0) & (labels < classes)).all()
-        ):
-            right = f"a tensor int64 [{count}] of classes 0 to {classes - 1}"
-            raise InputError(f"labels, practice.classes = '{self.config.practice.classes}', should give {right}")
-        return torch.cat([real, labels])
+        taken, classes = torch.cat([self.pool.y, real]), self.config.task.n_classes
+        if self.config.practice.classes == "fill":
+            return torch.cat([real, filling(taken.bincount(minlength=classes), count - len(real))])
+        return torch.cat([real, torch.arange(len(taken), len(self.pool) + count) % classes])
 
     @property
     def done(self) -> bool:
@@ -284,27 +274,3 @@ def has_collapsed(accuracy: float, best: float, chance: float, examples: int) ->
     above = best - chance
     doubt = BEYOND_DOUBT * standard_error(chance, examples)
     return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above
-
-
-# when to add, and which labels: other packages, and notebooks, can add theirs
-
-TRIGGERS: Registry[Callable[[Practice], bool]] = Registry("triggers", __name__)
-LABELS: Registry[Callable[[Practice, int], Int64[Tensor, " count"]]] = Registry("labels", __name__)
-
-
-@TRIGGERS.named("patience", place=1)
-def patience(practice: Practice) -> bool:
-    """The paper's: once the validation accuracy has not risen for T_max evaluations."""
-    return practice.state.stale >= practice.config.practice.t_max(len(practice.pool))
-
-
-@LABELS.named("balanced", place=1)
-def balanced(practice: Practice, count: int) -> Int64[Tensor, " count"]:
-    """All classes alike."""
-    return (len(practice.taken) + torch.arange(count)) % practice.config.task.n_classes
-
-
-@LABELS.named("fill", place=2)
-def fill(practice: Practice, count: int) -> Int64[Tensor, " count"]:
-    """Those classes first that have the fewest examples."""
-    return filling(practice.taken.bincount(minlength=practice.config.task.n_classes), count)

@@ -367,11 +367,9 @@ class PracticeConfig(PartConfig):
         le=1e6,
         description="of the real examples in the pool: how many times more the most frequent class has than the rarest",
     )
-    trigger: str = Field(default="patience", description="when to add; patience, or one that is registered")
-    classes: str = Field(
+    classes: Literal["balanced", "fill"] = Field(
         default="balanced",
-        description="of generated examples: balanced, all alike; fill, those first that have the fewest examples; or "
-        "one that is registered",
+        description="of generated examples: balanced, all alike; fill, those first that have the fewest examples",
     )
     new_sample_weight: float = Field(
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"

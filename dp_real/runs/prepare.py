@@ -1,6 +1,6 @@
 """Loads what a configuration names, and checks that its plan can be carried out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any, cast
@@ -18,7 +18,6 @@ from dp_real.examples import RealData
 from dp_real.guidance import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.objects import GIVEN, lacking
-from dp_real.practice import LABELS, TRIGGERS
 from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.rounds import KEEP
 from dp_real.runtime.hub import quietly
@@ -59,21 +58,12 @@ def fresh_learner(config: Config) -> Learner:
     return learner
 
 
-VARIED: Mapping[str, tuple[Registry[Any], str, str]] = {
-    "should_add": (TRIGGERS, "practice", "trigger"),
-    "labels": (LABELS, "practice", "classes"),
-    "objective": (OBJECTIVES, "guidance", "objective"),
-}
-"""What `dp_real.run` takes as functions: where each may be registered, and the section and key that name one."""
-
-
 def check_plan(config: Config) -> None:
     """Raise InputError for what cannot be carried out, MissingError if what tells the task is not here."""
-    for argument, (registry, section, key) in VARIED.items():
-        name = getattr(getattr(config, section), key)
-        if name.startswith(GIVEN) and name not in registry:
-            raise MissingError(lacking(argument))
-        _require(registry, f"{section}.{key}", name)
+    objective = config.guidance.objective
+    if objective.startswith(GIVEN) and objective not in OBJECTIVES:
+        raise MissingError(lacking("objective"))
+    _require(OBJECTIVES, "guidance.objective", objective)
     _require(KEEP, "practice.keep", config.practice.keep)
     classes = config.task.n_classes
     if config.practice.draws:

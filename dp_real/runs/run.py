@@ -13,7 +13,7 @@ from dp_base.progress import Progress, silent
 from dp_real import distributed
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.load import flat
-from dp_real.objects import GIVEN, give, with_objects
+from dp_real.objects import with_objects
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
 from dp_real.practice import Practice
@@ -22,15 +22,7 @@ from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles, newest_intact
 from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
 from dp_real.runs.identity import CONFIG, drawing_identity, material
-from dp_real.runs.prepare import (
-    VARIED,
-    check_plan,
-    check_real_examples,
-    fresh_learner,
-    load_data,
-    load_generator,
-    own_torch,
-)
+from dp_real.runs.prepare import check_plan, check_real_examples, fresh_learner, load_data, load_generator, own_torch
 from dp_real.shared import Shared
 
 
@@ -47,8 +39,6 @@ def run(
     learner: Any = None,
     generator: Any = None,
     data: Any = None,
-    should_add: Callable[[Practice], bool] | None = None,
-    labels: Callable[[Practice, int], Tensor] | None = None,
     objective: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Any]:
     """Train by deliberate practice, in a folder.
@@ -75,10 +65,6 @@ def run(
         Generator (dp_real.protocols), which may take guidance.
     data
         RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)}.
-    should_add
-        Whether to add, given the Practice: its `state`, `learner`, `pool`, `validation` and `config`.
-    labels
-        The classes int64 [n] of n examples to add, given the Practice and n.
     objective
         What makes a sample hard: a differentiable function of logits [B, K] to a number for each row.
 
@@ -108,17 +94,10 @@ def run(
     for name, thing in objects.items() if raw is config else ():
         if thing is not None and raw.get(name):
             raise InputError(f"{name} is given as an object, and config has a section {name}: leave one out")
+    objects["objective"] = objective
     raw = with_objects(raw, **objects)
-    for argument, function in (("should_add", should_add), ("labels", labels), ("objective", objective)):
-        if function is not None:
-            registry, section, key = VARIED[argument]
-            if not callable(function):
-                raise InputError(f"{argument} = {function!r}: should be a function; a name is for {section}.{key}")
-            name = f"{GIVEN} {give(function)}"
-            registry.register(name, function, place=None)
-            raw[section] = {**raw.get(section, {}), key: name}
     config = parse_config(raw, folder=Path.cwd()).resolved()
-    is_given = any(thing is not None for thing in (learner, generator, data, should_add, labels, objective))
+    is_given = any(thing is not None for thing in objects.values())
     files = RunFiles(Path(folder).absolute() if is_given else Path(folder))  # objects may change the current folder
 
     def threads() -> int:

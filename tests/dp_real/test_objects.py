@@ -1,4 +1,4 @@
-"""A run takes Python objects: a module, a generator, tensors; when to add, which labels, what is hard."""
+"""A run takes Python objects: a module, a generator, tensors; what is hard."""
 
 import re
 from functools import partial
@@ -18,7 +18,6 @@ from dp_real.guidance import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
 from dp_real.objects import GivenLearner, digest, give
-from dp_real.practice import TRIGGERS
 from dp_real.sections import TrainingConfig
 from dp_real.text.codes import texts_of
 from tests.dp_real.runs.folders import dying
@@ -50,10 +49,8 @@ def objects():
 
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
-(SHOWN,) = re.findall(r"```python\n(def low_loss.*?)```", GUIDE, re.S)
-shown = {"torch": torch}
-exec(SHOWN, shown)  # the functions of the page
-low_loss, confused, margin = (shown[name] for name in ("low_loss", "confused", "margin"))
+(SHOWN,) = re.findall(r"```python\n(def margin.*?)```", GUIDE, re.S)
+exec(SHOWN)  # the function of the page
 
 
 def test_a_notebook_trains_its_own_module_on_its_own_generator(objects, tmp_path):
@@ -67,37 +64,30 @@ def test_a_notebook_trains_its_own_module_on_its_own_generator(objects, tmp_path
     assert learner.logits(cloud(6, 3)[0]).shape == (6, 3)
 
 
-def test_when_which_and_what_is_hard_are_functions(objects, tmp_path):
-    run(PLAN, tmp_path / "run", **objects, should_add=low_loss, labels=confused, objective=margin)
-    done = Run(tmp_path / "run")
-    steps = done.rounds["step"].tolist()
-    losses = done.metrics.set_index("step")["train_loss"]
-    assert len(steps) == 3
-    assert all(losses[step] < 0.9 for step in steps[1:])
-    assert (losses.loc[: steps[1] - 1] >= 0.9).all()
-    assert done.pool.y[30:45].bincount(minlength=3).tolist() != [5, 5, 5]
-    run(PLAN, tmp_path / "entropy", **objects, should_add=low_loss, labels=confused)
-    by_entropy = Run(tmp_path / "entropy").pool
-    assert by_entropy.y[:45].tolist() == done.pool.y[:45].tolist()
-    assert not torch.equal(by_entropy.x[30:45], done.pool.x[30:45])
+def test_what_is_hard_is_a_function(objects, tmp_path):
+    run(PLAN, tmp_path / "run", **objects, objective=margin)
+    run(PLAN, tmp_path / "entropy", **objects)
+    by_margin, by_entropy = (Run(tmp_path / name).pool.x for name in ("run", "entropy"))
+    assert torch.equal(by_margin[:30], by_entropy[:30])
+    assert not torch.equal(by_margin[30:45], by_entropy[30:45])
 
 
 def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
-    whole = run(PLAN, tmp_path / "whole", **objects, should_add=low_loss)
+    whole = run(PLAN, tmp_path / "whole", **objects, objective=margin)
     with dying(40):
-        run(PLAN, tmp_path / "run", **objects, should_add=low_loss)
+        run(PLAN, tmp_path / "run", **objects, objective=margin)
     monkeypatch.setattr("dp_real.objects._objects", {})
     assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path / 'run'}', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "generator", "learner"]):
         with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):
             run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in names[:place]})
-    with pytest.raises(InputError, match=r"of another configuration: practice\.trigger .*differs"):
-        run(PLAN, tmp_path / "run", **objects, should_add=lambda practice: True)
+    with pytest.raises(InputError, match=r"of another configuration: guidance\.objective .*differs"):
+        run(PLAN, tmp_path / "run", **objects, objective=lambda logits: -margin(logits))
     objects |= {"generator": lambda labels, g: draw(labels, g)}
     with pytest.raises(InputError, match=r"the generator that was given, .* changed since .* began"):
-        run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss)
-    again = run(PLAN, tmp_path / "run", resume=True, **objects, should_add=low_loss, accept_changes=True)
+        run(PLAN, tmp_path / "run", resume=True, **objects, objective=margin)
+    again = run(PLAN, tmp_path / "run", resume=True, **objects, objective=margin, accept_changes=True)
     assert "generator that was given" in again["accepted_changes"][0]
     assert again["test_accuracy"] == whole["test_accuracy"]
 
@@ -107,11 +97,11 @@ def test_a_cell_that_runs_again_gives_its_function_again(objects, tmp_path):
     for again in ("once", "twice"):
         asked = []
 
-        def each_time(practice, asked=asked):
-            asked.append(practice.state.step)
-            return True
+        def hard(logits, asked=asked):
+            asked.append(len(logits))
+            return margin(logits)
 
-        run(PLAN, tmp_path / again, **objects, should_add=each_time)
+        run(PLAN, tmp_path / again, **objects, objective=hard)
         assert asked
 
 
@@ -140,17 +130,12 @@ class Drawer:
         ({"learner": nn.Linear(2, 4)}, r"learner gives \[2, 4\] for samples \[2, 2\]: should be logits \[2, 3\]"),
         ({"learner": nn.Linear(3, 3)}, r"learner cannot read samples \[2, 2\]: .*shapes cannot be multiplied"),
         ({"generator": lambda labels, generator: labels.numpy()}, r"gave a ndarray: should be a tensor \[1, \*shape"),
-        (
-            {"labels": lambda practice, count: torch.rand(count)},
-            r"should give a tensor int64 \[\d+\] of classes 0 to 2",
-        ),
-        ({"labels": lambda practice, count: torch.full((count,), 3)}, "of classes 0 to 2"),
         ({"learner": "mlp"}, "learner is a str: should be a torch module"),
         ({"generator": Drawer(sample=lambda labels, *_: torch.zeros(len(labels), 3))}, r"should be \[\d+, 2\]"),
         ({"generator": Drawer}, "the generator is the class Drawer: give an instance"),
         ({"config": PLAN | {"learner": {"kind": "mlp"}}}, "learner is given as an object, and config has"),
         ({"data": RealData(TASK, None, Examples(X / 0, Y), Examples(X, Y))}, "validation has numbers that are not fin"),
-        ({"should_add": "patience"}, "should_add = 'patience': should be a function; a name is for practice.trigger"),
+        ({"objective": "margin"}, "objective = 'margin': should be a function; a name is for guidance.objective"),
         ({"config": "digits"}, "config = 'digits': should be a dictionary"),
         ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be a number a row"),
     ],
@@ -207,15 +192,13 @@ def test_kinds_that_register_late_are_known(tmp_path):
         kind: Any
 
     LEARNERS.register("late", LateConfig)
-    TRIGGERS.register("always", lambda practice: True)
     OBJECTIVES.register("negative", lambda logits: -logits.logsumexp(-1))
     raw = PLAN | {"data": {"source": "digits"}, "generator": {"kind": "denoiser"}, "learner": {"kind": "late"}}
-    raw = raw | {"practice": PLAN["practice"] | {"trigger": "always"}, "guidance": {"objective": "negative"}}
+    raw = raw | {"guidance": {"objective": "negative"}}
     config = parse_config(raw)
     assert isinstance(config.learner, LateConfig)
-    for section, key in (("practice", "trigger"), ("practice", "classes"), ("guidance", "objective")):
-        with pytest.raises(InputError, match="there is no 'nothing'"):
-            run(parse_config(raw | {section: raw[section] | {key: "nothing"}}), tmp_path / "run")
+    with pytest.raises(InputError, match="there is no 'nothing'"):
+        run(parse_config(raw | {"guidance": {"objective": "nothing"}}), tmp_path / "run")
 
 
 def test_an_object_is_known_by_its_values():
