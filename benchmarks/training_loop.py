@@ -20,7 +20,7 @@ from transformers.optimization import get_wsd_schedule
 from dp_real import run
 from dp_real.config import Config
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.practice import LoopState, Practice
+from dp_real.runs.loop import LoopState, TrainingLoop
 from dp_real.runs.prepare import fresh_learner, load_generator
 
 STEPS = 2000
@@ -42,7 +42,7 @@ class Memory:
 def practice_loop(config: Config, rows: Memory) -> None:
     unused: Any = None
     pool: Any = rows
-    practice = Practice(config, fresh_learner(config), pool, unused, unused, LoopState(STEPS))
+    practice = TrainingLoop(config, fresh_learner(config), pool, unused, unused, LoopState(STEPS))
     for _ in range(STEPS):
         practice.train_step()
 
@@ -75,8 +75,8 @@ def compare_loops(config: Config) -> None:
 
 def overhead(config: Config) -> None:
     """The timers themselves count as part of the rest."""
-    whole = timed(Practice, "run")
-    parts = [timed(Practice, name) for name in ("add_examples", "evaluate", "checkpoint")]
+    whole = timed(TrainingLoop, "run")
+    parts = [timed(TrainingLoop, name) for name in ("add_examples", "evaluate", "checkpoint")]
     parts.append(timed(NetworkLearner, "train_step"))
     with tempfile.TemporaryDirectory() as folder:
         run(config, Path(folder) / "run")

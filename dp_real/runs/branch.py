@@ -14,11 +14,11 @@ from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.pool.pool import REMEDY, Pool, read_round, rounds_of, verify_pool
-from dp_real.practice import Practice
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints
 from dp_real.runs.folder import RunFolder, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes
+from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,6 @@ def _branch_at(
 
     distributed.on_main(begin)
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
-        practice = Practice(config, learner, pool, data, RunFolder(RunFiles(out), advance, state.step), state)
+        practice = TrainingLoop(config, learner, pool, data, RunFolder(RunFiles(out), advance, state.step), state)
         practice.cool_down()
     return conclude(practice, facts={"accepted_changes": changed} if changed else {})

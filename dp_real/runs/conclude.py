@@ -12,7 +12,7 @@ from dp_real import distributed
 from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
 from dp_real.examples import NearExamples
-from dp_real.practice import Practice
+from dp_real.runs.loop import TrainingLoop
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike
@@ -20,7 +20,7 @@ CARD = "README.md"  # of the learner
 VERSIONS = ("deliberate-practice", "torch", "diffusers")
 
 
-def conclude(practice: Practice, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
+def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete.
 
     The learner is written before it is evaluated: a broken real image must not cost it.

@@ -14,8 +14,8 @@ from dp_base.errors import DamagedError, InputError
 from dp_base.reading import own_file, read_json, require_format
 
 if TYPE_CHECKING:  # torch takes seconds
-    from dp_real.practice import LoopState
     from dp_real.protocols import Learner
+    from dp_real.runs.loop import LoopState
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of checkpoints; see dp_base.reading.require_format on when it rises
@@ -129,7 +129,7 @@ class Checkpoint:
 
     @property
     def state(self) -> "LoopState":
-        from dp_real.practice import LoopState
+        from dp_real.runs.loop import LoopState
 
         record = self.record
         with own_file(self.path / STATE, self.remedy):

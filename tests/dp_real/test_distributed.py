@@ -147,13 +147,13 @@ import sys, time
 from accelerate import PartialState
 from dp_base.errors import DivergedError
 from dp_real import distributed
-from dp_real.practice import Practice
+from dp_real.runs.loop import TrainingLoop
 from dp_experiments.cli.main import main
 def fails(self):
     if distributed.this_process().process_index == 1:
         raise DivergedError("broken")
     distributed.gather([0])
-Practice.evaluate = fails
+TrainingLoop.evaluate = fails
 PartialState.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
 main()
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from dp_figures.curves import draw_curves, draw_ranking, save
+from dp_real.runs.loop.shared import Shared, drawers_first, shared_among
 from matplotlib.figure import Figure
 
 from dp_base.checksums import RECORD, json_digest, seal, verify
@@ -23,7 +24,6 @@ from dp_real.plan.needs import weights
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-from dp_real.shared import Shared, drawers_first, shared_among
 
 JOURNAL = "runs"  # the folder in which runs are kept
 MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline

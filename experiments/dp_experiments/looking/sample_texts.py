@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+from dp_real.runs.loop.rounds import SampleDrawer
 
 from dp_base.errors import InputError
 from dp_base.files import filled
@@ -18,7 +19,6 @@ from dp_real.config import Config
 from dp_real.evaluate.assess import logits
 from dp_real.pool.storages import open_storage
 from dp_real.protocols import Learner
-from dp_real.rounds import SampleDrawer
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds

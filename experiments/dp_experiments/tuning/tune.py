@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from dp_real.runs.loop.shared import Shared, kept_for_all
 
 from dp_base.checksums import seal
 from dp_base.errors import DivergedError, InputError
@@ -25,7 +26,6 @@ from dp_real.examples import RealData
 from dp_real.runs.identity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
-from dp_real.shared import Shared, kept_for_all
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start
 TRIALS = "trials.jsonl"  # that are over

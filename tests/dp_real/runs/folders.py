@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from dp_base.reading import read_json
 from dp_real import run
 from dp_real.pool.pool import read_round, rounds_of
-from dp_real.practice import Practice
+from dp_real.runs.loop import TrainingLoop
 
 
 @contextmanager
 def dying(step):
     """The run in the block dies on the spot before it takes this step."""
-    train_step = Practice.train_step
+    train_step = TrainingLoop.train_step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Practice, "train_step", lambda self: 1 / 0 if self.state.step == step else train_step(self))
+        patch.setattr(TrainingLoop, "train_step", lambda self: 1 / 0 if self.state.step == step else train_step(self))
         with contextlib.suppress(ZeroDivisionError):
             yield
             pytest.fail(f"the run did not reach step {step}")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from dp_real.runs.loop.rounds import Rounds
 from safetensors.torch import load_file
 
 from dp_base.errors import DivergedError
@@ -13,10 +14,9 @@ from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
-from dp_real.practice import LoopState, has_collapsed
-from dp_real.rounds import Rounds
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
+from dp_real.runs.loop import LoopState, has_collapsed
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime import cache, finite, resumable
 from dp_real.runtime.seeds import next_seeds, row_seeds
@@ -52,7 +52,7 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, 
 def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, monkeypatch):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
     accuracies = iter([0.5, 0.8, 0.11, 0.1])
-    monkeypatch.setattr("dp_real.practice.accuracy", lambda *_: next(accuracies))
+    monkeypatch.setattr("dp_real.runs.loop.accuracy", lambda *_: next(accuracies))
     said = r"step 30: the validation accuracy fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
     with pytest.raises(DivergedError, match=said + ".*the last good checkpoint stays"):
         run(config, tmp_path / "run")

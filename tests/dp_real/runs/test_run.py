@@ -20,11 +20,11 @@ from dp_real import Pool, Run, run
 from dp_real.config.arms import arm_config
 from dp_real.examples import balanced_rows
 from dp_real.generators.trained import DenoiserConfig
-from dp_real.practice import Practice
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles, newest_intact
 from dp_real.runs.folder import RunFolder
+from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.run import tracking
 from dp_real.runtime.pixels import to_bytes
@@ -72,14 +72,14 @@ def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken, generator, config
 
 def signals_at(step, signals, monkeypatch):
     """Send these to the process during a step."""
-    train_step = Practice.train_step
+    train_step = TrainingLoop.train_step
 
     def signalled(self):
         for number in signals if self.state.step == step else ():
             signal.raise_signal(number)
         train_step(self)
 
-    monkeypatch.setattr(Practice, "train_step", signalled)
+    monkeypatch.setattr(TrainingLoop, "train_step", signalled)
 
 
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
@@ -109,7 +109,7 @@ def test_an_interrupt_names_the_command_that_goes_on(config, tmp_path, monkeypat
 
 def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path, monkeypatch):
     """At each step of replacing it: before the new one is in place, or before the old one is removed."""
-    monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr("dp_real.runs.loop.CHECKPOINT_EVERY", 1)
     for survived in range(4):  # moves of checkpoint folders: the first, its successor, the first away, the next
         folder, rename, left = tmp_path / f"broken-{survived}", os.rename, survived
 

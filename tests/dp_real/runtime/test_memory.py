@@ -13,7 +13,7 @@ from dp_real import distributed, run
 from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.practice import Practice
+from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.sections import TrainingConfig
 
@@ -75,10 +75,10 @@ def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch):
 def test_memory_is_given_back_between_drawing_and_training(config, generator, tmp_path, monkeypatch):
     """NCCL and cuBLAS allocate outside of torch's cache, which must be empty whenever the kind of work changes."""
     events = []
-    step = Practice.train_step
+    step = TrainingLoop.train_step
     draw = type(generator).sample
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))
-    monkeypatch.setattr(Practice, "train_step", lambda self: events.append("train") or step(self))
+    monkeypatch.setattr(TrainingLoop, "train_step", lambda self: events.append("train") or step(self))
     monkeypatch.setattr(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
     run(config, tmp_path / "run")
     changes = set(pairwise(events))

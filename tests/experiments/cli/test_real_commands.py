@@ -10,7 +10,7 @@ from dp_experiments.rich_terminal import print_table
 from dp_experiments.studies.digits.source import DigitsConfig
 
 from dp_base.locks import locked
-from dp_real.practice import Practice
+from dp_real.runs.loop import TrainingLoop
 from tests.commands import done, refused, told
 from tests.experiments.conftest import COMPARED
 from torture.attempt import POOL_ROWS, SMALL, as_options
@@ -95,7 +95,7 @@ def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch)
 
 def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path, monkeypatch):
     steps = []
-    step = Practice.train_step
+    step = TrainingLoop.train_step
 
     def signalling(self):
         steps.append(self)
@@ -103,7 +103,7 @@ def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGUSR1)
         step(self)
 
-    monkeypatch.setattr(Practice, "train_step", signalling)
+    monkeypatch.setattr(TrainingLoop, "train_step", signalling)
     out = tmp_path / "run"
     err = done("real run", *SMALL, "--out", out, status=130).err
     assert "Traceback" not in err

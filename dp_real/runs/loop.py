@@ -20,7 +20,7 @@ from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
-from dp_real.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
+from dp_real.runs.loop.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.runtime.finite import LEARNER, require_finite
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LoopState:
 
 
 @dataclass
-class Practice:
+class TrainingLoop:
     """The loop of one run, from `state` on, with `learner` and `pool` as they were then. rounds: None in a branch."""
 
     config: Config

@@ -5,13 +5,13 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from dp_real.runs.loop.rounds import Rounds, steer
 from torch import nn
 
 from dp_real.config import parse_config
 from dp_real.examples import Examples, RealData
 from dp_real.pool import Pool
-from dp_real.practice import LoopState, Practice
-from dp_real.rounds import Rounds, steer
+from dp_real.runs.loop import LoopState, TrainingLoop
 
 
 def scripted_learner():
@@ -79,10 +79,10 @@ def run(tmp_path, accuracies, warmup=0.1, **plan):
     validation = Examples(torch.zeros(900, 3, 1, 1), torch.arange(900) % 3)  # chance: .333, its error .016
     rounds = Rounds(config, pool, tmp_path / "drawing", ConstantGenerator())
     data = RealData(config.task, None, validation, validation)
-    practice = Practice(config, scripted_learner(), pool, data, notebook, LoopState(100), rounds)
+    practice = TrainingLoop(config, scripted_learner(), pool, data, notebook, LoopState(100), rounds)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dp_real.practice.accuracy", lambda *_: next(script))
-        patch.setattr("dp_real.practice.has_collapsed", lambda *_: False)
+        patch.setattr("dp_real.runs.loop.accuracy", lambda *_: next(script))
+        patch.setattr("dp_real.runs.loop.has_collapsed", lambda *_: False)
         practice.run()
     return notebook, practice
 
@@ -163,6 +163,6 @@ def test_automatic_strength_moves_towards_its_target():
 
 
 def test_checkpoints_come_at_their_interval(tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.practice.CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr("dp_real.runs.loop.CHECKPOINT_EVERY", 3)
     notebook, _ = run(tmp_path, [0.5] * 10, additions=0)
     assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail

@@ -37,7 +37,7 @@ from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
 
 if TYPE_CHECKING:
-    from dp_real.shared import Shared
+    from dp_real.practice.shared import Shared
 
 log = logging.getLogger(__name__)
 
