@@ -16,11 +16,11 @@ def work() -> None:
 
     import torch
     from dp_experiments.studies.digits.digits_runs import digits
-    from dp_real.runs.loop.rounds import Rounds
 
     from dp_base.files import remove
     from dp_real import distributed
     from dp_real.pool import Pool
+    from dp_real.practice.rounds import Rounds
     from dp_real.runs.prepare import fresh_learner, load_generator
 
     config = digits("sampling.block_size=250")

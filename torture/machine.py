@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from dp_experiments.cli import launch
 from dp_experiments.cli.main import main
-from dp_real.runs.loop.rounds import Rounds
 from torch.distributed.launcher import api
 
 from dp_real import distributed
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import pool as pools
+from dp_real.practice.rounds import Rounds
 
 FAULTY = "5"  # the rank that meets the fault, unless it is the main one
 DRAWS_ROUND_1 = 3  # the call that draws or links a rank's only block of round 1, after two blocks of round 0

@@ -35,11 +35,11 @@ from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.config.load import flat
 from dp_real.pool.pool import Pool, pool_problem
+from dp_real.practice.rounds import block_name
 from dp_real.protocols import Learner
 from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
 from dp_real.runs.identity import accepted, changes, differences, given, noted
 from dp_real.runs.loop import LoopState
-from dp_real.runs.loop.rounds import block_name
 from dp_real.runtime import finite
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 

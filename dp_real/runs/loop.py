@@ -19,8 +19,8 @@ from dp_real.evaluate.assess import accuracy, standard_error
 from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
+from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.protocols import Learner
-from dp_real.runs.loop.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.runtime.finite import LEARNER, require_finite
 
 if TYPE_CHECKING:

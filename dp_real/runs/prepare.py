@@ -18,8 +18,8 @@ from dp_real.examples import RealData
 from dp_real.guidance import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.objects import GIVEN, lacking
+from dp_real.practice.rounds import KEEP
 from dp_real.protocols import AnySize, Generator, Learner
-from dp_real.runs.loop.rounds import KEEP
 from dp_real.runtime.hub import quietly
 
 

@@ -16,13 +16,13 @@ from dp_real.config.load import flat
 from dp_real.objects import with_objects
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
+from dp_real.practice.rounds import Rounds
+from dp_real.practice.shared import Shared
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles, newest_intact
 from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
 from dp_real.runs.identity import CONFIG, drawing_identity, material
 from dp_real.runs.loop import TrainingLoop
-from dp_real.runs.loop.rounds import Rounds
-from dp_real.runs.loop.shared import Shared
 from dp_real.runs.prepare import check_plan, check_real_examples, fresh_learner, load_data, load_generator, own_torch
 
 

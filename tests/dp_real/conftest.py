@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dp_real.runs.loop.rounds import Rounds
 
 from dp_real import run
 from dp_real.config import parse_config
+from dp_real.practice.rounds import Rounds
 from dp_real.runs.prepare import load_generator
 from tests.dp_real.runs.folders import dying
 

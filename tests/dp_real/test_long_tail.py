@@ -5,7 +5,6 @@ import pyarrow as pa
 import pytest
 import torch
 from dp_experiments.presets.presets import load_preset
-from dp_real.runs.loop.rounds import filling
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -15,6 +14,7 @@ from dp_real.batches import LogitAdjustment, MiniBatches
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.practice.rounds import filling
 from dp_real.runs.prepare import fresh_learner, load_data
 from tests.dp_real.conftest import changed
 

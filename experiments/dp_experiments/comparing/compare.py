@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from dp_figures.curves import draw_curves, draw_ranking, save
-from dp_real.runs.loop.shared import Shared, drawers_first, shared_among
 from matplotlib.figure import Figure
 
 from dp_base.checksums import RECORD, json_digest, seal, verify
@@ -21,6 +20,7 @@ from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.distributed import visible_gpus
 from dp_real.plan.needs import weights
+from dp_real.practice.shared import Shared, drawers_first, shared_among
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run

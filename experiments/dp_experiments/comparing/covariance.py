@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from dp_real.runs.loop.rounds import KEEP, Rounds
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.config import Config
 from dp_real.config.arms import PRUNED, arm, oversample, static
+from dp_real.practice.rounds import KEEP, Rounds
 
 DIRECTIONS = 32  # principal ones of a class's real features, in which covariances are compared
 

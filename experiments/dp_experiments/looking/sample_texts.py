@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from dp_real.runs.loop.rounds import SampleDrawer
 
 from dp_base.errors import InputError
 from dp_base.files import filled
@@ -18,6 +17,7 @@ from dp_experiments.looking.sample import before_additions, places_of, verdicts,
 from dp_real.config import Config
 from dp_real.evaluate.assess import logits
 from dp_real.pool.storages import open_storage
+from dp_real.practice.rounds import SampleDrawer
 from dp_real.protocols import Learner
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run

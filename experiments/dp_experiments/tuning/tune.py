@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from dp_real.runs.loop.shared import Shared, kept_for_all
 
 from dp_base.checksums import seal
 from dp_base.errors import DivergedError, InputError
@@ -23,6 +22,7 @@ from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.distributed import visible_gpus
 from dp_real.examples import RealData
+from dp_real.practice.shared import Shared, kept_for_all
 from dp_real.runs.identity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run

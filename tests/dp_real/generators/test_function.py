@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from dp_real.runs.loop.rounds import LEAST_ROWS
 
 from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
@@ -16,6 +15,7 @@ from dp_real.generators.function import FunctionGenerator
 from dp_real.guidance import EntropyGuidance
 from dp_real.plan import work
 from dp_real.plan.needs import needs
+from dp_real.practice.rounds import LEAST_ROWS
 from dp_real.runs.identity import drawing_identity, material
 from dp_real.runs.prepare import load_generator
 from tests.dp_real.conftest import SMALL

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from dp_experiments.presets.presets import load_preset
-from dp_real.runs.loop.rounds import CHOICE_STRENGTH, choose, end_of_range
 
+from dp_real.practice.rounds import CHOICE_STRENGTH, choose, end_of_range
 from dp_real.runtime.seeds import row_seeds
 
 N, K = 1500, 3

@@ -1,10 +1,10 @@
 """Runs that draw alike share their plain rows, and end as if each had drawn its own."""
 
 import pytest
-from dp_real.runs.loop.shared import drawers_first, shared_among
 
 from dp_real import run
 from dp_real.config.arms import arm_config
+from dp_real.practice.shared import drawers_first, shared_among
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import all_rows, halve, traces
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from dp_real.runs.loop.rounds import Rounds
 from safetensors.torch import load_file
 
 from dp_base.errors import DivergedError
@@ -14,6 +13,7 @@ from dp_real.evaluate.assess import accuracy
 from dp_real.examples import Examples
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
+from dp_real.practice.rounds import Rounds
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
 from dp_real.runs.loop import LoopState, has_collapsed

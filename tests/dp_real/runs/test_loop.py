@@ -5,12 +5,12 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from dp_real.runs.loop.rounds import Rounds, steer
 from torch import nn
 
 from dp_real.config import parse_config
 from dp_real.examples import Examples, RealData
 from dp_real.pool import Pool
+from dp_real.practice.rounds import Rounds, steer
 from dp_real.runs.loop import LoopState, TrainingLoop
 
 

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from dp_real.runs.loop.rounds import Rounds
 from torch import nn
 from torch.nn import functional as F
 
@@ -12,6 +11,7 @@ from dp_real.examples import Task
 from dp_real.guidance import EntropyGuidance
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
+from dp_real.practice.rounds import Rounds
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.flops import FlopCounter, count, uncounted
 from dp_real.runtime.seeds import row_seeds

@@ -29,7 +29,7 @@ def judged_twice(config: "Config") -> str | None:
 
 def at_limit(run: "Run") -> str | None:
     """On a run whose automatic strength ended at an end of its range, and so missed its aim."""
-    from dp_real.runs.loop.rounds import end_of_range
+    from dp_real.practice.rounds import end_of_range
 
     options = run.config.guidance
     rounds = run.rounds
