@@ -125,19 +125,11 @@ def test_configurations_that_python_cannot_hold(tmp_path):
             load_config(preset_files()["digits"], [f"x={value}"])
 
 
-def test_archives_that_claim_too_much_or_nest_too_deeply(tmp_path):
-    def packed(name, content, size):
-        entry = tarfile.TarInfo(name)
-        entry.size = size
-        return entry.tobuf() + content + bytes(-len(content) % 512 + 1024)
-
+def test_an_archive_that_claims_too_much(tmp_path):
+    entry = tarfile.TarInfo("blame/a.png")
+    entry.size = 2**50
     file = tmp_path / "images.tar"
-    file.write_bytes(packed("blame/a.png", plain(1), 2**50))
-    refusal("images, tar", file)
-    content = plain(1)
-    for _ in range(300):
-        content = packed("n01440764.tar", content, len(content))
-    file.write_bytes(content)
+    file.write_bytes(entry.tobuf() + plain(1).ljust(512, b"\0") + bytes(1024))
     refusal("images, tar", file)
 
 

@@ -1,7 +1,7 @@
-"""Images in tar files, such as WebDataset shards or ImageNet as it is distributed, read in place.
+"""Images in tar files, such as WebDataset shards, read in place; and the labels of ImageNet's flat validation images.
 
-`datasets` would copy shards (150 GB of ImageNet), knows no folders of classes, links or nested tar files, and passes
-over what follows a damaged header.
+`datasets` would copy shards (150 GB of ImageNet), knows no folders of classes, and passes over what follows a damaged
+header.
 """
 
 import csv
@@ -11,7 +11,6 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ from dp_base.reading import foreign_file
 from dp_real.data.sets.class_names import ENDINGS, warn_unread
 from dp_real.data.sets.places import Located
 
-OF_CLASS = re.compile(r"(?:.*/)?(n\d{8})[.](?i:tar)")  # called by a WordNet id
 BEYOND_KEY = re.compile(r"[.][^/]*$")
 """Of a name, what WebDataset does not take for the sample's: .seg.png of a/01.seg.png."""
 IMAGE = "ILSVRC2012_val_"
@@ -53,8 +51,7 @@ def read_images(found: Located) -> list[tuple[ShardFile | Path, str]]:
 
     Only tables of contents and labels are read.
 
-    KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder, a tar file
-    called by a WordNet id, or ImageNet's validation numbers.
+    KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder.
     """
     if found.kind == "flat":
         return [(image, validation_wnid(image)) for image in found.paths]
@@ -63,7 +60,7 @@ def read_images(found: Located) -> list[tuple[ShardFile | Path, str]]:
     for shard in found.paths:
         not_whole = foreign_file(shard, "not a whole tar file", "a compressed one must be unpacked")
         with not_whole, tarfile.open(shard, "r:") as tar:
-            files = {file.name: file for file in _files(tar, shard, shard.name)}
+            files = _files(tar, shard)
         images = [file for name, file in files.items() if Path(name).suffix.lower() in ENDINGS]
         named += _named(images, files, found.label)
         samples = {BEYOND_KEY.sub("", file.name) for file in images}
@@ -98,37 +95,28 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 
 def _name_by_place(file: ShardFile) -> str:
-    path = PurePosixPath(file.name)
-    if path.parent.name:
-        return path.parent.name
-    if path.name.startswith(IMAGE):
-        return validation_wnid(file.shard.with_name(path.name))
+    if name := PurePosixPath(file.name).parent.name:
+        return name
     raise InputError(f"{file}: an image without a label: its class must be in a .cls or .json file, or its folder")
 
 
-def _files(tar: tarfile.TarFile, shard: Path, tar_name: str, offset: int = 0) -> Iterator[ShardFile]:
-    """Visible files of the tar file at `offset`, a folder to them if it is a class's, as tar files in it may be."""
-    entries: dict[str, tarfile.TarInfo] = {}
+def _files(tar: tarfile.TarFile, shard: Path) -> dict[str, ShardFile]:
+    """The visible files by name."""
+    found: dict[str, ShardFile] = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
-        if name in entries:
+        if name in found:
             raise InputError(f"{shard}: {name} stands in it twice; leave one")
-        if not entry.isdir():
-            entries[name] = entry
-    _check_end(tar)
-    of_class = OF_CLASS.fullmatch(tar_name)
-    for name in entries:
-        if posixpath.basename(name).startswith("."):
+        if entry.isdir() or posixpath.basename(name).startswith("."):
             continue
-        entry = _followed(name, entries, shard)
         if not entry.isreg() or entry.issparse():
-            raise InputError(f"{shard}: {name}: a device, a pipe or a file with holes; archive plain files")
-        start = offset + entry.offset_data
-        if OF_CLASS.fullmatch(name):
-            with tarfile.open(fileobj=tar.extractfile(entry), mode="r:") as inner:
-                yield from _files(inner, shard, name, start)
-        else:
-            yield ShardFile(shard, f"{of_class[1]}/{name}" if of_class else name, start, entry.size)
+            raise InputError(
+                f"{shard}: {name}: a link, a device, a pipe or a file with holes; archive plain files (tar "
+                "--dereference --hard-dereference)"
+            )
+        found[name] = ShardFile(shard, name, entry.offset_data, entry.size)
+    _check_end(tar)
+    return found
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -144,21 +132,6 @@ def _check_end(tar: tarfile.TarFile) -> None:
         raise tarfile.ReadError("its end is missing")
 
 
-def _followed(name: str, entries: Mapping[str, tarfile.TarInfo], shard: Path) -> tarfile.TarInfo:
-    target = name
-    for _ in entries:  # no chain is longer
-        entry = entries.get(target)
-        if entry is None:
-            break
-        if not (entry.islnk() or entry.issym()):
-            return entry
-        folder = posixpath.dirname(target) if entry.issym() else ""
-        target = posixpath.normpath(posixpath.join(folder, entry.linkname))
-    raise InputError(
-        f"{shard}: {name} is a link to {target}, which is no file in it; archive the files (tar --dereference)"
-    )
-
-
 def validation_wnid(image: Path) -> str:
     """The WordNet id of DIR/ILSVRC2012_val_00000001.JPEG, by Kaggle's table or the kit in DIR or up to four above."""
     wnids = _validation_wnids(image.parent.resolve())
@@ -172,27 +145,22 @@ def _validation_wnids(folder: Path) -> dict[str, str]:
     """By the images' names."""
     for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
         with foreign_file(place, "the classes of the validation images cannot be read"):
-            packed = place / f"{KIT}.tar.gz"
             if (place / KAGGLE).is_file():
                 rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8-sig").splitlines())
                 return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
             if (place / TRUTH).is_file():
-                return _read_kit((place / TRUTH).read_bytes(), (place / META).read_bytes())
-            if packed.is_file():
-                with tarfile.open(packed) as kit:
-                    truth, meta = (kit.extractfile(name) for name in (TRUTH, META))
-                    if truth and meta:
-                        return _read_kit(truth.read(), meta.read())
+                return _read_kit(place)
     raise MissingError(
-        f"{folder}: images without class folders; put {KIT}.tar.gz (the development kit) or Kaggle's {KAGGLE}, which "
-        "tell their classes, beside them"
+        f"{folder}: images without class folders; put {KIT} (the development kit, unpacked) or Kaggle's {KAGGLE}, "
+        "which tell their classes, beside them"
     )
 
 
-def _read_kit(truth: bytes, meta: bytes) -> dict[str, str]:
+def _read_kit(place: Path) -> dict[str, str]:
     """The kit's numbers, one for each image in order, are not places among sorted folders."""
     from scipy.io import loadmat
 
-    synsets = loadmat(BytesIO(meta), squeeze_me=True)["synsets"]
+    synsets = loadmat(place / META, squeeze_me=True)["synsets"]
     wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
-    return {f"{IMAGE}{number:08}": wnids[int(line)] for number, line in enumerate(truth.split(), 1)}
+    numbers = (place / TRUTH).read_text(encoding="utf-8").split()
+    return {f"{IMAGE}{row:08}": wnids[int(number)] for row, number in enumerate(numbers, 1)}

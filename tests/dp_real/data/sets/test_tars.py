@@ -1,4 +1,4 @@
-"""Tar files never lose an image or a label without a word, and ImageNet's own tell the class of each image."""
+"""Tar files never lose an image or a label without a word, and ImageNet's flat validation images have their classes."""
 
 import gzip
 import io
@@ -31,19 +31,6 @@ def special(name, kind, target=""):
     return entry
 
 
-def test_links_are_the_files_that_they_lead_to(tmp_path):
-    """A hard link names a file from the archive's root, a symbolic one from its own folder."""
-    links = (
-        special("cat/hard.png", tarfile.LNKTYPE, "dog/1.png"),
-        special("./cat/soft.png", tarfile.SYMTYPE, "../dog/1.png"),
-        special("dog/twice.png", tarfile.SYMTYPE, "../cat/soft.png"),
-        special("dog/._hidden.png", tarfile.SYMTYPE, "nowhere"),
-    )
-    found = read(write_tar(tmp_path / "a.tar", PETS, links))
-    assert found.y.tolist() == [CAT, DOG, CAT, CAT, DOG]
-    assert values(found) == [10, 20, 20, 20, 20]
-
-
 def test_members_are_not_written(tmp_path):
     """Wherever their names would lead to."""
     members = {f"{stem}/cat/evil.png": plain(10) for stem in ("../..", "/tmp")}
@@ -60,13 +47,10 @@ HOLES.size = 512
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (
-            special("cat/a.png", tarfile.SYMTYPE, "../../etc/passwd"),
-            "cat/a.png is a link to .*, which is no file",
-        ),
-        (special("cat/a.png", tarfile.SYMTYPE, "a.png"), "cat/a.png is a link to .*; archive the files"),
-        (special("cat/a.png", tarfile.FIFOTYPE), "cat/a.png: a device, a pipe or a file with holes"),
-        (HOLES, "cat/0.png: a device, a pipe or a file with holes"),
+        (special("cat/a.png", tarfile.SYMTYPE, "../../etc/passwd"), "cat/a.png: a link, .*dereference"),
+        (special("cat/a.png", tarfile.LNKTYPE, "cat/0.png"), "cat/a.png: a link, .*hard-dereference"),
+        (special("cat/a.png", tarfile.FIFOTYPE), "cat/a.png: a link, a device, a pipe"),
+        (HOLES, "cat/0.png: .* a file with holes"),
     ],
 )
 def test_what_is_no_file_is_named(tmp_path, entry, said):
@@ -146,64 +130,35 @@ def kaggle(root):
     (root / "LOC_val_solution.csv").write_text("\ufeffImageId,PredictionString\n" + "".join(rows[::-1]))
 
 
-def devkit_files():
-    """The files of the development kit. It numbers the classes in its own order, which is backwards here."""
+def devkit(root):
+    """The development kit numbers the classes in its own order, which is backwards here."""
     kind = [("ILSVRC2012_ID", float), ("WNID", object), ("num_children", float)]
     synsets = np.array([(1000 - place, wnid, 0) for place, wnid in enumerate(WNIDS)], kind)
-    meta = io.BytesIO()
-    scipy.io.savemat(meta, {"synsets": synsets.reshape(-1, 1)})
+    folder = root / "ILSVRC2012_devkit_t12/data"
+    folder.mkdir(parents=True)
+    scipy.io.savemat(folder / "meta.mat", {"synsets": synsets.reshape(-1, 1)})
     truth = "".join(f"{1000 - label}\n" for label in LABELS)
-    folder = "ILSVRC2012_devkit_t12/data"
-    return {f"{folder}/meta.mat": meta.getvalue(), f"{folder}/ILSVRC2012_validation_ground_truth.txt": truth.encode()}
+    (folder / "ILSVRC2012_validation_ground_truth.txt").write_text(truth)
 
 
-def devkit(root):
-    for name, content in devkit_files().items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-
-
-def packed_devkit(root):
-    kit = write_tar(root / "kit.tar", devkit_files()).read_bytes()
-    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(gzip.compress(kit))
-
-
-@pytest.mark.parametrize(
-    ("truth", "place"), [(kaggle, "ILSVRC/Data/CLS-LOC/val"), (devkit, "val"), (packed_devkit, "val.tar")]
-)
+@pytest.mark.parametrize(("truth", "place"), [(kaggle, "ILSVRC/Data/CLS-LOC/val"), (devkit, "val")])
 def test_validation_images_without_folders(truth, place, tmp_path):
     """The first folder is Kaggle's, whose table lies four folders above."""
     where = tmp_path / place
-    if where.suffix:
-        write_tar(where, FLAT)
-    else:
-        where.mkdir(parents=True)
-        for name, image in FLAT.items():
-            (where / name).write_bytes(image)
-    with pytest.raises(MissingError, match=r"put ILSVRC2012_devkit_t12.tar.gz .* or Kaggle's LOC_val_solution.csv"):
+    where.mkdir(parents=True)
+    for name, image in FLAT.items():
+        (where / name).write_bytes(image)
+    with pytest.raises(MissingError, match=r"put ILSVRC2012_devkit_t12 .* or Kaggle's LOC_val_solution.csv"):
         read(where, THOUSAND)
     truth(tmp_path)
     images = read(where, THOUSAND)
     assert (images.y.tolist(), values(images)) == (LABELS, [1, 2, 3, 4])
 
 
-def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path):
-    """The tar files are read where they lie, and nothing is unpacked."""
-    (tmp_path / "train").mkdir()
-    for label in (999, 5):
-        files = {f"{WNIDS[label]}_{row}.JPEG": plain(label % 100 + row) for row in range(2)}
-        write_tar(tmp_path / "train" / f"{WNIDS[label]}.tar", files)
-    whole = {f"{WNIDS[label]}.tar": (tmp_path / "train" / f"{WNIDS[label]}.tar").read_bytes() for label in (999, 5)}
-    images = read(write_tar(tmp_path / "ILSVRC2012_img_train.tar", whole), THOUSAND)
-    assert (images.y.tolist(), values(images)) == ([999, 999, 5, 5], [99, 100, 5, 6])
-    for where in (tmp_path / "train" / "n*.tar", tmp_path / "train"):
-        images = read(where, THOUSAND)
-        assert (images.y.tolist(), values(images)) == ([5, 5, 999, 999], [5, 6, 99, 100])
-
-
 @pytest.mark.parametrize("table", ["a,b\n1,2\n", "ImageId,PredictionString\n"])
 def test_broken_tables_are_named(table, tmp_path):
-    write_tar(tmp_path / "val.tar", FLAT)
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / next(iter(FLAT))).write_bytes(plain(1))
     (tmp_path / "LOC_val_solution.csv").write_text(table)
     with pytest.raises(InputError, match=r"cannot be read|is none of the 0 validation images"):
-        read(tmp_path / "val.tar", THOUSAND)
+        read(tmp_path / "val", THOUSAND)
