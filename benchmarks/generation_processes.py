@@ -30,7 +30,7 @@ def work() -> None:
     labels = torch.arange(ROWS) % 10
     walls = []
     for _ in range(REPEATS):
-        distributed.this_process().wait_for_everyone()
+        distributed.wait_for_all()
         begin = time.perf_counter()
         rounds.draw(1, labels, learner)
         walls.append(time.perf_counter() - begin)

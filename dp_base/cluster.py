@@ -18,6 +18,7 @@ from uuid import uuid4
 from dp_base import locks
 from dp_base.errors import InputError, MissingError
 from dp_base.imports import install_command
+from dp_base.slurm import SEVERAL
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,7 +30,6 @@ TIME_TO_STOP = 120.0  # seconds that a job has to stop by itself, as by writing 
 # which is usually 90 seconds.
 LOCK_PATIENCE = 180.0
 CODE = "from dp_base.cluster import serve; serve()"
-SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_")  # of a worker started beside others
 RETRY = "with --resume, the same command goes on from what is finished"
 
 _clusters: "list[Client]" = []  # the last one is in use

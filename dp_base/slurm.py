@@ -9,6 +9,10 @@ import re
 import socket
 from ipaddress import ip_address
 
+from dp_base.errors import InputError
+
+SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_", "MV2_")
+"""How names begin of what tells a process that it was started beside others."""
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
 OF_TASK = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")  # what srun tells each task
 
@@ -29,6 +33,13 @@ def adopt_tasks() -> None:
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here()))
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ["SLURM_STEP_NODELIST"]))
     os.environ.setdefault("MASTER_PORT", str(PORTS[job % len(PORTS)]))
+
+
+def require_one_task(what: str) -> None:
+    """Raise InputError if a launcher started several processes, as far as variables tell."""
+    adopt_tasks()
+    if (count := os.environ.get("WORLD_SIZE") or "1") != "1":
+        raise InputError(f"{what} is one process, not {count}: start one (srun --ntasks=1)")
 
 
 def adopt_interface() -> None:

@@ -11,6 +11,7 @@ from multiprocessing import current_process
 from typing import Any, Literal
 
 from dp_base.cluster import end_with, results_apart, this_cluster
+from dp_base.slurm import SEVERAL
 
 # Seconds that a worker without a job waits while others have long ones. The kernel cannot wait for more than 24 days.
 IDLE_TIMEOUT = 14 * 86_400
@@ -84,6 +85,8 @@ def _start_worker(parent: int, gpus: Sequence[str]) -> None:
     from joblib.externals.loky import process_executor
 
     end_with(parent)
+    for name in [name for name in os.environ if name.startswith(SEVERAL)]:
+        del os.environ[name]  # a worker is none of the processes that a launcher started
     process_executor._USE_PSUTIL = False  # else a worker that holds 300 MB more than after its first job is replaced
     if gpus:
         number = int(re.split("[-:]", current_process().name)[-1])  # they are counted as they are started

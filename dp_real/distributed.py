@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import joblib
 import torch
@@ -18,8 +18,8 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import distributed
 from torch.distributed import distributed_c10d
 
-from dp_base.errors import DamagedError, Interrupted, MissingError
-from dp_base.slurm import adopt_interface, adopt_tasks
+from dp_base.errors import DamagedError, InputError, Interrupted, MissingError
+from dp_base.slurm import SEVERAL, adopt_interface, adopt_tasks, require_one_task
 
 LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
 MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
@@ -53,36 +53,75 @@ class LostError(RuntimeError):
 # this process among the others
 
 
-@cache
-def this_process() -> PartialState:
-    """This process and its rank. The first call starts the process group, gloo on CPUs and nccl on GPUs."""
-    adopt_tasks()
-    adopt_interface()
-    here = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT)
-    if here.num_processes > 1:
-        atexit.register(_leave, here)
+class Process(NamedTuple):
+    """A process by its rank among those that share the work."""
+
+    process_index: int
+    num_processes: int
+    device: torch.device
+
+    @property
+    def is_main_process(self) -> bool:
+        return self.process_index == 0
+
+
+def this_process() -> Process:
+    """This process in the program's process group, or in the one that the first call starts if a launcher asks for it.
+
+    The latter is gloo on CPUs and nccl on GPUs. Raises InputError if the launcher's variables do not fit together.
+    """
+    place = _own_device()
+    if not distributed.is_initialized():
+        return Process(0, 1, place)
+    if distributed.get_world_size() > 1:
         _object_group()  # made now, while all processes are there
-    if here.device and here.device.type == "cuda":
-        # Memory is reported as run out before the reserve is touched. A single process has no index: the present GPU.
-        torch.cuda.set_per_process_memory_fraction(SHARE, here.device.index)
-    return here
+    return Process(distributed.get_rank(), distributed.get_world_size(), place)
 
 
 @cache
+def _own_device() -> torch.device:
+    if not distributed.is_initialized():
+        adopt_tasks()
+        adopt_interface()
+    told = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SEVERAL))
+    try:
+        place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
+    except ValueError as error:
+        raise InputError(f"{told}: this starts no group of processes: {error}; for one process, unset them") from error
+    if place.type == "cuda":
+        # Memory is reported as run out before the reserve is touched. A single process has no index: the present GPU.
+        torch.cuda.set_per_process_memory_fraction(SHARE, place.index)
+    return place
+
+
 def _object_group() -> Any:
-    """nccl would copy objects to the GPUs and back, and has no monitored_barrier."""
+    return _gloo_beside(distributed.group.WORLD)
+
+
+@cache
+def _gloo_beside(world: Any) -> Any:
+    """Nccl would copy objects to the GPUs and back, and has no monitored_barrier."""
+    atexit.register(_leave)
     return distributed.new_group(backend="gloo", timeout=MAIN_LIMIT)
 
 
-def _leave(here: PartialState) -> None:
+def _leave() -> None:
     """End the process groups in order: a thread of gloo that holds the last object would abort the interpreter."""
-    here.destroy_process_group()
-    _object_group.cache_clear()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    _gloo_beside.cache_clear()
+
+
+def require_alone(what: str) -> None:
+    """Raise InputError if this is one of several processes."""
+    require_one_task(what)
+    if (count := this_process().num_processes) > 1:
+        raise InputError(f"{what} is one process, not {count}: call it in a program of its own")
 
 
 def device() -> torch.device:
     """This process's GPU, or the CPU."""
-    return this_process().device or torch.device("cpu")
+    return this_process().device
 
 
 def visible_gpus() -> list[str]:
@@ -95,7 +134,7 @@ def visible_gpus() -> list[str]:
 
 def own_cores() -> int:
     """This process's share of cores, which affinity (srun's) or a container's quota may limit."""
-    return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
 
 
 # how processes end
@@ -103,8 +142,7 @@ def own_cores() -> int:
 
 def is_reporter(error: str) -> bool:
     """Whether this process tells the user of its error: the main one, or another if that says nothing for GRACE s."""
-    is_started = this_process.cache_info().currsize > 0
-    if not is_started or this_process().num_processes == 1:
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return os.environ.get("RANK", "0") == "0"
     store: Any = distributed_c10d._get_default_store()
     note = f"error/{hashlib.sha256(error.encode()).hexdigest()}"

@@ -159,8 +159,8 @@ def check_tracker(name: str) -> None:
 
 @contextmanager
 def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None] | None]:
-    """Yield what logs a row and its step to the dashboard; None without one."""
-    if config.tracker == "none":
+    """Yield what logs a row and its step to the dashboard, in the main process; None without one."""
+    if config.tracker == "none" or not distributed.this_process().is_main_process:
         yield None
         return
     accelerator = Accelerator(

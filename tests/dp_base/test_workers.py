@@ -1,6 +1,7 @@
 """Workers have a GPU each, as far as there are as many."""
 
 import gc
+import os
 import signal
 import time
 
@@ -18,6 +19,11 @@ def test_a_gpu_a_worker(monkeypatch):
     found = set(in_parallel(3, seen, [(0.5,)] * 6, visible_gpus()))
     assert {gpu for _, gpu in found} == {"4", "6"}
     assert len(found) == len({process for process, _ in found}) <= 3  # a worker keeps its GPU
+
+
+def test_a_worker_is_none_of_the_processes_of_a_launcher(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    assert list(in_parallel(2, os.getenv, [("PMI_SIZE",)] * 2)) == [None, None]
 
 
 def test_no_jobs_disturb_no_others():

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,9 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from dp_experiments.presets.presets import load_preset
 
-from dp_base.errors import DamagedError
+from dp_base.errors import DamagedError, InputError
 from dp_real import Pool, Run, distributed, run
 from dp_real.distributed import LostError, exchange
 from dp_real.pool import pool as pools
@@ -144,7 +146,7 @@ def test_a_signal_stops_all_of_them_after_one_checkpoint(launch, tmp_path, confi
 
 FAILS_ALONE = """
 import sys, time
-from accelerate import PartialState
+import torch
 from dp_base.errors import DivergedError
 from dp_real import distributed
 from dp_real.runs.loop import TrainingLoop
@@ -154,7 +156,7 @@ def fails(self):
         raise DivergedError("broken")
     distributed.gather([0])
 TrainingLoop.evaluate = fails
-PartialState.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
+torch.distributed.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
 main()
 """
 
@@ -234,6 +236,36 @@ def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
 def test_a_failed_exchange_tells_its_cause(error, kind, told):
     with pytest.raises(kind, match=re.escape(told)), exchange():
         raise error
+
+
+OWN_GROUP = """
+import sys, torch
+def own(rank, port):
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
+    from dp_real import distributed
+    ranks = distributed.gather([distributed.this_process().process_index])
+    torch.distributed.destroy_process_group()
+    print(ranks, distributed.this_process()[:2])
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(own, (int(sys.argv[1]),), nprocs=2)
+"""
+
+
+def test_a_group_that_the_program_started_is_the_runs(tmp_path):
+    (tmp_path / "own.py").write_text(OWN_GROUP)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    said = subprocess.run([sys.executable, tmp_path / "own.py", port], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == 2 * ["[0, 1] (0, 1)"]
+
+
+@pytest.mark.parametrize("half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}])
+def test_half_of_what_a_launcher_says_is_told(half, monkeypatch):
+    monkeypatch.setattr(os, "environ", half)
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    (name,) = half
+    with pytest.raises(InputError, match=rf"^{name}={half[name]}: this starts no group .* unset them$"):
+        distributed._own_device.__wrapped__()
 
 
 def be_one_of_eight(monkeypatch):

@@ -1,7 +1,6 @@
 """Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly."""
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, wraps
 from importlib import import_module
@@ -12,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from dp_base.errors import InputError
+from dp_base.slurm import require_one_task
 from dp_experiments.cli.process import uncollected
 
 TOGETHER = ("keys", "plan", "run", "resume", "branch", "evaluate")  # what several processes may be started as
@@ -75,8 +75,8 @@ class OfPipeline(LazyCommand):
             from dp_base.imports import require_extra
 
             require_extra("real", "dp real")
-            if self.name not in TOGETHER and (count := os.environ.get("WORLD_SIZE") or "1") != "1":
-                raise InputError(f"dp real {self.name} is one process, not {count}: start one (srun --ntasks=1)")
+            if self.name not in TOGETHER:
+                require_one_task(f"dp real {self.name}")
             return function(*arguments, **options)
 
         return run

@@ -18,7 +18,7 @@ from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit, costs, exponen
 from dp_experiments.terminal import aside
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
-from dp_real.distributed import visible_gpus
+from dp_real.distributed import require_alone, visible_gpus
 from dp_real.plan.needs import weights
 from dp_real.practice.shared import Shared, drawers_first, shared_among
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
@@ -55,6 +55,7 @@ def run_arms(
 
     Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does.
     """
+    require_alone("a comparison")
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
     judged = [index for index, (arm, _) in enumerate(cells) if Arm.of(arm).run]

@@ -20,7 +20,7 @@ from dp_experiments.tuning.trial_store import Trial, best_of, keep, kept_trials,
 from dp_experiments.tuning.tuned import FORMAT, TUNED
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.distributed import visible_gpus
+from dp_real.distributed import require_alone, visible_gpus
 from dp_real.examples import RealData
 from dp_real.practice.shared import Shared, kept_for_all
 from dp_real.runs.identity import NAMES, material
@@ -77,6 +77,7 @@ def tune(
 
     Settings that diverge or cannot be are trials that failed.
     """
+    require_alone("a tuning")
     spaces = spaces_of(config, plan)
     _begin(config, plan, out, progress)
     prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)

@@ -94,7 +94,7 @@ def test_a_single_process_takes_the_present_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
     monkeypatch.setattr(PartialState, "_shared_state", {})
-    assert distributed.this_process.__wrapped__().device == torch.device("cuda")
+    assert distributed._own_device.__wrapped__() == torch.device("cuda")
     assert asked == [(0.95, 1)]
 
 

@@ -11,9 +11,13 @@ import time
 import psutil
 import pytest
 from dp_experiments.cli import launch
+from dp_experiments.comparing.compare import run_arms
+from dp_experiments.presets.presets import load_preset
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dp_base import slurm
+from dp_base.errors import InputError
+from dp_base.progress import silent
 from tests.commands import refused
 from torture.attempt import SMALL_SETTINGS, as_options
 
@@ -88,7 +92,7 @@ def test_restarts_end_where_nothing_is_gained(tmp_path, monkeypatch):
     assert len(asked) == 1
 
 
-def test_how_many_processes(monkeypatch):
+def test_how_many_processes(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     assert [launch.process_count(gpus) for gpus in ("all", "3", "1")] == [8, 3, 1]
     monkeypatch.setenv("RANK", "5")
@@ -96,6 +100,8 @@ def test_how_many_processes(monkeypatch):
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert "dp real tune is one process, not 8" in refused("real tune digits")
+    with pytest.raises(InputError, match="a comparison is one process, not 8"):  # of a program's own, where it hung
+        run_arms(load_preset("digits"), ["static"], 1, 1, tmp_path, 1, silent)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert launch.process_count() == 1
     assert "--gpus none" in refused("real run digits --gpus none")
