@@ -65,15 +65,15 @@ def _usable(folder: Path) -> bool:
     return folder in _intact
 
 
-def unwritable(folder: Path | None = None) -> str | None:
-    """Why nothing can be added to the cache, or a folder in it, and what to do."""
+def unwritable(folder: Path | None = None, cache: Path | None = None, key: str = "XDG_CACHE_HOME") -> str | None:
+    """Why nothing can be added to the cache, or a folder in it, or another `cache` that `key` names; and what to do."""
     there = folder or cache_folder()
     try:
         while not os.path.lexists(there):
             there = there.parent
         TemporaryFile(dir=there).close()
     except OSError as error:
-        return _refusal(f"{there}: {error.strerror}")
+        return _refusal(f"{there}: {error.strerror}", cache, key)
     return None
 
 
@@ -91,9 +91,9 @@ def _writable(folder: Path) -> Iterator[None]:
         raise MissingError(_refusal(problem)) from error
 
 
-def _refusal(problem: str) -> str:
-    remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
-    return f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}"
+def _refusal(problem: str, cache: Path | None = None, key: str = "XDG_CACHE_HOME") -> str:
+    remedy = f"make room there, or let {key} name a folder that has some"
+    return f"the cache {cache or cache_folder()} cannot be written to: {problem}; {remedy}"
 
 
 def fingerprints(*arrays: Any) -> list[str]:

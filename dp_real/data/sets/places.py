@@ -81,10 +81,10 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[str, list[Path]]
 
 def _split_files(where: str, folder: Path, split: str | None) -> list[Path]:
     """A split's files, as `datasets` tells by their names."""
-    from datasets import load_dataset_builder
+    from datasets.data_files import DataFilesDict, get_data_patterns
 
-    files = load_dataset_builder("parquet", data_dir=str(folder)).config.data_files
-    return [Path(file) for file in pick_split(where, files or {}, split)]
+    files = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
+    return [Path(file) for file in pick_split(where, files, split)]
 
 
 def pick_split(where: str, splits: Mapping[Any, Any], split: str | None) -> Any:

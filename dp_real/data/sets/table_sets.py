@@ -1,14 +1,18 @@
 """Data sets of the library `datasets`, by its save_to_disk or in Parquet, with a label in each row."""
 
+import os
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dp_base.errors import InputError
+from dp_base.checksums import json_digest
+from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file, shortened
 from dp_real.data.sets.class_names import Classes, folder_name, read_regular
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.places import Located, pick_split
+from dp_real.runtime.cache import unwritable
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,6 +29,7 @@ class TableImage(NamedTuple):
     data: Any  # a Dataset
     column: str
     row: int
+    size: int | None  # in bytes; None: it lies elsewhere, or nothing but labels was looked at
 
     def read_bytes(self) -> bytes:
         """Raises ValueError if the row has no image."""
@@ -39,6 +44,7 @@ class TableImage(NamedTuple):
 
 def read_images(found: Located, classes: Classes) -> list[tuple[TableImage, str]]:
     """Images and their classes; of Parquet files that are only looked at, labels alone are read, and none is copied."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
     from datasets import Features, Image
 
@@ -47,12 +53,18 @@ def read_images(found: Located, classes: Classes) -> list[tuple[TableImage, str]
     features = Features.from_arrow_schema(pq.read_schema(found.paths[0])) if looked else table.features
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
     image, label = pick_columns(found, "image", images or ["image"], features)
+    sizes: Any = repeat(None)
     if looked:
+        _require_cache()
         labels = pq.read_table([*map(str, found.paths)], columns=[label])[label].to_pylist()
     else:
         labels, table = table[label], table.select_columns([image]).cast_column(image, Image(decode=False))
+        sizes = pc.call_function("binary_length", table.data[image].flatten()[:1]).to_pylist()
     names = class_names(found.where, labels, features[label], classes)
-    return [(TableImage(found.where, table, image, row), name) for row, name in enumerate(names)]
+    return [
+        (TableImage(found.where, table, image, row, size), name)
+        for row, (name, size) in enumerate(zip(names, sizes, strict=False))
+    ]
 
 
 def open_table(found: Located) -> "Dataset":
@@ -60,11 +72,23 @@ def open_table(found: Located) -> "Dataset":
     from datasets import DatasetDict, load_dataset, load_from_disk
 
     if found.kind == "parquet":
+        _require_cache()
         with foreign_file(found.where, UNREADABLE):
-            return load_dataset("parquet", data_files=[str(file) for file in found.paths], split="train")
+            # By itself the cache would know a file by its path and time. No file gets the ctime of another.
+            states = [(state.st_ino, state.st_size, state.st_ctime_ns) for state in map(os.stat, found.paths)]
+            files = [str(file) for file in found.paths]
+            return load_dataset("parquet", name=json_digest(states)[:16], data_files=files, split="train")
     with foreign_file(found.where, "not what save_to_disk writes"):
         data = load_from_disk(found.paths[0])
     return pick_split(found.where, data, found.split) if isinstance(data, DatasetDict) else data
+
+
+def _require_cache() -> None:
+    from datasets import config
+
+    cache = Path(config.HF_DATASETS_CACHE)
+    if problem := unwritable(cache / "parquet", cache, "HF_HOME"):
+        raise MissingError(problem)
 
 
 def pick_columns(found: Located, what: str, examples: Sequence[str], there: Mapping[str, Any]) -> tuple[str, str]:

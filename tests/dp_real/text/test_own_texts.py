@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import datasets
 import pandas as pd
@@ -76,11 +77,13 @@ def test_a_byte_order_mark_does_no_harm(tmp_path):
 
 
 def test_labels_that_are_numbers(tmp_path):
-    """A label that was missing once has made floats of a table's others."""
+    """A label that was missing once has made floats of a table's others. A file of the same time is read anew."""
     config = TextConfig(source="text", validation=str(tmp_path / "a.parquet"), classes=("0", "1"))
     pd.DataFrame({"text": ["a", "b"], "label": [1.0, 0.0]}).to_parquet(tmp_path / "a.parquet")
+    os.utime(tmp_path / "a.parquet", (1, 1))
     assert config.load().validation.y.tolist() == [1, 0]
     pd.DataFrame({"text": ["a", "b", "c"], "label": [1, None, 0]}).to_parquet(tmp_path / "a.parquet")
+    os.utime(tmp_path / "a.parquet", (1, 1))
     with pytest.raises(InputError, match=r"a.parquet: row 2 has no label"):
         config.load()
 

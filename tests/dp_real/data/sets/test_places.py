@@ -247,6 +247,23 @@ def test_shards_by_pattern(tmp_path, monkeypatch):
         locate(str(tmp_path / "v-{1..1000}.tar"))
 
 
+def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path, monkeypatch):
+    """The library's cache goes by path and time. One that cannot be written to is not the file's fault."""
+    found, file = [], tmp_path / "a.parquet"
+    config = settings(file, classes=["cat", "dog"])
+    for value, labels in ((10, ["cat", "dog"]), (200, ["dog", "cat"])):
+        table([plain(value)] * 2, labels, Value("string")).to_parquet(file)
+        os.utime(file, (1, 1))
+        data = config.load()
+        found += [(values(data.validation), data.validation.y.tolist(), data.validation.x.sizes())]
+    assert found == [([10] * 2, [0, 1], [len(plain(10))] * 2), ([200] * 2, [1, 0], [len(plain(200))] * 2)]
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", "/proc/none")
+    said = "the cache /proc/none cannot be written to: .*or let HF_HOME name a folder"
+    with pytest.raises(MissingError, match=said):
+        config.load()
+    assert "HF_HOME" in config.describe()[0].problem
+
+
 def test_which_split(tmp_path):
     saved(tmp_path / "a", [plain(0)], [0])
     parquet(tmp_path / "b", [plain(0)] * 4, [0] * 4)
