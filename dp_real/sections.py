@@ -336,6 +336,11 @@ class PracticeConfig(PartConfig):
     increment: Count = Field(default=1, description="samples of an addition")
     additions: CountOrNone = Field(default=0, description="at most; 0: a static run")
     patience: Count = Field(default=3, description="evaluations without a new best accuracy, before samples are added")
+    watch: Literal["accuracy", "balanced"] = Field(
+        default="accuracy",
+        description="what patience waits on; accuracy, of the validation examples, as in the paper; balanced, the mean "
+        "of the classes' own, where classes are unequal",
+    )
     patience_growth: float = Field(
         default=0.0,
         ge=0,

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,30 @@ def accuracy(learner: Learner, images: ExampleSet) -> float:
     return (predictions(learner, images) == images.y).double().mean().item()
 
 
+def accuracies(learner: Learner, images: ExampleSet) -> tuple[float, float]:
+    """The accuracy, and the balanced one, the mean of those of the classes that are there."""
+    from sklearn.metrics import recall_score  # takes long to import
+
+    found, y = predictions(learner, images), images.y
+    balanced = recall_score(y.numpy(), found.numpy(), labels=y.unique().numpy(), average="macro")
+    return (found == y).double().mean().item(), float(balanced)
+
+
+def chance(images: ExampleSet) -> tuple[float, float]:
+    """The balanced accuracy of guesses, and the standard error of such a mean."""
+    counts = images.y.unique(return_counts=True)[1].tolist()
+    guessed = 1 / len(counts)
+    return guessed, standard_error(guessed, len(counts) * harmonic_mean(counts))
+
+
+def dominant(images: ExampleSet) -> int | None:
+    """The class that has more than twice as many rows as the others have in the mean, if there is one."""
+    classes, counts = images.y.unique(return_counts=True)
+    most = int(counts.argmax())
+    others = int(counts.sum() - counts[most])
+    return int(classes[most]) if counts[most] * (len(counts) - 1) > 2 * others else None
+
+
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
     """The accuracy on each set among the classes that it has, or all if it has one; `se`: standard error."""
     rows = []
@@ -82,7 +107,7 @@ def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
     return {"images": n, "classes": len(classes), "accuracy": accuracy, "se": standard_error(accuracy, n)}
 
 
-def standard_error(accuracy: float, n: int) -> float:
+def standard_error(accuracy: float, n: float) -> float:
     """The binomial standard error over n independent examples."""
     return (accuracy * (1 - accuracy) / n) ** 0.5
 

@@ -9,7 +9,7 @@ from typing import Any
 from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
 from dp_real import distributed
-from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
+from dp_real.evaluate.assess import accuracies, accuracy, chance, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
 from dp_real.examples import NearExamples
 from dp_real.runs.loop import TrainingLoop
@@ -44,12 +44,19 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
 
     distributed.on_main(save)
+    validated, balanced = accuracies(learner, data.validation)
+    guessed, error = chance(data.validation)
+    if balanced - guessed < 2 * error:
+        log.warning(
+            f"the run ends at chance: the mean of the classes' validation accuracies is {balanced:.1%}, of guesses "
+            f"{guessed:.1%}; look at samples, then at training.learning_rate and training.steps"
+        )
     result = {
         "name": config.name,
         "seed": config.seed,
         "test_accuracy": accuracy(learner, data.test) if test else None,
         "test_examples": len(data.test.y) if test else 0,
-        "val_accuracy": accuracy(learner, data.validation),
+        "val_accuracy": validated,
         "val_examples": len(data.validation.y),
         "sets": evaluate_sets(learner, data.sets) + evaluate_shots(config, learner, data.test) if test else [],
         "pool_size": len(pool),

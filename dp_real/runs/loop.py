@@ -15,7 +15,7 @@ from dp_base.errors import DivergedError, Interrupted
 from dp_real import distributed
 from dp_real.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
-from dp_real.evaluate.assess import accuracy, standard_error
+from dp_real.evaluate.assess import accuracies, chance, dominant
 from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
@@ -44,7 +44,8 @@ class LoopState:
     step: int = 0
     rounds: int = 0  # in the pool, the initial one included
     stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
-    best: float = NO_ACCURACY  # validation accuracy
+    best: float = NO_ACCURACY  # of what patience watches
+    best_balanced: float = NO_ACCURACY  # the mean of the classes' validation accuracies
     total_guidance: float = INITIAL_TOTAL  # of the next round's first rows
     costs: Counter[str] = field(default_factory=Counter)  # of generating samples, see Drawn
     seen: int = 0  # rows that training has used, with repeats, over all processes
@@ -78,6 +79,9 @@ class TrainingLoop:
         self.loader = Loader(self.pool, self.batches.at)
         self.began = time.monotonic() - self.state.seconds
         self.measured: tuple[float, int, float] | None = None  # when, rows seen and waited for, after an evaluation
+        self.chance, error = chance(self.validation)
+        self.doubt = BEYOND_DOUBT * error
+        self.is_unequal = dominant(self.validation) is not None
 
     @property
     def validation(self) -> ExampleSet:
@@ -104,7 +108,7 @@ class TrainingLoop:
 
     def cool_down(self) -> None:
         """End the run as a branch, which adds nothing and has a best accuracy of its own."""
-        self.state.best = NO_ACCURACY
+        self.state.best = self.state.best_balanced = NO_ACCURACY
         self.state.last_step = self.state.step + self.config.training.cooldown_steps  # so it is in cool-down throughout
         self.learner.finish_at(self.state.last_step)
         self.run()
@@ -116,9 +120,7 @@ class TrainingLoop:
             return False
         if state.step >= state.last_step - training.cooldown_steps:
             return False
-        chance = 1 / self.config.task.n_classes
-        beyond_doubt = state.best - chance > BEYOND_DOUBT * standard_error(chance, len(self.validation.y))
-        is_time = state.step >= training.warmup_steps or (options.in_warmup and beyond_doubt)
+        is_time = state.step >= training.warmup_steps or (options.in_warmup and self.knows_something)
         return is_time and state.stale >= options.t_max(len(self.pool))
 
     def add_examples(self, count: int) -> None:
@@ -176,6 +178,11 @@ class TrainingLoop:
         return torch.cat([real, torch.arange(len(taken), len(self.pool) + count) % classes])
 
     @property
+    def knows_something(self) -> bool:
+        """Whether the learner was better than chance, beyond doubt."""
+        return self.state.best_balanced - self.chance > self.doubt
+
+    @property
     def done(self) -> bool:
         return self.state.step >= self.state.last_step
 
@@ -216,13 +223,16 @@ class TrainingLoop:
         state.train_loss = self.learner.drain_loss()  # waits for the device
         pace = self.pace()
         require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
-        state.accuracy = found = accuracy(self.learner, self.validation)
-        if has_collapsed(found, state.best, 1 / self.config.task.n_classes, len(self.validation.y)):
-            raise DivergedError(
-                f"the validation accuracy fell from {state.best:.1%} to {found:.1%}, which is chance: {LEARNER}"
-            )
-        state.stale = 0 if found > state.best else state.stale + 1
-        state.best = max(state.best, found)
+        state.accuracy, balanced = accuracies(self.learner, self.validation)
+        if has_collapsed(balanced, state.best_balanced, self.chance, self.doubt):
+            fell = f"fell from {state.best_balanced:.1%} to {balanced:.1%}, which is chance"
+            raise DivergedError(f"the mean of the classes' validation accuracies {fell}: {LEARNER}")
+        state.best_balanced = max(state.best_balanced, balanced)
+        # Of unequal classes one answer to all has a high accuracy, which no learner that begins to learn would reach.
+        is_lucky = self.is_unequal and not self.knows_something
+        watched = balanced if is_lucky or self.config.practice.watch == "balanced" else state.accuracy
+        state.stale = 0 if watched > state.best else state.stale + 1
+        state.best = max(state.best, watched)
         state.seconds = distributed.from_main(self.seconds)
         row = {
             "step": state.step,
@@ -230,7 +240,8 @@ class TrainingLoop:
             "epoch": state.epoch,
             "lr": self.learner.learning_rate,
             "train_loss": state.train_loss,
-            "val_accuracy": found,
+            "val_accuracy": state.accuracy,
+            "val_balanced_accuracy": balanced,
             "images_generated": state.costs["generated"],
             "seconds": state.seconds,
         }
@@ -269,8 +280,7 @@ class TrainingLoop:
         return self.learner.row_flops(self.config.task.sample_shape)
 
 
-def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
+def has_collapsed(accuracy: float, best: float, chance: float, doubt: float) -> bool:
     """Whether an accuracy is that of chance, after one was above it beyond doubt."""
     above = best - chance
-    doubt = BEYOND_DOUBT * standard_error(chance, examples)
     return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above

@@ -53,7 +53,7 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row per evaluation: step, pool_size, epoch, lr, train_loss, val_accuracy, images_generated, seconds."""
+        """A row per evaluation: step, pool_size, epoch, lr, train_loss, val_accuracy and others."""
         return pd.DataFrame(self._rows(self.files.metrics))
 
     @property

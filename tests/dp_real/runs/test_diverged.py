@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from dp_base.errors import DivergedError
 from dp_real import Pool, run
-from dp_real.evaluate.assess import accuracy
+from dp_real.evaluate.assess import accuracy, chance, dominant, standard_error
 from dp_real.examples import Examples
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
@@ -51,9 +52,9 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, 
 
 def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, monkeypatch):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
-    accuracies = iter([0.5, 0.8, 0.11, 0.1])
-    monkeypatch.setattr("dp_real.runs.loop.accuracy", lambda *_: next(accuracies))
-    said = r"step 30: the validation accuracy fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
+    accuracies = iter([(0.1, 0.5), (0.9, 0.8), (0.9, 0.11), (0.9, 0.1)])
+    monkeypatch.setattr("dp_real.runs.loop.accuracies", lambda *_: next(accuracies))
+    said = r"step 30: the mean of .* accuracies fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
     with pytest.raises(DivergedError, match=said + ".*the last good checkpoint stays"):
         run(config, tmp_path / "run")
     assert stopped_at(tmp_path / "run") < 30
@@ -72,7 +73,50 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp
     ],
 )
 def test_what_counts_as_a_collapse(accuracy, best, examples, collapsed):
-    assert has_collapsed(accuracy, best, 0.1, examples) == collapsed
+    assert has_collapsed(accuracy, best, 0.1, 6 * standard_error(0.1, examples)) == collapsed
+
+
+@pytest.mark.parametrize(
+    ("counts", "guessed", "error", "label"),
+    [
+        ([50, 50], 0.5, 0.05, None),
+        ([207, 22], 0.5, (0.25 / 207 + 0.25 / 22) ** 0.5 / 2, 0),
+        ([0, 40, 10, 9], 1 / 3, (2 / 9 * (1 / 40 + 1 / 10 + 1 / 9)) ** 0.5 / 3, 1),  # of those that are there
+        ([100] * 9 + [150], 0.1, (0.09 * (9 / 100 + 1 / 150)) ** 0.5 / 10, None),
+    ],
+)
+def test_chance_and_the_largest_of_unequal_classes(counts, guessed, error, label):
+    y = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    examples = Examples(torch.zeros(len(y), 1), y)
+    assert chance(examples) == pytest.approx((guessed, error))
+    assert dominant(examples) == label
+
+
+def test_unequal_classes_are_told_and_end_no_run(tmp_path, caplog):
+    """Nine of ten are of one class: what is right about nine of ten knows nothing."""
+
+    def draw(y, generator):
+        return torch.stack([y - 0.5, 0 * y], 1) * 3 + torch.randn(len(y), 2, generator=generator)
+
+    def real(n, seed):
+        y = (torch.arange(n) >= 0.9 * n).long()
+        return draw(y, torch.Generator().manual_seed(seed)), y
+
+    plan = {
+        "name": "unequal",
+        "training": {"steps": 60, "batch_size": 16, "learning_rate": 0.01},
+        "guidance": {"candidates": 2},
+        "practice": {"initial": 40, "increment": 20, "additions": 2, "patience": 1, "evaluate_every": 5},
+    }
+    sets = {"validation": real(500, 1), "test": real(500, 2)}
+    run(plan, tmp_path / "run", learner=lambda task: nn.Linear(2, 2), generator=draw, data=sets)
+    assert "validation: 90% of 500 are '0', and whoever" in caplog.text
+    assert "at chance" not in caplog.text
+    caplog.clear()
+    plan["practice"]["watch"] = "balanced"
+    always_0 = nn.Sequential(nn.Linear(2, 2), nn.Threshold(1e9, 0.0))
+    run(plan, tmp_path / "still", learner=always_0, generator=draw, data=sets)
+    assert [record.getMessage()[:24] for record in caplog.records] == ["the run ends at chance: "]
 
 
 def test_a_checkpoint_never_has_weights_that_are_not_finite(config, tmp_path):

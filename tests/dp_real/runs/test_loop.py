@@ -60,8 +60,8 @@ class Notebook:
         return False
 
 
-def run(tmp_path, accuracies, warmup=0.1, **plan):
-    """A run of 100 steps, cool-down from step 80, evaluated every 10."""
+def run(tmp_path, accuracies, warmup=0.1, shares=(300, 300, 300), **plan):
+    """A run of 100 steps, cool-down from step 80, evaluated every 10; a pair is (accuracy, balanced accuracy)."""
     config = parse_config(
         {
             "name": "scripted",
@@ -73,15 +73,16 @@ def run(tmp_path, accuracies, warmup=0.1, **plan):
             "practice": {"initial": 9, "increment": 6, "additions": 3, "patience": 2, "evaluate_every": 10} | plan,
         }
     )
-    script = iter(accuracies + [0.0] * 20)
+    script = (each if isinstance(each, tuple) else (each, each) for each in accuracies + [0.0] * 20)
     notebook = Notebook()
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
-    validation = Examples(torch.zeros(900, 3, 1, 1), torch.arange(900) % 3)  # chance: .333, its error .016
+    labels = torch.arange(3).repeat_interleave(torch.tensor(shares))
+    validation = Examples(torch.zeros(len(labels), 3, 1, 1), labels)  # chance: .333, its error of 900 .016
     rounds = Rounds(config, pool, tmp_path / "drawing", ConstantGenerator())
     data = RealData(config.task, None, validation, validation)
     practice = TrainingLoop(config, scripted_learner(), pool, data, notebook, LoopState(100), rounds)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dp_real.runs.loop.accuracy", lambda *_: next(script))
+        patch.setattr("dp_real.runs.loop.accuracies", lambda *_: next(script))
         patch.setattr("dp_real.runs.loop.has_collapsed", lambda *_: False)
         practice.run()
     return notebook, practice
@@ -120,6 +121,28 @@ def test_incremental_patience_grows_with_the_pool(tmp_path):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_growth=1.0)
     assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
     assert practice.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
+
+
+@pytest.mark.parametrize(
+    ("watch", "shares", "script", "steps"),
+    [
+        # all like the first class, until the learner begins to learn: that accuracy is no best one
+        (
+            "accuracy",
+            (800, 50, 50),
+            [(0.89, 0.33), (0.7, 0.5), (0.72, 0.6), (0.8, 0.72), (0.85, 0.74), 0.7, 0.7],
+            [0, 70],
+        ),
+        ("accuracy", (300, 300, 300), [(0.89, 0.33), (0.7, 0.5), (0.72, 0.6)], [0, 30, 50, 70]),  # as the paper says
+        ("balanced", (400, 250, 250), [(0.9, 0.6), (0.8, 0.7), (0.8, 0.8), (0.9, 0.7), (0.9, 0.7)], [0, 50, 70]),
+        ("accuracy", (400, 250, 250), [(0.9, 0.6), (0.8, 0.7), (0.8, 0.8), (0.9, 0.7), (0.9, 0.7)], [0, 30, 50, 70]),
+    ],
+)
+def test_patience_watches_what_it_is_told_and_no_lucky_accuracy_of_unequal_classes(
+    tmp_path, watch, shares, script, steps
+):
+    notebook, _ = run(tmp_path, script, shares=shares, watch=watch)
+    assert [row["step"] for row in notebook.additions] == steps
 
 
 def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path):
