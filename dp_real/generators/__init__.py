@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -26,18 +25,11 @@ PLACE = re.compile(r"\{(definition|synonyms)?\}")
 Module = TypeVar("Module", bound="nn.Module")
 
 
-@dataclass(frozen=True)
-class ImageCost:
-    """An image's TFLOP of (denoiser, decoder), and its bytes.
+class ImageCost(NamedTuple):
+    """An image's TFLOP."""
 
-    `resident` stays on the device while the learner trains, `kept` is for the backward pass of a guided image.
-    """
-
-    plain: tuple[float, float]
-    guided: tuple[float, float]
-    weights: float
-    resident: float
-    kept: float
+    plain: float
+    guided: float
 
 
 class GeneratorConfig(PartConfig):

@@ -139,22 +139,10 @@ class DiffusersConfig(GeneratorConfig):
             return None
         pixels = (self.size / size.side) ** 2 if self.size else 1
         guided_steps = len(guidance.guided_steps(sampling.steps))
-        denoising = sampling.steps * sampling.branches * size.denoiser.forward
+        plain = sampling.steps * sampling.branches * size.denoiser.forward + size.decoder.forward
         # Guidance goes through the decoder, back to x0_hat, and on to x_t.
-        decoding = size.decoder.forward + guided_steps * (decoder.forward + decoder.backward)
-        back, kept = 0.0, decoder.kept
+        guidance_step = decoder.forward + decoder.backward
         if guidance.through == "unet":
-            back = sampling.branches * size.denoiser.backward
-            if self.checkpointing:
-                back += sampling.branches * size.denoiser.forward  # once more
-            else:
-                kept += sampling.branches * size.denoiser.kept
-        width = 4 if self.dtype == "float32" else 2
-        weights = size.parameters * width
-        return ImageCost(
-            plain=(pixels * denoising, pixels * size.decoder.forward),
-            guided=(pixels * (denoising + guided_steps * back), pixels * decoding),
-            weights=weights,
-            resident=0 if self.offload else weights,
-            kept=pixels * kept * width / 4,
-        )
+            again = size.denoiser.forward if self.checkpointing else 0
+            guidance_step += sampling.branches * (size.denoiser.backward + again)
+        return ImageCost(pixels * plain, pixels * (plain + guided_steps * guidance_step))

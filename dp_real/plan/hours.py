@@ -3,7 +3,7 @@
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,27 +18,13 @@ from dp_real.runtime.seeds import row_seeds
 HOUR = 3600  # seconds
 
 
-class Gpu(NamedTuple):
-    """TFLOP/s in bfloat16 assumed of each network, and memory."""
-
-    denoiser: float
-    decoder: float
-    learner: float
-    memory: int  # bytes, by the data sheet
-
-
-# GPUs by a part of their names; docs/results/cost.md has the published figures. A decoder waits for memory more than a
-# UNet, and a ViT in training for its optimizer and its small layers. It is better to measure (dp real plan --measure).
-# The A100 of 40 GB counts as one of 80 GB.
-GPUS = {
-    "H200": Gpu(150.0, 75.0, 110.0, 141 * 10**9),
-    "H100": Gpu(150.0, 75.0, 110.0, 80 * 10**9),
-    "A100": Gpu(80.0, 40.0, 50.0, 80 * 10**9),
-    "L40S": Gpu(55.0, 28.0, 35.0, 48 * 10**9),
-}
+GPUS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0}
+"""Peaks in TFLOP/s in bfloat16, by the data sheets, of GPUs by a part of their names."""
+SHARES = 0.25, 0.15
+"""What is assumed to be reached of a peak, in drawing and in training; docs/results/cost.md has published figures."""
 FLOAT32 = 1 / 5  # share of these rates in float32, for which those GPUs have few units
 CPU_CORE = 0.05  # TFLOP/s in float32 of a recent core
-PUBLISHED = 2.0  # factor by which the seconds assumed of a GPU may be wrong
+PUBLISHED = 2.5  # factor by which the seconds assumed of a GPU may be wrong; the published figures lie within it
 OF_A_CORE = 3.0  # factor by which the seconds assumed of a core may be wrong
 TIMED = 1.2  # factor by which measured seconds may be wrong
 MEASURED = 16  # images that a measurement draws, or a block if that is smaller
@@ -58,23 +44,25 @@ class Seconds:
 
 
 def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
-    """The seconds by the table above, on a GPU or on `cores` of a CPU."""
+    """The seconds by the figures above, on a GPU or on `cores` of a CPU."""
     if cores:
-        known = (cores * CPU_CORE,) * 3
-    elif gpu := next((gpu for name, gpu in GPUS.items() if name in device), None):
+        rates = cores * CPU_CORE, cores * CPU_CORE
+        source, spread = f"assumed of {device}: {CPU_CORE:g} TFLOP/s of a core", OF_A_CORE
+    elif peak := next((peak for name, peak in GPUS.items() if name in device), None):
+        dtypes = config.generator.precision, config.training.precision
         drawing, training = (
-            FLOAT32 if dtype == "float32" else 1.0 for dtype in (config.generator.precision, config.training.precision)
+            share * (FLOAT32 if dtype == "float32" else 1) for share, dtype in zip(SHARES, dtypes, strict=True)
         )
-        known = gpu.denoiser * drawing, gpu.decoder * drawing, gpu.learner * training
+        rates, spread = (peak * drawing, peak * training), PUBLISHED
+        shares = f"{drawing:.0%} in drawing, {training:.0%} in training"
+        source = f"assumed of {device}: of its peak of {peak:g} TFLOP/s {shares}"
     else:
         return Seconds(None, None, None, f"nothing is known of {device}: measure it")
     plain, guided = (
-        sum(part / rate for part, rate in zip(parts, known, strict=True)) if parts else None
+        sum(part / rate for part, rate in zip(parts, rates, strict=True)) if parts else None
         for parts in work.image_operations(config, network) or (None, None)
     )
-    row = network.training / known[2] if network else None
-    said = "{:g} of denoiser, {:g} of decoder and {:g} of learner".format(*known)
-    return Seconds(plain, guided, row, f"assumed of {device}: TFLOP/s {said}", OF_A_CORE if cores else PUBLISHED)
+    return Seconds(plain, guided, network.training / rates[1] if network else None, source, spread)
 
 
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
@@ -137,10 +125,9 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
     }
 
 
-def costs(
-    config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int], validation: int | None = None
-) -> dict[str, Any]:
+def costs(config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int]) -> dict[str, Any]:
     """All costs, with `hours` for each number of devices."""
+    validation = work.validated(config)
     plain, guided = work.images(config)
     options = config.training
     return {
@@ -151,7 +138,6 @@ def costs(
         "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,
         "waiting_steps": work.waiting_steps(config),
         "bytes": work.disk(config, network),
-        "memory": work.memory(config, network),
         "seconds": asdict(seconds),
         "hours": [hours(config, seconds, number, validation) for number in devices],
     }

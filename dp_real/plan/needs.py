@@ -41,7 +41,7 @@ class Device:
 
     name: str
     count: int  # of the devices; 0 for a GPU of another machine, which is planned for
-    memory: int  # bytes of one device
+    memory: int  # bytes of one device here
     cores: int = 0  # of the CPU; 0 for GPUs
 
 
@@ -56,7 +56,7 @@ def this_device() -> Device:
 
 def gpu(name: str) -> Device:
     """A GPU of hours.GPUS, on another machine."""
-    return Device(name, 0, hours.GPUS[name].memory)
+    return Device(name, 0, 0)
 
 
 def planned_for(config: Config, network: work.Network | None) -> Device:
@@ -91,7 +91,6 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     try:
         network = work.learner_network(config)
         yield _device(config, network, device or this_device())
-        yield from _memory(config, network, device or planned_for(config, network))
         yield _disk(config, network, out)
         if config.practice.draws and (seconds := config.generator.training_seconds(config.task)):
             took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
@@ -130,43 +129,6 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Fin
     days = _days(config, network, device)
     problem = f"no GPU: it would take this {device.name}, {days:,.0f} days; --device plans for a GPU elsewhere"
     return Finding("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
-
-
-def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Finding]:
-    peaks = work.memory(config, network) or {}
-    if peaks and device.cores:  # a GPU takes as many rows as fit, but a CPU must have memory for what it is given
-        peaks["training"] += (work.rows_per_step(config) - 1) * peaks["row"]
-    size = _size(device.memory)
-    there = f"{size} of memory" if device.count else f"the {size} of an {device.name}"
-    for phase in ("training", "drawing"):
-        if phase in peaks:
-            found = f"{_size(peaks[phase])} of {there}"
-            problem = f"{phase} takes {found}: {_remedies(config, phase, device)}"
-            yield Finding(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
-
-
-def _remedies(config: Config, phase: str, device: Device) -> str:
-    """What takes less memory and is not in force already."""
-    generator = config.generator
-    training = config.training
-    through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
-    if phase == "training":
-        remedies = {
-            "lower training.batch_size": device.cores and training.batch_size > 1,  # a GPU has as many as fit
-            "set training.precision = 'bfloat16'": training.precision == "float32",
-            "set generator.offload = true": not device.cores and not getattr(generator, "offload", True),
-            "take a smaller learner": True,
-        }
-    else:
-        remedies = {
-            "set guidance.through = 'x0'": through_unet,
-            "set generator.checkpointing = true": through_unet and not getattr(generator, "checkpointing", True),
-            "set generator.tiny_decoder": getattr(generator, "tiny_decoder", "") is None,
-            "set generator.dtype = 'bfloat16'": getattr(generator, "dtype", "") == "float32",
-            "take a smaller generator": True,
-        }
-    *others, last = [remedy for remedy, helps in remedies.items() if helps]
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _disk(config: Config, network: work.Network | None, out: Path) -> Finding:

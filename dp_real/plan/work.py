@@ -3,24 +3,20 @@
 Operations are in TFLOP, sizes in bytes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from dp_real.config import Config
+from dp_real.data.sets.imagenet import imagenet_of
 from dp_real.examples import Task
 from dp_real.learners import LearnerConfig
 from dp_real.runtime.flops import count
 
 JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224 pixels in colour
+IMAGENET = 50  # validation images of a class
 
 
 def images(config: Config) -> tuple[int, int]:
@@ -54,13 +50,18 @@ def rows_per_step(config: Config) -> int:
     return config.training.batch_size or config.samples
 
 
-@dataclass(frozen=True)
-class Network:
+def validated(config: Config) -> int | None:
+    """The rows of the validation set; ImageNet's are known without it."""
+    found = next((each.images for each in config.data.describe() if each.what == "validation"), None)
+    classes = config.task.classes
+    return IMAGENET * len(classes) if found is None and imagenet_of(classes) else found
+
+
+class Network(NamedTuple):
     """The size of a learner that is a network."""
 
     parameters: int
     training: float  # TFLOP of a row of a training step
-    kept: int  # bytes that a row keeps for the backward pass, in float32
 
 
 def learner_network(config: Config) -> Network | None:
@@ -70,94 +71,42 @@ def learner_network(config: Config) -> Network | None:
 
 @cache
 def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | None:
-    shape = task.sample_shape
     with torch.device("meta"):
         module = kind.model_validate_json(section).network(task)
+        row = torch.empty(1, *task.sample_shape)
     if module is None:
         return None
-    row = torch.empty(1, *shape, device="meta")
     try:
         training = count(lambda: module(row).sum().backward()) / 1e12
-        # The weights are kept for the backward pass, too, but only once. So the bytes of one row are a difference.
-        two_rows = row.repeat(2, *[1] * len(shape))
-        kept = kept_bytes(module, two_rows) - kept_bytes(module, row)
     except RuntimeError:
         return None
-    return Network(sum(weight.numel() for weight in module.parameters()), training, kept)
+    return Network(sum(weight.numel() for weight in module.parameters()), training)
 
 
-def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """What autograd keeps for the backward pass with fused attention; shared memory counts once."""
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # it is held, so that no other storage gets its address
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor), _Fused():
-        module(x)
-    return sum(storage.nbytes() for storage in kept.values())
-
-
-class _Attention(torch.autograd.Function):
-    """Keeps what fused attention keeps: not its weights, which are computed again."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        ctx.save_for_backward(query, key, value)
-        return query.new_empty(*query.shape[:-1], value.shape[-1])
-
-
-class _Fused(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention:
-            given = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
-            return _Attention.apply(given["query"], given["key"], given["value"])
-        return func(*args, **(kwargs or {}))
-
-
-def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """TFLOP of an unguided and a guided image, by denoiser, decoder and learner; None: not known."""
+def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, float], ...] | None:
+    """TFLOP in the generator and in the learner, of an unguided and a guided image; None: not known."""
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None or network is None:
         return None
     # A guidance step goes through the learner and back to the image, but not to the weights. That is two thirds of a
     # training step.
-    return (*image.plain, 0.0), (*image.guided, len(config.guided_steps) * 2 / 3 * network.training)
-
-
-def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """Peak bytes in `training` and `drawing` with one row, and of each further `row` and `image`.
-
-    A parameter takes 16 (weights, gradients, AdamW's moments), with an average 20.
-    """
-    if network is None:
-        return None
-    options = config.training
-    state = network.parameters * (20 if options.ema_decay else 16)
-    row = network.kept / (2 if options.precision == "bfloat16" else 1)
-    image = config.generator.image_cost(config.sampling, config.guidance)
-    if image is None:
-        return {"training": state + row, "row": row}
-    one_image = image.kept + network.kept
-    return {
-        "training": state + row + image.resident,
-        "row": row,
-        "drawing": state + image.weights + one_image,
-        "image": one_image,
-    }
+    return (image.plain, 0.0), (image.guided, len(config.guided_steps) * 2 / 3 * network.training)
 
 
 def disk(config: Config, network: Network | None) -> dict[str, float]:
-    """Bytes of the final pool, the largest round while it is drawn, and the checkpoints."""
+    """Bytes of the final pool, of what is drawn besides for the largest round, and of the checkpoints.
+
+    Blocks of a round that is kept whole become the pool's files.
+    """
     options = config.practice
     values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(config.pool.storage, 1)
-    initial = options.initial * options.initial_oversample
-    largest = max(initial, options.increment * options.oversample if options.additions else 0)
+    filtered = bool(config.pool.marks or config.pool.distinct)
+    rounds = [(options.initial, options.initial_oversample, filtered or options.real > 0)]
+    rounds += [(options.increment, options.oversample, filtered)] * min(options.additions, 1)
+    besides = [rows * oversample for rows, oversample, copied in rounds if copied or oversample > 1]
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
         "pool": config.samples * values,
-        "drawing": largest * values if options.draws else 0,
+        "drawing": max(besides, default=0) * values if options.draws else 0,
         "checkpoints": (options.additions + 1) * 4 * weights,
     }

@@ -130,9 +130,8 @@ class CausalLMConfig(AskedConfig):
         parameters = held(Path(self.model)).numbers
         if not parameters:
             return None
-        cost = 2 * parameters * (self._prompt_tokens() + self.max_new_tokens) / 1e12, 0.0
-        weights = parameters * (4 if self.dtype == "float32" else 2)
-        return ImageCost(cost, cost, weights, resident=0 if self.offload else weights, kept=0.0)
+        cost = 2 * parameters * (self._prompt_tokens() + self.max_new_tokens) / 1e12
+        return ImageCost(cost, cost)
 
 
 @GENERATORS.named("openai", place=8)

@@ -17,13 +17,11 @@ class NetworkCost(NamedTuple):
 
     forward: float  # TFLOP
     backward: float  # TFLOP, back to the input
-    kept: float  # float32 bytes, kept for going back
 
 
 class PipelineSize(NamedTuple):
     """The cost of an image of the usual size, `side` pixels square."""
 
-    parameters: float
     denoiser: NetworkCost
     decoder: NetworkCost
     tiny: NetworkCost | None  # None: there is no AutoencoderTiny for such latents

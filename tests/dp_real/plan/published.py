@@ -12,17 +12,8 @@ import torch
 
 from dp_real.generators.models.stable_diffusion import vae_blocks
 from dp_real.generators.pipelines.sizes import NetworkCost
-from dp_real.plan.work import kept_bytes
 from dp_real.runtime.flops import count
 
-TEXT = {
-    "CLIP-L": 0.123e9,
-    "CLIP-H": 0.340e9,
-    "CLIP-bigG": 0.695e9,
-    "T5-XXL": 4.762e9,
-    "Gemma-2-2B": 2.614e9,
-    "Qwen2.5-VL-7B": 8.292e9,
-}
 KL = vae_blocks(128, 256, 512, 512) | {"layers_per_block": 2}
 KL16 = KL | {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 DC = {
@@ -62,24 +53,22 @@ class Published(NamedTuple):
     sizes: dict[str, Any]  # the denoiser's
     latent: tuple[int, int, int]  # shape of a latent [C, h, w]
     told: dict[str, Any]  # as `text` has it
-    texts: tuple[str, ...]  # names of the text encoders
     decoder: str = "AutoencoderKL"
     decoder_sizes: dict[str, Any] = KL
     packs: bool = False  # whether 2 x 2 latents go into one token
 
 
-def stable(side, width, texts, **sizes):
+def stable(side, width, **sizes):
     told = text(77, width, added_cond_kwargs={"text_embeds": (1280,), "time_ids": (6,)})
     sizes |= {"sample_size": side, "cross_attention_dim": width}
-    return Published("UNet2DConditionModel", sizes, (4, side, side), told, texts)
+    return Published("UNet2DConditionModel", sizes, (4, side, side), told)
 
 
 def sd3(layers, **sizes):
     sizes |= {"num_layers": layers, "num_attention_heads": layers, "caption_projection_dim": 64 * layers}
     sizes = {"pos_embed_max_size": 192, "sample_size": 128} | sizes
     told = text(333, 4096, pooled_projections=(2048,))
-    encoders = "CLIP-L", "CLIP-bigG", "T5-XXL"
-    return Published("SD3Transformer2DModel", sizes, (16, 128, 128), told, encoders, decoder_sizes=KL16)
+    return Published("SD3Transformer2DModel", sizes, (16, 128, 128), told, decoder_sizes=KL16)
 
 
 def pixart(length, alpha):
@@ -87,18 +76,18 @@ def pixart(length, alpha):
     sizes = {"sample_size": 128, "caption_channels": 4096, "use_additional_conditions": alpha}
     of_images = {"resolution": (2,), "aspect_ratio": (1,)} if alpha else {"resolution": None, "aspect_ratio": None}
     told = text(length, 4096, added_cond_kwargs=of_images)
-    return Published("PixArtTransformer2DModel", sizes, (4, 128, 128), told, ("T5-XXL",))
+    return Published("PixArtTransformer2DModel", sizes, (4, 128, 128), told)
 
 
 def dit(side):
     sizes = {"sample_size": side, "out_channels": 8}
-    return Published("DiTTransformer2DModel", sizes, (4, side, side), {"class_labels": 0}, ())
+    return Published("DiTTransformer2DModel", sizes, (4, side, side), {"class_labels": 0})
 
 
 PUBLISHED = {
-    "SD1": stable(64, 768, ("CLIP-L",)),
-    "SD2": stable(96, 1024, ("CLIP-H",), attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),
-    "XL": stable(128, 2048, ("CLIP-L", "CLIP-bigG"), **XL),
+    "SD1": stable(64, 768),
+    "SD2": stable(96, 1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),
+    "XL": stable(128, 2048, **XL),
     "SD3": sd3(24),
     "SD35_MEDIUM": sd3(24, pos_embed_max_size=384, qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
     "SD35_LARGE": sd3(38, qk_norm="rms_norm"),
@@ -114,7 +103,6 @@ PUBLISHED = {
             img_ids=torch.empty(4096, 3, device="meta"),
             txt_ids=torch.empty(512, 3, device="meta"),
         ),
-        ("CLIP-L", "T5-XXL"),
         decoder_sizes=KL16,
         packs=True,
     ),
@@ -123,14 +111,11 @@ PUBLISHED = {
         {},
         (16, 128, 128),
         text(32, 3584, img_shapes=[[(1, 64, 64)]], encoder_hidden_states_mask=None),
-        ("Qwen2.5-VL-7B",),
         decoder="AutoencoderKLQwenImage",
         decoder_sizes={},
         packs=True,
     ),
-    "SANA": Published(
-        "SanaTransformer2DModel", {}, (32, 32, 32), text(300, 2304), ("Gemma-2-2B",), "AutoencoderDC", DC
-    ),
+    "SANA": Published("SanaTransformer2DModel", {}, (32, 32, 32), text(300, 2304), "AutoencoderDC", DC),
     "PIXART_ALPHA": pixart(120, alpha=True),
     "PIXART_SIGMA": pixart(300, alpha=False),
     "DIT_256": dit(32),
@@ -151,13 +136,13 @@ def for_rows(told, rows):
 
 def cost_of(part, latent):
     """What a part of frozen weights costs for one row of this shape."""
-    x, two = (torch.zeros(rows, *latent, requires_grad=True) for rows in (1, 2))
+    x = torch.zeros(1, *latent, requires_grad=True)
     forward, both = (count(work) / 1e12 for work in (lambda: part(x), lambda: part(x).sum().backward()))
-    return NetworkCost(forward, both - forward, kept_bytes(part, two) - kept_bytes(part, x))
+    return NetworkCost(forward, both - forward)
 
 
 def counted(name):
-    """Return the parameters of an architecture, and the costs of its parts."""
+    """Return the costs of an architecture's parts."""
     one = PUBLISHED[name]
     with torch.device("meta"):
         denoiser = getattr(diffusers, one.denoiser)(**one.sizes)
@@ -178,9 +163,7 @@ def counted(name):
         parts = {"denoiser": denoise, "decoder": decode}
         if one.latent[0] in (4, 16):
             parts["tiny"] = lambda x: tiny.decode(x, return_dict=False)[0]
-        parameters = sum(weight.numel() for module in (denoiser, decoder) for weight in module.parameters())
-        parameters += sum(TEXT[encoder] for encoder in one.texts)
-        return parameters, {name: cost_of(part, one.latent) for name, part in parts.items()}
+        return {name: cost_of(part, one.latent) for name, part in parts.items()}
 
 
 if __name__ == "__main__":

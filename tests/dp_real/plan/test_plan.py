@@ -62,14 +62,13 @@ def config(**changes):
     return changed(MINE, **changes)
 
 
-# Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image. The image and the
-# hidden values are kept for the way back.
-MLP = work.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12, 4 * (192 + 10))
+# Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image.
+MLP = work.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12)
 
 
 def test_the_learner_is_counted():
     counted = work.learner_network(config())
-    assert (counted.parameters, counted.kept) == (MLP.parameters, MLP.kept)
+    assert counted.parameters == MLP.parameters
     assert counted.training == pytest.approx(MLP.training)
     assert work.learner_network(load_preset("gaussian")) is None
     vit = work.learner_network(load_preset("imagenet100"))
@@ -88,13 +87,12 @@ def test_what_a_run_makes():
     assert work.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
     disk = work.disk(mine, MLP)
     assert disk["pool"] == 250 * 3 * 8 * 8
-    assert disk["drawing"] == 100 * 192  # the first round is the largest
+    assert disk["drawing"] == 0  # blocks become the pool's files, unless something is left out
+    assert work.disk(config(pool={"marks": "marks.csv"}), MLP)["drawing"] == 100 * 192
     assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
     assert work.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
     assert work.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
     assert work.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
-    static = work.disk(config(practice={"initial": 13_000_000, "additions": 0}), MLP)
-    assert static["drawing"] == static["pool"]
     photographs = work.disk(load_preset("imagenet100"), None)["pool"]
     assert photographs == pytest.approx(160_000 * 370_000, rel=0.01)
 
@@ -108,15 +106,15 @@ def operations(asked, network=MLP):
 def test_operations_of_an_image():
     """There are 30 steps of two evaluations. Six of them are guided: 0, 5, ..., 25."""
     parts = work.image_operations(config(), MLP)
-    assert parts[0] == pytest.approx((60 * 0.803, 2.515, 0))
+    assert parts[0] == pytest.approx((60 * 0.803 + 2.515, 0))
     learner = 6 * 2 / 3 * MLP.training
-    assert parts[1] == pytest.approx((60 * 0.803 + 6 * 2 * 0.923, 2.515 + 6 * (2.515 + 2.549), learner))
+    assert parts[1] == pytest.approx((parts[0][0] + 6 * (2 * 0.923 + 2.515 + 2.549), learner))
     cheap = config(guidance={"through": "x0"}, generator={"tiny_decoder": "madebyollin/taesd"})
     plain, guided = operations(cheap)
     assert guided - plain == pytest.approx(6 * 2 * 0.141)
     assert operations(config(sampling={"guidance_scale": 1.0}))[0] == pytest.approx(30 * 0.803 + 2.515)
     again = operations(config(generator={"checkpointing": True}))  # a forward pass more in a guided step
-    assert (again[0] - parts[0][0], again[1] - sum(parts[1])) == pytest.approx((2.515, 6 * 2 * 0.8), rel=0.02)
+    assert (again[0] - parts[0][0], again[1] - sum(parts[1])) == pytest.approx((0, 6 * 2 * 0.803))
     assert work.image_operations(config(generator={"model": "some/thing"}), MLP) is None
     preset = load_preset("imagenet100", (OWN_DECODER,))
     plain, guided = operations(preset, work.learner_network(preset))
@@ -136,7 +134,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
         "decoder": lambda x: pipe.vae.decode(x, return_dict=False)[0],
     }
     costs = {name: cost_of(part, generator.latent_shape) for name, part in parts.items()}
-    size = sizes.PipelineSize(0, **costs, tiny=None, side=32, config={}, models=[])
+    size = sizes.PipelineSize(**costs, tiny=None, side=32, config={}, models=[])
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     guidance = EntropyGuidance.of(mine.guidance, learner.logits, 0.05)
@@ -148,31 +146,13 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
     assert learner.row_flops((3, 8, 8)) / 1e12 == pytest.approx(network.training)
 
 
-def test_memory():
-    peaks = work.memory(config(), MLP)
-    state = 20 * MLP.parameters
-    weights = 2 * 1.066e9
-    image = (2 * 1.453e9 + 5.956e9) / 2 + MLP.kept
-    assert peaks == pytest.approx(
-        {"training": state + MLP.kept + weights, "row": MLP.kept, "drawing": state + weights + image, "image": image}
-    )
-    changed = config(
-        training={"precision": "bfloat16", "ema_decay": 0.0},
-        generator={"offload": True, "checkpointing": True, "dtype": "float32"},
-    )
-    peaks = work.memory(changed, MLP) or {}
-    assert peaks["training"] == 16 * MLP.parameters + MLP.kept / 2
-    assert peaks["image"] == pytest.approx(5.956e9 + MLP.kept)
-    assert work.memory(config(), None) is None
-    assert work.memory(load_preset("digits"), MLP) == {"training": 16 * MLP.parameters + MLP.kept, "row": MLP.kept}
-
-
 def test_seconds_and_hours():
     mine = config(training={"precision": "bfloat16"})
     seconds = hours.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
-    assert seconds.plain == pytest.approx(60 * 0.803 / 80 + 2.515 / 40)
-    assert seconds.row == pytest.approx(MLP.training / 50)
-    assert hours.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(MLP.training / 10)  # float32
+    assert seconds.plain == pytest.approx((60 * 0.803 + 2.515) / 78)
+    assert seconds.row == pytest.approx(MLP.training / 46.8)
+    assert seconds.source.endswith("of its peak of 312 TFLOP/s 25% in drawing, 15% in training")
+    assert hours.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(5 * seconds.row)  # float32
     assert hours.assumed(mine, MLP, "an abacus").plain is None
     assert hours.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
@@ -187,29 +167,29 @@ def test_seconds_and_hours():
     assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
 
 
-def test_imagenet100_takes_forty_one_hours_of_an_h100():
-    """A gradient through the model's own decoder would make it fifty."""
+def test_imagenet100_takes_thirty_two_hours_of_an_h100(tmp_path, monkeypatch):
+    """Those of validation are known without its images. A band holds what 40 % of the peak would give."""
+    monkeypatch.chdir(tmp_path)
     paper = load_preset("imagenet100")
     network = work.learner_network(paper)
     seconds = hours.assumed(paper, network, "H100")
-    assert 1.2 < seconds.guided / seconds.plain < 1.4
-    found = hours.hours(paper, seconds, 1, 5000)
-    assert found["drawing"] + found["training"] == pytest.approx(41, rel=0.05)
-    assert (work.memory(paper, network) or {})["image"] < 4.9e9
+    assert operations(paper, network)[1] / operations(paper, network)[0] == pytest.approx(1.26, abs=0.005)
+    (found,) = hours.costs(paper, network, seconds, [1])["hours"]
+    assert [found[part] for part in ("validating", "low", "clock", "high")] == pytest.approx([1, 13, 32, 81], rel=0.04)
+    assert found["low"] < found["drawing"] * 0.25 / 0.4 + (found["training"] + found["validating"]) * 0.15 / 0.4
+    assert work.validated(load_preset("imagenet1k")) == 50_000
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "SD1" else pytest.mark.slow) for name in PUBLISHED]
 )
 def test_pipelines_are_as_counted(name):
-    known, (parameters, found) = published()[name], counted(name)
-    assert known.parameters == pytest.approx(parameters, rel=1e-3)
+    known, found = published()[name], counted(name)
     for part in ("denoiser", "decoder", "tiny"):
         cost = getattr(known, part)
         assert (cost is None) == (part not in found)
         if cost:
-            assert cost[:2] == pytest.approx(found[part][:2], abs=2e-3)
-            assert cost.kept == pytest.approx(found[part].kept, rel=0.01)
+            assert cost == pytest.approx(found[part], abs=2e-3)
 
 
 def test_other_pipelines_are_priced(tmp_path):
@@ -219,8 +199,6 @@ def test_other_pipelines_are_priced(tmp_path):
     assert flux[1] - flux[0] == pytest.approx(6 * (10.472 + 11.022 + 2 * 89.209))
     half = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev", "size": 512}))
     assert half == pytest.approx((flux[0] / 4, flux[1] / 4))
-    peaks = work.memory(config(generator={"model": "black-forest-labs/FLUX.1-dev"}), MLP) or {}
-    assert peaks["drawing"] == pytest.approx(2 * 16.87e9 + (2 * 33.45e9 + 23.82e9) / 2, rel=0.001)
     sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "tiny_decoder": "a/b"}
     assert work.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
     (tmp_path / "transformer").mkdir()
@@ -327,8 +305,8 @@ def test_a_complete_machine(machine):
     assert found(answer, "data: imagenet-a") == "data/imagenet-a: 15 images"
     assert answer["images"] == {"plain": 32_000, "guided": 128_000}
     assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [(2048, 256), (2048, 64)]
-    evaluations = 50_000 // load_preset("imagenet100").practice.evaluate_every
-    assert answer["hours"][0]["validating"] == pytest.approx(evaluations * 100 * 0.1051 / 3 / 110 / 3600, rel=0.01)
+    rows = 50_000 // load_preset("imagenet100").practice.evaluate_every * 100
+    assert answer["hours"][0]["validating"] == pytest.approx(rows * 0.1051 / 3 / (0.15 * 989) / 3600, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -366,50 +344,19 @@ def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, monkeypatc
     assert "guidance.through = 'x0'" in refused("real plan imagenet100 --set", OWN)
 
 
-def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(machine, monkeypatch):
-    """A CPU would take too long, and its 25 GB are too little, also if only the hours of training are known."""
+def test_a_plan_for_a_gpu_elsewhere(machine, monkeypatch):
+    """A CPU would take too long, also if only the hours of training are known."""
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
     answer = plan(OWN, options="--device l40s --gpus 8")
     assert found(answer, "device") == "L40S, elsewhere"
-    assert found(answer, "memory: training").endswith("MB of the 48 GB of an L40S")
     assert answer["hours"][0]["devices"] == 8
-    assert answer["seconds"]["guided"] > 62.55 / hours.GPUS["L40S"].denoiser
+    assert answer["seconds"]["guided"] > 62.55 / hours.GPUS["L40S"] / 0.25
     for known in (published()["SD1"], None):
         monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
         answer = plan(OWN, status=3, options="--gpus 8")
         assert list(problems(answer)) == ["device"]
         assert "no GPU: it would take this CPU, 2 cores," in problems(answer)["device"]
-        assert found(answer, "memory: training").endswith("MB of the 80 GB of an H100")
-
-
-def test_memory_that_lacks_and_remedies_that_are_not_in_force_already():
-    """A GPU takes as many rows of a step as fit. On a CPU a generator cannot be moved off the device."""
-
-    def told(device, *settings):
-        preset = load_preset("imagenet100", (OWN_DECODER, *settings))
-        return [need.problem or "" for need in needs._memory(preset, work.learner_network(preset), device)]
-
-    cpu, small = (needs.Device("CPU", 1, memory, cores=8) for memory in (100 * 10**9, 10**9))
-    offload = "generator.offload=true"
-    assert told(GPU, offload)[0] == ""
-    # A ViT-B/16 keeps 59 MB of a row in bfloat16, so 2,048 rows take 121 GB.
-    assert "123 GB of 100 GB of memory: lower training.batch_size or" in told(cpu, offload)[0]
-    assert told(cpu, offload, "training.batch_size=64")[0] == ""
-    drawing = "set guidance.through = 'x0', set generator.checkpointing = true, set generator.tiny_decoder or "
-    changed = ("training.precision=float32", "training.batch_size=1", "generator.dtype=float32", "guidance.through=x0")
-    card = needs.Device("H100", 0, 10**9)
-    for found, training, generating in (
-        (told(small), "lower training.batch_size or take a smaller learner", f"{drawing}take a smaller generator"),
-        (
-            told(small, *changed),
-            "set training.precision = 'bfloat16' or take a smaller learner",
-            "set generator.tiny_decoder, set generator.dtype = 'bfloat16' or take a smaller generator",
-        ),
-        (told(card), "set generator.offload = true or take a smaller learner", ""),
-        (told(card, offload), "take a smaller learner", ""),
-    ):
-        assert found[0].endswith(f": {training}")
-        assert found[1].endswith(generating)
+        assert "assumed of H100" in answer["seconds"]["source"]
 
 
 def test_weights_that_the_hub_has_are_not_missing(machine, hub_check):

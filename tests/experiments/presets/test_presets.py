@@ -49,7 +49,7 @@ def test_ablation_and_table_1():
 
 def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
     tables = {"imagenet100-table4": table_rows(4), "imagenet1k-table5": table_rows(5)}
-    assert len(variants()) == 3 + 6 + 18 + 13
+    assert len(variants()) == 3 + 6 + 18 + 13 + 2
     for name in (*preset_names(), *variants()):
         config = load_preset(name)
         assert config.name == name
@@ -61,6 +61,9 @@ def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
     assert "a branch: dp real branch of a run of imagenet100-table4-5" in variants()["imagenet100-table4-1"].note
     assert "branch" not in variants()["imagenet100-table4-5"].note
     assert "misprint" in variants()["imagenet100-table4-11"].note  # N + kP is kept, the total is off
+    for base in ("imagenet100", "imagenet1k"):
+        guided = [load_preset(base + more).guided_steps for more in ("", "-cheap")]
+        assert guided == [[0, 5, 10, 15, 20, 25], [4, 8, 12, 16]]  # times omega: .3 and .2
 
 
 def test_names_of_rows_are_checked():

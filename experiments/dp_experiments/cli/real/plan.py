@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from dp_real.plan.needs import Device
 
 GPU_COUNTS = "1,8,32"
-MEMORY = {
-    "training": "training on a row at a time",
-    "row": "each more at a time",
-    "drawing": "drawing an image at a time",
-    "image": "each more at a time",
-}
 
 
 def plan_command(
@@ -39,7 +33,7 @@ def plan_command(
     measure: Annotated[bool, Option("--measure", help="Time a few images and training steps here.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Shows memory, disk and device-hours as well. Exit status 3 if something is missing."""
+    """Shows disk and device-hours as well. Exit status 3 if something is missing."""
     config = load_preset(preset, settings)
     counts = _counts(gpus or GPU_COUNTS)
     from dp_real.plan.needs import needs
@@ -101,8 +95,7 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
         seconds = hours.measure(config, generator, fresh_learner(config), device.name)
     else:
         seconds = hours.assumed(config, network, device.name, device.cores)
-    validation = next((each.images for each in config.data.describe() if each.what == "validation"), None)
-    return hours.costs(config, network, seconds, [1] if device.cores else gpus, validation)
+    return hours.costs(config, network, seconds, [1] if device.cores else gpus)
 
 
 def _told(costs: dict[str, Any]) -> Iterator[Any]:
@@ -114,9 +107,6 @@ def _told(costs: dict[str, Any]) -> Iterator[Any]:
     if any(costs["tokens"].values()):
         yield "tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items())
     yield "disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items())
-    memory = costs["memory"]
-    if memory:
-        yield "device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items())
     waiting = costs["waiting_steps"]
     constant = costs["constant_steps"]
     yield f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down"
