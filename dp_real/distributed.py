@@ -307,16 +307,17 @@ def when_visible(look: Callable[[], Result]) -> Result:
 # what fits into a GPU's memory
 
 
-def halving(work: Callable[[int], Result], rows: int, remedy: str) -> tuple[Result, int]:
-    """work(rows) and the rows that fitted, with half while memory runs out; MissingError if one row does not fit."""
+def halving(work: Callable[[int], Result], rows: int, remedy: str, least: int = 1) -> tuple[Result, int]:
+    """work(rows) and the rows that fitted, with half while memory runs out; MissingError if `least` do not fit."""
     while True:
         try:
             return work(rows), rows
         except RuntimeError as error:
-            if not out_of_memory(error) or (rows == 1 and _says(error, DOUBTFUL)):
+            if not out_of_memory(error) or (rows <= least and _says(error, DOUBTFUL)):
                 raise
-            if rows == 1:
-                raise MissingError(f"a single row needs more memory than the GPU has: {remedy}") from error
+            if rows <= least:
+                what = "a single row needs" if rows == 1 else f"BatchNorm's {rows} rows together need"
+                raise MissingError(f"{what} more memory than the GPU has: {remedy}") from error
             # The error holds the failed work's memory until this block ends. So the cache is emptied after it.
         rows //= 2
         release()

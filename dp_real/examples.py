@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dp_base.errors import Finding, InputError
 
@@ -74,12 +74,8 @@ class NearExamples(Protocol):
         """Examples as the other methods and the pool's column have them."""
         ...
 
-    def add(self, values: Sequence[Any], /) -> "np.ndarray":
-        """Whether each is nearly an earlier one, bool [n]."""
-        ...
-
-    def like(self, values: Sequence[Any], /) -> "np.ndarray":
-        """Whether each is nearly one of the set, bool [n]."""
+    def add(self, values: Sequence[Any], which: Literal["all", "unlike", "none"] = "all", /) -> "np.ndarray":
+        """Whether each is nearly an earlier one, bool [n]. All are in the set from then on, or some are."""
         ...
 
 

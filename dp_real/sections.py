@@ -32,7 +32,7 @@ class FromCommandLine(str):
     """A value given on the command line, where relative paths are meant from the current folder."""
 
 
-def _anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> Any:
+def anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> Any:
     """An absolute path for a relative one, if somebody says from where that is meant; ~ is the home folder."""
     if not isinstance(value, str):
         return value
@@ -44,9 +44,9 @@ def _anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> 
     return str(path if path.exists() or not only_if_there else home)
 
 
-Place = Annotated[str, BeforeValidator(_anchored)]
+Place = Annotated[str, BeforeValidator(anchored)]
 """A folder or files, where ~ is the home folder, or what of the hub is meant."""
-ModelPlace = Annotated[str, BeforeValidator(partial(_anchored, only_if_there=True))]
+ModelPlace = Annotated[str, BeforeValidator(partial(anchored, only_if_there=True))]
 """A folder of a model, or without such a folder its id on the hub."""
 
 

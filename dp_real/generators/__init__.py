@@ -185,9 +185,14 @@ def class_prompts(
 ) -> list[list[str]]:
     """The prompts of each class, by templates, in which its name stands for missing synonyms, or as they are given."""
     if isinstance(templates, Mapping):
-        without = [name for name in classes if name not in templates]
-        if without:
-            raise InputError(f"generator.prompts: class {without[0]!r} has none; write one")
+        for name in classes:
+            if name not in templates:
+                raise InputError(f"generator.prompts: class {name!r} has none; write one")
+        for name in templates:
+            if name not in classes:
+                raise InputError(
+                    f"generator.prompts: {name!r} is none of the classes; leave it out, or write its name as there"
+                )
         return [list(templates[name]) for name in classes]
     prompts = []
     for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):

@@ -1,33 +1,39 @@
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
-from dp_base.reading import foreign_file
+from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
 from dp_real.generators.pipelines.sizes import RANDOM, known_size
-from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, not_empty
+from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, anchored, not_empty
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
     from dp_real.protocols import Generator
 
 
-Captions = Annotated[tuple[str, ...], AfterValidator(not_empty)]
+def _written(caption: str) -> str:
+    if not caption.strip():
+        raise ValueError("an empty caption would draw any class; write one, or leave it out")
+    return caption
 
 
-def _read_captions(given: Any) -> Any:
+Captions = Annotated[tuple[Annotated[str, AfterValidator(_written)], ...], AfterValidator(not_empty)]
+
+
+def _read_captions(given: Any, info: ValidationInfo) -> Any:
     """A CSV file's table class = prompts becomes part of the configuration, and so of the run."""
     if not isinstance(given, str):
         return given
     if not given.lower().endswith(".csv"):
         raise ValueError(f"should be a list, ['{given}'], or a FILE.csv")
-    import pandas as pd
-
+    given = anchored(given, info)
     with foreign_file(given):
-        table = pd.read_csv(given, dtype=str, keep_default_na=False)
+        table = read_plain_csv(Path(given), dtype=str, keep_default_na=False)
         if not {"class", "caption"} <= set(table):
             raise InputError(f"{given}: needs the columns class and caption; it has {', '.join(map(str, table))}")
         return {str(name): tuple(rows) for name, rows in table.groupby("class", sort=False)["caption"]}

@@ -397,7 +397,7 @@ class Rounds:
     def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
-        kept = np.array(numbers)[~distributed.on_main(lambda: near.add(values))]
+        kept = np.array(numbers)[~distributed.on_main(lambda: near.add(values, "unlike"))]
         if not len(kept):
             noun, likeness = self.config.data.examples, self.config.pool.distinct
             raise DivergedError(

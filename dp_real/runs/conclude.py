@@ -41,7 +41,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         examples = real.values(pool.x)
         real.add(real.values(data.validation.x))
         copies = int(earlier.add(examples).sum())
-        return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
+        return {"likeness": NEAR, "pool": copies, "validation": int(real.add(examples, "none").sum())}
 
     distributed.on_main(save)
     validated, balanced = accuracies(learner, data.validation)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -52,6 +53,7 @@ class NetworkLearner:
         self.forward = torch.compile(self.module) if config.compile else self.module
         self.trained = [weight for weight in self.parameters if weight.requires_grad]
         self.most = sys.maxsize  # rows that go through the module together
+        self.mixes_rows = any(isinstance(part, _BatchNorm) for part in self.module.modules())
         saved = self.module.state_dict()
         self.gathered = [buffer for name, buffer in self.module.named_buffers() if name in saved]
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
@@ -101,13 +103,17 @@ class NetworkLearner:
     def _fill_gradients(self, x: Tensor, y: Tensor, offset: Tensor | None) -> Float[Tensor, ""]:
         """Fill the gradients of the mean loss over all processes' rows; returns that.
 
-        They are added up over processes, and over pieces that fit into memory: exact but for rounding.
+        They are added up over processes, and over pieces that fit into memory: exact but for rounding. A process's rows
+        stay together where BatchNorm mixes them; it knows nothing of those of other processes.
         DistributedDataParallel cannot: a process whose memory runs out computes again, and others must not have
         received anything of the first try.
         """
         before = [buffer.clone() for buffer in self.gathered]
         most = max(1, min(self.most, len(y)))
-        loss, fitted = distributed.halving(lambda most: self._add_pieces(x, y, offset, most, before), most, REMEDY)
+        least, remedy = (most, f"lower training.batch_size; {REMEDY}") if self.mixes_rows else (1, REMEDY)
+        loss, fitted = distributed.halving(
+            lambda most: self._add_pieces(x, y, offset, most, before), most, remedy, least
+        )
         if fitted < most:
             self.most = fitted
         if distributed.this_process().num_processes > 1:

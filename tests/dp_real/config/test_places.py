@@ -54,6 +54,15 @@ def test_those_of_a_file_are_meant_from_its_folder(file):
     }
 
 
+def test_so_are_captions(file):
+    """Another table of that name lies in the current folder."""
+    for folder, caption in ((file.parent, "there"), (Path.cwd(), "here")):
+        (folder / "captions.csv").write_text(f"class,caption\na,{caption}\nb,{caption}\n", encoding="utf-8")
+    file.write_text(OWN.replace('"diffusers"', '"diffusers"\nprompts = "captions.csv"'), encoding="utf-8")
+    for overrides, caption in (([], "there"), (["generator.prompts=captions.csv"], "here")):
+        assert load_config(file, overrides).generator.model_dump()["prompts"] == {"a": (caption,), "b": (caption,)}
+
+
 def test_those_of_the_command_line_are_meant_from_the_current_folder(file):
     found = places(load_config(file, ["data.validation=val", 'data.sets={near="a/b"}', "generator.model=org/name"]))
     here = Path.cwd()

@@ -325,6 +325,10 @@ def test_a_file_has_captions_of_each_class(tmp_path):
     assert DiffusersConfig(**read.model_dump(mode="json")) == read
     with pytest.raises(InputError, match="class 'owl' has none"):
         class_prompts(read.prompts, ["hen", "owl"])
+    with pytest.raises(InputError, match="'cock' is none of the classes"):
+        class_prompts(read.prompts, ["hen"])
+    with pytest.raises(ValidationError, match="an empty caption would draw any class"):
+        DiffusersConfig(kind="diffusers", model="some/model", prompts={"hen": [" "]})
     with pytest.raises(ValidationError, match="prompts_per_class = 1: some class has 1 prompts; 0 is all"):
         DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=1)
     file.write_text("name,caption\nhen,a brown bird\n")

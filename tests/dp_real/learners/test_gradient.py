@@ -78,7 +78,7 @@ def test_pieces_add_up_to_the_whole():
     assert cut.drain_loss() == pytest.approx(whole.drain_loss(), rel=1e-6)
 
 
-@pytest.mark.parametrize(("room", "kind"), [(1, {}), (20, {"norm": True, "dropout": 0.5})], ids=str)
+@pytest.mark.parametrize(("room", "kind"), [(1, {}), (20, {"dropout": 0.5})], ids=str)
 def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(kind, room, monkeypatch):
     """Nothing of the failed tries is left. The step ends as if the final size had been set at once."""
     student = learner(**kind)
@@ -103,13 +103,28 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
         assert torch.equal(value, informed.tensors()[name]), name
 
 
-def test_a_row_that_does_not_fit_is_missing_memory(monkeypatch):
+@pytest.mark.parametrize(
+    ("norm", "tries", "said"),
+    [
+        (False, [5, 2, 1], "a single row needs more memory than the GPU has: training"),
+        (
+            True,
+            [5],
+            "BatchNorm's 5 rows together need more memory than the GPU has: lower training.batch_size; training",
+        ),
+    ],
+)
+def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnorm_mixes(norm, tries, said, monkeypatch):
+    seen = []
+
     def none(self, x):
+        seen.append(len(x))
         raise NO_MEMORY
 
     monkeypatch.setattr(NetworkLearner, "_forward", none)
-    with pytest.raises(MissingError, match="a single row needs more memory than the GPU has: training"):
-        learner().train_step(*rows(5))
+    with pytest.raises(MissingError, match=said):
+        learner(norm=norm).train_step(*rows(5))
+    assert seen == tries
 
 
 def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch):

@@ -77,6 +77,19 @@ def test_copies_and_small_changes_are_near(monkeypatch):
     texts = [LONG, LONG.upper(), f"  {LONG.replace(' ', '  ')}", LONG.replace("dark", "deep"), LONG[:40], "x", "x", ""]
     near = NearTexts(0.8)
     assert near.add(texts).tolist() == [False, True, True, True, False, False, True, False]
-    assert near.like([LONG, "something else"]).tolist() == [True, False]
-    assert near.like(["something else"]).tolist() == [False]
+    assert near.add([LONG, "something else"], "none").tolist() == [True, False]
+    assert near.add(["something else"], "none").tolist() == [False]
     assert NearTexts(1.0).add(texts).tolist() == [False, True, True, False, False, False, True, False]
+
+
+def test_each_copy_is_near_though_many_texts_share_a_boilerplate():
+    texts = [f"{LONG} {LONG.upper()} {number:03} {LONG[number:]}" for number in range(60)]
+    near = NearTexts(1.0)
+    assert not near.add(texts).any()
+    assert near.add(texts, "none").all()
+
+
+def test_what_is_like_an_earlier_one_counts_where_it_stays():
+    """The third is like the second only, which is like the first."""
+    chain = [LONG, LONG[8:], LONG[16:]]
+    assert [NearTexts(0.85).add(chain, which).tolist()[2] for which in ("all", "unlike")] == [True, False]

@@ -147,7 +147,7 @@ def test_distinct_texts(chars, tmp_path, monkeypatch):
     assert result["pool_size"] < result["samples_generated"] - result["samples_redrawn"]
     facts = Run(tmp_path / "run").pool.table()
     assert facts["row"].to_pylist() == list(range(result["pool_size"]))
-    monkeypatch.setattr(NearTexts, "add", lambda self, texts: np.ones(len(texts), bool))
+    monkeypatch.setattr(NearTexts, "add", lambda self, texts, *_: np.ones(len(texts), bool))
     with pytest.raises(DivergedError, match=r"all 60 texts are like earlier ones: raise pool.distinct = 0.8"):
         run(config, tmp_path / "none")
 
