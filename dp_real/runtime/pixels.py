@@ -45,13 +45,13 @@ def mosaic(pixels: Tensor, columns: int = 8) -> Image.Image:
     return to_image(grid.reshape(channels, rows * height, columns * width))
 
 
-def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
+def fit(images: Tensor, shape: Sequence[int], mode: str = "bilinear") -> Tensor:
     """Resize images to shape [C, H, W]; colours become grey if C is 1."""
     channels, *size = shape
     if channels == 1 and images.shape[1] == len(GREY):
         images = (images * images.new_tensor(GREY).view(-1, 1, 1)).sum(1, keepdim=True)
     if list(images.shape[2:]) != size:
-        images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        images = F.interpolate(images, size, mode=mode, antialias=True)
     return images
 
 

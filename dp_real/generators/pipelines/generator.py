@@ -295,7 +295,7 @@ def sample_images(
     --------
     With any image classifier of transformers:
 
-        logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.learners.models.classifier
+        logits = wrapped_classifier(vit, (3, 512, 512))  # dp_real.learners.models.classifier
         guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
         images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
     """

@@ -174,16 +174,15 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
         return classifier
     if classifier.training:
         raise InputError("the classifier is in training mode, where rows may depend on each other: call .eval() first")
-    network, is_own = classifier, True
-    if hasattr(classifier, "name_or_path") and hasattr(classifier, "config"):  # a model of transformers
-        from dp_real.learners.models.classifier import wrapped_classifier
+    from dp_real.learners.models.preprocess import preprocess_of
 
-        network, is_own = wrapped_classifier(classifier, IMAGE, processor), False
+    prepare = preprocess_of(classifier, processor)
 
     def logits(images: Tensor) -> Tensor:
         weight = next(classifier.parameters(), images)
-        dtype = weight.dtype if is_own and weight.is_floating_point() else images.dtype
-        return network(images.to(weight.device, dtype)).float()
+        dtype = weight.dtype if weight.is_floating_point() else images.dtype
+        answers = classifier(prepare(images.to(weight.device)).to(dtype))
+        return getattr(answers, "logits", answers).float()
 
     return logits
 

@@ -1,62 +1,50 @@
 """Image classifiers of transformers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
+from transformers import AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
 
-from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
-from dp_real.runtime.hub import load, reading
-from dp_real.runtime.pixels import GREY, fit
-
-PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation is found
+from dp_real.learners.models.preprocess import Preprocess, image_size, preprocess_of
+from dp_real.runtime.hub import load
+from dp_real.runtime.pixels import GREY
 
 
 class Classifier(nn.Module):
-    """Resizes images in [-1, 1] to `size`, normalises pixels in [0, 1] by `mean` and `std`, and gives logits."""
+    """A model of transformers that gives logits of images in [-1, 1], which `preprocess` prepares."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: Any, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: Any, preprocess: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.size = size
-        device = next(model.parameters(), torch.empty(0)).device
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(device), persistent=False)
+        self.preprocess = preprocess.to(next(model.parameters(), torch.empty(0)).device)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        channels = len(self.mean)
-        coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
-        pixels = (fit(coloured, (channels, self.size, self.size)) + 1) / 2
-        mean, std = self.mean.to(x.device), self.std.to(x.device)  # which a model that is moved leaves behind
-        normalised = (pixels - mean) / std
-        return self.model(pixel_values=normalised.to(self.model.dtype)).logits
+        return self.model(pixel_values=self.preprocess(x).to(self.model.dtype)).logits
 
     def save(self, folder: Path, task: Task) -> None:
         """As AutoModelForImageClassification and AutoImageProcessor read them, which prepares images as validated."""
         side = task.sample_shape[-1]
-        resize = task.resize or side
+        prepare: Any = self.preprocess
+        height, width = prepare.size
+        shown, _ = prepare.sides(side, side)
         _save_for_colours(self.model, folder)
-        channels = len(GREY) if _grey_convolutions(self.model) else len(self.mean)
+        channels = len(GREY) if _grey_convolutions(self.model) else len(prepare.mean)
         processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer one
             do_convert_rgb=channels == len(GREY),
-            size={"shortest_edge": round(self.size * resize / side)},
-            crop_size={"height": self.size, "width": self.size},
-            image_mean=self.mean.flatten().expand(channels).tolist(),
-            image_std=self.std.flatten().expand(channels).tolist(),
+            size={"shortest_edge": round(shown * (task.resize or side) / side)},
+            crop_size={"height": height, "width": width},
+            image_mean=prepare.mean.flatten().expand(channels).tolist(),
+            image_std=prepare.std.flatten().expand(channels).tolist(),
         )
         processor.save_pretrained(folder)
 
@@ -96,7 +84,8 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
     own = {"image_size": size, "num_channels": channels} | class_names(task)
 
     def wrap(model: Any) -> Classifier:
-        return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), task.sample_shape)
+        prepare = Preprocess(image_size(model.config) or size, [0.5] * channels, [0.5] * channels)
+        return freeze_unused(Classifier(model, prepare), task.sample_shape)
 
     return fresh_network(AutoModelForImageClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 
@@ -109,50 +98,6 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
     return wrapped_classifier(loaded, sample_shape)
 
 
-def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
-    """Wrap a loaded classifier, by default with its own processor; timm's is in its config."""
-    config = model.config
-    timm = getattr(config, "pretrained_cfg", None)
-    if timm:
-        size = (config.model_args or {}).get("img_size", timm["input_size"][-1])
-    else:
-        size = getattr(config, "image_size", None) or sample_shape[-1]
-    if processor is None and timm:
-        mean, std = timm["mean"], timm["std"]
-    elif processor is None and not model.name_or_path:
-        raise InputError(f"{type(model).__name__}: how its images are normalised is not known: give its processor=")
-    else:
-        mean, std = normalisation(model.name_or_path or type(model).__name__, processor)
-    return Classifier(model, size, mean, std)
-
-
-def normalisation(model: str, processor: Any = None) -> tuple[Sequence[float], Sequence[float]]:
-    """Each channel's mean and deviation in [0, 1], from black and white images through the model's processor."""
-    if processor is None:
-        is_local = Path(model).is_dir()
-        try:
-            with reading(model, "image processor"):
-                processor = AutoImageProcessor.from_pretrained(
-                    model, local_files_only=is_local, trust_remote_code=False
-                )
-        except MissingError as error:
-            raise MissingError(
-                f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put "
-                'one there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": '
-                "[R, G, B]}"
-            ) from error
-    if timm := getattr(processor, "data_config", None):
-        return timm["mean"], timm["std"]
-    is_grey = np.size(processor.image_mean) == 1
-    probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
-    images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
-    own = {"input_data_format": "channels_last"} if is_grey else {}  # one channel alone would not tell which axis it is
-    with np.errstate(all="ignore"):
-        pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
-    black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
-    if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
-        raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
-    if not np.isfinite(pixels).all() or not (white != black).all():
-        raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
-    std = 1 / (white - black)
-    return (-black * std).tolist(), std.tolist()
+def wrapped_classifier(model: Any, sample_shape: tuple[int, ...]) -> Classifier:
+    """Wrap a loaded classifier with what comes with it."""
+    return Classifier(model, preprocess_of(model, side=sample_shape[-1]))

@@ -431,7 +431,7 @@ def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed
     elsewhere = torch.zeros(1, 3, 32, 32, device="meta")
     tiny.save_vit(tmp_path)
     assert _logits(str(tmp_path), None)(elsewhere).device.type == "meta"
-    for own in (tiny.tiny_vit(), nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)).eval()):
+    for own in (tiny.tiny_vit(), nn.Sequential(nn.Flatten(), nn.Linear(768, 3)).eval()):
         logits = _logits(own, tiny.vit_processor())
         own.to("meta")
         assert logits(torch.zeros(1, 3, 32, 32)).device.type == "meta"
@@ -465,6 +465,11 @@ def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
     expected = (torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16) - mean) / std
     assert logits.shape == (2, 3)
     torch.testing.assert_close(model.seen[0], expected)
+    loaded = nn.Flatten().eval()  # as timm.create_model gives it; it takes smaller images too, unless its size is fixed
+    loaded.pretrained_cfg = TIMM["pretrained_cfg"] | {"fixed_input_size": processor is not None}
+    side = 8 if processor is None else 16
+    seen = _logits(loaded, None)(torch.ones(1, 3, 8, 8)).view(1, 3, side, side)
+    torch.testing.assert_close(seen, expected[1:, :, :side, :side])
     # It takes the names for another number of classes only together with their number.
     config = TimmWrapperConfig.from_dict(copy.deepcopy(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
     assert (config.num_labels, config.id2label) == (2, {0: "x", 1: "y"})

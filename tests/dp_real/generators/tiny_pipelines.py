@@ -292,14 +292,14 @@ def tiny_vit(side=16):
     return ViTForImageClassification(ViTConfig(**VIT, image_size=side, num_labels=3)).eval()
 
 
-def vit_processor():
-    return ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.4] * 3, image_std=[0.2] * 3)
+def vit_processor(side=16):
+    return ViTImageProcessorPil(size={"height": side, "width": side}, image_mean=[0.4] * 3, image_std=[0.2] * 3)
 
 
 def save_vit(folder, side=16):
     """A classifier with its processor."""
     tiny_vit(side).save_pretrained(folder)
-    vit_processor().save_pretrained(folder)
+    vit_processor(side).save_pretrained(folder)
 
 
 def tiny_decoder():

@@ -1,11 +1,12 @@
 """Image classifiers of transformers as learners: made fresh, loaded, trained, and left where others can load them."""
 
-import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import ExifTags, Image
 from pydantic import ValidationError
 from torch import nn
@@ -18,8 +19,8 @@ from dp_real.evaluate.card import OPENED
 from dp_real.examples import Task
 from dp_real.guidance import EntropyGuidance
 from dp_real.learners.kinds import ConvConfig, TransformersConfig
-from dp_real.learners.models.classifier import normalisation
 from dp_real.learners.models.network import rate_factor
+from dp_real.learners.models.preprocess import preprocess_of
 from dp_real.sections import TrainingConfig
 from tests.dp_real.runs.folders import set_keys
 
@@ -171,7 +172,7 @@ def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained):
 
 
 def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
-    """At its size, by the mean and deviation of its own processor, for pixels in [0, 1]."""
+    """At its size, by the filter, mean and deviation of its own processor, for pixels in [0, 1]."""
     folder = shutil.copytree(trained[1], tmp_path / "model")
     file = folder / "preprocessor_config.json"
     mean, std = [0.1, 0.2, 0.3], [0.5, 0.4, 0.25]
@@ -179,23 +180,55 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
     set_keys(file, **values)
     module = section(model=str(folder)).classifier(TASK)
     x = pictures(2, 3, 24, 24)
-    small = nn.functional.interpolate(x, (16, 16), mode="bilinear", antialias=True)
+    small = nn.functional.interpolate(x, (16, 16), mode="bicubic", antialias=True)
     pixels = torch.stack([((small[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], 1)
     torch.testing.assert_close(module(x), module.model(pixel_values=pixels).logits)
 
-    file.write_text('{"image_processor_type": "ViTImageProcessor", "do_normalize": false, "do_resize": false}')
-    assert normalisation(str(folder)) == (pytest.approx([0, 0, 0]), pytest.approx([1, 1, 1]))
-    twice = {"image_processor_type": "EfficientNetImageProcessor", "do_center_crop": False, "include_top": True}
-    file.write_text(json.dumps(twice | values))
-    white = AutoImageProcessor.from_pretrained(folder)(images=[255 * np.ones((64, 64, 3), np.uint8)])
-    found = [(1 - m) / s for m, s in zip(*normalisation(str(folder)), strict=True)]
-    assert found == pytest.approx(np.asarray(white["pixel_values"][0])[:, 32, 32], rel=1e-5)
     file.write_text('{"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": true}')
     with pytest.raises(InputError, match="another order than red, green, blue"):
-        normalisation(str(folder))
+        section(model=str(folder)).classifier(TASK)
     file.unlink()
     with pytest.raises(MissingError, match="no preprocessor_config"):
         section(model=str(folder)).classifier(TASK)
+
+
+MEAN = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.4, 0.25]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("ViT", {"size": {"height": 20, "width": 28}}),
+        ("ViT", {"do_normalize": False, "do_resize": False}),
+        ("CLIP", {"size": {"shortest_edge": 30}, "crop_size": {"height": 24, "width": 24}, **MEAN}),
+        ("Siglip", MEAN),
+        ("ConvNext", {"size": {"shortest_edge": 28}, "crop_pct": 0.7}),
+        ("ConvNext", {"size": {"shortest_edge": 384}}),
+        ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}),
+        ("EfficientNet", {"size": {"height": 28, "width": 28}, "include_top": True}),
+    ],
+)
+def test_images_are_prepared_as_by_the_processor(kind, options):
+    """Size, middle, filter and normalisation, at another size and shape than the model's own configuration says."""
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**options)
+    rows, columns = np.mgrid[0:100, 0:150]
+    picture = np.stack([2 * rows, columns, 100 + 50 * np.sin(rows / 9)], 2).astype(np.uint8)
+    vision = SimpleNamespace(image_size=(100, 150))  # as CLIP's configuration has it
+    model = SimpleNamespace(name_or_path="", config=SimpleNamespace(vision_config=vision))
+    ours = preprocess_of(model, processor)(torch.from_numpy(picture / 127.5 - 1).float().permute(2, 0, 1)[None])
+    theirs = torch.from_numpy(np.asarray(processor(images=[picture], return_tensors="np")["pixel_values"])).float()
+    torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
+
+
+def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(caplog):
+    x = pictures(2, 3, 8, 8)
+    for _ in range(2):
+        assert torch.equal(preprocess_of(nn.Bilinear(1, 1, 1))(x), x)
+    assert [record.message for record in caplog.records] == [
+        "Bilinear: nothing says how its images are normalised; it is given them as they are, in [-1, 1]"
+    ]
+    with pytest.raises(InputError, match=r"gives \[3, 256, 768\]: should be images"):
+        preprocess_of(SimpleNamespace(name_or_path="", config=None), transformers.Siglip2ImageProcessorPil())
 
 
 @pytest.mark.parametrize(

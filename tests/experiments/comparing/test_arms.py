@@ -81,8 +81,11 @@ def seeing(tmp_path_factory):
     words = tokenizer()
     text = sizes | {"vocab_size": len(words), "max_position_embeddings": 12, "eos_token_id": words.eos_token_id}
     models = {
-        "clip": (CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=8)), CLIPImageProcessor()),
-        "vit": (ViTModel(ViTConfig(**image)), ViTImageProcessor()),
+        "clip": (
+            CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=8)),
+            CLIPImageProcessor(size={"shortest_edge": 12}, crop_size={"height": 12, "width": 12}),
+        ),
+        "vit": (ViTModel(ViTConfig(**image)), ViTImageProcessor(size={"height": 12, "width": 12})),
     }
     folders = {name: tmp_path_factory.mktemp(name) for name in models}
     for name, (model, processor) in models.items():

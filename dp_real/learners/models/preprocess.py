@@ -1,0 +1,169 @@
+"""What image classifiers are given, as what comes with them says: transformers' processor, timm's pretrained_cfg."""
+
+from collections.abc import Mapping, Sequence
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoImageProcessor
+
+from dp_base.errors import InputError, MissingError
+from dp_real.data.sets.class_names import warn_once
+from dp_real.runtime.hub import reading
+from dp_real.runtime.pixels import fit
+
+PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation and size are found
+BICUBIC = {1, 3, "lanczos", "bicubic"}  # of Pillow's and timm's filters, those that are no bilinear one; any other is
+WARPS = 384  # pixels a side, from which ConvNeXT's processor crops no longer
+
+
+class Preprocess(nn.Module):
+    """Resizes images in [-1, 1] to `size` (height, width), and normalises pixels in [0, 1] by `mean` and `std`.
+
+    With `shorter`, images of another size get a shorter side of so many pixels, and then their middle is taken. If not
+    `enlarges`, smaller ones keep their size.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        shorter: int | None = None,
+        mode: str = "bilinear",
+        enlarges: bool = True,
+    ) -> None:
+        super().__init__()
+        self.size: tuple[int, ...] = (size, size) if isinstance(size, int) else tuple(size)
+        self.shorter, self.mode, self.enlarges = shorter, mode, enlarges
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch colours rows columns"]:
+        channels = len(self.mean)
+        coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
+        resized = fit(coloured, (channels, *self.sides(*x.shape[2:])), self.mode)
+        top, left = (max(0, (side - kept) // 2) for side, kept in zip(resized.shape[2:], self.size, strict=True))
+        pixels = (resized[..., top : top + self.size[0], left : left + self.size[1]] + 1) / 2
+        return (pixels - self.mean.to(x.device)) / self.std.to(x.device)  # a model that is moved may leave them behind
+
+    def sides(self, height: int, width: int) -> tuple[int, ...]:
+        """What images of this size are resized to."""
+        if not self.enlarges and height <= self.size[0] and width <= self.size[1]:
+            return height, width
+        if self.shorter is None or (height, width) == self.size:
+            return self.size
+        least = min(height, width)
+        return height * self.shorter // least, width * self.shorter // least
+
+
+def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> nn.Module:
+    """What `model` is given of images [batch, channels, height, width] in [-1, 1], as a differentiable function.
+
+    Parameters
+    ----------
+    model
+        A classifier of transformers, whose processor lies beside it, or of timm, which has a pretrained_cfg. Any other
+        module is given the images as they are, which is told once.
+    processor
+        The image processor of transformers to use instead.
+    side
+        Pixels of images where neither the processor nor the model says how large they are.
+
+    Raises
+    ------
+    InputError
+        For a model of transformers that was made, not loaded, without a processor, and for a processor whose images
+        are not normalised channel by channel.
+    MissingError
+        If the processor is not there.
+    """
+    config = getattr(model, "config", None)
+    timm = getattr(processor, "data_config", None)
+    if processor is None:
+        timm = getattr(model, "pretrained_cfg", None) or getattr(config, "pretrained_cfg", None)
+    if timm:
+        own_size = (getattr(config, "model_args", None) or {}).get("img_size")
+        own_size = own_size or getattr(getattr(model, "patch_embed", None), "img_size", None)
+        return _as_timm(timm, own_size, enlarges=config is not None or timm.get("fixed_input_size", False))
+    name = getattr(model, "name_or_path", None)
+    if processor is None and name is None:
+        if not hasattr(model, "preprocess"):
+            kind = type(model).__name__
+            warn_once(f"{kind}: nothing says how its images are normalised; it is given them as they are, in [-1, 1]")
+        return nn.Identity()
+    if processor is None and not name:
+        raise InputError(f"{type(model).__name__}: how its images are normalised is not known: give its processor=")
+    return _as_processor(name or type(model).__name__, processor, image_size(config) or side)
+
+
+def image_size(config: Any) -> int | None:
+    """Of a model of transformers; CLIP's and SigLIP's stands in the part that sees."""
+    return getattr(getattr(config, "vision_config", config), "image_size", None)
+
+
+def _as_timm(config: Mapping[str, Any], own_size: Any, enlarges: bool) -> Preprocess:
+    """As timm validates. A network in memory that takes any size may have been trained on smaller images."""
+    size = own_size or config["input_size"][-2:]
+    share = config.get("crop_pct") or 0.875
+    shorter = None if config.get("crop_mode") == "squash" else floor(np.min(size) / share)
+    mode = _mode(config.get("interpolation", "bicubic"))
+    return Preprocess(size, config["mean"], config["std"], shorter, mode, enlarges)
+
+
+def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
+    processor = processor or _read(model)
+    processor = getattr(processor, "image_processor", processor)
+    mean, std, (height, width) = _probe(model, processor)
+    if not getattr(processor, "do_resize", False):
+        return Preprocess(side, mean, std)
+    given, share = dict(processor.size or {}), getattr(processor, "crop_pct", None)
+    shorter = given.get("shortest_edge") or given.get("height") or 0
+    if share and height < WARPS:
+        shorter = int(shorter / share)
+    crops = getattr(processor, "do_center_crop", None) or (share and height < WARPS)
+    mode = _mode(processor.resample)
+    return Preprocess((height, width), mean, std, max(shorter, height, width) if crops else None, mode)
+
+
+def _mode(resample: Any) -> str:
+    return "bicubic" if resample in BICUBIC else "bilinear"
+
+
+def _read(model: str) -> Any:
+    is_local = Path(model).is_dir()
+    try:
+        with reading(model, "image processor"):
+            return AutoImageProcessor.from_pretrained(model, local_files_only=is_local, trust_remote_code=False)
+    except MissingError as error:
+        raise MissingError(
+            f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put "
+            'one there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": '
+            "[R, G, B]}"
+        ) from error
+
+
+def _probe(model: str, processor: Any) -> tuple[list[float], list[float], tuple[int, int]]:
+    """Each channel's mean and deviation in [0, 1], and the size, from black and white images through the processor."""
+    is_grey = np.size(processor.image_mean) == 1
+    probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
+    images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
+    own = {"input_data_format": "channels_last"} if is_grey else {}  # one channel alone would not tell which axis it is
+    with np.errstate(all="ignore"):
+        pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
+    if pixels.ndim != 4:
+        raise InputError(f"{model}: its image processor gives {list(pixels.shape)}: should be images [B, C, H, W]")
+    black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
+    if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
+        raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
+    if not np.isfinite(pixels).all() or not (white != black).all():
+        raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
+    std = 1 / (white - black)
+    return (-black * std).tolist(), std.tolist(), pixels.shape[2:]
