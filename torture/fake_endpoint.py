@@ -28,6 +28,7 @@ FAULTS = (
     "nested",
 )
 
+ENDLESS = 10**6  # bytes before an answer
 PARTS = 100  # of an answer that takes as many times PAUSE, in seconds
 PAUSE = 0.05
 
@@ -89,13 +90,15 @@ class FakeEndpoint:
                 time.sleep(PAUSE)
         handler.send_response(status)
         handler.send_header("Content-Type", "text/html" if fault == "HTML" else "application/json")
-        more = {"cut off": 100, "trickle": PARTS}.get(fault, 0)
+        more = {"cut off": 100, "trickle": PARTS, "endless": ENDLESS}.get(fault, 0)
         handler.send_header("Content-Length", str(len(answer) + more))
         if fault == "redirect":
             handler.send_header("Location", self.redirect)
         if fault == "429":
             handler.send_header("Retry-After", "0.2")
         handler.end_headers()
+        if fault == "endless":
+            handler.wfile.write(b" " * ENDLESS)
         for _ in range(PARTS if fault == "trickle" else 0):
             handler.wfile.write(b" ")
             time.sleep(PAUSE)
@@ -103,14 +106,14 @@ class FakeEndpoint:
         handler.wfile.flush()
         if fault == "cut off":
             handler.close_connection = True
-        elif status == 200 and fault not in (*broken, "no choices", "null"):
+        elif status == 200 and fault not in (*broken, "no choices", "null", "endless"):
             with self.lock:
                 self.answered[request_key(body)] += 1
 
     def content(self, path: str, body: dict[str, Any], fault: str) -> Any:
         if fault.isdigit() or fault == "filtered":
             code = "content_filter" if fault == "filtered" else fault
-            return {"error": {"message": f"no {fault} {KEY}", "code": code, "type": "error"}}
+            return {"error": {"message": f"no {fault} {KEY} {KEY[:8]}*{KEY[-4:]}", "code": code, "type": "error"}}
         if fault == "no choices":
             return {"choices": []}
         if fault == "null":

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from dp_base.errors import Finding, MissingError
 from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
+from dp_base.reading import cause_of
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
 from dp_real.sections import (
@@ -134,6 +135,28 @@ class CausalLMConfig(AskedConfig):
         return ImageCost(cost, cost)
 
 
+def connection(base_url: str) -> dict[str, Any]:
+    """What a client of httpx2 takes of the environment: certificates, and proxies but to this machine."""
+    import httpx2
+
+    host = urlsplit(base_url).hostname or ""
+    is_here = host == "localhost" or host.startswith("127.") or host == "::1"
+    return {"verify": httpx2.create_ssl_context(), "trust_env": not is_here}
+
+
+def connection_problem(base_url: str) -> str | None:
+    """What is wrong in the environment's proxies and certificates."""
+    import httpx2
+
+    try:
+        httpx2.AsyncClient(**connection(base_url))
+    except Exception as error:  # libraries raise anything for a broken file
+        named = [name for name in os.environ if name.upper().endswith("_PROXY") or name.startswith("SSL_CERT_")]
+        files = [f"{name} = {os.environ[name]}" if name.startswith("SSL") else name for name in sorted(named)]
+        return f"no connection is possible with {', '.join(files)}: {cause_of(error)}; mend or unset it"
+    return None
+
+
 @GENERATORS.named("openai", place=8)
 class EndpointConfig(AskedConfig):
     """A language model behind an OpenAI-compatible HTTP API."""
@@ -193,6 +216,8 @@ class EndpointConfig(AskedConfig):
         lacks = unset = None
         if not find_spec("openai"):
             lacks = f"generator.kind = 'openai' needs openai: {install_command('endpoint')}"
+        else:
+            lacks = connection_problem(self.base_url)
         if self.key and not os.environ.get(self.key, "").strip():
             key = f"generator.key = '{self.key}'"
             unset = f"{key}: that environment variable is not set: it should hold the key of the API"

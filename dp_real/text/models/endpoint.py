@@ -1,9 +1,12 @@
 """A language model behind an OpenAI-compatible HTTP API, asked by openai's client, each question until it answers."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -17,6 +20,7 @@ from dp_real.data import DataConfig
 from dp_real.examples import RealData
 from dp_real.guidance import EntropyGuidance
 from dp_real.text.codes import to_codes
+from dp_real.text.language_models import connection
 from dp_real.text.models.answers import Answer, Answers
 from dp_real.text.models.asked import AskedGenerator
 
@@ -25,8 +29,10 @@ if TYPE_CHECKING:
 
 LARGEST_SEED = 2**31  # of a request: APIs take them below this
 TIMEOUT = 600.0  # seconds until a request is given up
+LARGEST = 2**24  # bytes of an answer
 RETRIES = 6  # of a request that failed, after pauses that grow, or as Retry-After says
 ATTEMPTS = 4  # at an answer that has the fields of one
+PART = 4  # characters of a key that nobody must see
 SHOWN = 300  # characters of what an endpoint says that messages repeat
 CHARACTERS = 4  # of a token, about, if the endpoint does not count them
 FILTERED = "content_filter"  # how an endpoint calls what it would not answer
@@ -34,14 +40,22 @@ THOUGHT = "(?:think|thinking|thought|reasoning)>"
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Gives up after TIMEOUT in all, not only between parts of an answer."""
+    """Gives up after TIMEOUT in all, not only between parts of an answer, and after LARGEST bytes."""
 
-    async def send(self, *request: Any, **options: Any) -> Any:
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        content = b""
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await super().send(*request, **options)
+                response = await super().send(request, **options | {"stream": True})
+                async with contextlib.aclosing(response):
+                    async for part in response.aiter_bytes():
+                        content += part
+                        if len(content) > LARGEST:
+                            raise httpx2.ReadError(f"the answer has more than {LARGEST:,} bytes")
         except TimeoutError as error:
             raise httpx2.ReadTimeout("the answer took too long") from error
+        headers = [header for header in response.headers.multi_items() if header[0] != "content-encoding"]
+        return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
 
 
 class EndpointGenerator(AskedGenerator):
@@ -62,7 +76,7 @@ class EndpointGenerator(AskedGenerator):
         self.answers.take_in()
         missing = {digest: body for digest, body in questions if digest not in self.answers.kept}
         if missing:
-            asyncio.run(self._ask(missing))
+            self._run(self._ask(missing))
         return to_codes([self._text(self.answers.kept[digest]) for digest, _ in questions], self.sample_shape[0])
 
     def question(self, label: int, seed: int) -> tuple[str, dict[str, Any]]:
@@ -90,6 +104,15 @@ class EndpointGenerator(AskedGenerator):
         is_cut_off = answer.cut and text == after
         return "" if is_cut_off or re.search(f"(?i)<{THOUGHT}", after) else text
 
+    def _run(self, asking: Coroutine[Any, Any, None]) -> None:
+        """In a thread if an event loop runs here already, as in a notebook."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(asking)
+        with ThreadPoolExecutor(1) as beside:
+            return beside.submit(asyncio.run, asking).result()
+
     async def _ask(self, missing: dict[str, dict[str, Any]]) -> None:
         """After a failure or a spent budget, waits for what is in flight: that is paid for."""
         config, answers = self.config, self.answers
@@ -112,8 +135,9 @@ class EndpointGenerator(AskedGenerator):
             project="",
             timeout=TIMEOUT,
             max_retries=RETRIES,
-            http_client=BoundedClient(follow_redirects=False),  # the key goes to no other place
-        ) as client:
+            http_client=BoundedClient(follow_redirects=False, **connection(config.base_url)),
+        ) as client:  # which follows nothing: the key goes to no other place
+            client._custom_headers = {}  # $OPENAI_CUSTOM_HEADERS, which may hold a secret of another place
             await asyncio.gather(*[ask(*each) for each in missing.items()])
         if failures:
             raise failures[0]
@@ -139,12 +163,13 @@ class EndpointGenerator(AskedGenerator):
         )
 
     def _said(self, what: object) -> str:
-        """One short line without the key, which endpoints may repeat."""
+        """One short line without the key, of which endpoints may repeat the beginning and the end."""
         said = " ".join(str(what).split())
-        return (said.replace(self.key, "…") if self.key else said)[:SHOWN]
+        ends = f"{re.escape(self.key[:PART])}|{re.escape(self.key[-PART:])}"
+        return (re.sub(rf"""[^\s"']*({ends})[^\s"']*""", "…", said) if self.key else said)[:SHOWN]
 
     def _explained(self, error: openai.APIError) -> InputError | MissingError:
-        said = self._said(error)
+        said = self._said(error.__cause__ if isinstance(error, openai.APIConnectionError) else error)
         code = getattr(error, "status_code", None)
         match code:
             case 401 | 403:

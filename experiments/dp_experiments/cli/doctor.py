@@ -68,6 +68,11 @@ def _machine() -> Iterator[Finding]:
     from dp_real.runtime.cache import cache_folder
 
     yield from _devices()
+    if version_of("httpx2"):
+        from dp_real.text.language_models import connection_problem
+
+        problem = connection_problem("https://localhost.invalid")
+        yield Finding("network", "proxies and certificates of the environment", problem)
     yield _disk("disk: cache", cache_folder())
     yield from _cache()
 
