@@ -10,5 +10,6 @@ from dp_real.generators.pipelines.guide import unguide as unguide
 from dp_real.guidance import EntropyGuidance as EntropyGuidance
 from dp_real.objects import give as give
 from dp_real.pool import Pool as Pool
+from dp_real.practice.practice import Practice as Practice
 from dp_real.runs.reader import Run as Run
 from dp_real.runs.run import run as run

@@ -332,7 +332,7 @@ class TrainingConfig(Section):
 class PracticeConfig(PartConfig):
     """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
-    initial: Count = Field(description="samples before training")
+    initial: CountOrNone = Field(description="samples before training")
     increment: Count = Field(default=1, description="samples of an addition")
     additions: CountOrNone = Field(default=0, description="at most; 0: a static run")
     patience: Count = Field(default=3, description="evaluations without a new best accuracy, before samples are added")
@@ -341,6 +341,7 @@ class PracticeConfig(PartConfig):
         description="what patience waits on; accuracy, of the validation examples, as in the paper; balanced, the mean "
         "of the classes' own, where classes are unequal",
     )
+    min_delta: float = Field(default=0.0, ge=0, description="by which a new best accuracy exceeds the last one")
     patience_growth: float = Field(
         default=0.0,
         ge=0,
@@ -402,7 +403,7 @@ class PracticeConfig(PartConfig):
 
     def t_max(self, pool_size: int) -> int:
         """In evaluations; with a growth of 1, patience takes as many passes over any pool."""
-        return max(1, round(self.patience * (pool_size / self.initial) ** self.patience_growth))
+        return max(1, round(self.patience * (pool_size / (self.initial or self.increment)) ** self.patience_growth))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from typer.core import TyperGroup
 
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
-from dp_real.config.load import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
+from dp_real.practice.section import KINDS as SECTIONS
 from tests.commands import answer_to, told
 from tests.source import FOLDERS, ROOT
 

@@ -1,4 +1,3 @@
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -9,8 +8,9 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError
 from dp_base.reading import KEY, foreign_file, require_format, toml_value
-from dp_real.config.config import FORMAT, KINDS, Config, KindError, tag_of
-from dp_real.sections import FOLDER, FromCommandLine, Section
+from dp_real.config.config import FORMAT, Config
+from dp_real.practice.section import explain
+from dp_real.sections import FOLDER, FromCommandLine
 
 
 def load_config(
@@ -57,7 +57,9 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: P
     try:
         return Config.model_validate({key: value for key, value in raw.items() if key != KEY}, context={FOLDER: folder})
     except ValidationError as error:
-        raise InputError(f"{where}: " + "; ".join(explain(problem, raw) for problem in error.errors())) from error
+        raise InputError(
+            f"{where}: " + "; ".join(explain(problem, raw, Config) for problem in error.errors())
+        ) from error
 
 
 def key_of(override: str) -> str:
@@ -87,14 +89,6 @@ def _from_command_line(value: Any) -> Any:
     return value
 
 
-def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """One dictionary with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in sections.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
-
-
 def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
     """Set a dotted key in nested sections; `where` begins errors."""
     *path, last = key.split(".")
@@ -103,33 +97,3 @@ def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
         if not isinstance(raw, dict):
             raise InputError(f"{where}: {part} is a value, not a section")
     raw[last] = value
-
-
-def explain(problem: Any, raw: Mapping[str, Any]) -> str:
-    """An entry of ValidationError.errors(): key, value, what would be right."""
-    keys = [str(part) for part in problem["loc"] if not re.match(r"[\w-]+\[", str(part))]  # a kind of value is no key
-    key = ".".join(keys)
-    match problem["type"]:
-        case "extra_forbidden":
-            fields = Config.model_fields.items()
-            homes = [name for name, field in fields if key in getattr(field.annotation, "model_fields", ())]
-            if homes:
-                return f"unknown key {key}; did you mean {' or '.join(f'{home}.{key}' for home in homes)}?"
-            known = (_section(keys[0], raw) if len(keys) > 1 else Config).model_fields
-            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-            hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {', '.join(known)}"
-            return f"unknown key {key}; {hint}"
-        case "missing":
-            return f"key {key} is missing"
-        case "value_error" if isinstance(problem["ctx"]["error"], KindError):
-            return str(problem["ctx"]["error"])
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
-    where = f"{key}{shown}: " if key else ""
-    return f"{where}{message[:1].lower()}{message[1:]}"
-
-
-def _section(name: str, raw: Mapping[str, Any]) -> type[Section]:
-    """A section whose kind, if it has one, there is."""
-    section: Any = Config.model_fields[name].annotation
-    return KINDS[name][raw[name][tag_of(name)]] if name in KINDS else section

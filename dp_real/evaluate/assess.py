@@ -11,31 +11,8 @@ from dp_real.config import Config
 from dp_real.data.sets.long_tail import shots, tail_counts
 from dp_real.distributed import device, distribute, read_slices, slices
 from dp_real.examples import ExampleArray, ExampleSet
-from dp_real.guidance import entropy, hardness
+from dp_real.learners.assess import ROWS, logits_of
 from dp_real.protocols import Learner
-from dp_real.runtime.finite import LEARNER, require_finite
-from dp_real.runtime.pixels import to_float
-
-ROWS = 1024  # that go through a learner together
-
-
-@torch.no_grad()
-def assess(
-    learner: Learner, x: ExampleArray, y: Tensor, objective: Callable[[Tensor], Tensor] = entropy
-) -> tuple[Tensor, Tensor]:
-    """Each row's entropy in nats, or `objective`, and whether the prediction is y, [n], by this process alone."""
-    parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
-    answers = torch.cat(parts) if parts else torch.empty(0, 1)
-    hard = hardness(objective, answers)
-    require_finite("the objective's numbers", "mend guidance.objective", [hard])
-    return hard, answers.argmax(-1) == y
-
-
-def logits(learner: Learner, x: Tensor) -> Tensor:
-    """The logits on the CPU, of floats or uint8."""
-    answers = learner.logits(to_float(x.to(device()))).cpu()
-    require_finite("the learner's logits", LEARNER, [answers])
-    return answers
 
 
 @torch.no_grad()
@@ -45,7 +22,7 @@ def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = Non
 
     def predict(rows: slice) -> Tensor:
         with torch.autocast(device().type, precision, enabled=precision != torch.float32):
-            answers = logits(learner, images.x[rows])
+            answers = logits_of(learner.logits, images.x[rows])
         return answers.argmax(1) if among is None else among[answers[:, among].argmax(1)]
 
     return torch.cat(distribute(predict, read_slices(len(images.y))))
@@ -115,7 +92,7 @@ def standard_error(accuracy: float, n: float) -> float:
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
     """The input of the last linear layer, float32 [n, d]."""
-    return layer_inputs(getattr(learner, "in_use", None), lambda rows: logits(learner, rows), x)
+    return layer_inputs(getattr(learner, "in_use", None), lambda rows: logits_of(learner.logits, rows), x)
 
 
 def layer_inputs(module: object, forward: Callable[[Tensor], object], x: ExampleArray) -> np.ndarray:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
-from dp_real.evaluate.assess import assess, penultimate
+from dp_real.evaluate.assess import penultimate
 from dp_real.examples import ExampleArray, RealData
+from dp_real.learners.assess import assess
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 
@@ -91,7 +92,7 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
                 examples, y = _taken(data.test.x, chosen), data.test.y[chosen]
             else:
                 examples, y = pool.minibatch(chosen)[0], pool.y[chosen]
-            entropy, correct = assess(learner, examples, y)
+            entropy, correct = assess(learner.logits, examples, y)
             facts = {
                 "round": index,
                 "examples": count,

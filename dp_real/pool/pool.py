@@ -223,6 +223,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
         on_main(commit)
         self._open(index)
 
+    def refresh(self, version: int) -> None:
+        """Open the rounds up to this version, which another process has appended."""
+        for index in range(self.version, version):
+            self._open(index)
+
     def drop_later(self) -> None:
         """Drop what a killed run appended after this version. All processes call this."""
 

@@ -22,15 +22,15 @@ from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
 from dp_real import distributed
-from dp_real.config import Config
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
-from dp_real.evaluate.assess import assess
 from dp_real.examples import NearExamples, RealData, balanced_rows
 from dp_real.guidance import OBJECTIVES, EntropyGuidance, RandomGuidance
+from dp_real.learners.assess import Logits, assess
 from dp_real.pool.marks import mark_of
 from dp_real.pool.pool import BLOCK, COLUMNS, REAL_SEED, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage
-from dp_real.protocols import Generator, Learner, LikelihoodGenerator
+from dp_real.practice.section import DrawingConfig
+from dp_real.protocols import Generator, LikelihoodGenerator
 from dp_real.runtime.finite import TOLERATED, require_samples, unusable
 from dp_real.runtime.flops import FlopCounter
 from dp_real.runtime.pixels import to_float
@@ -55,7 +55,7 @@ END_TOLERANCE = 1.001  # a strength within this factor of an end of its range co
 # which classes
 
 
-def real_labels(config: Config, index: int) -> Int64[Tensor, " real"]:
+def real_labels(config: DrawingConfig, index: int) -> Int64[Tensor, " real"]:
     """The classes of a round's real examples, as far as practice.imbalance says them."""
     practice = config.practice
     if index or not practice.real or practice.imbalance <= 1:
@@ -74,16 +74,22 @@ def filling(counts: Int64[Tensor, " classes"], n: int) -> Int64[Tensor, " n"]:
 # how hard
 
 
-def kind_of(config: Config, index: int) -> Kind:
-    """How the samples of round `index` are drawn; the initial round, 0, is plain or pruned."""
-    if (config.practice.oversample if index else config.practice.initial_oversample) > 1:
+def kind_of(config: DrawingConfig, index: int) -> Kind:
+    """How the samples of round `index` are drawn; the initial ones, if there are any, are plain or pruned."""
+    is_addition = index >= first_addition(config)
+    if (config.practice.oversample if is_addition else config.practice.initial_oversample) > 1:
         return "pruned"
-    if index and config.guidance.candidates > 1:
+    if is_addition and config.guidance.candidates > 1:
         return "chosen"
-    return "guided" if index and config.guidance.omega else "plain"
+    return "guided" if is_addition and config.guidance.omega else "plain"
 
 
-def strength(config: Config, kind: Kind, total: float) -> float:
+def first_addition(config: DrawingConfig) -> int:
+    """The first round that a learner chooses."""
+    return 1 if config.practice.initial else 0
+
+
+def strength(config: DrawingConfig, kind: Kind, total: float) -> float:
     """Omega for new rows; an automatic one follows from the total guidance, on which the effect depends."""
     if kind in ("plain", "pruned"):
         return 0.0
@@ -98,7 +104,7 @@ def steer(total: float, wrong: float, target: float) -> float:
     return float(np.clip(total * np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR), *TOTAL_RANGE))
 
 
-def end_of_range(config: Config, omega: float) -> Literal["lowest", "highest"] | None:
+def end_of_range(config: DrawingConfig, omega: float) -> Literal["lowest", "highest"] | None:
     """At which end of its range an automatic strength is."""
     kind = kind_of(config, 1)
     if kind not in ("chosen", "guided") or config.guidance.omega != "auto":
@@ -134,7 +140,7 @@ def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
 class SampleDrawer:
     """Draws samples as a configuration asks."""
 
-    config: Config
+    config: DrawingConfig
     generator: Generator
     storage: Storage
 
@@ -163,27 +169,27 @@ class SampleDrawer:
             x[bad] = self.generator.sample(labels[bad], seeds[bad], guide(seeds[bad]) if guide else None)
         return Samples(x, seeds, 1 + redrawn, redrawn)
 
-    def guidance(self, learner: Learner, omega: float, seeds: np.ndarray) -> EntropyGuidance:
+    def guidance(self, logits: Logits, omega: float, seeds: np.ndarray) -> EntropyGuidance:
         """Of rows with these seeds, by the learner or in the control's directions."""
         options, strengths = self.config.guidance, torch.full((len(seeds),), omega)
         if options.control == "random-direction":
-            return RandomGuidance.of(options, learner.logits, strengths, through="x0", seeds=seeds)
-        return EntropyGuidance.of(options, learner.logits, strengths)
+            return RandomGuidance.of(options, logits, strengths, through="x0", seeds=seeds)
+        return EntropyGuidance.of(options, logits, strengths)
 
     def chosen(
-        self, learner: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
+        self, logits: Logits, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
         """For each row one of several plain candidates, as the pool would keep them; all count as generated."""
         x, used, draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
         seen = [self.storage.decode(self.storage.encode(each)) for each in x]
-        hardness = np.stack([self.score(learner, each, labels).numpy() for each in seen], axis=1)
+        hardness = np.stack([self.score(logits, each, labels).numpy() for each in seen], axis=1)
         used = np.stack(used, axis=1)
         best, row = choose(hardness, float(np.float32(omega)), used), np.arange(len(labels))
         return Samples(torch.stack(x)[best, row], used[row, best], np.sum(draws, axis=0), np.sum(redrawn, axis=0))
 
-    def score(self, learner: Learner, x: Tensor, labels: Tensor) -> Tensor:
+    def score(self, logits: Logits, x: Tensor, labels: Tensor) -> Tensor:
         """Entropy in nats, or another objective, plus likelihood_weight·log p(label | sample), float64 [B]."""
-        score = assess(learner, x, labels, objective=OBJECTIVES[self.config.guidance.objective])[0].double()
+        score = assess(logits, x, labels, objective=OBJECTIVES[self.config.guidance.objective])[0].double()
         if weight := self.config.guidance.likelihood_weight:
             log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
             score = score + weight * log_posterior.gather(1, labels.unsqueeze(1)).squeeze(1)
@@ -214,7 +220,7 @@ class Rounds:
     near: is empty, and is shown the validation set and the pool. stop: all call it before each block.
     """
 
-    config: Config
+    config: DrawingConfig
     pool: Pool
     folder: Path
     generator: Generator | None = None
@@ -226,17 +232,20 @@ class Rounds:
     progress: Progress = silent
 
     def __post_init__(self) -> None:
-        if self.near and self.data and distributed.this_process().is_main_process:
-            for examples in (self.data.validation.x, self.pool.x):
+        if self.near and distributed.this_process().is_main_process:
+            for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
                 self.near.add(self.near.values(examples))
 
-    def draw(self, index: int, labels: Tensor, learner: Learner, total: float = INITIAL_TOTAL) -> Drawn:
-        """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows."""
+    def draw(self, index: int, labels: Tensor, logits: Logits | None, total: float = INITIAL_TOTAL) -> Drawn:
+        """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows.
+
+        The initial round does without `logits`.
+        """
         n_real = 0 if index else self.config.practice.real
         drawn, files = self.pool.schema.empty_table(), []
         begin = time.monotonic()
         if n_real < len(labels):
-            drawn, files, total = self._generated(index, labels[n_real:], learner, total)
+            drawn, files, total = self._generated(index, labels[n_real:], logits, total)
         saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))  # a little is lost meanwhile
         rows = drawn
         if kind_of(self.config, index) == "pruned":
@@ -244,7 +253,7 @@ class Rounds:
             rows = among(drawn, np.sort(KEEP[self.config.practice.keep](self, drawn, counts)))
         if n_real:
             rows = replaced(rows, row=rows["row"].to_numpy() + n_real)
-            rows = pa.concat_tables([self._real(labels[:n_real], learner), rows])
+            rows = pa.concat_tables([self._real(labels[:n_real], logits), rows])
         if self.marks:
             rows = self._unmarked(index, rows)
         if self.near:
@@ -278,7 +287,7 @@ class Rounds:
         )
 
     def _generated(
-        self, index: int, labels: Tensor, learner: Learner, total: float
+        self, index: int, labels: Tensor, logits: Logits | None, total: float
     ) -> tuple[pa.Table, list[Path], float]:
         """This process's rows, where they lie, and the next total guidance."""
         config, kind = self.config, kind_of(self.config, index)
@@ -286,7 +295,7 @@ class Rounds:
             labels = labels.repeat(config.practice.oversample)
         n = len(labels)
         steers = kind in ("chosen", "guided") and config.guidance.omega == "auto"
-        part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == 1 else n
+        part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == first_addition(config) else n
         drawn, files = [self.pool.schema.empty_table()], []
         for rows in distributed.slices(slice(0, n), part):
             omega = strength(config, kind, total)
@@ -300,7 +309,7 @@ class Rounds:
                         raise Interrupted
                     if turn < len(own):
                         try:
-                            block = self._block(index, labels, learner, omega, own[turn])
+                            block = self._block(index, labels, logits, omega, own[turn])
                             drawn.append(block)
                             wrong += int((~block["correct"].to_numpy()).sum())
                         except Interrupted as error:
@@ -315,11 +324,12 @@ class Rounds:
         self._drawer.generator.offload()
         return pa.concat_tables(drawn), files, total
 
-    def _block(self, index: int, labels: Tensor, learner: Learner, omega: float, rows: slice) -> pa.Table:
+    def _block(self, index: int, labels: Tensor, logits: Logits | None, omega: float, rows: slice) -> pa.Table:
         kind, folder = kind_of(self.config, index), self.folder / block_name(index, rows.start)
         if left := kept_block(folder):
             return left
         drawer, what, own, n = self._drawer, f"round {index}", labels[rows], len(labels)
+        hard_for = cast(Logits, logits)  # rounds without a learner are plain
         # The candidates of row i have the seeds of the rows i, i + n, i + 2n, … of the round.
         starts = range(0, n * self.config.guidance.candidates if kind == "chosen" else n, n)
         seeds = [row_seeds(self.config.seed, index, range(start + rows.start, start + rows.stop)) for start in starts]
@@ -328,9 +338,9 @@ class Rounds:
             begin = time.monotonic()
             with nullcontext() if rows.start else FlopCounter() as counter:
                 if kind == "chosen":
-                    samples = drawer.chosen(learner, own, seeds, omega, what)
+                    samples = drawer.chosen(hard_for, own, seeds, omega, what)
                 else:
-                    guide = partial(drawer.guidance, learner, omega) if kind == "guided" else None
+                    guide = partial(drawer.guidance, hard_for, omega) if kind == "guided" else None
                     samples = drawer.draw(own, seeds[0], guide, what)
                 posterior = drawer.posterior(samples.x) if self.config.pool.soft_labels else None
             flops = counter.total // len(own) if counter else 0
@@ -338,7 +348,7 @@ class Rounds:
 
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
         drawn = shared.block(own, seeds, rows, draw) if shared else draw()
-        return keep_block(folder, self._assessed(drawn, learner))
+        return keep_block(folder, self._assessed(drawn, logits))
 
     def _table(
         self, index: int, first: int, labels: Tensor, samples: Samples, posterior: Tensor | None, **facts: float
@@ -359,13 +369,15 @@ class Rounds:
             columns["posterior"] = list(posterior.float().numpy())
         return pa.table(columns, schema=self.pool.schema)
 
-    def _assessed(self, rows: pa.Table, learner: Learner) -> pa.Table:
-        """The learner sees what the pool keeps, which may be bytes or a JPEG."""
+    def _assessed(self, rows: pa.Table, logits: Logits | None) -> pa.Table:
+        """The learner sees what the pool keeps, which may be bytes or a JPEG. Without one the entropy is not known."""
+        if logits is None:
+            return replaced(rows, entropy=np.full(len(rows), np.nan, np.float32))
         begin = time.monotonic()
-        entropy, correct = assess(learner, decoded(rows, self.pool.storage), torch.tensor(rows["label"].to_numpy()))
+        entropy, correct = assess(logits, decoded(rows, self.pool.storage), torch.tensor(rows["label"].to_numpy()))
         return spent(replaced(rows, entropy=entropy.numpy(), correct=correct.numpy()), begin)
 
-    def _real(self, labels: Tensor, learner: Learner) -> pa.Table:
+    def _real(self, labels: Tensor, logits: Logits | None) -> pa.Table:
         """The same for all runs on one data split; the main process has all."""
         real, split = self.data.generator if self.data else None, self.config.data.split
         assert real is not None, "check_real_examples has counted them"
@@ -378,7 +390,7 @@ class Rounds:
         own, zeros = real.y[rows], np.zeros(len(rows), np.int64)
         samples = Samples(real.x[rows], np.full(len(rows), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
         certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
-        return self._assessed(self._table(0, 0, own, samples, certain), learner)
+        return self._assessed(self._table(0, 0, own, samples, certain), logits)
 
     # what is left out: it was generated, and counts as such
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.locks import locked_beside
-from dp_real.config import Config
 from dp_real.pool.pool import FORMAT, keep_block, kept_block
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,13 @@ class Shared:
             return kept_block(file) or keep_block(file, draw())
 
 
-def kept_for_all(config: Config, folder: Path) -> Shared | None:
+def kept_for_all(config: "Config", folder: Path) -> Shared | None:
     """What a run shares, in `folder`, with all that draw alike, before and after it."""
     rows = _drawn_at_first(config)
     return Shared(folder / _family(config), rows) if rows else None
 
 
-def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]:
+def shared_among(configs: "Sequence[Config]", folder: Path) -> list[Shared | None]:
     """What each run shares with others, in `folder`."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
@@ -54,13 +57,13 @@ def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]
     return shared
 
 
-def drawers_first(configs: Sequence[Config]) -> list[int]:
+def drawers_first(configs: "Sequence[Config]") -> list[int]:
     """Of runs that draw alike, the one that draws the most comes first."""
     drawers = {members[0] for members in _families(configs).values()}
     return sorted(range(len(configs)), key=lambda index: index not in drawers)
 
 
-def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
+def _families(configs: "Sequence[Config]") -> dict[str, list[int]]:
     families = defaultdict[str, list[int]](list)
     most_first = sorted(range(len(configs)), key=lambda index: _drawn_at_first(configs[index]), reverse=True)
     for index in most_first:
@@ -68,11 +71,11 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
     return families
 
 
-def _family(config: Config) -> str:
+def _family(config: "Config") -> str:
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
     return json_digest([FORMAT, parts, config.training.precision])[:32]
 
 
-def _drawn_at_first(config: Config) -> int:
+def _drawn_at_first(config: "Config") -> int:
     practice = config.practice
     return (practice.initial - practice.real) * practice.initial_oversample

@@ -12,8 +12,9 @@ from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data.sets.images import decode_ahead
 from dp_real.distributed import slices
-from dp_real.evaluate.assess import assess, evaluate_sets, penultimate
+from dp_real.evaluate.assess import evaluate_sets, penultimate
 from dp_real.examples import ExampleSet
+from dp_real.learners.assess import assess
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
@@ -60,7 +61,7 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
     added = run.rounds.set_index("round")["step"].to_dict()
     rows = []
     for at in checkpoints:
-        entropy, correct = assess(run.learner(at), pool.x, pool.y)
+        entropy, correct = assess(run.learner(at).logits, pool.x, pool.y)
         for index in range(int(round_of.max()) + 1):
             members = round_of == index
             again = members & wrong_when_added

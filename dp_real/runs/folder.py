@@ -33,9 +33,9 @@ from dp_base.locks import locked
 from dp_base.reading import KEY, read_json
 from dp_real import distributed
 from dp_real.config import Config, load_config
-from dp_real.config.load import flat
 from dp_real.pool.pool import Pool, pool_problem
 from dp_real.practice.rounds import block_name
+from dp_real.practice.section import flat
 from dp_real.protocols import Learner
 from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
 from dp_real.runs.identity import accepted, changes, differences, given, noted

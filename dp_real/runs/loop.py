@@ -1,15 +1,11 @@
 """Deliberate practice (paper Algorithm 1): train; once that no longer helps, add examples that are hard by now."""
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_real import distributed
@@ -19,7 +15,8 @@ from dp_real.evaluate.assess import accuracies, chance, dominant
 from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
-from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
+from dp_real.practice.practice import Additions, PracticeState
+from dp_real.practice.rounds import Rounds
 from dp_real.protocols import Learner
 from dp_real.runtime.finite import LEARNER, require_finite
 
@@ -34,7 +31,7 @@ BEYOND_DOUBT = 6  # standard errors of an accuracy at chance, that the best one 
 
 
 @dataclass
-class LoopState:
+class LoopState(PracticeState):
     """All that changes in a run but learner and pool.
 
     Seconds are wall time, without interruptions.
@@ -42,12 +39,8 @@ class LoopState:
 
     last_step: int  # where training and the cool-down end
     step: int = 0
-    rounds: int = 0  # in the pool, the initial one included
-    stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
-    best: float = NO_ACCURACY  # of what patience watches
+    best: float = field(default=NO_ACCURACY, kw_only=True)  # of what patience watches
     best_balanced: float = NO_ACCURACY  # the mean of the classes' validation accuracies
-    total_guidance: float = INITIAL_TOTAL  # of the next round's first rows
-    costs: Counter[str] = field(default_factory=Counter)  # of generating samples, see Drawn
     seen: int = 0  # rows that training has used, with repeats, over all processes
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
@@ -56,9 +49,6 @@ class LoopState:
     training_flops: int = 0  # until data was last added
     train_loss: float | None = None  # the mean between the last two evaluations; None: data was just added
     accuracy: float = NO_ACCURACY  # of the last evaluation
-
-    def __post_init__(self) -> None:
-        self.costs = Counter(self.costs)  # a dict, if read from a file
 
 
 @dataclass
@@ -74,6 +64,7 @@ class TrainingLoop:
     rounds: Rounds | None = None
 
     def __post_init__(self) -> None:
+        self.additions = Additions(self.config, self.pool, self.state, self.rounds)
         self.batches = MiniBatches(self.config, self.pool)
         self.adjustment = LogitAdjustment(self.config, self.pool)
         self.loader = Loader(self.pool, self.batches.at)
@@ -116,25 +107,20 @@ class TrainingLoop:
     def wants_examples(self) -> bool:
         """Only while the rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
         options, training, state = self.config.practice, self.config.training, self.state
-        if state.rounds > options.additions or state.train_loss is None:
+        if state.train_loss is None or not self.additions.are_due:
             return False
         if state.step >= state.last_step - training.cooldown_steps:
             return False
-        is_time = state.step >= training.warmup_steps or (options.in_warmup and self.knows_something)
-        return is_time and state.stale >= options.t_max(len(self.pool))
+        return state.step >= training.warmup_steps or (options.in_warmup and self.knows_something)
 
     def add_examples(self, count: int) -> None:
-        state, rounds = self.state, self.rounds
-        assert rounds is not None, "a branch adds nothing"
-        begin = self.seconds
-        distributed.release()  # what training kept, for libraries that drawing calls
-        drawn = rounds.draw(state.rounds, self.round_labels(count), self.learner, state.total_guidance)
-        self.began -= drawn.saved
-        distributed.release()  # what drawing kept, for training
-        self.pool.append(state.rounds, drawn.rows, drawn.files)
+        state, additions, begin = self.state, self.additions, self.seconds
+        added = additions.add(self.learner.logits, additions.labels(count))
+        self.began -= added.saved
         seconds = self.seconds - begin
         training_seconds, training_flops = begin - state.generation_seconds, self.row_flops * state.seen
-        row = self.round_row(drawn.costs) | {
+        row = {"round": added.row["round"], "step": state.step} | added.row
+        row |= {
             "seconds": seconds,
             "training_flops": training_flops - state.training_flops,
             "training_seconds": training_seconds - state.training_seconds,
@@ -142,40 +128,9 @@ class TrainingLoop:
         self.folder.addition(row, self.pool)
         state.training_seconds, state.training_flops = training_seconds, training_flops
         state.generation_seconds += seconds
-        state.costs.update(drawn.costs)
-        state.total_guidance = drawn.total_guidance
-        state.rounds += 1
-        state.stale = 0
         state.train_loss = None
         self.checkpoint(keep=False)
-        rounds.forget()
-
-    def round_row(self, costs: Counter[str]) -> dict[str, Any]:
-        """The newest round's row of rounds.jsonl."""
-        facts = self.pool.table(newest=True)
-        label, omega, entropy, correct = (facts[name].to_numpy() for name in ("label", "omega", "entropy", "correct"))
-        return {
-            "round": self.state.rounds,
-            "step": self.state.step,
-            "count": len(facts),
-            "generated": costs["generated"],
-            "redrawn": costs["redrawn"],
-            "omega": omega.mean(dtype=float),
-            "entropy": entropy.mean(dtype=float),
-            "fraction_wrong": 1 - correct.mean(),
-            "rarest_class": int(np.bincount(label, minlength=self.config.task.n_classes).min()),
-            "denoiser_forwards": costs["forwards"],
-            "denoiser_backwards": costs["backwards"],
-            "flops": costs["flops"],
-        }
-
-    def round_labels(self, count: int) -> Int64[Tensor, " count"]:
-        """Real examples come first."""
-        real = real_labels(self.config, self.state.rounds)
-        taken, classes = torch.cat([self.pool.y, real]), self.config.task.n_classes
-        if self.config.practice.classes == "fill":
-            return torch.cat([real, filling(taken.bincount(minlength=classes), count - len(real))])
-        return torch.cat([real, torch.arange(len(taken), len(self.pool) + count) % classes])
+        additions.forget()
 
     @property
     def knows_something(self) -> bool:
@@ -231,8 +186,7 @@ class TrainingLoop:
         # Of unequal classes one answer to all has a high accuracy, which no learner that begins to learn would reach.
         is_lucky = self.is_unequal and not self.knows_something
         watched = balanced if is_lucky or self.config.practice.watch == "balanced" else state.accuracy
-        state.stale = 0 if watched > state.best else state.stale + 1
-        state.best = max(state.best, watched)
+        self.additions.observe(watched)
         state.seconds = distributed.from_main(self.seconds)
         row = {
             "step": state.step,

@@ -12,11 +12,11 @@ from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
 from dp_real import distributed
 from dp_real.config import Config, load_config, parse_config
-from dp_real.config.load import flat
 from dp_real.objects import with_objects
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
 from dp_real.practice.rounds import Rounds
+from dp_real.practice.section import flat
 from dp_real.practice.shared import Shared
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles, newest_intact

@@ -79,6 +79,24 @@ class TextConfig(OwnSets, OfTexts):
         return (self.length,)
 
 
+@DATA.named("given-texts", place=None)
+class GivenTexts(OfTexts):
+    """The texts of a Practice, without real ones."""
+
+    source: Literal["given-texts"]
+    shape: tuple[int, ...] = Field(description="characters of a text; what is beyond is cut off")
+    classes: tuple[str, ...] = Field(description="their names")
+    split: Seed = Field(default=0, description="not used: there are no real texts")
+
+    @property
+    def task(self) -> Task:
+        return Task(self.shape, self.classes)
+
+    @property
+    def has_training_examples(self) -> bool:
+        return False
+
+
 @DATA.named("stand-in-text", place=9)
 class StandInTextConfig(MadeUp, OfTexts):
     """Made-up sentences on four topics, to try the path of texts."""

@@ -36,7 +36,8 @@ def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " clas
     """
     from dp_experiments.comparing.encoders import features_of
 
-    assert rounds.data is not None, "a run has data"
+    if rounds.data is None or not isinstance(rounds.config, Config):
+        raise InputError("practice.keep = 'covariance' looks at real validation images, which a run has")
     validation = rounds.data.validation
     labels = validation.y.numpy()
     scarce = np.flatnonzero((np.bincount(labels, minlength=len(counts)) < 2) & (counts > 0))

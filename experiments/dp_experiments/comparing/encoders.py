@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.distributed import slices
-from dp_real.evaluate.assess import logits, penultimate
+from dp_real.evaluate.assess import penultimate
 from dp_real.examples import ExampleArray, TrainingExamples
+from dp_real.learners.assess import logits_of
 from dp_real.learners.models.classifier import wrapped_classifier
 from dp_real.protocols import Learner
 from dp_real.runtime.hub import load
@@ -93,5 +94,5 @@ def trained(config: Config, real: TrainingExamples) -> Learner:
             order = torch.cat([order, torch.randperm(n, generator=torch_rng(split, Stream.BATCH, step))])
         rows, order = order[:size], order[size:]
         learner.train_step(x[rows], real.y[rows])
-    logits(learner, x[:1])  # raises DivergedError if it is of no use
+    logits_of(learner.logits, x[:1])  # raises DivergedError if it is of no use
     return learner

@@ -15,7 +15,6 @@ from dp_base.progress import Progress
 from dp_experiments.looking.judge import Judge
 from dp_experiments.looking.sample import before_additions, places_of, verdicts, without_formulas
 from dp_real.config import Config
-from dp_real.evaluate.assess import logits
 from dp_real.pool.storages import open_storage
 from dp_real.practice.rounds import SampleDrawer
 from dp_real.protocols import Learner
@@ -81,8 +80,10 @@ def draw(
         with progress("texts", len(rows)) as advance:
             for row in rows:
                 learner = row.learner() if row.learner else None
-                judge = Judge(partial(logits, learner), task.classes, accepted, task.classes) if learner else None
-                sampled = drawer.chosen(learner, y, seeds, row.omega) if learner else drawer.draw(y, seeds[0])
+                judge = (
+                    Judge(partial(logits_of, learner.logits), task.classes, accepted, task.classes) if learner else None
+                )
+                sampled = drawer.chosen(learner.logits, y, seeds, row.omega) if learner else drawer.draw(y, seeds[0])
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
                 facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}
                 facts |= verdicts(judge, sampled.x, labels)

@@ -16,7 +16,8 @@ from dp_base.reading import foreign_file, toml_value
 from dp_experiments.tuning.tuned import with_settings
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import flat, key_of
+from dp_real.config.load import key_of
+from dp_real.practice.section import flat
 
 Space = dict[str, BaseDistribution]
 """Key of the configuration -> its range, or a choice among values that are written as JSON."""

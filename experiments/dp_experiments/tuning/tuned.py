@@ -12,7 +12,8 @@ from dp_base.reading import own_file, read_json, require_format
 from dp_experiments.presets.presets import STUDIES, load_preset
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import flat, key_of, parse_config, set_key
+from dp_real.config.load import key_of, parse_config, set_key
+from dp_real.practice.section import flat
 
 TUNED = "best.json"
 FORMAT = 1  # of the files that a tuning leaves

@@ -19,8 +19,8 @@ from dp_base.errors import DivergedError, InputError
 from dp_base.progress import silent
 from dp_real.config import load_config
 from dp_real.config.arms import arm_config
-from dp_real.config.load import flat
 from dp_real.generators import GeneratorConfig
+from dp_real.practice.section import flat
 from tests.commands import done, told
 from tests.experiments.conftest import SET
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_experiments.looking.report.pictures import examples_of, pictures, told_of
-from dp_real.evaluate.assess import logits
+from dp_real.learners.assess import logits_of
 from dp_real.pool import Pool
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of
@@ -68,7 +68,7 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
     try:
         learner = run.learner()
         with torch.no_grad():
-            predicted = [names[label] for label in logits(learner, x).argmax(1).tolist()]
+            predicted = [names[label] for label in logits_of(learner.logits, x).argmax(1).tolist()]
     except (InputError, DamagedError, MissingError):
         predicted = [None] * len(hardest)
     return [

@@ -1,0 +1,36 @@
+"""How hard examples are for a learner, of which only its logits are known."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from dp_real.distributed import device, slices
+from dp_real.examples import ExampleArray
+from dp_real.guidance import entropy, hardness
+from dp_real.runtime.finite import LEARNER, require_finite
+from dp_real.runtime.pixels import to_float
+
+Logits = Callable[[Tensor], Tensor]
+"""Examples [batch, *sample], on the device, to logits [batch, classes]."""
+ROWS = 1024  # that go through a learner together
+
+
+@torch.no_grad()
+def assess(
+    logits: Logits, x: ExampleArray, y: Int64[Tensor, " n"], objective: Callable[[Tensor], Tensor] = entropy
+) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Each row's entropy in nats, or `objective`, and whether the prediction is y, by this process alone."""
+    parts = [logits_of(logits, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
+    answers = torch.cat(parts) if parts else torch.empty(0, 1)
+    hard = hardness(objective, answers)
+    require_finite("the objective's numbers", "mend guidance.objective", [hard])
+    return hard, answers.argmax(-1) == y
+
+
+def logits_of(logits: Logits, x: Tensor) -> Float[Tensor, "batch classes"]:
+    """The logits on the CPU, of floats, codes or uint8."""
+    answers = logits(to_float(x.to(device()))).cpu()
+    require_finite("the learner's logits", LEARNER, [answers])
+    return answers

@@ -1,0 +1,92 @@
+"""A pool as a data set for anybody's training program."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from dp_base.errors import InputError
+from dp_real.pool.pool import MEMORY, Pool
+from dp_real.runtime.pixels import to_bytes, to_float, to_image
+from dp_real.text.codes import texts_of
+
+
+class PracticeDataset(Dataset[Any]):
+    """A map-style data set whose length stays while its pool grows, in any worker process.
+
+    Index i has a stratum of the pool, of which each pass takes another row: a pass covers the pool evenly, and samplers
+    of several processes share it out. An item is (sample, label): a tensor in [-1, 1], a text, or what `transform`
+    makes of a Pillow image, tensor or text.
+
+    Parameters
+    ----------
+    length
+        Of a pass; 0: the whole pool, so that a pass grows.
+    transform
+        Of one sample, as in torchvision. It may return a dictionary, as a tokenizer does, which the label is added to.
+    columns
+        Names of sample and label, such as ("pixel_values", "labels"): items are then dictionaries.
+    """
+
+    def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
+        self.pool, self.length, self.transform = pool, length, transform
+        self.columns: tuple[str, str] | None = None
+        self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()  # version of the pool, and how often replaced
+        self._replaced = 0
+        self.update(pool)
+
+    def update(self, pool: Pool) -> None:
+        """Show a pool that has grown, or another one in its place, to all worker processes."""
+        if pool is not self.pool:
+            self.pool, self._replaced = pool, self._replaced + 1
+        self._shared.copy_(torch.tensor([pool.version, self._replaced]))
+
+    def __len__(self) -> int:
+        return self.length or len(self.pool)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """As torch's DataLoader asks for them."""
+        self._refresh()
+        rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
+        n = len(self.pool)
+        if not n:
+            raise InputError("nothing is drawn yet: with initial = 0, train on other data until `step` or `add` draws")
+        if self.length:
+            place = (rows + torch.rand(len(rows), dtype=torch.float64)) * (n / self.length)
+            rows = place.long().clamp_(max=n - 1)
+        x, targets = self.pool.minibatch(rows)
+        labels = targets.tolist() if targets.dim() == 1 else list(targets)
+        return [self._item(sample, label) for sample, label in zip(self._samples(x), labels, strict=True)]
+
+    def _samples(self, x: Tensor) -> Sequence[Any]:
+        if x.dtype == torch.int32:
+            return texts_of(x)
+        if self.transform and x.dim() == 4 and x.shape[1] in (1, 3):
+            return [to_image(each) for each in (x if x.dtype == torch.uint8 else to_bytes(x))]
+        return to_float(x).unbind()
+
+    def _item(self, sample: Any, label: Any) -> Any:
+        if self.transform:
+            sample = self.transform(sample)
+        if self.columns is None:
+            return sample, label
+        named = sample if isinstance(sample, Mapping) else {self.columns[0]: sample}
+        return {**named, self.columns[1]: label}
+
+    def _refresh(self) -> None:
+        """In a worker process, open what was added meanwhile."""
+        version, replaced = self._shared.tolist()
+        if (version, replaced) == (self.pool.version, self._replaced):
+            return
+        worker = get_worker_info()
+        pool, memory = self.pool, MEMORY / worker.num_workers if worker else MEMORY
+        if replaced == self._replaced and memory == pool.memory:
+            pool.refresh(version)
+        else:
+            self.pool = Pool(pool.path, pool.sample_shape, version, pool.config, memory=memory)
+        self._replaced = replaced

@@ -1,0 +1,462 @@
+"""Deliberate practice (paper Algorithm 1) without the training: a pool that grows once a metric stops rising."""
+
+import difflib
+import json
+import math
+import os
+import tomllib
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tomli_w
+import torch
+from accelerate.utils import extract_model_from_parallel
+from jaxtyping import Int64
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from dp_base.errors import InputError
+from dp_base.files import remove, strict_json, write_text
+from dp_base.locks import locked
+from dp_base.reading import own_file
+from dp_real import distributed
+from dp_real.learners.assess import Logits
+from dp_real.objects import digest, with_objects
+from dp_real.pool.pool import Pool, rounds_of
+from dp_real.practice.dataset import PracticeDataset
+from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
+from dp_real.practice.section import DrawingConfig, explain, flat
+from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig
+
+MOST = 10**9  # samples of a practice without an end
+TEXT_LENGTH = 1000  # characters of a text at most, if `shape` does not say
+SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
+OF_RUNS = ("encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup")
+"""Keys of [practice] that a training program of one's own says in plain code."""
+
+
+@dataclass(kw_only=True)
+class PracticeState:
+    """What evaluations and additions change."""
+
+    rounds: int = 0  # in the pool, the initial one included
+    stale: int = 0  # T: evaluations since the metric last rose or data was last added
+    best: float | None = None  # metric
+    total_guidance: float = INITIAL_TOTAL  # of the next round's first rows
+    costs: Counter[str] = field(default_factory=Counter)  # of generating samples, see Drawn
+
+    def __post_init__(self) -> None:
+        self.costs = Counter(self.costs)  # a dict, if read from a file
+
+
+class Added(NamedTuple):
+    """The newest round as a row of rounds.jsonl, and the seconds that a stopped run or others spared."""
+
+    row: dict[str, Any]
+    saved: float
+
+
+@dataclass
+class Additions:
+    """When to add, what and how hard, for any training. rounds: None where nothing is added."""
+
+    config: DrawingConfig
+    pool: Pool
+    state: PracticeState
+    rounds: Rounds | None
+
+    def observe(self, metric: float) -> None:
+        """A new best resets T to 0; else T rises by 1."""
+        state = self.state
+        is_best = state.best is None or metric > state.best + self.config.practice.min_delta
+        state.stale = 0 if is_best else state.stale + 1
+        state.best = metric if is_best else state.best
+
+    @property
+    def are_due(self) -> bool:
+        """T ≥ T_max, and some are left."""
+        practice, state = self.config.practice, self.state
+        are_left = state.rounds < practice.additions + (practice.initial > 0)
+        return are_left and state.stale >= practice.t_max(len(self.pool))
+
+    def labels(self, count: int) -> Int64[Tensor, " count"]:
+        """The classes of the next examples: real ones first, then all classes alike or those with the fewest first."""
+        real, classes = real_labels(self.config, self.state.rounds), self.config.task.n_classes
+        taken, count = torch.cat([self.pool.y, real]), count - len(real)
+        if self.config.practice.classes == "fill":
+            return torch.cat([real, filling(taken.bincount(minlength=classes), count)])
+        return torch.cat([real, (len(taken) + torch.arange(count)) % classes])
+
+    def add(self, logits: Logits | None, labels: Int64[Tensor, " count"]) -> Added:
+        """Add samples that are hard for these logits, or plain ones at first. T = 0. All processes call this."""
+        state, rounds = self.state, self.rounds
+        assert rounds is not None, "a branch adds nothing"
+        distributed.release()  # what training kept, for libraries that drawing calls
+        drawn = rounds.draw(state.rounds, labels, logits, state.total_guidance)
+        distributed.release()  # what drawing kept, for training
+        self.pool.append(state.rounds, drawn.rows, drawn.files)
+        row = {"round": state.rounds} | self._row(drawn.costs, knows=logits is not None)
+        state.costs.update(drawn.costs)
+        state.total_guidance = drawn.total_guidance
+        state.rounds += 1
+        state.stale = 0
+        return Added(row, drawn.saved)
+
+    def forget(self) -> None:
+        """Delete the round's blocks, once all is kept elsewhere."""
+        if self.rounds:
+            self.rounds.forget()
+
+    def _row(self, costs: Counter[str], knows: bool) -> dict[str, Any]:
+        facts = self.pool.table(newest=True)
+        label, omega, entropy, correct = (facts[name].to_numpy() for name in ("label", "omega", "entropy", "correct"))
+        return {
+            "count": len(facts),
+            "generated": costs["generated"],
+            "redrawn": costs["redrawn"],
+            "omega": omega.mean(dtype=float),
+            "entropy": entropy.mean(dtype=float),
+            "fraction_wrong": 1 - correct.mean() if knows else math.nan,
+            "rarest_class": int(np.bincount(label, minlength=self.config.task.n_classes).min()),
+            "denoiser_forwards": costs["forwards"],
+            "denoiser_backwards": costs["backwards"],
+            "flops": costs["flops"],
+        }
+
+
+class Practice(Additions):
+    """A data set that grows by samples that are hard for a model, once its metric stops rising.
+
+    All processes of a training call its methods together; the main process's metric decides.
+
+    Parameters
+    ----------
+    generator
+        A pipeline of diffusers; a Generator (dp_real.protocols), which may take guidance; a function
+        (labels int64 [1], torch.Generator) -> a sample float [1, *shape] in [-1, 1], or a list of one text; or a
+        section [generator] as a dictionary, such as {"kind": "openai", …}.
+    classes
+        Their names, in the order of the labels, or {name: prompt or prompts} for a pipeline.
+    folder
+        Where the pool is kept, in Arrow files, with rounds.jsonl and metrics.jsonl. It has one writer at a time.
+    shape
+        A sample's, as it is kept: [channels, height, width] for images. None: texts.
+    initial, increment, additions
+        Samples before training, in each addition, and how many additions at most; None: no limit. With initial = 0
+        nothing is drawn before a model has learned from other data.
+    patience, min_delta
+        Samples are added by the `patience`-th evaluation in a row that is not above the best one by more than
+        `min_delta`, as early stopping counts in Lightning and transformers; ReduceLROnPlateau of torch waits for one
+        more.
+    epoch_size
+        The length of `dataset`, which stays, so that schedules keep theirs. None: `initial`, or `increment` without
+        initial samples. 0: the whole pool, a pass that grows.
+    preprocess
+        What the model is given of samples in [-1, 1], differentiable; of texts, a tokenizer's call. A dictionary is
+        given as keyword arguments.
+    transform
+        Of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
+    seed
+        Of all draws.
+    keys
+        Of the sections [guidance], [sampling], [practice] and [pool]: omega, wrong_share, candidates, through, every,
+        steps, guidance_scale, patience_growth, storage, distinct, … (`dp real keys`).
+
+    Raises
+    ------
+    InputError
+        For a generator, a key or a model that does not fit, and a folder that another process writes or that has
+        samples of other keys.
+    DivergedError
+        For samples or logits that are not finite.
+
+    Examples
+    --------
+        practice = Practice(pipe, ["crane", "bus"], "pool", shape=(3, 64, 64), initial=1000, increment=500)
+        loader = DataLoader(practice.dataset, batch_size=64, shuffle=True)
+        for epoch in range(90):
+            train(model, loader)
+            practice.step(evaluate(model), model)
+    """
+
+    rounds: Rounds
+
+    def __init__(
+        self,
+        generator: Any,
+        classes: Sequence[str] | Mapping[str, Any],
+        folder: str | Path,
+        *,
+        shape: Sequence[int] | None = None,
+        initial: int,
+        increment: int,
+        additions: int | None = None,
+        patience: int = 3,
+        min_delta: float = 0.0,
+        epoch_size: int | None = None,
+        preprocess: Callable[[Any], Any] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        seed: int = 0,
+        **keys: Any,
+    ) -> None:
+        keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
+        keys["additions"] = (MOST - initial) // increment if additions is None else additions
+        config = drawing_config(generator, classes, shape, seed, keys)
+        self.folder, self.preprocess = Path(folder).absolute(), preprocess
+        self.evaluations, self._goes_on, self._lock = 0, False, None
+        self._claim(config)
+        drawer = config.generator.load(config.sampling, config.data)
+        pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
+        near = config.data.near(config.pool.distinct) if config.pool.distinct else None
+        rounds = Rounds(config, pool, self.folder / "drawing", drawer, near=near)
+        super().__init__(config, pool, PracticeState(), rounds)
+        length = initial or increment if epoch_size is None else epoch_size
+        self.dataset = PracticeDataset(pool, length, transform)
+        if initial and rounds_of(pool.path):
+            self._open(PracticeState(rounds=1))
+        elif initial:
+            self.add(None, initial)
+
+    def step(self, metric: float, model: Any) -> bool:
+        """Take note of an evaluation; if patience runs out with it, add samples that are hard for the model.
+
+        Parameters
+        ----------
+        metric
+            What rises as the model improves: an accuracy, or minus a loss.
+        model
+            A torch module, unwrapped if need be, or any function of a batch that gives logits, log-probabilities or
+            probabilities [batch, classes], such as scikit-learn's predict_proba; where the sampler is guided, it is
+            differentiable. Its weights, buffers and modes stay.
+
+        Returns
+        -------
+        bool
+            Whether the data set has grown.
+        """
+        metric = distributed.from_main(float(metric))
+        if math.isnan(metric):
+            raise InputError("practice.step was given a metric that is not a number: has the training diverged?")
+        self.evaluations += 1
+        self.observe(metric)
+        added = self.are_due
+        if added:
+            self.add(model)
+        self._log("metrics", {"metric": metric, "pool_size": len(self.pool), **self.state_dict()})
+        return added
+
+    def add(self, model: Any, labels: int | Sequence[int] | Tensor | None = None) -> Added:
+        """Add samples that are hard for the model, whatever patience says.
+
+        `labels`: how many, or the class of each; None: `increment`. Returns the round's row of rounds.jsonl.
+        """
+        if self._lock and not self._lock.alive:
+            raise InputError(f"a newer Practice of this program has taken over {self.folder}: use that one")
+        later = len(rounds_of(self.pool.path)) - self.state.rounds
+        if later > 0 and not self._goes_on:
+            raise InputError(
+                f"{self.folder} has {later} later rounds of samples: call load_state_dict or resume to go on from a "
+                "checkpoint, or name a new folder"
+            )
+        if later > 0:
+            self.pool.drop_later()
+        with evaluated(model, self.preprocess, self.config) as logits:
+            # A round that was stopped goes on with the same weights only.
+            name = "plain" if logits is None else distributed.on_main(lambda: weights_digest(model))
+            self.rounds.folder = self.folder / "drawing" / name
+            added = super().add(logits, self._asked(labels))
+        if distributed.this_process().is_main_process:
+            remove(self.folder / "drawing")
+        self._log("rounds", {"evaluation": self.evaluations} | added.row)
+        self.dataset.update(self.pool)
+        return added
+
+    def _asked(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
+        if labels is None or isinstance(labels, int):
+            return self.labels(self.config.practice.increment if labels is None else labels)
+        given, classes = torch.as_tensor(labels), self.config.task.n_classes
+        if given.dim() != 1 or given.is_floating_point() or ((given < 0) | (given >= classes)).any():
+            raise InputError(f"labels {list(given.shape)}: should be a count, or classes 0 to {classes - 1}, [n]")
+        return given.long()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint of the training keeps: plain values; the samples stay in the folder."""
+        return asdict(self.state) | {"costs": dict(self.state.costs), "evaluations": self.evaluations}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint. Rounds that came after it are dropped by the next addition."""
+        known = {each.name for each in fields(PracticeState)}
+        self.evaluations, self._goes_on = state.get("evaluations", 0), True
+        self._open(PracticeState(**{key: value for key, value in state.items() if key in known}))
+
+    def resume(self, evaluations: int) -> None:
+        """Go on as after so many calls of `step`, for programs whose checkpoints take no state of others."""
+        log, began = self.folder / "metrics.jsonl", PracticeState(rounds=min(1, self.config.practice.initial))
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        states = {0: asdict(began)} | {row["evaluations"]: row for row in rows}  # the latest of each
+        if evaluations not in states:
+            raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is beyond it")
+        self.load_state_dict(states[evaluations])
+
+    def _open(self, state: PracticeState) -> None:
+        self.state, pool = state, self.pool
+        with own_file(pool.path, f"name a new folder, or restore {pool.path}"):
+            pool = Pool(pool.path, pool.sample_shape, state.rounds, pool.config, self.config.task.classes)
+        self.pool = self.rounds.pool = pool
+        self.dataset.update(pool)
+
+    def _log(self, name: str, row: Mapping[str, Any]) -> None:
+        if distributed.this_process().is_main_process:
+            with open(self.folder / f"{name}.jsonl", "a", encoding="utf-8") as log:
+                log.write(strict_json(row) + "\n")
+
+    def _claim(self, config: DrawingConfig) -> None:
+        """Lock the folder until this object goes; InputError if its samples follow from other keys."""
+        file = self.folder / "practice.toml"
+        now = config.model_dump(mode="json", exclude_none=True)
+
+        def claim() -> None:
+            self._lock = lock_until_gone(self, self.folder)
+            if not file.exists():
+                return write_text(file, tomli_w.dumps(now))
+            before, after = flat(tomllib.loads(file.read_text(encoding="utf-8"))), flat(now)
+            for key in before | after:
+                if key not in MAY_CHANGE and before.get(key) != after.get(key):
+                    was, asked = before.get(key), after.get(key)
+                    raise InputError(f"{self.folder} has samples of {key} = {was!r}, not {asked!r}: name a new folder")
+
+        distributed.on_main(claim)
+
+
+MAY_CHANGE = ("practice.additions", "practice.patience", "practice.min_delta", "practice.patience_growth")
+"""Keys that no sample follows from."""
+
+
+def drawing_config(
+    generator: Any,
+    classes: Sequence[str] | Mapping[str, Any],
+    shape: Sequence[int] | None,
+    seed: int,
+    keys: Mapping[str, Any],
+) -> DrawingConfig:
+    """A configuration of what Practice is given."""
+    raw: dict[str, Any] = {name: {} for name in SECTIONS}
+    homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
+    for key, value in keys.items():
+        if key not in homes:
+            near = difflib.get_close_matches(key, homes, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(homes))}"
+            raise InputError(f"Practice has no key {key}: {hint}")
+        raw[homes[key]][key] = value
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes) or len(classes) < 2:
+        raise InputError(f"classes = {classes!r}: should be at least two names, or {{name: prompts}}")
+    if shape is None:
+        import dp_real.text.sources  # noqa: F401 (registers given-texts)
+
+        raw["data"] = {"source": "given-texts", "shape": [TEXT_LENGTH]}
+        raw["pool"] = {"storage": "text"} | raw["pool"]
+    else:
+        raw["data"] = {"source": "given", "digest": "", "shape": shape}
+    raw["data"] |= {"classes": [*classes]}
+    raw["seed"] = seed
+    raw |= {"generator": dict(generator)} if isinstance(generator, Mapping) else with_objects({}, generator=generator)
+    try:
+        return DrawingConfig.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(explain(problem, raw, DrawingConfig) for problem in error.errors())
+        raise InputError(f"Practice: {problems}") from error
+
+
+# a model of anybody's
+
+
+@contextmanager
+def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Iterator[Logits | None]:
+    """The logits of a model in evaluation mode, in which the caller's modes, contexts and random numbers have no say.
+
+    Afterwards all of them are as before.
+    """
+    if model is None:
+        yield None
+        return
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    modes = {part: part.training for part in modules}
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with ExitStack() as at_end:
+        for part, mode in modes.items():
+            at_end.callback(setattr, part, "training", mode)
+            part.training = False
+        at_end.enter_context(torch.random.fork_rng(devices))
+        at_end.enter_context(torch.inference_mode(False))
+        at_end.enter_context(torch.autocast("cuda" if devices else "cpu", enabled=False))
+        yield logits_function(model, preprocess, config)
+
+
+def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:
+    """The logits of what a model answers to preprocessed samples, on its own device."""
+    from dp_real.text.codes import texts_of
+
+    is_module, classes = isinstance(model, nn.Module), config.task.n_classes
+    weight = next(model.parameters(), None) if is_module else None
+
+    def logits(x: Tensor) -> Tensor:
+        place = x.device if weight is None else weight.device
+        given = texts_of(x) if x.dtype == torch.int32 else x.to(place)
+        given = preprocess(given) if preprocess else given
+        if isinstance(given, Mapping):
+            named = {name: value.to(place) if isinstance(value, Tensor) else value for name, value in given.items()}
+            answers = model(**named)
+        else:
+            answers = model(given)
+        answers = getattr(answers, "logits", answers)
+        answers = answers if isinstance(answers, Tensor) else torch.as_tensor(np.asarray(answers))
+        if tuple(answers.shape) != (len(x), classes):
+            raise InputError(
+                f"the model gave {list(answers.shape)} for {len(x)} samples of {classes} classes: should be logits "
+                f"{[len(x), classes]}"
+            )
+        answers = answers.float()
+        return answers.log() if are_probabilities(answers) else answers
+
+    return logits
+
+
+def are_probabilities(answers: Tensor) -> bool:
+    """Whether all rows are, such as predict_proba's."""
+    answers = answers.detach()
+    return bool((answers >= 0).all() and ((answers.sum(1) - 1).abs() < 1e-4).all())
+
+
+def weights_digest(model: Any) -> str:
+    """Of a module's state, or of another model's values."""
+    if isinstance(model, nn.Module):
+        model = dict(extract_model_from_parallel(model, keep_torch_compile=False).state_dict())
+    return digest(model)
+
+
+# one writer of a folder
+
+_writers: dict[Path, Any] = {}
+
+
+def lock_until_gone(practice: Practice, folder: Path) -> Any:
+    """Lock the folder as long as the object is there. In one process the newest object of a folder has it."""
+    if release := _writers.pop(folder, None):
+        release()
+    held, process = ExitStack(), os.getpid()
+    held.enter_context(locked(folder))
+
+    def release_here() -> None:
+        if os.getpid() == process:  # a process that was forked has a copy
+            held.close()
+
+    _writers[folder] = weakref.finalize(practice, release_here)
+    return _writers[folder]

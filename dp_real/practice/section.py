@@ -1,0 +1,210 @@
+"""The part of a configuration that says what is drawn, whoever learns from it, and the kinds of its sections."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Self
+
+from pydantic import Field, PlainValidator, SerializeAsAny, ValidationInfo, model_validator
+
+from dp_base.errors import InputError
+from dp_base.registry import Registry
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Task
+from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.learners import LEARNERS
+from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, Seed
+
+MOST_SAMPLES = 10**9
+
+KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
+"""The sections that are of a kind."""
+
+
+class KindError(ValueError):
+    """What is wrong with a section's kind, in whole words."""
+
+
+def tag_of(section: str) -> str:
+    """The key that tells a section's kind."""
+    return "source" if section == "data" else "kind"
+
+
+def _of_its_kind(value: Any, info: ValidationInfo) -> Section:
+    """Any kind registered by the time that the section is read."""
+    section = str(info.field_name)
+    key, registry = f"{section}.{tag_of(section)}", KINDS[section]
+    if isinstance(value, Section):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"should be a section [{section}]")
+    if tag_of(section) not in value:
+        raise KindError(f"key {key} is missing")
+    kind = value[tag_of(section)]
+    if not isinstance(kind, str) or kind not in registry:
+        with suppress(InputError):
+            registry[str(kind)]  # raises MissingError for a kind of another package that cannot be loaded
+        raise KindError(f"{key} = {kind!r}: should be one of {', '.join(map(repr, registry))}")
+    return registry[kind].model_validate(value, context=info.context)
+
+
+OF_ITS_KIND = PlainValidator(_of_its_kind)
+
+
+class DrawingConfig(Section):
+    """What is drawn, whoever learns from it."""
+
+    seed: Seed = Field(default=0, description="of all draws")
+    data: Annotated[SerializeAsAny[DataConfig], OF_ITS_KIND]
+    generator: Annotated[SerializeAsAny[GeneratorConfig], OF_ITS_KIND]
+    sampling: SamplingConfig = SamplingConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    practice: PracticeConfig
+    pool: PoolConfig = PoolConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_kinds()
+        if problems := [*self._misfits()]:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _check_kinds(self) -> None:
+        """Raise ValueError for a kind that cannot be with others."""
+        self.generator.check(self.data)
+
+    def _misfits(self) -> Iterator[str]:
+        """What is wrong with keys that do not fit each other."""
+        yield from self._of_examples()
+        yield from self._of_generator()
+        yield from self._of_practice()
+        yield from self._of_pool()
+
+    def _of_kind(self, key: str) -> Iterator[str]:
+        kind = getattr(self, key)
+        if kind.examples not in (self.data.examples, None):
+            has = f"no {kind.examples}" if self.data.examples == "numbers" else self.data.examples
+            yield f"data.source = '{self.data.source}' has {has}: {key}.kind = '{kind.kind}' is for {kind.examples}"
+
+    def _of_examples(self) -> Iterator[str]:
+        source = f"data.source = '{self.data.source}'"
+        yield from self._of_kind("generator")
+        if self.pool.storage not in self.data.storages:
+            wanted = " or ".join(f"'{storage}'" for storage in self.data.storages)
+            yield f"{source}: pool.storage must be {wanted}"
+        if self.pool.distinct and not self.data.has_likeness:
+            yield f"{source} cannot tell which {self.data.examples} are alike: pool.distinct must be 0"
+
+    def _of_generator(self) -> Iterator[str]:
+        kind = f"generator.kind = '{self.generator.kind}'"
+        if not self.generator.has_denoiser:
+            if self.guidance.guides_sampler:
+                yield f"{kind} has no denoiser to guide: set guidance.candidates to at least 2, or guidance.omega = 0"
+            if self.sampling.guidance_scale != 1:
+                yield f"{kind} has no denoiser for classifier-free guidance: sampling.guidance_scale must be 1"
+        if not self.generator.has_likelihood:
+            if self.guidance.likelihood_weight:
+                yield f"{kind} cannot tell how likely a label is: guidance.likelihood_weight must be 0"
+            if self.pool.soft_labels:
+                yield f"{kind} cannot tell how likely a class is: pool.soft_labels must be false"
+
+    def _of_practice(self) -> Iterator[str]:
+        practice = self.practice
+        if self.samples > MOST_SAMPLES:
+            yield f"practice: initial + additions * increment = {self.samples:,}: at most {MOST_SAMPLES:,}"
+        if practice.oversample > 1 and self.guidance.omega:
+            yield "practice.oversample > 1 prunes plain samples: guidance.omega must be 0"
+        if practice.oversample > 1 and self.guidance.candidates > 1:
+            yield "practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1"
+        if practice.real and not self.data.has_training_examples:
+            yield f"practice.real = {practice.real} takes real training images: data.train names them"
+
+    def _of_pool(self) -> Iterator[str]:
+        where = f"pool.size = {self.pool.size}"
+        if self.pool.size and not self.generator.any_size:
+            yield f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0"
+        if self.pool.size and self.practice.real:
+            yield f"{where}: real examples have the learner's size only; practice.real needs 0"
+
+    @property
+    def task(self) -> Task:
+        """Known without loading the data. Raises MissingError if only a missing folder tells its classes."""
+        return self.data.task
+
+    @property
+    def pool_shape(self) -> tuple[int, ...]:
+        """An example's shape in the pool: the task's, unless pool.size keeps larger images. Raises as `task`."""
+        shape = self.task.sample_shape
+        size = self.pool.size
+        return (shape[0], size, size) if size else shape
+
+    @property
+    def samples(self) -> int:
+        """Size of the pool after all additions, N + kP."""
+        return self.practice.initial + self.practice.additions * self.practice.increment
+
+    @property
+    def drawn_per_row(self) -> int:
+        """Samples drawn for each row of an addition."""
+        return self.practice.oversample * self.guidance.candidates
+
+    @property
+    def forwards(self) -> int:
+        """Evaluations of the denoiser per sample; 0 without one."""
+        return self.sampling.steps * self.sampling.branches if self.generator.has_denoiser else 0
+
+    @property
+    def guided_steps(self) -> list[int]:
+        """Indices of the sampler's steps."""
+        return self.guidance.guided_steps(self.sampling.steps)
+
+    def sample_remedy(self, guided: bool) -> str:
+        """What to change if samples are not finite: the keys that apply, with their values."""
+        keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
+        if self.sampling.guidance_scale != 1:
+            keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
+        if self.generator.precision == "float16":
+            keys.append("set generator.dtype = 'bfloat16' or 'float32'")
+        return ", or ".join(keys) or self.generator.remedy
+
+
+# what is wrong with one
+
+
+def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One dictionary with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in sections.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
+    """An entry of ValidationError.errors(): key, value, what would be right."""
+    keys = [str(part) for part in problem["loc"] if not re.match(r"[\w-]+\[", str(part))]  # a kind of value is no key
+    key = ".".join(keys)
+    match problem["type"]:
+        case "extra_forbidden":
+            fields = root.model_fields.items()
+            homes = [name for name, field in fields if key in getattr(field.annotation, "model_fields", ())]
+            if homes:
+                return f"unknown key {key}; did you mean {' or '.join(f'{home}.{key}' for home in homes)}?"
+            known = (_section(keys[0], raw, root) if len(keys) > 1 else root).model_fields
+            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {', '.join(known)}"
+            return f"unknown key {key}; {hint}"
+        case "missing":
+            return f"key {key} is missing"
+        case "value_error" if isinstance(problem["ctx"]["error"], KindError):
+            return str(problem["ctx"]["error"])
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+    where = f"{key}{shown}: " if key else ""
+    return f"{where}{message[:1].lower()}{message[1:]}"
+
+
+def _section(name: str, raw: Mapping[str, Any], root: type[Section]) -> type[Section]:
+    """A section whose kind, if it has one, there is."""
+    section: Any = root.model_fields[name].annotation
+    return KINDS[name][raw[name][tag_of(name)]] if name in KINDS else section
