@@ -11,7 +11,7 @@ from dp_real.config import Config
 from dp_real.data.sets.long_tail import shots, tail_counts
 from dp_real.distributed import device, distribute, read_slices, slices
 from dp_real.examples import ExampleArray, ExampleSet
-from dp_real.learners.assess import ROWS, logits_of
+from dp_real.practice.assess import ROWS, logits_of
 from dp_real.protocols import Learner
 
 

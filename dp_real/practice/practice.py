@@ -26,9 +26,9 @@ from dp_base.files import remove, strict_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file
 from dp_real import distributed
-from dp_real.learners.assess import Logits
 from dp_real.objects import digest, with_objects
 from dp_real.pool.pool import Pool, rounds_of
+from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.practice.section import DrawingConfig, explain, flat

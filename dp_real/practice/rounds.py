@@ -25,10 +25,10 @@ from dp_real import distributed
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.examples import NearExamples, RealData, balanced_rows
 from dp_real.guidance import OBJECTIVES, EntropyGuidance, RandomGuidance
-from dp_real.learners.assess import Logits, assess
 from dp_real.pool.marks import mark_of
 from dp_real.pool.pool import BLOCK, COLUMNS, REAL_SEED, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage
+from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
 from dp_real.protocols import Generator, LikelihoodGenerator
 from dp_real.runtime.finite import TOLERATED, require_samples, unusable

@@ -14,8 +14,8 @@ from dp_real.config import Config
 from dp_real.distributed import slices
 from dp_real.evaluate.assess import penultimate
 from dp_real.examples import ExampleArray, TrainingExamples
-from dp_real.learners.assess import logits_of
 from dp_real.learners.models.classifier import wrapped_classifier
+from dp_real.practice.assess import logits_of
 from dp_real.protocols import Learner
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import to_float

@@ -10,8 +10,8 @@ from PIL import Image
 
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_experiments.looking.report.pictures import examples_of, pictures, told_of
-from dp_real.learners.assess import logits_of
 from dp_real.pool import Pool
+from dp_real.practice.assess import logits_of
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of
 
