@@ -4,8 +4,7 @@ import json
 import shutil
 import signal
 
-from dp_experiments.cli.real.configure import keys
-from dp_experiments.presets.presets import load_preset
+import pytest
 from dp_experiments.rich_terminal import print_table
 from dp_experiments.studies.digits.source import DigitsConfig
 
@@ -112,11 +111,22 @@ def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path, monkeypatch):
     assert not (out / "result.json").exists()
 
 
-def test_a_narrow_terminal_cuts_no_key(monkeypatch, capsys):
-    rows = list(keys(load_preset("imagenet100")))
-    monkeypatch.setenv("COLUMNS", "80")
-    print_table(list(rows[0]), [list(map(str, row.values())) for row in rows], "")
+@pytest.mark.parametrize(
+    ("command", "width", "headers"),
+    [
+        ("theory best --rho 0.9 --psi 1 --d 512", 75, {"test_", "generated"}),
+        ("theory predict --rho 0.9 --phi 0.2 --alpha 0.5 --d 400", 80, {"squared_norm_sd", "400"}),
+        ("real keys", 80, {"additions", "130000"}),
+        ("real keys imagenet100", 80, {"training.learning_rate"}),
+    ],
+)
+def test_a_narrow_terminal_breaks_no_word(command, width, headers, monkeypatch, capsys):
+    """A header goes on behind `_`, and a row that is too wide becomes lines."""
+    piped = done(command).out
+    monkeypatch.setenv("COLUMNS", str(width))
+    names, *cells = [line.split("\t") for line in piped.splitlines()]
+    print_table(names, cells, "")
     shown = capsys.readouterr().out
-    assert "…" not in shown
-    assert {row["key"] for row in rows} <= set(shown.split())
-    assert max(map(len, shown.splitlines())) <= 80
+    assert {word for row in cells for cell in row for word in cell.split() if len(word) < 60} <= set(shown.split())
+    assert headers <= set(shown.split())
+    assert max(map(len, shown.splitlines())) <= width

@@ -167,7 +167,7 @@ def keys_command(
         answer(as_json, {"preset": preset, "keys": rows}, rows)
         return
     rows = [_preset(name) for name in (*preset_names(), *variants())]
-    shown = [{key: row[key] for key in row if key != "note"} for row in rows]
+    shown = [{key: row[key] for key in row if key not in ("increment", "note")} for row in rows]
     answer(as_json, {"presets": rows}, shown, *(f"{row['preset']}: {row['note']}" for row in rows if row["note"]))
 
 
