@@ -8,6 +8,7 @@ from dp_real.generators.pipelines.generator import sample_images as sample_image
 from dp_real.generators.pipelines.guide import guide as guide
 from dp_real.generators.pipelines.guide import unguide as unguide
 from dp_real.guidance import EntropyGuidance as EntropyGuidance
+from dp_real.learners.models.saved import load_learner as load_learner
 from dp_real.objects import give as give
 from dp_real.pool import Pool as Pool
 from dp_real.practice.practice import Practice as Practice

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64, Shaped, UInt64
 from torch import Tensor
 
-from dp_real.examples import Space
+from dp_real.examples import Space, Task
 from dp_real.guidance import EntropyGuidance
 
 Labels = Int64[Tensor, " batch"]
@@ -56,6 +56,11 @@ class AnySize(Generator, Protocol):
 
 class Learner(Protocol):
     """Trains on batches and computes logits."""
+
+    @property
+    def task(self) -> Task:
+        """The shape of its examples, and its classes."""
+        ...
 
     @property
     def learning_rate(self) -> float:

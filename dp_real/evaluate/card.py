@@ -84,17 +84,12 @@ def opened(path):  # as the learner was judged: 16 bits are scaled, and transpar
 classify = pipeline("{task}", model="LEARNER")  # this folder; given a path, it would drop the transparency
 classify(opened("image.png"))"""
 OWN = """\
-from dp_real import Run
+{needed}
+from dp_real import load_learner
 
-learner = Run("RUN").learner()  # the folder of the run that left these weights
-learner.logits(x).argmax(1)  # x: {form}"""
-
-OWN_TEXTS = """\
-from dp_real import Run
-
-run = Run("RUN")  # the folder of the run that left these weights
-x = run.config.data.as_samples(["a text", "another"], 2, "you")  # int32 [B, characters]
-run.learner().logits(x).argmax(1)"""
+learner = load_learner("LEARNER")  # this folder, or its id on the hub
+x = {x}
+[learner.task.classes[k] for k in learner.logits(x).argmax(1)]"""
 
 
 def _use(config: Config) -> str:
@@ -102,9 +97,10 @@ def _use(config: Config) -> str:
     is_image = len(shape) == 3
     if config.learner.library is None:
         if config.data.examples == "texts":
-            return OWN_TEXTS
-        form = f"float32 [B, {', '.join(map(str, shape))}]" + (", in [-1, 1]" if is_image else "")
-        return OWN.format(form=form)
+            codes = 'to_codes(["a text", "another"], *learner.task.sample_shape)'
+            return OWN.format(needed="from dp_real.text.codes import to_codes", x=codes)
+        x = f"torch.zeros(1, {', '.join(map(str, shape))})" + ("  # values in [-1, 1]" if is_image else "")
+        return OWN.format(needed="import torch\n", x=x)
     return (OPENED if is_image else PIPELINE).format(task=config.data.pipeline_tag)
 
 

@@ -110,7 +110,7 @@ class LinearConfig(LearnerConfig):
         """It begins at w = 0, where every entropy is ln 2."""
         from dp_real.learners.models.linear import LinearLearner
 
-        return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss)
+        return LinearLearner(task, lam=self.lam, loss=self.loss)
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
         if training.batch_size:

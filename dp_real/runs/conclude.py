@@ -12,6 +12,7 @@ from dp_real import distributed
 from dp_real.evaluate.assess import accuracies, accuracy, chance, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
 from dp_real.examples import NearExamples
+from dp_real.learners.models.saved import ABOUT, about
 from dp_real.runs.loop import TrainingLoop
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         """The card comes later, as people edit it, and has no checksum."""
         files.learner.mkdir(exist_ok=True)
         learner.save(files.learner)
+        write_json(files.learner / ABOUT, about(config.learner, config.task))
         share_files(files.learner)
         remove(files.learner / CARD)  # of an earlier conclusion
         seal(files.learner)

@@ -9,6 +9,7 @@ from dp_base.checksums import damage, verify
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import own_file
 from dp_real.config import Config, load_config
+from dp_real.learners.models.saved import restored
 from dp_real.pool.pool import Pool, pool_problem, rounds_of
 from dp_real.protocols import Learner
 from dp_real.runs.files import STATE, Checkpoint, RunFiles, checkpoints, kept_checkpoints, newest_intact
@@ -101,13 +102,8 @@ class Run:
         weights = self.files.learner
         if at is None and self.complete:
             verify(weights, self.files.again)
-            kind = self.config.learner
-            if kind.weights():  # it began with others, which may be gone
-                kind = kind.model_copy(update={"model": str(weights)})
             with own_file(weights, self.files.again):
-                learner = kind.fresh(self.config.task, self.config.training, self.config.seed)
-                learner.load(weights)
-            return learner
+                return restored(self.config.learner, self.config.task, self.config.training, weights)
         at = at or newest_intact(self.files)
         if at is None:
             raise InputError(f"{self.path}: nothing has been learned yet; go on with it by {self.files.resume}")

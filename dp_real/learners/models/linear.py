@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.examples import Task
 
 
 class LinearLearner:
@@ -27,17 +28,17 @@ class LinearLearner:
 
     def __init__(
         self,
-        sample_shape: tuple[int, ...],
-        n_classes: int,
+        task: Task,
         *,
         lam: float,
         loss: Literal["ridge", "logistic"] = "ridge",
     ) -> None:
-        if n_classes != 2:
-            raise InputError(f"learner.kind = 'linear' tells two classes apart; this generator has {n_classes}")
+        if task.n_classes != 2:
+            raise InputError(f"learner.kind = 'linear' tells two classes apart; this generator has {task.n_classes}")
+        self.task = task
         self.lam = lam
         self.loss_name = loss
-        self.weight = torch.zeros(torch.Size(sample_shape).numel(), dtype=torch.float64)
+        self.weight = torch.zeros(torch.Size(task.sample_shape).numel(), dtype=torch.float64)
         self.loss = torch.zeros((), dtype=torch.float64)
         self.rows = torch.zeros((), dtype=torch.int64)  # size of the pool that the weight is the optimum for
 

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from dp_base.errors import InputError
+from dp_real.examples import Task
 from dp_real.guidance import entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runtime.seeds import row_noise, row_seeds
+
+TASK = Task((20,), ("-1", "1"))
 
 
 def plain_pool(n):
@@ -20,7 +23,7 @@ def test_the_learner_is_at_the_optimum_of_what_it_says(loss, n, classes):
     """The gradient of the objective in the module's head vanishes, with fewer rows than dimensions or one class too."""
     x, y = plain_pool(n)
     y = y if classes == 2 else y * 0
-    learner = LinearLearner((20,), 2, lam=0.03, loss=loss)
+    learner = LinearLearner(TASK, lam=0.03, loss=loss)
     learner.train_step(x, y)
     w = learner.weight.clone().requires_grad_()
     margin = (2 * y - 1) * (x.double() @ w)
@@ -31,7 +34,7 @@ def test_the_learner_is_at_the_optimum_of_what_it_says(loss, n, classes):
 
 
 def test_entropy_is_binary_entropy_of_the_margin():
-    learner = LinearLearner((20,), 2, lam=0.01)
+    learner = LinearLearner(TASK, lam=0.01)
     learner.train_step(*plain_pool(100))
     x, _ = plain_pool(7)
     p = torch.sigmoid(x.double() @ learner.weight)
@@ -42,7 +45,7 @@ def test_entropy_is_binary_entropy_of_the_margin():
 
 def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
     x, y = plain_pool(50)
-    learner, restored = (LinearLearner((20,), 2, lam=0.01) for _ in range(2))
+    learner, restored = (LinearLearner(TASK, lam=0.01) for _ in range(2))
     learner.train_step(x, y)
     weight = learner.weight
     learner.train_step(x, y)
@@ -55,6 +58,6 @@ def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
 
 
 def test_a_linear_learner_takes_two_classes_and_counts_no_flops():
-    assert LinearLearner((20,), 2, lam=0.01).row_flops((20,)) == 0
+    assert LinearLearner(TASK, lam=0.01).row_flops((20,)) == 0
     with pytest.raises(InputError, match="two classes"):
-        LinearLearner((64,), 10, lam=1)
+        LinearLearner(Task((64,), (*"abcdefghij",)), lam=1)

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -10,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from dp_base.reading import read_json
-from dp_real import run
+from dp_real import Run, run
 from dp_real.pool.pool import read_round, rounds_of
 from dp_real.runs.loop import TrainingLoop
 
@@ -32,6 +35,17 @@ def assert_resumes_as(whole, config, folder):
     run(config, folder, resume=True)
     assert traces(folder) == traces(whole)
     assert same_learner(folder, whole)
+
+
+def assert_loads_elsewhere(folder, place):
+    """What the card of a run's learner says gives its logits, in a process that has a copy of the learner alone."""
+    card = (shutil.copytree(folder / "learner", place / "mine") / "README.md").read_text()
+    use = card.split("```python\n")[1].split("```")[0].replace("LEARNER", "mine")
+    use += "print(*learner.task.classes, x.tolist(), learner.logits(x).tolist(), sep='\\n')"
+    answer = subprocess.run([sys.executable, "-c", use], cwd=place, capture_output=True, text=True, check=True)
+    *classes, x, logits = answer.stdout.splitlines()
+    assert tuple(classes) == Run(folder).config.task.classes
+    assert json.loads(logits) == Run(folder).learner().logits(torch.tensor(json.loads(x))).tolist()
 
 
 def flip(file):

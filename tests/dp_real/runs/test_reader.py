@@ -9,10 +9,12 @@ from torch.utils.data import DataLoader
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import read_json
-from dp_real import Run, run
+from dp_real import Run, load_learner, run
+from dp_real.config import parse_config
 from dp_real.evaluate.assess import accuracy
 from dp_real.runs.branch import branch
-from tests.dp_real.runs.folders import json_lines
+from tests.dp_real.conftest import SMALL
+from tests.dp_real.runs.folders import assert_loads_elsewhere, json_lines
 
 
 def assert_has_weights(learner, config, file, prefix, x):
@@ -65,6 +67,15 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):
         learner = done.learner(at)
         assert_has_weights(learner, config, at.path / "learner.safetensors", "module.", x)
         assert learner.step == at.state.step  # it could go on from there
+
+
+def test_its_learner_needs_no_run(tmp_path, hub):
+    run(parse_config(SMALL | {"learner": {"kind": "conv"}}), tmp_path / "run")
+    assert_loads_elsewhere(tmp_path / "run", tmp_path)
+    with pytest.raises(MissingError, match=r"learner.json cannot be read: .*; name the folder RUN/learner"):
+        load_learner(tmp_path / "run")
+    with pytest.raises(MissingError, match=r"org/name: no learner could be read: fetch it"):
+        load_learner("org/name")
 
 
 def test_its_branches_by_size(complete):

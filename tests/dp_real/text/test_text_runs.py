@@ -21,7 +21,7 @@ from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.causal_lm import CausalLMGenerator
 from dp_real.text.near import NearTexts
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import assert_resumes_as, dying, json_lines, set_keys
+from tests.dp_real.runs.folders import assert_loads_elsewhere, assert_resumes_as, dying, json_lines, set_keys
 from tests.dp_real.text.made import (
     SENTENCES,
     assert_rows_are_their_own,
@@ -111,6 +111,10 @@ def test_resuming_is_exact(chars, practised, tmp_path):
         run(chars, tmp_path / "run")
     assert_resumes_as(practised.path, chars, tmp_path / "run")
     assert texts_of(Run(tmp_path / "run").pool.x) == texts_of(practised.pool.x)
+
+
+def test_its_learner_needs_no_run(practised, tmp_path):
+    assert_loads_elsewhere(practised.path, tmp_path)
 
 
 def test_afterwards(practised, models, tmp_path):

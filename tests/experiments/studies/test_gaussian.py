@@ -9,6 +9,7 @@ from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.gaussian.exact_score import GaussianGenerator, posterior_mean
 from scipy.stats import halfnorm, norm, truncnorm
 
+from dp_real.examples import Task
 from dp_real.guidance import EntropyGuidance, entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
@@ -70,7 +71,7 @@ def test_samples_are_of_their_class_and_guidance_scale_0_forgets_it():
 
 @pytest.mark.parametrize("loss", ["ridge", "logistic"])
 def test_guidance_brings_samples_to_the_learners_boundary(loss):
-    learner = LinearLearner((20,), 2, lam=0.01, loss=loss)
+    learner = LinearLearner(Task((20,), ("-1", "1")), lam=0.01, loss=loss)
     pool = row_noise(row_seeds(0, 0, range(60)), (20,))
     learner.train_step(pool, (pool[:, 0] > 0).long())
     generator, labels, seeds = GaussianGenerator(20, 30), torch.arange(100) % 2, row_seeds(0, 1, range(100))
