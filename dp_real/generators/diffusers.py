@@ -101,7 +101,7 @@ class DiffusersConfig(GeneratorConfig):
     ) -> "Generator":
         from dp_real.generators.models.stable_diffusion import make_full_size
         from dp_real.generators.pipelines.generator import DIT, class_numbers, pipeline_generator
-        from dp_real.generators.pipelines.loading import load_index, load_pipeline, load_tiny_decoder
+        from dp_real.generators.pipelines.loading import check_prompts, load_index, load_pipeline, load_tiny_decoder
 
         index, task = load_index(self.model), source.task
         if index["_class_name"] == DIT:
@@ -110,6 +110,8 @@ class DiffusersConfig(GeneratorConfig):
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
             asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
+        if index["_class_name"] != DIT and self.model != RANDOM:
+            check_prompts(pipe, asked)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
             pipe,

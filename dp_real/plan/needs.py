@@ -17,18 +17,20 @@ from dp_real.distributed import own_cores
 from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.sizes import RANDOM, known_size, published
+from dp_real.learners import PretrainedConfig
 from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.cache import cache_folder, unwritable
+from dp_real.runtime.hub import headers_only
 from dp_real.runtime.model_folders import (
     NAME,
     NO_TIMM,
     TIMM,
     download_command,
     is_hub_id,
-    lacking,
     misnamed,
 )
+from dp_real.text.language_models import CausalLMConfig
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
 MOST_FILES = 60_000  # blocks of a pool: Linux lets a process map 65,530 files (vm.max_map_count), libraries among them
@@ -153,7 +155,7 @@ def weights(config: Config) -> Iterator[Finding]:
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:
                 pipeline = isinstance(part, DiffusersConfig) and key == "generator.model"
-                need = _weights_of(key, model, pipeline)
+                need = _weights_of(config, key, model, pipeline)
                 if need.problem and key == "generator.model":
                     need = replace(need, problem=f"{need.problem}; without weights: {_kinds_trained_here(config)}")
                 yield need
@@ -176,23 +178,25 @@ def with_random_weights(config: Config) -> Config:
     return config.model_copy(update={"generator": generator.model_copy(update=absent)})
 
 
-def _weights_of(key: str, model: str, pipeline: bool) -> Finding:
+def _weights_of(config: Config, key: str, model: str, pipeline: bool) -> Finding:
     if fault := misnamed(model, pipeline):
         return Finding(key, model, fault)
+    is_local = Path(model).is_dir()
     try:
-        is_local = Path(model).is_dir()
-        folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
-        lack = lacking(folder, pipeline)
+        folder = model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True)
     except (OSError, ValueError):  # it is not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
             return Finding(key, model, f"{fault}; {NAME}")
     else:
-        if lack is None:
-            return Finding(key, str(folder))
-        fault = f"{folder} {lack.problem}"
+        try:
+            with headers_only():
+                _read(config, key, folder)
+            return Finding(key, folder)
+        except MissingError as error:
+            fault = str(error)
         if is_local:
-            return Finding(key, str(folder), f"{folder} {lack}")
+            return Finding(key, folder, fault)
     if model.startswith(f"{TIMM}/") and not find_spec(TIMM):
         return Finding(key, model, f"{model} {NO_TIMM}")
     try:
@@ -201,6 +205,26 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Finding:
         command = download_command(model)
         return Finding(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
     return Finding(key, f"{model}, which a run will fetch")
+
+
+def _read(config: Config, key: str, folder: str) -> None:
+    """As a run will, where the data tell the task."""
+    from dp_real.generators.pipelines.loading import load_tiny_decoder
+    from dp_real.learners.models.classifier import load_encoder
+
+    if key == "practice.encoder":
+        load_encoder(folder)
+    if key == "generator.tiny_decoder":
+        load_tiny_decoder(folder)
+    try:
+        task = config.task
+    except MissingError:  # `_data` says so
+        return
+    if key == "learner.model" and isinstance(config.learner, PretrainedConfig):
+        config.learner.known(folder, task)
+    if key == "generator.model" and isinstance(config.generator, DiffusersConfig | CausalLMConfig):
+        alone = {"model": folder, "tiny_decoder": None, "shots": 0, "offload": False}
+        config.generator.model_copy(update=alone).load(config.sampling, config.data)
 
 
 def _data(config: Config) -> Iterator[Finding]:

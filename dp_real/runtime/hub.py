@@ -3,8 +3,11 @@
 # diffusers does not pass trust_remote_code on to parts, but takes no Auto class of transformers, which alone would ask.
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,27 +33,69 @@ MOST_NUMBERS = 10**9
 
 LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
+_device = ContextVar[Any]("device", default=None)  # where weights are read to
 
-def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
-    """By `kind.from_pretrained`; MissingError if it is not there, InputError if broken."""
-    with reading(model, kind.__name__) as is_local, quietly():
-        with _no_larger_than(model) if is_local else nullcontext():
-            loaded = kind.from_pretrained(
+
+def _none(loaded: Any, name: str) -> bool:
+    return False
+
+
+@contextmanager
+def headers_only() -> Iterator[None]:
+    """Whatever is loaded within, is on the meta device: of weights, names and shapes alone are read."""
+    before = _device.set("meta")
+    try:
+        yield
+    finally:
+        _device.reset(before)
+
+
+def load(
+    kind: Any, model: str, dtype: str = "float32", fresh: Callable[[Any, str], bool] = _none, **options: Any
+) -> Any:
+    """By `kind.from_pretrained`; MissingError if it is not there, InputError if broken.
+
+    Of the loaded model's weights, those may be lacking, or of other shapes, for which `fresh(model, name)` is true.
+    """
+    part = options.get("subfolder", "")
+    folder = Path(model, part)
+    with reading(model, f"{kind.__name__}{part and f' in {part}'}") as is_local, quietly():
+        with _no_larger_than(folder) if is_local else nullcontext():
+            loaded, read = kind.from_pretrained(
                 model,
                 dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 local_files_only=is_local,
                 trust_remote_code=False,
+                device_map=_device.get(),
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
                 **options,
             )
+        require_fitting(loaded, read, str(folder), fresh)
+        if _device.get():
+            return loaded
         _require_finite(loaded, model)
     return loaded.to(distributed.device())
+
+
+def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Callable[[Any, str], bool] = _none) -> None:
+    """InputError for weights that a library left as they were made, by its `output_loading_info`."""
+    lost = {*read["missing_keys"], *(name for name, *_ in read["mismatched_keys"])}
+    lost = [name for name in sorted(lost) if not (name.endswith("num_batches_tracked") or fresh(loaded, name))]
+    if lost:
+        unknown = f"; unknown to it: {others[0]!r}" if (others := sorted(read["unexpected_keys"])) else ""
+        raise InputError(
+            f"{model}: {len(lost)} of {type(loaded).__name__}'s weights are lacking, or have other shapes than its "
+            f"config says, such as {lost[0]!r}{unknown}"
+        )
 
 
 def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
     """The tokenizer that pads on a side; without a padding token, by its end token, which is masked."""
     with reading(model, "a tokenizer") as local, quietly():
         tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=local, trust_remote_code=False)
+        require_words(tokenizer, model)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             where = Path(model, "tokenizer_config.json") if Path(model).is_dir() else f"{model}'s tokenizer_config.json"
@@ -60,17 +105,51 @@ def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
     return tokenizer
 
 
+def require_words(tokenizer: Any, model: str) -> None:
+    """Without its files, transformers makes one that knows no word."""
+    with quietly():
+        one, other = tokenizer(["cat", "dog"])["input_ids"]
+    if one == other:
+        raise MissingError(
+            f"{model}: its tokenizer knows no words: files that save_pretrained writes of it are missing"
+        )
+
+
+def require_told_apart(asked: Sequence[Sequence[str]], readers: Sequence[tuple[Any, int]]) -> None:
+    """InputError if prompts of two classes are alike in the first tokens; a log message of those that are cut.
+
+    `readers` are tokenizers, each with the tokens that are read behind it.
+    """
+    prompts = list(dict.fromkeys(chain.from_iterable(asked)))
+    with quietly():
+        tokens = [tokenizer(prompts)["input_ids"] for tokenizer, _ in readers]
+    read = dict(zip(prompts, zip(*tokens, strict=True), strict=True))
+    most = [most for _, most in readers]
+    first: dict[Any, tuple[int, str]] = {}
+    for label, prompt in ((label, prompt) for label, of_class in enumerate(asked) for prompt in of_class):
+        kept = tuple(tuple(ids[: length - 1]) for ids, length in zip(read[prompt], most, strict=True))
+        other, same = first.setdefault(kept, (label, prompt))
+        if other != label and same != prompt:
+            raise InputError(
+                f"the prompts {same!r} and {prompt!r} of two classes are the same in the first {max(most)} tokens, all "
+                "that is read of them: shorten them, or put what tells the classes apart first"
+            )
+    cut = [prompt for prompt in prompts if all(map(lambda ids, length: len(ids) > length, read[prompt], most))]
+    if cut and distributed.this_process().is_main_process:
+        text = "%d of %d prompts are cut after the %d tokens that are read, such as %r"
+        logging.getLogger(__name__).warning(text, len(cut), len(prompts), max(most), cut[0])
+
+
 def _require_finite(loaded: Any, model: str) -> None:
-    for part in getattr(loaded, "components", {"": loaded}).values():
-        for name, weight in part.named_parameters() if isinstance(part, nn.Module) else ():
-            if weight.is_floating_point() and not weight.isfinite().all():
-                raise InputError(f"{model}: {name} of {type(part).__name__} is not finite")
+    for name, weight in loaded.named_parameters():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise InputError(f"{model}: {name} of {type(loaded).__name__} is not finite")
 
 
 @contextmanager
-def _no_larger_than(folder: str) -> Iterator[None]:
+def _no_larger_than(folder: Path) -> Iterator[None]:
     """InputError for a network much larger than its weights: 10⁶ layers in a config would take hours."""
-    there = held(Path(folder))
+    there = held(folder)
     parts = MOST_PARTS + MOST_TIMES * there.tensors
     numbers = MOST_NUMBERS + MOST_TIMES * there.numbers
 

@@ -1,11 +1,9 @@
 """What is wrong with a model's name or folder, told before anything is read."""
 
-import json
 import math
 import re
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
@@ -20,25 +18,11 @@ READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of what 
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
-ANY_WEIGHTS = "*.safetensors"
 
 TIMM = "timm"  # the package, and the extra
 
-NEEDED_FILES = {
-    "Tokenizer": ("tokenizer.json", "vocab*", "*.model"),
-    "Scheduler": ("scheduler_config.json",),
-    "Processor": ("preprocessor_config.json", "processor_config.json"),
-    "FeatureExtractor": ("preprocessor_config.json",),
-}
-"""Files of which a part of a pipeline must have one, by a word in the name of its class.
-
-A part whose class has none of these words is a model, which has a config.json and weights.
-"""
-
 WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetensors")
 """Names of weights that transformers and diffusers read, in one file or in shards."""
-VARIANT = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?\.(\w+)(?:-\d+-of-\d+)?\.safetensors")
-"""Names of weights of a variant, such as fp16, which are not read."""
 
 
 class Held(NamedTuple):
@@ -49,9 +33,9 @@ class Held(NamedTuple):
 
 
 def held(folder: Path) -> Held:
-    """By the headers of a folder's weights, and its parts'."""
+    """By the headers of a folder's weights."""
     shapes: list[list[int]] = []
-    for file in sorted((*folder.glob(ANY_WEIGHTS), *folder.glob(f"*/{ANY_WEIGHTS}"))):
+    for file in sorted(folder.glob("*.safetensors")):
         if WEIGHTS.fullmatch(file.name):
             try:
                 with safe_open(file, "numpy") as opened:
@@ -123,70 +107,3 @@ def missing_package(error: ImportError) -> str:
     """Which package a library found missing, and how to install it."""
     cause = " ".join(str(error).split()).partition(". You can install it")[0]
     return f"{cause}: {install_command(TIMM)}" if TIMM in cause else cause
-
-
-def _lacking_timm(folder: Path) -> Lack | None:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    is_timm = isinstance(config, dict) and "pretrained_cfg" in config
-    return NO_TIMM if is_timm and not find_spec(TIMM) else None
-
-
-def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
-    """What a folder lacks of its model: of an empty one, transformers makes a tokenizer that knows no word."""
-    index = folder / "model_index.json"
-    be_whole = f"it {WHOLE}"
-    if pipeline and not index.is_file():
-        return Lack("lacks model_index.json", be_whole)
-    parts = {"": ""}  # a model by itself is one part, which lies in the folder
-    if index.is_file():
-        try:
-            parts = _parts(dict(json.loads(index.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError, RecursionError):
-            return Lack("has a model_index.json that cannot be read", be_whole)
-    lacks = {part: lack for part, kind in parts.items() if (lack := _lacking_file(folder / part, kind))}
-    if not lacks:
-        return _lacking_timm(folder)
-    variants = {_variant(folder / part) if lack == ANY_WEIGHTS else "" for part, lack in lacks.items()}
-    if not all(variants):
-        missing = ", ".join(str(Path(part, lack)) for part, lack in lacks.items())
-        return Lack(f"lacks {missing}", be_whole)
-    variant = min(variants)
-    if not index.is_file():
-        return Lack(f"has only {variant} weights", f"name the files without .{variant}")
-    plain = f"{folder}-plain"
-    code = f"from diffusers import DiffusionPipeline as P; P.from_pretrained({str(folder)!r}, variant={variant!r})"
-    convert = f'write plain ones, and name {plain}: python -c "{code}.save_pretrained({plain!r})"'
-    return Lack(f"has only {variant} weights in {', '.join(lacks)}", convert)
-
-
-def _parts(index: dict[str, Any]) -> dict[str, str]:
-    """The classes of a pipeline's parts; the index has two nulls for a part that it does not have."""
-    return {
-        part: kind[1]
-        for part, kind in index.items()
-        if part != "safety_checker" and isinstance(kind, list) and len(kind) == 2 and isinstance(kind[1], str)
-    }
-
-
-def _lacking_file(folder: Path, kind: str) -> str | None:
-    """The missing file; "." for the folder itself."""
-    if not folder.is_dir():
-        return "."
-    needed = next((files for word, files in NEEDED_FILES.items() if word in kind), None)
-    files = needed or ("config.json",)
-    if not any(any(folder.glob(pattern)) for pattern in files):
-        return files[0]
-    if needed:
-        return None
-    found = [match for file in folder.iterdir() if (match := WEIGHTS.fullmatch(file.name))]
-    if any(len(found) >= int(match[1] or 1) for match in found):
-        return None
-    return f"*-of-{found[0][1]}.safetensors" if found else ANY_WEIGHTS
-
-
-def _variant(folder: Path) -> str:
-    matches = (VARIANT.fullmatch(file.name) for file in sorted(folder.iterdir()))
-    return next((match[1] for match in matches if match), "")

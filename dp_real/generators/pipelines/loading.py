@@ -2,21 +2,25 @@
 
 import json
 import logging
+import math
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
+import transformers
 from huggingface_hub import hf_hub_download
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.generators.pipelines.generator import OWN_LOOP
 from dp_real.generators.pipelines.guide import check_class
 from dp_real.generators.pipelines.sizes import RANDOM
-from dp_real.runtime.hub import load, reading
-from dp_real.runtime.model_folders import lacking
+from dp_real.runtime.hub import load, quietly, reading, require_told_apart, require_words
 
 
 def load_index(model: str) -> dict[str, Any]:
@@ -37,17 +41,48 @@ def load_index(model: str) -> dict[str, Any]:
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
     """Load a pipeline with weights of type `dtype`."""
     index = load_index(model)
-    if Path(model).is_dir():
-        lack = lacking(Path(model), pipeline=True)
-        if lack:
-            raise MissingError(f"{model} {'; '.join(lack)}")
-    absent = [name for name, part in index.items() if part == [None, None]]
-    options: dict[str, Any] = dict.fromkeys(absent)
+    parts: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}
     if index["_class_name"] == "StableDiffusionPipeline":
-        options |= {"safety_checker": None, "requires_safety_checker": False}
+        parts |= {"safety_checker": None, "requires_safety_checker": False}
         if any(index.get("safety_checker") or ()) and distributed.this_process().is_main_process:
             logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
-    return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
+    kind = getattr(diffusers, index["_class_name"])
+    with reading(model, kind.__name__, pipeline=True) as local, quietly():
+        parts |= {
+            name: load(network, model, dtype, subfolder=name)
+            for name, part in index.items()
+            if name not in parts and (network := _network(part))
+        }
+        pipe = kind.from_pretrained(
+            model,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=local,
+            trust_remote_code=False,
+            **parts,
+        )
+    for name, tokenizer in _tokenizers(pipe):
+        require_words(tokenizer, str(Path(model, name)))
+    return pipe
+
+
+def _tokenizers(pipe: Any) -> list[tuple[str, Any]]:
+    return [(name, part) for name, part in pipe.components.items() if isinstance(part, PreTrainedTokenizerBase)]
+
+
+def check_prompts(pipe: Any, asked: Sequence[Sequence[str]]) -> None:
+    """InputError if its text encoders cannot tell the prompts of two classes apart."""
+    told = signature(type(pipe).__call__).parameters.get("max_sequence_length")
+    most = (told and told.default) or math.inf
+    readers = [(tokenizer, min(tokenizer.model_max_length, most)) for _, tokenizer in _tokenizers(pipe)]
+    require_told_apart(asked, readers)
+
+
+def _network(named: Any) -> Any:
+    """The class of a part that has weights: the pipeline would load it, and keep to itself what they lack."""
+    library, name = named if isinstance(named, list) and len(named) == 2 else (None, "")
+    kind = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
+    return kind if isinstance(kind, type) and issubclass(kind, nn.Module) else None
 
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:

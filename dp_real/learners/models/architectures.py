@@ -72,3 +72,18 @@ def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network
     for weight, gradient in zip(weights, gradients, strict=True):
         weight.requires_grad_(gradient is not None)
     return classifier
+
+
+def is_of_head(model: Any, name: str) -> bool:
+    """Whether a weight is of the last layers, which a model of another task lacks: not of the largest part."""
+    part, _, within = name.partition(".")
+    if hasattr(model, "timm_model"):
+        last = model.timm_model.pretrained_cfg["classifier"]
+        return within.startswith(tuple(f"{each}." for each in ([last] if isinstance(last, str) else last)))
+    sizes = {child: sum(weight.numel() for weight in each.parameters()) for child, each in model.named_children()}
+    return part != max(sizes, key=lambda child: sizes[child]) or is_pooler(model, within)
+
+
+def is_pooler(model: Any, name: str) -> bool:
+    """Whether a weight is of the layer after an encoder that pretraining often leaves out."""
+    return name.startswith("pooler.")

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoModelForImageClassification, CLIPImageProcessorPil
+from transformers import AutoModel, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
 
 from dp_real.examples import Task
-from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
+from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network, is_of_head, is_pooler
 from dp_real.learners.models.preprocess import Preprocess, image_size, preprocess_of
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import GREY
@@ -91,11 +91,17 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """Load a classifier; `labels` {} keeps its classes, another number gets a fresh last layer."""
-    loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
+    """Load a classifier; `labels` {} keeps its classes, others may get a fresh last layer."""
+    given = {"fresh": is_of_head} if labels else {}
+    loaded = load(AutoModelForImageClassification, model, **given, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
         loaded.config.label_names = list(labels["id2label"].values())
     return wrapped_classifier(loaded, sample_shape)
+
+
+def load_encoder(model: str) -> Any:
+    """A frozen model of transformers, or timm, from a folder or the hub."""
+    return load(AutoModel, model, fresh=is_pooler).eval().requires_grad_(False)
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...]) -> Classifier:

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from dp_real.examples import Task
-from dp_real.learners.models.architectures import class_names, fresh_network
+from dp_real.learners.models.architectures import class_names, fresh_network, is_of_head
 from dp_real.runtime.hub import load, load_tokenizer
 from dp_real.text.codes import texts_of
 
@@ -79,7 +79,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], mo
 def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
     """The last layer is fresh if the model has another task's."""
     tokenizer = load_tokenizer(model, "right")
-    loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
+    loaded = load(AutoModelForSequenceClassification, model, fresh=is_of_head, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is
         loaded.config.pad_token_id = tokenizer.pad_token_id
     return SequenceClassifier(loaded, tokenizer, most)

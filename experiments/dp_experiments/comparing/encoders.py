@@ -14,10 +14,9 @@ from dp_real.config import Config
 from dp_real.distributed import slices
 from dp_real.evaluate.assess import penultimate
 from dp_real.examples import ExampleArray, TrainingExamples
-from dp_real.learners.models.classifier import wrapped_classifier
+from dp_real.learners.models.classifier import load_encoder, wrapped_classifier
 from dp_real.practice.assess import logits_of
 from dp_real.protocols import Learner
-from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, torch_rng
 
@@ -37,13 +36,6 @@ def features_of(config: Config, real: TrainingExamples | None) -> Features:
     if real is None:
         return lambda x: x[: x.shape[0]].flatten(1).numpy()
     return partial(penultimate, trained(config, real))
-
-
-def load_encoder(place: str) -> Any:
-    """A model of transformers, from a folder or the hub; of timm, too. Raises as dp_real.runtime.hub.load does."""
-    from transformers.models.auto.modeling_auto import AutoModel
-
-    return load(AutoModel, place).eval().requires_grad_(False)
 
 
 def pretrained(config: Config, model: Any) -> Features:

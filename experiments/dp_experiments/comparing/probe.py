@@ -71,7 +71,8 @@ def probe(config: Config) -> dict[str, Any]:
 
 def zero_shot(config: Config) -> dict[str, Any]:
     """The class whose name is nearest to the image. Raises InputError for an encoder that reads no texts."""
-    from dp_experiments.comparing.encoders import load_encoder, pretrained
+    from dp_experiments.comparing.encoders import pretrained
+    from dp_real.learners.models.classifier import load_encoder
     from dp_real.runs.prepare import load_data
 
     begin = time.monotonic()
@@ -92,12 +93,13 @@ def _named(config: Config, model: Any) -> np.ndarray:
     import torch
 
     from dp_real.generators import class_prompts
-    from dp_real.runtime.hub import load_tokenizer
+    from dp_real.runtime.hub import load_tokenizer, require_told_apart
 
     task = config.task
     asked = class_prompts(getattr(config.generator, "prompts", PROMPTS), task.classes, task.definitions, task.synonyms)
     tokenizer = load_tokenizer(str(config.practice.encoder), "right")
     length = model.config.text_config.max_position_embeddings
+    require_told_apart(asked, [(tokenizer, length)])
     found = []
     for prompts in asked:
         tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")

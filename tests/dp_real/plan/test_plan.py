@@ -14,6 +14,7 @@ import pytest
 import torch
 from dp_experiments.presets.presets import load_preset
 from huggingface_hub.utils import filter_repo_objects
+from safetensors.torch import load_file, save_file
 
 from dp_real.config import parse_config
 from dp_real.data.stand_in import StandInConfig
@@ -28,6 +29,7 @@ from dp_real.runtime.model_folders import download_command
 from dp_real.runtime.seeds import row_seeds
 from tests.commands import done, refused, told
 from tests.dp_real.conftest import changed
+from tests.dp_real.generators.tiny_pipelines import save_vit
 from tests.dp_real.plan.published import PUBLISHED, cost_of, counted
 
 GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
@@ -245,10 +247,16 @@ def disk(tmp_path_factory):
     return root
 
 
+READ = needs._read
+
+
 @pytest.fixture
 def machine(disk, monkeypatch):
-    """A machine that has all that imagenet100 needs."""
+    """A machine that has all that imagenet100 needs, but for what is in the files of `sd`."""
     monkeypatch.chdir(disk)
+    monkeypatch.setattr(
+        needs, "_read", lambda config, key, folder: key == "generator.model" or READ(config, key, folder)
+    )
     monkeypatch.setattr(needs, "this_device", lambda: GPU)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
 
@@ -327,7 +335,10 @@ def test_a_complete_machine(machine):
         {
             "generator.model=sd/vae/model.safetensors": ("generator.model", "name the pipeline that it is in: /"),
             "learner={kind='transformers', model='nobody/knows'}": ("learner.model", "--set learner.model=FOLDER"),
-            "generator.tiny_decoder=data": ("generator.tiny_decoder", "data lacks config.json; it must"),
+            "generator.tiny_decoder=data": (
+                "generator.tiny_decoder",
+                "no AutoencoderTiny could be read: the folder must",
+            ),
         },
     ],
 )
@@ -357,6 +368,20 @@ def test_a_plan_for_a_gpu_elsewhere(machine, monkeypatch):
         assert list(problems(answer)) == ["device"]
         assert "no GPU: it would take this CPU, 2 cores," in problems(answer)["device"]
         assert "assumed of H100" in answer["seconds"]["source"]
+
+
+def test_a_plan_reads_weights_as_a_run_does(tmp_path):
+    """Its names and shapes, and the tokens of prompts."""
+    folder, learner = tmp_path / "sd", tmp_path / "vit"
+    make_pipeline(32, ["a photo of a 7"]).save_pretrained(folder)
+    save_vit(learner)
+    parts = (("generator", "diffusers", folder), ("learner", "transformers", learner))
+    asked = ["digits", *(f"--set \"{part}={{kind='{kind}', model='{place}'}}\"" for part, kind, place in parts)]
+    done("real plan", *asked)
+    unet = folder / "unet/diffusion_pytorch_model.safetensors"
+    save_file({f"module.{name}": value for name, value in load_file(unet).items()}, unet)
+    for command in ("plan", "run"):
+        assert "of UNet2DConditionModel's weights are lacking" in refused("real", command, *asked)
 
 
 def test_weights_that_the_hub_has_are_not_missing(machine, hub_check):

@@ -1,19 +1,22 @@
-"""A broken or hostile folder of a model ends in one line that names it, within seconds, and no code of it is run."""
+"""A broken, incomplete or hostile folder of a model ends in one line that names it, for a plan and for a run."""
 
+import re
 import shutil
 import struct
 import time
 
-import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.generators.models.stable_diffusion import make_pipeline
-from dp_real.generators.pipelines.loading import load_pipeline
-from dp_real.learners.models.classifier import known_classifier
+from dp_real.generators.pipelines.loading import load_pipeline, load_tiny_decoder
+from dp_real.learners.models.architectures import class_names
+from dp_real.learners.models.classifier import known_classifier, load_encoder
+from dp_real.runtime.hub import headers_only
 from dp_real.sections import SamplingConfig
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
@@ -25,18 +28,19 @@ from tests.dp_real.text.made import encoder, language_model
 NESTED = 200_000 * "["
 
 
-def ask(folder):
+def language(folder):
     config = CausalLMConfig(kind="causal-lm", model=str(folder), prompts=("a {}",), chat=True, max_new_tokens=4)
-    config.load(SamplingConfig(), StandInTextConfig(source="stand-in-text")).sample(
-        torch.tensor([0, 1]), np.array([1, 2], np.uint64), None
-    )
+    return config.load(SamplingConfig(), StandInTextConfig(source="stand-in-text"))
 
 
 USES = {
-    "language": ask,
+    "language": language,
     "images": lambda folder: known_classifier(str(folder), (3, 16, 16), {}),
+    "learner": lambda folder: known_classifier(str(folder), (3, 16, 16), class_names(Task((3, 16, 16), ("a", "b")))),
+    "encoder": lambda folder: load_encoder(str(folder)),
     "texts": lambda folder: known_text_classifier(str(folder), Task((64,), ("a", "b")), 32),
     "pipeline": lambda folder: load_pipeline(str(folder)),
+    "tiny": lambda folder: load_tiny_decoder(str(folder)),
 }
 
 
@@ -46,36 +50,64 @@ def sound(tmp_path_factory):
     place = tmp_path_factory.mktemp("sound")
     language_model(place / "language")
     encoder(place / "texts", classes=2)
-    save_vit(place / "images")
+    for kind in ("images", "learner", "encoder"):
+        save_vit(place / kind)
+    AutoencoderTiny().save_pretrained(place / "tiny")
     make_pipeline(16, ["a"]).save_pretrained(place / "pipeline")
     return place
 
 
-def weights(folder):
-    return next(folder.glob("*.safetensors"))
+def weights(folder, part=""):
+    return next((folder / part).glob("*.safetensors"))
+
+
+def content(held, part=""):
+    return lambda folder: weights(folder, part).write_bytes(held)
 
 
 def header(part=""):
-    return lambda folder: weights(folder / part).write_bytes(struct.pack("<Q", 2**62) + b"{}")
+    return content(struct.pack("<Q", 2**62) + b"{}", part)
 
 
 def cut(folder):
     halve(weights(folder))
 
 
-def emptied(folder):
-    weights(folder / "text_encoder").write_bytes(b"none")
+def changed(change, part=""):
+    def damage(folder):
+        file = weights(folder, part)
+        save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+    return damage
 
 
 def filled(value, part=""):
-    def fill(folder):
-        file = weights(folder / part)
-        tensors = load_file(file)
-        name = sorted(tensors)[len(tensors) // 2]
-        tensors[name] = torch.full_like(tensors[name], value)
-        save_file(tensors, file, metadata={"format": "pt"})
+    return changed(
+        lambda held: held | {(name := sorted(held)[len(held) // 2]): torch.full_like(held[name], value)}, part
+    )
 
-    return fill
+
+def renamed(prefix, part=""):
+    return changed(lambda held: {prefix + name: value for name, value in held.items()}, part)
+
+
+def without(word, part=""):
+    return changed(lambda held: {name: value for name, value in held.items() if word not in name}, part)
+
+
+def gone(*names):
+    def damage(folder):
+        for name in names:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return damage
+
+
+def moved(suffix, part=""):
+    return lambda folder: weights(folder, part).rename(
+        f"{str(weights(folder, part)).removesuffix('.safetensors')}{suffix}.safetensors"
+    )
 
 
 def said(file="config.json", **changes):
@@ -88,6 +120,8 @@ def written(file, text):
 
 TEMPLATE = "chat_template.jinja"
 PROCESSOR = "preprocessor_config.json"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * b"0" + b"\nsize 346000000\n"
+UNET = "unet/diffusion_pytorch_model.safetensors"
 BROKEN = [
     ("language", "header too large", header()),
     ("language", "no whole file of safetensors", cut),
@@ -102,35 +136,79 @@ BROKEN = [
     ("language", "TemplateError: no", written(TEMPLATE, "{{ raise_exception('no') }}")),
     ("language", "SecurityError", written(TEMPLATE, "{{ ''.__class__.__mro__[1].__subclasses__() }}")),
     ("language", "no tokenizer could be read: KeyError", written("tokenizer.json", "{}")),
+    ("language", "no tokenizer could be read", gone("tokenizer.json")),
+    ("language", "such as 'lm_head.weight'; unknown to it: '_orig_mod", renamed("_orig_mod.")),
+    ("language", "bitsandbytes", said(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})),
     ("images", "much more than the", said(image_size=10**8)),
     ("images", "no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
     ("images", "see its image_mean and image_std", said(PROCESSOR, image_std=[0, 0, 0])),
+    ("images", "is no whole file of safetensors", content(POINTER)),
+    ("images", "is no whole file of safetensors", content(b"")),
+    ("images", "such as 'classifier.bias'; unknown to it: 'module.classifier.bias'", renamed("module.")),
+    ("images", "2 of ViTForImageClassification's weights are lacking.*'classifier.bias'$", without("classifier")),
+    ("learner", "such as 'vit.embeddings.cls_token'; unknown to it: 'module.", renamed("module.")),
+    ("learner", "such as 'vit.layernorm.bias'$", without("vit.layernorm")),
+    ("learner", "such as 'vit.embeddings.position_embeddings'$", said(image_size=32)),
+    ("encoder", "2 of ViTModel's .* 'layernorm.bias'", without("vit.layernorm")),
     ("texts", "much more than the", said(num_hidden_layers=10**5)),
+    ("texts", "'_orig_mod.", renamed("_orig_mod.")),
+    ("texts", "no tokenizer could be read", gone("tokenizer.json")),
     ("pipeline", "header too large", header("unet")),
-    ("pipeline", "model.safetensors is no whole file of safetensors: .*: header too small$", emptied),
+    (
+        "pipeline",
+        "model.safetensors is no whole file of safetensors: .*: header too small$",
+        content(b"none", "text_encoder"),
+    ),
     ("pipeline", "is not finite", filled(float("nan"), "unet")),
     ("pipeline", "much more than the", said("text_encoder/config.json", num_hidden_layers=10**5)),
     ("pipeline", "RecursionError", written("model_index.json", NESTED)),
     ("pipeline", "no diffusers pipeline could be read: TypeError", written("model_index.json", "[1]")),
+    ("pipeline", "no diffusers pipeline could be read", gone("model_index.json")),
+    ("pipeline", "no AutoencoderKL in vae could be read", gone("vae", "tokenizer")),
+    ("pipeline", "scheduler", gone("scheduler")),
+    ("pipeline", "tokenizer knows no words", gone("tokenizer/tokenizer.json")),
+    ("pipeline", "text_encoder: .* of CLIPTextModel's weights", gone("text_encoder/config.json")),
+    ("pipeline", "no UNet2DConditionModel in unet could be read", gone(UNET)),
+    ("pipeline", "no UNet2DConditionModel in unet could be read", moved(".fp16", "unet")),
+    ("pipeline", "no UNet2DConditionModel in unet could be read", moved("-00001-of-00002", "unet")),
+    ("pipeline", "UNetOfTomorrow", said("model_index.json", unet=["diffusers", "UNetOfTomorrow"])),
+    ("pipeline", "unet: .* of UNet2DConditionModel's weights", renamed("_orig_mod.", "unet")),
+    ("pipeline", "vae: .* of AutoencoderKL's weights", without("decoder.conv_in", "vae")),
+    ("pipeline", "text_encoder: .* of CLIPTextModel's weights", renamed("module.", "text_encoder")),
+    ("pipeline", "unet: .*conv_in.weight", said("unet/config.json", in_channels=8)),
+    ("tiny", "of AutoencoderTiny's weights", renamed("_orig_mod.")),
 ]
 
 
 @pytest.mark.parametrize(("kind", "problem", "damage"), BROKEN)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path):
+    """What a plan reads of it, names and shapes of weights, gives the error of a run."""
     folder = shutil.copytree(sound / kind, tmp_path / kind)
     damage(folder)
     begin = time.monotonic()
-    with pytest.raises(InputError, match=problem) as caught:
+    with pytest.raises((InputError, MissingError), match=problem) as caught:
         USES[kind](folder)
     assert time.monotonic() - begin < 60  # seconds on an idle machine; without the bounds, hours
     assert str(caught.value).startswith(str(folder))
     assert len(str(caught.value).splitlines()) == 1
+    if "finite" not in problem:
+        with headers_only(), pytest.raises(type(caught.value), match=re.escape(str(caught.value))):
+            USES[kind](folder)
 
 
 @pytest.mark.parametrize("kind", USES)
 def test_sound_folders_are_read(kind, sound):
     USES[kind](sound / kind)
+    with headers_only():
+        USES[kind](sound / kind)
+
+
+def test_a_learner_gets_a_fresh_head(sound, tmp_path):
+    """Of a checkpoint without one, or of other classes."""
+    folder = shutil.copytree(sound / "learner", tmp_path / "learner")
+    without("classifier")(folder)
+    assert USES["learner"](folder).model.classifier.out_features == 2
 
 
 def test_a_plan_says_that_weights_are_broken(sound, tmp_path):

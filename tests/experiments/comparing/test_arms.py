@@ -79,7 +79,7 @@ def seeing(tmp_path_factory):
     }
     image = sizes | {"image_size": 12, "patch_size": 4}
     words = tokenizer()
-    text = sizes | {"vocab_size": len(words), "max_position_embeddings": 12, "eos_token_id": words.eos_token_id}
+    text = sizes | {"vocab_size": len(words), "max_position_embeddings": 20, "eos_token_id": words.eos_token_id}
     models = {
         "clip": (
             CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=8)),
