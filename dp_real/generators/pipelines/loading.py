@@ -73,15 +73,16 @@ def _tokenizers(pipe: Any) -> list[tuple[str, Any]]:
 def check_prompts(pipe: Any, asked: Sequence[Sequence[str]]) -> None:
     """InputError if its text encoders cannot tell the prompts of two classes apart."""
     told = signature(type(pipe).__call__).parameters.get("max_sequence_length")
-    most = (told and told.default) or math.inf
-    readers = [(tokenizer, min(tokenizer.model_max_length, most)) for _, tokenizer in _tokenizers(pipe)]
+    most: Any = (told and told.default) or math.inf
+    readers = [(tokenizer, int(min(tokenizer.model_max_length, most))) for _, tokenizer in _tokenizers(pipe)]
     require_told_apart(asked, readers)
 
 
 def _network(named: Any) -> Any:
     """The class of a part that has weights: the pipeline would load it, and keep to itself what they lack."""
+    libraries: dict[Any, Any] = {"diffusers": diffusers, "transformers": transformers}
     library, name = named if isinstance(named, list) and len(named) == 2 else (None, "")
-    kind = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
+    kind = getattr(libraries.get(library), name, None)
     return kind if isinstance(kind, type) and issubclass(kind, nn.Module) else None
 
 

@@ -92,8 +92,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
     """Load a classifier; `labels` {} keeps its classes, others may get a fresh last layer."""
-    given = {"fresh": is_of_head} if labels else {}
-    loaded = load(AutoModelForImageClassification, model, **given, **labels)
+    loaded = load(AutoModelForImageClassification, model, fresh=is_of_head if labels else None, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
         loaded.config.label_names = list(labels["id2label"].values())
     return wrapped_classifier(loaded, sample_shape)

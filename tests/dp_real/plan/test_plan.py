@@ -378,6 +378,8 @@ def test_a_plan_reads_weights_as_a_run_does(tmp_path):
     parts = (("generator", "diffusers", folder), ("learner", "transformers", learner))
     asked = ["digits", *(f"--set \"{part}={{kind='{kind}', model='{place}'}}\"" for part, kind, place in parts)]
     done("real plan", *asked)
+    longer = "--set 'generator.prompts=[\"a photo of one {}\"]'"
+    assert "of two classes are the same in the first 12 tokens" in refused("real plan", *asked, longer)
     unet = folder / "unet/diffusion_pytorch_model.safetensors"
     save_file({f"module.{name}": value for name, value in load_file(unet).items()}, unet)
     for command in ("plan", "run"):

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import ByT5Tokenizer
 
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
+from dp_real.runtime.hub import require_told_apart
 from dp_real.runtime.model_folders import is_hub_id, misnamed
 from tests.dp_real.generators.tiny_pipelines import tiny_vit
 from tests.dp_real.runs.folders import set_keys
@@ -124,3 +126,17 @@ def test_every_load_refuses_remote_code():
             assert ast.unparse(node.args[0]) == "'parquet'", place
             seen += 1
     assert seen >= 4
+
+
+@pytest.mark.parametrize("read", [12, 30])
+def test_prompts_of_two_classes_that_are_alike_once_cut_are_refused(read, caplog):
+    """By the tokenizer that reads most; what is cut and still tells the classes apart is told."""
+    asked = [["a photo of a hen"], ["a photo of a cock in a yard behind the house"]]
+    readers = [(ByT5Tokenizer(extra_ids=0), each) for each in (read, 10)]
+    if read == 12:
+        with pytest.raises(InputError, match=r"'a photo of a hen' and 'a photo of .* in the first 12 tokens"):
+            require_told_apart(asked, readers)
+    else:
+        require_told_apart(asked, readers)
+        assert caplog.messages == [f"1 of 2 prompts are cut after the 30 tokens that are read, such as {asked[1][0]!r}"]
+        require_told_apart([asked[0], asked[0]], readers)  # one caption of two classes is a table's own choice
