@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tomli_w
@@ -33,8 +34,10 @@ from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.practice.section import DrawingConfig, explain, flat
 from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig
+from dp_real.text.codes import texts_of
 
 MOST = 10**9  # samples of a practice without an end
+TINY = 1e-30  # the least probability
 TEXT_LENGTH = 1000  # characters of a text at most, if `shape` does not say
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
 OF_RUNS = ("encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup")
@@ -158,8 +161,9 @@ class Practice(Additions):
         The length of `dataset`, which stays, so that schedules keep theirs. None: `initial`, or `increment` without
         initial samples. 0: the whole pool, a pass that grows.
     preprocess
-        What the model is given of samples in [-1, 1], differentiable; of texts, a tokenizer's call. A dictionary is
-        given as keyword arguments.
+        What the model is given of samples in [-1, 1], differentiable; of texts, a tokenizer. A dictionary is given as
+        keyword arguments. None: of images what the processor beside a model of transformers, or timm's pretrained_cfg,
+        says; else the samples as they are.
     transform
         Of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
     seed
@@ -386,26 +390,50 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
     if model is None:
         yield None
         return
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    modes = {part: part.training for part in modules}
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with ExitStack() as at_end:
-        for part, mode in modes.items():
-            at_end.callback(setattr, part, "training", mode)
-            part.training = False
         at_end.enter_context(torch.random.fork_rng(devices))
         at_end.enter_context(torch.inference_mode(False))
         at_end.enter_context(torch.autocast("cuda" if devices else "cpu", enabled=False))
-        yield logits_function(model, preprocess, config)
+        if isinstance(model, nn.Module):
+            model = unwrapped(model)
+            for part in model.modules():
+                at_end.callback(setattr, part, "training", part.training)
+                part.training = False
+            if own := vars(model).get("_original_forward"):  # accelerate's mixed precision wraps the other one
+                at_end.callback(setattr, model, "forward", model.forward)
+                model.forward = own
+        yield logits_function(model, preprocess or preprocess_beside(model, config), config)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """A model without DistributedDataParallel and torch.compile; InputError for one whose weights are sharded."""
+    inner = extract_model_from_parallel(model, keep_torch_compile=False)
+    if any("FSDP" in type(part).__name__ or "FullySharded" in type(part).__name__ for part in model.modules()):
+        raise InputError(
+            "the model is sharded (FSDP), and processes draw different rows: give one with its full state_dict instead"
+        )
+    return inner
+
+
+def preprocess_beside(model: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
+    """What lies beside a model of images tells how they are prepared (see preprocess_of)."""
+    if not isinstance(model, nn.Module) or len(config.task.sample_shape) != 3:
+        return None
+    from dp_real.learners.models.preprocess import preprocess_of
+
+    try:
+        return preprocess_of(model, side=config.task.sample_shape[-1])
+    except InputError as error:
+        raise InputError(f"{error}, as Practice(preprocess=…)") from error
 
 
 def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:
     """The logits of what a model answers to preprocessed samples, on its own device."""
-    from dp_real.text.codes import texts_of
-
-    is_module, classes = isinstance(model, nn.Module), config.task.n_classes
-    weight = next(model.parameters(), None) if is_module else None
+    classes = config.task.n_classes
+    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if hasattr(preprocess, "pad_token"):  # a tokenizer
+        preprocess = partial(cast(Any, preprocess), padding=True, truncation=True, return_tensors="pt")
 
     def logits(x: Tensor) -> Tensor:
         place = x.device if weight is None else weight.device
@@ -424,7 +452,7 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
                 f"{[len(x), classes]}"
             )
         answers = answers.float()
-        return answers.log() if are_probabilities(answers) else answers
+        return answers.clamp_min(TINY).log() if are_probabilities(answers) else answers
 
     return logits
 
@@ -437,9 +465,7 @@ def are_probabilities(answers: Tensor) -> bool:
 
 def weights_digest(model: Any) -> str:
     """Of a module's state, or of another model's values."""
-    if isinstance(model, nn.Module):
-        model = dict(extract_model_from_parallel(model, keep_torch_compile=False).state_dict())
-    return digest(model)
+    return digest(dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model)
 
 
 # one writer of a folder

@@ -1,0 +1,1 @@
+"""Practice in the training programs of other libraries, a module for each."""

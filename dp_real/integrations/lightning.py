@@ -1,0 +1,43 @@
+"""Practice in Lightning's Trainer, whose training loader reads `practice.dataset`."""
+
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from dp_base.errors import InputError
+from dp_real.practice.practice import Practice
+
+
+class PracticeCallback(Callback):
+    """Steps a practice after each validation; Lightning's checkpoints keep its state.
+
+    Parameters
+    ----------
+    monitor
+        The logged metric that patience watches.
+    mode
+        "max" for a metric that rises as the model improves, "min" for one that falls, such as a loss.
+    until
+        The share of the training after which nothing is added: the cool-down.
+    """
+
+    def __init__(
+        self, practice: Practice, monitor: str = "val_acc", mode: Literal["max", "min"] = "max", until: float = 0.8
+    ) -> None:
+        self.practice, self.monitor, self.mode, self.until = practice, monitor, mode, until
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise InputError(f"monitor = '{self.monitor}': logged are {', '.join(sorted(trainer.callback_metrics))}")
+        if trainer.global_step < self.until * trainer.estimated_stepping_batches:
+            metric = float(trainer.callback_metrics[self.monitor])
+            self.practice.step(metric if self.mode == "max" else -metric, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.practice.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.practice.load_state_dict(state_dict)

@@ -1,0 +1,46 @@
+"""Practice in transformers' Trainer, whose train_dataset is `practice.dataset`."""
+
+from typing import Any, Literal
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from dp_base.errors import InputError
+from dp_real.practice.practice import Practice
+
+KEY = "deliberate-practice"  # of its state in trainer_state.json
+
+
+class PracticeCallback(TrainerCallback):
+    """Steps a practice at each evaluation; the Trainer's checkpoints keep its state.
+
+    Parameters
+    ----------
+    monitor
+        The metric that patience watches, as compute_metrics names it, after "eval_".
+    mode
+        "max" for a metric that rises as the model improves, "min" for one that falls, such as "eval_loss".
+    until
+        The share of the training after which nothing is added: the cool-down.
+    """
+
+    def __init__(
+        self, practice: Practice, monitor: str = "eval_accuracy", mode: Literal["max", "min"] = "max", until: float = 0.8
+    ) -> None:
+        self.practice, self.monitor, self.mode, self.until = practice, monitor, mode, until
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
+    ) -> None:
+        if saved := state.stateful_callbacks.get(KEY):
+            self.practice.load_state_dict(saved)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
+    ) -> None:
+        metrics = objects["metrics"]
+        if self.monitor not in metrics:
+            raise InputError(f"monitor = '{self.monitor}': the Trainer evaluated {', '.join(sorted(metrics))}")
+        if state.global_step < self.until * state.max_steps:
+            metric = metrics[self.monitor]
+            self.practice.step(metric if self.mode == "max" else -metric, objects["model"])
+        state.stateful_callbacks[KEY] = self.practice.state_dict()

@@ -1,0 +1,313 @@
+"""Properties that a training program of anybody's relies on."""
+
+import gc
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
+
+from dp_base.errors import DivergedError, InputError
+from dp_real import Practice
+
+
+class Sampler:
+    """One step of ascent, enough to be guided."""
+
+    sample_shape, n_classes = (4,), 3
+
+    def __init__(self):
+        self.left = -1  # calls until it is interrupted
+
+    def sample(self, labels, seeds, guidance):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        noise = [torch.randn(4, generator=torch.Generator().manual_seed(int(seed) >> 1)) for seed in seeds]
+        x = torch.stack(noise) + labels.view(-1, 1)
+        if guidance is not None:
+            with torch.enable_grad():
+                leaf = x.clone().requires_grad_(True)
+                x = guidance.move(x, guidance.gradient(leaf, leaf))
+        return x.detach()
+
+
+def draw(labels, generator):
+    return (labels.view(-1, 1).float() / 5 - 1 + 0.3 * torch.randn(1, 4, generator=generator)).clamp(-1, 1)
+
+
+def text(labels, generator):
+    letters = torch.randint(97, 123, (6,), generator=generator)
+    return ["abc"[int(labels[0])] * 3 + " " + "".join(map(chr, letters.tolist()))]
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+def practice(folder, generator=None, **options):
+    options = {"shape": (4,), "initial": 30, "increment": 12, "additions": 3, "patience": 1, "seed": 5} | options
+    return Practice(generator or Sampler(), ["a", "b", "c"], folder, **options)
+
+
+def rows(own):
+    return own.pool.x[:].numpy().tobytes(), own.pool.y.tolist()
+
+
+def test_data_is_added_once_patience_runs_out_and_as_often_as_asked(tmp_path):
+    own, model = practice(tmp_path, patience=2, min_delta=0.05, additions=2), net()
+    grown = [own.step(metric, model) for metric in (0.5, 0.5, 0.54, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5)]
+    assert grown == [False, False, True, False, False, True, False, False, False]  # a closed schedule is no error
+    assert len(own.pool) == 30 + 2 * 12
+    log = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    assert [(row["round"], row["evaluation"], row["count"]) for row in log] == [(0, 0, 30), (1, 3, 12), (2, 6, 12)]
+    assert log[0]["entropy"] is None  # no learner was there
+    assert 0 < log[1]["entropy"] < np.log(3)
+    assert log[1]["omega"] > 0
+
+
+def test_samples_added_are_harder_than_plain_ones(tmp_path):
+    model = nn.Linear(4, 3)
+    guided, plain = (practice(tmp_path / str(omega), omega=omega, increment=300) for omega in (0.3, 0.0))
+    entropies = [own.add(model).row["entropy"] for own in (guided, plain)]
+    assert entropies[0] > entropies[1] + 0.02
+
+
+def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path):
+    own, model = practice(tmp_path), net().train()
+    model[1].eval()  # frozen by its owner
+    before, modes = (
+        {name: value.clone() for name, value in model.state_dict().items()},
+        [m.training for m in model.modules()],
+    )
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    assert [own.step(metric, model) for metric in (0.5, 0.4)] == [False, True]
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+CONTEXTS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_the_same_samples_whatever_context_the_program_is_in(tmp_path, context):
+    one, other = practice(tmp_path / "one"), practice(tmp_path / "other")
+    model = net()
+    one.add(model)
+    with CONTEXTS[context]():
+        other.add(model)
+    assert rows(one) == rows(other)
+
+
+WRAPPED = {
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "transformers": lambda model: lambda x: SimpleNamespace(logits=model(x)),
+    "numpy": lambda model: lambda x: model(x).detach().numpy(),
+    "probabilities": lambda model: lambda x: model(x).softmax(1),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_models_in_their_wrappers_are_the_same(tmp_path, wrap):
+    one, other = (practice(tmp_path / name, draw, candidates=3) for name in ("one", "other"))
+    one.add(net().eval())
+    other.add(WRAPPED[wrap](net().eval()))
+    assert one.pool.y.tolist() == other.pool.y.tolist()
+    assert torch.equal(one.pool.x[:], other.pool.x[:])
+
+
+def test_resumed_is_as_unbroken(tmp_path):
+    metrics = [0.3, 0.3, 0.5, 0.5, 0.4, 0.6, 0.6]
+
+    def train(own, first, last):
+        for number in range(first, last):
+            own.step(metrics[number], net(number))
+
+    whole = practice(tmp_path / "whole")
+    train(whole, 0, 7)
+    broken = practice(tmp_path / "broken")
+    train(broken, 0, 4)
+    saved = json.loads(json.dumps(broken.state_dict()))
+    broken.step(metrics[4], net(99))  # later than the checkpoint, by another model
+    again = practice(tmp_path / "broken")
+    again.load_state_dict(saved)
+    train(again, 4, 7)
+    assert rows(again) == rows(whole)
+    assert again.state == whole.state
+    third = practice(tmp_path / "broken")
+    third.resume(7)
+    assert (rows(third), third.state) == (rows(whole), whole.state)
+    with pytest.raises(InputError, match="ends with evaluation 7"):
+        third.resume(8)
+
+
+def test_later_rounds_are_neither_mixed_in_nor_deleted_in_silence(tmp_path):
+    own = practice(tmp_path)
+    own.step(0.5, net())
+    own.step(0.5, net())
+    again = practice(tmp_path)
+    assert len(again.pool) == 30
+    again.step(0.5, net())
+    with pytest.raises(InputError, match="has 1 later rounds of samples: call load_state_dict or resume"):
+        again.step(0.5, net())
+    assert len(list((tmp_path / "pool").glob("round-*"))) == 2
+
+
+def test_a_stopped_round_goes_on_with_the_same_weights_only(tmp_path):
+    generator = Sampler()
+    own = practice(tmp_path, generator, block_size=4)
+    for seed, drawn in ((0, 1), (1, 3)):  # the first weights again, or others
+        generator.left = 3
+        with pytest.raises(KeyboardInterrupt):
+            own.add(net())
+        assert len(own.pool) == 30 + 12 * seed
+        generator.left = 99
+        own.add(net(seed))
+        assert 99 - generator.left == drawn
+
+
+def test_a_folder_has_one_writer_and_samples_of_the_same_keys(tmp_path):
+    own = practice(tmp_path)
+    for options in ({"seed": 6}, {"omega": 0.1}, {"initial": 31}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            practice(tmp_path, **options)
+    newer = practice(tmp_path, additions=9)  # no sample follows from it; a notebook's cell that is run again
+    with pytest.raises(InputError, match="a newer Practice of this program"):
+        own.add(net())
+    assert [*tmp_path.glob("*lock*")]
+    del own, newer
+    gc.collect()
+    assert not [*tmp_path.glob("*lock*")]
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_workers_that_persist_see_what_is_added_and_taken_back(tmp_path, how):
+    own = practice(tmp_path, epoch_size=60)
+    saved = own.state_dict()
+    loader = DataLoader(
+        own.dataset, 20, shuffle=True, num_workers=2, persistent_workers=True, multiprocessing_context=how
+    )
+
+    def seen():
+        return {tuple(np.round(row, 4)) for x, _ in loader for row in x.numpy()}
+
+    def added():
+        return {tuple(np.round(row, 4)) for row in own.pool.x[:].numpy()[30:]}
+
+    before = seen()
+    own.add(net())
+    own.add(net())
+    first = added()
+    assert not before & first
+    assert len(seen() & first) >= 12
+    own.load_state_dict(saved)
+    assert not seen() & first
+    own.add(net(7))
+    assert seen() & added()
+    assert not seen() & (first - added())
+    assert len(loader) == 3
+
+
+def test_a_pass_covers_the_pool_evenly_and_processes_share_it_out(tmp_path):
+    own = practice(tmp_path, epoch_size=90)
+    counts = Counter(tuple(x.tolist()) for x, _ in (own.dataset[index] for index in range(90)))
+    assert [*counts.values()] == [3] * 30
+    own = practice(tmp_path / "other", epoch_size=15)
+    parts = []
+    for rank in range(2):
+        sampler = DistributedSampler(own.dataset, 2, rank)
+        parts.append({tuple(x.tolist()) for x, _ in (own.dataset[index] for index in sampler)})
+    assert not parts[0] & parts[1]
+    growing = practice(tmp_path / "growing", epoch_size=0)
+    growing.add(net())
+    assert len(growing.dataset) == 42
+
+
+def test_beside_real_data_and_without_initial_samples(tmp_path):
+    own = practice(tmp_path, initial=0, epoch_size=8)
+    real = [(torch.full((4,), 9.0), 0)] * 6
+    both = ConcatDataset([real, own.dataset])
+    assert len(both) == 14
+    with pytest.raises(InputError, match="nothing is drawn yet"):
+        both[13]
+    assert [own.step(0.5, net()), own.step(0.5, net())] == [False, True]
+    assert own.pool.table()["omega"].to_numpy().min() > 0  # the first ones are hard for the model, too
+    assert sum(len(x) for x, _ in DataLoader(both, 7)) == 14
+
+
+def test_items_are_named_and_transformed(tmp_path):
+    def image(labels, generator):
+        return torch.rand(1, 3, 8, 8, generator=generator) * 2 - 1
+
+    own = practice(tmp_path, image, shape=(3, 8, 8), candidates=2, storage="uint8")
+    assert own.dataset[0][0].shape == (3, 8, 8)
+    own.dataset.transform = lambda picture: torch.tensor(np.array(picture.rotate(90))).permute(2, 0, 1) / 255
+    own.dataset.columns = ("pixel_values", "labels")
+    batch = next(iter(DataLoader(own.dataset, 5)))
+    assert batch["pixel_values"].shape == (5, 3, 8, 8)
+    assert batch["labels"].dtype == torch.int64
+
+
+def test_texts(tmp_path):
+    own = practice(tmp_path, text, shape=None, candidates=3, distinct=0.99)
+    assert own.dataset[0][0][:3] in ("aaa", "bbb", "ccc")
+
+    def log_probabilities(texts):  # more candidates begin with a vowel than plain ones: they are harder
+        hard = [1.0 if words[4] in "aeiou" else 9.0 for words in texts]
+        return np.array([[value, 0.0, 0.0] for value in hard])
+
+    own.step(0.5, log_probabilities)
+    assert own.step(0.5, log_probabilities)
+    vowels = [own.dataset.pool.x[row : row + 1].tolist()[0][4] in map(ord, "aeiou") for row in range(30, 42)]
+    assert np.mean(vowels) > 0.3  # 5 of 26 letters are
+    own.dataset.columns = ("text", "label")
+    own.dataset.transform = lambda words: {"input_ids": [ord(letter) for letter in words]}
+    assert set(own.dataset[3]) == {"input_ids", "label"}
+    assert own.add(lambda texts: np.zeros((len(texts), 3)), [2, 2]).row["count"] == 2
+
+
+REFUSED = {
+    "another shape": (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
+    "no denoiser": (draw, {}, "has no denoiser to guide: set guidance.candidates"),
+    "an unknown key": (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
+    "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every"),
+    "one class": (draw, {"classes": ["a"]}, "at least two names"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_told_in_a_line(tmp_path, case):
+    generator, options, said = REFUSED[case]
+    options = {"shape": (4,), "initial": 30, "increment": 6} | options
+    classes = options.pop("classes", ["a", "b", "c"])
+    with pytest.raises(InputError, match=said) as error:
+        Practice(generator, classes, tmp_path, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_models_and_labels_that_do_not_fit(tmp_path):
+    own = practice(tmp_path)
+    with pytest.raises(InputError, match=r"gave \[12, 2\] for 12 samples of 3 classes"):
+        own.add(nn.Linear(4, 2))
+    with pytest.raises(InputError, match="classes 0 to 2"):
+        own.add(net(), [0, 3])
+    with pytest.raises(InputError, match="not a number"):
+        own.step(float("nan"), net())
+    broken = net()
+    nn.init.constant_(broken[0].weight, torch.nan)
+    with pytest.raises(DivergedError, match="finite"):
+        own.add(broken)
+    assert len(own.pool) == 30
