@@ -316,7 +316,7 @@ def halving(work: Callable[[int], Result], rows: int, remedy: str, least: int = 
             if not out_of_memory(error) or (rows <= least and _says(error, DOUBTFUL)):
                 raise
             if rows <= least:
-                what = "a single row needs" if rows == 1 else f"BatchNorm's {rows} rows together need"
+                what = "a single row needs" if rows == 1 else f"BatchNorm's {rows} rows (training.batch_size) need"
                 raise MissingError(f"{what} more memory than the GPU has: {remedy}") from error
             # The error holds the failed work's memory until this block ends. So the cache is emptied after it.
         rows //= 2

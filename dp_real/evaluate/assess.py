@@ -30,7 +30,7 @@ def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = Non
 
 def accuracy(learner: Learner, images: ExampleSet) -> float:
     """The share of rows whose prediction is the label."""
-    return (predictions(learner, images) == images.y).double().mean().item()
+    return accuracies(learner, images)[0]
 
 
 def accuracies(learner: Learner, images: ExampleSet) -> tuple[float, float]:
@@ -49,12 +49,10 @@ def chance(images: ExampleSet) -> tuple[float, float]:
     return guessed, standard_error(guessed, len(counts) * harmonic_mean(counts))
 
 
-def dominant(images: ExampleSet) -> int | None:
-    """The class that has more than twice as many rows as the others have in the mean, if there is one."""
-    classes, counts = images.y.unique(return_counts=True)
-    most = int(counts.argmax())
-    others = int(counts.sum() - counts[most])
-    return int(classes[most]) if counts[most] * (len(counts) - 1) > 2 * others else None
+def is_unequal(images: ExampleSet) -> bool:
+    """Whether the largest class has more than twice as many rows as the others have in the mean."""
+    counts = images.y.unique(return_counts=True)[1]
+    return bool(counts.max() * (len(counts) + 1) > 2 * counts.sum())
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:

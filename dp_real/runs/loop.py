@@ -11,7 +11,7 @@ from dp_base.errors import DivergedError, Interrupted
 from dp_real import distributed
 from dp_real.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
-from dp_real.evaluate.assess import accuracies, chance, dominant
+from dp_real.evaluate.assess import accuracies, chance, is_unequal
 from dp_real.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
@@ -72,7 +72,7 @@ class TrainingLoop:
         self.measured: tuple[float, int, float] | None = None  # when, rows seen and waited for, after an evaluation
         self.chance, error = chance(self.validation)
         self.doubt = BEYOND_DOUBT * error
-        self.is_unequal = dominant(self.validation) is not None
+        self.is_unequal = is_unequal(self.validation)
 
     @property
     def validation(self) -> ExampleSet:

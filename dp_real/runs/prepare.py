@@ -15,7 +15,7 @@ from dp_real.config import Config
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.long_tail import tail_counts
-from dp_real.evaluate.assess import dominant
+from dp_real.evaluate.assess import is_unequal
 from dp_real.examples import RealData
 from dp_real.guidance import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
@@ -35,13 +35,14 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
     data = distributed.main_first(load)
     judged = [data.test, *data.sets.values()] if test else []
     decode_ahead(data.validation, *judged, progress=progress)
-    for name, examples in (("validation", data.validation), *([("test", data.test)] if test else [])):
-        if config.practice.watch == "accuracy" and (label := dominant(examples)) is not None:
-            share = (examples.y == label).double().mean().item()
-            warn_once(
-                f"{name}: {share:.0%} of {len(examples.y):,} are {data.task.classes[label]!r}, and whoever always says "
-                "so is right about these; practice.watch = 'balanced' waits on the mean of the classes' accuracies"
-            )
+    if config.practice.watch == "accuracy" and is_unequal(data.validation):
+        y = data.validation.y
+        largest = y.mode().values
+        warn_once(
+            f"{(y == largest).double().mean():.0%} of {len(y):,} validation examples are "
+            f"{data.task.classes[largest]!r}, and one that always says so is right about these; practice.watch = 'balanced' "
+            "waits on the mean of the classes' accuracies"
+        )
     return data
 
 

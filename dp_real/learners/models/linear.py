@@ -53,15 +53,13 @@ class LinearLearner:
             return
         rows = x.flatten(1).double().cpu().numpy()
         signs = 2.0 * y.cpu().numpy() - 1
-        given, answers = rows, signs
         if self.loss_name == "ridge":
             model = Ridge(alpha=n * self.lam, fit_intercept=False)
         else:
-            if len(np.unique(signs)) == 1:  # scikit-learn asks for two classes; without intercept -x of -1 is x of 1
-                given, answers = np.concatenate([rows, -rows]), np.concatenate([signs, -signs])
-            strength = 1 / (len(given) * self.lam)
-            model = LogisticRegression(C=strength, fit_intercept=False, solver="newton-cholesky", tol=1e-9)
-        weight = model.fit(given, answers).coef_.ravel()
+            model = LogisticRegression(C=1 / (n * self.lam), fit_intercept=False, solver="newton-cholesky", tol=1e-9)
+        lacking = int(signs.min() == signs.max())  # scikit-learn asks for two classes; zeros change no optimum
+        given = np.concatenate([rows, 0 * rows[:lacking]])
+        weight = model.fit(given, np.append(signs, -signs[:lacking])).coef_.ravel()
         margins = signs * (rows @ weight)
         losses = (1 - margins) ** 2 / 2 if self.loss_name == "ridge" else np.logaddexp(0, -margins)
         self.weight = torch.tensor(weight)

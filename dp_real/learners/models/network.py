@@ -110,9 +110,9 @@ class NetworkLearner:
         """
         before = [buffer.clone() for buffer in self.gathered]
         most = max(1, min(self.most, len(y)))
-        least, remedy = (most, f"lower training.batch_size; {REMEDY}") if self.mixes_rows else (1, REMEDY)
+        least = most if self.mixes_rows else 1
         loss, fitted = distributed.halving(
-            lambda most: self._add_pieces(x, y, offset, most, before), most, remedy, least
+            lambda most: self._add_pieces(x, y, offset, most, before), most, REMEDY, least
         )
         if fitted < most:
             self.most = fitted

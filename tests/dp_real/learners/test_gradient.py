@@ -110,7 +110,7 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
         (
             True,
             [5],
-            "BatchNorm's 5 rows together need more memory than the GPU has: lower training.batch_size; training",
+            "BatchNorm's 5 rows .training.batch_size. need more memory than the GPU has: training",
         ),
     ],
 )

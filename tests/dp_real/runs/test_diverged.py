@@ -10,7 +10,7 @@ from torch import nn
 
 from dp_base.errors import DivergedError
 from dp_real import Pool, run
-from dp_real.evaluate.assess import accuracy, chance, dominant, standard_error
+from dp_real.evaluate.assess import accuracy, chance, is_unequal, standard_error
 from dp_real.examples import Examples
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
@@ -77,19 +77,18 @@ def test_what_counts_as_a_collapse(accuracy, best, examples, collapsed):
 
 
 @pytest.mark.parametrize(
-    ("counts", "guessed", "error", "label"),
+    ("counts", "error", "unequal"),
     [
-        ([50, 50], 0.5, 0.05, None),
-        ([207, 22], 0.5, (0.25 / 207 + 0.25 / 22) ** 0.5 / 2, 0),
-        ([0, 40, 10, 9], 1 / 3, (2 / 9 * (1 / 40 + 1 / 10 + 1 / 9)) ** 0.5 / 3, 1),  # of those that are there
-        ([100] * 9 + [150], 0.1, (0.09 * (9 / 100 + 1 / 150)) ** 0.5 / 10, None),
+        ([50, 50], 0.05, False),
+        ([207, 22], (0.25 / 207 + 0.25 / 22) ** 0.5 / 2, True),
+        ([40, 10, 9], (2 / 9 * (1 / 40 + 1 / 10 + 1 / 9)) ** 0.5 / 3, True),
     ],
 )
-def test_chance_and_the_largest_of_unequal_classes(counts, guessed, error, label):
-    y = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    examples = Examples(torch.zeros(len(y), 1), y)
-    assert chance(examples) == pytest.approx((guessed, error))
-    assert dominant(examples) == label
+def test_chance_of_unequal_classes(counts, error, unequal):
+    y = 1 + torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # a class that is not there counts not
+    examples = Examples(torch.empty(0), y)
+    assert chance(examples) == pytest.approx((1 / len(counts), error))
+    assert is_unequal(examples) == unequal
 
 
 def test_unequal_classes_are_told_and_end_no_run(tmp_path, caplog):
@@ -110,7 +109,7 @@ def test_unequal_classes_are_told_and_end_no_run(tmp_path, caplog):
     }
     sets = {"validation": real(500, 1), "test": real(500, 2)}
     run(plan, tmp_path / "run", learner=lambda task: nn.Linear(2, 2), generator=draw, data=sets)
-    assert "validation: 90% of 500 are '0', and whoever" in caplog.text
+    assert "90% of 500 validation examples are '0', and" in caplog.text
     assert "at chance" not in caplog.text
     caplog.clear()
     plan["practice"]["watch"] = "balanced"
