@@ -27,6 +27,9 @@ class Config(DrawingConfig):
     """The complete configuration of one run."""
 
     name: Annotated[str, AfterValidator(check_name)] = Field(description="of the run and its folder")
+    quick: bool = Field(
+        default=False, description="every part once, in about a minute: what is found is no measurement"
+    )
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: str = Field(default="none", description="a dashboard that accelerate knows, such as tensorboard or wandb")
     learner: Annotated[SerializeAsAny[LearnerConfig], OF_ITS_KIND]

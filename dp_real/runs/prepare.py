@@ -40,8 +40,8 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
         largest = y.mode().values
         warn_once(
             f"{(y == largest).double().mean():.0%} of {len(y):,} validation examples are "
-            f"{data.task.classes[largest]!r}, and one that always says so is right about these; practice.watch = 'balanced' "
-            "waits on the mean of the classes' accuracies"
+            f"{data.task.classes[largest]!r}, and one that always says so is right about these; "
+            "practice.watch = 'balanced' waits on the mean of the classes' accuracies"
         )
     return data
 

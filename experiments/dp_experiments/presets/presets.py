@@ -33,6 +33,25 @@ def families() -> list[str]:
     return [*preset_names(), *sorted(stem + rows for stem, rows in last.items())]
 
 
+def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
+    """Where the values are from that a preset, a variant, a file and --set give."""
+    from dp_real.config.load import key_of
+
+    variant, own = variants().get(name), name.endswith(".toml")
+    file = Path(name) if own else preset_files()[variant.base if variant else name]
+    text = file.read_text(encoding="utf-8-sig")
+    usual = "yours" if own else "paper" if "Values are the paper's" in text else "ours"
+    found, section = {}, ""
+    for line in text.splitlines():
+        if head := re.match(r"\[(.+)\]", line):
+            found[head[1]], section = usual, f"{head[1]}."
+        elif key := re.match(r"([\w-]+) *=(?:.*# (ours|inferred|earlier code)\b)?", line):
+            found[section + key[1]] = key[2] or usual
+    if variant:
+        found |= {key_of(setting): variant.source(setting) for setting in variant.settings}
+    return found | dict.fromkeys(map(key_of, settings), "yours")
+
+
 def set_options(settings: Iterable[str]) -> list[str]:
     """The words --set key=value of a command."""
     return [word for setting in settings for word in ("--set", setting)]

@@ -15,7 +15,16 @@ class Variant(NamedTuple):
     reported: float | None  # validation accuracy in percent
     note: str  # what the table leaves open or misprints, and where the preset departs from it; may be empty
 
+    def source(self, setting: str) -> str:
+        """Where a setting is from."""
+        if self.reported is None:
+            return "ours"
+        return "inferred" if setting.startswith((*INFERRED, *(OF_ROWS if LIKE in self.note else ()))) else "paper"
 
+
+INFERRED = (f"practice.patience_growth={GROWTH}", "practice.evaluate_every=")
+OF_ROWS = ("practice.initial=", "practice.increment=", "practice.additions=", "practice.patience=")
+LIKE = "not in the table: those of"
 CHEAP = ("sampling.steps=20", "guidance.every=4", "guidance.window=[0.2, 1.0]")
 """On digits and glyphs no worse, if the strength is tuned for it."""
 
@@ -45,7 +54,7 @@ def variants() -> dict[str, Variant]:
             f"training.steps={row['iterations']}",
             "sampling.guidance_scale=3.0",
         ]
-        add(name, row, settings, f"N, P and T_max are not in the table: those of {where}")
+        add(name, row, settings, f"N, P and T_max are {LIKE} {where}")
     for number, row in enumerate(table3, 1):
         settings = [*schedule(table4[8], 18, 4), f"guidance.omega={row['omega']}"]
         settings += ["practice.patience_growth=0"] if row["patience"] == "fixed" else []
@@ -54,7 +63,7 @@ def variants() -> dict[str, Variant]:
             f"imagenet100-table3-{number}",
             row,
             settings,
-            "N, P, k and T_max are not in the table: those of Table 4, row 9",
+            f"N, P, k and T_max are {LIKE} Table 4, row 9",
         )
     for name, rows, table in (("imagenet100-table4", table4, 4), ("imagenet1k-table5", table5, 5)):
         for number, row in enumerate(rows, 1):

@@ -26,6 +26,7 @@ def test_keys_are_those_that_a_file_may_have(tmp_path):
     assert rows["guidance.every"] | {"meaning": ""} == {
         "key": "guidance.every",
         "value": "3",
+        "source": "yours",
         "default": "1",
         "may be": "integer > 0",
         "meaning": "",

@@ -1,11 +1,14 @@
 """The presets and their variants against the paper, and the smoke presets as a whole path."""
 
 import pytest
-from dp_experiments.presets.presets import load_preset, preset_names
+from dp_experiments.cli.real.configure import keys
+from dp_experiments.presets.presets import load_preset, preset_names, sources
 from dp_experiments.presets.reported.printed_tables import table_rows
 from dp_experiments.presets.variants import variants
 
 from dp_base.errors import InputError
+from dp_real.config import parse_config
+from dp_real.runs.prepare import check_plan
 from tests.commands import done, told
 
 # As printed: section 5, appendix D.
@@ -80,6 +83,38 @@ def test_presets_are_listed():
     _, out, err = done("real keys")
     assert len(out.splitlines()) == 1 + len(rows)
     assert "imagenet100-table4-11: misprint" in err
+
+
+@pytest.mark.parametrize(
+    ("preset", "of"),
+    [
+        ("digits", {"training.steps": "ours", "training.crop": "default"}),
+        ("imagenet100", {"training.learning_rate": "paper", "sampling.steps": "earlier code", "pool.size": "ours"}),
+        ("imagenet100", {"data.sets": "paper", "practice.evaluate_every": "inferred", "training.crop": "ours"}),
+        ("imagenet100-cheap", {"sampling.steps": "ours", "guidance.omega": "paper"}),
+        ("imagenet100-table4-2", {"practice.initial": "paper", "practice.patience_growth": "inferred"}),
+        ("imagenet100-table3-2", {"practice.initial": "inferred", "guidance.omega": "paper"}),
+    ],
+)
+def test_keys_say_where_their_values_are_from(preset, of):
+    found = {row["key"]: row["source"] for row in keys(load_preset(preset), sources(preset, []))}
+    assert {key: found[key] for key in of} == of
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_quick_run_has_every_part_and_few_examples(preset):
+    config = load_preset(preset, ["quick=true"])
+    assert load_preset(preset).name + "-quick" == config.name
+    assert config.samples <= 8 + max(16, config.task.n_classes)
+    assert (config.practice.additions, config.training.steps) == (1, min(60, load_preset(preset).training.steps))
+    assert parse_config(config.model_dump()) == config
+    check_plan(config)
+
+
+def test_a_quick_run_is_no_measurement(tmp_path):
+    answer = told("real run digits --quick --out", tmp_path / "run")
+    assert (answer["additions"], answer["samples_generated"]) == (1, 24)
+    assert answer["quick"].endswith("no number of it is a measurement")
 
 
 def test_the_smoke_preset_goes_the_ways_of_the_real_one():

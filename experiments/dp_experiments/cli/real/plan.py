@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dp_real.config import Config
     from dp_real.plan.needs import Device
 
+QUICK = "dp real run with --quick tries every part in about a minute"
 GPU_COUNTS = "1,8,32"
 
 
@@ -55,7 +56,7 @@ def plan_command(
     facts = {"preset": config.name, "ready": ready, "needs": needed, "note": note}
     if gpus and costs and counts != [row["devices"] for row in costs["hours"]]:
         say(f"--gpus {gpus}: the figures are of this CPU; --device plans for GPUs")
-    answer(as_json, facts | costs, needed, note, *(_told(costs) if costs else ()))
+    answer(as_json, facts | costs, needed, note, *(_told(costs) if costs else ()), QUICK)
     raise Exit(0 if ready else MissingError.exit_status)
 
 

@@ -28,10 +28,12 @@ def run_command(
         int | None, Option(min=0, help="Seed of all random numbers.  Default: the configuration's, 0.")
     ] = None,
     gpus: launch.Gpus = "all",
+    quick: Annotated[bool, Option("--quick", help="Every part once, in about a minute; it measures nothing.")] = False,
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """The run's files are left in --out."""
+    settings = [*settings, *(["quick=true"] if quick else [])]
     config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
     from dp_real import run  # takes seconds, so the configuration is checked first
     from dp_real.plan.needs import require
