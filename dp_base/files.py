@@ -90,7 +90,9 @@ def asked_for(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        lost = path.is_symlink() and not path.exists()
+        why = "it is a link that leads nowhere" if lost else error.strerror
+        raise InputError(f"{path} cannot be written: {why}") from error
 
 
 @contextlib.contextmanager

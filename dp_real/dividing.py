@@ -2,6 +2,7 @@ import hashlib
 import logging
 import re
 import statistics
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -174,7 +175,9 @@ def _look(images: Sequence[Path]) -> tuple[int, bool]:
     """The median shorter side, and whether all are grey, of some images."""
     sides, modes = [], set()
     for file in images[:: max(1, len(images) // SAMPLED)]:
-        with foreign_file(file, "cannot be read as an image"), Image.open(file) as image:
-            sides.append(min(image.size))
-            modes.add(image.mode)
+        with foreign_file(file, "cannot be read as an image"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                sides.append(min(image.size))
+                modes.add(image.mode)
     return round(statistics.median(sides)), modes <= {"1", "L", "LA", "I;16"}

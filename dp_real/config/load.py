@@ -35,7 +35,7 @@ def load_config(
         raise InputError(f"{path} does not exist; dp real init NAME writes a configuration")
     with foreign_file(path, "cannot be read as text in UTF-8"):
         text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
-    with foreign_file(path, "not TOML"):
+    with foreign_file(path, "not TOML", "a path with \\ stands in '…', not in \"…\"" if "\\" in text else ""):
         raw = tomllib.loads(text)
     overrides = list(overrides)
     for override in (*changes, *overrides):

@@ -1,3 +1,4 @@
+import traceback
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -104,7 +105,9 @@ class FunctionGenerator:
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # it may raise anything
-            raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{at.filename}, line {at.lineno}"
+            raise InputError(f"{self.name} raised {type(error).__name__}: {error} ({where})") from error
         return self.as_samples(given, len(labels), self.name)
 
     def offload(self) -> None:

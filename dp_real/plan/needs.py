@@ -135,7 +135,7 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Fin
 
 def _disk(config: Config, network: work.Network | None, out: Path) -> Finding:
     taken = sum(work.disk(config, network).values())
-    existing = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
     return Finding("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)

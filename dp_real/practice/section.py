@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PlainValidator, SerializeAsAny, ValidationInfo, model_validator
 
 from dp_base.errors import InputError
+from dp_base.reading import shortened
 from dp_base.registry import Registry
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Task
@@ -199,7 +200,7 @@ def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
         case "value_error" if isinstance(problem["ctx"]["error"], KindError):
             return str(problem["ctx"]["error"])
     message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+    shown = "" if isinstance(problem["input"], Mapping) else f" = {shortened(repr(problem['input']))}"
     where = f"{key}{shown}: " if key else ""
     return f"{where}{message[:1].lower()}{message[1:]}"
 

@@ -21,13 +21,17 @@ from dp_base.reading import read_json
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
+ANSWERS = "answers"  # the folder of entries that grow, and have no checksums
 UNFINISHED = ".unfinished"
 _intact: set[Path] = set()  # entries that this process has made or verified
 
 
 def cache_folder() -> Path:
-    """The user's cache."""
-    return Path(platformdirs.user_cache_dir("deliberate-practice"))
+    """The user's cache; MissingError without a home folder."""
+    try:
+        return Path(platformdirs.user_cache_dir("deliberate-practice"))
+    except RuntimeError as error:
+        raise MissingError("there is no home folder for the cache: let XDG_CACHE_HOME name a folder") from error
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:

@@ -25,7 +25,7 @@ from torch import Tensor
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
-from dp_base.reading import foreign_file
+from dp_base.reading import cause_of, foreign_file
 from dp_real import distributed
 from dp_real.data.sets import table_sets, tars
 from dp_real.data.sets.class_names import ENDINGS, Classes, class_files, read_regular, warn_once
@@ -75,8 +75,10 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
         reason = str(error) or "memory ran out"
         raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
     except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
+        unread = getattr(error, "errno", None) and cause_of(error)
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error
+        wrong = f"cannot be read: {unread}" if unread else f"not a whole image: {reason}"
+        raise InputError(f"{source}: {wrong}; repair or remove it") from error
     pixels = np.array(image).reshape(size, size, channels)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 

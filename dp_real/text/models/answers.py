@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dp_base.checksums import json_digest
 from dp_base.errors import MissingError
 from dp_base.files import write_json
-from dp_real.runtime.cache import DEPENDS, cache_folder
+from dp_real.runtime.cache import ANSWERS, DEPENDS, cache_folder
 
 log = logging.getLogger(__name__)
 RECIPE = 2  # raise it when a question or an answer has another form
@@ -27,7 +27,7 @@ class Answers:
 
     def __init__(self, base_url: str, model: str) -> None:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
-        self.folder = cache_folder() / f"answers/{json_digest(self.depends, sort_keys=True)[:16]}"
+        self.folder = cache_folder() / f"{ANSWERS}/{json_digest(self.depends, sort_keys=True)[:16]}"
         self.file = self.folder / "answers.jsonl"
         self.kept: dict[str, Answer] = {}  # by the question's digest
         self.tokens = 0

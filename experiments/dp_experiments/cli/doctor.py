@@ -11,7 +11,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from dp_base.errors import Finding, InputError
+from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command, lacking, requirements, version_of
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
@@ -73,7 +73,11 @@ def _machine() -> Iterator[Finding]:
 
         problem = connection_problem("https://localhost.invalid")
         yield Finding("network", "proxies and certificates of the environment", problem)
-    yield _disk("disk: cache", cache_folder())
+    try:
+        yield _disk("disk: cache", cache_folder())
+    except MissingError as error:
+        yield Finding("cache", "no folder", str(error))
+        return
     yield from _cache()
 
 
@@ -138,11 +142,21 @@ def _disk(what: str, folder: Path) -> Finding:
 
 def _cache(listed: bool = False) -> Iterator[Finding]:
     """What is wrong in the cache; if `listed`, what is right, too."""
-    from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers, unwritable
+    from dp_real.runtime.cache import (
+        ANSWERS,
+        DEPENDS,
+        UNFINISHED,
+        broken_entries,
+        cache_folder,
+        entries,
+        leftovers,
+        unwritable,
+    )
 
     found = entries()
     for path, problem in broken_entries(found).items():
-        yield Finding(f"cache: {path.name}", "damaged", f"{problem}; remove {path}, it is made again when needed")
+        part = path / DEPENDS if path.parent.name == ANSWERS else path  # answers stay in use, and were paid for
+        yield Finding(f"cache: {path.name}", "damaged", f"{problem}; remove {part}, it is made again when needed")
     for path in leftovers():
         what = "the next training goes on from it" if path.name.endswith(UNFINISHED) else "of no use once it is killed"
         yield Finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")

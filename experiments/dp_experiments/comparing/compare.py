@@ -59,7 +59,7 @@ def run_arms(
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
     judged = [index for index, (arm, _) in enumerate(cells) if Arm.of(arm).run]
-    _check_arms(config, dict(cells).values(), progress)
+    check_arms(config, dict(cells).values(), progress)
     comparison = Comparison(out)
     shared = shared_among(configs, out / "drawn")
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
@@ -80,7 +80,7 @@ def run_arms(
     return pd.DataFrame(rows, index=order).sort_index()
 
 
-def _check_arms(config: Config, of_arms: Collection[Config], progress: Progress) -> None:
+def check_arms(config: Config, of_arms: Collection[Config], progress: Progress) -> None:
     """Raise before anything is drawn if an arm cannot be run. of_arms: a configuration of each arm."""
     for plan in of_arms:
         check_plan(plan)

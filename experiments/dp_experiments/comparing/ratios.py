@@ -186,9 +186,7 @@ def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, 
     index = np.arange(len(n))
     places = np.linspace(0, len(n) - 1, PLACES * (len(n) - 1) + 1)
     log_size = np.interp(places, index, np.log(n))
-    of_units = np.array([np.interp(places, index, unit) for unit in ahead])
-    middle = of_units.mean(axis=0)
-    away = half_width(of_units)
+    middle, away = (np.interp(places, index, values) for values in (ahead.mean(axis=0), half_width(ahead)))
     if not (half_width(ahead) > ROUNDING).all():
         return np.nan, np.nan
     not_surely_worse = middle + away

@@ -13,7 +13,7 @@ from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_base.workers import in_parallel
-from dp_experiments.comparing.compare import on_seeds, prepare_generators
+from dp_experiments.comparing.compare import check_arms, on_seeds, prepare_generators
 from dp_experiments.terminal import aside
 from dp_experiments.tuning.space import Space, own_parameters, settings_of, space_of
 from dp_experiments.tuning.trial_store import Trial, best_of, keep, kept_trials, propose, untried
@@ -79,6 +79,7 @@ def tune(
     """
     require_alone("a tuning")
     spaces = spaces_of(config, plan)
+    check_arms(config, [arm_config(config, arm) for arm in plan.arms], progress)
     _begin(config, plan, out, progress)
     prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)
     kept = kept_trials(out / TRIALS, plan.arms)

@@ -67,10 +67,12 @@ def test_a_section_that_is_missing_is_named_with_the_file(file):
 
 def test_unreadable_files(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "windows.toml").write_text(r'name = "C:\Users"')
     for name, said in (
         ("absent.toml", "does not exist; dp real init"),
         (".", "Is a directory"),
         ("binary.toml", "UTF-8"),
+        ("windows.toml", "not TOML: .*; a path with .* stands in '…'"),
     ):
         with pytest.raises(InputError, match=said):
             load_config(tmp_path / name)

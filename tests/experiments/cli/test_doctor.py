@@ -12,6 +12,7 @@ from dp_experiments.cli import doctor
 from dp_base.checksums import seal
 from dp_real.plan.needs import Device
 from dp_real.runtime.cache import cache_folder, cached
+from dp_real.text.models.answers import Answer, Answers
 from tests.commands import done, told
 
 
@@ -100,6 +101,20 @@ def test_the_cache_intact_and_damaged(own_cache):
     assert "damaged" in out
     assert "depends.json is damaged" in err
     assert f"remove {entry}, it is made again" in err
+
+
+def test_damaged_facts_of_answers_cost_no_answers(own_cache):
+    answers = Answers("http://there", "model")
+    answers.keep("question", Answer("text", 5))
+    (answers.folder / "depends.json").write_text("[")
+    assert f"remove {answers.folder / 'depends.json'}, it is made again" in done("doctor cache", status=2).err
+
+
+def test_without_a_home_folder(monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_dir", mock.Mock(side_effect=RuntimeError("no home")))
+    _, out, err = done("doctor", status=3)
+    assert "python" in out
+    assert "cache: there is no home folder for the cache: let XDG_CACHE_HOME name a folder" in err
 
 
 def test_the_cache_is_cleared(own_cache):

@@ -76,8 +76,10 @@ def scans(here):
     return here / "scans"
 
 
-def test_init_from_a_folder_divides_it_by_groups_and_runs(scans):
-    done("real init lungs --from", scans)
+def test_init_from_a_folder_divides_it_by_groups_and_runs(scans, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # of which Pillow would warn
+        done("real init lungs --from", scans)
     text = Path("lungs.toml").read_text()
     config = load_config(Path("lungs.toml"))
     assert (config.generator.kind, config.task.sample_shape) == ("denoiser", (1, 8, 8))
@@ -207,6 +209,8 @@ def test_evaluate(guided_run, tmp_path):
     assert answer["sets"][0]["accuracy"] == result["val_accuracy"]
     assert answer["sets"][1]["accuracy"] == result["test_accuracy"]
     assert (answer["sets"][2]["classes"], answer["sets"][2]["accuracy"]) == (2, 0.5)
+    shutil.rmtree(tmp_path / "7")
+    assert "mine: of one class alone" in done("real evaluate", guided_run, "--on", f"mine={tmp_path}").err
 
     lines = done("real evaluate", guided_run).out.splitlines()
     assert lines[0].split("\t") == ["set", "examples", "classes", "accuracy", "se"]

@@ -1,10 +1,11 @@
 """What cannot be is told in one line with status 2 or 3, and leaves no file."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.commands import refused
+from tests.commands import done, refused
 
 LONG = "ä" * 300
 TAKE_A_PATH = ("doctor", "real report", "real resume")
@@ -43,11 +44,12 @@ WRONG = [
     ("real run digits --set practice.additions=100000000", "additions"),
     ("""real run digits --set 'name="two\\nlines"'""", "name"),
     (f"real run digits --set name='{LONG}'", "name"),
+    ("real run digits --set seed=" + 300 * "x", f"seed = '{199 * 'x'}…: "),
     ("real run gaussian --set learner.lam=1e308", "lam"),
     ("real run nowhere.toml", "nowhere.toml does not exist; dp real init NAME writes a configuration"),
     ("real plan imagenet100 --device V100", "these can be planned for: H200, H100, A100, L40S"),
     ("real plan imagenet100 --device A100 --measure", "--measure times this one: leave one out"),
-    ("real compare digits --splits 5", "--splits 5: a seed has one split, and there are 4"),
+    ("real compare digits --splits 5", "--splits 5: a seed has one split: take at most --seeds, 4"),
     ("real plan imagenet100 --gpus two", "--gpus two: must be numbers"),
     ("real run digits --set tracker=foo", "tracker = 'foo': must be none, "),
     ("real export nowhere --rows 5 --out new", "--rows 5 is for --format features"),
@@ -124,4 +126,16 @@ def test_what_cannot_be(command, said, status, guided_run, here, monkeypatch):
     monkeypatch.setattr("dp_experiments.looking.publish.get_token", lambda: None)
     parts = [guided_run if part == "RUN" else part for part in re.split("(RUN)", command)]
     assert said in refused(*parts, status=status)
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("command", ["real run digits", "real compare digits"])
+def test_a_link_to_itself(command, here):
+    Path("self").symlink_to("self")
+    assert "self cannot be written: it is a link that leads nowhere" in refused(command, "--out self")
+
+
+def test_a_tuning_asks_for_weights_before_it_draws(here):
+    asked = "real tune digits --set learner.kind=transformers --set learner.model=no/such"
+    assert "no/such" in done(asked, status=3).err.splitlines()[-1]
     assert not list(here.iterdir())

@@ -72,6 +72,11 @@ def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle)
     assert own["static-4000"]["ratio"] < 1
 
 
+def test_seeds_that_tie_between_two_sizes_make_nothing_surer():
+    table = worth(runs_of({"static-1000": [0.89, 0.92], "static-2000": [0.92, 0.893], "practice-3000": [0.9, 0.9]}))
+    assert table.loc["practice-3000", ["ratio_low", "ratio_high"]].tolist() == [0, np.inf]
+
+
 def test_one_seed_has_no_interval():
     alone = runs(0.004, seeds=1)
     assert worth(alone, "kept").loc[["practice-1000"], ["ratio_low", "ratio_high"]].isna().all(axis=None)

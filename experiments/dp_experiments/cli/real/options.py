@@ -78,7 +78,7 @@ def arm_names(arms: str) -> list[str]:
 def splits_of(seeds: int, asked: int | None, configured: int | None = None) -> int:
     """How many data splits the seeds have; one each unless fewer are asked for."""
     if asked and asked > seeds:
-        raise InputError(f"--splits {asked}: a seed has one split, and there are {seeds} (--seeds)")
+        raise InputError(f"--splits {asked}: a seed has one split: take at most --seeds, {seeds}, or more seeds")
     return min(asked or configured or seeds, seeds)
 
 

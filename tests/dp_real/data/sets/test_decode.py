@@ -1,10 +1,13 @@
 """What a picture becomes, whatever its format, and that a broken one is refused."""
 
+import errno
 import os
 import struct
 import warnings
 import zlib
 from io import BytesIO
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -136,7 +139,7 @@ def loads(data):
     return True
 
 
-def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path):
+def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path, monkeypatch):
     for kind in (np.int32, np.float32):
         Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / f"{np.dtype(kind)}.tif")
     os.mkfifo(tmp_path / "pipe.png")
@@ -149,6 +152,10 @@ def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path):
     }.items():
         with pytest.raises(InputError, match=f"{name}: not a whole image: {said}"):
             read_image(tmp_path / name, 8, 3)
+    Image.new("L", (8, 8)).save(tmp_path / "mode.png")
+    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(InputError, match=r"mode.png: cannot be read: Permission denied;"):
+        read_image(tmp_path / "mode.png", 8, 3)
 
 
 def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path):
