@@ -127,6 +127,7 @@ class SetStatus(Finding):
 
     images: int | None = None  # how many there are; None: not known
     needed: bool = True  # whether a run stops without it
+    examples: ExampleSet | None = field(default=None, compare=False, repr=False)  # if they can be looked at
 
 
 def balanced_rows(y: 'Int64[np.ndarray, " n"]', count: int, seed: int) -> 'Int64[np.ndarray, " count"]':

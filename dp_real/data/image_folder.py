@@ -51,7 +51,6 @@ class FolderConfig(OwnSets):
         return (self.channels, self.size, self.size)
 
     def as_training(self, examples: "ImageSet") -> "TrainingImages":
-        """Decoded, as float32, on first use. Their whole shorter side is seen: `resize` is for validation and tests."""
-        from dp_real.data.sets.images import ImageFiles, TrainingImages
+        from dp_real.data.sets.images import TrainingImages
 
-        return TrainingImages(ImageFiles(examples.x.sources, self.shape, keep=False), examples.y)
+        return TrainingImages(examples)

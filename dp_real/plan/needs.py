@@ -1,7 +1,7 @@
 """What a run needs, and whether it is there. Nothing is fetched."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,9 @@ import torch
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command
 from dp_real.config import Config
+from dp_real.data.sets.images import decode_ahead
 from dp_real.distributed import own_cores
+from dp_real.examples import SetStatus
 from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.sizes import RANDOM, known_size, published
@@ -78,15 +80,16 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Finding]:
     """What a run into `out` needs, by default on this machine."""
-    return [*_but_data(config, out, device), *_data(config)]
+    sets = config.data.describe()
+    return [*_but_data(config, out, device), *_data(config, sets), *_looked_at(sets)]
 
 
 def require(config: Config, out: Path) -> None:
     """Raise a MissingError of all that is missing, unless it is data alone: reading may fetch these first."""
     missing = [need.problem for need in _but_data(config, out) if need.problem]
     if missing:
-        data = [need.problem for need in _data(config) if need.problem and not need.found.startswith("hub:")]
-        raise MissingError(*missing, *data)
+        data = [need for need in _data(config, config.data.describe()) if not need.found.startswith("hub:")]
+        raise MissingError(*missing, *(need.problem for need in data if need.problem))
 
 
 def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Finding]:
@@ -227,8 +230,16 @@ def _read(config: Config, key: str, folder: str) -> None:
         config.generator.model_copy(update=alone).load(config.sampling, config.data)
 
 
-def _data(config: Config) -> Iterator[Finding]:
-    for each in config.data.describe():
+def _looked_at(sets: Sequence[SetStatus]) -> Iterator[Finding]:
+    """What is wrong with some of the examples; shared ones are told."""
+    try:
+        decode_ahead({each.what: each.examples for each in sets if each.examples})
+    except (InputError, MissingError) as error:
+        yield Finding("data: examples", "not all whole", str(error))
+
+
+def _data(config: Config, sets: Sequence[SetStatus]) -> Iterator[Finding]:
+    for each in sets:
         of_what = "texts" if config.data.examples == "texts" else "images"
         count = "" if each.images is None else f": {each.images:,} {of_what}"
         if each.problem and not each.needed:

@@ -146,6 +146,11 @@ class DrawingConfig(Section):
         return self.practice.initial + self.practice.additions * self.practice.increment
 
     @property
+    def uses_training_examples(self) -> bool:
+        """Whether real examples train the generator or the learner."""
+        return self.practice.real > 0 or (self.practice.draws and self.generator.trained_here)
+
+    @property
     def drawn_per_row(self) -> int:
         """Samples drawn for each row of an addition."""
         return self.practice.oversample * self.guidance.candidates

@@ -34,7 +34,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
             f"{run.path}: {', '.join(sets)}: images cannot be read as its examples, of shape {list(shape)}"
         )
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
-    decode_ahead(*further.values())
+    decode_ahead(further)
     own: dict[str, ExampleSet] = {}
     try:
         data = source.load()

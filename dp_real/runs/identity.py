@@ -60,8 +60,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         found |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
     if data is not None:
         found["validation"] = _set_digest(data.validation)
-        trained = draws and config.generator.trained_here
-        if data.generator is not None and (config.practice.real or trained):
+        if data.generator is not None and config.uses_training_examples:
             found["training"] = json_digest(data.generator.fingerprint())
         if test:
             found["test"] = _set_digest(data.test)

@@ -26,15 +26,20 @@ from dp_real.runtime.hub import quietly
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
-    """Load the real data, the main process first, and decode what is kept in memory and some of the rest."""
+    """Load the real data, the main process first, and decode what is kept in memory and some of the rest.
+
+    Those to train on are looked at if they are used.
+    """
 
     def load() -> RealData:
         config.data.prepare(progress)
         return config.data.load()
 
     data = distributed.main_first(load)
-    judged = [data.test, *data.sets.values()] if test else []
-    decode_ahead(data.validation, *judged, progress=progress)
+    looked_at: dict[str, Any] = {"test": data.test, **data.sets} if test else {}
+    if data.generator is not None and config.uses_training_examples:
+        looked_at["train"] = getattr(data.generator, "seen", data.generator)
+    decode_ahead({"validation": data.validation, **looked_at}, progress=progress)
     if config.practice.watch == "accuracy" and is_unequal(data.validation):
         y = data.validation.y
         largest = y.mode().values

@@ -42,7 +42,7 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
     with foreign_file(found.where):
         if found.kind == "folders":
             files = class_files(found.paths[0], classes, (".txt",), "texts", needed)
-            rows = [(_text_of(file), label) for file, label in files]
+            rows = [(text_of(file), label) for file, label in files]
         else:
             rows = classes.rows(rows_of_table(found, classes), found.where, needed, "texts")
     texts = [text.checked() for text, _ in rows]
@@ -54,7 +54,8 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
     return Examples(to_codes(texts, length), torch.tensor([label for _, label in rows]))
 
 
-def _text_of(file: Path) -> Text:
+def text_of(file: Path) -> Text:
+    """A file's text; InputError if it is not UTF-8."""
     with foreign_file(file, "cannot be read as text in UTF-8"):
         return Text(read_regular(file).decode("utf-8-sig"), str(file))  # some editors begin a file with a mark
 

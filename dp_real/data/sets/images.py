@@ -7,13 +7,13 @@ silently, and knows no WordNet ids.
 import hashlib
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from itertools import compress
+from itertools import combinations, compress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.checksums import json_digest
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_base.reading import cause_of, foreign_file
 from dp_real import distributed
@@ -52,7 +52,7 @@ class EncodedImage(Protocol):
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
     """An image as uint8 [channels, size, size], upright by EXIF, transparent pixels over white.
 
-    The shorter side becomes `resize` pixels (0: `size`), and the middle is taken.
+    The shorter side becomes `resize` pixels (0: `size`), and the middle is taken. MissingError if it is gone.
     """
     try:
         with Image.open(BytesIO(read_regular(source)), formats=FORMATS) as file:
@@ -71,6 +71,8 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
             # Cropping first resizes fewer pixels. `bleed` is the share that is cut off at each of the four sides.
             bleed = (1 - size / (resize or size)) / 2
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=bleed)
+    except FileNotFoundError as error:
+        raise MissingError(f"{source}: it is gone, or what a link there leads to; put it back there") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         reason = str(error) or "memory ran out"
         raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
@@ -134,24 +136,32 @@ class ImageSet(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """TrainingExamples of image files, decoded together on first use."""
+    """TrainingExamples of image files, decoded together as float32 on first use.
 
-    files: ImageFiles
-    y: Tensor
+    Their whole shorter side is trained on; `seen` has them as in validation, so that the two can be compared.
+    """
+
+    seen: ImageSet
+
+    @property
+    def y(self) -> Tensor:
+        return self.seen.y
 
     @cached_property
     def x(self) -> Tensor:
         """Raises InputError for a broken image."""
-        pixels = self.files[:]
-        _tell_flat(_are_flat(pixels), self.files.sources)
+        files = self.seen.x
+        pixels = ImageFiles(files.sources, files.shape[1:], keep=False)[:]
+        _tell_flat(_are_flat(pixels), files.sources)
         return to_float(pixels)
 
     def fingerprint(self) -> list[str]:
         """Of the files' bytes; nothing is decoded."""
+        files = self.seen.x
         with ThreadPoolExecutor(distributed.own_cores()) as threads:
-            digests = list(threads.map(_digest, self.files.sources))
-        _tell_two_labels(digests, self.y, self.files.sources)
-        return [json_digest([self.files.shape, *digests]), *fingerprints(self.y)]
+            digests = list(threads.map(_digest, files.sources))
+        _tell_two_labels(digests, self.y, files.sources)
+        return [json_digest([files.shape, *digests]), *fingerprints(self.y)]
 
 
 def read_set(
@@ -182,35 +192,43 @@ def _digest(source: EncodedImage) -> str:
 
 
 class Seen(NamedTuple):
-    """What was seen of an image."""
+    """What was seen of an example."""
 
     row: int
     is_flat: bool
-    digest: str  # of its pixels
+    digest: str  # of its pixels, or of a text
 
 
-def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
-    """Decode images before a run, so that a broken one stops it early, and warn of flat ones and of two labels.
+def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) -> dict[str, list[tuple[str, str]]]:
+    """Decode images before a run, so that a broken one stops it early; warn of flat ones, two labels and shared ones.
 
-    Sets kept in memory are decoded whole, of others about SAMPLED images.
+    Sets kept in memory are decoded whole, of others about SAMPLED images. Returns a digest and a name of each image, or
+    text, of each set that is no other's.
     """
-    different = {id(each.x): each for each in sets if len(each.x.shape) == 4}.values()
-    shares = [distributed.own_share(_rows_to_check(each.x)) for each in different]
+    known = {id(sets[name].x): name for name in reversed([*sets])}
+    different = [name for name in known.values() if _can_be_told(sets[name].x)][::-1]
+    shares = [distributed.own_share(_rows_to_check(sets[name].x)) for name in different]
     broken: list[str] = []
     seen: list[list[Seen]] = []
     with progress("checking images", max(1, sum(map(len, shares)))) as advance:
-        for each, share in zip(different, shares, strict=True):
+        for name, share in zip(different, shares, strict=True):
             own: list[Seen] = []
             for asked in share:
-                own += _look(each.x, asked, broken)
+                own += _look(sets[name].x, asked, broken)
                 advance(1)
             seen.append(distributed.gather(own))
     broken = distributed.gather(broken)
     if broken:
         rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
         raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
-    for each, found in zip(different, seen, strict=True):
-        _tell(each, found)
+    told = {name: _tell(sets[name], found) for name, found in zip(different, seen, strict=True)}
+    tell_shared(told)
+    return told
+
+
+def _can_be_told(x: ExampleArray) -> bool:
+    """Images and texts."""
+    return len(x.shape) == 4 or getattr(x, "dtype", None) == torch.int32
 
 
 def _look(images: ExampleArray, asked: slice, broken: list[str]) -> list[Seen]:
@@ -226,12 +244,26 @@ def _look(images: ExampleArray, asked: slice, broken: list[str]) -> list[Seen]:
     return [Seen(*each) for each in zip(rows, _are_flat(pixels), fingerprints(*pixels), strict=True)]
 
 
-def _tell(examples: ExampleSet, seen: Sequence[Seen]) -> None:
-    rows, files = [one.row for one in seen], getattr(examples.x, "sources", None)
-    names = [files[row] if files else f"image {row} of {len(examples.y)}" for row in rows]
+def _tell(examples: ExampleSet, seen: Sequence[Seen]) -> list[tuple[str, str]]:
+    rows, digests = [one.row for one in seen], [one.digest for one in seen]
+    files = getattr(examples.x, "sources", None)
+    names = [str(files[row]) if files else f"example {row} of {len(examples.y)}" for row in rows]
     _tell_flat([one.is_flat for one in seen], names)
     if files:
-        _tell_two_labels([one.digest for one in seen], examples.y[rows], names)
+        _tell_two_labels(digests, examples.y[rows], names)
+    return list(zip(digests, names, strict=True))
+
+
+def tell_shared(seen: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Warn, with numbers, of examples that are in two sets, by each one's digest and name."""
+    for (other, second), (one, first) in combinations(seen.items(), 2):
+        known = {digest for digest, _ in first}
+        shared = [name for digest, name in second if digest in known]
+        if shared:
+            warn_once(
+                f"{len(shared):,} of {len(second):,} examples of {other} that were looked at are in {one}, too, such "
+                f"as {shared[0]}: accuracies say too much; dp real init NAME --from PLACE keeps copies in one set"
+            )
 
 
 def _rows_to_check(images: ExampleArray) -> list[slice]:
@@ -242,7 +274,9 @@ def _rows_to_check(images: ExampleArray) -> list[slice]:
 
 
 def _are_flat(pixels: Tensor) -> list[bool]:
-    """Of uint8 or float32 [n, C, S, S]: nearly one value in each channel."""
+    """Of uint8 or float32 [n, C, S, S]: nearly one value in each channel. Codes of texts are not."""
+    if pixels.dim() != 4:
+        return [False] * len(pixels)
     values = to_bytes(pixels) if pixels.is_floating_point() else pixels
     low, high = values.flatten(2).aminmax(dim=2)
     return ((high - low).amax(1) < NEARLY_ONE).tolist()

@@ -161,15 +161,18 @@ class OwnSets(DataConfig):
         validation, train = sets.pop("validation"), sets.pop("train", None)
         return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
 
-    def read_set(self, name: str, where: str, fetch: bool = True) -> ExampleSet:
+    def read_set(self, name: str, where: str) -> ExampleSet:
         """imagenet-NAME must have the classes of the published set."""
-        return self.read(locate(where, fetch), self.labels, self.needed(name))
+        return self.read(locate(where), self.labels, self.needed(name))
 
     def describe(self) -> list[SetStatus]:
         found = []
         for name, where in self.places.items():
             try:
-                found.append(SetStatus(name, where, None, len(self.read_set(name, where, fetch=False).y)))
+                place = locate(where, fetch=False)
+                examples = self.read(place, self.labels, self.needed(name))
+                seen = None if place.kind == "parquet" else examples  # whose images would be copied first
+                found.append(SetStatus(name, where, images=len(examples.y), examples=seen))
             except (InputError, MissingError) as error:
                 needed = isinstance(error, InputError) or name not in self.sets
                 found.append(SetStatus(name, where, str(error), needed=needed))

@@ -21,11 +21,7 @@ from dp_real.data.sets.places import Located
 
 BEYOND_KEY = re.compile(r"[.][^/]*$")
 """Of a name, what WebDataset does not take for the sample's: .seg.png of a/01.seg.png."""
-IMAGE = "ILSVRC2012_val_"
 KAGGLE = "LOC_val_solution.csv"
-KIT = "ILSVRC2012_devkit_t12"
-TRUTH = f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt"
-META = f"{KIT}/data/meta.mat"
 MOST_FOLDERS_ABOVE = 4
 
 
@@ -133,7 +129,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def validation_wnid(image: Path) -> str:
-    """The WordNet id of DIR/ILSVRC2012_val_00000001.JPEG, by Kaggle's table or the kit in DIR or up to four above."""
+    """The WordNet id of DIR/ILSVRC2012_val_00000001.JPEG, by Kaggle's table in DIR or up to four above."""
     wnids = _validation_wnids(image.parent.resolve())
     if image.stem not in wnids:
         raise InputError(f"{image} is none of the {len(wnids):,} validation images whose class is known")
@@ -144,23 +140,11 @@ def validation_wnid(image: Path) -> str:
 def _validation_wnids(folder: Path) -> dict[str, str]:
     """By the images' names."""
     for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
-        with foreign_file(place, "the classes of the validation images cannot be read"):
-            if (place / KAGGLE).is_file():
+        if (place / KAGGLE).is_file():
+            with foreign_file(place / KAGGLE):
                 rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8-sig").splitlines())
                 return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
-            if (place / TRUTH).is_file():
-                return _read_kit(place)
     raise MissingError(
-        f"{folder}: images without class folders; put {KIT} (the development kit, unpacked) or Kaggle's {KAGGLE}, "
-        "which tell their classes, beside them"
+        f"{folder}: images without class folders; put Kaggle's {KAGGLE}, which tells their classes, beside them, or "
+        "sort them into folders"
     )
-
-
-def _read_kit(place: Path) -> dict[str, str]:
-    """The kit's numbers, one for each image in order, are not places among sorted folders."""
-    from scipy.io import loadmat
-
-    synsets = loadmat(place / META, squeeze_me=True)["synsets"]
-    wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
-    numbers = (place / TRUTH).read_text(encoding="utf-8").split()
-    return {f"{IMAGE}{row:08}": wnids[int(number)] for row, number in enumerate(numbers, 1)}

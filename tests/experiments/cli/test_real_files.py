@@ -19,6 +19,7 @@ from PIL import Image
 
 from dp_real import Run
 from dp_real.config import load_config
+from dp_real.data.sets.class_names import warn_once
 from dp_real.text.codes import texts_of
 from tests.commands import done, refused, told
 from torture.attempt import as_options
@@ -69,7 +70,7 @@ def scans(here):
     """Two classes of ten patients, who have four small grey images each, told by names and by folders."""
     for label, between in (("", "_"), ("well-", "/")):
         for patient, image in itertools.product(range(10), range(4)):
-            pixels = np.full((9, 8), 100 * (not label) + patient + image, np.uint8)
+            pixels = np.random.default_rng([len(label), patient, image]).integers(0, 256, (9, 8), np.uint8)
             file = here / "scans" / (label[:-1] or "ill") / "all" / f"{label}{patient:02d}{between}{image}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(file)
@@ -88,7 +89,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans, monkeypatch):
     assert "There are" not in text  # no lists of kinds that do not apply
     sets = {name: list(Path("lungs-data", name).glob("*/*")) for name in ("train", "validation", "test")}
     assert len(sets["train"]) == 40
-    assert sorted(map(len, sets.values())) == [16, 24, 40]  # of ten patients a class, 2.5 would be a quarter
+    assert [len(files) for files in sets.values()] == [40, 20, 20]
     patients = [{str(file.readlink())[:-6] for file in files} for files in sets.values()]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 20
     assert all(file.is_symlink() for files in sets.values() for file in files)
@@ -115,12 +116,67 @@ def test_init_from_sets_keeps_them_and_few_examples_are_refused(scans, caplog):
     for file in sorted(Path(scans, "ill/all").iterdir())[8:]:
         file.unlink()
     done("real init pairs --from", scans)
-    assert "such as 00 of class ill, come into several sets" in caplog.text
+    assert "such as of class ill, come into several sets" in caplog.text
     for file in sorted(Path(scans, "ill/all").iterdir())[2:]:
         file.unlink()
-    assert "2 of class ill are too few for three sets" in refused("real init few --from", scans)
+    assert "2 of class ill, but for copies, are too few for sets" in refused("real init few --from", scans)
     Path("sets/val").rename("sets/test")
     assert "none is for validation" in refused("real init none --from sets")
+
+
+def test_init_keeps_copies_of_a_picture_or_a_text_in_one_set(here):
+    """By name, as links, saved anew, or as a text in other files."""
+    for label, row in itertools.product(("cat", "dog"), range(8)):
+        pixels = np.random.default_rng([len(label), ord(label[0]), row]).integers(0, 256, (16, 16, 3), np.uint8)
+        for name in ("k/{}/{}.png", "k/{}/{} (1).bmp", "k/{}/s/{}-Copy.png", "t/{}/{}.txt"):
+            file = here / name.format(label, row)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if name[0] == "k":
+                Image.fromarray(pixels).save(file)
+            else:
+                file.write_text(f"the {label} of {row // 2}")
+        (here / f"k/{label}/{row}l.png").symlink_to(here / f"k/{label}/{row}.png")
+    for kind in "kt":
+        done(f"real init {kind} --from", kind)
+        data = load_config(Path(f"{kind}.toml")).data.load()
+        sets = [data.generator, data.validation, data.test]
+        seen = [{each.numpy().tobytes() for each in part.x[:].float()} for part in sets]
+        assert len(set.union(*seen)) == sum(map(len, seen)) == (16 if kind == "k" else 8)
+
+
+def test_sets_that_share_pictures_are_told_with_numbers(scans, caplog):
+    for name in ("train", "val"):
+        shutil.copytree(scans, Path("sets", name))
+    for file in sorted(Path("sets/train").rglob("*.png"))[::2]:
+        file.unlink()
+    few = {"generator.training": "none", "training.steps": 1, "practice.initial": 4, "practice.additions": 0}
+    for words in ("init lungs --from sets --kind denoiser", "plan lungs.toml", "run lungs.toml"):
+        warn_once.cache_clear()
+        caplog.clear()
+        done(f"real {words}", *(as_options(few) if "run" in words else ()))
+        assert "40 of 80 examples of validation that were looked at are in train, too, such as" in caplog.text
+    broken = min(Path("sets/val").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:-40])
+    assert f"{broken.name}: not a whole image" in done("real plan lungs.toml", status=3).out
+    assert f"{broken.name}: not a whole image" in refused("real init lungs2 --from sets")
+
+
+def test_init_from_what_people_have(scans, caplog):
+    """Captions beside the images, and a folder too high."""
+    for file in scans.rglob("*.png"):
+        file.with_suffix(".txt").write_text("a scan")
+    done("real init lungs --from", scans)
+    assert "80 texts beside images of the same name are captions, and are not read" in caplog.text
+    Path("up").mkdir()
+    scans.rename("up/scans")
+    remedy = "the classes are those in up/scans, such as ill, name that folder"
+    said = refused("real init up --from up")
+    assert "one class only" in said
+    assert remedy in said
+    shutil.copytree("up/scans/ill/all", "up/examples")
+    caplog.clear()
+    done("real init up --from up")
+    assert f"its folders are the classes, examples, scans; if {remedy}" in caplog.text
 
 
 def test_init_from_a_table_of_texts(here):

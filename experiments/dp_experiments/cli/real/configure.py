@@ -16,7 +16,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import PRESET, Set
 from dp_experiments.presets.presets import load_preset, preset_names, sources
 from dp_experiments.presets.variants import variants
-from dp_experiments.terminal import answer, say
+from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.sections import Section
@@ -89,12 +89,12 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     import torch
 
     from dp_base.files import asked_for
-    from dp_real.dividing import divide
+    from dp_experiments.cli.real.dividing import divide
 
     data = path.with_name(f"{task}-data")
     if data.exists():
         raise InputError(f"{data} exists and stays as it is; name another task, or remove it")
-    divided, has_gpu = divide(source), torch.cuda.is_available()
+    divided, has_gpu = divide(source, progress), torch.cuda.is_available()
     of_texts = not divided.side
     if kind is None:
         drawn = "images" if has_gpu else "denoiser" if divided.side <= TINY else "latent"
@@ -107,7 +107,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     with asked_for(data):
         places = divided.leave(data)
     counts = ", ".join(f"{len(rows):,} for {name}" for name, rows in divided.sets.items())
-    grouped = f" {divided.groups:,} groups of equal texts, names or folders stay together." if divided.groups else ""
+    grouped = f" {divided.groups:,} groups of copies, names or folders stay together." if divided.groups else ""
     lines = [
         f"[data]\n# {source}: {counts}.{grouped}\n# The learner trains on none of them.",
         f'source = "{"text" if of_texts else "folder"}"',

@@ -196,11 +196,11 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
     for line in broken:
         (tmp_path / line.partition(":")[0]).write_bytes(b"")
     with pytest.raises(InputError) as raised:
-        decode_ahead(data.load().validation)
+        decode_ahead({"validation": data.load().validation})
     assert all(line in str(raised.value) for line in broken)
     monkeypatch.setattr(reading, "MOST_NAMED", 2)
     with pytest.raises(InputError, match=r"; and 1 more$"):
-        decode_ahead(data.load().validation)
+        decode_ahead({"validation": data.load().validation})
 
 
 def test_of_a_set_on_disk_some_images_are_checked(tmp_path, monkeypatch):
@@ -212,7 +212,7 @@ def test_of_a_set_on_disk_some_images_are_checked(tmp_path, monkeypatch):
     read = images.x._read
     asked = []
     monkeypatch.setattr(images.x, "_read", lambda rows: asked.extend(rows) or read(rows))
-    decode_ahead(images)
+    decode_ahead({"validation": images})
     assert asked == [0, 4, 8, 12, 16, 20]
 
 
@@ -274,7 +274,7 @@ def test_odd_images_are_counted_and_told(spoil, tmp_path, caplog):
     """Of sets to evaluate, and of those that train a generator."""
     told = spoil(fill(tmp_path, PETS, count=1))
     data = settings(tmp_path, train=str(tmp_path)).load()
-    decode_ahead(data.validation)
+    decode_ahead({"validation": data.validation})
     assert told in caplog.text
     warn_once.cache_clear()
     caplog.clear()
@@ -286,5 +286,5 @@ def test_odd_images_are_counted_and_told(spoil, tmp_path, caplog):
 def test_images_of_one_value_need_no_files(caplog):
     x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
     x[2:] = 0.3
-    decode_ahead(Examples(x, torch.arange(4)), Examples(torch.zeros(2, 5), torch.arange(2)))
-    assert "image 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text
+    decode_ahead({"one": Examples(x, torch.arange(4)), "other": Examples(torch.zeros(2, 5), torch.arange(2))})
+    assert "example 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text

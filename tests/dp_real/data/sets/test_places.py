@@ -116,7 +116,7 @@ def test_a_broken_image_is_named(layout, tmp_path):
     place = {"folders": "dog_wolf/4.png", "shards": r"val-01.tar: 0004.png"}.get(layout, r"set(@\w+)?: row 5")
     data = settings(where).load()
     with pytest.raises(InputError, match=f"{place}: not a whole image: .*; repair or remove it"):
-        decode_ahead(data.validation, data.test)
+        decode_ahead({"validation": data.validation, "test": data.test})
 
 
 @every_layout
@@ -378,7 +378,7 @@ def test_further_sets_of_a_configuration(tmp_path):
     assert [*data.sets] == ["some"]
     assert data.sets["some"].y.tolist() == [2, 2]
     (tmp_path / "some" / "val-00.tar").unlink()
-    with pytest.raises(InputError, match=r"val-00.tar: .*No such file"):
+    with pytest.raises(MissingError, match=r"val-00.tar: .* it is gone, .*; put it back"):
         data.sets["some"].x[0:1]
     with pytest.raises(InputError, match=r"sets.test: a set of that name is there already"):
         settings(own, sets={"test": some})

@@ -1,0 +1,226 @@
+"""Divides examples of one's own into sets, such that no picture, text, patient or scene is in two of them."""
+
+import re
+import statistics
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from scipy.cluster.hierarchy import DisjointSet
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dp_base.errors import InputError
+from dp_base.files import whole_folder
+from dp_base.progress import Progress, silent
+from dp_base.reading import foreign_file
+from dp_real.data.sets.class_names import ENDINGS, SET_NAMES, class_files, class_folders, own_classes, warn_once
+from dp_real.data.sets.images import ImageFiles, ImageSet, decode_ahead, tell_shared
+from dp_real.data.sets.places import locate
+from dp_real.text.text_sets import rows_of_table, text_of
+
+SETS = ("validation", "test", "train")
+FOLDS = 4  # of which two are for training
+NUMBER = re.compile(r"(?<=.)[-_. ]\d+\Z")  # patient07_3: the third of one group
+LEAST_GROUPS = 6  # of a class, for them to be told apart
+SAMPLED = 100  # images whose size is looked at
+COMPARED = (3, 32, 32)  # the shape in which pixels are compared: as such, millions fit into memory
+Rows = list[tuple[Path | str, str]]
+"""Files or texts, each with the name of its class."""
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Each set's examples. side: median shorter side in pixels; 0: texts."""
+
+    classes: tuple[str, ...]
+    sets: Mapping[str, Rows]
+    given: Mapping[str, Path]  # where sets are that were there already; else empty
+    groups: int  # that were kept together; 0: there are none
+    side: int
+    grey: bool
+
+    def leave(self, out: Path) -> dict[str, Path]:
+        """Write the sets, all or none, as links or JSONL into the new folder `out`; returns their places."""
+        if self.given:
+            return dict(self.given)
+        with whole_folder(out) as staged:
+            return {name: out / _leave(rows, staged, name) for name, rows in self.sets.items()}
+
+
+def divide(source: Path, progress: Progress = silent) -> Divided:
+    """Divide class folders of images or texts, or a table of texts, into sets. Nothing is written.
+
+    Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
+    Images of the same pixels and equal texts stay together; if each class has six groups, so do files of one of several
+    folders within CLASS, and names up to a last number.
+    """
+    given = _given_sets(source) if source.is_dir() else {}
+    read = _in_folders if source.is_dir() else _in_table
+    parts = {name: read(place) for name, place in (given or {"": source}).items()}
+    rows = [row for part in parts.values() for row in part]
+    classes = tuple(dict.fromkeys(label for _, label in rows))
+    higher = _higher(next(iter(given.values()), source))
+    if len(classes) < 2:
+        raise InputError(f"{source}: one class only; there must be two, in folders or in the label's column{higher}")
+    if higher:
+        warn_once(f"{source}: its folders are the classes, {', '.join(classes[:10])}{higher}")
+    files = [each for each, _ in rows if isinstance(each, Path) and each.suffix.lower() in ENDINGS]
+    if 0 < len(files) < len(rows):
+        text = next(each for each, _ in rows if each not in set(files))
+        raise InputError(f"{source}: it has images and texts, such as {text}; one task has one kind of them")
+    told = _of_pixels(parts, progress) if files else _of_texts(parts)
+    contents = [content for part in told.values() for content, _ in part]
+    side, grey = _look(files) if files else (0, False)
+    if given:
+        return Divided(classes, parts, given, 0, side, grey)
+    groups = _groups(rows, contents, source)
+    count = int(groups.max()) + 1
+    return Divided(classes, _assigned(rows, groups, source), given, count if count < len(rows) else 0, side, grey)
+
+
+def _given_sets(source: Path) -> dict[str, Path]:
+    found = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
+    if len(found) < 2:
+        return {}
+    if "validation" not in found:
+        raise InputError(
+            f"{source}: {' and '.join(found)} are sets, and none is for validation; add {source}/validation"
+        )
+    return {name: found[name] for name in SETS if name in found}
+
+
+def _in_folders(folder: Path) -> Rows:
+    classes = own_classes([path.name for path in class_folders(folder)])
+    files = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
+    pictured = {file.with_suffix("") for file, _ in files if file.suffix.lower() in ENDINGS}
+    captions = {file for file, _ in files if file.suffix.lower() == ".txt" and file.with_suffix("") in pictured}
+    if captions:
+        warn_once(f"{folder}: {len(captions):,} texts beside images of the same name are captions, and are not read")
+    return [(file, classes.names[label]) for file, label in files if file not in captions]
+
+
+def _in_table(source: Path) -> Rows:
+    rows = rows_of_table(locate(str(source)), own_classes(()))
+    return [(text.checked(), label) for text, label in rows]
+
+
+def _higher(folder: Path) -> str:
+    """The remedy if a class has folders alone."""
+    for of_class in sorted(folder.glob("[!.]*")):
+        here = [path for path in of_class.glob("[!.]*") if path.is_dir() or path.suffix.lower() in {*ENDINGS, ".txt"}]
+        if len(here) > 1 and all(path.is_dir() for path in here):
+            return f"; if the classes are those in {of_class}, such as {min(here).name}, name that folder"
+    return ""
+
+
+# which stay together
+
+
+def _of_pixels(parts: Mapping[str, Rows], progress: Progress) -> dict[str, list[tuple[str, str]]]:
+    """Each image's digest, and its name. InputError for broken ones."""
+    sets = {}
+    for name, rows in parts.items():
+        files, labels = zip(*rows, strict=True)
+        sets[name] = ImageSet(ImageFiles(files, COMPARED), torch.tensor(pd.Categorical(labels).codes))
+    return decode_ahead(sets, progress)
+
+
+def _of_texts(parts: Mapping[str, Rows]) -> dict[str, list[tuple[str, str]]]:
+    """Each text whatever its case and blanks, and its beginning."""
+    found = {}
+    for name, rows in parts.items():
+        texts = [text_of(each).checked() if isinstance(each, Path) else each for each, _ in rows]
+        found[name] = [(" ".join(text.casefold().split()), text[:80]) for text in texts]
+    tell_shared(found)
+    return found
+
+
+def _groups(rows: Rows, contents: Sequence[str], source: Path) -> np.ndarray:
+    """The number of each row's group."""
+    alone = pd.Series(contents).factorize()[0]
+    if not source.is_dir():
+        return alone
+    names, labels = _names(rows, source), [label for _, label in rows]
+    joined = DisjointSet([*contents, *names])
+    for pair in zip(contents, names, strict=True):
+        joined.merge(*pair)
+    groups = pd.Series([joined[content] for content in contents]).factorize()[0]
+    if pd.Series(groups).groupby(labels).nunique().min() >= LEAST_GROUPS:
+        return groups
+    counts = pd.Series(names).groupby(labels).nunique()
+    few = next((label for label, count in counts.items() if 1 < count < labels.count(str(label))), None)
+    if few is not None:
+        warn_once(
+            f"{source}: some class has fewer than {LEAST_GROUPS} groups of files, so images of one, such as of class "
+            f"{few}, come into several sets. If they are patients or scenes, make folders train, val and test"
+        )
+    return alone
+
+
+def _names(rows: Rows, source: Path) -> list[tuple[str]]:
+    """What tells groups of files; as tuples, which are no text's content."""
+    folders = defaultdict(set)
+    for file, label in rows:
+        folders[label].add(Path(file).parent)
+    own = (f"{label}/{place}" for place, (_, label) in enumerate(rows))
+    return [
+        (_name(Path(file).relative_to(source), len(folders[label]) > 1) or alone,)
+        for (file, label), alone in zip(rows, own, strict=True)
+    ]
+
+
+def _name(file: Path, by_folders: bool) -> str:
+    """The folders within CLASS, or the name without a last number; "": a number alone."""
+    if by_folders and len(file.parts) > 2:
+        return "/".join(file.parts[1:-1])
+    return "" if file.stem.isdigit() else NUMBER.sub("", file.stem)
+
+
+def _assigned(rows: Rows, groups: np.ndarray, source: Path) -> dict[str, Rows]:
+    labels = np.array([label for _, label in rows])
+    counts = pd.Series(groups).groupby(labels).nunique()
+    few, sets = set(counts.index[counts < FOLDS]), {}
+    if not few:
+        split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, groups)
+        validation, test, *train = [held_out for _, held_out in split]
+        sets = {"train": np.sort(np.concatenate(train)), "validation": validation, "test": test}
+        few = {label for part in sets.values() for label in counts.index if label not in labels[part]}
+    for label in sorted(few):
+        raise InputError(f"{source}: {counts[label]} of class {label}, but for copies, are too few for sets; add some")
+    return {name: [rows[row] for row in part] for name, part in sets.items()}
+
+
+# what is written, and what it looks like
+
+
+def _leave(rows: Rows, out: Path, name: str) -> str:
+    if isinstance(rows[0][0], str):
+        table = pd.DataFrame(rows, columns=["text", "label"])
+        table.to_json(out / f"{name}.jsonl", orient="records", lines=True, force_ascii=False)
+        return f"{name}.jsonl"
+    for place, (each, label) in enumerate(rows):
+        file = Path(each)
+        link = out / name / label / file.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.is_symlink():  # of a folder within the class folder, whose files have the same names
+            link = link.with_stem(f"{link.stem}-{place}")
+        link.symlink_to(file.resolve())
+    return name
+
+
+def _look(images: Sequence[Path]) -> tuple[int, bool]:
+    """The median shorter side, and whether all are grey, of some images."""
+    sides, modes = [], set()
+    for file in images[:: max(1, len(images) // SAMPLED)]:
+        with foreign_file(file, "cannot be read as an image"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                sides.append(min(image.size))
+                modes.add(image.mode)
+    return round(statistics.median(sides)), modes <= {"1", "L", "LA", "I;16"}
