@@ -210,10 +210,9 @@ class GuidanceConfig(Section):
             raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
         if self.scale == "raw" and self.control != "none":
             raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a step's length is known")
-        changed = [key for key in self.SAMPLER_KEYS if getattr(self, key) != type(self).model_fields[key].default]
-        if self.candidates > 1 and changed:
+        if self.candidates > 1 and self.of_sampler:
             raise ValueError(
-                f"{changed[0]} is for guided samples: leave it out, as candidates = {self.candidates} are plain"
+                f"leave out {', '.join(self.of_sampler)}, for guided samples: candidates = {self.candidates} are plain"
             )
         if self.likelihood_weight and self.candidates == 1:
             raise ValueError(
@@ -221,6 +220,11 @@ class GuidanceConfig(Section):
                 "set candidates to at least 2"
             )
         return self
+
+    @property
+    def of_sampler(self) -> list[str]:
+        """The SAMPLER_KEYS that are not at their defaults."""
+        return [key for key in self.SAMPLER_KEYS if getattr(self, key) != type(self).model_fields[key].default]
 
     @property
     def guides_sampler(self) -> bool:

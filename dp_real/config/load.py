@@ -4,13 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from dp_base.errors import InputError
 from dp_base.reading import KEY, foreign_file, require_format, toml_value
 from dp_real.config.config import FORMAT, Config
-from dp_real.practice.section import explain
-from dp_real.sections import FOLDER, FromCommandLine
+from dp_real.practice.section import validated
+from dp_real.sections import FromCommandLine
 
 
 def load_config(
@@ -54,15 +52,8 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: P
     """
     if KEY in raw:
         require_format(raw, FORMAT, where)
-    try:
-        config = Config.model_validate(
-            {key: value for key, value in raw.items() if key != KEY}, context={FOLDER: folder}
-        )
-        return _quickened(config) if config.quick else config
-    except ValidationError as error:
-        raise InputError(
-            f"{where}: " + "; ".join(explain(problem, raw, Config) for problem in error.errors())
-        ) from error
+    config = validated(Config, {key: value for key, value in raw.items() if key != KEY}, where, folder)
+    return _quickened(config) if config.quick else config
 
 
 def _quickened(config: Config) -> Config:

@@ -1,16 +1,19 @@
+import re
+import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_base.registry import code_digest
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig
-from dp_real.sections import SamplingConfig
+from dp_real.sections import FOLDER, Place, SamplingConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,11 +32,26 @@ class FunctionConfig(GeneratorConfig):
     has_denoiser: ClassVar[bool] = False
     examples: ClassVar[str | None] = None
 
+    may_change: ClassVar[tuple[str, ...]] = ("folder",)
+
     kind: Literal["function"]
     call: str = Field(
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
         description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape], or texts',
     )
+
+    folder: Place | None = Field(
+        default=None, validate_default=True, description="its module's; none: the file's, or where Python finds it"
+    )
+
+    @field_validator("folder")
+    @classmethod
+    def _beside_the_file(cls, folder: str | None, info: ValidationInfo) -> str | None:
+        beside = (info.context or {}).get(FOLDER)
+        package = re.split(r"[.:]", info.data.get("call", ""))[0]
+        if folder is None and beside is not None and PathFinder.find_spec(package, [str(beside)]):
+            return str(beside.absolute())
+        return folder
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
@@ -50,18 +68,25 @@ class FunctionConfig(GeneratorConfig):
         return [Finding("generator", self.call, problem)]
 
     def _function(self) -> Callable[..., Any]:
+        self._find()
         try:
             function = resolve_name(self.call)
         except (Exception, SystemExit) as error:  # the module may raise anything when it is imported
             raise MissingError(
-                f"{self._key}: {type(error).__name__}: {error}; it should name a function of a module "
-                "that Python finds: installed, or in a folder of PYTHONPATH"
+                f"{self._key}: {type(error).__name__}: {error}; it should name a function of a module in the folder of "
+                "the file, or one that is installed"
             ) from error
         if not callable(function):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
         return function
 
+    def _find(self) -> None:
+        """Behind all others, so that nothing installed is hidden."""
+        if self.folder and self.folder not in sys.path:
+            sys.path.append(self.folder)
+
     def code_digest(self) -> str:
+        self._find()
         return code_digest(self.call.partition(":")[0])
 
     @property

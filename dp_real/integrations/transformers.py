@@ -24,7 +24,11 @@ class PracticeCallback(TrainerCallback):
     """
 
     def __init__(
-        self, practice: Practice, monitor: str = "eval_accuracy", mode: Literal["max", "min"] = "max", until: float = 0.8
+        self,
+        practice: Practice,
+        monitor: str = "eval_accuracy",
+        mode: Literal["max", "min"] = "max",
+        until: float = 0.8,
     ) -> None:
         self.practice, self.monitor, self.mode, self.until = practice, monitor, mode, until
 

@@ -19,7 +19,6 @@ import tomli_w
 import torch
 from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Int64
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
@@ -32,7 +31,7 @@ from dp_real.pool.pool import Pool, rounds_of
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
-from dp_real.practice.section import DrawingConfig, explain, flat
+from dp_real.practice.section import DrawingConfig, flat, validated
 from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig
 from dp_real.text.codes import texts_of
 
@@ -371,11 +370,7 @@ def drawing_config(
     raw["data"] |= {"classes": [*classes]}
     raw["seed"] = seed
     raw |= {"generator": dict(generator)} if isinstance(generator, Mapping) else with_objects({}, generator=generator)
-    try:
-        return DrawingConfig.model_validate(raw)
-    except ValidationError as error:
-        problems = "; ".join(explain(problem, raw, DrawingConfig) for problem in error.errors())
-        raise InputError(f"Practice: {problems}") from error
+    return validated(DrawingConfig, raw, "Practice")
 
 
 # a model of anybody's

@@ -4,9 +4,13 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Annotated, Any, Self
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, PlainValidator, SerializeAsAny, ValidationInfo, model_validator
+from pydantic import Field, PlainValidator, SerializeAsAny, ValidationError, ValidationInfo, model_validator
 
 from dp_base.errors import InputError
 from dp_base.reading import shortened
@@ -15,9 +19,10 @@ from dp_real.data import DATA, DataConfig
 from dp_real.examples import Task
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.learners import LEARNERS
-from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, Seed
+from dp_real.sections import FOLDER, GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, Seed
 
 MOST_SAMPLES = 10**9
+Root = TypeVar("Root", bound=Section)
 
 KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
 """The sections that are of a kind."""
@@ -101,7 +106,8 @@ class DrawingConfig(Section):
         kind = f"generator.kind = '{self.generator.kind}'"
         if not self.generator.has_denoiser:
             if self.guidance.guides_sampler:
-                yield f"{kind} has no denoiser to guide: set guidance.candidates to at least 2, or guidance.omega = 0"
+                others = "".join(f", leave out guidance.{key}" for key in self.guidance.of_sampler)
+                yield f"{kind} has no denoiser to guide: set guidance.candidates to at least 2{others}, or omega = 0"
             if self.sampling.guidance_scale != 1:
                 yield f"{kind} has no denoiser for classifier-free guidance: sampling.guidance_scale must be 1"
         if not self.generator.has_likelihood:
@@ -184,6 +190,31 @@ def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in sections.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
+
+
+def validated(root: type[Root], raw: Mapping[str, Any], where: str, folder: Path | None = None) -> Root:
+    """One InputError tells all problems, also those that would show without the keys that there are not."""
+    try:
+        return root.model_validate(raw, context={FOLDER: folder})
+    except ValidationError as error:
+        problems = _problems(error, raw, root)
+    if flat(raw).get("generator.kind") == "function":
+        problems.append("dp real init NAME --kind function --from FOLDER writes a file that fits")
+    raise InputError(f"{where}: {'; '.join(problems)}")
+
+
+def _problems(error: ValidationError, raw: Mapping[str, Any], root: type[Section]) -> list[str]:
+    found = error.errors()
+    told = [explain(problem, raw, root) for problem in found]
+    if all(problem["type"] == "extra_forbidden" for problem in found):
+        known: Any = deepcopy(raw)
+        for *path, last in (problem["loc"] for problem in found):
+            reduce(getitem, path, known).pop(last)
+        try:
+            root.model_validate(known)
+        except ValidationError as further:
+            told += _problems(further, known, root)
+    return told
 
 
 def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:

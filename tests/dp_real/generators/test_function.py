@@ -21,6 +21,7 @@ from dp_real.runs.prepare import load_generator
 from tests.dp_real.conftest import SMALL
 
 HERE, NUMBER, K = __name__, 3, 4
+PROMPTED = {"kind": "function", "call": "a:b", "prompts": ["{}"]}
 OMEGA = {"candidates": K, "omega": 30.0}
 
 
@@ -147,9 +148,14 @@ def test_what_a_function_raises_names_it(error):
     [
         ({"guidance": {"omega": "auto"}}, "no denoiser to guide: set guidance.candidates to at least 2"),
         ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
-        ({"guidance": {"candidates": 2, "window": [0.2, 1]}}, "window is for guided samples"),
+        ({"guidance": {"candidates": 2, "window": [0.2, 1], "every": 2}}, "leave out window, every, for guided"),
         ({"guidance": {"candidates": 2, "omega": 0}, "practice": {"initial": 9, "oversample": 2}}, "must be 1"),
         ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
+        (
+            {"guidance": {"every": 2, "x": 1}, "sampling": {"guidance_scale": 2.0}, "generator": PROMPTED},
+            r"key generator.prompts; .* key guidance.x; .*candidates to at least 2, leave out guidance.every, or omega"
+            r".*guidance_scale must be 1; dp real init NAME --kind function --from FOLDER writes a file that fits",
+        ),
     ],
 )
 def test_keys_that_do_not_apply_are_refused(sections, message):
