@@ -394,12 +394,8 @@ CLAIMS = (
 )
 
 
-def rows() -> list[dict[str, str]]:
-    """A row for each claim. Takes some seconds."""
-    return [_row(claim) for claim in CLAIMS]
-
-
-def _row(claim: Claim) -> dict[str, str]:
+def row_of(claim: Claim) -> dict[str, str]:
+    """Takes up to some seconds."""
     row = {"where": claim.where, "claim": claim.says, "verdict": claim.verdict, "path": claim.path}
     for source in SOURCES:
         compute: Callable[[], str] | None = getattr(claim, source)
@@ -407,12 +403,16 @@ def _row(claim: Claim) -> dict[str, str]:
     return row | {"command": claim.command, "cost": claim.cost}
 
 
+def found_of(row: dict[str, str]) -> str:
+    """What each source says."""
+    return " ".join(f"{source.capitalize()}: {row[source]}." for source in SOURCES if row[source] != NOTHING)
+
+
 def markdown(table: list[dict[str, str]]) -> str:
     """The page: each claim with its verdict, what says so, and the command."""
     lines = [HEAD]
     for number, row in enumerate(table, 1):
-        said = [f"{source.capitalize()}: {row[source]}." for source in SOURCES if row[source] != NOTHING]
         path = "" if row["path"] == NOTHING else f", {row['path']}"
-        claim = f"**{row['verdict']}**{path}: {row['claim']} ({row['where']}). {' '.join(said)}"
+        claim = f"**{row['verdict']}**{path}: {row['claim']} ({row['where']}). {found_of(row)}"
         lines.append(f"{number}. {claim} `{row['command']}` ({row['cost']})")
     return "\n".join(lines) + "\n"

@@ -9,7 +9,6 @@ import pandas as pd
 from dp_figures.tables import measured
 
 from dp_base.errors import InputError
-from dp_experiments.comparing.ratios import paired_errors
 from dp_experiments.presets.reported.audit import static_equivalent
 
 FOLDER = Path(__file__).parents[1]  # the files of stored runs lie in folders called runs below it
@@ -85,6 +84,8 @@ def scaling(runs: pd.DataFrame, arms: dict[str, list[str]], column: str = "test"
 
     Bars are one standard error, without what a split does to all arms alike.
     """
+    from dp_experiments.comparing.ratios import paired_errors  # needs the extra `real`
+
     by_split = runs[runs["arm"].isin(chain(*arms.values()))].pivot(index="split", columns="arm", values=column)
     errors = paired_errors(by_split)
     samples = runs.groupby("arm")["generated"].first()

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Exit, Option
+from typer import Argument, Exit, Option
 
+from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
 from dp_experiments.terminal import answer, progress
 
 
 def claims_command(
+    number: Annotated[
+        int | None, Argument(min=1, metavar="NUMBER", help="Show this claim alone, with its fields.")
+    ] = None,
     docs: Annotated[
         Path | None,
         Option(exists=True, file_okay=False, help="Write claims.md and the tables of results into these pages."),
@@ -24,20 +28,29 @@ def claims_command(
 ) -> None:
     """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested. Then its errata.
 
-    What its own tables, the theory and the runs stored here give stands in --json and in the page that --docs writes.
+    What was found is from the paper's own tables, the theory, and the runs stored here.
     With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
     """
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return
-    from dp_experiments.claims.claims import rows
+    from dp_experiments.claims.claims import CLAIMS, found_of, row_of
     from dp_experiments.claims.result_tables import write_docs
     from dp_experiments.paper.errata import errata
 
-    found = rows()
+    if number is not None:
+        if number > len(CLAIMS):
+            raise InputError(f"NUMBER {number}: there are claims 1 to {len(CLAIMS)}")
+        row = row_of(CLAIMS[number - 1])
+        answer(as_json, row, [{"field": key, "value": value} for key, value in row.items()])
+        return
+    found = [row_of(claim) for claim in CLAIMS]
     written = write_docs(docs, found) if docs else []
     wrong = errata()
-    shown = [{key: row[key] for key in ("where", "claim", "verdict", "path", "command")} for row in found]
+    shown = [
+        {"": place, "where": row["where"], "claim": row["claim"], "verdict": row["verdict"], "found": found_of(row)}
+        for place, row in enumerate(found, 1)
+    ]
     explained = "errata, with simulated values and their standard errors: docs/errata.md explains each"
     answer(as_json, {"claims": found, "errata": wrong}, shown, explained, wrong, *map(str, written))
 

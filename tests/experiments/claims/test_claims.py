@@ -9,7 +9,7 @@ from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_
 from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 
 from dp_base.errors import InputError
-from tests.commands import told
+from tests.commands import done, refused, told
 from tests.experiments.comparing import made
 from tests.source import ROOT
 
@@ -71,6 +71,14 @@ def test_the_command_recomputes_the_headlines(tmp_path):
     assert right["text, ImageNet-100"] == pytest.approx(31.25)
     assert right["text, ImageNet-1k"] == pytest.approx(20.3, abs=0.05)
     assert right["Table 4, N = 130k, k = 27"] == 1858000
+
+
+def test_one_claim_has_its_fields_and_the_table_what_was_found(monkeypatch):
+    assert told("claims 1")["recomputed"] == "3.4 times"
+    assert "command\tdp real run imagenet100\n" in done("claims 1").out
+    assert refused("claims 99") == f"dp: NUMBER 99: there are claims 1 to {len(CLAIMS)}"
+    monkeypatch.setattr("dp_experiments.claims.claims.CLAIMS", CLAIMS[:1])
+    assert "\tRecomputed: 3.4 times.\n" in done("claims").out
 
 
 PAGES = {page: page.read_text() for root in (DOCS, FOLDER) for page in sorted(root.rglob("*.md"))}

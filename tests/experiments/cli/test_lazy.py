@@ -60,6 +60,7 @@ def run_process(words, **environment):
         ("theory --help", NOT_FOR_HELP),  # typer's parser needs pydantic as soon as there are words
         ("--version", NOT_FOR_HELP),
         ("theory predict --alpha 1 --rho 0.5 --phi 1", NOT_FOR_PREDICT),
+        ("claims 7", {"torch", "tomli_w", "dp_real.config"}),  # which the extra `real` brings
         ("real init --help", {"torch", "pandas", "scipy"}),
     ],
 )
