@@ -61,8 +61,7 @@ def _quickened(config: Config) -> Config:
     most = {
         "training": {"steps": 60, "batch_size": 16, "ema_decay": 0.9},
         "practice": {"initial": few, "real": few, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 6},
-        "sampling": {"steps": 5, "block_size": 16},
-        "guidance": {"every": 2},
+        "sampling": {"steps": 5},
     }
     for section, values in most.items():
         raw[section] |= {key: min(raw[section][key], value) for key, value in values.items()}

@@ -9,7 +9,7 @@ from typing import Any
 from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
 from dp_real import distributed
-from dp_real.evaluate.assess import accuracies, accuracy, chance, evaluate_sets, evaluate_shots
+from dp_real.evaluate.assess import accuracies, accuracy, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
 from dp_real.examples import NearExamples
 from dp_real.learners.models.saved import ABOUT, about
@@ -17,7 +17,7 @@ from dp_real.runs.loop import TrainingLoop
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike
-QUICK = "every part ran once, on a few examples: no number of it is a measurement"
+QUICK = "every part ran once, on a few examples: its numbers are no measurement"
 CARD = "README.md"  # of the learner
 VERSIONS = ("deliberate-practice", "torch", "diffusers")
 
@@ -48,13 +48,12 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
 
     distributed.on_main(save)
     validated, balanced = accuracies(learner, data.validation)
-    guessed, error = chance(data.validation)
     if config.quick:
         log.warning(QUICK)
-    elif balanced - guessed < 2 * error:
+    elif balanced - practice.chance < practice.doubt / 3:  # two standard errors
         log.warning(
             f"the run ends at chance: the mean of the classes' validation accuracies is {balanced:.1%}, of guesses "
-            f"{guessed:.1%}; look at samples, then at training.learning_rate and training.steps"
+            f"{practice.chance:.1%}; look at samples, then at training.learning_rate and training.steps"
         )
     result = {
         "name": config.name,

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_base.errors import InputError
-from dp_experiments.presets.variants import variants
+from dp_experiments.presets.variants import LIKE, variants
 
 if TYPE_CHECKING:
     from dp_real.config import Config
 
+LINE = r"^(?:\[(.+)\]|([\w-]+) *=(?:.*# (ours|inferred|earlier code)\b)?)"
+"""A section or a key of a preset, and the mark of its value."""
+PLAN = ("practice.initial", "practice.increment", "practice.additions", "practice.patience")
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
@@ -42,13 +45,12 @@ def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
     text = file.read_text(encoding="utf-8-sig")
     usual = "yours" if own else "paper" if "Values are the paper's" in text else "ours"
     found, section = {}, ""
-    for line in text.splitlines():
-        if head := re.match(r"\[(.+)\]", line):
-            found[head[1]], section = usual, f"{head[1]}."
-        elif key := re.match(r"([\w-]+) *=(?:.*# (ours|inferred|earlier code)\b)?", line):
-            found[section + key[1]] = key[2] or usual
-    if variant:
-        found |= {key_of(setting): variant.source(setting) for setting in variant.settings}
+    for head, key, mark in re.findall(LINE, text, re.MULTILINE):
+        section = head or section
+        found[f"{section}.{key}".strip(".")] = mark or usual
+    for key in map(key_of, variant.settings if variant else ()):
+        is_read = found.get(key) == "inferred" or (key in PLAN and LIKE in variant.note)
+        found[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
     return found | dict.fromkeys(map(key_of, settings), "yours")
 
 

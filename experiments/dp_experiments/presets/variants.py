@@ -15,15 +15,7 @@ class Variant(NamedTuple):
     reported: float | None  # validation accuracy in percent
     note: str  # what the table leaves open or misprints, and where the preset departs from it; may be empty
 
-    def source(self, setting: str) -> str:
-        """Where a setting is from."""
-        if self.reported is None:
-            return "ours"
-        return "inferred" if setting.startswith((*INFERRED, *(OF_ROWS if LIKE in self.note else ()))) else "paper"
 
-
-INFERRED = (f"practice.patience_growth={GROWTH}", "practice.evaluate_every=")
-OF_ROWS = ("practice.initial=", "practice.increment=", "practice.additions=", "practice.patience=")
 LIKE = "not in the table: those of"
 CHEAP = ("sampling.steps=20", "guidance.every=4", "guidance.window=[0.2, 1.0]")
 """On digits and glyphs no worse, if the strength is tuned for it."""

@@ -16,6 +16,7 @@ sets = { sketch = "hub:someone/sketch", other = "/absolute", mine = "mine-{00..0
 [generator]
 kind = "diffusers"
 model = "models/mine"
+prompts = "captions.csv"
 [learner]
 kind = "linear"
 lam = 0.1
@@ -32,6 +33,8 @@ def file(tmp_path, monkeypatch):
     """A configuration in a folder that is not the current one."""
     (tmp_path / "project" / "models" / "mine").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
+    for folder in ("project", "elsewhere"):
+        (tmp_path / folder / "captions.csv").write_text(f"class,caption\na,a\nb,{folder}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path / "elsewhere")
     file = tmp_path / "project" / "own.toml"
     file.write_text(OWN, encoding="utf-8")
@@ -39,8 +42,9 @@ def file(tmp_path, monkeypatch):
 
 
 def places(config):
-    data = config.data.model_dump()
-    return {"validation": data["validation"], **data["sets"], "model": config.generator.model_dump()["model"]}
+    data, generator = config.data.model_dump(), config.generator.model_dump()
+    captions = generator["prompts"]["b"][0]
+    return {"validation": data["validation"], **data["sets"], "model": generator["model"], "captions": captions}
 
 
 def test_those_of_a_file_are_meant_from_its_folder(file):
@@ -51,22 +55,16 @@ def test_those_of_a_file_are_meant_from_its_folder(file):
         "other": "/absolute",
         "mine": f"{project}/mine-{{00..03}}.tar@test#label",
         "model": f"{project}/models/mine",
+        "captions": "project",
     }
 
 
-def test_so_are_captions(file):
-    """Another table of that name lies in the current folder."""
-    for folder, caption in ((file.parent, "there"), (Path.cwd(), "here")):
-        (folder / "captions.csv").write_text(f"class,caption\na,{caption}\nb,{caption}\n", encoding="utf-8")
-    file.write_text(OWN.replace('"diffusers"', '"diffusers"\nprompts = "captions.csv"'), encoding="utf-8")
-    for overrides, caption in (([], "there"), (["generator.prompts=captions.csv"], "here")):
-        assert load_config(file, overrides).generator.model_dump()["prompts"] == {"a": (caption,), "b": (caption,)}
-
-
 def test_those_of_the_command_line_are_meant_from_the_current_folder(file):
-    found = places(load_config(file, ["data.validation=val", 'data.sets={near="a/b"}', "generator.model=org/name"]))
+    settings = ["data.validation=val", 'data.sets={near="a/b"}', "generator.model=org/name"]
+    found = places(load_config(file, [*settings, "generator.prompts=captions.csv"]))
     here = Path.cwd()
-    assert found == {"validation": f"{here}/val", "near": f"{here}/a/b", "model": "org/name"}  # an id of the hub
+    rest = {"model": "org/name", "captions": "elsewhere"}  # an id of the hub
+    assert found == {"validation": f"{here}/val", "near": f"{here}/a/b", **rest}
 
 
 def test_those_of_a_preset_wait_until_a_run_records_them(file):
