@@ -36,6 +36,13 @@ class Task:
     synonyms: tuple[str, ...] = ()  # likewise
     resize: int = 0  # of real images to validate or test, the shorter side before the middle is taken; 0: the sample's
 
+    def __post_init__(self) -> None:
+        if len(self.sample_shape) == 3 and self.sample_shape[0] not in (1, 3) and self.sample_shape[2] in (1, 3):
+            raise InputError(
+                f"examples of shape {[*self.sample_shape]}: images should be [channels, height, width], as by "
+                "x.permute(0, 3, 1, 2)"
+            )
+
     @property
     def n_classes(self) -> int:
         return len(self.classes)

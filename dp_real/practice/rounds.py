@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor
 
-from dp_base.errors import DivergedError, Interrupted
+from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
@@ -48,6 +49,7 @@ DAMPING = 0.5  # the wrong share grows faster than the total guidance: moving by
 LARGEST_FACTOR = 2.0  # by which the total guidance changes at once
 FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength finds its place
 LEAST_ROWS = 20  # of such a part
+COMPARED = 100  # images of which the range of values is looked at
 CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
 END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as being there
 
@@ -246,6 +248,10 @@ class Rounds:
         begin = time.monotonic()
         if n_real < len(labels):
             drawn, files, total = self._generated(index, labels[n_real:], logits, total)
+            if self.data and not index:
+                real = self.data.validation.x
+                some = decoded(drawn.slice(0, COMPARED), self.pool.storage)
+                require_one_range(real[:: -(-real.shape[0] // COMPARED)], some)
         saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))  # a little is lost meanwhile
         rows = drawn
         if kind_of(self.config, index) == "pruned":
@@ -417,6 +423,16 @@ class Rounds:
                 f"raise pool.distinct = {likeness:g}, or make the generator's {noun} more varied"
             )
         return among(rows, kept)
+
+
+def require_one_range(real: Tensor, drawn: Tensor) -> None:
+    """Raise InputError for images of which one side has dark pixels, and the other none, as in [0, 1]."""
+    if real.dim() != 4 or len(drawn) < LEAST_ROWS:
+        return
+    for (one, x), (other, y) in permutations({"real images": real, "the generator's": drawn}.items()):
+        low, high = to_float(x).aminmax()
+        if low >= 0 and high > 0.5 and to_float(y).min() < -0.5:
+            raise InputError(f"{one} are in [0, 1], {other} in [-1, 1]: both should be in [-1, 1], as by 2 * x - 1")
 
 
 def among(rows: pa.Table, kept: Int64[np.ndarray, " kept"]) -> pa.Table:

@@ -1,6 +1,7 @@
 """A run takes Python objects: a module, a generator, tensors; what is hard."""
 
 import re
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,35 @@ def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
     with pytest.raises(InputError, match=message) as told:
         run(folder=tmp_path / "run", **{"config": PLAN} | objects | given)
     assert "raised" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("shift", "of_generator", "shape", "message"),
+    [
+        (0.5, 0, (3, 4, 4), r"real images are in \[0, 1\], the generator's in \[-1, 1\]: both should be in \[-1, 1\]"),
+        (0, 0.5, (3, 4, 4), r"the generator's are in \[0, 1\], real images in"),
+        (
+            0,
+            0,
+            (4, 4, 3),
+            r"shape \[4, 4, 3\]: images should be \[channels, height, width\], as by x.permute\(0, 3, 1, 2\)",
+        ),
+        (0, 0, (3, 4, 4), None),
+    ],
+)
+def test_images_of_another_range_or_order_are_refused(shift, of_generator, shape, message, tmp_path):
+    def noise(n, shift, generator):
+        return (1 - shift) * (2 * torch.rand((n, *shape), generator=generator) - 1) + shift
+
+    x = noise(90, shift, torch.Generator().manual_seed(0))
+    given = {
+        "data": {"validation": (x, Y)},
+        "learner": nn.Sequential(nn.Flatten(), nn.Linear(48, 3)),
+        "generator": lambda labels, generator: noise(len(labels), of_generator, generator),
+    }
+    plan = PLAN | {"training": {"steps": 1, "batch_size": 4}}
+    with pytest.raises(InputError, match=message) if message else nullcontext():
+        run(plan, tmp_path / "run", **given)
 
 
 def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatch):

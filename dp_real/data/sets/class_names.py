@@ -59,13 +59,18 @@ class Classes:
         return found
 
     def refuse_counted(self, names: Collection[str], where: object) -> None:
-        """Raise InputError for 0 to 99 of ImageNet-100, since lists of it differ in their order."""
-        count, is_part_of_imagenet = len(self.names), None in self.folders.values()
-        if is_part_of_imagenet and names and all(name.isdecimal() and int(name) < count for name in names):
+        """Tell what numbers mean; InputError for 0 to 99 of ImageNet-100, since lists of it differ in their order."""
+        count = len(self.names)
+        if not names or not all(name.isdecimal() and int(name) < count for name in names):
+            return
+        if None in self.folders.values():  # it is a part of ImageNet
             raise InputError(
                 f"{where}: its classes are numbers below {count}, and lists of ImageNet-{count} differ in their order: "
-                "give WordNet ids"
+                "give WordNet ids, or name the classes in data.classes in the order of these numbers"
             )
+        if not any(map(str.isdecimal, self.names)):
+            ends = f"0 is {self.names[0]}, {count - 1} is {self.names[-1]}"
+            warn_once(f"{where}: its classes are numbers, which are places in the order of data.classes: {ends}")
 
     def check(self, found: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:
         """Raise InputError, which names `where`, if a set is empty or lacks a label in `needed`."""

@@ -175,7 +175,7 @@ def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path):
         read(saved_labels(tmp_path / "c", [999 - cranes[0]], backwards), THOUSAND)
 
 
-def test_imagenet100_in_an_order_of_its_own(tmp_path):
+def test_imagenet100_in_an_order_of_its_own(tmp_path, caplog):
     """A ClassLabel's names count in any order. Numbers count the 1,000; below 100 alone they may be of any list."""
     names = sorted(CMC)
     index = [WNIDS.index(wnid) for wnid in CMC]
@@ -191,8 +191,10 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path):
     for number in range(2):
         (tmp_path / f"folders/{number}").mkdir(parents=True)
     for where in (saved_labels(tmp_path / "few", [99, 0], Value("int64")), tmp_path / "folders"):
-        with pytest.raises(InputError, match="differ in their order"):
+        with pytest.raises(InputError, match=r"differ in their order: .* or name the classes in data.classes in the"):
             read(where, HUNDRED)
+    assert read(tmp_path / "few", own_classes(CMC[::-1])).y.tolist() == [99, 0]
+    assert f"in the order of data.classes: 0 is {CMC[-1]}, 99 is {CMC[0]}" in caplog.text
     with pytest.raises(InputError, match="row 2: -1 is none of the 3 classes"):  # as a test split without labels has
         read(saved_labels(tmp_path / "none", [0, -1], Value("int64")))
 
