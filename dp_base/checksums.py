@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,19 @@ def digests(folder: Path, names: Collection[str]) -> dict[str, str]:
         return dict(zip(names, readers.map(lambda name: digest(folder / name), names), strict=True))
 
 
-def seal(folder: Path, names: Iterable[str] | None = None) -> None:
+Reading = Callable[[Path, Collection[str]], Mapping[str, str]]  # as `digests`
+
+
+def seal(folder: Path, names: Iterable[str] | None = None, read: Reading = digests) -> None:
     """Write the checksums of the named files, or of all."""
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     sealed = [name for name in names if name != RECORD and PART not in name]
-    lines = [f"{found}  {name}\n" for name, found in digests(folder, sealed).items()]
+    lines = [f"{found}  {name}\n" for name, found in read(folder, sealed).items()]
     write_text(folder / RECORD, "".join([f"{COUNT}{len(lines)}\n", *lines]))
 
 
-def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
+def damage(folder: Path, names: Iterable[str] | None = None, read: Reading = digests) -> str | None:
     """The first file that is not as it was sealed, and its fault."""
     if not (folder / RECORD).exists():
         return None if folder.exists() else f"{folder} is missing"
@@ -73,7 +76,7 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
     try:
-        found = digests(folder, wanted)
+        found = read(folder, wanted)
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
     for name in wanted:

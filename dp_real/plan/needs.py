@@ -35,7 +35,6 @@ from dp_real.runtime.model_folders import (
 from dp_real.text.language_models import CausalLMConfig
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
-MOST_FILES = 60_000  # blocks of a pool: Linux lets a process map 65,530 files (vm.max_map_count), libraries among them
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
 
 
@@ -107,10 +106,6 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         yield need
         if need.what == "generator.model" and Path(need.found, "model_index.json").is_file():
             config.generator.model_copy(update={"model": need.found}).check_guidance(config.guidance)
-    if config.practice.draws and (blocks := config.samples / config.sampling.block_size) > MOST_FILES:
-        remedy = f"set sampling.block_size={-(-config.samples // MOST_FILES)}"
-        problem = f"a process cannot map {blocks:,.0f} files of {config.samples:,} samples: {remedy}"
-        yield Finding("files of the pool", f"{blocks:,.0f}", problem)
     if config.pool.marks:
         yield _marks(config.pool.marks)
     if config.tracker != "none":

@@ -4,11 +4,14 @@ POOL/round-0003 has round 3's rows in Arrow files, which `datasets` opens as the
 whole, once all processes have written. A pool's version is its number of rounds.
 """
 
+import errno
 import json
 import operator
 import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +22,11 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dp_base.checksums import RECORD, damage, seal
-from dp_base.errors import DamagedError
+from dp_base.checksums import RECORD, damage, digests, seal
+from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import remove, whole_file, whole_folder
 from dp_base.reading import own_file
-from dp_real.distributed import on_main, this_process, wait_for_all, when_visible
+from dp_real.distributed import gather, on_main, own_share, this_process, when_visible
 from dp_real.pool.storages import NUMBERS_FEATURE, open_storage, storage_of
 from dp_real.runtime import pixels
 from dp_real.sections import PoolConfig
@@ -33,6 +36,8 @@ FORMAT = 3  # of a block
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
 BLOCK = "rows.arrow"  # in the folder of a block
 TOGETHER = 1024  # rows that Arrow keeps together
+JOINED = 2**30  # bytes, about, of the files that blocks are joined into: Linux lets a process map 65,530
+SHAPE = b"shape"  # of examples, in the metadata of files since 0.2.0
 REAL_SEED = 0  # of real examples, which no noise was drawn for
 COLUMNS = {
     "row": "int64",  # position in the round, and in the pool once it is read
@@ -51,7 +56,9 @@ COLUMNS = {
 FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct", "posterior")
 """The columns that are kept in memory, as far as there are any."""
 
-_verified: dict[Path, tuple[object, ...]] = {}  # round folders that this process has read, as they were then
+YOUNG = 10**8  # nanoseconds; a file that was changed within so short a time may change again without a later stamp
+
+_digests: dict[tuple[int, int, int, int], str] = {}  # of files that this process or another has read, as they were then
 
 
 def write_rows(file: Path, rows: pa.Table) -> None:
@@ -61,21 +68,63 @@ def write_rows(file: Path, rows: pa.Table) -> None:
 
 
 def read_rows(file: Path) -> pa.Table:
-    """An Arrow file, memory-mapped."""
-    return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+    """An Arrow file, memory-mapped; MissingError if the process may map no more."""
+    try:
+        return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+    except OSError as error:
+        if os.strerror(errno.ENOMEM) not in str(error):  # Arrow gives no number
+            raise
+        remedy = "raise the system's vm.max_map_count, or the limit of `ulimit -v`"
+        raise MissingError(f"{file}: this process cannot map any more files: {remedy}") from error
 
 
 def keep_block(folder: Path, rows: pa.Table) -> pa.Table:
     """The rows as they then lie in folder/BLOCK, sealed and memory-mapped."""
     with whole_folder(folder, replace=True) as staged:
         write_rows(staged / BLOCK, rows)
-        seal(staged)
+        seal(staged, read=_read)
     return read_rows(folder / BLOCK)
 
 
-def kept_block(folder: Path) -> pa.Table | None:
-    """A folder's rows; None if missing or damaged."""
-    return read_rows(folder / BLOCK) if (folder / RECORD).is_file() and not damage(folder) else None
+def kept_block(folder: Path, numbers: slice = slice(None)) -> pa.Table | None:
+    """A folder's rows, or those with these numbers; None if missing or damaged."""
+    if not (folder / RECORD).is_file() or damage(folder, read=_read):
+        return None
+    rows = read_rows(folder / BLOCK)
+    if numbers.stop is None:
+        return rows
+    begin, end = np.searchsorted(rows["row"].to_numpy(), [numbers.start, numbers.stop])
+    return rows.slice(begin, end - begin)
+
+
+class Blocks:
+    """A process's blocks of a round, in order. They are joined as they come, and become links to what they are in."""
+
+    def __init__(self) -> None:
+        self.files: list[Path] = []
+        self.tables: list[pa.Table] = []  # a file's rows
+        self._left: list[tuple[Path, pa.Table]] = []
+        self._size = 0
+
+    def add(self, folder: Path, rows: pa.Table) -> None:
+        """A block that is kept in `folder`."""
+        self._left.append((folder, rows))
+        self._size += rows.nbytes
+        if self._size >= JOINED:
+            self.join()
+
+    def join(self) -> None:
+        """Join what is left, and let go of the files that it lay in."""
+        if self._left:
+            first, *others = (folder for folder, _ in self._left)
+            self.tables.append(keep_block(first, pa.concat_tables([rows for _, rows in self._left])))
+            self.files.append(first / BLOCK)
+            found = _read(first, [BLOCK])
+            for folder in others:
+                with suppress(OSError), whole_folder(folder, replace=True) as staged:  # without links it stays
+                    os.link(first / BLOCK, staged / BLOCK)
+                    seal(staged, read=lambda folder, names: found)
+            self._left, self._size = [], 0
 
 
 def replaced(rows: pa.Table, **columns: Any) -> pa.Table:
@@ -105,7 +154,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     Raises
     ------
     InputError
-        If `config` asks for a storage that is not made for such examples.
+        If `config` asks for a storage that is not made for such examples, or the files' examples have another shape.
     DamagedError
         If the pool cannot be read.
     """
@@ -133,6 +182,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._place = np.empty((0, 2), np.int64)  # of each row: its chunk, and where it is there
         self._facts: list[pa.Table] = []  # of each round, in order of the rows
         self._kept: Tensor | None = None  # the examples as they are stored, if they are in memory
+        if version < 0:
+            raise InputError(f"{path}: version = {version}: it is a number of rounds, 0 or more")
         for index in range(version):
             self._open(index)
 
@@ -156,7 +207,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if self.config.soft_labels:
             columns["posterior"] = pa.list_(pa.float32())
             described["posterior"] = NUMBERS_FEATURE
-        return pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": described}})})
+        told = {"huggingface": json.dumps({"info": {"features": described}}), SHAPE: json.dumps(self.sample_shape)}
+        return pa.schema(columns, metadata=told)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -194,32 +246,40 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self._kept is not None
 
     def append(self, index: int, rows: pa.Table, files: Sequence[Path] = ()) -> None:
-        """Commit round `index`, whole or not at all. All processes call this.
+        """Commit round `index`, the next, whole or not at all. All processes call this.
 
         rows: of this process, by `schema`; `row` counts within the round, over all processes. files: where these rows
-        lie already, to be linked.
+        lie already, to be linked. Raises InputError if the round cannot follow.
         """
+        if index != self.version:
+            raise InputError(f"{self.path}: round {index} cannot be added: the next one is {self.version}")
+        fits = rows.schema.equals(self.schema) and self.storage.type == self.schema.field("example").type
+        counts, fitting = zip(*gather([(len(rows), fits)]), strict=True)
+        if not sum(counts) or not all(fitting):
+            raise InputError(f"{self.path}: round {index} has no rows, or others than Pool.schema and its rounds have")
         folder, rank = self.path / f"round-{index:04d}", this_process().process_index
         staged = self.path / f".{folder.name}"
 
         def begin() -> None:
+            if folder.exists():
+                raise InputError(f"{folder} is there already, of a later version: drop_later drops it")
             remove(staged)
             staged.mkdir(parents=True)
 
         def commit() -> None:
-            when_visible(lambda: seal(staged))
+            seal(staged, sorted(found), lambda folder, names: {name: found[name] for name in names})
             staged.rename(folder)
 
         on_main(begin)
-        for number, file in enumerate(files):
-            name = staged / f"{rank:04d}-{number:06d}.arrow"
+        names = [f"{rank:04d}-{number:06d}.arrow" for number in range(len(files))] or [f"{rank:04d}.arrow"]
+        for file, name in zip(files, names, strict=False):
             try:
-                os.link(file, name)
+                os.link(file, staged / name)
             except OSError:  # the file system has no links
-                shutil.copyfile(file, name)
+                shutil.copyfile(file, staged / name)
         if not files:
-            write_rows(staged / f"{rank:04d}.arrow", rows)
-        wait_for_all()
+            write_rows(staged / names[0], rows.replace_schema_metadata(self.schema.metadata))
+        found = dict(gather([*_read(staged, names).items()]))  # each process reads what it wrote
         on_main(commit)
         self._open(index)
 
@@ -248,6 +308,9 @@ class Pool(Dataset[tuple[Tensor, int]]):
                 return table, order, table.select([name for name in table.column_names if name in FACTS]).take(order)
 
         table, order, facts = when_visible(read)
+        shape = tuple(json.loads((table.schema.metadata or {}).get(SHAPE, "null")) or self.sample_shape)
+        if shape != tuple(self.sample_shape):
+            raise InputError(f"{folder}: its examples have shape {list(shape)}, not {list(self.sample_shape)}")
         n = len(self)
         facts = facts.set_column(0, "row", pa.array(np.arange(n, n + len(facts))))
         chunks = table["example"].chunks
@@ -301,18 +364,34 @@ def read_round(folder: Path) -> pa.Table:
     return pa.concat_tables([read_rows(file) for file in sorted(folder.glob("*.arrow"))])
 
 
+def _read(folder: Path, names: Collection[str]) -> dict[str, str]:
+    """As checksums.digests; a file is read once unless it was touched, whatever its name."""
+    stats = {name: (folder / name).stat() for name in names}
+    stamps = {name: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
+    found = {name: _digests[stamp] for name, stamp in stamps.items() if stamp in _digests}
+    found |= digests(folder, [name for name in names if name not in found])
+    old = time.time_ns() - YOUNG
+    _digests.update({stamp: found[name] for name, stamp in stamps.items() if stamp[-1] < old})
+    return found
+
+
+def read_together(pool: Path) -> None:
+    """Each process reads its share of the files, so that a `pool_problem` need not. All call this."""
+    if this_process().num_processes > 1:
+        files = [file.relative_to(pool).as_posix() for file in sorted(pool.glob("round-*/*.arrow"))]
+        with suppress(OSError):  # pool_problem tells it
+            _read(pool, own_share(files))
+        _digests.update(gather([*_digests.items()]))
+
+
 def pool_problem(pool: Path, version: int | None = None) -> str | None:
-    """What is wrong with the first rounds, or all; a round is read once unless it was touched."""
+    """What is wrong with the first rounds, or all; a file is read once unless it was touched."""
     for index in range(len(rounds_of(pool)) if version is None else version):
         folder = pool / f"round-{index:04d}"
         if not (folder / RECORD).is_file():
             return f"{folder if not folder.is_dir() else folder / RECORD} is missing"
-        seen = ((file.name, file.stat()) for file in sorted(folder.iterdir()))
-        stamp = tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in seen)
-        if _verified.get(folder.absolute()) != stamp:
-            if problem := damage(folder):
-                return problem
-            _verified[folder.absolute()] = stamp
+        if problem := damage(folder, read=_read):
+            return problem
     return None
 
 

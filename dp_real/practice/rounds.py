@@ -27,7 +27,7 @@ from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.examples import NearExamples, RealData, balanced_rows
 from dp_real.guidance import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool.marks import mark_of
-from dp_real.pool.pool import BLOCK, COLUMNS, REAL_SEED, Pool, keep_block, kept_block, replaced
+from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage
 from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
@@ -302,7 +302,7 @@ class Rounds:
         n = len(labels)
         steers = kind in ("chosen", "guided") and config.guidance.omega == "auto"
         part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == first_addition(config) else n
-        drawn, files = [self.pool.schema.empty_table()], []
+        drawn = Blocks()
         for rows in distributed.slices(slice(0, n), part):
             omega = strength(config, kind, total)
             blocks = list(distributed.slices(rows, config.sampling.block_size))
@@ -316,23 +316,23 @@ class Rounds:
                     if turn < len(own):
                         try:
                             block = self._block(index, labels, logits, omega, own[turn])
-                            drawn.append(block)
+                            drawn.add(self.folder / block_name(index, own[turn].start), block)
                             wrong += int((~block["correct"].to_numpy()).sum())
                         except Interrupted as error:
                             stopped = error
                         advance(1)
                     if distributed.any_process(stopped is not None):
                         raise stopped or Interrupted
-            files += [self.folder / block_name(index, block.start) / BLOCK for block in own]
             if steers:
                 wrong = sum(distributed.gather([wrong])) / (rows.stop - rows.start)
                 total = steer(total, wrong, config.guidance.wrong_share)
         self._drawer.generator.offload()
-        return pa.concat_tables(drawn), files, total
+        drawn.join()
+        return pa.concat_tables([self.pool.schema.empty_table(), *drawn.tables]), drawn.files, total
 
     def _block(self, index: int, labels: Tensor, logits: Logits | None, omega: float, rows: slice) -> pa.Table:
         kind, folder = kind_of(self.config, index), self.folder / block_name(index, rows.start)
-        if left := kept_block(folder):
+        if left := kept_block(folder, rows):
             return left
         drawer, what, own, n = self._drawer, f"round {index}", labels[rows], len(labels)
         hard_for = cast(Logits, logits)  # rounds without a learner are plain

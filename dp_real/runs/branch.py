@@ -13,7 +13,7 @@ from dp_base.workers import in_parallel
 from dp_real import distributed
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
-from dp_real.pool.pool import REMEDY, Pool, read_round, rounds_of, verify_pool
+from dp_real.pool.pool import REMEDY, Pool, read_round, read_together, rounds_of, verify_pool
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints
 from dp_real.runs.folder import RunFolder, naming_command, sole_writer
@@ -56,6 +56,7 @@ def branch(
     with sole_writer(files), naming_command(shlex.join(["dp", "real", "branch", str(run)])):
         changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
         config = load_config(files.config)
+        read_together(files.pool)
         ended, left = distributed.on_main(plan)
         if left and workers == 1:
             with own_torch(config):

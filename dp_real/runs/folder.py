@@ -33,7 +33,7 @@ from dp_base.locks import locked
 from dp_base.reading import KEY, read_json
 from dp_real import distributed
 from dp_real.config import Config, load_config
-from dp_real.pool.pool import Pool, pool_problem
+from dp_real.pool.pool import Pool, pool_problem, read_together
 from dp_real.practice.rounds import block_name
 from dp_real.practice.section import flat
 from dp_real.protocols import Learner
@@ -119,6 +119,7 @@ class RunFolder:
 
         Changed inputs raise InputError before anything is touched, unless accepted.
         """
+        read_together(self.files.pool)
         newest = distributed.on_main(lambda: self._set_back(config))
         state = (
             distributed.when_visible(lambda: newest.restore(learner)) if newest else LoopState(config.training.steps)

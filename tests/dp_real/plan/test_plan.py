@@ -223,17 +223,6 @@ INDEX = {
 CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
 
 
-def test_a_pool_of_more_files_than_a_process_can_map_is_refused(tmp_path):
-    """Each block is a file. No row of the paper's tables has too many."""
-    large = load_preset("imagenet1k-table5-13", ["sampling.block_size=64"])
-    (found,) = [need for need in needs.needs(large, tmp_path) if need.what == "files of the pool"]
-    assert found.problem == ("a process cannot map 203,125 files of 13,000,000 samples: set sampling.block_size=217")
-    for name, rows in (("imagenet100-table4", 18), ("imagenet1k-table5", 13)):
-        for row in range(1, rows + 1):
-            config = load_preset(f"{name}-{row}")
-            assert config.samples / config.sampling.block_size < needs.MOST_FILES
-
-
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory):
     """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
@@ -329,7 +318,6 @@ def test_a_complete_machine(machine):
             "training.batch_size=1000000": None,  # in pieces
             "pool.storage=float32": None,
             "practice.initial=900000000": ("disk", "name another --out"),
-            "sampling.block_size=1000": ("files of the pool", "set sampling.block_size="),
             "tracker=wandb": ("package", "pip install 'deliberate-practice[track]' wandb"),
         },
         {

@@ -1,5 +1,8 @@
+import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -7,10 +10,11 @@ import pytest
 import torch
 
 from dp_base import checksums
-from dp_base.errors import DamagedError, InputError
-from dp_real import Pool, batches
+from dp_base.errors import DamagedError, InputError, MissingError
+from dp_real import Pool, batches, distributed
 from dp_real.batches import Loader
-from dp_real.pool.pool import BLOCK, MEMORY, keep_block, kept_block
+from dp_real.pool import pool as pools
+from dp_real.pool.pool import BLOCK, MEMORY, Blocks, keep_block, kept_block
 from dp_real.pool.storages import STORAGES, open_storage, storage_of
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
@@ -55,6 +59,88 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path):
     x = append(again, 1, 2)
     assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version).x[5:], x)
     assert again.table()["row"].to_pylist() == list(range(7))
+
+
+def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(tmp_path):
+    pool = Pool(tmp_path / "pool", SHAPE)
+    x = append(pool, 0, 5)
+    other = Pool(tmp_path / "other", SHAPE, config=PoolConfig(storage="uint8"))
+    append(Pool(tmp_path / "pool", SHAPE, 1), 1, 2)
+    for index, rows, message in (
+        *((index, batch(pool, x), f"round {index} cannot be added: the next one is 1") for index in (-1, 0, 5)),
+        (1, batch(pool, x[:0]), "no rows"),
+        (1, batch(other, x), "others than Pool.schema"),
+        (1, batch(pool, x), "round-0001 is there already"),
+    ):
+        with pytest.raises(InputError, match=message):
+            pool.append(index, rows)
+    assert torch.equal(Pool.latest(tmp_path / "pool", SHAPE).x[:5], x)
+    with pytest.raises(InputError, match="version = -3"):
+        Pool(tmp_path / "pool", SHAPE, -3)
+    with pytest.raises(InputError, match=r"round-0000: its examples have shape \[1, 2, 2\], not \[2, 2, 1\]"):
+        Pool.latest(tmp_path / "pool", (2, 2, 1))
+
+
+def test_a_pool_that_does_not_say_its_shape_is_opened(tmp_path):
+    """As all that were written before 0.2.0 have none."""
+    pool = Pool(tmp_path / "pool", SHAPE)
+    pool.schema = pool.schema.remove_metadata()
+    x = append(pool, 0, 5)
+    assert torch.equal(Pool.latest(tmp_path / "pool", SHAPE).x[:], x)
+
+
+def test_a_file_that_cannot_be_mapped_is_told(tmp_path, monkeypatch):
+    pool = Pool(tmp_path / "pool", SHAPE)
+    append(pool, 0, 5)
+    full = OSError("Memory mapping file failed: Cannot allocate memory")  # Arrow's words, which have no number
+    monkeypatch.setattr(pa, "memory_map", Mock(side_effect=full))
+    with pytest.raises(MissingError, match=r"0000.arrow: this process cannot map any more .*vm.max_map_count"):
+        Pool.latest(tmp_path / "pool", SHAPE)
+
+
+@pytest.mark.parametrize("linked", [0, 1, 9])
+def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(tmp_path, monkeypatch, linked):
+    """Of three blocks of a file two become links to the first, if the process lives and the file system has links."""
+    pool = Pool(tmp_path / "pool", SHAPE)
+    x = torch.randn(14, *SHAPE)
+    rows = batch(pool, x)
+    monkeypatch.setattr(pools, "JOINED", 5 * rows[:2].nbytes // 2)
+    true, left = os.link, [linked]
+
+    def link(old, new):
+        left[0] -= 1
+        return true(old, new) if left[0] >= 0 else (_ for _ in ()).throw(OSError)
+
+    monkeypatch.setattr(os, "link", link)
+    parts = {tmp_path / f"block-{begin}": slice(begin, begin + 2) for begin in range(0, 14, 2)}
+    inodes = []
+    for _ in range(2):
+        blocks = Blocks()
+        for folder, part in parts.items():
+            blocks.add(folder, kept_block(folder, part) or keep_block(folder, rows[part]))
+            assert kept_block(folder, part).equals(rows[part])
+        blocks.join()
+        assert all(kept_block(folder, part).equals(rows[part]) for folder, part in parts.items())
+        inodes.append(len({(folder / BLOCK).stat().st_ino for folder in parts}))
+    assert [len(table) for table in blocks.tables] == [6, 6, 2]
+    assert inodes[0] == 7 - min(linked, 4)
+    pool.append(0, pa.concat_tables(blocks.tables), blocks.files)
+    assert torch.equal(Pool.latest(pool.path, SHAPE).x[:], x)
+    assert len([*pool.path.glob("round-0000/*.arrow")]) == 3
+
+
+def test_each_process_reads_its_share_of_a_pool(tmp_path, monkeypatch):
+    pool = Pool(tmp_path / "pool", SHAPE)
+    for index in range(2):
+        append(pool, index, 5)
+    two = SimpleNamespace(num_processes=2, process_index=0)
+    for module in (distributed, pools):
+        monkeypatch.setattr(module, "this_process", lambda: two)
+    read = []
+    monkeypatch.setattr(pools, "digests", lambda folder, names: read.extend(names) or checksums.digests(folder, names))
+    monkeypatch.setattr(pools, "gather", lambda items: items)
+    pools.read_together(pool.path)
+    assert read == ["round-0000/0000.arrow"]
 
 
 def smooth(n):
@@ -128,9 +214,12 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, monkeyp
         Pool.latest(pool.path, pool.sample_shape)
         return read.count(".arrow")
 
-    assert [reopened(), reopened()] == [1, 0]
-    pool.append(1, batch(pool, x[4:8]))
-    assert reopened() == 1  # the new one
+    for number in range(2):
+        (new,) = (pool.path / f"round-{number:04d}").glob("*.arrow")
+        os.utime(new, (0, 0))  # what was written just now may yet change without a later stamp
+        assert [reopened(), reopened()] == [1, 0]
+        if not number:
+            pool.append(1, batch(pool, x[4:8]))
     (first,) = (pool.path / "round-0000").glob("*.arrow")
     first.write_bytes(first.read_bytes()[:-1] + b"?")
     for _ in range(2):

@@ -25,6 +25,7 @@ from dp_real.runtime.pixels import fit
 from tests.dp_real.conftest import changed
 from tests.dp_real.data.sets.made import pictures
 from tests.dp_real.generators.tiny_pipelines import VIT
+from tests.dp_real.pool.made import batch
 from tests.dp_real.runs.folders import json_lines
 
 SHAPE = (3, 16, 16)
@@ -249,9 +250,10 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     assert again.y.tolist() == sorted(pool.y.tolist())
 
 
-def test_a_pool_without_images(finished, pool, tmp_path):
+def test_a_pool_without_images(pool, tmp_path):
     """Its numbers go to Parquet as they are; pictures there are none."""
-    flat = Pool.latest(finished / "pool", (torch.Size(SHAPE).numel(),))
+    flat = Pool(tmp_path / "pool", (torch.Size(SHAPE).numel(),))
+    flat.append(0, batch(flat, pool.x[:].flatten(1)))
     with pytest.raises(InputError, match=r"no images.*--format parquet"):
         write_folder(flat, CLASSES, tmp_path)
     write_parquet(flat, CLASSES, tmp_path)
