@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
-from dp_base.errors import InputError
+import numpy as np
+
+from dp_base.errors import ConvergenceError, InputError
 
 if TYPE_CHECKING:
     from dp_theory.ridge.finite_dimension import FinitePrediction
@@ -57,8 +59,8 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
         a `PracticePrediction`, with an entry for each stage on the last axis; for K classes a `SoftmaxPrediction`, with
         standard errors in place of a certificate.
 
-        What conditioning makes of rounding is certified but never refused: at the ridgeless peak the squared norm is
-        inf, and the test error 1/2.
+        What conditioning makes of rounding is certified but not refused, unless a tolerance is given and the
+        certificate is not finite: at the ridgeless peak the squared norm is inf, and the test error 1/2.
 
     Raises
     ------
@@ -80,7 +82,10 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
 
     require_tolerance(tolerance)
     _require_problem(problem)
-    return problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
+    found = problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
+    if tolerance is not None and not np.isfinite(getattr(found, "certificate", 0.0)).all():
+        raise ConvergenceError(f"a certificate is not finite: tolerance = {tolerance:g} cannot be promised")
+    return found
 
 
 def simulate(

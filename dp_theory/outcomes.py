@@ -1,15 +1,41 @@
 """What theory predicts of a learner, and what experiments measure."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dp_theory.numerics.checks import Real
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
 SOFTMAX_QUANTITIES = ("test_error", "cross_entropy", "overlap", "squared_norm")
 
 
+class Cells:
+    """Numbers for each cell of a problem."""
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row for each cell, or stage of one, by its place where arrays have several axes; without other arrays."""
+        import pandas as pd
+
+        shape = np.shape(vars(self)["test_error"])
+        arrays = {name: np.asarray(value) for name, value in vars(self).items()}
+        columns = {
+            name: np.broadcast_to(value, shape).ravel()
+            for name, value in arrays.items()
+            if value.shape in ((), shape) and value.dtype != object
+        }
+        return pd.DataFrame(columns, pd.MultiIndex.from_tuples(list(np.ndindex(shape))) if len(shape) > 1 else None)
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html()
+
+
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Cells):
     """The limit n, d → ∞ at d/n = phi, of every kind of problem.
 
     Fields have the problem's shape, and are floats for a scalar problem. A practice loop has one more axis, the last,
@@ -36,7 +62,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Simulation:
+class Simulation(Cells):
     """Means over independent experiments in dimension d, each with its standard error.
 
     Attributes
@@ -59,7 +85,7 @@ class Simulation:
 
 
 @dataclass(frozen=True)
-class SoftmaxOutputs:
+class SoftmaxOutputs(Cells):
     """What theory predicts and experiments measure, each number with its standard error beside it."""
 
     test_error: Real

@@ -19,6 +19,7 @@ from dp_theory.numerics.checks import (
     Float,
     Real,
     numbers,
+    of_arrays,
     require,
     require_breaks,
     require_in,
@@ -173,12 +174,12 @@ class SelectedRows:
         """Keep probability and weight of each row; functions are checked here, because they are the user's."""
         self._require_rule()
 
-        def of_rows(given: float | Weight) -> Array:
-            value = given(*t[: self.directions], y) if callable(given) else given
+        def of_rows(name: str, given: float | Weight) -> Array:
+            value = of_arrays(name, given, *t[: self.directions], y) if callable(given) else given
             return np.broadcast_to(np.asarray(value, float), y.shape)
 
-        kept = of_rows(self.keep.keep_probability(t[0]) if isinstance(self.keep, Rule) else self.keep)
-        weights = of_rows(self.weight)
+        kept = of_rows("keep", self.keep.keep_probability(t[0]) if isinstance(self.keep, Rule) else self.keep)
+        weights = of_rows("weight", self.weight)
         require("keep", kept, (kept >= 0) & (kept <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
         require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
         return kept, weights

@@ -50,10 +50,19 @@ def numbers(name: str, value: Any) -> Array:
         raise InputError(f"{name} = {reprlib.repr(value)} must be a real number, or an array of such") from None
 
 
-def require_numbers(**values: Any) -> None:
-    """Real numbers or arrays of such."""
-    for name, value in values.items():
-        numbers(name, value)
+def require_numbers(**values: Any) -> list[Array]:
+    """Real numbers or arrays of such; returned as arrays."""
+    return [numbers(name, value) for name, value in values.items()]
+
+
+def of_arrays(name: str, function: Callable[..., Any], *arrays: Any) -> Array:
+    """What a user's function makes of arrays."""
+    try:
+        return np.asarray(function(*arrays), float)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} must be a function of arrays, as np.where(t > 1, 1.0, 0.0) is, or np.vectorize({name}): {error}"
+        ) from error
 
 
 def require_number(**values: Any) -> None:

@@ -69,10 +69,12 @@ def theorem1(
     ----------
     Theorem 1 of the paper, with r as in the proof in C.2: (T1.10), in the form (T1.14).
     """
-    require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam)
-    u, slope = fixed_point(p, phi, lam)
+    *moments, rho, phi, lam = require_numbers(
+        p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam
+    )
+    u, slope = fixed_point(moments[0], phi, lam)
     ell = lam + u
-    return _outputs(ell, u / (ell * slope), Moments(p, gamma, beta, beta_tilde), rho)
+    return _outputs(ell, u / (ell * slope), Moments(*moments), rho)
 
 
 def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real) -> tuple[Real, Real, Real]:
@@ -95,11 +97,12 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     ----------
     Corollary 1 of the paper, (T1.15).
     """
-    require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi)
-    ell = np.maximum(np.subtract(phi, p), 0.0)  # lam·(1 + delta) → 0 below the threshold, and phi - p above
+    *moments, rho, phi = require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi)
+    p = moments[0]
+    ell = np.maximum(phi - p, 0.0)  # lam·(1 + delta) → 0 below the threshold, and phi - p above
     with np.errstate(divide="ignore"):
-        variance = np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi))
-    return _outputs(ell, variance, Moments(p, gamma, beta, beta_tilde), rho)
+        variance = np.minimum(1.0, phi / p) / np.abs(p - phi)
+    return _outputs(ell, variance, Moments(*moments), rho)
 
 
 def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:

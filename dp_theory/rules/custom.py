@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Float, Real, require_breaks, require_in
+from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_breaks, require_in
 from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
 
 
@@ -44,7 +44,7 @@ class SymmetricRule(Rule):
         return self.breaks
 
     def keep_probability(self, t: Real) -> Real:
-        q = np.asarray(self.q(np.abs(t)), float)
+        q = of_arrays("q", self.q, np.abs(t))
         require_in("[0, 1]", "it is a probability", **{"q(t)": q})
         return q
 

@@ -47,6 +47,11 @@ test_refused_in_one_line = refused(
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Group(along=np.eye(2), breaks=(0.3, 0.4)), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Direct(3), "rule = 3 must be a rule"),
+    (lambda: SymmetricRule(lambda t: t if t > 1 else 0).moments(0.5), r"q must be .* np.vectorize\(q\)"),
+    (
+        lambda: predict(SpanProblem((1,), [Group(along=(1,), keep=lambda t, y: y if t > 1 else 0)], 0.5, 0.1)),
+        "keep must",
+    ),
     (lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"), "loss = 'logistic' must be a Loss"),
 )
 

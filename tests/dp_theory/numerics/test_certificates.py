@@ -135,6 +135,20 @@ def test_a_tolerance_that_the_moments_miss_is_refused():
         predict(problem, tolerance=1e-16)
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(KeepHard(1e-300), 0.9, 1e-29, 0.01),
+        SpanProblem(TRUTH, [Group()], np.array([0.5, 1.0])),
+        PracticeProblem(1.0, 0.0),
+    ],
+)
+def test_a_tolerance_is_not_promised_where_no_certificate_is_finite(problem):
+    assert not np.isfinite(predict(problem).certificate).all()
+    with pytest.raises(ConvergenceError, match="a certificate is not finite"):
+        predict(problem, tolerance=1e-6)
+
+
 # -- the span recipe --------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dp_base.errors import ConvergenceError
-from dp_theory import KeepHard, Problem, predict
+from dp_theory import KeepHard, Problem, corollary1, predict, theorem1
 from dp_theory.rules import SymmetricRule
 from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
 
@@ -42,6 +42,19 @@ def test_theorem1_agrees_with_the_printed_formulas_to_1e_9():
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
     with pytest.raises(ConvergenceError, match="certain to"):
         predict(Problem(SymmetricRule(lambda t: t <= 0.7), 0.5, 0.5, 0.1))
+
+
+def test_lists_are_arrays():
+    """Of the functions of moments too; and cells are rows of a frame."""
+    moments = [[float(value)] * 2 for value in KeepHard(0.5).moments(0.9)]
+    problem = Problem(KeepHard(0.5), 0.9, [[0.2], [0.4]], [0.0, 0.1])
+    frame = predict(problem).to_frame()
+    assert frame.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert frame["test_error"].tolist() == predict(problem).test_error.ravel().tolist()
+    assert "<table" in predict(problem)._repr_html_()
+    at = [corollary1(*moments, [0.9, 0.9], [0.2, 0.4]), theorem1(*moments, [0.9, 0.9], [0.2, 0.4], [0.1, 0.1])]
+    for (error, *_), lam in zip(at, (0, 1), strict=True):
+        np.testing.assert_allclose(error, predict(problem).test_error[:, lam], rtol=1e-12)
 
 
 def test_blocks_are_seamless():

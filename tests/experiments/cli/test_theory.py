@@ -113,6 +113,10 @@ def test_verify_exits_1_where_theory_is_wrong(monkeypatch):
     assert "DISAGREES" in done("theory verify --trials 100", status=1).out
 
 
+def test_too_few_trials_are_refused_before_a_bar():
+    assert "--trials" in refused("theory verify --trials 3")
+
+
 def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch):
     text = done("theory verify lemma1 keep-hard").out
     assert "p\terf(sqrt(2)*alpha/2)\n" in text
@@ -147,7 +151,10 @@ def test_one_trial_says_that_it_has_no_standard_error(here):
 
 def test_without_a_folder_the_picture_is_drawn_all_the_same(here, monkeypatch):
     monkeypatch.setitem(rcParams, "text.usetex", True)  # a user's, where there is no TeX
-    assert "runs/sweep.png" in done("theory sweep --rule keep-hard,random --d 16 --trials 2 --n 8,40").out
+    assert (
+        "runs/sweep.png\nruns/sweep.csv" in done("theory sweep --rule keep-hard,random --d 16 --trials 2 --n 8,40").out
+    )
+    assert set(pd.read_csv(here / "runs" / "sweep.csv")["generated"]) >= {8, 40}
     assert (here / "runs" / "sweep.png").stat().st_size > 10_000
     figure = picture(sweep([0.5], rules=["keep-hard", "random"], d=16, trials=2, n=[8, 40]), "generated")
     assert figure.get_suptitle() == "alpha = 0.5, rho = 0.9, lam = 0.01, d = 16"

@@ -33,7 +33,7 @@ def several(text: str) -> Any:
 
 def ridge(rows: str, further: str = "", metavar: str | None = None, least: str = "0: the limit without ridge") -> Any:
     """The option --lam, of which commands differ in the rows that count as N."""
-    text = f"Ridge lam of (1/N) sum of losses + (lam/2)|w|², N: {rows}; {least}.{further}"
+    text = f"Ridge lam of (1/N) sum of losses, as (y - w·x)²/2, + (lam/2)|w|², N: {rows}; {least}.{further}"
     return Option(metavar=metavar, help=text)
 
 

@@ -34,7 +34,7 @@ LAW_SECONDS = 2.5e-7  # of a core for a row of all strategies, measured; with th
 DENSE_SECONDS = 2e-9
 LONG = 60  # seconds of work that are told beforehand
 MOST = 24 * 3600  # and seconds that are refused
-UNASKED = Path("runs/sweep")  # the picture, without --out
+UNASKED = Path("runs/sweep")  # the picture and its table, without --out
 SETTINGS = ["alpha", "rho", "lam"]  # what a sweep may vary beside the number of samples
 AXIS_LABELS = {
     "generated": "samples generated",
@@ -59,7 +59,7 @@ def sweep_command(
 ) -> None:
     """Static, pruned and directly drawn data have the same kept fraction. Shows which has the least predicted error.
 
-    Without --out, runs/sweep.png has the picture.
+    Without --out, runs/sweep.png has the picture and runs/sweep.csv all points.
 
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
     """
@@ -117,7 +117,9 @@ def sweep_command(
     )
     if out is None and not as_json:
         with asked_for(UNASKED):
-            answer(False, {}, *save(picture(result, x), UNASKED, ["png"]))
+            drawn = save(picture(result, x), UNASKED, ["png"])
+            write_tables(UNASKED.parent, sweep=result)
+            answer(False, {}, *drawn, UNASKED.with_suffix(".csv"))
 
 
 def _varying(result: "DataFrame") -> list[str]:

@@ -18,7 +18,7 @@ def verify_command(
             help="Show derivations instead: lemma1, lemma2, corollary1, scaling, keep-hard.",
         ),
     ] = None,
-    trials: Annotated[int, Option(help="Experiments for each cell.")] = 200,
+    trials: Annotated[int, Option(min=4, help="Experiments for each cell.")] = 200,
     as_json: Json = False,
 ) -> None:
     """Holds Theorem 1 against its exact law, and the law against the experiment, over a set of problems.
