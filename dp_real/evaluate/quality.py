@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.metrics import pairwise_distances
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from dp_base.errors import InputError
@@ -37,6 +35,8 @@ def quality(
     real ones. Density counts the real examples that a generated one is near, over k. Only sets of the same sizes can be
     compared.
     """
+    from sklearn.metrics import pairwise_distances  # it takes long, and few reports need it
+
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:
             raise InputError(f"{len(features)} {name} examples are too few for {neighbours} neighbours: give more")
@@ -66,6 +66,8 @@ def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
 
 
 def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[np.ndarray, " n"]:
+    from sklearn.neighbors import NearestNeighbors
+
     distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(features).kneighbors()
     return distances[:, -1]
 

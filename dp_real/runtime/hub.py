@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from transformers import AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import InputError, MissingError
 from dp_real import distributed
@@ -31,7 +28,6 @@ MOST_PARTS = 10_000
 MOST_NUMBERS = 10**9
 """What may be made besides, such as a fresh last layer."""
 
-LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
 _device = ContextVar[Any]("device", default=None)  # where weights are read to
 
@@ -89,6 +85,8 @@ def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Fresh 
 
 def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
     """The tokenizer that pads on a side; without a padding token, by its end token, which is masked."""
+    from transformers import AutoTokenizer
+
     with reading(model, "a tokenizer") as local, quietly():
         tokenizer: Any = AutoTokenizer.from_pretrained(model, local_files_only=local, trust_remote_code=False)
         require_words(tokenizer, model)
@@ -195,8 +193,12 @@ def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep diffusers and transformers from printing, but for bars of downloads."""
+    from diffusers.utils import logging as of_diffusers  # they take long, and runs are looked at without them
+    from transformers.utils import logging as of_transformers
+
+    libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
     with ExitStack() as at_end:
-        for library in LIBRARIES:
+        for library in libraries:
             at_end.callback(library.set_verbosity, library.get_verbosity())
             if library.is_progress_bar_enabled():
                 at_end.callback(library.enable_progress_bar)

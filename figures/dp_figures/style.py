@@ -1,5 +1,8 @@
 """The look of all figures. Colour and dash tell series apart; line, marker and fill the kind of a number."""
 
+import logging
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -7,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+log = logging.getLogger(__name__)
 FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")
 """Fonts that have characters which DejaVu Sans lacks."""
 WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
@@ -83,19 +87,28 @@ def paper() -> Iterator[None]:
     """Give figures their look within a block, both where a figure is built and where it is saved.
 
     What a user or a notebook has set holds again afterwards. Characters that DejaVu Sans lacks come from the FALLBACKS
-    that are installed; else they are boxes, and matplotlib warns.
+    that are installed; else they are boxes, and a remark says which.
     """
     import matplotlib
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
     fonts = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings(record=True) as told:
+        warnings.filterwarnings("always", message="Glyph")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**LOOK, "font.family": fonts})
         matplotlib.rc("xtick", **TICKS)
         matplotlib.rc("ytick", **TICKS)
         yield
+    lacking = set()
+    for each in told:
+        if code := re.match(r"Glyph (\d+) ", str(each.message)):
+            lacking.add(chr(int(code[1])))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if lacking:
+        log.warning("no font has %s: install one of %s", "".join(sorted(lacking)), ", ".join(FALLBACKS))
 
 
 def plain(text: object) -> str:

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from dp_figures import curves, grids, traces
+from dp_figures import curves, grids, style, traces
 from matplotlib.collections import LineCollection
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -63,6 +63,12 @@ def test_save_writes_both_files_and_the_same_bytes_again(tmp_path):
     assert first[0].startswith(b"\x89PNG")
     assert first[1].startswith(b"%PDF")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["p=0.5.pdf", "p=0.5.png"]
+
+
+def test_characters_that_no_font_has_are_told_in_a_line(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(style, "FALLBACKS", ("None such",))
+    curves.save(curves.draw_curves(tidy(), xlabel="\u732b\u72d7", ylabel="y"), tmp_path / "cats")
+    assert caplog.messages[-1] == "no font has \u72d7\u732b: install one of None such"
 
 
 def test_a_legend_tells_apart():

@@ -18,7 +18,6 @@ from dp_real.distributed import device, slices
 from dp_real.evaluate.assess import layer_inputs
 from dp_real.evaluate.quality import MOST, quality, spread
 from dp_real.examples import ExampleArray, Task
-from dp_real.learners.models.classifier import known_classifier
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
@@ -52,6 +51,8 @@ def load_judge(given: str, task: Task) -> Judge:
     if len(task.sample_shape) != 3:
         raise InputError(f"--judge {given}: judges are for images, and these examples are none")
     if not RunFiles(Path(given)).is_run:
+        from dp_real.learners.models.classifier import known_classifier  # it imports transformers
+
         model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]

@@ -72,5 +72,12 @@ def test_nothing_is_loaded_that_is_not_needed(words, unwanted):
     assert unwanted & set(done.stderr.split()) == set()
 
 
+@pytest.mark.parametrize("words", ["doctor .", "real report ."])
+def test_whoever_looks_at_a_run_does_not_wait_for_diffusers(words):
+    done = run_process(words.split())
+    assert done.returncode == 2
+    assert {"torch"} == {"torch", "diffusers", "transformers", "sklearn"} & set(done.stderr.split())
+
+
 def test_a_paragraph_becomes_a_line():
     assert reflow("One\ntwo.\n\nThree\n four.") == "One two.\n\nThree four."
