@@ -9,6 +9,7 @@ from pathlib import Path
 import huggingface_hub
 import psutil
 import torch
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command
@@ -199,7 +200,9 @@ def _weights_of(config: Config, key: str, model: str, pipeline: bool) -> Finding
         return Finding(key, model, f"{model} {NO_TIMM}")
     try:
         huggingface_hub.auth_check(model)
-    except Exception:  # there is no network, no such model, or its terms must be accepted first
+    except RepositoryNotFoundError:  # a GatedRepoError is one
+        return Finding(key, model, f"{fault}: mind the name, or accept its terms on its page and hf auth login")
+    except Exception:  # there is no network
         command = download_command(model)
         return Finding(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
     return Finding(key, f"{model}, which a run will fetch")

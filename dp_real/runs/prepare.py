@@ -22,7 +22,6 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.objects import GIVEN, lacking
 from dp_real.practice.rounds import KEEP
 from dp_real.protocols import AnySize, Generator, Learner
-from dp_real.runtime.hub import quietly
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
@@ -137,7 +136,7 @@ def own_torch(config: Config) -> Iterator[None]:
             torch.set_float32_matmul_precision("high")
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         try:
-            with torch.random.fork_rng(devices), quietly():
+            with torch.random.fork_rng(devices):
                 yield
         finally:
             torch.set_num_threads(threads)

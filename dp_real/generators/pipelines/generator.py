@@ -27,6 +27,7 @@ from dp_real.generators.pipelines.scheduler import check_scheduler
 from dp_real.guidance import EntropyGuidance, sample
 from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.flops import uncounted
+from dp_real.runtime.hub import quietly
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 
@@ -106,7 +107,8 @@ class PipelineGenerator(ABC):
             return self.to_learner(self.draw(asked[rows], seeds[rows], guidance and guidance.for_rows(rows)))
 
         self._move(self.device)
-        return self.batches.draw(len(asked), draw, kind=guidance and guidance.through).cpu()
+        with quietly():  # of every prompt that is cut, again and again: check_prompts told it
+            return self.batches.draw(len(asked), draw, kind=guidance and guidance.through).cpu()
 
     @abstractmethod
     def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:

@@ -1,12 +1,13 @@
 """What published pipelines cost, by counting on their architectures: sizes.toml."""
 
-import json
 import tomllib
 from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from dp_base.reading import read_json
 
 RANDOM = "random"
 """A model's name that stands for random weights of the size of Stable Diffusion 1, to measure what it takes."""
@@ -49,7 +50,7 @@ def known_size(model: str) -> PipelineSize | None:
     for part in ("transformer", "unet"):
         file = _file(model, f"{part}/config.json")
         if file and file.is_file():
-            own = json.loads(file.read_text(encoding="utf-8"))
+            own = read_json(file)
             return next((size for size in published().values() if size.config.items() <= own.items()), None)
     return None
 

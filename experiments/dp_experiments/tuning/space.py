@@ -17,6 +17,7 @@ from dp_experiments.tuning.tuned import with_settings
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
 from dp_real.config.load import key_of
+from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.section import flat
 
 Space = dict[str, BaseDistribution]
@@ -65,8 +66,8 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     automatic = cell.guidance.omega == "auto" and "guidance.omega" not in searches
     defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
     defaults = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES}
-    if find_spec("kornia") is None:
-        defaults.pop("training.randaugment", None)
+    if find_spec("kornia") is None and defaults.pop("training.randaugment", None):
+        warn_once("kornia is not installed: training.randaugment is not searched")
     base = cell if prunes else config  # which may be guided, so that it cannot prune
     space: Space = {}
     for key, asked in (defaults | dict(searches)).items():

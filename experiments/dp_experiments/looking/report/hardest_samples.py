@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.errors import InputError, MissingError
 from dp_experiments.looking.report.pictures import examples_of, pictures, told_of
+from dp_experiments.terminal import say
 from dp_real.pool import Pool
 from dp_real.practice.assess import logits_of
 from dp_real.runs.reader import Run
@@ -69,7 +70,8 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
         learner = run.learner()
         with torch.no_grad():
             predicted = [names[label] for label in logits_of(learner.logits, x).argmax(1).tolist()]
-    except (InputError, DamagedError, MissingError):
+    except (InputError, MissingError) as error:
+        say(f"what the learner now predicts is left out: {error}")
         predicted = [None] * len(hardest)
     return [
         {

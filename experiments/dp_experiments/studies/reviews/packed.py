@@ -5,7 +5,7 @@ import io
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -123,13 +123,14 @@ def _unpack_gguf(file: Path, folder: Path) -> None:
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
     from transformers.models.auto.tokenization_auto import AutoTokenizer
 
-    from dp_real.runtime.hub import quietly
+    from dp_real.runtime.hub import quietly, require_fitting
 
     where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     with quietly(), contextlib.redirect_stderr(io.StringIO()):  # the progress bar of unpacking has no switch
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            file.parent, dtype="float32", trust_remote_code=False, **where
+        model, read = cast(Any, AutoModelForCausalLM).from_pretrained(
+            file.parent, dtype="float32", trust_remote_code=False, output_loading_info=True, **where
         )
+        require_fitting(model, read, str(file))
         # It still says that it is quantised, which it is no longer, and would not let itself be saved.
         model.hf_quantizer = None
         del model.config.quantization_config
