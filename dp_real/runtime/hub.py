@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,24 +110,25 @@ def require_told_apart(asked: Sequence[Sequence[str]], readers: Sequence[tuple[A
 
     `readers` are tokenizers, each with the tokens that are read behind it.
     """
-    prompts = list(dict.fromkeys(chain.from_iterable(asked)))
-    with quietly():
-        tokens = [tokenizer(prompts)["input_ids"] for tokenizer, _ in readers]
-    read = dict(zip(prompts, zip(*tokens, strict=True), strict=True))
-    most = [most for _, most in readers]
     first: dict[Any, tuple[int, str]] = {}
-    for label, prompt in ((label, prompt) for label, of_class in enumerate(asked) for prompt in of_class):
-        kept = tuple(tuple(ids[: length - 1]) for ids, length in zip(read[prompt], most, strict=True))
-        other, same = first.setdefault(kept, (label, prompt))
-        if other != label and same != prompt:
-            raise InputError(
-                f"the prompts {same!r} and {prompt!r} of two classes are the same in the first {max(most)} tokens, all "
-                "that is read of them: shorten them, or put what tells the classes apart first"
-            )
-    cut = [prompt for prompt in prompts if all(map(lambda ids, length: len(ids) > length, read[prompt], most))]
+    cut: list[str] = []
+    longest = max((most for _, most in readers), default=0)
+    for label, prompts in enumerate(asked if readers else ()):
+        with quietly():
+            tokens = [tokenizer(list(prompts))["input_ids"] for tokenizer, _ in readers]
+        for prompt, *read in zip(prompts, *tokens, strict=True):
+            parts = [(ids, most) for ids, (_, most) in zip(read, readers, strict=True)]
+            other, same = first.setdefault(tuple(tuple(ids[: most - 1]) for ids, most in parts), (label, prompt))
+            if other != label and same != prompt:
+                raise InputError(
+                    f"the prompts {same!r} and {prompt!r} of two classes are the same in the first {longest} tokens, "
+                    "all that is read of them: shorten them, or put what tells the classes apart first"
+                )
+            if all(len(ids) > most for ids, most in parts):
+                cut.append(prompt)
     if cut and distributed.this_process().is_main_process:
-        text = "%d of %d prompts are cut after the %d tokens that are read, such as %r"
-        logging.getLogger(__name__).warning(text, len(cut), len(prompts), max(most), cut[0])
+        text = "%d prompts are cut after the %d tokens that are read, such as %r"
+        logging.getLogger(__name__).warning(text, len(cut), longest, cut[0])
 
 
 def _require_finite(loaded: Any, model: str) -> None:
