@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dp_real.config import Config
 
 Axis = Literal["generated", "kept", "compute", "seconds"]
+NAMED = {"y": "test_accuracy"}  # in percent
 NOT_SHOWN = ["kind", "x", "y_low", "y_high"]  # columns that only the figure needs
 
 
@@ -105,7 +106,7 @@ def compare_command(
         as_json,
         {"preset": config.name, "seeds": seeds, "splits": splits, "arms": rows["comparison"]}
         | {"sets": rows["sets"], "exponents": rows["exponents"], "verdict": said},
-        records(summary.drop(columns=NOT_SHOWN)),
+        records(summary.drop(columns=NOT_SHOWN).rename(columns=NAMED)),
         rows["sets"],
         rows["exponents"],
         *said,

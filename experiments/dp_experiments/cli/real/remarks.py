@@ -1,7 +1,6 @@
 """What commands say of finished runs that did not become what was asked for."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dp_real import Run
@@ -46,8 +45,3 @@ def at_limit(run: "Run") -> str | None:
     else:
         why = f"{asked} is out of reach: lower it"
     return f"the strength is at its {end}; {share}: {why}"
-
-
-def counted(sets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Evaluated sets as a table shows them, of images or texts."""
-    return [{"examples" if key == "images" else key: value for key, value in row.items()} for row in sets]

@@ -10,7 +10,6 @@ from typer import Argument, Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_option, tell_changes
-from dp_experiments.cli.real.remarks import counted
 from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 LOOKS = 10  # seconds between two looks at the logs of runs that go on
 LOGS = ("metrics.jsonl", "rounds.jsonl", "result.json")
+NAMED = {"y": "test_accuracy"}  # columns of a comparison, in percent
 SHOWN_OF_ARMS = ("series", "x", "y", "se", "confirmed", "coverage", "vendi")
 OWN_SETS = ("validation", "test")  # names of the sets that every run has
 SHOWN_OF_ROUNDS = ("round", "count", "omega", "entropy", "fraction_wrong", "confirmed", "confirmed_of_missed")
@@ -72,7 +72,7 @@ def report_command(
         if judge:
             own = fact["judge"]
             of, part = (SHOWN_OF_ROUNDS, "rounds") if "rounds" in fact else (SHOWN_OF_ARMS, "arms")
-            shown.append([{key: row[key] for key in of if key in row} for row in fact[part]])
+            shown.append([{NAMED.get(key, key): row[key] for key in of if key in row} for row in fact[part]])
             shown.append(f"the judge is right about {own['accuracy']:.1%} of {own['images']:,} real images")
         if rounds:
             shown.append(named_rounds(fact["quality"]))
@@ -139,6 +139,7 @@ def evaluate_command(
 
     Each set counts among the classes that it has, or among all if that is one.
     """
+    from dp_experiments.looking.report.page import with_errors
     from dp_real import Run
     from dp_real.runs.afterwards import evaluate
 
@@ -148,7 +149,7 @@ def evaluate_command(
         for row in rows
         if row["classes"] == 1
     ]
-    answer(as_json, {"run": str(run), "sets": rows}, counted(rows), *alone)
+    answer(as_json, {"run": str(run), "sets": rows}, with_errors(rows), *alone)
 
 
 def _further_sets(entries: list[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`dp real run | resume | branch`: starts runs and continues them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ from typer import Argument, Exit, Option
 from dp_experiments.cli import launch
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, on_cluster_asked
-from dp_experiments.cli.real.remarks import at_limit, counted, too_few
+from dp_experiments.cli.real.remarks import at_limit, too_few
 from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import answer, progress, say
 
@@ -93,8 +94,14 @@ def branch_command(
 
     with where as at_a_time:
         results = branch(folder, progress, at_a_time, accept_changes)
-    answer(as_json, {"branches": results}, [{key: result[key] for key in SHOWN_OF_BRANCH} for result in results])
+    answer(as_json, {"branches": results}, [_shown(result, SHOWN_OF_BRANCH) for result in results])
     leave_figures(folder)
+
+
+def _shown(result: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """These keys, accuracies in percent."""
+    shares = [key for key in keys if key.endswith("accuracy") and result[key] is not None]
+    return {key: result[key] * 100 if key in shares else result[key] for key in keys}
 
 
 def _options(settings: list[str], accept_changes: bool, as_json: bool) -> list[str]:
@@ -103,11 +110,12 @@ def _options(settings: list[str], accept_changes: bool, as_json: bool) -> list[s
 
 
 def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:
+    from dp_experiments.looking.report.page import with_errors
     from dp_experiments.looking.report.pictures import leave_figures
     from dp_real import Run
 
     for remark in (too_few(result["pool_size"], result["additions"], config), at_limit(Run(folder))):
         if remark:
             say(f"{config.name}: {remark}")
-    answer(as_json, result, [{key: result[key] for key in SHOWN_OF_RUN}], counted(result.get("sets", [])))
+    answer(as_json, result, [_shown(result, SHOWN_OF_RUN)], with_errors(result.get("sets", [])))
     leave_figures(folder)
