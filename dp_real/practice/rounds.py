@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -49,7 +48,7 @@ DAMPING = 0.5  # the wrong share grows faster than the total guidance: moving by
 LARGEST_FACTOR = 2.0  # by which the total guidance changes at once
 FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength finds its place
 LEAST_ROWS = 20  # of such a part
-COMPARED = 100  # images of which the range of values is looked at
+COMPARED = 20  # images of which the range of values is looked at
 CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
 END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as being there
 
@@ -248,10 +247,10 @@ class Rounds:
         begin = time.monotonic()
         if n_real < len(labels):
             drawn, files, total = self._generated(index, labels[n_real:], logits, total)
-            if self.data and not index:
+            if self.data and not index and len(drawn) > COMPARED:
                 real = self.data.validation.x
-                some = decoded(drawn.slice(0, COMPARED), self.pool.storage)
-                require_one_range(real[:: -(-real.shape[0] // COMPARED)], some)
+                some = slice(None, None, -(-real.shape[0] // COMPARED))
+                require_one_range(real[some], decoded(drawn.slice(0, COMPARED), self.pool.storage))
         saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))  # a little is lost meanwhile
         rows = drawn
         if kind_of(self.config, index) == "pruned":
@@ -427,12 +426,10 @@ class Rounds:
 
 def require_one_range(real: Tensor, drawn: Tensor) -> None:
     """Raise InputError for images of which one side has dark pixels, and the other none, as in [0, 1]."""
-    if real.dim() != 4 or len(drawn) < LEAST_ROWS:
-        return
-    for (one, x), (other, y) in permutations({"real images": real, "the generator's": drawn}.items()):
+    for whose, x, other in (("real images", real, drawn), ("the generator's images", drawn, real)):
         low, high = to_float(x).aminmax()
-        if low >= 0 and high > 0.5 and to_float(y).min() < -0.5:
-            raise InputError(f"{one} are in [0, 1], {other} in [-1, 1]: both should be in [-1, 1], as by 2 * x - 1")
+        if x.dim() == 4 and low >= 0 and high > 0.5 and to_float(other).min() < -0.5:
+            raise InputError(f"{whose} are in [0, 1], the others in [-1, 1]: should be in [-1, 1], as by 2 * x - 1")
 
 
 def among(rows: pa.Table, kept: Int64[np.ndarray, " kept"]) -> pa.Table:

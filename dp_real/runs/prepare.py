@@ -35,7 +35,9 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
         return config.data.load()
 
     data = distributed.main_first(load)
-    looked_at: dict[str, Any] = {"test": data.test, **data.sets} if test else {}
+    looked_at: dict[str, Any] = {**data.sets} if test else {}
+    if test and data.test is not data.validation:
+        looked_at["test"] = data.test
     if data.generator is not None and config.uses_training_examples:
         looked_at["train"] = getattr(data.generator, "seen", data.generator)
     decode_ahead({"validation": data.validation, **looked_at}, progress=progress)

@@ -150,8 +150,8 @@ def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
 @pytest.mark.parametrize(
     ("shift", "of_generator", "shape", "message"),
     [
-        (0.5, 0, (3, 4, 4), r"real images are in \[0, 1\], the generator's in \[-1, 1\]: both should be in \[-1, 1\]"),
-        (0, 0.5, (3, 4, 4), r"the generator's are in \[0, 1\], real images in"),
+        (0.5, 0, (3, 4, 4), r"real images are in \[0, 1\], the others in \[-1, 1\]: should be"),
+        (0, 0.5, (3, 4, 4), r"the generator's images are in \[0, 1\]"),
         (
             0,
             0,

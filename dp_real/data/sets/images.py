@@ -203,10 +203,11 @@ def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) ->
     """Decode images before a run, so that a broken one stops it early; warn of flat ones, two labels and shared ones.
 
     Sets kept in memory are decoded whole, of others about SAMPLED images. Returns a digest and a name of each image, or
-    text, of each set that is no other's.
+    text.
     """
-    known = {id(sets[name].x): name for name in reversed([*sets])}
-    different = [name for name in known.values() if _can_be_told(sets[name].x)][::-1]
+    different = [
+        name for name, each in sets.items() if len(each.x.shape) == 4 or getattr(each.x, "dtype", None) == torch.int32
+    ]
     shares = [distributed.own_share(_rows_to_check(sets[name].x)) for name in different]
     broken: list[str] = []
     seen: list[list[Seen]] = []
@@ -224,11 +225,6 @@ def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) ->
     told = {name: _tell(sets[name], found) for name, found in zip(different, seen, strict=True)}
     tell_shared(told)
     return told
-
-
-def _can_be_told(x: ExampleArray) -> bool:
-    """Images and texts."""
-    return len(x.shape) == 4 or getattr(x, "dtype", None) == torch.int32
 
 
 def _look(images: ExampleArray, asked: slice, broken: list[str]) -> list[Seen]:

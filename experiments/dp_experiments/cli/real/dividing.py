@@ -19,9 +19,19 @@ from dp_base.errors import InputError
 from dp_base.files import whole_folder
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
-from dp_real.data.sets.class_names import ENDINGS, SET_NAMES, class_files, class_folders, own_classes, warn_once
-from dp_real.data.sets.images import ImageFiles, ImageSet, decode_ahead, tell_shared
+from dp_real.data.sets.class_names import (
+    ENDINGS,
+    SET_NAMES,
+    class_files,
+    class_folders,
+    own_classes,
+    visible_files,
+    warn_once,
+)
+from dp_real.data.sets.images import ImageFiles, ImageSet, decode_ahead
 from dp_real.data.sets.places import locate
+from dp_real.examples import Examples
+from dp_real.text.codes import to_codes
 from dp_real.text.text_sets import rows_of_table, text_of
 
 SETS = ("validation", "test", "train")
@@ -29,7 +39,7 @@ FOLDS = 4  # of which two are for training
 NUMBER = re.compile(r"(?<=.)[-_. ]\d+\Z")  # patient07_3: the third of one group
 LEAST_GROUPS = 6  # of a class, for them to be told apart
 SAMPLED = 100  # images whose size is looked at
-COMPARED = (3, 32, 32)  # the shape in which pixels are compared: as such, millions fit into memory
+COMPARED, COMPARED_TEXT = (3, 32, 32), 600  # shape of pixels, characters: as such, millions fit into memory
 Rows = list[tuple[Path | str, str]]
 """Files or texts, each with the name of its class."""
 
@@ -71,10 +81,7 @@ def divide(source: Path, progress: Progress = silent) -> Divided:
     if higher:
         warn_once(f"{source}: its folders are the classes, {', '.join(classes[:10])}{higher}")
     files = [each for each, _ in rows if isinstance(each, Path) and each.suffix.lower() in ENDINGS]
-    if 0 < len(files) < len(rows):
-        text = next(each for each, _ in rows if each not in set(files))
-        raise InputError(f"{source}: it has images and texts, such as {text}; one task has one kind of them")
-    told = _of_pixels(parts, progress) if files else _of_texts(parts)
+    told = decode_ahead({name: _seen(part) for name, part in parts.items()}, progress)
     contents = [content for part in told.values() for content, _ in part]
     side, grey = _look(files) if files else (0, False)
     if given:
@@ -96,13 +103,11 @@ def _given_sets(source: Path) -> dict[str, Path]:
 
 
 def _in_folders(folder: Path) -> Rows:
+    """Of images if there are some: texts beside them are captions."""
     classes = own_classes([path.name for path in class_folders(folder)])
-    files = class_files(folder, classes, {*ENDINGS, ".txt"}, "images or texts")
-    pictured = {file.with_suffix("") for file, _ in files if file.suffix.lower() in ENDINGS}
-    captions = {file for file, _ in files if file.suffix.lower() == ".txt" and file.with_suffix("") in pictured}
-    if captions:
-        warn_once(f"{folder}: {len(captions):,} texts beside images of the same name are captions, and are not read")
-    return [(file, classes.names[label]) for file, label in files if file not in captions]
+    pictured = any(file.suffix.lower() in ENDINGS for file in visible_files(folder))
+    endings, what = (ENDINGS, "images") if pictured else ({".txt"}, "images or texts")
+    return [(file, classes.names[label]) for file, label in class_files(folder, classes, endings, what)]
 
 
 def _in_table(source: Path) -> Rows:
@@ -122,23 +127,14 @@ def _higher(folder: Path) -> str:
 # which stay together
 
 
-def _of_pixels(parts: Mapping[str, Rows], progress: Progress) -> dict[str, list[tuple[str, str]]]:
-    """Each image's digest, and its name. InputError for broken ones."""
-    sets = {}
-    for name, rows in parts.items():
-        files, labels = zip(*rows, strict=True)
-        sets[name] = ImageSet(ImageFiles(files, COMPARED), torch.tensor(pd.Categorical(labels).codes))
-    return decode_ahead(sets, progress)
-
-
-def _of_texts(parts: Mapping[str, Rows]) -> dict[str, list[tuple[str, str]]]:
-    """Each text whatever its case and blanks, and its beginning."""
-    found = {}
-    for name, rows in parts.items():
-        texts = [text_of(each).checked() if isinstance(each, Path) else each for each, _ in rows]
-        found[name] = [(" ".join(text.casefold().split()), text[:80]) for text in texts]
-    tell_shared(found)
-    return found
+def _seen(rows: Rows) -> ImageSet | Examples:
+    """Small images, or texts, whatever their case and blanks."""
+    examples, labels = zip(*rows, strict=True)
+    y = torch.tensor(pd.Categorical(labels).codes)
+    if isinstance(examples[0], Path) and examples[0].suffix.lower() in ENDINGS:
+        return ImageSet(ImageFiles(examples, COMPARED), y)
+    texts = (text_of(each).checked() if isinstance(each, Path) else each for each in examples)
+    return Examples(to_codes((" ".join(text.casefold().split()) for text in texts), COMPARED_TEXT), y)
 
 
 def _groups(rows: Rows, contents: Sequence[str], source: Path) -> np.ndarray:
@@ -164,22 +160,16 @@ def _groups(rows: Rows, contents: Sequence[str], source: Path) -> np.ndarray:
 
 
 def _names(rows: Rows, source: Path) -> list[tuple[str]]:
-    """What tells groups of files; as tuples, which are no text's content."""
-    folders = defaultdict(set)
+    """The folders within CLASS, or names without a last number; as tuples, which are no contents."""
+    folders, names = defaultdict(set), []
     for file, label in rows:
         folders[label].add(Path(file).parent)
-    own = (f"{label}/{place}" for place, (_, label) in enumerate(rows))
-    return [
-        (_name(Path(file).relative_to(source), len(folders[label]) > 1) or alone,)
-        for (file, label), alone in zip(rows, own, strict=True)
-    ]
-
-
-def _name(file: Path, by_folders: bool) -> str:
-    """The folders within CLASS, or the name without a last number; "": a number alone."""
-    if by_folders and len(file.parts) > 2:
-        return "/".join(file.parts[1:-1])
-    return "" if file.stem.isdigit() else NUMBER.sub("", file.stem)
+    for place, (each, label) in enumerate(rows):
+        file = Path(each).relative_to(source)
+        name = "" if file.stem.isdigit() else NUMBER.sub("", file.stem)
+        inner = "/".join(file.parts[1:-1]) if len(folders[label]) > 1 else ""
+        names.append((inner or name or f"{label}/{place}",))
+    return names
 
 
 def _assigned(rows: Rows, groups: np.ndarray, source: Path) -> dict[str, Rows]:
