@@ -56,6 +56,10 @@ class Registry(Generic[Kind]):
         self._kinds[name] = (place, kind)
         return kind
 
+    def forget(self, name: str) -> None:
+        """Nothing, if it is not there."""
+        self._kinds.pop(name, None)
+
     def named(self, name: str, *, place: int | None = LAST) -> Callable[[Decorated], Decorated]:
         def decorate(kind: Decorated) -> Decorated:
             self.register(name, cast(Kind, kind), place=place)
@@ -134,15 +138,21 @@ def _file_of(module: str) -> Path | None:
     except (ImportError, ValueError):  # it is no name, or was made without a file
         return None
     for name in inner:
-        spec = spec and PathFinder.find_spec(f"{spec.name}.{name}", spec.submodule_search_locations or [])
+        # By its last name: a dotted one of a namespace is looked up among the modules that are imported.
+        spec = spec and PathFinder.find_spec(name, list(spec.submodule_search_locations or []))
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
 def _belongs(name: str, file: Path, module: str, first: Path) -> bool:
     """Whether `name` is of `module`'s package, or lies beside it and is not installed."""
     home = first.parents[module.count(".") + (first.name == "__init__.py")]
-    installed = INSTALLED & set(file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
-    return name.partition(".")[0] == module.partition(".")[0] or (file.is_relative_to(home) and not installed)
+    return name.partition(".")[0] == module.partition(".")[0] or (file.is_relative_to(home) and not is_installed(file))
+
+
+def is_installed(file: Path) -> bool:
+    """Whether a file is a library's, Python's or this project's, whose versions tell their code."""
+    known = (sysconfig.get_path("stdlib"), *(Path(__file__).parents[1] / name for name in OWN))
+    return bool(INSTALLED & set(file.parts)) or any(map(file.is_relative_to, known))
 
 
 def _imports_of(module: str, file: Path) -> Iterator[str]:

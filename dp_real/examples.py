@@ -159,6 +159,8 @@ def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Tenso
     if tuple(given.shape) != shape:
         raise InputError(f"{giver} gave shape {[*given.shape]} for {shape[0]} labels: should be {[*shape]}")
     floats = given.is_floating_point() if isinstance(given, torch.Tensor) else given.dtype.kind == "f"
+    if np.ma.is_masked(given):
+        raise InputError(f"{giver} gave masked values: should be numbers, all of them")
     if not floats:
         raise InputError(f"{giver} gave {given.dtype}: should be floats, images in [-1, 1]")
     given = given.detach() if isinstance(given, torch.Tensor) else torch.from_numpy(given.astype(np.float32))

@@ -1,25 +1,17 @@
 """Python objects given to `dp_real.run`, by a digest of their code and values: an edited one is another run."""
 
-import inspect
-import re
-import sys
-import sysconfig
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
-from dis import get_instructions
-from functools import partial
-from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from weakref import WeakValueDictionary
 
 from pydantic import Field
 
-from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
-from dp_base.registry import code_digest
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, RealData, Task, as_numbers
 from dp_real.generators import GENERATORS, GeneratorConfig
@@ -28,36 +20,52 @@ from dp_real.sections import SamplingConfig, Seed, TrainingConfig
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from dp_real.guidance import EntropyGuidance
     from dp_real.protocols import Generator, Labels, Learner, Seeds
 
+log = logging.getLogger(__name__)
 GIVEN = "given"
 SETS = {"validation", "test", "train"}
-MADE_HERE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class that Python code defines
-PLAIN = bool | int | float | complex | str | bytes | None
-UNORDERED = "_use_default_values"  # a key of diffusers' configurations
-GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
-OF_CLASSES = ("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__")
-INSTALLED = re.compile(rf".*/(site|dist)-packages/|{sysconfig.get_path('stdlib')}/|{Path(__file__).parent}/")
 _objects: dict[str, Any] = {}  # by their digests
+_past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of runs that have ended, while somebody else has them
+_left: dict[str, str] = {}  # the digest that an object came with, by that which a run left it with: it may count calls
 
 Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
 
 
 def give(thing: Any) -> str:
     """Keep an object, so that a configuration with its digest finds it. Returns the digest."""
-    key = digest(thing)
+    from dp_real.runtime.object_digest import object_digest
+
+    thing = real_data(thing) if isinstance(thing, RealData | Mapping) else thing
+    found = object_digest(thing)
+    key = _left.get(found, found)
     _objects[key] = thing
     return key
 
 
+def let_go(keys: Iterable[str]) -> None:
+    """Keep objects no longer than others do."""
+    from dp_real.guidance import OBJECTIVES
+    from dp_real.runtime.object_digest import object_digest
+
+    for key in keys:
+        if (thing := _objects.pop(key, None)) is None:
+            continue
+        _left[object_digest(thing)] = key
+        OBJECTIVES.forget(f"{GIVEN} {key}")
+        with suppress(TypeError):  # nothing can refer to it weakly
+            _past[key] = thing
+
+
 def taken(key: str, argument: str) -> Any:
     """The object of a digest; MissingError if this process was not given it."""
-    if key not in _objects:
+    thing = _objects.get(key, _past.get(key))
+    if thing is None:
         raise MissingError(lacking(argument))
-    return _objects[key]
+    return thing
 
 
 def lacking(argument: str) -> str:
@@ -68,169 +76,32 @@ def lacking(argument: str) -> str:
     )
 
 
-def digest(thing: Any) -> str:
-    """Of an object's source and values, and of what these refer to."""
-    return _told(thing, {})[:16]
-
-
-def _told(thing: Any, seen: dict[int, list[Any]]) -> str:
-    """A plain value, or a digest. `seen` keeps objects, so that no other gets their ids."""
-    if isinstance(thing, PLAIN):
-        return repr(thing)
-    if id(thing) not in seen:
-        seen[id(thing)] = [thing, "above"]
-        seen[id(thing)][1] = json_digest(_known(thing, seen))
-    return seen[id(thing)][1]
-
-
-def _known(thing: Any, seen: dict[int, list[Any]]) -> Any:
-    from torch import Tensor, jit, nn
-
-    if isinstance(thing, Tensor) or hasattr(type(thing), "__array__"):
-        return _numbers(thing, seen)
-    if isinstance(thing, Mapping):
-        return sorted((_told(key, seen), _told(value, seen)) for key, value in thing.items() if key != UNORDERED)
-    if isinstance(thing, tuple | list):
-        return [type(thing).__name__, *(_told(value, seen) for value in thing)]
-    if isinstance(thing, set | frozenset):
-        return sorted(_told(value, seen) for value in thing)
-    if isinstance(thing, jit.ScriptFunction):
-        return thing.code
-    if isinstance(thing, nn.Module):
-        thing = getattr(thing, "_orig_mod", thing)  # of torch.compile
-        of_all = vars(nn.Module()).keys()
-        parts = [*thing.modules()]
-        own = [{name: value for name, value in vars(part).items() if name not in of_all} for part in parts]
-        code = [type(part) for part in parts], getattr(thing, "code", "")
-        return [repr(thing), _told([code, own, dict(thing.named_buffers()), thing.state_dict()], seen)]
-    if isinstance(thing, ModuleType):
-        return thing.__name__ if _is_installed(thing) else code_digest(thing.__name__)
-    if isinstance(thing, FunctionType | type | BuiltinFunctionType):
-        return _code(thing, seen)
-    return [_told(part, seen) for part in _parts(thing)]
-
-
-def _numbers(thing: Any, seen: dict[int, list[Any]]) -> list[Any]:
-    import numpy as np
-    import torch
-
-    from dp_real.runtime.cache import fingerprints
-
-    if isinstance(thing, torch.Tensor):
-        with suppress(RuntimeError, TypeError, NotImplementedError, ValueError):  # it has no values yet
-            bits = thing.detach().cpu().contiguous().flatten().view(torch.uint8)
-            return [str(thing.dtype), list(thing.shape), *fingerprints(bits)]
-        return [str(thing.dtype)]
-    given = np.asarray(thing)
-    about = [str(given.dtype), list(given.shape)]
-    if given.dtype == object:
-        return [*about, _told(given.tolist(), seen)]
-    return about + fingerprints(given.reshape(-1).view("u1"))
-
-
-def _code(thing: Any, seen: dict[int, list[Any]]) -> Any:
-    """Of a library's by its name."""
-    if isinstance(thing, type) and not _is_installed(thing):
-        own = [kind for kind in thing.__mro__ if not _is_installed(kind)]
-        values = [{name: each for name, each in vars(kind).items() if name not in OF_CLASSES} for kind in own]
-        return [thing.__qualname__, _told(values, seen)]
-    if not isinstance(thing, FunctionType):
-        return thing.__qualname__
-    if _is_installed(thing):
-        return [thing.__qualname__, _told(vars(thing).get("__wrapped__", _enclosed(thing)), seen)]
-    found = thing.__globals__
-    outside = {name: found[name] for name in _names(thing.__code__) & found.keys()}
-    refers = [outside, _enclosed(thing), thing.__defaults__, thing.__kwdefaults__, vars(thing)]
-    return [_source(thing), _told(refers, seen)]
-
-
-def _parts(thing: Any) -> list[Any]:
-    if isinstance(thing, RealData | Examples | Task):
-        return [vars(thing)]
-    if isinstance(thing, partial):
-        return [thing.func, thing.args, thing.keywords]
-    if isinstance(thing, MethodType):
-        return [thing.__func__, thing.__self__]
-    if isinstance(thing, property):
-        return [thing.fget, thing.fset]
-    if isinstance(thing, staticmethod | classmethod):
-        return [thing.__func__]
-    kind = type(thing)
-    if not _is_installed(kind):
-        with suppress(TypeError):  # it is made in C, too
-            return [kind, object.__getstate__(thing)]  # pyrefly: ignore[missing-attribute]
-    own = vars(thing) if hasattr(thing, "__dict__") else {}
-    if settings := own.get("_internal_dict"):  # of diffusers, which changes other attributes in use
-        return [kind, settings, {name: value for name, value in own.items() if hasattr(type(value), "config")}]
-    values = {name: value for name, value in own.items() if hasattr(type(value), "__array__") or callable(value)}
-    return [kind, re.sub(r"0x[0-9a-fA-F]+|id='\d+'", "", repr(thing)), values]
-
-
-def _enclosed(function: FunctionType) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # it is empty as yet
-            found[name] = cell.cell_contents
-    return found
-
-
-def _is_installed(code: Any) -> bool:
-    """Whether a function, a class or a module is not the user's."""
-    if isinstance(code, FunctionType):
-        return bool(INSTALLED.match(code.__code__.co_filename))
-    is_class = isinstance(code, type)
-    file = getattr(sys.modules.get(code.__module__) if is_class else code, "__file__", None) or ""
-    is_built_in = not code.__flags__ & MADE_HERE if is_class else not file
-    return is_built_in or bool(INSTALLED.match(file))
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
-    return {each.argval for each in get_instructions(code) if each.opname in GLOBAL}.union(*inner)
-
-
-def _source(function: FunctionType) -> Any:
-    try:
-        source = inspect.getsource(function.__code__)  # a function's own would be that of what it wraps
-        if function.__name__ != "<lambda>":  # of which a line may hold several
-            return source
-    except OSError:  # of Python's own prompt
-        source = ""
-    return [source, _compiled(function.__code__)]
-
-
-def _compiled(code: CodeType) -> list[Any]:
-    constants = [_compiled(each) if isinstance(each, CodeType) else _told(each, {}) for each in code.co_consts]
-    return [code.co_code.hex(), code.co_names, constants]
-
-
 def with_objects(
     raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None, objective: Any = None
-) -> dict[str, Any]:
-    """A raw configuration with the kind `given` for each object."""
+) -> tuple[dict[str, Any], list[str]]:
+    """A raw configuration with the kind `given` for each object, and the keys by which `let_go` knows them."""
     from dp_real.guidance import OBJECTIVES
 
+    if objective is not None and not callable(objective):
+        raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
+    facts = None if data is None else real_data(data)
+    given = {"learner": learner, "generator": generator, "data": facts, "objective": objective}
+    keys = {name: give(thing) for name, thing in given.items() if thing is not None}
     changed = {**raw}
-    if learner is not None:
-        changed["learner"] = {"kind": GIVEN, "digest": give(learner)}
-    if generator is not None:
-        changed["generator"] = {"kind": GIVEN, "digest": give(generator), "guided": hasattr(generator, "sample")}
-    if data is not None:
-        facts = real_data(data)
-        changed["data"] = {
-            "source": GIVEN,
-            "digest": give(data),
-            "trains": facts.generator is not None,
-            "shape": facts.task.sample_shape,
-            "classes": facts.task.classes,
-        }
+    if "learner" in keys:
+        changed["learner"] = {"kind": GIVEN, "digest": keys["learner"]}
+    if "generator" in keys:
+        guided = hasattr(generator, "sample")
+        changed["generator"] = {"kind": GIVEN, "digest": keys["generator"], "guided": guided}
+    if facts:
+        task = {"shape" if name == "sample_shape" else name: value for name, value in vars(facts.task).items()}
+        trains = facts.generator is not None
+        changed["data"] = {"source": GIVEN, "digest": keys["data"], "trains": trains, **task}
     if objective is not None:
-        if not callable(objective):
-            raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
-        name = f"{GIVEN} {give(objective)}"
+        name = f"{GIVEN} {keys['objective']}"
         OBJECTIVES.register(name, objective, place=None)
         changed["guidance"] = {**raw.get("guidance", {}), "objective": name}
-    return changed
+    return changed, [*keys.values()]
 
 
 def real_data(thing: Any) -> RealData:
@@ -280,10 +151,12 @@ def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
     import numpy as np
     import torch
 
+    if np.ma.is_masked(y):
+        raise InputError(f"{name} has masked labels: leave those examples out")
     if isinstance(y, np.ndarray):
         y = np.ascontiguousarray(y)  # torch takes no reversed ones
     try:
-        y = torch.as_tensor(y)
+        y = torch.as_tensor(y, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} has labels of type {type(y).__name__}: should be whole numbers from 0, [n]") from None
     if y.dim() != 1 or y.is_floating_point() or not len(y) or y.long().min() < 0:
@@ -291,7 +164,7 @@ def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
     x = as_numbers(x, (len(y), *shape), name)
     if not x.isfinite().all():
         raise InputError(f"{name} has numbers that are not finite")
-    return Examples(x, y.long())
+    return Examples(x, y.to(torch.int64, copy=True))
 
 
 @DATA.named(GIVEN, place=None)
@@ -302,61 +175,79 @@ class GivenData(DataConfig):
     digest: str = Digest
     shape: tuple[int, ...] = Field(description="of an example")
     classes: tuple[str, ...] = Field(description="their names")
+    definitions: tuple[str, ...] = Field(default=(), description="of the classes, for prompts")
+    synonyms: tuple[str, ...] = Field(default=(), description="likewise")
+    resize: int = Field(default=0, description="Task.resize")
     trains: bool = Field(default=False, description="whether there are training examples")
     split: Seed = Field(default=0, description="not used: the sets are given")
 
     @property
     def task(self) -> Task:
-        return Task(self.shape, self.classes)
+        return Task(self.shape, self.classes, self.definitions, self.synonyms, self.resize)
 
     @property
     def has_training_examples(self) -> bool:
         return self.trains
 
     def load(self) -> RealData:
-        return real_data(taken(self.digest, "data"))
+        return taken(self.digest, "data")
 
 
 @LEARNERS.named(GIVEN, place=None)
 class GivenLearner(LearnerConfig):
     """A torch module of yours, or a function of the task that makes one, given to dp_real.run."""
 
+    examples: ClassVar[str | None] = None
+
     kind: Literal["given"]
     digest: str = Digest
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> "Learner":
         import torch
-        from torch import nn
 
         from dp_real.learners.models.network import NetworkLearner
+        from dp_real.protocols import INEXACT
 
         thing = taken(self.digest, "learner")
-
-        def build(task: Task) -> nn.Module:
-            is_function = callable(thing) and not isinstance(thing, nn.Module)
-            module = thing(task) if is_function else deepcopy(thing)
-            if not isinstance(module, nn.Module) or not any(weight.requires_grad for weight in module.parameters()):
-                right = "a torch module with weights to train, or a function of the task that makes one"
-                raise InputError(
-                    f"learner {'gave' if is_function else 'is'} a {type(module).__name__}: should be {right}"
-                )
-            return module
-
-        learner = NetworkLearner.fresh(build, task, training, seed)
-        asked, right = (2, *task.sample_shape), [2, task.n_classes]
-        failed = None
-        for dtype in (torch.float32, torch.int32):  # of numbers, and of the codes of texts
-            try:
-                with torch.no_grad():
-                    gave = list(learner.logits(torch.zeros(asked, dtype=dtype)).shape)
-                break
-            except Exception as error:  # of a module of anybody's
-                failed = failed or error
-        else:
-            raise InputError(f"learner cannot read samples {list(asked)}: {failed}") from failed
-        if gave != right:
-            raise InputError(f"learner gives {gave} for samples {list(asked)}: should be logits {right}")
+        learner = NetworkLearner.fresh(lambda task: _module_of(thing, task), task, training, seed)
+        asked, right = torch.zeros(2, *task.sample_shape), [2, task.n_classes]
+        with torch.no_grad():
+            gave, again = learner.logits(asked), learner.logits(asked)
+        told = list(gave.shape) if isinstance(gave, torch.Tensor) else f"a {type(gave).__name__}"
+        if told != right:
+            raise InputError(f"learner gives {told} for samples {list(asked.shape)}: should be logits {right}")
+        if not torch.equal(gave, again):
+            log.warning("learner gives other logits for the same samples: it draws or changes in use; %s", INEXACT)
         return learner
+
+
+def _module_of(thing: Any, task: Task) -> "nn.Module":
+    """A copy of a given module, or of what a function makes, which reads samples and gives logits."""
+    import torch
+    from torch import nn
+
+    from dp_real.distributed import device
+    from dp_real.text.codes import texts_of
+
+    is_function = callable(thing) and not isinstance(thing, nn.Module)
+    module = thing(task) if is_function else thing
+    if not isinstance(module, nn.Module) or not any(weight.requires_grad for weight in module.parameters()):
+        right = "a torch module with weights to train, or a function of the task that makes one"
+        raise InputError(f"learner {'gave' if is_function else 'is'} a {type(module).__name__}: should be {right}")
+    module = deepcopy(module).float().to(device()).eval()
+    module.register_forward_hook(lambda module, inputs, gave: getattr(gave, "logits", gave))  # of transformers
+    asked, failed = torch.zeros(2, *task.sample_shape, device=device()), None
+    # Numbers, the codes of texts, or texts themselves.
+    for form in (torch.Tensor.float, torch.Tensor.int, lambda x: [text or " " for text in texts_of(x.int())]):
+        reads = module.register_forward_pre_hook(lambda module, inputs, form=form: (form(inputs[0]),))
+        try:
+            with torch.no_grad():
+                module(asked)  # draws the weights of lazy layers, too
+            return module
+        except Exception as error:  # of a module of anybody's
+            failed = failed or error
+            reads.remove()
+    raise InputError(f"learner cannot read samples {list(asked.shape)}: {failed}") from failed
 
 
 @GENERATORS.named(GIVEN, place=None)
@@ -410,10 +301,10 @@ def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.nda
     import torch
 
     def draw(labels: "np.ndarray", seeds: "np.ndarray") -> Any:
-        rows = [
-            function(torch.tensor([label]), torch.Generator().manual_seed(int(seed) >> 1))
-            for label, seed in zip(labels.tolist(), seeds, strict=True)
-        ]
+        rows = []
+        for label, seed in zip(labels.tolist(), seeds, strict=True):
+            row = function(torch.tensor([label]), torch.Generator().manual_seed(int(seed) >> 1))
+            rows.append(row.clone() if isinstance(row, torch.Tensor) else row)
         texts = [row[0] if isinstance(row, list | tuple) and len(row) == 1 else row for row in rows]
         if all(isinstance(text, str) for text in texts):
             return texts

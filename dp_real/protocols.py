@@ -14,6 +14,7 @@ from dp_real.guidance import EntropyGuidance
 Labels = Int64[Tensor, " batch"]
 """The classes that are asked for, on the CPU."""
 Seeds = UInt64[np.ndarray, " batch"]
+INEXACT = "a resumed run may not end as an unbroken one"
 
 
 class Generator(Space, Protocol):

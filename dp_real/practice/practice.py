@@ -26,12 +26,13 @@ from dp_base.files import remove, strict_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file
 from dp_real import distributed
-from dp_real.objects import digest, with_objects
+from dp_real.objects import let_go, with_objects
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.practice.section import DrawingConfig, flat, validated
+from dp_real.runtime.object_digest import object_digest
 from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig
 from dp_real.text.codes import texts_of
 
@@ -215,6 +216,7 @@ class Practice(Additions):
         self.evaluations, self._goes_on, self._lock = 0, False, None
         self._claim(config)
         drawer = config.generator.load(config.sampling, config.data)
+        let_go([getattr(config.generator, "digest", "")])
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         near = config.data.near(config.pool.distinct) if config.pool.distinct else None
         rounds = Rounds(config, pool, self.folder / "drawing", drawer, near=near)
@@ -369,7 +371,8 @@ def drawing_config(
         raw["data"] = {"source": "given", "digest": "", "shape": shape}
     raw["data"] |= {"classes": [*classes]}
     raw["seed"] = seed
-    raw |= {"generator": dict(generator)} if isinstance(generator, Mapping) else with_objects({}, generator=generator)
+    is_section = isinstance(generator, Mapping)
+    raw |= {"generator": dict(generator)} if is_section else with_objects({}, generator=generator)[0]
     return validated(DrawingConfig, raw, "Practice")
 
 
@@ -460,7 +463,7 @@ def are_probabilities(answers: Tensor) -> bool:
 
 def weights_digest(model: Any) -> str:
     """Of a module's state, or of another model's values."""
-    return digest(dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model)
+    return object_digest(dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model)
 
 
 # one writer of a folder

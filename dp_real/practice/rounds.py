@@ -30,7 +30,7 @@ from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, keep_block, kept
 from dp_real.pool.storages import Storage
 from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
-from dp_real.protocols import Generator, LikelihoodGenerator
+from dp_real.protocols import INEXACT, Generator, LikelihoodGenerator
 from dp_real.runtime.finite import TOLERATED, require_samples, unusable
 from dp_real.runtime.flops import FlopCounter
 from dp_real.runtime.pixels import to_float
@@ -50,6 +50,7 @@ FIRST_PARTS = 8  # parts of the first guided round, between which an automatic s
 LEAST_ROWS = 20  # of such a part
 COMPARED = 20  # images of which the range of values is looked at
 CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
+ROUNDING = 0.05  # of values in [-1, 1], at most
 END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as being there
 
 
@@ -157,7 +158,7 @@ class SampleDrawer:
         One of no use is drawn again. DivergedError for more than what is TOLERATED.
         """
         seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
-        x = self.generator.sample(labels, seeds, guide(seeds) if guide else None)
+        x = self._sample(labels, seeds, guide)
         share, redraws = TOLERATED[x.is_floating_point()]
         for left in reversed(range(redraws + 1)):
             bad = np.flatnonzero(unusable(x).numpy())
@@ -167,8 +168,22 @@ class SampleDrawer:
                 require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
             seeds[bad] = next_seeds(seeds[bad])
             redrawn[bad] += 1
-            x[bad] = self.generator.sample(labels[bad], seeds[bad], guide(seeds[bad]) if guide else None)
+            x[bad] = self._sample(labels[bad], seeds[bad], guide)
         return Samples(x, seeds, 1 + redrawn, redrawn)
+
+    def _sample(
+        self, labels: Tensor, seeds: np.ndarray, guide: Callable[[np.ndarray], EntropyGuidance] | None
+    ) -> Tensor:
+        """Copies go to and fro: a generator may change what it gets, and give the same tensor again."""
+        return self.generator.sample(labels.clone(), seeds.copy(), guide(seeds) if guide else None).clone()
+
+    def remark(self, samples: Samples, labels: Tensor, repeats: bool) -> None:
+        """Say what makes a pool poor, or with `repeats` a resume inexact."""
+        x = samples.x
+        if len(x) > 1 and (x == x[:1]).all():
+            log.warning("all %d samples of a block are equal: the generator should draw another for each seed", len(x))
+        elif repeats and not torch.allclose(self._sample(labels[:1], samples.seeds[:1], None), x[:1], atol=ROUNDING):
+            log.warning("the generator draws another sample for the same label and seed: %s", INEXACT)
 
     def guidance(self, logits: Logits, omega: float, seeds: np.ndarray) -> EntropyGuidance:
         """Of rows with these seeds, by the learner or in the control's directions."""
@@ -348,6 +363,8 @@ class Rounds:
                     guide = partial(drawer.guidance, hard_for, omega) if kind == "guided" else None
                     samples = drawer.draw(own, seeds[0], guide, what)
                 posterior = drawer.posterior(samples.x) if self.config.pool.soft_labels else None
+            if not index and not rows.start:
+                drawer.remark(samples, own, repeats=kind == "plain" and self.config.generator.examples is None)
             flops = counter.total // len(own) if counter else 0
             return spent(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
 

@@ -12,7 +12,7 @@ from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
 from dp_real import distributed
 from dp_real.config import Config, load_config, parse_config
-from dp_real.objects import with_objects
+from dp_real.objects import let_go, with_objects
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
 from dp_real.practice.rounds import Rounds
@@ -95,11 +95,24 @@ def run(
         if thing is not None and raw.get(name):
             raise InputError(f"{name} is given as an object, and config has a section {name}: leave one out")
     objects["objective"] = objective
-    raw = with_objects(raw, **objects)
-    config = parse_config(raw, folder=Path.cwd()).resolved()
-    is_given = any(thing is not None for thing in objects.values())
-    files = RunFiles(Path(folder).absolute() if is_given else Path(folder))  # objects may change the current folder
+    raw, given = with_objects(raw, **objects)
+    files = RunFiles(Path(folder).absolute() if given else Path(folder))  # objects may change the current folder
+    try:
+        config = parse_config(raw, folder=Path.cwd()).resolved()
+        return _run(config, files, resume, accept_changes, progress, test, shared)
+    finally:
+        let_go(given)
 
+
+def _run(
+    config: Config,
+    files: RunFiles,
+    resume: bool,
+    accept_changes: bool,
+    progress: Progress,
+    test: bool,
+    shared: Shared | None,
+) -> dict[str, Any]:
     def threads() -> int:
         """Results differ by torch's number; a resumed run keeps its own, and `threads = 0` takes torch's."""
         begun = load_config(files.config) if resume and files.config.exists() else config

@@ -1,10 +1,12 @@
 """A run takes Python objects: a module, a generator, tensors; what is hard."""
 
+import gc
 import re
-from contextlib import nullcontext
+import weakref
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,8 +20,7 @@ from dp_real.examples import Examples, RealData, Task
 from dp_real.guidance import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
-from dp_real.objects import GivenLearner, digest, give
-from dp_real.sections import TrainingConfig
+from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
 from tests.dp_real.runs.folders import dying
 
@@ -74,23 +75,60 @@ def test_what_is_hard_is_a_function(objects, tmp_path):
 
 
 def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
-    whole = run(PLAN, tmp_path / "whole", **objects, objective=margin)
+    objects |= {"objective": margin}
+    whole = run(PLAN, tmp_path / "whole", **objects)
     with dying(40):
-        run(PLAN, tmp_path / "run", **objects, objective=margin)
-    monkeypatch.setattr("dp_real.objects._objects", {})
+        run(PLAN, tmp_path / "run", **objects)
+    monkeypatch.setattr("dp_real.objects._past", {})
     assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path / 'run'}', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
-    for place, name in enumerate(names := ["data", "generator", "learner"]):
+    for place, name in enumerate(names := ["data", "objective", "generator", "learner"]):
         with pytest.raises(MissingError, match=rf"{name}: this run was given a Python object.* resume=True, {name}="):
             run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in names[:place]})
     with pytest.raises(InputError, match=r"of another configuration: guidance\.objective .*differs"):
-        run(PLAN, tmp_path / "run", **objects, objective=lambda logits: -margin(logits))
+        run(PLAN, tmp_path / "run", **objects | {"objective": lambda logits: -margin(logits)})
     objects |= {"generator": lambda labels, g: draw(labels, g)}
     with pytest.raises(InputError, match=r"the generator that was given, .* changed since .* began"):
-        run(PLAN, tmp_path / "run", resume=True, **objects, objective=margin)
-    again = run(PLAN, tmp_path / "run", resume=True, **objects, objective=margin, accept_changes=True)
+        run(PLAN, tmp_path / "run", resume=True, **objects)
+    again = run(PLAN, tmp_path / "run", resume=True, **objects, accept_changes=True)
     assert "generator that was given" in again["accepted_changes"][0]
     assert again["test_accuracy"] == whole["test_accuracy"]
+
+
+class Counting:
+    calls = 0
+
+    def sample(self, labels, seeds, guidance):
+        self.calls += 1
+        labels.copy_(torch.tensor([1, 2, 0])[labels])  # they are its own
+        draws = [
+            draw(torch.tensor([2, 0, 1])[labels[[row]]], torch.Generator().manual_seed(int(seed) >> 1))
+            for row, seed in enumerate(seeds)
+        ]
+        seeds[:] = 0
+        return torch.cat(draws)
+
+
+def test_what_a_generator_does_to_itself_and_to_what_it_gets_changes_nothing(objects, tmp_path):
+    """It may count its calls, number classes anew in place, and give one tensor again and again."""
+    buffer, counting = torch.empty(1, 2), Counting()
+    whole = run(PLAN, tmp_path / "run", **objects)
+    for name, generator in {"buffer": lambda labels, g: buffer.copy_(draw(labels, g)), "counting": counting}.items():
+        objects["generator"] = generator
+        with dying(40):
+            run(PLAN, tmp_path / name, **objects)
+        result = run(PLAN, tmp_path / name, resume=True, **objects)
+        assert (result["test_accuracy"], result["accepted_changes"]) == (whole["test_accuracy"], [])
+        assert torch.equal(Run(tmp_path / name).pool.x[:], Run(tmp_path / "run").pool.x[:])
+    assert counting.calls
+
+
+def test_objects_are_let_go_when_a_run_ends(objects, tmp_path):
+    run(PLAN, tmp_path / "run", **objects)
+    assert Run(tmp_path / "run").learner()  # while the caller has its module
+    alive = weakref.ref(objects.pop("learner"))
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_cell_that_runs_again_gives_its_function_again(objects, tmp_path):
@@ -131,6 +169,9 @@ class Drawer:
         ({"learner": nn.Linear(2, 4)}, r"learner gives \[2, 4\] for samples \[2, 2\]: should be logits \[2, 3\]"),
         ({"learner": nn.Linear(3, 3)}, r"learner cannot read samples \[2, 2\]: .*shapes cannot be multiplied"),
         ({"generator": lambda labels, generator: labels.numpy()}, r"gave a ndarray: should be a tensor \[1, \*shape"),
+        ({"learner": nn.Identity()}, "learner is a Identity: should be a torch module with weights"),
+        ({"data": {"validation": (np.ma.masked_array(X, X > 0), Y)}}, "data: validation gave masked values"),
+        ({"data": {"validation": (X, np.ma.masked_array(Y, Y > 1))}}, "data: validation has masked labels"),
         ({"learner": "mlp"}, "learner is a str: should be a torch module"),
         ({"generator": Drawer(sample=lambda labels, *_: torch.zeros(len(labels), 3))}, r"should be \[\d+, 2\]"),
         ({"generator": Drawer}, "the generator is the class Drawer: give an instance"),
@@ -205,12 +246,91 @@ def test_generators_of_texts(generator, tmp_path):
     assert set(texts_of(Run(tmp_path / "run").pool.x[:])) == {"a text"}
 
 
-def test_a_module_may_read_the_codes_of_texts():
-    module = nn.Sequential(nn.EmbeddingBag(9, 3))
-    learner = GivenLearner(kind="given", digest=give(module)).fresh(
-        Task((5,), ("a", "b", "c")), TrainingConfig(steps=1), 0
-    )
-    assert learner.logits(torch.zeros(4, 5, dtype=torch.int32)).shape == (4, 3)
+class Reader(nn.Module):
+    """Of texts themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(1, 4)
+
+    def forward(self, texts):
+        return self.last(torch.tensor([[float(len(text.split()))] for text in texts]))
+
+
+@pytest.mark.parametrize("learner", [nn.Sequential(nn.EmbeddingBag(0x110000, 4)), Reader()])
+def test_a_module_may_read_texts_or_their_codes(learner, tmp_path):
+    texts = {"data": {"source": "stand-in-text"}, "generator": {"kind": "char-lm", "training": "none"}}
+    result = run(PLAN | texts | {"pool": {"storage": "text"}}, tmp_path / "run", learner=learner)
+    assert result["pool_size"] == 60
+
+
+class Answers(NamedTuple):
+    logits: torch.Tensor
+
+
+class OfTransformers(nn.Linear):
+    def forward(self, x):
+        return Answers(super().forward(x))
+
+
+class Noisy(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + 1e-3 * torch.randn(3)
+
+
+def test_any_module_is_taken_and_the_seed_says_its_weights(objects, tmp_path):
+    """What a program has drawn, or switched, has no say."""
+    table = np.stack([Y.numpy(), Y.numpy()], 1)
+    objects["data"]["validation"] = X.numpy(), table[:, 0]
+    for learner in (OfTransformers(2, 3), lambda task: nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))):
+        objects["learner"] = learner
+        results = []
+        for switched in (torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu"), float64, meta):
+            torch.randn(3)
+            with switched():
+                results.append(run(PLAN, tmp_path / f"{len([*tmp_path.glob('*')])}", **objects)["val_accuracy"])
+                assert torch.get_default_dtype() == (torch.float64 if switched is float64 else torch.float32)
+        assert len({*results}) == 1
+
+
+@contextmanager
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def meta():
+    return torch.device("meta")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"learner": Noisy(2, 3)}, "learner gives other logits for the same samples"),
+        (
+            {"generator": lambda labels, g: CENTRES[labels] + torch.rand(1, 2)},
+            "draws another sample for the same label",
+        ),
+        ({"generator": lambda labels, g: torch.ones(1, 2)}, "all 30 samples of a block are equal"),
+        ({}, ""),
+    ],
+)
+def test_what_no_resume_repeats_is_said_once(objects, given, told, tmp_path, caplog):
+    run(PLAN, tmp_path / "run", **objects | given)
+    said = [each for each in caplog.messages if "at chance" not in each]
+    assert [told in each for each in said] == [True] * bool(told)
+
+
+def test_definitions_of_given_data_reach_the_prompts(tmp_path):
+    x, y = torch.rand(60, 1, 8, 8) * 2 - 1, torch.arange(60) % 2
+    task = Task((1, 8, 8), ("a", "b"), ("a kind of a", "a kind of b"))
+    plan = {
+        "generator": {"kind": "latent", "training": "none", "prompts": ["{definition}"]},
+        "learner": {"kind": "mlp"},
+    }
+    run(PLAN | plan | {"guidance": {"omega": 0.0}}, tmp_path / "run", data=RealData(task, *[Examples(x, y)] * 3))
+    assert Run(tmp_path / "run").config.task == task
 
 
 def test_kinds_that_register_late_are_known(tmp_path):
@@ -245,6 +365,7 @@ def test_an_object_is_known_by_its_values():
 
 
 def known(source, **outside):
+    outside["__name__"] = "__main__"
     exec(source, outside)
     return digest(outside["f"])
 

@@ -72,7 +72,7 @@ class NetworkLearner:
         return cls(module, task, training, seed)
 
     def logits(self, x: Shaped[Tensor, "batch *stored"]) -> Float[Tensor, "batch classes"]:
-        return self.in_use.eval()(at_task_size(x.to(self.device), self.task))
+        return self.in_use.eval()(at_task_size(x.to(self.device, copy=True), self.task))
 
     def train_step(
         self,

@@ -1,0 +1,98 @@
+"""A digest of a Python object's code and values, by the pickle with which `datasets` tells mapped functions apart."""
+
+import inspect
+from dis import get_instructions
+from io import BytesIO
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import torch
+from datasets.fingerprint import Hasher
+from datasets.utils._dill import Pickler
+from torch import nn
+
+from dp_base.registry import code_digest, is_installed
+from dp_real.runtime.cache import fingerprints
+
+UNORDERED = "_use_default_values"  # a key of diffusers' configurations
+OF_PYTHON = {"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"}  # in every class
+
+
+def object_digest(thing: Any) -> str:
+    """Of libraries by name; of modules and pipelines, what they are and their state_dict."""
+    file = BytesIO()
+    _Pickler(file, recurse=True).dump(thing)
+    return Hasher.hash_bytes(file.getvalue())
+
+
+class _Pickler(Pickler):
+    def save(self, thing: Any, save_persistent_id: bool = True) -> None:
+        try:
+            super().save(thing, save_persistent_id)
+        except Exception:  # no pickle takes it, or it has no values yet: its class tells it
+            super().save(type(thing).__qualname__)
+
+    def reducer_override(self, thing: Any) -> Any:
+        state = _state(thing)
+        return NotImplemented if state is None else (dict, (), state)  # a state may lead back to the object
+
+
+def _state(thing: Any) -> Any:
+    """What tells an object; None: its pickle does."""
+    if isinstance(thing, torch.Tensor):
+        bits = thing.detach().cpu().to_dense().contiguous().flatten().view(torch.uint8)
+        return [str(thing.dtype), list(thing.shape), *fingerprints(bits)]
+    if isinstance(thing, frozenset):
+        return sorted(thing, key=Hasher.hash)
+    if isinstance(thing, ModuleType):
+        return [thing.__name__, code_digest(thing.__name__) if _is_own(thing) else ""]
+    if isinstance(thing, FunctionType | type) and _is_own(inspect.unwrap(thing)):
+        return _code(thing)
+    if isinstance(thing, nn.Module | torch.jit.ScriptFunction):
+        return _network(thing)
+    if isinstance(thing, dict) and UNORDERED in thing:
+        return {key: value for key, value in thing.items() if key != UNORDERED}
+    if settings := getattr(thing, "__dict__", {}).get("_internal_dict"):  # of diffusers
+        return [type(thing), settings, getattr(thing, "components", None)]
+    return None
+
+
+def _code(thing: Any) -> list[Any]:
+    """Of functions and classes of the user's, with what they refer to."""
+    if isinstance(thing, type):
+        return [
+            thing.__qualname__,
+            thing.__bases__,
+            {name: value for name, value in vars(thing).items() if name not in OF_PYTHON},
+        ]
+    outside = {name: thing.__globals__[name] for name in _names(thing.__code__) & thing.__globals__.keys()}
+    return [thing.__code__, outside, thing.__closure__, thing.__defaults__, thing.__kwdefaults__, vars(thing)]
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return {each.argval for each in get_instructions(code) if "_GLOBAL" in each.opname}.union(*inner)
+
+
+def _network(thing: Any) -> list[Any]:
+    if isinstance(thing, torch.jit.ScriptFunction):
+        return [thing.code]
+    thing = getattr(thing, "_orig_mod", thing)  # of torch.compile
+    own = [
+        {name: value for name, value in vars(part).items() if name not in vars(nn.Module())} | {"class": type(part)}
+        for part in thing.modules()
+        if _is_own(type(part))
+    ]
+    values = dict(thing.named_buffers()) | dict(thing.state_dict())
+    return [repr(thing), getattr(thing, "code", ""), getattr(thing, "config", None), own, values]
+
+
+def _is_own(code: Any) -> bool:
+    """Whether a function, a class or a module is the user's."""
+    try:
+        return not is_installed(Path(inspect.getfile(code)))
+    except OSError:  # of a notebook
+        return True
+    except TypeError:  # of Python itself
+        return False
