@@ -127,8 +127,8 @@ def require_told_apart(asked: Sequence[Sequence[str]], readers: Sequence[tuple[A
             if all(len(ids) > most for ids, most in parts):
                 cut.append(prompt)
     if cut and distributed.this_process().is_main_process:
-        text = "%d prompts are cut after the %d tokens that are read, such as %r"
-        logging.getLogger(__name__).warning(text, len(cut), longest, cut[0])
+        text = "prompts of more than the %d tokens that are read are cut: %d, such as %r"
+        logging.getLogger(__name__).warning(text, longest, len(cut), cut[0])
 
 
 def _require_finite(loaded: Any, model: str) -> None:

@@ -16,6 +16,7 @@ from dp_base.imports import install_command
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of what is read of a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
+PIPELINE = "StableDiffusionPipeline"
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
 
@@ -58,23 +59,17 @@ def misnamed(model: str, pipeline: bool = False) -> str | None:
         return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
     if "://" in model:
         return f"{model} is a URL; {NAME}"
-    path = Path(model)
-    if path.is_file():
-        return f"{model} is one file, not a folder; {_instead_of(path, pipeline)}"
-    return None
-
-
-def _instead_of(file: Path, pipeline: bool) -> str:
-    pipelines = [folder for folder in file.absolute().parents[:2] if (folder / "model_index.json").is_file()]
-    if pipeline and pipelines:
-        return f"name the pipeline that it is in: {pipelines[0]}"
-    if not pipeline or not file.name.endswith(CHECKPOINTS):
-        return NAME
-    kind = "StableDiffusionPipeline"
+    file = Path(model)
+    if not file.is_file():
+        return None
+    if not (pipeline and model.endswith(CHECKPOINTS)) or (file.parent / "config.json").is_file():
+        return f"{model} is one file, not a folder; {NAME}"
     folder = str(file.with_suffix(""))
-    code = f"from diffusers import {kind}; {kind}.from_single_file({str(file)!r}).save_pretrained({folder!r})"
-    others = "StableDiffusionXLPipeline for XL, StableDiffusion3Pipeline for 3"
-    return f'convert it where there is a network, and name {folder}: python -c "{code}" ({others})'
+    code = f"from diffusers import {PIPELINE}; {PIPELINE}.from_single_file({model!r}).save_pretrained({folder!r})"
+    return (
+        f"{model} is one file, not a folder; convert it where there is a network, and name {folder}: "
+        f'python -c "{code}" (StableDiffusionXLPipeline for XL, StableDiffusion3Pipeline for 3)'
+    )
 
 
 def weights_digest(model: str) -> str:

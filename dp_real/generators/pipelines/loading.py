@@ -61,21 +61,18 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
             trust_remote_code=False,
             **parts,
         )
-    for name, tokenizer in _tokenizers(pipe):
-        require_words(tokenizer, str(Path(model, name)))
+    for name, part in pipe.components.items():
+        if isinstance(part, PreTrainedTokenizerBase):
+            require_words(part, str(Path(model, name)))
     return pipe
-
-
-def _tokenizers(pipe: Any) -> list[tuple[str, Any]]:
-    return [(name, part) for name, part in pipe.components.items() if isinstance(part, PreTrainedTokenizerBase)]
 
 
 def check_prompts(pipe: Any, asked: Sequence[Sequence[str]]) -> None:
     """InputError if its text encoders cannot tell the prompts of two classes apart."""
     told = signature(type(pipe).__call__).parameters.get("max_sequence_length")
     most: Any = (told and told.default) or math.inf
-    readers = [(tokenizer, int(min(tokenizer.model_max_length, most))) for _, tokenizer in _tokenizers(pipe)]
-    require_told_apart(asked, readers)
+    tokenizers = (part for part in pipe.components.values() if isinstance(part, PreTrainedTokenizerBase))
+    require_told_apart(asked, [(each, int(min(each.model_max_length, most))) for each in tokenizers])
 
 
 def _network(named: Any) -> Any:

@@ -4,6 +4,7 @@ import re
 import shutil
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline, load_tiny_decoder
-from dp_real.learners.models.architectures import class_names
+from dp_real.learners.models.architectures import class_names, is_of_head
 from dp_real.learners.models.classifier import known_classifier, load_encoder
 from dp_real.runtime.hub import headers_only
 from dp_real.sections import SamplingConfig
@@ -218,3 +219,9 @@ def test_a_plan_says_that_weights_are_broken(sound, tmp_path):
     section = CausalLMConfig(kind="causal-lm", model=str(folder))
     with pytest.raises(InputError, match=r"model.safetensors is no whole file of safetensors"):
         section.image_cost(None, None)
+
+
+def test_the_last_layer_of_timm_is_what_its_config_says():
+    timm = SimpleNamespace(timm_model=SimpleNamespace(pretrained_cfg={"classifier": ("head", "head_dist")}))
+    names = ("timm_model.head.weight", "timm_model.head_dist.bias", "timm_model.header.weight", "timm_model.norm.bias")
+    assert [is_of_head(timm, name) for name in names] == [True, True, False, False]
