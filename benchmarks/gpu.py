@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -121,13 +122,15 @@ class Bench:
         import torch
 
         from dp_real.config import load_config
-        from dp_real.plan.needs import with_random_weights
 
         self.gpu, self.tiny = device == "cuda", tiny
         self.device = torch.device(device)
         self.config = load_config(PRESETS / f"imagenet100{'-smoke' if tiny else ''}.toml")
         if not tiny:
-            self.config = with_random_weights(self.config)
+            self.weights = tempfile.TemporaryDirectory()
+            own = save_random_weights(Path(self.weights.name), self.config.generator.precision)
+            generator = self.config.generator.model_copy(update=own)
+            self.config = self.config.model_copy(update={"generator": generator})
         self.matmul = float("nan")  # FLOP/s
         self.seconds: dict[str, float] = {}  # of an image or a training row, by what was measured
 
@@ -304,6 +307,27 @@ def agree_by_solver(bench: Bench, solver: str) -> Iterator[Found]:
         noise = [torch.Generator().manual_seed(row) for row in range(4)]
         images.append(each(["crane"] * 4, num_inference_steps=6, generator=noise, output_type="pt").images.cpu())
     yield Found("largest difference", (images[0] - images[1]).abs().max().item(), at_most=TOLERANCE)
+
+
+def save_random_weights(folder: Path, dtype: str) -> dict[str, str]:
+    """Save Stable Diffusion 1.5 and its tiny decoder with random weights; returns the keys of [generator]."""
+    import diffusers
+    import torch
+
+    from dp_real.generators.models.stable_diffusion import assembled, make_tokenizer, vae_blocks
+
+    tokenizer = make_tokenizer([""])
+    tokenizer.model_max_length = 77
+    vae = diffusers.AutoencoderKL(**vae_blocks(128, 256, 512, 512), layers_per_block=2, sample_size=512)
+    unet = diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+    parts: dict[str, Any] = {
+        "model": assembled(vae, unet, tokenizer, text),
+        "tiny_decoder": diffusers.AutoencoderTiny(),
+    }
+    for key, part in parts.items():
+        part.to(getattr(torch, dtype)).save_pretrained(folder / key)
+    return {key: str(folder / key) for key in parts}
 
 
 def tiny_pipeline() -> Any:

@@ -8,7 +8,7 @@ from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
-from dp_real.generators.pipelines.sizes import RANDOM, known_size
+from dp_real.generators.pipelines.sizes import known_size
 from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, anchored, not_empty
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ class DiffusersConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
     ) -> "Generator":
-        from dp_real.generators.models.stable_diffusion import make_full_size
         from dp_real.generators.pipelines.generator import DIT, class_numbers, pipeline_generator
         from dp_real.generators.pipelines.loading import check_prompts, load_index, load_pipeline, load_tiny_decoder
 
@@ -109,8 +108,8 @@ class DiffusersConfig(GeneratorConfig):
         else:
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
             asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
-        pipe = make_full_size(self.dtype) if self.model == RANDOM else load_pipeline(self.model, self.dtype)
-        if index["_class_name"] != DIT and self.model != RANDOM:
+        pipe = load_pipeline(self.model, self.dtype)
+        if index["_class_name"] != DIT:
             check_prompts(pipe, asked)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(

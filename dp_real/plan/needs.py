@@ -19,7 +19,6 @@ from dp_real.distributed import own_cores
 from dp_real.examples import SetStatus
 from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.generators.pipelines.sizes import RANDOM, known_size, published
 from dp_real.learners import PretrainedConfig
 from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
@@ -165,16 +164,6 @@ def _kinds_trained_here(config: Config) -> str:
     fitting = (None, config.data.examples)
     kinds = [repr(name) for name, kind in GENERATORS.items() if kind.trained_here and kind.examples in fitting]
     return f"generator.kind = {' or '.join(kinds)}, which data.train trains here"
-
-
-def with_random_weights(config: Config) -> Config:
-    """To measure, random weights in place of Stable Diffusion 1's that are not here."""
-    generator = config.generator
-    if not (isinstance(generator, DiffusersConfig) and known_size(generator.model) is published()["SD1"]):
-        return config
-    missing = [need.what for need in weights(config) if need.problem]
-    absent = {key.removeprefix("generator."): RANDOM for key in generator.weights() if key in missing}
-    return config.model_copy(update={"generator": generator.model_copy(update=absent)})
 
 
 def _weights_of(config: Config, key: str, model: str, pipeline: bool) -> Finding:

@@ -98,15 +98,14 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
 
     Blocks of a round that is kept whole become the pool's files.
     """
-    options = config.practice
-    values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(config.pool.storage, 1)
-    filtered = bool(config.pool.marks or config.pool.distinct)
-    rounds = [(options.initial, options.initial_oversample, filtered or options.real > 0)]
-    rounds += [(options.increment, options.oversample, filtered)] * min(options.additions, 1)
-    besides = [rows * oversample for rows, oversample, copied in rounds if copied or oversample > 1]
+    options, pool = config.practice, config.pool
+    values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(pool.storage, 1)
+    added = options.increment * options.oversample if options.additions else 0
+    largest = max(options.initial * options.initial_oversample, added) if options.draws else 0
+    copied = pool.marks or pool.distinct or options.real or max(options.initial_oversample, options.oversample) > 1
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
         "pool": config.samples * values,
-        "drawing": max(besides, default=0) * values if options.draws else 0,
+        "drawing": largest * values if copied else 0,
         "checkpoints": (options.additions + 1) * 4 * weights,
     }

@@ -1,6 +1,5 @@
 """Marks of examples that a person found wrong (`dp real review`): hashes with the class's name, for any run."""
 
-import csv
 import hashlib
 import re
 from pathlib import Path
@@ -28,13 +27,12 @@ def read_marks(file: str | None) -> frozenset[str]:
         return frozenset()
     if not Path(file).is_file():
         raise MissingError(f"pool.marks = '{file}': there is no such file; dp real review RUN makes one")
-    with foreign_file(file, "no CSV file in UTF-8"), open(file, encoding="utf-8-sig", newline="") as lines:
-        rows = csv.DictReader(lines)
-        if COLUMN not in (rows.fieldnames or ()):
+    import pandas as pd
+
+    with foreign_file(file, "no CSV file in UTF-8"):
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, skip_blank_lines=False)
+        if COLUMN not in table:
             raise InputError(f"{file}: it has no column '{COLUMN}'; dp real review RUN makes such a file")
-        marks = set()
-        for row in rows:
-            if not MARK.fullmatch(row[COLUMN] or ""):
-                raise InputError(f"{file}, line {rows.line_num}: its mark should be 64 hexadecimal digits")
-            marks.add(row[COLUMN])
-    return frozenset(marks)
+        if (wrong := ~table[COLUMN].str.fullmatch(MARK)).any():
+            raise InputError(f"{file}, line {wrong.idxmax() + 2}: its mark should be 64 hexadecimal digits")
+    return frozenset(table[COLUMN])

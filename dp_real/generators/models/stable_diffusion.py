@@ -132,22 +132,11 @@ def make_pipeline(size: int, captions: Sequence[str]) -> Any:
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
     }
-    return _assembled(make_vae(size), make_unet(size // 4), make_tokenizer(captions), text)
+    return assembled(make_vae(size), make_unet(size // 4), make_tokenizer(captions), text)
 
 
-def make_full_size(dtype: str = "float32") -> Any:
-    """Stable Diffusion 1.5 with random weights, to measure what it takes."""
-    tokenizer = make_tokenizer([""])
-    tokenizer.model_max_length = 77
-    vae = AutoencoderKL(**vae_blocks(128, 256, 512, 512), layers_per_block=2, sample_size=512)
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
-    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
-    pipe = _assembled(vae, unet, tokenizer, text)
-    return pipe.to(distributed.device(), getattr(torch, dtype))
-
-
-def _assembled(vae: Any, unet: Any, tokenizer: CLIPTokenizer, text: Mapping[str, Any]) -> Any:
-    """`text` are sizes of a fresh text encoder."""
+def assembled(vae: Any, unet: Any, tokenizer: CLIPTokenizer, text: Mapping[str, Any]) -> Any:
+    """A StableDiffusionPipeline of these parts; `text` are sizes of a fresh text encoder."""
     end = len(tokenizer) - 1
     sizes = CLIPTextConfig(
         bos_token_id=end - 1,

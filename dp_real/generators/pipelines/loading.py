@@ -19,14 +19,11 @@ from dp_base.errors import InputError
 from dp_real import distributed
 from dp_real.generators.pipelines.generator import OWN_LOOP
 from dp_real.generators.pipelines.guide import check_class
-from dp_real.generators.pipelines.sizes import RANDOM
 from dp_real.runtime.hub import load, quietly, reading, require_told_apart, require_words
 
 
 def load_index(model: str) -> dict[str, Any]:
     """Read model_index.json, and refuse a pipeline that cannot be used."""
-    if model == RANDOM:
-        return {"_class_name": "StableDiffusionPipeline"}
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
@@ -85,5 +82,4 @@ def _network(named: Any) -> Any:
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny from a folder or the hub."""
-    kind: Any = diffusers.AutoencoderTiny
-    return kind().to(distributed.device(), getattr(torch, dtype)) if model == RANDOM else load(kind, model, dtype)
+    return load(diffusers.AutoencoderTiny, model, dtype)

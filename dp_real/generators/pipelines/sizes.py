@@ -9,9 +9,6 @@ from typing import Any, NamedTuple
 
 from dp_base.reading import read_json
 
-RANDOM = "random"
-"""A model's name that stands for random weights of the size of Stable Diffusion 1, to measure what it takes."""
-
 
 class NetworkCost(NamedTuple):
     """The cost of one evaluation of a network."""

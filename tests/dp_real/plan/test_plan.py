@@ -416,16 +416,3 @@ def test_a_cpu_does_for_small_runs():
 def test_data_alone_are_left_to_whoever_reads_them(machine):
     """If only data are missing, a run is not refused. They may be fetched, and their reader says what is wrong."""
     needs.require(load_preset("imagenet100", [OWN, OWN_DECODER, "data.validation=data/none"]), Path("run"))
-
-
-def test_random_weights_of_true_size_do_for_a_measurement(tmp_path, monkeypatch):
-    """Neither weights nor data are here."""
-    monkeypatch.chdir(tmp_path)
-    made = "dp_real.generators.models.stable_diffusion.make_full_size"
-    monkeypatch.setattr(made, lambda dtype: make_pipeline(32, [""]))
-    small = ["data.size=16", "data.resize=16", "pool.size=32", "sampling.steps=2", "generator.dtype=float32"]
-    small += ["learner.config={ patch_size = 8, hidden_size = 8, num_hidden_layers = 1, num_attention_heads = 1 }"]
-    answer = plan(*small, options="--measure", status=3)
-    assert "generator.model" in problems(answer)
-    assert answer["seconds"]["source"].startswith("measured on CPU")
-    assert answer["seconds"]["guided"] > 0

@@ -83,7 +83,7 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
     from dp_real.plan import hours, work
-    from dp_real.plan.needs import planned_for, with_random_weights
+    from dp_real.plan.needs import planned_for
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
     network = work.learner_network(config)
@@ -92,7 +92,7 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
         data = None
         with suppress(MissingError):  # most generators need none
             data = load_data(config)
-        generator = load_generator(with_random_weights(config), data, progress)
+        generator = load_generator(config, data, progress)
         seconds = hours.measure(config, generator, fresh_learner(config), device.name)
     else:
         seconds = hours.assumed(config, network, device.name, device.cores)
