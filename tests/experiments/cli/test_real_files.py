@@ -267,5 +267,5 @@ def test_evaluate(guided_run, tmp_path):
     assert "mine: of one class alone" in done("real evaluate", guided_run, "--on", f"mine={tmp_path}").err
 
     lines = done("real evaluate", guided_run).out.splitlines()
-    assert lines[0].split("\t") == ["set", "classes", "examples", "accuracy (%)"]
+    assert lines[0].split("\t") == ["set", "examples", "classes", "accuracy (%)"]
     assert len(lines) == 3
