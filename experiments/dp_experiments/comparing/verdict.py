@@ -59,8 +59,9 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis, "samples")
     number = row["static_to_match"]
     amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
-    rival = row.get("static_series", "Static data")
-    return f"{sentence} {rival} takes {amount} to match it, {_times(row['ratio'])}{more} times what it took{interval}."
+    rival = row.get("static_series", "static data")
+    times = f"{_times(row['ratio'])}{more} times what {arm} took"
+    return f"{sentence} To match it, {rival} needs {amount}: {times}{interval}."
 
 
 def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> str:
@@ -74,7 +75,7 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
     reach = float(half_width(difference.to_numpy()))
     if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image, so a few may agree
         return f"{start} (the same in all {units} seeds or splits, too few to know its spread)"
-    sure = "" if abs(mean) > reach else ", so that it is not sure which is better"
+    sure = "" if abs(mean) > reach else ": which is better is not known"
     return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"
 
 

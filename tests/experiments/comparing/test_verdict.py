@@ -20,8 +20,8 @@ def test_practice_is_held_against_the_best_static_arm():
     practice, best = [0.93, 0.95, 0.94], [0.91, 0.93, 0.917]
     (sentence,) = said({"practice": practice, "static": [0.90, 0.90, 0.90], "static-400": best})
     assert sentence.startswith("practice reached 94.00 %, 2.10 points above static-400, the best static arm (95 % ")
-    assert "so that it is not sure which is better" not in sentence
-    assert "Static data takes 400 samples or more to match it, 4 or more times what it took" in sentence
+    assert "which is better is not known" not in sentence
+    assert "To match it, static data needs 400 samples or more: 4 or more times what practice took" in sentence
 
 
 def test_what_is_not_sure_is_said():
@@ -30,7 +30,7 @@ def test_what_is_not_sure_is_said():
     difference = 100 * (np.array(practice) - static)
     low, high = stats.t.interval(0.95, 2, difference.mean(), stats.sem(difference))
     assert f"(95 % interval {low:+.2f} to {high:+.2f}, 3 seeds or splits)" in sentence
-    assert "so that it is not sure which is better" in sentence
+    assert "which is better is not known" in sentence
     (alone,) = said({"practice": [0.93], "static": [0.92]})
     assert "one seed: nothing is known of its spread" in alone
 
@@ -41,7 +41,7 @@ def test_the_static_series_that_an_arm_is_worth_is_named():
     runs = runs_of(accuracies, sizes)
     (sentence,) = verdict(runs, summarize(runs, "static"), 10)
     assert "below static@training.crop=0.5, the best static arm" in sentence
-    assert ". static takes 100 samples or more to match it" in sentence
+    assert "To match it, static needs 100 samples or more" in sentence
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_matches_an_arm_has_the_unit_of_the_axis(axis, amount):
     runs = runs_of({"practice": [0.92, 0.95], "static": [0.93, 0.97]}, SIZES)
     runs[["generation_flops", "training_flops"]] = 10**12
     (sentence,) = verdict(runs, summarize(runs, "static", axis), 10)
-    assert f"Static data takes {amount} or less to match it" in sentence
+    assert f"To match it, static data needs {amount} or less" in sentence
 
 
 def test_without_practice_the_best_is_held_against_the_next():

@@ -51,7 +51,7 @@ def plan_command(
         if ready:
             raise
         costs = {}
-        say("what it takes is not known before that is there")
+        say("disk and hours are known once that is there")
     note = variants()[preset].note if preset in variants() else ""
     facts = {"preset": config.name, "ready": ready, "needs": needed, "note": note}
     if gpus and costs and counts != [row["devices"] for row in costs["hours"]]:
@@ -112,14 +112,14 @@ def _told(costs: dict[str, Any]) -> Iterator[Any]:
     constant = costs["constant_steps"]
     yield f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down"
     if waiting > constant:
-        yield "so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience"
+        yield "NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience"
     if all(row["clock"] is None for row in costs["hours"]):
-        yield "hours are not known beforehand: --measure times a few samples and steps, and says them"
+        yield "hours are not known: --measure times a few samples and steps here"
         return
     spread = costs["seconds"]["spread"]
-    yield f"device-hours, and the clock's; {costs['seconds']['source']}"
+    yield f"device-hours of each part, and hours by the clock; {costs['seconds']['source']}"
     yield costs["hours"]
     first = costs["hours"][0]
     work = sum(first[part] or 0 for part in ("drawing", "training", "validating"))
     validating = f"validation takes {first['validating'] / work:.0%} of them; " if first["validating"] and work else ""
-    yield f"{validating}low and high: a factor of {spread:g} either way (docs/results/cost.md)"
+    yield f"{validating}the truth may be {spread:g} times less or more (docs/results/cost.md)"

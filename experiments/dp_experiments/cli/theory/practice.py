@@ -35,7 +35,7 @@ def practice_command(
     ] = None,
     window: Annotated[
         float | None,
-        Option(help="Threshold window·tan(pi E) of keep-hard, E the test error.  Default, if it has no other: 1."),
+        Option(help="Keep-hard's threshold is WINDOW·tan(pi E), E the test error.  Default without --alpha: 1."),
     ] = None,
     phi: Annotated[
         float, Option(help="d/n; n, the plain rows of the first pool, is the unit of --increment and --lam.")
