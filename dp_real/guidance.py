@@ -7,11 +7,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from jaxtyping import Float, UInt64
-from torch import Tensor
+from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_base.registry import Registry
+from dp_real.data.sets.class_names import warn_once
 from dp_real.runtime.seeds import Stream, rng
+from dp_real.runtime.torch_state import usual
 from dp_real.sections import GuidanceConfig, is_guided
 
 Latents = Float[Tensor, "batch *latent"]
@@ -54,7 +56,7 @@ class EntropyGuidance:
     ----------
     logits
         The learner: images [batch, ...] to logits [batch, classes]. It must be differentiable, and rows must not
-        influence each other (evaluation mode).
+        influence each other. A module is in evaluation mode meanwhile.
     omega
         The strength, of all rows or of each. A positive one raises the entropy.
     scale
@@ -109,10 +111,17 @@ class EntropyGuidance:
         itself. Rows do not depend on each other.
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
-        values = hardness(self.objective, self.logits(x0_hat), guides=True)
-        (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
+        network = self.logits if isinstance(self.logits, nn.Module) else None
+        with usual(gradients=True, module=network, device=x.device):
+            values = hardness(self.objective, self.logits(x0_hat), guides=True)
+            (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:
             raise InputError("a classifier's logits do not depend on the images: should be differentiable in them")
+        if not at_x0_hat.flatten(1).any(1).all():
+            warn_once(
+                "some images stay plain, as guidance finds no slope there: the classifier is constant, or so sure that "
+                "its entropy is rounded to 0"
+            )
         if x is x0_hat:
             return at_x0_hat
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow.

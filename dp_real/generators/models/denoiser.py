@@ -18,6 +18,7 @@ from dp_real.protocols import Generator, Labels, Seeds
 from dp_real.runtime.finite import require_finite, require_samples
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
+from dp_real.runtime.torch_state import usual
 
 if TYPE_CHECKING:
     from dp_real.generators.trained import DenoiserSizes
@@ -80,6 +81,7 @@ class DenoiserGenerator:
         self.scheduler = make_scheduler("v_prediction", clip_sample=True)
         self.scheduler.set_timesteps(self.steps)
 
+    @usual()
     def sample(
         self,
         labels: Labels,

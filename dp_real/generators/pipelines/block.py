@@ -1,3 +1,4 @@
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -6,7 +7,7 @@ from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.guide import attach, check_steps, guidance_by, unguide
+from dp_real.generators.pipelines.guide import attach, check_steps, detach, guidance_by
 from dp_real.generators.pipelines.latents import PACKED
 
 GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline", *PACKED)
@@ -54,8 +55,9 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
         check_steps(asked.omega, asked.every, asked.window)
         guidance = guidance_by(components.classifier, asked.omega, asked.every, asked.window)
-        unguide(components)
+        components.scheduler = deepcopy(components.scheduler)  # other pipelines may have the same
+        detach(components, components.scheduler)
         if guidance:
-            unpack = attach(components, guidance)
+            _, unpack = attach(components, guidance)
             unpack.size = asked.height or components.default_height, asked.width or components.default_width
         return components, state

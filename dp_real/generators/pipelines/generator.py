@@ -6,6 +6,7 @@ Images are [batch, 3, height, width] in [-1, 1]; x_t and the guidance are float3
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from dp_base.errors import InputError
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.generators.pipelines.guide import attach, check_pipeline, unguide
+from dp_real.generators.pipelines.guide import check_pipeline, guided
 from dp_real.generators.pipelines.latents import Images, decode, image_side
 from dp_real.generators.pipelines.scheduler import check_scheduler
 from dp_real.guidance import EntropyGuidance, sample
@@ -30,6 +31,7 @@ from dp_real.runtime.flops import uncounted
 from dp_real.runtime.hub import quietly
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
+from dp_real.runtime.torch_state import usual
 
 CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB
 DIT = "DiTPipeline"
@@ -63,6 +65,7 @@ class PipelineGenerator(ABC):
     batch_size: int = 0
     offloads: bool = False
 
+    @usual()
     def __post_init__(self) -> None:
         pipe = self.pipe
         self.kind, self.n_classes = type(pipe).__name__, len(self.asked)
@@ -94,6 +97,7 @@ class PipelineGenerator(ABC):
         for part in {self.network, *(decoder.decoder for decoder in decoders)}:
             part.compile(dynamic=True)
 
+    @usual()
     def sample(
         self,
         labels: Labels,
@@ -182,10 +186,8 @@ class OwnLoop(PipelineGenerator):
             guidance=guidance,
             decode=lambda x0_hat: self.to_learner(decode(self.guidance_decoder, x0_hat)),
         )
-        with torch.no_grad():
-            return decode(self.pipe.vae, x).clamp(-1, 1)
+        return decode(self.pipe.vae, x).clamp(-1, 1)
 
-    @torch.no_grad()
     def _embedded(self, what: Any) -> dict[str, Tensor]:
         """The condition for one row alone, so that others do not change its rounding. None: no class."""
         if self.kind == DIT:
@@ -216,7 +218,6 @@ class OwnCalls(PipelineGenerator):
         if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
             raise InputError(f"{self.kind} has no classifier-free guidance: leave sampling.guidance_scale at 1")
 
-    @torch.no_grad()
     def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         given: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.told}
         if "true_cfg_scale" in self.told:
@@ -227,12 +228,8 @@ class OwnCalls(PipelineGenerator):
         if self.size:
             given |= {"height": self.size[0], "width": self.size[1]}
         rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in seeds]  # torch takes signed seeds
-        if guidance is not None:
-            attach(self.pipe, guidance, self.guidance_decoder, self.to_learner)
-        try:
+        with guided(self.pipe, guidance, self.guidance_decoder, self.to_learner) if guidance else nullcontext():
             drawn = self.pipe(prompt=asked, num_inference_steps=self.steps, generator=rows, output_type="pt", **given)
-        finally:
-            unguide(self.pipe)
         return 2 * drawn.images.float() - 1
 
 

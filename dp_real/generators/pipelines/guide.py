@@ -1,7 +1,8 @@
 import math
 import numbers
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial, wraps
 from inspect import signature
 from pathlib import Path
 from types import MethodType
@@ -10,9 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.latents import Unpacker, decode, frozen_decoder
-from dp_real.generators.pipelines.scheduler import guide_steps, is_guided_scheduler, plain
+from dp_real.generators.pipelines.latents import Unpacker, check_decoder, decode, decoding
+from dp_real.generators.pipelines.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
 from dp_real.guidance import EntropyGuidance, entropy, identity
+from dp_real.runtime.torch_state import usual
 from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
@@ -33,7 +35,7 @@ def guide(
 ) -> Any:
     """Guide a text-to-image or class-conditional pipeline of diffusers, and return it. It is then called as before.
 
-    It gets a copy of its scheduler, whose steps are guided: other pipelines with the same one are not. Its decoder's
+    Its scheduler's steps are guided during its calls; other pipelines with the same parts are not. Its decoder's
     weights are frozen. If it is guided already, it is guided anew.
 
     Parameters
@@ -75,11 +77,46 @@ def guide(
     check_steps(omega, every, window)
     if omega:
         check_pipeline(pipe)  # before a classifier is fetched
+        check_scheduler(pipe.scheduler)
+        check_decoder(decoder or pipe.vae)
     guidance = guidance_by(classifier, omega, every, window, processor, objective)
+    unguide(pipe)
     if guidance:
-        attach(pipe, guidance, decoder)
-        return pipe
-    return unguide(pipe)
+        pipe.guided_by = guidance, decoder
+        pipe.__class__ = _guided_class(type(pipe))
+    return pipe
+
+
+def unguide(pipe: Any) -> Any:
+    """End the guidance of a pipeline, if there is any, and return it."""
+    if isinstance(pipe, GuidedPipeline):
+        pipe.__class__ = type(pipe).__mro__[2]
+        vars(pipe).pop("guided_by", None)
+    return pipe
+
+
+class GuidedPipeline:
+    """What is put before a pipeline's class to guide its calls."""
+
+    guided_by: tuple[EntropyGuidance, Any] | None = None
+
+    def __reduce__(self) -> Any:
+        return _remade, (type(self).__mro__[2],), vars(self)
+
+
+@cache
+def _guided_class(own: Any) -> type:
+    @wraps(own.__call__)
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        with guided(self, *self.guided_by) if self.guided_by else nullcontext():
+            return own.__call__(self, *args, **options)
+
+    return type(own.__name__, (GuidedPipeline, own), {"__module__": own.__module__, "__call__": call})
+
+
+def _remade(own: type) -> Any:
+    """What unpickling fills."""
+    return object.__new__(_guided_class(own))
 
 
 def check_steps(omega: float, every: int, window: tuple[float, float]) -> None:
@@ -102,64 +139,87 @@ def guidance_by(
     if not omega:
         return None
 
-    def finite(answers: Tensor) -> Tensor:
-        values = objective(answers)
-        if isinstance(values, Tensor) and not values.isfinite().all():
-            raise InputError("the classifier or the objective gave numbers that are not finite")
-        return values
-
-    logits = _logits(classifier, processor)
+    logits, finite = _logits(classifier, processor), partial(_finite, objective)
     return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=finite)
+
+
+def _finite(objective: Callable[[Tensor], Tensor], answers: Tensor) -> Tensor:
+    values = objective(answers)
+    if isinstance(values, Tensor) and not values.isfinite().all():
+        raise InputError("the classifier or the objective gave numbers that are not finite")
+    return values
+
+
+@contextmanager
+def guided(
+    pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
+) -> Iterator[None]:
+    """Guide a pipeline's call; `to_learner` makes of its images what guidance.logits reads."""
+    scheduler = pipe.scheduler
+    guiding, _ = attach(pipe, guidance, decoder, to_learner)
+    try:
+        yield
+    finally:
+        detach(pipe, scheduler)
+    guiding.tell()
 
 
 def attach(
     pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
-) -> Unpacker:
-    """Guide a plain pipeline; `to_learner` makes of its images what guidance.logits reads. Returns its unpacker."""
-    scheduler = plain(pipe.scheduler)
+) -> tuple[Guiding, Unpacker]:
+    """Guide the steps of a plain pipeline until `detach`."""
     unpack = Unpacker(pipe)
-    vae = frozen_decoder(decoder or pipe.vae)
+    vae = decoder or pipe.vae
+    check_decoder(vae)
+    vae.eval().requires_grad_(False)
 
-    def seen(x0_hat: Tensor) -> Tensor:
+    def gradient(x0_hat: Tensor) -> Tensor:
         if vae is not pipe.vae:  # which the pipeline moves itself
             vae.to(x0_hat.device)
-        return to_learner(decode(vae, unpack(x0_hat)))
+        with usual(gradients=True, device=x0_hat.device), decoding(vae):
+            leaf = x0_hat.float().clone().requires_grad_()
+            return guidance.gradient(to_learner(decode(vae, unpack(leaf))) if guidance.reads_estimate else leaf, leaf)
 
-    guide_steps(scheduler, guidance, seen, unpack.forget)
+    guiding = Guiding(guidance, gradient)
+    guide_steps(pipe.scheduler, guiding)
     if hasattr(pipe, "prepare_latents"):
         pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
-    pipe.progress_bar = MethodType(_guided_still, pipe)
-    pipe.scheduler = scheduler
-    return unpack
+    return guiding, unpack
 
 
-def unguide(pipe: Any) -> Any:
-    """End the guidance of a pipeline, if there is any, and return it, with steps as they were."""
-    for hooked in ("prepare_latents", "progress_bar"):
-        vars(pipe).pop(hooked, None)
-    if is_guided_scheduler(getattr(pipe, "scheduler", None)):
-        pipe.scheduler = plain(pipe.scheduler)
-    return pipe
+def detach(pipe: Any, scheduler: Any) -> None:
+    """Undo `attach`."""
+    end_guidance(scheduler)
+    vars(pipe).pop("prepare_latents", None)
 
 
-def check_class(kind: type) -> None:
+def check_class(kind: type, pipe: Any = None) -> None:
     """Raise InputError for a class that cannot be guided."""
     name = kind.__name__
     told = signature(kind.__call__).parameters
     if not NO_IMAGES.isdisjoint(told):
         raise InputError(f"{name} draws films or sounds: only images can be shown to the classifier")
-    if "mask_image" in told:
-        raise InputError("inpainting cannot be guided: what lies outside the mask is put back after each step")
+    takes_mask = (
+        name == "FluxFillPipeline" or getattr(getattr(pipe, "unet", None), "config", {}).get("in_channels") == 9
+    )
+    if "mask_image" in told and not (pipe and takes_mask):
+        raise InputError(
+            f"{name} cannot be guided: what lies outside the mask is put back after each step; FluxFillPipeline and a "
+            "UNet of nine channels, which see the mask, can"
+        )
     if "ModularPipeline" in (base.__name__ for base in kind.__mro__):
         raise InputError(f"{name}: put a dp_real.EntropyGuidanceBlock into its blocks, before 'denoise'")
 
 
 def check_pipeline(pipe: Any) -> None:
     """Raise InputError for a pipeline that cannot be guided."""
-    check_class(type(pipe))
-    if hasattr(pipe, "prior_prior") or not (hasattr(pipe, "scheduler") and hasattr(pipe, "vae")):
-        name = type(pipe).__name__
-        raise InputError(f"{name} cannot be guided: only pipelines of one stage can, with a scheduler and a vae")
+    name = type(pipe).__name__
+    check_class(type(pipe), pipe)
+    for part in ("scheduler", "vae"):
+        if getattr(pipe, part, None) is None:
+            raise InputError(f"{name} cannot be guided: it has no {part}")
+    if hasattr(pipe, "prior_prior"):
+        raise InputError(f"{name} cannot be guided: only pipelines of one stage can")
 
 
 def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
@@ -167,30 +227,30 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
         from dp_real.learners.models.classifier import known_classifier
 
         known = known_classifier(str(classifier), IMAGE, {}).eval().requires_grad_(False)
-        return lambda images: known.to(images.device)(images)
+        return Shown(known.model, known.preprocess, follows=True)
     if not callable(classifier):
         raise InputError(f"classifier = {classifier!r}: should be a folder or hub id, a model, or a function of images")
     if not isinstance(classifier, nn.Module):
         return classifier
-    if classifier.training:
-        raise InputError("the classifier is in training mode, where rows may depend on each other: call .eval() first")
     from dp_real.learners.models.preprocess import preprocess_of
 
-    prepare = preprocess_of(classifier, processor)
+    return Shown(classifier, preprocess_of(classifier, processor))
 
-    def logits(images: Tensor) -> Tensor:
-        weight = next(classifier.parameters(), images)
+
+class Shown(nn.Module):
+    """A classifier's logits of images in [-1, 1], which are moved to it, unless it `follows` them."""
+
+    def __init__(self, classifier: nn.Module, prepare: nn.Module, follows: bool = False) -> None:
+        super().__init__()
+        self.classifier, self.prepare, self.follows = classifier, prepare, follows
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.follows:
+            self.to(images.device)
+        weight = next(self.classifier.parameters(), images)
         dtype = weight.dtype if weight.is_floating_point() else images.dtype
-        answers = classifier(prepare(images.to(weight.device)).to(dtype))
+        answers = self.classifier(self.prepare(images.to(weight.device)).to(dtype))
         return getattr(answers, "logits", answers).float()
-
-    return logits
-
-
-def _guided_still(pipe: Any, *args: Any, **options: Any) -> Any:
-    if not is_guided_scheduler(pipe.scheduler):
-        raise InputError("the pipeline got another scheduler after dp_real.guide: call guide or unguide again")
-    return type(pipe).progress_bar(pipe, *args, **options)
 
 
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:

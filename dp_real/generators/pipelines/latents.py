@@ -1,8 +1,8 @@
 """The latents of diffusers' pipelines: how each family's become images, and images latents."""
 
-import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,14 +61,30 @@ def image_side(vae: Any, side: int) -> int:
     return side * 2 ** (len(levels) - 1)
 
 
-def frozen_decoder(vae: Any) -> Any:
-    """One that would overflow in float16, as XL's does, is copied in float32."""
+def check_decoder(vae: Any) -> None:
+    """Raise InputError for one that no gradient can pass through."""
     if not isinstance(vae, DECODERS):
         known = ", ".join(kind.__name__ for kind in DECODERS)
         raise InputError(f"latents of {type(vae).__name__} cannot be decoded for the classifier; those of {known} can")
-    if vae.dtype == torch.float16 and vae.config.get("force_upcast"):
-        vae = copy.deepcopy(vae).float()
-    return vae.eval().requires_grad_(False)
+    hooks = [name for part in vae.modules() for name in getattr(getattr(part, "_diffusers_hook", None), "hooks", ())]
+    if any("group_offloading" in name or name == "layerwise_casting" for name in hooks):
+        raise InputError(
+            "the decoder is offloaded by groups, or cast layer by layer: its weights change after each forward pass, "
+            "so that no gradient passes through it: leave it out (exclude_modules = 'vae'), or give another decoder="
+        )
+
+
+@contextmanager
+def decoding(vae: Any) -> Iterator[None]:
+    """Meanwhile a decoder that would overflow in float16, as XL's does, is in float32."""
+    overflows = vae.dtype == torch.float16 and vae.config.get("force_upcast")
+    if overflows:
+        vae.to(torch.float32)
+    try:
+        yield
+    finally:
+        if overflows:
+            vae.to(torch.float16)
 
 
 class Unpacker:
@@ -93,10 +109,6 @@ class Unpacker:
         if self._own is None or self.size is None:
             raise InputError(f"the packed latents of {type(self.pipe).__name__} cannot be unpacked: call guide for it")
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
-
-    def forget(self) -> None:
-        """The next call may be another pipeline's."""
-        self.size = None
 
     def _of_flux2(self, latents: Tensor, height: int, width: int, vae_scale_factor: int) -> Tensor:
         vae = self.pipe.vae

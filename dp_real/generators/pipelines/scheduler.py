@@ -4,13 +4,11 @@ Only the scheduler's step knows x0_hat. Guidance makes the trajectory jump, so a
 lowest order.
 """
 
-import copy
 from collections.abc import Callable
-from functools import wraps
-from types import MethodType
+from dataclasses import dataclass
+from functools import cache, wraps
 from typing import Any
 
-import torch
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -28,6 +26,7 @@ from diffusers import (
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance import EntropyGuidance
 
 RETURN_ESTIMATE: Any = (  # return x0_hat beside the next sample
@@ -45,57 +44,88 @@ PNDM: Any = PNDMScheduler  # takes its first step twice
 KNOWN: Any = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDM)
 
 
-def guide_steps(
-    scheduler: Any,
-    guidance: EntropyGuidance,
-    decode: Callable[[Tensor], Tensor],
-    at_end: Callable[[], None] = lambda: None,
-) -> None:
-    """Guide the steps but the last, unless it is the only one; `decode` maps x0_hat to what guidance.logits reads."""
-    if (guidance.through, guidance.scale) != ("x0", "relative"):
-        raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
-    check_scheduler(scheduler)
-    own = type(scheduler).step
+@dataclass
+class Guiding:
+    """What guided steps share, also those of a scheduler's copies.
 
-    @wraps(own)  # pipelines ask which parameters it takes
+    `gradient` is that of the guidance at x0_hat, float32 in the latents' own scale.
+    """
+
+    guidance: EntropyGuidance
+    gradient: Callable[[Tensor], Tensor]
+    first: int | None = None  # the index of the first step that is executed
+    is_only: bool = False  # whether it is the only one
+    guided: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.guidance.through, self.guidance.scale) != ("x0", "relative"):
+            raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
+
+    def __deepcopy__(self, memo: Any) -> "Guiding":
+        return self
+
+    def guides(self, scheduler: Any, timestep: Any) -> bool:
+        """Whether to guide the step just taken: not the last of several."""
+        index, steps = _place(scheduler, timestep, self.first)
+        if self.first is None:
+            self.first, self.is_only = index, index == steps - 1
+        guides = self.is_only or (_at_end_of_step(scheduler) and self.guidance.guides(index, steps))
+        self.guided += guides
+        if index == steps - 1:
+            self.tell()
+        return guides
+
+    def tell(self) -> None:
+        """Warn of a call in which no step was guided."""
+        if self.first is not None and not self.guided:
+            taken = f"window = {self.guidance.window} and every = {self.guidance.every}"
+            warn_once(f"no step was guided: {taken} take none of those that were executed, but the last")
+
+
+class GuidedSteps:
+    """What is put before a scheduler's class to guide its steps. They belong to the class, as pipelines copy states."""
+
+    guiding: Guiding
+
+
+@cache
+def _guided_class(own: type) -> type:
+    @wraps(own.step)  # pipelines ask which parameters it takes
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
-        result = own(self, model_output, timestep, sample, *args, **options)
-        index, steps = _place(self, timestep)
-        is_guided = steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))
-        if not is_guided:
-            if index == steps - 1:
-                at_end()
+        result = own.step(self, model_output, timestep, sample, *args, **options)
+        guiding = self.guiding
+        if not guiding.guides(self, timestep):
             return result
-        x0_hat = _estimate(self, model_output, timestep, sample, result)
-        with torch.inference_mode(False), torch.enable_grad():  # pipelines run without gradients
-            leaf = x0_hat.float().clone().requires_grad_()
-            gradient = guidance.gradient(decode(leaf) if guidance.reads_estimate else leaf, leaf)
+        gradient = guiding.gradient(_estimate(self, model_output, timestep, sample, result))
         _restart(self)
 
         def moved(x: Tensor) -> Tensor:
-            return guidance.move(x.float(), gradient).to(x)
+            return guiding.guidance.move(x.float(), gradient).to(x)
 
         if isinstance(result, tuple):
             next_sample, *others = result
-            if steps == 1:  # some pipelines decode the last x0_hat instead of the last sample
+            if guiding.is_only:  # some pipelines decode the last x0_hat instead of the last sample
                 others = [moved(other) for other in others]
             return (moved(next_sample), *others)
         result.prev_sample = moved(result.prev_sample)
         return result
 
-    scheduler.step = MethodType(step, scheduler)  # in a copy of the scheduler, it is the copy's
+    return type(own.__name__, (GuidedSteps, own), {"__module__": own.__module__, "step": step})
 
 
-def plain(scheduler: Any) -> Any:
-    """A copy with steps of its own: other pipelines may have the same scheduler."""
-    copied = copy.deepcopy(scheduler)
-    vars(copied).pop("step", None)
-    return copied
+def guide_steps(scheduler: Any, guiding: Guiding) -> None:
+    """Guide a scheduler's steps, until `end_guidance`."""
+    check_scheduler(scheduler)
+    end_guidance(scheduler)
+    scheduler.guiding = guiding
+    scheduler.__class__ = _guided_class(type(scheduler))
 
 
-def is_guided_scheduler(scheduler: Any) -> bool:
-    """Whether `guide_steps` was called for it."""
-    return "step" in getattr(scheduler, "__dict__", ())
+def end_guidance(scheduler: Any) -> None:
+    """Undo `guide_steps`, if it was called."""
+    if isinstance(scheduler, GuidedSteps):
+        scheduler.__class__ = type(scheduler).__mro__[2]
+        del scheduler.guiding
 
 
 def check_scheduler(scheduler: Any) -> None:
@@ -114,15 +144,15 @@ def check_scheduler(scheduler: Any) -> None:
         raise InputError(f"{name} can be guided with skip_prk_steps = true only")
 
 
-def _place(scheduler: Any, timestep: Any) -> tuple[int, int]:
+def _place(scheduler: Any, timestep: Any, first: int | None) -> tuple[int, int]:
     """The index of the step just taken, and the number of steps; Heun's method may be amid it."""
-    if isinstance(scheduler, PNDM):  # which lists its second time twice
-        if scheduler.counter == 1:
-            scheduler.begin = int((scheduler.timesteps == timestep).nonzero()[0])
-        return scheduler.begin + max(0, scheduler.counter - 2), scheduler.num_inference_steps
-    if hasattr(scheduler, "step_index"):
-        return (scheduler.step_index - 1) // scheduler.order, scheduler.num_inference_steps
-    return int((scheduler.timesteps == timestep).nonzero()[0]), len(scheduler.timesteps)
+    steps = len(scheduler.timesteps)
+    if hasattr(scheduler, "step_index"):  # Heun's lists times twice, SCM one more, and LCM may leave some out
+        return (scheduler.step_index - 1) // scheduler.order, min(steps, scheduler.num_inference_steps)
+    if isinstance(scheduler, PNDM) and first is not None:  # which lists its second time twice
+        return first + max(0, scheduler.counter - 2), scheduler.num_inference_steps
+    index = int((scheduler.timesteps == timestep).nonzero()[0])
+    return index, scheduler.num_inference_steps if isinstance(scheduler, PNDM) else steps
 
 
 def _at_end_of_step(scheduler: Any) -> bool:

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import pickle
 import re
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import (
     AutoPipelineForImage2Image,
     DDIMScheduler,
@@ -22,17 +25,23 @@ from diffusers import (
     FlowMatchHeunDiscreteScheduler,
     Flux2KleinAutoBlocks,
     FluxAutoBlocks,
+    FluxFillPipeline,
     FluxModularPipeline,
     HeunDiscreteScheduler,
+    LatentConsistencyModelImg2ImgPipeline,
     LCMScheduler,
     ModularPipelineBlocks,
     PNDMScheduler,
     QwenImageAutoBlocks,
+    SanaSprintImg2ImgPipeline,
     StableDiffusion3AutoBlocks,
+    StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionPanoramaPipeline,
     StableDiffusionXLAutoBlocks,
     UniPCMultistepScheduler,
 )
+from diffusers.hooks import apply_group_offloading
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -41,10 +50,11 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 import dp_real
 from dp_base.errors import InputError, MissingError
+from dp_real.data.sets.class_names import warn_once
 from dp_real.examples import Task
 from dp_real.generators.pipelines.block import EntropyGuidanceBlock
 from dp_real.generators.pipelines.guide import _logits
-from dp_real.generators.pipelines.scheduler import guide_steps
+from dp_real.generators.pipelines.scheduler import GuidedSteps, Guiding, guide_steps
 from dp_real.guidance import EntropyGuidance, entropy
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
@@ -166,7 +176,13 @@ def test_after_a_push_a_multistep_solver_starts_again(kind):
     """Each step is one of first order from where guidance led, then guidance of its own. UniC would undo it."""
     scheduler, steps, omega = kind(**tiny.BETAS), 6, 0.2
     scheduler.set_timesteps(steps)
-    guide_steps(scheduler, EntropyGuidance(three, omega, through="x0"), lambda x0_hat: x0_hat)
+    guidance = EntropyGuidance(three, omega, through="x0")
+
+    def gradient(x0_hat):
+        x0_hat.requires_grad_()
+        return guidance.gradient(x0_hat, x0_hat)
+
+    guide_steps(scheduler, Guiding(guidance, gradient))
     torch.manual_seed(2)
     x = torch.randn(2, 4, 8, 8)
     for index, t in enumerate(scheduler.timesteps):
@@ -206,6 +222,66 @@ def test_image_to_image_counts_steps_from_the_begin_of_the_schedule(kind, pushes
         dp_real.guide(pipe, three, 0.01, window=window)
         pipe(PROMPTS, image=torch.rand(N, 3, 32, 32), strength=0.5, num_inference_steps=8, output_type="latent")
         assert len(pushes) == expected
+
+
+IMAGE = torch.rand(1, 3, 32, 32)
+TURBO = {"strength": 0.5, "num_inference_steps": 2}
+SPRINT = {"height": 32, "width": 32, **tiny.FAMILIES[tiny.sana_sprint]} | {"intermediate_timesteps": 1.3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "given"),
+    [
+        (StableDiffusionImg2ImgPipeline, tiny.stable_diffusion, TURBO),
+        (StableDiffusionImg2ImgPipeline, partial(with_scheduler, PNDMScheduler), TURBO),
+        (StableDiffusionImg2ImgPipeline, partial(with_scheduler, HeunDiscreteScheduler), TURBO),
+        (LatentConsistencyModelImg2ImgPipeline, tiny.latent_consistency, {"strength": 0.5, "timesteps": [999, 499]}),
+        (SanaSprintImg2ImgPipeline, tiny.sana_sprint, SPRINT),
+    ],
+)
+def test_the_only_step_that_image_to_image_executes_is_guided(kind, make, given, pushes):
+    parts = random_pipeline(make).components
+    pipe = kind(**parts, **({"requires_safety_checker": False} if "safety_checker" in parts else {}))
+    dp_real.guide(pipe, three, 0.01)(PROMPTS[0], image=IMAGE, output_type="latent", **given)
+    assert pushes
+
+
+def nine_channels():
+    pipe = random_pipeline()
+    pipe.unet = tiny.small_unet(tiny.TEXT_WIDTH, in_channels=9, out_channels=4)
+    return StableDiffusionInpaintPipeline(**pipe.components, requires_safety_checker=False)
+
+
+def flux_fill():
+    parts = random_pipeline(tiny.flux).components
+    parts["transformer"] = tiny.flux_transformer(in_channels=16 + 16 + 64, out_channels=16)
+    return FluxFillPipeline(**{name: part for name, part in parts.items() if part})
+
+
+@pytest.mark.parametrize("make", [nine_channels, flux_fill])
+def test_inpainting_by_what_sees_the_mask_is_guided(make, pushes):
+    pipe = dp_real.guide(make(), three, 0.01)
+    size = {"height": 32, "width": 32, "num_inference_steps": 3}
+    size |= {"max_sequence_length": 16} if make is flux_fill else {}
+    pipe(PROMPTS[0], image=IMAGE, mask_image=torch.ones(1, 1, 32, 32), output_type="latent", **size)
+    assert len(pushes) == 2
+
+
+def test_images_that_stay_plain_are_told(caplog):
+    pipe = random_pipeline()
+    plain = draw(pipe)
+    cases = {
+        r"no step was guided: window = \(0.95, 1.0\) and every = 1": (three, {"window": (0.95, 1.0)}),
+        "some images stay plain.*: the classifier is constant, or so sure": (lambda x: 0 * three(x), {}),
+    }
+    warn_once.cache_clear()
+    for message, (classifier, options) in cases.items():
+        dp_real.guide(pipe, classifier, 0.1, **options)
+        for _ in range(2):
+            torch.testing.assert_close(draw(pipe), plain, atol=1e-5, rtol=0)
+        (record,) = caplog.records
+        assert re.match(message, record.message)
+        caplog.clear()
 
 
 def with_block(blocks, make):
@@ -286,21 +362,31 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
     plain = draw(first)
     for guided, other in ((second, first), (first, second)):
         dp_real.guide(guided, three, 0.1)
-        assert "step" not in vars(other.scheduler)
+        assert not isinstance(other.scheduler, GuidedSteps)
         dp_real.unguide(guided)
     third = AutoPipelineForImage2Image.from_pipe(dp_real.guide(first, three, 0.1))
-    dp_real.unguide(third)
-    assert not torch.equal(draw(first), plain)
+    assert torch.equal(draw(type(first)(**third.components, requires_safety_checker=False)), plain)
+    guided = draw(first)
+    assert not torch.equal(guided, plain)
+    assert torch.equal(draw(pickle.loads(pickle.dumps(first))), guided)
     assert torch.equal(draw(dp_real.unguide(first)), plain)
 
 
-def test_a_copy_of_a_guided_scheduler_is_guided_itself():
-    """Some pipelines copy theirs; a step of the copy must not be one of the original."""
-    pipe = dp_real.guide(random_pipeline(tiny.stable_diffusion_xl), three, 0.1)
-    copied = copy.deepcopy(pipe.scheduler)
-    copied.set_timesteps(3)
-    copied.step(torch.ones(1, 4, 8, 8), copied.timesteps[0], torch.ones(1, 4, 8, 8))
-    assert (copied.step_index, pipe.scheduler.step_index) == (1, None)
+@pytest.mark.parametrize("kind", [EulerDiscreteScheduler, LCMScheduler])
+def test_a_panorama_which_copies_its_schedulers_state_is_guided(kind):
+    """At a strength of nothing it is the plain picture."""
+    pipe = StableDiffusionPanoramaPipeline(**with_scheduler(kind).components)
+    pipe.set_progress_bar_config(disable=True)
+
+    def wide():
+        call = {"num_inference_steps": 4, "height": 64, "width": 192, "output_type": "pt"}
+        return pipe(PROMPTS[0], generator=torch.Generator().manual_seed(0), **call).images
+
+    plain = wide()
+    dp_real.guide(pipe, three, 1e-12)
+    torch.testing.assert_close(wide(), plain, atol=1e-5, rtol=0)
+    dp_real.guide(pipe, three, 0.1)
+    assert not torch.allclose(wide(), plain, atol=1e-3)
 
 
 def test_a_tiny_decoder_may_guide():
@@ -312,14 +398,55 @@ def test_a_tiny_decoder_may_guide():
     assert not torch.equal(draw(dp_real.unguide(pipe)), guided)
 
 
-def test_a_decoder_that_overflows_in_half_precision_is_copied():
-    pipe = random_pipeline(tiny.stable_diffusion_xl).to(dtype=torch.float16)
-    dtypes = []
+@pytest.mark.parametrize("offloads", [False, True])
+def test_a_decoder_that_overflows_in_half_precision_is_cast_at_each_guided_step(offloads):
+    """Even if its weights are elsewhere between its steps; a copy would take their hooks along."""
+    pipe = random_pipeline(tiny.stable_diffusion_xl)
     pipe.vae.register_to_config(force_upcast=True)
-    dp_real.guide(pipe, lambda x: (dtypes.append(x.dtype), three(x))[1], 0.05)
+    dtypes = []
+    dp_real.guide(pipe, lambda x: (dtypes.append(pipe.vae.dtype), three(x))[1], 0.05)
+    pipe.to(dtype=torch.float16)
+    if offloads:
+        cpu_offload(pipe.vae, torch.device("cpu"))
     draw(pipe, tiny.stable_diffusion_xl)
     assert dtypes == 3 * [torch.float32]
     assert pipe.vae.dtype == torch.float16
+
+
+def test_a_network_that_trains_on_guides_by_evaluation():
+    """Its modes are restored, part by part, and neither dropout nor its statistics have a say."""
+    pipe = random_pipeline()
+    flat = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(48, 3))
+    network = nn.Sequential(nn.BatchNorm2d(3), flat).train()
+    flat[2].eval()
+    dp_real.guide(pipe, network, 0.1)
+    assert torch.equal(draw(pipe), draw(pipe))
+    assert network[0].num_batches_tracked == 0
+    assert [part.training for part in network.modules()] == [True, True, True, True, True, False, True]
+
+
+@contextmanager
+def doubles():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+STATES = [torch.inference_mode, torch.no_grad, partial(torch.autocast, "cpu", torch.bfloat16), doubles]
+
+
+@pytest.mark.parametrize("state", STATES, ids=["inference", "no_grad", "autocast", "float64"])
+def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(state):
+    pipe, seen = random_pipeline(), []
+    classifier = tiny.classifier_of(draw(pipe))
+    dp_real.guide(pipe, lambda x: (seen.append(classifier(x)), seen[-1])[1], 0.01)
+    guidance = EntropyGuidance(classifier, 0.01)
+    expected = draw(pipe), dp_real.sample_images(pipe, PROMPTS, guidance, steps=3)
+    with state():
+        found = draw(pipe), dp_real.sample_images(pipe, PROMPTS, guidance, steps=3)
+    assert {logits.dtype for logits in seen} == {torch.float32}
+    assert torch.equal(found[1], expected[1])
+    torch.testing.assert_close(found[0], expected[0], atol=0.5, rtol=0)  # the pipeline itself is in the caller's hands
 
 
 # what cannot be guided
@@ -343,10 +470,10 @@ class Kandinsky:
     ("pipe", "reason"),
     [
         (Films(), "Films draws films or sounds: only images can be shown"),
-        (Kandinsky(), "Kandinsky cannot be guided: only pipelines of one stage can, with a scheduler and a vae$"),
+        (Kandinsky(), "Kandinsky cannot be guided: it has no vae$"),
         (
             StableDiffusionInpaintPipeline(*7 * [None], requires_safety_checker=False),
-            "inpainting cannot be guided: what lies outside",
+            "StableDiffusionInpaintPipeline cannot be guided: what lies outside the mask is put back",
         ),
         (
             FluxModularPipeline(),
@@ -363,8 +490,6 @@ def test_a_pipeline_that_cannot_be_guided_is_told_why(pipe, reason):
 def test_what_cannot_be_guided_is_said():
     pipe = random_pipeline()
     usual = pipe.scheduler
-    with pytest.raises(InputError, match="training mode"):
-        dp_real.guide(pipe, nn.Identity().train(), 0.1)
     for scheduler, message in (
         (DEISMultistepScheduler(), "DEISMultistepScheduler cannot be guided; these can: DDIMScheduler, "),
         (UniPCMultistepScheduler(predict_x0=False), "set to predict noise"),
@@ -374,11 +499,10 @@ def test_what_cannot_be_guided_is_said():
         with pytest.raises(InputError, match=message):
             dp_real.guide(pipe, three, 0.1)
     pipe.scheduler = usual
-    for make in (tiny.stable_diffusion, tiny.dit):
-        guided = dp_real.guide(random_pipeline(make), three, 0.1)
-        guided.scheduler = DDIMScheduler.from_config(usual.config)
-        with pytest.raises(InputError, match="another scheduler"):
-            draw(guided, make)
+    dp_real.guide(pipe, three, 0.1).scheduler = DEISMultistepScheduler.from_config(usual.config)
+    with pytest.raises(InputError, match="DEISMultistepScheduler cannot be guided"):
+        draw(pipe)
+    pipe.scheduler = usual
     before = draw(dp_real.guide(pipe, three, 0.1))
     for bad in ({"classifier": 3}, {"classifier": three, "decoder": nn.Identity()}):
         with pytest.raises(InputError, match=r"classifier = 3: should be|latents of Identity"):
@@ -389,19 +513,27 @@ def test_what_cannot_be_guided_is_said():
     for options in ({"through": "unet"}, {"scale": "raw"}):
         guidance = EntropyGuidance(three, 0.1, **{"through": "x0", **options})
         with pytest.raises(InputError, match="through = 'x0'"):
-            guide_steps(DDIMScheduler(), guidance, lambda x: x)
+            Guiding(guidance, three)
     for options in ({"omega": "auto"}, {"omega": float("nan")}, {"every": 0}, {"window": (0.7, 0.2)}):
         with pytest.raises(InputError, match="should be"):
             dp_real.guide(Films(), three, **options)
 
 
-def test_packed_latents_of_an_unknown_size_are_refused():
-    """from_pipe hands on the guided scheduler, but not the size that its images have."""
-    guided = dp_real.guide(random_pipeline(tiny.flux), three, 0.1)
-    draw(guided, tiny.flux, size=(64, 32))
-    other = type(guided)(**guided.components)
-    with pytest.raises(InputError, match="the packed latents of FluxPipeline cannot be unpacked: call guide for it"):
-        draw(other, tiny.flux)
+def stay(vae):
+    cpu = torch.device("cpu")
+    apply_group_offloading(vae, onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
+
+
+@pytest.mark.parametrize(
+    "swap", [stay, lambda vae: vae.enable_layerwise_casting(torch.bfloat16, torch.float32)], ids=["group", "layerwise"]
+)
+def test_a_decoder_whose_weights_are_swapped_is_refused(swap):
+    """Their gradient would be finite and wrong."""
+    pipe = random_pipeline()
+    swap(pipe.vae)
+    with pytest.raises(InputError, match=r"offloaded by groups, or cast .* \(exclude_modules = 'vae'\), or"):
+        dp_real.guide(pipe, three, 0.1)
+    draw(dp_real.guide(pipe, three, 0.1, decoder=tiny.tiny_decoder()))
 
 
 # classifiers

@@ -17,6 +17,7 @@ from diffusers import (
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    LCMScheduler,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     QwenImagePipeline,
@@ -146,10 +147,20 @@ def dit():
     return DiTPipeline(transformer=transformer, vae=make_vae(32), scheduler=DDIMScheduler(clip_sample=False))
 
 
+def latent_consistency():
+    pipe = stable_diffusion()
+    pipe.unet = small_unet(TEXT_WIDTH, time_cond_proj_dim=8)
+    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
+    return pipe
+
+
+def flux_transformer(**options):
+    sizes = {"num_single_layers": 1, "pooled_projection_dim": 16, "axes_dims_rope": (4, 4, 8)}
+    return FluxTransformer2DModel(**TOKENS | sizes | options)
+
+
 def flux():
-    transformer = FluxTransformer2DModel(
-        **TOKENS, num_single_layers=1, pooled_projection_dim=16, axes_dims_rope=(4, 4, 8)
-    )
+    transformer = flux_transformer()
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     parts = {f"{name}_2": part for name, part in with_t5().items()}
     parts["tokenizer"] = tokenizer = parts["tokenizer_2"]
