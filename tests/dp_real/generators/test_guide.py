@@ -446,7 +446,7 @@ def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(state
         found = draw(pipe), dp_real.sample_images(pipe, PROMPTS, guidance, steps=3)
     assert {logits.dtype for logits in seen} == {torch.float32}
     assert torch.equal(found[1], expected[1])
-    torch.testing.assert_close(found[0], expected[0], atol=0.5, rtol=0)  # the pipeline itself is in the caller's hands
+    assert torch.equal(found[0], expected[0]) or isinstance(state, partial)  # the pipeline's own steps obey autocast
 
 
 # what cannot be guided
