@@ -12,5 +12,6 @@ from dp_real.learners.models.saved import load_learner as load_learner
 from dp_real.objects import give as give
 from dp_real.pool import Pool as Pool
 from dp_real.practice.practice import Practice as Practice
+from dp_real.runs.prepare import load_generator as load_generator
 from dp_real.runs.reader import Run as Run
 from dp_real.runs.run import run as run

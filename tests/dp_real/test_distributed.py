@@ -307,3 +307,46 @@ def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkey
     with pytest.raises(DamagedError):
         pool._open(2)
     assert (len(pool), pool.version) == (6, 2)
+
+
+PRACTICE = """
+import os, sys, torch
+from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+from dp_real import Practice
+from tests.dp_real.practice.test_practice import Sampler, net
+
+def train(rank, count, folder, port):
+    if port:  # a program that starts its group itself, and sets no variables
+        distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
+    elif count > 1:
+        distributed.init_process_group("gloo")
+    practice = Practice(
+        Sampler(), "a b c".split(), folder, shape=(4,), initial=30, increment=12, patience=1, block_size=5, seed=5
+    )
+    model = net() if count == 1 else DistributedDataParallel(net())
+    grown = [practice.step(metric + (rank if metric < 0.5 else 0), model) for metric in (0.5, 0.4, 0.4)]
+    assert grown == [False, True, True], grown  # as the main process's metric says
+    assert len(practice.dataset.pool) == 54
+
+if __name__ == "__main__":
+    folder, count, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if port:
+        multiprocessing.spawn(train, (count, folder, port), count)
+    else:
+        train(int(os.environ.get("RANK", 0)), count, folder, 0)
+"""
+
+
+def test_a_practice_is_the_same_on_one_process_and_several_whoever_started_them(launch, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    finished(launch(PRACTICE, 1, tmp_path / "one", 1, 0))
+    finished(launch(PRACTICE, 2, tmp_path / "torchrun", 2, 0))
+    started = [sys.executable, tmp_path / "script.py", tmp_path / "spawned", "2", str(port)]
+    subprocess.run([*map(str, started)], check=True, timeout=240)
+    one, *others = (all_rows(tmp_path / name) for name in ("one", "torchrun", "spawned"))
+    assert len(one) == 54
+    assert one == others[0] == others[1]

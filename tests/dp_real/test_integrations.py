@@ -1,0 +1,64 @@
+"""What the callbacks for other libraries' trainers pass on; docs/guide/training.md runs them."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from dp_base.errors import InputError
+
+
+class Steps:
+    """A practice that notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def step(self, metric, model):
+        self.told.append((metric, model))
+
+    def state_dict(self):
+        return {"evaluations": len(self.told)}
+
+    def load_state_dict(self, state):
+        self.told = [None] * state["evaluations"]
+
+
+def in_transformers(practice, metrics, at, **options):
+    from dp_real.integrations.transformers import KEY, PracticeCallback
+
+    state = SimpleNamespace(global_step=at, max_steps=100, stateful_callbacks={})
+    PracticeCallback(practice, **options).on_evaluate(None, state, None, metrics=metrics, model="model")
+    again = Steps()
+    PracticeCallback(again).on_train_begin(None, state, None)
+    assert again.state_dict() == state.stateful_callbacks[KEY] == practice.state_dict()
+
+
+def in_lightning(practice, metrics, at, **options):
+    from dp_real.integrations.lightning import PracticeCallback
+
+    fitting = SimpleNamespace(fn="fit")
+    trainer = SimpleNamespace(
+        sanity_checking=False,
+        state=fitting,
+        global_step=at,
+        estimated_stepping_batches=100,
+        callback_metrics=metrics,
+    )
+    callback = PracticeCallback(practice, **options)
+    callback.on_validation_end(trainer, "model")
+    assert callback.state_dict() == practice.state_dict()
+    for other in ({"sanity_checking": True}, {"state": SimpleNamespace(fn="validate")}):
+        PracticeCallback(None, **options).on_validation_end(SimpleNamespace(**vars(trainer) | other), "model")
+
+
+@pytest.mark.filterwarnings("ignore")  # of lightning, when it is imported
+@pytest.mark.parametrize(("evaluated", "name"), [(in_transformers, "eval_accuracy"), (in_lightning, "val_acc")])
+def test_a_callback_steps_until_the_cooldown(evaluated, name):
+    practice = Steps()
+    evaluated(practice, {name: 0.5}, at=79)
+    evaluated(practice, {name: 0.6}, at=80)
+    evaluated(practice, {"loss": 2.0}, at=50, monitor="loss", mode="min")
+    evaluated(practice, {"loss": 1.0}, at=60, monitor="loss", mode="min", until=0.6)
+    assert practice.told == [(0.5, "model"), (-2.0, "model")]
+    with pytest.raises(InputError, match=f"monitor = '{name}': .* (evaluated|logged are|are) ?.*loss"):
+        evaluated(practice, {"loss": 1.0}, at=1)
