@@ -1,6 +1,6 @@
 """Practice in transformers' Trainer, whose train_dataset is `practice.dataset`."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -35,7 +35,7 @@ class PracticeCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
     ) -> None:
-        if saved := state.stateful_callbacks.get(KEY):
+        if saved := kept(state).get(KEY):
             self.practice.load_state_dict(saved)
 
     def on_evaluate(
@@ -47,4 +47,9 @@ class PracticeCallback(TrainerCallback):
         if state.global_step < self.until * state.max_steps:
             metric = metrics[self.monitor]
             self.practice.step(metric if self.mode == "max" else -metric, objects["model"])
-        state.stateful_callbacks[KEY] = self.practice.state_dict()
+        kept(state)[KEY] = self.practice.state_dict()
+
+
+def kept(state: TrainerState) -> dict[str, Any]:
+    """What trainer_state.json has of callbacks: a dict, whatever the annotation says."""
+    return cast(dict[str, Any], state.stateful_callbacks)

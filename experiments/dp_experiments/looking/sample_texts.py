@@ -16,6 +16,7 @@ from dp_experiments.looking.judge import Judge
 from dp_experiments.looking.sample import before_additions, places_of, verdicts, without_formulas
 from dp_real.config import Config
 from dp_real.pool.storages import open_storage
+from dp_real.practice.assess import logits_of
 from dp_real.practice.rounds import SampleDrawer
 from dp_real.protocols import Learner
 from dp_real.runs.prepare import load_generator
