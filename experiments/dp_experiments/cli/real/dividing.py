@@ -18,7 +18,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dp_base.errors import InputError
 from dp_base.files import whole_folder
 from dp_base.progress import Progress, silent
-from dp_base.reading import foreign_file
 from dp_real.data.sets.class_names import (
     ENDINGS,
     SET_NAMES,
@@ -208,9 +207,7 @@ def _look(images: Sequence[Path]) -> tuple[int, bool]:
     """The median shorter side, and whether all are grey, of some images."""
     sides, modes = [], set()
     for file in images[:: max(1, len(images) // SAMPLED)]:
-        with foreign_file(file, "cannot be read as an image"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                sides.append(min(image.size))
-                modes.add(image.mode)
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+            sides.append(min(image.size))
+            modes.add(image.mode)
     return round(statistics.median(sides)), modes <= {"1", "L", "LA", "I;16"}
