@@ -83,7 +83,7 @@ def test_copies_and_small_changes_are_near(monkeypatch):
 
 
 def test_each_copy_is_near_though_many_texts_share_a_boilerplate():
-    texts = [f"{LONG} {LONG.upper()} {number:03} {LONG[number:]}" for number in range(60)]
+    texts = [f"{LONG} {LONG.upper()} {number}" for number in range(200)]
     near = NearTexts(1.0)
     assert not near.add(texts).any()
     assert near.add(texts, "none").all()
