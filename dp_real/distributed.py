@@ -115,8 +115,8 @@ def _leave() -> None:
 def require_alone(what: str) -> None:
     """Raise InputError if this is one of several processes."""
     require_one_task(what)
-    if (count := this_process().num_processes) > 1:
-        raise InputError(f"{what} is one process, not {count}: call it in a program of its own")
+    if this_process().num_processes > 1:
+        raise InputError(f"{what} is one process: call it in a program of its own")
 
 
 def device() -> torch.device:

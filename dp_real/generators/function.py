@@ -131,8 +131,8 @@ class FunctionGenerator:
             raise
         except (Exception, SystemExit) as error:  # it may raise anything
             at = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{at.filename}, line {at.lineno}"
-            raise InputError(f"{self.name} raised {type(error).__name__}: {error} ({where})") from error
+            raised = f"{type(error).__name__}: {error} ({at.filename}, line {at.lineno})"
+            raise InputError(f"{self.name} raised {raised}") from error
         return self.as_samples(given, len(labels), self.name)
 
     def offload(self) -> None:

@@ -136,12 +136,9 @@ class CausalLMConfig(AskedConfig):
 
 
 def connection(base_url: str) -> dict[str, Any]:
-    """What a client of httpx2 takes of the environment: certificates, and proxies but to this machine."""
-    import httpx2
-
+    """Whether a client of httpx2 looks at the environment's proxies and certificates: not for this machine."""
     host = urlsplit(base_url).hostname or ""
-    is_here = host == "localhost" or host.startswith("127.") or host == "::1"
-    return {"verify": httpx2.create_ssl_context(), "trust_env": not is_here}
+    return {"trust_env": not (host in ("localhost", "::1") or host.startswith("127."))}
 
 
 def connection_problem(base_url: str) -> str | None:
@@ -151,9 +148,10 @@ def connection_problem(base_url: str) -> str | None:
     try:
         httpx2.AsyncClient(**connection(base_url))
     except Exception as error:  # libraries raise anything for a broken file
-        named = [name for name in os.environ if name.upper().endswith("_PROXY") or name.startswith("SSL_CERT_")]
-        files = [f"{name} = {os.environ[name]}" if name.startswith("SSL") else name for name in sorted(named)]
-        return f"no connection is possible with {', '.join(files)}: {cause_of(error)}; mend or unset it"
+        proxies = sorted(name for name in os.environ if name.upper().endswith("_PROXY"))  # they may hold passwords
+        files = [f"{name} = {value}" for name, value in os.environ.items() if name.startswith("SSL_CERT_")]
+        told = ", ".join([*proxies, *files])
+        return f"no connection is possible with {told}: {cause_of(error)}; mend or unset it"
     return None
 
 

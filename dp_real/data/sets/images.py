@@ -77,10 +77,9 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
         reason = str(error) or "memory ran out"
         raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
     except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
-        unread = getattr(error, "errno", None) and cause_of(error)
-        reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-        wrong = f"cannot be read: {unread}" if unread else f"not a whole image: {reason}"
-        raise InputError(f"{source}: {wrong}; repair or remove it") from error
+        reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else cause_of(error)
+        wrong = "cannot be read" if getattr(error, "errno", None) else "not a whole image"
+        raise InputError(f"{source}: {wrong}: {reason}; repair or remove it") from error
     pixels = np.array(image).reshape(size, size, channels)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 

@@ -71,8 +71,7 @@ def _machine() -> Iterator[Finding]:
     if version_of("httpx2"):
         from dp_real.text.language_models import connection_problem
 
-        problem = connection_problem("https://localhost.invalid")
-        yield Finding("network", "proxies and certificates of the environment", problem)
+        yield Finding("network", "proxies and certificates", connection_problem(""))
     try:
         yield _disk("disk: cache", cache_folder())
     except MissingError as error:
@@ -152,6 +151,7 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
         leftovers,
         unwritable,
     )
+    from dp_real.text.models.answers import Answers
 
     found = entries()
     for path, problem in broken_entries(found).items():
@@ -162,6 +162,8 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
         yield Finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
     intact = [entry for entry in found if not entry.problem]
     for entry in intact if listed else ():
+        if entry.name.startswith(ANSWERS):
+            Answers(entry.depends["base_url"], entry.depends["model"]).take_in()  # which tells damaged ones
         age = timedelta(seconds=int(time.time() - entry.made))
         yield Finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
     size = sum(entry.size for entry in intact) / 1e6

@@ -171,7 +171,7 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
     endpoint.fault = lambda number, body: "401"
     with pytest.raises(MissingError, match=r"refuses the key in \$KEY_OF_THE_TEST: .*…") as refused:
         drawn(keyed, 30)
-    assert not re.search("sk-s|test", str(refused.value).partition("refuses")[2].replace("KEY_OF_THE_TEST", ""))
+    assert not re.search("sk-s|test", str(refused.value).partition("refuses")[2])
 
 
 @pytest.mark.parametrize(
@@ -223,21 +223,16 @@ def test_a_notebook_and_what_the_environment_says_for_other_places(config, endpo
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("ALL_PROXY", "socks5://there", "with .*ALL_PROXY.*socksio"),
-        ("all_proxy", "socks://there", "with .*all_proxy: Unknown scheme"),
+        ("all_proxy", "socks://there", "with .*all_proxy.*: Unknown scheme"),
         ("SSL_CERT_FILE", "/no/file", "with .*SSL_CERT_FILE = /no/file: No such file"),
     ],
 )
 def test_proxies_and_certificates_that_cannot_be_are_told_beforehand(config, tmp_path, monkeypatch, name, value, told):
-    for other in (name.lower(), name.upper()):
-        monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, value)
     elsewhere = changed(config, generator={"base_url": "http://192.0.2.7/v1"})
-    problems = [need.problem for need in needs(elsewhere, tmp_path) if need.problem]
-    assert re.search(f"^no connection is possible {told}.*; mend or unset it$", problems[0])
-    with pytest.raises(MissingError, match="no connection is possible"):
-        load_generator(elsewhere)
-    assert problems[0] in done("doctor", status=3).err
+    (problem,) = (need.problem for need in needs(elsewhere, tmp_path) if need.problem)
+    assert re.search(f"^no connection is possible {told}.*; mend or unset it$", problem)
+    assert problem in done("doctor", status=3).err
 
 
 def test_a_base_model_completes(config, endpoint):

@@ -103,9 +103,12 @@ def test_the_cache_intact_and_damaged(own_cache):
     assert f"remove {entry}, it is made again" in err
 
 
-def test_damaged_facts_of_answers_cost_no_answers(own_cache):
+def test_damaged_answers_are_told_and_their_damaged_facts_cost_no_answers(own_cache, caplog):
     answers = Answers("http://there", "model")
     answers.keep("question", Answer("text", 5))
+    answers.file.write_bytes(answers.file.read_bytes() + b"[1]\n")
+    done("doctor cache")
+    assert "an answer is damaged, and asked again" in caplog.text
     (answers.folder / "depends.json").write_text("[")
     assert f"remove {answers.folder / 'depends.json'}, it is made again" in done("doctor cache", status=2).err
 
