@@ -48,9 +48,10 @@ def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
     for head, key, mark in re.findall(LINE, text, re.MULTILINE):
         section = head or section
         found[f"{section}.{key}".strip(".")] = mark or usual
-    for key in map(key_of, variant.settings if variant else ()):
-        is_read = found.get(key) == "inferred" or (key in PLAN and LIKE in variant.note)
-        found[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
+    if variant:
+        for key in map(key_of, variant.settings):
+            is_read = found.get(key) == "inferred" or (key in PLAN and LIKE in variant.note)
+            found[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
     return found | dict.fromkeys(map(key_of, settings), "yours")
 
 
