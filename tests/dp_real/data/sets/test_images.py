@@ -288,3 +288,9 @@ def test_images_of_one_value_need_no_files(caplog):
     x[2:] = 0.3
     decode_ahead({"one": Examples(x, torch.arange(4)), "other": Examples(torch.zeros(2, 5), torch.arange(2))})
     assert "example 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text
+
+
+def test_texts_of_two_sets_are_told(caplog):
+    texts = torch.arange(6, dtype=torch.int32).view(3, 2)
+    decode_ahead({"test": Examples(texts, torch.arange(3)), "train": Examples(texts[1:], torch.arange(2))})
+    assert "2 of 3 examples of test that were looked at are in train, too, such as example 1 of 3" in caplog.text
