@@ -36,7 +36,8 @@ FORMAT = 3  # of a block
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
 BLOCK = "rows.arrow"  # in the folder of a block
 TOGETHER = 1024  # rows that Arrow keeps together
-JOINED = 2**30  # bytes, about, of the files that blocks are joined into: Linux lets a process map 65,530
+JOINED = 2**30  # bytes, about, of the files that blocks are joined into
+MOST_LEFT = 10_000  # blocks that wait for that; Linux lets a process map 65,530 files
 SHAPE = b"shape"  # of examples, in the metadata of files since 0.2.0
 REAL_SEED = 0  # of real examples, which no noise was drawn for
 COLUMNS = {
@@ -86,13 +87,11 @@ def keep_block(folder: Path, rows: pa.Table) -> pa.Table:
     return read_rows(folder / BLOCK)
 
 
-def kept_block(folder: Path, numbers: slice = slice(None)) -> pa.Table | None:
-    """A folder's rows, or those with these numbers; None if missing or damaged."""
+def kept_block(folder: Path, numbers: slice) -> pa.Table | None:
+    """The rows with these numbers in a folder; None if missing or damaged."""
     if not (folder / RECORD).is_file() or damage(folder, read=_read):
         return None
     rows = read_rows(folder / BLOCK)
-    if numbers.stop is None:
-        return rows
     begin, end = np.searchsorted(rows["row"].to_numpy(), [numbers.start, numbers.stop])
     return rows.slice(begin, end - begin)
 
@@ -109,7 +108,7 @@ class Blocks:
     def add(self, folder: Path, rows: pa.Table) -> None:
         """A block that is kept in `folder`."""
         self._left.append((folder, rows))
-        self._size += rows.nbytes
+        self._size += max(rows.nbytes, JOINED // MOST_LEFT)
         if self._size >= JOINED:
             self.join()
 

@@ -37,7 +37,7 @@ class Shared:
         file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
         with locked_beside(file, wait=True):
-            return kept_block(file) or keep_block(file, draw())
+            return kept_block(file, rows) or keep_block(file, draw())
 
 
 def kept_for_all(config: "Config", folder: Path) -> Shared | None:

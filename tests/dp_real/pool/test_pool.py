@@ -259,12 +259,12 @@ def test_a_column_that_no_storage_writes_is_damage():
 def test_a_block_is_read_if_it_is_whole(tmp_path, damage):
     pool = Pool(tmp_path / "pool", SHAPE)
     rows = batch(pool, torch.randn(4, *SHAPE), seed=np.arange(4, dtype=np.uint64) + np.uint64(2**63))
-    assert kept_block(tmp_path / "block") is None
+    assert kept_block(tmp_path / "block", slice(0, 4)) is None
     assert keep_block(tmp_path / "block", rows).equals(rows)
-    left = kept_block(tmp_path / "block")
+    left = kept_block(tmp_path / "block", slice(0, 4))
     assert left.equals(rows)
     damage(tmp_path / "block" / BLOCK)
-    assert kept_block(tmp_path / "block") is None
+    assert kept_block(tmp_path / "block", slice(0, 4)) is None
 
 
 def test_the_engine_has_no_word_of_texts():
