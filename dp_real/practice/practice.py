@@ -33,6 +33,7 @@ from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.practice.section import DrawingConfig, flat, validated
 from dp_real.runtime.object_digest import object_digest
+from dp_real.runtime.torch_settings import usual_torch
 from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig
 from dp_real.text.codes import texts_of
 
@@ -385,14 +386,10 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
 
     Afterwards all of them are as before.
     """
-    if model is None:
-        yield None
-        return
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with ExitStack() as at_end:
-        at_end.enter_context(torch.random.fork_rng(devices))
-        at_end.enter_context(torch.inference_mode(False))
-        at_end.enter_context(torch.autocast("cuda" if devices else "cpu", enabled=False))
+    with usual_torch(config.seed), ExitStack() as at_end:
+        if model is None:
+            yield None
+            return
         if isinstance(model, nn.Module):
             model = unwrapped(model)
             for part in model.modules():

@@ -1,7 +1,7 @@
 """Loads what a configuration names, and checks that its plan can be carried out."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.objects import GIVEN, lacking
 from dp_real.practice.rounds import KEEP
 from dp_real.protocols import AnySize, Generator, Learner
+from dp_real.runtime.torch_settings import usual_torch
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
@@ -129,29 +130,15 @@ _torch = RLock()  # whose settings and random numbers all threads share
 
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
-    """Torch computes as configured, for one thread at a time; with "bfloat16", float32 products are TF32.
-
-    What the caller has switched has no say: gradients, autocast, the default dtype and device.
-    """
-    with _torch, ExitStack() as at_end:
-        at_end.callback(torch.set_default_dtype, torch.get_default_dtype())
-        torch.set_default_dtype(torch.float32)
-        kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
-        usual = [torch.inference_mode(False), torch.enable_grad()]
-        usual += [torch.autocast(kind, enabled=False) for kind in kinds]
-        usual += [torch.device("cpu")] if torch.get_default_device().type != "cpu" else []
-        for each in usual:
-            at_end.enter_context(each)
+    """Torch computes as configured, for one thread at a time; with "bfloat16", float32 products are TF32."""
+    with _torch, usual_torch(config.seed):
         threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()
         torch.set_num_threads(config.threads or threads)
         if config.training.precision == "bfloat16":
             torch.set_float32_matmul_precision("high")
-        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         try:
-            with torch.random.fork_rng(devices):
-                torch.manual_seed(config.seed)  # of what draws without being asked
-                yield
+            yield
         finally:
             torch.set_num_threads(threads)
             torch.set_float32_matmul_precision(precision)
