@@ -109,8 +109,7 @@ class DiffusersConfig(GeneratorConfig):
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
             asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = load_pipeline(self.model, self.dtype)
-        if index["_class_name"] != DIT:
-            check_prompts(pipe, asked)
+        check_prompts(pipe, asked)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
             pipe,

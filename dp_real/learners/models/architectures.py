@@ -13,6 +13,8 @@ from dp_real.examples import Task
 from dp_real.runtime.model_folders import missing_package
 
 Network = TypeVar("Network", bound=nn.Module)
+POOLER = "pooler."
+"""Begins the names of a layer after an encoder, which pretraining often leaves out."""
 LABELS = ("id2label", "label2id", "num_labels")
 """The keys of every config of transformers that tell the classes. timm's has them only if it is given all three."""
 
@@ -80,10 +82,5 @@ def is_of_head(model: Any, name: str) -> bool:
     if hasattr(model, "timm_model"):
         last = model.timm_model.pretrained_cfg["classifier"]
         return within.startswith(tuple(f"{each}." for each in ([last] if isinstance(last, str) else last)))
-    sizes = {child: sum(weight.numel() for weight in each.parameters()) for child, each in model.named_children()}
-    return part != max(sizes, key=lambda child: sizes[child]) or is_pooler(model, within)
-
-
-def is_pooler(model: Any, name: str) -> bool:
-    """Whether a weight is of the layer after an encoder that pretraining often leaves out."""
-    return name.startswith("pooler.")
+    largest, _ = max(model.named_children(), key=lambda child: sum(weight.numel() for weight in child[1].parameters()))
+    return part != largest or within.startswith(POOLER)

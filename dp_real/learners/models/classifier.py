@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from dp_real.examples import Task
-from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network, is_of_head, is_pooler
+from dp_real.learners.models.architectures import POOLER, class_names, freeze_unused, fresh_network, is_of_head
 from dp_real.learners.models.preprocess import Preprocess, image_size, preprocess_of
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import GREY
@@ -100,7 +100,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 
 def load_encoder(model: str) -> Any:
     """A frozen model of transformers, or timm, from a folder or the hub."""
-    return load(AutoModel, model, fresh=is_pooler).eval().requires_grad_(False)
+    return load(AutoModel, model, fresh=lambda _, name: name.startswith(POOLER)).eval().requires_grad_(False)
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...]) -> Classifier:
