@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from dp_base.errors import MissingError
 from dp_base.files import remove
 from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
@@ -36,28 +37,11 @@ def branch(
     """
     files = RunFiles.of(run)
 
-    def plan() -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
-        ended, left, most = [], [], 0
-        with own_file(files.pool, REMEDY):
-            counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
-        if (gone := len(counts) - 1 - len([*files.checkpoints.glob("step-*")])) > 0:
-            log.warning("%s: %d before additions are gone; their sizes are left out", files.checkpoints, gone)
-        for at in kept_checkpoints(files.checkpoints):
-            rounds = at.state.rounds
-            out = files.branch(sum(counts[:rounds]))
-            if result := out.read_result():
-                ended.append(result)
-            else:
-                left.append((at, out.path))
-                most = max(most, rounds)
-        verify_pool(files.pool, most)
-        return ended, left
-
     with sole_writer(files), naming_command(shlex.join(["dp", "real", "branch", str(run)])):
         changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
         config = load_config(files.config)
         read_together(files.pool)
-        ended, left = distributed.on_main(plan)
+        ended, left = distributed.on_main(lambda: _plan(files))
         if left and workers == 1:
             with own_torch(config):
                 data = load_data(config, progress)
@@ -77,6 +61,31 @@ def branch(
             )
         results = {result["pool_size"]: result for result in ended}
         return [results[size] for size in sorted(results)]
+
+
+def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
+    """Results that there are, and branches that are left, by the checkpoints from which they go."""
+    ended, left, most = [], [], 0
+    with own_file(files.pool, REMEDY):
+        counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
+    kept, gone = {at.state.rounds: at for at in kept_checkpoints(files.checkpoints)}, 0
+    for rounds in range(1, len(counts) + 1):
+        out = files.branch(sum(counts[:rounds]))
+        if result := out.read_result():
+            ended.append(result)
+        elif rounds in kept:
+            left.append((kept[rounds], out.path))
+            most = rounds
+        else:
+            gone += rounds < len(counts)
+    if gone and not ended + left:
+        raise MissingError(
+            f"{files.checkpoints}: those before additions are gone, where branches begin: {files.repeat}"
+        )
+    if gone:
+        log.warning("%s: %d before additions are gone; their sizes are left out", files.checkpoints, gone)
+    verify_pool(files.pool, most)
+    return ended, left
 
 
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: list[str]) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """The end of a run: accuracies, costs, and the trained learner for others to use."""
 
 import logging
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 from dp_base.checksums import seal
@@ -13,13 +11,13 @@ from dp_real.evaluate.assess import accuracies, accuracy, evaluate_sets, evaluat
 from dp_real.evaluate.card import model_card
 from dp_real.examples import NearExamples
 from dp_real.learners.models.saved import ABOUT, about
+from dp_real.runs.identity import versions
 from dp_real.runs.loop import TrainingLoop
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike
 QUICK = "every part ran once, on a few examples: its numbers are no measurement"
 CARD = "README.md"  # of the learner
-VERSIONS = ("deliberate-practice", "torch", "diffusers")
 
 
 def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         "denoiser_backwards": costs["backwards"],
         "generation_flops": costs["flops"],
         "training_flops": practice.row_flops * state.seen,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS},
+        "versions": versions(),
         **facts,
         **({"quick": QUICK} if config.quick else {}),
     }

@@ -51,7 +51,10 @@ class RunFiles:
     @property
     def takes_objects(self) -> bool:
         """Whether it was given Python objects."""
-        return self.config.exists() and '= "given' in self.config.read_text(encoding="utf-8", errors="replace")
+        if not self.config.exists():
+            return False
+        text = self.config.read_text(encoding="utf-8", errors="replace")
+        return re.search(r'^(kind|source|objective) = "given[" ]', text, re.MULTILINE) is not None
 
     @property
     def begin(self) -> str:

@@ -38,7 +38,7 @@ from dp_real.practice.rounds import block_name
 from dp_real.practice.section import flat
 from dp_real.protocols import Learner
 from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
-from dp_real.runs.identity import accepted, changes, differences, given, noted
+from dp_real.runs.identity import accepted, changes, differences, given, noted, versions
 from dp_real.runs.loop import LoopState
 from dp_real.runtime import finite
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
@@ -49,6 +49,8 @@ SHOWN = 64  # images in the picture of a round
 THUMBNAIL = 128  # pixels a side of those that are larger
 AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
 HOUR = 3600  # seconds
+OTHERWISE = "the run will not end as it would have"
+FAILED = "failed"  # beside the blocks of a first round that an error ended
 
 
 @dataclass
@@ -67,6 +69,7 @@ class RunFolder:
 
     def __post_init__(self) -> None:
         self.accepted: list[str] = []
+        self.surroundings = {"number of processes": distributed.this_process().num_processes} | versions()
         self._asked = False
         self._told_at = time.monotonic()
         self._since_agreed = 0
@@ -107,7 +110,8 @@ class RunFolder:
             for log in self.files.logs:
                 if log.exists():
                     shutil.copyfile(log, staged / log.name)
-            facts = {KEY: FORMAT, "inputs": self.inputs} | ({"accepted": self.accepted} if self.accepted else {})
+            facts = {KEY: FORMAT, "inputs": self.inputs, "surroundings": self.surroundings}
+            facts |= {"accepted": self.accepted} if self.accepted else {}
             write_json(staged / STATE, vars(state) | facts)
             seal(staged)
             to_disk(staged)  # before the one that it replaces is gone
@@ -133,7 +137,11 @@ class RunFolder:
         newest = newest_intact(files, self._problem)
         record = newest.record if newest else {}
         changed = differences(files, record.get("inputs", {}), self.inputs)
-        changed = accepted(changed, self.accept_changes, "the run will not end as it would have")
+        changed = accepted(changed, self.accept_changes, OTHERWISE)
+        before, now = record.get("surroundings", {}), self.surroundings
+        others = [name for name in now.keys() & before.keys() if now[name] != before[name]]
+        told = [f"{name}: {before[name]} until step {record['step']}, then {now[name]}" for name in sorted(others)]
+        changed += accepted(told, True, OTHERWISE)
         self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
         remove(files.path / RECORD)  # of a complete run
         for checkpoint in checkpoints(files.checkpoints):
@@ -310,13 +318,16 @@ def discard_blocks(folder: Path, but: int | None) -> None:
 
 
 def disclaim(files: RunFiles) -> None:
-    """Remove the configuration of a run that could not start from an otherwise empty folder."""
+    """Let the mended call begin in the folder of a run that failed before it was anywhere."""
     if not _made(files):
         remove(files.config)
+    elif _made(files) == {files.drawing.name}:
+        (files.drawing / FAILED).touch()
 
 
 def _is_blank(files: RunFiles) -> bool:
-    return _made(files) == {files.drawing.name} and {*files.drawing.glob("*")} == {files.drawn_with}
+    drawn = {*files.drawing.glob("*")}
+    return _made(files) == {files.drawing.name} and (drawn == {files.drawn_with} or files.drawing / FAILED in drawn)
 
 
 def _made(files: RunFiles) -> set[str]:

@@ -1,7 +1,9 @@
 """What a run depends on, as digests when it begins, compared wherever both are known."""
 
 import logging
+import platform
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 
 from torch import Tensor
 
@@ -22,6 +24,7 @@ from dp_real.sections import HUB
 
 log = logging.getLogger(__name__)
 CONFIG = "config"
+VERSIONS = ("deliberate-practice", "torch", "diffusers")
 WEIGHTS = "weights of "  # before the key of a model
 NAMES = {
     "validation": "validation set",
@@ -89,6 +92,11 @@ def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
     if not config.generator.trained_here:
         parts.pop("training", None)
     return json_digest(parts, sort_keys=True)[:16]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what computes."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
 
 
 def noted(files: RunFiles) -> dict[str, str]:

@@ -175,10 +175,10 @@ class TrainingLoop:
         A collapsed learner ends the run: patience would buy samples for a dead one.
         """
         state = self.state
-        state.train_loss = self.learner.drain_loss()  # waits for the device
+        state.train_loss = distributed.from_main(self.learner.drain_loss())  # waits for the device
         pace = self.pace()
         require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
-        state.accuracy, balanced = accuracies(self.learner, self.validation)
+        state.accuracy, balanced = distributed.from_main(accuracies(self.learner, self.validation))
         if has_collapsed(balanced, state.best_balanced, self.chance, self.doubt):
             fell = f"fell from {state.best_balanced:.1%} to {balanced:.1%}, which is chance"
             raise DivergedError(f"the mean of the classes' validation accuracies {fell}: {LEARNER}")

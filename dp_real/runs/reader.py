@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         """Raises InputError if the folder is not a run's."""
-        self.files = RunFiles.of(folder)
+        self.files = RunFiles.of(Path(folder).absolute())  # a notebook may change the current folder
 
     @property
     def path(self) -> Path:

@@ -122,24 +122,26 @@ def _run(
         config = config.model_copy(update={"threads": distributed.on_main(threads)})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(files.resume), own_torch(config):
-            return result or _train(config, files, progress, test, shared, accept_changes)
+            try:
+                return result or _train(config, files, progress, test, shared, accept_changes)
+            except Interrupted:
+                raise
+            except Exception:
+                if distributed.this_process().is_main_process:
+                    disclaim(files)
+                raise
 
 
 def _train(
     config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
 ) -> dict[str, Any]:
-    try:
-        check_tracker(config.tracker)
-        marks = read_marks(config.pool.marks)
-        data = load_data(config, progress, test=test)
-        check_plan(config)
-        check_real_examples(config, data)
-        generator = load_generator(config, data, progress) if config.practice.draws else None
-        learner = fresh_learner(config)
-    except Exception:
-        if distributed.this_process().is_main_process:
-            disclaim(files)
-        raise
+    check_tracker(config.tracker)
+    marks = read_marks(config.pool.marks)
+    data = load_data(config, progress, test=test)
+    check_plan(config)
+    check_real_examples(config, data)
+    generator = load_generator(config, data, progress) if config.practice.draws else None
+    learner = fresh_learner(config)
     noted = distributed.on_main(lambda: {CONFIG: digest(files.config)} | material(config, data, test=test))
     shared = shared and shared.of(drawing_identity(config, noted))
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from dp_base.errors import InputError, MissingError
+from dp_base.registry import code_digest
 from tests.installed import install
 
 
@@ -43,6 +44,18 @@ def test_a_broken_package_stops_only_who_asks_for_it(animals):
 def test_an_unknown_name_is_told_the_nearest(animals):
     with pytest.raises(InputError, match=r"animals: there is no 'cats'; did you mean 'cat'\? there are cat, ant"):
         animals["cats"]
+
+
+def test_code_of_a_namespace_package_is_found(tmp_path, monkeypatch):
+    (tmp_path / "sky" / "storage" / "blob").mkdir(parents=True)
+    blob, user = tmp_path / "sky" / "storage" / "blob" / "__init__.py", tmp_path / "renders.py"
+    user.write_text("from sky.storage import blob\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    for text in ("a = 1\n", "a = 2\n"):
+        blob.write_text(text)
+        seen.append(code_digest("renders"))
+    assert len({*seen, ""}) == 3
 
 
 def test_a_name_is_taken_once(animals):

@@ -1,10 +1,12 @@
 """A run takes Python objects: a module, a generator, tensors; what is hard."""
 
 import gc
+import platform
 import re
 import weakref
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from dp_real.examples import Examples, RealData, Task
 from dp_real.guidance import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
+from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
 from tests.dp_real.runs.folders import dying
@@ -93,6 +96,19 @@ def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
     again = run(PLAN, tmp_path / "run", resume=True, **objects, accept_changes=True)
     assert "generator that was given" in again["accepted_changes"][0]
     assert again["test_accuracy"] == whole["test_accuracy"]
+
+
+def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(objects, tmp_path, monkeypatch):
+    plan = PLAN | {"name": "given-names"}
+    with dying(40):
+        run(plan, tmp_path / "run", **objects)
+    monkeypatch.setattr("dp_real.runs.folder.versions", lambda: {"torch": "9.9", "python": platform.python_version()})
+    assert run(plan, tmp_path / "run", resume=True, **objects)["accepted_changes"] == [
+        f"torch: {metadata.version('torch')} until step 40, then 9.9"
+    ]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.toml").write_text('name = "given-names"\n[learner]\nkind = "mlp"\n')
+    assert RunFiles(tmp_path / "own").resume.startswith("dp real resume")
 
 
 class Counting:
@@ -391,6 +407,16 @@ def test_a_run_that_made_nothing_is_in_no_ones_way(objects, tmp_path):
     """The mended call may follow, or --resume."""
     with pytest.raises(InputError, match="ZeroDivisionError"):
         run(PLAN, tmp_path / "run", **objects | {"generator": lambda labels, generator: 1 / 0})
+    rows = []
+
+    def fails_later(labels, generator):
+        rows.append(labels)
+        return draw(labels, generator) if len(rows) < 15 else 1 / 0
+
+    blocks = PLAN | {"sampling": {"block_size": 10}}
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        run(blocks, tmp_path / "run", **objects | {"generator": fails_later})
+    assert [*(tmp_path / "run" / "drawing").glob("round-0-row-0")]
     run(PLAN, tmp_path / "run", **objects)
     known = digest(draw)
     CENTRES.add_(1)

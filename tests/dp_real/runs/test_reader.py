@@ -29,8 +29,10 @@ def assert_has_weights(learner, config, file, prefix, x):
 # a finished run: 60 rows, 40 more, and 40 more
 
 
-def test_what_it_was_and_what_came_of_it(unbroken, config):
-    done = Run(str(unbroken))
+def test_what_it_was_and_what_came_of_it(unbroken, config, monkeypatch):
+    monkeypatch.chdir(unbroken.parent)
+    done = Run(unbroken.name)
+    monkeypatch.chdir("/")
     assert (done.path, done.config, done.complete) == (unbroken, config, True)
     assert done.result == read_json(unbroken / "result.json")
     pd.testing.assert_frame_equal(done.metrics, pd.DataFrame(json_lines(unbroken / "metrics.jsonl")))

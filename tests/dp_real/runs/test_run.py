@@ -14,7 +14,7 @@ from PIL import Image
 
 from dp_base import checksums
 from dp_base.checksums import digest
-from dp_base.errors import InputError, Interrupted
+from dp_base.errors import InputError, Interrupted, MissingError
 from dp_base.reading import read_json
 from dp_real import Pool, Run, run
 from dp_real.config.arms import arm_config
@@ -271,6 +271,11 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
         shutil.rmtree(complete / folder)
     assert [result["pool_size"] for result in branch(complete)] == [60, 140]
     assert "checkpoints: 1 before additions are gone" in caplog.text
+    shutil.rmtree(complete / "checkpoints")
+    assert [result["pool_size"] for result in branch(complete)] == [60, 140]  # the one that ended needs none
+    shutil.rmtree(complete / "branches")
+    with pytest.raises(MissingError, match="checkpoints: those before additions are gone"):
+        branch(complete)
 
 
 def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbroken, tmp_path, monkeypatch):
