@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 from dp_base.errors import Finding, MissingError
 from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
-from dp_base.reading import cause_of
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
+from dp_real.runtime.connection import connection_problem
 from dp_real.sections import (
     GuidanceConfig,
     ModelPlace,
@@ -133,26 +133,6 @@ class CausalLMConfig(AskedConfig):
             return None
         cost = 2 * parameters * (self._prompt_tokens() + self.max_new_tokens) / 1e12
         return ImageCost(cost, cost)
-
-
-def connection(base_url: str) -> dict[str, Any]:
-    """Whether a client of httpx2 looks at the environment's proxies and certificates: not for this machine."""
-    host = urlsplit(base_url).hostname or ""
-    return {"trust_env": not (host in ("localhost", "::1") or host.startswith("127."))}
-
-
-def connection_problem(base_url: str) -> str | None:
-    """What is wrong in the environment's proxies and certificates."""
-    import httpx2
-
-    try:
-        httpx2.AsyncClient(**connection(base_url))
-    except Exception as error:  # libraries raise anything for a broken file
-        proxies = sorted(name for name in os.environ if name.upper().endswith("_PROXY"))  # they may hold passwords
-        files = [f"{name} = {value}" for name, value in os.environ.items() if name.startswith("SSL_CERT_")]
-        told = ", ".join([*proxies, *files])
-        return f"no connection is possible with {told}: {cause_of(error)}; mend or unset it"
-    return None
 
 
 @GENERATORS.named("openai", place=8)

@@ -19,8 +19,8 @@ from dp_base.errors import InputError, Interrupted, MissingError
 from dp_real.data import DataConfig
 from dp_real.examples import RealData
 from dp_real.guidance import EntropyGuidance
+from dp_real.runtime.connection import connection
 from dp_real.text.codes import to_codes
-from dp_real.text.language_models import connection
 from dp_real.text.models.answers import Answer, Answers
 from dp_real.text.models.asked import AskedGenerator
 

@@ -69,7 +69,7 @@ def _machine() -> Iterator[Finding]:
 
     yield from _devices()
     if version_of("httpx2"):
-        from dp_real.text.language_models import connection_problem
+        from dp_real.runtime.connection import connection_problem
 
         yield Finding("network", "proxies and certificates", connection_problem(""))
     try:
