@@ -15,6 +15,7 @@ WRONG = [
     ("theory best --roh 1", "No such option: --roh"),
     ("theory predict --alpha 1 --rho 0", "Missing option '--phi'"),
     ("theory predict --alpha 1 --rho 0 --phi 1 --phi 2", "--phi is given 2 times: give it once"),
+    ("theory verify --trials 3", "'--trials': Input should be greater than or equal to 4"),
     ("theory predict --alpha x --rho 0 --phi 1", "alpha = x: must be a value"),
     ("theory predict --alpha 1 --rho 0:1:1000000000 --phi 1", "of 2 to 100000 values"),
     ("theory predict --alpha 1 --rho 0 --phi 0.1:1:1", "of 2 to 100000 values"),

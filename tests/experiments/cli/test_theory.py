@@ -113,10 +113,6 @@ def test_verify_exits_1_where_theory_is_wrong(monkeypatch):
     assert "DISAGREES" in done("theory verify --trials 100", status=1).out
 
 
-def test_too_few_trials_are_refused_before_a_bar():
-    assert "--trials" in refused("theory verify --trials 3")
-
-
 def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch):
     text = done("theory verify lemma1 keep-hard").out
     assert "p\terf(sqrt(2)*alpha/2)\n" in text
