@@ -62,8 +62,8 @@ def test_nothing_of_it_speaks_of_images(text_run, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert "float32" not in code
     found = {}
-    exec(code.replace('"RUN"', repr(str(text_run))).replace(".argmax(1)", ".shape") + "\nshape = x.shape", found)
-    assert found["shape"] == (2, 80)
+    exec(code.replace('"LEARNER"', repr(str(text_run / "learner"))), found)
+    assert found["x"].shape == (2, 80)
 
 
 def test_texts_along_a_run(text_run, tmp_path):
