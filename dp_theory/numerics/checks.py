@@ -43,7 +43,8 @@ LARGEST = 1e15
 def numbers(name: str, value: Any) -> Array:
     """The value as an array of float64."""
     try:
-        if np.asarray(value).dtype.kind not in "biuf":  # text, None and complex numbers are no real numbers
+        # Text, None, complex numbers and what is masked are no real numbers.
+        if np.asarray(value).dtype.kind not in "biuf" or np.ma.is_masked(value):
             raise TypeError
         return np.asarray(value, float)
     except (TypeError, ValueError):

@@ -2,6 +2,7 @@
 
 import gc
 import platform
+import random
 import re
 import weakref
 from contextlib import contextmanager, nullcontext
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 from dp_base.errors import InputError, MissingError
@@ -380,8 +383,12 @@ def test_an_object_is_known_by_its_values():
         assert digest(one) != digest(other)
 
 
+FOREST = RandomForestClassifier(5, random_state=0)
+WEIGHTS = [{"weight": torch.ones(2, 2) * scale, "bias": torch.zeros(2)} for scale in (1, 2)]
+
+
 def known(source, **outside):
-    outside["__name__"] = "__main__"
+    outside |= {"__name__": "__main__", "nn": nn, "torch": torch}
     exec(source, outside)
     return digest(outside["f"])
 
@@ -395,11 +402,17 @@ def known(source, **outside):
         ("class f:\n def sample(self): return k", {"a": 1}, {"a": 2}),
         ("class S:\n __slots__ = ('a',)\nf = S(); f.a = k", 1, 2),
         ("class M(nn.Module): pass\nf = M(); f.act = k", torch.relu, torch.tanh),
+        ("def f(x): return k.predict(x)", FOREST.fit(X, Y), clone(FOREST).fit(X, 2 - Y)),
+        ("def f(x): return k", np.random.default_rng(0), np.random.default_rng(1)),
+        ("f = k", torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)),
+        ("f = lambda x: k", random.Random(0), random.Random(1)),
+        ("@torch.no_grad()\ndef f(x): return k", 1, 2),
+        ("f = nn.Sequential(nn.Linear(2, 2), nn.Identity()).requires_grad_(False)\nf[0].load_state_dict(k)", *WEIGHTS),
     ],
 )
 def test_what_an_object_refers_to_is_part_of_it(source, one, other):
     """In code of a prompt, too."""
-    assert known(source, nn=nn, k=one) == known(source, nn=nn, k=one) != known(source, nn=nn, k=other)
+    assert known(source, k=one) == known(source, k=one) != known(source, k=other)
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
 
 

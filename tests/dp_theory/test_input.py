@@ -29,6 +29,7 @@ MOMENTS = HARD.moments(0.5)
 
 test_refused_in_one_line = refused(
     (lambda: Problem(HARD, [[1], [1, 2]], 0.5, 0.1), "must be a real number, or an array of such"),
+    (lambda: Problem(HARD, np.ma.masked_array([0.5, 0.6], [True, False]), 0.5, 0.1), "must be a real number, or an"),
     (lambda: Problem(KeepHard(np.ones(3)), np.ones(2), 0.5, 0.1), r"do not broadcast: alpha \(3,\), rho \(2,\)"),
     (lambda: Entropy.with_keep_fraction([0.1, 1e-300]), "keep = 1e-300 must be at least 1e-14"),
     (lambda: PracticeProblem(np.array([0.1, 0.2]), 0.1), r"phi has shape \(2,\): it must be one number"),
