@@ -42,7 +42,9 @@ def vit(tmp_path_factory):
         id2label=labels,
     )
     ViTForImageClassification(config).save_pretrained(folder)
-    CLIPImageProcessor(image_mean=[0.4] * 3, image_std=[0.2] * 3).save_pretrained(folder)
+    CLIPImageProcessor(
+        size={"shortest_edge": 16}, crop_size=16, image_mean=[0.4] * 3, image_std=[0.2] * 3
+    ).save_pretrained(folder)
     return folder
 
 
