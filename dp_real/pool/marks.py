@@ -34,5 +34,5 @@ def read_marks(file: str | None) -> frozenset[str]:
         if COLUMN not in table:
             raise InputError(f"{file}: it has no column '{COLUMN}'; dp real review RUN makes such a file")
         if (wrong := ~table[COLUMN].str.fullmatch(MARK)).any():
-            raise InputError(f"{file}, line {wrong.idxmax() + 2}: its mark should be 64 hexadecimal digits")
+            raise InputError(f"{file}, line {wrong.argmax() + 2}: its mark should be 64 hexadecimal digits")
     return frozenset(table[COLUMN])
