@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from torch import nn
@@ -28,6 +29,8 @@ from dp_real.learners.kinds import MLPConfig
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
+from tests.dp_real.generators.tiny_pipelines import draw as draw_with
+from tests.dp_real.generators.tiny_pipelines import random_pipeline
 from tests.dp_real.runs.folders import dying
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
@@ -414,6 +417,17 @@ def test_what_an_object_refers_to_is_part_of_it(source, one, other):
     """In code of a prompt, too."""
     assert known(source, k=one) == known(source, k=one) != known(source, k=other)
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
+
+
+def test_a_pipeline_is_its_weights_and_settings_whatever_it_has_drawn():
+    pipe = random_pipeline()
+    known = digest(pipe)
+    draw_with(pipe)
+    assert digest(pipe) == known
+    pipe.scheduler = DDIMScheduler(num_train_timesteps=77)
+    assert (other := digest(pipe)) != known
+    next(pipe.unet.parameters()).data.add_(1)
+    assert digest(pipe) not in (known, other)
 
 
 def test_a_run_that_made_nothing_is_in_no_ones_way(objects, tmp_path):
