@@ -37,10 +37,8 @@ Digest = Field(description="of the Python object's code and values; dp_real.run 
 
 def give(thing: Any) -> str:
     """Keep an object, so that a configuration with its digest finds it. Returns the digest."""
-    from dp_real.runtime.object_digest import object_digest
-
     thing = real_data(thing) if isinstance(thing, RealData | Mapping) else thing
-    found = object_digest(thing)
+    found = digest(thing)
     key = _left.get(found, found)
     _objects[key] = thing
     return key
@@ -49,12 +47,11 @@ def give(thing: Any) -> str:
 def let_go(keys: Iterable[str]) -> None:
     """Keep objects no longer than others do."""
     from dp_real.guidance import OBJECTIVES
-    from dp_real.runtime.object_digest import object_digest
 
     for key in keys:
         if (thing := _objects.pop(key, None)) is None:
             continue
-        _left[object_digest(thing)] = key
+        _left[digest(thing)] = key
         OBJECTIVES.forget(f"{GIVEN} {key}")
         with suppress(TypeError):  # nothing can refer to it weakly
             _past[key] = thing
@@ -66,6 +63,13 @@ def taken(key: str, argument: str) -> Any:
     if thing is None:
         raise MissingError(lacking(argument))
     return thing
+
+
+def digest(thing: Any) -> str:
+    """Of an object's code and values."""
+    from dp_real.runtime.object_digest import object_digest
+
+    return object_digest(thing)
 
 
 def lacking(argument: str) -> str:
