@@ -76,8 +76,8 @@ def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint,
         elif rounds in kept:
             left.append((kept[rounds], out.path))
             most = rounds
-        else:
-            gone += rounds < len(counts)
+        elif rounds < len(counts):
+            gone += not [*files.checkpoints.glob(f"step-*-rounds-{rounds:04d}")]  # a damaged one has been told
     if gone and not ended + left:
         raise MissingError(
             f"{files.checkpoints}: those before additions are gone, where branches begin: {files.repeat}"
