@@ -15,6 +15,7 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, RealData, Task, as_numbers
 from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.sections import SamplingConfig, Seed, TrainingConfig
 
@@ -88,13 +89,18 @@ def with_objects(
 
     if objective is not None and not callable(objective):
         raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
+    if is_pipeline(generator) and "guided_by" in vars(generator):
+        raise InputError("the generator is a guided pipeline: call dp_real.unguide, for the run guides it")
     facts = None if data is None else real_data(data)
     given = {"learner": learner, "generator": generator, "data": facts, "objective": objective}
     keys = {name: give(thing) for name, thing in given.items() if thing is not None}
     changed = {**raw}
     if "learner" in keys:
         changed["learner"] = {"kind": GIVEN, "digest": keys["learner"]}
-    if "generator" in keys:
+    if is_pipeline(generator):
+        own = {key: value for key, value in raw.get("generator", {}).items() if key in DiffusersConfig.model_fields}
+        changed["generator"] = {**own, "kind": "given-pipeline", "model": keys["generator"]}
+    elif "generator" in keys:
         guided = hasattr(generator, "sample")
         changed["generator"] = {"kind": GIVEN, "digest": keys["generator"], "guided": guided}
     if facts:
@@ -106,6 +112,11 @@ def with_objects(
         OBJECTIVES.register(name, objective, place=None)
         changed["guidance"] = {**raw.get("guidance", {}), "objective": name}
     return changed, [*keys.values()]
+
+
+def is_pipeline(thing: Any) -> bool:
+    """Whether it is one of diffusers, which need not be imported for others."""
+    return any(base.__name__ == "DiffusionPipeline" for base in type(thing).__mro__)
 
 
 def real_data(thing: Any) -> RealData:

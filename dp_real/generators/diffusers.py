@@ -82,15 +82,26 @@ class DiffusersConfig(GeneratorConfig):
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         from dp_real.generators.pipelines.generator import OWN_LOOP
-        from dp_real.generators.pipelines.loading import load_index
 
-        name = load_index(self.model)["_class_name"]
+        name = self.index()["_class_name"]
         is_usual = guidance.scale == "relative" and (guidance.through == "x0" or guidance.control != "none")
         if guidance.guides_sampler and not is_usual and name not in OWN_LOOP:
             raise InputError(
                 f"{name} is guided with guidance.through = 'x0' and guidance.scale = 'relative' only; others can with "
                 f"{', '.join(OWN_LOOP)}"
             )
+
+    def index(self) -> dict[str, Any]:
+        """What the pipeline's model_index.json says. InputError for one that cannot be used."""
+        from dp_real.generators.pipelines.loading import load_index
+
+        return load_index(self.model)
+
+    def pipeline(self) -> Any:
+        """The pipeline itself."""
+        from dp_real.generators.pipelines.loading import load_pipeline
+
+        return load_pipeline(self.model, self.dtype)
 
     @property
     def precision(self) -> str:
@@ -100,15 +111,15 @@ class DiffusersConfig(GeneratorConfig):
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
     ) -> "Generator":
         from dp_real.generators.pipelines.generator import DIT, class_numbers, pipeline_generator
-        from dp_real.generators.pipelines.loading import check_prompts, load_index, load_pipeline, load_tiny_decoder
+        from dp_real.generators.pipelines.loading import check_prompts, load_tiny_decoder
 
-        index, task = load_index(self.model), source.task
+        index, task = self.index(), source.task
         if index["_class_name"] == DIT:
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
             asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
-        pipe = load_pipeline(self.model, self.dtype)
+        pipe = self.pipeline()
         check_prompts(pipe, asked)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
@@ -152,3 +163,32 @@ class DiffusersConfig(GeneratorConfig):
             again = size.denoiser.forward if self.checkpointing else 0
             guidance_step += sampling.branches * (size.denoiser.backward + again)
         return ImageCost(pixels * plain, pixels * (plain + guided_steps * guidance_step))
+
+
+@GENERATORS.named("given-pipeline", place=None)
+class GivenPipelineConfig(DiffusersConfig):
+    """A pipeline of yours, given to dp_real.run."""
+
+    kind: Literal["given-pipeline"]
+    model: str = Field(description="the digest of the pipeline; dp_real.run writes it")
+
+    def index(self) -> dict[str, Any]:
+        from dp_real.generators.pipelines.loading import check_drawing
+        from dp_real.objects import taken
+
+        pipe = taken(self.model, "generator")
+        name = type(pipe).__name__
+        check_drawing(type(pipe), name, "generator")
+        return {
+            "_class_name": name,
+            "id2label": {str(index): name for name, index in getattr(pipe, "labels", {}).items()},
+        }
+
+    def pipeline(self) -> Any:
+        from dp_real.distributed import device
+        from dp_real.objects import taken
+
+        return taken(self.model, "generator").to(device())
+
+    def weights(self) -> dict[str, str]:
+        return {key: place for key, place in super().weights().items() if key != "generator.model"}

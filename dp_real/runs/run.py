@@ -12,7 +12,7 @@ from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
 from dp_real import distributed
 from dp_real.config import Config, load_config, parse_config
-from dp_real.objects import let_go, with_objects
+from dp_real.objects import is_pipeline, let_go, with_objects
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
 from dp_real.practice.rounds import Rounds
@@ -92,7 +92,8 @@ def run(
     raw = config.model_dump() if isinstance(config, Config) else config
     objects = {"learner": learner, "generator": generator, "data": data}
     for name, thing in objects.items() if raw is config else ():
-        if thing is not None and raw.get(name):
+        has_keys = is_pipeline(thing) and "kind" not in raw.get(name, {})  # prompts and the like
+        if thing is not None and raw.get(name) and not has_keys:
             raise InputError(f"{name} is given as an object, and config has a section {name}: leave one out")
     objects["objective"] = objective
     raw, given = with_objects(raw, **objects)

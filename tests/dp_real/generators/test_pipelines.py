@@ -11,10 +11,11 @@ from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMSchedul
 from pydantic import ValidationError
 from torch import nn
 
+import dp_real
 from dp_base.errors import InputError
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
-from dp_real.examples import Task
+from dp_real.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines import latents
@@ -418,3 +419,28 @@ def test_on_a_gpu(make, classifier, tmp_path):
         assert len(draw(generator, on_gpu, 4096)) == 4096
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("make", [tiny.stable_diffusion, tiny.stable_diffusion_3])
+def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
+    raw = {
+        "name": "any",
+        "generator": {"prompts": ["a photo of a {}"]},
+        "sampling": {"steps": 3, "guidance_scale": 2.0},
+        "guidance": {"omega": 0.05, "through": "x0"},
+        "learner": {"kind": "conv", "widths": [4, 8]},
+        "training": {"steps": 4, "batch_size": 4},
+        "practice": {"initial": 3, "increment": 3, "additions": 1, "patience": 1, "evaluate_every": 1},
+    }
+    examples = Examples(torch.rand(12, 3, 32, 32) * 2 - 1, torch.arange(12) % 3)
+    data = RealData(Task((3, 32, 32), tiny.CLASSES), None, examples, examples)
+    pipe = tiny.random_pipeline(make)
+    pipe.save_pretrained(tmp_path / "pipeline")
+    stored = raw | {"generator": raw["generator"] | {"kind": "diffusers", "model": str(tmp_path / "pipeline")}}
+    dp_real.run(stored, tmp_path / "stored", data=data)
+    dp_real.run(raw, tmp_path / "given", data=data, generator=pipe)
+    pools = [dp_real.Run(tmp_path / name).pool for name in ("stored", "given")]
+    assert torch.equal(*(pool.x[: len(pool)] for pool in pools))
+    dp_real.run(raw, tmp_path / "given", data=data, generator=pipe, resume=True)
+    with pytest.raises(InputError, match="is a guided pipeline: call"):
+        dp_real.run(raw, tmp_path / "other", data=data, generator=dp_real.guide(pipe, tiny.three))
