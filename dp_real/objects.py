@@ -249,6 +249,11 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
     if not isinstance(module, nn.Module) or not any(weight.requires_grad for weight in module.parameters()):
         right = "a torch module with weights to train, or a function of the task that makes one"
         raise InputError(f"learner {'gave' if is_function else 'is'} a {type(module).__name__}: should be {right}")
+    for name, value in module.state_dict().items():
+        if nn.parameter.is_lazy(value):
+            continue
+        if not isinstance(value, torch.Tensor) or value.is_complex() or 0 in value.stride():
+            raise InputError(f"learner: {name} is of no use in files: should be real numbers in a tensor of their own")
     module = deepcopy(module).float().to(device()).eval()
     module.register_forward_hook(lambda module, inputs, gave: getattr(gave, "logits", gave))  # of transformers
     asked, failed = torch.zeros(2, *task.sample_shape, device=device()), None

@@ -178,9 +178,24 @@ class Drawer:
         return draw(labels, None)
 
 
+class Keeping(nn.Linear):
+    def __init__(self, **buffers):
+        super().__init__(2, 3)
+        for name, value in buffers.items():
+            self.register_buffer(name, value)
+
+
+class Extra(Keeping):
+    def get_extra_state(self):
+        return {}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"learner": Keeping(wide=torch.ones(1).expand(3))}, "learner: wide is of no use in files: should be real"),
+        ({"learner": Keeping(phase=torch.ones(3, dtype=torch.complex64))}, "learner: phase is of no use in files"),
+        ({"learner": Extra()}, "learner: _extra_state is of no use in files"),
         ({"data": 3}, "data is of type int: should be RealData, or"),
         ({"data": {"validation": (X, Y[:1])}}, r"data: validation gave shape \[90, 2\] for 1 labels"),
         ({"data": {"validation": (X, Y / 2)}}, r"data: validation has labels torch.float32 \[90\]: should be whole"),
