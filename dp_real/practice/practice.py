@@ -150,7 +150,8 @@ class Practice(Additions):
     folder
         Where the pool is kept, in Arrow files, with rounds.jsonl and metrics.jsonl. It has one writer at a time.
     shape
-        A sample's, as it is kept: [channels, height, width] for images. None: texts.
+        A sample's, as it is kept: [channels, height, width] for images. None: texts, of 1,000 characters at most or as
+        the Generator says.
     initial, increment, additions
         Samples before training, in each addition, and how many additions at most; None: no limit. With initial = 0
         nothing is drawn before a model has learned from other data.
@@ -366,7 +367,7 @@ def drawing_config(
     if shape is None:
         import dp_real.text.sources  # noqa: F401 (registers given-texts)
 
-        raw["data"] = {"source": "given-texts", "shape": [TEXT_LENGTH]}
+        raw["data"] = {"source": "given-texts", "shape": getattr(generator, "sample_shape", (TEXT_LENGTH,))}
         raw["pool"] = {"storage": "text"} | raw["pool"]
     else:
         raw["data"] = {"source": "given", "digest": "", "shape": shape}
