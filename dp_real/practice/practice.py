@@ -26,12 +26,13 @@ from dp_base.files import remove, strict_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file
 from dp_real import distributed
-from dp_real.objects import let_go, with_objects
+from dp_real.objects import is_pipeline, let_go, with_objects
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
 from dp_real.practice.section import DrawingConfig, flat, validated
+from dp_real.protocols import AnySize
 from dp_real.runtime.object_digest import object_digest
 from dp_real.runtime.torch_settings import usual_torch
 from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig
@@ -217,8 +218,11 @@ class Practice(Additions):
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
         self._claim(config)
+        config.generator.check_guidance(config.guidance)
+        config.generator.check_task(config.task)
         drawer = config.generator.load(config.sampling, config.data)
-        let_go([getattr(config.generator, "digest", "")])
+        drawer = cast(AnySize, drawer).resized(config.pool_shape) if config.pool.size else drawer
+        let_go([getattr(config.generator, "digest", ""), getattr(config.generator, "model", "")])
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         near = config.data.near(config.pool.distinct) if config.pool.distinct else None
         rounds = Rounds(config, pool, self.folder / "drawing", drawer, near=near)
@@ -373,8 +377,13 @@ def drawing_config(
         raw["data"] = {"source": "given", "digest": "", "shape": shape}
     raw["data"] |= {"classes": [*classes]}
     raw["seed"] = seed
+    if is_pipeline(generator):
+        raw["guidance"] = {"through": "x0"} | raw["guidance"]
+        if isinstance(classes, Mapping):
+            own = {name: [asked] if isinstance(asked, str) else [*asked] for name, asked in classes.items()}
+            raw["generator"] = {"prompts": own}
     is_section = isinstance(generator, Mapping)
-    raw |= {"generator": dict(generator)} if is_section else with_objects({}, generator=generator)[0]
+    raw = {**raw, "generator": dict(generator)} if is_section else with_objects(raw, generator=generator)[0]
     return validated(DrawingConfig, raw, "Practice")
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
 
 from dp_base.errors import DivergedError, InputError
 from dp_real import Practice
+from tests.dp_real.generators import tiny_pipelines as tiny
 
 
 class Sampler:
@@ -311,3 +312,18 @@ def test_models_and_labels_that_do_not_fit(tmp_path):
     with pytest.raises(DivergedError, match="finite"):
         own.add(broken)
     assert len(own.pool) == 30
+
+
+def test_a_pipeline_of_diffusers_is_guided_by_the_model(tmp_path):
+    pipe = tiny.random_pipeline(tiny.stable_diffusion)
+    classes = {"crane": ["a crane, a bird", "a crane"], "bus": "a bus"}
+    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": 0.1}
+    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.LazyLinear(2))
+    model(torch.zeros(1, 3, 32, 32))
+    own.add(model)
+    assert len(own.pool) == 8
+    assert own.pool.table()["omega"].to_pylist()[4:] == [pytest.approx(0.1)] * 4
+    with pytest.raises(InputError, match="prompts.*'bus' has none"):
+        Practice(pipe, {"crane": ["a crane"], "bus": []}, tmp_path / "other", **keys)
