@@ -5,7 +5,7 @@ import tempfile
 import torch
 from _timing import row, seconds
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from dp_real import Practice
 
