@@ -325,5 +325,5 @@ def test_a_pipeline_of_diffusers_is_guided_by_the_model(tmp_path):
     own.add(model)
     assert len(own.pool) == 8
     assert own.pool.table()["omega"].to_pylist()[4:] == [pytest.approx(0.1)] * 4
-    with pytest.raises(InputError, match="prompts.bus = .*at least one prompt"):
+    with pytest.raises(InputError, match=r"prompts.bus = .*at least one prompt"):
         Practice(pipe, {"crane": ["a crane"], "bus": []}, tmp_path / "other", **keys)
