@@ -1,4 +1,4 @@
-"""A digest of a Python object's code and values, by the pickle with which `datasets` tells mapped functions apart."""
+"""A digest of a Python object's code and values, by the bytes with which `datasets` tells mapped functions apart."""
 
 import inspect
 from dis import get_instructions
@@ -30,7 +30,7 @@ class _Pickler(Pickler):
     def save(self, thing: Any, save_persistent_id: bool = True) -> None:
         try:
             super().save(thing, save_persistent_id)
-        except Exception:  # no pickle takes it, or it has no values yet: its class tells it
+        except Exception:  # it has no bytes, or it has no values yet: its class tells it
             super().save(type(thing).__qualname__)
 
     def reducer_override(self, thing: Any) -> Any:
@@ -39,7 +39,7 @@ class _Pickler(Pickler):
 
 
 def _state(thing: Any) -> Any:
-    """What tells an object; None: its pickle does."""
+    """What tells an object; None: its bytes do."""
     if isinstance(thing, torch.Tensor):
         bits = thing.detach().cpu().to_dense().contiguous().flatten().view(torch.uint8)
         return [str(thing.dtype), list(thing.shape), *fingerprints(bits)]

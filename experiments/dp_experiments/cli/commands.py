@@ -166,7 +166,8 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, UnicodeEncodeError) and (named := re.search(NOT_UTF8, error.object)):
         return InputError.exit_status, f"{named[0]!r} is not UTF-8; rename the file or folder"
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        return InputError.exit_status, f"{str(error.filename)[:60]}…: {error.strerror}; give a path that can be"
+        longest = max(Path(str(error.filename)).parts, key=len)
+        return InputError.exit_status, f"{longest[:60]}…: {error.strerror}; give a path that can be"
     if isinstance(error, MemoryError):
         return MissingError.exit_status, f"memory ran out: {error or 'no more is given'}; give smaller numbers"
     if problem := disk_problem(error):

@@ -61,7 +61,7 @@ def test_guidance_costs_what_it_adds(config, generator, tmp_path, through):
     pool = Pool(tmp_path / "pool", config.task.sample_shape, config=config.pool)
     rounds = Rounds(asked, pool, tmp_path / "drawing", generator)
     plain, guided = (
-        rounds.draw(index, torch.arange(40) % 10, fresh_learner(config)).costs["flops"] for index in (0, 1)
+        rounds.draw(index, torch.arange(40) % 10, fresh_learner(config).logits).costs["flops"] for index in (0, 1)
     )
     assert plain == 40 * 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
     extra = 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
