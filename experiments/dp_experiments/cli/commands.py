@@ -8,6 +8,7 @@ import re
 import select
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
