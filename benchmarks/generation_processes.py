@@ -32,7 +32,7 @@ def work() -> None:
     for _ in range(REPEATS):
         distributed.wait_for_all()
         begin = time.perf_counter()
-        rounds.draw(1, labels, learner)
+        rounds.draw(1, labels, learner.logits)
         walls.append(time.perf_counter() - begin)
         remove(rounds.folder)  # the blocks, which would be read in the next turn
     if distributed.this_process().is_main_process:

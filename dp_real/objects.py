@@ -301,6 +301,33 @@ class GivenGenerator(GeneratorConfig):
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
 
 
+@GENERATORS.named("given-pipeline", place=None)
+class GivenPipelineConfig(DiffusersConfig):
+    """A pipeline of yours, given to dp_real.run."""
+
+    kind: Literal["given-pipeline"]
+    model: str = Field(description="the digest of the pipeline; dp_real.run writes it")
+
+    def index(self) -> dict[str, Any]:
+        from dp_real.generators.pipelines.loading import check_drawing
+
+        pipe = taken(self.model, "generator")
+        name = type(pipe).__name__
+        check_drawing(type(pipe), name, "generator")
+        return {
+            "_class_name": name,
+            "id2label": {str(index): name for name, index in getattr(pipe, "labels", {}).items()},
+        }
+
+    def opened(self) -> Any:
+        from dp_real.distributed import device
+
+        return taken(self.model, "generator").to(device())
+
+    def weights(self) -> dict[str, str]:
+        return {key: place for key, place in super().weights().items() if key != "generator.model"}
+
+
 class Checked:
     """A Generator of anybody's, whose samples are looked at."""
 

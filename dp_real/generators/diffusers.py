@@ -97,7 +97,7 @@ class DiffusersConfig(GeneratorConfig):
 
         return load_index(self.model)
 
-    def pipeline(self) -> Any:
+    def opened(self) -> Any:
         """The pipeline itself."""
         from dp_real.generators.pipelines.loading import load_pipeline
 
@@ -119,7 +119,7 @@ class DiffusersConfig(GeneratorConfig):
         else:
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
             asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
-        pipe = self.pipeline()
+        pipe = self.opened()
         check_prompts(pipe, asked)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
@@ -163,32 +163,3 @@ class DiffusersConfig(GeneratorConfig):
             again = size.denoiser.forward if self.checkpointing else 0
             guidance_step += sampling.branches * (size.denoiser.backward + again)
         return ImageCost(pixels * plain, pixels * (plain + guided_steps * guidance_step))
-
-
-@GENERATORS.named("given-pipeline", place=None)
-class GivenPipelineConfig(DiffusersConfig):
-    """A pipeline of yours, given to dp_real.run."""
-
-    kind: Literal["given-pipeline"]
-    model: str = Field(description="the digest of the pipeline; dp_real.run writes it")
-
-    def index(self) -> dict[str, Any]:
-        from dp_real.generators.pipelines.loading import check_drawing
-        from dp_real.objects import taken
-
-        pipe = taken(self.model, "generator")
-        name = type(pipe).__name__
-        check_drawing(type(pipe), name, "generator")
-        return {
-            "_class_name": name,
-            "id2label": {str(index): name for name, index in getattr(pipe, "labels", {}).items()},
-        }
-
-    def pipeline(self) -> Any:
-        from dp_real.distributed import device
-        from dp_real.objects import taken
-
-        return taken(self.model, "generator").to(device())
-
-    def weights(self) -> dict[str, str]:
-        return {key: place for key, place in super().weights().items() if key != "generator.model"}

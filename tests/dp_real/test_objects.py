@@ -62,6 +62,7 @@ def objects():
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
 (SHOWN,) = re.findall(r"```python\n(def margin.*?)```", GUIDE, re.S)
 exec(SHOWN)  # the function of the page
+margin = globals()["margin"]
 
 
 def test_a_notebook_trains_its_own_module_on_its_own_generator(objects, tmp_path):

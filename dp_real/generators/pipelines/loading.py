@@ -68,7 +68,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
     return pipe
 
 
-def check_prompts(pipe: Any, asked: Sequence[Sequence[str]]) -> None:
+def check_prompts(pipe: Any, asked: Sequence[Sequence[Any]]) -> None:
     """InputError if its text encoders cannot tell the prompts of two classes apart."""
     told = signature(type(pipe).__call__).parameters.get("max_sequence_length")
     most: Any = (told and told.default) or math.inf

@@ -21,7 +21,7 @@ from dp_real.examples import RealData
 
 PASSES = 100  # of the loop; in the last fifth the rate falls to 0, and nothing is added
 SIZES = {"digits": (100, 100, 9), "words": (1320, 1320, 5)}  # initial, increment, additions, as in the presets
-KEYS = {"digits": {"omega": "auto"}, "words": {"candidates": 2, "omega": 20.0}}
+KEYS: dict[str, dict[str, Any]] = {"digits": {"omega": "auto"}, "words": {"candidates": 2, "omega": 20.0}}
 
 
 def train(study: str, generator: Any, source: DataConfig, data: RealData, arm: str, seed: int) -> tuple[int, float]:

@@ -228,6 +228,7 @@ def test_a_notebook_and_what_the_environment_says_for_other_places(config, endpo
     ],
 )
 def test_proxies_and_certificates_that_cannot_be_are_told_beforehand(config, tmp_path, monkeypatch, name, value, told):
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     monkeypatch.setenv(name, value)
     elsewhere = changed(config, generator={"base_url": "http://192.0.2.7/v1"})
     (problem,) = (need.problem for need in needs(elsewhere, tmp_path) if need.problem)

@@ -1,5 +1,7 @@
 """Theorem 1 and Corollary 1 against an 80-digit transcription of the printed formulas, and against each other."""
 
+from typing import Any
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -46,13 +48,15 @@ def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
 
 def test_lists_are_arrays():
     """Of the functions of moments too; and cells are rows of a frame."""
-    moments = [[float(value)] * 2 for value in KeepHard(0.5).moments(0.9)]
+    given = [[float(value)] * 2 for value in KeepHard(0.5).moments(0.9)]
+    theorem: Any = theorem1
+    corollary: Any = corollary1
     problem = Problem(KeepHard(0.5), 0.9, [[0.2], [0.4]], [0.0, 0.1])
     frame = predict(problem).to_frame()
     assert frame.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert frame["test_error"].tolist() == predict(problem).test_error.ravel().tolist()
     assert "<table" in predict(problem)._repr_html_()
-    errors = corollary1(*moments, 0.9, [0.2, 0.4])[0], theorem1(*moments, 0.9, [0.2, 0.4], 0.1)[0]
+    errors = corollary(*given, 0.9, [0.2, 0.4])[0], theorem(*given, 0.9, [0.2, 0.4], 0.1)[0]
     np.testing.assert_allclose(errors, predict(problem).test_error.T, rtol=1e-12)
 
 

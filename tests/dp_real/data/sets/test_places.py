@@ -263,7 +263,7 @@ def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path, monkeypatch):
     said = "the cache /proc/none cannot be written to: .*or let HF_HOME name a folder"
     with pytest.raises(MissingError, match=said):
         config.load()
-    assert "HF_HOME" in config.describe()[0].problem
+    assert "HF_HOME" in str(config.describe()[0].problem)
 
 
 def test_which_split(tmp_path):
