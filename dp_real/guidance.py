@@ -88,6 +88,7 @@ class EntropyGuidance:
     window: tuple[float, float] = (0.0, 1.0)
     every: int = 1
     objective: Callable[[Tensor], Tensor] = entropy
+    _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -117,11 +118,12 @@ class EntropyGuidance:
             (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:
             raise InputError("a classifier's logits do not depend on the images: should be differentiable in them")
-        if not at_x0_hat.flatten(1).any(1).all():
+        if not self._looked and not at_x0_hat.flatten(1).any(1).all():  # a GPU is waited for, so only once
             warn_once(
                 "some images stay plain, as guidance finds no slope there: the classifier is constant, or so sure that "
                 "its entropy is rounded to 0"
             )
+        self._looked.append(True)
         if x is x0_hat:
             return at_x0_hat
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow.
