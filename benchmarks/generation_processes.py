@@ -18,7 +18,7 @@ def work() -> None:
     from dp_experiments.studies.digits.digits_runs import digits
 
     from dp_base.files import remove
-    from dp_real import distributed
+    from dp_real.runtime import distributed
     from dp_real.pool import Pool
     from dp_real.practice.rounds import Rounds
     from dp_real.runs.prepare import fresh_learner, load_generator

@@ -193,7 +193,7 @@ def draw(
     """Images are drawn as a run draws them, decoding included, and compared with the row `like`."""
     import torch
 
-    from dp_real.guidance import EntropyGuidance
+    from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.runtime.seeds import row_seeds
 
     channels_last = changes.pop("channels_last", False)
@@ -278,7 +278,7 @@ def agree(bench: Bench, through: Literal["unet", "x0"]) -> Iterator[Found]:
     import copy
 
     from dp_real.generators.pipelines.generator import sample_images
-    from dp_real.guidance import EntropyGuidance
+    from dp_real.guidance.entropy import EntropyGuidance
 
     pipe = tiny_pipeline()
     guidance = EntropyGuidance(judge, 0.02, through=through)

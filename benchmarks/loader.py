@@ -14,7 +14,7 @@ import torch
 from _timing import row
 from PIL import Image
 
-from dp_real.batches import Loader
+from dp_real.runs.batches import Loader
 from dp_real.pool.pool import COLUMNS, Pool, read_round
 from dp_real.sections import PoolConfig
 

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64, Shaped, UInt64
 from torch import Tensor
 
-from dp_real.examples import Space, Task
-from dp_real.guidance import EntropyGuidance
+from dp_real.data.examples import Space, Task
+from dp_real.guidance.entropy import EntropyGuidance
 
 Labels = Int64[Tensor, " batch"]
 """The classes that are asked for, on the CPU."""

@@ -163,7 +163,7 @@ Templates = Annotated[tuple[Annotated[str, AfterValidator(template())], ...], Af
 
 
 class GuidanceConfig(Section):
-    """Entropy guidance, see dp_real.guidance."""
+    """Entropy guidance, see dp_real.guidance.entropy."""
 
     SAMPLER_KEYS: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
     """The keys that say how the sampler is guided. They mean nothing where samples are chosen instead."""

@@ -30,7 +30,7 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_theory.loop",
     "dp_theory.validity",
     "dp_real.protocols",
-    "dp_real.guidance",
+    "dp_real.guidance.entropy",
     "dp_real.generators",
     "dp_real.learners",
     "dp_real.pool",

@@ -20,7 +20,7 @@ from dp_experiments.cli import launch
 from dp_experiments.cli.main import main
 from torch.distributed.launcher import api
 
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import pool as pools

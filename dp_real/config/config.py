@@ -4,7 +4,7 @@ from typing import Annotated, Self
 import tomli_w
 from pydantic import AfterValidator, Field, SerializeAsAny
 
-import dp_real.objects  # noqa: F401 (registers the kinds that stand for Python objects)
+import dp_real.practice.objects  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.reading import KEY
 from dp_real.learners import LearnerConfig
 from dp_real.practice.section import OF_ITS_KIND, DrawingConfig

@@ -12,7 +12,7 @@ from dp_real.sections import Section
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dp_real.examples import ExampleSet, NearExamples, RealData, SetStatus, Task
+    from dp_real.data.examples import ExampleSet, NearExamples, RealData, SetStatus, Task
 
 
 class DataConfig(Section):
@@ -62,7 +62,7 @@ class DataConfig(Section):
 
     def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
         """A user's function's samples of `count` labels; an InputError begins with `giver`."""
-        from dp_real.examples import as_numbers
+        from dp_real.data.examples import as_numbers
 
         return as_numbers(given, (count, *self.task.sample_shape), giver)
 

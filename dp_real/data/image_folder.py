@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.sections import Width
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dp_real.sections import CountOrNone, GuidanceConfig, PartConfig, SamplingCo
 if TYPE_CHECKING:
     from torch import nn
 
-    from dp_real.examples import RealData, Task, TrainingExamples
+    from dp_real.data.examples import RealData, Task, TrainingExamples
     from dp_real.protocols import Generator
 
 PLACE = re.compile(r"\{(definition|synonyms)?\}")
@@ -109,7 +109,7 @@ class TrainedHere(GeneratorConfig):
         """With the key `real` they are those that practice.real begins with."""
         import torch
 
-        from dp_real.examples import Examples, balanced_rows
+        from dp_real.data.examples import Examples, balanced_rows
 
         examples = (data or source.load()).generator
         if examples is None:

@@ -12,7 +12,7 @@ from dp_real.generators.pipelines.sizes import known_size
 from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, anchored, not_empty
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData
+    from dp_real.data.examples import RealData
     from dp_real.protocols import Generator
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int32
     from torch import Tensor
 
-    from dp_real.examples import RealData
-    from dp_real.guidance import EntropyGuidance
+    from dp_real.data.examples import RealData
+    from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.protocols import Generator, Labels, Seeds
 
 

@@ -10,7 +10,7 @@ from dp_real.generators import GENERATORS, TrainedHere, class_prompts
 from dp_real.sections import SamplingConfig, Templates
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData, Task
+    from dp_real.data.examples import RealData, Task
     from dp_real.protocols import Generator
 
 

@@ -11,7 +11,7 @@ from dp_real.sections import ModelPlace, PartConfig, TrainingConfig
 if TYPE_CHECKING:
     from torch import nn
 
-    from dp_real.examples import Task
+    from dp_real.data.examples import Task
     from dp_real.protocols import Learner
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dp_real.config import Config
-from dp_real.guidance import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import work
 from dp_real.plan.work import Network
 from dp_real.protocols import Generator, Learner

@@ -15,8 +15,8 @@ from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command
 from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
-from dp_real.distributed import own_cores
-from dp_real.examples import SetStatus
+from dp_real.runtime.distributed import own_cores
+from dp_real.data.examples import SetStatus
 from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.learners import PretrainedConfig

@@ -11,7 +11,7 @@ import torch
 
 from dp_real.config import Config
 from dp_real.data.sets.imagenet import imagenet_of
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.learners import LearnerConfig
 from dp_real.runtime.flops import count
 

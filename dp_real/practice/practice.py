@@ -25,8 +25,8 @@ from dp_base.errors import InputError
 from dp_base.files import remove, strict_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file
-from dp_real import distributed
-from dp_real.objects import is_pipeline, let_go, with_objects
+from dp_real.runtime import distributed
+from dp_real.practice.objects import is_pipeline, let_go, with_objects
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset

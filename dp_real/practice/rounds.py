@@ -21,10 +21,10 @@ from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
-from dp_real.examples import NearExamples, RealData, balanced_rows
-from dp_real.guidance import OBJECTIVES, EntropyGuidance, RandomGuidance
+from dp_real.data.examples import NearExamples, RealData, balanced_rows
+from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool.marks import mark_of
 from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage

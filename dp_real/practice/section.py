@@ -16,7 +16,7 @@ from dp_base.errors import InputError
 from dp_base.reading import shortened
 from dp_base.registry import Registry
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.learners import LEARNERS
 from dp_real.sections import FOLDER, GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, Seed

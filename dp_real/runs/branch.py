@@ -11,9 +11,9 @@ from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
 from dp_base.reading import own_file
 from dp_base.workers import in_parallel
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.config import Config, load_config
-from dp_real.examples import RealData
+from dp_real.data.examples import RealData
 from dp_real.pool.pool import REMEDY, Pool, read_round, read_together, rounds_of, verify_pool
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints

@@ -31,7 +31,7 @@ from dp_base.files import (
 )
 from dp_base.locks import locked
 from dp_base.reading import KEY, read_json
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.config import Config, load_config
 from dp_real.pool.pool import Pool, pool_problem, read_together
 from dp_real.practice.rounds import block_name

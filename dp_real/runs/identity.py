@@ -13,8 +13,8 @@ from dp_base.reading import read_json
 from dp_base.registry import code_digest
 from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED, ImageFiles
-from dp_real.examples import ExampleSet, RealData
-from dp_real.objects import GIVEN
+from dp_real.data.examples import ExampleSet, RealData
+from dp_real.practice.objects import GIVEN
 from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
 from dp_real.practice.section import flat

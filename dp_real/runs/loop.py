@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from dp_base.errors import DivergedError, Interrupted
-from dp_real import distributed
-from dp_real.batches import Loader, LogitAdjustment, MiniBatches
+from dp_real.runtime import distributed
+from dp_real.runs.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
 from dp_real.evaluate.assess import accuracies, chance, is_unequal
-from dp_real.examples import ExampleSet, RealData
+from dp_real.data.examples import ExampleSet, RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.practice.practice import Additions, PracticeState

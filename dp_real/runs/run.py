@@ -10,9 +10,9 @@ from torch import Tensor
 from dp_base.checksums import digest
 from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.config import Config, load_config, parse_config
-from dp_real.objects import is_pipeline, let_go, with_objects
+from dp_real.practice.objects import is_pipeline, let_go, with_objects
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
 from dp_real.practice.rounds import Rounds
@@ -64,7 +64,7 @@ def run(
         A function (labels int64 [1], torch.Generator) -> samples float [1, *shape], images in [-1, 1]. Or a
         Generator (dp_real.protocols), which may take guidance.
     data
-        RealData (dp_real.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)}.
+        RealData (dp_real.data.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)}.
     objective
         What makes a sample hard: a differentiable function of logits [B, K] to a number for each row.
 

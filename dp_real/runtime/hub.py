@@ -19,7 +19,7 @@ from torch.nn.modules.module import (
 )
 
 from dp_base.errors import InputError, MissingError
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, misnamed, missing_package
 
 MOST_TIMES = 30  # as many parts or numbers as a folder's weights have may be made to read it: they may be packed

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dp_real.distributed import own_cores
+from dp_real.runtime.distributed import own_cores
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R 601-2), as Pillow has them for real images
 JPEG_QUALITY = 95  # of a pool's files, from 1 to 100

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from dp_real import distributed
+from dp_real.runtime import distributed
 
 
 @contextmanager

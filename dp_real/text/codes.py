@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int32
 from torch import Tensor
 
-from dp_real.examples import ExampleArray
+from dp_real.data.examples import ExampleArray
 from dp_real.pool.storages import STORAGES, ExportColumn, Storage
 
 BLOCK = 4096  # texts that are read together

@@ -22,7 +22,7 @@ from dp_real.sections import (
 )
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData, Task
+    from dp_real.data.examples import RealData, Task
     from dp_real.protocols import Generator
 
 EXAMPLES = "{examples}"  # the place of real examples in a prompt

@@ -7,7 +7,7 @@ from dp_real.learners import LEARNERS, Architecture, LearnerConfig, PretrainedCo
 if TYPE_CHECKING:
     from torch import nn
 
-    from dp_real.examples import Task
+    from dp_real.data.examples import Task
 
 
 @LEARNERS.named("bag-of-words", place=5)

@@ -11,7 +11,7 @@ from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
 from dp_real.data.sets.own import OwnSets
 from dp_real.data.stand_in import MadeUp
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.sections import Seed
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dp_real.data.sets.class_names import Classes
     from dp_real.data.sets.places import Located
-    from dp_real.examples import Examples
+    from dp_real.data.examples import Examples
     from dp_real.text.near import NearTexts
 
 RECIPE = 1  # raise it when the written files change

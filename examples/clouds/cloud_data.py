@@ -8,7 +8,7 @@ from typing import Literal
 
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, Task
+from dp_real.data.examples import Examples, RealData, Task
 
 CENTRES = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0))
 N = 120  # points; half of them validate, and half test

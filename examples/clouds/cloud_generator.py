@@ -6,7 +6,7 @@ from cloud_data import CENTRES
 
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.examples import RealData, Task
+from dp_real.data.examples import RealData, Task
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.sections import SamplingConfig
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.learners import LEARNERS, LearnerConfig
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dp_base.workers import in_parallel
-from dp_real.distributed import visible_gpus
+from dp_real.runtime.distributed import visible_gpus
 from tests.dp_base.worker_jobs import interrupted_at_once, seen
 
 

@@ -16,8 +16,9 @@ from accelerate import PartialState
 from dp_experiments.presets.presets import load_preset
 
 from dp_base.errors import DamagedError, InputError
-from dp_real import Pool, Run, distributed, run
-from dp_real.distributed import LostError, exchange
+from dp_real import Pool, Run, run
+from dp_real.runtime import distributed
+from dp_real.runtime.distributed import LostError, exchange
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.runs.files import kept_checkpoints
@@ -62,8 +63,8 @@ def finished(process):
 SAME_STATISTICS = """
 import torch
 from torch import nn
-from dp_real import distributed
-from dp_real.examples import Task
+from dp_real.runtime import distributed
+from dp_real.data.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.sections import TrainingConfig
 torch.manual_seed(0)
@@ -148,7 +149,7 @@ FAILS_ALONE = """
 import sys, time
 import torch
 from dp_base.errors import DivergedError
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.runs.loop import TrainingLoop
 from dp_experiments.cli.main import main
 def fails(self):
@@ -174,7 +175,7 @@ def test_a_failure_of_one_process_is_reported_and_ends_them_all(launch, tmp_path
 HANGS = """
 import time
 from datetime import timedelta
-from dp_real import distributed
+from dp_real.runtime import distributed
 distributed.LIMIT = timedelta(seconds=2)
 if distributed.this_process().process_index == 1:
     time.sleep(120)
@@ -196,7 +197,7 @@ from pathlib import Path
 def gloo():
     return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
 atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
-from dp_real import distributed
+from dp_real.runtime import distributed
 try:
     distributed.on_main(lambda: 1 / 0)
 except ZeroDivisionError:
@@ -242,7 +243,7 @@ OWN_GROUP = """
 import sys, torch
 def own(rank, port):
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
-    from dp_real import distributed
+    from dp_real.runtime import distributed
     ranks = distributed.gather([distributed.this_process().process_index])
     torch.distributed.destroy_process_group()
     print(ranks, distributed.this_process()[:2])

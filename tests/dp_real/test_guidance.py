@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.guidance import EntropyGuidance, RandomGuidance, entropy, raise_score, sample
+from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy, raise_score, sample
 from dp_real.runtime.seeds import row_seeds
 
 

@@ -22,8 +22,8 @@ from torch import nn
 from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
 from dp_real.config import parse_config
-from dp_real.examples import Examples, RealData, Task
-from dp_real.guidance import OBJECTIVES
+from dp_real.data.examples import Examples, RealData, Task
+from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
 from dp_real.runs.files import RunFiles
@@ -89,7 +89,7 @@ def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
     whole = run(PLAN, tmp_path / "whole", **objects)
     with dying(40):
         run(PLAN, tmp_path / "run", **objects)
-    monkeypatch.setattr("dp_real.objects._past", {})
+    monkeypatch.setattr("dp_real.practice.objects._past", {})
     assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path / 'run'}', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "objective", "generator", "learner"]):

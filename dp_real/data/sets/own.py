@@ -18,7 +18,7 @@ from dp_real.data.sets.class_names import (
 )
 from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.places import Located, locate
-from dp_real.examples import ExampleSet, RealData, SetStatus, Task
+from dp_real.data.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import HUB, Place, Seed
 
 SETS = ("validation", "test", "train")

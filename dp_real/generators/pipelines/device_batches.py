@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
-from dp_real.distributed import halving
+from dp_real.runtime.distributed import halving
 
 REMEDY = "generator.checkpointing, generator.tiny_decoder, guidance.through = 'x0' or dtype = 'bfloat16' take less"
 FIRST = 8  # rows in the first attempt on a GPU

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from dp_base.errors import InputError, MissingError
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.runtime.model_folders import missing_package
 
 Network = TypeVar("Network", bound=nn.Module)

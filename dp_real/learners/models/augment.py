@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dp_base.errors import InputError, MissingError
 from dp_base.imports import install_command
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
 from dp_real.sections import TrainingConfig

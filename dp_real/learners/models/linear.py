@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 
 
 class LinearLearner:

@@ -16,8 +16,8 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dp_real import distributed
-from dp_real.examples import Task
+from dp_real.runtime import distributed
+from dp_real.data.examples import Task
 from dp_real.learners.models.augment import Augmentation, at_task_size
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float

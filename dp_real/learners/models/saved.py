@@ -5,7 +5,7 @@ from huggingface_hub import snapshot_download
 from pydantic import TypeAdapter
 
 from dp_base.reading import KEY, read_json, require_format
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.protocols import Learner
 from dp_real.runtime.hub import reading

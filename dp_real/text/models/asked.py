@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 
 from dp_real.data import DataConfig
-from dp_real.examples import RealData
+from dp_real.data.examples import RealData
 from dp_real.generators import class_prompts
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.text.codes import text_of

@@ -17,8 +17,8 @@ from torch import Tensor
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, Interrupted, MissingError
 from dp_real.data import DataConfig
-from dp_real.examples import RealData
-from dp_real.guidance import EntropyGuidance
+from dp_real.data.examples import RealData
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.connection import connection
 from dp_real.text.codes import to_codes
 from dp_real.text.models.answers import Answer, Answers

@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
 
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network, is_of_head
 from dp_real.runtime.hub import load, load_tokenizer
 from dp_real.text.codes import texts_of

@@ -179,7 +179,7 @@ def explain(error: Exception) -> tuple[int, str]:
 
 def is_reporter(message: str) -> bool:
     """Whether this process is to print an error; rank 0 is until torch, which takes seconds, is loaded."""
-    distributed = sys.modules.get("dp_real.distributed")
+    distributed = sys.modules.get("dp_real.runtime.distributed")
     return rank() == "0" if distributed is None else distributed.is_reporter(message)
 
 

@@ -94,7 +94,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    from dp_real.distributed import own_cores
+    from dp_real.runtime.distributed import own_cores
     from dp_real.plan.needs import this_device
 
     device = this_device()
@@ -114,7 +114,7 @@ def _gpu(count: int) -> Iterator[Finding]:
     import torch
     from torch.cuda import nccl
 
-    from dp_real.distributed import SHARE
+    from dp_real.runtime.distributed import SHARE
 
     driver = torch._C._cuda_getDriverVersion()  # pyrefly: ignore[missing-attribute]
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"

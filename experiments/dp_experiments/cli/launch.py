@@ -68,7 +68,7 @@ def run_together(count: int, *arguments: str) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from dp_real.distributed import own_cores
+    from dp_real.runtime.distributed import own_cores
 
     say(f"{count} processes share the work")
     # With a GPU the cores are for the processes that load data. What the user has set stays.

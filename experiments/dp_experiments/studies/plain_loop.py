@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from dp_experiments.presets.presets import load_preset
 from dp_real import Practice, load_generator
 from dp_real.data import DataConfig
-from dp_real.examples import RealData
+from dp_real.data.examples import RealData
 
 PASSES = 100  # of the loop; in the last fifth the rate falls to 0, and nothing is added
 SIZES = {"digits": (100, 100, 9), "words": (1320, 1320, 5)}  # initial, increment, additions, as in the presets

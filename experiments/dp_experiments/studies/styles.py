@@ -19,8 +19,8 @@ from torch import Tensor
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.tuning.tuned import Tuned
 from dp_real import run
-from dp_real.examples import Examples, RealData, Task, TrainingExamples
-from dp_real.guidance import EntropyGuidance
+from dp_real.data.examples import Examples, RealData, Task, TrainingExamples
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.protocols import Generator, Labels, Seeds
 
 STYLES = 8

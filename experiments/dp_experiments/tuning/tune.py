@@ -20,8 +20,8 @@ from dp_experiments.tuning.trial_store import Trial, best_of, keep, kept_trials,
 from dp_experiments.tuning.tuned import FORMAT, TUNED
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.distributed import require_alone, visible_gpus
-from dp_real.examples import RealData
+from dp_real.runtime.distributed import require_alone, visible_gpus
+from dp_real.data.examples import RealData
 from dp_real.practice.shared import Shared, kept_for_all
 from dp_real.runs.identity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner

@@ -12,7 +12,7 @@ from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
 from dp_real.generators.function import FunctionGenerator
-from dp_real.guidance import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import work
 from dp_real.plan.needs import needs
 from dp_real.practice.rounds import LEAST_ROWS

@@ -51,11 +51,11 @@ from transformers.modeling_outputs import ImageClassifierOutput
 import dp_real
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.class_names import warn_once
-from dp_real.examples import Task
-from dp_real.generators.pipelines.block import EntropyGuidanceBlock
-from dp_real.generators.pipelines.guide import _logits
-from dp_real.generators.pipelines.scheduler import GuidedSteps, Guiding, guide_steps
-from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.data.examples import Task
+from dp_real.guidance.block import EntropyGuidanceBlock
+from dp_real.guidance.guide import _logits
+from dp_real.guidance.scheduler import GuidedSteps, Guiding, guide_steps
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.seeds import row_noise, row_seeds
@@ -330,7 +330,7 @@ def test_a_block_draws_harder_images_than_random_directions(blocks, make, given,
 def test_a_folder_has_the_block(tmp_path):
     """As the hub has blocks of others: a configuration, and a file that names the class."""
     EntropyGuidanceBlock().save_pretrained(tmp_path)
-    (tmp_path / "block.py").write_text("from dp_real.generators.pipelines.block import EntropyGuidanceBlock\n")
+    (tmp_path / "block.py").write_text("from dp_real.guidance.block import EntropyGuidanceBlock\n")
     loaded = ModularPipelineBlocks.from_pretrained(str(tmp_path), trust_remote_code=True)
     assert isinstance(loaded, EntropyGuidanceBlock)
 

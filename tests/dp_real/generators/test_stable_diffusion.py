@@ -8,7 +8,7 @@ import torch
 
 from dp_base.errors import InputError
 from dp_base.progress import silent
-from dp_real.examples import Examples, RealData, Task
+from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.models import stable_diffusion
 from dp_real.generators.models.stable_diffusion import Work, train_autoencoder, train_pipeline

@@ -49,7 +49,7 @@ import dp_real
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae, vae_blocks
 from dp_real.generators.pipelines.generator import pipeline_generator
-from dp_real.guidance import entropy
+from dp_real.guidance.entropy import entropy
 
 # of diffusers' own code
 THEIR_WARNINGS = [

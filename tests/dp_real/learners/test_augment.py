@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from dp_base.errors import InputError, MissingError
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.learners.kinds import ConvConfig
 from dp_real.learners.models.augment import Augmentation, RandAugment, crop_and_flip, mix
 from dp_real.runtime.seeds import Stream, rng, torch_rng

@@ -16,8 +16,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, ge
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
-from dp_real.examples import Task
-from dp_real.guidance import EntropyGuidance
+from dp_real.data.examples import Task
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.kinds import ConvConfig, TransformersConfig
 from dp_real.learners.models.network import rate_factor
 from dp_real.learners.models.preprocess import preprocess_of

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dp_base.errors import MissingError
-from dp_real import distributed
-from dp_real.examples import Task
+from dp_real.runtime import distributed
+from dp_real.data.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.sections import TrainingConfig
 

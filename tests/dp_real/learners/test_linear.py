@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dp_base.errors import InputError
-from dp_real.examples import Task
-from dp_real.guidance import entropy
+from dp_real.data.examples import Task
+from dp_real.guidance.entropy import entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runtime.seeds import row_noise, row_seeds
 

@@ -22,7 +22,7 @@ from dp_real.data.stand_in import StandInConfig
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines import sizes
 from dp_real.generators.pipelines.sizes import known_size, published
-from dp_real.guidance import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import hours, needs, work
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.flops import count

@@ -11,8 +11,10 @@ import torch
 
 from dp_base import checksums
 from dp_base.errors import DamagedError, InputError, MissingError
-from dp_real import Pool, batches, distributed
-from dp_real.batches import Loader
+from dp_real import Pool
+from dp_real.runs import batches
+from dp_real.runtime import distributed
+from dp_real.runs.batches import Loader
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import BLOCK, MEMORY, Blocks, keep_block, kept_block
 from dp_real.pool.storages import STORAGES, open_storage, storage_of

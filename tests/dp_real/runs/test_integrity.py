@@ -16,7 +16,7 @@ from dp_base.locks import locked
 from dp_base.reading import read_json
 from dp_real import Run, load_config, run
 from dp_real.data.sets.images import ImageFiles, ImageSet
-from dp_real.examples import Examples
+from dp_real.data.examples import Examples
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runs.identity import differences, material

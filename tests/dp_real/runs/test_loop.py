@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dp_real.config import parse_config
-from dp_real.examples import Examples, RealData
+from dp_real.data.examples import Examples, RealData
 from dp_real.pool import Pool
 from dp_real.practice.rounds import Rounds, steer
 from dp_real.runs.loop import LoopState, TrainingLoop

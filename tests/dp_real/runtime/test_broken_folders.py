@@ -12,7 +12,7 @@ from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
 from dp_base.errors import InputError, MissingError
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline, load_tiny_decoder
 from dp_real.learners.models.architectures import class_names, is_of_head

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from dp_real import distributed
+from dp_real.runtime import distributed
 from dp_real.evaluate import assess
-from dp_real.examples import Examples, Task
-from dp_real.guidance import EntropyGuidance, RandomGuidance
+from dp_real.data.examples import Examples, Task
+from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.seeds import row_seeds

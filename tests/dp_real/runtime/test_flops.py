@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dp_real.examples import Task
-from dp_real.guidance import EntropyGuidance
+from dp_real.data.examples import Task
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.practice.rounds import Rounds

@@ -9,9 +9,10 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from dp_real import distributed, run
+from dp_real import run
+from dp_real.runtime import distributed
 from dp_real.evaluate.assess import accuracy
-from dp_real.examples import Examples, Task
+from dp_real.data.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, own_torch

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp_real.examples import Examples
+from dp_real.data.examples import Examples
 from dp_real.runtime.resumable import Resumable
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.language_models import CharLMSizes

@@ -45,7 +45,7 @@ def test_what_is_said_of_a_gpu(monkeypatch):
     ones = torch.ones
     machine = {
         "dp_real.plan.needs.this_device": lambda: Device("H100", 2, 80 * 10**9),
-        "dp_real.distributed.own_cores": lambda: 16,
+        "dp_real.runtime.distributed.own_cores": lambda: 16,
         "torch._C._cuda_getDriverVersion": lambda: 12080,
         "torch.version.cuda": "12.6",
         "torch.distributed.is_nccl_available": lambda: True,

@@ -9,8 +9,8 @@ from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.gaussian.exact_score import GaussianGenerator, posterior_mean
 from scipy.stats import halfnorm, norm, truncnorm
 
-from dp_real.examples import Task
-from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.data.examples import Task
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_noise, row_seeds

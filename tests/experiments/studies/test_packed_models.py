@@ -11,7 +11,7 @@ from gguf import GGUFReader
 from safetensors.torch import load_file
 
 from dp_base.errors import InputError, MissingError
-from dp_real.examples import Task
+from dp_real.data.examples import Task
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import SamplingConfig, TrainingConfig
 from dp_real.text.codes import texts_of, to_codes

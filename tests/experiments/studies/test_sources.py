@@ -11,7 +11,7 @@ from dp_experiments.studies.words.source import WordsConfig, plain
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA
-from dp_real.examples import SetStatus
+from dp_real.data.examples import SetStatus
 from dp_real.text.codes import texts_of
 from tests.experiments.studies.made import idx, loaded, reviews_archive, word_lists
 

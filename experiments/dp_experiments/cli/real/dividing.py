@@ -29,7 +29,7 @@ from dp_real.data.sets.class_names import (
 )
 from dp_real.data.sets.images import ImageFiles, ImageSet, decode_ahead
 from dp_real.data.sets.places import locate
-from dp_real.examples import Examples
+from dp_real.data.examples import Examples
 from dp_real.text.codes import to_codes
 from dp_real.text.text_sets import rows_of_table, text_of
 

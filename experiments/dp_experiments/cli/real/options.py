@@ -96,7 +96,7 @@ def on_cluster_asked(dask: str | None, workers: int | None) -> "AbstractContextM
     from contextlib import nullcontext
 
     from dp_base.cluster import on_cluster
-    from dp_real.distributed import visible_gpus
+    from dp_real.runtime.distributed import visible_gpus
 
     if dask is None:
         return nullcontext(workers or len(visible_gpus()) or WORKERS_WITHOUT_GPU)

@@ -25,7 +25,7 @@ from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.evaluate.assess import standard_error
 from dp_real.evaluate.quality import round_quality
-from dp_real.examples import ExampleSet
+from dp_real.data.examples import ExampleSet
 from dp_real.practice.section import flat
 from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_data

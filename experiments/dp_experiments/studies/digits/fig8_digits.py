@@ -10,7 +10,7 @@ from torch import Tensor
 from dp_experiments.studies.digits.digits_runs import pixel_columns, shown_run
 from dp_experiments.terminal import progress
 from dp_real.generators.models.denoiser import DenoiserGenerator
-from dp_real.guidance import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 

@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 
 from dp_experiments.studies.digits.digits_runs import shown_run
 from dp_experiments.terminal import progress
-from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runtime.seeds import row_seeds
 

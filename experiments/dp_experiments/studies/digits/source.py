@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, Task
+from dp_real.data.examples import Examples, RealData, Task
 from dp_real.sections import Seed
 
 

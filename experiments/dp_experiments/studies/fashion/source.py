@@ -10,7 +10,7 @@ from pydantic import Field
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, SetStatus, Task
+from dp_real.data.examples import Examples, RealData, SetStatus, Task
 from dp_real.sections import Seed
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Float64, Shaped
 from torch import Tensor
 
 from dp_real.generators.models.denoiser import make_scheduler
-from dp_real.guidance import EntropyGuidance, sample
+from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.seeds import row_noise
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, Task
+from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.sections import Rows, SamplingConfig, Seed
 

@@ -25,7 +25,7 @@ from dp_experiments.studies.glyphs.fonts import (
     pick_styles,
     read_font,
 )
-from dp_real.distributed import own_cores
+from dp_real.runtime.distributed import own_cores
 from dp_real.runtime.cache import cached
 
 RECIPE = 1  # raise it when the images change

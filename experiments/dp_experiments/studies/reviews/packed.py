@@ -22,7 +22,7 @@ from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.learners import TransformersTextConfig
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData, Task
+    from dp_real.data.examples import RealData, Task
     from dp_real.protocols import Generator, Learner
 
 RECIPE = 1  # raise it when the same file gives another folder

@@ -9,7 +9,7 @@ from pydantic import Field
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data import DATA
-from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
+from dp_real.data.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Place, Seed
 from dp_real.text.sources import OfTexts
 

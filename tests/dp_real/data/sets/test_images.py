@@ -14,8 +14,8 @@ from dp_base.errors import InputError, MissingError
 from dp_real.data.sets import images as reading
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead, read_image
-from dp_real.distributed import own_cores, read_slices
-from dp_real.examples import Examples
+from dp_real.runtime.distributed import own_cores, read_slices
+from dp_real.data.examples import Examples
 from tests.dp_real.data.sets.made import fill, plain, settings, values
 
 PETS = {"cat": 200, "dog": 100, "emu": 30}
@@ -248,7 +248,7 @@ def test_processes_on_a_machine_share_its_cores(monkeypatch):
     ("processes", "sizes"), [(1, [256, 256, 88]), (3, [200] * 3), (4, [150] * 4), (700, [1] * 600)]
 )
 def test_each_process_has_a_slice_to_read(processes, sizes, monkeypatch):
-    monkeypatch.setattr("dp_real.distributed.this_process", lambda: SimpleNamespace(num_processes=processes))
+    monkeypatch.setattr("dp_real.runtime.distributed.this_process", lambda: SimpleNamespace(num_processes=processes))
     assert [rows.stop - rows.start for rows in read_slices(600)] == sizes
     assert list(read_slices(0)) == []
 

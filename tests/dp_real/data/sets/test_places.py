@@ -15,7 +15,7 @@ from dp_real.data.sets.class_names import own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import decode_ahead, read_set
 from dp_real.data.sets.places import expand, locate
-from dp_real.examples import SetStatus
+from dp_real.data.examples import SetStatus
 from tests.dp_real.data.sets.made import WNIDS, encoded, plain, values, write_tar
 from tests.dp_real.data.sets.made import settings as named_settings
 

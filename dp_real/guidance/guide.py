@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.latents import Unpacker, check_decoder, decode, decoding
-from dp_real.generators.pipelines.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
-from dp_real.guidance import EntropyGuidance, entropy, identity
+from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
+from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
+from dp_real.guidance.entropy import EntropyGuidance, entropy, identity
 from dp_real.runtime.torch_state import usual
 from dp_real.sections import is_window
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, Task, as_numbers
+from dp_real.data.examples import Examples, RealData, Task, as_numbers
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.learners import LEARNERS, LearnerConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from dp_real.guidance import EntropyGuidance
+    from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.protocols import Generator, Labels, Learner, Seeds
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def give(thing: Any) -> str:
 
 def let_go(keys: Iterable[str]) -> None:
     """Keep objects no longer than others do."""
-    from dp_real.guidance import OBJECTIVES
+    from dp_real.guidance.entropy import OBJECTIVES
 
     for key in keys:
         if (thing := _objects.pop(key, None)) is None:
@@ -85,7 +85,7 @@ def with_objects(
     raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None, objective: Any = None
 ) -> tuple[dict[str, Any], list[str]]:
     """A raw configuration with the kind `given` for each object, and the keys by which `let_go` knows them."""
-    from dp_real.guidance import OBJECTIVES
+    from dp_real.guidance.entropy import OBJECTIVES
 
     if objective is not None and not callable(objective):
         raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
@@ -241,7 +241,7 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
     import torch
     from torch import nn
 
-    from dp_real.distributed import device
+    from dp_real.runtime.distributed import device
     from dp_real.text.codes import texts_of
 
     is_function = callable(thing) and not isinstance(thing, nn.Module)
@@ -320,7 +320,7 @@ class GivenPipelineConfig(DiffusersConfig):
         }
 
     def opened(self) -> Any:
-        from dp_real.distributed import device
+        from dp_real.runtime.distributed import device
 
         return taken(self.model, "generator").to(device())
 
