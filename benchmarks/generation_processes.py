@@ -18,10 +18,10 @@ def work() -> None:
     from dp_experiments.studies.digits.digits_runs import digits
 
     from dp_base.files import remove
-    from dp_real.runtime import distributed
     from dp_real.pool import Pool
     from dp_real.practice.rounds import Rounds
     from dp_real.runs.prepare import fresh_learner, load_generator
+    from dp_real.runtime import distributed
 
     config = digits("sampling.block_size=250")
     pool = Pool(Path("unused"), config.task.sample_shape, config=config.pool)

@@ -14,9 +14,9 @@ import torch
 from _timing import row
 from PIL import Image
 
-from dp_real.runs.batches import Loader
 from dp_real.pool.pool import COLUMNS, Pool, read_round
-from dp_real.sections import PoolConfig
+from dp_real.pool.section import PoolConfig
+from dp_real.runs.batches import Loader
 
 IMAGES, BATCH, SIZE, STEPS = 1024, 64, 224, 60
 # Forward and backward of ViT-B/16 take 3 x 35 GFLOP an image; bf16 at half of an H100's or H200's peak, 790 TFLOP/s.

@@ -28,7 +28,7 @@ def adopt_tasks() -> None:
         "WORLD_SIZE": tasks,
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
     }
-    # Tasks that are bound to cores of their own have no need to share all of them (dp_real.runtime.distributed.own_cores).
+    # Tasks bound to cores of their own need not share all of them (dp_real.runtime.distributed.own_cores).
     if len(os.sched_getaffinity(0)) == os.cpu_count():
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here()))
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ["SLURM_STEP_NODELIST"]))

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64, Shaped, UInt64
 from torch import Tensor
 
 from dp_real.data.examples import Space, Task
-from dp_real.guidance.entropy import EntropyGuidance
+
+if TYPE_CHECKING:
+    from dp_real.guidance.entropy import EntropyGuidance
 
 Labels = Int64[Tensor, " batch"]
 """The classes that are asked for, on the CPU."""
@@ -24,7 +26,7 @@ class Generator(Space, Protocol):
         self,
         labels: Labels,
         seeds: Seeds,
-        guidance: EntropyGuidance | None,
+        guidance: "EntropyGuidance | None",
     ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
         """Draw a sample for each label and seed.
 

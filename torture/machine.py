@@ -20,11 +20,11 @@ from dp_experiments.cli import launch
 from dp_experiments.cli.main import main
 from torch.distributed.launcher import api
 
-from dp_real.runtime import distributed
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import pool as pools
 from dp_real.practice.rounds import Rounds
+from dp_real.runtime import distributed
 
 FAULTY = "5"  # the rank that meets the fault, unless it is the main one
 DRAWS_ROUND_1 = 3  # the call that draws or links a rank's only block of round 1, after two blocks of round 0

@@ -7,8 +7,9 @@ from pydantic import AfterValidator, Field, SerializeAsAny
 import dp_real.practice.objects  # noqa: F401 (registers the kinds that stand for Python objects)
 from dp_base.reading import KEY
 from dp_real.learners import LearnerConfig
+from dp_real.learners.section import TrainingConfig
 from dp_real.practice.section import OF_ITS_KIND, DrawingConfig
-from dp_real.sections import CompareConfig, TrainingConfig
+from dp_real.runtime.section import Section
 
 FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.reading.require_format on when it rises
 LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
@@ -21,6 +22,22 @@ def check_name(name: str) -> str:
     if len(name.encode()) > LONGEST_NAME:
         raise ValueError(f"should have at most {LONGEST_NAME} bytes; it names a folder")
     return name
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("names one twice")
+    return names
+
+
+class CompareConfig(Section):
+    """What `dp real compare` does unless its options say otherwise. A run does not look at it."""
+
+    arms: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
+        default=("practice", "static"), min_length=1, description="the last is the baseline"
+    )
+    seeds: int = Field(default=4, ge=1, le=100_000, description="runs of each arm, compared in pairs")
+    splits: int = Field(default=0, ge=0, le=100_000, description="data splits, each with a generator; 0: one a seed")
 
 
 class Config(DrawingConfig):

@@ -8,7 +8,7 @@ from dp_base.errors import InputError
 from dp_base.reading import KEY, foreign_file, require_format, toml_value
 from dp_real.config.config import FORMAT, Config
 from dp_real.practice.section import validated
-from dp_real.sections import FromCommandLine
+from dp_real.runtime.section import FromCommandLine
 
 
 def load_config(

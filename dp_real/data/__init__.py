@@ -7,7 +7,7 @@ from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
 from dp_real.data.sets.class_names import Classes, own_classes
 from dp_real.data.sets.places import Located, locate
-from dp_real.sections import Section
+from dp_real.runtime.section import Section
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from dp_real.data import DATA
-from dp_real.data.sets.own import OwnSets
 from dp_real.data.examples import Task
-from dp_real.sections import Width
+from dp_real.data.sets.own import OwnSets
+from dp_real.runtime.section import Width
 
 if TYPE_CHECKING:
     from dp_real.data.sets.images import ImageSet, TrainingImages

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
+from dp_real.data.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.data.image_folder import FolderConfig, Resize
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.own import OwnSets
-from dp_real.data.examples import ExampleSet, RealData, SetStatus, Task
-from dp_real.sections import Seed, Width
+from dp_real.runtime.section import Seed, Width
 
 RECIPE = 1  # raise it when the written files change
 FURTHER = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.config import Config
-from dp_real.data.sets.long_tail import shots, tail_counts
-from dp_real.runtime.distributed import device, distribute, read_slices, slices
 from dp_real.data.examples import ExampleArray, ExampleSet
+from dp_real.data.sets.long_tail import shots, tail_counts
 from dp_real.practice.assess import ROWS, logits_of
 from dp_real.protocols import Learner
+from dp_real.runtime.distributed import device, distribute, read_slices, slices
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
-from dp_real.evaluate.assess import penultimate
 from dp_real.data.examples import ExampleArray, RealData
+from dp_real.evaluate.assess import penultimate
 from dp_real.pool import Pool
 from dp_real.practice.assess import assess
 from dp_real.protocols import Learner

@@ -13,7 +13,8 @@ from dp_base.progress import Progress, silent
 from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
-from dp_real.sections import CountOrNone, GuidanceConfig, PartConfig, SamplingConfig
+from dp_real.guidance.section import GuidanceConfig, SamplingConfig
+from dp_real.runtime.section import CountOrNone, PartConfig
 
 if TYPE_CHECKING:
     from torch import nn

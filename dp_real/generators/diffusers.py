@@ -9,7 +9,8 @@ from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
 from dp_real.generators.pipelines.sizes import known_size
-from dp_real.sections import GuidanceConfig, ModelPlace, SamplingConfig, Templates, anchored, not_empty
+from dp_real.guidance.section import GuidanceConfig, SamplingConfig
+from dp_real.runtime.section import ModelPlace, Templates, anchored, not_empty
 
 if TYPE_CHECKING:
     from dp_real.data.examples import RealData

@@ -13,7 +13,8 @@ from dp_base.progress import Progress, silent
 from dp_base.registry import code_digest
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig
-from dp_real.sections import FOLDER, Place, SamplingConfig
+from dp_real.guidance.section import SamplingConfig
+from dp_real.runtime.section import FOLDER, Place
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,8 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere, class_prompts
-from dp_real.sections import SamplingConfig, Templates
+from dp_real.guidance.section import SamplingConfig
+from dp_real.runtime.section import Templates
 
 if TYPE_CHECKING:
     from dp_real.data.examples import RealData, Task

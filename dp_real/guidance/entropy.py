@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_base.registry import Registry
 from dp_real.data.sets.class_names import warn_once
+from dp_real.guidance.section import GuidanceConfig, is_guided
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.runtime.torch_state import usual
-from dp_real.sections import GuidanceConfig, is_guided
 
 Latents = Float[Tensor, "batch *latent"]
 """What a sampler moves: images, their latents, or vectors."""

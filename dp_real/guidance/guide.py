@@ -11,11 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
+from dp_real.guidance.entropy import EntropyGuidance, entropy, identity
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
-from dp_real.guidance.entropy import EntropyGuidance, entropy, identity
+from dp_real.guidance.section import is_window
 from dp_real.runtime.torch_state import usual
-from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
 NO_IMAGES = {"num_frames", "video_length", "audio_length_in_s", "audio_end_in_s"}

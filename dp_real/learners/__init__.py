@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
-from dp_real.sections import ModelPlace, PartConfig, TrainingConfig
+from dp_real.learners.section import TrainingConfig
+from dp_real.runtime.section import ModelPlace, PartConfig
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,7 +6,8 @@ from pydantic import Field
 from dp_base.errors import InputError
 from dp_real.data import DataConfig
 from dp_real.learners import LEARNERS, Architecture, LearnerConfig, PretrainedConfig
-from dp_real.sections import TrainingConfig, Width
+from dp_real.learners.section import TrainingConfig
+from dp_real.runtime.section import Width
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,15 +14,15 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command
 from dp_real.config import Config
-from dp_real.data.sets.images import decode_ahead
-from dp_real.runtime.distributed import own_cores
 from dp_real.data.examples import SetStatus
+from dp_real.data.sets.images import decode_ahead
 from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.learners import PretrainedConfig
 from dp_real.plan import hours, work
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.cache import cache_folder, unwritable
+from dp_real.runtime.distributed import own_cores
 from dp_real.runtime.hub import headers_only
 from dp_real.runtime.model_folders import (
     NAME,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 
 from dp_real.config import Config
-from dp_real.data.sets.imagenet import imagenet_of
 from dp_real.data.examples import Task
+from dp_real.data.sets.imagenet import imagenet_of
 from dp_real.learners import LearnerConfig
 from dp_real.runtime.flops import count
 

@@ -26,10 +26,10 @@ from dp_base.checksums import RECORD, damage, digests, seal
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import remove, whole_file, whole_folder
 from dp_base.reading import own_file
-from dp_real.runtime.distributed import gather, on_main, own_share, this_process, when_visible
+from dp_real.pool.section import PoolConfig
 from dp_real.pool.storages import NUMBERS_FEATURE, open_storage, storage_of
 from dp_real.runtime import pixels
-from dp_real.sections import PoolConfig
+from dp_real.runtime.distributed import gather, on_main, own_share, this_process, when_visible
 
 MEMORY = 8 * 2**30  # bytes that a pool takes at most
 FORMAT = 3  # of a block

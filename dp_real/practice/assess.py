@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from dp_real.runtime.distributed import device, slices
 from dp_real.data.examples import ExampleArray
 from dp_real.guidance.entropy import entropy, hardness
+from dp_real.runtime.distributed import device, slices
 from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.pixels import to_float
 

@@ -16,8 +16,10 @@ from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task, as_numbers
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.guidance.section import SamplingConfig
 from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import SamplingConfig, Seed, TrainingConfig
+from dp_real.learners.section import TrainingConfig
+from dp_real.runtime.section import Seed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,17 +25,18 @@ from dp_base.errors import InputError
 from dp_base.files import remove, strict_json, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file
-from dp_real.runtime import distributed
-from dp_real.practice.objects import is_pipeline, let_go, with_objects
+from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
+from dp_real.pool.section import PoolConfig
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
+from dp_real.practice.objects import is_pipeline, let_go, with_objects
 from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
-from dp_real.practice.section import DrawingConfig, flat, validated
+from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.protocols import AnySize
+from dp_real.runtime import distributed
 from dp_real.runtime.object_digest import object_digest
 from dp_real.runtime.torch_settings import usual_torch
-from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig
 from dp_real.text.codes import texts_of
 
 MOST = 10**9  # samples of a practice without an end

@@ -21,9 +21,8 @@ from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
-from dp_real.runtime import distributed
-from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.data.examples import NearExamples, RealData, balanced_rows
+from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool.marks import mark_of
 from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, keep_block, kept_block, replaced
@@ -31,6 +30,7 @@ from dp_real.pool.storages import Storage
 from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
 from dp_real.protocols import INEXACT, Generator, LikelihoodGenerator
+from dp_real.runtime import distributed
 from dp_real.runtime.finite import TOLERATED, require_samples, unusable
 from dp_real.runtime.flops import FlopCounter
 from dp_real.runtime.pixels import to_float

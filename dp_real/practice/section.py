@@ -8,7 +8,7 @@ from copy import deepcopy
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, PlainValidator, SerializeAsAny, ValidationError, ValidationInfo, model_validator
 
@@ -18,10 +18,91 @@ from dp_base.registry import Registry
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Task
 from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.learners import LEARNERS
-from dp_real.sections import FOLDER, GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, Seed
+from dp_real.pool.section import PoolConfig
+from dp_real.runtime.section import FOLDER, Count, CountOrNone, ModelPlace, PartConfig, Section, Seed
 
 MOST_SAMPLES = 10**9
+
+
+class PracticeConfig(PartConfig):
+    """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
+
+    initial: CountOrNone = Field(description="samples before training")
+    increment: Count = Field(default=1, description="samples of an addition")
+    additions: CountOrNone = Field(default=0, description="at most; 0: a static run")
+    patience: Count = Field(default=3, description="evaluations without a new best accuracy, before samples are added")
+    watch: Literal["accuracy", "balanced"] = Field(
+        default="accuracy",
+        description="what patience waits on; accuracy, of the validation examples, as in the paper; balanced, the mean "
+        "of the classes' own, where classes are unequal",
+    )
+    min_delta: float = Field(default=0.0, ge=0, description="by which a new best accuracy exceeds the last one")
+    patience_growth: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="T_max grows as (pool / N) to this power, from `patience` at N; 0: it is fixed; 1: in proportion",
+    )
+    in_warmup: bool = Field(
+        default=False, description="add in warm-up, too, once the accuracy is above chance beyond doubt"
+    )
+    evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
+    oversample: int = Field(
+        default=1, ge=1, le=1000, description="draw this many times the rows, unguided, and keep some"
+    )
+    keep: str = Field(
+        default="hardest",
+        description="which are kept; hardest, of additions only, or one that is registered, of the initial ones, too",
+    )
+    encoder: ModelPlace | None = Field(
+        default=None,
+        description="what sees images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
+        "none: a learner that the generator's real images train",
+    )
+    real: CountOrNone = Field(
+        default=0, description="how many initial examples are real training images; the others are generated"
+    )
+    imbalance: float = Field(
+        default=1.0,
+        ge=1,
+        le=1e6,
+        description="of the real examples in the pool: how many times more the most frequent class has than the rarest",
+    )
+    classes: Literal["balanced", "fill"] = Field(
+        default="balanced",
+        description="of generated examples: balanced, all alike; fill, those first that have the fewest examples",
+    )
+    new_sample_weight: float = Field(
+        default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
+    )
+
+    def weights(self) -> dict[str, str]:
+        return {"practice.encoder": self.encoder} if self.encoder else {}
+
+    @property
+    def initial_oversample(self) -> int:
+        """Draws per initial example. Before training, no learner knows which are hard."""
+        return 1 if self.keep == "hardest" else self.oversample
+
+    @property
+    def draws(self) -> bool:
+        return self.additions > 0 or self.real < self.initial
+
+    @model_validator(mode="after")
+    def _check(self) -> "PracticeConfig":
+        if self.imbalance > 1 and not self.real:
+            raise ValueError(f"imbalance = {self.imbalance:g} is for real examples: set real")
+        if self.real > self.initial:
+            raise ValueError(f"real = {self.real}: at most all of the initial = {self.initial} examples")
+        return self
+
+    def t_max(self, pool_size: int) -> int:
+        """In evaluations; with a growth of 1, patience takes as many passes over any pool."""
+        return max(1, round(self.patience * (pool_size / (self.initial or self.increment)) ** self.patience_growth))
+
+
 Root = TypeVar("Root", bound=Section)
 
 KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}

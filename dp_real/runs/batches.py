@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from dp_real.config import Config
-from dp_real.runtime.distributed import device, own_cores, own_share, this_process
 from dp_real.pool import REAL_SEED, Pool
+from dp_real.runtime.distributed import device, own_cores, own_share, this_process
 from dp_real.runtime.seeds import Stream, torch_rng
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time

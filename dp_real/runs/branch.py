@@ -11,7 +11,6 @@ from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
 from dp_base.reading import own_file
 from dp_base.workers import in_parallel
-from dp_real.runtime import distributed
 from dp_real.config import Config, load_config
 from dp_real.data.examples import RealData
 from dp_real.pool.pool import REMEDY, Pool, read_round, read_together, rounds_of, verify_pool
@@ -21,6 +20,7 @@ from dp_real.runs.folder import RunFolder, naming_command, sole_writer
 from dp_real.runs.identity import accepted, changes
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch
+from dp_real.runtime import distributed
 
 log = logging.getLogger(__name__)
 

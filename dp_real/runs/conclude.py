@@ -6,13 +6,13 @@ from typing import Any
 
 from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
-from dp_real.runtime import distributed
+from dp_real.data.examples import NearExamples
 from dp_real.evaluate.assess import accuracies, accuracy, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
-from dp_real.data.examples import NearExamples
 from dp_real.learners.models.saved import ABOUT, about
 from dp_real.runs.identity import versions
 from dp_real.runs.loop import TrainingLoop
+from dp_real.runtime import distributed
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of examples that are counted as nearly alike

@@ -31,7 +31,6 @@ from dp_base.files import (
 )
 from dp_base.locks import locked
 from dp_base.reading import KEY, read_json
-from dp_real.runtime import distributed
 from dp_real.config import Config, load_config
 from dp_real.pool.pool import Pool, pool_problem, read_together
 from dp_real.practice.rounds import block_name
@@ -40,7 +39,7 @@ from dp_real.protocols import Learner
 from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
 from dp_real.runs.identity import accepted, changes, differences, given, noted, versions
 from dp_real.runs.loop import LoopState
-from dp_real.runtime import finite
+from dp_real.runtime import distributed, finite
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
 steps_log = logging.getLogger("dp_real.steps")  # a line an evaluation; `dp` shows it where stderr is no terminal

@@ -12,15 +12,15 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import read_json
 from dp_base.registry import code_digest
 from dp_real.config import Config, load_config
-from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.data.examples import ExampleSet, RealData
-from dp_real.practice.objects import GIVEN
+from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
+from dp_real.practice.objects import GIVEN
 from dp_real.practice.section import flat
 from dp_real.runs.files import STATE, RunFiles, checkpoints
 from dp_real.runtime.cache import fingerprints
-from dp_real.sections import HUB
+from dp_real.runtime.section import HUB
 
 log = logging.getLogger(__name__)
 CONFIG = "config"

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from dp_base.errors import DivergedError, Interrupted
-from dp_real.runtime import distributed
-from dp_real.runs.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.config import Config
-from dp_real.evaluate.assess import accuracies, chance, is_unequal
 from dp_real.data.examples import ExampleSet, RealData
+from dp_real.evaluate.assess import accuracies, chance, is_unequal
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.practice.practice import Additions, PracticeState
 from dp_real.practice.rounds import Rounds
 from dp_real.protocols import Learner
+from dp_real.runs.batches import Loader, LogitAdjustment, MiniBatches
+from dp_real.runtime import distributed
 from dp_real.runtime.finite import LEARNER, require_finite
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
-from dp_real.runtime import distributed
 from dp_real.config import Config
+from dp_real.data.examples import RealData
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.long_tail import tail_counts
 from dp_real.evaluate.assess import is_unequal
-from dp_real.data.examples import RealData
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.objects import GIVEN, lacking
 from dp_real.practice.rounds import KEEP
 from dp_real.protocols import AnySize, Generator, Learner
+from dp_real.runtime import distributed
 from dp_real.runtime.torch_settings import usual_torch
 
 

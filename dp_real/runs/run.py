@@ -10,11 +10,10 @@ from torch import Tensor
 from dp_base.checksums import digest
 from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
-from dp_real.runtime import distributed
 from dp_real.config import Config, load_config, parse_config
-from dp_real.practice.objects import is_pipeline, let_go, with_objects
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
+from dp_real.practice.objects import is_pipeline, let_go, with_objects
 from dp_real.practice.rounds import Rounds
 from dp_real.practice.section import flat
 from dp_real.practice.shared import Shared
@@ -24,6 +23,7 @@ from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole
 from dp_real.runs.identity import CONFIG, drawing_identity, material
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import check_plan, check_real_examples, fresh_learner, load_data, load_generator, own_torch
+from dp_real.runtime import distributed
 
 
 @distributed.together()

@@ -11,15 +11,9 @@ from dp_base.imports import install_command
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
+from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.runtime.connection import connection_problem
-from dp_real.sections import (
-    GuidanceConfig,
-    ModelPlace,
-    Rows,
-    SamplingConfig,
-    not_empty,
-    template,
-)
+from dp_real.runtime.section import ModelPlace, Rows, not_empty, template
 
 if TYPE_CHECKING:
     from dp_real.data.examples import RealData, Task

@@ -9,17 +9,17 @@ from pydantic import Field
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
+from dp_real.data.examples import Task
 from dp_real.data.sets.own import OwnSets
 from dp_real.data.stand_in import MadeUp
-from dp_real.data.examples import Task
-from dp_real.sections import Seed
+from dp_real.runtime.section import Seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dp_real.data.examples import Examples
     from dp_real.data.sets.class_names import Classes
     from dp_real.data.sets.places import Located
-    from dp_real.data.examples import Examples
     from dp_real.text.near import NearTexts
 
 RECIPE = 1  # raise it when the written files change

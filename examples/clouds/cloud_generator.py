@@ -8,7 +8,7 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.data.examples import RealData, Task
 from dp_real.generators import GENERATORS, GeneratorConfig
-from dp_real.sections import SamplingConfig
+from dp_real.guidance.section import SamplingConfig
 
 
 @GENERATORS.named("weather")

@@ -17,11 +17,11 @@ from dp_experiments.presets.presets import load_preset
 
 from dp_base.errors import DamagedError, InputError
 from dp_real import Pool, Run, run
-from dp_real.runtime import distributed
-from dp_real.runtime.distributed import LostError, exchange
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.runs.files import kept_checkpoints
+from dp_real.runtime import distributed
+from dp_real.runtime.distributed import LostError, exchange
 from tests.dp_real.conftest import changed
 from tests.dp_real.pool.made import SHAPE, batch
 from tests.dp_real.runs.folders import all_rows, json_lines, stopped_at, traces
@@ -66,7 +66,7 @@ from torch import nn
 from dp_real.runtime import distributed
 from dp_real.data.examples import Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.sections import TrainingConfig
+from dp_real.learners.section import TrainingConfig
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
 module(torch.zeros(2, 1, 8, 8))

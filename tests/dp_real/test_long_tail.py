@@ -10,11 +10,11 @@ from torch.testing import assert_close
 
 from dp_base.errors import InputError
 from dp_real import Run, run
-from dp_real.runs.batches import LogitAdjustment, MiniBatches
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.rounds import filling
+from dp_real.runs.batches import LogitAdjustment, MiniBatches
 from dp_real.runs.prepare import fresh_learner, load_data
 from tests.dp_real.conftest import changed
 

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DataConfig
+from dp_real.data.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.data.sets.class_names import (
     SET_NAMES,
     Classes,
@@ -18,8 +19,7 @@ from dp_real.data.sets.class_names import (
 )
 from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.places import Located, locate
-from dp_real.data.examples import ExampleSet, RealData, SetStatus, Task
-from dp_real.sections import HUB, Place, Seed
+from dp_real.runtime.section import HUB, Place, Seed
 
 SETS = ("validation", "test", "train")
 NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")

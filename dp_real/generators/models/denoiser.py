@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dp_real.runtime import distributed
 from dp_real.data.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.protocols import Generator, Labels, Seeds
+from dp_real.runtime import distributed
 from dp_real.runtime.finite import require_finite, require_samples
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng

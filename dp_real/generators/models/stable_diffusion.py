@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dp_base.progress import Progress
-from dp_real.runtime import distributed
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
+from dp_real.runtime import distributed
 from dp_real.runtime.finite import require_finite
 from dp_real.runtime.hub import load
 from dp_real.runtime.resumable import Resumable

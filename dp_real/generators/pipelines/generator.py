@@ -22,10 +22,10 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from dp_base.errors import InputError
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.generators.pipelines.device_batches import DeviceBatches
+from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.guidance.guide import check_pipeline, guided
 from dp_real.guidance.latents import Images, decode, image_side
 from dp_real.guidance.scheduler import check_scheduler
-from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.flops import uncounted
 from dp_real.runtime.hub import quietly

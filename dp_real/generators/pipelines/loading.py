@@ -16,9 +16,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from dp_base.errors import InputError
-from dp_real.runtime import distributed
 from dp_real.generators.pipelines.generator import OWN_LOOP
 from dp_real.guidance.guide import check_class
+from dp_real.runtime import distributed
 from dp_real.runtime.hub import load, quietly, reading, require_told_apart, require_words
 
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from dp_base.errors import InputError, MissingError
 from dp_base.imports import install_command
 from dp_real.data.examples import Task
+from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
-from dp_real.sections import TrainingConfig
 
 
 class Augmentation:

@@ -16,14 +16,14 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dp_real.runtime import distributed
 from dp_real.data.examples import Task
 from dp_real.learners.models.augment import Augmentation, at_task_size
+from dp_real.learners.section import TrainingConfig
+from dp_real.runtime import distributed
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.resumable import load_state_tensors, state_tensors, storable
 from dp_real.runtime.seeds import Stream, seed_layers, seeded, torch_rng
-from dp_real.sections import TrainingConfig
 
 REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller learner take less"
 

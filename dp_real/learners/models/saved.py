@@ -7,10 +7,10 @@ from pydantic import TypeAdapter
 from dp_base.reading import KEY, read_json, require_format
 from dp_real.data.examples import Task
 from dp_real.learners import LEARNERS, LearnerConfig
+from dp_real.learners.section import TrainingConfig
 from dp_real.protocols import Learner
 from dp_real.runtime.hub import reading
 from dp_real.runtime.model_folders import READ
-from dp_real.sections import TrainingConfig
 
 FORMAT = 1  # of learner.json; see dp_base.reading.require_format on when it rises
 ABOUT = "learner.json"  # beside a trained learner's weights

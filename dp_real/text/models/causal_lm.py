@@ -20,11 +20,11 @@ from transformers import (
 
 from dp_base.errors import InputError
 from dp_real.data import DataConfig
-from dp_real.runtime.distributed import device
 from dp_real.data.examples import RealData
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.cache import cached
+from dp_real.runtime.distributed import device
 from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import texts_of, to_codes

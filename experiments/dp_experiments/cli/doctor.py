@@ -94,8 +94,8 @@ def _packages() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    from dp_real.runtime.distributed import own_cores
     from dp_real.plan.needs import this_device
+    from dp_real.runtime.distributed import own_cores
 
     device = this_device()
     gpus = 0 if device.cores else device.count

@@ -18,12 +18,12 @@ from dp_experiments.comparing.ratios import AXIS_LABELS, by_unit, costs, exponen
 from dp_experiments.terminal import aside
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
-from dp_real.runtime.distributed import require_alone, visible_gpus
 from dp_real.plan.needs import weights
 from dp_real.practice.shared import Shared, drawers_first, shared_among
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.runtime.distributed import require_alone, visible_gpus
 
 JOURNAL = "runs"  # the folder in which runs are kept
 MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline

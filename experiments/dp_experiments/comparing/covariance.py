@@ -13,10 +13,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.runtime import distributed
 from dp_real.config import Config
 from dp_real.config.arms import PRUNED, arm, oversample, static
 from dp_real.practice.rounds import KEEP, Rounds
+from dp_real.runtime import distributed
 
 DIRECTIONS = 32  # principal ones of a class's real features, in which covariances are compared
 

@@ -13,14 +13,14 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_experiments.comparing.compare import Comparison
 from dp_experiments.terminal import records
+from dp_real.data.examples import ExampleArray, Task
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
-from dp_real.runtime.distributed import device, slices
 from dp_real.evaluate.assess import layer_inputs
 from dp_real.evaluate.quality import MOST, quality, spread
-from dp_real.data.examples import ExampleArray, Task
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
+from dp_real.runtime.distributed import device, slices
 from dp_real.runtime.pixels import fit, to_float
 
 JUDGED_TOGETHER = 256  # images

@@ -20,11 +20,11 @@ from dp_experiments.looking.judge import Judge, load_judge, logits_of
 from dp_experiments.looking.report.pictures import pictures
 from dp_real.config import Config
 from dp_real.data.sets.class_names import folder_names
-from dp_real.runtime.distributed import slices
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Checkpoint, Run
+from dp_real.runtime.distributed import slices
 from dp_real.runtime.finite import require_samples
 from dp_real.runtime.pixels import to_bytes, to_image
 from dp_real.runtime.seeds import row_seeds

@@ -20,12 +20,12 @@ from dp_experiments.tuning.trial_store import Trial, best_of, keep, kept_trials,
 from dp_experiments.tuning.tuned import FORMAT, TUNED
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.runtime.distributed import require_alone, visible_gpus
 from dp_real.data.examples import RealData
 from dp_real.practice.shared import Shared, kept_for_all
 from dp_real.runs.identity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
+from dp_real.runtime.distributed import require_alone, visible_gpus
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start
 TRIALS = "trials.jsonl"  # that are over

@@ -50,12 +50,12 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 import dp_real
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.class_names import warn_once
 from dp_real.data.examples import Task
+from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.block import EntropyGuidanceBlock
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.guidance.guide import _logits
 from dp_real.guidance.scheduler import GuidedSteps, Guiding, guide_steps
-from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.seeds import row_noise, row_seeds

@@ -13,16 +13,16 @@ from torch import nn
 
 import dp_real
 from dp_base.errors import InputError
+from dp_real.data.examples import Examples, RealData, Task
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
-from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.guidance import latents
 from dp_real.generators.pipelines.generator import class_numbers, pipeline_generator, sample_images
-from dp_real.guidance.latents import decode
 from dp_real.generators.pipelines.loading import load_pipeline
+from dp_real.guidance import latents
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
+from dp_real.guidance.latents import decode
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny

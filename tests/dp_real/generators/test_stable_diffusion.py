@@ -14,10 +14,10 @@ from dp_real.generators.models import stable_diffusion
 from dp_real.generators.models.stable_diffusion import Work, train_autoencoder, train_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.generators.trained import LatentConfig, TrainingSteps
+from dp_real.guidance.section import SamplingConfig
 from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_seeds
-from dp_real.sections import SamplingConfig
 
 TASK = Task((1, 16, 16), ("coat", "dress", "bag"))
 TEMPLATES = ("a photo of a {}", "{}")

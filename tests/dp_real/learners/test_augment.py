@@ -11,8 +11,8 @@ from dp_base.errors import InputError, MissingError
 from dp_real.data.examples import Task
 from dp_real.learners.kinds import ConvConfig
 from dp_real.learners.models.augment import Augmentation, RandAugment, crop_and_flip, mix
+from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.seeds import Stream, rng, torch_rng
-from dp_real.sections import TrainingConfig
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, None), (64, (16, 16))], ids=["enlarged", "shrunk"])

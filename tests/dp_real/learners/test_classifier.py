@@ -14,14 +14,14 @@ from torch.optim import AdamW
 from transformers import AutoImageProcessor, AutoModelForImageClassification, get_wsd_schedule, pipeline
 
 from dp_base.errors import InputError, MissingError
+from dp_real.data.examples import Task
 from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
-from dp_real.data.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.kinds import ConvConfig, TransformersConfig
 from dp_real.learners.models.network import rate_factor
 from dp_real.learners.models.preprocess import preprocess_of
-from dp_real.sections import TrainingConfig
+from dp_real.learners.section import TrainingConfig
 from tests.dp_real.runs.folders import set_keys
 
 SIZES = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

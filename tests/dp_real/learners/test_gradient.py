@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from dp_base.errors import MissingError
-from dp_real.runtime import distributed
 from dp_real.data.examples import Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.sections import TrainingConfig
+from dp_real.learners.section import TrainingConfig
+from dp_real.runtime import distributed
 
 TASK = Task((1, 8, 8), tuple("abc"))
 SHAKEN = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}

@@ -12,14 +12,14 @@ import torch
 from dp_base import checksums
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real import Pool
-from dp_real.runs import batches
-from dp_real.runtime import distributed
-from dp_real.runs.batches import Loader
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import BLOCK, MEMORY, Blocks, keep_block, kept_block
+from dp_real.pool.section import PoolConfig
 from dp_real.pool.storages import STORAGES, open_storage, storage_of
+from dp_real.runs import batches
+from dp_real.runs.batches import Loader
+from dp_real.runtime import distributed
 from dp_real.runtime.pixels import to_float
-from dp_real.sections import PoolConfig
 from tests.dp_real.pool.made import SHAPE, batch
 from tests.dp_real.runs.folders import empty, flip, halve
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from dp_base.errors import DivergedError
 from dp_real import Pool, run
-from dp_real.evaluate.assess import accuracy, chance, is_unequal, standard_error
 from dp_real.data.examples import Examples
+from dp_real.evaluate.assess import accuracy, chance, is_unequal, standard_error
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
 from dp_real.practice.rounds import Rounds

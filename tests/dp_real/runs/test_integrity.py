@@ -15,13 +15,13 @@ from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
 from dp_base.reading import read_json
 from dp_real import Run, load_config, run
-from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.data.examples import Examples
+from dp_real.data.sets.images import ImageFiles, ImageSet
+from dp_real.guidance.section import SamplingConfig
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runs.identity import differences, material
 from dp_real.runs.reader import problems
-from dp_real.sections import SamplingConfig
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
 

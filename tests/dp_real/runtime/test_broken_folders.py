@@ -15,10 +15,10 @@ from dp_base.errors import InputError, MissingError
 from dp_real.data.examples import Task
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline, load_tiny_decoder
+from dp_real.guidance.section import SamplingConfig
 from dp_real.learners.models.architectures import class_names, is_of_head
 from dp_real.learners.models.classifier import known_classifier, load_encoder
 from dp_real.runtime.hub import headers_only
-from dp_real.sections import SamplingConfig
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
 from dp_real.text.sources import StandInTextConfig

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from dp_real.runtime import distributed
-from dp_real.evaluate import assess
 from dp_real.data.examples import Examples, Task
+from dp_real.evaluate import assess
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners.kinds import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.learners.section import TrainingConfig
+from dp_real.runtime import distributed
 from dp_real.runtime.seeds import row_seeds
-from dp_real.sections import TrainingConfig
 from dp_real.text.codes import to_codes
 from dp_real.text.learners import TransformersTextConfig
 from tests.dp_real.generators import tiny_pipelines

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from dp_real.data.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.learners.section import TrainingConfig
 from dp_real.pool import Pool
 from dp_real.practice.rounds import Rounds
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.flops import FlopCounter, count, uncounted
 from dp_real.runtime.seeds import row_seeds
-from dp_real.sections import TrainingConfig
 from tests.dp_real.conftest import changed
 
 HEADS = torch.ones(1, 2, 5, 8)  # two heads of five rows

@@ -10,13 +10,13 @@ from accelerate import PartialState
 from torch import nn
 
 from dp_real import run
-from dp_real.runtime import distributed
-from dp_real.evaluate.assess import accuracy
 from dp_real.data.examples import Examples, Task
+from dp_real.evaluate.assess import accuracy
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.learners.section import TrainingConfig
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, own_torch
-from dp_real.sections import TrainingConfig
+from dp_real.runtime import distributed
 
 TASK = Task((4,), tuple("ab"))
 ROWS = torch.randn(3, 4), torch.tensor([0, 1, 0])

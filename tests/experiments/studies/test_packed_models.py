@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.examples import Task
+from dp_real.guidance.section import SamplingConfig
+from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.seeds import row_seeds
-from dp_real.sections import SamplingConfig, TrainingConfig
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.learners import TransformersTextConfig
 from dp_real.text.sources import StandInTextConfig

@@ -19,7 +19,7 @@ from dp_experiments.presets.variants import variants
 from dp_experiments.terminal import answer, progress, say
 
 if TYPE_CHECKING:
-    from dp_real.sections import Section
+    from dp_real.runtime.section import Section
 
 BOUNDS = {"minimum": "≥ {:g}", "exclusiveMinimum": "> {:g}", "maximum": "≤ {:g}", "exclusiveMaximum": "< {:g}"}
 HUGE = 10**5  # larger bounds are not shown, since nobody comes near them
@@ -177,7 +177,7 @@ def keys_command(
 
 def keys(section: "Section", sources: Mapping[str, str] = {}, prefix: str = "") -> Iterator[dict[str, Any]]:
     """A record for each key of a section, and of the sections within it."""
-    from dp_real.sections import Section
+    from dp_real.runtime.section import Section
 
     properties = type(section).model_json_schema()["properties"]
     for name, field in type(section).model_fields.items():

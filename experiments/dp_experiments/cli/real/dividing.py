@@ -18,6 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dp_base.errors import InputError
 from dp_base.files import whole_folder
 from dp_base.progress import Progress, silent
+from dp_real.data.examples import Examples
 from dp_real.data.sets.class_names import (
     ENDINGS,
     SET_NAMES,
@@ -29,7 +30,6 @@ from dp_real.data.sets.class_names import (
 )
 from dp_real.data.sets.images import ImageFiles, ImageSet, decode_ahead
 from dp_real.data.sets.places import locate
-from dp_real.data.examples import Examples
 from dp_real.text.codes import to_codes
 from dp_real.text.text_sets import rows_of_table, text_of
 

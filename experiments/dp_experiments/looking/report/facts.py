@@ -23,9 +23,9 @@ from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal import records
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
+from dp_real.data.examples import ExampleSet
 from dp_real.evaluate.assess import standard_error
 from dp_real.evaluate.quality import round_quality
-from dp_real.data.examples import ExampleSet
 from dp_real.practice.section import flat
 from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_data

@@ -19,10 +19,10 @@ from torch.nn import functional
 
 from dp_base.errors import DamagedError, MissingError
 from dp_experiments.terminal import say
-from dp_real.runtime.distributed import this_process
 from dp_real.pool import Pool
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
+from dp_real.runtime.distributed import this_process
 from dp_real.runtime.pixels import to_float
 
 CAPTIONS = {

@@ -14,8 +14,8 @@ from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.digits.digits_runs import digits
 from dp_experiments.terminal import aside, say
 from dp_real import Run, run
-from dp_real.evaluate.assess import penultimate
 from dp_real.data.examples import balanced_rows
+from dp_real.evaluate.assess import penultimate
 from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check

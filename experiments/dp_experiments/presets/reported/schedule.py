@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dp_real.sections import PracticeConfig
+    from dp_real.practice.section import PracticeConfig
 
 BATCHES = {4: 2048, 5: 4096}  # table -> rows of a step
 GROWTH = 0.07  # of T_max: 5 -> 6.2 evaluations where rows 11 and 12 of Table 4 leave room for 6.2
@@ -51,7 +51,7 @@ def replay(plan: "PracticeConfig", settling: float) -> np.ndarray:
 
 def log_errors(rows: "pd.DataFrame", settling: float, growth: float, epochs: float) -> np.ndarray:
     """ln (replayed step / printed step) of some `branches`, with tau = `epochs` passes over the initial pool."""
-    from dp_real.sections import PracticeConfig
+    from dp_real.practice.section import PracticeConfig
 
     replayed = []
     for row in rows.drop(columns="step").to_dict("records"):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task
-from dp_real.sections import Seed
+from dp_real.runtime.section import Seed
 
 
 @DATA.named("digits", place=1)

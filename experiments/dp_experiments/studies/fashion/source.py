@@ -11,7 +11,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, SetStatus, Task
-from dp_real.sections import Seed
+from dp_real.runtime.section import Seed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -29,8 +29,8 @@ from dp_experiments.studies.gaussian.exact_score import GaussianGenerator
 from dp_experiments.terminal import progress
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
+from dp_real.practice.section import PracticeConfig
 from dp_real.runs.reader import Run
-from dp_real.sections import PracticeConfig
 from dp_theory import predict
 from dp_theory.loop import Addition, PracticeProblem, RoundPlan
 

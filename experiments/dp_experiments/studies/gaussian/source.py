@@ -8,7 +8,8 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import GENERATORS, GeneratorConfig
-from dp_real.sections import Rows, SamplingConfig, Seed
+from dp_real.guidance.section import SamplingConfig
+from dp_real.runtime.section import Rows, Seed
 
 if TYPE_CHECKING:
     from dp_real.protocols import Generator

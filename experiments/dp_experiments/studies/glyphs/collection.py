@@ -25,8 +25,8 @@ from dp_experiments.studies.glyphs.fonts import (
     pick_styles,
     read_font,
 )
-from dp_real.runtime.distributed import own_cores
 from dp_real.runtime.cache import cached
+from dp_real.runtime.distributed import own_cores
 
 RECIPE = 1  # raise it when the images change
 FILES_PER_WORKER = 100  # with fewer, starting a process takes longer than the work

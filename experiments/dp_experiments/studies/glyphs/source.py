@@ -10,7 +10,7 @@ from dp_base.progress import Progress, silent
 from dp_experiments.studies.glyphs.fonts import CHARACTERS, DEBIANS_FONTS, debian_fonts, font_files
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, ExampleSet, RealData, SetStatus, Task
-from dp_real.sections import Place, Seed
+from dp_real.runtime.section import Place, Seed
 
 if TYPE_CHECKING:
     from dp_experiments.studies.glyphs.collection import Collection

@@ -16,8 +16,9 @@ from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS
+from dp_real.guidance.section import SamplingConfig
 from dp_real.learners import LEARNERS
-from dp_real.sections import SamplingConfig, TrainingConfig
+from dp_real.learners.section import TrainingConfig
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.learners import TransformersTextConfig
 

@@ -10,7 +10,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data import DATA
 from dp_real.data.examples import Examples, ExampleSet, RealData, SetStatus, Task
-from dp_real.sections import Count, Place, Seed
+from dp_real.runtime.section import Count, Place, Seed
 from dp_real.text.sources import OfTexts
 
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"

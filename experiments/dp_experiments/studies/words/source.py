@@ -13,7 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA
 from dp_real.data.examples import Examples, RealData, SetStatus, Task
-from dp_real.sections import Count, Seed
+from dp_real.runtime.section import Count, Seed
 from dp_real.text.sources import OfTexts
 
 FOLDER = Path("/usr/share/dict")

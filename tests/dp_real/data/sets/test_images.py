@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
+from dp_real.data.examples import Examples
 from dp_real.data.sets import images as reading
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead, read_image
 from dp_real.runtime.distributed import own_cores, read_slices
-from dp_real.data.examples import Examples
 from tests.dp_real.data.sets.made import fill, plain, settings, values
 
 PETS = {"cat": 200, "dog": 100, "emu": 30}

@@ -11,11 +11,11 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
+from dp_real.data.examples import SetStatus
 from dp_real.data.sets.class_names import own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import decode_ahead, read_set
 from dp_real.data.sets.places import expand, locate
-from dp_real.data.examples import SetStatus
 from tests.dp_real.data.sets.made import WNIDS, encoded, plain, values, write_tar
 from tests.dp_real.data.sets.made import settings as named_settings
 

@@ -1,0 +1,120 @@
+"""How samplers draw, and how they are guided."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PlainValidator, model_validator
+
+from dp_real.runtime.section import Count, Rows, Section
+
+
+class SamplingConfig(Section):
+    """How samples are drawn: DDIM, or Euler for a pipeline that was trained by flow matching."""
+
+    steps: int = Field(default=20, ge=1, le=1000, description="of the sampler")
+    guidance_scale: NonNegativeFloat = Field(
+        default=1.0, description="diffusers' convention, the paper's lambda + 1; 1 or less: no CFG"
+    )
+    block_size: Rows = Field(default=100, description="rows drawn together; part of the result, unlike a device batch")
+
+    @property
+    def branches(self) -> int:
+        return 1 if self.guidance_scale <= 1 else 2
+
+
+LARGEST_OMEGA = 1e30  # times an entropy, it is well inside of float32
+
+
+def _strength(value: Any) -> float | Literal["auto"]:
+    if value == "auto":
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_OMEGA:
+        return float(value)
+    raise ValueError(f"should be 'auto' or a number from 0 to {LARGEST_OMEGA:g}")
+
+
+class GuidanceConfig(Section):
+    """Entropy guidance, see dp_real.guidance.entropy."""
+
+    SAMPLER_KEYS: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
+    """The keys that say how the sampler is guided. They mean nothing where samples are chosen instead."""
+
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="plain samples drawn for a row, one of which is chosen; 1: the sampler is guided",
+    )
+    likelihood_weight: float = Field(
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="of choosing: so many times the generator's log p(label | sample) is added to the entropy",
+    )
+    omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
+        default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
+    )
+    wrong_share: float = Field(
+        default=0.2, gt=0, lt=1, description="of the rows; 0.4 where labels are exact near boundaries"
+    )
+    objective: str = Field(default="entropy", description="what makes a sample hard; entropy, or one registered")
+    control: Literal["none", "random-direction"] = Field(
+        default="none", description="for comparison: guide in random directions"
+    )
+    scale: Literal["relative", "raw"] = Field(
+        default="relative",
+        description="relative: omega times the norm of x_t is a step's length; raw: omega times the gradient",
+    )
+    through: Literal["unet", "x0"] = Field(
+        default="unet", description="what the gradient goes through; x0: not the denoiser, which is cheaper"
+    )
+    window: tuple[float, float] = Field(
+        default=(0.0, 1.0), description="part of the trajectory that is guided, 0 being noise"
+    )
+    every: Count = Field(default=1, description="1: guide each step there; 2: every second one")
+
+    @model_validator(mode="after")
+    def _check(self) -> "GuidanceConfig":
+        if not is_window(self.window):
+            raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
+        if self.scale == "raw" and self.omega == "auto":
+            raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
+        if self.scale == "raw" and self.control != "none":
+            raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a step's length is known")
+        if self.candidates > 1 and self.of_sampler:
+            raise ValueError(
+                f"leave out {', '.join(self.of_sampler)}, for guided samples: candidates = {self.candidates} are plain"
+            )
+        if self.likelihood_weight and self.candidates == 1:
+            raise ValueError(
+                f"likelihood_weight = {self.likelihood_weight:g} is for samples that are chosen: "
+                "set candidates to at least 2"
+            )
+        return self
+
+    @property
+    def of_sampler(self) -> list[str]:
+        """The SAMPLER_KEYS that are not at their defaults."""
+        return [key for key in self.SAMPLER_KEYS if getattr(self, key) != type(self).model_fields[key].default]
+
+    @property
+    def guides_sampler(self) -> bool:
+        """If not, samples are plain, and may be chosen among."""
+        return bool(self.omega) and self.candidates == 1
+
+    def guided_steps(self, steps: int) -> list[int]:
+        return [index for index in range(steps) if is_guided(index, steps, self.window, self.every)]
+
+
+def is_window(window: tuple[float, float]) -> bool:
+    """A part [begin, end] of the trajectory."""
+    return 0 <= window[0] < window[1] <= 1
+
+
+def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:
+    """Each `every`-th step within a window of the trajectory (0 noise, 1 image), but never the last.
+
+    No later step could repair the sample.
+    """
+    begin = round(window[0] * steps)
+    end = round(window[1] * steps)
+    return begin <= index < min(end, steps - 1) and (index - begin) % every == 0
