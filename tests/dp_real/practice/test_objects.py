@@ -59,7 +59,7 @@ def objects():
     return {"learner": module, "generator": draw, "data": {"validation": cloud(90, 1), "test": cloud(300, 2)}}
 
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[3] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
 (SHOWN,) = re.findall(r"```python\n(def margin.*?)```", GUIDE, re.S)
 exec(SHOWN)  # the function of the page
 margin = globals()["margin"]
