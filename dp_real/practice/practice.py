@@ -441,6 +441,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
     if hasattr(preprocess, "pad_token"):  # a tokenizer
         preprocess = partial(cast(Any, preprocess), padding=True, truncation=True, return_tensors="pt")
 
+    seen: list[bool] = []  # whether the first answers were probabilities
+
     def logits(x: Tensor) -> Tensor:
         place = x.device if weight is None else weight.device
         given = texts_of(x) if x.dtype == torch.int32 else x.to(place)
@@ -458,7 +460,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
                 f"{[len(x), classes]}"
             )
         answers = answers.float()
-        return answers.clamp_min(TINY).log() if are_probabilities(answers) else answers
+        seen or seen.append(are_probabilities(answers))
+        return answers.clamp_min(TINY).log() if seen[0] else answers
 
     return logits
 

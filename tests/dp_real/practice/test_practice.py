@@ -2,6 +2,8 @@
 
 import gc
 import json
+import subprocess
+import sys
 from collections import Counter
 from types import SimpleNamespace
 
@@ -192,6 +194,22 @@ def test_a_folder_has_one_writer_and_samples_of_the_same_keys(tmp_path):
     del own, newer
     gc.collect()
     assert not [*tmp_path.glob("*lock*")]
+
+
+def test_another_process_that_writes_the_folder_is_named(tmp_path):
+    code = """
+import sys, pathlib
+from dp_base.locks import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print(1, flush=True)
+    input()
+"""
+    other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "own"], stdin=-1, stdout=-1, text=True)
+    assert other.stdout.readline() == "1\n"
+    with pytest.raises(InputError, match=f"is being written by process {other.pid}"):
+        practice(tmp_path / "own")
+    other.communicate("\n")
+    assert len(practice(tmp_path / "own").pool) == 30
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
