@@ -1,4 +1,4 @@
-"""A practice's data set against a TensorDataset of the same samples, in a DataLoader: time a batch, by the wall with workers."""
+"""The data set of a practice against a TensorDataset of the same samples in a DataLoader, by the wall with workers."""
 
 import tempfile
 import time
