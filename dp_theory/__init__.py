@@ -14,7 +14,7 @@ The other questions have functions of their own:
     sweep, optimum, scaling        compare ways to spend a budget
     best_selection                 searches all selection rules
 
-The module `noise` says what practice is worth where labels are wrong. The module `derive` has the formulas in symbols.
+The module `noise` says what practice is worth where labels are wrong.
 `RULES` has the selection rules by name.
 
 Conventions, in all of these: rho is the cosine between selector and truth. phi = d/n is dimensions per row of the

@@ -4,7 +4,6 @@ from dp_base import __version__ as __version__
 from dp_base.errors import ConvergenceError as ConvergenceError
 from dp_base.errors import InputError as InputError
 from dp_theory import budgets as budgets
-from dp_theory import derive as derive
 from dp_theory import fitting as fitting
 from dp_theory import loop as loop
 from dp_theory import multiclass as multiclass
@@ -31,7 +30,6 @@ from dp_theory.loop import Addition as Addition
 from dp_theory.loop import Agree as Agree
 from dp_theory.loop import BoundaryFlips as BoundaryFlips
 from dp_theory.loop import Group as Group
-from dp_theory.loop import Interpolating as Interpolating
 from dp_theory.loop import PracticePrediction as PracticePrediction
 from dp_theory.loop import PracticeProblem as PracticeProblem
 from dp_theory.loop import PracticeSimulation as PracticeSimulation
@@ -39,7 +37,6 @@ from dp_theory.loop import SpanProblem as SpanProblem
 from dp_theory.loop import Verifier as Verifier
 from dp_theory.loop import Window as Window
 from dp_theory.loop import row_errors as row_errors
-from dp_theory.multiclass.best_ridge import with_best_ridge as with_best_ridge
 from dp_theory.multiclass.selection import make_selection as make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem as SoftmaxProblem
 from dp_theory.outcomes import Prediction as Prediction

@@ -119,11 +119,9 @@ TAKES = {  # what each rule takes
     "random": ("keep",),
     "keep-hard": ("keep", "kappa"),
     "keep-easy": ("keep", "kappa"),
-    "entropy": ("keep", "omega", "kappa"),
 }
 MOST_CLASSES = 100
 _ROWS = 12  # log2 of the rows in each set, over which a kept fraction is averaged
-_MOST_TILT = 1e4  # the largest omega that is tried for a kept fraction
 
 
 class Selection:
@@ -191,23 +189,6 @@ class Threshold(Selection):
         return mass, np.minimum(moved, FARTHEST) / radius
 
 
-@dataclass(frozen=True)
-class Tilted(Selection):
-    """Keeps rows in proportion to exp(omega · H), where H is their entropy; the largest probability is 1."""
-
-    omega: float  # prefers hard rows where it is positive, and easy ones where it is negative
-    hardness: Uncertainty  # the entropy
-    classes: int | None = None
-
-    def __post_init__(self) -> None:
-        require_number(omega=self.omega)
-        require("omega", self.omega, np.isfinite(self.omega), "be finite")
-
-    def keep_probability(self, scores: Array) -> Array:
-        largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
-        return np.exp(self.omega * (self.hardness.of(scores) - largest))
-
-
 def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     """The selection that a name and its parameters stand for.
 
@@ -219,7 +200,6 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
         What the rule takes besides; those that are None do not count.
 
         - keep: the fraction of the rows that is kept.
-        - omega: the tilt of the rule entropy, instead of `keep`. It prefers hard rows where it is positive.
         - kappa: the slope of the logits in the scores, by default 1.
 
     Raises
@@ -232,17 +212,12 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     numbers = {key: value_of(rule, key, value) for key, value in given.items()}
     if name == "keep-all":
         return Share()
-    hardness = Uncertainty(numbers.get("kappa", 1.0))
-    keep = numbers.get("keep")
-    if (keep is None) == ("omega" not in numbers):
-        raise InputError(f"rule {name} takes " + ("exactly one of omega and keep" if name == "entropy" else "a keep"))
-    if keep is None:
-        return Tilted(numbers["omega"], hardness)
+    if "keep" not in numbers:
+        raise InputError(f"rule {name} takes a keep")
+    keep, hardness = numbers["keep"], Uncertainty(numbers.get("kappa", 1.0))
     share = Share(keep)
     if keep == 1 or name == "random":
         return share
-    if name == "entropy":
-        return Tilted(_tilt(keep, classes, hardness), hardness, classes)
     hard = name == "keep-hard"
     return Threshold(threshold(hardness, keep if hard else 1 - keep, classes), hardness, hard, classes)
 
@@ -257,11 +232,3 @@ def require_classes(classes: Any) -> None:
     """From 2 to MOST_CLASSES."""
     require_whole(classes=classes)
     require_size("classes", classes, 2, MOST_CLASSES, "it is the number of classes")
-
-
-def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
-    def excess(omega: float) -> float:
-        return Tilted(omega, hardness).keep_fraction(classes).mean() - keep
-
-    require("keep", keep, excess(_MOST_TILT) < 0, f"be larger for the rule entropy with {classes} classes")
-    return float(brentq(excess, 0.0, _MOST_TILT, rtol=1e-13))  # pyrefly: ignore[bad-argument-type]

@@ -19,7 +19,6 @@ from dp_theory import (
     sweep,
 )
 from dp_theory.budgets.optimum import optimum
-from dp_theory.selection.window import best_window
 from tests.dp_theory.refusals import refused
 
 HARD = KeepHard(1.0)
@@ -43,7 +42,6 @@ test_refused_in_one_line = refused(
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),
     (lambda: sweep(n=[]), "n is empty"),
     (lambda: influence(HARD, "t", rho=0.5, phi=0.5, lam=0.1), "t = 't' must be a real number"),
-    (lambda: best_window(PracticeProblem(0.5, 0.1), "two", kept=1.0), "rounds = 'two' must be a whole"),
     (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Group(along=np.eye(2), breaks=(0.3, 0.4)), "breaks = 0.3 must be a sequence of numbers"),

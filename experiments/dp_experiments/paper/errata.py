@@ -31,21 +31,18 @@ def _theorem1() -> list[Row]:
 
     Without selection rho cannot matter; as printed, it does.
     """
-    import sympy as sp
-
-    from dp_theory import derive as symbols
-
     problem = Problem(KeepAll(), 0.7, 0.5, 0.1)
-    moments = problem.rule.moments(problem.rho)
-    m = root_scalar(lambda m: problem.lam + moments.p / (1 + problem.phi * m) - 1 / m, bracket=(1e-9, 1e9)).root
-    given = [getattr(symbols, name) for name in ("p", "gamma", "beta", "beta_tilde", "rho", "phi", "lam", "m")]
-    printed = symbols.theorem1((symbols.SINE * symbols.beta, symbols.rho * symbols.beta_tilde))
-
-    def value(name: str) -> float:
-        return float(sp.lambdify(given, printed[name])(*moments, problem.rho, problem.phi, problem.lam, m))
-
-    overlap = value("overlap")
-    squared_norm = value("squared_norm")
+    rho, phi, lam = problem.rho, problem.phi, problem.lam
+    p, gamma, beta, beta_tilde = problem.rule.moments(rho)
+    m = root_scalar(lambda m: lam + p / (1 + phi * m) - 1 / m, bracket=(1e-9, 1e9)).root
+    one = 1 + phi * m
+    m_tilde = 1 / (gamma / one + lam)
+    slope = m**2 / (1 - phi * p * m**2 / one**2)
+    slope_tilde = m_tilde**2 * (1 + gamma * phi * slope / one**2)
+    along, across = rho * beta_tilde, np.sqrt(1 - rho**2) * beta
+    r, r_slope = across**2 * m + along**2 * m_tilde, across**2 * slope + along**2 * slope_tilde
+    overlap = float(across * m + along * m_tilde) / one
+    squared_norm = float(p * phi * slope + r_slope - 2 * phi * slope * r / one) / one**2
     error = float(np.arccos(overlap / np.sqrt(squared_norm)) / np.pi)
     right = predict(problem)
     seen = simulate(problem, DIMENSION, TRIALS)

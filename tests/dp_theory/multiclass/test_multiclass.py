@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from dp_experiments.cli.theory.classes import curves
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.special import softmax
@@ -13,7 +12,6 @@ from scipy.special import softmax
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import (
     LOGISTIC,
-    Entropy,
     KeepAll,
     KeepEasy,
     KeepHard,
@@ -22,9 +20,9 @@ from dp_theory import (
     predict,
     simulate,
 )
-from dp_theory.multiclass.best_ridge import with_best_ridge
+from dp_theory.multiclass.curves import softmax_curves
 from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
-from dp_theory.multiclass.selection import Share, Tilted, Uncertainty
+from dp_theory.multiclass.selection import Share, Uncertainty
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.refusals import out_of_range, refused
 
@@ -82,10 +80,9 @@ def test_the_reach_is_found_where_newtons_method_cycles():
     assert selection.keep_fraction(10).mean() == pytest.approx(0.05, rel=1e-8)
 
 
-@pytest.mark.parametrize("rule", ["keep-hard", "entropy"])
-def test_nodes_have_the_moments_of_kept_rows(rule):
+def test_nodes_have_the_moments_of_kept_rows():
     """Against rejection: the means of (1, s·g, max g, |s|²) over kept rows."""
-    selection = make_selection(rule, 3, keep=0.4) if rule == "keep-hard" else Tilted(5.0, Uncertainty(3.0))
+    selection = make_selection("keep-hard", 3, keep=0.4)
     rng = np.random.default_rng(0)
     g, other = rng.standard_normal((2, 400_000, 3))
     s = 0.8 * g + 0.6 * other
@@ -108,7 +105,6 @@ BINARY = {
     "keep-all": (Share, KeepAll()),
     "keep-hard": (partial(make_selection, "keep-hard", 2, keep=KEPT), KeepHard(0.7)),
     "keep-easy": (partial(make_selection, "keep-easy", 2, keep=1 - KEPT), KeepEasy(0.7)),
-    "entropy, easy": (partial(Tilted, -3.0, Uncertainty(2.0)), Entropy(-3.0, np.sqrt(8))),
 }
 
 
@@ -143,22 +139,10 @@ def test_arrays_broadcast_and_repeat():
     assert (one.test_error, one.points) == (batch.test_error[1, 0], batch.points[1, 0])
 
 
-def test_the_best_ridge_is_a_minimum():
-    problem = SoftmaxProblem(3, Share(0.5), 0.9, 0.25, 1.0)
-    best = with_best_ridge(problem)
-    errors = [predict(replace(best, lam=best.lam * factor)).test_error for factor in (0.03, 1, 30)]
-    assert errors[1] < 0.99 * min(errors[0], errors[2])
-
-
-def test_random_rows_are_the_same_learner_whatever_was_dropped():
-    """The best ridge and all answers are those per training row: once its bounds counted the rows of the pool."""
-    table = curves([3], ["random"], [0.5, 0.001], [40.0], tolerance=0.05)
-    for name in ("lam", "test_error", "overlap"):
-        assert table[name][1] == pytest.approx(table[name][0], rel=1e-6)
-
-
 def test_curves_compare_at_equal_rows():
-    found = curves([3], ["random", "keep-hard", "keep-easy"], [0.5], [8.0], lam=1e-4, tolerance=0.03, trials=3, d=40)
+    found = softmax_curves(
+        [3], ["random", "keep-hard", "keep-easy"], [0.5], [8.0], [1e-4], tolerance=0.03, trials=3, d=40
+    )
     found = found.set_index("rule")
     assert found["test_error"].idxmin() == "keep-hard"
     assert found["test_error"].idxmax() == "keep-easy"
@@ -169,13 +153,13 @@ def test_curves_compare_at_equal_rows():
 NINE = SoftmaxProblem(9, Share(), 0.5, 1.0, 1.0)
 test_numbers_out_of_range_are_refused = out_of_range(
     (partial(replace, NINE), {"classes": 1, "rho": 1.5, "phi": 0.0, "lam": 0.0}),
-    (partial(curves, [3], ["random"], [0.5], kept=[1.0], lam=0.1), {"kept": 0.0, "lam": -1.0}),
     (partial(simulate, NINE, trials=2), {"d": 10}),
 )
 test_bad_input_is_refused = refused(
+    (lambda: softmax_curves([3], ["random"], [0.5], [0.0], [0.1]), "kept = 0 must be positive"),
+    (lambda: softmax_curves([3], ["random"], [0.5], [1.0], [-1.0]), "lam = -1 must be positive"),
     (lambda: replace(NINE, selection=KeepHard(1.0)), "must be a selection of K classes"),
     (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
-    (lambda: make_selection("entropy@omega=1", 3, keep=0.5), "exactly one of omega and keep"),
     (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
     (lambda: simulate(NINE, d=10, engine="law"), "take 'dense'"),
 )
@@ -186,13 +170,3 @@ def test_a_missed_tolerance_is_an_error():
         predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
     with pytest.raises(ConvergenceError, match=r"points the selection leaves fewer than 256; keep more"):
         predict(SoftmaxProblem(2, make_selection("keep-hard", 2, keep=1e-4), 0.9, 5e-5, 5e-6), tolerance=5e-3)
-
-
-def test_the_best_ridge_is_sought_in_the_whole_range(caplog):
-    """The error rises between two minima, of which the second is the lesser. It lies at the end, which is said."""
-    found = {}
-    for number in (1e3, 1e4):
-        selection = make_selection("keep-hard", 3, keep=0.5)
-        found[number] = with_best_ridge(SoftmaxProblem(3, selection, 0.9, 0.5 / number, 0.5)).lam
-    assert max(found.values()) < 3e-6
-    assert "10000 training rows per dimension: the best ridge is the narrowest that is tried" in caplog.text

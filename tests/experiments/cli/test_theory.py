@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-import sympy
 from dp_experiments import verification
 from dp_experiments.cli.theory.noise import judged_share
 from dp_experiments.cli.theory.sweep import picture
@@ -26,7 +25,6 @@ from dp_theory import (
     sweep,
 )
 from dp_theory.budgets.optimum import optimum
-from dp_theory.derive import DERIVATIONS, Derivation
 from tests.commands import done, dp, refused, told
 
 PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
@@ -106,21 +104,10 @@ def test_simulate_prints_what_the_package_returns():
 def test_verify_exits_1_where_theory_is_wrong(monkeypatch):
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
     monkeypatch.setattr(verification, "verify", partial(verification.verify, cells, d=5000, dense_d=50))
-    monkeypatch.setattr("dp_theory.derive.DERIVATIONS", {"lemma1": DERIVATIONS["lemma1"]})
     assert "0 disagree" in done("theory verify --trials 100").err
     wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
     monkeypatch.setattr(verification, "predict", lambda problem: predict(wrong))
     assert "DISAGREES" in done("theory verify --trials 100", status=1).out
-
-
-def test_verify_shows_derivations_and_fails_where_one_is_wrong(monkeypatch):
-    text = done("theory verify lemma1 keep-hard").out
-    assert "p\terf(sqrt(2)*alpha/2)\n" in text
-    assert "tan2, keep-hard less (1 - rho squared) of plain\t0\n" in text
-    assert told("theory verify scaling")["scaling"]["best p, rho = 1"] == "2*phi"
-    planted = Derivation("planted", {}, {"one": sympy.Integer(1)})
-    monkeypatch.setitem(DERIVATIONS, "lemma1", lambda: planted)
-    assert dp("theory verify lemma1").status == 1
 
 
 # -- sweep -------------------------------------------------------------------------------------------------------------
