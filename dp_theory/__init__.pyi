@@ -22,7 +22,6 @@ from dp_theory.fitting.curve import Curve as Curve
 from dp_theory.fitting.fit import Fit as Fit
 from dp_theory.fitting.fit import fit as fit
 from dp_theory.fitting.forecast import forecast as forecast
-from dp_theory.loop import HINGE as HINGE
 from dp_theory.loop import LOGISTIC as LOGISTIC
 from dp_theory.loop import SQUARE as SQUARE
 from dp_theory.loop import SQUARED_HINGE as SQUARED_HINGE

@@ -14,8 +14,8 @@ from scipy.optimize import root_scalar
 
 from dp_theory.loop.groups import PLAIN, Addition, BoundaryFlips, Window
 from dp_theory.loop.placed import PlacedRows, score_nodes
-from dp_theory.loop.prediction import Stages, solve_stages
 from dp_theory.loop.problems import PracticeProblem
+from dp_theory.loop.square import Solution, solve_loop
 from dp_theory.numerics.checks import (
     SMALLEST,
     Advance,
@@ -59,7 +59,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
     cosine, sine = float(np.cos(np.pi * test_error)), float(np.sin(np.pi * test_error))
     labeller = np.array([cosine, sine_of(cosine)])
-    t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, labeller, np.eye(1, 2)), ORDER)
+    t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, labeller, np.eye(1, 2)[0]), ORDER)
     mass = measure * (t > 0) * window.keep_probability(t)
     rows = float(mass.sum())
     # 2 eps of the rows have the label of a noisier margin, of this correlation with -z
@@ -144,10 +144,10 @@ def worth(
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
     start = PracticeProblem(phi, 0.0, flip=flips)
-    runs: list[tuple[float, float, Stages]] = []
+    runs: list[tuple[float, float, Solution]] = []
     for kappa in windows:
         for lam in _ridges(flips, 1 / phi) if lams is None else lams:
-            runs.append((kappa, lam, solve_stages(replace(start, lam=lam, additions=[Window(kappa)] * rounds))))
+            runs.append((kappa, lam, solve_loop(replace(start, lam=lam, additions=[Window(kappa)] * rounds))))
             advance(1)
     rows = []
     for stage in range(rounds + 1):

@@ -17,8 +17,8 @@ import numpy as np
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Square
-from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
+from dp_theory.loop.square import solve_loop
 from dp_theory.numerics.checks import Advance, Array, Float, require_kind, unseen
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 
@@ -105,14 +105,14 @@ def scaling(
 
 def _predicted(problems: list[PracticeProblem]) -> Float[Array, "3 points"]:
     """Errors, and rows kept and looked at per dimension: all stages of the first loop, and the last of the others."""
-    solved = [solve_stages(problem) for problem in problems]
+    solved = [solve_loop(problem) for problem in problems]
     first, *others = (np.stack([run.test_error, run.kept, run.candidates]) for run in solved)
     joined = np.concatenate([first, *(run[:, -1:] for run in others)], axis=1)
     return joined / np.array([[1.0], [problems[0].phi], [problems[0].phi]])
 
 
 def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dict[str, bool]]]:
-    whole = solve_stages(problem)
+    whole = solve_loop(problem)
     static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
     first_selection = whole.additions[0]
     added = np.cumsum(np.diff(whole.kept))
@@ -129,7 +129,7 @@ def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dic
 def _resolved(problem: PracticeProblem) -> PracticeProblem:
     """With as many rounds as double precision resolves: the error of newest rows falls geometrically."""
     try:
-        solve_stages(problem)
+        solve_loop(problem)
         return problem
     except ConvergenceError:
         return _resolved(replace(problem, additions=problem.additions[: len(problem.additions) * 3 // 4]))

@@ -18,8 +18,8 @@ from scipy.special import expit
 
 from dp_theory.fitting.curve import Curve
 from dp_theory.loop.groups import Window
-from dp_theory.loop.prediction import solve_stages
 from dp_theory.loop.problems import PracticeProblem
+from dp_theory.loop.square import solve_loop
 from dp_theory.numerics.checks import Array, Bool, Float
 from dp_theory.ridge.finite_dimension import scatter
 from dp_theory.rules import RULES, Direct, KeepAll, Rule
@@ -161,7 +161,7 @@ def practice_curve(
     rounds = [Window(window, float(rows)) for rows in np.diff(sizes) / initial]
     problem = PracticeProblem(d / initial, (ridge * sizes / initial).tolist(), rounds, flip=flip)
     try:
-        return sizes, solve_stages(problem).test_error
+        return sizes, solve_loop(problem).test_error
     except ArithmeticError:  # as a ConvergenceError is
         return sizes, np.full(len(sizes), np.nan)
 

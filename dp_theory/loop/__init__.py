@@ -5,18 +5,16 @@ from dp_theory.loop.groups import (
     Agree,
     BoundaryFlips,
     Group,
-    Interpolating,
     RoundPlan,
     Verifier,
     Window,
 )
 from dp_theory.loop.hindsight import row_errors
-from dp_theory.loop.losses import HINGE, LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
-from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation
+from dp_theory.loop.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
+from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.problems import PracticeProblem, SpanProblem
 
 __all__ = [
-    "HINGE",
     "LOGISTIC",
     "SQUARE",
     "SQUARED_HINGE",
@@ -24,7 +22,6 @@ __all__ = [
     "Agree",
     "BoundaryFlips",
     "Group",
-    "Interpolating",
     "Logistic",
     "Loss",
     "PracticePrediction",

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import solve
-from scipy.optimize import minimize, nnls
+from scipy.optimize import minimize
 
-from dp_base.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError
 from dp_theory.loop.groups import Addition, draw_labels
-from dp_theory.loop.losses import Hinge, Loss
+from dp_theory.loop.losses import Loss
 from dp_theory.loop.placed import PlacedRows
-from dp_theory.loop.prediction import ORDER, solve_cell
+from dp_theory.loop.square import ORDER, solve_cell
 from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.numerics.quadrature import sine_of
@@ -19,10 +19,9 @@ from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
 
 if TYPE_CHECKING:
-    from dp_theory.loop.problems import Cell, PracticeProblem, SpanProblem
+    from dp_theory.loop.problems import PracticeProblem, ScalarProblem, SpanProblem
 
-_SEPARATED = 1e-9  # a margin that is smaller, relative to the residual's scale, is rounding
-_GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0; for the hinge a duality gap
+_GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0
 _SMALLER = "a smaller d, or fewer kept rows"
 MOST_CANDIDATES = 1 << 20  # drawn at a time
 
@@ -49,7 +48,7 @@ def simulated(
 
 
 def trial(
-    cell: "Cell", d: int, seed: int, number: int
+    cell: "ScalarProblem", d: int, seed: int, number: int
 ) -> tuple[Float[Array, "3 stages"], Float[Array, "rounds stages"], Float[Array, " stages"]]:
     """One run of a scalar problem, in the whitened eigenbasis of Σ.
 
@@ -70,10 +69,10 @@ def trial(
         if not cell.accumulate:
             gram, moment, pool = 0.0, 0.0, []
         if stage == 0:
-            placed = [replace(p, labeller=directions @ p.labeller, seen=p.seen @ directions.T) for p in cell.initial]
+            placed = [replace(p, labeller=directions @ p.labeller, along=directions @ p.along) for p in cell.initial]
         else:
             rows: Any = cell.additions[stage - 1]
-            selector = thetas[-1:] / np.linalg.norm(thetas[-1])
+            selector = thetas[-1] / np.linalg.norm(thetas[-1])
             placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
         for one in placed:
             z, y, t, weight = draw_rows(one, n, rng)
@@ -104,7 +103,7 @@ def trial(
     return outputs, np.reshape(row_errors, (-1, cell.stages)), np.cumsum(kept)
 
 
-def _directions(cell: "Cell", d: int) -> tuple[Array, Array]:
+def _directions(cell: "ScalarProblem", d: int) -> tuple[Array, Array]:
     modes, k = cell.basis.shape
     if modes == d:
         return cell.basis, cell.truth
@@ -115,7 +114,7 @@ def _directions(cell: "Cell", d: int) -> tuple[Array, Array]:
 
 
 def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
-    """Kept rows: whitened (rows, d), observed labels, scores of the first direction that the rule sees, and weights.
+    """Kept rows: whitened (rows, d), observed labels, scores t, and weights.
 
     What decides lies in the span of the directions; the rest is drawn for kept rows alone.
     """
@@ -124,16 +123,16 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
     for start in range(0, max(candidates, 1), MOST_CANDIDATES):
-        seen = rng.standard_normal((len(axes.labeller) + 1, min(MOST_CANDIDATES, candidates - start)))
-        y = draw_labels(placed.flip, axes.labeller @ seen[:-1] + axes.kappa * seen[-1], rng)
-        keep, weight = rows.select(axes.seen @ seen[:-1], y)
+        seen = rng.standard_normal((2, min(MOST_CANDIDATES, candidates - start)))
+        y = draw_labels(placed.flip, axes.slope * seen[0] + axes.kappa * seen[1], rng)
+        keep, weight = rows.select(seen[0], y)
         chosen = (rng.random(len(y)) < keep) & (weight > 0)
         parts.append((seen[:, chosen].T, y[chosen], weight[chosen]))
     coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     require_memory(len(y), len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
-    return z, y, z @ placed.seen[0], weight
+    return z, y, z @ placed.along, weight
 
 
 # -- fits by standard solvers -----------------------------------------------------------------------------------------
@@ -143,12 +142,8 @@ def fit_convex(
     x: Float[Array, "rows d"], y: Float[Array, " rows"], q: Float[Array, " rows"], lam: float, loss: Loss
 ) -> Float[Array, " d"]:
     """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|²."""
-    if not len(y):  # the shortest w; scipy's non-negative least squares breaks off the process without columns
+    if not len(y):
         return np.zeros(x.shape[1])
-    if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
-        return widest
-    if isinstance(loss, Hinge):
-        return _support_vectors(x, y, q, lam)
 
     def value(w: Array) -> float:
         return q @ loss.value(x @ w, y) + lam / 2 * w @ w
@@ -163,39 +158,7 @@ def fit_convex(
     allowed = _GRADIENT * float(np.linalg.norm(slope(start)))
     options = {"gtol": allowed / 10}
     result = minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options=options)
-    _require_found("gradient", float(np.linalg.norm(result.jac)), allowed, loss, lam)
-    return result.x
-
-
-def _support_vectors(x: Array, y: Array, q: Array, lam: float) -> Array:
-    """By its dual, up to a duality gap."""
-    if lam == 0:
-        raise InputError("lam = 0: the experiment of the hinge needs lam > 0 where the rows are not separable")
-    signed = y[:, None] * x
-
-    def dual(alpha: Array) -> tuple[float, Array]:
-        w = alpha @ signed / lam
-        return lam / 2 * w @ w - alpha.sum(), signed @ w - 1
-
-    bounds = np.column_stack([np.zeros(len(q)), q])
-    options = {"maxiter": 10_000, "maxfun": 100_000, "maxcor": 50, "ftol": 0.0, "gtol": 0.0}
-    found = minimize(dual, q / 2, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    w = found.x @ signed / lam
-    gap = q @ np.maximum(1 - signed @ w, 0) + lam / 2 * w @ w + found.fun
-    _require_found("duality gap", gap / q.sum(), _GRADIENT, Hinge(), lam)
-    return w
-
-
-def _require_found(what: str, missed: float, allowed: float, loss: Loss, lam: float) -> None:
+    missed = float(np.linalg.norm(result.jac))
     if not missed <= allowed:
-        raise ConvergenceError(f"{loss} fit, lam = {lam:g}: {what} {missed:.1e} is left")
-
-
-def max_margin(x: Float[Array, "rows d"], y: Float[Array, " rows"]) -> Float[Array, " d"] | None:
-    """None where the rows are not separable, by non-negative least squares (Lawson and Hanson 1974, chapter 23)."""
-    columns = np.vstack([(y[:, None] * x).T, np.ones(len(y))])
-    target = np.eye(len(columns))[-1]
-    residual = columns @ nnls(columns, target, maxiter=100 * len(y))[0] - target
-    if not -residual[-1] > _SEPARATED:
-        return None
-    return residual[:-1] / -residual[-1]
+        raise ConvergenceError(f"{loss} fit, lam = {lam:g}: gradient {missed:.1e} is left")
+    return result.x

@@ -30,7 +30,7 @@ from dp_theory.numerics.quadrature import PDF0, pdf
 from dp_theory.rules import KeepAll, KeepHard, Rule
 
 PLAIN = KeepAll()
-Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for each direction that the rule sees
+Weight = Callable[..., ArrayLike]  # (t, y) -> values, or (y) where the rule sees no direction
 
 SIZE = "the rows of a round, in units of n"
 LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
@@ -153,7 +153,7 @@ class SelectedRows:
 
     keep: float | Rule | Weight
     weight: float | Weight
-    directions: int  # that the rule sees
+    has_direction: bool  # whether the rule sees one
     moments: tuple[Array, Array] | None = None  # see Addition
 
     @property
@@ -169,16 +169,16 @@ class SelectedRows:
         return callable(self.weight) or (callable(self.keep) and not isinstance(self.keep, Rule))
 
     def select(
-        self, t: Float[Array, "r rows"], y: Float[Array, " rows"]
+        self, t: Float[Array, " rows"], y: Float[Array, " rows"]
     ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         """Keep probability and weight of each row; functions are checked here, because they are the user's."""
         self._require_rule()
 
         def of_rows(name: str, given: float | Weight) -> Array:
-            value = of_arrays(name, given, *t[: self.directions], y) if callable(given) else given
+            value = of_arrays(name, given, *([t] if self.has_direction else []), y) if callable(given) else given
             return np.broadcast_to(np.asarray(value, float), y.shape)
 
-        kept = of_rows("keep", self.keep.keep_probability(t[0]) if isinstance(self.keep, Rule) else self.keep)
+        kept = of_rows("keep", self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep)
         weights = of_rows("weight", self.weight)
         require("keep", kept, (kept >= 0) & (kept <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
         require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
@@ -188,15 +188,14 @@ class SelectedRows:
         if self.moments is not None:
             raise InputError("rows that are known by their moments alone cannot be drawn or fitted: give a rule")
 
-    def jumps(self) -> list[tuple[int, float]]:
-        """(direction, threshold) of every jump: what is named, 0, and those of a rule."""
+    def jumps(self) -> list[float]:
+        """The threshold of every jump: what is named, 0, and those of a rule."""
         self._require_rule()
         of_rule = self.keep.breakpoints() if isinstance(self.keep, Rule) else ()
-        found = {(0, sign * float(b)) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
-        found |= {(i, float(b)) for i, thresholds in enumerate(self._named()) for b in thresholds}
-        return sorted(found | {(i, 0.0) for i in range(self.directions)})
+        found = {sign * float(b) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
+        return sorted(found | set(map(float, self._named())) | ({0.0} if self.has_direction else set()))
 
-    def _named(self) -> Sequence[Sequence[float]]:
+    def _named(self) -> Sequence[float]:
         raise NotImplementedError
 
 
@@ -213,21 +212,20 @@ class Group(SelectedRows):
     flip
         Probability that a label is flipped, or BoundaryFlips, if that depends on the labeller's margin.
     along
-        The direction (d,), or the r directions (r, d), whose projections t_1, ..., t_r the rule sees. () for none.
+        The direction (d,) whose projection t the rule sees. () for none.
     keep
-        Probability that a row is kept: a number, a function (t_1, ..., t_r, y), or a `Rule` of one direction, whose
+        Probability that a row is kept: a number, a function (t, y), of y alone without a direction, or a `Rule`, whose
         parameters may be arrays.
     weight
         Weight q of a kept row: a number or such a function.
     breaks
-        Where these functions jump in t: numbers, or with several directions a sequence of numbers for each. 0 always
-        counts as a jump, and so do a rule's own breakpoints. Forgotten breaks cost time, or with several directions
-        accuracy, which the certificate notices.
+        Where these functions jump in t. 0 always counts as a jump, and so do a rule's own breakpoints. Forgotten breaks
+        cost time.
 
     Raises
     ------
     InputError
-        For parameters outside their domain, and where rule, directions and breaks do not match.
+        For parameters outside their domain, and for a rule without a direction.
     """
 
     ratio: float = 1.0
@@ -236,36 +234,28 @@ class Group(SelectedRows):
     along: ArrayLike = ()
     keep: float | Rule | Weight = 1.0
     weight: float | Weight = 1.0
-    breaks: Sequence = ()
+    breaks: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         require_number(ratio=self.ratio)
         check_flips(self.flip)
         numbers("along", self.along)
         require("ratio", self.ratio, 0 < self.ratio < np.inf, "be positive: it is the group's candidate rows over n")
-        directions = self.directions
-        if isinstance(self.keep, Rule) and directions != 1:
-            raise InputError(f"keep = {self.keep} sees one direction, but along has {directions}")
-        if directions == 1:
-            require_breaks(self.breaks)
-        elif not isinstance(self.breaks, Sequence) or len(self.breaks) not in (0, directions):
-            raise InputError(
-                f"breaks = {self.breaks} must hold a sequence of thresholds for each of the {directions} "
-                "directions in along"
-            )
-        else:
-            for thresholds in self.breaks:
-                require_breaks(thresholds)
+        if np.ndim(self.along) > 1:
+            raise InputError(f"along has shape {np.shape(self.along)}: a rule sees one direction (d,), or none ()")
+        if isinstance(self.keep, Rule) and not self.has_direction:
+            raise InputError(f"keep = {self.keep} sees one direction, but along has none")
+        require_breaks(self.breaks)
 
     @property
-    def directions(self) -> int:
-        return len(np.atleast_2d(self.along)) if np.size(self.along) else 0
+    def has_direction(self) -> bool:
+        return np.size(self.along) > 0
 
     def candidates_at(self, keep_fraction: float) -> float:
         return self.ratio
 
-    def _named(self) -> Sequence[Sequence[float]]:
-        return [self.breaks] if self.directions == 1 else self.breaks
+    def _named(self) -> Sequence[float]:
+        return self.breaks
 
 
 @dataclass(frozen=True)
@@ -312,7 +302,7 @@ class Addition(SelectedRows):
     breaks: tuple[float, ...] = ()
     flip: Flips | None = None
     moments: tuple[Array, Array] | None = field(default=None, compare=False, repr=False)  # (2,) and (2, 2)
-    directions = 1
+    has_direction = True
 
     def __post_init__(self) -> None:
         if self.flip is not None:
@@ -340,8 +330,8 @@ class Addition(SelectedRows):
         assert self.kept is not None, "checked when made"
         return self.kept / keep_fraction
 
-    def _named(self) -> Sequence[Sequence[float]]:
-        return [[*self.breaks, *np.negative(self.breaks)]]
+    def _named(self) -> Sequence[float]:
+        return [*self.breaks, *np.negative(self.breaks)]
 
 
 @dataclass(frozen=True)
@@ -409,28 +399,3 @@ class Verifier:
 
     def __call__(self, t: Real, y: Real) -> Real:
         return expit(self.slope * np.multiply(y, t))
-
-
-@dataclass(frozen=True)
-class Interpolating:
-    """[4 σ(κt) (1 − σ(κt))]^ω, with the logistic function σ: 1 at t = 0.
-
-    Parameters
-    ----------
-    omega
-        ω > 0 favours hard rows. ω < 0 favours easy rows and exceeds 1, so that it can only be a weight.
-    slope
-        κ.
-
-    References
-    ----------
-    Section 4 of the paper, after Kolossov et al. 2024.
-    """
-
-    omega: float
-    slope: float = 1.0
-
-    def __call__(self, t: Real, y: Real) -> Real:
-        """cosh(κt/2)^(−2ω), without cancellation or overflow."""
-        half = self.slope * np.asarray(t) / 2
-        return np.exp(-2 * self.omega * (np.logaddexp(half, -half) - np.log(2)))

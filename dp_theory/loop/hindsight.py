@@ -10,11 +10,11 @@ import numpy as np
 from scipy.special import ndtr
 
 from dp_base.errors import InputError
-from dp_theory.loop.equations import OrderParameters, RowView
 from dp_theory.loop.groups import Addition, BoundaryFlips
 from dp_theory.loop.losses import Square
+from dp_theory.loop.outcomes import PracticePrediction
 from dp_theory.loop.placed import PlacedRows, score_nodes
-from dp_theory.loop.prediction import ORDER, PracticePrediction
+from dp_theory.loop.square import ORDER, OrderParameters, RowView
 from dp_theory.numerics.checks import Array, Float, require, require_kind, require_whole
 from dp_theory.numerics.quadrature import both_below
 
@@ -68,12 +68,12 @@ def _errors_of_cell(problem: "PracticeProblem", rows: Addition, addition: int, p
     if isinstance(flip, BoundaryFlips):
         raise InputError("row_errors is for labels that are flipped with one probability")
     first = addition + 1
-    placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), parameters.selector(addition)[None])
+    placed = PlacedRows(rows, flip, np.array([1.0, 0.0]), parameters.selector(addition))
     axes = placed.axes
 
     t, measure, _ = score_nodes(placed, ORDER)
     y = np.where(t < 0, 1.0, -1.0)  # which the learner has wrong
-    keep, weight = rows.select(t[None], y)
+    keep, weight = rows.select(t, y)
     mass = measure * keep * (weight > 0)
     kept = mass > 0
     t, y, mass, weight = t[kept], y[kept], mass[kept], weight[kept, None, None]
@@ -96,7 +96,7 @@ def _errors_of_cell(problem: "PracticeProblem", rows: Addition, addition: int, p
     errors, labels = np.zeros(problem.stages), 0.0
     for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
         true = agreement * y[:, None]  # the row's true label, which it has where true·ζ > -bound
-        bound = true * (axes.labeller[0] * t / axes.kappa)[:, None]
+        bound = true * (axes.slope * t / axes.kappa)[:, None]
         errors = errors + chance * mass @ both_below(bound, -margin / width, -true * slope / width)
         labels = labels + chance * float(mass @ ndtr(bound)[:, 0])
     if labels < RESOLVED * mass.sum():

@@ -20,8 +20,9 @@ from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
 from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, check_flips
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
+from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.placed import PlacedRows
-from dp_theory.loop.prediction import PracticePrediction, PracticeSimulation, predicted
+from dp_theory.loop.square import certified
 from dp_theory.numerics.checks import (
     Array,
     Float,
@@ -43,10 +44,10 @@ _ROUNDED = 1e-14  # distance of a unit vector's length from 1
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class ScalarProblem:
     """A problem of numbers alone.
 
-    `basis` is U of dp_theory.loop.equations, and `truth` the unit vector along Σ^½w0, or its part in U.
+    `basis` is U of dp_theory.loop.square, and `truth` the unit vector along Σ^½w0, or its part in U.
     """
 
     phi: float
@@ -103,7 +104,7 @@ class SpanProblem(AnyProblem):
     spectrum
         Eigenvalues of Σ (d,), one for each entry of the vectors. None is Σ = I.
     loss
-        SQUARE, LOGISTIC, SQUARED_HINGE, HINGE or another of dp_theory.loop.losses.
+        SQUARE, LOGISTIC, SQUARED_HINGE or another of dp_theory.loop.losses.
 
     Raises
     ------
@@ -142,9 +143,8 @@ class SpanProblem(AnyProblem):
         for group in self.groups:
             if group.labeller is not None:
                 _require_direction("labeller", group.labeller, size)
-            for row in np.atleast_2d(group.along):
-                if np.size(row):
-                    _require_direction("along", row, size)
+            if group.has_direction:
+                _require_direction("along", group.along, size)
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     @property
@@ -152,7 +152,7 @@ class SpanProblem(AnyProblem):
         rules = {f"groups[{i}]": group.shape for i, group in enumerate(self.groups)}
         return shape_of_all({"phi": np.shape(self.phi), "lam": np.shape(self.lam)} | rules)
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[ScalarProblem]:
         directions = [
             (self.whitened(self.truth if group.labeller is None else group.labeller), self.whitened(group.along))
             for group in self.groups
@@ -161,15 +161,14 @@ class SpanProblem(AnyProblem):
         basis = np.asarray(orth(np.concatenate([truth[None], *(rows for pair in directions for rows in pair)]).T))
         placed = []
         for group, (labeller, along) in zip(self.groups, directions, strict=True):
-            seen = (along if len(along) else labeller) @ basis
-            placed.append(PlacedRows(group, group.flip, labeller[0] @ basis, seen))
+            placed.append(PlacedRows(group, group.flip, labeller[0] @ basis, (*along, *labeller)[0] @ basis))
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
         for index, of_cell in scalars(self.shape, phi=self.phi, lam=self.lam):
             rows = tuple(replace(each, rows=each.rows.at(index, self.shape)) for each in placed)
             ridges = np.array([of_cell["lam"]])
-            yield Cell(of_cell["phi"], ridges, self.loss, eigenvalues, basis, truth, rows[0].labeller, rows)
+            yield ScalarProblem(of_cell["phi"], ridges, self.loss, eigenvalues, basis, truth, rows[0].labeller, rows)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " d"]:
@@ -180,7 +179,7 @@ class SpanProblem(AnyProblem):
         return _unit(self.eigenvalues, np.reshape(vectors, (-1, self.eigenvalues.size)))
 
     def solve(self, tolerance: float | None) -> Prediction:
-        found = predicted(self, tolerance)
+        found = _limits(self, tolerance)
         return _of_first_stage(Prediction, found | {"keep_fraction": found["kept"]})
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
@@ -288,10 +287,10 @@ class PracticeProblem(AnyProblem):
         rules = {f"additions[{i}]": plan.shape for i, plan in enumerate(self.additions) if isinstance(plan, Addition)}
         return shape_of_all(rules)
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[ScalarProblem]:
         one = np.ones(1)
         first = self.initial if isinstance(self.initial, Addition) else Group(self.initial)
-        cell = Cell(
+        cell = ScalarProblem(
             phi=self.phi,
             ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),
             loss=self.loss,
@@ -299,7 +298,7 @@ class PracticeProblem(AnyProblem):
             basis=self.labeller_direction[:, None],
             truth=self.truth_direction,
             labeller=one,
-            initial=(PlacedRows(first, self.flip, one, one[None]),),
+            initial=(PlacedRows(first, self.flip, one, one),),
             accumulate=self.accumulate,
             flip=self.flip,
         )
@@ -326,10 +325,42 @@ class PracticeProblem(AnyProblem):
         return _unit(self.eigenvalues, 1.0 if self.truth is None else self.truth)
 
     def solve(self, tolerance: float | None) -> PracticePrediction:
-        return PracticePrediction(problem=self, **predicted(self, tolerance))
+        return PracticePrediction(problem=self, **_limits(self, tolerance))
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
         return PracticeSimulation(**simulated(self, d, trials, 3, seed, workers))
+
+
+def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
+    """The fields of a `PracticePrediction` but the problem."""
+    found = []
+    for cell in problem.cells():
+        if cell.is_square:
+            solved, certificate = certified(cell, tolerance)
+        else:
+            from dp_theory.loop.losses.prediction import certified as certified_otherwise
+
+            solved, certificate = certified_otherwise(cell, tolerance)
+        test_error, overlap, squared_norm = solved.outputs()
+        found.append(
+            {
+                "test_error": test_error,
+                "overlap": overlap,
+                "squared_norm": squared_norm,
+                "keep_fraction": solved.kept / solved.candidates,
+                "certificate": certificate,
+                "additions": np.array(solved.additions, object),
+                "kept": solved.kept,
+                "candidates": solved.candidates,
+                "alignment": solved.orders.a[:, 0],
+                "covariance": solved.orders.c,
+                "response": solved.orders.x,
+            }
+        )
+    return {
+        name: np.reshape([cell[name] for cell in found], (*problem.shape, *value.shape))
+        for name, value in found[0].items()
+    }
 
 
 def _require_spectrum(spectrum: ArrayLike) -> int:

@@ -1,8 +1,7 @@
 """Expectations over standard normals by Gauss-Legendre panels, which end where an integrand jumps or bends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,11 +18,6 @@ _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]
 MOST_HALVINGS = 50  # of a panel in a refinement
 MOST_PANELS = 1000  # of a refinement
 _RESOLVED = 1e-13  # a panel is fine enough where halving it changes less than this of the whole integral
-
-BLOCK = 1 << 18  # nodes that nested quadrature makes at a time
-BLURRED = 1.0  # thickness from which a step is as smooth as the normal density
-_STEP_EDGES = np.array([-7.0, 0.0, 7.0])  # panel edges around a smooth step, in units of its thickness
-_PARALLEL = 1e-14  # a plane whose slope along a coordinate is smaller does not cut its line
 
 
 def pdf(t: ArrayLike) -> Array:
@@ -115,69 +109,3 @@ def _half_line(breakpoints: tuple[Real, ...], order: int) -> tuple[Array, Array]
 
 
 _half_line_of_numbers = lru_cache(_half_line)  # the same few rules are asked for over and over
-
-
-def nested(
-    planes: Array,
-    level: Array,
-    width: Array,
-    order: int,
-    reach: float,
-    begun: Array | None = None,
-    end: int | None = None,
-) -> Iterator[tuple[Array, Array, np.ndarray]]:
-    """Nested Gauss-Legendre nodes and weights for r independent standard normals, in blocks that fit into memory.
-
-    The integrand may step across planes {t : planes[f]·t = level[f]}, of thickness width[f]; lines are cut where a
-    plane meets them. `begun` (i, M) are the first i coordinates of nodes to continue, and `end` is the coordinate to
-    stop at. Yields nodes (r, N), weights (N,) and the column of `begun` of each node.
-    """
-    planes, level, width = _with_crossings(planes, level, width)
-    end = planes.shape[1] if end is None else end
-
-    def blocks(t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        i = len(t)
-        if i == end:
-            yield t, mass, column
-            return
-        crossing = np.flatnonzero(np.abs(planes[:, i]) > _PARALLEL)
-        still_to_come = np.linalg.norm(planes[crossing, i + 1 :], axis=1)
-        scale = np.hypot(width[crossing], still_to_come) / np.abs(planes[crossing, i])
-        crossing, scale = crossing[scale < BLURRED], scale[scale < BLURRED]
-        steps = np.unique(_STEP_EDGES * np.any(scale > 0))  # sharp steps need no edges around them
-        at_once = max(1, BLOCK // (order * (3 + len(crossing) * len(steps))))
-        for start in range(0, len(mass), at_once):
-            block = slice(start, start + at_once)
-            before = t[:, block]
-            # where each crossing plane meets the line
-            met = (level[crossing, None] - planes[crossing, :i] @ before) / planes[crossing, i, None]
-            cuts = (met.T[..., None] + scale[:, None] * steps).reshape(before.shape[1], -1)
-            fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (len(cuts), 4))
-            edges = np.clip(np.concatenate([fixed, cuts], axis=1), -reach, reach)
-            s, weight = panels(np.sort(edges), order)
-            weight = mass[block, None] * weight * pdf(s)
-            used = weight > 0
-            parent = np.broadcast_to(np.arange(len(s))[:, None], s.shape)[used]
-            longer = np.concatenate([before[:, parent], s[used][None]])
-            yield from blocks(longer, weight[used], column[block][parent])
-
-    start = np.empty((0, 1)) if begun is None else begun
-    columns = start.shape[1]
-    return blocks(start, np.ones(columns), np.arange(columns))
-
-
-def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:
-    """Where two planes cross along the coordinate integrated first, the inner integral has a kink: one plane more."""
-    for i in range(planes.shape[1] - 1, 0, -1):
-        slope = planes[:, i]
-        pairs = list(combinations(np.flatnonzero(np.abs(slope) > _PARALLEL), 2))
-        f, g = np.array(pairs, int).reshape(-1, 2).T
-        crossing = planes[f] / slope[f, None] - planes[g] / slope[g, None]
-        crossing[:, i:] = 0.0
-        blurred = np.hypot(width, np.linalg.norm(planes[:, i + 1 :], axis=1))
-        thickness = np.hypot(blurred[f] / slope[f], blurred[g] / slope[g])
-        sharp = thickness < 0.5 * np.linalg.norm(crossing, axis=1)  # a thicker one is no kink
-        planes = np.concatenate([planes, crossing[sharp]])
-        level = np.concatenate([level, (level[f] / slope[f] - level[g] / slope[g])[sharp]])
-        width = np.concatenate([width, thickness[sharp]])
-    return planes, level, width

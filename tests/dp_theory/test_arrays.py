@@ -26,7 +26,7 @@ from dp_theory import (
     row_errors,
     simulate,
 )
-from dp_theory.loop.prediction import PracticePrediction
+from dp_theory.loop import PracticePrediction
 from tests.dp_theory.rules.reference import WindowByQuadrature
 
 ALPHA = np.array([[0.4], [0.9]])

@@ -44,7 +44,7 @@ test_refused_in_one_line = refused(
     (lambda: influence(HARD, "t", rho=0.5, phi=0.5, lam=0.1), "t = 't' must be a real number"),
     (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
-    (lambda: Group(along=np.eye(2), breaks=(0.3, 0.4)), "breaks = 0.3 must be a sequence of numbers"),
+    (lambda: Group(along=(1, 0), breaks=0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Direct(3), "rule = 3 must be a rule"),
     (lambda: SymmetricRule(lambda t: t if t > 1 else 0).moments(0.5), r"q must be .* np.vectorize\(q\)"),
     (

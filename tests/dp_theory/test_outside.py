@@ -96,14 +96,6 @@ def test_two_clouds(alpha, mu, lam, loss, prox):
     assert found.squared_norm == pytest.approx(squared_norm, rel=1e-6)
 
 
-@pytest.mark.parametrize(("alpha", "mu"), [(0.5, 1.0), (1.2, 1.5)])
-def test_two_clouds_that_are_separable_have_a_largest_margin(alpha, mu):
-    """It is what logistic regression turns to without a ridge. Only the direction is left."""
-    overlap, squared_norm = mixture(alpha, mu, 0.1, lambda u, gamma: np.maximum(u, 1.0))
-    error = np.arccos(overlap / np.sqrt(squared_norm)) / np.pi
-    assert clouds(alpha, mu, 0.0, LOGISTIC).test_error == pytest.approx(error, rel=1e-5)
-
-
 def teacher_of_classes(classes, alpha, lam):
     """Cornacchia et al. (2203.12094): cross-entropy on labels of a Gaussian teacher, alpha rows a dimension.
 

@@ -50,7 +50,7 @@ def test_simulation_sees_the_naive_mixture():
     """Treating the selector as independent of the rows that trained it is off by .0106 at L1, far from the runs."""
     answer = predict(L1)
     angle = answer.test_error[0] * np.pi
-    groups = [Group(), Group(along=[[np.cos(angle), np.sin(angle)]], keep=KeepHard(0.5))]
+    groups = [Group(), Group(along=(np.cos(angle), np.sin(angle)), keep=KeepHard(0.5))]
     naive = float(predict(SpanProblem([1.0, 0.0], groups, 0.5, 0.02)).test_error)
     assert naive - answer.test_error[1] == pytest.approx(0.0106, abs=1e-4)
     run = simulate(L1, 300, 30, seed=3)

@@ -16,7 +16,6 @@ from dp_theory import (
     Direct,
     Entropy,
     Group,
-    Interpolating,
     KeepAll,
     KeepEasy,
     KeepHard,
@@ -29,12 +28,12 @@ from dp_theory import (
     Window,
     predict,
 )
-from dp_theory.loop import prediction
+from dp_theory.loop import square
 from dp_theory.numerics import quadrature
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
 from tests.dp_theory.rules.reference import integrated_moments
-from tests.dp_theory.verification.beyond import PRUNER, TRUTH
+from tests.dp_theory.verification.beyond import PRUNER, TRUTH, interpolating
 
 drawn = partial(settings, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes of mpmath
 ULPS = 8 * np.finfo(float).eps
@@ -186,7 +185,7 @@ def test_the_span_recipe_near_its_peak():
 
 
 PRACTICE_CELLS = {
-    "soft": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(2, 3.0))] * 3),
+    "soft": PracticeProblem(0.5, 0.02, [Addition(1, weight=interpolating(2, 3.0))] * 3),
     "steep": PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(25.0))] * 2, flip=0.1),
     "windows": PracticeProblem(0.25, 0.0, [Window(1)] * 12, accumulate=False),
 }
@@ -195,7 +194,7 @@ PRACTICE_CELLS = {
 @pytest.mark.parametrize("cell", PRACTICE_CELLS.values(), ids=PRACTICE_CELLS)
 def test_loops_against_many_nodes(cell, monkeypatch):
     answer = predict(cell)
-    monkeypatch.setattr(prediction, "ORDERS", (16, 80, 100))
+    monkeypatch.setattr(square, "ORDERS", (16, 80, 100))
     best = predict(cell, tolerance=1.0)
     assert_close_to(answer, best)
 

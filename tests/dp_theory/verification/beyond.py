@@ -10,7 +10,6 @@ from dp_theory.loop import (
     Agree,
     BoundaryFlips,
     Group,
-    Interpolating,
     PracticeProblem,
     SpanProblem,
     Verifier,
@@ -33,6 +32,11 @@ SOFT = BoundaryFlips(0.3)
 HEAVY = BoundaryFlips(0.6, 0.4)
 
 
+def interpolating(omega, slope=1.0):
+    """[4 σ(κt) (1 − σ(κt))]^ω of Section 4, as a weight, which exceeds 1 where ω < 0."""
+    return lambda t, y: np.cosh(slope * t / 2) ** (-2 * omega)
+
+
 def feature_cells(d=200):
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
     return _groups() | _spectra(d) | _logistic(d)
@@ -43,21 +47,17 @@ def _groups():
     soft = replace(VERIFIED, flip=0.1)
     agree = Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=Agree())
     band = replace(agree, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1))
-    both = pruned_and_verified(PRUNER, OTHER, 1, labeller=LABELLER, flip=0.1)
-    consensus = Group(labeller=LABELLER, along=(PRUNER, OTHER), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
     undirected = Group(labeller=LABELLER, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))
     cells = {
         "keep-easy, more columns than rows": ([replace(HARD, keep=KeepEasy(0.8))], 1.0, 0.02),
         "negative rho": ([Group(along=-PRUNER, keep=KeepHard(1.0))], 0.5, 0.1),
-        "interpolating, hard": ([Group(along=PRUNER, weight=Interpolating(1, 2))], 0.5, 0.01),
-        "interpolating, easy": ([Group(along=PRUNER, weight=Interpolating(-0.5, 2))], 0.5, 0.01),
+        "interpolating, hard": ([Group(along=PRUNER, weight=interpolating(1, 2))], 0.5, 0.01),
+        "interpolating, easy": ([Group(along=PRUNER, weight=interpolating(-0.5, 2))], 0.5, 0.01),
         "soft verifier": ([VERIFIED], 0.4, 0.01),
         "labeller, flips, label-aware": ([agree], 0.5, 0.01),
         "label-aware band": ([band], 0.2, 0.01),
         "labeller, flips, keep-easy": ([MISLABELLED], 0.4, 0.01),
         "mixture": (MIXTURE, 0.3, 0.02),
-        "pruner, verifier, labeller": ([both], 0.5, 0.01),
-        "pruner and verifier agree with the label": ([consensus], 0.3, 0.01),
         "weights without a direction": ([undirected], 0.5, 0.05),
         "soft labels, plain": ([Group(flip=SOFT)], 0.4, 0.05),
         "soft labels, keep-hard": ([replace(HARD, flip=SOFT)], 0.3, 0.02),
@@ -68,17 +68,6 @@ def _groups():
         "ridgeless, soft, more columns": ([soft], 2.0, 0.0),
     }
     return {name: SpanProblem(TRUTH, groups, phi, lam) for name, (groups, phi, lam) in cells.items()}
-
-
-def pruned_and_verified(pruner, verifier, window, **group):
-    """Rows with a hard window along one direction and soft weights along another."""
-    return Group(
-        along=(pruner, verifier),
-        keep=lambda s, v, y: abs(s) < window,
-        weight=lambda s, v, y: Verifier(2)(v, y),
-        breaks=((-window, window), ()),
-        **group,
-    )
 
 
 def _spectra(d):
@@ -120,7 +109,7 @@ def loops():
         "keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
         "entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
         "self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
-        "soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2),
+        "soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=interpolating(1, 3))] * 2),
         "verifier, labeller, flips": PracticeProblem(0.5, 0.02, [verified] * 2, labeller=0.9, flip=0.05),
         "newest rows": PracticeProblem(0.25, 1e-3, [newest] * 3, accumulate=False),
         "power law": PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepEasy(0.5))] * 2, spectrum=spectrum),

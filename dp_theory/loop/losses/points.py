@@ -53,7 +53,7 @@ class Points(NamedTuple):
 def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     """Scrambled Sobol points. The first coordinate decides kind and t, so that a narrow window takes no more points."""
     placed = cohort.placed
-    flip, cosine, sine = placed.flip, float(placed.axes.labeller[0]), placed.axes.kappa
+    flip, cosine, sine = placed.flip, placed.axes.slope, placed.axes.kappa
     tau = cosine / max(sine, _TINY)
     # bounds of the chances that a label is right, and that it is wrong
     right, wrong = (1.0, flip.eps) if isinstance(flip, BoundaryFlips) else (1 - flip, flip)
@@ -61,7 +61,7 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
 
     def density(t: Array, kind: np.ndarray) -> Array:
         """Of kept rows for t from the wider normal, with the bounds of flips."""
-        keep, weight = placed.rows.select(t[None], _OBSERVED_LABELS[kind])
+        keep, weight = placed.rows.select(t, _OBSERVED_LABELS[kind])
         chance = bounds[kind] * ndtr(np.clip(_TRUE_LABELS[kind] * tau * t, -40, 40))
         return keep * (weight > 0) * chance * pdf(t / _SCORE_WIDTH)
 
@@ -81,7 +81,7 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     of_label = np.where(kind < 2, (1 - flipped) / (right or 1.0), flipped / (wrong or 1.0))
     mass = np.exp(-excess) * of_label[:, None]
     y = _OBSERVED_LABELS[kind]
-    weight = placed.rows.select(t[None], y)[1]
+    weight = placed.rows.select(t, y)[1]
     if weight.min() == weight.max():
         weight = weight[:1]
     view = np.column_stack([t, zeta])[:, : len(cohort.kept.frame)]

@@ -1,4 +1,4 @@
-"""Convex losses of a `SpanProblem` or `PracticeProblem`: the named ones, and how to write another."""
+"""The named losses, and how to write another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +20,9 @@ OfRows = Callable[..., Real]
 class Loss:
     """A convex loss ℓ(h; y) of the score h of a row and its label y = ±1. All methods are elementwise.
 
-    `margin` says whether ŵ turns to the max-margin solution as λ → 0 on separable rows (Rosset, Zhu and Hastie 2003).
     `smooth` says whether the forces have a derivative everywhere.
     """
 
-    margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 
     value: OfRows  # ℓ(h, y),
@@ -72,18 +70,13 @@ class Square(Loss):
 
 @dataclass(frozen=True)
 class QuadraticLoss:
-    """The loss H(m y - h)²/2 with curvature H and target m. Infinite curvature interpolates: h = m y."""
+    """The loss H(m y - h)²/2 with curvature H and target m."""
 
     curvature: float = 1.0
     target: float = 1.0
 
-    def bend(self, weight: Real, response: float) -> Real:
-        if np.isinf(self.curvature):
-            return np.full_like(weight, 1 / response)
-        return weight * self.curvature / (1 + response * weight * self.curvature)
-
     def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        beta = self.bend(weight, response)
+        beta = weight * self.curvature / (1 + response * weight * self.curvature)
         return beta * (self.target * y - score), beta
 
     def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
@@ -94,8 +87,6 @@ class QuadraticLoss:
 @dataclass(frozen=True)
 class Logistic(Loss):
     """ln(1 + exp(−yh))."""
-
-    margin: ClassVar[bool] = True
 
     def value(self, h: Real, y: Real) -> Real:
         return np.logaddexp(0, -y * h)
@@ -123,52 +114,11 @@ class Logistic(Loss):
         return [(side * float(np.log1p(response)), 1.0) for side in (-1, 1)]
 
 
-class Ramp(Loss):
-    """Losses that are 0 where yh ≥ 1: the force rises with what is missing there, as far as it may."""
-
-    margin: ClassVar[bool] = True
-    smooth: ClassVar[bool] = False
-
-    def steepness(self, weight: Real, response: float) -> Real:
-        """By how much the force rises per score that is missing."""
-        return 1 / response
-
-    def most(self, weight: Real) -> Real:
-        """The largest force."""
-        return np.inf
-
-    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        steep = self.steepness(weight, response)
-        force = steep * (1 - y * score)
-        rises = (force > 0) & (force < self.most(weight))
-        return y * np.clip(force, 0.0, self.most(weight)), np.where(rises, steep, 0.0)
-
-    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """The means of a ramp, less those of the ramp from where the force is the largest."""
-        steep = self.steepness(weight, response)
-        most = self.most(weight)
-        force, square, bend = _mean_of_ramp(score, noise, y, steep)
-        if np.all(np.isinf(most)):
-            return force, square, bend
-        beyond, square_beyond, bend_beyond = _mean_of_ramp(score + y * most / steep, noise, y, steep)
-        return force - beyond, square - square_beyond - 2 * most * np.abs(beyond), bend - bend_beyond
-
-    def bends(self, response: float) -> list[tuple[float, float]]:
-        return [(side * at, 0.0) for side in (-1, 1) for at in (1.0, 1 - response * self.most(1.0)) if np.isfinite(at)]
-
-
-def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[Real, Real, Real]:
-    missing = (1 - y * score) / noise
-    chance = ndtr(missing)
-    density = pdf(missing)
-    force = steepness * noise * y * (missing * chance + density)
-    square = (steepness * noise) ** 2 * ((1 + missing**2) * chance + missing * density)
-    return force, square, steepness * chance
-
-
 @dataclass(frozen=True)
-class SquaredHinge(Ramp):
+class SquaredHinge(Loss):
     """max(0, 1 − yh)²/2."""
+
+    smooth: ClassVar[bool] = False
 
     def value(self, h: Real, y: Real) -> Real:
         return np.maximum(1 - y * h, 0.0) ** 2 / 2
@@ -179,42 +129,30 @@ class SquaredHinge(Ramp):
     def curvature(self, h: Real, y: Real) -> Real:
         return np.where(y * h < 1, 1.0, 0.0)
 
-    def steepness(self, weight: Real, response: float) -> Real:
-        return weight / (1 + response * weight)
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        steep = weight / (1 + response * weight)
+        force = steep * (1 - y * score)
+        return y * np.maximum(force, 0.0), np.where(force > 0, steep, 0.0)
 
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        steep = weight / (1 + response * weight)
+        missing = (1 - y * score) / noise
+        chance, density = ndtr(missing), pdf(missing)
+        force = steep * noise * y * (missing * chance + density)
+        square = (steep * noise) ** 2 * ((1 + missing**2) * chance + missing * density)
+        return force, square, steep * chance
 
-@dataclass(frozen=True)
-class Hinge(Ramp):
-    """max(0, 1 − yh), the loss of support vector machines."""
-
-    def most(self, weight: Real) -> Real:
-        return weight
-
-
-@dataclass(frozen=True)
-class HardMargin(Ramp):
-    """The squared hinge of infinite weight, 0 where yh ≥ 1, else ∞: the limit λ → 0 of every loss with `margin` on
-    separable rows, up to the length of ŵ (T4.5).
-    """
+    def bends(self, response: float) -> list[tuple[float, float]]:
+        return [(side, 0.0) for side in (-1.0, 1.0)]
 
 
 SQUARE = Square()
 LOGISTIC = Logistic()
 SQUARED_HINGE = SquaredHinge()
-HINGE = Hinge()
-HARD_MARGIN = HardMargin()
-LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE, "hinge": HINGE}
+LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE}
 
 
 def require_loss(loss: Any) -> None:
     """What is no loss is refused."""
     if not isinstance(loss, Loss):
         raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
-
-
-def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
-    """Losses and ridges, of which the first with a solution counts: at lam = 0 HARD_MARGIN comes first."""
-    own = (loss, lam)
-    if lam == 0 and loss.margin:
-        return [(HARD_MARGIN, 1.0), own]
-    return [own]

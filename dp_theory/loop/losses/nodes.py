@@ -1,0 +1,143 @@
+"""Means of forces by quadrature, for the first stage: along the rule's score t, and then along the learner's own."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from dp_theory.loop.groups import observed_labels, softness
+from dp_theory.loop.losses.loss import Loss
+from dp_theory.loop.placed import IN_THE_SPAN, Axes, PlacedRows
+from dp_theory.loop.square import ForceMeans, StageRow
+from dp_theory.numerics.checks import Array, Float
+from dp_theory.numerics.quadrature import panels, pdf
+
+_NEGLIGIBLE = 1e-14  # mass of a node, over the largest: the tails of two coordinates are many
+_BLURRED = 1.0  # thickness from which a step is as smooth as the normal density
+_STEP_EDGES = np.array([-7.0, 0.0, 7.0])  # panel edges around a smooth step, in units of its thickness
+_PARALLEL = 1e-14  # a line whose slope along a coordinate is smaller does not cut it
+_KINK = 0.5  # of the slope along t: where steps cross that are thicker than this, the inner integral has no kink
+_CENTRE = 3.0  # panels end here: they resolve the normal density
+
+
+class Steps(NamedTuple):
+    """Lines normal·(t, s) = level, across which an integrand steps, of this thickness."""
+
+    normal: Float[Array, "F 2"]
+    level: Float[Array, " F"]
+    width: Float[Array, " F"]
+
+    def with_crossings(self) -> "Steps":
+        """Where two lines cross along s, the inner integral has a kink in t: one line more."""
+        normal, level, width = self
+        pairs = list(combinations(np.flatnonzero(np.abs(normal[:, 1]) > _PARALLEL), 2))
+        f, g = np.array(pairs, int).reshape(-1, 2).T
+        slope = normal[:, 1]
+        crossing = normal[f, 0] / slope[f] - normal[g, 0] / slope[g]
+        thickness = np.hypot(width[f] / slope[f], width[g] / slope[g])
+        sharp = thickness < _KINK * np.abs(crossing)
+        met = (level[f] / slope[f] - level[g] / slope[g])[sharp]
+        lines = np.column_stack([crossing[sharp], np.zeros(len(met))])
+        return Steps(np.vstack([normal, lines]), np.append(level, met), np.append(width, thickness[sharp]))
+
+
+def _nodes_between(
+    slope: Array, level: Float[Array, "F N"], width: Array, order: int, reach: float
+) -> tuple[Array, Array]:
+    """Nodes of a standard normal and their weights (N, nodes), where N integrands step at level/slope."""
+    crossing = np.abs(slope) > _PARALLEL
+    crossing[crossing] = width[crossing] / np.abs(slope[crossing]) < _BLURRED
+    scale = width[crossing] / np.abs(slope[crossing])
+    steps = np.unique(_STEP_EDGES * np.any(scale > 0))  # sharp steps need no edges around them
+    met = level[crossing] / slope[crossing, None]
+    cuts = (met.T[..., None] + scale[:, None] * steps).reshape(level.shape[1], -1)
+    fixed = np.broadcast_to([-reach, -_CENTRE, _CENTRE, reach], (len(cuts), 4))
+    s, weight = panels(np.sort(np.clip(np.concatenate([fixed, cuts], axis=1), -reach, reach)), order)
+    return s, weight * pdf(s)
+
+
+class Atoms(NamedTuple):
+    """N nodes with a label: E[F; kept] = Σ_atoms mass·F. A row is frame·(t, s, ζ) and noise off these.
+
+    `moments` are E[1, ζ, ζ²; the atom], of which the first is its mass.
+    """
+
+    y: Float[Array, " N"]
+    weight: Float[Array, " N"]
+    t: Float[Array, "2 N"]
+    moments: Float[Array, "3 N"]
+    frame: Float[Array, "k 3"]
+
+    def linear(self, f: Float[Array, " N"]) -> Float[Array, " k"]:
+        mass, zeta, _ = self.moments
+        return self.frame @ np.append(self.t @ (f * mass), f @ zeta)
+
+
+def scored_atoms(
+    placed: PlacedRows, order: int, score: Float[Array, " coordinates"], bends: Sequence[tuple[float, float]]
+) -> Iterator[Atoms]:
+    """Nodes along t and the unit vector `score` (k + 1,), with a coordinate off the span, for both labels.
+
+    `bends` are places along the score, with widths.
+    """
+    along, labeller = (np.append(vector, 0.0) for vector in (placed.along, placed.labeller))
+    first = Axes.of(score, along)  # s is the score's own coordinate off t
+    own = first.frame[:, 1]
+    of_label = np.array([labeller @ first.frame[:, 0], labeller @ own])
+    rest = labeller - first.frame @ of_label
+    rest = rest - first.frame @ (rest @ first.frame)
+    kappa = float(np.linalg.norm(rest))
+    frame = np.column_stack([first.frame, rest / kappa if kappa > IN_THE_SPAN else 0 * rest])
+
+    jumps = placed.rows.jumps()
+    lines = [((1.0, 0.0), at, 0.0) for at in jumps]
+    lines += [((first.slope, first.kappa), at, width) for at, width in bends]
+    lines += [(tuple(of_label), 0.0, width) for width in {kappa, softness(placed.flip, kappa)}]
+    steps = Steps(*map(np.array, zip(*lines, strict=True))).with_crossings()
+    # how far out nodes go; it grows with the order, which thus refines the tails' cut too
+    reach = float(np.hypot(8 + order / 16, max(map(abs, jumps), default=0.0)))
+    blurred = np.hypot(steps.width, steps.normal[:, 1])
+    (t,), (mass,) = _nodes_between(steps.normal[:, 0], steps.level[:, None], blurred, order, reach)
+    share, weight = placed.selected(t)
+    kept = (share * weight > 0).any(axis=0) & (mass > _NEGLIGIBLE * mass.max())
+    t, mass, share, weight = t[kept], mass[kept], share[:, kept], weight[:, kept]
+    level = steps.level[:, None] - steps.normal[:, :1] * t
+    s, inner = _nodes_between(steps.normal[:, 1], level, steps.width, order, reach)
+    measure = mass[:, None] * inner
+    row, column = np.nonzero(measure > _NEGLIGIBLE * measure.max())
+    at = np.stack([t[row], s[row, column]])
+    labels = observed_labels(placed.flip, of_label @ at, kappa)
+    for y, share_of, weight_of, label in zip((1.0, -1.0), share[:, row], weight[:, row], labels, strict=True):
+        moments = measure[row, column] * share_of * label
+        used = (moments[0] > 0) & (weight_of > 0)
+        yield Atoms(np.full(used.sum(), y), weight_of[used], at[:, used], moments[:, used], frame)
+
+
+@dataclass
+class NodeMeans:
+    """Means over nodes of quadrature, for the first stage."""
+
+    initial: Sequence[PlacedRows]
+    loss: Loss
+    order: int
+    error: Float[Array, " means"] | None = None  # relative, that is assumed of them
+    settled: bool = True
+
+    def __call__(self, newest: StageRow) -> ForceMeans:
+        a, (variance,), (response,) = newest
+        score = np.append(a, np.sqrt(variance))
+        length = float(np.linalg.norm(score))
+        bends = [(at / length, width / length) for at, width in self.loss.bends(response)]
+        pull, force, bend = np.zeros(len(score)), 0.0, 0.0
+        for placed in self.initial:
+            share = placed.rows.candidates_at(1.0)
+            for atoms in scored_atoms(placed, self.order, score / length, bends):
+                f, of_row = self.loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.weight, response)
+                pull += share * atoms.linear(f)
+                force += share * float(f * f @ atoms.moments[0])
+                bend += share * float(of_row @ atoms.moments[0])
+        means = np.append(pull[: len(a)], [force, bend])
+        means = means if self.error is None else means * (1 + self.error)
+        return ForceMeans(means[:-2], means[-2:-1], means[-1:])

@@ -1,0 +1,174 @@
+"""The limits under other losses than the square, and their certificates."""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dp_base.errors import ConvergenceError
+from dp_theory.loop.losses.forces import PointMeans, SampledRows
+from dp_theory.loop.losses.loss import QuadraticLoss
+from dp_theory.loop.losses.nodes import NodeMeans
+from dp_theory.loop.losses.points import draw_points
+from dp_theory.loop.losses.search import Search
+from dp_theory.loop.square import Change, Solution, StageRow, more_nodes, solve_cell
+from dp_theory.numerics.checks import ROUNDING, Array, Float
+from dp_theory.numerics.fixed_point import fixed_point
+
+if TYPE_CHECKING:
+    from dp_theory.loop.problems import PracticeProblem, ScalarProblem
+
+ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)  # of the quadrature without rounds, until two agree
+TOLERANCE = 1e-8  # relative error that quadrature leaves by default
+SIZES = (2**13, 2**15, 2**17)  # points of a cohort, with rounds; taken in turn until two agree
+SAMPLED_TOLERANCE = 5e-3  # relative error that points leave by default
+EXACT = 1e-9  # relative residual at which a stage counts as solved
+
+_FEW = 2**11  # points of a cohort with which a stage is solved first
+_POINT_ORDER = 24  # of the quadrature of rules, beside points
+_NEAR = 1e-6  # relative residual over few points at which the search over all points begins
+_NEAR_ENOUGH = 1e-4  # from which it is tried at least
+_SOLVED = 1e-12  # relative residual at which the search ends
+_STEPS = (40, 80)  # of the search, over few points and over all
+_STEPS_OF_NODES = 30  # of the search over nodes
+_GIVEN_UP = ORDERS[2]  # an order at which a stage without a solution has none: fewer nodes may miss it
+_FAILED = 6  # easier stages in a row without a solution, after which none is tried
+_MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
+_TRIED_ERROR = 1e-7  # of such means, for their effect
+_SAFETY = 4  # factor of the certificate over what a perturbed solution shows
+
+
+def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
+    """The solution and its certificate."""
+    if cell.rounds:
+        return _by_points(cell, SAMPLED_TOLERANCE if tolerance is None else tolerance)
+    return _by_nodes(cell, TOLERANCE if tolerance is None else tolerance)
+
+
+def _missed(solution: Solution, miss: float) -> ConvergenceError:
+    return ConvergenceError(
+        f"{solution.where()}, {solution.cell.loss}: the order parameters miss their equations by {miss:.1e}; give"
+        " a larger lam: without ridge there is no solution where rows are separable"
+    )
+
+
+# -- with rounds: points ----------------------------------------------------------------------------------------------
+
+
+def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) -> Solution:
+    """A loop with scalar rules, over so many points of each cohort, without a certificate."""
+    (cell,) = problem.cells()
+    return _over_points(cell, size, seed)
+
+
+def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
+    sampled: list[SampledRows] = []  # of the cohorts so far
+
+    def solve_stage(solution: Solution, change: Change) -> Solution:
+        stage = solution.stages
+        new = [rows.cohort for rows in solution.rows if rows.cohort.first == stage]
+        for cohort in new:
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
+            sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
+        training = slice(len(sampled) - len(solution.training), None)
+        newest, means, miss = _found_by_points(solution, sampled[training])
+        slopes, forces = means.with_slopes(newest)
+        grown = solution.grown(newest, forces, slopes, miss, target=means.control.target)
+        losses = cell.loss, means.control
+        sampled[training] = [each.grown(grown.orders, losses) for each in sampled[training]]
+        return grown
+
+    return solve_cell(cell, _POINT_ORDER, solve_stage=solve_stage)
+
+
+def _found_by_points(solution: Solution, sampled: list[SampledRows]) -> tuple[StageRow, PointMeans, float]:
+    """At once or along ridges that fall."""
+    loss, miss = solution.cell.loss, np.inf
+    search = Search(solution)
+    few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
+    for gradually in (False, True):
+        means = replace(few)  # each fits a control of its own
+        begin, failed = search.start(), 0
+        for easier in search.easier() if gradually else ():
+            there, miss = fixed_point(easier.moves(replace(few)), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
+            begin, failed = (there, 0) if miss <= _NEAR_ENOUGH else (begin, failed + 1)
+            if failed == _FAILED:
+                break
+        found, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
+        if miss <= _NEAR_ENOUGH:
+            means = replace(means, sampled=sampled, settled=True)
+            found, miss = fixed_point(search.moves(means), found, _SOLVED, _STEPS[1], EXACT)
+        if miss <= EXACT:
+            return search.newest(found), means, miss
+    raise _missed(solution, miss)
+
+
+def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
+    """The certificate is what four times as many points, drawn anew, changed."""
+    solved = _over_points(cell, SIZES[0], 0)
+    change = np.full(cell.stages, np.inf)
+    for seed, size in enumerate(SIZES[1:], 1):
+        before = solved
+        solved = _over_points(cell, size, seed)
+        change = np.maximum.accumulate(np.maximum(solved.change(before), solved.residual))
+        if change.max() <= tolerance:
+            return solved, change
+    raise ConvergenceError(
+        f"practice at phi = {cell.phi:g}, {cell.loss}: {SIZES[-1]} points still change the result by"
+        f" {change.max():.1e}, tolerance = {tolerance:.1e}"
+    )
+
+
+# -- without rounds: nodes --------------------------------------------------------------------------------------------
+
+
+def _over_nodes(cell: "ScalarProblem", order: int, near: Solution | None, error: Array | None = None) -> Solution:
+    """`near` is a solution to begin with, and `error` that of the means of forces."""
+    return solve_cell(cell, order, solve_stage=partial(_stage_over_nodes, order=order, near=near, error=error))
+
+
+def _stage_over_nodes(
+    solution: Solution, change: Change, *, order: int, near: Solution | None, error: Array | None
+) -> Solution:
+    means = NodeMeans(solution.cell.initial, solution.cell.loss, order, error)
+    search = Search(solution)
+
+    def found_of(equations: Search, begin: Array) -> tuple[Array, float]:
+        return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
+
+    begin = search.start() if near is None else search.coordinates(StageRow(*(part[-1] for part in near.orders)))
+    found, miss = found_of(search, begin)
+    if near is None and miss > EXACT:
+        for easier in search.easier():
+            there, off = found_of(easier, begin)
+            begin = there if off <= EXACT else begin
+        found, miss = found_of(search, begin)
+    if not miss <= EXACT:
+        raise _missed(solution, miss)
+    newest = search.newest(found)
+    return solution.grown(newest, means(newest), None, miss)
+
+
+def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
+    """The certificate is the last change by more nodes, and what rounding does."""
+    change = np.inf
+    found: list[tuple[int, Solution]] = []
+    for order in ORDERS:
+        before = found[-1][1] if found else None
+        try:
+            solved = _over_nodes(cell, order, before)
+        except ConvergenceError:
+            if found or order >= _GIVEN_UP:
+                raise
+            continue
+        found.append((order, solved))
+        if before is not None:
+            change = max(float(solved.change(before).max()), float(solved.residual.max()))
+            if change <= tolerance:
+                few, one = found[-3:][0]  # the effect of an error needs few nodes
+                error = _TRIED_ERROR * np.random.default_rng(0).uniform(-1, 1, cell.basis.shape[1] + 2)
+                other = _over_nodes(cell, few, one, error)
+                share = (_MEAN_ERROR + solved.residual) / _TRIED_ERROR
+                return solved, change + _SAFETY * share * one.change(other)
+    raise more_nodes(cell, ORDERS[-1], change, tolerance)

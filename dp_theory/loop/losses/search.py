@@ -1,0 +1,113 @@
+"""A stage under another loss than the square: Anderson's method solves the damped fixed-point map of its equations, in
+coordinates that always stand for possible order parameters.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from dp_base.errors import ConvergenceError
+from dp_theory.loop.square import ForceMeans, Solution, StageRow
+from dp_theory.numerics.checks import Array, Float
+
+_SETTLED = 1e-3  # relative residual from which on the control stays as it is
+_PART = 0.5  # of the way to the right-hand sides
+_LEAST_PART = 1e-9  # of that way, tried where the whole of it leaves the cone of order parameters
+_POSITIVE = 1e-6  # the least part of a learner, squared, that is new
+_FARTHEST = 100.0  # |ln √C| and |ln X| from which no solution is looked for
+_LARGE_RIDGE = 1.0  # from which the ridge falls where a stage is not found at once
+_LEAST_RIDGE = 1e-6  # to which it falls, unless the stage's own is larger
+_WAY = 13  # ridges on that way
+_FIRST_DEVIATION = -1.0  # ln √C of stage 0 to begin with
+_FIRST_ALIGNMENT = 1e-3  # of stage 0 to begin with: off 0, where the norm has no slope
+_NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
+
+
+class Means(Protocol):
+    """The means of forces of the newest stage."""
+
+    settled: bool
+
+    def __call__(self, newest: StageRow) -> ForceMeans: ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """(T3.9), (T3.10) and (T3.11) for the newest stage; unknowns are a_s, C_s0 … C_ss, X_s0 … X_ss."""
+
+    solution: Solution
+
+    def easier(self) -> "Iterator[Search]":
+        """With more ridge, on the way to these."""
+        cell, stage = self.solution.cell, self.solution.stages
+        own = cell.ridges[stage]
+        for lam in np.geomspace(_LARGE_RIDGE, max(own, _LEAST_RIDGE), _WAY):
+            if lam != own:
+                ridges = cell.ridges.copy()
+                ridges[stage] = lam
+                yield Search(replace(self.solution, cell=replace(cell, ridges=ridges)))
+
+    def start(self) -> Float[Array, " unknowns"]:
+        a, c, x = self.solution.orders
+        if not self.solution.stages:
+            return np.append(np.full(a.shape[1], _FIRST_ALIGNMENT), [_FIRST_DEVIATION, np.log(self.solution.cell.phi)])
+        norm, response = self._units
+        row = np.linalg.cholesky(c)[-1] / norm
+        return np.concatenate([a[-1] / norm, row, [np.log(row[-1]) - _NEW_PART], x[-1] / response, [0.0]])
+
+    @cached_property
+    def _units(self) -> tuple[float, float]:
+        parameters = self.solution.orders
+        return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.solution.stages else (1.0, 1.0)
+
+    def coordinates(self, newest: StageRow) -> Float[Array, " unknowns"]:
+        """Cone coordinates."""
+        norm, response = self._units
+        a, c, x = newest
+        row = np.asarray(solve_triangular(np.linalg.cholesky(self.solution.orders.c), c[:-1], lower=True))
+        new = c[-1] - row @ row
+        if not (x[-1] > 0 and new > _POSITIVE * c[-1] > 0):
+            raise FloatingPointError("no learner has these order parameters")
+        new = np.log(new) / 2 - np.log(norm)
+        return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
+
+    def newest(self, coordinates: Float[Array, " unknowns"]) -> StageRow:
+        norm, response = self._units
+        a, factor, x = StageRow.of(coordinates, self.solution.stages + 1)
+        if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
+            raise ConvergenceError("|θ| runs away: without ridge it does where the kept rows are separable")
+        row = norm * np.append(factor[:-1], np.exp(factor[-1]))
+        c = np.append(np.linalg.cholesky(self.solution.orders.c) @ row[:-1], row @ row)
+        return StageRow(norm * a, c, response * np.append(x[:-1], np.exp(x[-1])))
+
+    def moves(self, means: Means) -> Callable[[Array], tuple[Array, float]]:
+        """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
+        defined.
+        """
+
+        def moved(point: Array) -> tuple[Array, float]:
+            newest = self.newest(point)
+            vector = newest.vector()
+            off = self.solution.off(newest, means(newest))
+            miss = self.solution.miss(off, newest)
+            means.settled |= miss < _SETTLED
+            part = _PART
+            while part > _LEAST_PART:
+                try:
+                    return self.coordinates(StageRow.of(vector + part * off, self.solution.stages + 1)) - point, miss
+                except FloatingPointError:
+                    part /= 2
+            return np.zeros_like(point), np.inf
+
+        def move(point: Array) -> tuple[Array, float]:
+            try:
+                with np.errstate(over="raise", invalid="raise", divide="raise"):
+                    return moved(point)
+            except (np.linalg.LinAlgError, ArithmeticError):  # the loss's prox may not converge
+                return np.zeros_like(point), np.inf
+
+        return move

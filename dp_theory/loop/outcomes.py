@@ -1,0 +1,59 @@
+"""What theory predicts of a practice loop, and what its experiments measure."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dp_theory.numerics.checks import Array, Float
+from dp_theory.outcomes import Prediction, Simulation
+
+if TYPE_CHECKING:
+    from dp_theory.loop.problems import PracticeProblem
+
+
+@dataclass(frozen=True)
+class PracticePrediction(Prediction):
+    """The limit of the loop as n, d → ∞, for every stage.
+
+    Fields have the shape (*S, stages), where S is the problem's own, unless another is given.
+
+    Attributes
+    ----------
+    keep_fraction
+        Rows kept over rows looked at, in all rounds so far.
+    additions
+        The rows of each round, with plans resolved, (*S, rounds).
+    kept, candidates
+        Rows kept and looked at so far, in units of n.
+    alignment
+        Order parameter a_s: θ_s along the unit vector of Σ^½w_g.
+    covariance, response
+        Order parameters C and X, (*S, stages, stages). dp_theory.loop.square defines all three.
+    """
+
+    problem: "PracticeProblem"
+    additions: np.ndarray
+    kept: Float[Array, "*cells stages"]
+    candidates: Float[Array, "*cells stages"]
+    alignment: Float[Array, "*cells stages"]
+    covariance: Float[Array, "*cells stages stages"]
+    response: Float[Array, "*cells stages stages"]
+
+
+@dataclass(frozen=True)
+class PracticeSimulation(Simulation):
+    """Independent runs of the loop in dimension d; means are (*S, stages).
+
+    Attributes
+    ----------
+    test_errors, kept
+        Test error, and rows kept so far in units of n, of every run: (*S, trials, stages).
+    row_errors
+        Share that each stage gets wrong of a round's rows that were misclassified when added, nan where there were
+        none: (*S, trials, rounds, stages).
+    """
+
+    test_errors: Float[Array, "*cells trials stages"]
+    row_errors: Float[Array, "*cells trials rounds stages"]
+    kept: Float[Array, "*cells trials stages"]
