@@ -29,6 +29,7 @@ from dp_theory.loop import Addition as Addition
 from dp_theory.loop import Agree as Agree
 from dp_theory.loop import BoundaryFlips as BoundaryFlips
 from dp_theory.loop import Group as Group
+from dp_theory.loop import MeasuredRows as MeasuredRows
 from dp_theory.loop import PracticePrediction as PracticePrediction
 from dp_theory.loop import PracticeProblem as PracticeProblem
 from dp_theory.loop import PracticeSimulation as PracticeSimulation

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ORDER = 24  # of the quadrature rules
+LEAST_SHARE = 1e-4  # the share of wrong labels that stands for none
 NEXT_TO = 1e-8  # the distance from the boundary that stands for none, over the flips' width
 
 
@@ -48,6 +49,25 @@ class Shares(NamedTuple):
 def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Shares:
     """What a learner of this test error meets within its window |t| ≤ alpha.
 
+    Parameters
+    ----------
+    test_error
+        The learner's, inside (0, 1/2).
+    alpha
+        The window's end, in standard deviations of the learner's scores.
+
+    Returns
+    -------
+    Shares
+        Of the rows within the window.
+
+    Raises
+    ------
+    InputError
+        For numbers outside their domain.
+
+    Examples
+    --------
     >>> from dp_theory import BoundaryFlips
     >>> found = shares(BoundaryFlips(0.3), test_error=0.1, alpha=0.2)
     >>> round(found.missed, 3), round(found.wrong, 3)
@@ -69,6 +89,37 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     return Shares(missed=float(mass @ labels[1, 0]) / rows, wrong=2 * flips.eps * float(mass @ differ) / rows)
 
 
+def judged_share(confirmed: float, judge: float = 1.0) -> float:
+    """The share of plain labels that are wrong, from the share that a judge confirms.
+
+    Judge and generator see the margin through noise of their own (T8.4). Their labels are signs of normals that differ
+    with a probability of their angle over π:
+
+        cos(π P(judge ≠ label)) = cos(π P(label wrong)) · cos(π P(judge wrong))
+
+    Parameters
+    ----------
+    confirmed
+        Share of plain labels that the judge confirms.
+    judge
+        The judge's accuracy on real rows.
+
+    Returns
+    -------
+    float
+        At least LEAST_SHARE, which stands for none.
+
+    Raises
+    ------
+    InputError
+        For shares outside (1/2, 1].
+    """
+    for name, value in {"confirmed": confirmed, "judge": judge}.items():
+        require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
+    cosine = np.cos(np.pi * (1 - confirmed)) / np.cos(np.pi * (1 - judge))
+    return max(float(np.arccos(min(cosine, 1.0)) / np.pi), LEAST_SHARE)
+
+
 def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     """How many plain rows teach as much as one of the window |z| ≤ alpha, once the learner knows where the boundary is.
 
@@ -78,6 +129,23 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
 
     The worth is this expression for plain rows over that for the window's.
 
+    Parameters
+    ----------
+    alpha
+        The window's end, in standard deviations of the labeller's margin.
+
+    Returns
+    -------
+    float
+        Plain rows per row of the window.
+
+    Raises
+    ------
+    InputError
+        For a window that is not positive.
+
+    Examples
+    --------
     >>> from dp_theory import BoundaryFlips
     >>> round(float(row_worth(BoundaryFlips(0.5), alpha=1e-3)), 3)
     2.454
@@ -133,11 +201,30 @@ def worth(
     lams: Sequence[float] | None = None,
     advance: Advance = unseen,
 ) -> "pd.DataFrame":
-    """Practice against static data: a row for each stage, which is at its best window and ridge.
+    """Practice against static data, at the best window and ridge of each stage.
 
-    `kept` counts training rows per dimension; `samples` and `compute` are static data's cost of this error over
-    practice's; `saved` and `saved_compute` are shares of static data's error; `missed` and `wrong` are shares of the
-    stage's new rows.
+    Parameters
+    ----------
+    rounds
+        Rounds of practice.
+    phi
+        d over the rows of each round, and of the first pool.
+    windows, lams
+        Thresholds over tan(πE) and ridges per row of the first pool, of which the best are taken.
+    advance
+        It is called with 1 after each of the `loops_of_worth`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each stage. `kept` counts training rows per dimension; `samples` and `compute` are static data's cost
+        of this error over practice's; `saved` and `saved_compute` are shares of static data's error; `missed` and
+        `wrong` are shares of the stage's new rows.
+
+    Raises
+    ------
+    InputError
+        For numbers outside their domain.
     """
     import pandas as pd
 

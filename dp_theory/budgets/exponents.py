@@ -10,7 +10,7 @@ All have the same first pool, and all but static keep the same number of rows in
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,14 +32,20 @@ _KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # order of the tabl
 
 @dataclass(frozen=True)
 class Scaling:
-    """Two tidy tables."""
+    """Two tidy tables.
 
-    # Columns series, kind (predicted), axis, stage, x, y, y_low, y_high, n_seeds. x is in samples per dimension, y is
-    # the test error
+    Attributes
+    ----------
+    curves
+        Columns series, kind (predicted), axis, stage, x, y, y_low, y_high, n_seeds. x is in samples per dimension, y is
+        the test error.
+    exponents
+        A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
+        and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln
+        x: 0 for a power law and 1 for a geometric decay.
+    """
+
     curves: "pd.DataFrame"
-    # A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
-    # and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln x:
-    # 0 for a power law and 1 for a geometric decay
     exponents: "pd.DataFrame"
 
 
@@ -114,9 +120,10 @@ def _predicted(problems: list[PracticeProblem]) -> Float[Array, "3 points"]:
 def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dict[str, bool]]]:
     whole = solve_loop(problem)
     static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
-    first_selection = whole.additions[0]
+    first = whole.additions[0]
+    by_kept: Any = {"candidates": None} if isinstance(first, Addition) else {}
     added = np.cumsum(np.diff(whole.kept))
-    once = [replace(problem, additions=[replace(first_selection, candidates=None, kept=size)]) for size in added]
+    once = [replace(problem, additions=[replace(first, kept=size, **by_kept)]) for size in added]
     newest = _resolved(replace(problem, accumulate=False))
     return [
         ([static], {"static": False}),

@@ -6,8 +6,8 @@ z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observ
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +33,8 @@ PLAIN = KeepAll()
 Weight = Callable[..., ArrayLike]  # (t, y) -> values, or (y) where the rule sees no direction
 
 SIZE = "the rows of a round, in units of n"
+_ROUNDED = 1e-12  # an eigenvalue of a covariance that is not below 0, but for rounding
+_MOMENTS_ALONE = "rows that are known by their moments alone cannot be drawn or fitted: give a rule"
 LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
 
 
@@ -154,7 +156,6 @@ class SelectedRows:
     keep: float | Rule | Weight
     weight: float | Weight
     has_direction: bool  # whether the rule sees one
-    moments: tuple[Array, Array] | None = None  # see Addition
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -172,7 +173,6 @@ class SelectedRows:
         self, t: Float[Array, " rows"], y: Float[Array, " rows"]
     ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
         """Keep probability and weight of each row; functions are checked here, because they are the user's."""
-        self._require_rule()
 
         def of_rows(name: str, given: float | Weight) -> Array:
             value = of_arrays(name, given, *([t] if self.has_direction else []), y) if callable(given) else given
@@ -184,13 +184,8 @@ class SelectedRows:
         require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
         return kept, weights
 
-    def _require_rule(self) -> None:
-        if self.moments is not None:
-            raise InputError("rows that are known by their moments alone cannot be drawn or fitted: give a rule")
-
     def jumps(self) -> list[float]:
         """The threshold of every jump: what is named, 0, and those of a rule."""
-        self._require_rule()
         of_rule = self.keep.breakpoints() if isinstance(self.keep, Rule) else ()
         found = {sign * float(b) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
         return sorted(found | set(map(float, self._named())) | ({0.0} if self.has_direction else set()))
@@ -278,10 +273,6 @@ class Addition(SelectedRows):
         The |t| at which the functions `keep` and `weight` jump. Finding a jump that is not named costs time.
     flip
         How labels of these rows are flipped, where that differs from the problem's.
-    moments
-        In place of a rule, the means of y·(t, ζ) and of (t, ζ)(t, ζ)ᵀ over the kept rows, which have the weight 1. ζ is
-        the row's coordinate along the labeller off the selecting learner; off both the rows must be N(0, I). In the
-        first pool t is the labeller's own score and ζ does not matter.
 
     Raises
     ------
@@ -301,7 +292,6 @@ class Addition(SelectedRows):
     weight: float | Weight = 1.0
     breaks: tuple[float, ...] = ()
     flip: Flips | None = None
-    moments: tuple[Array, Array] | None = field(default=None, compare=False, repr=False)  # (2,) and (2, 2)
     has_direction = True
 
     def __post_init__(self) -> None:
@@ -332,6 +322,57 @@ class Addition(SelectedRows):
 
     def _named(self) -> Sequence[float]:
         return [*self.breaks, *np.negative(self.breaks)]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRows(SelectedRows):
+    """Rows that a round adds, known by the means over a sample of them. They have the weight 1.
+
+    t is a row's score by the selecting learner, and ζ its coordinate along the labeller off that learner; off both the
+    rows must be N(0, I). In the first pool t is the labeller's own score and ζ does not matter.
+
+    Parameters
+    ----------
+    kept
+        Rows, in units of n.
+    linear
+        The means of y·(t, ζ), (2,).
+    second
+        The means of (t, ζ)(t, ζ)ᵀ, (2, 2).
+
+    Raises
+    ------
+    InputError
+        For means that no rows have, and where such rows are to be drawn, or fitted under another loss than the square.
+    """
+
+    kept: float
+    linear: ArrayLike
+    second: ArrayLike
+    keep: ClassVar[float] = 1.0
+    weight: ClassVar[float] = 1.0
+    has_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_number(kept=self.kept)
+        require_positive(SIZE, kept=self.kept)
+        linear, second = numbers("linear", self.linear), numbers("second", self.second)
+        if linear.shape != (2,) or second.shape != (2, 2):
+            raise InputError(f"linear and second have shapes {linear.shape} and {second.shape}, not (2,) and (2, 2)")
+        if not np.linalg.eigvalsh(second - np.outer(linear, linear)).min() >= -_ROUNDED:
+            raise InputError("no rows have these means: second - linear linearᵀ is not positive semidefinite")
+
+    def flips(self, problem: Flips) -> Flips:
+        return problem
+
+    def candidates_at(self, keep_fraction: float) -> float:
+        return self.kept
+
+    def jumps(self) -> list[float]:
+        raise InputError(_MOMENTS_ALONE)
+
+    def select(self, t: Array, y: Array) -> tuple[Array, Array]:
+        raise InputError(_MOMENTS_ALONE)
 
 
 @dataclass(frozen=True)
@@ -377,7 +418,8 @@ class Window:
         return Addition(kept=self.kept, keep=KeepHard(alpha), weight=weight)
 
 
-RoundPlan = Addition | Callable[[float], Addition]  # the rows, or a function that names them from the test error
+Rows = Addition | MeasuredRows
+RoundPlan = Rows | Callable[[float], Rows]  # the rows, or a function that names them from the test error
 
 
 # keep probabilities and weights of a projection t and an observed label y = ±1, which rules cannot be

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dp_theory.loop.groups import BoundaryFlips, Flips, observed_labels, softness
+from dp_theory.loop.groups import BoundaryFlips, Flips, MeasuredRows, observed_labels, softness
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
@@ -39,7 +39,7 @@ class PlacedRows:
     def needs_quadrature(self) -> bool:
         nearly_one = isinstance(self.rows.keep, Rule) and IN_THE_SPAN < self.axes.kappa < _LOST
         with_rule = self.rows.has_functions or isinstance(self.flip, BoundaryFlips) or nearly_one
-        return self.rows.moments is None and with_rule
+        return not isinstance(self.rows, MeasuredRows) and with_rule
 
     @cached_property
     def axes(self) -> "Axes":
@@ -89,9 +89,9 @@ class Kept(NamedTuple):
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
     """Quadrature of this order stands in where no closed form is known."""
     axes, error = placed.axes, 0.0
-    if placed.rows.moments is not None:
+    if isinstance(placed.rows, MeasuredRows):
         weight = mass = np.ones(1)
-        linear, second = (moment[None] for moment in placed.rows.moments)
+        linear, second = np.asarray(placed.rows.linear, float)[None], np.asarray(placed.rows.second, float)[None]
     elif placed.needs_quadrature:
         weight, (mass, *first, tt, tz, zz) = _by_nodes(placed, order)
         linear, second = np.stack(first, axis=1), np.array([[tt, tz], [tz, zz]]).transpose(2, 0, 1)

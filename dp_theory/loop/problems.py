@@ -18,7 +18,7 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, check_flips
+from dp_theory.loop.groups import Flips, Group, RoundPlan, Rows, check_flips
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
 from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.placed import PlacedRows
@@ -233,7 +233,7 @@ class PracticeProblem(AnyProblem):
     phi: float
     lam: float | Sequence[float]
     additions: Sequence[RoundPlan] = ()
-    initial: float | Addition = 1.0
+    initial: float | Rows = 1.0
     accumulate: bool = True
     flip: Flips = 0.0
     labeller: ArrayLike = 1.0
@@ -249,13 +249,13 @@ class PracticeProblem(AnyProblem):
         if not isinstance(self.additions, Sequence | np.ndarray):
             raise InputError(f"additions = {self.additions!r} must be a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
-            if not isinstance(plan, Addition) and not callable(plan):
+            if not isinstance(plan, Rows) and not callable(plan):
                 raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")
         require_ridge(self.lam)
         if np.shape(self.lam) not in ((), (self.stages,)):
             count = np.size(self.lam)
             raise InputError(f"lam has {count} values; it must have one, or one for each of {self.stages} stages")
-        if not isinstance(self.initial, Addition):
+        if not isinstance(self.initial, Rows):
             require_number(initial=self.initial)
             require_positive("it is the first pool over n", initial=self.initial)
         self._require_directions()
@@ -284,12 +284,12 @@ class PracticeProblem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        rules = {f"additions[{i}]": plan.shape for i, plan in enumerate(self.additions) if isinstance(plan, Addition)}
+        rules = {f"additions[{i}]": plan.shape for i, plan in enumerate(self.additions) if isinstance(plan, Rows)}
         return shape_of_all(rules)
 
     def cells(self) -> Iterator[ScalarProblem]:
         one = np.ones(1)
-        first = self.initial if isinstance(self.initial, Addition) else Group(self.initial)
+        first = self.initial if isinstance(self.initial, Rows) else Group(self.initial)
         cell = ScalarProblem(
             phi=self.phi,
             ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),
@@ -303,7 +303,7 @@ class PracticeProblem(AnyProblem):
             flip=self.flip,
         )
         for index in np.ndindex(self.shape):
-            plans = [plan.at(index, self.shape) if isinstance(plan, Addition) else plan for plan in self.additions]
+            plans = [plan.at(index, self.shape) if isinstance(plan, Rows) else plan for plan in self.additions]
             yield replace(cell, additions=plans)
 
     @cached_property

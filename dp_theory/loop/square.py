@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.groups import Addition
+from dp_theory.loop.groups import Rows
 from dp_theory.loop.placed import Cohort, PlacedRows
 from dp_theory.numerics.checks import ROUNDING, Array, Float, require
 
@@ -218,7 +218,7 @@ class Solution:
         return [rows for rows in self.rows if rows.cohort.last > self.stages]
 
     @property
-    def additions(self) -> list[Addition]:
+    def additions(self) -> list[Rows]:
         """What the rounds added, with plans resolved."""
         return [rows.cohort.placed.rows for rows in self.rows if rows.cohort.first]
 
@@ -473,7 +473,7 @@ def _placed(solution: Solution, place: int) -> PlacedRows:
     cell = solution.cell
     plan = cell.additions[place]
     rows = plan(float(solution.test_error[-1])) if callable(plan) else plan
-    if not isinstance(rows, Addition):
+    if not isinstance(rows, Rows):
         raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition")
     return PlacedRows(rows, rows.flips(cell.flip), np.append(cell.labeller, 0.0), solution.orders.selector())
 

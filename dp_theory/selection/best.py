@@ -85,15 +85,35 @@ class Budget:
     """What may be spent per dimension, and how rows are labelled and trained on.
 
     The number of rows follows: if a share p is kept, psi = d/kept = (candidate/p + training)/budget.
+
+    Parameters
+    ----------
+    rho
+        Cosine between selector and truth, inside (-1, 1).
+    budget
+        What may be spent per dimension.
+    candidate, training
+        Costs of generating a row and of training on it, in the unit of `budget`.
+    lam
+        Ridge per training row. None is the best one, 0 the limit without.
+    flip
+        Probability that a label is flipped, below 1/2.
+    least
+        The smallest share p of the candidates that a rule may keep.
+
+    Raises
+    ------
+    InputError
+        For numbers outside their domain.
     """
 
-    rho: float  # cosine between selector and truth, inside (-1, 1)
-    budget: float  # what may be spent per dimension
-    candidate: float  # cost of generating a row, in the unit of `budget`
-    training: float  # and of training on it
-    lam: float | None = None  # ridge per training row; None is the best one, 0 the limit without
-    flip: float = 0.0  # probability that a label is flipped, below 1/2
-    least: float = SMALLEST_KEEP  # the smallest share p of the candidates that a rule may keep
+    rho: float
+    budget: float
+    candidate: float
+    training: float
+    lam: float | None = None
+    flip: float = 0.0
+    least: float = SMALLEST_KEEP
 
     def __post_init__(self) -> None:
         require_number(rho=self.rho, budget=self.budget, flip=self.flip, **{"smallest keep": self.least})
@@ -184,20 +204,46 @@ class Budget:
 
 @dataclass(frozen=True)
 class BestRule:
-    """The best of all rules for a budget."""
+    """The best of all rules for a budget.
+
+    Attributes
+    ----------
+    rule, test_error
+        It, and the error of what is learned from its rows.
+    keep
+        Share of the candidates that it keeps.
+    lam
+        Ridge per training row.
+    kept, generated
+        Rows per dimension.
+    gap
+        To first order, how much less the error of a rule nearby may be.
+    needs_d
+        Kept share over E[q t²], which d must exceed by far for the limit d → ∞ to hold.
+    """
 
     rule: Bands
     test_error: float
-    keep: float  # share of the candidates
-    lam: float  # per training row
-    kept: float  # rows per dimension
-    generated: float  # the same
-    gap: float  # to first order, how much less the error of a rule nearby may be
-    needs_d: float  # kept share over E[q t²], which d must exceed by far for the limit d → ∞ to hold
+    keep: float
+    lam: float
+    kept: float
+    generated: float
+    gap: float
+    needs_d: float
 
 
 def best_selection(budget: Budget) -> BestRule:
     """The best of all rules for a budget: it keeps bands of |t|.
+
+    Parameters
+    ----------
+    budget
+        What may be spent, and the ridge, flips and least share that it is spent with.
+
+    Returns
+    -------
+    BestRule
+        The bands, with what they cost and reach.
 
     Examples
     --------

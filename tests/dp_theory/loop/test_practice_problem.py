@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from dp_theory import predict, simulate
-from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, PracticeProblem, Window, row_errors
+from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, MeasuredRows, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
 from tests.dp_theory.refusals import out_of_range, refused
@@ -19,16 +19,16 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
 
     def moments(test_error):
         p, gamma, beta, beta_tilde = rule.moments(np.cos(np.pi * test_error))
-        return Addition(kept=kept, moments=(np.array([beta_tilde, beta]) / p, np.diag([gamma / p, 1.0])))
+        return MeasuredRows(kept, np.array([beta_tilde, beta]) / p, np.diag([gamma / p, 1.0]))
 
-    plain = Addition(kept=1.0, moments=(np.array([np.sqrt(2 / np.pi), 0.0]), np.eye(2)))
+    plain = MeasuredRows(1.0, (np.sqrt(2 / np.pi), 0.0), np.eye(2))
     by_rule = predict(PracticeProblem(0.5, 0.02, [Addition(kept=kept, keep=rule)] * 4))
     by_moments = predict(PracticeProblem(0.5, 0.02, [moments] * 4, initial=plain))
     np.testing.assert_allclose(by_moments.test_error, by_rule.test_error, rtol=1e-10)
     np.testing.assert_allclose(by_moments.kept, by_rule.kept)
 
 
-MEASURED = PracticeProblem(0.5, 0.1, [Addition(kept=1.0, moments=(np.array([0.0, 0.8]), np.eye(2)))])
+MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, (0.0, 0.8), np.eye(2))])
 test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
     (lambda: simulate(MEASURED, 20, 2), "moments alone"),
     (lambda: row_errors(predict(MEASURED), 0), "moments alone"),
@@ -47,6 +47,8 @@ test_numbers_out_of_range_are_refused = out_of_range(
 )
 test_bad_problems_additions_and_questions_are_refused = refused(
     (lambda: Addition(), "exactly one of candidates and kept"),
+    (lambda: MeasuredRows(1.0, (1.0, 1.0), np.eye(2)), "is not positive semidefinite"),
+    (lambda: MeasuredRows(1.0, 0.5, np.eye(2)), r"have shapes \(\) and \(2, 2\)"),
     (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
     (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
     (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments import verification
-from dp_experiments.cli.theory.noise import judged_share
 from dp_experiments.cli.theory.sweep import picture
 from dp_experiments.paper.theory import best_selection as figure
 from matplotlib import rcParams
@@ -25,6 +24,7 @@ from dp_theory import (
     sweep,
 )
 from dp_theory.budgets.optimum import optimum
+from dp_theory.noise import judged_share
 from tests.commands import done, dp, refused, told
 
 PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"

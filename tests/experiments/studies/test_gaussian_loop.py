@@ -14,7 +14,7 @@ from dp_experiments.studies.gaussian.fig_gaussian import (
 )
 from numpy.testing import assert_allclose
 
-from dp_theory.loop import Addition
+from dp_theory.loop import MeasuredRows
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
 from dp_theory.rules import KeepAll
@@ -54,15 +54,14 @@ def standard_errors(trace, predicted):
 def test_the_sampler_tends_to_the_theorys_law():
     scale, law = sampler_law(gaussian("sampling.steps=250"))
     assert scale == pytest.approx(1, abs=8e-3)
-    assert law.moments is not None
-    linear, second = law.moments
+    linear, second = law.linear, law.second
     assert_allclose(linear, [np.sqrt(2 / np.pi), 0], atol=8e-3)
     assert second[0, 0] == pytest.approx(1, abs=0.012)
 
 
 def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch):
     """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
-    exact = Addition(kept=1.0, moments=(np.array([np.sqrt(2 / np.pi), 0]), np.eye(2)))
+    exact = MeasuredRows(1.0, (np.sqrt(2 / np.pi), 0), np.eye(2))
     monkeypatch.setattr("dp_experiments.studies.gaussian.fig_gaussian.sampler_law", lambda config: (1.0, exact))
     config = gaussian("practice.increment=600", "learner.lam=0.3")
     found = predict_loop(config, [plain_rows(config)] * 3)
@@ -81,7 +80,7 @@ def test_views_of_the_rows(small, measured):
     along_w0 = cosine * t + np.sqrt(1 - cosine**2) * zeta
     assert np.array_equal(np.sign(along_w0), y)
     _, law = sampler_law(small)
-    assert np.abs(along_w0).mean() == pytest.approx(law.moments[0][0], abs=4 * 0.6 / np.sqrt(len(t)))
+    assert np.abs(along_w0).mean() == pytest.approx(law.linear[0], abs=4 * 0.6 / np.sqrt(len(t)))
     across = np.sqrt(1 - cosine**2) * t - cosine * zeta
     assert across.var() == pytest.approx(1, abs=4 * np.sqrt(2 / len(t)))
 

@@ -14,7 +14,6 @@ from dp_experiments.terminal import answer, progress, records, say
 from dp_theory.numerics.costs import Costs
 
 EDGE = 1e-3  # in units of the flips' width: the window that stands for the boundary itself
-LEAST = 1e-4  # the share of wrong labels that stands for none
 
 
 def noise_command(
@@ -40,11 +39,13 @@ def noise_command(
     import pandas as pd
 
     from dp_theory.loop import BoundaryFlips
-    from dp_theory.noise import loops_of_worth, row_worth, worth
+    from dp_theory.noise import judged_share, loops_of_worth, row_worth, worth
 
     if (share is None) == (confirmed is None):
         raise InputError("give one of --share and --confirmed, which say how many labels are wrong")
     shares = values("share", share) if share is not None else [judged_share(confirmed or 0.0, judge)]
+    if confirmed is not None and confirmed >= judge:
+        say(f"the judge confirms as many labels as real images: none seems wrong; share {shares[0]:g} is assumed")
     all_flips = [BoundaryFlips.of_share(wrong) for wrong in dict.fromkeys(shares)]
     windows = values("window", window)
     with claimed(out):
@@ -72,23 +73,3 @@ def noise_command(
         ),
         *written(out),
     )
-
-
-def judged_share(confirmed: float, accuracy: float) -> float:
-    """The share of plain labels that are wrong, at least LEAST, from the share that a judge of this accuracy confirms.
-
-    Judge and generator see the margin through noise of their own (T8.4). Their labels are signs of normals
-    that differ with a probability of their angle over π:
-
-        cos(π P(judge ≠ label)) = cos(π P(label wrong)) · cos(π P(judge wrong))
-    """
-    import numpy as np
-
-    from dp_theory.numerics.checks import require
-
-    for name, value in {"confirmed": confirmed, "judge": accuracy}.items():
-        require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
-    if confirmed >= accuracy:
-        say(f"the judge confirms as many labels as real images: none seems wrong; share {LEAST:g} is assumed")
-    cosine = np.cos(np.pi * (1 - confirmed)) / np.cos(np.pi * (1 - accuracy))
-    return max(float(np.arccos(min(cosine, 1.0)) / np.pi), LEAST)

@@ -32,7 +32,7 @@ from dp_real.config.arms import arm_config
 from dp_real.practice.section import PracticeConfig
 from dp_real.runs.reader import Run
 from dp_theory import predict
-from dp_theory.loop import Addition, PracticeProblem, RoundPlan
+from dp_theory.loop import MeasuredRows, PracticeProblem, RoundPlan
 
 OMEGA = 0.01
 STATIC = "static"
@@ -89,13 +89,13 @@ def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray
     return np.arctan2(off, along) / np.pi, np.stack([t, zeta, y], axis=-1)
 
 
-def measured_rows(kept: float, t: np.ndarray, zeta: np.ndarray, y: np.ndarray) -> Addition:
+def measured_rows(kept: float, t: np.ndarray, zeta: np.ndarray, y: np.ndarray) -> MeasuredRows:
     """Rows that are known by the means over a sample of them."""
     view = np.stack([t, zeta])
-    return Addition(kept=kept, moments=(view @ y / len(y), view @ view.T / len(y)))
+    return MeasuredRows(kept, view @ y / len(y), view @ view.T / len(y))
 
 
-def sampler_law(config: Config) -> tuple[float, Addition]:
+def sampler_law(config: Config) -> tuple[float, MeasuredRows]:
     """`scale`, and the sampler's law along w0 in that unit, without sampling error."""
     generator = GaussianGenerator(2, config.sampling.steps, config.sampling.guidance_scale)
     noise = np.column_stack([ndtri((np.arange(GRID) + 0.5) / GRID), np.ones(GRID)])
@@ -121,14 +121,13 @@ def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
 def plain_rows(config: Config) -> RoundPlan:
     """An unguided round: the sampler's own law, as a learner of a given test error sees it."""
     _, law = sampler_law(config)
-    assert law.moments is not None, "it is measured"
-    linear, second = law.moments
+    linear, second = np.asarray(law.linear), np.asarray(law.second)
     kept = config.practice.increment / config.practice.initial
 
-    def plan(test_error: float) -> Addition:
+    def plan(test_error: float) -> MeasuredRows:
         w0 = np.array([np.cos(np.pi * test_error), np.sin(np.pi * test_error)])  # in the plane of (t, ζ)
         off = np.eye(2) - np.outer(w0, w0)
-        return Addition(kept=kept, moments=(linear[0] * w0, second[0, 0] * np.outer(w0, w0) + off))
+        return MeasuredRows(kept, linear[0] * w0, second[0, 0] * np.outer(w0, w0) + off)
 
     return plan
 
