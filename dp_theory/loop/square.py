@@ -154,15 +154,15 @@ class TrainingRows:
         view, noise, _ = RowView.of(self.cohort.selector, orders, b)
         view, target = view @ frame, targets[b]
         bend = 1 / (1 / (curvature * weight) + orders.x[..., -1, -1, None])  # β, for each weight
-        before = np.einsum("...i,Jij->...Jj", -orders.x[..., -1, b][..., :-1], self.slopes)
+        before = np.tensordot(-orders.x[..., -1, b][..., :-1], self.slopes, (-1, 1))
         row = bend[..., None] * np.concatenate([before, np.ones((*before.shape[:-1], 1))], axis=-1)
         pull, of_view = row @ target, row @ view
-        by_view = pull[..., None] * linear - np.einsum("...JK,JKL->...JL", of_view, second)  # E[f_s x]
+        by_view = pull[..., None] * linear - (of_view[..., None] * second).sum(-2)  # E[f_s x]
         by_label = pull * mass - (of_view * linear).sum(-1)  # E[f_s y]
         by_score = by_label[..., None] * target - by_view @ view.swapaxes(-1, -2) + mass[:, None] * (row @ noise)
-        others = np.einsum("...Ji,Jji->...j", by_score[..., :-1], self.slopes)
+        others = np.tensordot(by_score[..., :-1], self.slopes, ((-2, -1), (0, 2)))
         product = np.concatenate([others, (by_score * row).sum((-1, -2))[..., None]], axis=-1)
-        return row, self.placed(orders, by_view.sum(-2), product, np.einsum("J,...Jb->...b", mass, row))
+        return row, self.placed(orders, by_view.sum(-2), product, mass @ row)
 
     def placed(self, orders: OrderParameters, by_view: Array, product: Array, slope: Array) -> ForceMeans:
         """The means from E[f_s x], E[f_s fᵀ] and -E[df_s/dη] of this cohort, among all stages (T3.17)."""
