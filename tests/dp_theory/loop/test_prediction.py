@@ -90,3 +90,10 @@ def test_quadrature_meets_the_lemmas(rule, flip):
 def test_what_double_precision_cannot_resolve_is_refused():
     with pytest.raises(ConvergenceError, match=r"stage 16: test error .* ask for fewer rounds"):
         predict(PracticeProblem(0.25, 0.0, [Window(1)] * 30, accumulate=False))
+
+
+def test_a_residual_that_hardly_any_ridge_leaves_is_in_the_certificate():
+    """Such loops were refused from a relative residual of 1e-9 on."""
+    small, larger = (predict(PracticeProblem(3.0, lam, [Addition(kept=1.6, keep=HARD)] * 3)) for lam in (2e-9, 1e-7))
+    assert 1e-9 < small.certificate.max() < 1e-6
+    assert_allclose(small.test_error, larger.test_error, rtol=1e-5)
