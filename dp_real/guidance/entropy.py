@@ -113,7 +113,7 @@ class EntropyGuidance:
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
         network = self.logits if isinstance(self.logits, nn.Module) else None
-        with usual(gradients=True, module=network, device=x.device):
+        with usual(gradients=True, module=network):
             values = hardness(self.objective, self.logits(x0_hat), guides=True)
             (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:

@@ -176,7 +176,7 @@ def attach(
     def gradient(x0_hat: Tensor) -> Tensor:
         if vae is not pipe.vae:  # which the pipeline moves itself
             vae.to(x0_hat.device)
-        with usual(gradients=True, device=x0_hat.device), decoding(vae):
+        with usual(gradients=True), decoding(vae):
             leaf = x0_hat.float().clone().requires_grad_()
             return guidance.gradient(to_learner(decode(vae, unpack(leaf))) if guidance.reads_estimate else leaf, leaf)
 

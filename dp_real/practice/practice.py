@@ -36,7 +36,7 @@ from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, valida
 from dp_real.protocols import AnySize
 from dp_real.runtime import distributed
 from dp_real.runtime.object_digest import object_digest
-from dp_real.runtime.torch_settings import usual_torch
+from dp_real.runtime.torch_state import seeded
 from dp_real.text.codes import texts_of
 
 MOST = 10**9  # samples of a practice without an end
@@ -397,19 +397,15 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
 
     Afterwards all of them are as before.
     """
-    with usual_torch(config.seed), ExitStack() as at_end:
-        if model is None:
-            yield None
-            return
-        if isinstance(model, nn.Module):
-            model = unwrapped(model)
-            for part in model.modules():
-                at_end.callback(setattr, part, "training", part.training)
-                part.training = False
+    module = unwrapped(model) if isinstance(model, nn.Module) else None
+    with seeded(config.seed, module), ExitStack() as at_end:
+        if module is not None:
+            model = module
             if own := vars(model).get("_original_forward"):  # accelerate's mixed precision wraps the other one
                 at_end.callback(setattr, model, "forward", model.forward)
                 model.forward = own
-        yield logits_function(model, preprocess or preprocess_beside(model, config), config)
+        is_initial = model is None
+        yield None if is_initial else logits_function(model, preprocess or preprocess_beside(model, config), config)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

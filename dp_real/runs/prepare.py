@@ -22,7 +22,7 @@ from dp_real.practice.objects import GIVEN, lacking
 from dp_real.practice.rounds import KEEP
 from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.runtime import distributed
-from dp_real.runtime.torch_settings import usual_torch
+from dp_real.runtime.torch_state import seeded
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
@@ -131,7 +131,7 @@ _torch = RLock()  # whose settings and random numbers all threads share
 @contextmanager
 def own_torch(config: Config) -> Iterator[None]:
     """Torch computes as configured, for one thread at a time; with "bfloat16", float32 products are TF32."""
-    with _torch, usual_torch(config.seed):
+    with _torch, seeded(config.seed):
         threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()
         torch.set_num_threads(config.threads or threads)

@@ -1,32 +1,38 @@
 """What the caller's program has set in torch, put aside while something is computed here."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 
-from dp_real.runtime import distributed
+
+@contextmanager
+def usual(gradients: bool = False, module: nn.Module | None = None) -> Iterator[None]:
+    """Compute in float32 outside of inference mode and autocast, with or without gradients; then all is as before.
+
+    `module` is in evaluation mode meanwhile.
+    """
+    with ExitStack() as at_end:
+        at_end.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        for part in module.modules() if module else ():
+            at_end.callback(setattr, part, "training", part.training)
+            part.training = False
+        at_end.enter_context(torch.inference_mode(False))
+        at_end.enter_context(torch.set_grad_enabled(gradients))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                at_end.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager
-def usual(
-    gradients: bool = False, module: nn.Module | None = None, device: torch.device | None = None
-) -> Iterator[None]:
-    """Compute in float32 outside of inference mode and autocast, with or without gradients; then all is as before.
-
-    `module` is in evaluation mode meanwhile. A device other than the process's own is to be named.
-    """
-    kind = (device or distributed.device()).type
-    modes = [(part, part.training) for part in module.modules()] if module else []
-    default = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.float32)
-        for part, _ in modes:
-            part.training = False
-        with torch.inference_mode(False), torch.set_grad_enabled(gradients), torch.autocast(kind, enabled=False):
-            yield
-    finally:
-        torch.set_default_dtype(default)
-        for part, mode in modes:
-            part.training = mode
+def seeded(seed: int, module: nn.Module | None = None) -> Iterator[None]:
+    """The same with gradients, on the CPU by default, and with random numbers that follow from `seed`."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with usual(gradients=True, module=module), torch.random.fork_rng(devices), ExitStack() as at_end:
+        if torch.get_default_device().type != "cpu":
+            at_end.enter_context(torch.device("cpu"))
+        torch.manual_seed(seed)
+        yield
