@@ -28,12 +28,23 @@ if TYPE_CHECKING:
 _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 
 
+def spread(parts: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Tuples of moments, one value of each for every cell of a shape, in C order."""
+    return tuple(type(part)(*(np.broadcast_to(moment, shape).reshape(-1) for moment in part)) for part in parts)
+
+
+def at(parts: tuple[Any, ...], cells: slice) -> tuple[Any, ...]:
+    """The same of these cells."""
+    return tuple(type(part)(*(moment[cells] for moment in part)) for part in parts)
+
+
 def predict_theorem1(problem: "Problem", *, tolerance: float | None = None) -> Prediction:
     """Theorem 1, or Corollary 1 where lam = 0 (paper, section 4)."""
     shape = problem.shape
     outputs = np.empty((5, prod(shape)))
+    known = spread(problem.rule.moments_with_errors(problem.rho), shape)  # whatever phi and lam are
     for cells, rule, rho, phi, lam in problem.blocks(_BLOCK):
-        moments, errors = rule.moments_with_errors(rho)
+        moments, errors = at(known, cells)
         for output, values in zip(outputs, limits(rule, moments, errors, rho, phi, lam, tolerance), strict=True):
             output[cells] = values
     return Prediction(*(output.reshape(shape)[()] for output in outputs))

@@ -15,6 +15,7 @@ A rule is a file of this room, or a module of another package (entry point group
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -191,7 +192,7 @@ class Rule:
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         """Values of t with density proportional to q(t)·pdf(t), by rejection."""
-        p = float(self.moments(0.0).p)
+        p = share_of(self)
         require_size("size/p", size / p, 0, MOST_ROWS, f"it is the number of rows of which {self} keeps {size}")
         kept = []
         missing = size
@@ -227,6 +228,12 @@ def kept_fraction(p: Real) -> Real:
     """p, once it is known to be in (0, 1]."""
     require_in("(0, 1]", "it is the kept fraction of the pool", keep=p)
     return p
+
+
+@lru_cache(256)
+def share_of(rule: Rule) -> float:
+    """The fraction of rows that a rule keeps, which a simulation asks for in every trial."""
+    return float(rule.moments(0.0).p)
 
 
 def _by_quadrature(rule: Rule, rho: Real, integrands: Integrands) -> tuple[Array, Array]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import qmc
 
 from dp_theory.loop.groups import BoundaryFlips, chance_of_flip
 from dp_theory.loop.placed import Cohort, panel_edges
@@ -52,6 +51,8 @@ class Points(NamedTuple):
 
 def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     """Scrambled Sobol points. The first coordinate decides kind and t, so that a narrow window takes no more points."""
+    from scipy.stats import qmc  # which takes long to import
+
     placed = cohort.placed
     flip, cosine, sine = placed.flip, placed.axes.slope, placed.axes.kappa
     tau = cosine / max(sine, _TINY)

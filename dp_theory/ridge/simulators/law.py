@@ -20,6 +20,7 @@ from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, Float, require
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.rules import KeepAll, Random, Rule
+from dp_theory.rules.base import share_of
 
 TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|
 _FIRST = 128  # rows of Z in the first attempt; each later attempt doubles them
@@ -39,7 +40,7 @@ class Draw(NamedTuple):
 
 def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator) -> Float[Array, "lams 3"]:
     """Test error, overlap and squared norm of one data set for each ridge, in O(kept + d) operations."""
-    m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
+    m = int(rng.binomial(n, np.clip(share_of(rule), 0.0, 1.0)))
     if m == 0:
         return np.tile([0.5, 0.0, 0.0], (np.size(lams), 1))
     if isinstance(rule, KeepAll | Random):  # nothing looks at w_s, which may then be the truth
