@@ -43,7 +43,16 @@ def test_theorem1_agrees_with_the_printed_formulas_to_1e_9():
 
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
     with pytest.raises(ConvergenceError, match="certain to"):
-        predict(Problem(SymmetricRule(lambda t: t <= 0.7), 0.5, 0.5, 0.1))
+        predict(Problem(SymmetricRule(lambda t: np.sin(1e5 * t) > 0), 0.5, 0.5, 0.1))
+
+
+def test_jumps_and_narrow_features_of_a_rule_of_ones_own_are_found():
+    own = predict(Problem(SymmetricRule(lambda t: t <= 0.7), 0.5, 0.5, 0.1))
+    exact = predict(Problem(KeepHard(0.7), 0.5, 0.5, 0.1))
+    assert abs(own.test_error / exact.test_error - 1) < min(own.certificate, 1e-9)
+    narrow = SymmetricRule(lambda t: 0.01 + 0.9 * np.exp(-(((t - 1.2345) / 1e-3) ** 2)))
+    mass = 0.01 + 0.9 * 1e-3 * np.sqrt(2) * np.exp(-(1.2345**2) / 2)  # both signs, to first order in the width
+    np.testing.assert_allclose(predict(Problem(narrow, 0.9, 0.5, 0.01)).keep_fraction, mass, rtol=1e-6)
 
 
 def test_lists_are_arrays():
