@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.numerics.checks import Real
+from dp_theory.numerics.checks import ByValue, Real
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +14,7 @@ QUANTITIES = ("test_error", "overlap", "squared_norm")
 SOFTMAX_QUANTITIES = ("test_error", "cross_entropy", "overlap", "squared_norm")
 
 
-class Cells:
+class Cells(ByValue):
     """Numbers for each cell of a problem."""
 
     def to_frame(self) -> "pd.DataFrame":

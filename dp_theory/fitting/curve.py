@@ -94,6 +94,8 @@ class Curve:
         strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
         if not len(strategy):
             raise InputError("a curve needs a point")
+        if len(strategy) == 1:  # it holds for all
+            strategy = np.repeat(strategy, max(1, np.size(kept)))
         unknown = strategy[~np.isin(strategy, STRATEGIES)]
         if len(unknown):
             raise InputError(f"unknown strategy '{unknown[0]}' of a point: one of {', '.join(STRATEGIES)}")

@@ -22,6 +22,7 @@ from dp_theory.multiclass.selection import Selection, require_classes
 from dp_theory.numerics.checks import (
     Array,
     Real,
+    clipped,
     common_shape,
     require,
     require_in,
@@ -73,6 +74,7 @@ class SoftmaxProblem(AnyProblem):
         require("classes", self.classes, self.selection.classes in (None, self.classes), "be the selection's")
         require_number(rho=self.rho)
         require_in("[-1, 1]", "it is the cosine of selector and teacher", rho=self.rho)
+        object.__setattr__(self, "rho", clipped(self.rho))
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
         require_positive("without ridge the weights run away", lam=self.lam)
         self.shape  # noqa: B018 (raises where shapes do not broadcast)

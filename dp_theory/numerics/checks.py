@@ -4,6 +4,7 @@ import os
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from fractions import Fraction
 from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ def unseen(done: int) -> None:
 
 
 ROUNDING = np.finfo(float).eps / 2  # the largest relative error of one rounded operation
+END_ROUNDING = 8 * ROUNDING  # 4 ulp, by which a computed cosine or share may be beyond an end
 
 # What an experiment can have at all.
 MOST_TRIALS = 10**6
@@ -38,6 +40,27 @@ MOST_ROWS = 1e12
 # The range of a ratio or a ridge. Beyond it, the formulas lose their digits or overflow.
 SMALLEST = 1e-30
 LARGEST = 1e15
+
+
+class ByValue:
+    """A dataclass whose instances are equal, and have the same hash, if their fields do; these may be arrays."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("__eq__", "__hash__"):  # or the dataclass would make its own
+            if name not in vars(cls):
+                setattr(cls, name, getattr(ByValue, name))
+
+    def _values(self) -> tuple[Any, ...]:
+        values = (getattr(self, field.name) for field in fields(self))  # pyrefly: ignore[bad-argument-type]
+        values = (np.asarray(each) if isinstance(each, list) else each for each in values)
+        return tuple((each.shape, each.tobytes()) if isinstance(each, np.ndarray) else each for each in values)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()  # pyrefly: ignore[missing-attribute]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
 
 
 def numbers(name: str, value: Any) -> Array:
@@ -187,8 +210,14 @@ def require_in(interval: str, what: str, **values: Any) -> None:
     low, high = (float(Fraction(end)) for end in interval[1:-1].split(","))
     for name, value in values.items():
         found = numbers(name, value)
-        at_an_end = (found == low) & ("[" in interval) | (found == high) & ("]" in interval)
+        near_low, near_high = (np.abs(found - end) <= END_ROUNDING * abs(end) for end in (low, high))
+        at_an_end = near_low & ("[" in interval) | near_high & ("]" in interval)
         require(name, found, (found > low) & (found < high) | at_an_end, f"lie in {interval}: {what}")
+
+
+def clipped(cosine: Real) -> Real:
+    """A cosine that rounding has left beyond an end."""
+    return cosine if np.all(np.abs(cosine) <= 1) else np.clip(cosine, -1.0, 1.0)
 
 
 def require_level(level: Any) -> None:
@@ -203,7 +232,9 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
     if not holds.all():
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
         first = np.broadcast_to(holds, value.shape).ravel().argmin()
-        raise InputError(f"{name} = {value.ravel()[first]:g} must {must}")
+        wrong = value.ravel()[first].item()
+        shown = f"{wrong:g}" if float(f"{wrong:g}") == wrong else repr(wrong)  # six digits may hide what is wrong
+        raise InputError(f"{name} = {shown} must {must}")
 
 
 def require_breaks(breaks: Any) -> None:

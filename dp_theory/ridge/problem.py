@@ -25,7 +25,9 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
     Array,
+    ByValue,
     Real,
+    clipped,
     common_shape,
     require_in,
     require_positive,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from dp_theory.ridge.finite_dimension import FinitePrediction
 
 
-class AnyProblem:
+class AnyProblem(ByValue):
     """What `predict` and `simulate` ask for an answer, by `solve` and `draw`."""
 
     engines: ClassVar[tuple[str, ...]] = ("dense",)
@@ -88,6 +90,7 @@ class Problem(AnyProblem):
     def __post_init__(self) -> None:
         require_rule(self.rule)
         require_in("[-1, 1]", "it is cos(w_s, w0)", rho=self.rho)
+        object.__setattr__(self, "rho", clipped(self.rho))
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
         require_ridge(self.lam)
         self.shape  # noqa: B018 (raises where shapes do not broadcast)

@@ -28,6 +28,7 @@ from dp_theory.numerics.checks import (
     MOST_ROWS,
     ROUNDING,
     Array,
+    ByValue,
     Float,
     Real,
     common_shape,
@@ -127,7 +128,7 @@ Integrands = Callable[[Any, Any], list[Any]]  # (t, b = tau·t) -> the value of 
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(ByValue):
     """Base of all rules: a frozen dataclass, whose fields are numbers or arrays that broadcast.
 
     A subclass defines `keep_probability` and, where q is not smooth, `breakpoints`. `make_rule` and the commands take

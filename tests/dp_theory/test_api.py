@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dp_base.errors import InputError
 from dp_theory import (
     LOGISTIC,
     Addition,
@@ -89,3 +90,24 @@ test_what_cannot_be_answered_is_refused_in_one_line = refused(
     ),
     *((partial(ask, "x"), f"= 'x' must be a {kind}") for ask, kind in ASKED_OF.items()),
 )
+
+
+def test_problems_rules_and_predictions_are_equal_by_value():
+    def made(last=0.6):
+        return Problem(KeepHard(np.array([0.5, 0.6])), [0.5, last], 0.5, 0.01)
+
+    for one, other, another in zip(
+        (made(), made().rule, predict(made())),
+        (made(), made().rule, predict(made())),
+        (made(0.7), KeepHard(0.5), predict(made(0.7))),
+        strict=True,
+    ):
+        assert one == other
+        assert hash(one) == hash(other)
+        assert one != another
+
+
+def test_a_computed_cosine_may_be_an_ulp_beyond_one():
+    assert predict(Problem(KeepHard(0.5), 1 + 4e-16, 0.5, 0.01)) == predict(Problem(KeepHard(0.5), 1.0, 0.5, 0.01))
+    with pytest.raises(InputError, match=r"rho = 1.0000001 must lie in \[-1, 1\]"):
+        Problem(KeepHard(0.5), 1.0000001, 0.5, 0.01)
