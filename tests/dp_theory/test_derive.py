@@ -1,6 +1,7 @@
 """The page of derivations runs, and what it derives is what the code computes."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ def test_theorem1_as_printed_is_theorem1(page, rule):
     phi, lam = 0.7, np.array([[[0.01]], [[1.0]]])
     moments = rule(ALPHA).moments(RHO)
     m = (phi - moments.p - lam + np.sqrt((moments.p - phi + lam) ** 2 + 4 * phi * lam)) / (2 * phi * lam)
-    for got, name in zip(theorem1(*moments, RHO, phi, lam)[1:], ("overlap", "norm"), strict=True):
+    theorem: Any = theorem1
+    for got, name in zip(theorem(*moments, RHO, phi, lam)[1:], ("overlap", "norm"), strict=True):
         want = numeric(page, page[name], "p gamma beta beta_tilde rho phi lam m")(*moments, RHO, phi, lam, m)
         assert_allclose(got, want, rtol=1e-9)
 
