@@ -224,6 +224,8 @@ def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None
     certificate = of_limit + next_order[0]
     shift = (mean[2] - limit[2]) ** 2 / mean[2] / limit[2]
     norm_certificate = of_limit + next_order[1:].max(0) + shift
+    kept, lam = (np.broadcast_to(each, shape).ravel() for each in (keep_fraction.reshape(shape) * n, problem.lam))
+    mean[2][(lam == 0) & (np.abs(kept - d) <= 1)] = np.inf  # that of the inverse of a Wishart matrix
     found = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
     return FinitePrediction(*(values.reshape(shape)[()] for values in found), d=d)
 

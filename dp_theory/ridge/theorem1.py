@@ -152,6 +152,7 @@ def limits(
         certificate = twice + moved / off
         if not slope.all():  # at the peak the norm is inf if p is known exactly, and anything if it is not
             certificate = np.where(slope > 0, certificate, np.where(condition > 0, np.inf, error))
+    certificate = np.where(np.isnan(certificate), np.inf, certificate)  # all moments are lost below the smallest number
     return *outputs_of(along, off), p, certificate
 
 

@@ -113,3 +113,10 @@ test_what_has_no_finite_prediction_is_refused_in_one_line = refused(
     (lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10), "phi = 1 must differ from the kept fraction"),
     (lambda: predict(PracticeProblem(0.5, 0.1), d=10), "has no theory at finite dimension"),
 )
+
+
+def test_the_mean_norm_beside_the_ridgeless_peak_is_infinite():
+    """Of a row more or less than d; with two it is finite."""
+    sizes = np.array([98, 99, 101, 102])
+    norm = predict(Problem(KeepAll(), 0.5, 100 / sizes, 0.0), d=100).squared_norm
+    assert np.isfinite(norm).tolist() == [True, False, False, True]
