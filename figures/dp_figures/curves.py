@@ -1,6 +1,6 @@
 """Curves, rankings, and writing a figure to disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dp_base.files import whole_file
 from dp_figures import style
 from dp_figures.tables import KINDS, check_table
 
-PANELS_PER_ROW = 3  # of a figure that is not for a phone
+PANELS_PER_ROW = 3
 LINE_HANDLE = 2.4  # length of a line in a legend, in font sizes
 
 
@@ -36,13 +36,12 @@ def draw_curves(
     first row.
 
     panel: a column, each of whose values gets a panel, in the order of their first row. ordered: whether the series are
-    steps of one quantity (style.series_styles). Raises ValueError for a table that check_table refuses.
+    steps of one quantity (style.styles_of). Raises ValueError for a table that check_table refuses.
     """
     check_table(table, *([panel] if panel else []))
     groups = table.groupby(panel, sort=False) if panel else [("", table)]
     panels = {style.plain(value): rows for value, rows in groups}
-    names = list(dict.fromkeys(table["series"]))
-    looks = dict(zip(names, style.series_styles(len(names), ordered=ordered), strict=True))
+    looks = style.styles_of(table["series"], ordered=ordered)
     with style.paper():
         figure, axes = _new_panels(len(panels), sharey)
         for index, (ax, (title, rows)) in enumerate(zip(axes, panels.items(), strict=True)):
@@ -54,14 +53,14 @@ def draw_curves(
                 log_axis(ax, "y")
             ax.set_title(title)
             ax.set_xlabel(xlabel)
-            if style.is_narrow() or index % PANELS_PER_ROW == 0:
+            if index % PANELS_PER_ROW == 0:
                 ax.set_ylabel(ylabel)
         _add_legend(figure, looks, [kind for kind in KINDS if kind in set(table["kind"])], len(axes))
     return figure
 
 
 def _new_panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
-    columns = 1 if style.is_narrow() else min(count, PANELS_PER_ROW)
+    columns = min(count, PANELS_PER_ROW)
     rows = -(-count // columns)
     height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT + 0.3  # inches for the legend
     figure = style.new_figure(height)
@@ -99,7 +98,7 @@ def log_axis(ax: Axes, which: str) -> None:
     low, high = axis.get_view_interval()
     if low < 1e-3:
         return
-    axis.set_major_locator(LogLocator(subs=_labelled_multiples(high / low)))
+    axis.set_major_locator(MaxNLocator(5) if high < 5 * low else LogLocator(subs=_labelled_multiples(high / low)))
     axis.set_major_formatter(lambda value, _: _readable(value))
     axis.set_minor_formatter(NullFormatter())
 
@@ -130,8 +129,8 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
         handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
     if len(handles) == 1:
         return
-    beside = columns <= 2 and not style.is_narrow()
-    ncols = 1 if beside or style.is_narrow() else min(len(handles), 4)
+    beside = columns <= 2
+    ncols = 1 if beside else min(len(handles), 4)
     loc = "outside right upper" if beside else "outside lower center"
     figure.legend(handles=handles, loc=loc, handlelength=LINE_HANDLE, ncols=ncols)
 
@@ -147,22 +146,11 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
         figure = style.new_figure(0.8 + 0.28 * len(rows))
         ax = figure.subplots()
         reach = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
-        colour = style.series_styles(1)[0]["color"]
+        colour = style.styles_of([""])[""]["color"]
         ax.errorbar(rows["y"], rows.index, xerr=reach, linestyle="none", marker="s", color=colour)
         ax.set_yticks(rows.index, [style.plain(name) for name in rows["series"]])
         ax.set_xlabel(xlabel)
     return figure
-
-
-def save_narrow(draw: Callable[[], Figure], stem: Path) -> Path:
-    """Draw a figure for a phone, and write it as PNG beside the wide one `stem`. Returns its path."""
-    with style.narrow():
-        return save(draw(), stem.with_name(narrow_name(stem.name)), ["png"])[0]
-
-
-def narrow_name(name: str) -> str:
-    """The name of the figure for a phone beside the one of this name, both without their ending."""
-    return f"{name}-narrow"
 
 
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:

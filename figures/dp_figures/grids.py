@@ -18,7 +18,7 @@ NOTE_GAP = 0.26  # the same where a note stands below each image
 NAME_WIDTH = 10  # characters on one line of a column's label
 CHARACTERS_PER_INCH = 10  # of the figure's width, on one line above the columns
 _NOTE = {"textcoords": "offset points", "fontsize": 5.5, "ha": "center", "va": "top"}
-_MARK = {"edgecolor": style.series_styles(2)[1]["color"], "linewidth": 1.3, "fill": False, "clip_on": False}
+_MARK = {"edgecolor": style.styles_of("ab")["b"]["color"], "linewidth": 1.3, "fill": False, "clip_on": False}
 
 
 def draw_images(
@@ -37,7 +37,7 @@ def draw_images(
     images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured, with values in [0, 1]. Grey
     pixels that are nan stay white, so that a place may have no image. rows, columns: titles above their labels. notes:
     shape (rows, columns), a few characters below each image. marked: bool, shape (rows, columns), which get a frame.
-    width: in inches; style.width() unless given.
+    width: in inches; style.WIDTH unless given.
 
     Raises ValueError if the labels do not match the images, or if a value lies outside [0, 1].
     """
@@ -48,7 +48,7 @@ def draw_images(
         )
     if np.nanmin(images) < 0 or np.nanmax(images) > 1:
         raise ValueError(f"pixels span [{np.nanmin(images):g}, {np.nanmax(images):g}], which must be in [0, 1]")
-    width = style.width() if width is None else width
+    width = style.WIDTH if width is None else width
     layout = _Layout.of(images, NOTE_GAP if notes is not None else GAP)
     n_rows, n_columns = images.shape[:2]
     with style.paper():

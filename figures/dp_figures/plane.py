@@ -20,7 +20,7 @@ def draw_pools(table: pd.DataFrame) -> Figure:
     """
     names = [name for name in dict.fromkeys(table["panel"]) if name]
     boundary = table[table["what"] == "boundary"]
-    looks = style.series_styles(2)
+    looks = style.styles_of(CLASSES)
     with style.paper():
         figure = style.new_figure(style.PANEL_HEIGHT + 0.3)
         axes = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False).ravel()
@@ -30,11 +30,11 @@ def draw_pools(table: pd.DataFrame) -> Figure:
             unsure = 1 - 2 * np.abs(grid.to_numpy() - 0.5)
             ax.contourf(grid.columns, grid.index, unsure, levels=np.linspace(0, 1, 9), cmap="Greys", vmax=2.2)
             ax.plot(boundary["x"], boundary["y"], color="black", linewidth=1.0)
-            for (label, marker), look in zip(CLASSES.items(), looks, strict=True):
+            for label, marker in CLASSES.items():
                 for what, size, edge in (("old", 7, "white"), ("new", 12, "black")):
                     points = rows[(rows["what"] == what) & (rows["value"] == label)]
-                    drawn: dict[str, Any] = {"s": size, "marker": marker, "color": look["color"], "edgecolors": edge}
-                    ax.scatter(points["x"], points["y"], zorder=3, linewidths=0.5, **drawn)
+                    drawn: dict[str, Any] = {"s": size, "marker": marker, "edgecolors": edge, "linewidths": 0.5}
+                    ax.scatter(points["x"], points["y"], zorder=3, color=looks[label]["color"], **drawn)
             ax.set(title=style.plain(name), aspect="equal", xticks=[], yticks=[])
             ax.set(xlim=(grid.columns.min(), grid.columns.max()), ylim=(grid.index.min(), grid.index.max()))
             ax.grid(False)

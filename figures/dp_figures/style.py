@@ -1,11 +1,11 @@
 """The look of all figures. Colour and dash tell series apart; line, marker and fill the kind of a number."""
 
+import itertools
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,7 +14,6 @@ log = logging.getLogger(__name__)
 FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")
 """Fonts that have characters which DejaVu Sans lacks."""
 WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
-NARROW = 3.4  # of figures for a phone, in which the same fonts have 10 pixels
 PANEL_HEIGHT = 2.1  # of one row of panels
 SINGLE_HEIGHT = 3.1  # of a figure with one panel
 GREY = "0.35"
@@ -22,6 +21,8 @@ GREY = "0.35"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """The colours of Okabe & Ito (2008), without yellow, which is illegible on white."""
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+ARMS = {"practice": 0, "static": 1, "practice, unguided": 2}
+"""Arms of runs whose colour is the same in every figure, as an index of the colours."""
 
 POINTS: dict[str, dict[str, Any]] = {
     "simulated": {"marker": "o", "markersize": 4.0, "markeredgecolor": "white", "markeredgewidth": 0.5},
@@ -54,32 +55,9 @@ LOOK: dict[Any, Any] = {
 TICKS = {"labelsize": 7, "color": GREY, "labelcolor": "black", "major.width": 0.6, "minor.width": 0.4}
 
 
-_width = ContextVar("width", default=WIDTH)
-
-
-def width() -> float:
-    """The width in inches of a figure that is drawn now: WIDTH, or NARROW within a block `narrow`."""
-    return _width.get()
-
-
-def is_narrow() -> bool:
-    """Whether figures are drawn for a phone, with panels below each other."""
-    return width() < WIDTH
-
-
-@contextmanager
-def narrow() -> Iterator[None]:
-    """Let figures be drawn for a phone within a block."""
-    token = _width.set(NARROW)
-    try:
-        yield
-    finally:
-        _width.reset(token)
-
-
 def new_figure(height: float) -> Figure:
     """An empty figure of the usual width, and of this height in inches."""
-    return Figure(figsize=(width(), height), layout="constrained")
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 @contextmanager
@@ -116,17 +94,23 @@ def plain(text: object) -> str:
     return str(text).replace("$", r"\$")
 
 
-def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
-    """Colour and line style of each of `count` series, as keyword arguments of Line2D.
+def styles_of(names: Iterable[object], *, ordered: bool = False) -> dict[Any, dict[str, Any]]:
+    """Colour and line style of each series, as keyword arguments of Line2D.
 
-    If `ordered`, as steps of one quantity, they run through viridis, whose lightness rises evenly. Otherwise neighbours
-    differ in their dash.
+    An arm of ARMS has its own colour and dash; other series have the remaining ones in their order, so that neighbours
+    differ in both. If `ordered`, as steps of one quantity, they run through viridis, whose lightness rises evenly.
     """
     import matplotlib
 
+    names = list(dict.fromkeys(names))
     if ordered:
         viridis = matplotlib.colormaps["viridis"]
-        return [{"color": viridis(0.88 * index / max(count - 1, 1)), "linestyle": "-"} for index in range(count)]
-    return [
-        {"color": _COLOURS[index % len(_COLOURS)], "linestyle": _DASHES[index % len(_DASHES)]} for index in range(count)
-    ]
+        last = max(len(names) - 1, 1)
+        return {name: {"color": viridis(0.88 * index / last), "linestyle": "-"} for index, name in enumerate(names)}
+    taken = {ARMS[str(name)] for name in names if str(name) in ARMS}
+    free = (index for index in itertools.count() if index not in taken)
+    places = {name: ARMS[str(name)] if str(name) in ARMS else next(free) for name in names}
+    return {
+        name: {"color": _COLOURS[place % len(_COLOURS)], "linestyle": _DASHES[place % len(_DASHES)]}
+        for name, place in places.items()
+    }

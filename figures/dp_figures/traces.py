@@ -31,19 +31,17 @@ def draw_traces(table: pd.DataFrame, *, logy: Sequence[str] = ()) -> Figure:
     """
     check_table(table, "quantity", "added")
     quantities = list(dict.fromkeys(table["quantity"]))
-    names = list(dict.fromkeys(table["series"]))
-    looks = dict(zip(names, style.series_styles(len(names)), strict=True))
+    looks = style.styles_of(table["series"])
     with style.paper():
-        rows = len(quantities) if style.is_narrow() else 1
-        figure = style.new_figure(rows * style.PANEL_HEIGHT + 0.3)
-        axes = figure.subplots(rows, len(quantities) // rows, squeeze=False).ravel()
+        figure = style.new_figure(style.PANEL_HEIGHT + 0.3)
+        axes = figure.subplots(1, len(quantities), squeeze=False).ravel()
         for ax, quantity in zip(axes, quantities, strict=True):
             _draw_quantity(ax, table.loc[table["quantity"] == quantity].sort_values("x"), looks)
             if quantity in logy:
                 log_axis(ax, "y")
             ax.set_xlabel("optimizer step")
             ax.set_ylabel(str(quantity))
-        named = looks if len(names) > 1 else {}
+        named = looks if len(looks) > 1 else {}
         handles = [Line2D([], [], label=str(name), **look) for name, look in named.items()]
         if table["added"].any():
             handles.append(Line2D([], [], label="data added", **_ADDED))

@@ -54,6 +54,12 @@ def test_logarithmic_ticks_read_as_people_write():
     assert [curves._readable(value) for value in values] == ["0.05", "500", "2k", "1.3M", "2G"]
 
 
+def test_the_colour_of_an_arm_is_a_function_of_its_name():
+    alone, beside = style.styles_of(["static"]), style.styles_of(["a", "static", "practice", "b"])
+    assert alone["static"] == beside["static"] != beside["practice"]
+    assert len({look["color"] for look in beside.values()}) == 4
+
+
 def test_save_writes_both_files_and_the_same_bytes_again(tmp_path):
     first, second = (
         [path.read_bytes() for path in curves.save(curves.draw_curves(tidy(), xlabel="x", ylabel="y"), tmp_path / stem)]

@@ -41,7 +41,7 @@ def is_unread() -> bool:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Deliberate Practice: its theory, the full pipeline, and the paper's figures.\n\n"
+    help="Deliberate Practice: its theory, the full pipeline, and figures.\n\n"
     "Exit status: 0 done; 2 wrong input; 3 something is missing; 130 interrupted; 1 anything else. "
     "With --debug an error shows where it arose.",
 )
@@ -68,7 +68,7 @@ def make_root() -> TyperGroup:
     group.add_command(theory.GROUP)
     group.add_command(real.GROUP)
     lines = {
-        "figures": "Draw the paper's figures.",
+        "figures": "Draw figures: the paper's, and our own.",
         "claims": "What holds of the paper's claims?",
         "play": "Write a page of sliders over the theory.",
         "doctor": "Is this machine ready? Is a folder intact?",

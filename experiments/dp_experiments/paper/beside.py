@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file
-from dp_experiments.comparing.compare import Comparison
+from dp_experiments.comparing.compare import JOURNAL, Comparison
 from dp_experiments.comparing.ratios import costs, series_of
 from dp_experiments.paper.overlay import as_accuracy
 from dp_experiments.presets.reported.audit import SCALING, reported
@@ -21,6 +21,7 @@ from dp_real.runs.reader import Run
 
 SETTINGS = ("alpha", "rho", "lam")  # of a sweep, which its series do not name
 TABLES = {f"table{number}": number for number in SCALING.values()}
+CLASSES = {"table4": 100, "table5": 1000}
 LINE_HEIGHT = 0.165  # inches, of a line of the legend
 
 
@@ -33,6 +34,10 @@ def laid_out(sources: list[str]) -> pd.DataFrame:
     names = [_name(source) for source in sources]
     if len(set(names)) < len(names):
         raise InputError(f"two of {', '.join(names)} are called the same; give folders of different names")
+    counts = {name: count for name, source in zip(names, sources, strict=True) if (count := _classes(source))}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} has {count:,} classes" for name, count in counts.items())
+        raise InputError(f"{told}: accuracies of different tasks share no axis; compare runs of one task")
     for name, source in zip(names, sources, strict=True):
         found = _read(source)
         own = found["series"].astype(str)
@@ -43,6 +48,15 @@ def laid_out(sources: list[str]) -> pd.DataFrame:
 def _name(source: str) -> str:
     path = Path(source)
     return source if source in TABLES else (path.parent if path.is_file() else path).resolve().name
+
+
+def _classes(source: str) -> int | None:
+    """The number of classes of a source's task; none for a sweep of the theory."""
+    if source in TABLES:
+        return CLASSES[source]
+    path = Path(source)
+    folders = sorted((path / JOURNAL).glob("*")) if Comparison(path).exists else [path]
+    return next((Run(folder).config.task.n_classes for folder in folders if RunFiles(folder).is_run), None)
 
 
 def _read(source: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """`dp claims`: numbers are those of the tables and of the stored runs, and the page is up to date."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from dp_experiments.claims.measured import FOLDER, paired, stored_files, stored_
 from dp_experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 
 from dp_base.errors import InputError
-from tests.commands import done, refused, told
+from tests.commands import done, dp, refused, told
 from tests.experiments.comparing import made
 from tests.source import ROOT
 
@@ -47,6 +48,17 @@ def test_a_verdict_rests_on_something():
         assert (claim.verdict is Verdict.UNTESTED) == (claim.ours is None and claim.theory is None), claim.says
 
 
+@pytest.mark.parametrize("command", sorted({claim.command for claim in CLAIMS if "imagenet" in claim.command}))
+def test_claims_of_imagenet_cost_what_its_plan_says(command):
+    """The presets are rows of the table that the claim is about."""
+    (claim, *_) = (claim for claim in CLAIMS if claim.command == command)
+    preset = command.removeprefix("dp real run ")
+    assert f"-{claim.where.lower().replace(' ', '')}" in preset
+    hours = json.loads(dp("real plan", preset, "--device H100 --json").out)["hours"]
+    (clock,) = (row["clock"] for row in hours if row["devices"] == 8)
+    assert claim.cost == f"{clock:.0f} hours on 8 H100"
+
+
 def test_the_command_recomputes_the_headlines(tmp_path):
     answer = told("claims --docs", tmp_path)
     found = {row["claim"]: row for row in answer["claims"]}
@@ -75,7 +87,7 @@ def test_the_command_recomputes_the_headlines(tmp_path):
 
 def test_one_claim_has_its_fields_and_the_table_what_was_found(monkeypatch):
     assert told("claims 1")["recomputed"] == "3.4 times"
-    assert "command\tdp real run imagenet100\n" in done("claims 1").out
+    assert "command\tdp real run imagenet100-table1\n" in done("claims 1").out
     assert refused("claims 99") == f"dp: NUMBER 99: there are claims 1 to {len(CLAIMS)}"
     monkeypatch.setattr("dp_experiments.claims.claims.CLAIMS", CLAIMS[:1])
     assert "\tRecomputed: 3.4 times.\n" in done("claims").out

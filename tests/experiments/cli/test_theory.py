@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from dp_experiments import verification
 from dp_experiments.cli.theory.sweep import picture
-from dp_experiments.paper.theory import best_selection as figure
 from matplotlib import rcParams
 
 from dp_theory import (
@@ -204,19 +203,6 @@ def test_the_best_of_all_rules_stands_beside_the_named_ones():
     assert (found["test_error"], found["kept"]) == pytest.approx((want.test_error, 1))
     assert found["test_error"] < 0.93 * answer["best"]["test_error"]
     assert "a smaller --smallest-keep" in done("theory best --rho 0.9 --psi 1 --smallest-keep 0.5").err
-
-
-@pytest.mark.slow
-def test_the_figure_shows_how_far_the_usual_rules_are(monkeypatch):
-    monkeypatch.setattr(figure, "PANELS", {"budget of kept rows": ("kept", 0.5, 2.0)})
-    table = figure.compute(quick=True)
-    predicted = table[table["kind"] == "predicted"].pivot(index="x", columns="series", values="y")
-    assert (predicted["best"] == 1).all()
-    assert (predicted[["keep-hard", "keep-easy"]] > 1 - 1e-9).all(axis=None)
-    assert predicted["keep-hard"].max() > 1.05
-    assert table["z"].abs().max() < 4
-    assert len(figure.draw(table).axes) == 1
-    assert "Keep-hard is up to" in figure.caption(table)
 
 
 # -- noise, classes ----------------------------------------------------------------------------------------------------

@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from dp_experiments.paper.theory import fig_check
 
-from dp_base.errors import MissingError
 from dp_real import Run
 from dp_theory import Features, check
 from tests.commands import done, dp, told
@@ -51,30 +49,6 @@ def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files
     assert (answer["gaussian"], answer["law"]) == (want.gaussian, want.law)
     assert (answer["more_rows"], answer["more_trials"]) == want.needed
     assert {path.name for path in out.iterdir()} >= {"assumptions.csv", "curves.csv", "check.png", "check.pdf"}
-
-
-def test_the_figure_lays_predicted_curves_on_measured_ones(monkeypatch, capsys):
-    """Here for random signs, and without the images of fashion, which it says."""
-    made = make_rows("signs", d=120, n=2000)
-
-    def few_digits(rows):
-        return Features(made.x, made.y, made.selector)
-
-    def no_fashion(steps):
-        raise MissingError("no images")
-
-    monkeypatch.setattr(fig_check, "_digits", few_digits)
-    monkeypatch.setattr(fig_check, "_fashion", no_fashion)
-    table = fig_check.compute(quick=True)
-    assert "without fashion: no images" in capsys.readouterr().err
-    assert list(dict.fromkeys(table["panel"])) == ["digits random", "digits keep-hard", "digits keep-easy"]
-    assert set(table["series"]) == {"Gaussian theory", "measured law"}
-    assert len(table.query("kind == 'predicted'")) == 2 * len(table.query("kind == 'measured'"))
-    law = table.query("kind == 'predicted' and series == 'measured law'")
-    caption = fig_check.caption(table)
-    assert f"in {(law['z'].abs() <= 2).mean():.0%} of {len(law)} cells" in caption
-    assert "fashion is left out" in caption
-    assert len(fig_check.draw(table).axes) == 3
 
 
 def test_features_of_a_run_are_what_its_last_layer_sees(guided_run, tmp_path):

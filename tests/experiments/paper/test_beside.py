@@ -37,4 +37,7 @@ def test_what_cannot_be_compared_is_told(tmp_path):
         ("untested", "has no test accuracy"),
     ):
         assert said in refused("figures compare", tmp_path / name, "--out", tmp_path / "out")
+    left_by_run(tmp_path / "tested", test_accuracy=0.5)
+    said = refused("figures compare table4", tmp_path / "tested", "--out", tmp_path / "out")
+    assert "table4 has 100 classes, tested has 10 classes: accuracies of different tasks share no axis" in said
     assert not (tmp_path / "out").exists()

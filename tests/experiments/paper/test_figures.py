@@ -103,13 +103,16 @@ def test_fig1_shows_a_pool_that_grows_at_the_boundary():
 
 
 def test_stored_runs_give_figures(tmp_path):
-    names = ("fig9", "fig4-glyphs", "fig4-digits")
+    names = ("fig9", "fig4-glyphs", "fig4-digits", "start")
     done("figures", *names, "--out", tmp_path)
-    nine, four, of_digits = (pd.read_csv(tmp_path / f"{name}.csv") for name in names)
+    nine, four, of_digits, start = (pd.read_csv(tmp_path / f"{name}.csv") for name in names)
     assert dict(zip(nine["series"].str[:6], nine["verdict"], strict=True)) == {
         "digits": "undecided",
         "glyphs": "equivalent",
     }
+    caption = json.loads((tmp_path / "figures.json").read_text())["start"]["caption"]
+    assert start["y"].min() > 2  # errors in percent, which the front page says in accuracy
+    assert "practice err on 2.51 %, 128,000 static ones on 2.53 %: in accuracy +0.02 ± 0.02" in caption
     for curve in (four.query("panel == 'display' and series == 'static'"), of_digits.query("series == 'static'")):
         assert curve[["x", "y"]].apply(lambda column: column.is_monotonic_increasing).all()
 

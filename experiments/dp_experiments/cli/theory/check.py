@@ -2,8 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import pandas as pd
 from numpy.lib.npyio import NpzFile
 from typer import Argument, Option
 
@@ -23,6 +24,9 @@ from dp_experiments.cli.theory.options import (
 from dp_experiments.terminal import answer, progress, records
 from dp_theory.validity.check import LAM, RULES, Check
 from dp_theory.validity.features import Features
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Arrays of a file.
 ROWS = ("X", "y")
@@ -67,10 +71,8 @@ def check_command(
         if out is not None:
             from dp_figures.curves import save
 
-            from dp_experiments.paper.checked import picture, tidy
-
             write_tables(out, assumptions=found.assumptions, curves=found.curves)
-            save(picture(tidy(found)), out / "check")
+            save(picture(found), out / "check")
     view = found.view
     facts: dict[str, Any] = {
         "rows": len(view.y),
@@ -127,6 +129,22 @@ def read_features(path: Path, **options: Any) -> Features:
     if has_test:
         given["test"] = tuple(arrays[name] for name in TEST)
     return Features.of(arrays["X"], arrays["y"], **given, **options)
+
+
+def picture(found: Check) -> "Figure":
+    """Error against kept rows, a panel for each rule; sizes that were not measured are left out."""
+    from dp_figures.curves import draw_curves
+    from dp_figures.tables import measured, predicted
+
+    parts = []
+    for rule, rows in found.curves.dropna().groupby("rule", sort=False):
+        parts.append(predicted("Gaussian theory", rows["kept"], rows["gaussian"], panel=rule))
+        parts.append(predicted("measured law", rows["kept"], rows["measured law"], panel=rule))
+        parts.append(measured("measured law", rows["kept"], rows["measured"], rows["se"], panel=rule))
+    table = pd.concat(parts, ignore_index=True)
+    return draw_curves(
+        table, xlabel="kept rows", ylabel="test error", logx=True, logy=True, panel="panel", sharey=False
+    )
 
 
 def verdict(found: Check) -> str:
