@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from _timing import row, seconds
 from dp_experiments.studies.digits.digits_runs import digits
-from dp_experiments.terminal import progress
+from dp_experiments.terminal.lines import progress
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.optimization import get_wsd_schedule

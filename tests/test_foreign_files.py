@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dp_experiments.cli.theory.check import read_features
-from dp_experiments.curve_files import read_curve
+from dp_experiments.compare.curve_files import read_curve
 from dp_experiments.presets.presets import preset_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ from typer import Argument, Exit, Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
-from dp_experiments.terminal import answer, progress
+from dp_experiments.terminal.lines import answer, progress
 
 
 def claims_command(
@@ -34,9 +34,9 @@ def claims_command(
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return
-    from dp_experiments.claims.claims import CLAIMS, found_of, row_of
-    from dp_experiments.claims.result_tables import write_docs
-    from dp_experiments.paper.errata import errata
+    from dp_experiments.paper.claims.claims import CLAIMS, found_of, row_of
+    from dp_experiments.studies.result_tables import write_docs
+    from dp_experiments.paper.claims.errata import errata
 
     if number is not None:
         if number > len(CLAIMS):
@@ -56,7 +56,7 @@ def claims_command(
 
 
 def _run_again(named: str, out: Path | None, as_json: bool) -> None:
-    from dp_experiments.claims.rerun import StoredRow
+    from dp_experiments.studies.rerun import StoredRow
 
     row = StoredRow.read(named)
     found = row.again(out or Path("runs") / f"{row.name}-{row.number}", progress)

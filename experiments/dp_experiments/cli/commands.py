@@ -22,7 +22,7 @@ from dp_base.slurm import adopt_tasks
 from dp_experiments.cli import real, theory
 from dp_experiments.cli.lazy import LazyCommand
 from dp_experiments.cli.process import INTERRUPTED
-from dp_experiments.terminal import say, visible
+from dp_experiments.terminal.lines import say, visible
 
 NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
 """A path with bytes that are not UTF-8, which Python keeps as lone surrogates."""

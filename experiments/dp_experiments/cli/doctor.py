@@ -15,7 +15,7 @@ from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command, lacking, requirements, version_of
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
-from dp_experiments.terminal import answer
+from dp_experiments.terminal.lines import answer
 
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
 CORES_OF_A_GPU = 2  # at least: one drives it, and one reads. dp real plan says how many a run keeps busy

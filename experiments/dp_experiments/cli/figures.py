@@ -8,7 +8,7 @@ from typer import Argument, Option
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
 from dp_experiments.paper.asked import Asked, read_settings
-from dp_experiments.terminal import say, table
+from dp_experiments.terminal.lines import say, table
 
 COMPARE = "compare"
 
@@ -42,7 +42,7 @@ def figures_command(
     A name of the paper, such as fig5, draws all that show it. Tables are written as CSV, Markdown, LaTeX and HTML.
     """
     from dp_experiments.paper.gallery import check_names, modules
-    from dp_experiments.paper.paper_tables import TABLES
+    from dp_experiments.paper.tables import TABLES
 
     if wanted and wanted[0] == COMPARE:
         if settings or runs or quick or listed:
@@ -92,7 +92,7 @@ def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> list[As
 
 def _list(figures: list[str], tables: list[str]) -> None:
     from dp_experiments.paper.gallery import about
-    from dp_experiments.paper.paper_tables import title
+    from dp_experiments.paper.tables import title
 
     rows = []
     for name in figures:
@@ -105,7 +105,7 @@ def _list(figures: list[str], tables: list[str]) -> None:
 
 
 def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
-    from dp_experiments.paper.paper_tables import write_table
+    from dp_experiments.paper.tables import write_table
 
     finished = []
     if runs:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from dp_base.errors import InputError, MissingError
-from dp_experiments.terminal import say
+from dp_experiments.terminal.lines import say
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file
-from dp_experiments.comparing.compare import JOURNAL, Comparison
-from dp_experiments.comparing.ratios import costs, series_of
+from dp_experiments.compare.compare import JOURNAL, Comparison
+from dp_experiments.compare.ratios import costs, series_of
 from dp_experiments.paper.overlay import as_accuracy
-from dp_experiments.presets.reported.audit import SCALING, reported
+from dp_experiments.presets.audit import SCALING, reported
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
 

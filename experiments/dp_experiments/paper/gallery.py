@@ -30,7 +30,7 @@ from dp_base.files import asked_for, unused, write_json, write_text
 from dp_base.imports import needing
 from dp_base.reading import read_json
 from dp_base.registry import GROUP, OWN
-from dp_experiments.pages import rendered
+from dp_experiments.terminal.pages import rendered
 from dp_experiments.paper.asked import RUN, Asked
 
 RECORD = "figures.json"

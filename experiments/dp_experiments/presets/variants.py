@@ -3,8 +3,8 @@
 from functools import cache
 from typing import NamedTuple
 
-from dp_experiments.presets.reported.printed_tables import TableRow, table_rows
-from dp_experiments.presets.reported.schedule import BATCHES, GROWTH, tau
+from dp_experiments.presets.printed_tables import TableRow, table_rows
+from dp_experiments.presets.schedule import BATCHES, GROWTH, tau
 
 
 class Variant(NamedTuple):

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 from dp_experiments.cli import launch
-from dp_experiments.comparing.compare import run_arms
+from dp_experiments.compare.compare import run_arms
 from dp_experiments.presets.presets import load_preset
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 

@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from dp_experiments.rich_terminal import print_table
+from dp_experiments.terminal.rich import print_table
 from dp_experiments.studies.digits.source import DigitsConfig
 
 from dp_base.locks import locked
@@ -29,7 +29,7 @@ def test_run_then_resume_then_refuse(tmp_path, monkeypatch):
     header, values = (line.split("\t") for line in again.out.splitlines())
     assert (header[0], float(values[0])) == ("test_accuracy", pytest.approx(100 * answer["test_accuracy"], abs=0.01))
 
-    monkeypatch.setattr("dp_experiments.looking.report.pictures.draw_run", lambda run: None)  # it takes its time
+    monkeypatch.setattr("dp_experiments.show.report.pictures.draw_run", lambda run: None)  # it takes its time
     (out / "result.json").unlink()
     assert "--resume" in refused(*command)
     assert told(*command, "--resume")["test_accuracy"] == answer["test_accuracy"]
@@ -77,7 +77,7 @@ def test_compare_is_paired_resumable_and_drawn(compared, tmp_path):
 
 def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch):
     """Where nothing can be written, where another process is at work, and where the table cannot be read."""
-    monkeypatch.setattr("dp_experiments.comparing.compare.run_arms", None)
+    monkeypatch.setattr("dp_experiments.compare.compare.run_arms", None)
     (tmp_path / "file").touch()
     out = tmp_path / "out"
     said = done("real compare", *SMALL, "--out", tmp_path / "file" / "out", status=2).err

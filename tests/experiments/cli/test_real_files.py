@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from dp_experiments.cli.commands import VisibleFormatter
 from dp_experiments.cli.real.remarks import judged_twice
-from dp_experiments.looking.sample import without_formulas
-from dp_experiments.terminal import say, table
+from dp_experiments.show.sample import without_formulas
+from dp_experiments.terminal.lines import say, table
 from PIL import Image
 
 from dp_real import Run

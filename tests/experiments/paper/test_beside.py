@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from dp_experiments.comparing.compare import Comparison
+from dp_experiments.compare.compare import Comparison
 
 from tests.commands import done, refused
-from tests.experiments.comparing.made import runs_of
+from tests.experiments.compare.made import runs_of
 from tests.experiments.conftest import left_by_run
 
 

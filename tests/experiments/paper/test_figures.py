@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.paper import gallery, overlay, paper_tables
-from dp_experiments.paper.stored import fig1
-from dp_experiments.paper.theory import fig3, fig5c, fig7, fig_growth
-from dp_experiments.presets.reported import audit
+from dp_experiments.paper.figures import fig1
+from dp_experiments.paper.figures import fig3, fig5c, fig7, fig_growth
+from dp_experiments.presets import audit
 from dp_experiments.presets.variants import variants
 from dp_figures.tables import reported
 from matplotlib.collections import PathCollection

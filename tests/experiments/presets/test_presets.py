@@ -3,7 +3,7 @@
 import pytest
 from dp_experiments.cli.real.configure import keys
 from dp_experiments.presets.presets import load_preset, preset_names, sources
-from dp_experiments.presets.reported.printed_tables import table_rows
+from dp_experiments.presets.printed_tables import table_rows
 from dp_experiments.presets.variants import variants
 
 from dp_base.errors import InputError

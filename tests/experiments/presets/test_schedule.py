@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.presets.reported.schedule import GROWTH, branches, fitted, log_errors, replay
+from dp_experiments.presets.schedule import GROWTH, branches, fitted, log_errors, replay
 
 SETTLING = {4: 6500, 5: 7700}  # steps, of the fit
 

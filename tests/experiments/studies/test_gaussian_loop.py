@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dp_experiments.studies.gaussian import fig_gaussian
-from dp_experiments.studies.gaussian.fig_gaussian import (
+from dp_experiments.paper.figures.gaussian import (
     Trace,
     gaussian,
     guided_rows,
@@ -62,7 +62,7 @@ def test_the_sampler_tends_to_the_theorys_law():
 def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch):
     """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
     exact = MeasuredRows(1.0, (np.sqrt(2 / np.pi), 0), np.eye(2))
-    monkeypatch.setattr("dp_experiments.studies.gaussian.fig_gaussian.sampler_law", lambda config: (1.0, exact))
+    monkeypatch.setattr("dp_experiments.paper.figures.gaussian.sampler_law", lambda config: (1.0, exact))
     config = gaussian("practice.increment=600", "learner.lam=0.3")
     found = predict_loop(config, [plain_rows(config)] * 3)
     pools = 400 + 600 * np.arange(4)

@@ -22,7 +22,7 @@ from dp_experiments.cli.real.options import (
 )
 from dp_experiments.cli.real.remarks import at_limit, judged_twice, too_few
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal import answer, progress, records, say
+from dp_experiments.terminal.lines import answer, progress, records, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -89,8 +89,8 @@ def compare_command(
     _check(settled, baseline, x)
     out = out or Path("runs") / f"{config.name}-compare"
     where = on_cluster_asked(dask, workers)
-    from dp_experiments.comparing.compare import JOURNAL, Comparison, run_arms
-    from dp_experiments.comparing.verdict import verdict
+    from dp_experiments.compare.compare import JOURNAL, Comparison, run_arms
+    from dp_experiments.compare.verdict import verdict
 
     with claimed(out, JOURNAL, resume):
         if config.generator.trained_here and any(of_arm.practice.draws for of_arm in settled.values()):
@@ -133,7 +133,7 @@ def _settled(
 
     if tuned is None:
         return arm_config, first or 0
-    from dp_experiments.tuning.tuned import PUBLISHED, Tuned
+    from dp_experiments.compare.tune.tuned import PUBLISHED, Tuned
 
     best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
     first = best.fresh if first is None else first

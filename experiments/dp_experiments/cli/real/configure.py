@@ -16,7 +16,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import PRESET, Set
 from dp_experiments.presets.presets import load_preset, preset_names, sources
 from dp_experiments.presets.variants import variants
-from dp_experiments.terminal import answer, progress, say
+from dp_experiments.terminal.lines import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.runtime.section import Section

@@ -8,7 +8,7 @@ from typer import Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun
-from dp_experiments.terminal import answer, progress
+from dp_experiments.terminal.lines import answer, progress
 
 if TYPE_CHECKING:
     from dp_real import Run
@@ -54,7 +54,7 @@ def export_command(
 
     from dp_base.files import asked_for, unused, whole_folder
     from dp_base.locks import locked_beside
-    from dp_experiments.looking.publish import stage, upload
+    from dp_experiments.show.publish import stage, upload
     from dp_real import Run
     from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 

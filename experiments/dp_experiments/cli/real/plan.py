@@ -11,7 +11,7 @@ from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.real.options import Preset, Set, default_folder
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.variants import variants
-from dp_experiments.terminal import answer, progress, say
+from dp_experiments.terminal.lines import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config

@@ -10,7 +10,7 @@ from typer import Argument, Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_option, tell_changes
-from dp_experiments.terminal import answer, progress, say
+from dp_experiments.terminal.lines import answer, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,9 @@ def report_command(
     number of different samples. Round 0 is plain. A round that is harder has a higher entropy; one that is worse has a
     lower precision; one that is narrower a lower recall and vendi score.
     """
-    from dp_experiments.looking.report.facts import facts_of
-    from dp_experiments.looking.report.page import columns, named_rounds, overview, page
-    from dp_experiments.pages import check_page, write_page
+    from dp_experiments.show.report.facts import facts_of
+    from dp_experiments.show.report.page import columns, named_rounds, overview, page
+    from dp_experiments.terminal.pages import check_page, write_page
 
     if out is None and len(folders) > 1:
         raise InputError("several folders: name the file of the report as --out FILE.html")
@@ -110,8 +110,8 @@ def review_command(
 
     Its button saves the marks as marks.csv. A run with pool.marks = "marks.csv" leaves these examples out.
     """
-    from dp_experiments.looking.review import review_page, reviewed
-    from dp_experiments.pages import check_page, write_page
+    from dp_experiments.show.review import review_page, reviewed
+    from dp_experiments.terminal.pages import check_page, write_page
     from dp_real import Run
 
     out = check_page(out or folder / "review.html")
@@ -139,7 +139,7 @@ def evaluate_command(
 
     Each set counts among the classes that it has, or among all if that is one.
     """
-    from dp_experiments.looking.report.page import with_errors
+    from dp_experiments.show.report.page import with_errors
     from dp_real import Run
     from dp_real.runs.afterwards import evaluate
 

@@ -11,7 +11,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, on_cluster_asked
 from dp_experiments.cli.real.remarks import at_limit, too_few
 from dp_experiments.presets.presets import load_preset, set_options
-from dp_experiments.terminal import answer, progress, say
+from dp_experiments.terminal.lines import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -89,7 +89,7 @@ def branch_command(
     if count > 1:
         words = "real", "branch", str(folder), *_options([], accept_changes, as_json)
         raise Exit(launch.run_together(count, *words))
-    from dp_experiments.looking.report.pictures import leave_figures
+    from dp_experiments.show.report.pictures import leave_figures
     from dp_real.runs.branch import branch
 
     with where as at_a_time:
@@ -110,8 +110,8 @@ def _options(settings: list[str], accept_changes: bool, as_json: bool) -> list[s
 
 
 def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:
-    from dp_experiments.looking.report.page import with_errors
-    from dp_experiments.looking.report.pictures import leave_figures
+    from dp_experiments.show.report.page import with_errors
+    from dp_experiments.show.report.pictures import leave_figures
     from dp_real import Run
 
     for remark in (too_few(result["pool_size"], result["additions"], config), at_limit(Run(folder))):

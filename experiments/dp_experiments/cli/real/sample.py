@@ -12,7 +12,7 @@ from dp_base.locks import claimed
 from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.real.options import Set, judge_option, tell_changes
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal import answer, progress, records
+from dp_experiments.terminal.lines import answer, progress, records
 
 CLASSES = 10  # classes that are shown unless told otherwise
 NOT_SHOWN_OF_TEXTS = ["label", "number", "seed", "as_asked"]  # columns that samples.csv has
@@ -45,7 +45,7 @@ def sample_command(
 
     The noise is that of the initial round of a run with the same seed; --set seed=1 is another.
     """
-    from dp_experiments.looking import sample, sample_texts
+    from dp_experiments.show import sample, sample_texts
     from dp_real import Run
     from dp_real.config import load_config
     from dp_real.runs.files import RunFiles

@@ -11,7 +11,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_names, on_cluster_asked, refuse, splits_of
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.presets.presets import load_preset, set_options
-from dp_experiments.terminal import answer, progress, say
+from dp_experiments.terminal.lines import answer, progress, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -51,8 +51,8 @@ def tune_command(
     refuse(settings, ("data.split",), "--first and --splits say which splits there are")
     config = load_preset(preset, settings)
     names = arm_names(arms)
-    from dp_experiments.tuning.space import read_searches
-    from dp_experiments.tuning.tune import ASKED, Plan, spaces_of, tune
+    from dp_experiments.compare.tune.space import read_searches
+    from dp_experiments.compare.tune.tune import ASKED, Plan, spaces_of, tune
 
     plan = Plan(names, read_searches(search), seeds, splits_of(seeds, splits), first, batch)
     spaces = spaces_of(config, plan)

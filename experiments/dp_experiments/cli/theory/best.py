@@ -9,7 +9,7 @@ from typer import Option
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import folder_option, grid, several, write_tables, written
-from dp_experiments.terminal import answer, records
+from dp_experiments.terminal.lines import answer, records
 from dp_theory.numerics.costs import DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told

@@ -21,7 +21,7 @@ from dp_experiments.cli.theory.options import (
     write_tables,
     written,
 )
-from dp_experiments.terminal import answer, progress, records
+from dp_experiments.terminal.lines import answer, progress, records
 from dp_theory.validity.check import LAM, RULES, Check
 from dp_theory.validity.features import Features
 

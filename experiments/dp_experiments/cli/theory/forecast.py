@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json, comma_list
-from dp_experiments.terminal import answer, records, say
+from dp_experiments.terminal.lines import answer, records, say
 from dp_theory.numerics.costs import AXES, require_axis
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _pairs(option: str, entries: list[str]) -> dict[str, str]:
 
 def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name; says what is noted."""
-    from dp_experiments.curve_files import CURVES, read_curve
+    from dp_experiments.compare.curve_files import CURVES, read_curve
     from dp_theory.fitting.theory import MOST_ROUNDS
 
     named = None if columns is None else tuple(comma_list(columns))

@@ -10,7 +10,7 @@ from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import folder_option, several, values, write_tables, written
-from dp_experiments.terminal import answer, progress, records, say
+from dp_experiments.terminal.lines import answer, progress, records, say
 from dp_theory.numerics.costs import Costs
 
 EDGE = 1e-3  # in units of the flips' width: the window that stands for the boundary itself

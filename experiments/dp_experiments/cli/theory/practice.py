@@ -10,7 +10,7 @@ from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import GRAMMAR, Seed, folder_option, ridge, write_tables, written
-from dp_experiments.terminal import answer, progress, records
+from dp_experiments.terminal.lines import answer, progress, records
 from dp_theory.loop.losses import LOSSES, Square
 from dp_theory.ridge.simulators.dense import check_size
 from dp_theory.rules import RULES, fields_of, make_rule, read_rule

@@ -7,7 +7,7 @@ from typer import Option
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, grid, ridge, several
-from dp_experiments.terminal import answer
+from dp_experiments.terminal.lines import answer
 from dp_theory import Problem, make_rule, predict, simulate
 from dp_theory.rules import RULES, fields_of, read_rule
 

@@ -22,7 +22,7 @@ from dp_experiments.cli.theory.options import (
     write_tables,
     written,
 )
-from dp_experiments.terminal import answer, progress, records, say
+from dp_experiments.terminal.lines import answer, progress, records, say
 from dp_theory.numerics.costs import AXES
 from dp_theory.rules import rule_names
 

@@ -6,7 +6,7 @@ from typer import Exit, Option
 
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import cores
-from dp_experiments.terminal import answer, progress, records
+from dp_experiments.terminal.lines import answer, progress, records
 
 
 def verify_command(

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dp_base.errors import InputError
-from dp_experiments.comparing.compare import Comparison, run_arms
-from dp_experiments.looking.sample import GridRow, sample_row, verdicts
+from dp_experiments.compare.compare import Comparison, run_arms
+from dp_experiments.show.sample import GridRow, sample_row, verdicts
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal import progress
+from dp_experiments.terminal.lines import progress
 from dp_real import Run
 from dp_real.config import Config
 from dp_real.runs.prepare import load_generator

@@ -1,0 +1,302 @@
+"""Comparisons of arms in pairs: the runs, their statistics, and the folder that holds both."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from dp_figures.curves import draw_curves, draw_ranking, save
+from matplotlib.figure import Figure
+
+from dp_base.checksums import RECORD, json_digest, seal, verify
+from dp_base.errors import DamagedError, MissingError
+from dp_base.files import file_name, remove, write_json, write_text
+from dp_base.progress import Progress
+from dp_base.reading import own_file, read_json
+from dp_base.workers import in_parallel
+from dp_experiments.compare.ratios import AXIS_LABELS, by_unit, costs, exponents, paired_errors, series_of, worth
+from dp_experiments.terminal.lines import aside
+from dp_real.config import Config
+from dp_real.config.arms import Arm, arm_config
+from dp_real.plan.needs import weights
+from dp_real.practice.shared import Shared, drawers_first, shared_among
+from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
+from dp_real.runtime.distributed import require_alone, visible_gpus
+
+JOURNAL = "runs"  # the folder in which runs are kept
+MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline
+NOT_TOLD = ["versions", "inputs", "accepted_changes"]  # of a run's result.json, in runs.csv
+REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
+
+
+def run_arms(
+    config: Config,
+    arms: Sequence[str],
+    seeds: int,
+    splits: int,
+    out: Path,
+    workers: int | None,
+    progress: Progress,
+    first: int = 0,
+    settle: Callable[[Config, str], Config] = arm_config,
+    accept_changes: bool = False,
+) -> pd.DataFrame:
+    """Run every arm with each seed, in folders below `out`.
+
+    A finished run is not repeated, another one is resumed. The seeds are first + i for i < seeds, each on the data
+    split first + (i mod splits), which has its own generator. Arms with the same seed share the split, the initial
+    weights and the noise of each row, so that they can be compared in pairs. What they draw alike in their initial
+    rounds is drawn once.
+
+    workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes. settle: turns
+    a configuration into that of an arm. accept_changes: go on though data have changed since.
+
+    Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does.
+    """
+    require_alone("a comparison")
+    cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
+    configs = [cell for _, cell in cells]
+    judged = [index for index, (arm, _) in enumerate(cells) if Arm.of(arm).run]
+    check_arms(config, dict(cells).values(), progress)
+    comparison = Comparison(out)
+    shared = shared_among(configs, out / "drawn")
+    # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
+    order = judged + [index for index in drawers_first(configs) if index not in judged]
+    jobs = [
+        (arm, cell, comparison.run_folder(arm, cell.seed), shared[index], accept_changes)
+        for index in order
+        for arm, cell in [cells[index]]
+    ]
+    rows: list[dict[str, Any]] = []
+    with progress("runs", len(jobs)) as advance:
+        for some in (jobs[: len(judged)], jobs[len(judged) :]):
+            prepare_generators([cell for arm, cell, *_ in some if Arm.of(arm).run is None], workers, progress)
+            for row in in_parallel(workers, _run, some, visible_gpus(), name=_name):
+                rows.append(row)
+                advance(1)
+    remove(out / "drawn")
+    return pd.DataFrame(rows, index=order).sort_index()
+
+
+def check_arms(config: Config, of_arms: Collection[Config], progress: Progress) -> None:
+    """Raise before anything is drawn if an arm cannot be run. of_arms: a configuration of each arm."""
+    for plan in of_arms:
+        check_plan(plan)
+    if missing := {need.problem for plan in of_arms for need in weights(plan) if need.problem}:
+        raise MissingError(*sorted(missing))
+    config.data.prepare(progress)
+    for plan in of_arms:
+        if plan.practice.real:
+            check_real_examples(plan, plan.data.load())
+
+
+def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:
+    """The configuration with each of the seeds first + i, i < seeds, on the data split first + (i mod splits)."""
+    found = []
+    for index in range(seeds):
+        data = config.data.model_copy(update={"split": first + index % splits})
+        found.append(config.model_copy(update={"seed": first + index, "data": data}))
+    return found
+
+
+def prepare_generators(configs: Iterable[Config], workers: int | None, progress: Progress) -> None:
+    """Get the generators of these configurations ready, so that the runs find them in the cache.
+
+    One that is trained here is trained once for each data split. Runs on real examples alone need none. Raises as
+    load_generator does.
+    """
+    distinct: dict[tuple[int | None, str], tuple[Config]] = {}
+    for config in configs:
+        if config.practice.draws:
+            split = config.data.split if config.generator.trained_here else None
+            distinct[split, config.generator.model_dump_json()] = (config,)
+    with progress("generators", len(distinct)) as advance:
+        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus(), name=_generator_name):
+            advance(1)
+
+
+def _prepare(config: Config) -> None:
+    load_generator(config, progress=aside(_generator_name(config)))
+
+
+def _generator_name(config: Config) -> str:
+    """What the user is told of a generator that is made ready."""
+    return f"generator of split {config.data.split}"
+
+
+def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_changes: bool) -> dict[str, Any]:
+    judge = Arm.of(arm).run
+    if judge is not None:
+        result = _judged(judge, config, out)
+    else:
+        told = aside(_name(arm, config))
+        result = run(config, out, resume=out.exists(), accept_changes=accept_changes, progress=told, shared=shared)
+    return {"arm": arm, "split": config.data.split} | result
+
+
+def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path) -> dict[str, Any]:
+    """The result of an arm that does something else than the loop. The folder keeps it for this configuration."""
+    kept, asked = out / "result.json", {"config": json_digest(config.model_dump(mode="json"))}
+    if kept.exists() and (result := read_json(kept, "remove it"))["inputs"] == asked:
+        return result
+    with own_torch(config):
+        result = judge(config) | {"inputs": asked}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(kept, result)
+    return result
+
+
+def _name(arm: str, config: Config, *others: Any) -> str:
+    return f"{arm}, seed {config.seed}"
+
+
+def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
+    """A row for each arm: accuracies in percent, and the paired difference to the baseline.
+
+    The table is tidy (dp_figures.tables). `x` names an axis of AXIS_LABELS, which the column x counts; each axis
+    also has a column of its own. y is the mean test accuracy, and y_low and y_high are one standard error away, over
+    `units` independent units (`comparing.ratios`). With static arms, the columns of ratios.worth follow.
+    """
+    test = 100 * by_unit(runs, runs["test_accuracy"])
+    table = pd.DataFrame({"series": test.columns, "kind": "measured"}, index=test.columns)
+    spent = costs(runs)
+    for axis in AXIS_LABELS:
+        table[axis] = by_unit(runs, spent[axis]).mean()
+    table.insert(2, "x", table[x])
+    table["y"] = test.mean()
+    table["se"] = test.sem()
+    table["y_low"] = table["y"] - table["se"]
+    table["y_high"] = table["y"] + table["se"]
+    table["n_seeds"] = runs["seed"].nunique()
+    table["units"] = len(test)
+    table["validation"] = 100 * by_unit(runs, runs["val_accuracy"]).mean()
+    return table.join(_differences(test, baseline)).join(worth(runs, x)).reset_index(drop=True)
+
+
+def _differences(of_units: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    difference = of_units.sub(of_units[baseline], axis=0)
+    return pd.DataFrame({f"{MINUS}{baseline}": difference.mean(), "difference_se": difference.sem()})
+
+
+def over_sets(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """A row for each arm and further set: accuracies in percent, and the paired difference.
+
+    Further sets are those of data.sets, and with practice.imbalance the classes of many, medium and few real ones.
+    Means and standard errors are over independent units, as in `summarize`. Empty without such sets.
+    """
+    parts = []
+    accuracies = pd.DataFrame([{row["set"]: row["accuracy"] for row in sets} for sets in runs["sets"]], runs.index)
+    for name in accuracies:
+        of_set = 100 * by_unit(runs, accuracies[name])
+        part = pd.DataFrame({"set": str(name), "series": of_set.columns, "accuracy": of_set.mean(), "se": of_set.sem()})
+        parts.append(part.join(_differences(of_set, baseline)))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Turn the table of `summarize` into curves over sizes: arms that differ only in samples become one series.
+
+    A series is named by its arm and by the settings that not all arms have. y_low and y_high are one standard error
+    away. That error leaves out what a unit (a split or a seed) does to all arms alike, since only paired differences
+    mean something. A single arm keeps its own standard error.
+    """
+    arms = list(summary["series"])
+    table = summary.assign(series=[name.replace("@", "\n") for name in series_of(arms).values()])
+    if len(arms) > 1:
+        within = paired_errors(100 * by_unit(runs, runs["test_accuracy"])[arms]).to_numpy()
+        table["y_low"] = table["y"] - within
+        table["y_high"] = table["y"] + within
+    return table
+
+
+def _figure(lines: pd.DataFrame, xlabel: str) -> Figure:
+    """Curves, or a ranking of arms that would hide each other, being of equal size."""
+    label = "test accuracy (%), ± 1 s.e. within pairs"
+    if lines["x"].is_unique or not lines["series"].is_unique:
+        return draw_curves(lines, xlabel=xlabel, ylabel=label, logx=True)
+    return draw_ranking(lines, xlabel=label)
+
+
+class Comparison:
+    """The folder of `dp real compare`. It holds the runs, a figure of the arms, and tables as CSV files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run_folder(self, arm: str, seed: int) -> Path:
+        """It may not exist."""
+        return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
+
+    @property
+    def figure(self) -> Path:
+        """The path of the figure of the arms, without its ending."""
+        return self.path / "comparison"
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "comparison.csv").is_file()
+
+    def read(self, name: str) -> pd.DataFrame:
+        """A table: comparison, runs, sets or exponents; empty without the last two. Raises DamagedError for a file that
+        is not as it was written.
+        """
+        file = self.path / f"{name}.csv"
+        if name in ("sets", "exponents") and not file.exists():
+            return pd.DataFrame()
+        verify(self.path, REMEDY, [file.name])
+        with own_file(file, REMEDY):
+            return pd.read_csv(file)
+
+    @property
+    def arms(self) -> pd.DataFrame:
+        """The table of `summarize`. Raises DamagedError if any file of the folder is not as it was written."""
+        verify(self.path, REMEDY)
+        arms = self.read("comparison")
+        with own_file(self.path / "comparison.csv", REMEDY):
+            if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(MINUS) for name in arms):
+                raise ValueError("columns are missing")
+        return arms
+
+    @property
+    def baseline(self) -> str:
+        return next(name for name in map(str, self.arms) if name.startswith(MINUS)).removeprefix(MINUS)
+
+    def runs(self) -> Iterator[tuple[str, Run]]:
+        """Pairs of arm and run, as in runs.csv, without arms that do something else than the loop.
+
+        Raises DamagedError if it names no run, or one that is missing.
+        """
+        table = self.read("runs")
+        with own_file(self.path / "runs.csv", REMEDY):
+            pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
+            pairs = [(arm, seed) for arm, seed in pairs if Arm.of(arm).run is None]
+            if not pairs:
+                raise ValueError("it has no rows")
+        for arm, seed in pairs:
+            folder = self.run_folder(arm, seed)
+            if not folder.is_dir():
+                raise DamagedError(f"{folder} is missing", REMEDY)
+            yield arm, Run(folder)
+
+    def write(self, runs: pd.DataFrame, baseline: str, x: str = "generated") -> dict[str, pd.DataFrame]:
+        """Write what runs came to: tables, each whole or not at all, the figure, and checksums of all.
+
+        Returns the tables by name: comparison, runs, sets and exponents.
+        """
+        tables = {
+            "runs": runs.drop(columns=NOT_TOLD, errors="ignore"),
+            "sets": over_sets(runs, baseline),
+            "exponents": exponents(runs),
+            "comparison": summarize(runs, baseline, x),
+        }
+        remove(self.path / RECORD)
+        for name, table in tables.items():
+            remove(self.path / f"{name}.csv")  # of a comparison of more arms, perhaps
+            if len(table):
+                write_text(self.path / f"{name}.csv", table.to_csv(index=False))
+        save(_figure(curves(runs, tables["comparison"]), AXIS_LABELS[x]), self.figure)
+        own = [file.name for file in self.path.iterdir() if file.is_file() and file.suffix in (".csv", ".png", ".pdf")]
+        seal(self.path, sorted(own))
+        return tables

@@ -1,0 +1,262 @@
+"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from glob import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dp_base.checksums import verify
+from dp_base.errors import InputError, MissingError
+from dp_base.files import file_name
+from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
+from dp_experiments.presets.printed_tables import table_rows
+from dp_theory.fitting.curve import REQUIRED, Curve
+
+SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
+COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
+NEEDED = (
+    f"its columns must be {', '.join(REQUIRED)} (better also se, trials, generated, keep; initial, increment for "
+    "practice), or those of sweep.csv or comparison.csv; --columns ROWS,ERROR names others"
+)
+ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
+TWO_CLASSES = "gaussian"  # the generator of the theory's own rows
+MORE_CLASSES = (
+    "the theory has two classes: if this curve has more, its parameters are effective numbers, to be trusted as far as "
+    "hidden points confirm them"
+)
+_RIGHT = re.compile(r"(?<!in)(?:acc|correct)|top[-_@ ]?\d|recall|precision|f1|score", re.IGNORECASE)  # val_acc, top1
+_WRONG = re.compile(r"err|wrong|loss|mis", re.IGNORECASE)  # top1_err
+_SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
+
+
+CURVES = {"table4": 4, "table5": 5}  # of the paper
+
+
+class Reading(NamedTuple):
+    """What a file holds."""
+
+    curve: Curve
+    notes: list[str]  # what the file has that the curve leaves out, a line each
+
+
+def read_curve(
+    path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
+) -> Reading:
+    """The curve of a CSV file, of a run's branches or of CURVES, with notes on what it leaves out.
+
+    Of a sweep: simulated points of static data and of one rule. Of a comparison: arms that are strategies of the
+    theory.
+    """
+    path = Path(path)
+    where = dict(where or {})
+    if str(path) in CURVES:
+        return Reading(reported_curve(str(path), where), [MORE_CLASSES])
+    if path.is_dir():
+        if columns:
+            raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
+        return _read_branches(path, where)
+    if not path.exists():
+        raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
+    verify(path.parent, "make it again, or copy it elsewhere to take it as it is", [path.name])
+    with foreign_file(path, "no CSV table", NEEDED):
+        table = read_plain_csv(path, comments=True, skipinitialspace=True)
+    if table.empty:
+        raise InputError(f"{path} has no rows below the names of its columns: a curve needs a row for each point")
+    if columns:
+        reading = _read_own(path, _named(path, table, columns), where)
+        if not (_RIGHT.search(columns[1]) or _WRONG.search(columns[1])):
+            reading.notes.append(f"{columns[1]} is taken for test errors: the name of accuracies has acc in it")
+        return reading
+    for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
+        if set(table.columns).issuperset(needed):
+            return read(path, table, where)
+    found = shortened(", ".join(map(str, table.columns)))
+    raise InputError(f"{path} holds no curve: it has {found}, between commas; {NEEDED}")
+
+
+def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
+    rows, reached = columns
+    for name in columns:
+        if not _is_number(_column(path, table, name)):
+            raise InputError(f"{path}: the column {name} holds something else than numbers")
+        if table[name].isna().any():
+            raise InputError(f"{path}: the column {name} has empty cells; fill them, or remove their rows")
+    is_accuracy = _RIGHT.search(reached) and not _WRONG.search(reached)
+    error = 1 - table[reached] if is_accuracy else table[reached]
+    if not ((error >= 0) & (error <= 1)).all():
+        raise InputError(f"{path}: {reached} must lie between 0 and 1, as a share and not in percent")
+    return table.assign(strategy="static", kept=table[rows], error=error)
+
+
+def chosen_rows(
+    path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """The rows with the values `where`; a column of `single` must then have one value."""
+    for name, value in where.items():
+        table = _rows_with(path, table, name, value)
+    for name in single:
+        values = table[name].unique()
+        if len(values) > 1:
+            listed = ", ".join(f"{v:g}" for v in values)
+            raise InputError(f"{path} has several curves, {name} = {listed}: choose with {name}=…")
+    return table
+
+
+def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
+    column = _column(path, table, name)
+    if _is_number(column):
+        try:
+            matching = np.isclose(column, float(value))
+        except ValueError:
+            raise InputError(f"{name} = {value} must be a number: {path} has such ones") from None
+    else:
+        matching = column.astype(str) == value
+    if not np.any(matching):
+        raise InputError(f"{path} has no rows with {name} = {value}: {', '.join(map(str, column.unique()[:8]))}")
+    return table[matching]
+
+
+def _column(path: str | Path, table: pd.DataFrame, name: str) -> pd.Series:
+    if name not in table:
+        raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
+    return table[name]
+
+
+def _is_number(column: pd.Series) -> bool:
+    return np.issubdtype(column.to_numpy().dtype, np.number)
+
+
+def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
+    chosen = chosen_rows(path, table, where)
+    rules = list(chosen["rule"].dropna().unique()) if "rule" in chosen else []
+    if len(rules) > 1:
+        raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
+    options = {"rule": str(rules[0])} if rules else {}
+    curve = Curve.of(chosen, **options)
+    notes = []
+    if repeated := chosen.duplicated().sum():
+        notes.append(f"{repeated} of {len(chosen)} rows repeat others: they count as further experiments")
+    for name in chosen.columns.difference(["strategy", "rule"]):
+        if chosen[name].dtype.kind not in "biuf" and 1 < chosen[name].nunique() < len(chosen):
+            values = shortened(", ".join(map(str, chosen[name].unique())))
+            notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
+    if np.median(curve.error) > 0.5:
+        notes.append("most errors are above 1/2: of two classes that is worse than chance; are they accuracies?")
+    elif _is_above_chance(curve):
+        notes.append(MORE_CLASSES)
+    return Reading(curve, notes)
+
+
+def _is_above_chance(curve: Curve) -> bool:
+    return bool(np.any(curve.error > 0.5 + 3 * np.nan_to_num(curve.se)))
+
+
+def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
+    notes = []
+    points = table[table["kind"] == "simulated"]
+    if points.empty:
+        raise InputError(f"{path} has no simulated points, which a curve is made of")
+    rules = [str(rule) for rule in points["rule"].unique() if rule != "keep-all"]
+    rule = where.pop("rule", "keep-hard" if "keep-hard" in rules else next(iter(rules), "keep-all"))
+    if len(rules) > 1:
+        notes.append(f"of the rules {', '.join(rules)} only {rule} is fitted: choose with rule=…")
+    points = points[(points["rule"] == rule) | (points["strategy"] == "static")]
+    points = chosen_rows(path, points, where, single=("alpha", "rho", "lam"))
+
+    points = points.drop(columns="x").rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
+    points.loc[~np.isfinite(points["se"]), "se"] = np.nan
+    is_small = points["kept"] < 1
+    if is_small.any():
+        notes.append(f"{is_small.sum()} points are left out, which keep less than one row in the mean")
+        points = points[~is_small]
+    return Reading(Curve.of(points, rule="keep-hard" if rule == "keep-all" else rule, exact=True), notes)
+
+
+def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
+    names = table["series"].astype(str).str.extract(_SERIES)
+    table = table.assign(arm=names["arm"], settings=names["settings"].fillna(""))
+    rows = table[table["arm"].isin(ARMS)]
+    if rows.empty:
+        raise InputError(f"{path} has no arm that is a strategy of the theory: {', '.join(ARMS)}")
+    notes = [f"{name} is left out: it is no strategy of the theory" for name in table["series"].drop(rows.index)]
+    if "settings" not in where and rows["settings"].nunique() > 1:
+        most = str(rows["settings"].value_counts().index[0])
+        left_out = ", ".join(rows["series"][rows["settings"] != most])
+        notes.append(f"arms of other settings are left out: {left_out}; choose with settings=…")
+        where = where | {"settings": most}
+    rows = chosen_rows(path, rows, where)
+
+    kept = rows["kept"].to_numpy(float)
+    rows = rows.assign(initial=kept, increment=kept, generated=np.maximum(rows["generated"], kept))
+    for index, name in rows["series"][rows["arm"] == "practice"].items():
+        configs = sorted(path.parent.glob(f"runs/{escape(file_name(str(name)))}-seed*/config.toml"))
+        practice = _section(configs[0], "practice") if configs else {}
+        rows.loc[index, ["initial", "increment"]] = [practice.get("initial", np.nan), practice.get("increment", np.nan)]
+    unknown = rows["initial"].isna()
+    notes += [f"{name} is left out: no runs beside {path.name} say how it began" for name in rows["series"][unknown]]
+    rows = rows[~unknown]
+    if rows.empty:
+        raise InputError(f"{path} has arms of practice alone, and no runs beside it say how they began")
+    columns = {
+        "strategy": rows["arm"].map(ARMS),
+        "error": 1 - rows["y"].to_numpy(float) / 100,
+        "se": rows["se"].to_numpy(float) / 100,
+        "trials": rows["units"] if "units" in rows else rows["n_seeds"],
+    }
+    curve = Curve.of(columns | {name: rows[name] for name in ("kept", "generated", "initial", "increment")})
+    config = next(iter(sorted(path.parent.glob("runs/*/config.toml"))), None)
+    kind = _section(config, "generator").get("kind") if config else None
+    if kind not in (None, TWO_CLASSES) or _is_above_chance(curve):
+        notes.append(MORE_CLASSES)
+    return Reading(curve, notes)
+
+
+def _section(config: Path, name: str) -> dict[str, Any]:
+    with own_file(config, "restore it"):
+        return tomllib.loads(config.read_text(encoding="utf-8")).get(name, {})
+
+
+def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
+    from dp_real import Run
+
+    run = Run(folder)
+    if not run.branches:
+        raise InputError(f"{folder} has no branches: dp real branch {shlex.quote(str(folder))} makes them")
+    results = pd.DataFrame(run.branches)
+    error = 1 - results["test_accuracy"]
+    practice = run.config.practice
+    table = pd.DataFrame(
+        {
+            "strategy": "practice",
+            "kept": results["pool_size"].astype(float),
+            "error": error,
+            "se": np.sqrt(error * (1 - error) / results["test_examples"]),
+            "initial": results["pool_size"].clip(upper=practice.initial).astype(float),
+            "increment": float(practice.increment),
+        }
+    )
+    notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
+    if run.config.generator.kind != TWO_CLASSES:
+        notes.append(MORE_CLASSES)
+    return Reading(Curve.of(chosen_rows(folder, table, where)), notes)
+
+
+def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
+    """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors."""
+    rows = table_rows(CURVES[name])
+    table = pd.DataFrame(
+        {
+            "strategy": ["static" if row["method"] == "static" else "practice" for row in rows],
+            "kept": [float(row["total"]) for row in rows],
+            "error": [1 - float(row["val"]) / 100 for row in rows],
+            "initial": [float(row["initial"]) for row in rows],
+            "increment": [float(row["increment"] or row["total"]) for row in rows],
+        }
+    )
+    return Curve.of(chosen_rows(name, table, where or {}))

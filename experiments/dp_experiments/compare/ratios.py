@@ -1,0 +1,203 @@
+"""How many static samples an arm is worth, and how fast errors fall with samples, both with intervals.
+
+Runs on one data split share its generator and its test images. So the independent unit is a split if there are several,
+and else a seed. All means are over units. All intervals are Student's, with one degree of freedom fewer than units.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from dp_experiments.presets.audit import rising, static_equivalent
+from dp_real.config.arms import ArmName
+
+AXIS_LABELS = {
+    "generated": "samples generated",
+    "kept": "samples in the pool",
+    "compute": "FLOPs of generation and training",
+    "seconds": "seconds of generation and training",
+}
+"""What a comparison counts on its x axis: the axes of dp_theory.numerics.costs, and seconds."""
+LEVEL = 0.95
+ROUNDING = 1e-12  # of differences of accuracies
+PLACES = 200  # between two static sizes, at which the end of an interval is looked for
+
+
+Meaning = tuple[str, str | float]
+"""The key and the value of a setting."""
+
+
+def costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """A column for each of AXIS_LABELS.
+
+    For a run that generates nothing, "generated" counts the real examples. FLOPs that were not counted are nan.
+    """
+    generated = runs["samples_generated"]
+    training = runs["training_flops"]
+    return pd.DataFrame(
+        {
+            "generated": generated.where(generated > 0, runs["pool_size"]),
+            "kept": runs["pool_size"],
+            "compute": (runs["generation_flops"] + training).where(training > 0),
+            "seconds": runs["generation_seconds"] + runs["training_seconds"],
+        }
+    )
+
+
+def by_unit(runs: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    """A row for each independent unit, a column for each arm, in the order of the arms.
+
+    Where a unit is a split, a value is the mean over its seeds.
+    """
+    unit = "split" if runs["split"].nunique() > 1 else "seed"
+    return values.groupby([runs[unit], runs["arm"]]).mean().unstack()[list(runs["arm"].unique())]
+
+
+def paired_errors(of_units: pd.DataFrame) -> pd.Series:
+    """Standard errors of the means of arms [units, arms], without what a unit does to all arms alike.
+
+    After Cousineau (2005), with the factor of Morey (2008).
+    """
+    arms = of_units.shape[1]
+    return of_units.sub(of_units.mean(axis=1), axis=0).sem() * (arms / (arms - 1)) ** 0.5
+
+
+def series_of(arms: Sequence[str]) -> dict[str, str]:
+    """The name of each arm's series: its kind, with the settings that not all of the arms have, KIND@KEY=VALUE.
+
+    Arms whose settings mean the same are one series, named as the first of them writes the settings.
+    """
+    parsed = {arm: ArmName.parse(arm) for arm in arms}
+    shared = set.intersection(*(set(map(_meaning, arm.settings)) for arm in parsed.values()))
+    names: dict[tuple[str, frozenset[Meaning]], str] = {}
+    series = {}
+    for arm, name in parsed.items():
+        own = dict.fromkeys(setting for setting in name.settings if _meaning(setting) not in shared)
+        key = name.arm, frozenset(map(_meaning, own))
+        series[arm] = names.setdefault(key, "@".join([name.arm, *own]))
+    return series
+
+
+def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
+    """What static data of the same mean test accuracy costs, for each arm; empty without static arms.
+
+    Costs are counted on `x`, one of AXIS_LABELS. Columns: static_series, the static series that
+    is nearest to the arm in settings, if there are several; static_to_match and bound (audit.static_equivalent); ratio,
+    static_to_match over the arm's own cost; ratio_low and ratio_high, the ends of its interval (Fieller 1954, of paired
+    differences), nan with one unit. They lie on the same curve, where static data is first not surely worse and where
+    it is first surely better. An end beyond the static arms is 0 or inf. Nothing is known, nan, if units agree exactly.
+    """
+    series = series_of(list(runs["arm"].unique()))
+    static = {name: arms for name, arms in _members(series).items() if ArmName.parse(name).arm == "static"}
+    if not static:
+        return pd.DataFrame(index=list(series))
+    test = by_unit(runs, runs["test_accuracy"])
+    spent = by_unit(runs, costs(runs)[x]).mean()
+    rows = {}
+    for arm, name in series.items():
+        own = _nearest(name, static)
+        n = spent[static[own]].to_numpy()
+        accuracy = test[static[own]].mean().to_numpy()
+        curve = rising(n, accuracy)
+        (number,), (bound,) = static_equivalent(test[[arm]].mean().to_numpy(), n, accuracy)
+        if arm in [static[own][place] for place in curve]:  # it is a point of the curve
+            low = high = number
+        else:
+            ahead = test[static[own]].sub(test[arm], axis=0).to_numpy()
+            low, high = _interval(n[curve], ahead[:, curve], n.max())
+            unsure = n[ahead.mean(axis=0) + half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
+            low = min([low, *unsure])
+        found = {"static_series": own, "static_to_match": number, "bound": bound}
+        with np.errstate(divide="ignore", invalid="ignore"):  # an arm may cost nothing
+            ratios = np.array([number, low, high]) / spent[arm]
+        rows[arm] = found | dict(zip(("ratio", "ratio_low", "ratio_high"), ratios.tolist(), strict=True))
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table if len(static) > 1 else table.drop(columns="static_series")
+
+
+def exponents(runs: pd.DataFrame) -> pd.DataFrame:
+    """How fast errors fall: a row for each series of arms that ended with at least three sizes of pools.
+
+    Columns: series; sizes, their number; exponent, the b of test error ~ n^-b with n the size of the pool, the mean
+    over units of slopes fitted to logarithms by least squares; low and high, the ends of its interval, nan with one
+    unit. A run without an error counts as one with half of an image wrong.
+    """
+    error = (1 - runs["test_accuracy"]).clip(lower=0.5 / runs["test_examples"])
+    table = by_unit(runs, error.map(np.log))
+    sizes = by_unit(runs, runs["pool_size"]).mean()
+    rows = []
+    for series, arms in _members(series_of(list(map(str, table)))).items():
+        distinct = sizes[arms].nunique()
+        if distinct < 3:
+            continue
+        slopes = -np.polyfit(np.log(sizes[arms]), table[arms].to_numpy().T, 1)[0]
+        exponent = slopes.mean()
+        away = half_width(slopes)
+        rows.append((series, distinct, exponent, exponent - away, exponent + away))
+    return pd.DataFrame(rows, columns=["series", "sizes", "exponent", "low", "high"])
+
+
+def _members(series: Mapping[str, str]) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
+    for arm, name in series.items():
+        members.setdefault(name, []).append(arm)
+    return members
+
+
+def _meaning(setting: str) -> Meaning:
+    """What KEY=VALUE means: crop=.7 and crop=0.70 mean the same."""
+    key, _, value = (part.strip() for part in setting.partition("="))
+    with suppress(ValueError):
+        return key, float(value)
+    return key, value
+
+
+def _nearest(name: str, static: Mapping[str, list[str]]) -> str:
+    """The static series nearest to a series in settings: one whose settings the series all has, then one that shares
+    more, then one with fewer.
+    """
+    own = set(map(_meaning, name.split("@")[1:]))
+    settings = {series: set(map(_meaning, series.split("@")[1:])) for series in static}
+
+    def nearness(series: str) -> tuple[bool, int, int]:
+        return settings[series] <= own, len(settings[series] & own), -len(settings[series])
+
+    return max(settings, key=nearness)
+
+
+def half_width(values: np.ndarray) -> np.ndarray:
+    """Half of the interval of each mean over units; nan with one unit. values: shape (units, ...)."""
+    units = len(values)
+    if units == 1:
+        return np.full(values.shape[1:], np.nan)
+    return student.ppf((1 + LEVEL) / 2, units - 1) * values.std(axis=0, ddof=1) / units**0.5
+
+
+def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, float]:
+    """The sizes at which static data is first not surely worse than an arm, and first surely better.
+
+    n: the increasing sizes of the static curve, shape (sizes,). ahead: the accuracy of static data less that of the
+    arm, shape (units, sizes). largest: the largest size that was tried. Both are nan with one unit, or if
+    the units do not differ at a size: accuracies come in steps of an image, so a few may agree.
+    """
+    index = np.arange(len(n))
+    places = np.linspace(0, len(n) - 1, PLACES * (len(n) - 1) + 1)
+    log_size = np.interp(places, index, np.log(n))
+    middle, away = (np.interp(places, index, values) for values in (ahead.mean(axis=0), half_width(ahead)))
+    if not (half_width(ahead) > ROUNDING).all():
+        return np.nan, np.nan
+    not_surely_worse = middle + away
+    low = 0.0 if not_surely_worse[0] >= 0 else _first_crossing(log_size, not_surely_worse, largest)
+    return low, _first_crossing(log_size, middle - away, np.inf)
+
+
+def _first_crossing(log_size: np.ndarray, values: np.ndarray, otherwise: float) -> float:
+    """The size at which values, shape (places,), are first not negative; `otherwise` if they all are."""
+    if not (values >= 0).any():
+        return otherwise
+    at = int((values >= 0).argmax())
+    span = slice(max(0, at - 1), at + 1)
+    return float(np.exp(np.interp(0, values[span], log_size[span])))

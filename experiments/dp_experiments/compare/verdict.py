@@ -1,0 +1,93 @@
+"""What a comparison says in sentences: who is ahead of the strongest static arm, by how much, and how sure that is."""
+
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+
+from dp_experiments.compare.ratios import AXIS_LABELS, by_unit, half_width
+from dp_real.config.arms import ArmName
+
+AT_CHANCE = 3  # standard errors above 1 / classes, within which an accuracy is one of guessing
+
+
+def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str]:
+    """The sentences that a reader of a comparison wants first, from runs.csv and the table of `summarize`.
+
+    One for each arm that practises, against the best static arm; without such arms, for the arm that is ahead. The last
+    one names arms that only guess, if there are any.
+    """
+    test = 100 * by_unit(runs, runs["test_accuracy"])
+    kinds = {arm: ArmName.parse(arm).arm for arm in test.columns}
+    static = [arm for arm, kind in kinds.items() if kind == "static"]
+    practised = [arm for arm, kind in kinds.items() if kind == "practice"]
+    best = test.mean().idxmax()
+    rows = summary.set_index("series")
+    if static and practised:
+        strongest = test[static].mean().idxmax()
+        said = [_against(test, arm, str(strongest), rows) for arm in practised]
+    elif len(kinds) > 1:
+        others = test.drop(columns=best).mean()
+        said = [_difference(test, str(best), str(others.idxmax())) + "."]
+    else:
+        said = [f"{best}: {test[best].mean():.2f} % of the test images."]
+    guessing = [arm for arm in kinds if _guesses(runs[runs["arm"] == arm], classes)]
+    if guessing:
+        said.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
+    return said
+
+
+def chance_remark(classes: int) -> str:
+    """What to say of an accuracy that guessing would reach."""
+    return (
+        f"At chance, about 1 in {classes} right: the labels of the generated samples do not carry over to the real "
+        "ones. Look at some samples (dp real sample), and at the order of the classes."
+    )
+
+
+def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -> str:
+    """An arm against the strongest static one, with what it is worth in static data."""
+    sentence = f"{_difference(test, arm, strongest, ', the best static arm')}."
+    if "ratio" not in rows:
+        return sentence
+    row: dict[Hashable, Any] = rows.loc[[arm]].to_dict("records")[0]
+    more = {">": " or more", "<": " or less"}.get(str(row["bound"]), "")
+    low, high = row["ratio_low"], row["ratio_high"]
+    interval = "" if math.isnan(low) else f" (95 % interval {_times(low)} to {_times(high)})"
+    axis = next(axis for axis in AXIS_LABELS if rows[axis].equals(rows["x"]))  # what the column x counts
+    unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis, "samples")
+    number = row["static_to_match"]
+    amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
+    rival = row.get("static_series", "static data")
+    times = f"{_times(row['ratio'])}{more} times what {arm} took"
+    return f"{sentence} To match it, {rival} needs {amount}: {times}{interval}."
+
+
+def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> str:
+    difference = test[arm] - test[rival]
+    units = len(difference)
+    mean = float(difference.mean())
+    way = "above" if mean >= 0 else "below"
+    start = f"{arm} reached {test[arm].mean():.2f} %, {abs(mean):.2f} points {way} {rival}{remark}"
+    if units == 1:
+        return f"{start} (one seed: nothing is known of its spread)"
+    reach = float(half_width(difference.to_numpy()))
+    if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image, so a few may agree
+        return f"{start} (the same in all {units} seeds or splits, too few to know its spread)"
+    sure = "" if abs(mean) > reach else ": which is better is not known"
+    return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"
+
+
+def _times(ratio: float) -> str:
+    return "∞" if math.isinf(ratio) else f"{ratio:.2g}"
+
+
+def guesses(accuracy: float, images: float, classes: int) -> bool:
+    """Whether an accuracy is no better than that of guessing, beyond what so many images would show by chance."""
+    chance = 1 / classes
+    return accuracy < chance + AT_CHANCE * (chance * (1 - chance) / images) ** 0.5
+
+
+def _guesses(runs: pd.DataFrame, classes: int) -> bool:
+    return guesses(float(runs["test_accuracy"].mean()), float(runs["test_examples"].sum()), classes)

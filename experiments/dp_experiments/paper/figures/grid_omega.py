@@ -1,0 +1,33 @@
+"""Figs. 12 and 13 on digits, or of a run: images from the same noise under guidance of increasing strength."""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from dp_figures.grids import draw_image_table
+
+from dp_experiments.show.sample import GridRow, rows_along
+from dp_experiments.studies.digits.digits_runs import image_rows, shown_at
+
+FIGURES = (12, 13)
+
+TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
+
+
+def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
+    """Rows are multiples of `omega`; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
+    shown, omega = shown_at(run, omega)
+    judge = rows_along(shown, [omega])[-1].judge
+    rows = [GridRow(times * omega, judge) for times in TIMES]
+    return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
+
+
+draw = partial(draw_image_table, rows="guidance strength", columns="requested class")
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        f"Images generated in a run of {table['data'].iloc[0]} at the same noise under entropy guidance of increasing "
+        "strength ω (Figs. 12, 13); in brackets the mean entropy that the learner which guides, the one before the "
+        "run's last addition, assigns to the row, in nats. Strong guidance leaves the classes behind."
+    )

@@ -1,0 +1,36 @@
+"""Figs. 10 and 11 on digits, or of a run: images from the same noise, guided by the learner at each addition."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from dp_figures.grids import draw_image_table
+
+from dp_experiments.show.sample import GridRow, rows_along
+from dp_experiments.studies.digits.digits_runs import image_rows, shown_at
+
+FIGURES = (10, 11)
+
+SHOWN = 5  # learners, at most
+
+
+def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
+    """`omega` is of all rows; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
+    shown, omega = shown_at(run, omega)
+    guided = rows_along(shown, [omega])[1:]
+    places = np.unique(np.linspace(0, len(guided) - 1, SHOWN).round().astype(int))
+    rows = [GridRow(0.0, guided[0].judge), *(guided[place] for place in places)]
+    return image_rows(shown, rows, ["plain", *(f"{row.facts['pool_size']} samples" for row in rows[1:])])
+
+
+draw = partial(draw_image_table, rows="learner trained on", columns="requested class")
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        f"Images generated in a run of {table['data'].iloc[0]} at the same noise, over training (Figs. 10, 11): each "
+        f"row is guided (ω = {table['omega'].max():.3g}) by the learner as it was when it had seen that many samples, "
+        "the first row by none; in brackets that learner's mean entropy on the row, in nats. What is hard changes as "
+        "the learner learns."
+    )

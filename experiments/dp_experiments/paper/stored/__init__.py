@@ -1,1 +1,0 @@
-"""Figures from stored runs of several studies."""

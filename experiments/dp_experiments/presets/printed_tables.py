@@ -1,0 +1,18 @@
+"""The paper's tables as CSV files. The head comments of each describe its columns."""
+
+import csv
+from importlib import resources
+from pathlib import Path
+
+TableRow = dict[str, str]
+
+
+def table_path(number: int) -> Path:
+    """The path of Table `number`, 1 to 5."""
+    return Path(str(resources.files("dp_experiments.presets") / f"table{number}.csv"))
+
+
+def table_rows(number: int) -> list[TableRow]:
+    """The rows of Table `number`. All values are strings, as in the file."""
+    lines = table_path(number).read_text(encoding="utf-8").splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))

@@ -1,0 +1,131 @@
+"""Judges: classifiers that say what an image shows, and that may guide a generator."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress
+from dp_experiments.compare.compare import Comparison
+from dp_experiments.terminal.lines import records
+from dp_real.data.examples import ExampleArray, Task
+from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
+from dp_real.evaluate.assess import layer_inputs
+from dp_real.evaluate.quality import MOST, quality, spread
+from dp_real.protocols import Learner
+from dp_real.runs.files import RunFiles
+from dp_real.runs.reader import Run
+from dp_real.runtime.distributed import device, slices
+from dp_real.runtime.pixels import fit, to_float
+
+JUDGED_TOGETHER = 256  # images
+
+
+class Judge(NamedTuple):
+    """A classifier of images, whose K classes may be others than those of the task.
+
+    logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each of the task's `classes`, which of the K mean
+    it. network: what computes them.
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    names: Sequence[str]
+    accepted: Sequence[set[int]]
+    classes: Sequence[str]
+    pool_size: int | None = None
+    network: nn.Module | None = None
+
+    @torch.no_grad()
+    def features(self, x: ExampleArray) -> np.ndarray:
+        """What the network's last linear layer gets, float32 [n, d]."""
+        return layer_inputs(self.network, lambda rows: self.logits(to_float(rows)), x)
+
+
+def load_judge(given: str, task: Task) -> Judge:
+    """The latest learner of a run, or a transformers classifier by folder or hub id."""
+    if len(task.sample_shape) != 3:
+        raise InputError(f"--judge {given}: judges are for images, and these examples are none")
+    if not RunFiles(Path(given)).is_run:
+        from dp_real.learners.models.classifier import known_classifier  # it imports transformers
+
+        model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
+        labels = model.model.config.id2label
+        names = [labels[label] for label in range(len(labels))]
+        accepted = accepted_answers(names, task.classes)
+        return Judge(lambda x: model(x.to(device())), names, accepted, task.classes, network=model)
+    run = Run(given)
+    own = run.config.task
+    if len(own.sample_shape) != 3:
+        raise InputError(
+            f"{given}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
+        )
+    learner = run.learner()
+    accepted = accepted_answers(own.classes, task.classes)
+    network = getattr(learner, "in_use", None)
+    return Judge(logits_of(learner, own), own.classes, accepted, task.classes, network=network)
+
+
+def logits_of(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
+    """The learner's logits as a function of images of any size."""
+    shape = task.sample_shape
+    return lambda x: learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
+
+
+def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
+    """For each class of the task, which of a classifier's names, perhaps several between commas, mean it.
+
+    ImageNet classes are found by their order among the 1,000; if no name is known and the numbers agree, position
+    decides.
+    """
+    task = imagenet_of(classes)
+    if task and len(names) == 1000:
+        return [{entry.index} for entry in imagenet_classes(task)]
+    spoken = [{part.strip().lower() for part in name.split(",")} for name in names]
+    found = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
+    if not any(found) and len(names) == len(classes):
+        return [{label} for label in range(len(classes))]
+    return found
+
+
+def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
+    """Whether the judge takes each example [n, C, H, W] for one of its class, bool [n]."""
+    unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
+    if unknown is not None:
+        raise InputError(f"the judge has no class called {judge.classes[unknown]}; name one that has as --judge")
+    blocks = slices(slice(0, len(labels)), JUDGED_TOGETHER)
+    with torch.no_grad():
+        answers = [answer for rows in blocks for answer in judge.logits(to_float(x[rows])).argmax(1).tolist()]
+    return np.array([answer in judge.accepted[label] for answer, label in zip(answers, labels, strict=True)], bool)
+
+
+def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
+    """By round, the share of rows that the judge confirms, also of those that the learner missed."""
+    rows = run.pool.table().select(["round", "label", "correct"]).to_pandas()
+    rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())
+    shares = rows.groupby("round")[["confirmed"]].mean()
+    shares["confirmed_of_missed"] = rows[~rows["correct"]].groupby("round")["confirmed"].mean()
+    return records(shares.astype(object).where(shares.notna(), None))
+
+
+def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progress: Progress) -> pd.DataFrame:
+    """By arm, means over its runs: the share of samples that the judge confirms, and how they cover the real ones.
+
+    At most MOST samples of a run are looked at, and as many real images [n, C, H, W].
+    """
+    known = judge.features(real)
+    rows = []
+    runs = list(comparison.runs())
+    with progress("runs", len(runs)) as advance:
+        for arm, run in runs:
+            count = min(MOST, len(known), len(run.pool.y))
+            x, y = run.pool.minibatch(spread(torch.arange(len(run.pool.y)), count))
+            found = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
+            share = float(confirmed(judge, x, y.numpy()).mean())
+            rows.append({"series": arm, "confirmed": share, "coverage": found["coverage"], "vendi": found["vendi"]})
+            advance(1)
+    return pd.DataFrame(rows).groupby("series", sort=False).mean()

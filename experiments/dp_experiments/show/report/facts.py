@@ -1,0 +1,281 @@
+"""What a report tells of runs and comparisons, read from their folders."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress
+from dp_experiments.compare.compare import Comparison
+from dp_experiments.compare.verdict import chance_remark, guesses, verdict
+from dp_experiments.show.judge import Judge, agreement, confirmed, judged_arms, load_judge
+from dp_experiments.show.report.hardest_samples import hardest_images, hardest_texts
+from dp_experiments.show.report.pictures import (
+    CAPTIONS,
+    are_drawn,
+    class_counts,
+    leave_figures,
+    readable_pool,
+)
+from dp_experiments.presets.presets import load_preset, set_options
+from dp_experiments.terminal.lines import records
+from dp_real.config import Config
+from dp_real.config.arms import arm_config
+from dp_real.data.examples import ExampleSet
+from dp_real.evaluate.assess import standard_error
+from dp_real.evaluate.quality import round_quality
+from dp_real.practice.section import flat
+from dp_real.runs.files import RunFiles
+from dp_real.runs.prepare import load_data
+from dp_real.runs.reader import Run
+
+COSTS = {
+    "steps": "optimizer steps",
+    "processes": "processes",
+    "samples_generated": "samples generated, kept or not",
+    "samples_redrawn": "samples drawn again for being empty, not finite, or of one value",
+    "samples_seen": "rows trained on, with repeats",
+    "seconds": "seconds",
+    "generation_seconds": "seconds of generation",
+    "training_seconds": "seconds of training and validation",
+    "denoiser_forwards": "forward passes of the denoiser, counted by sample",
+    "denoiser_backwards": "backward passes of the denoiser",
+    "generation_flops": "FLOPs of generation",
+    "training_flops": "FLOPs of training",
+}
+
+"""What each cost of a result is called in a report."""
+Facts = dict[str, Any]
+
+
+def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) -> Facts:
+    """judge: adds the share of each round's samples that it confirms. rounds: adds how the rounds compare with real
+    validation examples, as the latest learner sees them.
+    """
+    comparison = Comparison(folder)
+    if comparison.exists:
+        if rounds:
+            raise InputError(f"{folder}: --rounds is only for runs; name those in {folder / 'runs'}")
+        return comparison_facts(comparison, judge, progress)
+    if not RunFiles(folder).is_run:
+        raise InputError(f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv")
+    run = Run(folder)
+    facts = run_facts(run)
+    if judge:
+        asked = load_judge(judge, run.config.task)
+        facts["judge"] = _judge_facts(judge, asked, _validation(run, progress))
+        facts["rounds"] = [row | shares for row, shares in zip(facts["rounds"], agreement(run, asked), strict=False)]
+    if rounds:
+        facts["quality"] = round_quality(run.learner(), run.pool, load_data(run.config, progress), progress=progress)
+    return facts
+
+
+def outcome(run: Run) -> Facts:
+    """What a run came to so far."""
+    config = run.config
+    result = run.result
+    metrics = run.metrics
+    last = result or (metrics.iloc[-1].to_dict() if len(metrics) else {})
+    own = []
+    for name, key in (("test", "test"), ("validation", "val")):
+        if last.get(f"{key}_accuracy") is not None:
+            images = result.get(f"{key}_examples")
+            own.append({"set": name, "images": images} | with_error(last[f"{key}_accuracy"], images))
+    return {
+        "run": str(run.path),
+        "name": config.name,
+        "seed": config.seed,
+        "complete": bool(result),
+        "step": int(last.get("steps", last.get("step", 0))),
+        "steps": config.training.steps,
+        "pool_size": int(last.get("pool_size", 0)),
+        "accuracies": [*own, *result.get("sets", [])],
+    }
+
+
+def run_facts(run: Run) -> Facts:
+    """All facts of a run; draws its figures if they are missing or older than the run's files."""
+    config = run.config
+    result = run.result
+    if not are_drawn(run.files):
+        leave_figures(run.path)
+    base = preset_of(config)
+    pool = readable_pool(run)
+    classes = class_counts(pool, config.task.classes).reset_index() if pool else None
+    figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
+    reached = outcome(run)
+    return reached | {
+        "verdict": run_verdict(reached, len(config.task.classes), result.get("seconds")),
+        "command": run_command(config, base) or run.files.begin,
+        "preset": base.name if base else None,
+        "settings": differences(config, base),
+        "rounds": _rounds(run),
+        "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
+        "classes": [] if classes is None else classes.to_dict("records"),
+        "gallery": hardest_images(run, pool) if pool else [],
+        "hardest": hardest_texts(run, pool) if pool and config.data.examples == "texts" else [],
+        "near": result.get("near", {}),
+        "branches": [
+            {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"])
+            for row in run.branches
+        ],
+        "versions": result.get("versions", {}),
+        "figures": {name: str(file) for name, file in figures.items() if file.exists()},
+    }
+
+
+def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
+    """A sentence: what a run reached, or how far it is."""
+    sets = {row["set"]: row for row in reached["accuracies"]}
+    name = "test" if "test" in sets else "validation"
+    row = sets.get(name)
+    examples = f"{reached['pool_size']:,} examples"
+    where = f"{reached['step']:,} of {reached['steps']:,}"
+    if row is None:
+        return f"{reached['name']}, seed {reached['seed']}: not finished, at step {where}, {examples}."
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
+    accuracy = f"{100 * row['accuracy']:.2f}{error} % on the {name} set"
+    said = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
+    if not reached["complete"]:
+        return f"{said}; not finished, at step {where}."
+    said += f", in {readable_time(seconds)}." if seconds else "."
+    if row["images"] and guesses(row["accuracy"], row["images"], classes):
+        said += f" {chance_remark(classes)}"
+    return said
+
+
+def readable_time(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _rounds(run: Run) -> list[Facts]:
+    rounds = run.rounds
+    return records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else []
+
+
+def _validation(run: Run, progress: Progress) -> ExampleSet:
+    return load_data(run.config, progress, test=False).validation
+
+
+def _judge_facts(name: str, judge: Judge, real: ExampleSet) -> Facts:
+    right = confirmed(judge, real.x, real.y.numpy())
+    return {"what": name, "images": len(right)} | with_error(float(right.mean()), len(right))
+
+
+def comparison_facts(comparison: Comparison, judge: str | None, progress: Progress) -> Facts:
+    """The arms of a comparison, and the outcome of each run. judge: adds what it says of each arm's samples."""
+    arms = comparison.arms
+    figure = comparison.figure.with_suffix(".png")
+    runs = list(comparison.runs())
+    task = runs[0][1].config.task
+    judged = {}
+    if judge:
+        asked = load_judge(judge, task)
+        real = _validation(runs[0][1], progress)
+        judged = {"judge": _judge_facts(judge, asked, real)}
+        arms = arms.join(judged_arms(comparison, asked, real.x, progress), on="series")
+    return judged | {
+        "comparison": str(comparison.path),
+        "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),
+        "command": compare_command(comparison),
+        "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
+        "sets": comparison.read("sets").to_dict("records"),
+        "runs": [outcome(run) for _, run in runs],
+        "figures": {"comparison": str(figure)} if figure.exists() else {},
+    }
+
+
+def with_error(accuracy: float, n: int | None) -> Facts:
+    """An accuracy over n independent examples, and its binomial standard error."""
+    return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
+
+
+def costs_so_far(run: Run) -> Facts:
+    """The costs of an unfinished run, as far as its logs tell."""
+    metrics = run.metrics
+    rounds = run.rounds
+    last = metrics.iloc[-1] if len(metrics) else {}
+    columns_of_metrics = {"steps": "step", "samples_generated": "images_generated", "seconds": "seconds"}
+    columns_of_rounds = {
+        "generation_seconds": "seconds",
+        "generation_flops": "flops",
+        "denoiser_forwards": "denoiser_forwards",
+        "denoiser_backwards": "denoiser_backwards",
+    }
+    costs: Facts = {key: last[column] for key, column in columns_of_metrics.items() if column in last}
+    return costs | {key: rounds[column].sum() for key, column in columns_of_rounds.items() if column in rounds}
+
+
+def preset_of(config: Config) -> Config | None:
+    """The preset with the name of this configuration, if there is one."""
+    try:
+        return load_preset(config.name)
+    except InputError:
+        return None
+
+
+def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
+    """By key, the base's value (None without a base: against the defaults) and the configuration's own."""
+    own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
+    before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
+    keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
+    return {key: [before.get(key), own.get(key)] for key in keys}
+
+
+def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
+    """The settings of `differences` as key=value."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
+
+
+def run_command(config: Config, base: Config | None) -> str | None:
+    """The command that repeats a run; None if settings of a preset cannot."""
+    if base is None:
+        return None
+    settings = as_options({key: change for key, change in differences(config, base).items() if key != "seed"})
+    try:
+        if not load_preset(config.name, settings, seed=config.seed).goes_on_from(config):
+            return None
+    except InputError:
+        return None
+    seed = ["--seed", str(config.seed)] if config.seed != base.seed else []
+    return shlex.join(["dp", "real", "run", config.name, *seed, *set_options(settings)])
+
+
+def compare_command(comparison: Comparison) -> str | None:
+    """The command that repeats a comparison; None if none is found.
+
+    The settings of each run are tried in turn, until the configurations of all runs follow from them.
+    """
+    configs = [(arm, run.config) for arm, run in comparison.runs()]
+    _, first = configs[0]
+    base = preset_of(first)
+    if base is None:
+        return None
+    for _, candidate in configs:
+        changes = differences(candidate, base)
+        settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
+        if all(follows(config, arm, settings) for arm, config in configs):
+            break
+    else:
+        return None
+    arms = comparison.arms
+    splits = {config.data.split for _, config in configs}
+    words = ["dp", "real", "compare", first.name, "--arms", ",".join(arms["series"])]
+    words += ["--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    words += ["--first", str(min(splits))] if min(splits) else []
+    return shlex.join([*words, "--baseline", comparison.baseline, *set_options(settings)])
+
+
+def follows(config: Config, arm: str, settings: list[str]) -> bool:
+    """Whether the preset with these settings gives this configuration for the arm."""
+    try:
+        whole = load_preset(config.name, [*settings, f"data.split={config.data.split}"], seed=config.seed)
+        return arm_config(whole, arm).goes_on_from(config)
+    except InputError:
+        return False

@@ -1,0 +1,108 @@
+"""Runs a stored row again, and says whether it matches.
+
+A table of runs says in its head what was run, and with what:
+
+    # made: version 0.2.0, commit …; two cores without a GPU, model unknown; 1 thread
+    # rerun: PRESET [--tuned published]
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress
+from dp_experiments.studies.stored import stored_path, stored_runs
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.compare.tune.tuned import Tuned
+from dp_real.config import Config
+from dp_real.config.arms import Arm, arm_config
+from dp_real.runs.run import run
+
+MADE = re.compile(r"^# made: (.+)$", re.M)
+RERUN = re.compile(r"^# rerun: (?P<preset>[\w-]+)(?P<tuned> --tuned published)?$", re.M)
+COLUMNS = {
+    "validation": ("val_accuracy", 100),
+    "test": ("test_accuracy", 100),
+    "generated": ("samples_generated", 1),
+    "kept": ("pool_size", 1),
+}
+"""The columns of a table of runs: the key of result.json, and what that is multiplied by."""
+WRITTEN = 0.0051  # points: accuracies are written with two digits or three
+SPREADS = 2 * 2**0.5  # two standard errors of a difference of two runs, in standard deviations of one
+LEAST = 3  # runs of an arm whose standard deviation means anything
+
+
+class StoredRow(NamedTuple):
+    """A row of the stored runs NAME, from 1.
+
+    tests: test accuracies of its arm, less the mean of the other arms' on the same split and seed.
+    """
+
+    name: str
+    number: int
+    row: pd.Series
+    tests: pd.Series
+    config: Config
+    made: str
+
+    @classmethod
+    def read(cls, named: str) -> "StoredRow":
+        """The row NAME:NUMBER; one that today's program has no words for is refused."""
+        name, _, number = named.partition(":")
+        runs = stored_runs(name)
+        head = stored_path(name).read_text(encoding="utf-8")
+        rerun = RERUN.search(head)
+        if rerun is None:
+            raise InputError(f"--rerun {named}: {name}.csv is no table of runs, which has '# rerun:' in its head")
+        if not number.isdecimal() or not 1 <= int(number) <= len(runs):
+            raise InputError(f"--rerun {named}: give the number of a row, as {name}:1; there are {len(runs)}")
+        row = runs.iloc[int(number) - 1]
+        arm = str(row["arm"])
+        # Rows with settings that only a sentence in the head of the table tells.
+        if " (" in arm or isinstance(row.get("objective"), str) or row.get("settings") == "static-4000":
+            raise InputError(f"--rerun {named}: settings of its own, which are no arm: see the head of {name}.csv")
+        settings = [f"data.split={row['split']}"]
+        config = load_preset(rerun["preset"], settings, seed=int(row["seed"]))
+        settle = Tuned.published(rerun["preset"]).arm_config if rerun["tuned"] else arm_config
+        made = MADE.search(head)
+        return cls(name, int(number), row, _tests(runs, row), settle(config, arm), made[1] if made else "unknown")
+
+    @property
+    def spread(self) -> float | None:
+        """How far two runs of this arm may lie apart, in points; None: too few runs to tell."""
+        return SPREADS * float(self.tests.std()) if len(self.tests) >= LEAST else None
+
+    def again(self, out: Path, progress: Progress) -> dict[str, Any]:
+        judge = Arm.of(str(self.row["arm"])).run
+        return self.beside(
+            judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
+        )
+
+    def beside(self, result: dict[str, Any]) -> dict[str, Any]:
+        now = {column: times * result[key] for column, (key, times) in COLUMNS.items()}
+        apart = {column: float(now[column] - self.row[column]) for column in COLUMNS}
+        within = self.spread is not None and abs(apart["test"]) <= self.spread
+        same = all(abs(difference) <= WRITTEN for difference in apart.values())
+        return {
+            "row": f"{self.name}:{self.number}",
+            "arm": self.row["arm"],
+            "stored": {column: float(self.row[column]) for column in COLUMNS},
+            "now": now,
+            "spread": self.spread,
+            "verdict": "the same" if same else "within the spread" if within else "another",
+            "matches": same or within,
+            "made": self.made,
+        }
+
+
+def _tests(runs: pd.DataFrame, row: pd.Series) -> pd.Series:
+    """The other arms are those that have a run wherever this one has."""
+    kinds = [column for column in ("stage", "settings", "objective", "arm") if column in runs]
+    key = tuple(row[kinds].fillna(""))
+    table = runs.fillna({kind: "" for kind in kinds}).pivot_table("test", ["split", "seed"], kinds)
+    own = table[key if len(kinds) > 1 else key[0]].dropna()
+    others = table.loc[own.index].drop(columns=own.name).dropna(axis=1)
+    return own - others.mean(axis=1).fillna(0)

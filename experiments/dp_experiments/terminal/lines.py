@@ -1,0 +1,141 @@
+"""Output of commands: tables and bars on a terminal, plain lines if piped, JSON with --json."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp_base.files import strict_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Advance = Callable[[int], None]  # takes the number of steps that were made
+
+LINES_APART = 0.1  # least share of the work between two lines of progress,
+EVERY_SECONDS = 2.0  # which are at least so many seconds apart
+AT_LEAST_EVERY = 30.0  # seconds after which a line is printed whatever the share
+ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
+BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # characters that would begin another cell or row
+CONTROLS = (*range(0x20), *range(0x7F, 0xA0))  # a terminal takes them for commands,
+DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # and shows text after these in another order
+VISIBLE = str.maketrans({code: f"\\u{code:04x}" for code in (*CONTROLS, *DIRECTIONS) if chr(code) not in "\t\n"})
+
+
+def visible(text: str) -> str:
+    r"""Spells out control characters but tabs and new lines, so that a terminal obeys none."""
+    return text.translate(VISIBLE)
+
+
+def say(message: str) -> None:
+    """Print a remark on stderr; if that cannot be written to, the work goes on without."""
+    with contextlib.suppress(OSError):
+        print(visible(message), file=sys.stderr, flush=True)
+
+
+Rows = Sequence[Mapping[Any, Any]]
+
+
+def answer(as_json: bool, facts: Mapping[str, Any], *shown: str | Path | Rows | Mapping[str, Rows]) -> None:
+    """Print the facts with --json, as one object of strict JSON in which nan and inf are null.
+
+    Else print what is shown of them: rows as a table, {title: rows} as tables with titles, paths as they are, and
+    remarks on stderr.
+    """
+    if as_json:
+        print(strict_json(facts, indent=2))
+        return
+    for part in filter(None, shown):
+        if isinstance(part, str):
+            say(part)
+        elif isinstance(part, Path):
+            print(part)
+        elif isinstance(part, Mapping):
+            for title, rows in part.items():
+                table(rows, title)
+        else:
+            table(part)
+
+
+def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a data frame, for `answer`; keys are text."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def table(rows: Rows, title: str = "") -> None:
+    """Print rows as a table; if piped, as lines with tabs between cells. Floats have four significant digits."""
+    names = list(rows[0] if rows else [])
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    shown_names = [visible(str(name).translate(BREAKS)) for name in names]
+    if sys.stdout.isatty():
+        from dp_experiments.terminal.rich import print_table
+
+        print_table(shown_names, cells, visible(title))
+        return
+    if title:
+        say(title)
+    for line in (shown_names, *cells):
+        print("\t".join(line))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # nan
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value).translate(BREAKS))
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Progress on stderr: a bar on a terminal, a line now and then if piped."""
+    if sys.stderr.isatty():
+        from dp_experiments.terminal.rich import bar
+
+        with bar(description, total) as advance:
+            yield advance
+        return
+    lines = ProgressLines(description, total)
+    yield lines.advance
+    lines.close()
+
+
+class ProgressLines:
+    """Progress as lines on stderr, a tenth of the work and `least` seconds apart, or `most` seconds."""
+
+    def __init__(
+        self, description: str, total: int, least: float = EVERY_SECONDS, most: float = AT_LEAST_EVERY
+    ) -> None:
+        self.description = description
+        self.total = total
+        self.least, self.most = least, most  # seconds between two lines
+        self.done = 0
+        self.told = 0  # steps that were done at the last line
+        self.told_at = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        self.done += steps
+        passed = time.monotonic() - self.told_at
+        far = self.done - self.told >= LINES_APART * self.total
+        if (far and passed > self.least) or passed > self.most:
+            self.told_at = time.monotonic()
+            self._tell()
+
+    def close(self) -> None:
+        if 0 < self.told < self.done:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = self.done
+        say(f"{self.description}: {self.done}/{self.total}")
+
+
+def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
+    """One of several pieces of work: a line a minute if piped, nothing beside a shared bar."""
+
+    @contextlib.contextmanager
+    def lines(description: str, total: int) -> Iterator[Advance]:
+        shown = ProgressLines(f"{what}: {description}", total, ASIDE_EVERY, ASIDE_EVERY)
+        yield (lambda steps: None) if sys.stderr.isatty() else shown.advance
+
+    return lines

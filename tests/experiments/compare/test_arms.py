@@ -1,0 +1,135 @@
+"""The arms that register as those of another package would: covariance matching, a linear probe, and class names."""
+
+import numpy as np
+import pytest
+import torch
+from dp_experiments.compare import encoders
+from dp_experiments.compare.arms.covariance import matching
+from dp_experiments.compare.arms.probe import zero_shot
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
+
+from dp_base.errors import InputError
+from dp_real.config import parse_config
+from dp_real.config.arms import arm_config
+from dp_real.plan import work
+from dp_real.pool import Pool
+from dp_real.runs.run import run
+from tests.commands import done, refused, told
+from tests.dp_real.conftest import SMALL
+from tests.dp_real.text.made import tokenizer
+
+RNG = np.random.default_rng(0)
+REAL = RNG.normal(size=(30, 4)) @ np.diag([3.0, 1.0, 0.3, 1.0])
+DRAWN = RNG.normal(size=(80, 4)) + 0.5
+
+
+@pytest.fixture
+def config():
+    return parse_config(SMALL | {"generator": {"kind": "denoiser", "training": "none"}})
+
+
+def distance(rows):
+    return float(np.linalg.norm(np.cov(rows, rowvar=False) - np.cov(REAL, rowvar=False)))
+
+
+def test_each_step_of_covariance_matching_is_the_best_one():
+    chosen = matching(DRAWN, REAL, 12).tolist()
+    assert chosen[0] == np.linalg.norm(DRAWN - REAL.mean(axis=0), axis=1).argmin()
+    for n in range(1, 12):
+        left = [row for row in range(len(DRAWN)) if row not in chosen[:n]]
+        assert chosen[n] == min(left, key=lambda row: distance(DRAWN[[*chosen[:n], row]]))
+
+
+def test_a_pool_keeps_those_that_match_their_class(config, tmp_path):
+    """Of twice as many, which the costs count; after a kill, the same ones."""
+    settled = arm_config(config, "covariance-60@practice.oversample=2")
+    assert work.images(settled) == (120, 0)
+    result = run(settled, tmp_path / "run")
+    assert (result["samples_generated"], result["pool_size"], result["additions"]) == (120, 60, 0)
+    pool = Pool.latest(tmp_path / "run" / "pool", (1, 8, 8))
+    assert pool.y.bincount().tolist() == [6] * 10
+    everything = arm_config(config, "static-120")
+    run(everything, tmp_path / "all")
+    drawn = Pool.latest(tmp_path / "all" / "pool", (1, 8, 8))
+    data = config.data.load()
+    features = encoders.features_of(settled, data.generator)
+    for label in range(10):
+        of_class = drawn.x[:][drawn.y == label]
+        kept = matching(features(of_class), features(data.validation.x[:][data.validation.y == label]), 6)
+        assert torch.equal(pool.x[:][pool.y == label], of_class[np.sort(kept)])
+
+
+def test_a_class_without_real_examples_has_no_covariance(config, monkeypatch, tmp_path):
+    data = config.data.load()
+    data.validation.y[data.validation.y == 3] = 4
+    monkeypatch.setattr(type(config.data), "load", lambda self: data)
+    with pytest.raises(InputError, match="'3' has fewer than two validation examples"):
+        run(arm_config(config, "covariance-60"), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory):
+    """Encoders of images, the first of which reads texts, too; the last has a pooling layer without meaning."""
+    torch.manual_seed(0)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    image = sizes | {"image_size": 12, "patch_size": 4}
+    words = tokenizer()
+    text = sizes | {"vocab_size": len(words), "max_position_embeddings": 20, "eos_token_id": words.eos_token_id}
+    models = {
+        "clip": (
+            CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=8)),
+            CLIPImageProcessor(size={"shortest_edge": 12}, crop_size={"height": 12, "width": 12}),
+        ),
+        "vit": (ViTModel(ViTConfig(**image)), ViTImageProcessor(size={"height": 12, "width": 12})),
+    }
+    folders = {name: tmp_path_factory.mktemp(name) for name in models}
+    for name, (model, processor) in models.items():
+        model.save_pretrained(folders[name])
+        processor.save_pretrained(folders[name])
+    words.save_pretrained(folders["clip"])
+    return {name: str(folder) for name, folder in folders.items()}
+
+
+def test_any_encoder_of_transformers(config, seeing):
+    x = config.data.load().validation.x[:7]
+    for name, width in (("clip", 8), ("vit", 16)):
+        settled = arm_config(config, f"static@practice.encoder={seeing[name]}")
+        features = encoders.features_of(settled, None)(x)
+        assert features.shape == (7, width)
+        assert features.std(axis=0).min() > 0
+    assert np.array_equal(encoders.features_of(config, None)(x), x.flatten(1).numpy())
+
+
+def test_class_names_alone(config, seeing):
+    result = zero_shot(arm_config(config, f"zero-shot@practice.encoder={seeing['clip']}"))
+    assert (result["pool_size"], result["samples_generated"]) == (0, 0)
+    assert 0 <= result["test_accuracy"] < 0.4  # its weights are random
+    for encoder in (f"@practice.encoder={seeing['vit']}", ""):
+        with pytest.raises(InputError, match="should name one of images and texts"):
+            zero_shot(arm_config(config, f"zero-shot{encoder}"))
+
+
+def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(config.to_toml())
+    command = ["real compare", file, "--seeds 1 --workers 1 --out", tmp_path / "out", "--arms"]
+    arms = f"probe,zero-shot@practice.encoder={seeing['clip']},static-60"
+    probe, named, static = told(*command, arms)["arms"]
+    assert probe["kept"] == 250  # the validation images that it has learned from
+    assert probe["y"] > max(90, static["y"])
+    assert (named["generated"], named["ratio"]) == (0, None)
+    done("real report", tmp_path / "out")
+    assert "zero-shot" in (tmp_path / "out" / "report.html").read_text()
+    kept = tmp_path / "out" / "runs" / "probe-seed0" / "result.json"
+    before = kept.stat().st_mtime_ns
+    done(*command, arms, "--resume")
+    assert kept.stat().st_mtime_ns == before
+    assert "none of them trains on samples" in refused(*command, "probe --resume")
+    command[-2] = tmp_path / "two"
+    assert "one of images and texts" in done(*command, "static-60,zero-shot", status=2).err
+    assert not [*tmp_path.glob("two/runs/*")]  # what would fail later is looked at first

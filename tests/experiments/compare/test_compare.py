@@ -1,0 +1,105 @@
+"""A comparison: paired statistics, the figure's curves, and the folder that keeps it."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from dp_experiments.compare.compare import Comparison, curves, run_arms, summarize
+from dp_experiments.presets.presets import load_preset
+from scipy import stats
+
+from dp_base.errors import DamagedError
+from dp_base.progress import silent
+from tests.commands import done, refused
+from tests.experiments.compare.made import runs_of
+
+
+def test_paired_differences_and_the_data_equivalence():
+    """Arms that share a large seed effect: the paired error is small; the equivalence is read off the static arms."""
+    seed_effect = [0.0, 0.2, 0.1, 0.3]
+    accuracies = {"practice": 0.5, "static": 0.4, "static-400": 0.45}
+    samples = {"practice": 200, "static": 200, "static-400": 400}
+    wobble = [0.01, -0.01, 0.0, 0.0]
+    measured = {arm: list(accuracy + np.array(seed_effect)) for arm, accuracy in accuracies.items()}
+    measured["practice"] = list(np.add(measured["practice"], wobble))
+    runs = runs_of(measured, samples, splits=4, training_flops=7)
+    runs["generation_flops"] = 1000 * runs["pool_size"]
+    table = summarize(runs, "static").set_index("series")
+    assert table.loc["practice", "minus_static"] == pytest.approx(10)
+    assert table.loc["practice", "difference_se"] == pytest.approx((2 / 3) ** 0.5 / 2)
+    assert table.loc["practice", "se"] == pytest.approx(100 * pd.Series([0.51, 0.69, 0.6, 0.8]).std() / 2)
+    assert (table.loc["practice", "static_to_match"], table.loc["practice", "bound"]) == (400, ">")
+    assert table.loc["static", "static_to_match"] == pytest.approx(200)
+    assert table.loc["static-400", "x"] == 400
+    assert summarize(runs, "static", "compute").set_index("series").loc["static-400", "x"] == 400_007
+
+
+def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
+    """Bars against their definition: with two arms, the difference's standard error over √2, whatever seeds share."""
+    arms = ["practice@training.crop=0.5@guidance.omega=0.04", "static@training.crop=0.5"]
+    measured = {arms[0]: [0.05, 0.27, 0.53], arms[1]: [0.0, 0.2, 0.4]}
+    runs = runs_of(measured, dict.fromkeys(arms, 200))
+    table = curves(runs, summarize(runs, arms[1]))
+    assert list(table["series"]) == ["practice\nguidance.omega=0.04", "static"]
+    expected = stats.sem([0, 2, 8]) / 2**0.5
+    assert (table["y"] - table["y_low"]).tolist() == pytest.approx([expected] * 2)
+    assert (table["y_high"] - table["y"]).tolist() == pytest.approx([expected] * 2)
+    sizes = runs.assign(arm=runs["arm"].map(dict(zip(arms, ("static-400", "static"), strict=True))))
+    assert list(curves(sizes, summarize(sizes, "static"))["series"]) == ["static", "static"]
+
+
+def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path):
+    """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
+    arms = ["practice@generator.model=openai/x", "static"]
+    runs = runs_of({arm: [0.5] for arm in arms}, dict.fromkeys(arms, 200), first=3)
+    comparison = Comparison(tmp_path)
+    (tmp_path / "exponents.csv").write_text("arm\nstatic\n")
+    for arm in (*arms, "static-400"):
+        folder = comparison.run_folder(arm, 3)
+        folder.mkdir(parents=True)
+        (folder / "config.toml").touch()
+    comparison.write(runs, "static")
+    assert [arm for arm, _ in comparison.runs()] == arms
+    assert {folder.parent for folder in (tmp_path / "runs").iterdir()} == {tmp_path / "runs"}
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+    assert not (tmp_path / "exponents.csv").exists()
+    shutil.rmtree(comparison.run_folder("static", 3))
+    with pytest.raises(DamagedError, match="static-seed3 is missing"):
+        list(comparison.runs())
+
+
+@pytest.mark.parametrize("name", ["comparison.csv", "runs.csv", "comparison.png"])
+def test_damage_to_a_comparison_is_named(name, compared, tmp_path):
+    """By whatever reads it. A table that was cut in half, and a picture that is none, were taken as they are."""
+    file = shutil.copytree(compared, tmp_path / "compared") / name
+    file.write_bytes(file.read_bytes()[:-3])
+    assert f"{file} is damaged" in refused("real report", file.parent, status=3)
+    assert f"{file} is damaged" in done("doctor", file.parent, status=2).err
+    if name == "comparison.csv":
+        assert f"{file} is damaged" in refused("theory forecast", file, status=3)
+
+
+def test_each_part_of_a_comparison_says_how_far_it_is(tmp_path, monkeypatch, capsys):
+    """Where nobody watches a bar; on a terminal the bar of all runs is the only one."""
+    monkeypatch.setattr("dp_experiments.terminal.lines.ASIDE_EVERY", 0.0)
+    config = load_preset("gaussian", ["training.steps=20"])
+    run_arms(config, ["static-400"], 1, 1, tmp_path / "piped", 1, silent)
+    assert "static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run_arms(config, ["static-400"], 1, 1, tmp_path / "watched", 1, silent)
+    assert "seed 0" not in capsys.readouterr().err
+
+
+def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path):
+    said = refused("real compare digits --arms real-5000 --seeds 1 --out", tmp_path / "out")
+    assert "there are 900 real training examples" in said
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path):
+    command = ["real compare gaussian --arms static-400 --seeds 1 --workers 1 --set training.steps=20"]
+    command += ["--out", tmp_path / "compare"]
+    assert "--x compute: static-400 has a learner whose FLOPs are not counted" in refused(*command, "--x compute")
+    assert not list(tmp_path.iterdir())
+    done(*command, "--x seconds")

@@ -1,0 +1,132 @@
+"""Curves are read from the files that the project writes and from tables of one's own; others are refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from dp_experiments.compare.curve_files import SWEEP, read_curve, reported_curve
+
+import dp_theory
+from dp_theory import InputError, KeepHard
+
+COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return dp_theory.sweep([0.5], lam=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320])
+
+
+def test_a_sweep_is_read(tmp_path, sweep):
+    sweep.to_csv(tmp_path / "sweep.csv")
+    with pytest.raises(InputError, match=r"several curves, lam = 0\.01, 0\.1: choose with lam="):
+        read_curve(tmp_path / "sweep.csv")
+    curve, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
+    assert curve.rule == "keep-easy"
+    assert curve.exact
+    assert len(curve) == 9
+    assert notes == ["of the rules keep-hard, keep-easy only keep-easy is fitted: choose with rule=…"]
+    assert set(curve.strategy) == {"static", "prune", "direct"}
+    np.testing.assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
+
+
+def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path, sweep):
+    table = sweep.copy()
+    table.loc[table["kind"] == "simulated", "kept"] -= table["kept"].min() - 0.5
+    table.to_csv(tmp_path / "sweep.csv")
+    curve, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
+    assert curve.kept.min() >= 1
+    assert "keep less than one row in the mean" in notes[1]
+
+
+def test_a_comparison_is_read(tmp_path):
+    counts = {
+        "static": (1000, 1000, 97.0, 0.2),
+        "static-4000": (4000, 4000, 98.0, 0.1),
+        "practice": (900, 900, 98.1, 0.1),
+        "practice-400": (400, 400, 97.0, 0.1),
+        "prune-once": (4600, 1000, 97.5, 0.2),
+        "frozen": (1000, 1000, 97.0, 0.2),
+        "static@training.steps=6": (1000, 1000, 96.0, 0.2),
+    }
+    rows = [[series, "measured", *numbers, 4, 97.0] for series, numbers in counts.items()]
+    table = pd.DataFrame(rows, columns=COMPARISON)
+    table.astype({"kept": float}).to_csv(tmp_path / "comparison.csv")  # as a mean over seeds is written
+    run = tmp_path / "runs" / "practice-seed0"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n[generator]\nkind = 'denoiser'\n")
+    curve, notes = read_curve(tmp_path / "comparison.csv")
+    assert curve.strategy.tolist() == ["static", "static", "practice", "prune"]
+    np.testing.assert_allclose(curve.error, [0.03, 0.02, 0.019, 0.025])
+    np.testing.assert_allclose(curve.se, [0.002, 0.001, 0.001, 0.002])
+    assert (curve.initial[2], curve.increment[2]) == (100, 200)
+    assert curve.keep[3] == pytest.approx(1000 / 4600)
+    assert notes[0] == "frozen is left out: it is no strategy of the theory"
+    assert notes[1].startswith("arms of other settings are left out: static@training.steps=6")
+    assert notes[2] == "practice-400 is left out: no runs beside comparison.csv say how it began"
+    assert "has two classes" in notes[3]
+    assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
+
+
+def read(folder, text):
+    """What a CSV file of this text holds."""
+    (folder / "curve.csv").write_text(text)
+    return read_curve(folder / "curve.csv")
+
+
+@pytest.mark.parametrize(("errors", "are_high"), [((0.1, 0.2), False), ((0.8, 0.9), True)])
+def test_accuracies_given_as_errors_are_remarked(tmp_path, errors, are_high):
+    reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,10,{error}\n" for error in errors))
+    assert any("are they accuracies?" in note for note in reading.notes) == are_high
+
+
+def test_a_sign_within_a_line_begins_no_comment(tmp_path):
+    rows = "static,100,.3,run #1,.01\nstatic,400,.2,,.01\nstatic,900,.1,#,.01\n"
+    reading = read(tmp_path, "# made by me\n# on a Monday\nstrategy,kept,error,note,se\n" + rows)
+    assert reading.curve.se.tolist() == [0.01] * 3
+    ids = read(
+        tmp_path, "\ufeff#one comment\nid,strategy,kept,error\n#4,static,100,.3\n#5,static,400,.2\n6,static,900,.1\n"
+    )
+    assert ids.curve.kept.tolist() == [100, 400, 900]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_accuracy", "is_told"),
+    [
+        *((name, True, False) for name in ("Test Accuracy", "valAcc", "top1", "top-5 acc", "correct", "F1")),
+        *((name, False, False) for name in ("error", "top1_err", "inaccuracy error", "val_loss")),
+        ("y", False, True),
+    ],
+)
+def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
+    (tmp_path / "own.csv").write_text(f"n,{name}\n100,.7\n400,.8\n")
+    reading = read_curve(tmp_path / "own.csv", columns=("n", name))
+    assert reading.curve.error.tolist() == pytest.approx([0.3, 0.2] if is_accuracy else [0.7, 0.8])
+    assert any("is taken for test errors" in note for note in reading.notes) == is_told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
+        (f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n", "has arms of practice alone, and no runs beside"),
+        (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
+        (
+            "a,b\n1,2\n",
+            r"holds no curve: it has a, b, between commas; .* be strategy, kept, error .*--columns ROWS,ERROR",
+        ),
+        ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
+        ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
+    ],
+)
+def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as refused:
+        read(tmp_path, text)
+    assert "\n" not in str(refused.value)
+
+
+def test_rows_of_the_papers_tables_are_chosen_as_those_of_a_file():
+    both, static = (reported_curve("table5", where) for where in (None, {"strategy": "static"}))
+    assert set(both.strategy) == {"static", "practice"}
+    assert static.kept.tolist() == both.kept[both.strategy == "static"].tolist()
+    with pytest.raises(InputError, match="table5 has no rows with strategy = pruned: practice, static"):
+        reported_curve("table5", {"strategy": "pruned"})

@@ -1,0 +1,72 @@
+"""The sentences of a comparison: against the strongest static arm, how sure, and whether arms only guess."""
+
+import numpy as np
+import pytest
+from dp_experiments.compare.compare import summarize
+from dp_experiments.compare.verdict import guesses, verdict
+from scipy import stats
+
+from tests.experiments.compare.made import runs_of
+
+SIZES = {"practice": 100, "static": 100, "static-400": 400, "practice-unguided": 100}
+
+
+def said(accuracies, classes=10):
+    runs = runs_of(accuracies, SIZES)
+    return verdict(runs, summarize(runs, list(accuracies)[-1]), classes)
+
+
+def test_practice_is_held_against_the_best_static_arm():
+    practice, best = [0.93, 0.95, 0.94], [0.91, 0.93, 0.917]
+    (sentence,) = said({"practice": practice, "static": [0.90, 0.90, 0.90], "static-400": best})
+    assert sentence.startswith("practice reached 94.00 %, 2.10 points above static-400, the best static arm (95 % ")
+    assert "which is better is not known" not in sentence
+    assert "To match it, static data needs 400 samples or more: 4 or more times what practice took" in sentence
+
+
+def test_what_is_not_sure_is_said():
+    practice, static = [0.93, 0.90, 0.94], [0.92, 0.93, 0.91]
+    (sentence,) = said({"practice": practice, "static": static})
+    difference = 100 * (np.array(practice) - static)
+    low, high = stats.t.interval(0.95, 2, difference.mean(), stats.sem(difference))
+    assert f"(95 % interval {low:+.2f} to {high:+.2f}, 3 seeds or splits)" in sentence
+    assert "which is better is not known" in sentence
+    (alone,) = said({"practice": [0.93], "static": [0.92]})
+    assert "one seed: nothing is known of its spread" in alone
+
+
+def test_the_static_series_that_an_arm_is_worth_is_named():
+    sizes = SIZES | {"static@training.crop=0.5": 100}
+    accuracies = {"practice": [0.92, 0.95], "static": [0.9, 0.91], "static@training.crop=0.5": [0.93, 0.97]}
+    runs = runs_of(accuracies, sizes)
+    (sentence,) = verdict(runs, summarize(runs, "static"), 10)
+    assert "below static@training.crop=0.5, the best static arm" in sentence
+    assert "To match it, static needs 100 samples or more" in sentence
+
+
+@pytest.mark.parametrize(
+    ("axis", "amount"), [("kept", "100 samples"), ("compute", "2e+12 FLOPs"), ("seconds", "2 seconds")]
+)
+def test_what_matches_an_arm_has_the_unit_of_the_axis(axis, amount):
+    runs = runs_of({"practice": [0.92, 0.95], "static": [0.93, 0.97]}, SIZES)
+    runs[["generation_flops", "training_flops"]] = 10**12
+    (sentence,) = verdict(runs, summarize(runs, "static", axis), 10)
+    assert f"To match it, static data needs {amount} or less" in sentence
+
+
+def test_without_practice_the_best_is_held_against_the_next():
+    (sentence,) = said({"static": [0.90, 0.91], "static-400": [0.93, 0.92]})
+    assert sentence.startswith("static-400 reached 92.50 %, 2.00 points above static (")
+    assert said({"static": [0.9]}) == ["static: 90.00 % of the test images."]
+
+
+def test_arms_that_guess_are_named():
+    *_, last = said({"practice": [0.11, 0.10, 0.11], "static": [0.5, 0.6, 0.5]})
+    assert last.startswith("practice: At chance, about 1 in 10 right")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "images", "expected"), [(0.11, 1000, True), (0.13, 1000, False), (0.13, 100, True)]
+)
+def test_chance_has_the_noise_of_so_many_images(accuracy, images, expected):
+    assert guesses(accuracy, images, 10) is expected

@@ -1,0 +1,126 @@
+"""`dp claims`: numbers are those of the tables and of the stored runs, and the page is up to date."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from dp_experiments.paper.claims.claims import CLAIMS, Verdict
+from dp_experiments.studies.stored import FOLDER, paired, stored_files, stored_runs, worth
+from dp_experiments.studies.result_tables import PLACE, TABLES, table, with_tables
+
+from dp_base.errors import InputError
+from tests.commands import done, dp, refused, told
+from tests.experiments.compare import made
+from tests.source import ROOT
+
+NOISE = 3.5  # standard errors that a simulated value may lie from the right one
+CLEARLY = 7  # standard errors that it lies from the printed one at least
+DOCS = ROOT / "docs"
+
+
+def runs_of(accuracies, kept):
+    runs = made.runs_of(accuracies, kept, splits=2)
+    return runs.rename(columns={"test_accuracy": "test", "pool_size": "kept"})
+
+
+def test_differences_are_paired():
+    runs = runs_of({"practice": [91.0, 93.0, 95.0], "static": [90.0, 93.0, 92.0, 50.0]}, {"practice": 1, "static": 1})
+    expected = np.array([1.0, 0.0, 3.0])
+    found = paired(runs, "practice", "static")
+    assert found[:2] == pytest.approx((expected.mean(), expected.std(ddof=1) / 3**0.5))
+    assert found.seeds == 3
+    assert str(paired(runs, "static", "practice")).startswith("−1.33")
+
+
+def test_worth_is_read_off_the_static_curve():
+    kept = {"practice": 100, "static-100": 100, "static-400": 400}
+    runs = runs_of({"practice": [92.0, 92.0], "static-100": [91.0, 91.0], "static-400": [93.0, 93.0]}, kept)
+    found = worth(runs, "practice", ["static-100", "static-400"])
+    assert found.static == pytest.approx(200)
+    assert str(found) == "100 samples are worth 200 static ones"
+    best = runs.assign(test=runs["test"] + 5 * (runs["arm"] == "practice"))
+    assert "the most that were tried" in str(worth(best, "practice", ["static-100", "static-400"]))
+
+
+def test_a_verdict_rests_on_something():
+    for claim in CLAIMS:
+        assert (claim.verdict is Verdict.UNTESTED) == (claim.ours is None and claim.theory is None), claim.says
+
+
+@pytest.mark.parametrize("command", sorted({claim.command for claim in CLAIMS if "imagenet" in claim.command}))
+def test_claims_of_imagenet_cost_what_its_plan_says(command):
+    """The presets are rows of the table that the claim is about."""
+    (claim, *_) = (claim for claim in CLAIMS if claim.command == command)
+    preset = command.removeprefix("dp real run ")
+    assert f"-{claim.where.lower().replace(' ', '')}" in preset
+    hours = json.loads(dp("real plan", preset, "--device H100 --json").out)["hours"]
+    (clock,) = (row["clock"] for row in hours if row["devices"] == 8)
+    assert claim.cost == f"{clock:.0f} hours on 8 H100"
+
+
+def test_the_command_recomputes_the_headlines(tmp_path):
+    answer = told("claims --docs", tmp_path)
+    found = {row["claim"]: row for row in answer["claims"]}
+    fewest = found["ImageNet-100: 3.4 times fewer samples than the best static data"]
+    assert fewest["recomputed"] == "3.4 times"  # 6.5M / 1.9M
+    assert found["ImageNet-1k: 30 % fewer iterations"]["recomputed"] == "37 % fewer"  # 200k of 315k
+    seven = found["ImageNet-100: the best static accuracy with 7.5 times fewer samples"]
+    assert seven["recomputed"].endswith("more than 31 times")
+    assert all(row["verdict"] == "untested" for row in found.values() if "ImageNet" in row["claim"])
+    written = (tmp_path / "claims.md").read_text()
+    assert written == (DOCS / "claims.md").read_text(), "dp claims --docs docs"
+    rows = answer["errata"]  # printed values are clearly beside what is simulated, which the right ones are not
+    simulated = [row for row in rows if row["se"] is not None]
+    assert len(simulated) == 4
+    for row in simulated:
+        assert abs(row["simulated"] - row["right"]) < NOISE * row["se"], row
+        if row["printed"] is not None:
+            assert abs(row["simulated"] - row["printed"]) > CLEARLY * row["se"], row
+    sign = next(row for row in rows if row["where"].startswith("eq. 7"))
+    assert sign["printed"] < 0 < sign["right"]
+    right = {row["where"]: row["right"] for row in rows}
+    assert right["text, ImageNet-100"] == pytest.approx(31.25)
+    assert right["text, ImageNet-1k"] == pytest.approx(20.3, abs=0.05)
+    assert right["Table 4, N = 130k, k = 27"] == 1858000
+
+
+def test_one_claim_has_its_fields_and_the_table_what_was_found(monkeypatch):
+    assert told("claims 1")["recomputed"] == "3.4 times"
+    assert "command\tdp real run imagenet100-table1\n" in done("claims 1").out
+    assert refused("claims 99") == f"dp: NUMBER 99: there are claims 1 to {len(CLAIMS)}"
+    monkeypatch.setattr("dp_experiments.paper.claims.claims.CLAIMS", CLAIMS[:1])
+    assert "\tRecomputed: 3.4 times.\n" in done("claims").out
+
+
+PAGES = {page: page.read_text() for root in (DOCS, FOLDER) for page in sorted(root.rglob("*.md"))}
+
+
+def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
+    stale = [page for page, text in PAGES.items() if with_tables(text) != text]
+    assert not stale, "dp claims --docs docs"
+    named = {place["name"] for text in PAGES.values() for place in PLACE.finditer(text)}
+    assert named == set(TABLES)
+
+
+@pytest.mark.parametrize("path", [*stored_files().values(), *DOCS.rglob("*.csv")], ids=lambda path: path.stem)
+def test_stored_rows_have_a_cell_for_each_head(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert len({len(row) for row in csv.reader(lines, strict=True)}) == 1
+
+
+def test_a_table_has_means_and_paired_differences():
+    runs = stored_runs("glyphs").set_index(["arm", "split"])["test"]
+    practice, static = runs["practice-8000"], runs["static-32000"]
+    difference = practice - static
+    (row,) = [line for line in table("glyphs").splitlines() if line.startswith("| static, 32,000 ")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert "| prune in the loop | 8,000 of 36,000 | " in table("glyphs")
+    assert cells[1] == "32,000"
+    assert cells[2] == f"{static.mean():.2f}"
+    assert cells[7] == f"−{-difference.mean():.2f} ± {difference.sem():.2f}"
+
+
+def test_a_page_names_a_table_that_there_is():
+    with pytest.raises(InputError, match="there is no table 'digts'"):
+        with_tables("<!-- table: digts -->\n<!-- end -->")

@@ -1,1 +1,0 @@
-"""Tests of dp_experiments.playing."""

@@ -1,0 +1,1 @@
+"""Tests of dp_experiments.show.play."""

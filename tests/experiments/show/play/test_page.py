@@ -1,0 +1,69 @@
+"""The page to play with: it needs nothing, agrees with dp_theory, and nothing of it is cut off."""
+
+import re
+
+import pandas as pd
+import pytest
+from dp_experiments.studies.stored import stored_runs
+from dp_experiments.show.play.page import page
+from dp_experiments.show.play.toy_run import page_of_run, table_of
+
+from tests.chromium import barriers, needs_axe, needs_browser, opened
+from tests.commands import done, run_dp
+from tests.source import ROOT
+
+
+def test_the_page_needs_no_network_and_no_other_file():
+    text = page()
+    assert not re.search(r"(src|href)\s*=|@import|url\(|fetch\(|XMLHttpRequest|import\(", text)
+    addresses = set(re.findall(r"https?://[\w./]+", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not a place
+
+
+def test_the_command_writes_it(tmp_path):
+    done("play --out", tmp_path / "play.html")
+    assert (tmp_path / "play.html").read_text() == page()
+
+
+def test_the_command_shows_it_to_whoever_sits_there(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    file = tmp_path / "a page.html"
+    for in_a_terminal, options in ((True, ()), (False, ()), (True, ("--json",))):
+        monkeypatch.setattr("sys.stdout.isatty", lambda answer=in_a_terminal: answer)
+        assert run_dp("play", "--out", file, *options) == 0
+    assert shown == [file.as_uri()]
+
+
+def test_the_page_of_the_docs_is_current():
+    assert (ROOT / "docs" / "play.html").read_text() == page(), "dp play --out docs/play.html writes it anew"
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 500])
+def test_in_a_browser(tmp_path, width):
+    file = tmp_path / "play.html"
+    report = "<script>document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth</script>"
+    errors = "<script>onerror = (message) => { document.documentElement.dataset.error = message }</script>"
+    file.write_text(page().replace("<head>", f"<head>{errors}").replace("</body>", f"{report}</body>"))
+    document = opened(file, width)
+    assert "data-error" not in document
+    assert 'data-wide="false"' in document
+    agreement = re.search(r'data-agreement="([^"]+)"', document)
+    assert float(agreement.group(1)) < 1e-9  # the errors in the page have ten digits
+    assert "Plain data reaches the last with" in document
+    assert re.search(r"practice: <span[^>]*>\d+ samples, 9\d", document)
+
+
+@needs_axe
+def test_nothing_keeps_somebody_from_using_it(tmp_path):
+    assert not barriers(page(), tmp_path)
+
+
+@needs_browser
+def test_the_stored_run_of_the_toy_is_what_the_page_does(tmp_path):
+    """To the places that are written, since another browser may round a cosine differently."""
+    file = tmp_path / "toy.html"
+    file.write_text(page_of_run())
+    found = table_of(opened(file, 1280)).replace("", None)
+    pd.testing.assert_frame_equal(found, stored_runs("toy"), check_dtype=False, atol=2e-3)

@@ -1,0 +1,342 @@
+"""A run's figures, and `dp real report`: that they show what the run's files say."""
+
+import base64
+import html.parser
+import io
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from dp_experiments.compare.compare import Comparison
+from dp_experiments.compare.curve_files import read_curve
+from dp_experiments.show.report import hardest_samples, pictures
+from dp_experiments.show.report.page import readable
+from dp_experiments.show.report.pictures import (
+    are_drawn,
+    draw_rounds,
+    draw_samples,
+    leave_figures,
+)
+from dp_experiments.presets.presets import load_preset
+from numpy.testing import assert_allclose
+from PIL import Image
+
+from dp_real import Run
+from dp_real.config import load_config
+from dp_real.runs.files import RunFiles
+from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
+from tests.commands import done, refused, told
+from tests.dp_real.runs.folders import all_rows
+from tests.experiments.conftest import COMPARED, GUIDED_SETTINGS
+from torture.attempt import SMALL_SETTINGS
+
+# figures
+
+
+def test_rounds_are_drawn_against_the_pools_size(guided_run):
+    figure = draw_rounds(Run(guided_run).metrics, Run(guided_run).rounds)
+    points = {ax.get_title(): ax.get_lines()[1].get_xydata() for ax in figure.axes}
+    assert_allclose(points["strength ω"], [[60, 0.04], [80, 0.04]])
+    assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
+    # Six plain steps; guided ones are differentiated at all but the last.
+    assert_allclose(points["denoiser passes per example"], [[40, 6], [60, 11], [80, 11]])
+    last = Run(guided_run).metrics["val_accuracy"].iloc[-1]
+    assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
+
+
+def test_the_grid_shows_the_pools_own_rows(guided_run):
+    figure = draw_samples(Run(guided_run).pool, tuple("0123456789"))
+    (ax,) = figure.axes
+    (image,) = ax.images
+    sheet = image.get_array()
+    rows = all_rows(guided_run)
+    frames = {patch.get_xy() for patch in ax.patches}
+    assert [label.get_text()[0] for label in ax.get_yticklabels()] == ["0", "1", "2"]
+    for index in range(3):
+        for label in range(10):
+            row = next(row for row in rows if (row["round"], row["label"]) == (index, label))
+            top, left = 10 * index, 9 * label  # 8 pixels, and 2 below for the note, 1 beside
+            drawn = sheet[top : top + 8, left : left + 8]
+            assert_allclose(drawn, (np.reshape(row["example"], (8, 8)) + 1) / 2, atol=1e-6)
+            note = ax.texts[10 * index + label].get_text()
+            assert note == (f"{row['entropy']:.2f}" if index else "")
+            assert ((left - 0.5, top - 0.5) in frames) == (index > 0 and not row["correct"])
+
+
+def test_a_figure_that_fails_is_told(copied, monkeypatch, capsys):
+    def fails(run):
+        raise OSError("no room")
+
+    monkeypatch.setattr(pictures, "draw_run", fails)
+    leave_figures(copied)
+    assert "figures: not drawn: OSError: no room" in capsys.readouterr().err
+
+
+def test_a_damaged_pool_leaves_the_rest_of_the_report(copied):
+    """A figure that was drawn before the run's end is drawn again."""
+    (file, *_) = sorted((copied / "pool").glob("*/*.arrow"))
+    file.write_bytes(file.read_bytes()[:-9])
+    assert are_drawn(RunFiles(copied))
+    shutil.rmtree(copied / "figures")
+    early = copied / "figures" / "training.png"
+    early.parent.mkdir()
+    early.touch()
+    os.utime(early, (0, 0))
+    assert not are_drawn(RunFiles(copied))
+    answer = done("real report", copied, "--json")
+    (report,) = json.loads(answer.out)["reports"]
+    assert (report["classes"], set(report["figures"])) == ([], {"training", "rounds"})
+    assert report["rounds"]
+    assert are_drawn(RunFiles(copied))
+    assert f"{file} is damaged" in answer.err
+
+
+def test_branches_are_drawn_reported_and_read_as_a_curve(copied):
+    done("real branch", copied)
+    assert (copied / "figures" / "scaling.png").exists()
+    (report,) = told("real report", copied)["reports"]
+    reached = {row["pool_size"]: row["test_accuracy"] for row in Run(copied).branches}
+    assert {row["pool_size"]: row["accuracy"] for row in report["branches"]} == reached
+    curve, notes = read_curve(copied)
+    assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
+    assert curve.error.tolist() == pytest.approx([1 - reached[size] for size in (40, 60)])
+    assert "one run says nothing" in notes[0]
+    assert "has two classes" in notes[1]
+
+
+# report
+
+
+class Page(html.parser.HTMLParser):
+    """The text of a page, and its pictures; what is opened must be closed, and nothing lies elsewhere."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.words = ""
+        self.pictures = []
+        self.opened = []
+        self.feed(file.read_text())
+        assert not self.opened
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "srcset", "href"):
+                kind, _, content = (value or "").partition(";base64,")
+                assert kind == "data:image/png"
+                self.pictures.append(base64.b64decode(content))
+        if tag not in ("meta", "img", "source", "br"):
+            self.opened.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.opened.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def test_report_of_a_run(guided_run):
+    (facts,) = told("real report", guided_run)["reports"]
+    result = Run(guided_run).result
+    assert (facts["complete"], facts["pool_size"], facts["costs"]["samples_generated"]) == (True, 80, 80)
+    test, validation = facts["accuracies"]
+    p = result["test_accuracy"]
+    assert test == {"set": "test", "images": 647, "accuracy": p, "se": pytest.approx((p * (1 - p) / 647) ** 0.5)}
+    assert (validation["images"], validation["accuracy"]) == (250, result["val_accuracy"])
+    assert facts["settings"]["practice.patience"] == [3, 1]
+    assert "practice.branch" not in facts["settings"]
+    assert [row["pool_size"] for row in facts["rounds"]] == [40, 60, 80]
+    assert [(row["initial"], row["right"] + row["wrong"]) for row in facts["classes"]] == [(4, 4)] * 10
+    of_seven = pd.DataFrame(all_rows(guided_run)).query("label == 7 and round > 0")
+    assert facts["classes"][7]["wrong"] == (~of_seven["correct"]).sum()
+    assert facts["classes"][7]["entropy"] == pytest.approx(of_seven["entropy"].mean())
+    words = shlex.split(facts["command"])  # it repeats the run, with just the settings that differ from the preset's
+    assert words[:6] == ["dp", "real", "run", "digits", "--seed", "3"]
+    assert load_preset("digits", words[7::2], seed=3) == load_config(guided_run / "config.toml")
+    assert {word.partition("=")[0] for word in words[7::2]} == GUIDED_SETTINGS.keys()
+
+    page = Page(guided_run / "report.html")
+    left = {path.name: path.read_bytes() for path in (guided_run / "figures").iterdir()}
+    of_all_rounds = {name: content for name, content in left.items() if not name.startswith("round-")}
+    assert of_all_rounds.keys() == {"training.png", "rounds.png", "samples.png"}
+    assert set(page.pictures) >= set(of_all_rounds.values())
+    assert "gallery" not in facts  # no pictures in JSON
+    assert facts["verdict"] in page.words
+    assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
+    assert str(guided_run) in page.words  # as it is: < and & are escaped
+    assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
+
+
+def test_a_judge_confirms_rows_of_each_round(guided_run, tmp_path):
+    """Here the run's own learner, which differs from the one that had missed rows before."""
+    page = tmp_path / "report.html"
+    _, out, err = done("real report", guided_run, "--judge", guided_run, "--out", page)
+    run = Run(guided_run)
+    right = run.learner().logits(run.pool.x[:]).argmax(1) == run.pool.y
+    shares = [part.double().mean().item() for part in right.split(run.rounds["count"].tolist())]
+    _, _, head, *rounds = [line.split("\t") for line in out.splitlines()]
+    assert (head[0], head[-2:]) == ("round", ["confirmed", "confirmed_of_missed"])
+    assert [row[-2] for row in rounds] == [f"{share:.4g}" for share in shares]
+    assert "of 250 real images" in err
+    assert f"It is right about {100 * run.result['val_accuracy']:.1f} % of 250 real images" in page.read_text()
+
+
+def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path):
+    judge = Comparison(compared).run_folder("static", 1)
+    page = tmp_path / "report.html"
+    (facts,) = told("real report", compared, "--judge", judge, "--out", page)["reports"]
+    learner = Run(judge).learner()
+    assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
+    for row in facts["arms"]:
+        pools = [run.pool for arm, run in Comparison(compared).runs() if arm == row["series"]]
+        right = [(learner.logits(pool.x[:]).argmax(1) == pool.y).double().mean().item() for pool in pools]
+        assert row["confirmed"] == pytest.approx(np.mean(right))
+        assert 0 < row["coverage"] <= 1
+    of_judge = facts["judge"]
+    assert f"right about {100 * of_judge['accuracy']:.1f} % of {of_judge['images']} real" in page.read_text()
+
+
+def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run, tmp_path):
+    page = tmp_path / "report.html"
+    (facts,) = told("real report", guided_run, "--rounds", "--out", page)["reports"]
+    assert [row["round"] for row in facts["quality"]] == [None, 0, 1, 2]
+    assert 0.7 < facts["quality"][0]["density"] < 1.4  # 1 of examples of one distribution
+    assert "<td>real, test</td>" in page.read_text()
+
+
+def test_the_command_of_ones_own_file(copied):
+    text = (copied / "config.toml").read_text()
+    (copied / "config.toml").write_text(text.replace('name = "digits"', 'name = "mine"'))
+    (facts,) = told("real report", copied)["reports"]
+    assert shlex.split(facts["command"]) == ["dp", "real", "run", str(copied / "config.toml")]
+    assert (facts["preset"], facts["settings"]["practice.initial"]) == (None, [None, 40])
+
+
+def test_an_unfinished_run(copied):
+    """Killed in the middle of a line; its figures are drawn from what there is."""
+    for name in ("result.json", "learner", "figures", "branches"):
+        path = copied / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for checkpoint in (copied / "checkpoints").iterdir():
+        if int(checkpoint.name.partition("step-")[2].partition("-")[0]) > 40:
+            shutil.rmtree(checkpoint)  # it would have come later
+    lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copied / "metrics.jsonl").write_text("".join(lines[:8]) + lines[8][:20])
+    _, out, err = done("real report", copied)
+    header, row = out.splitlines()
+    columns = header.split("\t")
+    assert dict(zip(columns, row.split("\t"), strict=True))["status"] == "step 40 of 120"
+    assert err.splitlines()[-1] == str(copied / "report.html")
+    page = Page(copied / "report.html")
+    assert "not finished, at step 40 of 120" in page.words
+    assert f"dp real resume {copied}" in page.words
+    assert len(page.pictures) == 3 + 40
+    assert "test" not in columns
+
+
+def test_a_page_is_kept_fresh_until_the_run_is_complete(copied, monkeypatch):
+    """It is written when the logs have grown; browsers read it again until it is the last one."""
+    own = [copied / "result.json", copied / "SHA256SUMS"]
+    for file in own:
+        file.rename(file.with_name(f"later-{file.name}"))
+    page = copied / "report.html"
+    written = []
+
+    def sleep(seconds):
+        written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
+        if len(written) == 2:  # nothing had happened before
+            for file in own:
+                file.with_name(f"later-{file.name}").rename(file)
+
+    monkeypatch.setattr("dp_experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
+    done("real report", copied, "--watch")
+    assert written == [(written[0][0], True)] * 2
+    assert 'http-equiv="refresh"' not in page.read_text()
+    assert "not finished" not in page.read_text()
+
+
+def test_report_of_a_comparison(compared, tmp_path, guided_run):
+    """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
+    refused("real report", compared, guided_run)
+    comparison, alone = told("real report", compared, guided_run, "--out", tmp_path / "both.html")["reports"]
+    assert alone["run"] == str(guided_run)
+    words = shlex.split(comparison["command"])
+    assert words[: 4 + len(COMPARED)] == ["dp", "real", "compare", "digits", *map(str, COMPARED)]
+    assert {word.partition("=")[0] for word in words[5 + len(COMPARED) :: 2]} <= SMALL_SETTINGS.keys()
+    assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
+    assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
+    page = Page(tmp_path / "both.html")
+    assert len(page.pictures) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
+    assert comparison["verdict"][0] in page.words
+    assert "the best static arm" in comparison["verdict"][0]
+
+
+@needs_axe
+def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared, guided_run, tmp_path):
+    done("real report", compared, guided_run, "--out", tmp_path / "both.html")
+    assert not barriers((tmp_path / "both.html").read_text(), tmp_path)
+
+
+@needs_browser
+def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
+    """The names of the arms, which stay in sight, leave it room; tables are scrolled, the page is not."""
+    done("real report", compared, "--out", tmp_path / "report.html")
+    told = """
+      const heads = [...shown.querySelectorAll("th")].filter(head => head.textContent.startsWith("worth"));
+      document.body.dataset.right = heads[0].getBoundingClientRect().right;
+      document.body.dataset.wide = shown.documentElement.scrollWidth > 390;"""
+    frame = tmp_path / "frame.html"
+    frame.write_text(framed((tmp_path / "report.html").read_text(), 390, told))
+    document = opened(frame, 500)
+    assert 'data-wide="false"' in document
+    assert float(document.split('data-right="')[1].split('"')[0]) < 390
+
+
+def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run, monkeypatch):
+    monkeypatch.setattr(hardest_samples, "IMAGES", 8)
+    finished = Run(guided_run)
+    rows = finished.pool.table().to_pandas().query("round > 0").sort_values("entropy", ascending=False)
+    shown = hardest_samples.hardest_images(finished, finished.pool)
+    for wrong in (True, False):
+        hardest = rows[rows["correct"] != wrong]["entropy"].head(4)
+        assert [item["entropy"] for item in shown if item["wrong"] == wrong] == pytest.approx(list(hardest))
+    picture = Image.open(io.BytesIO(base64.b64decode(shown[0]["picture"])))
+    assert picture.size == (8, 8)
+
+
+def test_a_pool_of_images_is_reviewed(guided_run, tmp_path):
+    page = tmp_path / "review.html"
+    done("real review", guided_run, "--out", page)
+    text = page.read_text()
+    assert text.count('src="data:image/png;base64,') == text.count("data-mark=") == 80
+    assert "p(label)" not in text  # nobody knows
+
+
+@needs_browser
+def test_the_page_fits_narrow_screens_and_filters_its_gallery(guided_run, tmp_path):
+    """A script at the end of the page says whether it is cut off, and how many rows of which rounds it shows."""
+    done("real report", guided_run)
+    told = """<script>
+      const select = document.querySelector("[data-filter=round]");
+      select.value = "2"; select.dispatchEvent(new Event("change"));
+      const shown = [...document.querySelectorAll(".gallery li")].filter(item => !item.hidden);
+      document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+      document.body.dataset.shown = shown.map(item => item.dataset.round).join("");
+    </script></body>"""
+    page = tmp_path / "page.html"
+    page.write_text((guided_run / "report.html").read_text().replace("</body>", told))
+    for width in (1280, 500):
+        document = opened(page, width)
+        assert 'data-wide="false"' in document
+        assert f'data-shown="{"2" * 20}"' in document
+
+
+def test_numbers_are_readable():
+    shown = {np.inf: "∞", -np.inf: "−∞", 1200.0: "1,200", 0.12345: "0.1235", None: "", "static": "static"}
+    assert {value: readable(value) for value in shown} == shown
+    assert readable(np.nan) == ""
