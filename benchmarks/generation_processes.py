@@ -15,7 +15,7 @@ def work() -> None:
     import tempfile
 
     import torch
-    from dp_experiments.studies.digits.digits_runs import digits
+    from dp_experiments.presets.presets import load_preset
 
     from dp_base.files import remove
     from dp_real.pool import Pool
@@ -23,7 +23,7 @@ def work() -> None:
     from dp_real.runs.prepare import fresh_learner, load_generator
     from dp_real.runtime import distributed
 
-    config = digits("sampling.block_size=250")
+    config = load_preset("digits", ["sampling.block_size=250"])
     pool = Pool(Path("unused"), config.task.sample_shape, config=config.pool)
     rounds = Rounds(config, pool, Path(tempfile.mkdtemp()), load_generator(config))
     learner = fresh_learner(config)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from _timing import row, seconds
-from dp_experiments.studies.digits.digits_runs import digits
+from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal.lines import progress
 from torch import Tensor
 from torch.nn import functional as F
@@ -101,9 +101,9 @@ def timed(owner: Any, name: str) -> list[float]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    compare_loops(digits(f"training.steps={STEPS}"))
-    load_generator(digits(), progress=progress)  # trained before the clock runs
-    overhead(digits())
+    compare_loops(load_preset("digits", [f"training.steps={STEPS}"]))
+    load_generator(load_preset("digits"), progress=progress)  # trained before the clock runs
+    overhead(load_preset("digits"))
 
 
 if __name__ == "__main__":

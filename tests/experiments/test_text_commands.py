@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dp_experiments.show.report.pictures import draw_rounds
 from dp_experiments.presets.presets import load_preset
+from dp_experiments.show.report.pictures import draw_rounds
 
 from dp_real import Run
 from dp_real.config import parse_config

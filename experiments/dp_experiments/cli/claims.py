@@ -34,9 +34,9 @@ def claims_command(
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return
-    from dp_experiments.paper.claims.claims import CLAIMS, found_of, row_of
-    from dp_experiments.studies.result_tables import write_docs
+    from dp_experiments.paper.claims.claims import CLAIMS, found_of, markdown, row_of
     from dp_experiments.paper.claims.errata import errata
+    from dp_experiments.studies.result_tables import write_docs
 
     if number is not None:
         if number > len(CLAIMS):
@@ -45,7 +45,7 @@ def claims_command(
         answer(as_json, row, [{"field": key, "value": value} for key, value in row.items()])
         return
     found = [row_of(claim) for claim in CLAIMS]
-    written = write_docs(docs, found) if docs else []
+    written = write_docs(docs, markdown(found)) if docs else []
     wrong = errata()
     shown = [
         {"": place, "where": row["where"], "claim": row["claim"], "verdict": row["verdict"], "found": found_of(row)}

@@ -19,8 +19,8 @@ def play_command(
 
     A browser shows it if the command is given in a terminal, without --json.
     """
-    from dp_experiments.terminal.pages import check_page, write_page
     from dp_experiments.show.play.page import page
+    from dp_experiments.terminal.pages import check_page, write_page
 
     write_page(check_page(out), page())
     answer(as_json, {"out": str(out)}, str(out))

@@ -157,7 +157,7 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
 
     The table is tidy (dp_figures.tables). `x` names an axis of AXIS_LABELS, which the column x counts; each axis
     also has a column of its own. y is the mean test accuracy, and y_low and y_high are one standard error away, over
-    `units` independent units (`comparing.ratios`). With static arms, the columns of ratios.worth follow.
+    `units` independent units (`compare.ratios`). With static arms, the columns of ratios.worth follow.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
     table = pd.DataFrame({"series": test.columns, "kind": "measured"}, index=test.columns)

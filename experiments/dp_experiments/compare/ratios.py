@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from dp_experiments.presets.audit import rising, static_equivalent
+from dp_experiments.compare.equivalent import rising, static_equivalent
 from dp_real.config.arms import ArmName
 
 AXIS_LABELS = {

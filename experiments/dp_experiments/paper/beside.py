@@ -15,7 +15,7 @@ from dp_base.reading import foreign_file
 from dp_experiments.compare.compare import JOURNAL, Comparison
 from dp_experiments.compare.ratios import costs, series_of
 from dp_experiments.paper.overlay import as_accuracy
-from dp_experiments.presets.audit import SCALING, reported
+from dp_experiments.presets.printed_tables import SCALING, reported
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
 

@@ -4,7 +4,7 @@ A figure is a module: compute(quick) returns a tidy table (`dp_figures.tables`),
 caption(table) its text. The docstring says what it shows, and FIGURES which figures of the paper it draws. Further
 arguments of compute are parameters (`paper.asked`).
 
-The figure NAME is the module NAME (with _ for -) in a sub-package here, or another package's entry point:
+The figure NAME is the module NAME (with _ for -) of `paper.figures`, or another package's entry point:
 
     [project.entry-points."deliberate_practice.figures"]
     mine = "my_package.my_figure"
@@ -24,14 +24,14 @@ from typing import Any, NamedTuple
 
 from dp_figures.curves import save
 
-import dp_experiments.paper
 from dp_base.errors import InputError, MissingError
 from dp_base.files import asked_for, unused, write_json, write_text
 from dp_base.imports import needing
 from dp_base.reading import read_json
 from dp_base.registry import GROUP, OWN
-from dp_experiments.terminal.pages import rendered
+from dp_experiments.paper import figures
 from dp_experiments.paper.asked import RUN, Asked
+from dp_experiments.terminal.pages import rendered
 
 RECORD = "figures.json"
 """The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its stem."""
@@ -39,9 +39,8 @@ RECORD = "figures.json"
 
 def modules() -> dict[str, str]:
     """The module of each figure, without importing it; a name that is taken is refused."""
-    walked = pkgutil.walk_packages(dp_experiments.paper.__path__, "dp_experiments.paper.")
-    own = [module.name for module in walked if module.name.count(".") == 3]  # in a sub-package
-    found = {name.rpartition(".")[2].replace("_", "-"): name for name in own}
+    own = [module.name for module in pkgutil.iter_modules(figures.__path__)]
+    found = {name.replace("_", "-"): f"{figures.__name__}.{name}" for name in own}
     for entry in entry_points(group=f"{GROUP}.figures"):
         if found.setdefault(entry.name, entry.value) != entry.value:
             raise InputError(f"two of the figures are called {entry.name!r}: {found[entry.name]} and {entry.value}")

@@ -9,8 +9,8 @@ import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
-from dp_experiments.terminal.pages import markdown_table
 from dp_experiments.presets.printed_tables import table_path, table_rows
+from dp_experiments.terminal.pages import markdown_table
 
 if TYPE_CHECKING:
     from dp_real.runs.reader import Run

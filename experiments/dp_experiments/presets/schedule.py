@@ -26,7 +26,7 @@ def tau(initial: int, batch: int) -> int:
 
 def branches(table: int) -> "pd.DataFrame":
     """The rows that are branches; `step` is when addition k + 1 was due."""
-    from dp_experiments.presets.audit import reported
+    from dp_experiments.presets.printed_tables import reported
 
     rows = reported(table)
     rows = rows.assign(row=rows.index + 1).dropna(subset="branch_epoch")

@@ -23,8 +23,8 @@ from huggingface_hub.errors import (
 from dp_base.checksums import RECORD, verify
 from dp_base.errors import InputError, MissingError
 from dp_base.files import write_text
-from dp_experiments.terminal.pages import markdown_table
 from dp_experiments.terminal.lines import BREAKS, visible
+from dp_experiments.terminal.pages import markdown_table
 from dp_real.config import Config
 from dp_real.evaluate.card import CITATION
 from dp_real.pool import REAL_SEED, Pool

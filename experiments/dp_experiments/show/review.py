@@ -8,8 +8,8 @@ import pandas as pd
 from dp_base.errors import InputError
 from dp_experiments.show.report.hardest_samples import encoded, likelihood
 from dp_experiments.show.report.pictures import examples_of, pictures, told_of
-from dp_experiments.terminal.pages import rendered
 from dp_experiments.terminal.lines import visible
+from dp_experiments.terminal.pages import rendered
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of

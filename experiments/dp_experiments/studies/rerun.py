@@ -14,9 +14,9 @@ import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress
-from dp_experiments.studies.stored import stored_path, stored_runs
-from dp_experiments.presets.presets import load_preset
 from dp_experiments.compare.tune.tuned import Tuned
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.studies.stored import stored_path, stored_runs
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.runs.run import run

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
-from dp_experiments.paper.claims.claims import markdown
 from dp_experiments.studies.stored import paired, stored_runs
 from dp_experiments.terminal.pages import markdown_table
 
@@ -77,11 +76,11 @@ def table(name: str) -> str:
     return TABLES[name].markdown()
 
 
-def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
-    """Write the claims and all tables of a folder and of the studies beside it; returns what changed."""
+def write_docs(docs: Path, claims: str) -> list[Path]:
+    """Write the page of claims and all tables of a folder and of the studies beside it; returns what changed."""
     files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]
     pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(files)}
-    pages[docs / "claims.md"] = markdown(claims)
+    pages[docs / "claims.md"] = claims
     changed = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     for page in changed:
         write_text(page, pages[page])

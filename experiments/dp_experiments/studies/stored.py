@@ -9,7 +9,7 @@ import pandas as pd
 from dp_figures.tables import measured
 
 from dp_base.errors import InputError
-from dp_experiments.presets.audit import static_equivalent
+from dp_experiments.compare.equivalent import static_equivalent
 
 FOLDER = Path(__file__).parents[1]  # the files of stored runs lie in folders called runs below it
 

@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from dp_experiments.sweep_table import noise_check, winners
 from numpy.testing import assert_allclose
 
 from dp_theory import Direct, Entropy, KeepEasy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import steps
+from dp_theory.budgets.winners import noise_check, winners
 from tests.dp_theory.refusals import out_of_range, refused
 
 HARD = Direct(KeepHard(0.5))

@@ -5,8 +5,8 @@ import shutil
 import signal
 
 import pytest
-from dp_experiments.terminal.rich import print_table
 from dp_experiments.studies.digits.source import DigitsConfig
+from dp_experiments.terminal.rich import print_table
 
 from dp_base.locks import locked
 from dp_real.runs.loop import TrainingLoop

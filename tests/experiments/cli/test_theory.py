@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments import verification
 from dp_experiments.cli.theory.sweep import picture
 from matplotlib import rcParams
 
@@ -21,6 +20,7 @@ from dp_theory import (
     predict,
     simulate,
     sweep,
+    verification,
 )
 from dp_theory.budgets.optimum import optimum
 from dp_theory.noise import judged_share

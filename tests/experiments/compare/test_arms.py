@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from dp_experiments.compare import encoders
+from dp_experiments.compare.arms import encoders
 from dp_experiments.compare.arms.covariance import matching
 from dp_experiments.compare.arms.probe import zero_shot
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 from dp_experiments.paper.claims.claims import CLAIMS, Verdict
-from dp_experiments.studies.stored import FOLDER, paired, stored_files, stored_runs, worth
 from dp_experiments.studies.result_tables import PLACE, TABLES, table, with_tables
+from dp_experiments.studies.stored import FOLDER, paired, stored_files, stored_runs, worth
 
 from dp_base.errors import InputError
 from tests.commands import done, dp, refused, told

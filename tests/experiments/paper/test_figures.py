@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.paper import gallery, overlay, paper_tables
-from dp_experiments.paper.figures import fig1
-from dp_experiments.paper.figures import fig3, fig5c, fig7, fig_growth
-from dp_experiments.presets import audit
+from dp_experiments.paper import gallery, overlay, tables
+from dp_experiments.paper.claims.equivalence import misprinted_totals
+from dp_experiments.paper.figures import fig1, fig3, fig5c, fig7, fig_growth
+from dp_experiments.presets.printed_tables import reported as printed
 from dp_experiments.presets.variants import variants
 from dp_figures.tables import reported
 from matplotlib.collections import PathCollection
@@ -28,12 +28,12 @@ from tests.installed import install
 
 
 def test_totals_are_initial_plus_rounds_times_increment_but_for_a_misprint():
-    (wrong,) = audit.misprinted_totals(audit.reported(4)).to_dict("records")
+    (wrong,) = misprinted_totals(printed(4)).to_dict("records")
     assert (wrong["total"], wrong["initial"] + wrong["rounds"] * wrong["increment"]) == (1794000, 1858000)
-    five = audit.reported(5)
-    assert audit.misprinted_totals(five).empty
+    five = printed(5)
+    assert misprinted_totals(five).empty
     five["total"] += five.index == 0  # a planted typing error, in the first row
-    assert list(audit.misprinted_totals(five).index) == [0]
+    assert list(misprinted_totals(five).index) == [0]
 
 
 # ---- the figures' tables
@@ -133,7 +133,7 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
     assert "is of imagenet100-table4-4, which is no row of Table 5" in said
     for preset in ("imagenet100-table1", "imagenet1k-table1-2", "imagenet100-table3-5"):
         run = Run(left_by_run(tmp_path / preset, preset, val_accuracy=0.5, pool_size=0))
-        found = paper_tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
+        found = tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
         assert found["val"][found["own val"] == "50.00"].astype(float).tolist() == [variants()[preset].reported]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dp_experiments.studies.gaussian import fig_gaussian
+from dp_experiments.paper.figures import gaussian as fig_gaussian
 from dp_experiments.paper.figures.gaussian import (
     Trace,
     gaussian,

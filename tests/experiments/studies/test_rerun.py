@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from dp_experiments.claims import measured
-from dp_experiments.studies.stored import stored_files, stored_runs
+from dp_experiments.studies import stored as measured
 from dp_experiments.studies.rerun import COLUMNS, MADE, RERUN, StoredRow
+from dp_experiments.studies.stored import stored_files, stored_runs
 
 from dp_base.errors import InputError
 from dp_real.runs.reader import Run

@@ -66,8 +66,8 @@ def sweep_command(
     from dp_figures.curves import save
 
     import dp_theory
-    from dp_experiments.sweep_table import noise_check, winners
     from dp_theory.budgets.sweeps import default_sizes, steps
+    from dp_theory.budgets.winners import noise_check, winners
 
     alphas, rhos, rules = values("alpha", alpha), values("rho", rho), comma_list(rule)
     lams = values("lam", lam, geometric=True)

@@ -17,7 +17,7 @@ def verify_command(
 
     Exit status: 0 they agree, 1 they disagree somewhere.
     """
-    from dp_experiments.verification import CELLS, verify
+    from dp_theory.verification import CELLS, verify
 
     with progress("verify", len(CELLS)) as advance:
         cells = verify(trials=trials, workers=cores(), advance=advance)

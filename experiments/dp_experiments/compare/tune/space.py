@@ -62,7 +62,9 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     prunes = cell.practice.oversample > 1
     is_image = len(config.task.sample_shape) == 3
     sections = {"guidance": adds and bool(cell.guidance.omega), "practice": adds}
-    defaults = tomllib.loads((resources.files("dp_experiments.compare.tune") / "space.toml").read_text(encoding="utf-8"))
+    defaults = tomllib.loads(
+        (resources.files("dp_experiments.compare.tune") / "space.toml").read_text(encoding="utf-8")
+    )
     automatic = cell.guidance.omega == "auto" and "guidance.omega" not in searches
     defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
     defaults = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES}

@@ -14,10 +14,10 @@ from dp_base.progress import Progress
 from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_base.workers import in_parallel
 from dp_experiments.compare.compare import check_arms, on_seeds, prepare_generators
-from dp_experiments.terminal.lines import aside
 from dp_experiments.compare.tune.space import Space, own_parameters, settings_of, space_of
 from dp_experiments.compare.tune.trial_store import Trial, best_of, keep, kept_trials, propose, untried
 from dp_experiments.compare.tune.tuned import FORMAT, TUNED
+from dp_experiments.terminal.lines import aside
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.data.examples import RealData

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dp_experiments.studies.stored import cost_ratio, paired, stored_runs, worth
-from dp_experiments.presets.audit import data_equivalence, reported
+from dp_experiments.paper.claims.equivalence import data_equivalence
+from dp_experiments.presets.printed_tables import reported
 from dp_experiments.presets.schedule import GROWTH, fitted
+from dp_experiments.studies.stored import cost_ratio, paired, stored_runs, worth
 
 HEAD = """# Claim by claim
 
@@ -253,7 +254,7 @@ def pruning_cost_in_theory() -> str:
 
 def theorem1_holds() -> str:
     """Against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
-    from dp_experiments.verification import CELLS, verify
+    from dp_theory.verification import CELLS, verify
 
     table = verify(CELLS[::3], d=1000, dense_d=40, trials=40)
     largest = table["z"].abs().max()

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import expit
 
-from dp_experiments.presets.audit import data_equivalence, misprinted_totals, reported
+from dp_experiments.paper.claims.equivalence import data_equivalence, misprinted_totals
+from dp_experiments.presets.printed_tables import reported
 from dp_theory import Group, KeepAll, KeepHard, Problem, SpanProblem, predict, simulate
 from dp_theory.rules.entropy_rule import entropy_deficit
 

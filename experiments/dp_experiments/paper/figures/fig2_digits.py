@@ -5,7 +5,7 @@ from dp_figures.tables import measured
 from dp_figures.traces import draw_traces
 from matplotlib.figure import Figure
 
-from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arms
+from dp_experiments.paper.digits_runs import SPLITS, digits, digits_arms
 from dp_real import Run
 
 FIGURES = (2,)

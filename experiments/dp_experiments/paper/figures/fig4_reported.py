@@ -6,7 +6,7 @@ from dp_figures.curves import draw_curves
 from dp_figures.tables import reported
 from matplotlib.figure import Figure
 
-from dp_experiments.presets.audit import data_equivalence
+from dp_experiments.paper.claims.equivalence import data_equivalence
 
 FIGURES = (4,)
 

@@ -7,7 +7,7 @@ from dp_figures.curves import draw_curves
 
 from dp_experiments.compare.compare import summarize
 from dp_experiments.compare.ratios import AXIS_LABELS
-from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arms
+from dp_experiments.paper.digits_runs import SPLITS, digits, digits_arms
 
 FIGURES = (5,)
 

@@ -6,7 +6,7 @@ import pandas as pd
 from dp_figures.curves import draw_curves
 from dp_figures.tables import measured
 
-from dp_experiments.studies.digits.digits_runs import SPLITS, digits, digits_arms
+from dp_experiments.paper.digits_runs import SPLITS, digits, digits_arms
 from dp_real import Run
 from dp_real.runs.afterwards import hindsight
 

@@ -7,7 +7,7 @@ import torch
 from dp_figures.grids import draw_image_table
 from torch import Tensor
 
-from dp_experiments.studies.digits.digits_runs import pixel_columns, shown_run
+from dp_experiments.paper.digits_runs import pixel_columns, shown_run
 from dp_experiments.terminal.lines import progress
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.guidance.entropy import EntropyGuidance

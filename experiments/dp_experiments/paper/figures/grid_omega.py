@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from dp_figures.grids import draw_image_table
 
+from dp_experiments.paper.digits_runs import image_rows, shown_at
 from dp_experiments.show.sample import GridRow, rows_along
-from dp_experiments.studies.digits.digits_runs import image_rows, shown_at
 
 FIGURES = (12, 13)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from dp_figures.grids import draw_image_table
 
+from dp_experiments.paper.digits_runs import image_rows, shown_at
 from dp_experiments.show.sample import GridRow, rows_along
-from dp_experiments.studies.digits.digits_runs import image_rows, shown_at
 
 FIGURES = (10, 11)
 

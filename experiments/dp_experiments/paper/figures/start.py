@@ -5,8 +5,8 @@ from functools import partial
 import pandas as pd
 from dp_figures.curves import draw_curves
 
-from dp_experiments.studies.stored import paired, scaling, stored_runs
 from dp_experiments.paper.figures.fig4_glyphs import ARMS
+from dp_experiments.studies.stored import paired, scaling, stored_runs
 
 FIGURES = ()
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dp_experiments.terminal.pages import rendered
 from dp_experiments.terminal.lines import records
+from dp_experiments.terminal.pages import rendered
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict
 
 RULES = {"hard": KeepHard, "easy": KeepEasy}

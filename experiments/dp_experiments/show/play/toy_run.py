@@ -13,7 +13,6 @@ import pandas as pd
 import dp_base
 from dp_base.errors import MissingError
 from dp_base.files import write_text
-from dp_experiments.studies.stored import stored_path
 from dp_experiments.show.play.page import page
 
 COLUMNS = ("arm", "samples", "what", "x", "y", "value")
@@ -47,7 +46,7 @@ def main() -> None:
         done = subprocess.run([browser, *options, file.as_uri()], capture_output=True, text=True, check=True)
     made = subprocess.run([browser, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     head = f"# made: version {dp_base.__version__}; {made}\n"
-    write_text(stored_path("toy"), head + table_of(done.stdout).to_csv(index=False))
+    write_text(Path(__file__).parent / "runs" / "toy.csv", head + table_of(done.stdout).to_csv(index=False))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_experiments.compare.compare import Comparison
 from dp_experiments.compare.verdict import chance_remark, guesses, verdict
+from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.show.judge import Judge, agreement, confirmed, judged_arms, load_judge
 from dp_experiments.show.report.hardest_samples import hardest_images, hardest_texts
 from dp_experiments.show.report.pictures import (
@@ -19,7 +20,6 @@ from dp_experiments.show.report.pictures import (
     leave_figures,
     readable_pool,
 )
-from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal.lines import records
 from dp_real.config import Config
 from dp_real.config.arms import arm_config

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dp_experiments.presets.presets import load_preset
-from dp_experiments.studies.digits.source import DigitsConfig
 from dp_experiments.compare.tune import tune as tuning
 from dp_experiments.compare.tune.space import own_parameters, read_searches, settings_of, space_of
 from dp_experiments.compare.tune.tune import Plan, tune
 from dp_experiments.compare.tune.tuned import Tuned, with_settings
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.studies.digits.source import DigitsConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import DivergedError, InputError

@@ -4,9 +4,9 @@ import re
 
 import pandas as pd
 import pytest
-from dp_experiments.studies.stored import stored_runs
 from dp_experiments.show.play.page import page
 from dp_experiments.show.play.toy_run import page_of_run, table_of
+from dp_experiments.studies.stored import stored_runs
 
 from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.commands import done, run_dp

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from dp_experiments.compare.compare import Comparison
 from dp_experiments.compare.curve_files import read_curve
+from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report import hardest_samples, pictures
 from dp_experiments.show.report.page import readable
 from dp_experiments.show.report.pictures import (
@@ -23,7 +24,6 @@ from dp_experiments.show.report.pictures import (
     draw_samples,
     leave_figures,
 )
-from dp_experiments.presets.presets import load_preset
 from numpy.testing import assert_allclose
 from PIL import Image
 

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from dp_experiments import verification
-from dp_experiments.verification import verify
 
-from dp_theory import KeepHard, Problem, predict
+from dp_theory import KeepHard, Problem, predict, verification
+from dp_theory.verification import verify
 
 CELLS = (Problem(KeepHard(0.5), 0.9, 0.2, 0.01), Problem(KeepHard(0.7), 0.6, 0.5, 0.1))
 SIZES = {"dense_d": 100, "trials": 100}

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from dp_base.errors import InputError
 from dp_experiments.compare.compare import Comparison, run_arms
-from dp_experiments.show.sample import GridRow, sample_row, verdicts
 from dp_experiments.presets.presets import load_preset
+from dp_experiments.show.sample import GridRow, sample_row, verdicts
 from dp_experiments.terminal.lines import progress
 from dp_real import Run
 from dp_real.config import Config
@@ -31,6 +31,7 @@ LARGEST = 64  # pixels a side of an image in a grid
 
 
 def digits(*overrides: str) -> Config:
+    """The preset with these settings."""
     return load_preset("digits", overrides)
 
 
