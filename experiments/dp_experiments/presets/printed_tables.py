@@ -3,8 +3,10 @@
 import csv
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 TableRow = dict[str, str]
 SCALING = {"ImageNet-100": 4, "ImageNet-1k": 5}  # data set -> the table that holds its scaling curves
@@ -21,6 +23,8 @@ def table_rows(number: int) -> list[TableRow]:
     return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
-def reported(number: int) -> pd.DataFrame:
+def reported(number: int) -> "pd.DataFrame":
     """The paper's Table `number` (1 to 5). The head comments of its file describe the columns."""
+    import pandas as pd
+
     return pd.read_csv(table_path(number), comment="#")
