@@ -1,5 +1,6 @@
 # Every target sets itself up: a virtual environment in .venv, a constrained install, nothing global.
 #   make install              .venv with all that developing takes; other targets install what they need
+#   make digits               practice on real digits, and a report of it
 #   make figures              draw every figure into out/figures (QUICK=1: fewer trials and seeds)
 #   make test                 the tests that need neither minutes nor a GPU
 #   make test-slow            those that need minutes
@@ -23,7 +24,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install figures docs test test-slow test-gpu test-device coverage lint bench bench-gpu torture release-check audit clean
+.PHONY: help install digits figures docs test test-slow test-gpu test-device coverage lint bench bench-gpu torture release-check audit clean
 
 help:
 	@sed -n "1,/^PYTHON/ s/^# *//p" Makefile
@@ -37,6 +38,12 @@ install: .venv/dev
 .venv/real .venv/test .venv/dev: .venv/%: pyproject.toml constraints.txt | .venv
 	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '.[$*]'
 	touch $@ $(if $(filter dev,$*),.venv/real .venv/test)
+
+digits: out/digits/result.json
+	$(BIN)/dp real report out/digits
+
+out/digits/result.json: | .venv/real
+	$(BIN)/dp real run digits --out out/digits $(if $(wildcard out/digits),--resume)
 
 figures: .venv/real
 	$(BIN)/dp figures --out out/figures $(if $(QUICK),--quick)
