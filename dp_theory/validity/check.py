@@ -1,7 +1,8 @@
 """Whether the Gaussian theory holds for given features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from dp_theory.numerics.checks import (
     Advance,
     Array,
     Float,
+    require,
     require_kind,
     require_level,
     require_number,
@@ -79,12 +81,15 @@ class Check:
         the tolerance, "fails" where one is significantly off by more, and else "undecided".
     needed
         About how many more would decide on the Gaussian theory.
+    trials
+        Experiments that were made for each rule.
     """
 
     view: FeatureView
     curves: "pd.DataFrame"
     assumptions: "pd.DataFrame"
     needed: Needed
+    trials: int
 
     @property
     def gaussian(self) -> Conclusion:
@@ -107,6 +112,7 @@ def check(
     lam: float = LAM,
     kept: Sequence[int] | None = None,
     trials: int = 20,
+    seconds: float = 60.0,
     seed: int = 0,
     level: float = 0.01,
     tolerance: float = 0.1,
@@ -123,7 +129,10 @@ def check(
     kept
         Numbers of kept rows, by default d/2, d, 2d, … as far as there are rows.
     trials
-        Experiments, each on random rows.
+        Experiments to begin with, each on random rows. They double until the Gaussian theory is decided, as long as
+        trials can tell.
+    seconds
+        After which no more trials are added.
     level
         Level of significance of all tests together.
     tolerance
@@ -140,7 +149,8 @@ def check(
     import pandas as pd
 
     require_kind(Features, features=features)
-    require_number(keep=keep, lam=lam)
+    require_number(keep=keep, lam=lam, seconds=seconds)
+    require("seconds", seconds, seconds >= 0, "be at least 0: they bound how long trials are added")
     require_whole(trials=trials)
     require_seed(seed)
     require_positive("the ridge per kept row, over the mean variance", lam=lam)
@@ -151,23 +161,30 @@ def check(
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
     chosen = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
+    until = monotonic() + seconds
     view = FeatureView.of(features, lam)
-    rows = []
+    sizes = _sizes(view, kept)
+    measured = []
     for name, rule in chosen.items():
-        rows += [{"rule": name} | row for row in _curve(view, rule, lam, _sizes(view, kept), trials, seed)]
+        measured.append(_MeasuredCurve.of(view, name, rule, lam, sizes, trials, seed))
         advance(1)
-    curves = pd.DataFrame(rows)
-    if curves["measured"].isna().all():
-        most = round(MOST_USED * curves["share"].max() * len(view.y))
-        raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
     level /= FAMILIES
     tested = _tested_assumptions(view, list(chosen.values()), level)
-    compared = _compared_predictions(curves, trials, level, tolerance)
-    assumptions = pd.DataFrame(tested + compared)
-    needed = Needed(0, 0)
-    if compared[0]["verdict"] == "undecided":
-        needed = _needed(len(view.y), curves, trials, level, tolerance)
-    return Check(view, curves, assumptions, needed)
+    while True:
+        level /= 2  # which every look at the trials so far takes half of what is left of
+        curves = pd.DataFrame([row for each in measured for row in each.rows()])
+        if curves["measured"].isna().all():
+            most = round(MOST_USED * curves["share"].max() * len(view.y))
+            raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
+        compared = _compared_predictions(curves, trials, level, tolerance)
+        needed = Needed(0, 0)
+        if compared[0]["verdict"] == "undecided":
+            needed = _needed(len(view.y), curves, trials, level, tolerance)
+        can_tell = needed.trials and _trials_can_tell(curves, trials, level, tolerance)
+        if not can_tell or 2 * trials > MOST_TRIALS or monotonic() > until:
+            return Check(view, curves, pd.DataFrame(tested + compared), needed, trials)
+        measured = [each.grown(trials, seed) for each in measured]
+        trials *= 2
 
 
 def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
@@ -186,49 +203,79 @@ def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
 # -- curves
 
 
-def _curve(
-    view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int
-) -> list[dict[str, Any]]:
-    moments = KeptMoments(view, rule)
-    errors = measured_errors(view, rule, sizes, lam, trials, seed)
-    p = float(rule.moments(0.0).p)
-    phi = p * view.dimension / np.asarray(sizes, float)
-    against_truth = predict(view.problem(rule, phi, lam * p)).test_error
-    theory = view.flips + (1 - 2 * view.flips) * np.asarray(against_truth)
-    all_rows = len(view.y)
-    found = []
-    for size, gaussian, of_trials in zip(sizes, theory.tolist(), errors.T, strict=True):
-        is_measured = not np.isnan(of_trials).any() and size <= MOST_USED * moments.independent
-        if found and not is_measured:
-            break
-        law = moments.error(size, lam) if is_measured else np.nan
-        mean = float(of_trials.mean()) if is_measured else np.nan
-        deviation = float(of_trials.std(ddof=1)) if is_measured else np.nan
-        se = se_trials = deviation / np.sqrt(trials)
-        of_rows = _error_variance(max(mean, gaussian), all_rows)
-        if view.test is not None:
-            se = np.sqrt(se_trials**2 + _error_variance(max(mean, gaussian), len(view.test[1])) + of_rows)
-            of_rows = 0.0
-        se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
-        # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
-        shared = min(size / max(size, moments.independent), MOST_SHARED)
-        se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
-        found.append(
-            {
-                "kept": size,
-                "share": moments.kept_rows / all_rows,
-                "gaussian": gaussian,
-                "measured law": law,
-                "measured": mean,
-                "se": se,
-                "se_trials": se_trials,
-                "se_gaussian": se_gaussian,
-                "se_law": se_law,
-                "z": (mean - gaussian) / se_gaussian,
-                "z_law": (mean - law) / se_law,
-            }
-        )
-    return found
+@dataclass(frozen=True)
+class _MeasuredCurve:
+    """A rule's predictions at some numbers of kept rows, and its experiments there; nan where too few rows are kept."""
+
+    view: FeatureView
+    name: str
+    rule: Rule
+    lam: float
+    sizes: Sequence[int]
+    moments: KeptMoments
+    gaussian: Float[Array, " sizes"]
+    law: Float[Array, " sizes"]
+    errors: Float[Array, "trials sizes"]
+
+    @classmethod
+    def of(
+        cls, view: FeatureView, name: str, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int
+    ) -> "_MeasuredCurve":
+        moments = KeptMoments(view, rule)
+        errors = measured_errors(view, rule, sizes, lam, range(trials), seed)
+        is_kept = np.isfinite(errors).all(0) & (np.asarray(sizes) <= MOST_USED * moments.independent)
+        count = max(1, int(np.append(is_kept, False).argmin()))  # up to the first that is too large
+        is_kept, sizes = is_kept[:count], sizes[:count]
+        p = float(rule.moments(0.0).p)
+        phi = p * view.dimension / np.asarray(sizes, float)
+        against_truth = np.asarray(predict(view.problem(rule, phi, lam * p)).test_error)
+        law = [moments.error(size, lam) if kept else np.nan for size, kept in zip(sizes, is_kept, strict=True)]
+        errors = np.where(is_kept, errors[:, :count], np.nan)
+        gaussian = view.flips + (1 - 2 * view.flips) * against_truth
+        return cls(view, name, rule, lam, sizes, moments, gaussian, np.array(law), errors)
+
+    def grown(self, more: int, seed: int) -> "_MeasuredCurve":
+        """With so many more trials."""
+        before = len(self.errors)
+        errors = measured_errors(self.view, self.rule, self.sizes, self.lam, range(before, before + more), seed)
+        return replace(self, errors=np.vstack([self.errors, np.where(np.isnan(self.law), np.nan, errors)]))
+
+    def rows(self) -> list[dict[str, Any]]:
+        view, all_rows = self.view, len(self.view.y)
+        found = []
+        for size, gaussian, law, errors in zip(
+            self.sizes, self.gaussian.tolist(), self.law.tolist(), self.errors.T, strict=True
+        ):
+            of_trials = errors[~np.isnan(errors)]  # a trial may have kept too few rows
+            is_measured = len(of_trials) > 0
+            mean = float(of_trials.mean()) if is_measured else np.nan
+            deviation = float(of_trials.std(ddof=1)) if is_measured else np.nan
+            se = se_trials = deviation / np.sqrt(max(len(of_trials), 1))
+            of_rows = _error_variance(max(mean, gaussian), all_rows)
+            if view.test is not None:
+                se = np.sqrt(se_trials**2 + _error_variance(max(mean, gaussian), len(view.test[1])) + of_rows)
+                of_rows = 0.0
+            se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
+            # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
+            shared = min(size / max(size, self.moments.independent), MOST_SHARED)
+            se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
+            found.append(
+                {
+                    "rule": self.name,
+                    "kept": size,
+                    "share": self.moments.kept_rows / all_rows,
+                    "gaussian": gaussian,
+                    "measured law": law,
+                    "measured": mean,
+                    "se": se,
+                    "se_trials": se_trials,
+                    "se_gaussian": se_gaussian,
+                    "se_law": se_law,
+                    "z": (mean - gaussian) / se_gaussian,
+                    "z_law": (mean - law) / se_law,
+                }
+            )
+        return found
 
 
 def _error_variance(rate: float, rows: int) -> float:
@@ -238,13 +285,13 @@ def _error_variance(rate: float, rows: int) -> float:
 
 
 def measured_errors(
-    view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: int, seed: int
+    view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: Sequence[int], seed: int
 ) -> Float[Array, "trials sizes"]:
     """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
-    errors = np.full((trials, len(sizes)), np.nan)
+    errors = np.full((len(trials), len(sizes)), np.nan)
     keep = view.keep_probability(rule)
     most = int(MOST_USED * len(keep))
-    for trial in range(trials):
+    for row, trial in zip(errors, trials, strict=True):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(trial,)))
         order = rng.permutation(len(keep))
         kept = np.flatnonzero(rng.random(most) < keep[order[:most]])  # places in the order
@@ -254,7 +301,7 @@ def measured_errors(
                 w = fit_ridge(view.x[train], view.y[train], size * lam)
                 not_reached = order[kept[size - 1] + 1 :]
                 x, y = view.test or (view.x[not_reached], view.y[not_reached])
-                errors[trial, i] = np.mean(y * (x @ w) <= 0)
+                row[i] = np.mean(y * (x @ w) <= 0)
     return errors
 
 
@@ -305,6 +352,14 @@ def _compared_predictions(curves: "pd.DataFrame", trials: int, level: float, tol
             }
         )
     return rows
+
+
+def _trials_can_tell(curves: "pd.DataFrame", trials: int, level: float, tolerance: float) -> bool:
+    """Whether rows, of which trials make no more, leave the theory's errors certain enough."""
+    curves = curves.dropna()
+    of_rows = np.sqrt(curves["se_gaussian"] ** 2 - curves["se_trials"] ** 2) * stdtrit(trials - 1, 1 - level)
+    off, allowed = (curves["measured"] - curves["gaussian"]).abs(), tolerance * curves["gaussian"]
+    return bool((of_rows < allowed).all() or (off > np.maximum(of_rows, allowed)).any())
 
 
 def _needed(rows: int, curves: "pd.DataFrame", trials: int, level: float, tolerance: float) -> Needed:

@@ -32,9 +32,15 @@ def test_dense_directions_pass(kind):
 
 
 def test_the_theory_holds_once_that_is_shown():
-    found = check(make_features(seed=1, d=20, n=60_000), ["random"], kept=(20,), trials=200)
+    """Trials are added until it is, unless there is no time."""
+    asked = partial(check, make_features(seed=1, d=20, n=60_000), ["random"], kept=(20,), trials=25)
+    found = asked()
     assert found.gaussian == found.law == "holds"
     assert found.needed == (0, 0)
+    assert found.trials > 25
+    hasty = asked(seconds=0)
+    assert (hasty.gaussian, hasty.trials) == ("undecided", 25)
+    assert hasty.needed.trials > 0
 
 
 def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors():
@@ -115,7 +121,7 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
 
 FEW = partial(check, make_features(d=20), "keep-hard")
 test_numbers_out_of_range_are_refused = out_of_range(
-    (FEW, {"trials": 2, "keep": 2.0, "lam": 0.0, "level": 1.0, "seed": -1, "tolerance": 0.0})
+    (FEW, {"trials": 2, "keep": 2.0, "lam": 0.0, "level": 1.0, "seed": -1, "tolerance": 0.0, "seconds": -1.0})
 )
 test_wrong_options_are_refused = refused(
     (lambda: check(make_features(d=20), ["random", "random"]), "each once"),

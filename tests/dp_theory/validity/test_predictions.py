@@ -27,7 +27,7 @@ def test_kept_moments_are_those_of_ridge_regression_on_many_rows():
     view = make_view(d=20, n=4000)
     sizes = (40, 400)
     moments = KeptMoments(view, KeepHard(0.7))
-    errors = measured_errors(view, KeepHard(0.7), sizes, LAM, 60, 0)
+    errors = measured_errors(view, KeepHard(0.7), sizes, LAM, range(60), 0)
     for kept, of_trials in zip(sizes, errors.T, strict=True):
         se = of_trials.std(ddof=1) / np.sqrt(60)
         assert abs(of_trials.mean() - moments.error(kept, LAM)) < 4 * se
