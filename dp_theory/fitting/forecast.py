@@ -11,7 +11,7 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
-from dp_theory.numerics.checks import Array, require_in, require_kind, require_number
+from dp_theory.numerics.checks import Array, require, require_in, require_kind, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def forecast(
     Raises
     ------
     InputError
-        For a target outside (0, 1/2), an unknown axis, and costs that are negative, no numbers, or not counted.
+        For a target outside (0, 1/2) or not above a floor that is fixed, an unknown axis, and costs that are negative, no numbers, or not counted.
     """
     import pandas as pd
 
@@ -86,6 +86,9 @@ def forecast(
     require_costs(direct=costs.sample("direct"), training=costs.training)
     require_in("(0, 1/2)", "it is a test error", target=target)
     curve = fitted.curve
+    if fitted.why_fixed.get("floor") == "fixed":
+        floor = fitted.values["floor"]
+        require("target", target, target > floor, f"lie above floor = {floor:g}, which is fixed: no rows reach it")
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
     far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MOST_ROUNDS + 1)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import helmert
 from scipy.special import logsumexp, ndtri
 
-from dp_base.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError
 from dp_theory.multiclass.selection import SETS, Selection, uniforms
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
@@ -172,7 +172,7 @@ def _predict(problem: "SoftmaxProblem", tolerance: float, seed: int) -> Array:
         error, se = outputs[0]
         if se <= tolerance * error:
             return np.append(outputs, SETS * 2**level)
-    raise InputError(
+    raise ConvergenceError(
         f"phi = {problem.phi:g}, lam = {problem.lam:g}: the test error, {error:.4g}, has the standard error {se:.1e}"
         f" with {SETS * 2 ** LEVELS[-1]} points; tolerance = {tolerance:g} must be at least {se / error:.2g} there"
     )

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_numbers
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
+from dp_theory.rules.base import require_certain
 
 if TYPE_CHECKING:
     from dp_theory.ridge.problem import Problem
@@ -138,8 +138,7 @@ def limits(
     That of the overlap is relative to |w_hat|.
     """
     error = reduce(np.maximum, errors)
-    if tolerance is not None and not np.all(error <= tolerance):
-        raise ConvergenceError(f"moments of {rule} are certain to {np.max(error):.1e} only: tolerance = {tolerance:g}")
+    require_certain(rule, errors, tolerance)
     p = moments.p
     with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 and 1/0 of the ridgeless limit
         ell, slope, fitted, condition = _scalars(p, errors.p, phi, lam)

@@ -13,7 +13,7 @@ A rule is a file of this room, or a module of another package (entry point group
     RULES.register("mine", Mine)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from operator import itemgetter
@@ -118,7 +118,7 @@ RULES: "Registry[type[Rule]]" = Registry("rules", "dp_theory.rules")
 
 _ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments, taken in turn until two agree
 _AGREED = 1e-13  # relative difference of two orders at which no further order is taken
-_TOLERATED = 1e-9  # relative difference of the last two orders that is accepted
+TOLERANCE = 1e-9  # relative error of moments that is accepted by default
 _CELLS = 256  # cells integrated at a time, so that arrays of nodes stay small
 _TOGETHER = 1 << 20  # normals that a draw makes at a time
 _ROOM = 1e-12  # for rounding, of a probability
@@ -175,7 +175,9 @@ class Rule(ByValue):
 
     def moments(self, rho: Real) -> Moments:
         """The constants of Theorem 1."""
-        return self.moments_with_errors(rho)[0]
+        moments, errors = self.moments_with_errors(rho)
+        require_certain(self, errors)
+        return moments
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """The moments, and a bound of the relative error of each. The base integrates them."""
@@ -199,7 +201,7 @@ class Rule(ByValue):
         missing = size
         while missing > 0:
             t = rng.standard_normal(min(int(1.1 * missing / p) + 16, _TOGETHER))
-            t = t[rng.random(t.size) < self.keep_probability(t)][:missing]
+            t = t[rng.random(t.size) < probability_of(self, t)][:missing]
             kept.append(t)
             missing -= t.size
         return np.concatenate(kept) if kept else np.empty(0)
@@ -223,6 +225,23 @@ def require_rule(rule: Any) -> None:
     """A rule."""
     if not isinstance(rule, Rule):
         raise InputError(f"rule = {rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+
+
+def require_certain(rule: Any, errors: Sequence[Real], tolerance: float | None = None) -> None:
+    """Moments whose relative errors are within the tolerance, by default TOLERANCE."""
+    tolerance = TOLERANCE if tolerance is None else tolerance
+    error = max(float(np.max(each)) for each in errors)
+    if not error <= tolerance:
+        raise ConvergenceError(
+            f"moments of {rule} are certain to {error:.1e} only, tolerance = {tolerance:g}: does q jump off its breaks?"
+        )
+
+
+def probability_of(rule: Rule, t: Real) -> Array:
+    """The rule's keep probability of rows, once it is known to be one."""
+    q = np.asarray(rule.keep_probability(t), float)
+    require(f"keep_probability of {type(rule).__name__}", q, np.abs(q - 0.5) < 0.5 + _ROOM, "lie in [0, 1]")
+    return q
 
 
 def kept_fraction(p: Real) -> Real:
@@ -267,10 +286,6 @@ def _by_rising_order(rule: Rule, rho: np.ndarray, integrands: Integrands) -> tup
             break
     worst = rule.map(itemgetter(errors.max(0).argmax()))
     require("keep_fraction", values[0], values[0] > 0, f"be positive: {worst} keeps nothing")
-    if not errors.max() < _TOLERATED:
-        raise ConvergenceError(
-            f"moments of {worst} are certain to {errors.max():.1e} only: does q jump off its breakpoints?"
-        )
     return values, errors + 16 * ROUNDING  # a sum of a thousand terms may add as much
 
 

@@ -217,7 +217,7 @@ class BestRule:
     kept, generated
         Rows per dimension.
     gap
-        To first order, how much less the error of a rule nearby may be.
+        To first order, how much less the error of a rule nearby may be; no more than all of it.
     needs_d
         Kept share over E[q t²], which d must exceed by far for the limit d → ∞ to hold.
     """
@@ -264,7 +264,7 @@ def best_selection(budget: Budget) -> BestRule:
         lam=(1 - r) * (psi / r - 1) if budget.lam is None else budget.lam,
         kept=1 / psi,
         generated=1 / (psi * p),
-        gap=gap(budget, bands),
+        gap=min(gap(budget, bands), budget.error(moments)),
         needs_d=float(p / moments[3]),
     )
 

@@ -19,6 +19,7 @@ from dp_theory.numerics.quadrature import half_line, sine_of
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
+from dp_theory.rules.base import probability_of
 
 MOMENTS = 6  # on which a learner depends
 ORDER = 12  # of the panels: they are dyadic, so that this resolves the label's scale to 1e-12
@@ -116,10 +117,12 @@ def influence(
     sizes, weights = half_line(keep.breakpoints() if isinstance(keep, Rule) else breaks, ORDER)
     margins = np.append(-sizes[::-1], sizes)
     if isinstance(keep, Rule):
-        kept = keep.keep_probability(margins)
+        kept = probability_of(keep, margins)
     else:
         ones = np.ones_like(margins)
-        kept = (np.asarray(keep(margins, ones), float) + np.asarray(keep(-margins, -ones), float)) / 2
+        sides = np.array([np.broadcast_to(keep(s * margins, s * ones), ones.shape) for s in (1, -1)], float)
+        require("keep", sides, (sides >= 0) & (sides <= 1), "lie in [0, 1]: it is a probability")
+        kept = sides.mean(0)
     moments = features(rho, flip, margins) @ (np.append(weights[::-1], weights) * kept)
     p = float(moments[0])
     require("keep_fraction", p, p > 0, "be positive: the rule keeps nothing")

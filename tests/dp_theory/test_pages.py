@@ -1,6 +1,7 @@
 """The pages of docs/theory as they are printed: their equations, written anew from the page alone, against the code."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from dp_theory import BoundaryFlips
+from dp_theory import BoundaryFlips, Direct, KeepAll, KeepEasy, KeepHard, Problem, predict
 from dp_theory.fitting.stack import _power_law_log_error
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.groups import observed_labels
@@ -28,6 +29,18 @@ def test_the_table_of_what_is_proved_has_each_page_and_its_status():
     assert set(re.findall(r"\]\(theory/([\w-]+)\.md", table)) == {page.stem for page in (DOCS / "theory").glob("*.md")}
     status = r"\| (theorem|derived|heuristic|measured|its conditions are a theorem)\b[^|]*\|$"
     assert all(re.search(status, row) for row in re.findall(r"(?m)^\| .*$", table)[1:])
+
+
+def test_easy_and_hard_change_places_where_the_guide_says():
+    said = re.search(r"p = (\S+), keep-easy and keep-hard change places at (.*)\.\n", (DOCS / "theory.md").read_text())
+    places = re.findall(r"(?:ψ = )?(\.\d+) for ρ = (\.\d+)", said[2])
+    assert len(places) == 3
+    hard, easy = (Direct(kind.with_keep_fraction(float(said[1]))) for kind in (KeepHard, KeepEasy))
+    for psi, rho in np.array(places, float):
+        # a hundredth to either side, least over ridges
+        about = Problem(KeepAll(), rho, psi + np.array([[-0.006], [0.006]]), np.geomspace(1e-4, 30, 400))
+        errors = [predict(replace(about, rule=rule)).test_error.min(axis=1) for rule in (hard, easy)]
+        assert (np.sign(np.subtract(*errors)) == [-1, 1]).all()
 
 
 def line(low, high, order=400):

@@ -23,7 +23,8 @@ ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)  # of the quadrature wit
 TOLERANCE = 1e-8  # relative error that quadrature leaves by default
 SIZES = (2**13, 2**15, 2**17)  # points of a cohort, with rounds; taken in turn until two agree
 SAMPLED_TOLERANCE = 5e-3  # relative error that points leave by default
-EXACT = 1e-9  # relative residual at which a stage counts as solved
+EXACT = 1e-9  # relative residual at which a stage over nodes counts as solved
+MISSED = 1e-4  # from which one over points is refused; below, it is in the certificate
 
 _FEW = 2**11  # points of a cohort with which a stage is solved first
 _POINT_ORDER = 24  # of the quadrature of rules, beside points
@@ -46,10 +47,12 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     return _by_nodes(cell, TOLERANCE if tolerance is None else tolerance)
 
 
-def _missed(solution: Solution, miss: float) -> ConvergenceError:
+def _missed(solution: Solution, miss: float, solved: float) -> ConvergenceError:
+    """`solved` is the least ridge on the way at which there is a solution."""
+    told = f"there is one at lam = {solved:.2g}" if np.isfinite(solved) else "give a much larger lam"
     return ConvergenceError(
-        f"{solution.where()}, {solution.cell.loss}: the order parameters miss their equations by {miss:.1e}; give"
-        " a larger lam: without ridge there is no solution where rows are separable"
+        f"{solution.where()}, {solution.cell.loss}: no solution is found, equations are missed by {miss:.1e}; {told}."
+        " Without ridge there is none where rows are separable"
     )
 
 
@@ -84,7 +87,7 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
 
 def _found_by_points(solution: Solution, sampled: list[SampledRows]) -> tuple[StageRow, PointMeans, float]:
     """At once or along ridges that fall."""
-    loss, miss = solution.cell.loss, np.inf
+    loss, miss, solved = solution.cell.loss, np.inf, np.inf
     search = Search(solution)
     few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
     for gradually in (False, True):
@@ -93,25 +96,26 @@ def _found_by_points(solution: Solution, sampled: list[SampledRows]) -> tuple[St
         for easier in search.easier() if gradually else ():
             there, miss = fixed_point(easier.moves(replace(few)), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
             begin, failed = (there, 0) if miss <= _NEAR_ENOUGH else (begin, failed + 1)
+            solved = solved if failed else easier.ridge
             if failed == _FAILED:
                 break
         found, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
         if miss <= _NEAR_ENOUGH:
             means = replace(means, sampled=sampled, settled=True)
             found, miss = fixed_point(search.moves(means), found, _SOLVED, _STEPS[1], EXACT)
-        if miss <= EXACT:
+        if miss <= (MISSED if gradually else EXACT):
             return search.newest(found), means, miss
-    raise _missed(solution, miss)
+    raise _missed(solution, miss, solved)
 
 
 def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
-    """The certificate is what four times as many points, drawn anew, changed."""
+    """The certificate is what four times as many points, drawn anew, changed, or what the equations are missed by."""
     solved = _over_points(cell, SIZES[0], 0)
     change = np.full(cell.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
         before = solved
         solved = _over_points(cell, size, seed)
-        change = np.maximum.accumulate(np.maximum(solved.change(before), solved.residual))
+        change = np.maximum.accumulate(np.maximum(solved.change(before), _SAFETY * solved.residual))
         if change.max() <= tolerance:
             return solved, change
     raise ConvergenceError(
@@ -139,13 +143,14 @@ def _stage_over_nodes(
 
     begin = search.start() if near is None else search.coordinates(StageRow(*(part[-1] for part in near.orders)))
     found, miss = found_of(search, begin)
+    least = np.inf
     if near is None and miss > EXACT:
         for easier in search.easier():
             there, off = found_of(easier, begin)
-            begin = there if off <= EXACT else begin
+            begin, least = (there, easier.ridge) if off <= EXACT else (begin, least)
         found, miss = found_of(search, begin)
     if not miss <= EXACT:
-        raise _missed(solution, miss)
+        raise _missed(solution, miss, least)
     newest = search.newest(found)
     return solution.grown(newest, means(newest), None, miss)
 

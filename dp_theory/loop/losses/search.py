@@ -51,6 +51,10 @@ class Search:
                 ridges[stage] = lam
                 yield Search(replace(self.solution, cell=replace(cell, ridges=ridges)))
 
+    @property
+    def ridge(self) -> float:
+        return float(self.solution.cell.ridges[self.solution.stages])
+
     def start(self) -> Float[Array, " unknowns"]:
         a, c, x = self.solution.orders
         if not self.solution.stages:

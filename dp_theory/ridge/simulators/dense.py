@@ -26,6 +26,7 @@ from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators import law
 from dp_theory.rules import Direct
+from dp_theory.rules.base import probability_of
 
 if TYPE_CHECKING:
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -78,7 +79,7 @@ def dense_trial(problem: "Problem", d: int, seed: int, trial: int) -> tuple[floa
     if isinstance(problem.rule, Direct):
         x[:, 0] = problem.rule.draw(rng, n)
     else:
-        x = x[rng.random(n) < problem.rule.keep_probability(x[:, 0])]
+        x = x[rng.random(n) < probability_of(problem.rule, x[:, 0])]
     w0 = truth(problem.rho, d)
     return measure(fit_ridge(x, labels(x, w0), n * problem.lam), w0)
 

@@ -118,7 +118,7 @@ def test_points_that_miss_the_default_tolerance_are_refused(monkeypatch):
 def test_ridgeless_on_rows_that_are_not_separable_and_on_such_that_are():
     noisy = selected(1.0, 0.1, loss=LOGISTIC, flip=0.2)
     assert_same(predict(noisy), predict(replace(noisy, lam=1e-7)), 1e-4)
-    with pytest.raises(ConvergenceError, match="without ridge there is no solution where rows are separable"):
+    with pytest.raises(ConvergenceError, match=r"there is one at lam = 1e-06\. Without ridge there is none"):
         predict(replace(noisy, phi=0.8))
 
 
@@ -174,5 +174,19 @@ def test_logistic_fits_are_those_of_scikit_learn():
 
 def test_a_solution_that_is_not_found_is_reported(monkeypatch):
     monkeypatch.setattr(prediction, "fixed_point", lambda move, start, *others: (start, 1.0))
-    with pytest.raises(ConvergenceError, match=r"miss their equations by .*; give a larger lam"):
+    with pytest.raises(ConvergenceError, match="equations are missed by .*; give a much larger lam"):
         predict(PracticeProblem(0.25, 0.003, [HARD_ROUND], loss=LOGISTIC))
+
+
+def test_a_residual_that_does_not_matter_is_in_the_certificate(monkeypatch):
+    solve = prediction.fixed_point
+
+    def hardly(*asked):
+        found, miss = solve(*asked)
+        return found, max(miss, 3e-4)
+
+    monkeypatch.setattr(prediction, "fixed_point", hardly)
+    monkeypatch.setattr(prediction, "MISSED", 1e-3)
+    monkeypatch.setattr(prediction, "_NEAR_ENOUGH", 1e-3)
+    found = predict(PracticeProblem(0.25, 0.3, loss=LOGISTIC, additions=[HARD_ROUND]), tolerance=0.1)
+    assert found.certificate.min() >= 1.2e-3

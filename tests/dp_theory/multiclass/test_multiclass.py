@@ -166,7 +166,7 @@ test_bad_input_is_refused = refused(
 
 
 def test_a_missed_tolerance_is_an_error():
-    with pytest.raises(InputError, match="131072 points; tolerance = 1e-09 must be at least"):
+    with pytest.raises(ConvergenceError, match="131072 points; tolerance = 1e-09 must be at least"):
         predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
     with pytest.raises(ConvergenceError, match=r"points the selection leaves fewer than 256; keep more"):
         predict(SoftmaxProblem(2, make_selection("keep-hard", 2, keep=1e-4), 0.9, 5e-5, 5e-6), tolerance=5e-3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dp_base.errors import ConvergenceError
-from dp_theory import KeepHard, Problem, corollary1, predict, theorem1
+from dp_theory import Group, KeepHard, Problem, SpanProblem, corollary1, predict, theorem1
 from dp_theory.rules import SymmetricRule
 from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
 
@@ -42,8 +42,17 @@ def test_theorem1_agrees_with_the_printed_formulas_to_1e_9():
 
 
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
-    with pytest.raises(ConvergenceError, match="certain to"):
-        predict(Problem(SymmetricRule(lambda t: np.sin(1e5 * t) > 0), 0.5, 0.5, 0.1))
+    """A tolerance says how wrong it may be, of a rule as of a group's."""
+    rule = SymmetricRule(lambda t: np.sin(1e5 * t) > 0)
+    problems = (
+        Problem(rule, 0.5, 0.5, 0.1),
+        SpanProblem((1.0, 0.0), [Group(along=(0.5, 0.75**0.5), keep=rule)], 0.5, 0.1),
+    )
+    for problem in problems:
+        for tolerance in (None, 1e-6):
+            with pytest.raises(ConvergenceError, match="certain to 6.1e-04 only, tolerance = 1e-0"):
+                predict(problem, tolerance=tolerance)
+        assert 1e-4 < predict(problem, tolerance=1e-2).certificate < 0.02
 
 
 def test_jumps_and_narrow_features_of_a_rule_of_ones_own_are_found():
