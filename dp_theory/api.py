@@ -38,19 +38,18 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
     Parameters
     ----------
     problem
-        Arrays of parameters broadcast.
-
-        - `Problem`: Theorem 1, and Corollary 1 where lam = 0.
-        - `SpanProblem`: groups of rows, soft weights, labellers, any covariance and convex loss.
-        - `PracticeProblem`: the loop.
-        - `SoftmaxProblem`: K classes.
+        - `Problem`: Theorem 1, and Corollary 1 where lam = 0. All parameters may be arrays, which broadcast.
+        - `SpanProblem`: groups of rows, soft weights, labellers, any covariance and convex loss. phi, lam and what the
+          rules take broadcast.
+        - `PracticeProblem`: the loop. What the rules take broadcasts.
+        - `SoftmaxProblem`: K classes. phi and lam broadcast.
     d
         A finite dimension for a `Problem`, with n = round(d/phi) pool rows. The answer then has means to first order in
         1/d and the scatter of single experiments.
     tolerance
         The largest relative error that quadrature and iteration may leave, by default 1e-9; 1e-8 for losses other than
         the square, and 5e-3 for loops with such losses. With K classes it is the largest relative standard error of the
-        test error, by default 2e-3.
+        test error, by default 2e-3. What misses it is refused.
 
     Returns
     -------

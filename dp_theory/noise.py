@@ -51,6 +51,8 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
 
     Parameters
     ----------
+    flips
+        How labels are wrong near the boundary.
     test_error
         The learner's, inside (0, 1/2).
     alpha
@@ -131,6 +133,8 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
 
     Parameters
     ----------
+    flips
+        How labels are wrong near the boundary.
     alpha
         The window's end, in standard deviations of the labeller's margin.
 
@@ -205,6 +209,8 @@ def worth(
 
     Parameters
     ----------
+    flips
+        How labels are wrong near the boundary.
     rounds
         Rounds of practice.
     phi

@@ -75,7 +75,8 @@ def forecast(
     Raises
     ------
     InputError
-        For a target outside (0, 1/2) or not above a floor that is fixed, an unknown axis, and costs that are negative, no numbers, or not counted.
+        For a target outside (0, 1/2) or not above a floor that is fixed, an unknown axis, and costs that are negative,
+        no numbers, or not counted.
     """
     import pandas as pd
 

@@ -225,6 +225,7 @@ _OTHER_WAYS = 4  # directions beside those of the parameters
 def likely_places(likelihood: Likelihood, best: Float[Array, " free"], allowed: float) -> Float[Array, "places free"]:
     """Draws of the region D(z) − D(best) ≤ allowed (T9.9), most of them where it is farthest, and `best` before them.
 
+    It is differential evolution (Storn and Price 1997) towards each parameter's ends, with the farthest as parents.
     The profile-likelihood interval of a number is its range over the region.
     """
     free = len(best)

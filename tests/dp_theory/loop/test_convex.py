@@ -174,7 +174,7 @@ def test_logistic_fits_are_those_of_scikit_learn():
 
 def test_a_solution_that_is_not_found_is_reported(monkeypatch):
     monkeypatch.setattr(prediction, "fixed_point", lambda move, start, *others: (start, 1.0))
-    with pytest.raises(ConvergenceError, match="equations are missed by .*; give a much larger lam"):
+    with pytest.raises(ConvergenceError, match=r"equations are missed by .*; give a much larger lam"):
         predict(PracticeProblem(0.25, 0.003, [HARD_ROUND], loss=LOGISTIC))
 
 

@@ -50,7 +50,7 @@ def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
     )
     for problem in problems:
         for tolerance in (None, 1e-6):
-            with pytest.raises(ConvergenceError, match="certain to 6.1e-04 only, tolerance = 1e-0"):
+            with pytest.raises(ConvergenceError, match=r"certain to 6\.1e-04 only, tolerance = 1e-0"):
                 predict(problem, tolerance=tolerance)
         assert 1e-4 < predict(problem, tolerance=1e-2).certificate < 0.02
 

@@ -51,9 +51,7 @@ def check_command(
     keep: Annotated[float, Option(help="Share of normal scores that each rule keeps.")] = 0.3,
     lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance", least=POSITIVE)] = LAM,
     kept: Annotated[str | None, Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")] = None,
-    trials: Annotated[
-        int, Option(help="Experiments for each rule; more are made for up to a minute where they can tell.")
-    ] = 20,
+    trials: Annotated[int, Option(help="Experiments for each rule to begin with; a minute of more may follow.")] = 20,
     tolerance: Annotated[float, Option(help="Relative error of predictions that does not matter.")] = 0.1,
     out: Annotated[Path | None, folder_option("assumptions.csv, curves.csv, check.png and .pdf")] = None,
     as_json: Json = False,
