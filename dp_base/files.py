@@ -117,6 +117,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, strict_json(value, indent=2) + "\n")
 
 
+def append_row(log: Path, row: Mapping[str, Any]) -> None:
+    """Add a line of `strict_json`."""
+    with naming(log), open(log, "a", encoding="utf-8") as file:
+        file.write(strict_json(row) + "\n")
+
+
 def disk_problem(error: BaseException) -> str | None:
     """What the system said of a full or read-only disk; Rust and C++ libraries have its code in the message only."""
     if isinstance(error, OSError) and error.errno in FULL:

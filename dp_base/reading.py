@@ -75,6 +75,12 @@ def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str,
     return value
 
 
+def read_rows(log: Path) -> list[dict[str, Any]]:
+    """The rows that append_row wrote, without an incomplete last line; none of a log that is not there."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
+
+
 def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:
     """Raise InputError unless a file has this format number, which rises where old files change their meaning."""
     found = record.get(KEY)

@@ -53,11 +53,8 @@ class Config(DrawingConfig):
     training: TrainingConfig
     compare: CompareConfig = CompareConfig()
 
-    def _check_kinds(self) -> None:
-        super()._check_kinds()
-        self.learner.check(self.training, self.data)
-
     def _misfits(self) -> Iterator[str]:
+        self.learner.check(self.training, self.data)
         yield from super()._misfits()
         yield from self._of_learner()
         yield from self._of_batches()

@@ -152,8 +152,7 @@ def weights(config: Config) -> Iterator[Finding]:
         others = part.requirements()
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:
-                pipeline = isinstance(part, DiffusersConfig) and key == "generator.model"
-                need = _weights_of(config, key, model, pipeline)
+                need = _weights_of(config, key, model)
                 if need.problem and key == "generator.model":
                     need = replace(need, problem=f"{need.problem}; without weights: {_kinds_trained_here(config)}")
                 yield need
@@ -166,8 +165,8 @@ def _kinds_trained_here(config: Config) -> str:
     return f"generator.kind = {' or '.join(kinds)}, which data.train trains here"
 
 
-def _weights_of(config: Config, key: str, model: str, pipeline: bool) -> Finding:
-    if fault := misnamed(model, pipeline):
+def _weights_of(config: Config, key: str, model: str) -> Finding:
+    if fault := misnamed(model):
         return Finding(key, model, fault)
     is_local = Path(model).is_dir()
     try:

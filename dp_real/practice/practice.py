@@ -1,7 +1,6 @@
 """Deliberate practice (paper Algorithm 1) without the training: a pool that grows once a metric stops rising."""
 
 import difflib
-import json
 import math
 import os
 import tomllib
@@ -22,18 +21,17 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_base.files import remove, strict_json, write_text
+from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
-from dp_base.reading import own_file
+from dp_base.reading import own_file, read_rows
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, let_go, with_objects
-from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, real_labels
+from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
-from dp_real.protocols import AnySize
 from dp_real.runtime import distributed
 from dp_real.runtime.object_digest import object_digest
 from dp_real.runtime.torch_state import seeded
@@ -219,15 +217,10 @@ class Practice(Additions):
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
         self._claim(config)
-        config.generator.check_guidance(config.guidance)
-        config.generator.check_task(config.task)
-        drawer = config.generator.load(config.sampling, config.data)
-        drawer = cast(AnySize, drawer).resized(config.pool_shape) if config.pool.size else drawer
+        drawer = loaded(config)
         let_go([getattr(config.generator, "digest", ""), getattr(config.generator, "model", "")])
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
-        near = config.data.near(config.pool.distinct) if config.pool.distinct else None
-        rounds = Rounds(config, pool, self.folder / "drawing", drawer, near=near)
-        super().__init__(config, pool, PracticeState(), rounds)
+        super().__init__(config, pool, PracticeState(), Rounds(config, pool, self.folder / "drawing", drawer))
         length = initial or increment if epoch_size is None else epoch_size
         self.dataset = PracticeDataset(pool, length, transform)
         if initial and rounds_of(pool.path):
@@ -310,9 +303,7 @@ class Practice(Additions):
     def resume(self, evaluations: int) -> None:
         """Go on as after so many calls of `step`, for programs whose checkpoints take no state of others."""
         log, began = self.folder / "metrics.jsonl", PracticeState(rounds=min(1, self.config.practice.initial))
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
-        states = {0: asdict(began)} | {row["evaluations"]: row for row in rows}  # the latest of each
+        states = {0: asdict(began)} | {row["evaluations"]: row for row in read_rows(log)}  # the latest of each
         if evaluations not in states:
             raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is beyond it")
         self.load_state_dict(states[evaluations])
@@ -326,8 +317,7 @@ class Practice(Additions):
 
     def _log(self, name: str, row: Mapping[str, Any]) -> None:
         if distributed.this_process().is_main_process:
-            with open(self.folder / f"{name}.jsonl", "a", encoding="utf-8") as log:
-                log.write(strict_json(row) + "\n")
+            append_row(self.folder / f"{name}.jsonl", row)
 
     def _claim(self, config: DrawingConfig) -> None:
         """Lock the folder until this object goes; InputError if its samples follow from other keys."""

@@ -24,12 +24,12 @@ from dp_base.registry import Registry
 from dp_real.data.examples import NearExamples, RealData, balanced_rows
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
-from dp_real.pool.marks import mark_of
+from dp_real.pool.marks import mark_of, read_marks
 from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, keep_block, kept_block, replaced
 from dp_real.pool.storages import Storage
 from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
-from dp_real.protocols import INEXACT, Generator, LikelihoodGenerator
+from dp_real.protocols import INEXACT, AnySize, Generator, LikelihoodGenerator
 from dp_real.runtime import distributed
 from dp_real.runtime.finite import TOLERATED, require_samples, unusable
 from dp_real.runtime.flops import FlopCounter
@@ -219,6 +219,14 @@ class SampleDrawer:
 # rounds
 
 
+def loaded(config: DrawingConfig, data: RealData | None = None, progress: Progress = silent) -> Generator:
+    """The generator of a configuration, for samples as its pool keeps them."""
+    config.generator.check_guidance(config.guidance)
+    config.generator.check_task(config.task)
+    generator = config.generator.load(config.sampling, config.data, data, progress)
+    return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
+
+
 class Drawn(NamedTuple):
     """A round as one process drew it."""
 
@@ -233,7 +241,7 @@ class Drawn(NamedTuple):
 class Rounds:
     """Draws the rounds of a run, whose blocks are kept in `folder` until the pool has them.
 
-    near: is empty, and is shown the validation set and the pool. stop: all call it before each block.
+    stop: all call it before each block.
     """
 
     config: DrawingConfig
@@ -242,12 +250,13 @@ class Rounds:
     generator: Generator | None = None
     data: RealData | None = None
     shared: "Shared | None" = None
-    marks: frozenset[str] = frozenset()
-    near: NearExamples | None = None
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
 
     def __post_init__(self) -> None:
+        pool = self.config.pool
+        self.marks = read_marks(pool.marks)
+        self.near = self.config.data.near(pool.distinct) if pool.distinct and self.generator else None
         if self.near and distributed.this_process().is_main_process:
             for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
                 self.near.add(self.near.values(examples))

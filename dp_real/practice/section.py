@@ -152,17 +152,13 @@ class DrawingConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._check_kinds()
         if problems := [*self._misfits()]:
             raise ValueError("; ".join(problems))
         return self
 
-    def _check_kinds(self) -> None:
-        """Raise ValueError for a kind that cannot be with others."""
-        self.generator.check(self.data)
-
     def _misfits(self) -> Iterator[str]:
-        """What is wrong with keys that do not fit each other."""
+        """What is wrong with keys that do not fit each other; ValueError for a kind that cannot be with others."""
+        self.generator.check(self.data)
         yield from self._of_examples()
         yield from self._of_generator()
         yield from self._of_practice()

@@ -1,6 +1,5 @@
 """A run's files, as they are read: names, logs and checkpoints."""
 
-import json
 import logging
 import re
 import shlex
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dp_base.checksums import damage, verify
 from dp_base.errors import DamagedError, InputError
-from dp_base.reading import own_file, read_json, require_format
+from dp_base.reading import own_file, read_json, read_rows, require_format
 
 if TYPE_CHECKING:  # torch takes seconds
     from dp_real.protocols import Learner
@@ -107,8 +106,7 @@ class RunFiles:
     def read_rows(self, log: Path) -> list[dict[str, Any]]:
         """The rows of a log, without an incomplete last line."""
         with own_file(log, self.repeat):
-            lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-            return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
+            return read_rows(log)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from dp_base.checksums import RECORD, seal
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
+    append_row,
     asked_for,
     discard_parts,
-    naming,
     remove,
-    strict_json,
     to_disk,
     unused,
     whole_file,
@@ -198,12 +197,6 @@ class RunFolder:
                 if self._asked:
                     raise SystemExit(1) from None
                 raise
-
-
-def append_row(log: Path, row: dict[str, Any]) -> None:
-    """Add a line of strict JSON; nan and inf become null."""
-    with naming(log), open(log, "a", encoding="utf-8") as file:
-        file.write(strict_json(row) + "\n")
 
 
 def line(row: dict[str, Any], pace: dict[str, float], last_step: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -19,8 +19,8 @@ from dp_real.evaluate.assess import is_unequal
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.objects import GIVEN, lacking
-from dp_real.practice.rounds import KEEP
-from dp_real.protocols import AnySize, Generator, Learner
+from dp_real.practice.rounds import KEEP, loaded
+from dp_real.protocols import Generator, Learner
 from dp_real.runtime import distributed
 from dp_real.runtime.torch_state import seeded
 
@@ -57,11 +57,9 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
     """Load the generator, or train it as own_torch says, the main process first."""
 
     def load() -> Generator:
-        config.generator.check_guidance(config.guidance)
         if data is None:
             config.data.prepare(progress)
-        generator = config.generator.load(config.sampling, config.data, data, progress)
-        return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
+        return loaded(config, data, progress)
 
     with own_torch(config):
         return distributed.main_first(load)

@@ -137,7 +137,7 @@ def _train(
     config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
 ) -> dict[str, Any]:
     check_tracker(config.tracker)
-    marks = read_marks(config.pool.marks)
+    read_marks(config.pool.marks)  # raises early, before anything is trained
     data = load_data(config, progress, test=test)
     check_plan(config)
     check_real_examples(config, data)
@@ -148,10 +148,7 @@ def _train(
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
-        filters = config.pool.distinct and config.practice.draws
-        near = config.data.near(config.pool.distinct) if filters else None
-        stop = folder.told_to_stop
-        rounds = Rounds(config, pool, files.drawing, generator, data, shared, marks, near, stop, progress)
+        rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.told_to_stop, progress)
         practice = TrainingLoop(config, learner, pool, data, folder, state, rounds)
         try:
             with folder.stops_on_signal():

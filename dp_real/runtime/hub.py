@@ -156,9 +156,9 @@ def _no_larger_than(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(model: str, what: str, pipeline: bool = False) -> Iterator[bool]:
+def reading(model: str, what: str) -> Iterator[bool]:
     """Make errors of reading a model MissingError or InputError; yields whether it is a folder."""
-    if fault := misnamed(model, pipeline):
+    if fault := misnamed(model):
         raise MissingError(fault)
     is_local = Path(model).is_dir()
     if not is_local and not is_hub_id(model):

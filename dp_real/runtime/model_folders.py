@@ -16,7 +16,6 @@ from dp_base.imports import install_command
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of what is read of a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
-PIPELINE = "StableDiffusionPipeline"
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
 
@@ -53,23 +52,15 @@ def download_command(model: str) -> str:
     return f"hf download {model}{included}{excluded}"
 
 
-def misnamed(model: str, pipeline: bool = False) -> str | None:
-    """What replaces a URL, or a file in a folder's place; one file can become a pipeline."""
+def misnamed(model: str) -> str | None:
+    """What replaces a URL, or a file in a folder's place."""
     if url := HUB_URL.match(model):
         return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
     if "://" in model:
         return f"{model} is a URL; {NAME}"
-    file = Path(model)
-    if not file.is_file():
-        return None
-    if not (pipeline and model.endswith(CHECKPOINTS)) or (file.parent / "config.json").is_file():
-        return f"{model} is one file, not a folder; {NAME}"
-    folder = str(file.with_suffix(""))
-    code = f"from diffusers import {PIPELINE}; {PIPELINE}.from_single_file({model!r}).save_pretrained({folder!r})"
-    return (
-        f"{model} is one file, not a folder; convert it where there is a network, and name {folder}: "
-        f'python -c "{code}" (StableDiffusionXLPipeline for XL, StableDiffusion3Pipeline for 3)'
-    )
+    if Path(model).is_file():
+        return f"{model} is one file, not a folder (diffusers' from_single_file reads a pipeline's); {NAME}"
+    return None
 
 
 def weights_digest(model: str) -> str:

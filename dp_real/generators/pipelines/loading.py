@@ -24,7 +24,7 @@ from dp_real.runtime.hub import load, quietly, reading, require_told_apart, requ
 
 def load_index(model: str) -> dict[str, Any]:
     """Read model_index.json, and refuse a pipeline that cannot be used."""
-    with reading(model, "a diffusers pipeline", pipeline=True) as local:
+    with reading(model, "a diffusers pipeline") as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
     name = str(index.get("_class_name"))
@@ -48,7 +48,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
         if any(index.get("safety_checker") or ()) and distributed.this_process().is_main_process:
             logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
     kind = getattr(diffusers, index["_class_name"])
-    with reading(model, kind.__name__, pipeline=True) as local, quietly():
+    with reading(model, kind.__name__) as local, quietly():
         parts |= {
             name: load(network, model, dtype, subfolder=name)
             for name, part in index.items()

@@ -80,25 +80,20 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 def test_a_name_that_is_no_models_says_what_to_name(saved, monkeypatch):
     monkeypatch.chdir(saved.parent)
-    for name in ("my.safetensors", "my.ckpt", "my.txt"):
+    for name in ("my.safetensors", "my.txt"):
         Path(name).touch()
-    xl = "(StableDiffusionXLPipeline for XL, StableDiffusion3Pipeline for 3)"
-    for name in ("my.safetensors", "my.ckpt"):
-        command = f"import StableDiffusionPipeline; StableDiffusionPipeline.from_single_file('{name}').save_pretrained("
-        answer = misnamed(name, pipeline=True) or ""
-        assert f"{command}'my')" in answer
-        assert answer.endswith(xl)
-    anything = "is one file, not a folder; name a folder that save_pretrained wrote, or a hub id as owner/name"
-    assert misnamed("my.ckpt") == f"my.ckpt {anything}"  # of a classifier, say
-    assert misnamed("my.txt", pipeline=True) == f"my.txt {anything}"
-    assert misnamed(f"sd/vae/{WEIGHTS}", pipeline=True) == f"sd/vae/{WEIGHTS} {anything}"
+    anything = "name a folder that save_pretrained wrote, or a hub id as owner/name"
+    for name in ("my.safetensors", "my.txt", f"sd/vae/{WEIGHTS}"):
+        assert misnamed(name) == (
+            f"{name} is one file, not a folder (diffusers' from_single_file reads a pipeline's); {anything}"
+        )
     for url in ("https://huggingface.co/an/id", "hf.co/an/id/blob/main/x.ckpt", "http://www.huggingface.co/an/id.git"):
         assert misnamed(url) == f"{url} is a URL; name the hub id: an/id"
         with pytest.raises(MissingError, match=r"name the hub id: an/id$"):
             load_pipeline(url)
     for url in ("https://example.org/an/id", "https://huggingface.co/datasets/an/id"):
-        assert misnamed(url) == f"{url} is a URL; name a folder that save_pretrained wrote, or a hub id as owner/name"
-    assert misnamed("an/id") is misnamed("sd", pipeline=True) is None
+        assert misnamed(url) == f"{url} is a URL; {anything}"
+    assert misnamed("an/id") is misnamed("sd") is None
     assert is_hub_id("an/id-1.5")
     Path("an/run").mkdir(parents=True)
     Path("an/run/config.toml").touch()
