@@ -1,4 +1,4 @@
-"""Makes SLURM's tasks the processes of one run, `srun dp real run …` with a task for each GPU, without torch.
+"""Makes tasks of SLURM or MPI the processes of one run, `srun dp real run …` with a task for each GPU, without torch.
 
 On several nodes, however they were started, gloo is told the network.
 """
@@ -14,11 +14,23 @@ from dp_base.errors import InputError
 SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_", "MV2_")
 """How names begin of what tells a process that it was started beside others."""
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
+MPI = {  # what mpirun tells each process, by what torchrun calls it; accelerate reads it on CPUs only
+    "RANK": ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"),
+    "WORLD_SIZE": ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
+    "LOCAL_RANK": ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"),
+    "LOCAL_WORLD_SIZE": ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"),
+}
 OF_TASK = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")  # what srun tells each task
 
 
 def adopt_tasks() -> None:
-    """Tell torch this process's rank as torchrun would, if srun started it; a batch script is no task."""
+    """Tell torch this process's rank as torchrun would, if srun or mpirun started it; a batch script is no task."""
+    told = {name: os.environ[each] for name, names in MPI.items() for each in names if each in os.environ}
+    if "RANK" not in os.environ and told.keys() == MPI.keys() and told["WORLD_SIZE"] != "1":
+        os.environ |= told
+        os.environ.setdefault("MASTER_PORT", str(PORTS[0]))
+        if told["LOCAL_WORLD_SIZE"] == told["WORLD_SIZE"]:  # on several nodes the user names the first one
+            os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ or not os.environ.keys() >= {*OF_TASK}:
         return

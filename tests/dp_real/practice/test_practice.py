@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
 
 from dp_base.errors import DivergedError, InputError
 from dp_real import Practice
+from dp_real.pool.marks import mark_of
 from tests.dp_real.generators import tiny_pipelines as tiny
 
 
@@ -265,6 +266,14 @@ def test_beside_real_data_and_without_initial_samples(tmp_path):
     assert [own.step(0.5, net()), own.step(0.5, net())] == [False, True]
     assert own.pool.table()["omega"].to_numpy().min() > 0  # the first ones are hard for the model, too
     assert sum(len(x) for x, _ in DataLoader(both, 7)) == 14
+
+
+def test_what_was_marked_is_left_out(tmp_path):
+    whole = practice(tmp_path / "whole")
+    marks = [mark_of(whole.pool.x[:1][0], "a"), "0" * 64]
+    (tmp_path / "marks.csv").write_text("\n".join(["mark", *marks]))
+    own = practice(tmp_path / "own", marks=str(tmp_path / "marks.csv"))
+    assert torch.equal(own.pool.x[:], whole.pool.x[1:30])
 
 
 def test_items_are_named_and_transformed(tmp_path):

@@ -60,6 +60,14 @@ def finished(process):
     return out
 
 
+MAIN_DECIDES = """
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.runs import loop
+from dp_real.runtime.distributed import this_process
+drained, measured = NetworkLearner.drain_loss, loop.accuracies
+NetworkLearner.drain_loss = lambda self: drained(self) if this_process().is_main_process else float("nan")
+loop.accuracies = lambda *given: tuple(each - this_process().process_index for each in measured(*given))
+"""
 SAME_STATISTICS = """
 import torch
 from torch import nn
@@ -94,12 +102,12 @@ def back_at_its_first_checkpoint(run, copy):
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(config, launch, tmp_path, processes):
     """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again.
 
-    Layers that gather statistics have the same everywhere.
+    Layers that gather statistics have the same everywhere. Losses and accuracies are those of the main process.
     """
     alone = tmp_path / "alone"
     run(changed(config, guidance={"omega": "auto"}, tracker="tensorboard"), alone)
     together = back_at_its_first_checkpoint(alone, tmp_path / "together")
-    finished(launch(RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
+    finished(launch(MAIN_DECIDES + RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
     assert all_rows(together)[:100] == all_rows(alone)[:100]
     assert traces(together)["rounds.jsonl"][1] == traces(alone)["rounds.jsonl"][1]
     assert Run(together).result["processes"] == processes
