@@ -5,15 +5,20 @@ Operations are in TFLOP, sizes in bytes.
 
 from functools import cache
 from math import prod
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from huggingface_hub import snapshot_download
+from torch import nn
 
+from dp_base.errors import MissingError
 from dp_real.config import Config
 from dp_real.data.examples import Task
 from dp_real.data.sets.imagenet import imagenet_of
-from dp_real.learners import LearnerConfig
+from dp_real.learners import LearnerConfig, PretrainedConfig
 from dp_real.runtime.flops import count
+from dp_real.runtime.hub import headers_only
 
 JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224 pixels in colour
 IMAGENET = 50  # validation images of a class
@@ -65,14 +70,14 @@ class Network(NamedTuple):
 
 
 def learner_network(config: Config) -> Network | None:
-    """Found without memory for weights; None if the module asks for the values of its input."""
+    """Found without memory for weights; None if they are not here, or the module asks for the values of its input."""
     return _network(type(config.learner), config.learner.model_dump_json(), config.task)
 
 
 @cache
 def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | None:
-    with torch.device("meta"):
-        module = kind.model_validate_json(section).network(task)
+    with torch.device("meta"), headers_only():
+        module = _module(kind.model_validate_json(section), task)
         row = torch.empty(1, *task.sample_shape)
     if module is None:
         return None
@@ -81,6 +86,17 @@ def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | N
     except RuntimeError:
         return None
     return Network(sum(weight.numel() for weight in module.parameters()), training)
+
+
+def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
+    if not isinstance(learner, PretrainedConfig) or learner.model is None:
+        return learner.network(task)
+    is_local = Path(learner.model).is_dir()
+    try:
+        folder = learner.model if is_local else snapshot_download(learner.model, local_files_only=True)
+        return learner.known(folder, task)
+    except (OSError, ValueError, MissingError):  # `needs` tells it
+        return None
 
 
 def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, float], ...] | None:

@@ -79,6 +79,18 @@ def test_the_learner_is_counted():
     assert vit.training == pytest.approx(3 * 2 * 17.56e9 / 1e12, rel=0.01)  # 17.56 G multiplications forward
 
 
+def test_an_existing_learner_is_counted_where_it_is_here(tmp_path):
+    save_vit(tmp_path / "vit")
+    there, absent = (
+        parse_config(MINE.model_dump() | {"learner": {"kind": "transformers", "model": str(tmp_path / name)}})
+        for name in ("vit", "none")
+    )
+    learner, network = fresh_learner(there), work.learner_network(there)
+    assert network.training * 1e12 == pytest.approx(learner.row_flops((3, 8, 8)))
+    assert network.parameters == sum(weight.numel() for weight in learner.parameters)
+    assert work.learner_network(absent) is None
+
+
 def test_what_a_run_makes():
     mine = config()
     pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
