@@ -202,7 +202,7 @@ def draw(
         for part in (generator.network, generator.pipe.vae):
             part.to(memory_format=torch.channels_last)
     options = bench.config.guidance.model_copy(update={"through": through})
-    guidance = EntropyGuidance.of(options, bench.learner().logits, 0.05) if guided else None
+    guidance = EntropyGuidance.from_config(options, bench.learner().logits, 0.05) if guided else None
     labels = torch.arange(rows) % generator.n_classes
     few = labels[: rows // 2]
     begin = bench.timed(lambda: generator.sample(few, row_seeds(0, 1, range(len(few))), guidance))

@@ -22,7 +22,7 @@ from dp_base.errors import InputError
 PART = ".part-"
 LOCK = ".lock"  # name of the file by which a folder is locked, see dp_base.locks
 FORMER = "former"  # name under which a folder that is being replaced is kept until the new one is in place
-LONGEST_NAME = 200  # bytes; file systems allow 255, and part_of and file endings add to a name
+MAX_NAME_BYTES = 200  # bytes; file systems allow 255, and part_of and file endings add to a name
 # The file must not exist yet, not even as a link. Windows has no O_NOFOLLOW.
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # no space, no quota, read-only, a limit of `ulimit -f`
@@ -75,7 +75,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(part_of(f"{secrets.token_hex(4)}-{path.name}"))
     os.close(os.open(partial, NEW_FILE, 0o666))
     try:
-        with naming(path):
+        with with_filename(path):
             yield partial
         os.replace(partial, path)
     finally:
@@ -83,7 +83,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def asked_for(path: Path) -> Iterator[None]:
+def as_input_error(path: Path) -> Iterator[None]:
     """Raise InputError in place of an OSError, but of a full disk, at `path`."""
     try:
         yield
@@ -96,7 +96,7 @@ def asked_for(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def with_filename(path: Path) -> Iterator[None]:
     """Name `path` in an OSError without a file, such as that of a write to an open one."""
     try:
         yield
@@ -119,7 +119,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def append_row(log: Path, row: Mapping[str, Any]) -> None:
     """Add a line of `strict_json`."""
-    with naming(log), open(log, "a", encoding="utf-8") as file:
+    with with_filename(log), open(log, "a", encoding="utf-8") as file:
         file.write(strict_json(row) + "\n")
 
 
@@ -159,7 +159,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
-        with naming(path):
+        with with_filename(path):
             yield staged
         share_files(staged)
         if replace and path.exists():
@@ -201,10 +201,10 @@ def filled(folder: Path) -> Iterator[Path]:
 def file_name(text: str) -> str:
     """The text as a file's name: a slash is escaped, and a long text is cut and ends with its hash."""
     name = text.replace("/", "%2F")
-    if len(name.encode()) <= LONGEST_NAME:
+    if len(name.encode()) <= MAX_NAME_BYTES:
         return name
     ending = f"-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    return name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+    return name.encode()[: MAX_NAME_BYTES - len(ending)].decode(errors="ignore") + ending
 
 
 def remove(path: Path) -> None:

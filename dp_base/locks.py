@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp_base.errors import InputError
-from dp_base.files import LOCK, asked_for, discard_parts, unused
+from dp_base.files import LOCK, as_input_error, discard_parts, unused
 
 if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since all commands start with this module
@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
     The folder is made, cleaned of what killed writers left, and removed if the block leaves it empty.
     """
     made = [folder, *_missing(folder.parent)]
-    with asked_for(folder):
+    with as_input_error(folder):
         lock = _acquire(folder / LOCK, folder, patience)
     with _holding(lock, folder, "", made):
         yield
@@ -47,7 +47,7 @@ def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
 
     `wait`: for other writers, however long they take.
     """
-    with contextlib.nullcontext() if wait else asked_for(path):
+    with contextlib.nullcontext() if wait else as_input_error(path):
         path = path.resolve()
         made = _missing(path.parent)
         lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, -1 if wait else patience)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEY = "format"  # of a format number in a file, see require_format
-LONGEST = 200  # characters of what a message quotes
+MAX_QUOTED = 200  # characters of what a message quotes
 
 
 def cause_of(error: BaseException) -> str:
@@ -30,7 +30,7 @@ def cause_of(error: BaseException) -> str:
 
 def shortened(text: str) -> str:
     """A foreign text, cut for a message."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 def toml_value(text: str) -> Any:

@@ -17,7 +17,7 @@ from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import Solution, solve_loop
 from dp_theory.numerics.checks import (
-    SMALLEST,
+    MIN_VALUE,
     Advance,
     numbers,
     require,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ORDER = 24  # of the quadrature rules
-LEAST_SHARE = 1e-4  # the share of wrong labels that stands for none
+MIN_SHARE = 1e-4  # the share of wrong labels that stands for none
 NEXT_TO = 1e-8  # the distance from the boundary that stands for none, over the flips' width
 
 
@@ -119,7 +119,7 @@ def judged_share(confirmed: float, judge: float = 1.0) -> float:
     for name, value in {"confirmed": confirmed, "judge": judge}.items():
         require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
     cosine = np.cos(np.pi * (1 - confirmed)) / np.cos(np.pi * (1 - judge))
-    return max(float(np.arccos(min(cosine, 1.0)) / np.pi), LEAST_SHARE)
+    return max(float(np.arccos(min(cosine, 1.0)) / np.pi), MIN_SHARE)
 
 
 def row_worth(flips: BoundaryFlips, alpha: float) -> float:
@@ -155,7 +155,7 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     2.454
     """
     require_number(alpha=alpha)
-    require("alpha", alpha, alpha >= SMALLEST, f"be positive, and at least {SMALLEST:g}: it is the window")
+    require("alpha", alpha, alpha >= MIN_VALUE, f"be positive, and at least {MIN_VALUE:g}: it is the window")
     if flips(0.0) == 0.5:
         # A narrower window would lose the digits of 1 - 2 P(flip | z), and has the same worth.
         alpha = max(alpha, NEXT_TO * flips.width)

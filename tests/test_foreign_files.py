@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dp_base.errors import DamagedError, InputError, MissingError
-from dp_base.reading import LONGEST, foreign_file, own_file
+from dp_base.reading import MAX_QUOTED, foreign_file, own_file
 from dp_real.config import load_config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.text.sources import TextConfig
@@ -151,7 +151,7 @@ def test_whose_file_it_is_decides_the_status(tmp_path):
         raise KeyError("k")
     assert isinstance(told.value.__cause__, KeyError)
     with pytest.raises(DamagedError, match=r"cannot be read: x+…; restore it"), own_file(tmp_path, "restore it"):
-        raise ValueError("x" * (LONGEST + 1))
+        raise ValueError("x" * (MAX_QUOTED + 1))
     with pytest.raises(OSError, match="No space"), foreign_file("a"):  # nothing is wrong with the file
         raise OSError(28, "No space left on device")
     with pytest.raises(MissingError), foreign_file("a"):

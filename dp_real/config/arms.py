@@ -26,7 +26,7 @@ class Arm:
     run: Callable[[Config], dict[str, Any]] | None = None
 
     @classmethod
-    def of(cls, text: str) -> "Arm":
+    def parse(cls, text: str) -> "Arm":
         return ARMS[ArmName.parse(text).arm]
 
 

@@ -12,15 +12,15 @@ from dp_real.practice.section import OF_ITS_KIND, DrawingConfig
 from dp_real.runtime.section import Section
 
 FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.reading.require_format on when it rises
-LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
+MAX_NAME_BYTES = 150  # bytes: a folder's name may have 255, and some are longer than the run's
 
 
 def check_name(name: str) -> str:
     """The name, if it can be that of a folder."""
     if not name.strip() or "/" in name or "\\" in name or not name.isprintable():
         raise ValueError("should be a name for a folder: printable characters on one line, without / and \\")
-    if len(name.encode()) > LONGEST_NAME:
-        raise ValueError(f"should have at most {LONGEST_NAME} bytes; it names a folder")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"should have at most {MAX_NAME_BYTES} bytes; it names a folder")
     return name
 
 
@@ -77,7 +77,7 @@ class Config(DrawingConfig):
         if training.balanced_batches and weighs:
             yield "training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1"
         mixes = next((key for key in ("mixup", "cutmix") if getattr(training, key)), None)
-        if mixes and training.logit_adjustment and self.practice.real and self.practice.draws:
+        if mixes and training.logit_adjustment and self.practice.real and self.practice.needs_generator:
             yield (
                 f"training.{mixes} mixes real and generated rows, which training.logit_adjustment tells apart: one of "
                 "them must be 0"
@@ -89,9 +89,9 @@ class Config(DrawingConfig):
 
     def goes_on_from(self, begun: "Config") -> bool:
         """Whether a run begun with another configuration may go on with this one: no number would differ."""
-        return self.numbers_beside(begun) == begun
+        return self.with_neutral_keys_of(begun) == begun
 
-    def numbers_beside(self, begun: "Config") -> "Config":
+    def with_neutral_keys_of(self, begun: "Config") -> "Config":
         """This one, with the keys that change no number as the other has them."""
         same = self.model_copy(update={"compare": begun.compare})
         if type(self.generator) is type(begun.generator):

@@ -29,7 +29,7 @@ class DataConfig(Section):
     note: ClassVar[str] = ""  # a warning that is printed before a run
     examples: ClassVar[str] = "numbers"  # what the examples are, which generator and learner must be for, too
     storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # the values of pool.storage that keep them
-    has_likeness: ClassVar[bool] = False  # whether `near` can tell which examples are alike
+    has_similarity: ClassVar[bool] = False  # whether `near_duplicates` can tell which examples are alike
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
     @property
@@ -56,7 +56,7 @@ class DataConfig(Section):
         """The status of each set; nothing is decoded or fetched."""
         return []
 
-    def near(self, likeness: float) -> "NearExamples | None":
+    def near_duplicates(self, similarity: float) -> "NearExamples | None":
         """An empty set that tells which examples are alike to this degree (1: the same); None: no measure."""
         return None
 

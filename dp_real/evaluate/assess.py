@@ -90,7 +90,7 @@ def standard_error(accuracy: float, n: float) -> float:
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
     """The input of the last linear layer, float32 [n, d]."""
-    return layer_inputs(getattr(learner, "in_use", None), lambda rows: logits_of(learner.logits, rows), x)
+    return layer_inputs(getattr(learner, "eval_module", None), lambda rows: logits_of(learner.logits, rows), x)
 
 
 def layer_inputs(module: object, forward: Callable[[Tensor], object], x: ExampleArray) -> np.ndarray:

@@ -105,7 +105,7 @@ def _use(config: Config) -> str:
 
 
 def _examples(config: Config) -> str:
-    if not config.practice.draws:
+    if not config.practice.needs_generator:
         return "the real examples that its generator was trained on"
     if config.practice.real:
         return f"{config.practice.real:,} real examples, and generated ones"

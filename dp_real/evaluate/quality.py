@@ -20,7 +20,7 @@ from dp_real.protocols import Learner
 
 NEIGHBOURS = 5
 """k. Naeem et al. use it too."""
-MOST = 2000
+MAX_EXAMPLES = 2000
 """Examples that are taken of each set at most. All pairs of them are compared."""
 
 
@@ -83,7 +83,7 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
         members[None] = torch.arange(len(data.test.y))
     for index in range(int(round_of.max()) + 1):
         members[index] = (round_of == index).nonzero()[:, 0]
-    count = min(MOST, len(data.validation.y), *map(len, members.values()))
+    count = min(MAX_EXAMPLES, len(data.validation.y), *map(len, members.values()))
     shown = spread(torch.arange(len(data.validation.y)), count)
     real = penultimate(learner, _taken(data.validation.x, shown))
     found = []

@@ -91,7 +91,7 @@ class EntropyGuidance:
     _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         options: GuidanceConfig,
         logits: Callable[[Tensor], Tensor],

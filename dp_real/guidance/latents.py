@@ -40,7 +40,7 @@ PACKED: dict[str, Any] = {
 """The modular pipelines whose latents are packed, and the pipelines whose functions unpack them."""
 Images = Float[Tensor, "batch 3 height width"]
 """In [-1, 1]."""
-MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elements in 32 bits
+MAX_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elements in 32 bits
 
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
@@ -124,7 +124,7 @@ def _rows_at_once(vae: Any, latents: Tensor) -> int:
     if not channels:
         return max(1, len(latents))
     pixels = image_side(vae, latents.shape[-2]) * image_side(vae, latents.shape[-1])
-    return max(1, MOST_ELEMENTS // (max(channels[:2]) * pixels))
+    return max(1, MAX_ELEMENTS // (max(channels[:2]) * pixels))
 
 
 def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:

@@ -21,15 +21,15 @@ class SamplingConfig(Section):
         return 1 if self.guidance_scale <= 1 else 2
 
 
-LARGEST_OMEGA = 1e30  # times an entropy, it is well inside of float32
+MAX_OMEGA = 1e30  # times an entropy, it is well inside of float32
 
 
 def _strength(value: Any) -> float | Literal["auto"]:
     if value == "auto":
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_OMEGA:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_OMEGA:
         return float(value)
-    raise ValueError(f"should be 'auto' or a number from 0 to {LARGEST_OMEGA:g}")
+    raise ValueError(f"should be 'auto' or a number from 0 to {MAX_OMEGA:g}")
 
 
 class GuidanceConfig(Section):

@@ -28,7 +28,7 @@ PUBLISHED = 2.5  # factor by which the seconds assumed of a GPU may be wrong; th
 OF_A_CORE = 3.0  # factor by which the seconds assumed of a core may be wrong
 TIMED = 1.2  # factor by which measured seconds may be wrong
 MEASURED = 16  # images that a measurement draws, or a block if that is smaller
-MOST_ROWS = {"cuda": 256, "cpu": 64}  # of a training step that is measured
+MAX_ROWS = {"cuda": 256, "cpu": 64}  # of a training step that is measured
 GUESSED_OMEGA = 0.01  # for a measurement where the strength is found in training
 
 
@@ -74,12 +74,12 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
     labels = torch.arange(rows) % generator.n_classes
     seeds = row_seeds(config.seed, 0, range(rows))
     omega = config.guidance.omega if isinstance(config.guidance.omega, float) else GUESSED_OMEGA
-    guidance = EntropyGuidance.of(config.guidance, learner.logits, omega)
+    guidance = EntropyGuidance.from_config(config.guidance, learner.logits, omega)
     drawn: list[Tensor] = []
     guided = plain = _timed(lambda: drawn.append(generator.sample(labels, seeds, None)))
     if omega and config.guidance.candidates == 1:
         guided = _timed(lambda: generator.sample(labels, seeds, guidance))
-    most = MOST_ROWS["cuda" if torch.cuda.is_available() else "cpu"]
+    most = MAX_ROWS["cuda" if torch.cuda.is_available() else "cpu"]
     batch = torch.arange(min(config.training.batch_size or rows, most)) % rows
 
     def step() -> float:

@@ -96,7 +96,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         network = work.learner_network(config)
         yield _device(config, network, device or this_device())
         yield _disk(config, network, out)
-        if config.practice.draws and (seconds := config.generator.training_seconds(config.task)):
+        if config.practice.needs_generator and (seconds := config.generator.training_seconds(config.task)):
             took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
             problem = None if cache_folder().exists() else unwritable()
             yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core", problem)
@@ -148,7 +148,7 @@ def _marks(file: str) -> Finding:
 
 def weights(config: Config) -> Iterator[Finding]:
     """Models that are read, and what else their kinds need."""
-    for part in (*([config.generator] if config.practice.draws else []), config.learner, config.practice):
+    for part in (*([config.generator] if config.practice.needs_generator else []), config.learner, config.practice):
         others = part.requirements()
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:

@@ -117,7 +117,7 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
     options, pool = config.practice, config.pool
     values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(pool.storage, 1)
     added = options.increment * options.oversample if options.additions else 0
-    largest = max(options.initial * options.initial_oversample, added) if options.draws else 0
+    largest = max(options.initial * options.initial_oversample, added) if options.needs_generator else 0
     copied = pool.marks or pool.distinct or options.real or max(options.initial_oversample, options.oversample) > 1
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {

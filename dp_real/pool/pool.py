@@ -37,7 +37,7 @@ REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume 
 BLOCK = "rows.arrow"  # in the folder of a block
 TOGETHER = 1024  # rows that Arrow keeps together
 JOINED = 2**30  # bytes, about, of the files that blocks are joined into
-MOST_LEFT = 10_000  # blocks that wait for that; Linux lets a process map 65,530 files
+MAX_LEFT = 10_000  # blocks that wait for that; Linux lets a process map 65,530 files
 SHAPE = b"shape"  # of examples, in the metadata of files since 0.2.0
 REAL_SEED = 0  # of real examples, which no noise was drawn for
 COLUMNS = {
@@ -79,7 +79,7 @@ def read_rows(file: Path) -> pa.Table:
         raise MissingError(f"{file}: this process cannot map any more files: {remedy}") from error
 
 
-def keep_block(folder: Path, rows: pa.Table) -> pa.Table:
+def cache_block(folder: Path, rows: pa.Table) -> pa.Table:
     """The rows as they then lie in folder/BLOCK, sealed and memory-mapped."""
     with whole_folder(folder, replace=True) as staged:
         write_rows(staged / BLOCK, rows)
@@ -87,7 +87,7 @@ def keep_block(folder: Path, rows: pa.Table) -> pa.Table:
     return read_rows(folder / BLOCK)
 
 
-def kept_block(folder: Path, numbers: slice) -> pa.Table | None:
+def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
     """The rows with these numbers in a folder; None if missing or damaged."""
     if not (folder / RECORD).is_file() or damage(folder, read=_read):
         return None
@@ -108,7 +108,7 @@ class Blocks:
     def add(self, folder: Path, rows: pa.Table) -> None:
         """A block that is kept in `folder`."""
         self._left.append((folder, rows))
-        self._size += max(rows.nbytes, JOINED // MOST_LEFT)
+        self._size += max(rows.nbytes, JOINED // MAX_LEFT)
         if self._size >= JOINED:
             self.join()
 
@@ -116,7 +116,7 @@ class Blocks:
         """Join what is left, and let go of the files that it lay in."""
         if self._left:
             first, *others = (folder for folder, _ in self._left)
-            self.tables.append(keep_block(first, pa.concat_tables([rows for _, rows in self._left])))
+            self.tables.append(cache_block(first, pa.concat_tables([rows for _, rows in self._left])))
             self.files.append(first / BLOCK)
             found = _read(first, [BLOCK])
             for folder in others:
@@ -126,7 +126,7 @@ class Blocks:
             self._left, self._size = [], 0
 
 
-def replaced(rows: pa.Table, **columns: Any) -> pa.Table:
+def with_columns(rows: pa.Table, **columns: Any) -> pa.Table:
     """The rows with other values in these columns."""
     return pa.table({name: columns.get(name, rows[name]) for name in rows.column_names}, schema=rows.schema)
 

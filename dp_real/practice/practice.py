@@ -37,7 +37,7 @@ from dp_real.runtime.object_digest import object_digest
 from dp_real.runtime.torch_state import seeded
 from dp_real.text.codes import texts_of
 
-MOST = 10**9  # samples of a practice without an end
+UNBOUNDED = 10**9  # samples of a practice without an end
 TINY = 1e-30  # the least probability
 TEXT_LENGTH = 1000  # characters of a text at most, if `shape` does not say
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
@@ -212,7 +212,7 @@ class Practice(Additions):
         **keys: Any,
     ) -> None:
         keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
-        keys["additions"] = (MOST - initial) // increment if additions is None else additions
+        keys["additions"] = (UNBOUNDED - initial) // increment if additions is None else additions
         config = drawing_config(generator, classes, shape, seed, keys)
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None

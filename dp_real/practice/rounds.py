@@ -25,7 +25,7 @@ from dp_real.data.examples import NearExamples, RealData, balanced_rows
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool.marks import mark_of, read_marks
-from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, keep_block, kept_block, replaced
+from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, cache_block, cached_block, with_columns
 from dp_real.pool.storages import Storage
 from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
@@ -45,9 +45,9 @@ Kind = Literal["plain", "pruned", "chosen", "guided"]
 INITIAL_TOTAL = 0.2  # total guidance (omega times the guided steps) of the first guided rows
 TOTAL_RANGE = (0.02, 1.6)
 DAMPING = 0.5  # the wrong share grows faster than the total guidance: moving by the whole ratio would swing about it
-LARGEST_FACTOR = 2.0  # by which the total guidance changes at once
+MAX_FACTOR = 2.0  # by which the total guidance changes at once
 FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength finds its place
-LEAST_ROWS = 20  # of such a part
+MIN_ROWS = 20  # of such a part
 COMPARED = 20  # images of which the range of values is looked at
 CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
 ROUNDING = 0.05  # of values in [-1, 1], at most
@@ -102,8 +102,8 @@ def strength(config: DrawingConfig, kind: Kind, total: float) -> float:
 
 def steer(total: float, wrong: float, target: float) -> float:
     """The next total guidance: more if the learner gets less than `target` of the latest rows wrong."""
-    factor = LARGEST_FACTOR if wrong == 0 else (target / wrong) ** DAMPING
-    return float(np.clip(total * np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR), *TOTAL_RANGE))
+    factor = MAX_FACTOR if wrong == 0 else (target / wrong) ** DAMPING
+    return float(np.clip(total * np.clip(factor, 1 / MAX_FACTOR, MAX_FACTOR), *TOTAL_RANGE))
 
 
 def end_of_range(config: DrawingConfig, omega: float) -> Literal["lowest", "highest"] | None:
@@ -189,8 +189,8 @@ class SampleDrawer:
         """Of rows with these seeds, by the learner or in the control's directions."""
         options, strengths = self.config.guidance, torch.full((len(seeds),), omega)
         if options.control == "random-direction":
-            return RandomGuidance.of(options, logits, strengths, through="x0", seeds=seeds)
-        return EntropyGuidance.of(options, logits, strengths)
+            return RandomGuidance.from_config(options, logits, strengths, through="x0", seeds=seeds)
+        return EntropyGuidance.from_config(options, logits, strengths)
 
     def chosen(
         self, logits: Logits, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
@@ -256,7 +256,7 @@ class Rounds:
     def __post_init__(self) -> None:
         pool = self.config.pool
         self.marks = read_marks(pool.marks)
-        self.near = self.config.data.near(pool.distinct) if pool.distinct and self.generator else None
+        self.near = self.config.data.near_duplicates(pool.distinct) if pool.distinct and self.generator else None
         if self.near and distributed.this_process().is_main_process:
             for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
                 self.near.add(self.near.values(examples))
@@ -279,9 +279,9 @@ class Rounds:
         rows = drawn
         if kind_of(self.config, index) == "pruned":
             counts = labels[n_real:].bincount(minlength=self.config.task.n_classes).numpy()
-            rows = among(drawn, np.sort(KEEP[self.config.practice.keep](self, drawn, counts)))
+            rows = select_rows(drawn, np.sort(KEEP[self.config.practice.keep](self, drawn, counts)))
         if n_real:
-            rows = replaced(rows, row=rows["row"].to_numpy() + n_real)
+            rows = with_columns(rows, row=rows["row"].to_numpy() + n_real)
             rows = pa.concat_tables([self._real(labels[:n_real], logits), rows])
         if self.marks:
             rows = self._unmarked(index, rows)
@@ -324,7 +324,7 @@ class Rounds:
             labels = labels.repeat(config.practice.oversample)
         n = len(labels)
         steers = kind in ("chosen", "guided") and config.guidance.omega == "auto"
-        part = max(LEAST_ROWS, -(-n // FIRST_PARTS)) if steers and index == first_addition(config) else n
+        part = max(MIN_ROWS, -(-n // FIRST_PARTS)) if steers and index == first_addition(config) else n
         drawn = Blocks()
         for rows in distributed.slices(slice(0, n), part):
             omega = strength(config, kind, total)
@@ -355,7 +355,7 @@ class Rounds:
 
     def _block(self, index: int, labels: Tensor, logits: Logits | None, omega: float, rows: slice) -> pa.Table:
         kind, folder = kind_of(self.config, index), self.folder / block_name(index, rows.start)
-        if left := kept_block(folder, rows):
+        if left := cached_block(folder, rows):
             return left
         drawer, what, own, n = self._drawer, f"round {index}", labels[rows], len(labels)
         hard_for = cast(Logits, logits)  # rounds without a learner are plain
@@ -375,11 +375,11 @@ class Rounds:
             if not index and not rows.start:
                 drawer.remark(samples, own, repeats=kind == "plain" and self.config.generator.examples is None)
             flops = counter.total // len(own) if counter else 0
-            return spent(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
+            return add_elapsed(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
 
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
         drawn = shared.block(own, seeds, rows, draw) if shared else draw()
-        return keep_block(folder, self._assessed(drawn, logits))
+        return cache_block(folder, self._assessed(drawn, logits))
 
     def _table(
         self, index: int, first: int, labels: Tensor, samples: Samples, posterior: Tensor | None, **facts: float
@@ -403,10 +403,10 @@ class Rounds:
     def _assessed(self, rows: pa.Table, logits: Logits | None) -> pa.Table:
         """The learner sees what the pool keeps, which may be bytes or a JPEG. Without one the entropy is not known."""
         if logits is None:
-            return replaced(rows, entropy=np.full(len(rows), np.nan, np.float32))
+            return with_columns(rows, entropy=np.full(len(rows), np.nan, np.float32))
         begin = time.monotonic()
         entropy, correct = assess(logits, decoded(rows, self.pool.storage), torch.tensor(rows["label"].to_numpy()))
-        return spent(replaced(rows, entropy=entropy.numpy(), correct=correct.numpy()), begin)
+        return add_elapsed(with_columns(rows, entropy=entropy.numpy(), correct=correct.numpy()), begin)
 
     def _real(self, labels: Tensor, logits: Logits | None) -> pa.Table:
         """The same for all runs on one data split; the main process has all."""
@@ -435,7 +435,7 @@ class Rounds:
             raise DivergedError(f"round {index}: pool.marks leaves out all {dropped} examples: mark fewer")
         if dropped and distributed.this_process().is_main_process:
             log.warning("round %d: %d examples are left out, as pool.marks says", index, dropped)
-        return among(rows, kept)
+        return select_rows(rows, kept)
 
     def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
@@ -447,7 +447,7 @@ class Rounds:
                 f"round {index}: all {len(numbers)} {noun} are like earlier ones: "
                 f"raise pool.distinct = {likeness:g}, or make the generator's {noun} more varied"
             )
-        return among(rows, kept)
+        return select_rows(rows, kept)
 
 
 def require_one_range(real: Tensor, drawn: Tensor) -> None:
@@ -458,10 +458,10 @@ def require_one_range(real: Tensor, drawn: Tensor) -> None:
             raise InputError(f"{whose} are in [0, 1], the others in [-1, 1]: should be in [-1, 1], as by 2 * x - 1")
 
 
-def among(rows: pa.Table, kept: Int64[np.ndarray, " kept"]) -> pa.Table:
+def select_rows(rows: pa.Table, kept: Int64[np.ndarray, " kept"]) -> pa.Table:
     """The rows with these numbers, which ascend; each then counts among them."""
     rows = rows.filter(np.isin(rows["row"].to_numpy(), kept))
-    return replaced(rows, row=kept.searchsorted(rows["row"].to_numpy()))
+    return with_columns(rows, row=kept.searchsorted(rows["row"].to_numpy()))
 
 
 def decoded(rows: pa.Table, storage: Storage) -> Tensor:
@@ -469,9 +469,9 @@ def decoded(rows: pa.Table, storage: Storage) -> Tensor:
     return storage.decode(rows["example"].combine_chunks())
 
 
-def spent(rows: pa.Table, begin: float) -> pa.Table:
+def add_elapsed(rows: pa.Table, begin: float) -> pa.Table:
     """The rows, with the time since `begin` added to their seconds."""
-    return replaced(rows, seconds=rows["seconds"].to_numpy() + (time.monotonic() - begin) / max(1, len(rows)))
+    return with_columns(rows, seconds=rows["seconds"].to_numpy() + (time.monotonic() - begin) / max(1, len(rows)))
 
 
 def block_name(index: int, row: int | str) -> str:

@@ -23,7 +23,7 @@ from dp_real.learners import LEARNERS
 from dp_real.pool.section import PoolConfig
 from dp_real.runtime.section import FOLDER, Count, CountOrNone, ModelPlace, PartConfig, Section, Seed
 
-MOST_SAMPLES = 10**9
+MAX_SAMPLES = 10**9
 
 
 class PracticeConfig(PartConfig):
@@ -87,7 +87,7 @@ class PracticeConfig(PartConfig):
         return 1 if self.keep == "hardest" else self.oversample
 
     @property
-    def draws(self) -> bool:
+    def needs_generator(self) -> bool:
         return self.additions > 0 or self.real < self.initial
 
     @model_validator(mode="after")
@@ -176,7 +176,7 @@ class DrawingConfig(Section):
         if self.pool.storage not in self.data.storages:
             wanted = " or ".join(f"'{storage}'" for storage in self.data.storages)
             yield f"{source}: pool.storage must be {wanted}"
-        if self.pool.distinct and not self.data.has_likeness:
+        if self.pool.distinct and not self.data.has_similarity:
             yield f"{source} cannot tell which {self.data.examples} are alike: pool.distinct must be 0"
 
     def _of_generator(self) -> Iterator[str]:
@@ -195,8 +195,8 @@ class DrawingConfig(Section):
 
     def _of_practice(self) -> Iterator[str]:
         practice = self.practice
-        if self.samples > MOST_SAMPLES:
-            yield f"practice: initial + additions * increment = {self.samples:,}: at most {MOST_SAMPLES:,}"
+        if self.samples > MAX_SAMPLES:
+            yield f"practice: initial + additions * increment = {self.samples:,}: at most {MAX_SAMPLES:,}"
         if practice.oversample > 1 and self.guidance.omega:
             yield "practice.oversample > 1 prunes plain samples: guidance.omega must be 0"
         if practice.oversample > 1 and self.guidance.candidates > 1:
@@ -231,7 +231,7 @@ class DrawingConfig(Section):
     @property
     def uses_training_examples(self) -> bool:
         """Whether real examples train the generator or the learner."""
-        return self.practice.real > 0 or (self.practice.draws and self.generator.trained_here)
+        return self.practice.real > 0 or (self.practice.needs_generator and self.generator.trained_here)
 
     @property
     def drawn_per_row(self) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.locks import locked_beside
-from dp_real.pool.pool import FORMAT, keep_block, kept_block
+from dp_real.pool.pool import FORMAT, cache_block, cached_block
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -25,7 +25,7 @@ class Shared:
     folder: Path
     rows: int
 
-    def of(self, identity: str) -> "Shared":
+    def scoped(self, identity: str) -> "Shared":
         """For runs with the same code, weights and examples."""
         return replace(self, folder=self.folder / identity)
 
@@ -37,7 +37,7 @@ class Shared:
         file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
         with locked_beside(file, wait=True):
-            return kept_block(file, rows) or keep_block(file, draw())
+            return cached_block(file, rows) or cache_block(file, draw())
 
 
 def kept_for_all(config: "Config", folder: Path) -> Shared | None:

@@ -16,7 +16,7 @@ from dp_real.runtime.seeds import Stream, torch_rng
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
 READ = 64  # rows that a thread reads and decodes together
-MOST_READERS = 32  # threads that read ahead; each has two such parts in memory
+MAX_READERS = 32  # threads that read ahead; each has two such parts in memory
 
 MiniBatch = tuple[Tensor, Tensor]
 """Examples and their targets."""
@@ -72,7 +72,7 @@ class LogitAdjustment:
         self._is_real = torch.empty(0, dtype=torch.bool)  # of each row of the pool
         self._offsets = torch.empty(2, 0)  # of generated rows, and of real ones
 
-    def of(self, rows: Int64[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
+    def offsets(self, rows: Int64[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
         """A class without rows counts as if it had one."""
         if len(self._is_real) != len(self.pool):
             self._is_real = torch.from_numpy(self.pool.table()["seed"].to_numpy() == REAL_SEED)
@@ -95,7 +95,7 @@ class Loader:
         self.rows_at = rows_at
         self.pins = device().type == "cuda"
         self._ahead: dict[tuple[int, int], list[Future[MiniBatch]]] = {}  # by step and size of the pool
-        self.readers = min(MOST_READERS, max(2, own_cores()))  # one decodes while another waits for the disk
+        self.readers = min(MAX_READERS, max(2, own_cores()))  # one decodes while another waits for the disk
         self._threads = ThreadPoolExecutor(self.readers)
         self.waited = 0.0  # seconds that `batch` took
 

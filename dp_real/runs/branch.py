@@ -17,9 +17,9 @@ from dp_real.pool.pool import REMEDY, Pool, read_round, read_together, rounds_of
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import Checkpoint, RunFiles, kept_checkpoints
 from dp_real.runs.folder import RunFolder, naming_command, sole_writer
-from dp_real.runs.identity import accepted, changes
+from dp_real.runs.identity import accept_inputs, input_changes
 from dp_real.runs.loop import TrainingLoop
-from dp_real.runs.prepare import fresh_learner, load_data, own_torch
+from dp_real.runs.prepare import fresh_learner, load_data, torch_settings
 from dp_real.runtime import distributed
 
 log = logging.getLogger(__name__)
@@ -35,15 +35,15 @@ def branch(
     branches at a time, of which a lost one starts over; None: as many as the cluster takes. One: all processes share
     each. Results list inputs that changed and were accepted.
     """
-    files = RunFiles.of(run)
+    files = RunFiles.open(run)
 
     with sole_writer(files), naming_command(shlex.join(["dp", "real", "branch", str(run)])):
-        changed = distributed.on_main(lambda: accepted(changes(files), accept_changes))
+        changed = distributed.on_main(lambda: accept_inputs(input_changes(files), accept_changes))
         config = load_config(files.config)
         read_together(files.pool)
         ended, left = distributed.on_main(lambda: _plan(files))
         if left and workers == 1:
-            with own_torch(config):
+            with torch_settings(config):
                 data = load_data(config, progress)
                 ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
         elif left:
@@ -90,7 +90,7 @@ def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint,
 
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: list[str]) -> dict[str, Any]:
     """A branch's result in its own process, while the command's is the folder's writer."""
-    with locked_beside(out), own_torch(config):
+    with locked_beside(out), torch_settings(config):
         return _branch_at(at, out, config, files, load_data(config), silent, changed)
 
 

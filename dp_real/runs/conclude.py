@@ -79,7 +79,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         **facts,
         **({"quick": QUICK} if config.quick else {}),
     }
-    if (earlier := config.data.near(NEAR)) and (real := config.data.near(NEAR)):
+    if (earlier := config.data.near_duplicates(NEAR)) and (real := config.data.near_duplicates(NEAR)):
         result["near"] = distributed.on_main(lambda: count_near(earlier, real))
         if config.generator.shows_examples and result["near"]["validation"]:
             noun = config.data.examples

@@ -40,7 +40,7 @@ class RunFiles:
         self.figures = path / "figures"
 
     @classmethod
-    def of(cls, folder: str | Path) -> "RunFiles":
+    def open(cls, folder: str | Path) -> "RunFiles":
         """Raises InputError if the folder is not a run's."""
         files = cls(Path(folder))
         if not files.is_run:

@@ -18,13 +18,14 @@ from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
     append_row,
-    asked_for,
+    as_input_error,
     discard_parts,
     remove,
     to_disk,
     unused,
     whole_file,
     whole_folder,
+    with_filename,
     write_json,
     write_text,
 )
@@ -36,7 +37,14 @@ from dp_real.practice.rounds import block_name
 from dp_real.practice.section import flat
 from dp_real.protocols import Learner
 from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
-from dp_real.runs.identity import accepted, changes, differences, given, noted, versions
+from dp_real.runs.identity import (
+    accept_inputs,
+    input_changes,
+    input_differences,
+    object_digests,
+    recorded_inputs,
+    versions,
+)
 from dp_real.runs.loop import LoopState
 from dp_real.runtime import distributed, finite
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
@@ -134,12 +142,12 @@ class RunFolder:
         files = self.files
         newest = newest_intact(files, self._problem)
         record = newest.record if newest else {}
-        changed = differences(files, record.get("inputs", {}), self.inputs)
-        changed = accepted(changed, self.accept_changes, OTHERWISE)
+        changed = input_differences(files, record.get("inputs", {}), self.inputs)
+        changed = accept_inputs(changed, self.accept_changes, OTHERWISE)
         before, now = record.get("surroundings", {}), self.surroundings
         others = [name for name in now.keys() & before.keys() if now[name] != before[name]]
         told = [f"{name}: {before[name]} until step {record['step']}, then {now[name]}" for name in sorted(others)]
-        changed += accepted(told, True, OTHERWISE)
+        changed += accept_inputs(told, True, OTHERWISE)
         self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
         remove(files.path / RECORD)  # of a complete run
         for checkpoint in checkpoints(files.checkpoints):
@@ -155,7 +163,9 @@ class RunFolder:
             discard_blocks(files.drawing, but=newest.state.rounds if newest.is_kept else None)
             return newest
         remove(files.pool)
-        if config.practice.draws:  # blocks of a stopped first round stay, unless the run's inputs have changed
+        if (
+            config.practice.needs_generator
+        ):  # blocks of a stopped first round stay, unless the run's inputs have changed
             unchanged = files.drawn_with.exists() and read_json(files.drawn_with) == self.inputs
             discard_blocks(files.drawing, but=0 if unchanged else None)
             files.drawing.mkdir(exist_ok=True)
@@ -266,7 +276,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
     """Claim the folder, or return the result of a run that is complete, if `resume` is set."""
     out = files.path
     if unused(out):
-        with asked_for(out):
+        with as_input_error(out):
             write_text(files.config, config.to_toml())
         return None
     if not files.is_run:
@@ -274,7 +284,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
         raise InputError(f"{out} holds something else; name a new folder")
     begun = load_config(files.config)
-    asked = config.numbers_beside(begun)
+    asked = config.with_neutral_keys_of(begun)
     is_blank = _is_blank(files)
     if asked != begun:
         if is_blank:
@@ -282,8 +292,8 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             write_text(files.config, config.to_toml())
             return None
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
-        objects = given(asked)
-        may = objects.keys() & noted(files).keys() if resume else set()  # as accept_changes says
+        objects = object_digests(asked)
+        may = objects.keys() & recorded_inputs(files).keys() if resume else set()  # as accept_changes says
         other = next((key for key in before | now if before.get(key) != now.get(key) and key not in may), None)
         if other:
             key = f"{other} (an object's code or values)" if other in objects else other
@@ -298,7 +308,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             else f"{out} holds this very run, unfinished; resume it (--resume, resume=True)"
         )
     if result:
-        accepted(changes(files, asked), accept_changes)
+        accept_inputs(input_changes(files, asked), accept_changes)
     return result
 
 

@@ -44,12 +44,12 @@ OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage
 """What the samples of a generator depend on."""
 
 
-def material(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
+def input_digests(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
     """What a run depends on besides its configuration, wherever it lies.
 
     With `data`, the validation set, the training examples if used, and with `test` the test and further sets.
     """
-    draws, marks = config.practice.draws, config.pool.marks
+    draws, marks = config.practice.needs_generator, config.pool.marks
     found = {
         "classes": json_digest(config.task.classes),
         "code": config.generator.code_digest() if draws else "",
@@ -57,7 +57,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
         "data code": config.data.code_digest(),
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
         "marks": json_digest(sorted(read_marks(marks))) if marks else "",
-        **given(config),
+        **object_digests(config),
     }
     for part in (*([config.generator] if draws else []), config.learner, config.practice):
         found |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
@@ -71,7 +71,7 @@ def material(config: Config, data: RealData | None, *, test: bool = True) -> dic
     return {name: value for name, value in found.items() if value}
 
 
-def given(config: Config) -> dict[str, str]:
+def object_digests(config: Config) -> dict[str, str]:
     """Digests of given Python objects, by key."""
     keys = flat(config.model_dump(mode="json"))
     return {
@@ -99,7 +99,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
 
 
-def noted(files: RunFiles) -> dict[str, str]:
+def recorded_inputs(files: RunFiles) -> dict[str, str]:
     """What a run depended on, by its result, newest readable checkpoint, or first blocks."""
     if (result := files.read_result()) is not None:
         return result.get("inputs", {})
@@ -109,19 +109,19 @@ def noted(files: RunFiles) -> dict[str, str]:
     return read_json(files.drawn_with) if files.drawn_with.exists() else {}
 
 
-def changes(files: RunFiles, config: Config | None = None) -> list[str]:
+def input_changes(files: RunFiles, config: Config | None = None) -> list[str]:
     """A line for each change in what a run depends on; missing data are not compared."""
-    before = noted(files)
+    before = recorded_inputs(files)
     if not before:
         return []
     config = config or load_config(files.config)
-    found = differences(files, before, {CONFIG: digest(files.config)})
+    found = input_differences(files, before, {CONFIG: digest(files.config)})
     try:
-        now = material(config, _data_here(config), test="test" in before)
+        now = input_digests(config, _data_here(config), test="test" in before)
     except (InputError, MissingError) as error:  # a command that needs it refuses by itself
         log.warning("%s: not all that it depends on is here to be compared: %s", files.path, error)
         return found
-    return [*found, *differences(files, before, now)]
+    return [*found, *input_differences(files, before, now)]
 
 
 def _data_here(config: Config) -> RealData | None:
@@ -137,14 +137,14 @@ def _data_here(config: Config) -> RealData | None:
         return None
 
 
-def differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def input_differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """A line for each thing that was noted and is another now."""
     changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
     called = {name: files.config if name == CONFIG else f"the {NAMES.get(name, name)}" for name in changed}
     return [f"{called[name]} changed since {files.path} began" for name in changed]
 
 
-def accepted(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:
+def accept_inputs(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:
     """What has changed, with a remark on each; InputError unless `accept`."""
     changed = list(changed)
     if changed and not accept:

@@ -160,7 +160,7 @@ class TrainingLoop:
         self.measured = self.measured or (time.monotonic(), state.seen, self.loader.waited)
         x, y = self.loader.batch(state.step)
         if self.config.training.logit_adjustment:
-            offset = self.adjustment.of(self.batches.at(state.step))
+            offset = self.adjustment.offsets(self.batches.at(state.step))
             cast(NetworkLearner, self.learner).train_step(x, y, offset)
         else:
             self.learner.train_step(x, y)

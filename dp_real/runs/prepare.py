@@ -61,7 +61,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
             config.data.prepare(progress)
         return loaded(config, data, progress)
 
-    with own_torch(config):
+    with torch_settings(config):
         return distributed.main_first(load)
 
 
@@ -81,7 +81,7 @@ def check_plan(config: Config) -> None:
     _require(OBJECTIVES, "guidance.objective", objective)
     _require(KEEP, "practice.keep", config.practice.keep)
     classes = config.task.n_classes
-    if config.practice.draws:
+    if config.practice.needs_generator:
         config.generator.check_task(config.task)
     shape = config.task.sample_shape
     size = config.pool.size
@@ -127,7 +127,7 @@ _torch = RLock()  # whose settings and random numbers all threads share
 
 
 @contextmanager
-def own_torch(config: Config) -> Iterator[None]:
+def torch_settings(config: Config) -> Iterator[None]:
     """Torch computes as configured, for one thread at a time; with "bfloat16", float32 products are TF32."""
     with _torch, seeded(config.seed):
         threads = torch.get_num_threads()

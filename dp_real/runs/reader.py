@@ -13,7 +13,7 @@ from dp_real.learners.models.saved import restored
 from dp_real.pool.pool import Pool, pool_problem, rounds_of
 from dp_real.protocols import Learner
 from dp_real.runs.files import STATE, Checkpoint, RunFiles, checkpoints, kept_checkpoints, newest_intact
-from dp_real.runs.identity import accepted, changes
+from dp_real.runs.identity import accept_inputs, input_changes
 from dp_real.runs.prepare import fresh_learner
 
 
@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         """Raises InputError if the folder is not a run's."""
-        self.files = RunFiles.of(Path(folder).absolute())  # a notebook may change the current folder
+        self.files = RunFiles.open(Path(folder).absolute())  # a notebook may change the current folder
 
     @property
     def path(self) -> Path:
@@ -34,7 +34,7 @@ class Run:
 
         Raises InputError if not. accept_changes: a remark instead.
         """
-        accepted(changes(self.files), accept_changes)
+        accept_inputs(input_changes(self.files), accept_changes)
         return self
 
     @cached_property
@@ -114,7 +114,7 @@ class Run:
 
 def problems(folder: Path) -> list[str]:
     """A line for each damage in a run's folder, and the way on."""
-    files = RunFiles.of(folder)
+    files = RunFiles.open(folder)
     complete = files.result.exists()
     resume = f"{files.resume} goes back to the newest intact checkpoint"
     again = files.again if complete else resume
@@ -122,7 +122,7 @@ def problems(folder: Path) -> list[str]:
     try:
         load_config(files.config)
         with contextlib.suppress(DamagedError):  # of the result, which follows
-            found += [(change, "restore it, unless the change is meant") for change in changes(files)]
+            found += [(change, "restore it, unless the change is meant") for change in input_changes(files)]
     except InputError as error:
         found.append((str(error), "restore it"))
     for checkpoint in checkpoints(files.checkpoints):

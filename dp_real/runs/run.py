@@ -20,9 +20,16 @@ from dp_real.practice.shared import Shared
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles, newest_intact
 from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
-from dp_real.runs.identity import CONFIG, drawing_identity, material
+from dp_real.runs.identity import CONFIG, drawing_identity, input_digests
 from dp_real.runs.loop import TrainingLoop
-from dp_real.runs.prepare import check_plan, check_real_examples, fresh_learner, load_data, load_generator, own_torch
+from dp_real.runs.prepare import (
+    check_plan,
+    check_real_examples,
+    fresh_learner,
+    load_data,
+    load_generator,
+    torch_settings,
+)
 from dp_real.runtime import distributed
 
 
@@ -122,7 +129,7 @@ def _run(
     with sole_writer(files, resume):
         config = config.model_copy(update={"threads": distributed.on_main(threads)})
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
-        with naming_command(files.resume), own_torch(config):
+        with naming_command(files.resume), torch_settings(config):
             try:
                 return result or _train(config, files, progress, test, shared, accept_changes)
             except Interrupted:
@@ -141,10 +148,10 @@ def _train(
     data = load_data(config, progress, test=test)
     check_plan(config)
     check_real_examples(config, data)
-    generator = load_generator(config, data, progress) if config.practice.draws else None
+    generator = load_generator(config, data, progress) if config.practice.needs_generator else None
     learner = fresh_learner(config)
-    noted = distributed.on_main(lambda: {CONFIG: digest(files.config)} | material(config, data, test=test))
-    shared = shared and shared.of(drawing_identity(config, noted))
+    noted = distributed.on_main(lambda: {CONFIG: digest(files.config)} | input_digests(config, data, test=test))
+    shared = shared and shared.scoped(drawing_identity(config, noted))
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)

@@ -25,7 +25,7 @@ LIMIT = timedelta(hours=2)  # that a process waits for others which do the same 
 MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
 LOST = 30.0  # seconds from the loss of another process until this one ends by itself
 GRACE = 5.0  # seconds for the main process to end with the same error as this one
-MOST_READ = 256  # rows that a process reads together
+MAX_READ = 256  # rows that a process reads together
 VISIBLE = 180.0  # seconds until a file of another node must be seen; NFS keeps what it knows of a folder for up to 60
 PAUSE = 0.5  # seconds between looks
 SHARE = 0.95  # of a GPU's memory that torch may take; NCCL, cuDNN and cuBLAS find the rest
@@ -224,7 +224,7 @@ def slices(rows: slice, size: int) -> Iterator[slice]:
 def read_slices(n: int) -> Iterator[slice]:
     """Split n rows for `distribute`, at most 256 each, so that each process gets some."""
     rows_per_process = -(-n // this_process().num_processes)
-    return slices(slice(0, n), max(1, min(MOST_READ, rows_per_process)))
+    return slices(slice(0, n), max(1, min(MAX_READ, rows_per_process)))
 
 
 def any_process(flag: bool) -> bool:

@@ -22,9 +22,9 @@ from dp_base.errors import InputError, MissingError
 from dp_real.runtime import distributed
 from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, misnamed, missing_package
 
-MOST_TIMES = 30  # as many parts or numbers as a folder's weights have may be made to read it: they may be packed
-MOST_PARTS = 10_000
-MOST_NUMBERS = 10**9
+MAX_RATIO = 30  # as many parts or numbers as a folder's weights have may be made to read it: they may be packed
+MAX_PARTS = 10_000
+MAX_NUMBERS = 10**9
 """What may be made besides, such as a fresh last layer."""
 
 
@@ -141,8 +141,8 @@ def _require_finite(loaded: Any, model: str) -> None:
 def _no_larger_than(folder: Path) -> Iterator[None]:
     """InputError for a network much larger than its weights: 10⁶ layers in a config would take hours."""
     there = held(folder)
-    parts = MOST_PARTS + MOST_TIMES * there.tensors
-    numbers = MOST_NUMBERS + MOST_TIMES * there.numbers
+    parts = MAX_PARTS + MAX_RATIO * there.tensors
+    numbers = MAX_NUMBERS + MAX_RATIO * there.numbers
 
     def count(_: nn.Module, __: str, made: Any) -> None:
         nonlocal parts, numbers

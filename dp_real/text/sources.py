@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dp_real.data.examples import Examples
     from dp_real.data.sets.class_names import Classes
     from dp_real.data.sets.places import Located
-    from dp_real.text.near import NearTexts
+    from dp_real.text.near_duplicates import NearTexts
 
 RECIPE = 1  # raise it when the written files change
 LENGTH = 80  # characters of a made-up text at most
@@ -39,13 +39,13 @@ class OfTexts(DataConfig):
 
     examples: ClassVar[str] = "texts"
     storages: ClassVar[tuple[str, ...]] = ("text",)
-    has_likeness: ClassVar[bool] = True
+    has_similarity: ClassVar[bool] = True
     pipeline_tag: ClassVar[str] = "text-classification"
 
-    def near(self, likeness: float) -> "NearTexts":
-        from dp_real.text.near import NearTexts
+    def near_duplicates(self, similarity: float) -> "NearTexts":
+        from dp_real.text.near_duplicates import NearTexts
 
-        return NearTexts(likeness)
+        return NearTexts(similarity)
 
     def read(
         self, found: "Located", classes: "Classes", needed: Collection[int] = (), keep: bool = False

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STEPS = 6  # strategies
-FEWEST_ROUNDS = 4  # from which an exponent and its curvature can be fitted
+MIN_ROUNDS = 4  # from which an exponent and its curvature can be fitted
 _KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # order of the tables: the exponent is about kept rows
 
 
@@ -83,7 +83,7 @@ def scaling(
     import pandas as pd
 
     require_kind(PracticeProblem, problem=problem)
-    if not problem.accumulate or len(problem.additions) < FEWEST_ROUNDS:
+    if not problem.accumulate or len(problem.additions) < MIN_ROUNDS:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
         )

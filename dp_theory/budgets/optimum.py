@@ -13,7 +13,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
-    LARGEST,
+    MAX_VALUE,
     Real,
     common_shape,
     numbers,
@@ -108,8 +108,8 @@ def least_error(
     require_ridge(0.0 if lam is None else lam)
     require_number(d=d)
     require_room(d)
-    fits = np.isinf(d) or (d <= LARGEST and d % 1 == 0)
-    require("d", d, fits, f"be a whole number up to {LARGEST:g}, or inf: it is the dimension")
+    fits = np.isinf(d) or (d <= MAX_VALUE and d % 1 == 0)
+    require("d", d, fits, f"be a whole number up to {MAX_VALUE:g}, or inf: it is the dimension")
     require_least_keep(smallest_keep)
     if keep is not None:
         kept_fraction(keep)

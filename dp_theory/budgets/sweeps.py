@@ -11,8 +11,8 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.numerics.checks import (
-    LARGEST_D,
-    MOST_ROWS,
+    MAX_D,
+    MAX_ROWS,
     Advance,
     Array,
     Float,
@@ -137,7 +137,7 @@ def sweep(  # noqa: PLR0913
     import pandas as pd
 
     check_size(d, trials)
-    require_size("d", d, 2, LARGEST_D, "w0 lies off w_s")
+    require_size("d", d, 2, MAX_D, "w0 lies off w_s")
     check_engine(engine)
     require_seed(seed)
     require_axis(x)
@@ -151,7 +151,7 @@ def sweep(  # noqa: PLR0913
     numbers_of_rows = numbers("n", default_sizes(d) if n is None else n)
     require_some(alpha=alpha, rho=rho, lam=lam, n=numbers_of_rows)
     sizes = np.unique(np.round(numbers_of_rows))
-    require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
+    require_size("n", sizes, 1, MAX_ROWS, "it is the number of samples generated")
     sizes = sizes.astype(int)
     if engine == "dense":
         require_memory(sizes[-1], d, "a smaller n or d, or the engine law")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STRATEGIES = ("static", "prune", "direct", "practice")
 COLUMNS = ("strategy", "kept", "error", "se", "trials", "generated", "keep", "initial", "increment")
 REQUIRED = COLUMNS[:3]  # columns that a table of points must have
-LEAST_SE = 1e-12  # of an error; a smaller one says more than floating point can
+MIN_SE = 1e-12  # of an error; a smaller one says more than floating point can
 
 
 @dataclass(frozen=True, init=False)
@@ -198,8 +198,8 @@ class Curve:
             require(name, value, (value >= 1) & np.isfinite(value), "be at least 1: it counts rows")
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
-        is_plausible = (self.se >= LEAST_SE) & (self.se <= 1)
-        require("se", self.se, is_unknown | is_plausible, f"lie between {LEAST_SE:g} and 1: it is that of an error")
+        is_plausible = (self.se >= MIN_SE) & (self.se <= 1)
+        require("se", self.se, is_unknown | is_plausible, f"lie between {MIN_SE:g} and 1: it is that of an error")
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
         require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")

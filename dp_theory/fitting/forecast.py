@@ -10,7 +10,7 @@ from scipy.special import erf
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
-from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
+from dp_theory.fitting.theory import MAX_ROUNDS, pool_sizes
 from dp_theory.numerics.checks import Array, require, require_in, require_kind, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FARTHEST = 1e4  # the largest pool that is looked at, over the present one
 FEW_ROUNDS = 6  # as large as the first pool, which a forecast considers before rounds that grow
-LEAST_WEIGHT = 0.15  # of the theory after hidden points, for it to speak of strategies that were not measured
+MIN_WEIGHT = 0.15  # of the theory after hidden points, for it to speak of strategies that were not measured
 _POINTS = 13  # of a plan with one round at most, each of which is a fit
 _FROM_NOTHING = "prune as measured"
 _SMALLEST_PRUNED = 16  # a pool that is pruned from nothing begins with this fraction of the present rows
@@ -92,7 +92,7 @@ def forecast(
         require("target", target, target > floor, f"lie above floor = {floor:g}, which is fixed: no rows reach it")
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
-    far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MOST_ROUNDS + 1)
+    far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MAX_ROUNDS + 1)
     plans = {  # sizes to go through, those tried first before the others
         "static": [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))],
         "prune": [_plan("practice", s, initial=start, increment=np.maximum(s - start, 1.0)) for s in (near, far)],
@@ -114,7 +114,7 @@ def forecast(
         question = _Question(fitted, target, x, level, costs, 0.0 if name == _FROM_NOTHING else start)
         if family and name == "static":
             rows.append((name, *question.answer(tried, family), f"by {family.note()}"))
-        elif weight < LEAST_WEIGHT:
+        elif weight < MIN_WEIGHT:
             reason = f"not told: hidden points leave the theory a weight of {weight:.2g}"
             rows.append((name, *[np.nan] * len(_Answer._fields), reason))
         else:

@@ -16,7 +16,7 @@ from dp_theory.numerics.quadrature import pdf
 
 THEORY = "theory"
 POWER_LAW = "power law with floor"
-FEWEST_SIZES = 6  # of plain points, for hidden tails to tell members apart
+MIN_SIZES = 6  # of plain points, for hidden tails to tell members apart
 _FEWEST_VISIBLE = 5  # sizes that a member is fitted to before it is judged
 _MOST_CUTS = 4  # numbers of hidden sizes that are tried
 _SHARES = (1.0, 0.75, 0.5)  # of the sizes, the largest, which the power law is fitted to
@@ -66,7 +66,7 @@ def stack(fitted: Fit) -> Stack | None:
     """The family of a fit's curve, or None where its plain sizes are too few."""
     curve = fitted.curve
     sizes = np.unique(curve.kept[curve.plain])
-    if len(sizes) < FEWEST_SIZES:
+    if len(sizes) < MIN_SIZES:
         return None
     plain = curve.at(curve.plain)
     fixed = {name: fitted.values[name] for name, reason in fitted.why_fixed.items() if reason == "fixed"}

@@ -64,7 +64,7 @@ PARAMETERS = {
     "ridge": Parameter(1e-5, 1e2, log=True, assumed=0.01),
 }
 
-MOST_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved with as many larger rounds
+MAX_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved with as many larger rounds
 OF_PRACTICE = ("dimension", "window", "flip", "ridge")  # parameters of a loop, whose floor is added afterwards
 _STEP = 1e-3  # of a parameter's place, for the slope of practice
 
@@ -169,6 +169,6 @@ def practice_curve(
 def pool_sizes(initial: float, increment: float, last: float) -> Float[Array, " stages"]:
     """The pool grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
     rounds = max(int(last > initial), round((last - initial) / increment))
-    if rounds <= MOST_ROUNDS:
+    if rounds <= MAX_ROUNDS:
         return np.linspace(initial, last, rounds + 1)
-    return np.geomspace(initial, last, MOST_ROUNDS + 1)
+    return np.geomspace(initial, last, MAX_ROUNDS + 1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0
 _SMALLER = "a smaller d, or fewer kept rows"
-MOST_CANDIDATES = 1 << 20  # drawn at a time
+MAX_CANDIDATES = 1 << 20  # drawn at a time
 
 
 def simulated(
@@ -122,8 +122,8 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
     keep_fraction = float(placed.kept(ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
-    for start in range(0, max(candidates, 1), MOST_CANDIDATES):
-        seen = rng.standard_normal((2, min(MOST_CANDIDATES, candidates - start)))
+    for start in range(0, max(candidates, 1), MAX_CANDIDATES):
+        seen = rng.standard_normal((2, min(MAX_CANDIDATES, candidates - start)))
         y = draw_labels(placed.flip, axes.slope * seen[0] + axes.kappa * seen[1], rng)
         keep, weight = rows.select(seen[0], y)
         chosen = (rng.random(len(y)) < keep) & (weight > 0)

@@ -35,7 +35,7 @@ Weight = Callable[..., ArrayLike]  # (t, y) -> values, or (y) where the rule see
 SIZE = "the rows of a round, in units of n"
 _ROUNDED = 1e-12  # an eigenvalue of a covariance that is not below 0, but for rounding
 _MOMENTS_ALONE = "rows that are known by their moments alone cannot be drawn or fitted: give a rule"
-LARGEST_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
+MAX_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
 
 
 # -- flips -------------------------------------------------------------------------------------------------------------
@@ -408,7 +408,7 @@ class Window:
         require("power", self.power, np.isfinite(self.power), "be finite")
 
     def threshold(self, test_error: float) -> float:
-        return self.kappa * np.tan(np.pi * min(test_error, LARGEST_ERROR))
+        return self.kappa * np.tan(np.pi * min(test_error, MAX_ERROR))
 
     def __call__(self, test_error: float) -> Addition:
         """The rows to add after a stage of this test error."""

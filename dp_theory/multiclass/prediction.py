@@ -57,7 +57,7 @@ class Nodes(NamedTuple):
     @property
     def suffice(self) -> bool:
         """Whether each set is worth LEAST_ROWS rows of equal mass; else the scatter of sets would say nothing."""
-        return self.mass.sum() ** 2 >= LEAST_ROWS * SETS * (self.mass**2).sum()
+        return self.mass.sum() ** 2 >= MIN_ROWS * SETS * (self.mass**2).sum()
 
     def means(self, values: Float[Array, "*outputs rows"]) -> Float[Array, "*outputs sets"]:
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
@@ -130,7 +130,7 @@ def disagreement(classes: int, cosine: float) -> float:
 
 
 LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
-LEAST_ROWS = 8  # of a set, as masses that differ count
+MIN_ROWS = 8  # of a set, as masses that differ count
 TOLERANCE = 2e-3  # of the test error, relative to it
 PRECISION = 1e-9  # of the fixed point
 FARTHEST = 50.0  # |ln σ| and |ln δ| from which no solution is looked for
@@ -190,7 +190,7 @@ class SoftmaxEquations:
     def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
         if not self.nodes.suffice:
-            left = f"of {self.nodes.mass.size} points the selection leaves fewer than {LEAST_ROWS * SETS}"
+            left = f"of {self.nodes.mass.size} points the selection leaves fewer than {MIN_ROWS * SETS}"
             raise ConvergenceError(f"{self.problem.classes} classes: {left}; keep more")
         if start is not None:
             with suppress(ConvergenceError):

@@ -120,7 +120,7 @@ TAKES = {  # what each rule takes
     "keep-hard": ("keep", "kappa"),
     "keep-easy": ("keep", "kappa"),
 }
-MOST_CLASSES = 100
+MAX_CLASSES = 100
 _ROWS = 12  # log2 of the rows in each set, over which a kept fraction is averaged
 
 
@@ -231,4 +231,4 @@ def _takes(name: str) -> tuple[str, ...]:
 def require_classes(classes: Any) -> None:
     """From 2 to MOST_CLASSES."""
     require_whole(classes=classes)
-    require_size("classes", classes, 2, MOST_CLASSES, "it is the number of classes")
+    require_size("classes", classes, 2, MAX_CLASSES, "it is the number of classes")

@@ -33,13 +33,13 @@ ROUNDING = np.finfo(float).eps / 2  # the largest relative error of one rounded 
 END_ROUNDING = 8 * ROUNDING  # 4 ulp, by which a computed cosine or share may be beyond an end
 
 # What an experiment can have at all.
-MOST_TRIALS = 10**6
-LARGEST_D = 10**8
-MOST_ROWS = 1e12
+MAX_TRIALS = 10**6
+MAX_D = 10**8
+MAX_ROWS = 1e12
 
 # The range of a ratio or a ridge. Beyond it, the formulas lose their digits or overflow.
-SMALLEST = 1e-30
-LARGEST = 1e15
+MIN_VALUE = 1e-30
+MAX_VALUE = 1e15
 
 
 class ByValue:
@@ -153,7 +153,7 @@ def require_size(name: str, value: Any, least: float, most: float, what: str) ->
 
 def whole_rows(name: str, size: float) -> int:
     """The whole number of rows nearest to `size`."""
-    require_size(name, size, 0, MOST_ROWS, "it is the number of rows of an experiment")
+    require_size(name, size, 0, MAX_ROWS, "it is the number of rows of an experiment")
     return round(size)
 
 
@@ -186,8 +186,8 @@ def require_magnitude(**values: Any) -> None:
     """Each is 0 or between SMALLEST and LARGEST."""
     for name, value in values.items():
         size = np.abs(np.asarray(value))
-        fits = (size == 0) | ((size >= SMALLEST) & (size <= LARGEST))
-        require(name, value, fits, f"be between {SMALLEST:g} and {LARGEST:g}: beyond, formulas lose their digits")
+        fits = (size == 0) | ((size >= MIN_VALUE) & (size <= MAX_VALUE))
+        require(name, value, fits, f"be between {MIN_VALUE:g} and {MAX_VALUE:g}: beyond, formulas lose their digits")
 
 
 def require_positive(what: str, **values: Any) -> None:

@@ -15,8 +15,8 @@ _END = 39.0  # the normal density underflows beyond
 # Edges on the half-line. They are dyadic near 0, so that features of any scale are resolved.
 _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]
 
-MOST_HALVINGS = 50  # of a panel in a refinement
-MOST_PANELS = 1000  # of a refinement
+MAX_HALVINGS = 50  # of a panel in a refinement
+MAX_PANELS = 1000  # of a refinement
 _RESOLVED = 1e-13  # a panel is fine enough where halving it changes less than this of the whole integral
 
 
@@ -72,13 +72,13 @@ def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Ar
     right = edges[1:]
     whole = _panel_integrals(functions, left, right, order)
     size = np.abs(whole).sum(-1, keepdims=True)
-    for _ in range(MOST_HALVINGS):
+    for _ in range(MAX_HALVINGS):
         middle = (left + right) / 2
         first = _panel_integrals(functions, left, middle, order)
         second = _panel_integrals(functions, middle, right, order)
         rough = (np.abs(whole - first - second) > _RESOLVED * size).any(0)
         kept.append(left[~rough])
-        if not rough.any() or sum(map(len, kept)) + rough.sum() > MOST_PANELS:
+        if not rough.any() or sum(map(len, kept)) + rough.sum() > MAX_PANELS:
             left = left[rough]
             break
         left = np.append(left[rough], middle[rough])

@@ -25,7 +25,7 @@ from scipy.special import erf, gammainc
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
 from dp_theory.numerics.checks import (
-    MOST_ROWS,
+    MAX_ROWS,
     ROUNDING,
     Array,
     ByValue,
@@ -196,7 +196,7 @@ class Rule(ByValue):
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:
         """Values of t with density proportional to q(t)·pdf(t), by rejection."""
         p = share_of(self)
-        require_size("size/p", size / p, 0, MOST_ROWS, f"it is the number of rows of which {self} keeps {size}")
+        require_size("size/p", size / p, 0, MAX_ROWS, f"it is the number of rows of which {self} keeps {size}")
         kept = []
         missing = size
         while missing > 0:

@@ -15,7 +15,7 @@ from dp_theory.validity.view import FeatureView
 
 ANGLES = 8  # directions of the plane that are tested
 BINS = 21  # groups of rows by their margin; with an odd number there is one around 0
-LARGEST_SQUARE = 13.0  # of A*², beyond which the formula for its p-value ends: at exp(−69)
+MAX_SQUARE = 13.0  # of A*², beyond which the formula for its p-value ends: at exp(−69)
 _NOT_SELECTED = 1e-12  # a variance of q below which the rule keeps all rows alike
 _LEAST_VARIANCE = 0.5  # of the count of positive labels in a group
 
@@ -144,7 +144,7 @@ def anderson_darling(sample: Float[Array, " rows"]) -> float:
 
 def anderson_p(square: float) -> float:
     """P(A*² ≥ square) (D'Agostino and Stephens 1986, table 4.9)."""
-    a = min(square, LARGEST_SQUARE)
+    a = min(square, MAX_SQUARE)
     if a >= 0.6:
         return float(np.exp(1.2937 - 5.709 * a + 0.0186 * a**2))
     if a >= 0.34:

@@ -11,7 +11,7 @@ from scipy.special import stdtr, stdtrit
 from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.numerics.checks import (
-    MOST_TRIALS,
+    MAX_TRIALS,
     Advance,
     Array,
     Float,
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 RULES = ("random", "keep-hard", "keep-easy")
 LAM = 0.05
-FEWEST_TRIALS = 4  # that a standard error takes
-MOST_SIZES = 6  # numbers of kept rows that are compared by default: d/2, d, 2d, …
-FEWEST_KEPT = 16  # the least of them
-MOST_SHARED = 0.95  # of the kept rows, on which trials are taken to train at most
-MOST_USED = 0.75  # share of the rows that may train; the others test, where there are no test rows
+MIN_TRIALS = 4  # that a standard error takes
+MAX_SIZES = 6  # numbers of kept rows that are compared by default: d/2, d, 2d, …
+MIN_KEPT = 16  # the least of them
+MAX_SHARED = 0.95  # of the kept rows, on which trials are taken to train at most
+MAX_USED = 0.75  # share of the rows that may train; the others test, where there are no test rows
 FAMILIES = 3  # of tests, which share the level: of the assumptions, of the theory and of the measured law
 Conclusion = Literal["holds", "fails", "undecided"]
 
@@ -156,7 +156,7 @@ def check(
     require_positive("the ridge per kept row, over the mean variance", lam=lam)
     require_level(level)
     require_tolerance(tolerance)
-    require_size("trials", trials, FEWEST_TRIALS, MOST_TRIALS, "a standard error is needed")
+    require_size("trials", trials, MIN_TRIALS, MAX_TRIALS, "a standard error is needed")
     rules = listed(rules)
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
@@ -174,14 +174,14 @@ def check(
         level /= 2  # which every look at the trials so far takes half of what is left of
         curves = pd.DataFrame([row for each in measured for row in each.rows()])
         if curves["measured"].isna().all():
-            most = round(MOST_USED * curves["share"].max() * len(view.y))
+            most = round(MAX_USED * curves["share"].max() * len(view.y))
             raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
         compared = _compared_predictions(curves, trials, level, tolerance)
         needed = Needed(0, 0)
         if compared[0]["verdict"] == "undecided":
             needed = _needed(len(view.y), curves, trials, level, tolerance)
         can_tell = needed.trials and _trials_can_tell(curves, trials, level, tolerance)
-        if not can_tell or 2 * trials > MOST_TRIALS or monotonic() > until:
+        if not can_tell or 2 * trials > MAX_TRIALS or monotonic() > until:
             return Check(view, curves, pd.DataFrame(tested + compared), needed, trials)
         measured = [each.grown(trials, seed) for each in measured]
         trials *= 2
@@ -190,13 +190,13 @@ def check(
 def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
     rows = len(view.y)
     if wanted is None:
-        doubled = [round(view.dimension * 2.0**power) for power in range(-1, MOST_SIZES - 1)]
-        fitting = [size for size in doubled if FEWEST_KEPT <= size <= rows / 2]
-        return fitting or [max(FEWEST_KEPT, doubled[0])]
+        doubled = [round(view.dimension * 2.0**power) for power in range(-1, MAX_SIZES - 1)]
+        fitting = [size for size in doubled if MIN_KEPT <= size <= rows / 2]
+        return fitting or [max(MIN_KEPT, doubled[0])]
     require_some(kept=wanted)
     for size in wanted:
         require_whole(kept=size)
-        require_size("kept", size, 2, MOST_USED * rows, "rows that train, while a quarter of the rows test")
+        require_size("kept", size, 2, MAX_USED * rows, "rows that train, while a quarter of the rows test")
     return sorted(set(wanted))
 
 
@@ -223,7 +223,7 @@ class _MeasuredCurve:
     ) -> "_MeasuredCurve":
         moments = KeptMoments(view, rule)
         errors = measured_errors(view, rule, sizes, lam, range(trials), seed)
-        is_kept = np.isfinite(errors).all(0) & (np.asarray(sizes) <= MOST_USED * moments.independent)
+        is_kept = np.isfinite(errors).all(0) & (np.asarray(sizes) <= MAX_USED * moments.independent)
         count = max(1, int(np.append(is_kept, False).argmin()))  # up to the first that is too large
         is_kept, sizes = is_kept[:count], sizes[:count]
         p = float(rule.moments(0.0).p)
@@ -257,7 +257,7 @@ class _MeasuredCurve:
                 of_rows = 0.0
             se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
             # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
-            shared = min(size / max(size, self.moments.independent), MOST_SHARED)
+            shared = min(size / max(size, self.moments.independent), MAX_SHARED)
             se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
             found.append(
                 {
@@ -290,7 +290,7 @@ def measured_errors(
     """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
     errors = np.full((len(trials), len(sizes)), np.nan)
     keep = view.keep_probability(rule)
-    most = int(MOST_USED * len(keep))
+    most = int(MAX_USED * len(keep))
     for row, trial in zip(errors, trials, strict=True):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(trial,)))
         order = rng.permutation(len(keep))

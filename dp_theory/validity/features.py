@@ -20,11 +20,11 @@ from dp_theory.numerics.checks import (
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
 
-LEAST_SHARE = 0.05  # of the smaller class
-MOST_REPEATED = 0.1  # share of the rows that others repeat
+MIN_SHARE = 0.05  # of the smaller class
+MAX_REPEATED = 0.1  # share of the rows that others repeat
 SET_ASIDE = 0.1  # share of the rows that train a selector where none is given
-FEWEST_ROWS = 100
-LARGEST_SPREAD = 1e50  # of a column, or its inverse: sums of squares must stay finite
+MIN_ROWS = 100
+MAX_SPREAD = 1e50  # of a column, or its inverse: sums of squares must stay finite
 _NO_VARIANCE = 1e-300  # a mean variance that is not 0, so that the ridge is not either
 _SAME_SUBSPACE = 1e-8  # an eigenvalue of the covariance within classes that is nothing but rounding, over the largest
 _SHOWN = 8  # values that a message lists
@@ -216,10 +216,10 @@ def _check_arrays(rows: Mapping[str, tuple[Array, np.ndarray]], directions: Mapp
         _check_rows(other, y, which)
         if other.shape[1] != x.shape[1]:
             raise InputError(f"X{which} has {other.shape[1]} columns: it must have the {x.shape[1]} of X")
-    if len(x) < FEWEST_ROWS:
-        raise InputError(f"X has {len(x)} rows: a check takes at least {FEWEST_ROWS}")
+    if len(x) < MIN_ROWS:
+        raise InputError(f"X has {len(x)} rows: a check takes at least {MIN_ROWS}")
     spread = float(np.ptp(x, axis=0).max())
-    if spread > 0 and not 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD:
+    if spread > 0 and not 1 / MAX_SPREAD < spread < MAX_SPREAD:
         raise InputError(f"X spreads over {spread:.3g}: scale its columns, so that variances can be computed")
     columns = x.shape[1]
     for name, w in directions.items():
@@ -249,13 +249,13 @@ def _check_rows(x: Array, y: np.ndarray, which: str) -> None:
 def _check_draws(x: Array, y: Array) -> None:
     """Copies are refused, because standard errors take rows for independent."""
     share = float(min(np.mean(y > 0), np.mean(y < 0)))
-    if share < LEAST_SHARE:
+    if share < MIN_SHARE:
         raise InputError(
             f"the smaller class has {share:.1%} of the rows: the theory's boundary halves them, and says nothing below"
-            f" {LEAST_SHARE:.0%}; leave out rows of the larger class, or choose other classes"
+            f" {MIN_SHARE:.0%}; leave out rows of the larger class, or choose other classes"
         )
     distinct = len({row.tobytes() for row in np.ascontiguousarray(x) + 0.0})  # -0 becomes 0, which it equals
-    if 1 < distinct < (1 - MOST_REPEATED) * len(x):
+    if 1 < distinct < (1 - MAX_REPEATED) * len(x):
         raise InputError(
             f"X has {distinct} distinct rows of {len(x)}: the check takes rows for independent draws; leave out copies"
             " (numpy.unique(X, axis=0, return_index=True) finds them)"

@@ -23,9 +23,9 @@ from dp_theory.validity.features import Features
 NEGLIGIBLE = 0.01  # a direction whose variance is a smaller share of the ridge is left out: it trains no classifier
 ROUNDED = 1e-12  # an eigenvalue that is nothing but rounding, over the largest
 ROWS_PER_DIRECTION = 10  # that a check takes
-FEWEST_DIRECTIONS = 3
+MIN_DIRECTIONS = 3
 LEAST_R2 = 0.02  # below, labels have nothing to do with the features
-MOST_LEVERAGE = 0.99  # of a row, beyond which leaving it out takes a direction away
+MAX_LEVERAGE = 0.99  # of a row, beyond which leaving it out takes a direction away
 PARALLEL = 1e-6  # squared sine between selector and truth that rounding leaves
 _NO_LENGTH = 1e-9  # of a whitened direction, relative
 _MOST_FLIPS = 0.49
@@ -55,7 +55,7 @@ class FeatureView:
         z = x / np.sqrt(spectrum)
         leverage = np.square(z).sum(1) / len(y)
         row = int(leverage.argmax())
-        if leverage[row] > MOST_LEVERAGE:
+        if leverage[row] > MAX_LEVERAGE:
             raise InputError(
                 f"row {row} of those used has a direction of X to itself (leverage {leverage[row]:.3f}): leave it out,"
                 " or take fewer components, or a larger lam"
@@ -155,12 +155,12 @@ def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tup
     spectrum = eigenvalues[is_seen]
     axes = axes[:, is_seen]
     seen, there = len(spectrum), int(np.sum(eigenvalues > least))
-    if there < FEWEST_DIRECTIONS:
+    if there < MIN_DIRECTIONS:
         raise InputError(f"X varies in {there} directions only: the theory is one of many directions")
-    if seen < FEWEST_DIRECTIONS:
+    if seen < MIN_DIRECTIONS:
         raise InputError(
             f"lam = {lam:g} hides {there - seen} of the {there} directions in which X varies: "
-            f"at least {FEWEST_DIRECTIONS} must be left; take a smaller lam"
+            f"at least {MIN_DIRECTIONS} must be left; take a smaller lam"
         )
     if len(centred) < ROWS_PER_DIRECTION * seen:
         raise InputError(

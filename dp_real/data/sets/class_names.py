@@ -13,7 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 
-LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
+MAX_FOLDER_BYTES = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
 ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # of images
 SET_NAMES = {
     "train": "train",
@@ -111,7 +111,7 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 def folder_name(name: str) -> str:
     """A class's name as a folder's: shortened, with underscores for what some file system does not take."""
-    cut = name.encode()[:LONGEST].decode(errors="ignore")
+    cut = name.encode()[:MAX_FOLDER_BYTES].decode(errors="ignore")
     return re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]|[. ]$', "_", cut)
 
 

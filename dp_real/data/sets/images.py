@@ -36,7 +36,7 @@ from dp_real.runtime.pixels import to_bytes, to_float
 
 # Bytes, at one per pixel and channel. This is enough for 57,000 images of 224 x 224; larger sets stay on disk.
 IN_MEMORY = 8 * 2**30
-MOST_NAMED = 20  # broken images that a message names
+MAX_NAMED = 20  # broken images that a message names
 NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less is told as one of one value
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -219,8 +219,8 @@ def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) ->
             seen.append(distributed.gather(own))
     broken = distributed.gather(broken)
     if broken:
-        rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
-        raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
+        rest = f"; and {len(broken) - MAX_NAMED} more" if len(broken) > MAX_NAMED else ""
+        raise InputError("; ".join(broken[:MAX_NAMED]) + rest)
     told = {name: _tell(sets[name], found) for name, found in zip(different, seen, strict=True)}
     tell_shared(told)
     return told

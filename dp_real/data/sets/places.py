@@ -26,7 +26,7 @@ from dp_real.data.sets.class_names import ENDINGS, visible_files
 PLACE = re.compile(r"(?s)(.+?)(?:@([\w.-]+))?(?:#(?:([^@#,/]+),)?([^@#,/]+))?")
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?")
 RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
-MOST_FILES = 100_000  # that the ranges of a pattern may mean together
+MAX_FILES = 100_000  # that the ranges of a pattern may mean together
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def expand(pattern: str) -> list[str]:
             raise InputError(f"{pattern}: {{{first}..{last}}} runs backwards; write {{{last}..{first}}}")
     numbers = [range(int(first), int(last) + 1) for first, last in ends]
     count = math.prod(map(len, numbers))
-    if count > MOST_FILES:
-        raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MOST_FILES:,} can be named like this")
+    if count > MAX_FILES:
+        raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MAX_FILES:,} can be named like this")
     template = RANGE.sub(lambda ends: f"%0{len(ends[1])}d", pattern.replace("%", "%%"))
     return [template % chosen for chosen in product(*numbers)]
 

@@ -22,7 +22,7 @@ from dp_real.data.sets.places import Located
 BEYOND_KEY = re.compile(r"[.][^/]*$")
 """Of a name, what WebDataset does not take for the sample's: .seg.png of a/01.seg.png."""
 KAGGLE = "LOC_val_solution.csv"
-MOST_FOLDERS_ABOVE = 4
+MAX_FOLDERS_ABOVE = 4
 
 
 class ShardFile(NamedTuple):
@@ -139,7 +139,7 @@ def validation_wnid(image: Path) -> str:
 @cache
 def _validation_wnids(folder: Path) -> dict[str, str]:
     """By the images' names."""
-    for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
+    for place in (folder, *folder.parents[:MAX_FOLDERS_ABOVE]):
         if (place / KAGGLE).is_file():
             with foreign_file(place / KAGGLE):
                 rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8-sig").splitlines())

@@ -52,7 +52,7 @@ class NetworkLearner:
         )
         self.forward = torch.compile(self.module) if config.compile else self.module
         self.trained = [weight for weight in self.parameters if weight.requires_grad]
-        self.most = sys.maxsize  # rows that go through the module together
+        self.microbatch_size = sys.maxsize  # rows that go through the module together
         self.mixes_rows = any(isinstance(part, _BatchNorm) for part in self.module.modules())
         saved = self.module.state_dict()
         self.gathered = [buffer for name, buffer in self.module.named_buffers() if name in saved]
@@ -72,7 +72,7 @@ class NetworkLearner:
         return cls(module, task, training, seed)
 
     def logits(self, x: Shaped[Tensor, "batch *stored"]) -> Float[Tensor, "batch classes"]:
-        return self.in_use.eval()(at_task_size(x.to(self.device, copy=True), self.task))
+        return self.eval_module.eval()(at_task_size(x.to(self.device, copy=True), self.task))
 
     def train_step(
         self,
@@ -109,18 +109,18 @@ class NetworkLearner:
         received anything of the first try.
         """
         before = [buffer.clone() for buffer in self.gathered]
-        most = max(1, min(self.most, len(y)))
-        least = most if self.mixes_rows else 1
+        microbatch_size = max(1, min(self.microbatch_size, len(y)))
+        min_size = microbatch_size if self.mixes_rows else 1
         loss, fitted = distributed.halving(
-            lambda most: self._add_pieces(x, y, offset, most, before), most, REMEDY, least
+            lambda size: self._add_microbatches(x, y, offset, size, before), microbatch_size, REMEDY, min_size
         )
-        if fitted < most:
-            self.most = fitted
+        if fitted < microbatch_size:
+            self.microbatch_size = fitted
         if distributed.this_process().num_processes > 1:
             self._add_processes(loss, len(y))
         return loss
 
-    def _add_pieces(self, x: Tensor, y: Tensor, offset: Tensor | None, most: int, before: list[Tensor]) -> Tensor:
+    def _add_microbatches(self, x: Tensor, y: Tensor, offset: Tensor | None, size: int, before: list[Tensor]) -> Tensor:
         """Dropout's draws are a function of the step."""
         for parameter in self.parameters:  # as zero_grad does, which takes longer
             parameter.grad = None
@@ -134,11 +134,11 @@ class NetworkLearner:
             x, y = self.augmentation(x, y, self.step, rank)
         rows = x, y, offset.to(self.device, non_blocking=True)
         total = torch.zeros((), device=self.device)
-        for start in range(0, len(y), most):
-            piece = [each[start : start + most] for each in rows]
+        for start in range(0, len(y), size):
+            microbatch = [each[start : start + size] for each in rows]
             position = (rank, start) if start else (rank,)
             seed_layers(torch_rng(self.seed, Stream.DROPOUT, self.step, *position), self.device)
-            loss = self._loss(*piece) * (len(piece[0]) / len(y))
+            loss = self._loss(*microbatch) * (len(microbatch[0]) / len(y))
             loss.backward()
             total += loss.detach()
         return total
@@ -196,7 +196,7 @@ class NetworkLearner:
         return self.optimizer.param_groups[0]["lr"]
 
     @property
-    def in_use(self) -> nn.Module:
+    def eval_module(self) -> nn.Module:
         """The averaged weights, if any."""
         return self.module if self.ema is None else self.ema
 
@@ -211,10 +211,10 @@ class NetworkLearner:
         self.finish_at(self.config.steps)
 
     def save(self, folder: Path) -> None:
-        save_file(storable(self.in_use.state_dict()), folder / "model.safetensors")
+        save_file(storable(self.eval_module.state_dict()), folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
-        self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
+        self.eval_module.load_state_dict(load_file(folder / "model.safetensors"))
 
     def finish_at(self, last_step: int) -> None:
         warmup, cooldown = self.config.warmup_steps, self.config.cooldown_steps
@@ -226,10 +226,10 @@ class PretrainedLearner(NetworkLearner):
     """A learner whose module saves and loads itself, as other libraries read it."""
 
     def save(self, folder: Path) -> None:
-        cast(Any, self.in_use).save(folder, self.task)
+        cast(Any, self.eval_module).save(folder, self.task)
 
     def load(self, folder: Path) -> None:
-        cast(Any, self.in_use).load(folder)
+        cast(Any, self.eval_module).load(folder)
 
 
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:

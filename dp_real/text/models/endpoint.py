@@ -27,9 +27,9 @@ from dp_real.text.models.asked import AskedGenerator
 if TYPE_CHECKING:
     from dp_real.text.language_models import EndpointConfig
 
-LARGEST_SEED = 2**31  # of a request: APIs take them below this
+MAX_SEED = 2**31  # of a request: APIs take them below this
 TIMEOUT = 600.0  # seconds until a request is given up
-LARGEST = 2**24  # bytes of an answer
+MAX_ANSWER = 2**24  # bytes of an answer
 RETRIES = 6  # of a request that failed, after pauses that grow, or as Retry-After says
 ATTEMPTS = 4  # at an answer that has the fields of one
 PART = 4  # characters of a key that nobody must see
@@ -50,8 +50,8 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
                 async with contextlib.aclosing(response):
                     async for part in response.aiter_bytes():
                         content += part
-                        if len(content) > LARGEST:
-                            raise httpx2.ReadError(f"the answer has more than {LARGEST:,} bytes")
+                        if len(content) > MAX_ANSWER:
+                            raise httpx2.ReadError(f"the answer has more than {MAX_ANSWER:,} bytes")
         except TimeoutError as error:
             raise httpx2.ReadTimeout("the answer took too long") from error
         headers = [header for header in response.headers.multi_items() if header[0] != "content-encoding"]
@@ -91,7 +91,7 @@ class EndpointGenerator(AskedGenerator):
             "temperature": config.temperature,
             "top_p": config.top_p,
             "max_tokens": config.max_new_tokens,
-            "seed": seed % LARGEST_SEED,
+            "seed": seed % MAX_SEED,
             **({"stop": list(config.stop)} if config.stop else {}),
         }
         body = {key: value for key, value in body.items() if config.parameters.get(key) != ""}

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from dp_real.text.codes import texts_of
 
 EMBEDDINGS = 2**14  # that n-grams share, by a hash
-LONGEST = 4  # characters of an n-gram
+MAX_N = 4  # characters of an n-gram
 WIDTH = 64  # of an embedding and of the hidden layer
 BUCKETS = 2**18  # of a bag of words: n-grams share as many weights, by a hash
 EDGE = -1  # stands before and after a text
@@ -45,7 +45,7 @@ class NGramNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum is divided by the root of the number of n-grams, so that its length is alike."""
-        found = ngrams(x.long(), range(1, LONGEST + 1), EMBEDDINGS)
+        found = ngrams(x.long(), range(1, MAX_N + 1), EMBEDDINGS)
         count = (found != 0).sum(1, keepdim=True).clamp(min=1)
         return self.layers(self.embedding(found) / count.sqrt())
 
@@ -61,7 +61,7 @@ class BagOfWords(nn.Module):
         self.vectorizer = HashingVectorizer(
             analyzer="word" if unit == "word" else "char_wb",
             token_pattern=r"\w+",
-            ngram_range=(1, 1 if unit == "word" else LONGEST),
+            ngram_range=(1, 1 if unit == "word" else MAX_N),
             n_features=buckets,
             alternate_sign=False,
         )

@@ -26,19 +26,19 @@ class SequenceClassifier(nn.Module):
     Zeros in floats stand for a text of `most` tokens, to count costs.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, most: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         config = model.config
-        positions = getattr(config, "max_position_embeddings", None) or most
+        positions = getattr(config, "max_position_embeddings", None) or max_tokens
         offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-        self.most = min(most, positions - offset)
+        self.max_tokens = min(max_tokens, positions - offset)
 
     def forward(self, x: Tensor) -> Tensor:
         """Without gradients, texts of like length are read together, which pads less."""
         if x.is_floating_point():
-            tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=self.model.device)
+            tokens = torch.zeros(len(x), self.max_tokens, dtype=torch.int64, device=self.model.device)
             tokens[:, -1] = self.tokenizer.eos_token_id or 0  # where BART and its kin look
             return self.model(input_ids=tokens).logits
         if torch.is_grad_enabled() or len(x) <= TOGETHER:
@@ -52,7 +52,7 @@ class SequenceClassifier(nn.Module):
             texts_of(x),
             padding=True,
             truncation=True,
-            max_length=self.most,
+            max_length=self.max_tokens,
             return_tensors="pt",
             return_token_type_ids=False,
         )
@@ -67,19 +67,19 @@ class SequenceClassifier(nn.Module):
         self.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
 
 
-def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], most: int) -> SequenceClassifier:
+def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], max_tokens: int) -> SequenceClassifier:
     """The tokens are bytes of UTF-8."""
     tokenizer = ByT5Tokenizer(extra_ids=0)
     own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
-    wrap = partial(SequenceClassifier, tokenizer=tokenizer, most=most)
+    wrap = partial(SequenceClassifier, tokenizer=tokenizer, max_tokens=max_tokens)
     return fresh_network(AutoModelForSequenceClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 
 
-def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
+def known_classifier(model: str, task: Task, max_tokens: int) -> SequenceClassifier:
     """The last layer is fresh if the model has another task's."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, fresh=is_of_head, **class_names(task))
     if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is
         loaded.config.pad_token_id = tokenizer.pad_token_id
-    return SequenceClassifier(loaded, tokenizer, most)
+    return SequenceClassifier(loaded, tokenizer, max_tokens)

@@ -10,8 +10,8 @@ from scipy.linalg import solve
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
-    LARGEST_D,
-    MOST_TRIALS,
+    MAX_D,
+    MAX_TRIALS,
     Array,
     Float,
     Real,
@@ -66,8 +66,8 @@ def check_size(d: int | None, trials: int) -> int:
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
     require_whole(d=d, trials=trials)
-    require_size("d", d, 1, LARGEST_D, "it is the dimension")
-    require_size("trials", trials, 1, MOST_TRIALS, "it is the number of experiments")
+    require_size("d", d, 1, MAX_D, "it is the dimension")
+    require_size("trials", trials, 1, MAX_TRIALS, "it is the number of experiments")
     return d
 
 

@@ -20,7 +20,7 @@ from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.plan.needs import weights
 from dp_real.practice.shared import Shared, drawers_first, shared_among
-from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, own_torch
+from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, torch_settings
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
@@ -58,7 +58,7 @@ def run_arms(
     require_alone("a comparison")
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
-    judged = [index for index, (arm, _) in enumerate(cells) if Arm.of(arm).run]
+    judged = [index for index, (arm, _) in enumerate(cells) if Arm.parse(arm).run]
     check_arms(config, dict(cells).values(), progress)
     comparison = Comparison(out)
     shared = shared_among(configs, out / "drawn")
@@ -72,7 +72,7 @@ def run_arms(
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for some in (jobs[: len(judged)], jobs[len(judged) :]):
-            prepare_generators([cell for arm, cell, *_ in some if Arm.of(arm).run is None], workers, progress)
+            prepare_generators([cell for arm, cell, *_ in some if Arm.parse(arm).run is None], workers, progress)
             for row in in_parallel(workers, _run, some, visible_gpus(), name=_name):
                 rows.append(row)
                 advance(1)
@@ -109,7 +109,7 @@ def prepare_generators(configs: Iterable[Config], workers: int | None, progress:
     """
     distinct: dict[tuple[int | None, str], tuple[Config]] = {}
     for config in configs:
-        if config.practice.draws:
+        if config.practice.needs_generator:
             split = config.data.split if config.generator.trained_here else None
             distinct[split, config.generator.model_dump_json()] = (config,)
     with progress("generators", len(distinct)) as advance:
@@ -127,7 +127,7 @@ def _generator_name(config: Config) -> str:
 
 
 def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_changes: bool) -> dict[str, Any]:
-    judge = Arm.of(arm).run
+    judge = Arm.parse(arm).run
     if judge is not None:
         result = _judged(judge, config, out)
     else:
@@ -141,7 +141,7 @@ def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path
     kept, asked = out / "result.json", {"config": json_digest(config.model_dump(mode="json"))}
     if kept.exists() and (result := read_json(kept, "remove it"))["inputs"] == asked:
         return result
-    with own_torch(config):
+    with torch_settings(config):
         result = judge(config) | {"inputs": asked}
     out.mkdir(parents=True, exist_ok=True)
     write_json(kept, result)
@@ -271,7 +271,7 @@ class Comparison:
         table = self.read("runs")
         with own_file(self.path / "runs.csv", REMEDY):
             pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
-            pairs = [(arm, seed) for arm, seed in pairs if Arm.of(arm).run is None]
+            pairs = [(arm, seed) for arm, seed in pairs if Arm.parse(arm).run is None]
             if not pairs:
                 raise ValueError("it has no rows")
         for arm, seed in pairs:

@@ -27,7 +27,7 @@ from dp_real.runtime.seeds import row_seeds
 SPLITS = 4  # of the data, over which seeds are spread
 CLASSES = 10  # that a grid shows, at most
 OMEGA = 0.02
-LARGEST = 64  # pixels a side of an image in a grid
+MAX_SIDE = 64  # pixels a side of an image in a grid
 
 
 def digits(*overrides: str) -> Config:
@@ -93,7 +93,7 @@ def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.Da
 def pixel_columns(x: Tensor) -> pd.DataFrame:
     """In [0, 1], a pixel's colours side by side, of images [n, 1 or 3, H, W] in [-1, 1]."""
     x = x.float().cpu()
-    if x.shape[-1] > LARGEST:
-        x = functional.interpolate(x, (LARGEST, LARGEST), mode="area")
+    if x.shape[-1] > MAX_SIDE:
+        x = functional.interpolate(x, (MAX_SIDE, MAX_SIDE), mode="area")
     pixels = np.clip((x.permute(0, 2, 3, 1).flatten(1).numpy() + 1) / 2, 0, 1)
     return pd.DataFrame(pixels, columns=[f"pixel_{index}" for index in range(pixels.shape[1])])

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from dp_figures.curves import save
 
 from dp_base.errors import InputError, MissingError
-from dp_base.files import asked_for, unused, write_json, write_text
+from dp_base.files import as_input_error, unused, write_json, write_text
 from dp_base.imports import needing
 from dp_base.reading import read_json
 from dp_base.registry import GROUP, OWN
@@ -108,7 +108,7 @@ class Gallery:
         self.folder = folder
         self.page = folder / "index.html"
         self.record: dict[str, Any] = {}
-        with asked_for(folder):
+        with as_input_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / RECORD).exists():
                 self.record = read_json(folder / RECORD, "give --out another folder, or remove that file")

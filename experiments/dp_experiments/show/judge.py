@@ -16,7 +16,7 @@ from dp_experiments.terminal.lines import records
 from dp_real.data.examples import ExampleArray, Task
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.evaluate.assess import layer_inputs
-from dp_real.evaluate.quality import MOST, quality, spread
+from dp_real.evaluate.quality import MAX_EXAMPLES, quality, spread
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
@@ -66,7 +66,7 @@ def load_judge(given: str, task: Task) -> Judge:
         )
     learner = run.learner()
     accepted = accepted_answers(own.classes, task.classes)
-    network = getattr(learner, "in_use", None)
+    network = getattr(learner, "eval_module", None)
     return Judge(logits_of(learner, own), own.classes, accepted, task.classes, network=network)
 
 
@@ -115,14 +115,14 @@ def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
 def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progress: Progress) -> pd.DataFrame:
     """By arm, means over its runs: the share of samples that the judge confirms, and how they cover the real ones.
 
-    At most MOST samples of a run are looked at, and as many real images [n, C, H, W].
+    At most MAX_EXAMPLES samples of a run are looked at, and as many real images [n, C, H, W].
     """
     known = judge.features(real)
     rows = []
     runs = list(comparison.runs())
     with progress("runs", len(runs)) as advance:
         for arm, run in runs:
-            count = min(MOST, len(known), len(run.pool.y))
+            count = min(MAX_EXAMPLES, len(known), len(run.pool.y))
             x, y = run.pool.minibatch(spread(torch.arange(len(run.pool.y)), count))
             found = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
             share = float(confirmed(judge, x, y.numpy()).mean())

@@ -179,7 +179,7 @@ def _cautions(config: Config, facts: pd.DataFrame) -> str:
     real = int((facts["seed"] == REAL_SEED).sum())
     if real:
         said.append(f"\n**{real:,} of them are real examples** (those with `seed` 0), whose own licence counts.\n")
-    if config.practice.draws and config.generator.shows_examples:
+    if config.practice.needs_generator and config.generator.shows_examples:
         said.append("\nThe prompts showed real examples, which the generator may have repeated.\n")
     return "".join(said)
 

@@ -14,10 +14,10 @@ from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of
 
-MOST = 1000  # examples on a page
+MAX_EXAMPLES = 1000  # examples on a page
 
 
-def reviewed(run: Run, most: int = MOST) -> list[dict[str, Any]]:
+def reviewed(run: Run, most: int = MAX_EXAMPLES) -> list[dict[str, Any]]:
     """The hardest examples first, `most` of them; entropy (nats) and `wrong` are of when an example was added."""
     config = run.config
     is_text = config.data.examples == "texts"

@@ -141,7 +141,9 @@ def sample_row(
     config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
     """[n, C, H, W], in blocks as a run draws them; refuses an image that is not finite or constant."""
-    guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
+    guidance = (
+        EntropyGuidance.from_config(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
+    )
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):
         parts.append(generator.sample(y[block], seeds[block], guidance))

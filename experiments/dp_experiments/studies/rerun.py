@@ -32,7 +32,7 @@ COLUMNS = {
 """The columns of a table of runs: the key of result.json, and what that is multiplied by."""
 WRITTEN = 0.0051  # points: accuracies are written with two digits or three
 SPREADS = 2 * 2**0.5  # two standard errors of a difference of two runs, in standard deviations of one
-LEAST = 3  # runs of an arm whose standard deviation means anything
+MIN_RUNS = 3  # runs of an arm whose standard deviation means anything
 
 
 class StoredRow(NamedTuple):
@@ -73,10 +73,10 @@ class StoredRow(NamedTuple):
     @property
     def spread(self) -> float | None:
         """How far two runs of this arm may lie apart, in points; None: too few runs to tell."""
-        return SPREADS * float(self.tests.std()) if len(self.tests) >= LEAST else None
+        return SPREADS * float(self.tests.std()) if len(self.tests) >= MIN_RUNS else None
 
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
-        judge = Arm.of(str(self.row["arm"])).run
+        judge = Arm.parse(str(self.row["arm"])).run
         return self.beside(
             judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
         )

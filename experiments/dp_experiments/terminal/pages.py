@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 
 from dp_base.errors import InputError
-from dp_base.files import asked_for, write_text
+from dp_base.files import as_input_error, write_text
 
 
 def rendered(package: str, template: str, *filters: Callable[..., Any], **values: Any) -> str:
@@ -27,7 +27,7 @@ def check_page(out: Path) -> Path:
 
 def write_page(out: Path, text: str) -> None:
     """Write a page, or say why it cannot be written there."""
-    with asked_for(out):
+    with as_input_error(out):
         write_text(out, text)
 
 

@@ -124,13 +124,13 @@ def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
     real = torch.cat([torch.arange(10), torch.zeros(20, dtype=torch.int64)])
     pool = Labelled(torch.cat([real, torch.arange(10)]), real=30)
     adjustment = LogitAdjustment(digits(1.5, initial=40, real=30), pool)
-    found = adjustment.of(torch.tensor([3, 35, 0]))
+    found = adjustment.offsets(torch.tensor([3, 35, 0]))
     of_real = 1.5 * torch.log(torch.tensor([21 / 30] + [1 / 30] * 9))
     of_generated = 1.5 * torch.log(torch.full([10], 0.1))
     assert_close(found, torch.stack([of_real, of_generated, of_real]))
     pool.y = torch.cat([real, torch.full([11], 1)])  # the next round
     shares = torch.tensor([1 / 20, 11 / 20] + [1 / 20] * 8)
-    assert_close(adjustment.of(torch.tensor([40])), 1.5 * shares.log()[None])
+    assert_close(adjustment.offsets(torch.tensor([40])), 1.5 * shares.log()[None])
 
 
 def test_what_is_added_to_the_logits_is_in_the_loss():

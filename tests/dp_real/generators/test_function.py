@@ -15,8 +15,8 @@ from dp_real.generators.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import work
 from dp_real.plan.needs import needs
-from dp_real.practice.rounds import LEAST_ROWS
-from dp_real.runs.identity import drawing_identity, material
+from dp_real.practice.rounds import MIN_ROWS
+from dp_real.runs.identity import drawing_identity, input_digests
 from dp_real.runs.prepare import load_generator
 from tests.dp_real.conftest import SMALL
 
@@ -73,8 +73,8 @@ def test_an_automatic_strength_moves(tmp_path):
     sizes = automatic.rounds["count"].tolist()
     plain, first, later = np.split(automatic.pool.table()["omega"].to_numpy(), np.cumsum(sizes)[:2])
     assert set(plain) == {0}
-    assert set(first[:LEAST_ROWS]) == {5}
-    assert 5 not in first[LEAST_ROWS:]
+    assert set(first[:MIN_ROWS]) == {5}
+    assert 5 not in first[MIN_ROWS:]
     assert len(set(later[: sizes[2]])) == 1
     assert later[0] not in first
 
@@ -177,6 +177,6 @@ def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path, monkeypatch)
     for version in (1, 2):
         (tmp_path / "a_renderer.py").write_text(f"VERSION = {version}\n")
         importlib.invalidate_caches()
-        drawn.append(drawing_identity(config, material(config, None)))
+        drawn.append(drawing_identity(config, input_digests(config, None)))
     assert "a_renderer" not in sys.modules
     assert drawn[0] != drawn[1]

@@ -70,7 +70,7 @@ def test_processes_add_up_to_one(size, count, monkeypatch):
 
 def test_pieces_add_up_to_the_whole():
     whole, cut = learner(), learner()
-    cut.most = 7
+    cut.microbatch_size = 7
     for student in (whole, cut):
         student.train_step(*rows(150))
     for ours, theirs in zip(gradients(cut), gradients(whole), strict=True):
@@ -97,7 +97,7 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
     student.train_step(*rows(150))
     assert len(seen) > 150 / room
     informed = learner(**kind)
-    informed.most = student.most
+    informed.microbatch_size = student.microbatch_size
     informed.train_step(*rows(150))
     for name, value in student.tensors().items():
         assert torch.equal(value, informed.tensors()[name]), name

@@ -152,7 +152,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
     size = sizes.PipelineSize(**costs, tiny=None, side=32, config={}, models=[])
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
-    guidance = EntropyGuidance.of(mine.guidance, learner.logits, 0.05)
+    guidance = EntropyGuidance.from_config(mine.guidance, learner.logits, 0.05)
     one = torch.zeros(1, dtype=torch.int64), row_seeds(0, 0, [0])
     generator.sample(*one, None)  # encodes the prompt
     found = [count(partial(generator.sample, *one, each)) for each in (None, guidance)]

@@ -13,7 +13,7 @@ from dp_base import checksums
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real import Pool
 from dp_real.pool import pool as pools
-from dp_real.pool.pool import BLOCK, MEMORY, Blocks, keep_block, kept_block
+from dp_real.pool.pool import BLOCK, MEMORY, Blocks, cache_block, cached_block
 from dp_real.pool.section import PoolConfig
 from dp_real.pool.storages import STORAGES, open_storage, storage_of
 from dp_real.runs import batches
@@ -119,10 +119,10 @@ def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(tmp_path, m
     for _ in range(2):
         blocks = Blocks()
         for folder, part in parts.items():
-            blocks.add(folder, kept_block(folder, part) or keep_block(folder, rows[part]))
-            assert kept_block(folder, part).equals(rows[part])
+            blocks.add(folder, cached_block(folder, part) or cache_block(folder, rows[part]))
+            assert cached_block(folder, part).equals(rows[part])
         blocks.join()
-        assert all(kept_block(folder, part).equals(rows[part]) for folder, part in parts.items())
+        assert all(cached_block(folder, part).equals(rows[part]) for folder, part in parts.items())
         inodes.append(len({(folder / BLOCK).stat().st_ino for folder in parts}))
     assert [len(table) for table in blocks.tables] == [6, 6, 2]
     assert inodes[0] == 7 - min(linked, 4)
@@ -261,12 +261,12 @@ def test_a_column_that_no_storage_writes_is_damage():
 def test_a_block_is_read_if_it_is_whole(tmp_path, damage):
     pool = Pool(tmp_path / "pool", SHAPE)
     rows = batch(pool, torch.randn(4, *SHAPE), seed=np.arange(4, dtype=np.uint64) + np.uint64(2**63))
-    assert kept_block(tmp_path / "block", slice(0, 4)) is None
-    assert keep_block(tmp_path / "block", rows).equals(rows)
-    left = kept_block(tmp_path / "block", slice(0, 4))
+    assert cached_block(tmp_path / "block", slice(0, 4)) is None
+    assert cache_block(tmp_path / "block", rows).equals(rows)
+    left = cached_block(tmp_path / "block", slice(0, 4))
     assert left.equals(rows)
     damage(tmp_path / "block" / BLOCK)
-    assert kept_block(tmp_path / "block", slice(0, 4)) is None
+    assert cached_block(tmp_path / "block", slice(0, 4)) is None
 
 
 def test_the_engine_has_no_word_of_texts():

@@ -20,7 +20,7 @@ from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.guidance.section import SamplingConfig
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
-from dp_real.runs.identity import differences, material
+from dp_real.runs.identity import input_differences, input_digests
 from dp_real.runs.reader import problems
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
@@ -194,11 +194,11 @@ def test_all_of_a_large_set_counts(config, copied, data, tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFiles, "__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
     sets = {"files": ImageSet(files, torch.arange(40))}
     x = data.validation.x[:].clone()
-    before = material(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    before = input_digests(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
     x[1] += 0.1  # none of the evenly spaced
     (tmp_path / "a").write_bytes(b"123")
-    after = material(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
-    assert list(differences(RunFiles(copied), before, after)) == [
+    after = input_digests(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    assert list(input_differences(RunFiles(copied), before, after)) == [
         f"the set files changed since {copied} began",
         f"the validation set changed since {copied} began",
     ]

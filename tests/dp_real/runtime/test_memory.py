@@ -15,7 +15,7 @@ from dp_real.evaluate.assess import accuracy
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
 from dp_real.runs.loop import TrainingLoop
-from dp_real.runs.prepare import fresh_learner, own_torch
+from dp_real.runs.prepare import fresh_learner, torch_settings
 from dp_real.runtime import distributed
 
 TASK = Task((4,), tuple("ab"))
@@ -53,7 +53,7 @@ def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(preci
 def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config):
     half = config.training.model_copy(update={"precision": "bfloat16"})
     for each, during in ((config, "highest"), (config.model_copy(update={"training": half}), "high")):
-        with own_torch(each):
+        with torch_settings(each):
             assert torch.get_float32_matmul_precision() == during
         assert torch.get_float32_matmul_precision() == "highest"
 

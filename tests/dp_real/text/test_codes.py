@@ -12,7 +12,7 @@ from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.char_lm import inverse_transform
 from dp_real.text.models.ngrams import BagOfWords, NGramNetwork, ngrams
-from dp_real.text.near import NearTexts
+from dp_real.text.near_duplicates import NearTexts
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 
@@ -73,7 +73,7 @@ LONG = "the quick brown fox jumps over the lazy dog and runs into the dark green
 
 
 def test_copies_and_small_changes_are_near(monkeypatch):
-    monkeypatch.setattr("dp_real.text.near.BLOCK", 3)
+    monkeypatch.setattr("dp_real.text.near_duplicates.BLOCK", 3)
     texts = [LONG, LONG.upper(), f"  {LONG.replace(' ', '  ')}", LONG.replace("dark", "deep"), LONG[:40], "x", "x", ""]
     near = NearTexts(0.8)
     assert near.add(texts).tolist() == [False, True, True, True, False, False, True, False]

@@ -19,7 +19,7 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.causal_lm import CausalLMGenerator
-from dp_real.text.near import NearTexts
+from dp_real.text.near_duplicates import NearTexts
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_loads_elsewhere, assert_resumes_as, dying, json_lines, set_keys
 from tests.dp_real.text.made import (

@@ -64,7 +64,7 @@ def test_features_of_a_run_are_what_its_last_layer_sees(guided_run, tmp_path):
         names = [*real["y"], *real["y_test"]]
     data = Run(guided_run).config.data.load()
     learner = Run(guided_run).learner()
-    *_, last = learner.in_use.modules()
+    *_, last = learner.eval_module.modules()
     with torch.no_grad():
         logits = last(torch.from_numpy(x)).numpy()
         want = torch.cat([learner.logits(examples.x[:]) for examples in (data.validation, data.test)]).numpy()

@@ -93,7 +93,7 @@ def compare_command(
     from dp_experiments.compare.verdict import verdict
 
     with claimed(out, JOURNAL, resume):
-        if config.generator.trained_here and any(of_arm.practice.draws for of_arm in settled.values()):
+        if config.generator.trained_here and any(of_arm.practice.needs_generator for of_arm in settled.values()):
             say(f"generators are trained here first, {min(splits, seeds)} in all, unless they are in the cache")
         if remark := judged_twice(config):
             say(remark)
@@ -153,7 +153,7 @@ def _check(settled: "dict[str, Config]", baseline: str, x: Axis) -> None:
     """Refuse a baseline that is no arm, and an axis on which an arm has no place."""
     from dp_real.config.arms import Arm
 
-    if all(Arm.of(name).run for name in settled):
+    if all(Arm.parse(name).run for name in settled):
         raise InputError(f"--arms {','.join(settled)}: none of them trains on samples: add static, say")
     if baseline not in settled:
         raise InputError(f"--baseline {baseline} is not among --arms {','.join(settled)}")

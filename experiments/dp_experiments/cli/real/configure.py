@@ -65,7 +65,7 @@ def init_command(
     ] = None,
 ) -> None:
     """The file is NAME.toml. Its comments say what to change."""
-    from dp_base.files import asked_for
+    from dp_base.files import as_input_error
     from dp_real.config.config import check_name
 
     path = Path(f"{name.removesuffix('.toml')}.toml")
@@ -79,7 +79,7 @@ def init_command(
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
     text = fill(template_of(kind or "images"), task) if source is None else _from(source, path, task, kind)
-    with asked_for(path), open(path, "x", encoding="utf-8") as file:
+    with as_input_error(path), open(path, "x", encoding="utf-8") as file:
         file.write(text)
     command = f"dp real run {shlex.quote(str(path))}"
     say(f"{path}: change what it says about your task, then {command}, first with --quick, which tries every part")
@@ -88,7 +88,7 @@ def init_command(
 def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     import torch
 
-    from dp_base.files import asked_for
+    from dp_base.files import as_input_error
     from dp_experiments.cli.real.dividing import divide
 
     data = path.with_name(f"{task}-data")
@@ -104,7 +104,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind))
     if of_texts and not has_gpu:
         template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)
-    with asked_for(data):
+    with as_input_error(data):
         places = divided.leave(data)
     counts = ", ".join(f"{len(rows):,} for {name}" for name, rows in divided.sets.items())
     grouped = f" {divided.groups:,} groups of copies, names or folders stay together." if divided.groups else ""

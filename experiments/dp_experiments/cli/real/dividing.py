@@ -36,7 +36,7 @@ from dp_real.text.text_sets import rows_of_table, text_of
 SETS = ("validation", "test", "train")
 FOLDS = 4  # of which two are for training
 NUMBER = re.compile(r"(?<=.)[-_. ]\d+\Z")  # patient07_3: the third of one group
-LEAST_GROUPS = 6  # of a class, for them to be told apart
+MIN_GROUPS = 6  # of a class, for them to be told apart
 SAMPLED = 100  # images whose size is looked at
 COMPARED, COMPARED_TEXT = (3, 32, 32), 600  # shape of pixels, characters: as such, millions fit into memory
 Rows = list[tuple[Path | str, str]]
@@ -146,13 +146,13 @@ def _groups(rows: Rows, contents: Sequence[str], source: Path) -> np.ndarray:
     for pair in zip(contents, names, strict=True):
         joined.merge(*pair)
     groups = pd.Series([joined[content] for content in contents]).factorize()[0]
-    if pd.Series(groups).groupby(labels).nunique().min() >= LEAST_GROUPS:
+    if pd.Series(groups).groupby(labels).nunique().min() >= MIN_GROUPS:
         return groups
     counts = pd.Series(names).groupby(labels).nunique()
     few = next((label for label, count in counts.items() if 1 < count < labels.count(str(label))), None)
     if few is not None:
         warn_once(
-            f"{source}: some class has fewer than {LEAST_GROUPS} groups of files, so images of one, such as of class "
+            f"{source}: some class has fewer than {MIN_GROUPS} groups of files, so images of one, such as of class "
             f"{few}, come into several sets. If they are patients or scenes, make folders train, val and test"
         )
     return alone

@@ -52,7 +52,7 @@ def export_command(
     """
     from tempfile import TemporaryDirectory
 
-    from dp_base.files import asked_for, unused, whole_folder
+    from dp_base.files import as_input_error, unused, whole_folder
     from dp_base.locks import locked_beside
     from dp_experiments.show.publish import stage, upload
     from dp_real import Run
@@ -74,7 +74,7 @@ def export_command(
         answer(as_json, {"run": str(run), "dataset": data, "model": model}, f"data set: {data}\nmodel: {model}")
         return
     form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
-    with asked_for(out), locked_beside(out), whole_folder(out) as staged:
+    with as_input_error(out), locked_beside(out), whole_folder(out) as staged:
         if form == "features":
             write_features(exported, ROWS if rows is None else rows, staged)
         elif form == "hub":

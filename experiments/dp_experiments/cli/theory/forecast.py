@@ -89,15 +89,15 @@ def _pairs(option: str, entries: list[str]) -> dict[str, str]:
 def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name; says what is noted."""
     from dp_experiments.compare.curve_files import CURVES, read_curve
-    from dp_theory.fitting.theory import MOST_ROUNDS
+    from dp_theory.fitting.theory import MAX_ROUNDS
 
     named = None if columns is None else tuple(comma_list(columns))
     if named is not None and (len(named) != 2 or str(path) in CURVES):
         raise InputError(f"--columns {columns}: names two columns of a CSV file of your own, for example n,accuracy")
     curve, notes = read_curve(path, where, named)
     rounds = curve.rounds.max()
-    if rounds > MOST_ROUNDS:
-        notes.append(f"practice of {rounds} rounds is solved as {MOST_ROUNDS} larger ones, whose errors are higher")
+    if rounds > MAX_ROUNDS:
+        notes.append(f"practice of {rounds} rounds is solved as {MAX_ROUNDS} larger ones, whose errors are higher")
     for note in notes:
         say(note)
     return curve

@@ -14,8 +14,8 @@ from dp_experiments.cli.options import comma_list
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-MOST_VALUES = 100_000  # of start:stop:count
-MOST_CELLS = 1_000_000  # combinations of several options' values
+MAX_VALUES = 100_000  # of start:stop:count
+MAX_CELLS = 1_000_000  # combinations of several options' values
 POSITIVE = "above 0"  # where there is no limit without ridge
 VALUES = "VALUES"  # how help pages call a text that `values` reads
 
@@ -66,10 +66,10 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
         if ":" not in text:
             return numbers
         start, stop, count = numbers
-        if "," in text or count != int(count) or not 1 <= count <= MOST_VALUES or (count == 1 and start != stop):
+        if "," in text or count != int(count) or not 1 <= count <= MAX_VALUES or (count == 1 and start != stop):
             raise ValueError
     except (ValueError, OverflowError):
-        form = f"a value, a comma list or start:stop:count, of 2 to {MOST_VALUES} values"
+        form = f"a value, a comma list or start:stop:count, of 2 to {MAX_VALUES} values"
         raise InputError(f"{name} = {text}: must be {form}") from None
     if geometric and not (start > 0 and stop > 0):
         raise InputError(f"{name} = {text}: must start and stop above 0, since its steps are equal ratios")
@@ -98,8 +98,8 @@ def grid(texts: Mapping[str, str | None], geometric: Collection[str]) -> tuple[d
     if not varied:
         return {name: numbers[0] for name, numbers in lists.items()}, varied
     cells = math.prod(map(len, lists.values()))
-    if cells > MOST_CELLS:
-        raise InputError(f"{' x '.join(varied)} are {cells:,} combinations: at most {MOST_CELLS:,}; give fewer values")
+    if cells > MAX_CELLS:
+        raise InputError(f"{' x '.join(varied)} are {cells:,} combinations: at most {MAX_CELLS:,}; give fewer values")
     axes = np.meshgrid(*lists.values(), indexing="ij")
     return dict(zip(lists, axes, strict=True)), varied
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from dp_base.errors import InputError
-from dp_base.files import asked_for
+from dp_base.files import as_input_error
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.theory.options import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LAW_SECONDS = 2.5e-7  # of a core for a row of all strategies, measured; with the engine dense also times d²
 DENSE_SECONDS = 2e-9
 LONG = 60  # seconds of work that are told beforehand
-MOST = 24 * 3600  # and seconds that are refused
+MAX_SECONDS = 24 * 3600  # and seconds that are refused
 UNASKED = Path("runs/sweep")  # the picture and its table, without --out
 SETTINGS = ["alpha", "rho", "lam"]  # what a sweep may vary beside the number of samples
 AXIS_LABELS = {
@@ -76,9 +76,9 @@ def sweep_command(
         raise InputError(f"n = {n}: must be whole numbers, for they count samples")
     rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
     seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / cores()
-    if MOST < seconds < float("inf"):  # impossible sizes are refused below
+    if MAX_SECONDS < seconds < float("inf"):  # impossible sizes are refused below
         raise InputError(f"this would take about {seconds / 3600:,.0f} hours: give fewer --n or --trials")
-    if LONG < seconds < MOST:
+    if LONG < seconds < MAX_SECONDS:
         say(f"this takes about {seconds / 60:.0f} minutes")
     with claimed(out):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
@@ -116,7 +116,7 @@ def sweep_command(
         *written(out),
     )
     if out is None and not as_json:
-        with asked_for(UNASKED):
+        with as_input_error(UNASKED):
             drawn = save(picture(result, x), UNASKED, ["png"])
             write_tables(UNASKED.parent, sweep=result)
             answer(False, {}, *drawn, UNASKED.with_suffix(".csv"))

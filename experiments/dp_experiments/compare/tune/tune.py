@@ -22,7 +22,7 @@ from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.data.examples import RealData
 from dp_real.practice.shared import Shared, kept_for_all
-from dp_real.runs.identity import NAMES, material
+from dp_real.runs.identity import NAMES, input_digests
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
@@ -142,7 +142,7 @@ def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
             if section not in loaded:
                 armed.data.prepare(progress)
                 loaded[section] = armed.data.load()
-            for name, value in material(armed, loaded[section], test=False).items():
+            for name, value in input_digests(armed, loaded[section], test=False).items():
                 found[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
     return found
 

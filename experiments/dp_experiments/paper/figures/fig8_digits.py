@@ -26,7 +26,7 @@ def compute(quick: bool) -> pd.DataFrame:
     learner = run.learner(run.checkpoints[-1])
     generator = load_generator(run.config, progress=progress)
     assert isinstance(generator, DenoiserGenerator), "the preset's kind"
-    guidance = EntropyGuidance.of(run.config.guidance, learner.logits, OMEGA)
+    guidance = EntropyGuidance.from_config(run.config.guidance, learner.logits, OMEGA)
     parts = []
     for name, used in (("plain", None), (f"ω = {OMEGA:g}", guidance)):
         estimates = _estimates(generator, used)

@@ -19,7 +19,7 @@ from dp_real.text.codes import texts_of
 IMAGES = 96  # half of them wrong when they were added
 SIDE = 96  # pixels of a thumbnail at most; smaller images keep their size
 TEXTS = 20
-LONGEST = 300  # characters of a text
+MAX_CHARACTERS = 300  # characters of a text
 
 
 def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
         predicted = [None] * len(hardest)
     return [
         {
-            "text": text if len(text) <= LONGEST else f"{text[:LONGEST]} …",
+            "text": text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} …",
             "label": names[row.label],
             "predicted": answer,
             "entropy": row.entropy,

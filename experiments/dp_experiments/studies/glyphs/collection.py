@@ -19,7 +19,7 @@ from dp_experiments.studies.glyphs.fonts import (
     BEYOND_ASCII,
     CASES,
     CHARACTERS,
-    LEAST_CHARACTERS,
+    MIN_CHARACTERS,
     Font,
     Kind,
     pick_styles,
@@ -106,7 +106,7 @@ def draw_usable(font: Font) -> tuple[np.ndarray, np.ndarray] | None:
     """A font's characters and features; None if they are too few, or small letters are drawn as capitals."""
     images = draw_font(font)
     traits = features(images)
-    return None if images.any((1, 2)).sum() < LEAST_CHARACTERS or is_unicase(traits) else (images, traits)
+    return None if images.any((1, 2)).sum() < MIN_CHARACTERS or is_unicase(traits) else (images, traits)
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ BEYOND_ASCII = [place for place, character in enumerate(CHARACTERS) if not chara
 
 log = logging.getLogger(__name__)
 ENDINGS = (".ttf", ".otf", ".ttc")
-LEAST_CHARACTERS = 60  # of CHARACTERS that a font must have to be used
+MIN_CHARACTERS = 60  # of CHARACTERS that a font must have to be used
 BOLD = 700  # OpenType's weight
 REGULAR = 400  # OpenType's weight
 
@@ -113,7 +113,7 @@ def _describe(path: Path, font: Any) -> Font | None:
     characters = "".join(character for character in CHARACTERS if ord(character) in known)
     family = _name(font, (16, 1), path.stem.partition("-")[0])
     style = _name(font, (17, 2), "")
-    if len(characters) < LEAST_CHARACTERS or OTHER.search(f"{family} {style}"):
+    if len(characters) < MIN_CHARACTERS or OTHER.search(f"{family} {style}"):
         return None
     mac_style = font["head"].macStyle
     italic = bool(mac_style & ITALIC_BIT) or bool(re.search(r"italic|oblique|slanted", style, re.I))

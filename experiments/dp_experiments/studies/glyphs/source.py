@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 GENERATOR_SHARE = 0.55  # of the groups of families; the rest test
 VALIDATION_SHARE = 0.15
 FONTS_PER_GROUP = 2  # that validate or test, so that large groups do not count for more
-LEAST_GROUPS = 10
+MIN_GROUPS = 10
 DEBIANS = "Debian's packages"
-MOST_MISSING = 12  # packages that may be missing, because a newer Debian may have dropped them
+MAX_MISSING = 12  # packages that may be missing, because a newer Debian may have dropped them
 FURTHER = ("handwriting", "display")  # kinds of families that are not used for the generator, validation or test
 
 
@@ -61,10 +61,10 @@ class GlyphsConfig(DataConfig):
             if face.kind == "text":
                 members.setdefault(face.group, []).append(row)
         groups = rng(self.split, Stream.SPLIT).permutation(sorted(members)).tolist()
-        if len(groups) < LEAST_GROUPS:
+        if len(groups) < MIN_GROUPS:
             raise InputError(
                 f"{self.fonts}: fonts of {len(groups)} groups of families that have Latin letters, digits and signs, "
-                f"and are legible; at least {LEAST_GROUPS} are needed"
+                f"and are legible; at least {MIN_GROUPS} are needed"
             )
         first = round(GENERATOR_SHARE * len(groups))
         second = round((GENERATOR_SHARE + VALIDATION_SHARE) * len(groups))
@@ -98,7 +98,7 @@ class GlyphsConfig(DataConfig):
             return font_files(Path(self.fonts))
         fonts = debian_fonts()
         missing = sorted({package for path, package in fonts.items() if not path.is_file()})
-        if len(missing) > MOST_MISSING:
+        if len(missing) > MAX_MISSING:
             raise MissingError(
                 f"{len(missing)} of Debian's font packages are not installed, {missing[0]} the first: "
                 f"tail -n +2 {DEBIANS_FONTS} | cut -d, -f1 | sort -u | xargs sudo apt-get install -y; "

@@ -18,7 +18,7 @@ from dp_real.text.sources import OfTexts
 
 FOLDER = Path("/usr/share/dict")
 RECIPE = 1  # raise it when the words change that are read from the same lists
-MOST = 60_000  # words kept of a language
+MAX_WORDS = 60_000  # words kept of a language
 STEM = 6  # letters that words of one side share with none of another
 SHARES = {"train": 0.7, "validation": 0.06, "test": 0.24}  # of the stems
 
@@ -115,8 +115,8 @@ class WordsConfig(OfTexts):
             languages = Counter(word for words in found.values() for word in words)
             for language, words in found.items():
                 own = sorted(word for word in words if languages[word] == 1)
-                if len(own) > MOST:
-                    own = [own[i * len(own) // MOST] for i in range(MOST)]
+                if len(own) > MAX_WORDS:
+                    own = [own[i * len(own) // MAX_WORDS] for i in range(MAX_WORDS)]
                 (folder / f"{language}.txt").write_text("\n".join(own) + "\n", encoding="ascii")
 
         lists = {language: digest(FOLDER / file) for language, (_, file, _) in LANGUAGES.items()}

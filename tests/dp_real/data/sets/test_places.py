@@ -232,7 +232,7 @@ def test_images_beside_the_data_set(tmp_path):
 
 
 def test_shards_by_pattern(tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.data.sets.places.MOST_FILES", 1000)
+    monkeypatch.setattr("dp_real.data.sets.places.MAX_FILES", 1000)
     for shard in (8, 9, 10):
         write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
     for where in (tmp_path / "val-{08..10}.tar", tmp_path / "*.tar", tmp_path, f"{tmp_path}@validation"):

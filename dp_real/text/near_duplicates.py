@@ -22,12 +22,12 @@ BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred
 class NearTexts:
     """Texts seen so far, and which others are like one of them by `likeness`, in (0, 1], or more."""
 
-    def __init__(self, likeness: float) -> None:
-        self.likeness = likeness
+    def __init__(self, similarity: float) -> None:
+        self.similarity = similarity
         self._shingles = HashingVectorizer(analyzer="char", ngram_range=(3, 3), n_features=2**22)
         draw = np.random.default_rng(0)
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
-        self._least = likeness - SURELY * (likeness * (1 - likeness) / (BANDS * ROWS)) ** 0.5
+        self._least = similarity - SURELY * (similarity * (1 - similarity) / (BANDS * ROWS)) ** 0.5
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []  # trigrams, hashes
         self._meeting: dict[int, list[int]] = {}  # key of a band and its hashes -> the texts there
 
@@ -51,7 +51,7 @@ class NearTexts:
 
     def _is_like(self, one: np.ndarray, other: np.ndarray) -> bool:
         shared = len(np.intersect1d(one, other, assume_unique=True))
-        return shared >= self.likeness * (len(one) + len(other) - shared)
+        return shared >= self.similarity * (len(one) + len(other) - shared)
 
     def _hashed(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each text's sorted trigrams, and their least hashes."""
