@@ -33,6 +33,7 @@ class Arm:
 ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
 PRUNED = {"omega": 0.0, "candidates": 1, "likelihood_weight": 0.0}  # [guidance] of the pruning arms
 OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configuration sets it
+FEW_ALONE: Changes = {"practice": {"initial": 0, "additions": 0}}
 NOT_OF_AN_ARM = ("seed", "data.split", "name")
 
 
@@ -90,7 +91,10 @@ def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = N
 
 def _laid_over(config: Config, changes: Changes) -> dict[str, Any]:
     raw = config.model_dump()
-    return raw | {section: raw[section] | values for section, values in changes.items()}
+    laid = {section: raw[section] | values for section, values in changes.items()}
+    if laid.get("learner", raw["learner"])["kind"] != raw["learner"]["kind"]:
+        laid["learner"] = changes["learner"]  # another kind has other keys
+    return raw | laid
 
 
 def arm(
@@ -142,6 +146,18 @@ def _random_direction(config: Config, samples: int) -> Changes:
     return {"guidance": {"control": "random-direction"}}
 
 
-@arm("real", "the real examples that trained the generator", place=7)
+@arm(
+    "real", "only those of data.real_per_class; without that key, the real examples that trained the generator", place=7
+)
 def _real(config: Config, samples: int) -> Changes:
+    if config.data.real_per_class:
+        return FEW_ALONE
     return {"practice": {"initial": samples, "real": samples, "additions": 0}}
+
+
+@arm("finetune", "practice.encoder, trained further on the real examples of data.real_per_class alone", place=8)
+def _finetune(config: Config, samples: int) -> Changes:
+    encoder = config.practice.encoder
+    if not (encoder and config.data.real_per_class):
+        raise InputError("arm finetune: set practice.encoder and data.real_per_class, in the file or by --set")
+    return {"learner": {"kind": "transformers", "model": encoder}, **FEW_ALONE}

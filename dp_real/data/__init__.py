@@ -3,11 +3,13 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pydantic import Field
+
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
 from dp_real.data.sets.class_names import Classes, own_classes
 from dp_real.data.sets.places import Located, locate
-from dp_real.runtime.section import Section
+from dp_real.runtime.section import CountOrNone, Section
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +33,13 @@ class DataConfig(Section):
     storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # the values of pool.storage that keep them
     has_similarity: ClassVar[bool] = False  # whether `near_duplicates` can tell which examples are alike
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
+
+    real_per_class: CountOrNone = Field(
+        default=0,
+        description="so many validation examples of each class are trained on, beside generated ones: half of them by "
+        "a run that adds examples, which watches the other half, and all by one that adds none, which is validated on "
+        "the rest",
+    )
 
     @property
     def task(self) -> "Task":

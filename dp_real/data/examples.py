@@ -119,13 +119,14 @@ class Examples:
 
 @dataclass(frozen=True)
 class RealData:
-    """Sets of real examples of one task. No learner trains on them (paper section 1), except in the arm `real`."""
+    """Sets of real examples of one task. Learners train on none (paper section 1), but on `few`, and the arm `real`."""
 
     task: Task
     generator: TrainingExamples | None  # trains a generator, or the learner of the arm `real`; None: there are none
     validation: ExampleSet
     test: ExampleSet
     sets: Mapping[str, ExampleSet] = field(default_factory=dict)  # evaluated when a run ends; may lack classes
+    few: ExampleSet | None = None  # validation examples that are trained on beside generated ones (`with_few`)
 
 
 @dataclass(frozen=True)

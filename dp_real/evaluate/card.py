@@ -105,11 +105,14 @@ def _use(config: Config) -> str:
 
 
 def _examples(config: Config) -> str:
+    few = config.data.real_per_class
+    if few and not config.practice.needs_generator:
+        return f"{few} real examples a class"
     if not config.practice.needs_generator:
         return "the real examples that its generator was trained on"
     if config.practice.real:
         return f"{config.practice.real:,} real examples, and generated ones"
-    return "generated examples only"
+    return f"{few} real examples a class, and generated ones" if few else "generated examples only"
 
 
 def _start(config: Config) -> str:

@@ -118,7 +118,8 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
     values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(pool.storage, 1)
     added = options.increment * options.oversample if options.additions else 0
     largest = max(options.initial * options.initial_oversample, added) if options.needs_generator else 0
-    copied = pool.marks or pool.distinct or options.real or max(options.initial_oversample, options.oversample) > 1
+    real = options.real or config.data.real_per_class
+    copied = pool.marks or pool.distinct or real or max(options.initial_oversample, options.oversample) > 1
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
         "pool": config.samples * values,

@@ -21,7 +21,7 @@ from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
-from dp_real.data.examples import NearExamples, RealData, balanced_rows
+from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData, balanced_rows
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool.marks import mark_of, read_marks
@@ -267,6 +267,7 @@ class Rounds:
         The initial round does without `logits`.
         """
         n_real = 0 if index else self.config.practice.real
+        few = self.data.few if self.data and not index else None
         drawn, files = self.pool.schema.empty_table(), []
         begin = time.monotonic()
         if n_real < len(labels):
@@ -277,12 +278,14 @@ class Rounds:
                 require_one_range(real[some], decoded(drawn.slice(0, COMPARED), self.pool.storage))
         saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))  # a little is lost meanwhile
         rows = drawn
-        if kind_of(self.config, index) == "pruned":
+        if n_real < len(labels) and kind_of(self.config, index) == "pruned":
             counts = labels[n_real:].bincount(minlength=self.config.task.n_classes).numpy()
             rows = select_rows(drawn, np.sort(KEEP[self.config.practice.keep](self, drawn, counts)))
-        if n_real:
-            rows = with_columns(rows, row=rows["row"].to_numpy() + n_real)
-            rows = pa.concat_tables([self._real(labels[:n_real], logits), rows])
+        if few is None and n_real:
+            few = self._training(labels[:n_real])
+        if few is not None:
+            rows = with_columns(rows, row=rows["row"].to_numpy() + len(few.y))
+            rows = pa.concat_tables([self._real(few, logits), rows])
         if self.marks:
             rows = self._unmarked(index, rows)
         if self.near:
@@ -408,18 +411,22 @@ class Rounds:
         entropy, correct = assess(logits, decoded(rows, self.pool.storage), torch.tensor(rows["label"].to_numpy()))
         return add_elapsed(with_columns(rows, entropy=entropy.numpy(), correct=correct.numpy()), begin)
 
-    def _real(self, labels: Tensor, logits: Logits | None) -> pa.Table:
-        """The same for all runs on one data split; the main process has all."""
+    def _training(self, labels: Tensor) -> Examples:
+        """Real training examples, the same for all runs on one data split."""
         real, split = self.data.generator if self.data else None, self.config.data.split
         assert real is not None, "check_real_examples has counted them"
         if self.config.practice.imbalance > 1:
             rows = tail_rows(real.y.numpy(), labels, split)
         else:
             rows = torch.from_numpy(balanced_rows(real.y.numpy(), len(labels), split))
-        if not distributed.this_process().is_main_process:
-            rows = rows[:0]
-        own, zeros = real.y[rows], np.zeros(len(rows), np.int64)
-        samples = Samples(real.x[rows], np.full(len(rows), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
+        return Examples(real.x[rows], real.y[rows])
+
+    def _real(self, real: ExampleSet, logits: Logits | None) -> pa.Table:
+        """The main process has all."""
+        rows = slice(None if distributed.this_process().is_main_process else 0)
+        own = real.y[rows]
+        zeros = np.zeros(len(own), np.int64)
+        samples = Samples(to_float(real.x[rows]), np.full(len(own), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
         certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
         return self._assessed(self._table(0, 0, own, samples, certain), logits)
 

@@ -16,7 +16,7 @@ from dp_base.errors import InputError
 from dp_base.reading import shortened
 from dp_base.registry import Registry
 from dp_real.data import DATA, DataConfig
-from dp_real.data.examples import Task
+from dp_real.data.examples import RealData, Task
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.learners import LEARNERS
@@ -201,6 +201,8 @@ class DrawingConfig(Section):
             yield "practice.oversample > 1 prunes plain samples: guidance.omega must be 0"
         if practice.oversample > 1 and self.guidance.candidates > 1:
             yield "practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1"
+        if practice.real and self.data.real_per_class:
+            yield "practice.real and data.real_per_class both say which real examples are trained on: set one to 0"
         if practice.real and not self.data.has_training_examples:
             yield f"practice.real = {practice.real} takes real training images: data.train names them"
 
@@ -208,8 +210,16 @@ class DrawingConfig(Section):
         where = f"pool.size = {self.pool.size}"
         if self.pool.size and not self.generator.any_size:
             yield f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0"
-        if self.pool.size and self.practice.real:
-            yield f"{where}: real examples have the learner's size only; practice.real needs 0"
+        for key in ("practice.real", "data.real_per_class"):
+            if self.pool.size and reduce(getattr, key.split("."), self):
+                yield f"{where}: real examples have the learner's size only; {key} needs 0"
+
+    def real_data(self) -> RealData:
+        """The sets, of which data.real_per_class may move some validation examples to `few`. Raises as data.load."""
+        from dp_real.data.sets.few import with_few
+
+        data, few = self.data.load(), self.data.real_per_class
+        return with_few(data, few, self.practice.additions > 0, self.data.split) if few else data
 
     @property
     def task(self) -> Task:

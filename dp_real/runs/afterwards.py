@@ -37,7 +37,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     decode_ahead(further)
     own: dict[str, ExampleSet] = {}
     try:
-        data = source.load()
+        data = run.config.real_data()
         own = {"validation": data.validation, "test": data.test, **data.sets}
     except MissingError as error:
         if not further:

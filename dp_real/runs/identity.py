@@ -28,6 +28,7 @@ VERSIONS = ("deliberate-practice", "torch", "diffusers")
 WEIGHTS = "weights of "  # before the key of a model
 NAMES = {
     "validation": "validation set",
+    "few": "real examples that are trained on",
     "training": "training examples",
     "code": "code of the generator",
     "learner code": "code of the learner",
@@ -63,6 +64,8 @@ def input_digests(config: Config, data: RealData | None, *, test: bool = True) -
         found |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
     if data is not None:
         found["validation"] = _set_digest(data.validation)
+        if data.few is not None:
+            found["few"] = _set_digest(data.few)
         if data.generator is not None and config.uses_training_examples:
             found["training"] = json_digest(data.generator.fingerprint())
         if test:
@@ -131,7 +134,7 @@ def _data_here(config: Config) -> RealData | None:
             if each.problem and each.found.startswith(HUB):
                 raise MissingError(each.problem)
         config.data.prepare()
-        return config.data.load()
+        return config.real_data()
     except MissingError as error:
         log.warning("the data are not here, and not compared with those of the run: %s", error)
         return None

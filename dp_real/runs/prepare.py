@@ -33,7 +33,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 
     def load() -> RealData:
         config.data.prepare(progress)
-        return config.data.load()
+        return config.real_data()
 
     data = distributed.main_first(load)
     looked_at: dict[str, Any] = {**data.sets} if test else {}
@@ -41,6 +41,8 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
         looked_at["test"] = data.test
     if data.generator is not None and config.uses_training_examples:
         looked_at["train"] = getattr(data.generator, "seen", data.generator)
+    if data.few is not None:
+        looked_at["few"] = data.few
     decode_ahead({"validation": data.validation, **looked_at}, progress=progress)
     if config.practice.watch == "accuracy" and is_unequal(data.validation):
         y = data.validation.y
@@ -92,7 +94,7 @@ def check_plan(config: Config) -> None:
             f"guidance.window = {list(config.guidance.window)} guides none of the {config.sampling.steps} "
             "sampling.steps, the last of which is never guided; widen it, or set guidance.omega = 0"
         )
-    if config.practice.initial < classes:
+    if config.practice.initial < classes and not config.data.real_per_class:
         raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")
 
 

@@ -88,8 +88,8 @@ def check_arms(config: Config, of_arms: Collection[Config], progress: Progress) 
         raise MissingError(*sorted(missing))
     config.data.prepare(progress)
     for plan in of_arms:
-        if plan.practice.real:
-            check_real_examples(plan, plan.data.load())
+        if plan.practice.real or plan.data.real_per_class:
+            check_real_examples(plan, plan.real_data())
 
 
 def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:

@@ -37,6 +37,8 @@ class ArmsTable(NamedTuple):
     columns: Mapping[str, str] = MappingProxyType({"test": "test"})
     """The accuracies that are shown, and their headings."""
     cost: str = "tflop"
+    errors: bool = False
+    """Whether accuracies have their standard errors and the number of splits."""
 
     def markdown(self) -> str:
         runs = stored_runs(self.runs)
@@ -46,10 +48,13 @@ class ArmsTable(NamedTuple):
         heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
         lines = []
         for arm, label in self.arms.items():
-            mean = runs[runs["arm"] == arm].mean(numeric_only=True)
+            own = runs[runs["arm"] == arm]
+            mean, error = own.mean(numeric_only=True), own.sem(numeric_only=True)
             made, kept = round(mean["generated"]), round(mean["kept"])
             cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
-            cells += [f"{mean[column]:.2f}" for column in self.columns]
+            spread = {c: f" ± {error[c]:.2f}" if len(own) > 1 else "" for c in self.columns}
+            told = {c: f"{spread[c]} ({len(own)})" if self.errors else "" for c in self.columns}
+            cells += [f"{mean[c]:.2f}{told[c]}" for c in self.columns]
             cells += ["" if arm == lead else paired(runs, lead, arm).short for lead in self.leads]
             cost = mean[self.cost]
             cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")

@@ -25,7 +25,7 @@ class Difference(NamedTuple):
     def short(self) -> str:
         """Both numbers."""
         sign = "+" if self.mean >= 0 else "−"
-        return f"{sign}{abs(self.mean):.2f} ± {self.se:.2f}"
+        return f"{sign}{abs(self.mean):.2f}" + (f" ± {self.se:.2f}" if self.seeds > 1 else " (one split)")
 
     def __str__(self) -> str:
         return f"{self.short} points ({self.seeds} seeds)"
@@ -66,7 +66,8 @@ def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Di
     both = runs[runs["arm"].isin((arm, rival))]
     by_seed = both.pivot(index=["split", "seed"], columns="arm", values=column)
     difference = (by_seed[arm] - by_seed[rival]).dropna().to_numpy()
-    return Difference(difference.mean(), difference.std(ddof=1) / len(difference) ** 0.5, len(difference))
+    error = difference.std(ddof=1) / len(difference) ** 0.5 if len(difference) > 1 else np.nan
+    return Difference(difference.mean(), error, len(difference))
 
 
 def worth(runs: pd.DataFrame, arm: str, static: list[str]) -> Worth:

@@ -155,6 +155,7 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_pa
             "pool": {"storage": "jpeg"},
         },
         {"practice": {"real": 20, "new_sample_weight": 2}},
+        {"data": {"real_per_class": 5}},
     ],
     ids=str,
 )

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
+from dp_experiments.cli.real.compare import default_arms
 from dp_experiments.compare.arms import encoders
 from dp_experiments.compare.arms.covariance import matching
 from dp_experiments.compare.arms.probe import zero_shot
@@ -112,6 +114,25 @@ def test_class_names_alone(config, seeing):
     for encoder in (f"@practice.encoder={seeing['vit']}", ""):
         with pytest.raises(InputError, match="should name one of images and texts"):
             zero_shot(arm_config(config, f"zero-shot{encoder}"))
+
+
+def test_what_generates_nothing_comes_first_where_it_can(config, seeing, tmp_path):
+    """The probe sees as many real images as others train on, and the loop half of them."""
+    few = SMALL | {"data": {"source": "digits", "real_per_class": 4}, "training": {"steps": 20}}
+    encoder = SMALL["practice"] | {"encoder": seeing["vit"]}
+    for sections, first in (
+        (SMALL, []),
+        (few, ["real"]),
+        (SMALL | {"practice": encoder}, ["probe"]),
+        (few | {"practice": encoder, "compare": {"arms": ["practice", "static"]}}, []),
+    ):
+        assert default_arms(parse_config(sections)) == [*first, "practice", "static"]
+    file = tmp_path / "few.toml"
+    small = {"practice": encoder | {"additions": 1}, "generator": {"kind": "denoiser", "training": "none"}}
+    file.write_text(tomli_w.dumps(few | small))
+    arms = told("real compare", file, "--seeds 1 --workers 1 --out", tmp_path / "out")["arms"]
+    kept = {arm["series"]: arm["kept"] for arm in arms}
+    assert kept == {"real": 40, "finetune": 40, "probe": 40, "practice": 80, "static": 140}
 
 
 def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path):

@@ -1,13 +1,18 @@
 """Glyphs: no family on two sides of a split, further sets of their own, and messages that say what is missing."""
 
+import unicodedata
+
 import pytest
 import torch
+from dp_experiments.studies.glyphs import encoder as encoding
 from dp_experiments.studies.glyphs import fonts as reading
 from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.glyphs.source import FONTS_PER_GROUP, GlyphsConfig
 
 from dp_base.errors import InputError, MissingError
-from tests.experiments.studies.made import loaded, make_font
+from dp_real.learners.models.classifier import load_encoder
+from dp_real.learners.section import TrainingConfig
+from tests.experiments.studies.made import SOURCE, loaded, make_font
 
 FAMILIES = {
     f"{name} {kind}": 0.08 * (place - 4.5) + more
@@ -75,3 +80,22 @@ def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
     (there,) = section(fonts).describe()
     assert there.problem is None
     assert "21 files" in there.found
+
+
+def test_the_encoder_knows_other_characters_and_is_made_once(fonts, monkeypatch):
+    monkeypatch.setattr(encoding, "LEAST_FONTS", 1)
+    x, y, names = encoding.characters([SOURCE, SOURCE])
+    bare = {unicodedata.normalize("NFKD", name).casefold() for name in names}
+    assert {"é".upper(), "é", "¿"} <= set(names)
+    assert not bare & set(map(str.casefold, CHARACTERS))
+    assert not bare & {*"01|ı"}
+    assert x.shape == (2 * len(names), 1, 32, 32)
+    assert y.bincount().tolist() == [2] * len(names)
+    assert x[0::2].equal(x[1::2])
+    asked = []
+    monkeypatch.setattr(encoding, "TRAINING", TrainingConfig(steps=1, batch_size=4))
+    monkeypatch.setattr(encoding, "characters", lambda files: (asked.append(files), (x, y, names))[1])
+    folders = [encoding.encoder(section(fonts, split=split)) for split in (0, 0, 1)]
+    assert folders[0] == folders[1] != folders[2]
+    assert [len(files) for files in asked] == [12, 12]  # the fonts of the generator
+    assert load_encoder(str(folders[0])).config.hidden_sizes == [32, 64, 128]

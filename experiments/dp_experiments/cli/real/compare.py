@@ -76,13 +76,14 @@ def compare_command(
     """Arms are compared in pairs by their test accuracies: the runs of a seed share the data split and the noise.
 
     What the options leave open is set in the section `compare` of the configuration. Without it the arms are practice
-    and static, with 4 seeds.
+    and static, with 4 seeds. Before them come what generates nothing: real with data.real_per_class, probe with
+    practice.encoder, and finetune with both.
     """
     refuse(settings, ("seed", "data.split"), "--first, --seeds and --splits say which seeds and splits there are")
     config = load_preset(preset, settings)
     seeds = seeds or config.compare.seeds
     splits = splits_of(seeds, splits, config.compare.splits)
-    names = list(config.compare.arms) if arms is None else arm_names(arms)
+    names = default_arms(config) if arms is None else arm_names(arms)
     baseline = baseline or names[-1]
     settle, first = _settled(config, names, preset, settings, tuned, first)
     settled = {name: settle(config, name) for name in names}
@@ -122,6 +123,14 @@ def compare_command(
     for name, told in limits.items():
         if remarks := [remark for remark in told if remark]:
             say(f"{name}: in {len(remarks)} of {len(told)} runs {remarks[-1]}")
+
+
+def default_arms(config: "Config") -> list[str]:
+    """The section's arms; unless it names them, after those that generate nothing where the data allow these."""
+    few, encoder = config.data.real_per_class > 0, config.practice.encoder is not None
+    allowed = {"real": few, "finetune": few and encoder, "probe": encoder}
+    named = "arms" in config.compare.model_fields_set
+    return [*([] if named else [arm for arm, here in allowed.items() if here]), *config.compare.arms]
 
 
 def _settled(

@@ -38,7 +38,7 @@ def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " clas
 
     if rounds.data is None or not isinstance(rounds.config, Config):
         raise InputError("practice.keep = 'covariance' looks at real validation images, which a run has")
-    validation = rounds.data.validation
+    validation = rounds.data.few or rounds.data.validation
     labels = validation.y.numpy()
     scarce = np.flatnonzero((np.bincount(labels, minlength=len(counts)) < 2) & (counts > 0))
     for label in scarce[:1]:

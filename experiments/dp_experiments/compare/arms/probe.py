@@ -1,6 +1,7 @@
 """The arms that generate nothing: a linear head on frozen features of the validation images, and class names alone."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,7 +39,7 @@ class Head(NamedTuple):
 
 
 def probe(config: Config) -> dict[str, Any]:
-    """Logistic regression on the features of the validation images, which are all the real images it sees.
+    """Logistic regression on the features of the validation images, or of those of data.real_per_class alone.
 
     Its strength has the best accuracy in a cross-validation among them, which is reported as that on validation.
     """
@@ -53,13 +54,19 @@ def probe(config: Config) -> dict[str, Any]:
     begin = time.monotonic()
     data = load_data(config)
     features = features_of(config, data.generator)
-    y = data.validation.y.numpy()
+    seen = data.few or data.validation
+    y = seen.y.numpy()
     folds = int(np.clip(np.bincount(y)[np.unique(y)].min(), 2, FOLDS))
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)),
         {"logisticregression__C": STRENGTHS},
         cv=StratifiedKFold(folds, shuffle=True, random_state=config.data.split % 2**32),
-    ).fit(features(data.validation.x), y)
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "The number of unique classes is greater"
+        )  # of a few examples of many classes
+        search.fit(features(seen.x), y)
 
     def score(seen: np.ndarray) -> np.ndarray:
         logits = np.full((len(seen), config.task.n_classes), NEVER)
@@ -125,7 +132,7 @@ def _result(config: Config, data: Any, head: Any, validation: float | None, begi
         "val_accuracy": accuracy(head, data.validation) if validation is None else validation,
         "val_examples": len(data.validation.y),
         "sets": evaluate_sets(head, data.sets) + evaluate_shots(config, head, data.test),
-        "pool_size": 0 if validation is None else len(data.validation.y),
+        "pool_size": 0 if validation is None else len((data.few or data.validation).y),
         "samples_generated": 0,
         "additions": 0,
         "generation_seconds": 0.0,

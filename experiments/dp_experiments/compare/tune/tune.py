@@ -135,13 +135,13 @@ def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
     """Digests of what trials read, by name, arm and split; all must read the same."""
     found = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
-        loaded: dict[str, RealData] = {}  # arms seldom differ in their data
+        loaded: dict[tuple[str, bool], RealData] = {}  # arms seldom differ in their data
         for arm in plan.arms:
             armed = arm_config(cell, arm)
-            section = armed.data.model_dump_json()
+            section = armed.data.model_dump_json(), armed.practice.additions > 0  # which real_data depends on
             if section not in loaded:
                 armed.data.prepare(progress)
-                loaded[section] = armed.data.load()
+                loaded[section] = armed.real_data()
             for name, value in input_digests(armed, loaded[section], test=False).items():
                 found[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
     return found

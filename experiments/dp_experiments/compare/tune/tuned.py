@@ -20,7 +20,12 @@ FORMAT = 1  # of the files that a tuning leaves
 PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
 Settings = Mapping[str, Any]
 """Key of the configuration -> value."""
-ALONE = {"static": (), "real": (), **dict.fromkeys(("covariance", "probe", "zero-shot"), ("static",))}
+ALONE = {
+    "static": (),
+    "real": (),
+    "finetune": ("real",),
+    **dict.fromkeys(("covariance", "probe", "zero-shot"), ("static",)),
+}
 """Arms that are not the loop, and whose settings each takes if it was not tuned."""
 
 

@@ -118,7 +118,7 @@ def draw_font(font: Font) -> np.ndarray:
     try:
         face = ImageFont.truetype(font.path, POINTS, layout_engine=ImageFont.Layout.BASIC)
         for character in font.characters:
-            images[PLACES[character]] = _draw(face, character)
+            images[PLACES[character]] = draw_character(face, character)
     except (OSError, ValueError):  # a table is broken, or an outline is larger than Pillow allows
         return np.zeros_like(images)
     _, inverse, counts = np.unique(images, axis=0, return_inverse=True, return_counts=True)
@@ -126,7 +126,8 @@ def draw_font(font: Font) -> np.ndarray:
     return images
 
 
-def _draw(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
+def draw_character(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
+    """Cropped and fitted, uint8 [SIDE, SIDE]; 0 without ink."""
     canvas = Image.new("L", (SIDE, SIDE))
     left, top, right, bottom = (round(edge) for edge in face.getbbox(character))
     drawn = Image.new("L", (right - left, bottom - top))

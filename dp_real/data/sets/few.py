@@ -1,0 +1,41 @@
+"""A few validation examples of each class, to train on beside generated ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dp_base.errors import InputError
+from dp_real.data.examples import Examples, ExampleSet, RealData
+from dp_real.data.sets.images import ImageFiles, ImageSet
+from dp_real.runtime.seeds import Stream, rng
+
+
+def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealData:
+    """Take `few` from the validation set, `per_class` of each class or as many as there are, in random order.
+
+    halved: the second half of these is the validation set; if not, all others are. What is taken is in no other set: a
+    test set that is the validation set is so afterwards. Raises InputError if that leaves nothing to validate on.
+    """
+    y = data.validation.y.numpy()
+    order = rng(split, Stream.SPLIT).permutation(len(y))
+    place = np.empty_like(order)  # of each row within its class
+    place[order] = pd.Series(y[order]).groupby(y[order]).cumcount()
+    taken = place < (-(-per_class // 2) if halved else per_class)
+    left = ~taken & (place < per_class) if halved else ~taken
+    if not left.any():
+        raise InputError(
+            f"data.real_per_class = {per_class}: leaves no validation example to watch; "
+            f"{'take 2 or more' if per_class < 2 else 'lower it, or give more'}"
+        )
+    validation = _picked(data.validation, np.flatnonzero(left).tolist())
+    test = validation if data.test is data.validation else data.test
+    return replace(data, few=_picked(data.validation, np.flatnonzero(taken).tolist()), validation=validation, test=test)
+
+
+def _picked(examples: ExampleSet, rows: list[int]) -> ExampleSet:
+    x, y = examples.x, examples.y[rows]
+    if isinstance(x, ImageFiles):
+        return ImageSet(x.among(rows), y)
+    return Examples(x[rows] if isinstance(x, torch.Tensor) else torch.cat([x[row : row + 1] for row in rows]), y)

@@ -1,0 +1,67 @@
+"""Practice beside a few real images and an encoder, on glyphs.
+
+`python -m dp_experiments.studies.glyphs.few_real SPLITS KS ARMS` makes those rows of runs/glyphs-few.csv that are
+missing, such as `5,6,7 2,10 probe,static-encoder`, and adds each as soon as it is there.
+"""
+
+import csv
+import sys
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.studies.glyphs.encoder import encoder
+from dp_experiments.studies.glyphs.source import GlyphsConfig
+from dp_real import run
+from dp_real.config import parse_config
+from dp_real.config.arms import Arm, arm_config
+from dp_real.runs.identity import versions
+
+ROWS = Path(__file__).parent / "runs" / "glyphs-few.csv"
+ENCODER = "-encoder"  # ends the name of an arm whose learner starts from the encoder
+
+
+def cell(arm: str, k: int, split: int) -> dict[str, Any]:
+    """The row of one run, with k real images of each class."""
+    name = arm.removesuffix(ENCODER)
+    looks = [] if name == "practice" else ["practice.evaluate_every=500"]  # on which nothing depends in other arms
+    settings = ["training.steps=1500", f"data.split={split}", f"data.real_per_class={k}", *looks]
+    config = load_preset("glyphs", settings, seed=split)
+    if arm in ("probe", "finetune") or arm.endswith(ENCODER):
+        assert isinstance(config.data, GlyphsConfig)
+        raw, model = config.model_dump(), str(encoder(config.data))
+        raw["practice"]["encoder"] = model
+        config = parse_config(raw | {"learner": {"kind": "transformers", "model": model}})
+    config = arm_config(config, name)
+    with TemporaryDirectory() as folder:
+        judge = Arm.parse(name).run
+        result = judge(config) if judge else run(config, Path(folder) / "run")
+    sets = {row["set"]: row["accuracy"] for row in result["sets"]}
+    accuracies = {"validation": result["val_accuracy"], "test": result["test_accuracy"], **sets}
+    return {
+        **{"arm": arm, "k": k, "split": split, "seed": split},
+        **{name: f"{100 * accuracy:.3f}" for name, accuracy in accuracies.items()},
+        "generated": result["samples_generated"],
+        "kept": result["pool_size"],
+        "tflop": f"{(result['generation_flops'] + result['training_flops']) / 1e12:.2f}",
+        "versions": " ".join(f"{name}={version}" for name, version in versions().items()),
+    }
+
+
+def main(splits: str, ks: str, arms: str) -> None:
+    for split, k, arm in product(splits.split(","), ks.split(","), arms.split(",")):
+        with open(ROWS, encoding="utf-8", newline="") as file:
+            there = [*csv.DictReader(line for line in file if not line.startswith("#"))]
+        if (arm, k, split) not in {(row["arm"], row["k"], row["split"]) for row in there}:
+            row = cell(arm, int(k), int(split))
+            with open(ROWS, "a", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerow(row.values())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])
