@@ -109,7 +109,7 @@ def judged_share(confirmed: float, judge: float = 1.0) -> float:
     Returns
     -------
     float
-        At least LEAST_SHARE, which stands for none.
+        At least MIN_SHARE, which stands for none.
 
     Raises
     ------

@@ -44,7 +44,7 @@ MAX_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elemen
 
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
-    """Decode in parts, so that no activation has more than MOST_ELEMENTS."""
+    """Decode in parts, so that no activation has more than MAX_ELEMENTS."""
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
     scale, shift = _scaling(vae, latents)

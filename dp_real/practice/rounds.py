@@ -449,10 +449,10 @@ class Rounds:
         numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
         kept = np.array(numbers)[~distributed.on_main(lambda: near.add(values, "unlike"))]
         if not len(kept):
-            noun, likeness = self.config.data.examples, self.config.pool.distinct
+            noun, similarity = self.config.data.examples, self.config.pool.distinct
             raise DivergedError(
                 f"round {index}: all {len(numbers)} {noun} are like earlier ones: "
-                f"raise pool.distinct = {likeness:g}, or make the generator's {noun} more varied"
+                f"raise pool.distinct = {similarity:g}, or make the generator's {noun} more varied"
             )
         return select_rows(rows, kept)
 

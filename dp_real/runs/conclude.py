@@ -15,7 +15,7 @@ from dp_real.runs.loop import TrainingLoop
 from dp_real.runtime import distributed
 
 log = logging.getLogger(__name__)
-NEAR = 0.8  # likeness of examples that are counted as nearly alike
+NEAR = 0.8  # similarity of examples that are counted as nearly alike
 QUICK = "every part ran once, on a few examples: its numbers are no measurement"
 CARD = "README.md"  # of the learner
 

@@ -25,7 +25,6 @@ from dp_base.files import (
     unused,
     whole_file,
     whole_folder,
-    with_filename,
     write_json,
     write_text,
 )

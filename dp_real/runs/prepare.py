@@ -56,7 +56,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """Load the generator, or train it as own_torch says, the main process first."""
+    """Load the generator, or train it as torch_settings says, the main process first."""
 
     def load() -> Generator:
         if data is None:

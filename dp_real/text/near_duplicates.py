@@ -13,14 +13,14 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from dp_real.text.codes import texts_of
 
 BANDS = 32
-ROWS = 4  # of 128 hashes: pairs of likeness .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
+ROWS = 4  # of 128 hashes: pairs of similarity .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
 PRIME = 2**31 - 1
-SURELY = 9  # standard errors of the hashes' share that agrees, below which a likeness need not be counted
+SURELY = 9  # standard errors of the hashes' share that agrees, below which a similarity need not be counted
 BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred characters
 
 
 class NearTexts:
-    """Texts seen so far, and which others are like one of them by `likeness`, in (0, 1], or more."""
+    """Texts seen so far, and which others are like one of them by `similarity`, in (0, 1], or more."""
 
     def __init__(self, similarity: float) -> None:
         self.similarity = similarity

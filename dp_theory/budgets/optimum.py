@@ -26,7 +26,7 @@ from dp_theory.numerics.checks import (
     require_some,
 )
 from dp_theory.numerics.costs import (
-    SMALLEST_KEEP,
+    MIN_KEEP,
     STRATEGIES,
     TRAINING_COST,
     Costs,
@@ -95,7 +95,7 @@ def least_error(
     keep: Real | None = None,
     lam: Real | None = None,
     flip: Real = 0.0,
-    smallest_keep: float = SMALLEST_KEEP,
+    smallest_keep: float = MIN_KEEP,
     d: float = np.inf,
 ) -> LeastError:
     """The least error over p and the ridge, accurate to 1e-8.
@@ -172,7 +172,7 @@ def optimum(
     keep: Real | None = None,
     lam: Real | None = None,
     flip: Real = 0.0,
-    smallest_keep: float = SMALLEST_KEEP,
+    smallest_keep: float = MIN_KEEP,
     d: float = np.inf,
 ) -> "pd.DataFrame":
     """Every strategy with every rule at its best for a budget.

@@ -42,15 +42,15 @@ def forecast(
         static             more plain rows
         prune              the learner on those rows looks at plain candidates once, and keeps those near its boundary
         practice           the newest learner says, round by round, where rows are generated: FEW_ROUNDS rounds as large
-                           as the first pool, or MOST_ROUNDS that grow with it if only these reach the target
+                           as the first pool, or MAX_ROUNDS that grow with it if only these reach the target
         prune as measured  only if the curve tells the selector's rho: a pool from nothing, pruned to the share that
                            the curve kept
 
     `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window or by 1.
 
-    With plain points at FEWEST_SIZES sizes or more, `static` is foreseen by theory and empirical laws together,
+    With plain points at MIN_SIZES sizes or more, `static` is foreseen by theory and empirical laws together,
     weighted by hidden tails. The others are answered by the theory alone, and are nan where its weight is below
-    LEAST_WEIGHT.
+    MIN_WEIGHT.
 
     Parameters
     ----------

@@ -167,7 +167,7 @@ def practice_curve(
 
 
 def pool_sizes(initial: float, increment: float, last: float) -> Float[Array, " stages"]:
-    """The pool grows in steps of about `increment`, or in MOST_ROUNDS equal ratios where those are more."""
+    """The pool grows in steps of about `increment`, or in MAX_ROUNDS equal ratios where those are more."""
     rounds = max(int(last > initial), round((last - initial) / increment))
     if rounds <= MAX_ROUNDS:
         return np.linspace(initial, last, rounds + 1)

@@ -56,7 +56,7 @@ class Nodes(NamedTuple):
 
     @property
     def suffice(self) -> bool:
-        """Whether each set is worth LEAST_ROWS rows of equal mass; else the scatter of sets would say nothing."""
+        """Whether each set is worth MIN_ROWS rows of equal mass; else the scatter of sets would say nothing."""
         return self.mass.sum() ** 2 >= MIN_ROWS * SETS * (self.mass**2).sum()
 
     def means(self, values: Float[Array, "*outputs rows"]) -> Float[Array, "*outputs sets"]:

@@ -205,7 +205,7 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
     Raises
     ------
     InputError
-        For another rule, for another number of classes than 2 to MOST_CLASSES, and for what the rule does not take.
+        For another rule, for another number of classes than 2 to MAX_CLASSES, and for what the rule does not take.
     """
     require_classes(classes)
     name, given = read_rule(rule, _takes, **values)
@@ -229,6 +229,6 @@ def _takes(name: str) -> tuple[str, ...]:
 
 
 def require_classes(classes: Any) -> None:
-    """From 2 to MOST_CLASSES."""
+    """From 2 to MAX_CLASSES."""
     require_whole(classes=classes)
     require_size("classes", classes, 2, MAX_CLASSES, "it is the number of classes")

@@ -183,7 +183,7 @@ def require_some(**values: Any) -> None:
 
 
 def require_magnitude(**values: Any) -> None:
-    """Each is 0 or between SMALLEST and LARGEST."""
+    """Each is 0 or between MIN_VALUE and MAX_VALUE."""
     for name, value in values.items():
         size = np.abs(np.asarray(value))
         fits = (size == 0) | ((size >= MIN_VALUE) & (size <= MAX_VALUE))

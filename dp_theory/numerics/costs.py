@@ -23,8 +23,8 @@ STRATEGIES = ("static", "prune", "direct")
 
 DIRECT_COST = 1.82  # of an entropy-guided sample, in plain samples (paper, section 2)
 TRAINING_COST = 0.1  # of training on a row, in plain samples; the paper gives none, this is our order of magnitude
-LEAST_KEEP = 1e-12  # of any search: beyond, moments lose their digits
-SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are free, nothing else bounds it
+MIN_SEARCHED_KEEP = 1e-12  # of any search: beyond, moments lose their digits
+MIN_KEEP = 0.002  # the hardest selection considered: where candidates are free, nothing else bounds it
 
 
 def generated(strategy: str, kept: Any, p: Any) -> Any:
@@ -33,8 +33,8 @@ def generated(strategy: str, kept: Any, p: Any) -> Any:
 
 
 def require_least_keep(keep: float) -> None:
-    """At least LEAST_KEEP, below 1."""
-    require_in(f"[{LEAST_KEEP:g}, 1)", "it is the least kept fraction", **{"smallest keep": keep})
+    """At least MIN_SEARCHED_KEEP, below 1."""
+    require_in(f"[{MIN_SEARCHED_KEEP:g}, 1)", "it is the least kept fraction", **{"smallest keep": keep})
 
 
 def require_costs(**costs: float) -> None:

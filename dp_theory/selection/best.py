@@ -23,7 +23,7 @@ from dp_theory.numerics.checks import (
     require_positive,
     require_ridge,
 )
-from dp_theory.numerics.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs, require_least_keep
+from dp_theory.numerics.costs import MIN_KEEP, TRAINING_COST, require_axis, require_costs, require_least_keep
 from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.ridge.theorem1 import error_of
 from dp_theory.rules import Rule
@@ -113,7 +113,7 @@ class Budget:
     training: float
     lam: float | None = None
     flip: float = 0.0
-    least: float = SMALLEST_KEEP
+    least: float = MIN_KEEP
 
     def __post_init__(self) -> None:
         require_number(rho=self.rho, budget=self.budget, flip=self.flip, **{"smallest keep": self.least})
@@ -136,7 +136,7 @@ class Budget:
         training_cost: float | None = None,
         lam: float | None = None,
         flip: float = 0.0,
-        smallest_keep: float = SMALLEST_KEEP,
+        smallest_keep: float = MIN_KEEP,
     ) -> "Budget":
         """A budget that counts an axis; on "compute" a generated row costs 1, and training on it training_cost."""
         require_axis(axis, training_cost=training_cost)

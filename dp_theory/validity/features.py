@@ -52,7 +52,7 @@ class Features:
     Raises
     ------
     InputError
-        For shapes that do not match, numbers that are not finite, fewer than FEWEST_ROWS rows, and labels of one class.
+        For shapes that do not match, numbers that are not finite, fewer than MIN_ROWS rows, and labels of one class.
     """
 
     x: Float[Array, "rows columns"]

@@ -40,7 +40,7 @@ THOUGHT = "(?:think|thinking|thought|reasoning)>"
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Gives up after TIMEOUT in all, not only between parts of an answer, and after LARGEST bytes."""
+    """Gives up after TIMEOUT in all, not only between parts of an answer, and after MAX_ANSWER bytes."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         content = b""

@@ -20,7 +20,7 @@ AUTO = load_preset("digits", ["guidance.omega='auto'"])
 def test_a_strength_at_its_end_says_which_way_its_aim_is_wrong(omega, end, advice):
     assert end_of_range(AUTO, omega) == end
     rounds = pd.DataFrame({"round": [0, 1], "omega": [0.0, omega], "fraction_wrong": [0.1, 0.25]})
-    remark = at_limit(SimpleNamespace(config=AUTO, rounds=rounds))
+    remark = str(at_limit(SimpleNamespace(config=AUTO, rounds=rounds)))
     assert f"the strength is at its {end}; 25% of the last round's rows are wrong" in remark
     assert advice in remark
 
@@ -28,7 +28,7 @@ def test_a_strength_at_its_end_says_which_way_its_aim_is_wrong(omega, end, advic
 def test_additions_that_are_missing_are_told_and_no_others():
     planned = AUTO.practice.additions
     assert too_few(AUTO.samples, planned, AUTO) is None
-    assert "lower practice.patience" in too_few(AUTO.samples - 100, planned - 1, AUTO)
+    assert "lower practice.patience" in str(too_few(AUTO.samples - 100, planned - 1, AUTO))
 
 
 @pytest.mark.parametrize("every", [10, 1000])

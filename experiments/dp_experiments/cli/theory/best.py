@@ -10,7 +10,7 @@ from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import folder_option, grid, several, write_tables, written
 from dp_experiments.terminal.lines import answer, records
-from dp_theory.numerics.costs import DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
+from dp_theory.numerics.costs import DIRECT_COST, MIN_KEEP, TRAINING_COST
 
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told
 LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
@@ -23,7 +23,7 @@ def best_command(
     direct_cost: Annotated[float, Option(help="Cost of a directly drawn sample, in plain ones.")] = DIRECT_COST,
     training_cost: Annotated[float, Option(help="Cost of training on a row, in plain samples.")] = TRAINING_COST,
     d: Annotated[float, Option(help="Dimension.")] = math.inf,
-    smallest_keep: Annotated[float, Option(help="Least kept fraction to consider.")] = SMALLEST_KEEP,
+    smallest_keep: Annotated[float, Option(help="Least kept fraction to consider.")] = MIN_KEEP,
     out: Annotated[Path | None, folder_option("best.csv")] = None,
     as_json: Json = False,
 ) -> None:
