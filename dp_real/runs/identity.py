@@ -83,7 +83,7 @@ def object_digests(config: Config) -> dict[str, str]:
 
 
 def _set_digest(examples: ExampleSet) -> str:
-    """Of labels, about SAMPLED examples, and of the rest values, or files' sizes: a copy has other times."""
+    """A digest of labels, of about SAMPLED examples, and of all values, or of the sizes of files (not of their times)."""
     x = examples.x
     rest = x.sizes() if isinstance(x, ImageFiles) else fingerprints(x) if isinstance(x, Tensor) else []
     return json_digest([fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y), rest])

@@ -81,7 +81,7 @@ class PartConfig(Section):
         return {}
 
     def weights_digests(self) -> dict[str, str]:
-        """Empty for weights that are not here."""
+        """It is empty for weights that are not here."""
         from dp_real.runtime.model_folders import weights_digest
 
         return {key: weights_digest(model) for key, model in self.weights().items()}

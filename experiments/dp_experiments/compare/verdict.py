@@ -74,7 +74,7 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
         return f"{start} (one seed: nothing is known of its spread)"
     reach = float(half_width(difference.to_numpy()))
     if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image, so a few may agree
-        return f"{start} (the same in all {units} seeds or splits, too few to know its spread)"
+        return f"{start} (all {units} seeds or splits differ by exactly this much; they are too few for an error bar)"
     sure = "" if abs(mean) > reach else ": which is better is not known"
     return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"
 

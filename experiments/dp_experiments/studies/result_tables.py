@@ -45,7 +45,7 @@ class ArmsTable(NamedTuple):
         if self.where:
             runs = runs.query(self.where)
         heads = ["arm", "samples", *self.columns.values()]
-        heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
+        heads += [f"lead of {self.arms[lead]}" for lead in self.leads] + [self.cost.upper()]
         lines = []
         for arm, label in self.arms.items():
             own = runs[runs["arm"] == arm]

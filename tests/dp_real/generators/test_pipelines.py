@@ -209,7 +209,7 @@ def test_a_large_batch_is_decoded_in_parts(monkeypatch):
     whole = decode(vae, noise)
     (whole_gradient,) = torch.autograd.grad(whole.square().sum(), noise)
     assert max(largest) == 5 * 16 * 32 * 32
-    monkeypatch.setattr(latents, "MOST_ELEMENTS", 2 * 16 * 32 * 32 + 1)
+    monkeypatch.setattr(latents, "MAX_ELEMENTS", 2 * 16 * 32 * 32 + 1)
     largest.clear()
     parts = decode(vae, noise)
     (gradient,) = torch.autograd.grad(parts.square().sum(), noise)

@@ -193,7 +193,7 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
 def test_what_does_not_end_is_said_in_a_line(config, endpoint, fault, kind, message, monkeypatch):
     """What was answered before is kept."""
     monkeypatch.setattr(asking, "RETRIES", 1)
-    monkeypatch.setattr(asking, "LARGEST", 10**5)
+    monkeypatch.setattr(asking, "MAX_ANSWER", 10**5)
     endpoint.fault = lambda number, body: "" if number < 6 else fault
     with pytest.raises(kind, match=message) as raised:
         drawn(config, 16)

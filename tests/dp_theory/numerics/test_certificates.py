@@ -211,7 +211,7 @@ def test_a_loop_finds_jumps_that_are_not_named():
 
 
 def test_a_loops_certificate_sees_what_cannot_be_refined(monkeypatch):
-    monkeypatch.setattr(quadrature, "MOST_PANELS", 20)
+    monkeypatch.setattr(quadrature, "MAX_PANELS", 20)
     best = predict(PracticeProblem(0.5, 0.02, [replace(UNNAMED, breaks=(0.777,))]))
     assert best.certificate[1] < 1e-12
     loose = predict(PracticeProblem(0.5, 0.02, [UNNAMED]), tolerance=1e-2)

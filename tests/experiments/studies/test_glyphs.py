@@ -83,7 +83,7 @@ def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
 
 
 def test_the_encoder_knows_other_characters_and_is_made_once(fonts, monkeypatch):
-    monkeypatch.setattr(encoding, "LEAST_FONTS", 1)
+    monkeypatch.setattr(encoding, "MIN_FONTS", 1)
     x, y, names = encoding.characters([SOURCE, SOURCE])
     bare = {unicodedata.normalize("NFKD", name).casefold() for name in names}
     assert {"é".upper(), "é", "¿"} <= set(names)

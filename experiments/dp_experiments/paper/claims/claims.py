@@ -102,7 +102,7 @@ def against_pruning() -> str:
     digit_gap = paired(digits(), "practice", "prune-in-loop")
     return (
         "at 5 samples drawn for one kept, in the loop, pruning costs "
-        f"{cost_ratio(digits(), 'prune-in-loop', 'practice', 'gflop'):.1f} times practice on digits (practice minus it "
+        f"{cost_ratio(digits(), 'prune-in-loop', 'practice', 'gflop'):.1f} times practice on digits (lead of practice "
         f"{digit_gap}) and {cost_ratio(glyphs(), 'prune-in-loop-8000', 'practice-8000', 'tflop'):.1f} times on glyphs "
         f"({glyph_gap})"
     )
@@ -355,7 +355,7 @@ CLAIMS = (
     ),
     Claim(
         "Fig. 6",
-        "samples that were wrong when added were less often so before, and seldom after",
+        "samples that are wrong when added were wrong less often to earlier learners, and are rarely to later ones",
         "dp figures fig6-digits",
         "minutes",
         Verdict.HOLDS,

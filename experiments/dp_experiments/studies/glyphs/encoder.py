@@ -25,7 +25,7 @@ RECIPE = 1  # raise it when the encoder changes
 TWINS = {*"01|ı", *map(str.casefold, CHARACTERS)}
 OTHERS = [chr(code) for code in range(0x21, 0x180) if unicodedata.normalize("NFKD", chr(code)).casefold() not in TWINS]
 """Characters of ASCII, Latin-1 and Latin Extended-A that look like none of the task's. Most have accents."""
-LEAST_FONTS = 100  # that must have a character
+MIN_FONTS = 100  # that must have a character
 NETWORK: dict[str, Any] = {
     "embedding_size": 32,
     "hidden_sizes": [32, 64, 128],
@@ -65,7 +65,7 @@ def encoder(source: GlyphsConfig, progress: Progress = silent) -> Path:
 
 
 def characters(files: list[Path]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """uint8 [n, 1, SIDE, SIDE], labels and names, of those that at least LEAST_FONTS of the fonts have."""
+    """uint8 [n, 1, SIDE, SIDE], labels and names, of those that at least MIN_FONTS of the fonts have."""
     from fontTools.ttLib import TTFont
 
     drawn: dict[str, list[np.ndarray]] = {}
@@ -76,7 +76,7 @@ def characters(files: list[Path]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         for letter in OTHERS:
             if ord(letter) in known and (image := draw_character(face, letter)).any():
                 drawn.setdefault(letter, []).append(image)
-    names = tuple(letter for letter in OTHERS if len(drawn.get(letter, ())) >= LEAST_FONTS)
+    names = tuple(letter for letter in OTHERS if len(drawn.get(letter, ())) >= MIN_FONTS)
     x = torch.from_numpy(np.concatenate([drawn[name] for name in names])).view(-1, 1, SIDE, SIDE)
     counts = torch.tensor([len(drawn[name]) for name in names])
     return x, torch.arange(len(names)).repeat_interleave(counts), names

@@ -198,7 +198,7 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
     with pytest.raises(InputError) as raised:
         decode_ahead({"validation": data.load().validation})
     assert all(line in str(raised.value) for line in broken)
-    monkeypatch.setattr(reading, "MOST_NAMED", 2)
+    monkeypatch.setattr(reading, "MAX_NAMED", 2)
     with pytest.raises(InputError, match=r"; and 1 more$"):
         decode_ahead({"validation": data.load().validation})
 
