@@ -83,7 +83,7 @@ def object_digests(config: Config) -> dict[str, str]:
 
 
 def _set_digest(examples: ExampleSet) -> str:
-    """A digest of labels, of about SAMPLED examples, and of all values, or of the sizes of files (not of their times)."""
+    """A digest of labels, of about SAMPLED examples, and of all values, or of sizes (not times) of files."""
     x = examples.x
     rest = x.sizes() if isinstance(x, ImageFiles) else fingerprints(x) if isinstance(x, Tensor) else []
     return json_digest([fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y), rest])
