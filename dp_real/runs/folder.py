@@ -162,9 +162,8 @@ class RunFolder:
             discard_blocks(files.drawing, but=newest.state.rounds if newest.is_kept else None)
             return newest
         remove(files.pool)
-        if (
-            config.practice.needs_generator
-        ):  # blocks of a stopped first round stay, unless the run's inputs have changed
+        if config.practice.needs_generator:
+            # Blocks of a stopped first round stay, unless the run's inputs have changed.
             unchanged = files.drawn_with.exists() and read_json(files.drawn_with) == self.inputs
             discard_blocks(files.drawing, but=0 if unchanged else None)
             files.drawing.mkdir(exist_ok=True)

@@ -37,5 +37,5 @@ def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealDa
 def _picked(examples: ExampleSet, rows: list[int]) -> ExampleSet:
     x, y = examples.x, examples.y[rows]
     if isinstance(x, ImageFiles):
-        return ImageSet(x.among(rows), y)
+        return ImageSet(x.select_rows(rows), y)
     return Examples(x[rows] if isinstance(x, torch.Tensor) else torch.cat([x[row : row + 1] for row in rows]), y)

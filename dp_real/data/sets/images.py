@@ -107,7 +107,7 @@ class ImageFiles:
         self._decoded.update(new)
         return self._pixels[rows]
 
-    def among(self, rows: Sequence[int]) -> "ImageFiles":
+    def select_rows(self, rows: Sequence[int]) -> "ImageFiles":
         return ImageFiles([self.sources[row] for row in rows], self.shape[1:], self.kept, self.resize)
 
     def sizes(self) -> list[int | None]:

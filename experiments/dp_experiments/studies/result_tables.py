@@ -52,9 +52,9 @@ class ArmsTable(NamedTuple):
             mean, error = own.mean(numeric_only=True), own.sem(numeric_only=True)
             made, kept = round(mean["generated"]), round(mean["kept"])
             cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
-            spread = {c: f" ± {error[c]:.2f}" if len(own) > 1 else "" for c in self.columns}
-            told = {c: f"{spread[c]} ({len(own)})" if self.errors else "" for c in self.columns}
-            cells += [f"{mean[c]:.2f}{told[c]}" for c in self.columns]
+            for column in self.columns:
+                spread = f" ± {error[column]:.2f}" if len(own) > 1 else ""
+                cells.append(f"{mean[column]:.2f}" + (f"{spread} ({len(own)})" if self.errors else ""))
             cells += ["" if arm == lead else paired(runs, lead, arm).short for lead in self.leads]
             cost = mean[self.cost]
             cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")

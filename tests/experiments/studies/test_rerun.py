@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from dp_experiments.studies import stored as measured
+from dp_experiments.studies import stored
 from dp_experiments.studies.rerun import COLUMNS, MADE, RERUN, StoredRow
 from dp_experiments.studies.stored import stored_files, stored_runs
 
@@ -41,7 +41,7 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
 @pytest.fixture
 def table(tmp_path, own_cache, monkeypatch):
     """A table of six runs, of which the first three are of the arm ARM."""
-    monkeypatch.setattr(measured, "FOLDER", tmp_path)
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
     file = tmp_path / "runs" / "small.csv"
     file.parent.mkdir()
     rows = [f"{ARM},{split},{split},70.0,{test},40,40" for split, test in enumerate((70.0, 71.0, 72.0))]
