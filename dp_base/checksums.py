@@ -29,12 +29,12 @@ def sampled_digest(path: Path) -> str:
     size = path.stat().st_size
     if size <= READ_WHOLE:
         return digest(path)
-    found = hashlib.sha256(str(size).encode())
+    hashed = hashlib.sha256(str(size).encode())
     with open(path, "rb", buffering=0) as file:
         for part in range(PARTS):
             file.seek((size - PART_BYTES) * part // (PARTS - 1))
-            found.update(file.read(PART_BYTES))
-    return found.hexdigest()
+            hashed.update(file.read(PART_BYTES))
+    return hashed.hexdigest()
 
 
 def json_digest(value: Any, sort_keys: bool = False) -> str:
@@ -56,7 +56,7 @@ def seal(folder: Path, names: Iterable[str] | None = None, read: Reading = diges
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     sealed = [name for name in names if name != RECORD and PART not in name]
-    lines = [f"{found}  {name}\n" for name, found in read(folder, sealed).items()]
+    lines = [f"{digest}  {name}\n" for name, digest in read(folder, sealed).items()]
     write_text(folder / RECORD, "".join([f"{COUNT}{len(lines)}\n", *lines]))
 
 
@@ -66,7 +66,7 @@ def damage(folder: Path, names: Iterable[str] | None = None, read: Reading = dig
         return None if folder.exists() else f"{folder} is missing"
     try:
         count, *lines = (folder / RECORD).read_text(encoding="utf-8").splitlines()
-        record = {name: found for found, name in (line.split("  ", 1) for line in lines)}
+        record = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         if count != f"{COUNT}{len(record)}":
             raise ValueError(count)
     except ValueError:
@@ -76,11 +76,11 @@ def damage(folder: Path, names: Iterable[str] | None = None, read: Reading = dig
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
     try:
-        found = read(folder, wanted)
+        digests_now = read(folder, wanted)
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
     for name in wanted:
-        if found[name] != wanted[name]:
+        if digests_now[name] != wanted[name]:
             return f"{folder / name} is damaged: its checksum is not that of what was written"
     return None
 

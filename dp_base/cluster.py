@@ -18,7 +18,7 @@ from uuid import uuid4
 from dp_base import locks
 from dp_base.errors import InputError, MissingError
 from dp_base.imports import install_command
-from dp_base.slurm import SEVERAL
+from dp_base.launcher import SEVERAL
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -175,8 +175,8 @@ def serve() -> None:
         try:
             caller.send(ended)
         except Exception as unsent:  # it holds something that no other process can have
-            told = "".join(traceback.format_exception(ended[1] or unsent))
-            caller.send((None, RuntimeError(told)))
+            trace = "".join(traceback.format_exception(ended[1] or unsent))
+            caller.send((None, RuntimeError(trace)))
 
 
 def end_with(parent: int) -> None:

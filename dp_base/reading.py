@@ -83,9 +83,9 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
 
 def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:
     """Raise InputError unless a file has this format number, which rises where old files change their meaning."""
-    found = record.get(KEY)
-    if found != number:
-        other = "no format number" if found is None else f"format {found!r}"
+    version = record.get(KEY)
+    if version != number:
+        other = "no format number" if version is None else f"format {version!r}"
         raise InputError(
             f"{path} has {other}, and this version of dp reads format {number}: "
             "read it with the version that wrote it, or make it again"

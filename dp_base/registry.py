@@ -74,8 +74,8 @@ class Registry(Generic[Kind]):
             return self._kinds[name][1]
         if name in self._broken:
             raise MissingError(f"{self.what}: {name!r} cannot be loaded: {self._broken[name]}")
-        near = get_close_matches(name, self.names(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        similar = get_close_matches(name, self.names(), n=1)
+        hint = f"did you mean {similar[0]!r}? " if similar else ""
         raise InputError(f"{self.what}: there is no {name!r}; {hint}there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
@@ -119,15 +119,15 @@ class Registry(Generic[Kind]):
 
 def code_digest(module: str) -> str:
     """A digest of an outside module's code and of what it imports from beside it, none of which is run."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     first, waiting = _file_of(module), [module]
     while first and waiting:
         name = waiting.pop()
-        file = None if name in found else _file_of(name)
+        file = None if name in sources else _file_of(name)
         if file and _belongs(name, file, module, first):
-            found[name] = digest(file)
+            sources[name] = digest(file)
             waiting += _imports_of(name, file)
-    return json_digest(found, sort_keys=True) if len(found) > 1 else "".join(found.values())
+    return json_digest(sources, sort_keys=True) if len(sources) > 1 else "".join(sources.values())
 
 
 def _file_of(module: str) -> Path | None:

@@ -11,7 +11,7 @@ from multiprocessing import current_process
 from typing import Any, Literal
 
 from dp_base.cluster import end_with, results_apart, this_cluster
-from dp_base.slurm import SEVERAL
+from dp_base.launcher import SEVERAL
 
 # Seconds that a worker without a job waits while others have long ones. The kernel cannot wait for more than 24 days.
 IDLE_TIMEOUT = 14 * 86_400

@@ -68,16 +68,16 @@ def split_names(text: str) -> list[str]:
 
 def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = None, where: str = "") -> Config:
     """`config` with `settings`, those in the arm's name, then what the arm itself changes."""
-    name, asked, own = ArmName.parse(text)
+    name, samples_named, own = ArmName.parse(text)
     of_arm = ARMS[name].settings
     if own or settings:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only
-        changed = _laid_over(config, {**of_arm(config, asked or config.samples), "practice": {}})
+        changed = _laid_over(config, {**of_arm(config, samples_named or config.samples), "practice": {}})
         for key, value in (settings or {}).items():
             set_key(changed, key, value, where or text)
         for setting in own:
             override_key(changed, setting)
         config = parse_config(changed, where=where or text)
-    samples = config.samples if asked is None else asked
+    samples = config.samples if samples_named is None else samples_named
     changes = {section: dict(values) for section, values in of_arm(config, samples).items()}
     practice = changes.setdefault("practice", {})
     if "additions" not in practice:

@@ -95,8 +95,8 @@ class Config(DrawingConfig):
         """This one, with the keys that change no number as the other has them."""
         same = self.model_copy(update={"compare": begun.compare})
         if type(self.generator) is type(begun.generator):
-            kept = {key: getattr(begun.generator, key) for key in self.generator.may_change}
-            same = same.model_copy(update={"generator": self.generator.model_copy(update=kept)})
+            neutral = {key: getattr(begun.generator, key) for key in self.generator.may_change}
+            same = same.model_copy(update={"generator": self.generator.model_copy(update=neutral)})
         return same
 
     def to_toml(self) -> str:

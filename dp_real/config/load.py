@@ -81,8 +81,8 @@ def override_key(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
-        shown = re.split(r"[^\w.-]", key)[0]  # what follows may be a secret
-        raise InputError(f"--set {shown}…: must read key=value, for example practice.patience=5")
+        name_only = re.split(r"[^\w.-]", key)[0]  # what follows may be a secret
+        raise InputError(f"--set {name_only}…: must read key=value, for example practice.patience=5")
     with foreign_file(f"--set {key}=…"):
         value = toml_value(text)
     set_key(raw, key, _from_command_line(value), f"--set {key}=…")

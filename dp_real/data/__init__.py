@@ -69,11 +69,11 @@ class DataConfig(Section):
         """An empty set that tells which examples are alike to this degree (1: the same); None: no measure."""
         return None
 
-    def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
+    def as_samples(self, samples: Any, count: int, giver: str) -> "Tensor":
         """A user's function's samples of `count` labels; an InputError begins with `giver`."""
         from dp_real.data.examples import as_numbers
 
-        return as_numbers(given, (count, *self.task.sample_shape), giver)
+        return as_numbers(samples, (count, *self.task.sample_shape), giver)
 
     def read_set(self, name: str, where: str) -> "ExampleSet":
         """A further set for the task, `where` as in dp_real.data.sets.places.
@@ -82,12 +82,14 @@ class DataConfig(Section):
         """
         return self.read(locate(where), own_classes(self.task.classes))
 
-    def read(self, found: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False) -> "ExampleSet":
+    def read(
+        self, located: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False
+    ) -> "ExampleSet":
         """A set with at least the labels `needed`; `keep`: it may stay in memory."""
         from dp_real.data.sets.images import read_set
 
         task = self.task
-        return read_set(found, classes, task.sample_shape, needed, keep, task.resize)
+        return read_set(located, classes, task.sample_shape, needed, keep, task.resize)
 
 
 DATA: Registry[type[DataConfig]] = Registry("data", "dp_real.data")

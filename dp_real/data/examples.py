@@ -150,22 +150,22 @@ def balanced_rows(y: 'Int64[np.ndarray, " n"]', count: int, seed: int) -> 'Int64
     return order[np.sort(among_its_class.argsort(kind="stable")[:count])]
 
 
-def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Tensor, "batch *sample"]':
+def as_numbers(samples: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Tensor, "batch *sample"]':
     """A function's samples of `shape`, images in [-1, 1]; an InputError begins with `giver`."""
     import numpy as np
     import torch
 
-    if not isinstance(given, np.ndarray | torch.Tensor):
-        raise InputError(f"{giver} gave a {type(given).__name__}: should be an array of numpy or torch")
-    if tuple(given.shape) != shape:
-        raise InputError(f"{giver} gave shape {[*given.shape]} for {shape[0]} labels: should be {[*shape]}")
-    floats = given.is_floating_point() if isinstance(given, torch.Tensor) else given.dtype.kind == "f"
-    if np.ma.is_masked(given):
+    if not isinstance(samples, np.ndarray | torch.Tensor):
+        raise InputError(f"{giver} gave a {type(samples).__name__}: should be an array of numpy or torch")
+    if tuple(samples.shape) != shape:
+        raise InputError(f"{giver} gave shape {[*samples.shape]} for {shape[0]} labels: should be {[*shape]}")
+    floats = samples.is_floating_point() if isinstance(samples, torch.Tensor) else samples.dtype.kind == "f"
+    if np.ma.is_masked(samples):
         raise InputError(f"{giver} gave masked values: should be numbers, all of them")
     if not floats:
-        raise InputError(f"{giver} gave {given.dtype}: should be floats, images in [-1, 1]")
-    given = given.detach() if isinstance(given, torch.Tensor) else torch.from_numpy(given.astype(np.float32))
-    x = given.to("cpu", torch.float32, copy=True)
+        raise InputError(f"{giver} gave {samples.dtype}: should be floats, images in [-1, 1]")
+    samples = samples.detach() if isinstance(samples, torch.Tensor) else torch.from_numpy(samples.astype(np.float32))
+    x = samples.to("cpu", torch.float32, copy=True)
     beyond = x[x.isfinite() & (x.abs() > 1)] if len(shape) == 4 else x[:0]  # the others are redrawn, as anywhere
     if len(beyond):
         raise InputError(f"{giver} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")

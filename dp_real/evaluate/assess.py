@@ -16,14 +16,14 @@ from dp_real.runtime.distributed import device, distribute, read_slices, slices
 
 
 @torch.no_grad()
-def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
+def predictions(learner: Learner, images: ExampleSet, classes: Tensor | None = None) -> Tensor:
     """Each row's class `among` those given, in training's precision; processes share the work."""
     precision = getattr(torch, learner.precision)
 
     def predict(rows: slice) -> Tensor:
         with torch.autocast(device().type, precision, enabled=precision != torch.float32):
             answers = logits_of(learner.logits, images.x[rows])
-        return answers.argmax(1) if among is None else among[answers[:, among].argmax(1)]
+        return answers.argmax(1) if classes is None else classes[answers[:, classes].argmax(1)]
 
     return torch.cat(distribute(predict, read_slices(len(images.y))))
 
@@ -37,9 +37,9 @@ def accuracies(learner: Learner, images: ExampleSet) -> tuple[float, float]:
     """The accuracy, and the balanced one, the mean of those of the classes that are there."""
     from sklearn.metrics import recall_score  # takes long to import
 
-    found, y = predictions(learner, images), images.y
-    balanced = recall_score(y.numpy(), found.numpy(), labels=y.unique().numpy(), average="macro")
-    return (found == y).double().mean().item(), float(balanced)
+    predicted, y = predictions(learner, images), images.y
+    balanced = recall_score(y.numpy(), predicted.numpy(), labels=y.unique().numpy(), average="macro")
+    return (predicted == y).double().mean().item(), float(balanced)
 
 
 def chance(images: ExampleSet) -> tuple[float, float]:
@@ -60,7 +60,7 @@ def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict
     rows = []
     for name, images in sets.items():
         present = images.y.unique()
-        correct = predictions(learner, images, among=present if len(present) > 1 else None) == images.y
+        correct = predictions(learner, images, classes=present if len(present) > 1 else None) == images.y
         rows.append({"set": name} | _counted(correct, present))
     return rows
 

@@ -84,16 +84,16 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
     for index in range(int(round_of.max()) + 1):
         members[index] = (round_of == index).nonzero()[:, 0]
     count = min(MAX_EXAMPLES, len(data.validation.y), *map(len, members.values()))
-    shown = spread(torch.arange(len(data.validation.y)), count)
-    real = penultimate(learner, _taken(data.validation.x, shown))
-    found = []
+    real_rows = spread(torch.arange(len(data.validation.y)), count)
+    real = penultimate(learner, _taken(data.validation.x, real_rows))
+    table = []
     with progress("rounds", len(members)) as advance:
         for index, rows in members.items():
-            chosen = spread(rows, count)
+            round_rows = spread(rows, count)
             if index is None:
-                examples, y = _taken(data.test.x, chosen), data.test.y[chosen]
+                examples, y = _taken(data.test.x, round_rows), data.test.y[round_rows]
             else:
-                examples, y = pool.minibatch(chosen)[0], pool.y[chosen]
+                examples, y = pool.minibatch(round_rows)[0], pool.y[round_rows]
             entropy, correct = assess(learner.logits, examples, y)
             facts = {
                 "round": index,
@@ -101,9 +101,9 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
                 "entropy": float(entropy.mean()),
                 "wrong": 1 - float(correct.double().mean()),
             }
-            found.append(facts | quality(penultimate(learner, examples), real))
+            table.append(facts | quality(penultimate(learner, examples), real))
             advance(1)
-    return found
+    return table
 
 
 def spread(rows: Tensor, count: int) -> Tensor:

@@ -26,17 +26,17 @@ def _written(caption: str) -> str:
 Captions = Annotated[tuple[Annotated[str, AfterValidator(_written)], ...], AfterValidator(not_empty)]
 
 
-def _read_captions(given: Any, info: ValidationInfo) -> Any:
+def _read_captions(prompts: Any, info: ValidationInfo) -> Any:
     """A CSV file's table class = prompts becomes part of the configuration, and so of the run."""
-    if not isinstance(given, str):
-        return given
-    if not given.lower().endswith(".csv"):
-        raise ValueError(f"should be a list, ['{given}'], or a FILE.csv")
-    given = anchored(given, info)
-    with foreign_file(given):
-        table = read_plain_csv(Path(given), dtype=str, keep_default_na=False)
+    if not isinstance(prompts, str):
+        return prompts
+    if not prompts.lower().endswith(".csv"):
+        raise ValueError(f"should be a list, ['{prompts}'], or a FILE.csv")
+    prompts = anchored(prompts, info)
+    with foreign_file(prompts):
+        table = read_plain_csv(Path(prompts), dtype=str, keep_default_na=False)
         if not {"class", "caption"} <= set(table):
-            raise InputError(f"{given}: needs the columns class and caption; it has {', '.join(map(str, table))}")
+            raise InputError(f"{prompts}: needs the columns class and caption; it has {', '.join(map(str, table))}")
         return {str(name): tuple(rows) for name, rows in table.groupby("class", sort=False)["caption"]}
 
 
@@ -116,16 +116,16 @@ class DiffusersConfig(GeneratorConfig):
 
         index, task = self.index(), source.task
         if index["_class_name"] == DIT:
-            asked = class_numbers(index.get("id2label", {}), task.classes)
+            conditions = class_numbers(index.get("id2label", {}), task.classes)
         else:
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-            asked = [of_class[: self.prompts_per_class or None] for of_class in prompts]
+            conditions = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = self.opened()
-        check_prompts(pipe, asked)
+        check_prompts(pipe, conditions)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
         drawing = pipeline_generator(
             pipe,
-            asked,
+            conditions,
             task.sample_shape,
             sampling.steps,
             sampling.guidance_scale,

@@ -48,10 +48,10 @@ class FunctionConfig(GeneratorConfig):
     @field_validator("folder")
     @classmethod
     def _beside_the_file(cls, folder: str | None, info: ValidationInfo) -> str | None:
-        beside = (info.context or {}).get(FOLDER)
+        own_folder = (info.context or {}).get(FOLDER)
         package = re.split(r"[.:]", info.data.get("call", ""))[0]
-        if folder is None and beside is not None and PathFinder.find_spec(package, [str(beside)]):
-            return str(beside.absolute())
+        if folder is None and own_folder is not None and PathFinder.find_spec(package, [str(own_folder)]):
+            return str(own_folder.absolute())
         return folder
 
     def load(
@@ -127,14 +127,14 @@ class FunctionGenerator:
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         try:
-            given = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
+            samples = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # it may raise anything
             at = traceback.extract_tb(error.__traceback__)[-1]
             raised = f"{type(error).__name__}: {error} ({at.filename}, line {at.lineno})"
             raise InputError(f"{self.name} raised {raised}") from error
-        return self.as_samples(given, len(labels), self.name)
+        return self.as_samples(samples, len(labels), self.name)
 
     def offload(self) -> None:
         """Nothing is held here."""

@@ -49,15 +49,15 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
 
     @torch.no_grad()
     def __call__(self, components: Any, state: Any) -> tuple[Any, Any]:
-        asked: Any = self.get_block_state(state)
+        block: Any = self.get_block_state(state)
         name = type(components).__name__
         if name not in GUIDED:
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
-        check_steps(asked.omega, asked.every, asked.window)
-        guidance = guidance_by(components.classifier, asked.omega, asked.every, asked.window)
+        check_steps(block.omega, block.every, block.window)
+        guidance = guidance_by(components.classifier, block.omega, block.every, block.window)
         components.scheduler = deepcopy(components.scheduler)  # other pipelines may have the same
         detach(components, components.scheduler)
         if guidance:
             _, unpack = attach(components, guidance)
-            unpack.size = asked.height or components.default_height, asked.width or components.default_width
+            unpack.size = block.height or components.default_height, block.width or components.default_width
         return components, state

@@ -32,13 +32,13 @@ def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guides: bool = 
     """The objective of logits [batch, classes]; InputError for other forms and, if it guides, without a slope."""
     logits = getattr(logits, "logits", logits)  # of transformers
     if not isinstance(logits, Tensor) or logits.dim() != 2 or (guides and not logits.requires_grad):
-        told = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
+        shape = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
         slope = ", differentiable in the images" if guides else ""
-        raise InputError(f"a classifier gave logits {told}: should be a tensor [batch, classes]{slope}")
+        raise InputError(f"a classifier gave logits {shape}: should be a tensor [batch, classes]{slope}")
     values = objective(logits.clone())  # which it may change
     if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
-        told = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        raise InputError(f"the objective gave {told} for {len(logits)} rows of logits: should be a number a row")
+        shape = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        raise InputError(f"the objective gave {shape} for {len(logits)} rows of logits: should be a number a row")
     if guides and not values.requires_grad:
         raise InputError("the objective has no gradient: should be a differentiable function of logits")
     return values

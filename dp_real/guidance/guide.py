@@ -196,13 +196,13 @@ def detach(pipe: Any, scheduler: Any) -> None:
 def check_class(kind: type, pipe: Any = None) -> None:
     """Raise InputError for a class that cannot be guided."""
     name = kind.__name__
-    told = signature(kind.__call__).parameters
-    if not NO_IMAGES.isdisjoint(told):
+    parameters = signature(kind.__call__).parameters
+    if not NO_IMAGES.isdisjoint(parameters):
         raise InputError(f"{name} draws films or sounds: only images can be shown to the classifier")
     takes_mask = (
         name == "FluxFillPipeline" or getattr(getattr(pipe, "unet", None), "config", {}).get("in_channels") == 9
     )
-    if "mask_image" in told and not (pipe and takes_mask):
+    if "mask_image" in parameters and not (pipe and takes_mask):
         raise InputError(
             f"{name} cannot be guided: what lies outside the mask is put back after each step; FluxFillPipeline and a "
             "UNet of nine channels, which see the mask, can"
@@ -258,9 +258,9 @@ def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
 
     @wraps(own)
     def prepare_latents(self: Any, *args: Any, **options: Any) -> Any:
-        given = signature(own).bind(self, *args, **options).arguments
-        if {"height", "width"} <= given.keys():  # what is made of an image has no say in its size
-            unpack.size = given["height"], given["width"]
+        arguments = signature(own).bind(self, *args, **options).arguments
+        if {"height", "width"} <= arguments.keys():  # what is made of an image has no say in its size
+            unpack.size = arguments["height"], arguments["width"]
         return own(self, *args, **options)
 
     return prepare_latents

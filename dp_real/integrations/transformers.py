@@ -35,7 +35,7 @@ class PracticeCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
     ) -> None:
-        if saved := kept(state).get(KEY):
+        if saved := callback_states(state).get(KEY):
             self.practice.load_state_dict(saved)
 
     def on_evaluate(
@@ -47,9 +47,9 @@ class PracticeCallback(TrainerCallback):
         if state.global_step < self.until * state.max_steps:
             metric = metrics[self.monitor]
             self.practice.step(metric if self.mode == "max" else -metric, objects["model"])
-        kept(state)[KEY] = self.practice.state_dict()
+        callback_states(state)[KEY] = self.practice.state_dict()
 
 
-def kept(state: TrainerState) -> dict[str, Any]:
+def callback_states(state: TrainerState) -> dict[str, Any]:
     """What trainer_state.json has of callbacks: a dict, whatever the annotation says."""
     return cast(dict[str, Any], state.stateful_callbacks)

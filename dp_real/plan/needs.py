@@ -72,9 +72,9 @@ def _days(config: Config, network: work.Network | None, device: Device) -> float
     """As far as known; 0 on GPUs."""
     if not device.cores:
         return 0
-    found = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
-    known = sum(found[part] or 0 for part in ("drawing", "training"))
-    return (found["clock"] or known) / 24
+    estimate = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
+    known = sum(estimate[part] or 0 for part in ("drawing", "training"))
+    return (estimate["clock"] or known) / 24
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Finding]:

@@ -57,9 +57,9 @@ def rows_per_step(config: Config) -> int:
 
 def validated(config: Config) -> int | None:
     """The rows of the validation set; ImageNet's are known without it."""
-    found = next((each.images for each in config.data.describe() if each.what == "validation"), None)
+    images = next((each.images for each in config.data.describe() if each.what == "validation"), None)
     classes = config.task.classes
-    return IMAGENET * len(classes) if found is None and imagenet_of(classes) else found
+    return IMAGENET * len(classes) if images is None and imagenet_of(classes) else images
 
 
 class Network(NamedTuple):

@@ -118,11 +118,11 @@ class Blocks:
             first, *others = (folder for folder, _ in self._left)
             self.tables.append(cache_block(first, pa.concat_tables([rows for _, rows in self._left])))
             self.files.append(first / BLOCK)
-            found = _read(first, [BLOCK])
+            sums = _read(first, [BLOCK])
             for folder in others:
                 with suppress(OSError), whole_folder(folder, replace=True) as staged:  # without links it stays
                     os.link(first / BLOCK, staged / BLOCK)
-                    seal(staged, read=lambda folder, names: found)
+                    seal(staged, read=lambda folder, names: sums)
             self._left, self._size = [], 0
 
 
@@ -180,7 +180,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._chunks: list[pa.Array] = []  # of examples, memory-mapped
         self._place = np.empty((0, 2), np.int64)  # of each row: its chunk, and where it is there
         self._facts: list[pa.Table] = []  # of each round, in order of the rows
-        self._kept: Tensor | None = None  # the examples as they are stored, if they are in memory
+        self._stored: Tensor | None = None  # the examples as they are stored, if they are in memory
         if version < 0:
             raise InputError(f"{path}: version = {version}: it is a number of rounds, 0 or more")
         for index in range(version):
@@ -206,8 +206,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if self.config.soft_labels:
             columns["posterior"] = pa.list_(pa.float32())
             described["posterior"] = NUMBERS_FEATURE
-        told = {"huggingface": json.dumps({"info": {"features": described}}), SHAPE: json.dumps(self.sample_shape)}
-        return pa.schema(columns, metadata=told)
+        metadata = {"huggingface": json.dumps({"info": {"features": described}}), SHAPE: json.dumps(self.sample_shape)}
+        return pa.schema(columns, metadata=metadata)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -242,7 +242,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     @property
     def in_memory(self) -> bool:
         """If not, examples are read from disk each time."""
-        return self._kept is not None
+        return self._stored is not None
 
     def append(self, index: int, rows: pa.Table, files: Sequence[Path] = ()) -> None:
         """Commit round `index`, the next, whole or not at all. All processes call this.
@@ -266,7 +266,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             staged.mkdir(parents=True)
 
         def commit() -> None:
-            seal(staged, sorted(found), lambda folder, names: {name: found[name] for name in names})
+            seal(staged, sorted(written), lambda folder, names: {name: written[name] for name in names})
             staged.rename(folder)
 
         on_main(begin)
@@ -278,7 +278,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
                 shutil.copyfile(file, staged / name)
         if not files:
             write_rows(staged / names[0], rows.replace_schema_metadata(self.schema.metadata))
-        found = dict(gather([*_read(staged, names).items()]))  # each process reads what it wrote
+        written = dict(gather([*_read(staged, names).items()]))  # each process reads what it wrote
         on_main(commit)
         self._open(index)
 
@@ -325,15 +325,15 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if "posterior" in facts.column_names:
             new = torch.tensor(facts["posterior"].combine_chunks().flatten().to_numpy()).view(len(facts), -1)
             self.posterior = new if self.posterior is None else torch.cat([self.posterior, new])
-        kept, self._kept = self._kept, None
+        before, self._stored = self._stored, None
         if 0 < self.storage.value_bytes * len(self) * self.storage.size <= self.memory:
-            new = self._read(torch.arange(0 if kept is None else n, len(self)))
-            self._kept = new if kept is None else torch.cat([kept, new])
+            new = self._read(torch.arange(0 if before is None else n, len(self)))
+            self._stored = new if before is None else torch.cat([before, new])
         self.version = index + 1
 
     def _read(self, rows: Tensor) -> Tensor:
-        if self._kept is not None:
-            return self._kept.index_select(0, rows)  # faster than [rows]
+        if self._stored is not None:
+            return self._stored.index_select(0, rows)  # faster than [rows]
         with own_file(self.path, REMEDY):
             cells = [self._chunks[chunk].slice(at, 1) for chunk, at in self._place[rows.numpy()].tolist()]
             return self.storage.decode(pa.concat_arrays(cells or [self._chunks[0][:0]]))
@@ -367,11 +367,11 @@ def _read(folder: Path, names: Collection[str]) -> dict[str, str]:
     """As checksums.digests; a file is read once unless it was touched, whatever its name."""
     stats = {name: (folder / name).stat() for name in names}
     stamps = {name: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
-    found = {name: _digests[stamp] for name, stamp in stamps.items() if stamp in _digests}
-    found |= digests(folder, [name for name in names if name not in found])
+    known = {name: _digests[stamp] for name, stamp in stamps.items() if stamp in _digests}
+    known |= digests(folder, [name for name in names if name not in known])
     old = time.time_ns() - YOUNG
-    _digests.update({stamp: found[name] for name, stamp in stamps.items() if stamp[-1] < old})
-    return found
+    _digests.update({stamp: known[name] for name, stamp in stamps.items() if stamp[-1] < old})
+    return known
 
 
 def read_together(pool: Path) -> None:

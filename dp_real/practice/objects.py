@@ -41,8 +41,8 @@ Digest = Field(description="of the Python object's code and values; dp_real.run 
 def give(thing: Any) -> str:
     """Keep an object, so that a configuration with its digest finds it. Returns the digest."""
     thing = real_data(thing) if isinstance(thing, RealData | Mapping) else thing
-    found = digest(thing)
-    key = _left.get(found, found)
+    identity = digest(thing)
+    key = _left.get(identity, identity)
     _objects[key] = thing
     return key
 
@@ -130,12 +130,12 @@ def real_data(thing: Any) -> RealData:
     if isinstance(thing, RealData):
         return _checked(thing)
     try:
-        given = {name: (x, y) for name, (x, y) in thing.items()}
-        shape = tuple(given["validation"][0].shape[1:])
+        pairs = {name: (x, y) for name, (x, y) in thing.items()}
+        shape = tuple(pairs["validation"][0].shape[1:])
     except (AttributeError, KeyError, TypeError, ValueError):
         right = "RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)}"
         raise InputError(f"data is of type {type(thing).__name__}: should be {right}") from None
-    sets = {name: _examples(f"data: {name}", x, y, shape) for name, (x, y) in given.items()}
+    sets = {name: _examples(f"data: {name}", x, y, shape) for name, (x, y) in pairs.items()}
     if unknown := sorted(sets.keys() - SETS):
         raise InputError(f"data has a set {unknown[0]!r}: should be validation, test or train")
     validation, count = sets["validation"], 1 + max(int(each.y.max()) for each in sets.values())
@@ -154,10 +154,10 @@ def _checked(data: RealData) -> RealData:
         is_coded = isinstance(each, Examples) and isinstance(each.x, torch.Tensor) and not each.x.is_floating_point()
         if is_coded or not isinstance(each, Examples):
             return each
-        found = _examples(f"data: {name}", each.x, each.y, data.task.sample_shape)
-        if (most := int(found.y.max())) >= (count := data.task.n_classes):
+        examples = _examples(f"data: {name}", each.x, each.y, data.task.sample_shape)
+        if (most := int(examples.y.max())) >= (count := data.task.n_classes):
             raise InputError(f"data: {name} has a label {most}, and there are {count} classes: should be below")
-        return found
+        return examples
 
     sets = {name: checked(name, each) for name, each in data.sets.items()}
     named = {name: checked(name, getattr(data, name)) for name in ("generator", "validation", "test")}
@@ -227,12 +227,12 @@ class GivenLearner(LearnerConfig):
 
         thing = taken(self.digest, "learner")
         learner = NetworkLearner.fresh(lambda task: _module_of(thing, task), task, training, seed)
-        asked, right = torch.zeros(2, *task.sample_shape), [2, task.n_classes]
+        example, right = torch.zeros(2, *task.sample_shape), [2, task.n_classes]
         with torch.no_grad():
-            gave, again = learner.logits(asked), learner.logits(asked)
-        told = list(gave.shape) if isinstance(gave, torch.Tensor) else f"a {type(gave).__name__}"
-        if told != right:
-            raise InputError(f"learner gives {told} for samples {list(asked.shape)}: should be logits {right}")
+            gave, again = learner.logits(example), learner.logits(example)
+        shape = list(gave.shape) if isinstance(gave, torch.Tensor) else f"a {type(gave).__name__}"
+        if shape != right:
+            raise InputError(f"learner gives {shape} for samples {list(example.shape)}: should be logits {right}")
         if not torch.equal(gave, again):
             log.warning("learner gives other logits for the same samples: it draws or changes in use; %s", INEXACT)
         return learner
@@ -258,18 +258,18 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
             raise InputError(f"learner: {name} is of no use in files: should be real numbers in a tensor of their own")
     module = deepcopy(module).float().to(device()).eval()
     module.register_forward_hook(lambda module, inputs, gave: getattr(gave, "logits", gave))  # of transformers
-    asked, failed = torch.zeros(2, *task.sample_shape, device=device()), None
+    example, failed = torch.zeros(2, *task.sample_shape, device=device()), None
     # Numbers, the codes of texts, or texts themselves.
     for form in (torch.Tensor.float, torch.Tensor.int, lambda x: [text or " " for text in texts_of(x.int())]):
         reads = module.register_forward_pre_hook(lambda module, inputs, form=form: (form(inputs[0]),))
         try:
             with torch.no_grad():
-                module(asked)  # draws the weights of lazy layers, too
+                module(example)  # draws the weights of lazy layers, too
             return module
         except Exception as error:  # of a module of anybody's
             failed = failed or error
             reads.remove()
-    raise InputError(f"learner cannot read samples {list(asked.shape)}: {failed}") from failed
+    raise InputError(f"learner cannot read samples {list(example.shape)}: {failed}") from failed
 
 
 @GENERATORS.named(GIVEN, place=None)

@@ -275,20 +275,20 @@ class Practice(Additions):
             # A round that was stopped goes on with the same weights only.
             name = "plain" if logits is None else distributed.on_main(lambda: weights_digest(model))
             self.rounds.folder = self.folder / "drawing" / name
-            added = super().add(logits, self._asked(labels))
+            added = super().add(logits, self._labels_of(labels))
         if distributed.this_process().is_main_process:
             remove(self.folder / "drawing")
         self._log("rounds", {"evaluation": self.evaluations} | added.row)
         self.dataset.update(self.pool)
         return added
 
-    def _asked(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
+    def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         if labels is None or isinstance(labels, int):
             return self.labels(self.config.practice.increment if labels is None else labels)
-        given, classes = torch.as_tensor(labels), self.config.task.n_classes
-        if given.dim() != 1 or given.is_floating_point() or ((given < 0) | (given >= classes)).any():
-            raise InputError(f"labels {list(given.shape)}: should be a count, or classes 0 to {classes - 1}, [n]")
-        return given.long()
+        values, classes = torch.as_tensor(labels), self.config.task.n_classes
+        if values.dim() != 1 or values.is_floating_point() or ((values < 0) | (values >= classes)).any():
+            raise InputError(f"labels {list(values.shape)}: should be a count, or classes 0 to {classes - 1}, [n]")
+        return values.long()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint of the training keeps: plain values; the samples stay in the folder."""
@@ -331,8 +331,8 @@ class Practice(Additions):
             before, after = flat(tomllib.loads(file.read_text(encoding="utf-8"))), flat(now)
             for key in before | after:
                 if key not in MAY_CHANGE and before.get(key) != after.get(key):
-                    was, asked = before.get(key), after.get(key)
-                    raise InputError(f"{self.folder} has samples of {key} = {was!r}, not {asked!r}: name a new folder")
+                    was, is_now = before.get(key), after.get(key)
+                    raise InputError(f"{self.folder} has samples of {key} = {was!r}, not {is_now!r}: name a new folder")
 
         distributed.on_main(claim)
 
@@ -353,8 +353,8 @@ def drawing_config(
     homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
     for key, value in keys.items():
         if key not in homes:
-            near = difflib.get_close_matches(key, homes, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(homes))}"
+            similar = difflib.get_close_matches(key, homes, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
             raise InputError(f"Practice has no key {key}: {hint}")
         raw[homes[key]][key] = value
     if isinstance(classes, str) or not all(isinstance(name, str) for name in classes) or len(classes) < 2:
@@ -371,7 +371,7 @@ def drawing_config(
     if is_pipeline(generator):
         raw["guidance"] = {"through": "x0"} | raw["guidance"]
         if isinstance(classes, Mapping):
-            own = {name: [asked] if isinstance(asked, str) else [*asked] for name, asked in classes.items()}
+            own = {name: [prompts] if isinstance(prompts, str) else [*prompts] for name, prompts in classes.items()}
             raw["generator"] = {"prompts": own}
     is_section = isinstance(generator, Mapping)
     raw = {**raw, "generator": dict(generator)} if is_section else with_objects(raw, generator=generator)[0]
@@ -427,17 +427,17 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
     if hasattr(preprocess, "pad_token"):  # a tokenizer
         preprocess = partial(cast(Any, preprocess), padding=True, truncation=True, return_tensors="pt")
 
-    seen: list[bool] = []  # whether the first answers were probabilities
+    gave_probabilities: list[bool] = []  # whether the first answers were probabilities
 
     def logits(x: Tensor) -> Tensor:
         place = x.device if weight is None else weight.device
-        given = texts_of(x) if x.dtype == torch.int32 else x.to(place)
-        given = preprocess(given) if preprocess else given
-        if isinstance(given, Mapping):
-            named = {name: value.to(place) if isinstance(value, Tensor) else value for name, value in given.items()}
+        inputs = texts_of(x) if x.dtype == torch.int32 else x.to(place)
+        inputs = preprocess(inputs) if preprocess else inputs
+        if isinstance(inputs, Mapping):
+            named = {name: value.to(place) if isinstance(value, Tensor) else value for name, value in inputs.items()}
             answers = model(**named)
         else:
-            answers = model(given)
+            answers = model(inputs)
         answers = getattr(answers, "logits", answers)
         answers = answers if isinstance(answers, Tensor) else torch.as_tensor(np.asarray(answers))
         if tuple(answers.shape) != (len(x), classes):
@@ -446,8 +446,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
                 f"{[len(x), classes]}"
             )
         answers = answers.float()
-        seen or seen.append(are_probabilities(answers))
-        return answers.clamp_min(TINY).log() if seen[0] else answers
+        gave_probabilities or gave_probabilities.append(are_probabilities(answers))
+        return answers.clamp_min(TINY).log() if gave_probabilities[0] else answers
 
     return logits
 

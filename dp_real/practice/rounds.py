@@ -197,8 +197,8 @@ class SampleDrawer:
     ) -> Samples:
         """For each row one of several plain candidates, as the pool would keep them; all count as generated."""
         x, used, draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
-        seen = [self.storage.decode(self.storage.encode(each)) for each in x]
-        hardness = np.stack([self.score(logits, each, labels).numpy() for each in seen], axis=1)
+        stored = [self.storage.decode(self.storage.encode(each)) for each in x]
+        hardness = np.stack([self.score(logits, each, labels).numpy() for each in stored], axis=1)
         used = np.stack(used, axis=1)
         best, row = choose(hardness, float(np.float32(omega)), used), np.arange(len(labels))
         return Samples(torch.stack(x)[best, row], used[row, best], np.sum(draws, axis=0), np.sum(redrawn, axis=0))
@@ -436,25 +436,25 @@ class Rounds:
         examples, names = to_float(decoded(rows, self.pool.storage)), self.config.task.classes
         own = zip(rows["row"].to_pylist(), rows["label"].to_pylist(), examples, strict=True)
         good = [row for row, label, example in own if mark_of(example, names[label]) not in self.marks]
-        kept = np.array(sorted(distributed.gather(good)), np.int64)
-        dropped = sum(distributed.gather([len(rows)])) - len(kept)
-        if not len(kept):
+        selected = np.array(sorted(distributed.gather(good)), np.int64)
+        dropped = sum(distributed.gather([len(rows)])) - len(selected)
+        if not len(selected):
             raise DivergedError(f"round {index}: pool.marks leaves out all {dropped} examples: mark fewer")
         if dropped and distributed.this_process().is_main_process:
             log.warning("round %d: %d examples are left out, as pool.marks says", index, dropped)
-        return select_rows(rows, kept)
+        return select_rows(rows, selected)
 
     def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
-        kept = np.array(numbers)[~distributed.on_main(lambda: near.add(values, "unlike"))]
-        if not len(kept):
+        selected = np.array(numbers)[~distributed.on_main(lambda: near.add(values, "unlike"))]
+        if not len(selected):
             noun, similarity = self.config.data.examples, self.config.pool.distinct
             raise DivergedError(
                 f"round {index}: all {len(numbers)} {noun} are like earlier ones: "
                 f"raise pool.distinct = {similarity:g}, or make the generator's {noun} more varied"
             )
-        return select_rows(rows, kept)
+        return select_rows(rows, selected)
 
 
 def require_one_range(real: Tensor, drawn: Tensor) -> None:
@@ -465,10 +465,10 @@ def require_one_range(real: Tensor, drawn: Tensor) -> None:
             raise InputError(f"{whose} are in [0, 1], the others in [-1, 1]: should be in [-1, 1], as by 2 * x - 1")
 
 
-def select_rows(rows: pa.Table, kept: Int64[np.ndarray, " kept"]) -> pa.Table:
+def select_rows(rows: pa.Table, selected: Int64[np.ndarray, " kept"]) -> pa.Table:
     """The rows with these numbers, which ascend; each then counts among them."""
-    rows = rows.filter(np.isin(rows["row"].to_numpy(), kept))
-    return with_columns(rows, row=kept.searchsorted(rows["row"].to_numpy()))
+    rows = rows.filter(np.isin(rows["row"].to_numpy(), selected))
+    return with_columns(rows, row=selected.searchsorted(rows["row"].to_numpy()))
 
 
 def decoded(rows: pa.Table, storage: Storage) -> Tensor:
@@ -501,6 +501,6 @@ All processes call it. It returns the numbers of the rows that are kept (their c
 def hardest(rounds: Rounds, rows: pa.Table, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
     """The hardest rows for the learner; of equally hard ones the first."""
     mine = zip(*(rows[name].to_pylist() for name in ("entropy", "label", "row")), strict=True)
-    found = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
-    found = found[found[:, 0].argsort(descending=True, stable=True)]
-    return torch.cat([found[found[:, 1] == label][:count, 2] for label, count in enumerate(counts)]).long().numpy()
+    table = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
+    table = table[table[:, 0].argsort(descending=True, stable=True)]
+    return torch.cat([table[table[:, 1] == label][:count, 2] for label, count in enumerate(counts)]).long().numpy()

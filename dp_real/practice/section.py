@@ -273,10 +273,10 @@ class DrawingConfig(Section):
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """One dictionary with dotted keys."""
-    found: dict[str, Any] = {}
+    dotted: dict[str, Any] = {}
     for key, value in sections.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+        dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return dotted
 
 
 def validated(root: type[Root], raw: Mapping[str, Any], where: str, folder: Path | None = None) -> Root:
@@ -291,17 +291,17 @@ def validated(root: type[Root], raw: Mapping[str, Any], where: str, folder: Path
 
 
 def _problems(error: ValidationError, raw: Mapping[str, Any], root: type[Section]) -> list[str]:
-    found = error.errors()
-    told = [explain(problem, raw, root) for problem in found]
-    if all(problem["type"] == "extra_forbidden" for problem in found):
+    errors = error.errors()
+    sentences = [explain(problem, raw, root) for problem in errors]
+    if all(problem["type"] == "extra_forbidden" for problem in errors):
         known: Any = deepcopy(raw)
-        for *path, last in (problem["loc"] for problem in found):
+        for *path, last in (problem["loc"] for problem in errors):
             reduce(getitem, path, known).pop(last)
         try:
             root.model_validate(known)
         except ValidationError as further:
-            told += _problems(further, known, root)
-    return told
+            sentences += _problems(further, known, root)
+    return sentences
 
 
 def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
@@ -315,16 +315,16 @@ def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
             if homes:
                 return f"unknown key {key}; did you mean {' or '.join(f'{home}.{key}' for home in homes)}?"
             known = (_section(keys[0], raw, root) if len(keys) > 1 else root).model_fields
-            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-            hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {', '.join(known)}"
+            similar = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean {'.'.join([*keys[:-1], similar[0]])}?" if similar else f"there are {', '.join(known)}"
             return f"unknown key {key}; {hint}"
         case "missing":
             return f"key {key} is missing"
         case "value_error" if isinstance(problem["ctx"]["error"], KindError):
             return str(problem["ctx"]["error"])
     message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], Mapping) else f" = {shortened(repr(problem['input']))}"
-    where = f"{key}{shown}: " if key else ""
+    value = "" if isinstance(problem["input"], Mapping) else f" = {shortened(repr(problem['input']))}"
+    where = f"{key}{value}: " if key else ""
     return f"{where}{message[:1].lower()}{message[1:]}"
 
 

@@ -68,13 +68,13 @@ def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint,
     ended, left, most = [], [], 0
     with own_file(files.pool, REMEDY):
         counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
-    kept, gone = {at.state.rounds: at for at in kept_checkpoints(files.checkpoints)}, 0
+    checkpoints_of, gone = {at.state.rounds: at for at in kept_checkpoints(files.checkpoints)}, 0
     for rounds in range(1, len(counts) + 1):
         out = files.branch(sum(counts[:rounds]))
         if result := out.read_result():
             ended.append(result)
-        elif rounds in kept:
-            left.append((kept[rounds], out.path))
+        elif rounds in checkpoints_of:
+            left.append((checkpoints_of[rounds], out.path))
             most = rounds
         elif rounds < len(counts):
             gone += not [*files.checkpoints.glob(f"step-*-rounds-{rounds:04d}")]  # a damaged one has been told

@@ -143,8 +143,8 @@ class Checkpoint:
 
     def problem(self, names: list[str] | None = None) -> str | None:
         """What is wrong with its state, or another of these files; None: all."""
-        if found := damage(self.path, names):
-            return found
+        if problem := damage(self.path, names):
+            return problem
         try:
             _ = self.state
         except DamagedError as error:
@@ -173,22 +173,22 @@ class Checkpoint:
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
     """All checkpoints, the newest first."""
-    found = {}
+    intact = {}
     for path in folder.glob("[sl]*"):
         if name := re.fullmatch(r"(?:latest-)?step-(\d+)-rounds-(\d+)", path.name):
-            found[path] = tuple(map(int, name.groups()))
-    return [Checkpoint(path) for path in sorted(found, key=found.__getitem__, reverse=True)]
+            intact[path] = tuple(map(int, name.groups()))
+    return [Checkpoint(path) for path in sorted(intact, key=intact.__getitem__, reverse=True)]
 
 
 def kept_checkpoints(folder: Path) -> list[Checkpoint]:
     """Those before additions, by step; a damaged one is left out, with a remark."""
-    kept = []
+    checkpoints_kept = []
     for checkpoint in map(Checkpoint, sorted(folder.glob("step-*"))):
         if problem := checkpoint.problem([STATE]):
             log.warning("%s; this checkpoint is left out", problem)
         else:
-            kept.append(checkpoint)
-    return kept
+            checkpoints_kept.append(checkpoint)
+    return checkpoints_kept
 
 
 def newest_intact(

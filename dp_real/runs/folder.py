@@ -75,7 +75,7 @@ class RunFolder:
     def __post_init__(self) -> None:
         self.accepted: list[str] = []
         self.surroundings = {"number of processes": distributed.this_process().num_processes} | versions()
-        self._asked = False
+        self._must_stop = False
         self._told_at = time.monotonic()
         self._since_agreed = 0
         self._main = distributed.this_process().is_main_process
@@ -145,8 +145,8 @@ class RunFolder:
         changed = accept_inputs(changed, self.accept_changes, OTHERWISE)
         before, now = record.get("surroundings", {}), self.surroundings
         others = [name for name in now.keys() & before.keys() if now[name] != before[name]]
-        told = [f"{name}: {before[name]} until step {record['step']}, then {now[name]}" for name in sorted(others)]
-        changed += accept_inputs(told, True, OTHERWISE)
+        sentences = [f"{name}: {before[name]} until step {record['step']}, then {now[name]}" for name in sorted(others)]
+        changed += accept_inputs(sentences, True, OTHERWISE)
         self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
         remove(files.path / RECORD)  # of a complete run
         for checkpoint in checkpoints(files.checkpoints):
@@ -181,7 +181,7 @@ class RunFolder:
 
     def told_to_stop(self) -> bool:
         """All processes call it together."""
-        return distributed.any_process(self._asked)
+        return distributed.any_process(self._must_stop)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
@@ -191,9 +191,9 @@ class RunFolder:
         """
 
         def ask(number: int, frame: Any) -> None:
-            if self._asked and number == signal.SIGINT:
+            if self._must_stop and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            self._asked = True
+            self._must_stop = True
 
         with ExitStack() as at_end:
             with suppress(ValueError):  # not the main thread: the caller handles signals
@@ -202,7 +202,7 @@ class RunFolder:
             try:
                 yield
             except distributed.LostError:
-                if self._asked:
+                if self._must_stop:
                     raise SystemExit(1) from None
                 raise
 
@@ -282,15 +282,15 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
         raise InputError(f"{out} holds something else; name a new folder")
     begun = load_config(files.config)
-    asked = config.with_neutral_keys_of(begun)
+    neutral = config.with_neutral_keys_of(begun)
     is_blank = _is_blank(files)
-    if asked != begun:
+    if neutral != begun:
         if is_blank:
             remove(files.drawing)
             write_text(files.config, config.to_toml())
             return None
-        before, now = (flat(each.model_dump(mode="json")) for each in (begun, asked))
-        objects = object_digests(asked)
+        before, now = (flat(each.model_dump(mode="json")) for each in (begun, neutral))
+        objects = object_digests(neutral)
         may = objects.keys() & recorded_inputs(files).keys() if resume else set()  # as accept_changes says
         other = next((key for key in before | now if before.get(key) != now.get(key) and key not in may), None)
         if other:
@@ -306,7 +306,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             else f"{out} holds this very run, unfinished; resume it (--resume, resume=True)"
         )
     if result:
-        accept_inputs(input_changes(files, asked), accept_changes)
+        accept_inputs(input_changes(files, neutral), accept_changes)
     return result
 
 

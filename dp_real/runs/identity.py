@@ -51,7 +51,7 @@ def input_digests(config: Config, data: RealData | None, *, test: bool = True) -
     With `data`, the validation set, the training examples if used, and with `test` the test and further sets.
     """
     draws, marks = config.practice.needs_generator, config.pool.marks
-    found = {
+    digests = {
         "classes": json_digest(config.task.classes),
         "code": config.generator.code_digest() if draws else "",
         "learner code": config.learner.code_digest(),
@@ -61,17 +61,17 @@ def input_digests(config: Config, data: RealData | None, *, test: bool = True) -
         **object_digests(config),
     }
     for part in (*([config.generator] if draws else []), config.learner, config.practice):
-        found |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
+        digests |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
     if data is not None:
-        found["validation"] = _set_digest(data.validation)
+        digests["validation"] = _set_digest(data.validation)
         if data.few is not None:
-            found["few"] = _set_digest(data.few)
+            digests["few"] = _set_digest(data.few)
         if data.generator is not None and config.uses_training_examples:
-            found["training"] = json_digest(data.generator.fingerprint())
+            digests["training"] = json_digest(data.generator.fingerprint())
         if test:
-            found["test"] = _set_digest(data.test)
-            found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
-    return {name: value for name, value in found.items() if value}
+            digests["test"] = _set_digest(data.test)
+            digests |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
+    return {name: value for name, value in digests.items() if value}
 
 
 def object_digests(config: Config) -> dict[str, str]:
@@ -118,13 +118,13 @@ def input_changes(files: RunFiles, config: Config | None = None) -> list[str]:
     if not before:
         return []
     config = config or load_config(files.config)
-    found = input_differences(files, before, {CONFIG: digest(files.config)})
+    changes = input_differences(files, before, {CONFIG: digest(files.config)})
     try:
         now = input_digests(config, _data_here(config), test="test" in before)
     except (InputError, MissingError) as error:  # a command that needs it refuses by itself
         log.warning("%s: not all that it depends on is here to be compared: %s", files.path, error)
-        return found
-    return [*found, *input_differences(files, before, now)]
+        return changes
+    return [*changes, *input_differences(files, before, now)]
 
 
 def _data_here(config: Config) -> RealData | None:

@@ -165,9 +165,9 @@ class TrainingLoop:
         else:
             self.learner.train_step(x, y)
         state.step += 1
-        seen = self.batches.size or len(self.pool)
-        state.seen += seen
-        state.epoch += seen / len(self.pool)
+        rows = self.batches.size or len(self.pool)
+        state.seen += rows
+        state.epoch += rows / len(self.pool)
 
     def evaluate(self) -> None:
         """A new best resets T to 0; else T rises by 1.

@@ -108,15 +108,15 @@ def _require(registry: Registry[Any], key: str, name: str) -> None:
 def check_real_examples(config: Config, data: RealData) -> None:
     """Raise InputError for more real examples than there are, in all or of a class."""
     options, classes = config.practice, data.task.n_classes
-    asked, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
-    key = f"practice.real = {asked}"
-    if asked > len(labels):
+    n_real, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
+    key = f"practice.real = {n_real}"
+    if n_real > len(labels):
         raise InputError(f"{key}: there are {len(labels)} real training examples")
-    if not asked or options.imbalance <= 1:
+    if not n_real or options.imbalance <= 1:
         return
-    if asked < classes:
+    if n_real < classes:
         raise InputError(f"{key}: a long tail of {classes} classes needs more")
-    wanted = tail_counts(asked, classes, options.imbalance, config.data.split)
+    wanted = tail_counts(n_real, classes, options.imbalance, config.data.split)
     there = labels.bincount(minlength=classes).numpy()
     for label in (wanted > there).nonzero()[0][:1]:
         raise InputError(

@@ -118,20 +118,20 @@ def problems(folder: Path) -> list[str]:
     complete = files.result.exists()
     resume = f"{files.resume} goes back to the newest intact checkpoint"
     again = files.again if complete else resume
-    found: list[tuple[str | None, str]] = []
+    findings: list[tuple[str | None, str]] = []
     try:
         load_config(files.config)
         with contextlib.suppress(DamagedError):  # of the result, which follows
-            found += [(change, "restore it, unless the change is meant") for change in input_changes(files)]
+            findings += [(change, "restore it, unless the change is meant") for change in input_changes(files)]
     except InputError as error:
-        found.append((str(error), "restore it"))
+        findings.append((str(error), "restore it"))
     for checkpoint in checkpoints(files.checkpoints):
         problem = checkpoint.problem()
-        found.append((problem, checkpoint.remedy) if problem else (checkpoint.log_problem(files), again))
+        findings.append((problem, checkpoint.remedy) if problem else (checkpoint.log_problem(files), again))
     if complete or files.pool.exists():
-        found.append((pool_problem(files.pool), files.repeat if complete else resume))
+        findings.append((pool_problem(files.pool), files.repeat if complete else resume))
     parts = [(files, again), *((each, each.branch_again) for each in files.branches)]
     for part, remedy in parts:
         ended = part.result.exists() or part.learner.exists()
-        found.append((damage(part.path) or (damage(part.learner) if ended else None), remedy))
-    return list(dict.fromkeys(f"{problem}; {remedy}" for problem, remedy in found if problem))
+        findings.append((damage(part.path) or (damage(part.learner) if ended else None), remedy))
+    return list(dict.fromkeys(f"{problem}; {remedy}" for problem, remedy in findings if problem))

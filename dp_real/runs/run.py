@@ -103,13 +103,15 @@ def run(
         if thing is not None and raw.get(name) and not has_keys:
             raise InputError(f"{name} is given as an object, and config has a section {name}: leave one out")
     objects["objective"] = objective
-    raw, given = with_objects(raw, **objects)
-    files = RunFiles(Path(folder).absolute() if given else Path(folder))  # objects may change the current folder
+    raw, objects_by_name = with_objects(raw, **objects)
+    files = RunFiles(
+        Path(folder).absolute() if objects_by_name else Path(folder)
+    )  # objects may change the current folder
     try:
         config = parse_config(raw, folder=Path.cwd()).resolved()
         return _run(config, files, resume, accept_changes, progress, test, shared)
     finally:
-        let_go(given)
+        let_go(objects_by_name)
 
 
 def _run(
@@ -150,10 +152,10 @@ def _train(
     check_real_examples(config, data)
     generator = load_generator(config, data, progress) if config.practice.needs_generator else None
     learner = fresh_learner(config)
-    noted = distributed.on_main(lambda: {CONFIG: digest(files.config)} | input_digests(config, data, test=test))
-    shared = shared and shared.scoped(drawing_identity(config, noted))
+    recorded = distributed.on_main(lambda: {CONFIG: digest(files.config)} | input_digests(config, data, test=test))
+    shared = shared and shared.scoped(drawing_identity(config, recorded))
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
-        folder = RunFolder(files, advance, track=track, inputs=noted, accept_changes=accept_changes)
+        folder = RunFolder(files, advance, track=track, inputs=recorded, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
         rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.told_to_stop, progress)
         practice = TrainingLoop(config, learner, pool, data, folder, state, rounds)
@@ -165,9 +167,9 @@ def _train(
             raise Interrupted(f"{why}interrupted at step {state.step}: {files.resume} goes on") from None
         except DivergedError as error:
             last = newest_intact(files)
-            kept = f"the last good checkpoint stays: {last.path}" if last else "there is no checkpoint yet"
-            raise DivergedError(f"{error}; {kept}") from error
-    facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
+            last_good = f"the last good checkpoint stays: {last.path}" if last else "there is no checkpoint yet"
+            raise DivergedError(f"{error}; {last_good}") from error
+    facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted}
     return conclude(practice, test, facts)
 
 
@@ -194,8 +196,8 @@ def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, An
         "settings": {"x_disable_meta": True},  # it would send the command line, secrets included
     }
     settings = flat(config.model_dump(mode="json"))
-    shown = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.items()}
-    accelerator.init_trackers("deliberate-practice", shown, {"wandb": wandb})
+    loggable = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.items()}
+    accelerator.init_trackers("deliberate-practice", loggable, {"wandb": wandb})
     try:
         yield lambda row, step: accelerator.log(row, step=step)
     finally:

@@ -119,7 +119,7 @@ class Entry:
 def entries() -> list[Entry]:
     """Entries by name, also broken ones."""
     root = cache_folder()
-    found = []
+    listed = []
     for folder in _places(root)[0]:
         with suppress(FileNotFoundError):  # it was cleared, or replaced, since it was seen
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -130,8 +130,8 @@ def entries() -> list[Entry]:
             except DamagedError as error:
                 problem = problem or error.problem
             name = folder.relative_to(root).as_posix()
-            found.append(Entry(name, depends, size, folder.stat().st_mtime, problem))
-    return found
+            listed.append(Entry(name, depends, size, folder.stat().st_mtime, problem))
+    return listed
 
 
 def leftovers() -> list[Path]:
@@ -153,10 +153,10 @@ def _places(root: Path) -> tuple[list[Path], list[Path]]:
     return whole, half_made
 
 
-def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
+def broken_entries(known: Iterable[Entry] | None = None) -> dict[Path, str]:
     """What is wrong with damaged entries; `cached` makes them again."""
-    found = entries() if among is None else among
-    return {cache_folder() / entry.name: entry.problem for entry in found if entry.problem}
+    candidates = entries() if known is None else known
+    return {cache_folder() / entry.name: entry.problem for entry in candidates if entry.problem}
 
 
 def clear() -> None:

@@ -22,6 +22,6 @@ def connection_problem(base_url: str) -> str | None:
     except Exception as error:  # libraries raise anything for a broken file
         proxies = sorted(name for name in os.environ if name.upper().endswith("_PROXY"))  # they may hold passwords
         files = [f"{name} = {value}" for name, value in os.environ.items() if name.startswith("SSL_CERT_")]
-        told = ", ".join([*proxies, *files])
-        return f"no connection is possible with {told}: {cause_of(error)}; mend or unset it"
+        listed = ", ".join([*proxies, *files])
+        return f"no connection is possible with {listed}: {cause_of(error)}; mend or unset it"
     return None

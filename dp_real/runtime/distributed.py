@@ -19,7 +19,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import DamagedError, InputError, Interrupted, MissingError
-from dp_base.slurm import SEVERAL, adopt_interface, adopt_tasks, require_one_task
+from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, require_one_task
 
 LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
 MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
@@ -83,11 +83,13 @@ def _own_device() -> torch.device:
     if not distributed.is_initialized():
         adopt_tasks()
         adopt_interface()
-    told = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SEVERAL))
+    variables = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SEVERAL))
     try:
         place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
     except ValueError as error:
-        raise InputError(f"{told}: this starts no group of processes: {error}; for one process, unset them") from error
+        raise InputError(
+            f"{variables}: this starts no group of processes: {error}; for one process, unset them"
+        ) from error
     if place.type == "cuda":
         # Memory is reported as run out before the reserve is touched. A single process has no index: the present GPU.
         torch.cuda.set_per_process_memory_fraction(SHARE, place.index)

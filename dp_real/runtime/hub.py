@@ -105,7 +105,7 @@ def require_words(tokenizer: Any, model: str) -> None:
         raise MissingError(f"{model}: {problem}")
 
 
-def require_told_apart(asked: Sequence[Sequence[str]], readers: Sequence[tuple[Any, int]]) -> None:
+def require_told_apart(prompts_of_class: Sequence[Sequence[str]], readers: Sequence[tuple[Any, int]]) -> None:
     """InputError if prompts of two classes are alike in the first tokens; a log message of those that are cut.
 
     `readers` are tokenizers, each with the tokens that are read behind it.
@@ -113,7 +113,7 @@ def require_told_apart(asked: Sequence[Sequence[str]], readers: Sequence[tuple[A
     first: dict[Any, tuple[int, str]] = {}
     cut: list[str] = []
     longest = max((most for _, most in readers), default=0)
-    for label, prompts in enumerate(asked if readers else ()):
+    for label, prompts in enumerate(prompts_of_class if readers else ()):
         with quietly():
             tokens = [tokenizer(list(prompts))["input_ids"] for tokenizer, _ in readers]
         for prompt, *read in zip(prompts, *tokens, strict=True):

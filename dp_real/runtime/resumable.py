@@ -86,10 +86,10 @@ class Resumable:
 
 def state_tensors(modules: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[str, Tensor]:
     """What training changes in named modules and their optimizer."""
-    found = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
-        found |= {f"{OPTIMIZER}.{index}.{slot}": value for slot, value in slots.items()}
-    return storable(found)
+        tensors |= {f"{OPTIMIZER}.{index}.{slot}": value for slot, value in slots.items()}
+    return storable(tensors)
 
 
 def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(template(EXAMPLES)
 Temperature = Annotated[float, Field(le=100, description="of sampling: lower is likelier and less varied")]
 
 
-class AskedConfig(GeneratorConfig):
+class PromptedConfig(GeneratorConfig):
     """Base of language models that are asked by prompts."""
 
     has_denoiser: ClassVar[bool] = False
@@ -61,7 +61,7 @@ class AskedConfig(GeneratorConfig):
     )
 
     @model_validator(mode="after")
-    def _check_prompts(self) -> "AskedConfig":
+    def _check_prompts(self) -> "PromptedConfig":
         for prompt in self.prompts:
             if (EXAMPLES in prompt) != bool(self.shots):
                 wrong = "has no" if self.shots else "has"
@@ -86,7 +86,7 @@ class AskedConfig(GeneratorConfig):
 
 
 @GENERATORS.named("causal-lm", place=7)
-class CausalLMConfig(AskedConfig):
+class CausalLMConfig(PromptedConfig):
     """A language model of transformers, asked by prompts (guidance.candidates)."""
 
     has_likelihood: ClassVar[bool] = True
@@ -130,7 +130,7 @@ class CausalLMConfig(AskedConfig):
 
 
 @GENERATORS.named("openai", place=8)
-class EndpointConfig(AskedConfig):
+class EndpointConfig(PromptedConfig):
     """A language model behind an OpenAI-compatible HTTP API."""
 
     may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "token_budget")
@@ -201,7 +201,7 @@ class EndpointConfig(AskedConfig):
             *([Finding("generator.parameters", twice, parameters)] if twice else []),
             Finding("package", "openai", lacks),
             Finding("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
-            Finding("answers", f"{len(answers.kept):,} kept, of {answers.tokens:,} tokens"),
+            Finding("answers", f"{len(answers.by_question):,} kept, of {answers.tokens:,} tokens"),
         ]
 
 

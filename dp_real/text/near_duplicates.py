@@ -35,19 +35,19 @@ class NearTexts:
 
     def add(self, texts: Sequence[str], which: Literal["all", "unlike", "none"] = "all") -> np.ndarray:
         """Which are nearly one seen before, bool [n]. All are seen from now on, or some are."""
-        found = []
+        duplicates = []
         for trigrams, hashes in self._hashed(texts):
             bands = enumerate(hashes.reshape(BANDS, ROWS).tolist())
             places = [self._meeting.setdefault(hash((band, *row)), []) for band, row in bands]
             met = [self._seen[text] for text in set().union(*places)]
             agree = np.reshape([other for _, other in met], (-1, BANDS * ROWS)) == hashes
             likely = compress(met, agree.mean(axis=1) >= self._least)
-            found.append(any(self._is_like(trigrams, other) for other, _ in likely))
-            if which == "all" or (which == "unlike" and not found[-1]):
+            duplicates.append(any(self._is_like(trigrams, other) for other, _ in likely))
+            if which == "all" or (which == "unlike" and not duplicates[-1]):
                 for place in places:
                     place.append(len(self._seen))
                 self._seen.append((trigrams, hashes))
-        return np.array(found, bool)
+        return np.array(duplicates, bool)
 
     def _is_like(self, one: np.ndarray, other: np.ndarray) -> bool:
         shared = len(np.intersect1d(one, other, assume_unique=True))

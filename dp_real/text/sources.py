@@ -48,23 +48,26 @@ class OfTexts(DataConfig):
         return NearTexts(similarity)
 
     def read(
-        self, found: "Located", classes: "Classes", needed: Collection[int] = (), keep: bool = False
+        self, located: "Located", classes: "Classes", needed: Collection[int] = (), keep: bool = False
     ) -> "Examples":
         from dp_real.text.text_sets import read_texts
 
-        return read_texts(found, classes, self.task.sample_shape[0], needed)
+        return read_texts(located, classes, self.task.sample_shape[0], needed)
 
-    def as_samples(self, given: Any, count: int, giver: str) -> "Tensor":
+    def as_samples(self, samples: Any, count: int, giver: str) -> "Tensor":
         """A list of str, which are cut, or their codes."""
         from dp_real.text.codes import texts_of, to_codes
 
-        if str(getattr(given, "dtype", "")) == "torch.int32" and tuple(given.shape) == (count, *self.task.sample_shape):
+        if str(getattr(samples, "dtype", "")) == "torch.int32" and tuple(samples.shape) == (
+            count,
+            *self.task.sample_shape,
+        ):
             with foreign_file(giver, "gave codes that are no characters"):
-                given = texts_of(given)
-        is_list = isinstance(given, list | tuple | np.ndarray) and len(given) == count
-        if not is_list or not all(isinstance(text, str) for text in given):
+                samples = texts_of(samples)
+        is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
+        if not is_list or not all(isinstance(text, str) for text in samples):
             raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")
-        return to_codes((text.strip() for text in given), self.task.sample_shape[0])
+        return to_codes((text.strip() for text in samples), self.task.sample_shape[0])
 
 
 @DATA.named("text", place=7)

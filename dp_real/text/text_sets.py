@@ -37,19 +37,19 @@ class Text(NamedTuple):
         return self.text.strip()
 
 
-def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
+def read_texts(located: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
     """Codes [n, length] in the set's order; a remark counts texts that are cut."""
-    with foreign_file(found.where):
-        if found.kind == "folders":
-            files = class_files(found.paths[0], classes, (".txt",), "texts", needed)
+    with foreign_file(located.where):
+        if located.kind == "folders":
+            files = class_files(located.paths[0], classes, (".txt",), "texts", needed)
             rows = [(text_of(file), label) for file, label in files]
         else:
-            rows = classes.rows(rows_of_table(found, classes), found.where, needed, "texts")
+            rows = classes.rows(rows_of_table(located, classes), located.where, needed, "texts")
     texts = [text.checked() for text, _ in rows]
     long = sum(len(text) > length for text in texts)
     if long:
         warn_once(
-            f"{found.where}: {long:,} of {len(texts):,} texts are longer than data.length = {length}, and are cut"
+            f"{located.where}: {long:,} of {len(texts):,} texts are longer than data.length = {length}, and are cut"
         )
     return Examples(to_codes(texts, length), torch.tensor([label for _, label in rows]))
 
@@ -60,33 +60,33 @@ def text_of(file: Path) -> Text:
         return Text(read_regular(file).decode("utf-8-sig"), str(file))  # some editors begin a file with a mark
 
 
-def rows_of_table(found: Located, classes: Classes) -> list[tuple[Text, str]]:
+def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:
     """The texts of CSV, JSONL and Parquet files, or of what `datasets` saved, with their classes."""
-    if found.kind in ("csv", "jsonl"):
-        table: Any = pd.concat([_plain_table(found, path) for path in found.paths])
+    if located.kind in ("csv", "jsonl"):
+        table: Any = pd.concat([_plain_table(located, path) for path in located.paths])
         features: dict[str, Any] = dict.fromkeys(map(str, table.columns))
-    elif found.kind in ("parquet", "saved"):
-        table = table_sets.open_table(found)
+    elif located.kind in ("parquet", "saved"):
+        table = table_sets.open_table(located)
         features = dict(table.features)
     else:
         raise InputError(
-            f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
+            f"{located.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
         )
     strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
     has_classes = any(hasattr(each, "names") for each in features.values())  # without, strings may be classes
     likely = strings if has_classes else []
     usual = [name for name in TEXTS if name in (likely or features)][:1]
-    text, label = table_sets.pick_columns(found, "text", usual or likely, features)
-    names = table_sets.class_names(found.where, table[label], features[label], classes)
+    text, label = table_sets.pick_columns(located, "text", usual or likely, features)
+    names = table_sets.class_names(located.where, table[label], features[label], classes)
     rows = enumerate(zip(table[text], names, strict=True), 1)
-    return [(Text(text, f"{found.where}: row {row}"), name) for row, (text, name) in rows]
+    return [(Text(text, f"{located.where}: row {row}"), name) for row, (text, name) in rows]
 
 
-def _plain_table(found: Located, path: Path) -> pd.DataFrame:
+def _plain_table(located: Located, path: Path) -> pd.DataFrame:
     """All columns of CSV are strings."""
-    csv = found.kind == "csv"
+    csv = located.kind == "csv"
     kind = "CSV with a line of column names" if csv else "JSON, an object a line"
-    with foreign_file(found.where, f"{path.name} cannot be read as {kind}, in UTF-8"):
+    with foreign_file(located.where, f"{path.name} cannot be read as {kind}, in UTF-8"):
         if csv:
             return read_plain_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         lines = read_regular(path).decode("utf-8-sig").split("\n")

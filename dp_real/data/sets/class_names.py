@@ -40,8 +40,8 @@ class Classes:
         name = composed(name)
         key = name if name in self.folders else folder_name(name)
         if key not in self.folders:
-            near = get_close_matches(name, self.folders, n=1)
-            hint = f"did you mean {near[0]}?" if near else "leave it out, or name its class in data.classes"
+            similar = get_close_matches(name, self.folders, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else "leave it out, or name its class in data.classes"
             raise InputError(f"{place}: {name} is none of the {len(self.names)} classes; {hint}")
         return self.folders[key]
 
@@ -54,9 +54,9 @@ class Classes:
         for row, name in named:
             if name not in labels:
                 labels[name] = self.label(name, row)
-        found = [(row, label) for row, name in named if (label := labels[name]) is not None]
-        self.check(found, where, needed, what)
-        return found
+        labelled = [(row, label) for row, name in named if (label := labels[name]) is not None]
+        self.check(labelled, where, needed, what)
+        return labelled
 
     def refuse_counted(self, names: Collection[str], where: object) -> None:
         """Tell what numbers mean; InputError for 0 to 99 of ImageNet-100, since lists of it differ in their order."""
@@ -72,13 +72,13 @@ class Classes:
             ends = f"0 is {self.names[0]}, {count - 1} is {self.names[-1]}"
             warn_once(f"{where}: its classes are numbers, which are places in the order of data.classes: {ends}")
 
-    def check(self, found: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:
+    def check(self, labelled: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:
         """Raise InputError, which names `where`, if a set is empty or lacks a label in `needed`."""
-        missing = [self.names[label] for label in sorted(set(needed) - {label for _, label in found})]
+        missing = [self.names[label] for label in sorted(set(needed) - {label for _, label in labelled})]
         if missing:
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise InputError(f"{where}: no {what} of {', '.join(missing[:3])}{rest}; each class needs some")
-        if not found:
+        if not labelled:
             raise InputError(f"{where}: none of its classes is one of this task's {len(self.names)}")
 
 
@@ -98,15 +98,15 @@ def own_classes(names: Sequence[str]) -> Classes:
 @cache
 def task_classes(task: ImageNetTask) -> Classes:
     """ImageNet's classes by WordNet id, number in ImageNet, or name."""
-    chosen = imagenet_classes(task)
-    labels = {entry.wnid: label for label, entry in enumerate(chosen)}
+    of_imagenet = imagenet_classes(task)
+    labels = {entry.wnid: label for label, entry in enumerate(of_imagenet)}
     folders = {
         folder_name(name): labels.get(entry.wnid)
         for entry in imagenet_classes("imagenet1k")
         for name in (entry.wnid, str(entry.index), entry.name, entry.synonyms)
     }
     del folders["crane"]  # the only words that two classes share
-    return Classes(tuple(entry.name for entry in chosen), folders)
+    return Classes(tuple(entry.name for entry in of_imagenet), folders)
 
 
 def folder_name(name: str) -> str:
@@ -130,17 +130,17 @@ def class_folders(folder: Path) -> list[Path]:
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     with foreign_file(folder):
         here = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        found = [path for path in here if path.is_dir()]
+        folders = [path for path in here if path.is_dir()]
     refuse_lost(here)
-    if not found:
+    if not folders:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
-    for path in found:
+    for path in folders:
         try:
             path.name.encode()
         except UnicodeEncodeError:
             raise InputError(f"{folder}: the name of its folder {path.name!r} is not UTF-8; rename it") from None
-    numbers = all(path.name.isdecimal() for path in found)
-    return sorted(found, key=lambda path: (int(path.name) if numbers else 0, path.name))
+    numbers = all(path.name.isdecimal() for path in folders)
+    return sorted(folders, key=lambda path: (int(path.name) if numbers else 0, path.name))
 
 
 def refuse_lost(links: Sequence[Path]) -> None:
@@ -186,7 +186,7 @@ def class_files(
 
     A folder of no class is told and skipped, or refused if it could be a lacking class. MissingError for broken links.
     """
-    found: list[tuple[Path, int]] = []
+    labelled: list[tuple[Path, int]] = []
     strays: list[InputError] = []
     every: list[Path] = []
     folders = class_folders(folder)
@@ -202,18 +202,18 @@ def class_files(
             mine = [(file, label) for file in files if file.suffix.lower() in endings]
             if not mine:
                 raise InputError(f"{path}: there are no {what} in it ({', '.join(sorted(endings))})")
-            found += mine
+            labelled += mine
             every += files
     refuse_lost(every)
     if loose := [path for path in folder.glob("[!.]*") if path.suffix.lower() in endings]:
         warn_once(f"{folder}: {len(loose)} {what} beside the class folders are not read")
     warn_unread(folder, [file for file in every if file.suffix.lower() not in endings], what)
-    if strays and (not found or set(needed) - {label for _, label in found}):
+    if strays and (not labelled or set(needed) - {label for _, label in labelled}):
         raise strays[0]
-    classes.check(found, folder, needed, what)
+    classes.check(labelled, folder, needed, what)
     for stray in strays:
         warn_once(f"{stray}; it is skipped")
-    return found
+    return labelled
 
 
 def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:

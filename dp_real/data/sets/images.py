@@ -94,29 +94,31 @@ class ImageFiles:
         self.sources = sources
         self.resize = resize
         self.shape = (len(sources), *sample_shape)
-        self.kept = keep and math.prod(self.shape) <= IN_MEMORY
-        self._pixels = torch.empty(self.shape if self.kept else 0, dtype=torch.uint8)  # takes memory only when written
+        self.in_memory = keep and math.prod(self.shape) <= IN_MEMORY
+        self._pixels = torch.empty(
+            self.shape if self.in_memory else 0, dtype=torch.uint8
+        )  # takes memory only when written
         self._decoded: set[int] = set()
 
     def __getitem__(self, rows: slice) -> Tensor:
-        asked = range(*rows.indices(len(self.sources)))
-        if not self.kept:
-            return self._read(asked)
-        new = [row for row in asked if row not in self._decoded]
+        numbers = range(*rows.indices(len(self.sources)))
+        if not self.in_memory:
+            return self._read(numbers)
+        new = [row for row in numbers if row not in self._decoded]
         self._pixels[new] = self._read(new)
         self._decoded.update(new)
         return self._pixels[rows]
 
     def select_rows(self, rows: Sequence[int]) -> "ImageFiles":
-        return ImageFiles([self.sources[row] for row in rows], self.shape[1:], self.kept, self.resize)
+        return ImageFiles([self.sources[row] for row in rows], self.shape[1:], self.in_memory, self.resize)
 
     def sizes(self) -> list[int | None]:
         """Bytes; None for an image that a table has."""
-        found: list[int | None] = []
+        sizes: list[int | None] = []
         for source in self.sources:
             with foreign_file(source):
-                found.append(source.stat().st_size if isinstance(source, Path) else getattr(source, "size", None))
-        return found
+                sizes.append(source.stat().st_size if isinstance(source, Path) else getattr(source, "size", None))
+        return sizes
 
     def _read(self, rows: Sequence[int]) -> Tensor:
         if not rows:
@@ -167,7 +169,7 @@ class TrainingImages:
 
 
 def read_set(
-    found: Located,
+    located: Located,
     classes: Classes,
     sample_shape: tuple[int, ...],
     needed: Collection[int],
@@ -175,15 +177,19 @@ def read_set(
     resize: int = 0,
 ) -> ImageSet:
     """Images as rows of sample_shape [C, S, S], class folders by label and path, others in their order."""
-    if found.kind in ("csv", "jsonl"):
-        raise InputError(f"{found.where}: there are no images in it; texts are for data.source = 'text'")
-    with foreign_file(found.where):
-        if found.kind == "folders":
-            in_folders = class_files(found.paths[0], classes, ENDINGS, "images", needed)
+    if located.kind in ("csv", "jsonl"):
+        raise InputError(f"{located.where}: there are no images in it; texts are for data.source = 'text'")
+    with foreign_file(located.where):
+        if located.kind == "folders":
+            in_folders = class_files(located.paths[0], classes, ENDINGS, "images", needed)
             rows = sorted(in_folders, key=lambda row: row[1])
         else:
-            named = tars.read_images(found) if found.kind in ("flat", "tar") else table_sets.read_images(found, classes)
-            rows = classes.rows(named, found.where, needed, "images")
+            named = (
+                tars.read_images(located)
+                if located.kind in ("flat", "tar")
+                else table_sets.read_images(located, classes)
+            )
+            rows = classes.rows(named, located.where, needed, "images")
     files = ImageFiles([source for source, _ in rows], sample_shape, keep, resize)
     return ImageSet(files, torch.tensor([label for _, label in rows]))
 
@@ -216,24 +222,24 @@ def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) ->
     with progress("checking images", max(1, sum(map(len, shares)))) as advance:
         for name, share in zip(different, shares, strict=True):
             own: list[Seen] = []
-            for asked in share:
-                own += _look(sets[name].x, asked, broken)
+            for part in share:
+                own += _look(sets[name].x, part, broken)
                 advance(1)
             seen.append(distributed.gather(own))
     broken = distributed.gather(broken)
     if broken:
         rest = f"; and {len(broken) - MAX_NAMED} more" if len(broken) > MAX_NAMED else ""
         raise InputError("; ".join(broken[:MAX_NAMED]) + rest)
-    told = {name: _tell(sets[name], found) for name, found in zip(different, seen, strict=True)}
-    tell_shared(told)
-    return told
+    digests = {name: _tell(sets[name], found) for name, found in zip(different, seen, strict=True)}
+    tell_shared(digests)
+    return digests
 
 
-def _look(images: ExampleArray, asked: slice, broken: list[str]) -> list[Seen]:
+def _look(images: ExampleArray, part: slice, broken: list[str]) -> list[Seen]:
     """What was seen of whole images; a line on each other one is added to `broken`."""
-    rows = range(*asked.indices(images.shape[0]))
+    rows = range(*part.indices(images.shape[0]))
     try:
-        pixels = images[asked]
+        pixels = images[part]
     except InputError as error:
         if len(rows) > 1:
             return [one for row in rows for one in _look(images, slice(row, row + 1), broken)]
@@ -281,10 +287,10 @@ def _are_flat(pixels: Tensor) -> list[bool]:
 
 
 def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
-    found = [*compress(names, flat)]
-    if found:
+    if of_one_value := [*compress(names, flat)]:
         warn_once(
-            f"{found[0]}: its pixels have nearly one value; so have those of {len(found):,} of {len(flat):,} images. "
+            f"{of_one_value[0]}: its pixels have nearly one value; so have those of "
+            f"{len(of_one_value):,} of {len(flat):,} images. "
             "Those of 16 bits that use 10 or 12 of them read as black: scale their values"
         )
 

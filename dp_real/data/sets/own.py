@@ -29,9 +29,9 @@ NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 def _check_classes(value: Any) -> Any:
     if value is None or value in TASKS:
         return value
-    given = value if isinstance(value, list | tuple) else ()
-    names = [composed(name) for name in given if isinstance(name, str) and name.strip()]
-    if len(names) < max(2, len(given)):
+    listed = value if isinstance(value, list | tuple) else ()
+    names = [composed(name) for name in listed if isinstance(name, str) and name.strip()]
+    if len(names) < max(2, len(listed)):
         raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -138,20 +138,22 @@ class OwnSets(DataConfig):
 
     def load(self) -> RealData:
         """Missing further sets are left out, which is told."""
-        found: dict[str, Located] = {}
+        located: dict[str, Located] = {}
         missing: dict[str, str] = {}
         # Local sets come first, so that nothing is fetched if one that is needed is missing.
         for name, where in sorted(self.places.items(), key=lambda place: place[1].startswith(HUB)):
             try:
-                found[name] = locate(where, fetch=missing.keys() <= self.sets.keys())
+                located[name] = locate(where, fetch=missing.keys() <= self.sets.keys())
             except MissingError as error:
                 missing[name] = str(error)
         if missing.keys() - self.sets.keys():
             raise MissingError("; ".join(missing[name] for name in sorted(missing, key=lambda name: name in self.sets)))
         sets: dict[str, Any] = {}
-        for name in filter(found.__contains__, self.places):
+        for name in filter(located.__contains__, self.places):
             try:
-                sets[name] = self.read(found[name], self.labels, self.needed(name), keep=name in ("validation", "test"))
+                sets[name] = self.read(
+                    located[name], self.labels, self.needed(name), keep=name in ("validation", "test")
+                )
             except MissingError as error:
                 if name not in self.sets:
                     raise
@@ -166,14 +168,14 @@ class OwnSets(DataConfig):
         return self.read(locate(where), self.labels, self.needed(name))
 
     def describe(self) -> list[SetStatus]:
-        found = []
+        findings = []
         for name, where in self.places.items():
             try:
                 place = locate(where, fetch=False)
                 examples = self.read(place, self.labels, self.needed(name))
                 seen = None if place.kind == "parquet" else examples  # whose images would be copied first
-                found.append(SetStatus(name, where, images=len(examples.y), examples=seen))
+                findings.append(SetStatus(name, where, images=len(examples.y), examples=seen))
             except (InputError, MissingError) as error:
                 needed = isinstance(error, InputError) or name not in self.sets
-                found.append(SetStatus(name, where, str(error), needed=needed))
-        return found
+                findings.append(SetStatus(name, where, str(error), needed=needed))
+        return findings

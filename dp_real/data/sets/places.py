@@ -93,19 +93,19 @@ def pick_split(where: str, splits: Mapping[Any, Any], split: str | None) -> Any:
         (only,) = splits.values()
         return only
     if split not in splits:
-        asked = f"no split {split}" if split else "which split?"
-        raise InputError(f"{where}: {asked}; add one of {', '.join('@' + str(name) for name in splits)}")
+        question = f"no split {split}" if split else "which split?"
+        raise InputError(f"{where}: {question}; add one of {', '.join('@' + str(name) for name in splits)}")
     return splits[split]
 
 
 def _matching(where: str, pattern: str) -> list[Path]:
     # A file may have a [ in its name, which is no pattern then.
     files = {part: [part] if Path(part).exists() else sorted(glob(part)) for part in expand(pattern)}
-    absent = [part for part, found in files.items() if not found]
+    absent = [part for part, matches in files.items() if not matches]
     if absent:
         several = f", which is one of {len(absent)} that are missing" if len(absent) > 1 else ""
         raise MissingError(f"{where}: no such file as {absent[0]}{several}; put it there, or name another place")
-    return [Path(file) for found in files.values() for file in found]
+    return [Path(file) for matches in files.values() for file in matches]
 
 
 def expand(pattern: str) -> list[str]:
@@ -119,7 +119,7 @@ def expand(pattern: str) -> list[str]:
     if count > MAX_FILES:
         raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MAX_FILES:,} can be named like this")
     template = RANGE.sub(lambda ends: f"%0{len(ends[1])}d", pattern.replace("%", "%%"))
-    return [template % chosen for chosen in product(*numbers)]
+    return [template % combination for combination in product(*numbers)]
 
 
 def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
@@ -153,7 +153,7 @@ def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
         raise MissingError(f"{page} is not there, or private: mind the name, or hf auth login") from error
     except (OSError, HfHubHTTPError) as error:
         raise MissingError(f"{name} is not in the hub's cache: where there is a network, {command}") from error
-    found = Path(root, folder or "")
-    if not any(any(found.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
+    path = Path(root, folder or "")
+    if not any(any(path.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
         raise InputError(f"{page} has no Parquet or tar files that are called {pattern}")
-    return found
+    return path

@@ -42,45 +42,45 @@ class TableImage(NamedTuple):
         return f"{self.place}: row {self.row + 1}"
 
 
-def read_images(found: Located, classes: Classes) -> list[tuple[TableImage, str]]:
+def read_images(located: Located, classes: Classes) -> list[tuple[TableImage, str]]:
     """Images and their classes; of Parquet files that are only looked at, labels alone are read, and none is copied."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
     from datasets import Features, Image
 
-    looked = found.kind == "parquet" and not found.fetch
-    table: Any = None if looked else open_table(found)
-    features = Features.from_arrow_schema(pq.read_schema(found.paths[0])) if looked else table.features
+    by_header = located.kind == "parquet" and not located.fetch
+    table: Any = None if by_header else open_table(located)
+    features = Features.from_arrow_schema(pq.read_schema(located.paths[0])) if by_header else table.features
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
-    image, label = pick_columns(found, "image", images or ["image"], features)
+    image, label = pick_columns(located, "image", images or ["image"], features)
     sizes: Any = repeat(None)
-    if looked:
+    if by_header:
         _require_cache()
-        labels = pq.read_table([*map(str, found.paths)], columns=[label])[label].to_pylist()
+        labels = pq.read_table([*map(str, located.paths)], columns=[label])[label].to_pylist()
     else:
         labels, table = table[label], table.select_columns([image]).cast_column(image, Image(decode=False))
         sizes = pc.call_function("binary_length", table.data[image].flatten()[:1]).to_pylist()
-    names = class_names(found.where, labels, features[label], classes)
+    names = class_names(located.where, labels, features[label], classes)
     return [
-        (TableImage(found.where, table, image, row, size), name)
+        (TableImage(located.where, table, image, row, size), name)
         for row, (name, size) in enumerate(zip(names, sizes, strict=False))
     ]
 
 
-def open_table(found: Located) -> "Dataset":
+def open_table(located: Located) -> "Dataset":
     """Open Parquet files, which `datasets` copies to its cache once, or map what save_to_disk wrote."""
     from datasets import DatasetDict, load_dataset, load_from_disk
 
-    if found.kind == "parquet":
+    if located.kind == "parquet":
         _require_cache()
-        with foreign_file(found.where, UNREADABLE):
+        with foreign_file(located.where, UNREADABLE):
             # By itself the cache would know a file by its path and time. No file gets the ctime of another.
-            states = [(state.st_ino, state.st_size, state.st_ctime_ns) for state in map(os.stat, found.paths)]
-            files = [str(file) for file in found.paths]
+            states = [(state.st_ino, state.st_size, state.st_ctime_ns) for state in map(os.stat, located.paths)]
+            files = [str(file) for file in located.paths]
             return load_dataset("parquet", name=json_digest(states)[:16], data_files=files, split="train")
-    with foreign_file(found.where, "not what save_to_disk writes"):
-        data = load_from_disk(found.paths[0])
-    return pick_split(found.where, data, found.split) if isinstance(data, DatasetDict) else data
+    with foreign_file(located.where, "not what save_to_disk writes"):
+        data = load_from_disk(located.paths[0])
+    return pick_split(located.where, data, located.split) if isinstance(data, DatasetDict) else data
 
 
 def _require_cache() -> None:
@@ -91,7 +91,7 @@ def _require_cache() -> None:
         raise MissingError(problem)
 
 
-def pick_columns(found: Located, what: str, examples: Sequence[str], there: Mapping[str, Any]) -> tuple[str, str]:
+def pick_columns(located: Located, what: str, examples: Sequence[str], there: Mapping[str, Any]) -> tuple[str, str]:
     """The columns of `examples`, of which one must be there, and of labels, unless the place names them.
 
     `there` has each column's feature. A label column is the only ClassLabel, or else the first of a usual name.
@@ -99,12 +99,12 @@ def pick_columns(found: Located, what: str, examples: Sequence[str], there: Mapp
     labels = [name for name, feature in there.items() if hasattr(feature, "names")]
     labels = labels or [name for name in LABELS if name in there][:1]
     picked = []
-    for kind, asked, fits in ((what, found.example, examples), ("label", found.label, labels)):
-        fitting = [name for name in ([asked] if asked else fits) if name in there]
+    for kind, named, fits in ((what, located.example, examples), ("label", located.label, labels)):
+        fitting = [name for name in ([named] if named else fits) if name in there]
         if len(fitting) != 1:
             columns = shortened(", ".join(there))
             raise InputError(
-                f"{found.where}: which column is the {kind}? say so by #{what.upper()},LABEL; it has {columns}"
+                f"{located.where}: which column is the {kind}? say so by #{what.upper()},LABEL; it has {columns}"
             )
         picked += fitting
     example, label = picked

@@ -42,26 +42,26 @@ class ShardFile(NamedTuple):
         return f"{self.shard}: {self.name}"
 
 
-def read_images(found: Located) -> list[tuple[ShardFile | Path, str]]:
+def read_images(located: Located) -> list[tuple[ShardFile | Path, str]]:
     """Images of shards, or ImageNet's validation images, and their classes, in order.
 
     Only tables of contents and labels are read.
 
     KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder.
     """
-    if found.kind == "flat":
-        return [(image, validation_wnid(image)) for image in found.paths]
+    if located.kind == "flat":
+        return [(image, validation_wnid(image)) for image in located.paths]
     named: list[tuple[ShardFile | Path, str]] = []
     unread: list[Path] = []
-    for shard in found.paths:
+    for shard in located.paths:
         not_whole = foreign_file(shard, "not a whole tar file", "a compressed one must be unpacked")
         with not_whole, tarfile.open(shard, "r:") as tar:
             files = _files(tar, shard)
         images = [file for name, file in files.items() if Path(name).suffix.lower() in ENDINGS]
-        named += _named(images, files, found.label)
+        named += _named(images, files, located.label)
         samples = {BEYOND_KEY.sub("", file.name) for file in images}
         unread += [Path(name) for name in files if BEYOND_KEY.sub("", name) not in samples]
-    warn_unread(found.paths[0], unread, "images")
+    warn_unread(located.paths[0], unread, "images")
     return named
 
 
@@ -98,10 +98,10 @@ def _name_by_place(file: ShardFile) -> str:
 
 def _files(tar: tarfile.TarFile, shard: Path) -> dict[str, ShardFile]:
     """The visible files by name."""
-    found: dict[str, ShardFile] = {}
+    members: dict[str, ShardFile] = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
-        if name in found:
+        if name in members:
             raise InputError(f"{shard}: {name} stands in it twice; leave one")
         if entry.isdir() or posixpath.basename(name).startswith("."):
             continue
@@ -110,9 +110,9 @@ def _files(tar: tarfile.TarFile, shard: Path) -> dict[str, ShardFile]:
                 f"{shard}: {name}: a link, a device, a pipe or a file with holes; archive plain files (tar "
                 "--dereference --hard-dereference)"
             )
-        found[name] = ShardFile(shard, name, entry.offset_data, entry.size)
+        members[name] = ShardFile(shard, name, entry.offset_data, entry.size)
     _check_end(tar)
-    return found
+    return members
 
 
 def _check_end(tar: tarfile.TarFile) -> None:

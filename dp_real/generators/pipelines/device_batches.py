@@ -20,21 +20,21 @@ class DeviceBatches:
     def __init__(self, size: int, gpu: bool) -> None:
         self._grows = size == 0 and gpu
         self._first = size or (FIRST if gpu else sys.maxsize)
-        self.found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
+        self.fitting: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
         """work(slice(0, rows)) in parts; works of another `kind` need another amount of memory."""
-        size, grows = self.found.get(kind, (self._first, self._grows))
+        size, grows = self.fitting.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []
         start = 0
         while start < rows:
-            asked = min(size, rows - start)
-            part, fitted = halving(lambda n: work(slice(start, start + n)), asked, REMEDY)  # noqa: B023
+            size_now = min(size, rows - start)
+            part, fitted = halving(lambda n: work(slice(start, start + n)), size_now, REMEDY)  # noqa: B023
             parts.append(part)
             start += fitted
-            if fitted < asked:
+            if fitted < size_now:
                 size, grows = fitted, False
-            elif grows and asked == size:
+            elif grows and size_now == size:
                 size *= 2
-            self.found[kind] = size, grows
+            self.fitting[kind] = size, grows
         return torch.cat(parts)

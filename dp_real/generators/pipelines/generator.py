@@ -50,12 +50,12 @@ def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenera
 class PipelineGenerator(ABC):
     """A pipeline with frozen parts, whose classes are prompts, or class numbers of a DiT.
 
-    A row's seed picks one of those `asked` for its class. Images have the learner's `sample_shape`; None: as drawn.
+    A row's seed picks one of those `conditions` of its class. Images have the learner's `sample_shape`; None: as drawn.
     `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width).
     """
 
     pipe: Any
-    asked: Sequence[Sequence[Any]]
+    conditions: Sequence[Sequence[Any]]
     sample_shape: Any
     steps: int
     guidance_scale: float
@@ -68,7 +68,7 @@ class PipelineGenerator(ABC):
     @usual()
     def __post_init__(self) -> None:
         pipe = self.pipe
-        self.kind, self.n_classes = type(pipe).__name__, len(self.asked)
+        self.kind, self.n_classes = type(pipe).__name__, len(self.conditions)
         self.guidance_decoder = self.tiny_decoder or pipe.vae
         self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
         self._check_size()
@@ -104,18 +104,18 @@ class PipelineGenerator(ABC):
         seeds: Seeds,
         guidance: EntropyGuidance | None,
     ) -> Float[Tensor, "batch channels height width"]:
-        choices = [self.asked[label] for label in labels.tolist()]
-        asked = [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
+        choices = [self.conditions[label] for label in labels.tolist()]
+        conditions = [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
 
         def draw(rows: slice) -> Tensor:
-            return self.to_learner(self.draw(asked[rows], seeds[rows], guidance and guidance.for_rows(rows)))
+            return self.to_learner(self.draw(conditions[rows], seeds[rows], guidance and guidance.for_rows(rows)))
 
         self._move(self.device)
         with quietly():  # of every prompt that is cut, again and again: check_prompts told it
-            return self.batches.draw(len(asked), draw, kind=guidance and guidance.through).cpu()
+            return self.batches.draw(len(conditions), draw, kind=guidance and guidance.through).cpu()
 
     @abstractmethod
-    def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
+    def draw(self, conditions: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         """Draw a device batch without gradients; each row is a function of its seed."""
 
     def to_learner(self, images: Images) -> Tensor:
@@ -159,9 +159,9 @@ class OwnLoop(PipelineGenerator):
         self.latent_shape = config.in_channels, height // scale, width // scale
         self._embed = lru_cache(CONDITIONS)(self._embedded)
 
-    def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
+    def draw(self, conditions: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         with uncounted():
-            rows = [self._embed(what) for what in asked]
+            rows = [self._embed(what) for what in conditions]
             if self.guidance_scale > 1:
                 rows = [self._embed(None)] * len(rows) + rows
         condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
@@ -207,29 +207,31 @@ class OwnLoop(PipelineGenerator):
 
 
 class OwnCalls(PipelineGenerator):
-    """A pipeline asked by its own call, guided as by dp_real.guide; a distilled scale stays as usual."""
+    """A pipeline that draws by its own call, guided as by dp_real.guide; a distilled scale stays as usual."""
 
     def __post_init__(self) -> None:
         check_pipeline(self.pipe)
         check_scheduler(self.pipe.scheduler)
         super().__post_init__()
         self.pipe.set_progress_bar_config(disable=True)
-        self.told = signature(type(self.pipe).__call__).parameters
-        if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.told:
+        self.parameters = signature(type(self.pipe).__call__).parameters
+        if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.parameters:
             raise InputError(f"{self.kind} has no classifier-free guidance: leave sampling.guidance_scale at 1")
 
-    def draw(self, asked: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
-        given: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.told}
-        if "true_cfg_scale" in self.told:
-            given["true_cfg_scale"] = self.guidance_scale
-            given["negative_prompt"] = [" "] * len(asked) if self.guidance_scale > 1 else None
-        elif "negative_prompt_embeds" in self.told:
-            given["guidance_scale"] = self.guidance_scale
+    def draw(self, conditions: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
+        arguments: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.parameters}
+        if "true_cfg_scale" in self.parameters:
+            arguments["true_cfg_scale"] = self.guidance_scale
+            arguments["negative_prompt"] = [" "] * len(conditions) if self.guidance_scale > 1 else None
+        elif "negative_prompt_embeds" in self.parameters:
+            arguments["guidance_scale"] = self.guidance_scale
         if self.size:
-            given |= {"height": self.size[0], "width": self.size[1]}
+            arguments |= {"height": self.size[0], "width": self.size[1]}
         rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in seeds]  # torch takes signed seeds
         with guided(self.pipe, guidance, self.guidance_decoder, self.to_learner) if guidance else nullcontext():
-            drawn = self.pipe(prompt=asked, num_inference_steps=self.steps, generator=rows, output_type="pt", **given)
+            drawn = self.pipe(
+                prompt=conditions, num_inference_steps=self.steps, generator=rows, output_type="pt", **arguments
+            )
         return 2 * drawn.images.float() - 1
 
 
@@ -242,12 +244,12 @@ def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[l
     for number, names in id2label.items():
         for name in (number, names, *names.split(",")):
             numbers[name.strip()].add(int(number))
-    asked = [sorted(numbers[name]) for name in classes]
-    for name, found in zip(classes, asked, strict=True):
-        if len(found) != 1:
-            said = " and ".join(map(str, found)) or "none"
-            raise InputError(f"class {name!r}: {said} of the pipeline's classes (id2label in its model_index.json)")
-    return asked
+    candidates = [sorted(numbers[name]) for name in classes]
+    for name, matches in zip(classes, candidates, strict=True):
+        if len(matches) != 1:
+            listed = " and ".join(map(str, matches)) or "none"
+            raise InputError(f"class {name!r}: {listed} of the pipeline's classes (id2label in its model_index.json)")
+    return candidates
 
 
 def sample_images(

@@ -68,12 +68,12 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
     return pipe
 
 
-def check_prompts(pipe: Any, asked: Sequence[Sequence[Any]]) -> None:
+def check_prompts(pipe: Any, prompts: Sequence[Sequence[Any]]) -> None:
     """InputError if its text encoders cannot tell the prompts of two classes apart."""
-    told = signature(type(pipe).__call__).parameters.get("max_sequence_length")
-    most: Any = (told and told.default) or math.inf
+    parameter = signature(type(pipe).__call__).parameters.get("max_sequence_length")
+    most: Any = (parameter and parameter.default) or math.inf
     tokenizers = (part for part in pipe.components.values() if isinstance(part, PreTrainedTokenizerBase))
-    require_told_apart(asked, [(each, int(min(each.model_max_length, most))) for each in tokenizers])
+    require_told_apart(prompts, [(each, int(min(each.model_max_length, most))) for each in tokenizers])
 
 
 def _network(named: Any) -> Any:

@@ -32,11 +32,11 @@ class PipelineSize(NamedTuple):
 def published() -> dict[str, PipelineSize]:
     """Those of sizes.toml, by name."""
     text = (resources.files("dp_real.generators.pipelines") / "sizes.toml").read_text(encoding="utf-8")
-    found = {}
+    sizes = {}
     for name, row in tomllib.loads(text).items():
         costs = {part: NetworkCost(*row[part]) if part in row else None for part in ("denoiser", "decoder", "tiny")}
-        found[name] = PipelineSize(**row | costs)
-    return found
+        sizes[name] = PipelineSize(**row | costs)
+    return sizes
 
 
 def known_size(model: str) -> PipelineSize | None:

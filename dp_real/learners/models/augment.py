@@ -142,13 +142,14 @@ def mix(
     is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))
     cut_weight, mix_weight = (rng.beta(a or 1, a or 1, n) for a in (cutmix, mixup))
     weight = np.where(is_cut, cut_weight, mix_weight)
-    kept = _on(x.device, weight.astype(np.float32)).view(n, *[1] * (x.dim() - 1))  # what is the row's own of a pixel
+    # what is the row's own of a pixel
+    own_share = _on(x.device, weight.astype(np.float32)).view(n, *[1] * (x.dim() - 1))
     if is_cut.any():
         rows, columns = (_on(x.device, _outside(size, np.sqrt(1 - weight), rng.random(n))) for size in x.shape[2:])
         is_outside = rows[:, None, :, None] | columns[:, None, None, :]
-        kept = torch.where(_on(x.device, is_cut).view_as(kept), is_outside.float(), kept)
-    share = kept.flatten(1).mean(1, keepdim=True)
-    return kept * x + (1 - kept) * x[partner], share * y + (1 - share) * y[partner]
+        own_share = torch.where(_on(x.device, is_cut).view_as(own_share), is_outside.float(), own_share)
+    share = own_share.flatten(1).mean(1, keepdim=True)
+    return own_share * x + (1 - own_share) * x[partner], share * y + (1 - share) * y[partner]
 
 
 def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:

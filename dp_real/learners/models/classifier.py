@@ -36,12 +36,12 @@ class Classifier(nn.Module):
         side = task.sample_shape[-1]
         prepare: Any = self.preprocess
         height, width = prepare.size
-        shown, _ = prepare.sides(side, side)
+        shown_size, _ = prepare.sides(side, side)
         _save_for_colours(self.model, folder)
         channels = len(GREY) if _grey_convolutions(self.model) else len(prepare.mean)
         processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer one
             do_convert_rgb=channels == len(GREY),
-            size={"shortest_edge": round(shown * (task.resize or side) / side)},
+            size={"shortest_edge": round(shown_size * (task.resize or side) / side)},
             crop_size={"height": height, "width": width},
             image_mean=prepare.mean.flatten().expand(channels).tolist(),
             image_std=prepare.std.flatten().expand(channels).tolist(),

@@ -58,8 +58,8 @@ class LinearLearner:
         else:
             model = LogisticRegression(C=1 / (n * self.lam), fit_intercept=False, solver="newton-cholesky", tol=1e-9)
         lacking = int(signs.min() == signs.max())  # scikit-learn asks for two classes; zeros change no optimum
-        given = np.concatenate([rows, 0 * rows[:lacking]])
-        weight = model.fit(given, np.append(signs, -signs[:lacking])).coef_.ravel()
+        padded = np.concatenate([rows, 0 * rows[:lacking]])
+        weight = model.fit(padded, np.append(signs, -signs[:lacking])).coef_.ravel()
         margins = signs * (rows @ weight)
         losses = (1 - margins) ** 2 / 2 if self.loss_name == "ridge" else np.logaddexp(0, -margins)
         self.weight = torch.tensor(weight)

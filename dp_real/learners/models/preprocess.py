@@ -50,7 +50,7 @@ class Preprocess(nn.Module):
         channels = len(self.mean)
         coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
         resized = fit(coloured, (channels, *self.sides(*x.shape[2:])), self.mode)
-        top, left = (max(0, (side - kept) // 2) for side, kept in zip(resized.shape[2:], self.size, strict=True))
+        top, left = (max(0, (side - crop) // 2) for side, crop in zip(resized.shape[2:], self.size, strict=True))
         pixels = (resized[..., top : top + self.size[0], left : left + self.size[1]] + 1) / 2
         return (pixels - self.mean.to(x.device)) / self.std.to(x.device)  # a model that is moved may leave them behind
 
@@ -124,8 +124,8 @@ def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
     mean, std, (height, width) = _probe(model, processor)
     if not getattr(processor, "do_resize", False):
         return Preprocess(side, mean, std)
-    given, share = dict(processor.size or {}), getattr(processor, "crop_pct", None)
-    shorter = given.get("shortest_edge") or given.get("height") or 0
+    size, share = dict(processor.size or {}), getattr(processor, "crop_pct", None)
+    shorter = size.get("shortest_edge") or size.get("height") or 0
     if share and height < WARPS:
         shorter = int(shorter / share)
     crops = getattr(processor, "do_center_crop", None) or (share and height < WARPS)

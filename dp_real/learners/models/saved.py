@@ -40,8 +40,8 @@ def load_learner(place: str | Path) -> Learner:
     with reading(str(place), "learner") as is_local:
         files = [f"*{ending}" for ending in READ]
         folder = Path(place if is_local else snapshot_download(str(place), allow_patterns=files))
-        said = read_json(folder / ABOUT, "name the folder RUN/learner of a finished run")
-        require_format(said, FORMAT, folder / ABOUT)
-        kind = LEARNERS[said["learner"]["kind"]].model_validate(said["learner"])
-        task = TypeAdapter(Task).validate_python(said["task"])
+        record = read_json(folder / ABOUT, "name the folder RUN/learner of a finished run")
+        require_format(record, FORMAT, folder / ABOUT)
+        kind = LEARNERS[record["learner"]["kind"]].model_validate(record["learner"])
+        task = TypeAdapter(Task).validate_python(record["task"])
         return restored(kind, task, TrainingConfig(steps=1), folder)

@@ -29,7 +29,7 @@ class Answers:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
         self.folder = cache_folder() / f"{ANSWERS}/{json_digest(self.depends, sort_keys=True)[:16]}"
         self.file = self.folder / "answers.jsonl"
-        self.kept: dict[str, Answer] = {}  # by the question's digest
+        self.by_question: dict[str, Answer] = {}  # by the question's digest
         self.tokens = 0
         self._read = 0  # bytes of the file
 
@@ -45,7 +45,7 @@ class Answers:
                     question, answer, digest = json.loads(line)
                     if digest != json_digest([question, answer]):
                         raise ValueError("it is not as it was written")
-                    self.tokens += self.kept.setdefault(question, Answer(**answer)).tokens
+                    self.tokens += self.by_question.setdefault(question, Answer(**answer)).tokens
                 except (ValueError, TypeError) as error:
                     if not line.isspace():
                         log.warning("%s: an answer is damaged, and asked again: %s", self.file, error)

@@ -28,8 +28,8 @@ from dp_real.runtime.distributed import device
 from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import texts_of, to_codes
-from dp_real.text.models.asked import AskedGenerator
 from dp_real.text.models.char_lm import inverse_transform
+from dp_real.text.models.prompted import PromptedGenerator
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import CausalLMConfig
@@ -50,7 +50,7 @@ class SeededDraw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, drawn.unsqueeze(1), 0.0)
 
 
-class CausalLMGenerator(AskedGenerator):
+class CausalLMGenerator(PromptedGenerator):
     """A row's seed picks its tokens, too."""
 
     def __init__(self, config: "CausalLMConfig", model: str, source: DataConfig, data: RealData | None = None) -> None:
@@ -74,11 +74,11 @@ class CausalLMGenerator(AskedGenerator):
         self.batches = DeviceBatches(config.batch_size, gpu=device().type == "cuda")
         with reading(model, "a prompt"):  # a chat template may be broken
             seeds = range(len(config.prompts))  # each picks another prompt
-            asked = [self.asked(label, seed) for label in range(self.n_classes) for seed in seeds]
-        self.encoded(asked, config.max_new_tokens)
+            prompts = [self.chat_prompt(label, seed) for label in range(self.n_classes) for seed in seeds]
+        self.encoded(prompts, config.max_new_tokens)
         self.offload()
 
-    def asked(self, label: int, seed: int) -> str:
+    def chat_prompt(self, label: int, seed: int) -> str:
         prompt = self.prompt(label, seed)
         if not self.config.chat:
             return prompt
@@ -106,7 +106,7 @@ class CausalLMGenerator(AskedGenerator):
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
-        inputs = self.encoded([*map(self.asked, labels.tolist(), seeds.tolist())], config.max_new_tokens)
+        inputs = self.encoded([*map(self.chat_prompt, labels.tolist(), seeds.tolist())], config.max_new_tokens)
         processors = LogitsProcessorList([TemperatureLogitsWarper(config.temperature)])
         if config.top_k:
             processors.append(TopKLogitsWarper(config.top_k))
@@ -127,26 +127,28 @@ class CausalLMGenerator(AskedGenerator):
         """By Bayes, from the likelihood after each class's first prompt, with the same examples for all rows."""
         texts = texts_of(x)
         self.model.to(device())
-        found = self.batches.draw(len(texts), lambda rows: self._log_likelihood(texts[rows]), "likelihood")
-        return found.log_softmax(1)
+        log_likelihood = self.batches.draw(len(texts), lambda rows: self._log_likelihood(texts[rows]), "likelihood")
+        return log_likelihood.log_softmax(1)
 
     def _log_likelihood(self, texts: list[str]) -> Tensor:
         """In nats, [B, K]; what is beyond the model's context does not count."""
-        found = []
+        columns = []
         for label in range(self.n_classes):
-            asked = self.encoded([self.asked(label, 0)], 1)["input_ids"]
+            prompt = self.encoded([self.chat_prompt(label, 0)], 1)["input_ids"]
             tokens = self.tokenizer(
                 texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False
             )
-            room = self.context - asked.shape[1]
-            after, mask = (tokens[key][:, :room].to(asked.device) for key in ("input_ids", "attention_mask"))
-            whole = torch.cat([asked.expand(len(texts), -1), after], 1)
-            seen = F.pad(mask, (asked.shape[1], 0), value=1)
+            room = self.context - prompt.shape[1]
+            after, mask = (tokens[key][:, :room].to(prompt.device) for key in ("input_ids", "attention_mask"))
+            whole = torch.cat([prompt.expand(len(texts), -1), after], 1)
+            attended = F.pad(mask, (prompt.shape[1], 0), value=1)
             kept = after.shape[1] + 1  # the last position of the prompt tells of the text's first token
-            logits = self.model(input_ids=whole, attention_mask=seen, logits_to_keep=kept).logits[:, -kept:-1].float()
+            logits = (
+                self.model(input_ids=whole, attention_mask=attended, logits_to_keep=kept).logits[:, -kept:-1].float()
+            )
             each = logits.gather(2, after.unsqueeze(2)).squeeze(2).double() - logits.logsumexp(2).double()
-            found.append((each * mask).sum(1).cpu())
-        return torch.stack(found, 1)
+            columns.append((each * mask).sum(1).cpu())
+        return torch.stack(columns, 1)
 
     def offload(self) -> None:
         if self.config.offload:

@@ -107,8 +107,8 @@ class CharLMGenerator:
 
     def log_posterior(self, x: Tensor) -> Tensor:
         labels = torch.arange(self.n_classes, device=distributed.device()).split(1)
-        found = torch.stack([self.model.log_likelihood(x, label) for label in labels], 1)
-        return found.double().log_softmax(1).cpu()
+        log_likelihood = torch.stack([self.model.log_likelihood(x, label) for label in labels], 1)
+        return log_likelihood.double().log_softmax(1).cpu()
 
     def offload(self) -> None:
         """It is small and stays on the device."""
@@ -116,8 +116,8 @@ class CharLMGenerator:
 
 def known_characters(texts: Tensor) -> Tensor:
     """Code points in ascending order."""
-    found = texts.unique()
-    return found[found != 0]
+    codes = texts.unique()
+    return codes[codes != 0]
 
 
 def train_char_lm(

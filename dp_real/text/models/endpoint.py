@@ -22,7 +22,7 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.connection import connection
 from dp_real.text.codes import to_codes
 from dp_real.text.models.answers import Answer, Answers
-from dp_real.text.models.asked import AskedGenerator
+from dp_real.text.models.prompted import PromptedGenerator
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import EndpointConfig
@@ -58,7 +58,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
 
 
-class EndpointGenerator(AskedGenerator):
+class EndpointGenerator(PromptedGenerator):
     """Answers are kept, so that a row is a function of its seed, which is sent, even where the API is not."""
 
     config: "EndpointConfig"
@@ -74,20 +74,20 @@ class EndpointGenerator(AskedGenerator):
         """A refusal, and an answer cut off, is an empty text."""
         questions = [*map(self.question, labels.tolist(), seeds.tolist())]
         self.answers.take_in()
-        missing = {digest: body for digest, body in questions if digest not in self.answers.kept}
+        missing = {digest: body for digest, body in questions if digest not in self.answers.by_question}
         if missing:
             self._run(self._ask(missing))
-        return to_codes([self._text(self.answers.kept[digest]) for digest, _ in questions], self.sample_shape[0])
+        return to_codes([self._text(self.answers.by_question[digest]) for digest, _ in questions], self.sample_shape[0])
 
     def question(self, label: int, seed: int) -> tuple[str, dict[str, Any]]:
         """A request by its digest, with the user's parameters and without those that the API refuses."""
         config = self.config
         prompt = self.prompt(label, seed)
-        asked = {"messages": [{"role": "user", "content": prompt}]} if config.chat else {"prompt": prompt}
+        query = {"messages": [{"role": "user", "content": prompt}]} if config.chat else {"prompt": prompt}
         body = {
             "model": config.model,
             **config.parameters,
-            **asked,
+            **query,
             "temperature": config.temperature,
             "top_p": config.top_p,
             "max_tokens": config.max_new_tokens,
@@ -110,8 +110,8 @@ class EndpointGenerator(AskedGenerator):
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(asking)
-        with ThreadPoolExecutor(1) as beside:
-            return beside.submit(asyncio.run, asking).result()
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(asyncio.run, asking).result()
 
     async def _ask(self, missing: dict[str, dict[str, Any]]) -> None:
         """After a failure or a spent budget, waits for what is in flight: that is paid for."""
@@ -141,7 +141,7 @@ class EndpointGenerator(AskedGenerator):
             await asyncio.gather(*[ask(*each) for each in missing.items()])
         if failures:
             raise failures[0]
-        if not missing.keys() <= answers.kept.keys():
+        if not missing.keys() <= answers.by_question.keys():
             budget = f"generator.token_budget = {config.token_budget} (--set a larger one to go on)"
             raise Interrupted(f"{answers.tokens:,} tokens are spent, {budget}")
 
@@ -164,27 +164,27 @@ class EndpointGenerator(AskedGenerator):
 
     def _said(self, what: object) -> str:
         """One short line without the key, of which endpoints may repeat the beginning and the end."""
-        said = " ".join(str(what).split())
+        words = " ".join(str(what).split())
         ends = f"{re.escape(self.key[:PART])}|{re.escape(self.key[-PART:])}"
-        return (re.sub(rf"""[^\s"']*({ends})[^\s"']*""", "…", said) if self.key else said)[:SHOWN]
+        return (re.sub(rf"""[^\s"']*({ends})[^\s"']*""", "…", words) if self.key else words)[:SHOWN]
 
     def _explained(self, error: openai.APIError) -> InputError | MissingError:
-        said = self._said(error.__cause__ if isinstance(error, openai.APIConnectionError) else error)
+        words = self._said(error.__cause__ if isinstance(error, openai.APIConnectionError) else error)
         code = getattr(error, "status_code", None)
         match code:
             case 401 | 403:
                 key = f"the key in ${self.config.key}" if self.key else "a request without a key"
-                return MissingError(f"{self.where} refuses {key}: {said}")
+                return MissingError(f"{self.where} refuses {key}: {words}")
             case 404:
-                return InputError(f"{self.where} has no model '{self.config.model}', or is no such API: {said}")
+                return InputError(f"{self.where} has no model '{self.config.model}', or is no such API: {words}")
             case 400 | 422:
                 remedy = "generator.parameters = { NAME = '' } drops one that it does not know"
-                return InputError(f"{self.where} refuses a request: {said}; {remedy}")
+                return InputError(f"{self.where} refuses a request: {words}; {remedy}")
         if isinstance(error, openai.APITimeoutError):
-            said = f"no answer within {TIMEOUT:g} seconds"
+            words = f"no answer within {TIMEOUT:g} seconds"
         is_asked_again = code is None or code in (408, 409, 429) or code >= 500
         failed = f"failed {RETRIES + 1} times" if is_asked_again else "refuses a request"
-        return MissingError(f"{self.where} {failed}: {said}; what was answered is kept; go on when it answers again")
+        return MissingError(f"{self.where} {failed}: {words}; what was answered is kept; go on when it answers again")
 
 
 def read_answer(reply: Any, body: dict[str, Any]) -> Answer:

@@ -22,7 +22,7 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
     framed = F.pad(units, (1, max(1, max(lengths) - units.shape[1] - 1)))
     framed[:, 0] = EDGE
     framed = framed.scatter(1, count + 1, EDGE)
-    found = []
+    codes = []
     for n in lengths:
         windows = framed.unfold(1, n, 1)
         key = torch.full_like(windows[..., 0], n)
@@ -31,8 +31,8 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
             key = (key ^ (key >> 32)) * MIX
             key = (key ^ (key >> 29)) * MIX
             key = key ^ (key >> 32)
-        found.append(torch.where((windows != 0).all(-1), 1 + key.remainder(buckets), 0))
-    return torch.cat(found, 1)
+        codes.append(torch.where((windows != 0).all(-1), 1 + key.remainder(buckets), 0))
+    return torch.cat(codes, 1)
 
 
 class NGramNetwork(nn.Module):
@@ -45,9 +45,9 @@ class NGramNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum is divided by the root of the number of n-grams, so that its length is alike."""
-        found = ngrams(x.long(), range(1, MAX_N + 1), EMBEDDINGS)
-        count = (found != 0).sum(1, keepdim=True).clamp(min=1)
-        return self.layers(self.embedding(found) / count.sqrt())
+        codes = ngrams(x.long(), range(1, MAX_N + 1), EMBEDDINGS)
+        count = (codes != 0).sum(1, keepdim=True).clamp(min=1)
+        return self.layers(self.embedding(codes) / count.sqrt())
 
 
 class BagOfWords(nn.Module):

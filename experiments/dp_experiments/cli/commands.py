@@ -18,7 +18,7 @@ from typer.main import get_command
 from dp_base.errors import InputError, MissingError
 from dp_base.files import disk_problem
 from dp_base.imports import needing
-from dp_base.slurm import adopt_tasks
+from dp_base.launcher import adopt_tasks
 from dp_experiments.cli import real, theory
 from dp_experiments.cli.lazy import LazyCommand
 from dp_experiments.cli.process import INTERRUPTED

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from dp_base.errors import InputError
-from dp_base.slurm import require_one_task
+from dp_base.launcher import require_one_task
 from dp_experiments.cli.process import uncollected
 
 TOGETHER = ("keys", "plan", "run", "resume", "branch", "evaluate")  # what several processes may be started as

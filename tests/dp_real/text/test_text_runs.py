@@ -62,7 +62,7 @@ def chars(models):
 
 
 @pytest.fixture(scope="module")
-def asked(chars, models):
+def prompt(chars, models):
     """A language model, asked by prompts with examples, and an encoder that is trained already."""
     return parse_config(
         chars.model_dump()
@@ -178,7 +178,7 @@ def test_rows_of_a_language_model_are_their_own(asked):
     labels, seeds = torch.tensor([0, 1, 1, 0, 1]), row_seeds(0, 0, range(5))
     whole = assert_rows_are_their_own(generator, labels, seeds)
     assert len({tuple(row.tolist()) for row in whole}) == 5
-    prompt = generator.asked(0, seeds[0])
+    prompt = generator.chat_prompt(0, seeds[0])
     assert prompt.startswith("[user] ")
     assert prompt.endswith("[assistant] ")
 
@@ -189,7 +189,7 @@ def test_the_likelihood_is_that_of_the_prompts(asked):
     texts = ["a fine film", "bad jokes"]
     found = torch.empty(2, 2, dtype=torch.float64)
     for label in range(2):
-        before = generator.tokenizer(generator.asked(label, 0), add_special_tokens=False)["input_ids"]
+        before = generator.tokenizer(generator.chat_prompt(label, 0), add_special_tokens=False)["input_ids"]
         for row, text in enumerate(texts):
             after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
             logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
@@ -255,7 +255,7 @@ def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
     """A model that only repeats what its prompt showed."""
 
     def parrot(self, labels, seeds, guidance):
-        return self.shown.x[:][[int((self.shown.y == label).nonzero()[0]) for label in labels.tolist()]]
+        return self.shots.x[:][[int((self.shots.y == label).nonzero()[0]) for label in labels.tolist()]]
 
     monkeypatch.setattr(CausalLMGenerator, "sample", parrot)
     near = run(asked, tmp_path / "run")["near"]

@@ -15,7 +15,7 @@ from dp_experiments.compare.compare import run_arms
 from dp_experiments.presets.presets import load_preset
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from dp_base import slurm
+from dp_base import launcher
 from dp_base.errors import InputError
 from dp_base.progress import silent
 from tests.commands import refused
@@ -130,7 +130,7 @@ def test_the_signal_that_ended_a_process_is_told(monkeypatch, capsys):
     ],
 )
 def test_the_first_of_slurms_hosts(nodes, first):
-    assert slurm.first_host(nodes) == first
+    assert launcher.first_host(nodes) == first
 
 
 @pytest.mark.parametrize(("counts", "node", "tasks"), [("8", 0, 8), ("8(x2),4", 1, 8), ("8(x2),4", 2, 4)])
@@ -138,7 +138,7 @@ def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node
     named = {"SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": str(node), "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
     monkeypatch.setattr(os, "environ", {**TASK, **named})
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(os.cpu_count() or 1)))
-    slurm.adopt_tasks()
+    launcher.adopt_tasks()
     assert os.environ["LOCAL_WORLD_SIZE"] == str(tasks)
 
 
@@ -155,7 +155,7 @@ OPEN_MPI = {f"OMPI_COMM_WORLD_{name}": each for name, each in zip(("RANK", "LOCA
 )
 def test_processes_of_mpirun_know_their_gpu(said, told, monkeypatch):
     monkeypatch.setattr(os, "environ", OPEN_MPI | said)
-    slurm.adopt_tasks()
+    launcher.adopt_tasks()
     assert [*map(os.environ.get, ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"))] == told
 
 
@@ -166,7 +166,7 @@ def test_gloo_takes_no_address_that_other_nodes_cannot_reach(address, here, chos
     """Here the first node is reached by the loopback interface, whatever it is called."""
     monkeypatch.setattr(os, "environ", {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": here, "MASTER_ADDR": "127.0.0.1"})
     monkeypatch.setattr(socket, "gethostbyname", lambda name: address)
-    slurm.adopt_interface()
+    launcher.adopt_interface()
     loopback = [name for name, each in psutil.net_if_addrs().items() if "127.0.0.1" in (one.address for one in each)]
     assert os.environ.get("GLOO_SOCKET_IFNAME") == (loopback[0] if chosen else None)
 
@@ -177,7 +177,7 @@ TASK = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_
 def test_a_batch_script_is_no_task(monkeypatch):
     for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "32", "SLURM_LOCALID": "0"}.items():
         monkeypatch.setenv(name, value)
-    slurm.adopt_tasks()
+    launcher.adopt_tasks()
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")  # without what srun tells a task
-    slurm.adopt_tasks()
+    launcher.adopt_tasks()
     assert "RANK" not in os.environ

@@ -25,11 +25,11 @@ OF_TASK = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")  # what srun 
 
 def adopt_tasks() -> None:
     """Tell torch this process's rank as torchrun would, if srun or mpirun started it; a batch script is no task."""
-    told = {name: os.environ[each] for name, names in MPI.items() for each in names if each in os.environ}
-    if "RANK" not in os.environ and told.keys() == MPI.keys() and told["WORLD_SIZE"] != "1":
-        os.environ |= told
+    variables = {name: os.environ[each] for name, names in MPI.items() for each in names if each in os.environ}
+    if "RANK" not in os.environ and variables.keys() == MPI.keys() and variables["WORLD_SIZE"] != "1":
+        os.environ |= variables
         os.environ.setdefault("MASTER_PORT", str(PORTS[0]))
-        if told["LOCAL_WORLD_SIZE"] == told["WORLD_SIZE"]:  # on several nodes the user names the first one
+        if variables["LOCAL_WORLD_SIZE"] == variables["WORLD_SIZE"]:  # on several nodes the user names the first one
             os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ or not os.environ.keys() >= {*OF_TASK}:

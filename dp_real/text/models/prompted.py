@@ -9,7 +9,7 @@ from dp_real.runtime.seeds import Stream, rng
 from dp_real.text.codes import text_of
 
 
-class AskedGenerator:
+class PromptedGenerator:
     """Writes texts of at most as many characters as an example has; a row's seed picks its prompt and its shots.
 
     An empty text is of no use, and drawn again. Tokens are discrete: there is no guidance, one can only choose among
@@ -17,20 +17,20 @@ class AskedGenerator:
     """
 
     def __init__(self, config: Any, source: DataConfig, data: RealData | None) -> None:
-        """`config` is a section of language_models.AskedConfig."""
+        """`config` is a section of language_models.PromptedConfig."""
         task = source.task
         self.config = config
         self.sample_shape = task.sample_shape
         self.n_classes = task.n_classes
         self.templates = class_prompts(config.prompts, task.classes, task.definitions, task.synonyms)
-        self.shown = (data or source.load()).validation if config.shots else None
+        self.shots = (data or source.load()).validation if config.shots else None
 
     def prompt(self, label: int, seed: int) -> str:
         prompt = self.templates[label][seed % len(self.config.prompts)]
-        if self.shown is None:
+        if self.shots is None:
             return prompt
-        rows = rng(seed, Stream.CHOICE).permutation(np.flatnonzero(self.shown.y == label))[: self.config.shots]
-        return prompt.replace("{examples}", "\n\n".join(text_of(self.shown.x[row : row + 1][0]) for row in rows))
+        rows = rng(seed, Stream.CHOICE).permutation(np.flatnonzero(self.shots.y == label))[: self.config.shots]
+        return prompt.replace("{examples}", "\n\n".join(text_of(self.shots.x[row : row + 1][0]) for row in rows))
 
     def cut(self, text: str) -> str:
         return min((text.partition(stop)[0] for stop in self.config.stop), key=len, default=text).strip()
