@@ -50,7 +50,7 @@ def branch(
             config.data.prepare(progress)
             jobs = [(at, out, config, files, changed) for at, out in left]
             with progress("branches", len(jobs)) as advance:
-                for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus(), name=_name):
+                for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus()):
                     ended.append(result)
                     advance(1)
         if own := files.read_result():
@@ -92,10 +92,6 @@ def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, ch
     """A branch's result in its own process, while the command's is the folder's writer."""
     with locked_beside(out), torch_settings(config):
         return _branch_at(at, out, config, files, load_data(config), silent, changed)
-
-
-def _name(at: Checkpoint, out: Path, *others: Any) -> str:
-    return f"branch at {int(out.name)}"
 
 
 def _branch_at(

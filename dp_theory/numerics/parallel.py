@@ -1,13 +1,18 @@
 """Independent jobs: in this process, over processes, or on a cluster.
 
-`workers=None` leaves it to a block `on_cluster` (dp_base.cluster), or to joblib's configuration.
+`workers=None` leaves it to a block `on_cluster` (dp_base.workers), or to joblib's configuration.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dp_base.cluster import results, this_cluster
-from dp_base.workers import ending_with_this_process, ignoring_interrupts, quiet_when_left
+from dp_base.workers import (
+    cluster_results,
+    ending_with_this_process,
+    ignoring_interrupts,
+    quiet_when_left,
+    this_cluster,
+)
 from dp_theory.numerics.checks import Advance, finite_numbers, require_workers, unseen
 
 
@@ -29,10 +34,8 @@ def run_jobs(
 def _started(function: Callable, jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[int, Any]]:
     if workers == 1:
         return (_numbered(i, function, job) for i, job in enumerate(jobs))
-    cluster = this_cluster()
-    if workers is None and cluster is not None:
-        numbered = [(i, function, job) for i, job in enumerate(jobs)]
-        return (result for _, result in results(cluster, _numbered, numbered))
+    if workers is None and (cluster := this_cluster()):
+        return cluster_results(cluster, _numbered, [(i, function, job) for i, job in enumerate(jobs)])
     from joblib import Parallel, delayed
 
     with ignoring_interrupts():

@@ -36,31 +36,11 @@ def refused():
 
 
 def patient(folder):
-    """Note this process and its parent, hold the lock of the folder, and wait for the file `go`. Return the calls."""
+    """Note this process, hold the lock of the folder, and wait for the file `go`. Return the calls."""
     out = Path(folder)
     with (out / "calls").open("a") as file:
-        file.write(f"{os.getpid()} {os.getppid()}\n")
+        file.write(f"{os.getpid()}\n")
     with locked(out / "locked"):
         while not (out / "go").exists():
             time.sleep(0.05)
     return len((out / "calls").read_text().splitlines())
-
-
-def stoppable(folder):
-    """Write a file when told to stop, as a run writes a checkpoint."""
-    stopped = []
-    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
-    (Path(folder) / "begun").touch()
-    while not stopped:
-        time.sleep(0.05)
-    (Path(folder) / "checkpoint").touch()
-    raise KeyboardInterrupt
-
-
-def either(folder, fails):
-    """Run until told to stop, or fail once that has begun."""
-    if not fails:
-        stoppable(folder)
-    while not (Path(folder) / "begun").exists():
-        time.sleep(0.05)
-    raise ZeroDivisionError

@@ -73,7 +73,7 @@ def run_arms(
     with progress("runs", len(jobs)) as advance:
         for some in (jobs[: len(judged)], jobs[len(judged) :]):
             prepare_generators([cell for arm, cell, *_ in some if Arm.parse(arm).run is None], workers, progress)
-            for row in in_parallel(workers, _run, some, visible_gpus(), name=_name):
+            for row in in_parallel(workers, _run, some, visible_gpus()):
                 rows.append(row)
                 advance(1)
     remove(out / "drawn")
@@ -113,7 +113,7 @@ def prepare_generators(configs: Iterable[Config], workers: int | None, progress:
             split = config.data.split if config.generator.trained_here else None
             distinct[split, config.generator.model_dump_json()] = (config,)
     with progress("generators", len(distinct)) as advance:
-        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus(), name=_generator_name):
+        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
             advance(1)
 
 
@@ -148,7 +148,7 @@ def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path
     return result
 
 
-def _name(arm: str, config: Config, *others: Any) -> str:
+def _name(arm: str, config: Config) -> str:
     return f"{arm}, seed {config.seed}"
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dp_base.cluster import on_cluster
 from dp_base.errors import MissingError
+from dp_base.workers import on_cluster
 from dp_theory import Addition, InputError, KeepAll, PracticeProblem, Problem, simulate, sweep
 from tests.cluster import two_workers
 

@@ -67,9 +67,9 @@ def killing(phases):
 
 
 def worker_of(lock):
-    """The worker, a child of this process, whose child holds a lock; None if there is none by now."""
+    """The worker, a child of this process, that holds a lock; None if there is none by now."""
     with contextlib.suppress(OSError, ValueError):
-        worker = parent_of(int(lock.read_text().split()[1]))
+        worker = int(lock.read_text().split()[1])
         return worker if parent_of(worker) == os.getpid() else None
     return None
 

@@ -95,7 +95,7 @@ def on_cluster_asked(dask: str | None, workers: int | None) -> "AbstractContextM
     """A block in which runs go where --dask says; yields how many at a time, None: the cluster decides."""
     from contextlib import nullcontext
 
-    from dp_base.cluster import on_cluster
+    from dp_base.workers import on_cluster
     from dp_real.runtime.distributed import visible_gpus
 
     if dask is None:

@@ -96,7 +96,7 @@ def tune(
                 for each in proposals
                 for cell in each.cells
             ]
-            ended = iter(in_parallel(workers, _run, cells, visible_gpus(), name=_name))
+            ended = iter(in_parallel(workers, _run, cells, visible_gpus()))
             for each in proposals:
                 trial = _judged(each, [next(ended) for _ in each.cells])
                 keep(out / TRIALS, each.arm, trial)
@@ -192,7 +192,7 @@ def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None
     return result["val_accuracy"], result["seconds"], ""
 
 
-def _name(config: Config, out: Path, *others: Any) -> str:
+def _name(config: Config, out: Path) -> str:
     return f"{out.parent.name}, {out.name}"
 
 
