@@ -16,6 +16,7 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_experiments.compare.tune.tuned import Tuned
 from dp_experiments.presets.presets import load_preset
+from dp_experiments.studies.glyphs import few_real
 from dp_experiments.studies.stored import stored_path, stored_runs
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
@@ -64,11 +65,13 @@ class StoredRow(NamedTuple):
         # Rows with settings that only a sentence in the head of the table tells.
         if " (" in arm or isinstance(row.get("objective"), str) or row.get("settings") == "static-4000":
             raise InputError(f"--rerun {named}: settings of its own, which are no arm: see the head of {name}.csv")
-        settings = [f"data.split={row['split']}"]
-        config = load_preset(rerun["preset"], settings, seed=int(row["seed"]))
-        settle = Tuned.published(rerun["preset"]).arm_config if rerun["tuned"] else arm_config
+        if "k" in row:
+            config = few_real.preset(arm, int(row["k"]), int(row["split"]))
+        else:
+            config = load_preset(rerun["preset"], [f"data.split={row['split']}"], seed=int(row["seed"]))
+            config = (Tuned.published(rerun["preset"]).arm_config if rerun["tuned"] else arm_config)(config, arm)
         made = MADE.search(head)
-        return cls(name, int(number), row, _tests(runs, row), settle(config, arm), made[1] if made else "unknown")
+        return cls(name, int(number), row, _tests(runs, row), config, made[1] if made else "unknown")
 
     @property
     def spread(self) -> float | None:
@@ -76,7 +79,10 @@ class StoredRow(NamedTuple):
         return SPREADS * float(self.tests.std()) if len(self.tests) >= MIN_RUNS else None
 
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
-        judge = Arm.parse(str(self.row["arm"])).run
+        arm = str(self.row["arm"])
+        if "k" in self.row:
+            return self.beside(few_real.result_of(arm, self.config, out))
+        judge = Arm.parse(arm).run
         return self.beside(
             judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
         )
@@ -100,7 +106,7 @@ class StoredRow(NamedTuple):
 
 def _tests(runs: pd.DataFrame, row: pd.Series) -> pd.Series:
     """The other arms are those that have a run wherever this one has."""
-    kinds = [column for column in ("stage", "settings", "objective", "arm") if column in runs]
+    kinds = [column for column in ("stage", "settings", "objective", "k", "arm") if column in runs]
     key = tuple(row[kinds].fillna(""))
     table = runs.fillna({kind: "" for kind in kinds}).pivot_table("test", ["split", "seed"], kinds)
     own = table[key if len(kinds) > 1 else key[0]].dropna()

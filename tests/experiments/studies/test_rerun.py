@@ -14,7 +14,6 @@ from torture.attempt import SMALL_SETTINGS
 
 TABLES = stored_files()
 OF_RUNS = [name for name in TABLES if {"arm", "split", "seed", "test"} <= set(stored_runs(name))]
-OF_RUNS.remove("glyphs-few")  # has a runner of its own
 OWN = re.compile(r" \(shares")
 ARM = "@".join(["practice", *(f"{key}={value}" for key, value in SMALL_SETTINGS.items())])
 
@@ -28,7 +27,7 @@ def test_each_table_says_what_made_its_rows(name):
 
 @pytest.mark.parametrize("name", OF_RUNS)
 def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
-    arms = stored_runs(name).drop_duplicates([*{"stage", "settings", "objective", "arm"} & set(stored_runs(name))])
+    arms = stored_runs(name).drop_duplicates([*{"stage", "settings", "objective", "k", "arm"} & set(stored_runs(name))])
     for number, row in zip(arms.index + 1, arms.to_dict("records"), strict=True):
         if OWN.search(row["arm"]) or row.get("settings") == "static-4000" or isinstance(row.get("objective"), str):
             with pytest.raises(InputError, match="settings of its own, which are no arm"):

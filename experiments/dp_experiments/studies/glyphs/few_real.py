@@ -17,7 +17,7 @@ from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.glyphs.encoder import encoder
 from dp_experiments.studies.glyphs.source import GlyphsConfig
 from dp_real import run
-from dp_real.config import parse_config
+from dp_real.config import Config, parse_config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.runs.identity import versions
 
@@ -25,21 +25,30 @@ ROWS = Path(__file__).parent / "runs" / "glyphs-few.csv"
 ENCODER = "-encoder"  # ends the name of an arm whose learner starts from the encoder
 
 
-def cell(arm: str, k: int, split: int) -> dict[str, Any]:
-    """The row of one run, with k real images of each class."""
-    name = arm.removesuffix(ENCODER)
-    looks = [] if name == "practice" else ["practice.evaluate_every=500"]  # on which nothing depends in other arms
+def preset(arm: str, k: int, split: int) -> Config:
+    """The task with k real images of each class, before it is the arm's and has its encoder."""
+    looks = [] if arm.startswith("practice") else ["practice.evaluate_every=500"]  # on which no other arm depends
     settings = ["training.steps=1500", f"data.split={split}", f"data.real_per_class={k}", *looks]
-    config = load_preset("glyphs", settings, seed=split)
+    return load_preset("glyphs", settings, seed=split)
+
+
+def result_of(arm: str, config: Config, out: Path) -> dict[str, Any]:
+    """The result of an arm, whose encoder is made on first use."""
+    name = arm.removesuffix(ENCODER)
     if arm in ("probe", "finetune") or arm.endswith(ENCODER):
         assert isinstance(config.data, GlyphsConfig)
         raw, model = config.model_dump(), str(encoder(config.data))
         raw["practice"]["encoder"] = model
         config = parse_config(raw | {"learner": {"kind": "transformers", "model": model}})
     config = arm_config(config, name)
+    judge = Arm.parse(name).run
+    return judge(config) if judge else run(config, out, resume=out.exists())
+
+
+def cell(arm: str, k: int, split: int) -> dict[str, Any]:
+    """The row of one run."""
     with TemporaryDirectory() as folder:
-        judge = Arm.parse(name).run
-        result = judge(config) if judge else run(config, Path(folder) / "run")
+        result = result_of(arm, preset(arm, k, split), Path(folder) / "run")
     sets = {row["set"]: row["accuracy"] for row in result["sets"]}
     accuracies = {"validation": result["val_accuracy"], "test": result["test_accuracy"], **sets}
     return {
