@@ -48,7 +48,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
         (["generator={kind='latent', prompts=['a coat']}"], "{} where the class.* asked for alike$"),
         (["generator={kind='latent', prompts=['{}: {defintion}']}"], "{defintion} is no place for"),
         (["data.source=gaussian", "practice.real=5"], "practice.real = 5 takes real training images: data.train names"),
-        (["training.batch_size=0", "practice.new_sample_weight=2"], "with training.batch_size = 0, all are"),
+        (["training.batch_size=0", "practice.new_sample_weight=2"], "with training.batch_size = 0, all rows are"),
         (["omega"], "must read key=value"),
         (["=3"], "must read key=value"),
         (["a..b=3"], "must read key=value"),

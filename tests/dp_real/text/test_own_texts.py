@@ -94,7 +94,7 @@ def test_labels_that_are_numbers(tmp_path):
         ("a.csv", TABLE + "  ,praise\n", "row 3: there is no text in it; give it some, or remove it"),
         ("a.csv", "text,label\ngood,praise\n", "no texts of blame; each class needs some"),
         ("a.csv", TABLE + "b,\n", "row 3 has no label"),
-        ("a.csv", "said,what\nbad,blame\n", r"which column is the text\? say so by #TEXT,LABEL; it has said, what"),
+        ("a.csv", "said,what\nbad,blame\n", r"which column is the text\? name it by #TEXT,LABEL; it has said, what"),
         ("a.csv", "text,label\ncafé,praise\n".encode("latin-1"), "cannot be read as CSV"),
         # pandas would shift columns, or rename one
         ("a.csv", "text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
