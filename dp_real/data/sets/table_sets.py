@@ -43,7 +43,7 @@ class TableImage(NamedTuple):
 
 
 def read_images(located: Located, classes: Classes) -> list[tuple[TableImage, str]]:
-    """Images and their classes. Without `located.fetch`, only labels of Parquet files are read, and nothing is copied."""
+    """Images and their classes. Without `located.fetch` only labels of Parquet files are read; nothing is copied."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
     from datasets import Features, Image

@@ -217,7 +217,7 @@ class Extra(Keeping):
         ({"data": RealData(TASK, None, Examples(X / 0, Y), Examples(X, Y))}, "validation has numbers that are not fin"),
         ({"objective": "margin"}, "objective = 'margin': should be a function; a name is for guidance.objective"),
         ({"config": "digits"}, "config = 'digits': should be a dictionary"),
-        ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be a number a row"),
+        ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be one number a row"),
     ],
 )
 def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
