@@ -36,7 +36,7 @@ class TrainingConfig(Section):
         default=0.0,
         ge=0,
         le=100,
-        description="weight of the log of each class's share, among real or generated rows as the row is, that is added "
+        description="weight of the log of each class's share, among real or generated rows as the row is, added "
         "to logits in training; if classes are few, set label_smoothing = 0, or the rarest one is predicted "
         "everywhere",
     )

@@ -296,7 +296,7 @@ FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
         ("generator", {"prompts": ["a {} text"]}, "has no {examples}, and shots = 1"),
         ("learner", {"kind": "mlp"}, "'text' has texts: learner.kind = 'mlp' is for numbers"),
         ("data", {"source": "digits"}, "'digits' has no texts: generator.kind = 'causal-lm' is for texts"),
-        ("generator", FUNCTION, "'function' cannot tell how likely a label is: guidance.likelihood_weight must be 0"),
+        ("generator", FUNCTION, "'function' knows no probability of a label: guidance.likelihood_weight must be 0"),
     ],
 )
 def test_settings_that_exclude_each_other(asked, section, values, message):
