@@ -275,7 +275,7 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
     shutil.rmtree(complete / "checkpoints")
     assert [result["pool_size"] for result in branch(complete)] == [60, 140]  # the one that ended needs none
     shutil.rmtree(complete / "branches")
-    with pytest.raises(MissingError, match="checkpoints: those before additions are gone"):
+    with pytest.raises(MissingError, match="checkpoints: those before additions, where branches begin, are missing"):
         branch(complete)
 
 
