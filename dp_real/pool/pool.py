@@ -255,9 +255,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         fits = rows.schema.equals(self.schema) and self.storage.type == self.schema.field("example").type
         counts, fitting = zip(*gather([(len(rows), fits)]), strict=True)
         if not sum(counts) or not all(fitting):
-            raise InputError(
-                f"{self.path}: round {index} has no rows, or columns that differ from Pool.schema or earlier rounds"
-            )
+            raise InputError(f"{self.path}: round {index} has no rows, or others than Pool.schema and its rounds have")
         folder, rank = self.path / f"round-{index:04d}", this_process().process_index
         staged = self.path / f".{folder.name}"
 

@@ -33,9 +33,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
         raise InputError(
             f"{run.path}: {', '.join(sets)}: images cannot be read as its examples, of shape {list(shape)}"
         )
-    further = {
-        name: source.read_set(name, str(where)) for name, where in sets.items()
-    }  # first, so that errors come early
+    further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first, for early errors
     decode_ahead(further)
     own: dict[str, ExampleSet] = {}
     try:

@@ -278,7 +278,7 @@ def test_models_that_cannot_be_used(asked, tmp_path, options, message):
 
 def test_a_model_that_answers_nothing_leaves_the_folder_free(asked, tmp_path, monkeypatch):
     monkeypatch.setattr(CausalLMGenerator, "cut", lambda self, text: "")
-    message = r"round 0: 8 of 8 samples are empty: nothing, refusals, or cut off: change generator.prompts or stop, or "
+    message = r"round 0: 8 of 8 samples are empty: no text, refusals, or cut off: change generator.prompts or stop, or "
     with pytest.raises(DivergedError, match=message):
         run(asked, tmp_path / "run")
     monkeypatch.undo()

@@ -189,7 +189,7 @@ def test_init_from_a_table_of_texts(here):
     Path("one.csv").write_text("text,label\n" + "\n".join(f"good {row},a" for row in range(9)))
     assert "one class only" in refused("real init one --from one.csv")
     Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
-    assert "holes.csv: row 41: there is no text in it" in refused("real init holes --from holes.csv")
+    assert "holes.csv: row 41: it has no text" in refused("real init holes --from holes.csv")
 
 
 # export
