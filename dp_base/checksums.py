@@ -52,7 +52,7 @@ Reading = Callable[[Path, Collection[str]], Mapping[str, str]]  # such as `diges
 
 
 def seal(folder: Path, names: Iterable[str] | None = None, read: Reading = digests) -> None:
-    """Write the checksums of the named files, or of all files."""
+    """Write the checksums of the named files, or of all."""
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     sealed = [name for name in names if name != RECORD and PART not in name]
@@ -61,7 +61,7 @@ def seal(folder: Path, names: Iterable[str] | None = None, read: Reading = diges
 
 
 def damage(folder: Path, names: Iterable[str] | None = None, read: Reading = digests) -> str | None:
-    """The first file that has changed since `seal`, and what is wrong with it."""
+    """The first file that has changed since `seal`, and its fault."""
     if not (folder / RECORD).exists():
         return None if folder.exists() else f"{folder} is missing"
     try:

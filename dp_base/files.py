@@ -84,7 +84,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def as_input_error(path: Path) -> Iterator[None]:
-    """Raise InputError, which names `path`, in place of any OSError but that of a full disk."""
+    """Turn an OSError, but a full disk's, into an InputError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -97,7 +97,7 @@ def as_input_error(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def with_filename(path: Path) -> Iterator[None]:
-    """Add `path` to an OSError that names no file, such as one from a write to an open file."""
+    """Add `path` to an OSError without a file, such as one of writing to an open file."""
     try:
         yield
     except OSError as error:
@@ -168,7 +168,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def share_files(folder: Path) -> None:
-    """Let those read the new files who may read the folder: safetensors lets their owner alone."""
+    """Give new files the folder's permissions to read: safetensors gives them to the owner alone."""
     mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():

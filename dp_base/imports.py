@@ -68,7 +68,7 @@ def version_of(name: str) -> str | None:
 
 
 def lacking(extra: str) -> list[str]:
-    """Those distributions of an extra that are not installed."""
+    """An extra's distributions that are not installed."""
     return [line.name for line in requirements(extra) if version_of(line.name) is None]
 
 

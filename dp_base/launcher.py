@@ -57,7 +57,7 @@ def require_one_task(what: str) -> None:
 def adopt_interface() -> None:
     """If several nodes share a run, make gloo use the interface that reaches the first node.
 
-    By default gloo uses the address of this machine's name, which Debian sets to 127.0.1.1: no other node can reach it.
+    Gloo's default is the address of this machine's name, 127.0.1.1 on Debian, which other nodes cannot reach.
     """
     world = os.environ.get("WORLD_SIZE", "1")
     is_alone = os.environ.get("LOCAL_WORLD_SIZE", "1") == world
@@ -77,7 +77,7 @@ def adopt_interface() -> None:
 
 
 def tasks_here() -> int:
-    """The number of this step's tasks on this node, from SLURM's counts: 8(x2),4 means 8, 8 and 4."""
+    """This step's tasks on this node, from SLURM's counts: 8(x2),4 means 8, 8 and 4."""
     counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     nodes = [int(count) for count, times in counts for _ in range(int(times or 1))]
     return nodes[int(os.environ.get("SLURM_NODEID", "0"))]

@@ -43,9 +43,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
-    """Make this process the only writer of what appears whole at the block's end, or raise InputError.
+    """Lock what appears whole at the block's end, or raise InputError.
 
-    With `wait`, it waits for other writers, however long they take.
+    With `wait`, wait for other writers, however long.
     """
     with contextlib.nullcontext() if wait else as_input_error(path):
         path = path.resolve()
@@ -88,7 +88,7 @@ def _missing(folder: Path) -> list[Path]:
 
 
 def _acquire(file: Path, what: Path, timeout: float) -> "FileLock | None":
-    """The lock; None on a file system without locks."""
+    """The lock; None without locks."""
     from filelock import FileLock, Timeout
 
     try:

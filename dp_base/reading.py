@@ -1,6 +1,6 @@
-"""Reads files. The error depends on whose file it is: a user's may be wrong, the project's own can only be damaged.
+"""Reads files. A user's file may be wrong (InputError), the project's own only damaged (DamagedError).
 
-On a broken file libraries raise errors of any type, so every error of such a block counts as the file's fault.
+Libraries raise errors of any type on a broken file, so each error of a block counts as its fault.
 """
 
 import json
@@ -43,7 +43,7 @@ def toml_value(text: str) -> Any:
 
 @contextmanager
 def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "") -> Iterator[None]:
-    """Turn all errors but the project's own and a full disk's into an InputError "place: wrong: cause; remedy"."""
+    """Turn errors, but the project's and a full disk's, into an InputError "place: wrong: cause; remedy"."""
     try:
         yield
     except (InputError, MissingError, DivergedError):
@@ -67,7 +67,7 @@ def own_file(path: Path, remedy: str) -> Iterator[None]:
 
 
 def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:
-    """The object in one of the project's JSON files. Raises DamagedError if the file holds none."""
+    """The object in a JSON file of the project. Raises DamagedError without one."""
     with own_file(path, remedy):
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):

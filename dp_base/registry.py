@@ -46,9 +46,9 @@ class Registry(Generic[Kind]):
         self._searched = False
 
     def register(self, name: str, kind: Kind, *, place: int | None = LAST) -> Kind:
-        """Register a kind. Lists are sorted by `place`, then name, and omit a kind whose place is None.
+        """Register a kind. Lists are sorted by `place`, then name, and omit place None.
 
-        Raises ValueError if the name is taken. If `place` is None, the name is a digest, and the kind is replaced.
+        Raises ValueError for a taken name. With place None the name is a digest, and is replaced.
         """
         if place is not None and name in self._kinds and self._kinds[name][1] is not kind:
             raise ValueError(f"two of the {self.what} are called {name!r}")

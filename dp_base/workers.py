@@ -34,7 +34,7 @@ _clusters: "list[Client]" = []  # the last one is in use
 def on_cluster(address: str) -> Iterator[None]:
     """Within the block, `workers=None` means the workers of the dask scheduler at `address`.
 
-    Raises InputError if no scheduler answers, and MissingError when the cluster has lost a job.
+    Raises InputError if none answers, MissingError when the cluster has lost a job.
     """
     try:
         from distributed import Client, KilledWorker
@@ -65,7 +65,7 @@ def on_cluster(address: str) -> Iterator[None]:
 
 
 def ending_with_this_process(gpus: Sequence[str] = ()) -> dict[str, Any]:
-    """Arguments that make joblib.Parallel's processes, idle ones too, end when this process ends.
+    """Arguments with which joblib.Parallel's processes, idle ones too, end with this one.
 
     Each process sees one of `gpus`, which are shared evenly if they are fewer.
     """

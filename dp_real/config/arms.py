@@ -62,7 +62,7 @@ class ArmName(NamedTuple):
 
 
 def split_names(text: str) -> list[str]:
-    """Split a list at commas, but not within brackets, where they belong to a value: [0.2,1]."""
+    """Split a list at commas, except those within a value's brackets: [0.2,1]."""
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 

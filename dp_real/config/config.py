@@ -84,7 +84,7 @@ class Config(DrawingConfig):
             )
 
     def resolved(self) -> Self:
-        """A copy for a run's record, with the values that otherwise only the data would show."""
+        """A copy for a run's record, with values that otherwise only the data show."""
         return self.model_copy(update={"data": self.data.resolved()})
 
     def goes_on_from(self, begun: "Config") -> bool:

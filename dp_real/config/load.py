@@ -77,7 +77,7 @@ def key_of(override: str) -> str:
 
 
 def override_key(raw: dict[str, Any], override: str) -> None:
-    """Set the key of KEY=VALUE in `raw`. A value that is not TOML is a string."""
+    """Set KEY=VALUE in `raw`. A value that is not TOML is a string."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):

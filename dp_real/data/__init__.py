@@ -42,11 +42,11 @@ class DataConfig(Section):
 
     @property
     def task(self) -> "Task":
-        """The task, without loading examples. Raises MissingError if its classes are those of a missing folder."""
+        """The task, without loading examples. MissingError if its classes are in a missing folder."""
         raise NotImplementedError
 
     def resolved(self) -> Self:
-        """A copy for a run's record, with the values that otherwise only a folder would show."""
+        """A copy for a run's record, with values that otherwise only a folder shows."""
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""Images of noise in place of ImageNet and four related sets; accuracies on them mean nothing."""
+"""Images of noise in place of ImageNet and four related sets; accuracies mean nothing."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -57,7 +57,7 @@ class StandInConfig(MadeUp):
         return self._folders(cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged)))
 
     def _folders(self, root: Path) -> FolderConfig:
-        """The folders of each set's classes, all published ones."""
+        """The folders of each set's published classes."""
         return FolderConfig(
             source="folder",
             **self.model_dump(exclude={"source"}),

@@ -17,7 +17,7 @@ from dp_real.runtime.distributed import device, distribute, read_slices, slices
 
 @torch.no_grad()
 def predictions(learner: Learner, images: ExampleSet, classes: Tensor | None = None) -> Tensor:
-    """The predicted class of each row, of `classes` if given, in training's precision; processes share the work."""
+    """Each row's predicted class, of `classes` if given, in training's precision; processes share the work."""
     precision = getattr(torch, learner.precision)
 
     def predict(rows: slice) -> Tensor:
@@ -94,7 +94,7 @@ def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
 
 
 def layer_inputs(module: object, forward: Callable[[Tensor], object], x: ExampleArray) -> np.ndarray:
-    """The inputs of the module's last linear layer when `forward` is applied to x, float32 [n, d]."""
+    """Inputs of the module's last linear layer in `forward` of x, float32 [n, d]."""
     modules = module.modules() if isinstance(module, nn.Module) else ()
     linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]
     if not linear_layers:

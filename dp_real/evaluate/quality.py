@@ -1,4 +1,4 @@
-"""The quality of generated examples compared with real ones, by features [n, d].
+"""The quality of generated examples against real ones, by features [n, d].
 
 An example is near a real one if it is at most as far from it as the k-th nearest other real example.
 """

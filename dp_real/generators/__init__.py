@@ -83,7 +83,7 @@ class GeneratorConfig(PartConfig):
         return False
 
     def tokens(self, task: "Task") -> tuple[int, int]:
-        """About how many tokens a sample's prompt has, and the most that its answer may have."""
+        """About the tokens of a sample's prompt, and at most its answer's."""
         return 0, 0
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
@@ -107,7 +107,7 @@ class TrainedHere(GeneratorConfig):
     )
 
     def imitated(self, source: DataConfig, data: "RealData | None") -> "TrainingExamples":
-        """The examples to train on. With the key `real` they are the first of those of practice.real."""
+        """The examples to train on. With the key `real` practice.real begins with these."""
         import torch
 
         from dp_real.data.examples import Examples, balanced_rows
@@ -134,9 +134,9 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path, Path], None],
         settings: Mapping[str, Any],
     ) -> Path:
-        """The folder that `train` filled, cached by the content of the examples and `settings`.
+        """The folder that `train` filled, cached by the examples' content and `settings`.
 
-        `train` takes that folder, and one for checkpoints from which it continues if it was killed.
+        `train` takes that folder, and one for checkpoints in case it is killed.
         """
         import torch
 

@@ -27,7 +27,7 @@ Captions = Annotated[tuple[Annotated[str, AfterValidator(_written)], ...], After
 
 
 def _read_captions(prompts: Any, info: ValidationInfo) -> Any:
-    """Read the table class = prompts of a CSV file into the configuration, and so into the run's record."""
+    """Read a CSV file's table class = prompts into the configuration, and so the run's record."""
     if not isinstance(prompts, str):
         return prompts
     if not prompts.lower().endswith(".csv"):
@@ -148,7 +148,7 @@ class DiffusersConfig(GeneratorConfig):
         return {f"generator.{key}": place for key, place in places.items() if place}
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """The cost of a known pipeline's image, in proportion to the pixels."""
+        """A known pipeline's cost, in proportion to the pixels."""
         size = known_size(self.model)
         if size is None:
             return None

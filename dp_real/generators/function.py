@@ -60,7 +60,7 @@ class FunctionConfig(GeneratorConfig):
         return FunctionGenerator(self._function(), self._key, source)
 
     def requirements(self) -> list[Finding]:
-        """Import the function, so that an error shows before a run."""
+        """Import the function, so that errors come before a run."""
         problem = None
         try:
             self._function()

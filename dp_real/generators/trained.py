@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DenoiserSizes(NamedTuple):
-    """Sizes of the hidden layers, residual blocks and training; the learning rate falls to 0."""
+    """Sizes of hidden layers, residual blocks and training; the learning rate falls to 0."""
 
     width: int
     blocks: int
@@ -50,7 +50,7 @@ class DenoiserConfig(TrainedHere):
         return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: "Task") -> float:
-        """As measured with the default sizes."""
+        """Measured with default sizes."""
         return 0.009 * DENOISERS[self.training].train_steps
 
 

@@ -56,7 +56,7 @@ class EntropyGuidance:
     ----------
     logits
         The learner, a differentiable function of images [batch, ...] to logits [batch, classes], whose rows do not
-        depend on each other. A module is put into evaluation mode for the call.
+        depend on each other. A module is in evaluation mode then.
     omega
         The strength, one number or one for each row. A positive one raises the entropy.
     scale
@@ -158,7 +158,7 @@ class EntropyGuidance:
 class RandomGuidance(EntropyGuidance):
     """Guidance of equal length in random directions, for comparison; `logits` is not used.
 
-    It needs no gradient, so use through = "x0", which computes none of the denoiser.
+    It needs no gradient; through = "x0" saves the denoiser's.
     """
 
     reads_estimate: ClassVar[bool] = False
@@ -174,7 +174,7 @@ class RandomGuidance(EntropyGuidance):
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 
     def for_rows(self, rows: slice) -> Self:
-        """Guidance of these rows; their directions start from the first."""
+        """These rows' guidance, from the first directions on."""
         return replace(super().for_rows(rows), seeds=self.seeds[rows])
 
 

@@ -52,8 +52,8 @@ def guide(
     every, window
         Which steps are guided, as in EntropyGuidance.
     decoder
-        An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images are still decoded
-        by the pipeline's decoder.
+        An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images come from the
+        pipeline's decoder.
     objective
         What is raised, as in EntropyGuidance; by default the classifier's entropy.
 
@@ -115,7 +115,7 @@ def _guided_class(own: Any) -> type:
 
 
 def _remade(own: type) -> Any:
-    """An empty guided pipeline, which unpickling fills."""
+    """A guided pipeline for unpickling."""
     return object.__new__(_guided_class(own))
 
 
@@ -135,7 +135,7 @@ def guidance_by(
     processor: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,
 ) -> EntropyGuidance | None:
-    """The guidance of `guide`, for numbers that were checked; None if omega is 0."""
+    """The guidance of `guide`, for checked numbers; None if omega is 0."""
     if not omega:
         return None
 
@@ -238,7 +238,7 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
 
 
 class Shown(nn.Module):
-    """A classifier's logits of images in [-1, 1]. The images move to it or, if it `follows`, it moves to them."""
+    """A classifier's logits of images in [-1, 1], on its own device or, if it `follows`, on theirs."""
 
     def __init__(self, classifier: nn.Module, prepare: nn.Module, follows: bool = False) -> None:
         super().__init__()

@@ -119,7 +119,7 @@ class Unpacker:
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:
-    """How many rows the largest activation allows: the image's size with the channels of the decoder's second level."""
+    """Rows that the largest activation allows: the image's size with the decoder's second level's channels."""
     channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
     if not channels:
         return max(1, len(latents))
@@ -128,7 +128,7 @@ def _rows_at_once(vae: Any, latents: Tensor) -> int:
 
 
 def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
-    """Scale and shift: the decoder takes scale·latents + shift."""
+    """The decoder takes scale·latents + shift."""
     config = vae.config
     scale = 1 / (config.get("scaling_factor") or 1)
     if config.get("latents_mean") and config.get("latents_std"):

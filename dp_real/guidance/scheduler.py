@@ -65,7 +65,7 @@ class Guiding:
         return self
 
     def guides(self, scheduler: Any, timestep: Any) -> bool:
-        """Whether to guide the step just taken. The last of several is not guided."""
+        """Whether to guide the step just taken; never the last of several."""
         index, steps = _place(scheduler, timestep, self.first)
         if self.first is None:
             self.first, self.is_only = index, index == steps - 1

@@ -8,7 +8,7 @@ from dp_real.runtime.section import Count, Rows, Section
 
 
 class SamplingConfig(Section):
-    """How samples are drawn: by DDIM, or by Euler if a pipeline was trained by flow matching."""
+    """How samples are drawn: by DDIM, or by Euler for pipelines trained by flow matching."""
 
     steps: int = Field(default=20, ge=1, le=1000, description="of the sampler")
     guidance_scale: NonNegativeFloat = Field(
@@ -98,7 +98,7 @@ class GuidanceConfig(Section):
 
     @property
     def guides_sampler(self) -> bool:
-        """Whether the sampler is guided. If not, samples are plain, and may be selected."""
+        """Whether the sampler is guided; if not, samples are plain."""
         return bool(self.omega) and self.candidates == 1
 
     def guided_steps(self, steps: int) -> list[int]:
@@ -113,7 +113,7 @@ def is_window(window: tuple[float, float]) -> bool:
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:
     """Whether a step is guided: each `every`-th in a window of the trajectory (0 noise, 1 image), but never the last.
 
-    No later step could repair the sample.
+    After that nothing could repair the sample.
     """
     begin = round(window[0] * steps)
     end = round(window[1] * steps)

@@ -31,8 +31,7 @@ class LearnerConfig(PartConfig):
     def network(self, task: "Task") -> "nn.Module | None":
         """The module to train, samples to logits, with weights from torch's random state.
 
-        None: it is no network, or its sizes are known from its weights only. Raises InputError if the task does not
-        fit.
+        None: no network, or its sizes are with its weights. Raises InputError if the task does not fit.
         """
         return None
 
@@ -81,11 +80,11 @@ class PretrainedConfig(LearnerConfig):
         raise NotImplementedError
 
     def network(self, task: "Task") -> "nn.Module | None":
-        """A fresh model; None for an existing one, whose sizes are stored with its weights."""
+        """A fresh model; None if there is an existing one."""
         return None if self.model else self.made(task)
 
     def classifier(self, task: "Task") -> Any:
-        """The fresh or existing model. Fresh weights are drawn from torch's random state."""
+        """The fresh or existing model; fresh weights are from torch's random state."""
         from dp_real.learners.models.architectures import freeze_unused
 
         classifier: Any = self.known(self.model, task) if self.model else self.made(task)

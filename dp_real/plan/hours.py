@@ -90,7 +90,7 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
 
 
 def _timed(work: Callable[[], object]) -> float:
-    """The shortest time, without the first, which includes preparations."""
+    """The shortest time but the first, which includes preparations."""
     return min(timeit.repeat(work, number=1, repeat=3)[1:])
 
 

@@ -69,7 +69,7 @@ def planned_for(config: Config, network: work.Network | None) -> Device:
 
 
 def _days(config: Config, network: work.Network | None, device: Device) -> float:
-    """A CPU's days, as far as known; 0 on GPUs."""
+    """Days on a CPU, if known; 0 on GPUs."""
     if not device.cores:
         return 0
     estimate = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
@@ -197,7 +197,7 @@ def _weights_of(config: Config, key: str, model: str) -> Finding:
 
 
 def _read(config: Config, key: str, folder: str) -> None:
-    """Load a model as a run will, if the data's task is known."""
+    """Load a model as a run will, if the task is known."""
     from dp_real.generators.pipelines.loading import load_tiny_decoder
     from dp_real.learners.models.classifier import load_encoder
 

@@ -25,7 +25,7 @@ IMAGENET = 50  # validation images per class
 
 
 def images(config: Config) -> tuple[int, int]:
-    """The numbers of plain and guided images, if every addition is made."""
+    """Plain and guided images, if every addition is made."""
     options = config.practice
     added = options.additions * options.increment * config.drawn_per_row
     plain = (options.initial - options.real) * options.initial_oversample

@@ -22,7 +22,7 @@ def mark_of(example: Tensor, name: str) -> str:
 
 
 def read_marks(file: str | None) -> frozenset[str]:
-    """The column `mark` of a CSV file. MissingError if there is no file, InputError if it has no marks."""
+    """A CSV file's column `mark`. MissingError without the file, InputError without marks."""
     if file is None:
         return frozenset()
     if not Path(file).is_file():

@@ -197,7 +197,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return cls(path, sample_shape, version, memory=0)
 
     def _schema(self, classes: Sequence[str]) -> pa.Schema:
-        """The schema of appended rows, whose metadata describe the columns for `datasets`."""
+        """The schema, whose metadata describe columns for `datasets`."""
         columns = {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()} | {"example": self.storage.type}
         described: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
         if classes:
@@ -247,8 +247,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def append(self, index: int, rows: pa.Table, files: Sequence[Path] = ()) -> None:
         """Commit round `index`, the next, whole or not at all. All processes call this.
 
-        `rows` are this process's, with `schema`; their column `row` counts within the round, over all processes. If
-        `files` hold these rows already, they are linked. Raises InputError if the round cannot follow.
+        `rows` are this process's, with `schema`; their column `row` counts within the round, over all processes.
+        `files` that hold them are linked. Raises InputError if the round cannot follow.
         """
         if index != self.version:
             raise InputError(f"{self.path}: round {index} cannot be added: the next one is {self.version}")
@@ -359,12 +359,12 @@ def rounds_of(pool: Path) -> list[Path]:
 
 
 def read_round(folder: Path) -> pa.Table:
-    """A round's rows in the order of its files, memory-mapped."""
+    """A round's rows by file, memory-mapped."""
     return pa.concat_tables([read_rows(file) for file in sorted(folder.glob("*.arrow"))])
 
 
 def _read(folder: Path, names: Collection[str]) -> dict[str, str]:
-    """Like checksums.digests, but a file that has not changed is read only once, whatever its name."""
+    """Like checksums.digests, but an unchanged file is read once, whatever its name."""
     stats = {name: (folder / name).stat() for name in names}
     stamps = {name: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
     known = {name: _digests[stamp] for name, stamp in stamps.items() if stamp in _digests}

@@ -23,7 +23,7 @@ IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 @dataclass(frozen=True)
 class ExportColumn:
-    """A column of exported examples: its name, its description for `datasets`, and a function to its values."""
+    """A column of exported examples: name, description for `datasets`, and a function to values."""
 
     name: str
     feature: dict[str, Any]
@@ -53,7 +53,7 @@ class Storage(ABC):
     feature: ClassVar[Any]
 
     def check(self) -> None:  # noqa: B027 (most hold any shape)
-        """Raise InputError if examples of this shape cannot be stored in this way."""
+        """Raise InputError if this storage cannot hold this shape."""
 
     @property
     def size(self) -> int:

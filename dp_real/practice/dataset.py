@@ -16,8 +16,8 @@ from dp_real.text.codes import texts_of
 class PracticeDataset(Dataset[Any]):
     """A map-style data set of constant length, whose pool grows in all worker processes.
 
-    Each index is a stratum of the pool, from which each pass takes a random row. So a pass covers the pool evenly, also
-    if several processes share it. An item is (sample, label). The sample is a tensor in [-1, 1], a text, or what
+    Each index is a stratum of the pool, from which each pass takes a random row: passes, even if several processes
+    share them, cover the pool evenly. An item is (sample, label); the sample is a tensor in [-1, 1], a text, or what
     `transform` returns for a Pillow image, tensor or text.
 
     Parameters

@@ -117,7 +117,7 @@ def with_objects(
 
 
 def is_pipeline(thing: Any) -> bool:
-    """Whether an object is a pipeline of diffusers, which is not imported for this."""
+    """Whether an object is a pipeline, without importing diffusers."""
     return any(base.__name__ == "DiffusionPipeline" for base in type(thing).__mro__)
 
 
@@ -350,7 +350,7 @@ class Checked:
 
 
 def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.ndarray], Any]":
-    """Draw each row by its own seed, so that runs repeat."""
+    """Draw each row by its own seed."""
     import torch
 
     def draw(labels: "np.ndarray", seeds: "np.ndarray") -> Any:

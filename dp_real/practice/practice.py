@@ -60,7 +60,7 @@ class PracticeState:
 
 
 class Added(NamedTuple):
-    """The newest round as a row of rounds.jsonl, and the seconds saved by blocks of a stopped run or other runs."""
+    """The newest round as a row of rounds.jsonl, and the seconds that existing blocks saved."""
 
     row: dict[str, Any]
     saved: float
@@ -76,7 +76,7 @@ class Additions:
     rounds: Rounds | None
 
     def observe(self, metric: float) -> None:
-        """Record an evaluation: a new best metric resets T to 0, another one raises T by 1."""
+        """Record an evaluation: a new best metric resets T to 0; otherwise T rises by 1."""
         state = self.state
         is_best = state.best is None or metric > state.best + self.config.practice.min_delta
         state.stale = 0 if is_best else state.stale + 1
@@ -177,8 +177,8 @@ class Practice(Additions):
     Raises
     ------
     InputError
-        If a generator, a key or a model does not fit, or if another process writes the folder, or its samples were
-        drawn with other keys.
+        If a generator, a key or a model does not fit, another process writes the folder, or it has samples of other
+        keys.
     DivergedError
         If samples or logits are not finite.
 
@@ -423,7 +423,7 @@ def preprocess_beside(model: Any, config: DrawingConfig) -> Callable[[Any], Any]
 
 
 def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:
-    """The function of samples to a model's logits. They are preprocessed, and moved to its device."""
+    """A model's logits of samples, which are preprocessed and moved to its device."""
     classes = config.task.n_classes
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     if hasattr(preprocess, "pad_token"):  # a tokenizer
@@ -461,7 +461,7 @@ def are_probabilities(answers: Tensor) -> bool:
 
 
 def weights_digest(model: Any) -> str:
-    """A digest of a module's state, or of another model's values."""
+    """A digest of a module's state or another model's values."""
     return object_digest(dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model)
 
 

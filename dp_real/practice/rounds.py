@@ -1,4 +1,4 @@
-"""Draws a run's rounds in blocks, each by one process, so that rows do not depend on the number of processes."""
+"""Draws a run's rounds in blocks, each in one process: rows do not depend on the number of processes."""
 
 import logging
 import time
@@ -107,7 +107,7 @@ def steer(total: float, wrong: float, target: float) -> float:
 
 
 def end_of_range(config: DrawingConfig, omega: float) -> Literal["lowest", "highest"] | None:
-    """The end of its range at which an automatic strength is, if any."""
+    """At which end of its range an automatic strength is, if any."""
     kind = kind_of(config, 1)
     if kind not in ("chosen", "guided") or config.guidance.omega != "auto":
         return None
@@ -186,7 +186,7 @@ class SampleDrawer:
             log.warning("the generator draws another sample for the same label and seed: %s", INEXACT)
 
     def guidance(self, logits: Logits, omega: float, seeds: np.ndarray) -> EntropyGuidance:
-        """The guidance of rows with these seeds, by the learner or in the control's directions."""
+        """Guidance of rows with these seeds, by the learner or in the control's directions."""
         options, strengths = self.config.guidance, torch.full((len(seeds),), omega)
         if options.control == "random-direction":
             return RandomGuidance.from_config(options, logits, strengths, through="x0", seeds=seeds)
@@ -305,7 +305,7 @@ class Rounds:
             remove(self.folder)
 
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
-        """The round's costs. The first block's FLOPs are taken as all blocks'."""
+        """A round's costs. The first block's FLOPs stand for all blocks'."""
         config, guidance = self.config, self.config.guidance
         draws, redraws, flops = (drawn[name].to_numpy() for name in ("draws", "redrawn", "flops"))
         own = [draws.sum(), redraws.sum(), flops.sum(), draws[flops > 0].sum()]
@@ -501,7 +501,7 @@ It returns the numbers (column `row`) of all kept rows, over all processes.
 
 @KEEP.named("hardest", place=1)
 def hardest(rounds: Rounds, rows: pa.Table, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
-    """The rows that are hardest for the learner; of equally hard ones the first."""
+    """The hardest rows for the learner; of equal ones the first."""
     mine = zip(*(rows[name].to_pylist() for name in ("entropy", "label", "row")), strict=True)
     table = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
     table = table[table[:, 0].argsort(descending=True, stable=True)]

@@ -83,7 +83,7 @@ class PracticeConfig(PartConfig):
 
     @property
     def initial_oversample(self) -> int:
-        """Draws per initial example; 1 for `hardest`, as before training no learner knows the hard ones."""
+        """Draws per initial example; 1 for `hardest`, which needs a learner."""
         return 1 if self.keep == "hardest" else self.oversample
 
     @property
@@ -99,7 +99,7 @@ class PracticeConfig(PartConfig):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations. With a growth of 1, patience is a constant number of passes over the pool."""
+        """T_max in evaluations. With a growth of 1 it is a constant number of passes."""
         return max(1, round(self.patience * (pool_size / (self.initial or self.increment)) ** self.patience_growth))
 
 
@@ -119,7 +119,7 @@ def tag_of(section: str) -> str:
 
 
 def _of_its_kind(value: Any, info: ValidationInfo) -> Section:
-    """Validate a section by its kind, which may be registered as late as this."""
+    """A section of any kind registered by then."""
     section = str(info.field_name)
     key, registry = f"{section}.{tag_of(section)}", KINDS[section]
     if isinstance(value, Section):
@@ -140,7 +140,7 @@ OF_ITS_KIND = PlainValidator(_of_its_kind)
 
 
 class DrawingConfig(Section):
-    """The configuration of the drawn samples, without the learner."""
+    """The configuration of samples, without the learner."""
 
     seed: Seed = Field(default=0, description="of all draws")
     data: Annotated[SerializeAsAny[DataConfig], OF_ITS_KIND]
@@ -223,7 +223,7 @@ class DrawingConfig(Section):
 
     @property
     def task(self) -> Task:
-        """The task, without loading the data. Raises MissingError if its classes are those of a missing folder."""
+        """The task, without loading the data. MissingError if its classes are in a missing folder."""
         return self.data.task
 
     @property
@@ -272,7 +272,7 @@ class DrawingConfig(Section):
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one dictionary with dotted keys."""
+    """Sections as one dictionary with dotted keys."""
     dotted: dict[str, Any] = {}
     for key, value in sections.items():
         dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -305,7 +305,7 @@ def _problems(error: ValidationError, raw: Mapping[str, Any], root: type[Section
 
 
 def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
-    """A sentence for an entry of ValidationError.errors(): key, value, what would be right."""
+    """A sentence on an entry of ValidationError.errors(): key, value, what would be right."""
     keys = [str(part) for part in problem["loc"] if not re.match(r"[\w-]+\[", str(part))]  # a type of value is no key
     key = ".".join(keys)
     match problem["type"]:
@@ -329,6 +329,6 @@ def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
 
 
 def _section(name: str, raw: Mapping[str, Any], root: type[Section]) -> type[Section]:
-    """The class of a section, whose kind, if it has one, exists."""
+    """A section's class; its kind, if any, exists."""
     section: Any = root.model_fields[name].annotation
     return KINDS[name][raw[name][tag_of(name)]] if name in KINDS else section

@@ -26,11 +26,11 @@ class Shared:
     rows: int
 
     def scoped(self, identity: str) -> "Shared":
-        """The folder's part for runs with the same code, weights and examples."""
+        """The part for runs with the same code, weights and examples."""
         return replace(self, folder=self.folder / identity)
 
     def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], pa.Table]) -> pa.Table:
-        """The rows of a block: those of another run, for which it waits, or draw(), which it shares."""
+        """A block's rows by another run, for which it waits, or draw() for all."""
         if rows.stop > self.rows:
             return draw()
         name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
@@ -47,7 +47,7 @@ def kept_for_all(config: "Config", folder: Path) -> Shared | None:
 
 
 def shared_among(configs: "Sequence[Config]", folder: Path) -> list[Shared | None]:
-    """What each of these runs shares with others among them, in `folder`."""
+    """What each of these runs shares with others, in `folder`."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
         # only as many as a second run needs
@@ -58,7 +58,7 @@ def shared_among(configs: "Sequence[Config]", folder: Path) -> list[Shared | Non
 
 
 def drawers_first(configs: "Sequence[Config]") -> list[int]:
-    """An order of runs: first, of runs that draw the same, the one that draws the most."""
+    """An order of runs: of those that draw the same, the longest draw comes first."""
     drawers = {members[0] for members in _families(configs).values()}
     return sorted(range(len(configs)), key=lambda index: index not in drawers)
 

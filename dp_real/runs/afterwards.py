@@ -24,7 +24,7 @@ FEATURES_ROUND = 1 << 31  # seeds the noise of samples for features: no round of
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
-    """The accuracy on each of the run's sets and of `sets`. If the run's are missing, only `sets` are evaluated."""
+    """The accuracy on each of the run's sets and of `sets`, or only `sets` if the run's are missing."""
     if not run.complete:
         raise InputError(f"{run.path}: not finished, so there is no learner yet; continue it by {run.files.resume}")
     source = run.config.data
@@ -51,7 +51,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
 def hindsight(run: Run) -> list[dict[str, Any]]:
     """A row for each checkpoint and each round, later ones too (paper Fig. 6). Entropy is the mean in nats.
 
-    wrong_again is the share of errors among samples that were wrong when added; None if there are none.
+    wrong_again is the share of errors among samples wrong when added; None without any.
     """
     pool = run.pool
     checkpoints = run.checkpoints

@@ -25,8 +25,7 @@ MiniBatch = tuple[Tensor, Tensor]
 class MiniBatches:
     """This process's rows of each step, as positions in the pool: a function of seed, step, pool and rank.
 
-    The latest round's rows are practice.new_sample_weight times as likely, or in balanced batches classes are equally
-    likely.
+    The latest round's rows are practice.new_sample_weight times as likely, or in balanced batches classes equally.
     """
 
     def __init__(self, config: Config, pool: Pool) -> None:

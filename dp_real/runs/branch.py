@@ -32,8 +32,8 @@ def branch(
     """Cool down from each checkpoint before an addition (paper section 5, Tables 4 and 5).
 
     Returns the result of each pool size, with the run's own if it is complete. Finished branches are not repeated.
-    `workers` is the number of branches at a time; a lost one starts over. 1: all processes share each; None: as many as
-    the cluster takes. Results list inputs that changed and were accepted.
+    workers: branches at a time; a lost one starts over. 1: all processes share each; None: as many as the cluster
+    takes. Results list inputs that changed and were accepted.
     """
     files = RunFiles.open(run)
 

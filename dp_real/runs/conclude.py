@@ -23,13 +23,13 @@ CARD = "README.md"  # of the learner
 def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete.
 
-    The learner is written before it is evaluated, so that a broken real image does not cost it.
+    The learner is written before evaluation, so that a broken real image does not cost it.
     """
     config, learner, data, state = practice.config, practice.learner, practice.data, practice.state
     files, pool, costs = practice.folder.files, practice.pool, state.costs
 
     def save() -> None:
-        """Save the learner without its card, which has no checksum, as people edit it."""
+        """The card, which people edit, has no checksum."""
         files.learner.mkdir(exist_ok=True)
         learner.save(files.learner)
         write_json(files.learner / ABOUT, about(config.learner, config.task))

@@ -96,7 +96,7 @@ class RunFiles:
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
 
     def read_result(self) -> dict[str, Any] | None:
-        """The content of result.json; None until the run is complete."""
+        """result.json; None until the run is complete."""
         if not self.result.exists():
             return None
         remedy = self.branch_again or self.again
@@ -163,7 +163,7 @@ class Checkpoint:
         return state
 
     def log_problem(self, files: RunFiles) -> str | None:
-        """A message about the first log that has lost rows since; None if there is none."""
+        """A message on the first log that has lost rows since; None if there is none."""
         for log in files.logs:
             copy = self.path / log.name
             if copy.exists() and not (log.exists() and log.read_bytes().startswith(copy.read_bytes())):

@@ -1,4 +1,4 @@
-"""The folder that a run writes: how it is claimed, filled, and restored to a checkpoint on resuming."""
+"""The folder that a run writes: claiming, filling, and restoring it to a checkpoint."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""What a run depends on, as digests. They are recorded when it begins, and compared if both are known."""
+"""What a run depends on, as digests, recorded when it begins and compared later."""
 
 import logging
 import platform
@@ -46,10 +46,9 @@ OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage
 
 
 def input_digests(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
-    """Digests of all that a run depends on besides its configuration, independent of file names.
+    """Digests of what a run depends on besides its configuration, whatever the files' names.
 
-    With `data` these include the validation set, the training examples if used, and with `test` the test and further
-    sets.
+    With `data`, they include the validation set, training examples if used, and with `test` the test and further sets.
     """
     draws, marks = config.practice.needs_generator, config.pool.marks
     digests = {
@@ -99,12 +98,12 @@ def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that compute."""
+    """Versions of Python and of what computes."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
 
 
 def recorded_inputs(files: RunFiles) -> dict[str, str]:
-    """What a run depended on, from its result, its newest readable checkpoint, or its first blocks."""
+    """What a run depended on, from its result, newest readable checkpoint, or first blocks."""
     if (result := files.read_result()) is not None:
         return result.get("inputs", {})
     for checkpoint in checkpoints(files.checkpoints):

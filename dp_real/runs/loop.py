@@ -142,7 +142,7 @@ class TrainingLoop:
         return self.state.step >= self.state.last_step
 
     def advance(self) -> None:
-        """One step, and the evaluation and checkpoint that are due after it."""
+        """One step, and an evaluation and checkpoint if due."""
         options, state = self.config.practice, self.state
         if self.folder.stop_requested():
             self.checkpoint(keep=False)
@@ -203,7 +203,7 @@ class TrainingLoop:
         self.folder.evaluation(row, pace, state.last_step)
 
     def pace(self) -> dict[str, float]:
-        """Rates since the last evaluation, over all processes; they are no part of a result."""
+        """Rates since the last evaluation, over all processes, not for results."""
         if self.measured is None:
             return {}
         begin, seen, waited = self.measured

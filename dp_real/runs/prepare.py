@@ -68,7 +68,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
 
 
 def fresh_learner(config: Config) -> Learner:
-    """The learner that a run starts from. InputError if training.logit_adjustment is set and it is no network."""
+    """A run's first learner. InputError if it is no network and training.logit_adjustment is set."""
     learner = config.learner.fresh(config.task, config.training, config.seed)
     if config.training.logit_adjustment and not isinstance(learner, NetworkLearner):
         raise InputError(f"training.logit_adjustment is for networks: learner.kind = '{config.learner.kind}' is none")
@@ -106,7 +106,7 @@ def _require(registry: Registry[Any], key: str, name: str) -> None:
 
 
 def check_real_examples(config: Config, data: RealData) -> None:
-    """Raise InputError if the configuration wants more real examples than exist, in total or of a class."""
+    """Raise InputError if too few real examples exist, in total or of a class."""
     options, classes = config.practice, data.task.n_classes
     n_real, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
     key = f"practice.real = {n_real}"

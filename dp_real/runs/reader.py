@@ -18,10 +18,10 @@ from dp_real.runs.prepare import fresh_learner
 
 
 class Run:
-    """The results of a run so far. All but the configuration is read again each time, as the run may be going on."""
+    """The results of a run so far. All but the configuration is read each time, as the run may go on."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Open a run's folder. Raises InputError if it is not one."""
+        """Raises InputError if the folder is not a run's."""
         self.files = RunFiles.open(Path(folder).absolute())  # a notebook may change the current folder
 
     @property

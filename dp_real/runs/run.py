@@ -60,7 +60,7 @@ def run(
         Whether to continue this configuration's run in the folder, unless it is finished. Keys that no sample depends
         on, such as a generator's budget, may differ.
     accept_changes
-        Whether to continue although something that the run depends on has changed. The result lists the changes.
+        Whether to continue although what the run depends on has changed. The result lists it.
     test
         Whether to evaluate the test set and further sets; if not, `test_accuracy` is None.
     shared
@@ -181,7 +181,7 @@ def check_tracker(name: str) -> None:
 
 @contextmanager
 def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None] | None]:
-    """Yield a function that logs a row and its step to the dashboard, in the main process; None without one."""
+    """Yield a function that logs a row and step to the dashboard, in the main process; else None."""
     if config.tracker == "none" or not distributed.this_process().is_main_process:
         yield None
         return

@@ -27,7 +27,7 @@ _intact: set[Path] = set()  # made or verified by this process
 
 
 def cache_folder() -> Path:
-    """The user's cache. MissingError if there is no home folder."""
+    """The user's cache. MissingError without a home folder."""
     try:
         return Path(platformdirs.user_cache_dir("deliberate-practice"))
     except RuntimeError as error:

@@ -14,7 +14,7 @@ def connection(base_url: str) -> dict[str, Any]:
 
 
 def connection_problem(base_url: str) -> str | None:
-    """A fault of the environment's proxies and certificates; None if there is none."""
+    """A fault of the environment's proxies and certificates, or None."""
     import httpx2
 
     try:

@@ -165,7 +165,7 @@ def is_reporter(error: str) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """All processes run the block. An error ends this one at once, since an orderly end would wait for the others."""
+    """All processes run the block. An error ends this one at once: an orderly end would wait for others."""
     try:
         yield
     except Interrupted:
@@ -225,7 +225,7 @@ def slices(rows: slice, size: int) -> Iterator[slice]:
 
 
 def read_slices(n: int) -> Iterator[slice]:
-    """Split n rows for `distribute` into slices of at most MAX_READ, so that each process gets some."""
+    """Split n rows for `distribute`, at most MAX_READ each, so that each process gets some."""
     rows_per_process = -(-n // this_process().num_processes)
     return slices(slice(0, n), max(1, min(MAX_READ, rows_per_process)))
 

@@ -46,7 +46,7 @@ def headers_only() -> Iterator[None]:
 
 
 def load(kind: Any, model: str, dtype: str = "float32", fresh: Fresh = None, **options: Any) -> Any:
-    """Load a model by `kind.from_pretrained`. MissingError if it is missing, InputError if it is broken."""
+    """Load by `kind.from_pretrained`. MissingError if it is missing, InputError if broken."""
     part = options.get("subfolder", "")
     folder = Path(model, part)
     with reading(model, f"{kind.__name__}{part and f' in {part}'}") as is_local, quietly():
@@ -84,7 +84,7 @@ def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Fresh 
 
 
 def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
-    """A tokenizer that pads on `side`. If it has no padding token, it uses its end token, which is masked."""
+    """A tokenizer that pads on `side`. If it has no padding token, its end token is used, and masked."""
     from transformers import AutoTokenizer
 
     with reading(model, "a tokenizer") as local, quietly():
@@ -100,7 +100,7 @@ def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
 
 
 def require_words(tokenizer: Any, model: str) -> None:
-    """MissingError for a tokenizer without words, which transformers makes if files are missing."""
+    """MissingError for a tokenizer without words: transformers makes one if files are missing."""
     if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
         problem = "its tokenizer knows no words: files that save_pretrained writes of it are missing"
         raise MissingError(f"{model}: {problem}")

@@ -26,7 +26,7 @@ WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetenso
 
 
 class Held(NamedTuple):
-    """The numbers of tensors and of values in a folder's weights."""
+    """The numbers of tensors and values in a folder's weights."""
 
     tensors: int
     numbers: int
@@ -46,14 +46,14 @@ def held(folder: Path) -> Held:
 
 
 def download_command(model: str) -> str:
-    """A command that fetches a model's used files, without copies for other libraries or dtypes."""
+    """Fetches a model's used files, not copies for other libraries or dtypes."""
     included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
     excluded = "".join(f" --exclude '{files}'" for files in ("*fp16*", "*non_ema*", "safety_checker/*"))
     return f"hf download {model}{included}{excluded}"
 
 
 def misnamed(model: str) -> str | None:
-    """A message on a URL, or on a file in place of a folder; None for other names."""
+    """A message on a name that is a URL or a file; None for others."""
     if url := HUB_URL.match(model):
         return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
     if "://" in model:

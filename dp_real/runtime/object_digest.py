@@ -20,7 +20,7 @@ OF_PYTHON = {"__dict__", "__weakref__", "__firstlineno__", "__static_attributes_
 
 
 def object_digest(thing: Any) -> str:
-    """A digest of an object: libraries' code by name, modules and pipelines by their type and state_dict."""
+    """A digest: libraries' code by name, modules and pipelines by type and state_dict."""
     file = BytesIO()
     _Pickler(file, recurse=True).dump(thing)
     return Hasher.hash_bytes(file.getvalue())

@@ -39,7 +39,7 @@ class Resumable:
         self.first = self.restore()  # finished steps
 
     def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
-        """The remaining steps of `total`, counted from 0. It calls advance(n) for n finished steps."""
+        """The remaining steps of `total`, from 0. Calls advance(n) for n finished ones."""
         advance(self.first)
         for step in range(self.first, total):
             yield step
@@ -73,7 +73,7 @@ class Resumable:
             seal(staged)
 
     def restore(self) -> int:
-        """Restore the saved state, and return the number of finished steps."""
+        """Restore the saved state; returns the finished steps."""
         if self.unfinished is None or not self.unfinished.exists() or damage(self.unfinished):
             return 0
         state = read_json(self.unfinished / "state.json")

@@ -117,7 +117,7 @@ def not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def template(*further: str) -> Callable[[str], str]:
-    """A check that a prompt has a placeholder for the class, and no unknown ones; `further` are allowed, too."""
+    """A check that a prompt has a placeholder for the class, and no unknown one but `further`."""
 
     def checked(prompt: str) -> str:
         if not any(place in prompt for place in PLACES):

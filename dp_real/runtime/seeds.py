@@ -1,6 +1,6 @@
 """Random numbers that depend on seed, stream and position, never on earlier draws.
 
-So a resumed run equals an unbroken one, and a row does not depend on the process that draws it.
+So a resumed run equals an unbroken one, and a row is the same in any process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
 
 @contextmanager
 def seeded(draw: torch.Generator) -> Iterator[None]:
-    """Seed torch's global generator, the only one that layers use, from `draw` within the block."""
+    """Within the block seed torch's global generator, which layers use, from `draw`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.initial_seed())
         yield

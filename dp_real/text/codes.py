@@ -16,7 +16,7 @@ BLOCK = 4096  # texts of one read
 
 
 def to_codes(texts: Iterable[str], length: int) -> Tensor:
-    """Codes of texts. Characters beyond `length` are cut off, null characters left out."""
+    """Characters beyond `length` are cut off, null characters left out."""
     rows = [text.replace("\0", "").encode("utf-8", "replace").decode() for text in texts]
     return torch.from_numpy(np.array(rows, f"U{length}").view(np.int32).reshape(len(rows), length))
 

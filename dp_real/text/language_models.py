@@ -207,7 +207,7 @@ class EndpointConfig(PromptedConfig):
 
 
 class CharLMSizes(NamedTuple):
-    """Sizes of the recurrent layer and training; the learning rate falls to 0."""
+    """Sizes of recurrent layer and training; the learning rate falls to 0."""
 
     width: int
     train_steps: int
@@ -244,6 +244,6 @@ class CharLMConfig(TrainedHere):
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: "Task") -> float:
-        """As measured with the default sizes."""
+        """Measured with default sizes."""
         sizes = CHAR_LMS[self.training]
         return 2e-9 * sizes.train_steps * 128 * task.sample_shape[0] * sizes.width**1.5

@@ -55,7 +55,7 @@ class OfTexts(DataConfig):
         return read_texts(located, classes, self.task.sample_shape[0], needed)
 
     def as_samples(self, samples: Any, count: int, giver: str) -> "Tensor":
-        """Codes of a user function's list of str, which are cut, or codes."""
+        """Codes of a list of str, which are cut, or of codes."""
         from dp_real.text.codes import texts_of, to_codes
 
         if str(getattr(samples, "dtype", "")) == "torch.int32" and tuple(samples.shape) == (

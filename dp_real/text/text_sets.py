@@ -85,7 +85,7 @@ def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:
 
 
 def _plain_table(located: Located, path: Path) -> pd.DataFrame:
-    """A table, in which all columns of CSV are strings."""
+    """All columns of CSV are strings."""
     csv = located.kind == "csv"
     kind = "CSV with a line of column names" if csv else "JSON, an object a line"
     with foreign_file(located.where, f"{path.name} cannot be read as {kind}, in UTF-8"):

@@ -36,7 +36,7 @@ class Classes:
     folders: Mapping[str, int | None]
 
     def label(self, name: str, place: object) -> int | None:
-        """The name's label; None for a class that the task leaves out. InputError, at `place`, for an unknown name."""
+        """A name's label; None for a class that the task leaves out. InputError, at `place`, if unknown."""
         name = composed(name)
         key = name if name in self.folders else folder_name(name)
         if key not in self.folders:
@@ -125,7 +125,7 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Visible folders, sorted as numbers if all are numbers, else by name."""
+    """Visible folders, sorted as numbers if all are, else by name."""
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     with foreign_file(folder):
@@ -172,7 +172,7 @@ def _refuse(error: OSError) -> None:
 
 
 def read_regular(source: Any) -> bytes:
-    """A file's bytes. A file on disk must be a regular one."""
+    """A file's bytes; on disk it must be regular."""
     if isinstance(source, Path) and not source.is_file():
         source.stat()  # raises if it does not exist
         raise ValueError("it is no regular file")
@@ -184,8 +184,8 @@ def class_files(
 ) -> list[tuple[Path, int]]:
     """Files with these endings and their labels, by class folder.
 
-    A folder of no class is skipped with a warning, or refused if it may be a class that is missing. Raises MissingError
-    for broken links.
+    A folder of no class is skipped with a warning, or refused if it may be a missing class. MissingError for broken
+    links.
     """
     labelled: list[tuple[Path, int]] = []
     strays: list[InputError] = []
@@ -226,5 +226,5 @@ def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning once, as sets are checked several times before they are read."""
+    """Warn once, as sets are checked several times before they are read."""
     logging.getLogger(__name__).warning(message)

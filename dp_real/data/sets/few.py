@@ -1,4 +1,4 @@
-"""Takes a few validation examples of each class to train on, beside generated ones."""
+"""A few validation examples of each class, to train on beside generated ones."""
 
 from dataclasses import replace
 

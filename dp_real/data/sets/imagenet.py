@@ -26,7 +26,7 @@ class ImageNetClass(BaseModel, frozen=True):
 
 @cache
 def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
-    """A task's classes in the order of labels; ImageNet-100 is that of CMC (Tian et al. 2020)."""
+    """Classes in the order of labels; ImageNet-100 is CMC's (Tian et al. 2020)."""
     text = (resources.files("dp_real.data.sets") / "imagenet_classes.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
     rows.sort(key=lambda row: int(row[f"{task}_index"]))

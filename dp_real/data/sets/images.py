@@ -1,4 +1,4 @@
-"""Sets of real images, in folders DIR/CLASS/IMAGE.jpg or in archives and tables. They are decoded on first use.
+"""Sets of real images in folders DIR/CLASS/IMAGE.jpg, archives or tables, decoded on first use.
 
 An unreadable file is an error: accuracies without it could not be compared. `datasets` (imagefolder) passes over files
 silently, and knows no WordNet ids.
@@ -114,7 +114,7 @@ class ImageFiles:
         return ImageFiles([self.sources[row] for row in rows], self.shape[1:], self.in_memory, self.resize)
 
     def sizes(self) -> list[int | None]:
-        """Bytes of each image; None if a table has not read them."""
+        """Bytes of each image; None: unknown."""
         sizes: list[int | None] = []
         for source in self.sources:
             with foreign_file(source):
@@ -177,7 +177,7 @@ def read_set(
     keep: bool,
     resize: int = 0,
 ) -> ImageSet:
-    """Images as rows of sample_shape [C, S, S]: class folders sorted by label and path, others in their own order."""
+    """Images as rows of sample_shape [C, S, S], class folders sorted by label and path, others unsorted."""
     if located.kind in ("csv", "jsonl"):
         raise InputError(f"{located.where}: there are no images in it; texts are for data.source = 'text'")
     with foreign_file(located.where):
@@ -278,7 +278,7 @@ def _rows_to_check(images: ExampleArray) -> list[slice]:
 
 
 def _are_flat(pixels: Tensor) -> list[bool]:
-    """Whether each of uint8 or float32 [n, C, S, S] has nearly one value in each channel. Codes of texts have not."""
+    """Whether images, uint8 or float32 [n, C, S, S], have nearly one value per channel. Texts have not."""
     if pixels.dim() != 4:
         return [False] * len(pixels)
     values = to_bytes(pixels) if pixels.is_floating_point() else pixels

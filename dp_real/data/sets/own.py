@@ -79,7 +79,7 @@ class OwnSets(DataConfig):
 
     @property
     def task(self) -> Task:
-        """The task; its classes are the key `classes`, or the folders of `validation`."""
+        """The task, whose classes are the key `classes` or the folders of `validation`."""
         return Task(self.shape, self.labels.names, self._texts("definitions"), self._texts("synonyms"))
 
     def _texts(self, key: str) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class OwnSets(DataConfig):
 
     @property
     def labels(self) -> Classes:
-        """The classes' labels. Raises MissingError if the classes are those of a missing folder."""
+        """The classes' labels. MissingError if the classes are in a missing folder."""
         if isinstance(self.classes, str):
             return task_classes(self.classes)
         if self.classes is not None:
@@ -137,7 +137,7 @@ class OwnSets(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Load the sets; missing further sets are left out with a warning."""
+        """Load the sets. Missing further sets are left out with a warning."""
         located: dict[str, Located] = {}
         missing: dict[str, str] = {}
         # Local sets come first, so that nothing is fetched if a needed one is missing.
@@ -164,7 +164,7 @@ class OwnSets(DataConfig):
         return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """Read a further set; imagenet-NAME must have the classes of the published set."""
+        """Read a further set; imagenet-NAME must have the published classes."""
         return self.read(locate(where), self.labels, self.needed(name))
 
     def describe(self) -> list[SetStatus]:

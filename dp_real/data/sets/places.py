@@ -32,7 +32,7 @@ MAX_FILES = 100_000  # that the ranges of a pattern may stand for
 
 @dataclass(frozen=True)
 class Located:
-    """A set that was found. `where` is its place in the configuration; `paths` are one folder, or files of one kind."""
+    """A set that was found: `where` it is in the configuration, and its `paths`, one folder or files of one kind."""
 
     where: str
     kind: str  # folders, flat, saved, parquet, tar, csv or jsonl
@@ -44,7 +44,7 @@ class Located:
 
 
 def locate(where: str, fetch: bool = True) -> Located:
-    """Find a set without reading it. With `fetch`, a set of the hub is fetched if it is not in the cache."""
+    """Find a set without reading it; with `fetch`, fetch one of the hub that is not cached."""
     with foreign_file(where[:100]):
         match = None if Path(where).exists() else PLACE.fullmatch(where)
         path, split, example, label = match.groups() if match else (where, None, None, None)
@@ -81,7 +81,7 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[str, list[Path]]
 
 
 def _split_files(where: str, folder: Path, split: str | None) -> list[Path]:
-    """The files that belong to a split by their names, by the rules of `datasets`."""
+    """A split's files, by the naming rules of `datasets`."""
     from datasets.data_files import DataFilesDict, get_data_patterns
 
     files = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))

@@ -44,9 +44,9 @@ class ShardFile(NamedTuple):
 def read_images(located: Located) -> list[tuple[ShardFile | Path, str]]:
     """Images of shards, or ImageNet's validation images, and their classes, in order.
 
-    Only the tar files' headers and the labels are read.
+    Only headers and labels are read.
 
-    The class of KEY.jpg is in KEY.cls or under "label" in KEY.json (the place may name another), or is its folder.
+    The class of KEY.jpg is in KEY.cls, or in KEY.json as "label" or `located.label`, or is its folder.
     """
     if located.kind == "flat":
         return [(image, validation_wnid(image)) for image in located.paths]
@@ -128,7 +128,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def validation_wnid(image: Path) -> str:
-    """The WordNet id of DIR/ILSVRC2012_val_00000001.JPEG, by Kaggle's table in DIR or up to four folders above it."""
+    """The WordNet id of DIR/ILSVRC2012_val_00000001.JPEG, by Kaggle's table in DIR or up to four above."""
     wnids = _validation_wnids(image.parent.resolve())
     if image.stem not in wnids:
         raise InputError(f"{image} is none of the {len(wnids):,} validation images whose class is known")

@@ -102,7 +102,7 @@ class DenoiserGenerator:
         return sample(denoise, self.scheduler, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
 
     def offload(self) -> None:
-        """Do nothing: it is small, and stays on the device."""
+        """Do nothing: it is small."""
 
 
 def train_denoiser(

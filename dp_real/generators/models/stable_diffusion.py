@@ -33,7 +33,7 @@ ENCODED_ROWS = 500  # images that are encoded together
 
 
 class Work(NamedTuple):
-    """The settings of one training. If it was killed, it continues from `unfinished`."""
+    """One training. After a kill it continues from `unfinished`."""
 
     steps: int
     batch: int  # images per step
@@ -117,7 +117,7 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
 
 @torch.no_grad()
 def _latents(vae: Any, images: Tensor) -> Tensor:
-    """The images' latents, scaled to unit standard deviation. The VAE's config gets the factor."""
+    """Latents, scaled to unit standard deviation by a factor that the VAE's config gets."""
     parts = [x.to(vae.device).expand(-1, 3, -1, -1) for x in images.split(ENCODED_ROWS)]
     latents = torch.cat([vae.encode(x, return_dict=False)[0].mode() for x in parts])
     vae.register_to_config(scaling_factor=1 / latents.std().item())
@@ -187,7 +187,7 @@ def make_unet(size: int) -> UNet2DConditionModel:
 
 
 def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
-    """CLIP's tokenizer without merges: one token per byte, up to the length of the longest caption."""
+    """CLIP's tokenizer without merges: a token per byte, up to the longest caption's length."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(tokens)}

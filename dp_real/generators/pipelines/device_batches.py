@@ -23,7 +23,7 @@ class DeviceBatches:
         self.fitting: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more may fit
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
-        """work(slice(0, rows)) in parts. The number of rows that fit is kept for each `kind` of work."""
+        """work(slice(0, rows)) in parts, whose size depends on the `kind` of work."""
         size, grows = self.fitting.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []
         start = 0

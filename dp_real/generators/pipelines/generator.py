@@ -189,7 +189,7 @@ class OwnLoop(PipelineGenerator):
         return decode(self.pipe.vae, x).clamp(-1, 1)
 
     def _embedded(self, what: Any) -> dict[str, Tensor]:
-        """The condition of one row, computed alone, so that its rounding depends on no other row. None: no class."""
+        """The condition of one row, computed alone, so that others do not change its rounding. None: no class."""
         if self.kind == DIT:
             classes = self.network.config.num_embeds_ada_norm
             if what is not None and what >= classes:

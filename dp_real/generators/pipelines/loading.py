@@ -77,7 +77,7 @@ def check_prompts(pipe: Any, prompts: Sequence[Sequence[Any]]) -> None:
 
 
 def _network(named: Any) -> Any:
-    """The class of a part that has weights, if the pipeline alone would load it without an error for missing ones."""
+    """The class of a part with weights, of which the pipeline itself would not report missing ones."""
     libraries: dict[Any, Any] = {"diffusers": diffusers, "transformers": transformers}
     library, name = named if isinstance(named, list) and len(named) == 2 else (None, "")
     kind = getattr(libraries.get(library), name, None)

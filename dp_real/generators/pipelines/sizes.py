@@ -40,7 +40,7 @@ def published() -> dict[str, PipelineSize]:
 
 
 def known_size(model: str) -> PipelineSize | None:
-    """A pipeline's size, by its hub id or its denoiser's configuration; None: unknown."""
+    """A pipeline's size, by hub id or denoiser's configuration; None: unknown."""
     for size in published().values():
         if model in size.models:
             return size

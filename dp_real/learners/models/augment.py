@@ -67,7 +67,7 @@ class RandAugment:
     def __call__(
         self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
-        """Augment images; grey ones are converted to colour for it."""
+        """Augment images; grey ones become colour images."""
         if x.dim() != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
         pixels = (x.expand(-1, 3, -1, -1) + 1) / 2
@@ -86,8 +86,8 @@ def crop_and_flip(
 ) -> Float[Tensor, "batch channels new_height new_width"]:
     """Resize a random window of each image, and mirror it with probability 1/2 (Szegedy et al. 2015).
 
-    The window's area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3]. With least_area = 0
-    images stay whole.
+    The window's area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3]. least_area = 0: whole
+    images.
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
@@ -132,8 +132,7 @@ def mix(
 ) -> tuple[Float[Tensor, "batch *sample"], Float[Tensor, "batch classes"]]:
     """Blend each row with another, by Mixup (Zhang et al. 2018), CutMix (Yun et al. 2019), or either at random.
 
-    `mixup` and `cutmix` are the a of Beta(a, a); 0: never. Under CutMix a label's weight is the area that is really
-    kept.
+    `mixup` and `cutmix` are the a of Beta(a, a); 0: never. Under CutMix a label's weight is the area really kept.
     """
     if cutmix and x.dim() != 4:
         raise InputError(

@@ -21,7 +21,7 @@ from dp_real.runtime.pixels import GREY
 
 
 class Classifier(nn.Module):
-    """A model of transformers as a function of images in [-1, 1], which `preprocess` prepares, to logits."""
+    """A model of transformers: images in [-1, 1], which `preprocess` prepares, to logits."""
 
     def __init__(self, model: Any, preprocess: nn.Module) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def _grey_convolutions(model: nn.Module) -> list[str]:
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """A fresh classifier for images of the task's shape."""
+    """A fresh classifier for the task's images."""
     channels = task.sample_shape[0]
     size = sizes.get("image_size", task.sample_shape[-1])
     own = {"image_size": size, "num_channels": channels} | class_names(task)

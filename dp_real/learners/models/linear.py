@@ -47,7 +47,7 @@ class LinearLearner:
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"]) -> None:
-        """Solve for the optimum, unless the pool, which only grows, has as many rows as before."""
+        """Solve for the optimum, unless the pool, which only grows, has not grown."""
         n = len(y)
         if n == self.rows:
             return
@@ -67,7 +67,7 @@ class LinearLearner:
         self.rows = torch.tensor(n)
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """0, since a solver's are not counted."""
+        """0: not counted."""
         return 0
 
     def drain_loss(self) -> float:
@@ -83,7 +83,7 @@ class LinearLearner:
         self.rows = state["rows"]
 
     def finish_at(self, last_step: int) -> None:
-        """Do nothing: there is no schedule."""
+        """There is no schedule."""
 
     def save(self, folder: Path) -> None:
         save_file({"weight": self.weight}, folder / "model.safetensors")

@@ -105,8 +105,7 @@ class NetworkLearner:
 
         They are summed over processes, and over micro-batches that fit into memory, exactly but for rounding. A
         process's rows stay together if BatchNorm mixes them; it does not mix those of different processes.
-        DistributedDataParallel cannot do this: when memory runs out, a process computes again, and must have sent
-        nothing before.
+        DistributedDataParallel cannot do this: when memory runs out, a process computes again, having sent nothing.
         """
         before = [buffer.clone() for buffer in self.gathered]
         microbatch_size = max(1, min(self.microbatch_size, len(y)))
@@ -170,7 +169,7 @@ class NetworkLearner:
         return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of a row, counted in evaluation mode, so that nothing changes."""
+        """FLOPs of a row, counted in evaluation mode, which changes nothing."""
 
         def compute_gradient() -> tuple[Tensor | None, ...]:
             logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
@@ -186,7 +185,7 @@ class NetworkLearner:
         return mean
 
     def gradient_norm(self) -> float:
-        """The norm of the gradient before clipping. This waits for the device."""
+        """The gradient's norm before clipping. This waits for the device."""
         if self.norm is not None:
             return float(self.norm)
         return float(nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None))
@@ -197,7 +196,7 @@ class NetworkLearner:
 
     @property
     def eval_module(self) -> nn.Module:
-        """The module with averaged weights, if there are any."""
+        """The averaged weights, if there are any."""
         return self.module if self.ema is None else self.ema
 
     def tensors(self) -> dict[str, Tensor]:

@@ -105,7 +105,7 @@ def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> n
 
 
 def image_size(config: Any) -> int | None:
-    """The image size of a model of transformers; CLIP and SigLIP have it in the vision part."""
+    """A transformers model's image size; CLIP's and SigLIP's is in their vision part."""
     return getattr(getattr(config, "vision_config", config), "image_size", None)
 
 

@@ -23,7 +23,7 @@ def about(kind: LearnerConfig, task: Task) -> dict[str, Any]:
 
 
 def restored(kind: LearnerConfig, task: Task, training: TrainingConfig, folder: Path) -> Learner:
-    """The learner that was saved in a folder. The model that it started from is not needed."""
+    """The learner saved in a folder, without the model that it started from."""
     if kind.weights():
         kind = kind.model_copy(update={"model": str(folder)})
     learner = kind.fresh(task, training, 0)

@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 
 
 class Answers:
-    """The answers of one model behind one URL. Several processes may add some; a question's first answer is valid."""
+    """One model's answers behind one URL. Several processes may add some; a question's first answer counts."""
 
     def __init__(self, base_url: str, model: str) -> None:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
@@ -51,7 +51,7 @@ class Answers:
                         log.warning("%s: an answer is damaged, and requested again: %s", self.file, error)
 
     def keep(self, question: str, answer: Answer) -> None:
-        """Append an answer by one write, which begins a new line, as the last one may be cut."""
+        """Append an answer by one write, on a new line, as the last one may be cut."""
         entry = [question, answer._asdict()]
         line = f"\n{json.dumps([*entry, json_digest(entry)])}\n".encode()
         try:

@@ -62,13 +62,13 @@ class CharLM(nn.Module):
         return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
-        """Indices of codes. An unknown character becomes a neighbour."""
+        """An unknown character becomes a neighbour."""
         codes = codes.to(self.characters.device).contiguous()
         place = torch.searchsorted(self.characters, codes).clamp(max=len(self.characters) - 1)
         return torch.where(codes == 0, EDGE, 1 + place)
 
     def codes(self, indices: Tensor) -> Tensor:
-        """Codes of indices. What follows the first EDGE is dropped."""
+        """What follows the first EDGE is dropped."""
         known = torch.cat([self.characters.new_zeros(1), self.characters])[indices]
         return known * (indices != EDGE).cumprod(1)
 
@@ -111,7 +111,7 @@ class CharLMGenerator:
         return log_likelihood.double().log_softmax(1).cpu()
 
     def offload(self) -> None:
-        """Do nothing: it is small, and stays on the device."""
+        """Do nothing: it is small."""
 
 
 def known_characters(texts: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def train_char_lm(
     unfinished: Path | None,
     advance: Callable[[int], None],
 ) -> CharLM:
-    """Train by AdamW with a cosine decay to 0, from the state in `unfinished`, if there is one."""
+    """Train by AdamW with a cosine decay to 0, from the state in `unfinished`, if any."""
     draw = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()
     with seeded(draw):

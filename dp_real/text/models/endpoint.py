@@ -71,7 +71,7 @@ class EndpointGenerator(PromptedGenerator):
         self.path = "/chat/completions" if config.chat else "/completions"
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Texts for the rows. A refusal or an answer that was cut is empty."""
+        """A refusal or a cut answer becomes an empty text."""
         questions = [*map(self.question, labels.tolist(), seeds.tolist())]
         self.answers.take_in()
         missing = {digest: body for digest, body in questions if digest not in self.answers.by_question}
@@ -105,7 +105,7 @@ class EndpointGenerator(PromptedGenerator):
         return "" if is_cut_off or re.search(f"(?i)<{THOUGHT}", after) else text
 
     def _run(self, asking: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine, in a thread if an event loop is already running here, as in a notebook."""
+        """Run a coroutine, in a thread if an event loop is running here, as in a notebook."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -188,7 +188,7 @@ class EndpointGenerator(PromptedGenerator):
 
 
 def read_answer(reply: Any, body: dict[str, Any]) -> Answer:
-    """An endpoint's reply as an Answer. Raises an error of any type if it is invalid."""
+    """A reply as an Answer. Raises some error if it is invalid."""
     choice = reply["choices"][0]
     message = choice.get("message") or {"content": choice["text"]}
     end = choice.get("finish_reason")

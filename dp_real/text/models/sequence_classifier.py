@@ -68,7 +68,7 @@ class SequenceClassifier(nn.Module):
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], max_tokens: int) -> SequenceClassifier:
-    """A fresh classifier whose tokens are bytes of UTF-8."""
+    """A fresh classifier; tokens are UTF-8 bytes."""
     tokenizer = ByT5Tokenizer(extra_ids=0)
     own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
@@ -77,7 +77,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], ma
 
 
 def known_classifier(model: str, task: Task, max_tokens: int) -> SequenceClassifier:
-    """An existing classifier; the last layer is fresh if the model has another task's."""
+    """An existing classifier; another task's last layer is replaced."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, fresh=is_of_head, **class_names(task))
     if loaded.config.pad_token_id is None:  # models that use the last token must find it
