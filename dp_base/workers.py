@@ -88,7 +88,7 @@ def in_parallel(
     With `gpus`, each process sees one.
     """
     jobs = list(jobs)
-    if not jobs:  # joblib ends a generator that nobody reads late, and the next one's processes with it
+    if not jobs:  # joblib ends an unread generator late, and the next one's processes with it
         return iter(())
     if workers is None:
         return cluster_results(_clusters[-1], function, jobs)

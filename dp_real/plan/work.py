@@ -33,7 +33,7 @@ def images(config: Config) -> tuple[int, int]:
 
 
 def tokens(config: Config) -> dict[str, int]:
-    """About how many tokens a language model reads, and writes at most; `judged` are those of likelihoods."""
+    """About the tokens that a language model reads, and at most writes; `judged` are those of likelihoods."""
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
     initial = config.practice.initial - config.practice.real

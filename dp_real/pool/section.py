@@ -11,7 +11,7 @@ class PoolConfig(Section):
     storage: str = Field(
         default="float32",
         description="float32, as computed; uint8, images in bytes; jpeg, images as files, always read from disk; "
-        "or what the data's own kind is kept in",
+        "or a storage of the data's own kind",
     )
     distinct: float = Field(
         default=0.0,

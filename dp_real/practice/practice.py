@@ -157,8 +157,8 @@ class Practice(Additions):
         nothing is drawn until a model has learned from other data.
     patience, min_delta
         Samples are added at the `patience`-th evaluation in a row that does not exceed the best one by more than
-        `min_delta`. Early stopping in Lightning and transformers counts alike; torch's ReduceLROnPlateau waits for one
-        more.
+        `min_delta`. Early stopping in Lightning and transformers counts in this way, too; torch's ReduceLROnPlateau
+        waits for one more.
     epoch_size
         The length of `dataset`, which is constant, so that schedules stay valid. None: `initial`, or `increment`
         without initial samples. 0: the whole pool, so that passes grow.

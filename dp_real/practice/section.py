@@ -119,7 +119,7 @@ def tag_of(section: str) -> str:
 
 
 def _of_its_kind(value: Any, info: ValidationInfo) -> Section:
-    """A section of any kind registered by then."""
+    """A section of any kind that is registered when it is validated."""
     section = str(info.field_name)
     key, registry = f"{section}.{tag_of(section)}", KINDS[section]
     if isinstance(value, Section):

@@ -41,13 +41,13 @@ class Shared:
 
 
 def kept_for_all(config: "Config", folder: Path) -> Shared | None:
-    """What a run shares, in `folder`, with earlier and later runs that draw the same."""
+    """The blocks of the initial round that a run shares, in `folder`, with earlier and later runs."""
     rows = _drawn_at_first(config)
     return Shared(folder / _family(config), rows) if rows else None
 
 
 def shared_among(configs: "Sequence[Config]", folder: Path) -> list[Shared | None]:
-    """What each of these runs shares with others, in `folder`."""
+    """The blocks of the initial round that each of these runs shares with others, in `folder`."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
         # only as many as a second run needs

@@ -124,7 +124,7 @@ class RunFolder:
             remove(each)
 
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
-        """Restore all files to the newest intact checkpoint, if any, and return its state and pool.
+        """Restore all files to the newest intact checkpoint, or begin without one, and return state and pool.
 
         Unless they are accepted, changed inputs raise InputError before anything is written.
         """

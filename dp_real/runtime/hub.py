@@ -150,7 +150,7 @@ def _no_larger_than(folder: Path) -> Iterator[None]:
         parts -= 1
         numbers -= made.numel() if isinstance(made, nn.Parameter) else 0
         if parts < 0 or numbers < 0:
-            raise InputError(f"{folder}: its config asks for much more than the {there.numbers:,} numbers in it")
+            raise InputError(f"{folder}: its config describes much more than the {there.numbers:,} numbers in it")
 
     with register_module_parameter_registration_hook(count), register_module_module_registration_hook(count):
         yield

@@ -7,7 +7,7 @@
     table.jsonl    one example a row, for sources that read such tables hub:ORG/NAME              a data set of the hub:
     /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
-@SPLIT after it picks one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
+@SPLIT after it selects one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
 hub:axiong/imagenet-r@test#wnid.
 """
 
