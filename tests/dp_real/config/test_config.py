@@ -40,7 +40,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
         (["guidance.window=[0.5, 0.2]"], "guidance: window .* must be .begin, end."),
         (
             ["guidance.scale=raw", "guidance.omega=1", "guidance.control=random-direction"],
-            "guidance: control = 'random-direction' is for",
+            "guidance: control = 'random-direction' needs",
         ),
         (["name=a/b"], "name = 'a/b': should be a name for a folder"),
         (["name.x=3"], "name: input should be a valid string"),

@@ -384,7 +384,7 @@ def test_a_plan_reads_weights_as_a_run_does(tmp_path):
     unet = folder / "unet/diffusion_pytorch_model.safetensors"
     save_file({f"module.{name}": value for name, value in load_file(unet).items()}, unet)
     for command in ("plan", "run"):
-        assert "of UNet2DConditionModel's weights are lacking" in refused("real", command, *asked)
+        assert "of UNet2DConditionModel's weights are missing" in refused("real", command, *asked)
 
 
 def test_weights_that_the_hub_has_are_not_missing(machine, hub_check):

@@ -51,7 +51,7 @@ def test_all_forms_are_read_alike(everywhere):
         (status,) = config.describe()
         assert (status.problem, status.images) == (None, len(ROWS))
         if "#" not in where and "@" not in where:
-            with pytest.raises(InputError, match="@test picks nothing there"):
+            with pytest.raises(InputError, match="it has no splits to choose @test from"):
                 locate(f"{where}@test")
 
 

@@ -260,7 +260,7 @@ def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path, monkeypatch):
         found += [(values(data.validation), data.validation.y.tolist(), data.validation.x.sizes())]
     assert found == [([10] * 2, [0, 1], [len(plain(10))] * 2), ([200] * 2, [1, 0], [len(plain(200))] * 2)]
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", "/proc/none")
-    said = "the cache /proc/none cannot be written to: .*or let HF_HOME name a folder"
+    said = "the cache /proc/none cannot be written to: .*or set HF_HOME to a folder"
     with pytest.raises(MissingError, match=said):
         config.load()
     assert "HF_HOME" in str(config.describe()[0].problem)
