@@ -1,3 +1,3 @@
-"""What the other packages share: errors, file writing, locks, registries and progress. It imports none of them."""
+"""What the other packages share: errors, file writing, locks, registries and progress. It imports none of these."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Checksums of a finished folder: its file RECORD, as `sha256sum -c` reads it. Without one, any content is taken."""
+"""Checksums of a finished folder: its file RECORD, as `sha256sum -c` reads it. A folder without one is not checked."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from dp_base.files import PART, write_text
 RECORD = "SHA256SUMS"
 COUNT = "# files: "  # begins the first line, which is a comment to sha256sum
 READERS = 8  # threads that read files; hashing releases Python's global lock
-READ_WHOLE = 2**26  # bytes; of a larger file, `sampled_digest` reads parts
+READ_WHOLE = 2**26  # bytes; `sampled_digest` reads only parts of a larger file
 PARTS = 1024
 PART_BYTES = 2**14
 
@@ -25,7 +25,7 @@ def digest(path: Path) -> str:
 
 
 def sampled_digest(path: Path) -> str:
-    """A digest that tells weights apart: of a large file, its size and PARTS evenly spaced parts count."""
+    """A digest that tells weights apart. A large file is represented by its size and PARTS evenly spaced parts."""
     size = path.stat().st_size
     if size <= READ_WHOLE:
         return digest(path)
@@ -48,7 +48,7 @@ def digests(folder: Path, names: Collection[str]) -> dict[str, str]:
         return dict(zip(names, readers.map(lambda name: digest(folder / name), names), strict=True))
 
 
-Reading = Callable[[Path, Collection[str]], Mapping[str, str]]  # as `digests`
+Reading = Callable[[Path, Collection[str]], Mapping[str, str]]  # such as `digests`
 
 
 def seal(folder: Path, names: Iterable[str] | None = None, read: Reading = digests) -> None:
@@ -61,7 +61,7 @@ def seal(folder: Path, names: Iterable[str] | None = None, read: Reading = diges
 
 
 def damage(folder: Path, names: Iterable[str] | None = None, read: Reading = digests) -> str | None:
-    """The first file that is not as it was sealed, and its fault."""
+    """The first file that has changed since `seal`, and its fault."""
     if not (folder / RECORD).exists():
         return None if folder.exists() else f"{folder} is missing"
     try:
@@ -86,6 +86,6 @@ def damage(folder: Path, names: Iterable[str] | None = None, read: Reading = dig
 
 
 def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> None:
-    """Raise DamagedError, ending with `remedy`, unless the folder is as it was sealed."""
+    """Raise DamagedError, ending with `remedy`, if the folder has changed since `seal`."""
     if problem := damage(folder, names):
         raise DamagedError(problem, remedy)

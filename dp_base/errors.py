@@ -15,9 +15,9 @@ class InputError(ValueError):
 
 
 class MissingError(RuntimeError):
-    """Weights, data, a device or a package are missing. The message says what, and how to get it.
+    """Weights, data, a device or a package are missing. The message says which, and how to get it.
 
-    Each argument is a thing that is missing, and a line of the message.
+    Each argument names one missing thing, and is one line of the message.
     """
 
     exit_status = 3
@@ -38,11 +38,11 @@ class Lack(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked for, what there is, and what is wrong."""
+    """What was looked for, what was found, and what is wrong."""
 
     what: str
-    found: str  # what there is
-    problem: str | None = None  # and what to do about it; None: nothing
+    found: str  # what was found
+    problem: str | None = None  # with what to do about it; None: nothing is wrong
 
 
 class DamagedError(MissingError):

@@ -1,6 +1,6 @@
-"""Writes files and folders whole or not at all, under a hidden name first: PART, the process, a random word, the name.
+"""Writes files and folders whole or not at all, first under a hidden name: PART, the process, a random word, the name.
 
-That name is always made anew, so no link is followed, and the next writer deletes what a killed process left.
+The name is new each time, so no link is followed, and the next writer deletes what a killed process left.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from typing import Any
 from dp_base.errors import InputError
 
 PART = ".part-"
-LOCK = ".lock"  # name of the file by which a folder is locked, see dp_base.locks
+LOCK = ".lock"  # name of the file that locks its folder, see dp_base.locks
 FORMER = "former"  # name under which a folder that is being replaced is kept until the new one is in place
-MAX_NAME_BYTES = 200  # bytes; file systems allow 255, and part_of and file endings add to a name
+MAX_NAME_BYTES = 200  # bytes; file systems allow 255, and part_of and file endings lengthen a name
 # The file must not exist yet, not even as a link. Windows has no O_NOFOLLOW.
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # no space, no quota, read-only, a limit of `ulimit -f`
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # no space, no quota, read-only, over `ulimit -f`
 
 
 def part_of(name: str) -> str:
@@ -34,7 +34,7 @@ def part_of(name: str) -> str:
 
 
 def discard_parts(folder: Path, name: str = "") -> None:
-    """Delete what dead processes left half-written; a folder whose replacement never came is moved back."""
+    """Delete what dead processes left half-written, and move back a folder whose replacement was never finished."""
     random_start = "([0-9a-f]{8}-)?"  # whole_file adds it to the names of files
     random_ending = "(-[a-z0-9_]{8})?"  # tempfile adds it to the names of folders
     final_name = random_start + re.escape(name) + random_ending if name else ".*"
@@ -44,7 +44,7 @@ def discard_parts(folder: Path, name: str = "") -> None:
             continue
         former, replaced = path / FORMER, folder / part[2].rpartition("-")[0]
         # The process was killed after it moved the old folder aside and before the new one had its name. This is
-        # certain even if the number lives: in a container, this process itself may have the number of the dead one.
+        # certain even if a process with its number is alive: in a container, that may be this one.
         killed_between = former.exists() and not replaced.exists()
         if not killed_between and _is_alive(int(part[1])):
             continue
@@ -63,7 +63,7 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # the process is somebody else's, or none can have that number
+    except (PermissionError, OverflowError):  # it is another user's process, or no process can have that number
         return True
     return True
 
@@ -84,7 +84,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def as_input_error(path: Path) -> Iterator[None]:
-    """Raise InputError in place of an OSError, but of a full disk, at `path`."""
+    """Turn an OSError, but a full disk's, into an InputError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -97,7 +97,7 @@ def as_input_error(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def with_filename(path: Path) -> Iterator[None]:
-    """Name `path` in an OSError without a file, such as that of a write to an open one."""
+    """Add `path` to an OSError without a file, such as one of writing to an open file."""
     try:
         yield
     except OSError as error:
@@ -124,7 +124,7 @@ def append_row(log: Path, row: Mapping[str, Any]) -> None:
 
 
 def disk_problem(error: BaseException) -> str | None:
-    """What the system said of a full or read-only disk; Rust and C++ libraries have its code in the message only."""
+    """The system's message on a full or read-only disk; Rust and C++ libraries give its code in their message only."""
     if isinstance(error, OSError) and error.errno in FULL:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     words = " ".join(str(error).split())
@@ -135,7 +135,7 @@ def disk_problem(error: BaseException) -> str | None:
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:
-    """JSON that every parser reads: nan and inf become null, arrays lists, and keys text."""
+    """JSON that every parser reads: nan and inf become null, arrays become lists, and keys text."""
     return json.dumps(_strict(value), indent=indent, allow_nan=False)
 
 
@@ -168,7 +168,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def share_files(folder: Path) -> None:
-    """Give new files the folder's permissions for reading: safetensors makes them for their owner alone."""
+    """Give new files the folder's permissions to read: safetensors gives them to the owner alone."""
     mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -208,7 +208,7 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if there. NFS keeps a file that another process still reads."""
+    """Remove a file or folder, if it exists. NFS keeps a file that another process still reads."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return

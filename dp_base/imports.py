@@ -41,7 +41,7 @@ def install_command(extra: str) -> str:
 
 
 def requirements(extra: str = "") -> "list[Requirement]":
-    """What an extra adds to what is always installed; without a name, the latter. A mere checkout knows neither."""
+    """The packages that an extra adds, or without a name the required ones. An uninstalled checkout has none."""
     from importlib import metadata  # here and below: every package imports this module, and few calls need it
 
     from packaging.requirements import Requirement
@@ -68,7 +68,7 @@ def version_of(name: str) -> str | None:
 
 
 def lacking(extra: str) -> list[str]:
-    """Distributions of an extra that are missing."""
+    """An extra's distributions that are not installed."""
     return [line.name for line in requirements(extra) if version_of(line.name) is None]
 
 

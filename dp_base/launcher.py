@@ -1,6 +1,6 @@
-"""Makes tasks of SLURM or MPI the processes of one run, `srun dp real run …` with a task for each GPU, without torch.
+"""Makes the tasks of `srun dp real run …` or mpirun, one for each GPU, the processes of one run. It imports no torch.
 
-On several nodes, however they were started, gloo is told the network.
+On several nodes, however they were started, it chooses gloo's network interface.
 """
 
 import contextlib
@@ -12,24 +12,24 @@ from ipaddress import ip_address
 from dp_base.errors import InputError
 
 SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_", "MV2_")
-"""How names begin of what tells a process that it was started beside others."""
+"""Prefixes of the environment variables that launchers set for the processes they start."""
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
-MPI = {  # what mpirun tells each process, by what torchrun calls it; accelerate reads it on CPUs only
+MPI = {  # torchrun's variables, and mpirun's of the same meaning, which accelerate reads on CPUs only
     "RANK": ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"),
     "WORLD_SIZE": ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
     "LOCAL_RANK": ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"),
     "LOCAL_WORLD_SIZE": ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"),
 }
-OF_TASK = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")  # what srun tells each task
+OF_TASK = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")  # set by srun for each task
 
 
 def adopt_tasks() -> None:
-    """Tell torch this process's rank as torchrun would, if srun or mpirun started it; a batch script is no task."""
+    """If srun or mpirun started this process, set the variables that torchrun would set. A batch script is no task."""
     variables = {name: os.environ[each] for name, names in MPI.items() for each in names if each in os.environ}
     if "RANK" not in os.environ and variables.keys() == MPI.keys() and variables["WORLD_SIZE"] != "1":
         os.environ |= variables
         os.environ.setdefault("MASTER_PORT", str(PORTS[0]))
-        if variables["LOCAL_WORLD_SIZE"] == variables["WORLD_SIZE"]:  # on several nodes the user names the first one
+        if variables["LOCAL_WORLD_SIZE"] == variables["WORLD_SIZE"]:  # on several nodes the user gives the address
             os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ or not os.environ.keys() >= {*OF_TASK}:
@@ -40,7 +40,7 @@ def adopt_tasks() -> None:
         "WORLD_SIZE": tasks,
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
     }
-    # Tasks bound to cores of their own need not share all of them (dp_real.runtime.distributed.own_cores).
+    # Tasks that are bound to different cores need not share them (dp_real.runtime.distributed.own_cores).
     if len(os.sched_getaffinity(0)) == os.cpu_count():
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here()))
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ["SLURM_STEP_NODELIST"]))
@@ -48,16 +48,16 @@ def adopt_tasks() -> None:
 
 
 def require_one_task(what: str) -> None:
-    """Raise InputError if a launcher started several processes, as far as variables tell."""
+    """Raise InputError if, by the environment variables, a launcher started several processes."""
     adopt_tasks()
     if (count := os.environ.get("WORLD_SIZE") or "1") != "1":
-        raise InputError(f"{what} is one process, not {count}: start one (srun --ntasks=1)")
+        raise InputError(f"{what} runs in one process, not {count}: start one (srun --ntasks=1)")
 
 
 def adopt_interface() -> None:
-    """Tell gloo the interface that reaches the first node, if several nodes share a run.
+    """If several nodes share a run, make gloo use the interface that reaches the first node.
 
-    Gloo takes the address of this machine's name, which Debian sets to 127.0.1.1: no other node reaches that.
+    Gloo's default is the address of this machine's name, 127.0.1.1 on Debian, which other nodes cannot reach.
     """
     world = os.environ.get("WORLD_SIZE", "1")
     is_alone = os.environ.get("LOCAL_WORLD_SIZE", "1") == world
@@ -77,7 +77,7 @@ def adopt_interface() -> None:
 
 
 def tasks_here() -> int:
-    """This step's tasks on this node, of SLURM's counts: 8(x2),4 are 8, 8 and 4."""
+    """This step's tasks on this node, from SLURM's counts: 8(x2),4 means 8, 8 and 4."""
     counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     nodes = [int(count) for count, times in counts for _ in range(int(times or 1))]
     return nodes[int(os.environ.get("SLURM_NODEID", "0"))]

@@ -1,7 +1,7 @@
 """Locks that give a folder one writer at a time.
 
-They are filelock's, by flock(2): they end with their process, and hold between machines on NFS with lockd. Where a file
-system has none, a warning says so.
+They are filelock's, by flock(2): they end with their process, and hold between machines on NFS with lockd. On a file
+system without locks a warning is logged.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from dp_base.errors import InputError
 from dp_base.files import LOCK, as_input_error, discard_parts, unused
 
 if TYPE_CHECKING:
-    from filelock import FileLock  # imported on first use, since all commands start with this module
+    from filelock import FileLock  # imported on first use, since every command imports this module
 
 log = logging.getLogger(__name__)
-patience = 0.0  # seconds that this process waits for a lock that another process holds, before it is an error
+patience = 0.0  # seconds that this process waits for another process's lock before it raises an error
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
 REMOVALS = 3  # how often other processes may remove a folder while this one makes it and waits for its lock
 
@@ -32,7 +32,7 @@ REMOVALS = 3  # how often other processes may remove a folder while this one mak
 def locked(folder: Path) -> Iterator[None]:
     """Make this process the folder's only writer within the block, or raise InputError.
 
-    The folder is made, cleaned of what killed writers left, and removed if the block leaves it empty.
+    The folder is created, what killed writers left is deleted, and a folder that the block leaves empty is removed.
     """
     made = [folder, *_missing(folder.parent)]
     with as_input_error(folder):
@@ -43,9 +43,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
-    """Make this process the only writer of what appears as a whole at the block's end; else raise InputError.
+    """Lock what appears whole at the block's end, or raise InputError.
 
-    `wait`: for other writers, however long they take.
+    With `wait`, wait for other writers, however long.
     """
     with contextlib.nullcontext() if wait else as_input_error(path):
         path = path.resolve()
@@ -57,7 +57,7 @@ def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
-    """Lock the folder of --out, which must be empty, or hold the `journal` of finished work if `resume` is set."""
+    """Lock the folder of --out. It must be empty or, if `resume` is set, hold the `journal` of finished work."""
     if out is None:
         yield
         return
@@ -70,7 +70,7 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
         if not unused(out) and not (resume and begun):
             hint = "give a new or an empty folder"
             if begun:
-                hint = "--resume goes on with what is finished there, another --out begins anew"
+                hint = "--resume goes on with what is finished there, another --out starts anew"
             raise InputError(f"--out {out} is not empty: {hint}")
         try:
             yield
@@ -88,21 +88,21 @@ def _missing(folder: Path) -> list[Path]:
 
 
 def _acquire(file: Path, what: Path, timeout: float) -> "FileLock | None":
-    """The lock; None where there are none."""
+    """The lock; None without locks."""
     from filelock import FileLock, Timeout
 
     try:
         for _ in range(REMOVALS):
             file.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(file, timeout=timeout, fallback_to_soft=False)
-            with contextlib.suppress(FileNotFoundError):  # who held the lock left the folder empty, and removed it
+            with contextlib.suppress(FileNotFoundError):  # the previous holder left the folder empty, and removed it
                 lock.acquire()
                 break
         else:
             raise InputError(f"{file.parent} is removed by another process again and again")
     except Timeout:
         owner = ""
-        with contextlib.suppress(OSError):  # it has not written who it is yet
+        with contextlib.suppress(OSError):  # it has not written its name yet
             owner = file.read_text(encoding="utf-8")
         raise InputError(f"{what} is being written by {owner or 'another process'}: wait for it, or stop it") from None
     except OSError as error:
@@ -110,16 +110,16 @@ def _acquire(file: Path, what: Path, timeout: float) -> "FileLock | None":
             raise
         log.warning("%s: this file system has no locks; write there from one process only", what)
         return None
-    with contextlib.suppress(OSError):  # on a full disk the lock holds, and only the message to others says less
+    with contextlib.suppress(OSError):  # on a full disk the lock holds, and only its message names no owner
         file.write_text(_this_process(), encoding="utf-8")
     return lock
 
 
 @contextlib.contextmanager
 def _holding(lock: "FileLock | None", folder: Path, name: str, made: list[Path]) -> Iterator[None]:
-    """The lock's file is deleted while it is locked: waiters check that it still exists.
+    """The lock's file is deleted while it is locked, so waiting processes check that it exists.
 
-    Of the folders that were made, each in the next one, empty ones are removed in the end.
+    At the end, those folders that were created here and are empty are removed.
     """
     try:
         discard_parts(folder, name)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""`progress(description, total)` is a context manager. It yields `advance(steps)`, to be called as steps are done."""
+"""`progress(description, total)` is a context manager. It yields `advance(steps)`, to be called when steps are done."""
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Reading files, with errors by whose file it is: somebody else's may be wrong, the project's own only damaged.
+"""Reads files. A user's file may be wrong (InputError), the project's own only damaged (DamagedError).
 
-Libraries raise any type on a broken file, so all that such a block raises is the file's fault.
+Libraries raise errors of any type on a broken file, so each error of a block counts as its fault.
 """
 
 import json
@@ -16,20 +16,20 @@ from dp_base.files import disk_problem
 if TYPE_CHECKING:
     import pandas as pd
 
-KEY = "format"  # of a format number in a file, see require_format
-MAX_QUOTED = 200  # characters of what a message quotes
+KEY = "format"  # the key of a file's format number, see require_format
+MAX_QUOTED = 200  # characters that a message quotes at most
 
 
 def cause_of(error: BaseException) -> str:
-    """What an error says, in one short line."""
+    """An error's message in one short line."""
     words = " ".join(str(error).split())
-    if isinstance(error, KeyError):  # it says the key alone
+    if isinstance(error, KeyError):  # its message is the key alone
         words = f"there is no {words}"
     return getattr(error, "strerror", None) or shortened(words) or type(error).__name__
 
 
 def shortened(text: str) -> str:
-    """A foreign text, cut for a message."""
+    """A text of unknown origin, shortened for a message."""
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
@@ -57,7 +57,7 @@ def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "")
 
 @contextmanager
 def own_file(path: Path, remedy: str) -> Iterator[None]:
-    """Turn the block's errors into a DamagedError with the file and the remedy."""
+    """Turn the block's errors into a DamagedError that names the file and the remedy."""
     try:
         yield
     except (InputError, MissingError):
@@ -67,7 +67,7 @@ def own_file(path: Path, remedy: str) -> Iterator[None]:
 
 
 def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:
-    """The object in a JSON file of the project; DamagedError if there is none."""
+    """The object in a JSON file of the project. Raises DamagedError without one."""
     with own_file(path, remedy):
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
@@ -76,13 +76,13 @@ def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str,
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
-    """The rows that append_row wrote, without an incomplete last line; none of a log that is not there."""
+    """The rows that append_row wrote, without an incomplete last line. A file that does not exist has none."""
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
 
 
 def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:
-    """Raise InputError unless a file has this format number, which rises where old files change their meaning."""
+    """Raise InputError unless a file has this format number, which rises when old files would change meaning."""
     version = record.get(KEY)
     if version != number:
         other = "no format number" if version is None else f"format {version!r}"
@@ -93,7 +93,7 @@ def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> 
 
 
 def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.DataFrame":
-    """The rows of a CSV file, or ValueError where pandas would shift columns or rename equal ones."""
+    """The rows of a CSV file. Raises ValueError where pandas would shift columns or rename equal ones."""
     import pandas as pd
 
     if comments:
@@ -103,7 +103,7 @@ def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.Da
     names = pd.read_csv(path, **head).iloc[0].tolist()
     twice = sorted({str(name) for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a name of its own")
+        raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a different name")
     table = pd.read_csv(path, **options)
     if not isinstance(table.index, pd.RangeIndex):
         columns = shortened(", ".join(map(str, names)))

@@ -27,16 +27,15 @@ Kind = TypeVar("Kind")
 Decorated = TypeVar("Decorated")
 GROUP = "deliberate_practice"
 INSTALLED = {"site-packages", "dist-packages"}  # folders in which packages are installed
-LAST = 100  # the place in lists of a kind that states none
-OWN = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")  # whose code the version of dp tells
+LAST = 100  # the place in lists of a kind that is registered without one
+OWN = ("dp_base", "dp_theory", "dp_real", "dp_figures", "dp_experiments")  # whose code is identified by dp's version
 
 
 class Registry(Generic[Kind]):
     """The kinds of one thing.
 
-    Their modules are imported on first use. `what` is the thing's plural name, with entry points in the group
-    deliberate_practice.WHAT. `room` is the module, or the package whose modules, without sub-packages, register kinds
-    when imported.
+    Their modules are imported on first use. `what` is the thing's plural name; entry points are in the group
+    deliberate_practice.WHAT. `room` is a module that registers kinds when imported, or a package of such modules.
     """
 
     def __init__(self, what: str, room: str) -> None:
@@ -47,9 +46,9 @@ class Registry(Generic[Kind]):
         self._searched = False
 
     def register(self, name: str, kind: Kind, *, place: int | None = LAST) -> Kind:
-        """Register a kind; lists are by `place`, then name, and leave out a kind without a place.
+        """Register a kind. Lists are sorted by `place`, then name, and omit place None.
 
-        Raises ValueError for a taken name, unless without a place, where it is a digest and replaced.
+        Raises ValueError for a taken name. With place None the name is a digest, and is replaced.
         """
         if place is not None and name in self._kinds and self._kinds[name][1] is not kind:
             raise ValueError(f"two of the {self.what} are called {name!r}")
@@ -57,7 +56,7 @@ class Registry(Generic[Kind]):
         return kind
 
     def forget(self, name: str) -> None:
-        """Nothing, if it is not there."""
+        """Remove a kind, if it is registered."""
         self._kinds.pop(name, None)
 
     def named(self, name: str, *, place: int | None = LAST) -> Callable[[Decorated], Decorated]:
@@ -103,7 +102,7 @@ class Registry(Generic[Kind]):
     def _search(self) -> None:
         if self._searched:
             return
-        self._searched = True  # set first: a kind's module may ask the registry while it is imported
+        self._searched = True  # set first, because a kind's module may use the registry while it is imported
         room = importlib.import_module(self.room)
         for module in pkgutil.iter_modules(getattr(room, "__path__", [])):
             if not module.ispkg:
@@ -118,7 +117,7 @@ class Registry(Generic[Kind]):
 
 
 def code_digest(module: str) -> str:
-    """A digest of an outside module's code and of what it imports from beside it, none of which is run."""
+    """A digest of an outside module's code and of what it imports from its own folder; no code is run."""
     sources: dict[str, str] = {}
     first, waiting = _file_of(module), [module]
     while first and waiting:
@@ -135,22 +134,23 @@ def _file_of(module: str) -> Path | None:
     package, *inner = module.split(".")
     try:
         spec = None if package in OWN else find_spec(package)
-    except (ImportError, ValueError):  # it is no name, or was made without a file
+    except (ImportError, ValueError):  # it is no module's name, or a module without a file
         return None
     for name in inner:
-        # By its last name: a dotted one of a namespace is looked up among the modules that are imported.
+        # The last part of the name is given, because a dotted name in a namespace is searched among imported modules
+        # only.
         spec = spec and PathFinder.find_spec(name, list(spec.submodule_search_locations or []))
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
 def _belongs(name: str, file: Path, module: str, first: Path) -> bool:
-    """Whether `name` is of `module`'s package, or lies beside it and is not installed."""
+    """Whether `name` is in `module`'s package, or in the same folder and not installed."""
     home = first.parents[module.count(".") + (first.name == "__init__.py")]
     return name.partition(".")[0] == module.partition(".")[0] or (file.is_relative_to(home) and not is_installed(file))
 
 
 def is_installed(file: Path) -> bool:
-    """Whether a file is a library's, Python's or this project's, whose versions tell their code."""
+    """Whether a file belongs to a library, Python or this project, whose versions identify their code."""
     known = (sysconfig.get_path("stdlib"), *(Path(__file__).parents[1] / name for name in OWN))
     return bool(INSTALLED & set(file.parts)) or any(map(file.is_relative_to, known))
 
@@ -160,7 +160,7 @@ def _imports_of(module: str, file: Path) -> Iterator[str]:
     yield module.rpartition(".")[0] or module
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # it is no text of Python
+    except (SyntaxError, ValueError):  # it is no Python source
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

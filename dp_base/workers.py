@@ -20,9 +20,9 @@ from dp_base.launcher import SEVERAL
 if TYPE_CHECKING:
     from distributed import Client
 
-# Seconds that a worker without a job waits while others have long ones. The kernel cannot wait for more than 24 days.
+# Seconds that a worker without a job waits while others finish long ones. The kernel cannot wait for more than 24 days.
 IDLE_TIMEOUT = 14 * 86_400
-POLL = 0.5  # seconds between looks at whether the parent still runs
+POLL = 0.5  # seconds between checks whether the parent still runs
 # Seconds that a cluster's job waits for a lock. Its holder may be dying: on NFS, the lock of a lost machine lasts for a
 # lease, which is usually 90 seconds.
 LOCK_PATIENCE = 180.0
@@ -34,7 +34,7 @@ _clusters: "list[Client]" = []  # the last one is in use
 def on_cluster(address: str) -> Iterator[None]:
     """Within the block, `workers=None` means the workers of the dask scheduler at `address`.
 
-    Raises InputError if none answers, MissingError once the cluster has lost a job.
+    Raises InputError if none answers, MissingError when the cluster has lost a job.
     """
     try:
         from distributed import Client, KilledWorker
@@ -44,14 +44,14 @@ def on_cluster(address: str) -> Iterator[None]:
     from concurrent.futures import CancelledError
 
     try:
-        get_address_host_port(address)  # raises for what is no address, which a client would print a traceback of
+        get_address_host_port(address)  # raises if it is no address; a client would print a traceback
         client = Client(address, timeout="5s", set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:  # the last one if tls:// is not set up
+    except (OSError, ValueError, TypeError) as error:  # RuntimeError if tls:// is not set up
         raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
     logger = logging.getLogger("distributed.client")
     with contextlib.ExitStack() as at_end:
         at_end.callback(logger.setLevel, logger.level)
-        logger.setLevel(logging.CRITICAL)  # else a traceback tells of a scheduler that is gone, which is one line
+        logger.setLevel(logging.CRITICAL)  # otherwise a lost scheduler prints a traceback, too
         at_end.enter_context(client)
         at_end.callback(_clusters.pop)
         _clusters.append(client)
@@ -65,9 +65,9 @@ def on_cluster(address: str) -> Iterator[None]:
 
 
 def ending_with_this_process(gpus: Sequence[str] = ()) -> dict[str, Any]:
-    """Arguments of joblib.Parallel that end its processes, also idle ones, with this one.
+    """Arguments with which joblib.Parallel's processes, idle ones too, end with this one.
 
-    Each process sees one of `gpus`, shared evenly if there are fewer.
+    Each process sees one of `gpus`, which are shared evenly if they are fewer.
     """
     return {
         "initializer": _start_worker,
@@ -83,12 +83,12 @@ def in_parallel(
     gpus: Sequence[str] = (),
     batch_size: int | Literal["auto"] = "auto",
 ) -> Iterator[Any]:
-    """Yield function(*job) for each job in order, computed by `workers` processes, or the cluster for None.
+    """Yield function(*job) for each job in order, computed by `workers` processes; None: by the cluster.
 
     With `gpus`, each process sees one.
     """
     jobs = list(jobs)
-    if not jobs:  # what nobody begins to read, joblib ends late, and with it the next one's processes
+    if not jobs:  # joblib ends an unread generator late, and the next one's processes with it
         return iter(())
     if workers is None:
         return cluster_results(_clusters[-1], function, jobs)
@@ -102,7 +102,7 @@ def in_parallel(
 
 
 def this_cluster() -> "Client | None":
-    """That of the `on_cluster` block around the call."""
+    """The client of the `on_cluster` block around the call."""
     return _clusters[-1] if _clusters else None
 
 
@@ -125,14 +125,14 @@ def _on_cluster(function: Callable[..., Any], *job: Any) -> Any:
 
 
 def _forget_launcher() -> None:
-    """A worker is none of the processes that a launcher started."""
+    """Unset the variables of a launcher, which did not start this worker."""
     for name in [name for name in os.environ if name.startswith(SEVERAL)]:
         del os.environ[name]
 
 
 @contextlib.contextmanager
 def ignoring_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C, which a terminal sends to all: the parent ends them."""
+    """Start processes that ignore Ctrl-C, which a terminal sends to all processes: the parent ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -144,7 +144,7 @@ def ignoring_interrupts() -> Iterator[None]:
 
 
 def quiet_when_left(results: Any) -> Iterator[Any]:
-    """joblib's results, without its warning if the caller stops early, on an error that is reported anyway."""
+    """joblib's results, without its warning if the caller stops early because of an error, which is reported anyway."""
     try:
         for result in results:  # noqa: UP028 - `yield from` would close the generator before warnings are off
             yield result
@@ -159,7 +159,7 @@ def _start_worker(parent: int, gpus: Sequence[str]) -> None:
 
     end_with(parent)
     _forget_launcher()
-    process_executor._USE_PSUTIL = False  # else a worker that holds 300 MB more than after its first job is replaced
+    process_executor._USE_PSUTIL = False  # else a worker that grows by 300 MB after its first job is replaced
     if gpus:
         number = int(re.split("[-:]", current_process().name)[-1])  # they are counted as they are started
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]  # before the first job asks for CUDA
@@ -169,8 +169,8 @@ def end_with(parent: int) -> None:
     """Kill this process soon after its `parent` has ended."""
 
     def watch() -> None:
-        while os.getppid() == parent:  # the system gives children of a dead process another parent
+        while os.getppid() == parent:  # the system gives a dead process's children another parent
             time.sleep(POLL)
-        os.kill(os.getpid(), signal.SIGKILL)  # this is safe: what a process writes is whole or not there
+        os.kill(os.getpid(), signal.SIGKILL)  # this is safe, because files are written whole or not at all
 
     threading.Thread(target=watch, name="end with the parent", daemon=True).start()

@@ -4,7 +4,7 @@ The names, listed in `__init__.pyi`, are imported on first use, because that tak
 
 Examples
 --------
-Run a configuration in a folder, and read what it left:
+Run a configuration in a folder, and read its results:
 
     from dp_real import Run, load_config, run
 

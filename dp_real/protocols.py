@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dp_real.guidance.entropy import EntropyGuidance
 
 Labels = Int64[Tensor, " batch"]
-"""The classes that are asked for, on the CPU."""
+"""The classes to draw, on the CPU."""
 Seeds = UInt64[np.ndarray, " batch"]
 INEXACT = "a resumed run may not end as an unbroken one"
 
@@ -37,23 +37,23 @@ class Generator(Space, Protocol):
         ...
 
     def offload(self) -> None:
-        """Free the device for the learner, if the configuration asks for it, after each round."""
+        """Free the device for the learner after each round, if the configuration says so."""
         ...
 
 
 class LikelihoodGenerator(Generator, Protocol):
-    """A generator whose kind `has_likelihood`: it tells how likely a class is."""
+    """A generator whose kind `has_likelihood`: it knows the probability of each class."""
 
     def log_posterior(self, x: Shaped[Tensor, "batch *sample"]) -> Float64[Tensor, "batch classes"]:
-        """log p(class | sample) in nats, on the CPU, where all classes are as likely beforehand."""
+        """log p(class | sample) in nats, on the CPU, under a uniform prior over classes."""
         ...
 
 
 class AnySize(Generator, Protocol):
-    """A generator of images that can be had at any size."""
+    """A generator that can draw images of any size."""
 
     def resized(self, sample_shape: tuple[int, ...]) -> Generator:
-        """The same images at [channels, height, width]; it may share its weights."""
+        """A generator of the same images at [channels, height, width]; it may share the weights."""
         ...
 
 
@@ -67,7 +67,7 @@ class Learner(Protocol):
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The rate of the next step."""
         ...
 
     @property
@@ -83,14 +83,14 @@ class Learner(Protocol):
         ...
 
     def train_step(self, x: Shaped[Tensor, "batch *sample"], y: Shaped[Tensor, "batch *target"]) -> None:
-        """One optimizer step on a batch. Of several processes, each has rows of its own.
+        """One optimizer step on a batch. Each of several processes passes its own rows.
 
-        x is as an ExampleArray has it; y are labels, int64, or soft labels [batch, classes].
+        x is a slice of an ExampleArray; y are labels, int64, or soft labels [batch, classes].
         """
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward; 0: not counted."""
+        """FLOPs of one row of a training step, forward and backward; 0: unknown."""
         ...
 
     def drain_loss(self) -> float:

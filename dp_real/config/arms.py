@@ -19,7 +19,7 @@ Settings = Callable[[Config, int], Changes]
 
 @dataclass(frozen=True)
 class Arm:
-    """`settings` change a configuration for a number of samples; `run` takes the loop's place, giving a result.json."""
+    """`settings` change a configuration for a number of samples; `run` replaces the loop and returns a result.json."""
 
     help: str
     settings: Settings
@@ -62,7 +62,7 @@ class ArmName(NamedTuple):
 
 
 def split_names(text: str) -> list[str]:
-    """Split a list with commas; one within brackets belongs to a value: [0.2,1]."""
+    """Split a list at commas, except those within a value's brackets: [0.2,1]."""
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
@@ -70,7 +70,7 @@ def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = N
     """`config` with `settings`, those in the arm's name, then what the arm itself changes."""
     name, samples_named, own = ArmName.parse(text)
     of_arm = ARMS[name].settings
-    if own or settings:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only
+    if own or settings:  # such as practice.oversample = 2 for a pruning arm, which is valid only without guidance
         changed = _laid_over(config, {**of_arm(config, samples_named or config.samples), "practice": {}})
         for key, value in (settings or {}).items():
             set_key(changed, key, value, where or text)
@@ -141,7 +141,7 @@ def _prune_once(config: Config, samples: int) -> Changes:
     return {"guidance": PRUNED, "practice": once}
 
 
-@arm("random-direction", "guided in random directions; an automatic strength is its own", place=6)
+@arm("random-direction", "guided in random directions; an automatic strength is searched for these", place=6)
 def _random_direction(config: Config, samples: int) -> Changes:
     return {"guidance": {"control": "random-direction"}}
 

@@ -11,12 +11,12 @@ from dp_real.learners.section import TrainingConfig
 from dp_real.practice.section import OF_ITS_KIND, DrawingConfig
 from dp_real.runtime.section import Section
 
-FORMAT = 1  # of config.toml and of the folder that a run leaves; see dp_base.reading.require_format on when it rises
-MAX_NAME_BYTES = 150  # bytes: a folder's name may have 255, and some are longer than the run's
+FORMAT = 1  # format number of config.toml and of a run's folder; see dp_base.reading.require_format on when it rises
+MAX_NAME_BYTES = 150  # a folder's name may have 255 bytes, and some folders' names are longer than their run's
 
 
 def check_name(name: str) -> str:
-    """The name, if it can be that of a folder."""
+    """The name, if a folder can have it."""
     if not name.strip() or "/" in name or "\\" in name or not name.isprintable():
         raise ValueError("should be a name for a folder: printable characters on one line, without / and \\")
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -31,13 +31,13 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class CompareConfig(Section):
-    """What `dp real compare` does unless its options say otherwise. A run does not look at it."""
+    """What `dp real compare` does unless its options say otherwise. A run ignores it."""
 
     arms: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
         default=("practice", "static"), min_length=1, description="the last is the baseline"
     )
     seeds: int = Field(default=4, ge=1, le=100_000, description="runs of each arm, compared in pairs")
-    splits: int = Field(default=0, ge=0, le=100_000, description="data splits, each with a generator; 0: one a seed")
+    splits: int = Field(default=0, ge=0, le=100_000, description="data splits, each with a generator; 0: one per seed")
 
 
 class Config(DrawingConfig):
@@ -45,7 +45,7 @@ class Config(DrawingConfig):
 
     name: Annotated[str, AfterValidator(check_name)] = Field(description="of the run and its folder")
     quick: bool = Field(
-        default=False, description="every part once, in about a minute: what is found is no measurement"
+        default=False, description="a trial of every part in about a minute; its results are no measurement"
     )
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: str = Field(default="none", description="a dashboard that accelerate knows, such as tensorboard or wandb")
@@ -71,11 +71,11 @@ class Config(DrawingConfig):
     def _of_batches(self) -> Iterator[str]:
         training, weighs = self.training, self.practice.new_sample_weight != 1
         if weighs and not training.batch_size:
-            yield "practice.new_sample_weight weighs what is drawn: with training.batch_size = 0, all are"
+            yield "practice.new_sample_weight needs drawn batches: with training.batch_size = 0, all rows are used"
         if training.balanced_batches and not training.batch_size:
-            yield "training.balanced_batches draws rows: with training.batch_size = 0, all are used"
+            yield "training.balanced_batches needs drawn batches: with training.batch_size = 0, all rows are used"
         if training.balanced_batches and weighs:
-            yield "training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1"
+            yield "training.balanced_batches weights classes equally: practice.new_sample_weight must be 1"
         mixes = next((key for key in ("mixup", "cutmix") if getattr(training, key)), None)
         if mixes and training.logit_adjustment and self.practice.real and self.practice.needs_generator:
             yield (
@@ -84,15 +84,15 @@ class Config(DrawingConfig):
             )
 
     def resolved(self) -> Self:
-        """With all that otherwise only the data would tell, for a run's record."""
+        """A copy for a run's record, with values that otherwise only the data show."""
         return self.model_copy(update={"data": self.data.resolved()})
 
     def goes_on_from(self, begun: "Config") -> bool:
-        """Whether a run begun with another configuration may go on with this one: no number would differ."""
+        """Whether a run begun with another configuration may continue with this one, since no number would differ."""
         return self.with_neutral_keys_of(begun) == begun
 
     def with_neutral_keys_of(self, begun: "Config") -> "Config":
-        """This one, with the keys that change no number as the other has them."""
+        """A copy with the other's values of those keys that change no number."""
         same = self.model_copy(update={"compare": begun.compare})
         if type(self.generator) is type(begun.generator):
             neutral = {key: getattr(begun.generator, key) for key in self.generator.may_change}
@@ -100,5 +100,5 @@ class Config(DrawingConfig):
         return same
 
     def to_toml(self) -> str:
-        """TOML of all that is not None. Reading it back gives an equal Config."""
+        """TOML of all values that are not None. Reading it back gives an equal Config."""
         return tomli_w.dumps({KEY: FORMAT} | self.model_dump(mode="json", exclude_none=True))

@@ -21,9 +21,9 @@ def load_config(
 ) -> Config:
     """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values.
 
-    `changes` are overrides that come first and that error messages leave out, since the program makes them. Relative
-    paths are meant from the file's folder, those of overrides from the current one. With anchor=False the file's stay
-    relative until a run records them: a preset means the folder where it is used.
+    `changes` are overrides by the program: they come first, and error messages omit them. Paths in the file are
+    relative to its folder, those in overrides to the current one. With anchor=False the file's stay relative until a
+    run records them, as a preset's are relative to the folder where it is used.
 
     Raises InputError, which names each problem, for an unreadable file, unknown keys, impossible values, and a
     top-level value that an override contradicts.
@@ -32,7 +32,7 @@ def load_config(
     if not path.exists():
         raise InputError(f"{path} does not exist; dp real init NAME writes a configuration")
     with foreign_file(path, "cannot be read as text in UTF-8"):
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     with foreign_file(path, "not TOML", "a path with \\ stands in '…', not in \"…\"" if "\\" in text else ""):
         raw = tomllib.loads(text)
     overrides = list(overrides)
@@ -41,12 +41,12 @@ def load_config(
     for key, value in values.items():
         if key in map(key_of, overrides) and raw[key] != value:
             raise InputError(f"--{key} {value} and --set {key}={raw[key]}: leave one of them out")
-    where = " ".join([str(path), *(f"--set {key_of(override)}=…" for override in overrides)])  # a value may be a secret
+    where = " ".join([str(path), *(f"--set {key_of(override)}=…" for override in overrides)])  # it may be a secret
     return parse_config({"name": path.stem} | raw | values, where, path.parent if anchor else None)
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: Path | None = None) -> Config:
-    """Validate `raw`, whose relative paths are meant from `folder`; None: they stay relative.
+    """Validate `raw`, whose paths are relative to `folder`; None: they stay relative.
 
     One InputError lists every problem. A run's own file of another format number is refused.
     """
@@ -77,7 +77,7 @@ def key_of(override: str) -> str:
 
 
 def override_key(raw: dict[str, Any], override: str) -> None:
-    """What is not TOML is a string."""
+    """Set KEY=VALUE in `raw`. A value that is not TOML is a string."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 class DataConfig(Section):
-    """The base of the [data] sections. The key `source` says which one it is.
+    """Base of the [data] sections; the key `source` selects one.
 
-    Every source also has a key `split`, the seed of all that is random: which set an image goes to, and the training of
-    a generator on it.
+    Every source also has a key `split`, the seed that divides its examples into sets and trains a generator on them.
     """
 
     if TYPE_CHECKING:
@@ -29,25 +28,25 @@ class DataConfig(Section):
         split: int
 
     note: ClassVar[str] = ""  # a warning that is printed before a run
-    examples: ClassVar[str] = "numbers"  # what the examples are, which generator and learner must be for, too
-    storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # the values of pool.storage that keep them
-    has_similarity: ClassVar[bool] = False  # whether `near_duplicates` can tell which examples are alike
+    examples: ClassVar[str] = "numbers"  # the kind of examples, which the generator and the learner must accept
+    storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # values of pool.storage that can hold them
+    has_similarity: ClassVar[bool] = False  # whether there are `near_duplicates`
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
     real_per_class: CountOrNone = Field(
         default=0,
-        description="so many validation examples of each class are trained on, beside generated ones: half of them by "
-        "a run that adds examples, which watches the other half, and all by one that adds none, which is validated on "
-        "the rest",
+        description="validation examples of each class to train on, beside generated ones. A run that adds samples "
+        "trains on half of them and watches the other half; one that adds none trains on all and is "
+        "validated on the rest",
     )
 
     @property
     def task(self) -> "Task":
-        """Known without loading examples; MissingError if only a missing folder tells it."""
+        """The task, without loading examples. MissingError if its classes are in a missing folder."""
         raise NotImplementedError
 
     def resolved(self) -> Self:
-        """With all that otherwise only a folder would tell, for a run's record."""
+        """A copy for a run's record, with values that otherwise only a folder shows."""
         return self
 
     @property
@@ -55,7 +54,7 @@ class DataConfig(Section):
         return True
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Make what `load` reads, if it is made on first use."""
+        """Make what `load` reads, if the source is made up on first use."""
 
     def load(self) -> "RealData":
         """Raises MissingError if examples are missing, InputError if broken or unfit."""
@@ -66,26 +65,26 @@ class DataConfig(Section):
         return []
 
     def near_duplicates(self, similarity: float) -> "NearExamples | None":
-        """An empty set that tells which examples are alike to this degree (1: the same); None: no measure."""
+        """An empty set that finds examples of at least this similarity (1: equal); None: there is no measure."""
         return None
 
     def as_samples(self, samples: Any, count: int, giver: str) -> "Tensor":
-        """A user's function's samples of `count` labels; an InputError begins with `giver`."""
+        """Check samples of a user's function for `count` labels. An InputError begins with `giver`."""
         from dp_real.data.examples import as_numbers
 
         return as_numbers(samples, (count, *self.task.sample_shape), giver)
 
     def read_set(self, name: str, where: str) -> "ExampleSet":
-        """A further set for the task, `where` as in dp_real.data.sets.places.
+        """Read a further set for the task; for `where` see dp_real.data.sets.places.
 
-        Raises MissingError if it is not there, InputError if it is broken or of other classes.
+        Raises MissingError if it is missing, InputError if it is broken or has other classes.
         """
         return self.read(locate(where), own_classes(self.task.classes))
 
     def read(
         self, located: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False
     ) -> "ExampleSet":
-        """A set with at least the labels `needed`; `keep`: it may stay in memory."""
+        """Read a set that must have the labels `needed`; with `keep` it may stay in memory."""
         from dp_real.data.sets.images import read_set
 
         task = self.task

@@ -17,7 +17,7 @@ class Space(Protocol):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """As the learner sees a sample."""
+        """The shape of one sample."""
         ...
 
     @property
@@ -28,13 +28,13 @@ class Space(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned."""
+    """The classes to learn, and the space of the examples."""
 
     sample_shape: tuple[int, ...]  # of one example
     classes: tuple[str, ...]  # their names, in the order of the labels
-    definitions: tuple[str, ...] = ()  # of each class, for prompts; one may be empty, and () means none for any class
+    definitions: tuple[str, ...] = ()  # one for each class, for prompts, or empty; (): none
     synonyms: tuple[str, ...] = ()  # likewise
-    resize: int = 0  # of real images to validate or test, the shorter side before the middle is taken; 0: the sample's
+    resize: int = 0  # of images to validate or test, the shorter side before the middle is cropped; 0: the sample's
 
     def __post_init__(self) -> None:
         if len(self.sample_shape) == 3 and self.sample_shape[0] not in (1, 3) and self.sample_shape[2] in (1, 3):
@@ -75,19 +75,19 @@ class ExampleSet(Protocol):
 
 
 class NearExamples(Protocol):
-    """A growing set that tells which further examples are nearly one of it."""
+    """A growing set that finds near-duplicates of its examples."""
 
     def values(self, x: ExampleArray, /) -> list[Any]:
-        """Examples as the other methods and the pool's column have them."""
+        """What the pool's column stores of the examples, and `add` takes."""
         ...
 
     def add(self, values: Sequence[Any], which: Literal["all", "unlike", "none"] = "all", /) -> "np.ndarray":
-        """Whether each is nearly an earlier one, bool [n]. All are in the set from then on, or some are."""
+        """Whether each is a near-duplicate of an earlier one, bool [n]. All, the others or none are added."""
         ...
 
 
 class TrainingExamples(Protocol):
-    """An ExampleSet of tensors to train on, read when asked for at the latest."""
+    """An ExampleSet of tensors to train on, read on first use at the latest."""
 
     @property
     def x(self) -> "Tensor":
@@ -100,7 +100,7 @@ class TrainingExamples(Protocol):
         ...
 
     def fingerprint(self) -> list[str]:
-        """Hashes of the examples, wherever they lie."""
+        """Hashes of the examples, whatever their place."""
         ...
 
 
@@ -119,10 +119,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class RealData:
-    """Sets of real examples of one task. Learners train on none (paper section 1), but on `few`, and the arm `real`."""
+    """Sets of real examples of one task. Learners train on `few` alone (paper section 1), but for the arm `real`."""
 
     task: Task
-    generator: TrainingExamples | None  # trains a generator, or the learner of the arm `real`; None: there are none
+    generator: TrainingExamples | None  # they train a generator, or the learner of the arm `real`
     validation: ExampleSet
     test: ExampleSet
     sets: Mapping[str, ExampleSet] = field(default_factory=dict)  # evaluated when a run ends; may lack classes
@@ -133,13 +133,13 @@ class RealData:
 class SetStatus(Finding):
     """What is known of an unread set: its role in a run, and its folder, file or place on the hub."""
 
-    images: int | None = None  # how many there are; None: not known
+    images: int | None = None  # their number; None: unknown
     needed: bool = True  # whether a run stops without it
-    examples: ExampleSet | None = field(default=None, compare=False, repr=False)  # if they can be looked at
+    examples: ExampleSet | None = field(default=None, compare=False, repr=False)  # if it can be checked
 
 
 def balanced_rows(y: 'Int64[np.ndarray, " n"]', count: int, seed: int) -> 'Int64[np.ndarray, " count"]':
-    """Random rows, as many of each class up to an equal share; a larger count adds to a smaller one's."""
+    """Random rows, equally many of each class that has enough. A larger count extends a smaller one's rows."""
     import numpy as np
     import pandas as pd
 
@@ -151,7 +151,7 @@ def balanced_rows(y: 'Int64[np.ndarray, " n"]', count: int, seed: int) -> 'Int64
 
 
 def as_numbers(samples: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Tensor, "batch *sample"]':
-    """A function's samples of `shape`, images in [-1, 1]; an InputError begins with `giver`."""
+    """Check a function's samples of `shape`, images in [-1, 1]. An InputError begins with `giver`."""
     import numpy as np
     import torch
 
@@ -166,7 +166,7 @@ def as_numbers(samples: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Ten
         raise InputError(f"{giver} gave {samples.dtype}: should be floats, images in [-1, 1]")
     samples = samples.detach() if isinstance(samples, torch.Tensor) else torch.from_numpy(samples.astype(np.float32))
     x = samples.to("cpu", torch.float32, copy=True)
-    beyond = x[x.isfinite() & (x.abs() > 1)] if len(shape) == 4 else x[:0]  # the others are redrawn, as anywhere
+    beyond = x[x.isfinite() & (x.abs() > 1)] if len(shape) == 4 else x[:0]  # others are redrawn later
     if len(beyond):
         raise InputError(f"{giver} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")
     return x

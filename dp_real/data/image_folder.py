@@ -26,11 +26,11 @@ Resize = Annotated[
     Field(
         ge=0,
         le=2**14,
-        description="of images to validate or test: the shorter side, before `size` of its middle is taken; 0: size",
+        description="of images to validate or test, the shorter side before the middle is cropped to `size`; 0: size",
     ),
     AfterValidator(_check_resize),
 ]
-"""A key behind the key `size`."""
+"""A key that must follow the key `size`."""
 
 
 @DATA.named("folder", place=5)
@@ -38,8 +38,8 @@ class FolderConfig(OwnSets):
     """Your own images: class folders, WebDataset shards, Parquet files or a data set of the hub."""
 
     source: Literal["folder"]
-    size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
-    channels: Literal[1, 3] = Field(default=3, description="3: in colour; 1: in grey, also what the generator draws")
+    size: Width = Field(default=224, description="pixels a side: the shorter side is resized, the longer one cropped")
+    channels: Literal[1, 3] = Field(default=3, description="3: colour; 1: grey, for generated images, too")
     resize: Resize = 0
 
     @property

@@ -17,7 +17,7 @@ FURTHER = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
 
 
 class MadeUp(DataConfig):
-    """The base of sources that are made up. Their sets lie in folders like a user's, which are filled on first use."""
+    """Base of sources that are made up. Their sets are in folders like a user's, which are filled on first use."""
 
     @property
     def folders(self) -> OwnSets:
@@ -35,7 +35,7 @@ class MadeUp(DataConfig):
 
 @DATA.named("stand-in", place=6)
 class StandInConfig(MadeUp):
-    """Noise in the folders of ImageNet and its relatives, to try the path."""
+    """Noise in the folders of ImageNet and its relatives, to try out a run."""
 
     note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
 
@@ -57,7 +57,7 @@ class StandInConfig(MadeUp):
         return self._folders(cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged)))
 
     def _folders(self, root: Path) -> FolderConfig:
-        """Each set has all published classes."""
+        """The folders of each set's published classes."""
         return FolderConfig(
             source="folder",
             **self.model_dump(exclude={"source"}),
@@ -69,7 +69,7 @@ class StandInConfig(MadeUp):
 
 
 def write_sets(config: StandInConfig, root: Path) -> None:
-    """Write all six sets, in folders called by WordNet ids, or by numbers for ImageNet-V2."""
+    """Write all six sets, in folders named by WordNet ids or, for ImageNet-V2, by numbers."""
     import numpy as np
     from PIL import Image
 

@@ -1,1 +1,1 @@
-"""What a trained learner is measured by, and how it is described."""
+"""The metrics of a trained learner, and its model card."""

@@ -17,7 +17,7 @@ from dp_real.runtime.distributed import device, distribute, read_slices, slices
 
 @torch.no_grad()
 def predictions(learner: Learner, images: ExampleSet, classes: Tensor | None = None) -> Tensor:
-    """Each row's class `among` those given, in training's precision; processes share the work."""
+    """Each row's predicted class, of `classes` if given, in training's precision; processes share the work."""
     precision = getattr(torch, learner.precision)
 
     def predict(rows: slice) -> Tensor:
@@ -34,7 +34,7 @@ def accuracy(learner: Learner, images: ExampleSet) -> float:
 
 
 def accuracies(learner: Learner, images: ExampleSet) -> tuple[float, float]:
-    """The accuracy, and the balanced one, the mean of those of the classes that are there."""
+    """The accuracy, and the balanced accuracy: the mean over the classes that are present."""
     from sklearn.metrics import recall_score  # takes long to import
 
     predicted, y = predictions(learner, images), images.y
@@ -43,20 +43,20 @@ def accuracies(learner: Learner, images: ExampleSet) -> tuple[float, float]:
 
 
 def chance(images: ExampleSet) -> tuple[float, float]:
-    """The balanced accuracy of guesses, and the standard error of such a mean."""
+    """The balanced accuracy of guessing, and its standard error."""
     counts = images.y.unique(return_counts=True)[1].tolist()
     guessed = 1 / len(counts)
     return guessed, standard_error(guessed, len(counts) * harmonic_mean(counts))
 
 
 def is_unequal(images: ExampleSet) -> bool:
-    """Whether the largest class has more than twice as many rows as the others have in the mean."""
+    """Whether the largest class has more than twice as many rows as the others on average."""
     counts = images.y.unique(return_counts=True)[1]
     return bool(counts.max() * (len(counts) + 1) > 2 * counts.sum())
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """The accuracy on each set among the classes that it has, or all if it has one; `se`: standard error."""
+    """The accuracy on each set, predicting among its classes, or all if it has only one; `se`: standard error."""
     rows = []
     for name, images in sets.items():
         present = images.y.unique()
@@ -66,7 +66,7 @@ def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict
 
 
 def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
-    """Rows for classes with many, medium and few real examples, if practice.imbalance makes them differ."""
+    """The accuracy on classes with many, medium and few real examples, if practice.imbalance makes these differ."""
     options = config.practice
     if options.imbalance == 1:
         return []
@@ -94,7 +94,7 @@ def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
 
 
 def layer_inputs(module: object, forward: Callable[[Tensor], object], x: ExampleArray) -> np.ndarray:
-    """What the module's last linear layer gets while `forward` takes x, float32 [n, d]."""
+    """Inputs of the module's last linear layer in `forward` of x, float32 [n, d]."""
     modules = module.modules() if isinstance(module, nn.Module) else ()
     linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]
     if not linear_layers:

@@ -19,7 +19,7 @@ CITATION = """\
 
 
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
-    """In Markdown; `result` is the content of result.json."""
+    """A Markdown card; `result` is the content of result.json."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
     file = config.to_toml()
     again = "`dp_real.run`, with the same objects," if '= "given' in file else "`dp real run FILE.toml`"
@@ -72,7 +72,7 @@ from PIL import Image, ImageOps
 from transformers import pipeline
 
 
-def opened(path):  # as the learner was judged: 16 bits are scaled, and transparent pixels lie over white
+def opened(path):  # as for the learner's accuracy: 16 bits are scaled, and transparent pixels lie over white
     with Image.open(path) as file:
         image = ImageOps.exif_transpose(file)
     if image.mode.startswith("I;16"):
@@ -132,7 +132,7 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
         "optimizer steps": f"{result['steps']:,}",
         "seed": result["seed"],
         "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
-        "denoiser evaluations": passes if forwards else None,  # a generator of texts has none
+        "denoiser evaluations": passes if forwards else None,  # a generator of texts has no denoiser
         "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
         "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     }
@@ -140,7 +140,7 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _header(config: Config, result: Mapping[str, Any]) -> str:
-    """The hub's metadata; empty unless a library can read the learner."""
+    """The hub's metadata; empty if no library can read the learner."""
     if config.learner.library is None:
         return ""
     places = getattr(config.data, "places", {})

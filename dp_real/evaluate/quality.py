@@ -1,6 +1,6 @@
-"""How good generated examples are beside real ones, by features [n, d].
+"""The quality of generated examples against real ones, by features [n, d].
 
-An example is near a real one if it is no farther from it than the k-th nearest other real example is.
+An example is near a real one if it is at most as far from it as the k-th nearest other real example.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ from dp_real.practice.assess import assess
 from dp_real.protocols import Learner
 
 NEIGHBOURS = 5
-"""k. Naeem et al. use it too."""
+"""k, as in Naeem et al."""
 MAX_EXAMPLES = 2000
-"""Examples that are taken of each set at most. All pairs of them are compared."""
+"""Examples that are taken of each set at most, as all pairs are compared."""
 
 
 def quality(
@@ -31,11 +31,11 @@ def quality(
 ) -> dict[str, float]:
     """Precision and recall (Kynkäänniemi et al., NeurIPS 2019), density, coverage (Naeem et al., ICML 2020) and Vendi.
 
-    Recall is the share of real examples near a generated one by distances among generated ones, coverage by those among
-    real ones. Density counts the real examples that a generated one is near, over k. Only sets of the same sizes can be
-    compared.
+    Recall is the share of real examples near a generated one by distances among generated ones; for coverage, by those
+    among real ones. Density is the number of real examples that a generated one is near, over k. Compare only sets of
+    equal sizes.
     """
-    from sklearn.metrics import pairwise_distances  # it takes long, and few reports need it
+    from sklearn.metrics import pairwise_distances  # its import takes long, and few reports need it
 
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= neighbours:
@@ -59,7 +59,7 @@ def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
     """
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(length, np.finfo(features.dtype).tiny)
-    # The matrix of similarities has the same eigenvalues, beside zeros, as this smaller one.
+    # Apart from zeros, this smaller matrix has the eigenvalues of the matrix of similarities.
     eigenvalues = np.linalg.eigvalsh(unit.T.astype(float) @ unit / len(unit))
     positive = eigenvalues[eigenvalues > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()))
@@ -75,7 +75,7 @@ def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[
 def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progress = silent) -> list[dict[str, Any]]:
     """Compare rounds with the real validation examples, by one learner's penultimate features.
 
-    Of each set as many examples are taken. The first row (round None) is a further test set: what real examples reach.
+    Equally many examples of each set are taken. The first row (round None) is a separate test set, as a reference.
     """
     round_of = torch.tensor(pool.table()["round"].to_numpy())
     members: dict[int | None, Tensor] = {}
@@ -107,7 +107,7 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
 
 
 def spread(rows: Tensor, count: int) -> Tensor:
-    """Random rows, always the same, since test sets may be sorted by class."""
+    """Random rows, the same each time, since test sets may be sorted by class."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return rows[order[:count].sort().values]
 

@@ -27,24 +27,24 @@ Module = TypeVar("Module", bound="nn.Module")
 
 
 class ImageCost(NamedTuple):
-    """An image's TFLOP."""
+    """TFLOP of an image."""
 
     plain: float
     guided: float
 
 
 class GeneratorConfig(PartConfig):
-    """Base of the [generator] sections. The key `kind` says which one a section is."""
+    """Base of the [generator] sections; the key `kind` selects one."""
 
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
     trained_here: ClassVar[bool] = False  # whether it is trained on first use, and then cached
     any_size: ClassVar[bool] = False  # whether what it loads is AnySize
-    has_denoiser: ClassVar[bool] = True  # whether its steps can be guided; if not, one can only choose among samples
+    has_denoiser: ClassVar[bool] = True  # whether its steps can be guided; if not, samples can only be selected
     has_likelihood: ClassVar[bool] = False  # whether it knows log p(label | sample) (LikelihoodGenerator)
-    examples: ClassVar[str | None] = "numbers"  # what it draws (DataConfig.examples); None: what the data are
-    may_change: ClassVar[tuple[str, ...]] = ()  # keys that no sample depends on: a run may go on with other values
+    examples: ClassVar[str | None] = "numbers"  # what it draws (DataConfig.examples); None: whatever the data are
+    may_change: ClassVar[tuple[str, ...]] = ()  # keys that no sample depends on: a run may continue with other values
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
@@ -59,14 +59,14 @@ class GeneratorConfig(PartConfig):
         """Raise ValueError for data that this kind cannot imitate."""
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
-        """Raise InputError for guidance that it cannot do."""
+        """Raise InputError for guidance that this kind does not support."""
 
     def check_task(self, task: "Task") -> None:
         """Raise InputError for examples that this kind cannot draw."""
         class_prompts(getattr(self, "prompts", ()), task.classes, task.definitions, task.synonyms)
 
     def training_seconds(self, task: "Task") -> float:
-        """Roughly the seconds of one core before the first use; 0: not trained here."""
+        """A rough training time in seconds of one core; 0: not trained here."""
         return 0.0
 
     @property
@@ -83,11 +83,11 @@ class GeneratorConfig(PartConfig):
         return False
 
     def tokens(self, task: "Task") -> tuple[int, int]:
-        """About how many a sample's prompt takes, and at most its answer."""
+        """About the tokens of a sample's prompt, and at most its answer's."""
         return 0, 0
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """None: not known."""
+        """An image's cost; None: unknown."""
         return None
 
 
@@ -95,19 +95,19 @@ class TrainedHere(GeneratorConfig):
     """Base of kinds that are trained on real examples on first use, and then kept in the user's cache."""
 
     trained_here: ClassVar[bool] = True
-    recipe: ClassVar[int]  # raise it when the training changes, so that what was trained before is not used
+    recipe: ClassVar[int]  # raise it when the training changes, so that no older weights are used
 
     real: CountOrNone = Field(
-        default=0, description="train on so many of the real examples, as many of each class; 0: on all"
+        default=0, description="number of real examples to train on, equally many of each class; 0: all"
     )
     training: Literal["full", "light", "none"] = Field(
         default="full",
-        description="light: a part of the work, for a first look or images of few parts; none: hardly any, to try out "
+        description="light: fewer steps, for a first look or simple images; none: hardly any, to try out "
         "what surrounds it",
     )
 
     def imitated(self, source: DataConfig, data: "RealData | None") -> "TrainingExamples":
-        """With the key `real` they are those that practice.real begins with."""
+        """The examples to train on. With the key `real` practice.real begins with these."""
         import torch
 
         from dp_real.data.examples import Examples, balanced_rows
@@ -134,9 +134,9 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path, Path], None],
         settings: Mapping[str, Any],
     ) -> Path:
-        """The folder that `train` filled, cached by the examples' content and by `settings`.
+        """The folder that `train` filled, cached by the examples' content and `settings`.
 
-        The second path of `train` is for what lets it go on after a kill.
+        `train` takes that folder, and one for checkpoints in case it is killed.
         """
         import torch
 
@@ -148,7 +148,7 @@ class TrainedHere(GeneratorConfig):
             "classes": classes,
             "images": examples.fingerprint(),
             "seed": source.split,
-            "threads": torch.get_num_threads(),  # by which sums differ in their last bits
+            "threads": torch.get_num_threads(),  # changes sums by rounding
         }
         return cached(f"generators/{source.source}", depends, train, resumable=True)
 
@@ -184,7 +184,7 @@ def class_prompts(
     definitions: Sequence[str] = (),
     synonyms: Sequence[str] = (),
 ) -> list[list[str]]:
-    """The prompts of each class, by templates, in which its name stands for missing synonyms, or as they are given."""
+    """The prompts of each class, given or by templates. In templates its name replaces missing synonyms."""
     if isinstance(templates, Mapping):
         for name in classes:
             if name not in templates:
@@ -192,7 +192,7 @@ def class_prompts(
         for name in templates:
             if name not in classes:
                 raise InputError(
-                    f"generator.prompts: {name!r} is none of the classes; leave it out, or write its name as there"
+                    f"generator.prompts: {name!r} is none of the classes; leave it out, or correct its name"
                 )
         return [list(templates[name]) for name in classes]
     prompts = []

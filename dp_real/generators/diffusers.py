@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _written(caption: str) -> str:
     if not caption.strip():
-        raise ValueError("an empty caption would draw any class; write one, or leave it out")
+        raise ValueError("an empty caption could draw any class; write one, or leave it out")
     return caption
 
 
@@ -27,7 +27,7 @@ Captions = Annotated[tuple[Annotated[str, AfterValidator(_written)], ...], After
 
 
 def _read_captions(prompts: Any, info: ValidationInfo) -> Any:
-    """A CSV file's table class = prompts becomes part of the configuration, and so of the run."""
+    """Read a CSV file's table class = prompts into the configuration, and so the run's record."""
     if not isinstance(prompts, str):
         return prompts
     if not prompts.lower().endswith(".csv"):
@@ -50,28 +50,28 @@ class DiffusersConfig(GeneratorConfig):
     model: ModelPlace = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
     prompts: Annotated[Templates | dict[str, Captions], BeforeValidator(_read_captions)] = Field(
         default=("a photo of a {}",),
-        description="a row's seed picks one; {}: the class; also {definition}, {synonyms}; or class = [its own], or a "
-        "FILE.csv of these with the columns class and caption",
+        description="templates, one of which a row's seed selects; {}: the class; also {definition}, {synonyms}; or "
+        "class = [its prompts], or a FILE.csv of these with the columns class and caption",
     )
-    prompts_per_class: int = Field(default=0, ge=0, description="the first of each class's prompts; 0: all")
+    prompts_per_class: int = Field(default=0, ge=0, description="use the first of each class's prompts; 0: all")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of its weights")
     size: int = Field(
-        default=0, ge=0, le=2**14, description="pixels a side that are drawn; 0: the pipeline's usual size"
+        default=0, ge=0, le=2**14, description="pixels a side of drawn images; 0: the pipeline's usual size"
     )
     tiny_decoder: ModelPlace | None = Field(
         default=None,
         description="an AutoencoderTiny that decodes x0_hat for the guidance: madebyollin/taesd for 1 and 2 and DiT, "
-        "taesdxl for XL, taesd3; none: the pipeline's own, as for images",
+        "taesdxl for XL, taesd3; none: the pipeline's decoder",
     )
     batch_size: int = Field(
         default=0,
         ge=0,
         le=10**6,
-        description="rows on the GPU at a time, halved when memory runs out; 0: as many as fit",
+        description="rows on the GPU at a time; halved when memory runs out; 0: as many as fit",
     )
-    checkpointing: bool = Field(default=False, description="compute activations twice instead of keeping them")
-    compile: bool = Field(default=False, description="torch.compile denoiser and decoders: minutes at first")
-    offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
+    checkpointing: bool = Field(default=False, description="recompute activations instead of storing them")
+    compile: bool = Field(default=False, description="torch.compile denoiser and decoders; it takes minutes at first")
+    offload: bool = Field(default=False, description="move the weights to the CPU's memory while the learner trains")
 
     @model_validator(mode="after")
     def _check_prompts(self) -> "DiffusersConfig":
@@ -93,13 +93,13 @@ class DiffusersConfig(GeneratorConfig):
             )
 
     def index(self) -> dict[str, Any]:
-        """What the pipeline's model_index.json says. InputError for one that cannot be used."""
+        """The pipeline's model_index.json. InputError for a pipeline that cannot be used."""
         from dp_real.generators.pipelines.loading import load_index
 
         return load_index(self.model)
 
     def opened(self) -> Any:
-        """The pipeline itself."""
+        """The loaded pipeline."""
         from dp_real.generators.pipelines.loading import load_pipeline
 
         return load_pipeline(self.model, self.dtype)
@@ -134,7 +134,7 @@ class DiffusersConfig(GeneratorConfig):
             batch_size=self.batch_size,
             offloads=self.offload,
         )
-        # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
+        # The decoders of SANA and Qwen-Image do not support it, but their denoisers, which take most of the memory, do.
         for part in (drawing.network, pipe.vae, tiny) if self.checkpointing else ():
             if part is not None and part._supports_gradient_checkpointing:
                 part.enable_gradient_checkpointing()
@@ -148,7 +148,7 @@ class DiffusersConfig(GeneratorConfig):
         return {f"generator.{key}": place for key, place in places.items() if place}
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """By counts of published pipelines, in proportion to the pixels."""
+        """A known pipeline's cost, in proportion to the pixels."""
         size = known_size(self.model)
         if size is None:
             return None

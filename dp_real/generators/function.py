@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("function", place=5)
 class FunctionConfig(GeneratorConfig):
-    """A function of yours: a renderer, a simulator or a service, without a gradient (guidance.candidates)."""
+    """Your own function, such as a renderer, a simulator or a service, without a gradient (guidance.candidates)."""
 
     has_denoiser: ClassVar[bool] = False
     examples: ClassVar[str | None] = None
@@ -42,7 +42,7 @@ class FunctionConfig(GeneratorConfig):
     )
 
     folder: Place | None = Field(
-        default=None, validate_default=True, description="its module's; none: the file's, or where Python finds it"
+        default=None, validate_default=True, description="its module's folder; none: the file's, or Python's path"
     )
 
     @field_validator("folder")
@@ -60,7 +60,7 @@ class FunctionConfig(GeneratorConfig):
         return FunctionGenerator(self._function(), self._key, source)
 
     def requirements(self) -> list[Finding]:
-        """Imports the function: a run would find out later only."""
+        """Import the function, so that errors come before a run."""
         problem = None
         try:
             self._function()
@@ -82,7 +82,7 @@ class FunctionConfig(GeneratorConfig):
         return function
 
     def _find(self) -> None:
-        """Behind all others, so that nothing installed is hidden."""
+        """Make the folder importable, after all others, so that it hides no installed module."""
         if self.folder and self.folder not in sys.path:
             sys.path.append(self.folder)
 
@@ -102,7 +102,7 @@ class FunctionConfig(GeneratorConfig):
 class FunctionGenerator:
     """Samples of function(labels int64 [batch], seeds uint64 [batch]), in numpy.
 
-    It returns floats [batch, *sample_shape], images in [-1, 1], or what else the data's `as_samples` takes. Row i must
+    It returns floats [batch, *sample_shape], images in [-1, 1], or whatever the data's `as_samples` takes. Row i must
     be a function of labels[i] and seeds[i] alone.
     """
 
@@ -127,7 +127,7 @@ class FunctionGenerator:
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         try:
-            samples = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
+            samples = self.function(labels.numpy().copy(), seeds.copy())  # copies, since it may change them
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # it may raise anything
@@ -137,4 +137,4 @@ class FunctionGenerator:
         return self.as_samples(samples, len(labels), self.name)
 
     def offload(self) -> None:
-        """Nothing is held here."""
+        """Do nothing: it holds no memory."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DenoiserSizes(NamedTuple):
-    """Of its hidden layers, residual blocks and training; the rate falls to 0."""
+    """Sizes of hidden layers, residual blocks and training; the learning rate falls to 0."""
 
     width: int
     blocks: int
@@ -50,12 +50,12 @@ class DenoiserConfig(TrainedHere):
         return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: "Task") -> float:
-        """With the default sizes."""
+        """Measured with default sizes."""
         return 0.009 * DENOISERS[self.training].train_steps
 
 
 class TrainingSteps(NamedTuple):
-    """The steps of a training, and the images of each."""
+    """The steps of a training, and the images per step."""
 
     vae_steps: int
     vae_batch: int
@@ -80,7 +80,7 @@ class LatentConfig(TrainedHere):
     kind: Literal["latent"]
     prompts: Templates = Field(
         default=("a photo of a {}", "a picture of a {}", "{}"),
-        description="a row's seed picks one; {}: the class; also {definition}, {synonyms}",
+        description="templates, one of which a row's seed selects; {}: the class; also {definition}, {synonyms}",
     )
 
     def load(

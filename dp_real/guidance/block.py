@@ -14,10 +14,10 @@ GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline",
 
 
 class EntropyGuidanceBlock(ModularPipelineBlocks):
-    """Guides the denoising that follows; of SDXL, SD 3, FLUX, FLUX.2 and Qwen-Image.
+    """Guides the denoising blocks after it, in pipelines of SDXL, SD 3, FLUX, FLUX.2 and Qwen-Image.
 
-    Its component `classifier`, and a call's omega, every and window, are as `dp_real.guide` takes them; omega = 0 draws
-    plain images. Raises InputError as `guide` does.
+    Its component `classifier` and a call's omega, every and window are those of `dp_real.guide`; omega = 0 draws plain
+    images. Raises InputError as `guide` does.
 
     Examples
     --------
@@ -41,8 +41,8 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
     def inputs(self) -> list[InputParam]:
         return [
             InputParam("omega", default=0.05, type_hint=float, description="strength"),
-            InputParam("every", default=1, type_hint=int, description="guide each step, or every second one, say"),
-            InputParam("window", default=(0.0, 1.0), type_hint=tuple, description="part of the steps that is guided"),
+            InputParam("every", default=1, type_hint=int, description="guide each step, or only each second one, …"),
+            InputParam("window", default=(0.0, 1.0), type_hint=tuple, description="the guided part of the steps"),
             InputParam("height", type_hint=int, description="of the images"),
             InputParam("width", type_hint=int, description="of the images"),
         ]
@@ -55,7 +55,7 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
         check_steps(block.omega, block.every, block.window)
         guidance = guidance_by(components.classifier, block.omega, block.every, block.window)
-        components.scheduler = deepcopy(components.scheduler)  # other pipelines may have the same
+        components.scheduler = deepcopy(components.scheduler)  # other pipelines may share it
         detach(components, components.scheduler)
         if guidance:
             _, unpack = attach(components, guidance)

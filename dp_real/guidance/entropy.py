@@ -17,7 +17,7 @@ from dp_real.runtime.seeds import Stream, rng
 from dp_real.runtime.torch_state import usual
 
 Latents = Float[Tensor, "batch *latent"]
-"""What a sampler moves: images, their latents, or vectors."""
+"""The variables of a sampler: images, their latents, or vectors."""
 
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
@@ -29,16 +29,16 @@ def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
 
 
 def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guides: bool = False) -> Float[Tensor, " batch"]:
-    """The objective of logits [batch, classes]; InputError for other forms and, if it guides, without a slope."""
+    """The objective of logits [batch, classes]. InputError for other shapes or, if it `guides`, without a gradient."""
     logits = getattr(logits, "logits", logits)  # of transformers
     if not isinstance(logits, Tensor) or logits.dim() != 2 or (guides and not logits.requires_grad):
         shape = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
         slope = ", differentiable in the images" if guides else ""
         raise InputError(f"a classifier gave logits {shape}: should be a tensor [batch, classes]{slope}")
-    values = objective(logits.clone())  # which it may change
+    values = objective(logits.clone())  # a copy, since it may change them
     if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
         shape = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        raise InputError(f"the objective gave {shape} for {len(logits)} rows of logits: should be a number a row")
+        raise InputError(f"the objective gave {shape} for {len(logits)} rows of logits: should be one number a row")
     if guides and not values.requires_grad:
         raise InputError("the objective has no gradient: should be a differentiable function of logits")
     return values
@@ -50,15 +50,15 @@ OBJECTIVES.register("entropy", entropy, place=1)
 
 @dataclass(frozen=True)
 class EntropyGuidance:
-    """The direction in which a sampler is guided, how far, and at which steps.
+    """The direction, strength and steps of a sampler's guidance.
 
     Parameters
     ----------
     logits
-        The learner: images [batch, ...] to logits [batch, classes]. It must be differentiable, and rows must not
-        influence each other. A module is in evaluation mode meanwhile.
+        The learner, a differentiable function of images [batch, ...] to logits [batch, classes], whose rows do not
+        depend on each other. A module is in evaluation mode then.
     omega
-        The strength, of all rows or of each. A positive one raises the entropy.
+        The strength, one number or one for each row. A positive one raises the entropy.
     scale
         `relative` moves a sample x after the solver's step by omega·|x|·g/|g|, where g is the gradient of its entropy.
         `raw` adds omega·g to the score instead.
@@ -68,18 +68,18 @@ class EntropyGuidance:
     window
         The guided part of the trajectory, from 0 (noise) to 1 (image).
     every
-        1: each step of the window is guided; 2: every second one.
+        1: each step of the window is guided; 2: each second one.
     objective
-        What is raised instead of the entropy: a differentiable function of logits [batch, classes] to a number for each
-        row, by that row alone.
+        What is raised, by default the entropy: a differentiable function of logits [batch, classes] to one number for
+        each row, which depends on that row alone.
 
     References
     ----------
-    Paper, eq. 7, with its sign mended: as printed, the entropy falls.
+    Paper, eq. 7, with its sign corrected: as printed, the entropy falls.
     """
 
     reads_estimate: ClassVar[bool] = True
-    """Whether `gradient` reads x0_hat. If not, x0_hat need not be decoded."""
+    """Whether `gradient` uses x0_hat. If not, x0_hat need not be decoded."""
 
     logits: Callable[[Tensor], Tensor]
     omega: float | Float[Tensor, " batch"]
@@ -98,7 +98,7 @@ class EntropyGuidance:
         omega: float | Float[Tensor, " batch"],
         **own: Any,
     ) -> Self:
-        """A configuration's guidance at strength omega; `own` are fields in place of its keys."""
+        """A configuration's guidance at strength omega; `own` fields override its keys."""
         keys = {name: getattr(options, name) for name in ("scale", "through", "window", "every")}
         return cls(logits=logits, omega=omega, **keys | {"objective": OBJECTIVES[options.objective]} | own)
 
@@ -108,33 +108,34 @@ class EntropyGuidance:
     def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """The gradient of each row's entropy, or other objective, with respect to x.
 
-        x0_hat is the denoised estimate, as the learner sees it, computed with gradients from x, which may be x0_hat
+        x0_hat is the denoised estimate in the learner's form, computed with gradients from x, which may be x0_hat
         itself. Rows do not depend on each other.
         """
-        # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
+        # The sum, not the mean, so that a row's gradient does not depend on the batch size.
         network = self.logits if isinstance(self.logits, nn.Module) else None
         with usual(gradients=True, module=network):
             values = hardness(self.objective, self.logits(x0_hat), guides=True)
             (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:
-            raise InputError("a classifier's logits do not depend on the images: should be differentiable in them")
-        if not self._looked and not at_x0_hat.flatten(1).any(1).all():  # a GPU is waited for, so only once
+            raise InputError("a classifier's logits do not depend on the images: they should be differentiable in them")
+        if not self._looked and not at_x0_hat.flatten(1).any(1).all():  # only once, since it waits for the GPU
             warn_once(
-                "some images stay plain, as guidance finds no slope there: the classifier is constant, or so sure that "
+                "some images stay plain, as their gradient is zero: the classifier is constant, or so certain that "
                 "its entropy is rounded to 0"
             )
         self._looked.append(True)
         if x is x0_hat:
             return at_x0_hat
-        # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow.
-        # So each row is scaled to a length of 0.5 to 1, by a power of two, which is exact, and scaled back afterwards.
+        # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow. So
+        # each row is scaled to a length of 0.5 to 1, and back afterwards, by a power of two, which is exact.
         size = _power_of_two(at_x0_hat)
         (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat))
         return scaled * _broadcast(size, scaled)
 
     def move(self, x: Latents, gradient: Latents) -> Latents:
-        """For scale = "relative": x, moved by omega times its own norm along its gradient, row by row."""
-        # Dividing by the largest entry first keeps the squares of a confident learner's tiny gradient from underflow.
+        """For scale = "relative": x, each row moved along its gradient by omega times its norm."""
+        # Dividing by the largest entry first keeps the squares of a confident learner's tiny gradient from
+        # underflowing.
         rows = gradient.flatten(1)
         rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
         unit = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
@@ -142,7 +143,7 @@ class EntropyGuidance:
         return x + (length * unit).view_as(x)
 
     def weigh(self, gradient: Latents) -> Latents:
-        """For scale = "raw": omega times the gradient, row by row. It is added to the score."""
+        """For scale = "raw": omega times each row's gradient, which is added to the score."""
         return _broadcast(self._omega(gradient), gradient) * gradient
 
     def for_rows(self, rows: slice) -> Self:
@@ -155,9 +156,9 @@ class EntropyGuidance:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGuidance(EntropyGuidance):
-    """Guidance of the same length in random directions, to compare with; `logits` is not used.
+    """Guidance of equal length in random directions, for comparison; `logits` is not used.
 
-    As it needs no gradient, through = "x0" spares the denoiser's.
+    It needs no gradient; through = "x0" saves the denoiser's.
     """
 
     reads_estimate: ClassVar[bool] = False
@@ -169,16 +170,16 @@ class RandomGuidance(EntropyGuidance):
         object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
 
     def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
-        """Standard normal noise, new at each call."""
+        """Standard normal noise, different at each call."""
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 
     def for_rows(self, rows: slice) -> Self:
-        """Directions start from the first again."""
+        """These rows' guidance, from the first directions on."""
         return replace(super().for_rows(rows), seeds=self.seeds[rows])
 
 
 def _power_of_two(x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch 1"]:
-    """The power of two above each row's length; no small entry is squared."""
+    """The power of two above each row's length, computed without squaring small entries."""
     rows = x.flatten(1)
     tiny = torch.finfo(x.dtype).tiny
     largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)
@@ -208,7 +209,7 @@ def sample(
     """Turn standard normal noise into samples by the steps of a DDIMScheduler (paper eq. 4).
 
     `denoiser(x_t, t)` returns what the scheduler expects, classifier-free guidance included. `decode` maps x0_hat to
-    what guidance.logits reads; `callback` gets each step's index and x0_hat (paper Fig. 8).
+    what guidance.logits takes; `callback` gets each step's index and x0_hat (paper Fig. 8).
     """
     times = scheduler.timesteps.tolist()
     for index, t in enumerate(scheduler.timesteps.to(x.device)):
@@ -235,8 +236,8 @@ def sample(
 
 
 def raise_score(scheduler: Any, t: int, output: Latents, by: Latents) -> Latents:
-    """The denoiser's output as if the score, -noise/sigma, had `by` added (paper eq. 7, with its sign mended)."""
-    alpha_bar = scheduler.alphas_cumprod[t].item()  # the schedule stays on the CPU: a GPU would be waited for
+    """The denoiser's output as if the score, -noise/sigma, had `by` added (paper eq. 7, with its sign corrected)."""
+    alpha_bar = scheduler.alphas_cumprod[t].item()  # the schedule stays on the CPU, so that no step waits for a GPU
     a = alpha_bar**0.5
     sigma = (1 - alpha_bar) ** 0.5
     if a == 0:

@@ -17,9 +17,9 @@ from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, g
 from dp_real.guidance.section import is_window
 from dp_real.runtime.torch_state import usual
 
-IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
+IMAGE = (3, 224, 224)  # of a classifier whose input size is unknown
 NO_IMAGES = {"num_frames", "video_length", "audio_length_in_s", "audio_end_in_s"}
-"""Arguments of pipelines that draw films or sounds."""
+"""Arguments of pipelines that generate video or audio."""
 
 
 def guide(
@@ -36,33 +36,33 @@ def guide(
     """Guide a text-to-image or class-conditional pipeline of diffusers, and return it. It is then called as before.
 
     Its scheduler's steps are guided during its calls; other pipelines with the same parts are not. Its decoder's
-    weights are frozen. If it is guided already, it is guided anew.
+    weights are frozen. If it is guided already, the new guidance replaces the old.
 
     Parameters
     ----------
     classifier
-        An image classifier of transformers: a loaded one, or its folder or hub id. Or a differentiable function of
-        images [batch, 3, height, width] in [-1, 1] to logits [batch, classes], whose rows do not depend on each other.
-        A function is given float32, on the pipeline's device. A model may be in half precision and on any device, and
-        one that is named follows the pipeline.
+        An image classifier of transformers, loaded or as its folder or hub id. Or a differentiable function of images
+        [batch, 3, height, width] in [-1, 1] to logits [batch, classes], whose rows do not depend on each other. A
+        function gets float32 on the pipeline's device. A loaded model may be in half precision and on any device; one
+        given by name moves to the pipeline's.
     omega
         The strength. A negative one makes easy images, and 0 leaves the pipeline as it is.
     processor
-        The image processor of a loaded classifier, by default from where that came from.
+        The image processor of a loaded classifier; by default the one saved with it.
     every, window
         Which steps are guided, as in EntropyGuidance.
     decoder
         An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images come from the
-        pipeline's own decoder.
+        pipeline's decoder.
     objective
-        What is raised, as in EntropyGuidance; by default the classifier's uncertainty.
+        What is raised, as in EntropyGuidance; by default the classifier's entropy.
 
     Raises
     ------
     InputError
-        For a pipeline, scheduler, decoder or classifier that cannot be used, and numbers out of range.
+        If the pipeline, scheduler, decoder or classifier cannot be used, or a number is out of range.
     MissingError
-        Without the classifier's weights, or a package that it needs.
+        If the classifier's weights, or a package that it needs, are missing.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def guide(
     """
     check_steps(omega, every, window)
     if omega:
-        check_pipeline(pipe)  # before a classifier is fetched
+        check_pipeline(pipe)  # checked before a classifier is fetched
         check_scheduler(pipe.scheduler)
         check_decoder(decoder or pipe.vae)
     guidance = guidance_by(classifier, omega, every, window, processor, objective)
@@ -96,7 +96,7 @@ def unguide(pipe: Any) -> Any:
 
 
 class GuidedPipeline:
-    """What is put before a pipeline's class to guide its calls."""
+    """The mixin whose subclass replaces a pipeline's class to guide its calls."""
 
     guided_by: tuple[EntropyGuidance, Any] | None = None
 
@@ -115,7 +115,7 @@ def _guided_class(own: Any) -> type:
 
 
 def _remade(own: type) -> Any:
-    """What unpickling fills."""
+    """A guided pipeline for unpickling."""
     return object.__new__(_guided_class(own))
 
 
@@ -135,7 +135,7 @@ def guidance_by(
     processor: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,
 ) -> EntropyGuidance | None:
-    """The guidance of `guide`, by checked numbers; None without a strength."""
+    """The guidance of `guide`, for checked numbers; None if omega is 0."""
     if not omega:
         return None
 
@@ -154,7 +154,7 @@ def _finite(objective: Callable[[Tensor], Tensor], answers: Tensor) -> Tensor:
 def guided(
     pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
 ) -> Iterator[None]:
-    """Guide a pipeline's call; `to_learner` makes of its images what guidance.logits reads."""
+    """Guide a pipeline within the block; `to_learner` converts its images for guidance.logits."""
     scheduler = pipe.scheduler
     guiding, _ = attach(pipe, guidance, decoder, to_learner)
     try:
@@ -167,14 +167,14 @@ def guided(
 def attach(
     pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
 ) -> tuple[Guiding, Unpacker]:
-    """Guide the steps of a plain pipeline until `detach`."""
+    """Guide an unguided pipeline's steps until `detach`."""
     unpack = Unpacker(pipe)
     vae = decoder or pipe.vae
     check_decoder(vae)
     vae.eval().requires_grad_(False)
 
     def gradient(x0_hat: Tensor) -> Tensor:
-        if vae is not pipe.vae:  # which the pipeline moves itself
+        if vae is not pipe.vae:  # the pipeline moves its own decoder
             vae.to(x0_hat.device)
         with usual(gradients=True), decoding(vae):
             leaf = x0_hat.float().clone().requires_grad_()
@@ -198,13 +198,13 @@ def check_class(kind: type, pipe: Any = None) -> None:
     name = kind.__name__
     parameters = signature(kind.__call__).parameters
     if not NO_IMAGES.isdisjoint(parameters):
-        raise InputError(f"{name} draws films or sounds: only images can be shown to the classifier")
+        raise InputError(f"{name} generates video or audio: the classifier takes only images")
     takes_mask = (
         name == "FluxFillPipeline" or getattr(getattr(pipe, "unet", None), "config", {}).get("in_channels") == 9
     )
     if "mask_image" in parameters and not (pipe and takes_mask):
         raise InputError(
-            f"{name} cannot be guided: what lies outside the mask is put back after each step; FluxFillPipeline and a "
+            f"{name} cannot be guided: pixels outside the mask are restored after each step; FluxFillPipeline and a "
             "UNet of nine channels, which see the mask, can"
         )
     if "ModularPipeline" in (base.__name__ for base in kind.__mro__):
@@ -238,7 +238,7 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
 
 
 class Shown(nn.Module):
-    """A classifier's logits of images in [-1, 1], which are moved to it, unless it `follows` them."""
+    """A classifier's logits of images in [-1, 1], on its own device or, if it `follows`, on theirs."""
 
     def __init__(self, classifier: nn.Module, prepare: nn.Module, follows: bool = False) -> None:
         super().__init__()
@@ -254,12 +254,12 @@ class Shown(nn.Module):
 
 
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
-    """The pipeline's prepare_latents, which also tells `unpack` the size of images."""
+    """The pipeline's prepare_latents, which also gives `unpack` the size of the images."""
 
     @wraps(own)
     def prepare_latents(self: Any, *args: Any, **options: Any) -> Any:
         arguments = signature(own).bind(self, *args, **options).arguments
-        if {"height", "width"} <= arguments.keys():  # what is made of an image has no say in its size
+        if {"height", "width"} <= arguments.keys():  # latents of a given image are prepared without a size
             unpack.size = arguments["height"], arguments["width"]
         return own(self, *args, **options)
 

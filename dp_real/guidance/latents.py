@@ -1,4 +1,4 @@
-"""The latents of diffusers' pipelines: how each family's become images, and images latents."""
+"""Decodes and encodes the latents of each family of diffusers' pipelines."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -37,14 +37,14 @@ PACKED: dict[str, Any] = {
     "Flux2KleinBaseModularPipeline": Flux2KleinPipeline,
     "QwenImageModularPipeline": QwenImagePipeline,
 }
-"""The modular pipelines whose latents are packed, and the pipelines whose functions unpack them."""
+"""Modular pipelines whose latents are packed, and the pipelines whose functions unpack them."""
 Images = Float[Tensor, "batch 3 height width"]
-"""In [-1, 1]."""
-MAX_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elements in 32 bits
+"""Images in [-1, 1]."""
+MAX_ELEMENTS = 2**31 - 1  # of one tensor, as some GPU kernels count elements in 32 bits
 
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
-    """Decode in parts, so that no activation has more than MAX_ELEMENTS."""
+    """Decode in parts, so that no activation exceeds MAX_ELEMENTS."""
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
     scale, shift = _scaling(vae, latents)
@@ -55,14 +55,14 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
 
 
 def image_side(vae: Any, side: int) -> int:
-    """The pixels of images whose latents have this side."""
+    """The side in pixels of images whose latents have this side."""
     keys = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
     levels = next(vae.config[key] for key in keys if key in vae.config)
     return side * 2 ** (len(levels) - 1)
 
 
 def check_decoder(vae: Any) -> None:
-    """Raise InputError for one that no gradient can pass through."""
+    """Raise InputError for a decoder that no gradient can pass through."""
     if not isinstance(vae, DECODERS):
         known = ", ".join(kind.__name__ for kind in DECODERS)
         raise InputError(f"latents of {type(vae).__name__} cannot be decoded for the classifier; those of {known} can")
@@ -76,7 +76,7 @@ def check_decoder(vae: Any) -> None:
 
 @contextmanager
 def decoding(vae: Any) -> Iterator[None]:
-    """Meanwhile a decoder that would overflow in float16, as XL's does, is in float32."""
+    """Within the block, keep a decoder that would overflow in float16, such as XL's, in float32."""
     overflows = vae.dtype == torch.float16 and vae.config.get("force_upcast")
     if overflows:
         vae.to(torch.float32)
@@ -90,7 +90,7 @@ def decoding(vae: Any) -> Iterator[None]:
 class Unpacker:
     """Unpacks latents [batch, tokens, channels] by the pipeline's own function.
 
-    FLUX.2 is unpacked here: it packs before its decoder's batch norm.
+    FLUX.2's are unpacked here, since it packs before its decoder's batch norm.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -112,14 +112,14 @@ class Unpacker:
 
     def _of_flux2(self, latents: Tensor, height: int, width: int, vae_scale_factor: int) -> Tensor:
         vae = self.pipe.vae
-        side = 2 * vae_scale_factor  # of a token
+        side = 2 * vae_scale_factor  # of a token, in pixels
         grid = latents.transpose(1, 2).unflatten(2, (height // side, width // side))
         mean, variance = (each.view(1, -1, 1, 1).to(latents) for each in (vae.bn.running_mean, vae.bn.running_var))
         return self.family._unpatchify_latents(grid * (variance + vae.config.batch_norm_eps).sqrt() + mean)
 
 
 def _rows_at_once(vae: Any, latents: Tensor) -> int:
-    """The largest activation: the image's size with the channels of the decoder's second level."""
+    """Rows that the largest activation allows: the image's size with the decoder's second level's channels."""
     channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
     if not channels:
         return max(1, len(latents))
@@ -132,7 +132,7 @@ def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
     config = vae.config
     scale = 1 / (config.get("scaling_factor") or 1)
     if config.get("latents_mean") and config.get("latents_std"):
-        one = [1, -1, *[1] * (latents.dim() - 2)]  # value per channel
+        one = [1, -1, *[1] * (latents.dim() - 2)]  # one value per channel
         std, mean = (torch.tensor(config[key]).view(one).to(latents.device) for key in ("latents_std", "latents_mean"))
         return scale * std, mean
     return scale, config.get("shift_factor") or 0

@@ -1,7 +1,7 @@
 """Entropy guidance in a scheduler's steps, for pipelines of diffusers that run their own loop.
 
-Only the scheduler's step knows x0_hat. Guidance makes the trajectory jump, so a multistep solver starts again at its
-lowest order.
+Only the scheduler's step knows x0_hat. Guidance makes the trajectory jump, so a multistep solver restarts at its lowest
+order.
 """
 
 from collections.abc import Callable
@@ -46,15 +46,15 @@ KNOWN: Any = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDM)
 
 @dataclass
 class Guiding:
-    """What guided steps share, also those of a scheduler's copies.
+    """The state that guided steps share, those of a scheduler's copies included.
 
-    `gradient` is that of the guidance at x0_hat, float32 in the latents' own scale.
+    `gradient` is the guidance's at x0_hat, float32 in the latents' own scale.
     """
 
     guidance: EntropyGuidance
     gradient: Callable[[Tensor], Tensor]
     first: int | None = None  # the index of the first step that is executed
-    is_only: bool = False  # whether it is the only one
+    is_only: bool = False  # whether that is the only step
     guided: int = 0
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Guiding:
         return self
 
     def guides(self, scheduler: Any, timestep: Any) -> bool:
-        """Whether to guide the step just taken: not the last of several."""
+        """Whether to guide the step just taken; never the last of several."""
         index, steps = _place(scheduler, timestep, self.first)
         if self.first is None:
             self.first, self.is_only = index, index == steps - 1
@@ -79,18 +79,18 @@ class Guiding:
         """Warn of a call in which no step was guided."""
         if self.first is not None and not self.guided:
             taken = f"window = {self.guidance.window} and every = {self.guidance.every}"
-            warn_once(f"no step was guided: {taken} take none of those that were executed, but the last")
+            warn_once(f"no step was guided: {taken} select none of the executed steps, or only the last")
 
 
 class GuidedSteps:
-    """What is put before a scheduler's class to guide its steps. They belong to the class, as pipelines copy states."""
+    """The mixin whose subclass replaces a scheduler's class to guide its steps, as pipelines copy the state alone."""
 
     guiding: Guiding
 
 
 @cache
 def _guided_class(own: type) -> type:
-    @wraps(own.step)  # pipelines ask which parameters it takes
+    @wraps(own.step)  # pipelines inspect its parameters
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
         result = own.step(self, model_output, timestep, sample, *args, **options)
         guiding = self.guiding
@@ -114,7 +114,7 @@ def _guided_class(own: type) -> type:
 
 
 def guide_steps(scheduler: Any, guiding: Guiding) -> None:
-    """Guide a scheduler's steps, until `end_guidance`."""
+    """Guide a scheduler's steps until `end_guidance`."""
     check_scheduler(scheduler)
     end_guidance(scheduler)
     scheduler.guiding = guiding
@@ -145,27 +145,27 @@ def check_scheduler(scheduler: Any) -> None:
 
 
 def _place(scheduler: Any, timestep: Any, first: int | None) -> tuple[int, int]:
-    """The index of the step just taken, and the number of steps; Heun's method may be amid it."""
+    """The index of the step just taken, or half taken by Heun's method, and the number of steps."""
     steps = len(scheduler.timesteps)
-    if hasattr(scheduler, "step_index"):  # Heun's lists times twice, SCM one more, and LCM may leave some out
+    if hasattr(scheduler, "step_index"):  # Heun's lists times twice, SCM's one more, and LCM's may omit some
         return (scheduler.step_index - 1) // scheduler.order, min(steps, scheduler.num_inference_steps)
-    if isinstance(scheduler, PNDM) and first is not None:  # which lists its second time twice
+    if isinstance(scheduler, PNDM) and first is not None:  # it lists its second time twice
         return first + max(0, scheduler.counter - 2), scheduler.num_inference_steps
     index = int((scheduler.timesteps == timestep).nonzero()[0])
     return index, scheduler.num_inference_steps if isinstance(scheduler, PNDM) else steps
 
 
 def _at_end_of_step(scheduler: Any) -> bool:
-    """If not, the next call repairs the step that was just taken."""
+    """Whether the step is complete. If not, the next call corrects it."""
     if isinstance(scheduler, PNDM):
         return scheduler.counter != 1
     return getattr(scheduler, "state_in_first_order", True)
 
 
 def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, result: Any) -> Tensor:
-    """x0_hat in the latents' own scale, from what the scheduler converted."""
+    """x0_hat in the latents' own scale."""
     if isinstance(scheduler, RETURN_ESTIMATE):
-        return result[1] / scheduler.config.get("sigma_data", 1)  # SCM's is scaled by it
+        return result[1] / scheduler.config.get("sigma_data", 1)  # SCM scales its estimate by it
     if isinstance(scheduler, MULTISTEP):
         return scheduler.model_outputs[-1]
     if isinstance(scheduler, FLOW):
@@ -178,7 +178,7 @@ def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, res
 
 
 def _restart(scheduler: Any) -> None:
-    """Forget the steps before a jump; PNDM's lowest order is the second, but for its first step."""
+    """Forget the steps before a jump. PNDM's lowest order is two, except at its first step."""
     if isinstance(scheduler, MULTISTEP):
         scheduler.lower_order_nums = 0
     if hasattr(scheduler, "last_sample"):  # of UniPC

@@ -8,20 +8,20 @@ from dp_real.runtime.section import Count, Rows, Section
 
 
 class SamplingConfig(Section):
-    """How samples are drawn: DDIM, or Euler for a pipeline that was trained by flow matching."""
+    """How samples are drawn: by DDIM, or by Euler for pipelines trained by flow matching."""
 
     steps: int = Field(default=20, ge=1, le=1000, description="of the sampler")
     guidance_scale: NonNegativeFloat = Field(
-        default=1.0, description="diffusers' convention, the paper's lambda + 1; 1 or less: no CFG"
+        default=1.0, description="in diffusers' convention, the paper's lambda + 1; 1 or less: no CFG"
     )
-    block_size: Rows = Field(default=100, description="rows drawn together; part of the result, unlike a device batch")
+    block_size: Rows = Field(default=100, description="rows drawn together, which changes them by rounding")
 
     @property
     def branches(self) -> int:
         return 1 if self.guidance_scale <= 1 else 2
 
 
-MAX_OMEGA = 1e30  # times an entropy, it is well inside of float32
+MAX_OMEGA = 1e30  # times an entropy, it is well within float32
 
 
 def _strength(value: Any) -> float | Literal["auto"]:
@@ -36,57 +36,57 @@ class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance.entropy."""
 
     SAMPLER_KEYS: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
-    """The keys that say how the sampler is guided. They mean nothing where samples are chosen instead."""
+    """The keys of guided samplers. They have no effect if samples are selected instead."""
 
     candidates: int = Field(
         default=1,
         ge=1,
         le=1000,
-        description="plain samples drawn for a row, one of which is chosen; 1: the sampler is guided",
+        description="plain samples drawn for each row, one of which is selected; 1: the sampler is guided",
     )
     likelihood_weight: float = Field(
         default=0.0,
         ge=0,
         le=1000,
-        description="of choosing: so many times the generator's log p(label | sample) is added to the entropy",
+        description="w of the selection by entropy + w * log p(label | sample), with the generator's p",
     )
     omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
-        default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
+        default="auto", description="strength; 0: none; auto: adapted until wrong_share of the new rows is wrong"
     )
     wrong_share: float = Field(
-        default=0.2, gt=0, lt=1, description="of the rows; 0.4 where labels are exact near boundaries"
+        default=0.2, gt=0, lt=1, description="of the new rows; 0.4 where labels near boundaries are exact"
     )
-    objective: str = Field(default="entropy", description="what makes a sample hard; entropy, or one registered")
+    objective: str = Field(default="entropy", description="what makes a sample hard: entropy, or one registered")
     control: Literal["none", "random-direction"] = Field(
         default="none", description="for comparison: guide in random directions"
     )
     scale: Literal["relative", "raw"] = Field(
         default="relative",
-        description="relative: omega times the norm of x_t is a step's length; raw: omega times the gradient",
+        description="relative: a step's length is omega times the norm of x_t; raw: omega times the gradient's",
     )
     through: Literal["unet", "x0"] = Field(
-        default="unet", description="what the gradient goes through; x0: not the denoiser, which is cheaper"
+        default="unet", description="the gradient's path; x0: without the denoiser, which is cheaper"
     )
     window: tuple[float, float] = Field(
-        default=(0.0, 1.0), description="part of the trajectory that is guided, 0 being noise"
+        default=(0.0, 1.0), description="guided part of the trajectory, from 0 (noise) to 1 (image)"
     )
-    every: Count = Field(default=1, description="1: guide each step there; 2: every second one")
+    every: Count = Field(default=1, description="1: guide each step there; 2: each second one")
 
     @model_validator(mode="after")
     def _check(self) -> "GuidanceConfig":
         if not is_window(self.window):
             raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
         if self.scale == "raw" and self.omega == "auto":
-            raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
+            raise ValueError("omega = 'auto' needs scale = 'relative'; give raw guidance a number")
         if self.scale == "raw" and self.control != "none":
-            raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a step's length is known")
+            raise ValueError(f"control = {self.control!r} needs scale = 'relative', where a step's length is known")
         if self.candidates > 1 and self.of_sampler:
             raise ValueError(
-                f"leave out {', '.join(self.of_sampler)}, for guided samples: candidates = {self.candidates} are plain"
+                f"leave out {', '.join(self.of_sampler)}: candidates = {self.candidates} are plain samples"
             )
         if self.likelihood_weight and self.candidates == 1:
             raise ValueError(
-                f"likelihood_weight = {self.likelihood_weight:g} is for samples that are chosen: "
+                f"likelihood_weight = {self.likelihood_weight:g} is for the selection of samples: "
                 "set candidates to at least 2"
             )
         return self
@@ -98,7 +98,7 @@ class GuidanceConfig(Section):
 
     @property
     def guides_sampler(self) -> bool:
-        """If not, samples are plain, and may be chosen among."""
+        """Whether the sampler is guided; if not, samples are plain."""
         return bool(self.omega) and self.candidates == 1
 
     def guided_steps(self, steps: int) -> list[int]:
@@ -106,14 +106,14 @@ class GuidanceConfig(Section):
 
 
 def is_window(window: tuple[float, float]) -> bool:
-    """A part [begin, end] of the trajectory."""
+    """Whether [begin, end] is a part of the trajectory."""
     return 0 <= window[0] < window[1] <= 1
 
 
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:
-    """Each `every`-th step within a window of the trajectory (0 noise, 1 image), but never the last.
+    """Whether a step is guided: each `every`-th in a window of the trajectory (0 noise, 1 image), but never the last.
 
-    No later step could repair the sample.
+    After that nothing could repair the sample.
     """
     begin = round(window[0] * steps)
     end = round(window[1] * steps)

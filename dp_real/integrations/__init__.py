@@ -1,1 +1,1 @@
-"""Practice in the training programs of other libraries, a module for each."""
+"""Practice in the training programs of other libraries, one module for each."""

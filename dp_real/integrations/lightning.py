@@ -10,12 +10,12 @@ from dp_real.practice.practice import Practice
 
 
 class PracticeCallback(Callback):
-    """Steps a practice after each validation; Lightning's checkpoints keep its state.
+    """Calls a practice's `step` after each validation; Lightning's checkpoints keep its state.
 
     Parameters
     ----------
     monitor
-        The logged metric that patience watches.
+        The logged metric that `step` gets.
     mode
         "max" for a metric that rises as the model improves, "min" for one that falls, such as a loss.
     until

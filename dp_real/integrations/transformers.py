@@ -7,16 +7,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from dp_base.errors import InputError
 from dp_real.practice.practice import Practice
 
-KEY = "deliberate-practice"  # of its state in trainer_state.json
+KEY = "deliberate-practice"  # key of its state in trainer_state.json
 
 
 class PracticeCallback(TrainerCallback):
-    """Steps a practice at each evaluation; the Trainer's checkpoints keep its state.
+    """Calls a practice's `step` at each evaluation; the Trainer's checkpoints keep its state.
 
     Parameters
     ----------
     monitor
-        The metric that patience watches, as compute_metrics names it, after "eval_".
+        The metric that `step` gets: "eval_" and compute_metrics's name.
     mode
         "max" for a metric that rises as the model improves, "min" for one that falls, such as "eval_loss".
     until
@@ -51,5 +51,5 @@ class PracticeCallback(TrainerCallback):
 
 
 def callback_states(state: TrainerState) -> dict[str, Any]:
-    """What trainer_state.json has of callbacks: a dict, whatever the annotation says."""
+    """The states of callbacks in trainer_state.json: a dict, whatever the annotation says."""
     return cast(dict[str, Any], state.stateful_callbacks)

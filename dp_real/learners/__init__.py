@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class LearnerConfig(PartConfig):
-    """The base of the [learner] sections. The key `kind` says which one it is."""
+    """Base of the [learner] sections; the key `kind` selects one."""
 
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
-    examples: ClassVar[str] = "numbers"  # what it learns (DataConfig.examples)
+    examples: ClassVar[str] = "numbers"  # the examples that it learns (DataConfig.examples)
     library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what the learner saves
 
-    any_size: ClassVar[bool] = True  # whether it takes images larger than the task's, which a pool may keep
+    any_size: ClassVar[bool] = True  # whether it takes larger images than the task's, which a pool may hold
     counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
     def network(self, task: "Task") -> "nn.Module | None":
         """The module to train, samples to logits, with weights from torch's random state.
 
-        None: no network, or only its weights tell its sizes. Raises InputError for a task that it is not for.
+        None: no network, or its sizes are with its weights. Raises InputError if the task does not fit.
         """
         return None
 
     def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
         """The learner that a run starts from, by default one that trains `network`.
 
-        Raises MissingError without weights, and InputError for a task that it is not for.
+        Raises MissingError without weights, and InputError if the task does not fit.
         """
         from dp_real.learners.models.network import NetworkLearner
 
@@ -52,7 +52,7 @@ Architecture = Annotated[str, Field(description="a fresh model's type, as transf
 
 
 class PretrainedConfig(LearnerConfig):
-    """The base of classifiers of transformers: an existing one, or a fresh one of any size."""
+    """Base of classifiers of transformers: an existing one, or a fresh one of any size."""
 
     library: ClassVar[str | None] = "transformers"
 
@@ -68,23 +68,23 @@ class PretrainedConfig(LearnerConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.model and self.config:
-            raise ValueError(f"config is for a fresh model; the sizes of model = {self.model!r} are its own")
+            raise ValueError(f"config is for a fresh model; model = {self.model!r} has its own sizes")
         return self
 
     def made(self, task: "Task") -> "nn.Module":
-        """A fresh one, perhaps on the meta device, where not all of them run."""
+        """A fresh model, perhaps on the meta device, where some models fail."""
         raise NotImplementedError
 
     def known(self, model: str, task: "Task") -> "nn.Module":
-        """An existing one; a last layer for other classes is fresh."""
+        """An existing model, with a fresh last layer if its classes differ."""
         raise NotImplementedError
 
     def network(self, task: "Task") -> "nn.Module | None":
-        """None for an existing one, whose sizes are with its weights."""
+        """A fresh model; None if there is an existing one."""
         return None if self.model else self.made(task)
 
     def classifier(self, task: "Task") -> Any:
-        """Fresh or existing; fresh weights are drawn from torch's random state."""
+        """The fresh or existing model; fresh weights are from torch's random state."""
         from dp_real.learners.models.architectures import freeze_unused
 
         classifier: Any = self.known(self.model, task) if self.model else self.made(task)

@@ -55,10 +55,10 @@ class ConvConfig(LearnerConfig):
         from torch import nn
 
         channels, height, width = _image_shape(self.kind, task)
-        reduction = 2 ** len(self.widths)  # of the sides, by the poolings
+        reduction = 2 ** len(self.widths)  # factor by which the poolings shrink each side
         if min(height, width) < reduction:
             pixels = f"{height} x {width} pixels"
-            raise InputError(f"learner.widths = {list(self.widths)}: each halves the image of {pixels}: name fewer")
+            raise InputError(f"learner.widths = {list(self.widths)}: each halves the image of {pixels}: give fewer")
         widths = [channels, *self.widths]
         flat = widths[-1] * (height // reduction) * (width // reduction)
         layers: list[nn.Module] = []
@@ -105,10 +105,10 @@ class LinearConfig(LearnerConfig):
     loss: Literal["ridge", "logistic"] = Field(
         default="ridge", description="ridge: (y - w·x)²/2; logistic: log(1 + exp(-y w·x))"
     )
-    lam: float = Field(ge=1e-15, le=1e15, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
+    lam: float = Field(ge=1e-15, le=1e15, description="lam/2 |w|² is added to the rows' mean loss")
 
     def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
-        """It begins at w = 0, where every entropy is ln 2."""
+        """A learner that starts at w = 0, where every entropy is ln 2."""
         from dp_real.learners.models.linear import LinearLearner
 
         return LinearLearner(task, lam=self.lam, loss=self.loss)

@@ -12,23 +12,23 @@ class TrainingConfig(Section):
 
     steps: Count = Field(description="optimizer steps")
     batch_size: int = Field(
-        default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool, in each"
+        default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool in each step"
     )
-    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's, between warm-up and cool-down")
+    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's rate between warm-up and cool-down")
     weight_decay: NonNegativeFloat = Field(default=0.0, description="AdamW's")
     max_grad_norm: NonNegativeFloat = Field(
-        default=0.0, description="longer gradients are shortened to it; 0: none are"
+        default=0.0, description="longer gradients are clipped to this norm; 0: none are"
     )
     warmup: Share = Field(default=0.1, description="share of the steps")
-    cooldown: Share = Field(default=0.2, description="share of the steps; no data is added in it")
+    cooldown: Share = Field(default=0.2, description="share of the steps; no samples are added in it")
     ema_decay: Share = Field(default=0.0, description="0: no averaging; the paper: 0.999")
-    label_smoothing: Share = Field(default=0.0, description="share of a label that all classes share")
+    label_smoothing: Share = Field(default=0.0, description="share of each label that is spread over all classes")
     crop: float = Field(default=0.0, ge=0, le=1, description="least area of a random resized crop; 0: whole images")
     flip: bool = Field(default=False, description="mirror half of the images")
     mixup: float = Field(
         default=0.0, ge=0, le=1e6, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5"
     )
-    cutmix: float = Field(default=0.0, ge=0, le=1e6, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
+    cutmix: float = Field(default=0.0, ge=0, le=1e6, description="Beta(a, a) of the kept area; 0: none; the paper: 1.0")
     randaugment: int = Field(
         default=0, ge=0, le=10, description="random operations on each batch's images (RandAugment); 0: none"
     )
@@ -36,12 +36,12 @@ class TrainingConfig(Section):
         default=0.0,
         ge=0,
         le=100,
-        description="times the log of the classes' shares, among real rows or among generated ones as the row is, is "
-        "added to logits in training; where classes are few, take label_smoothing = 0, or the rarest one is predicted "
+        description="weight of the log of each class's share, among real or generated rows as the row is, added "
+        "to logits in training; if classes are few, set label_smoothing = 0, or the rarest one is predicted "
         "everywhere",
     )
-    balanced_batches: bool = Field(default=False, description="draw rows of each class alike, however few it has")
-    randaugment_magnitude: int = Field(default=9, gt=0, lt=30, description="of these operations, of 30")
+    balanced_batches: bool = Field(default=False, description="draw each class equally often, however few rows it has")
+    randaugment_magnitude: int = Field(default=9, gt=0, lt=30, description="of RandAugment, from 0 to 30")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the forward pass in training and evaluation; guidance is float32"
     )

@@ -1,1 +1,1 @@
-"""What a run needs and takes, computed before it begins."""
+"""What a run needs and costs, computed before it begins."""

@@ -1,4 +1,4 @@
-"""A run's hours, by a device's rate, assumed or measured."""
+"""A run's hours, by the assumed or measured rate of a device."""
 
 import timeit
 from collections.abc import Callable, Sequence
@@ -19,32 +19,32 @@ HOUR = 3600  # seconds
 
 
 GPUS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0}
-"""Peaks in TFLOP/s in bfloat16, by the data sheets, of GPUs by a part of their names."""
+"""Peaks in TFLOP/s in bfloat16 by the data sheets; keys are parts of GPUs' names."""
 SHARES = 0.25, 0.15
-"""What is assumed to be reached of a peak, in drawing and in training; docs/results/cost.md has published figures."""
-FLOAT32 = 1 / 5  # share of these rates in float32, for which those GPUs have few units
+"""Assumed shares of a peak in drawing and in training; docs/results/cost.md has published figures."""
+FLOAT32 = 1 / 5  # share of these rates that is reached in float32
 CPU_CORE = 0.05  # TFLOP/s in float32 of a recent core
-PUBLISHED = 2.5  # factor by which the seconds assumed of a GPU may be wrong; the published figures lie within it
-OF_A_CORE = 3.0  # factor by which the seconds assumed of a core may be wrong
+PUBLISHED = 2.5  # factor by which a GPU's assumed seconds may be wrong; it covers the published figures
+OF_A_CORE = 3.0  # factor by which a core's assumed seconds may be wrong
 TIMED = 1.2  # factor by which measured seconds may be wrong
-MEASURED = 16  # images that a measurement draws, or a block if that is smaller
-MAX_ROWS = {"cuda": 256, "cpu": 64}  # of a training step that is measured
-GUESSED_OMEGA = 0.01  # for a measurement where the strength is found in training
+MEASURED = 16  # images that a measurement draws, at most a block
+MAX_ROWS = {"cuda": 256, "cpu": 64}  # of a measured training step
+GUESSED_OMEGA = 0.01  # for a measurement if omega is "auto"
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one device, for a plain image, a guided one, and a row of a step; None: not known."""
+    """Seconds of one device for a plain image, a guided one, and a row of a step; None: unknown."""
 
     plain: float | None
     guided: float | None
     row: float | None
-    source: str  # how they are known, in words
+    source: str  # in words
     spread: float = 1.0  # factor by which they may be too large or too small
 
 
 def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
-    """The seconds by the figures above, on a GPU or on `cores` of a CPU."""
+    """The seconds by the rates above, on a GPU or on `cores` of a CPU."""
     if cores:
         rates = cores * CPU_CORE, cores * CPU_CORE
         source, spread = f"assumed of {device}: {CPU_CORE:g} TFLOP/s of a core", OF_A_CORE
@@ -57,7 +57,7 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
         shares = f"{drawing:.0%} in drawing, {training:.0%} in training"
         source = f"assumed of {device}: of its peak of {peak:g} TFLOP/s {shares}"
     else:
-        return Seconds(None, None, None, f"nothing is known of {device}: measure it")
+        return Seconds(None, None, None, f"the rate of {device} is unknown: measure it")
     plain, guided = (
         sum(part / rate for part, rate in zip(parts, rates, strict=True)) if parts else None
         for parts in work.image_operations(config, network) or (None, None)
@@ -68,7 +68,7 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
     """Measure a few images and steps here, which trains the learner.
 
-    The faster try counts, as memory may run out in one.
+    The faster of two tries counts, as memory may run out in one.
     """
     rows = min(config.sampling.block_size, MEASURED)
     labels = torch.arange(rows) % generator.n_classes
@@ -84,18 +84,18 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
 
     def step() -> float:
         learner.train_step(drawn[0][batch], labels[batch])
-        return learner.drain_loss()  # waits for the device
+        return learner.drain_loss()  # this waits for the device
 
     return Seconds(plain / rows, guided / rows, _timed(step) / len(batch), f"measured on {device}", TIMED)
 
 
 def _timed(work: Callable[[], object]) -> float:
-    """Without the first time, which prepares much."""
+    """The shortest time but the first, which includes preparations."""
     return min(timeit.repeat(work, number=1, repeat=3)[1:])
 
 
 def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
-    """The hours on `devices`, which share the rows of a step; None: not known.
+    """The hours on `devices`, which share the rows of a step; None: unknown.
 
     `drawing`, `training` and `validating` are device-hours; `clock` is likely between `low` and `high`.
     """
@@ -110,7 +110,7 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
     validating = None if validation is None else _hours((evaluations * validation, forward))
     clock = None
     if drawing is not None and training is not None:
-        share = rows_per_device / rows if config.training.batch_size else 1.0  # or the whole pool is in each process
+        share = rows_per_device / rows if config.training.batch_size else 1.0  # a solver's pool is in each process
         clock = (drawing + (validating or 0)) / devices + training * share
     return {
         "devices": devices,
@@ -144,7 +144,7 @@ def costs(config: Config, network: Network | None, seconds: Seconds, devices: Se
 
 
 def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """Each part is (times, seconds of one time)."""
+    """Hours of parts (number, seconds of one); None: unknown."""
     if any(number and seconds is None for number, seconds in parts):
         return None
     return sum(number * (seconds or 0) for number, seconds in parts) / HOUR

@@ -1,4 +1,4 @@
-"""What a run needs, and whether it is there. Nothing is fetched."""
+"""What a run needs, and whether it is available. Nothing is fetched."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ from dp_real.runtime.model_folders import (
 from dp_real.text.language_models import CausalLMConfig
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
-ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
+ELSEWHERE = "H100"  # the GPU to plan for if this CPU would take too long
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Device:
     """The GPUs of a machine, or its CPU."""
 
     name: str
-    count: int  # of the devices; 0 for a GPU of another machine, which is planned for
-    memory: int  # bytes of one device here
+    count: int  # 0 for a GPU on another machine
+    memory: int  # bytes of one device
     cores: int = 0  # of the CPU; 0 for GPUs
 
 
@@ -69,7 +69,7 @@ def planned_for(config: Config, network: work.Network | None) -> Device:
 
 
 def _days(config: Config, network: work.Network | None, device: Device) -> float:
-    """As far as known; 0 on GPUs."""
+    """Days on a CPU, if known; 0 on GPUs."""
     if not device.cores:
         return 0
     estimate = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
@@ -84,7 +84,7 @@ def needs(config: Config, out: Path, device: Device | None = None) -> list[Findi
 
 
 def require(config: Config, out: Path) -> None:
-    """Raise a MissingError of all that is missing, unless it is data alone: reading may fetch these first."""
+    """Raise a MissingError that names all that is missing, unless only data are: reading may fetch them."""
     missing = [need.problem for need in _but_data(config, out) if need.problem]
     if missing:
         data = [need for need in _data(config, config.data.describe()) if not need.found.startswith("hub:")]
@@ -101,7 +101,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
             problem = None if cache_folder().exists() else unwritable()
             yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core", problem)
     except MissingError:
-        pass  # the data, which tell the shape of examples, are missing, and `_data` says so
+        pass  # without data the shape is unknown; `_data` reports it
     for need in weights(config):
         yield need
         if need.what == "generator.model" and Path(need.found, "model_index.json").is_file():
@@ -113,7 +113,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
 
 
 def tracker(package: str) -> Finding:
-    """The package of a dashboard; InputError for one that accelerate does not know."""
+    """The package of a dashboard. InputError if accelerate does not know it."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     if package not in LOGGER_TYPE_TO_CLASS:
@@ -147,7 +147,7 @@ def _marks(file: str) -> Finding:
 
 
 def weights(config: Config) -> Iterator[Finding]:
-    """Models that are read, and what else their kinds need."""
+    """The models of a run, and other requirements of their kinds."""
     for part in (*([config.generator] if config.practice.needs_generator else []), config.learner, config.practice):
         others = part.requirements()
         for key, model in part.weights().items():
@@ -189,15 +189,15 @@ def _weights_of(config: Config, key: str, model: str) -> Finding:
     try:
         huggingface_hub.auth_check(model)
     except RepositoryNotFoundError:  # a GatedRepoError is one
-        return Finding(key, model, f"{fault}: mind the name, or accept its terms on its page and hf auth login")
+        return Finding(key, model, f"{fault}: check the name, or accept its terms on its page and hf auth login")
     except Exception:  # there is no network
         command = download_command(model)
-        return Finding(key, model, f"{fault}: {command} where there is a network, or --set {key}=FOLDER")
+        return Finding(key, model, f"{fault}: {command} with a network, or --set {key}=FOLDER")
     return Finding(key, f"{model}, which a run will fetch")
 
 
 def _read(config: Config, key: str, folder: str) -> None:
-    """As a run will, where the data tell the task."""
+    """Load a model as a run will, if the task is known."""
     from dp_real.generators.pipelines.loading import load_tiny_decoder
     from dp_real.learners.models.classifier import load_encoder
 
@@ -207,7 +207,7 @@ def _read(config: Config, key: str, folder: str) -> None:
         load_tiny_decoder(folder)
     try:
         task = config.task
-    except MissingError:  # `_data` says so
+    except MissingError:  # `_data` reports it
         return
     if key == "learner.model" and isinstance(config.learner, PretrainedConfig):
         config.learner.known(folder, task)
@@ -217,7 +217,7 @@ def _read(config: Config, key: str, folder: str) -> None:
 
 
 def _looked_at(sets: Sequence[SetStatus]) -> Iterator[Finding]:
-    """What is wrong with some of the examples; shared ones are told."""
+    """Check some examples; those that sets share are logged."""
     try:
         decode_ahead({each.what: each.examples for each in sets if each.examples})
     except (InputError, MissingError) as error:

@@ -1,4 +1,4 @@
-"""What a run draws, trains on, computes and keeps, counted from its configuration alone.
+"""What a run draws, trains on, computes and stores, counted from its configuration alone.
 
 Operations are in TFLOP, sizes in bytes.
 """
@@ -20,12 +20,12 @@ from dp_real.learners import LearnerConfig, PretrainedConfig
 from dp_real.runtime.flops import count
 from dp_real.runtime.hub import headers_only
 
-JPEG = 0.47  # bytes for each number of a photograph: 71,000 of one of 224 x 224 pixels in colour
-IMAGENET = 50  # validation images of a class
+JPEG = 0.47  # bytes per number: 71,000 for a colour photograph of 224 x 224 pixels
+IMAGENET = 50  # validation images per class
 
 
 def images(config: Config) -> tuple[int, int]:
-    """Plain and guided ones, if every addition is made."""
+    """Plain and guided images, if every addition is made."""
     options = config.practice
     added = options.additions * options.increment * config.drawn_per_row
     plain = (options.initial - options.real) * options.initial_oversample
@@ -33,7 +33,7 @@ def images(config: Config) -> tuple[int, int]:
 
 
 def tokens(config: Config) -> dict[str, int]:
-    """About how many a language model reads and writes at most; `judged` are those of likelihoods."""
+    """About the tokens that a language model reads, and at most writes; `judged` are those of likelihoods."""
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
     initial = config.practice.initial - config.practice.real
@@ -44,19 +44,19 @@ def tokens(config: Config) -> dict[str, int]:
 
 
 def waiting_steps(config: Config) -> int:
-    """The steps that patience takes until every addition is made, if the accuracy never rises."""
+    """The steps until every addition is made, if the accuracy never rises."""
     options = config.practice
     sizes = (options.initial + done * options.increment for done in range(options.additions))
     return options.evaluate_every * sum(options.t_max(size) for size in sizes)
 
 
 def rows_per_step(config: Config) -> int:
-    """Over all devices; a solver's are all of the largest pool."""
+    """Rows over all devices; a solver uses the whole pool."""
     return config.training.batch_size or config.samples
 
 
 def validated(config: Config) -> int | None:
-    """The rows of the validation set; ImageNet's are known without it."""
+    """The size of the validation set; ImageNet's is known without it."""
     images = next((each.images for each in config.data.describe() if each.what == "validation"), None)
     classes = config.task.classes
     return IMAGENET * len(classes) if images is None and imagenet_of(classes) else images
@@ -66,11 +66,11 @@ class Network(NamedTuple):
     """The size of a learner that is a network."""
 
     parameters: int
-    training: float  # TFLOP of a row of a training step
+    training: float  # TFLOP per row of a training step
 
 
 def learner_network(config: Config) -> Network | None:
-    """Found without memory for weights; None if they are not here, or the module asks for the values of its input."""
+    """Count without memory for weights; None if they are missing, or if the module depends on its input's values."""
     return _network(type(config.learner), config.learner.model_dump_json(), config.task)
 
 
@@ -95,24 +95,23 @@ def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
     try:
         folder = learner.model if is_local else snapshot_download(learner.model, local_files_only=True)
         return learner.known(folder, task)
-    except (OSError, ValueError, MissingError):  # `needs` tells it
+    except (OSError, ValueError, MissingError):  # `needs` reports it
         return None
 
 
 def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, float], ...] | None:
-    """TFLOP in the generator and in the learner, of an unguided and a guided image; None: not known."""
+    """TFLOP in generator and learner, for a plain and a guided image; None: unknown."""
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None or network is None:
         return None
-    # A guidance step goes through the learner and back to the image, but not to the weights. That is two thirds of a
-    # training step.
+    # A guidance step goes through the learner and back to the image, not to the weights: two thirds of a training step.
     return (image.plain, 0.0), (image.guided, len(config.guided_steps) * 2 / 3 * network.training)
 
 
 def disk(config: Config, network: Network | None) -> dict[str, float]:
-    """Bytes of the final pool, of what is drawn besides for the largest round, and of the checkpoints.
+    """Bytes of the final pool, of blocks of the largest round besides it, and of checkpoints.
 
-    Blocks of a round that is kept whole become the pool's files.
+    If a round is kept whole, its blocks become the pool's files.
     """
     options, pool = config.practice, config.pool
     values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(pool.storage, 1)

@@ -1,6 +1,6 @@
 """The pool of generated examples: the rows of a round, their storage on disk, and export.
 
-Names are imported on first use: not all need Arrow, which is large.
+Names are imported on first use, as not all need Arrow, which is large.
 """
 
 from pathlib import Path

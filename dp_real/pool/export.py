@@ -16,11 +16,11 @@ from dp_real.runtime.pixels import to_bytes, to_image
 
 WRITTEN = ("row", "round", "seed", "omega", "entropy", "correct")
 """Columns of the pool that are written for each example."""
-GROUP = 1000  # rows that are written to Parquet together
+GROUP = 1000  # rows of a Parquet row group
 
 
 def example_rows(pool: Pool, group: int = 256) -> Iterator[list[dict[str, Any]]]:
-    """Groups of rows: FACTS, and `example`, numbers or codes [*sample_shape]."""
+    """Yield groups of rows: FACTS, and `example`, numbers or codes [*sample_shape]."""
     for batch in pool.table().to_batches(max_chunksize=group):
         rows = batch.to_pylist()
         examples = pool.x[rows[0]["row"] : rows[-1]["row"] + 1]
@@ -28,7 +28,7 @@ def example_rows(pool: Pool, group: int = 256) -> Iterator[list[dict[str, Any]]]
 
 
 def _for_json(row: dict[str, Any], classes: Sequence[str], first: dict[str, Any]) -> str:
-    """The seed is a text, since readers make floats of large numbers."""
+    """The seed is a string, since readers turn large numbers into floats."""
     facts = {key: str(row[key]) if key == "seed" else row[key] for key in WRITTEN}
     return strict_json(first | {"label": classes[int(row["label"])]} | facts) + "\n"
 
@@ -48,15 +48,13 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
 
 def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.jsonl: an example in its storage's column, `label`, WRITTEN, and with soft labels `posterior`.
+    """Write out/train.jsonl: the example in its storage's column, `label`, WRITTEN, and with soft labels `posterior`.
 
     Raises InputError for images.
     """
     column = pool.storage.exported
     if column == IMAGE:
-        raise InputError(
-            f"{pool.path}: its examples are images, which JSON has no place for; --format folder or parquet"
-        )
+        raise InputError(f"{pool.path}: its examples are images, which JSON cannot hold; --format folder or parquet")
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in (row for group in example_rows(pool) for row in group):
             soft = {key: row[key] for key in ("posterior",) if key in row}
@@ -64,7 +62,7 @@ def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.parquet: an example (a PNG of an image), `label`, WRITTEN, and with soft labels `posterior`."""
+    """Write out/train.parquet: the example (images as PNG), `label`, WRITTEN, and with soft labels `posterior`."""
     from datasets import Features
 
     column = pool.storage.exported

@@ -1,4 +1,4 @@
-"""Marks of examples that a person found wrong (`dp real review`): hashes with the class's name, for any run."""
+"""Marks of examples that a person found wrong (`dp real review`): hashes with the class's name, valid in any run."""
 
 import hashlib
 import re
@@ -15,21 +15,21 @@ MARK = re.compile("[0-9a-f]{64}")
 
 
 def mark_of(example: Tensor, name: str) -> str:
-    """A hash of an image's bytes, or of a text without the zeros behind it, whose number depends on other texts."""
+    """A hash of a class and of an image's bytes, or of a text without padding, which depends on other texts."""
     values = to_bytes(example) if example.ndim == 3 else example
     content = values.contiguous().numpy().tobytes().rstrip(b"\0")
     return hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
 
 
 def read_marks(file: str | None) -> frozenset[str]:
-    """The column `mark` of a CSV file; MissingError without the file, InputError without marks."""
+    """A CSV file's column `mark`. MissingError without the file, InputError without marks."""
     if file is None:
         return frozenset()
     if not Path(file).is_file():
         raise MissingError(f"pool.marks = '{file}': there is no such file; dp real review RUN makes one")
     import pandas as pd
 
-    with foreign_file(file, "no CSV file in UTF-8"):
+    with foreign_file(file, "not a CSV file in UTF-8"):
         table = pd.read_csv(file, dtype=str, keep_default_na=False, skip_blank_lines=False)
         if COLUMN not in table:
             raise InputError(f"{file}: it has no column '{COLUMN}'; dp real review RUN makes such a file")

@@ -1,6 +1,6 @@
-"""The pool of generated examples. It only grows, by a folder for each round, and is in memory if it fits.
+"""The pool of generated examples. It only grows, by one folder for each round, and is in memory if it fits.
 
-POOL/round-0003 has round 3's rows in Arrow files, which `datasets` opens as they lie (`Dataset.from_file`). It appears
+POOL/round-0003 has round 3's rows in Arrow files, which `datasets` opens in place (`Dataset.from_file`). It appears
 whole, once all processes have written. A pool's version is its number of rounds.
 """
 
@@ -31,35 +31,35 @@ from dp_real.pool.storages import NUMBERS_FEATURE, open_storage, storage_of
 from dp_real.runtime import pixels
 from dp_real.runtime.distributed import gather, on_main, own_share, this_process, when_visible
 
-MEMORY = 8 * 2**30  # bytes that a pool takes at most
-FORMAT = 3  # of a block
+MEMORY = 8 * 2**30  # bytes of a pool in memory at most
+FORMAT = 3  # format number of a block
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
-BLOCK = "rows.arrow"  # in the folder of a block
-TOGETHER = 1024  # rows that Arrow keeps together
-JOINED = 2**30  # bytes, about, of the files that blocks are joined into
-MAX_LEFT = 10_000  # blocks that wait for that; Linux lets a process map 65,530 files
-SHAPE = b"shape"  # of examples, in the metadata of files since 0.2.0
-REAL_SEED = 0  # of real examples, which no noise was drawn for
+BLOCK = "rows.arrow"  # file in a block's folder
+TOGETHER = 1024  # rows of an Arrow batch
+JOINED = 2**30  # about the bytes of a file of joined blocks
+MAX_LEFT = 10_000  # blocks that are not joined yet; Linux lets a process map 65,530 files
+SHAPE = b"shape"  # of examples, a key of the files' metadata since 0.2.0
+REAL_SEED = 0  # of real examples, which have no noise
 COLUMNS = {
-    "row": "int64",  # position in the round, and in the pool once it is read
+    "row": "int64",  # position in the round; once read, in the pool
     "round": "int32",
     "label": "int64",
     "seed": "uint64",  # draws the row's noise again (dp_real.runtime.seeds.row_noise)
-    "omega": "float32",  # strength of the guidance
+    "omega": "float32",  # guidance strength
     "entropy": "float32",  # nats, of the learner at the time
     "correct": "bool",  # whether that learner predicted the label
-    "draws": "int64",  # how many samples were generated for this row
-    "redrawn": "int64",  # how many of them were of no use: not finite, or of one value
-    "seconds": "float64",  # that drawing and assessing the row took; a block's are shared evenly
-    "flops": "int64",  # that drawing it took, of the first block of a round; 0: not counted
+    "draws": "int64",  # samples generated for this row
+    "redrawn": "int64",  # those of them that were useless: not finite, or of one value
+    "seconds": "float64",  # of drawing and assessing the row; a block's are shared evenly
+    "flops": "int64",  # of drawing, for the first block of a round; 0: not counted
 }
-"""Of a row, besides its `example`, as the storage has it, and with soft labels its `posterior`, float32 [K]."""
+"""Columns besides `example`, which is of the storage's type, and with soft labels `posterior`, float32 [K]."""
 FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct", "posterior")
-"""The columns that are kept in memory, as far as there are any."""
+"""The columns that are in memory, if they exist."""
 
-YOUNG = 10**8  # nanoseconds; a file that was changed within so short a time may change again without a later stamp
+YOUNG = 10**8  # nanoseconds; a file that changed more recently may change again without a new time stamp
 
-_digests: dict[tuple[int, int, int, int], str] = {}  # of files that this process or another has read, as they were then
+_digests: dict[tuple[int, int, int, int], str] = {}  # by the stamps of files that some process has read
 
 
 def write_rows(file: Path, rows: pa.Table) -> None:
@@ -69,7 +69,7 @@ def write_rows(file: Path, rows: pa.Table) -> None:
 
 
 def read_rows(file: Path) -> pa.Table:
-    """An Arrow file, memory-mapped; MissingError if the process may map no more."""
+    """An Arrow file, memory-mapped. MissingError if the process cannot map more files."""
     try:
         return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
     except OSError as error:
@@ -80,7 +80,7 @@ def read_rows(file: Path) -> pa.Table:
 
 
 def cache_block(folder: Path, rows: pa.Table) -> pa.Table:
-    """The rows as they then lie in folder/BLOCK, sealed and memory-mapped."""
+    """Write rows to folder/BLOCK, seal the folder, and return the file memory-mapped."""
     with whole_folder(folder, replace=True) as staged:
         write_rows(staged / BLOCK, rows)
         seal(staged, read=_read)
@@ -88,7 +88,7 @@ def cache_block(folder: Path, rows: pa.Table) -> pa.Table:
 
 
 def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
-    """The rows with these numbers in a folder; None if missing or damaged."""
+    """The rows with these numbers in a folder; None if it is missing or damaged."""
     if not (folder / RECORD).is_file() or damage(folder, read=_read):
         return None
     rows = read_rows(folder / BLOCK)
@@ -97,44 +97,44 @@ def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
 
 
 class Blocks:
-    """A process's blocks of a round, in order. They are joined as they come, and become links to what they are in."""
+    """A process's blocks of a round, in order. They are joined into larger files, and become links to these."""
 
     def __init__(self) -> None:
         self.files: list[Path] = []
-        self.tables: list[pa.Table] = []  # a file's rows
+        self.tables: list[pa.Table] = []  # rows of each file
         self._left: list[tuple[Path, pa.Table]] = []
         self._size = 0
 
     def add(self, folder: Path, rows: pa.Table) -> None:
-        """A block that is kept in `folder`."""
+        """Add the block in `folder`."""
         self._left.append((folder, rows))
         self._size += max(rows.nbytes, JOINED // MAX_LEFT)
         if self._size >= JOINED:
             self.join()
 
     def join(self) -> None:
-        """Join what is left, and let go of the files that it lay in."""
+        """Join the blocks since the last join, and release their files."""
         if self._left:
             first, *others = (folder for folder, _ in self._left)
             self.tables.append(cache_block(first, pa.concat_tables([rows for _, rows in self._left])))
             self.files.append(first / BLOCK)
             sums = _read(first, [BLOCK])
             for folder in others:
-                with suppress(OSError), whole_folder(folder, replace=True) as staged:  # without links it stays
+                with suppress(OSError), whole_folder(folder, replace=True) as staged:  # without links the block stays
                     os.link(first / BLOCK, staged / BLOCK)
                     seal(staged, read=lambda folder, names: sums)
             self._left, self._size = [], 0
 
 
 def with_columns(rows: pa.Table, **columns: Any) -> pa.Table:
-    """The rows with other values in these columns."""
+    """The rows, with these columns replaced."""
     return pa.table({name: columns.get(name, rows[name]) for name in rows.column_names}, schema=rows.schema)
 
 
 class Pool(Dataset[tuple[Tensor, int]]):
     """Examples x [n, *sample_shape] with labels y, int64 [n].
 
-    Training's targets are y, or with soft labels probabilities float32 [n, K]. The pool is an ExampleSet, and a
+    Training's targets are y, or with soft labels probabilities float32 [n, K]. The pool is an ExampleSet and a
     map-style data set of torch: pool[i] is an example, float32, and its label.
 
     Parameters
@@ -146,14 +146,14 @@ class Pool(Dataset[tuple[Tensor, int]]):
     config
         The section [pool].
     classes
-        Names, for those who open the files.
+        Names, stored in the files for other readers.
     memory
-        Bytes. A larger pool, and every one of JPEGs, is read from disk each time.
+        Bytes. A larger pool, and any of JPEGs, is read from disk each time.
 
     Raises
     ------
     InputError
-        If `config` asks for a storage that is not made for such examples, or the files' examples have another shape.
+        If the storage cannot hold such examples, or the files' examples have another shape.
     DamagedError
         If the pool cannot be read.
     """
@@ -172,23 +172,23 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.config = config or PoolConfig()
         self.memory = memory
         self.storage = open_storage(self.config.storage, sample_shape)
-        self.schema = self._schema(classes)  # of rows that are appended
+        self.schema = self._schema(classes)  # of appended rows
         self.version = 0
-        self.newest = 0  # number of rows of the latest round
+        self.newest = 0  # rows in the latest round
         self.y = torch.empty(0, dtype=torch.int64)
         self.posterior: Tensor | None = None  # float32 [n, K], of a pool with soft labels
         self._chunks: list[pa.Array] = []  # of examples, memory-mapped
-        self._place = np.empty((0, 2), np.int64)  # of each row: its chunk, and where it is there
+        self._place = np.empty((0, 2), np.int64)  # of each row: its chunk, and its index there
         self._facts: list[pa.Table] = []  # of each round, in order of the rows
         self._stored: Tensor | None = None  # the examples as they are stored, if they are in memory
         if version < 0:
-            raise InputError(f"{path}: version = {version}: it is a number of rounds, 0 or more")
+            raise InputError(f"{path}: version = {version}: should be a number of rounds, 0 or more")
         for index in range(version):
             self._open(index)
 
     @classmethod
     def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> Self:
-        """Open all rounds, once verified; examples are read from disk when asked for.
+        """Verify and open all rounds; examples are read from disk on demand.
 
         Raises DamagedError if a file is missing or changed.
         """
@@ -197,7 +197,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return cls(path, sample_shape, version, memory=0)
 
     def _schema(self, classes: Sequence[str]) -> pa.Schema:
-        """Metadata tell `datasets` that labels are classes."""
+        """The schema, whose metadata describe columns for `datasets`."""
         columns = {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()} | {"example": self.storage.type}
         described: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
         if classes:
@@ -216,7 +216,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self.__getitems__([operator.index(index)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
-        """As torch's DataLoader asks for them."""
+        """Several items at once, for torch's DataLoader."""
         rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
         return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
 
@@ -231,7 +231,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def minibatch(
         self, rows: Int[Tensor, " batch"]
     ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """Examples to train on, float32 or uint8 as they are stored, and their targets."""
+        """Examples to train on, as they are stored (float32 or uint8), and their targets."""
         targets = self.y if self.posterior is None else self.posterior
         return self._read(rows), targets.index_select(0, rows)
 
@@ -241,14 +241,14 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     @property
     def in_memory(self) -> bool:
-        """If not, examples are read from disk each time."""
+        """Whether examples are in memory; if not, they are read from disk each time."""
         return self._stored is not None
 
     def append(self, index: int, rows: pa.Table, files: Sequence[Path] = ()) -> None:
         """Commit round `index`, the next, whole or not at all. All processes call this.
 
-        rows: of this process, by `schema`; `row` counts within the round, over all processes. files: where these rows
-        lie already, to be linked. Raises InputError if the round cannot follow.
+        `rows` are this process's, with `schema`; their column `row` counts within the round, over all processes.
+        `files` that hold them are linked. Raises InputError if the round cannot follow.
         """
         if index != self.version:
             raise InputError(f"{self.path}: round {index} cannot be added: the next one is {self.version}")
@@ -278,7 +278,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
                 shutil.copyfile(file, staged / name)
         if not files:
             write_rows(staged / names[0], rows.replace_schema_metadata(self.schema.metadata))
-        written = dict(gather([*_read(staged, names).items()]))  # each process reads what it wrote
+        written = dict(gather([*_read(staged, names).items()]))  # each process hashes its own files
         on_main(commit)
         self._open(index)
 
@@ -288,7 +288,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             self._open(index)
 
     def drop_later(self) -> None:
-        """Drop what a killed run appended after this version. All processes call this."""
+        """Drop rounds that a killed run appended after this version. All processes call this."""
 
         def drop() -> None:
             for folder in (*rounds_of(self.path)[self.version :], *self.path.glob(".round-*")):
@@ -297,7 +297,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         on_main(drop)
 
     def _open(self, index: int) -> None:
-        """Map a round, which another process may just have written; nothing changes if it cannot be read."""
+        """Map a round, which another process may just have written. If it cannot be read, nothing changes."""
         folder = self.path / f"round-{index:04d}"
 
         def read() -> tuple[pa.Table, np.ndarray, pa.Table]:
@@ -359,12 +359,12 @@ def rounds_of(pool: Path) -> list[Path]:
 
 
 def read_round(folder: Path) -> pa.Table:
-    """A round's rows, memory-mapped, file after file."""
+    """A round's rows by file, memory-mapped."""
     return pa.concat_tables([read_rows(file) for file in sorted(folder.glob("*.arrow"))])
 
 
 def _read(folder: Path, names: Collection[str]) -> dict[str, str]:
-    """As checksums.digests; a file is read once unless it was touched, whatever its name."""
+    """Like checksums.digests, but an unchanged file is read once, whatever its name."""
     stats = {name: (folder / name).stat() for name in names}
     stamps = {name: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
     known = {name: _digests[stamp] for name, stamp in stamps.items() if stamp in _digests}
@@ -375,16 +375,16 @@ def _read(folder: Path, names: Collection[str]) -> dict[str, str]:
 
 
 def read_together(pool: Path) -> None:
-    """Each process reads its share of the files, so that a `pool_problem` need not. All call this."""
+    """Hash the files, shared among processes, for a later `pool_problem`. All processes call this."""
     if this_process().num_processes > 1:
         files = [file.relative_to(pool).as_posix() for file in sorted(pool.glob("round-*/*.arrow"))]
-        with suppress(OSError):  # pool_problem tells it
+        with suppress(OSError):  # pool_problem reports it
             _read(pool, own_share(files))
         _digests.update(gather([*_digests.items()]))
 
 
 def pool_problem(pool: Path, version: int | None = None) -> str | None:
-    """What is wrong with the first rounds, or all; a file is read once unless it was touched."""
+    """The first fault of the first `version` rounds, or of all; None if they are as written."""
     for index in range(len(rounds_of(pool)) if version is None else version):
         folder = pool / f"round-{index:04d}"
         if not (folder / RECORD).is_file():

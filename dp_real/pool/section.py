@@ -1,4 +1,4 @@
-"""How a pool keeps its examples."""
+"""How a pool stores its examples."""
 
 from pydantic import Field
 
@@ -6,26 +6,26 @@ from dp_real.runtime.section import Place, Section
 
 
 class PoolConfig(Section):
-    """How the pool keeps its examples (dp_real.pool)."""
+    """How the pool stores its examples (dp_real.pool)."""
 
     storage: str = Field(
         default="float32",
         description="float32, as computed; uint8, images in bytes; jpeg, images as files, always read from disk; "
-        "or what the data's own kind is kept in",
+        "or a storage of the data's own kind",
     )
     distinct: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="drop examples that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
+        description="drop examples at least this similar to an earlier one; 1: equal ones only; 0: none",
     )
     marks: Place | None = Field(
-        default=None, description="a CSV file of dp real review: the examples marked there are left out; none: all stay"
+        default=None, description="a CSV file of dp real review: its marked examples are left out; none: all stay"
     )
     soft_labels: bool = Field(
         default=False,
-        description="keep the generator's own probability of each class, and train on it in place of the label",
+        description="store the generator's probability of each class, and train on it in place of the label",
     )
     size: int = Field(
-        default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"
+        default=0, ge=0, le=2**14, description="pixels a side, so that crops have detail; 0: the learner's size"
     )

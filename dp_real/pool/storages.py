@@ -1,4 +1,4 @@
-"""Ways to store examples in a pool. A pool is read as its column says, whatever the configuration."""
+"""Ways to store examples in a pool. A pool is read by its column's type, whatever the configuration."""
 
 import io
 from abc import ABC, abstractmethod
@@ -17,13 +17,13 @@ from dp_base.registry import Registry
 from dp_real.runtime import pixels
 
 NUMBERS_FEATURE: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
-"""A list of numbers, as `datasets` describes it."""
+"""The description of a list of numbers for `datasets`."""
 IMAGE_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 @dataclass(frozen=True)
 class ExportColumn:
-    """A column of exported examples: name, description for `datasets`, and an example's value."""
+    """A column of exported examples: name, description for `datasets`, and a function to values."""
 
     name: str
     feature: dict[str, Any]
@@ -52,8 +52,8 @@ class Storage(ABC):
     type: ClassVar[Any]
     feature: ClassVar[Any]
 
-    def check(self) -> None:  # noqa: B027 (most keep any shape)
-        """Raise InputError if examples of this shape cannot be stored so."""
+    def check(self) -> None:  # noqa: B027 (most hold any shape)
+        """Raise InputError if this storage cannot hold this shape."""
 
     @property
     def size(self) -> int:
@@ -75,7 +75,7 @@ STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages"
 
 
 def open_storage(name: str, sample_shape: tuple[int, ...]) -> Storage:
-    """The storage that pool.storage names, if it keeps this shape."""
+    """The storage that pool.storage names, if it can hold this shape."""
     storage = STORAGES[name](sample_shape)
     storage.check()
     return storage
@@ -127,8 +127,7 @@ class Bytes(Floats):
     def check(self) -> None:
         if len(self.sample_shape) != 3:
             raise InputError(
-                "pool.storage = 'uint8' keeps images, whose values end at -1 and 1; "
-                f"these are {list(self.sample_shape)}"
+                f"pool.storage = 'uint8' holds images with values in [-1, 1]; these are {list(self.sample_shape)}"
             )
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
@@ -146,7 +145,7 @@ class Jpegs(Storage):
     def check(self) -> None:
         shape = self.sample_shape
         if len(shape) != 3 or shape[0] not in (1, 3):
-            raise InputError(f"pool.storage = 'jpeg' keeps images [1 or 3, H, W]; these are {list(shape)}")
+            raise InputError(f"pool.storage = 'jpeg' holds images [1 or 3, H, W]; these are {list(shape)}")
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
         files = pa.array(pixels.encode(_bytes_of(x)), pa.binary())

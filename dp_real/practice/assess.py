@@ -1,4 +1,4 @@
-"""How hard examples are for a learner, of which only its logits are known."""
+"""Measures how hard examples are for a learner, by its logits alone."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.pixels import to_float
 
 Logits = Callable[[Tensor], Tensor]
-"""Examples [batch, *sample], on the device, to logits [batch, classes]."""
-ROWS = 1024  # that go through a learner together
+"""A function of examples [batch, *sample], on the device, to logits [batch, classes]."""
+ROWS = 1024  # of one forward pass
 
 
 @torch.no_grad()
 def assess(
     logits: Logits, x: ExampleArray, y: Int64[Tensor, " n"], objective: Callable[[Tensor], Tensor] = entropy
 ) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
-    """Each row's entropy in nats, or `objective`, and whether the prediction is y, by this process alone."""
+    """Each row's entropy in nats, or `objective`, and whether the prediction is y. This process computes alone."""
     parts = [logits_of(logits, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
     hard = hardness(objective, answers)
@@ -30,7 +30,7 @@ def assess(
 
 
 def logits_of(logits: Logits, x: Tensor) -> Float[Tensor, "batch classes"]:
-    """The logits on the CPU, of floats, codes or uint8."""
+    """The logits of floats, codes or uint8, on the CPU."""
     answers = logits(to_float(x.to(device()))).cpu()
     require_finite("the learner's logits", LEARNER, [answers])
     return answers

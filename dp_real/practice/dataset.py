@@ -1,4 +1,4 @@
-"""A pool as a data set for anybody's training program."""
+"""A pool as a data set for any training program."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,18 +14,19 @@ from dp_real.text.codes import texts_of
 
 
 class PracticeDataset(Dataset[Any]):
-    """A map-style data set whose length stays while its pool grows, in any worker process.
+    """A map-style data set of constant length, whose pool grows in all worker processes.
 
-    Index i has a stratum of the pool, of which each pass takes another row: a pass covers the pool evenly, and samplers
-    of several processes share it out. An item is (sample, label): a tensor in [-1, 1], a text, or what `transform`
-    makes of a Pillow image, tensor or text.
+    Each index is a stratum of the pool, from which each pass takes a random row: passes, even if several processes
+    share them, cover the pool evenly. An item is (sample, label); the sample is a tensor in [-1, 1], a text, or what
+    `transform` returns for a Pillow image, tensor or text.
 
     Parameters
     ----------
     length
-        Of a pass; 0: the whole pool, so that a pass grows.
+        The length of a pass; 0: the whole pool, so that passes grow.
     transform
-        Of one sample, as in torchvision. It may return a dictionary, as a tokenizer does, which the label is added to.
+        A function of one sample, as in torchvision. If it returns a dictionary, as a tokenizer does, the label is added
+        to it.
     columns
         Names of sample and label, such as ("pixel_values", "labels"): items are then dictionaries.
     """
@@ -33,12 +34,12 @@ class PracticeDataset(Dataset[Any]):
     def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
         self.pool, self.length, self.transform = pool, length, transform
         self.columns: tuple[str, str] | None = None
-        self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()  # version of the pool, and how often replaced
+        self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()  # version of the pool, and its replacements
         self._replaced = 0
         self.update(pool)
 
     def update(self, pool: Pool) -> None:
-        """Show a pool that has grown, or another one in its place, to all worker processes."""
+        """Make all worker processes use a pool that has grown, or a new one."""
         if pool is not self.pool:
             self.pool, self._replaced = pool, self._replaced + 1
         self._shared.copy_(torch.tensor([pool.version, self._replaced]))
@@ -50,7 +51,7 @@ class PracticeDataset(Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """As torch's DataLoader asks for them."""
+        """Several items at once, for torch's DataLoader."""
         self._refresh()
         rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
         n = len(self.pool)
@@ -79,7 +80,7 @@ class PracticeDataset(Dataset[Any]):
         return {**named, self.columns[1]: label}
 
     def _refresh(self) -> None:
-        """In a worker process, open what was added meanwhile."""
+        """In a worker process, open rounds that were added."""
         version, replaced = self._shared.tolist()
         if (version, replaced) == (self.pool.version, self._replaced):
             return

@@ -1,4 +1,4 @@
-"""Python objects given to `dp_real.run`, by a digest of their code and values: an edited one is another run."""
+"""Python objects given to `dp_real.run`, identified by a digest of code and values: an edited one makes another run."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 GIVEN = "given"
 SETS = {"validation", "test", "train"}
-_objects: dict[str, Any] = {}  # by their digests
-_past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of runs that have ended, while somebody else has them
-_left: dict[str, str] = {}  # the digest that an object came with, by that which a run left it with: it may count calls
+_objects: dict[str, Any] = {}  # by digest
+_past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs, while others refer to them
+_left: dict[str, str] = {}  # an object's digest before a run, by that after it: the object may count calls
 
 Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
 
 
 def give(thing: Any) -> str:
-    """Keep an object, so that a configuration with its digest finds it. Returns the digest."""
+    """Register an object, so that a configuration with its digest finds it. Returns the digest."""
     thing = real_data(thing) if isinstance(thing, RealData | Mapping) else thing
     identity = digest(thing)
     key = _left.get(identity, identity)
@@ -48,7 +48,7 @@ def give(thing: Any) -> str:
 
 
 def let_go(keys: Iterable[str]) -> None:
-    """Keep objects no longer than others do."""
+    """Hold these objects only weakly."""
     from dp_real.guidance.entropy import OBJECTIVES
 
     for key in keys:
@@ -56,12 +56,12 @@ def let_go(keys: Iterable[str]) -> None:
             continue
         _left[digest(thing)] = key
         OBJECTIVES.forget(f"{GIVEN} {key}")
-        with suppress(TypeError):  # nothing can refer to it weakly
+        with suppress(TypeError):  # it allows no weak reference
             _past[key] = thing
 
 
 def taken(key: str, argument: str) -> Any:
-    """The object of a digest; MissingError if this process was not given it."""
+    """The object of a digest. MissingError if this process was not given it."""
     thing = _objects.get(key, _past.get(key))
     if thing is None:
         raise MissingError(lacking(argument))
@@ -69,16 +69,16 @@ def taken(key: str, argument: str) -> Any:
 
 
 def digest(thing: Any) -> str:
-    """Of an object's code and values."""
+    """A digest of an object's code and values."""
     from dp_real.runtime.object_digest import object_digest
 
     return object_digest(thing)
 
 
 def lacking(argument: str) -> str:
-    """The message about an object that is not here."""
+    """The message about a missing object."""
     return (
-        f"{argument}: this run was given a Python object, which is not here, or was edited: call "
+        f"{argument}: this run was given a Python object, which is missing or was edited: call "
         f"dp_real.run(config, folder, resume=True, {argument}=…), or dp_real.give(…) to read the run"
     )
 
@@ -86,7 +86,7 @@ def lacking(argument: str) -> str:
 def with_objects(
     raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None, objective: Any = None
 ) -> tuple[dict[str, Any], list[str]]:
-    """A raw configuration with the kind `given` for each object, and the keys by which `let_go` knows them."""
+    """A raw configuration with the kind `given` for each object, and the objects' keys for `let_go`."""
     from dp_real.guidance.entropy import OBJECTIVES
 
     if objective is not None and not callable(objective):
@@ -117,14 +117,14 @@ def with_objects(
 
 
 def is_pipeline(thing: Any) -> bool:
-    """Whether it is one of diffusers, which need not be imported for others."""
+    """Whether an object is a pipeline, without importing diffusers."""
     return any(base.__name__ == "DiffusionPipeline" for base in type(thing).__mro__)
 
 
 def real_data(thing: Any) -> RealData:
-    """RealData, also from {"validation": (x, y), "test": (x, y), "train": (x, y)}.
+    """RealData, perhaps made from {"validation": (x, y), "test": (x, y), "train": (x, y)}.
 
-    x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is the test.
+    x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is used.
     """
 
     if isinstance(thing, RealData):
@@ -156,7 +156,7 @@ def _checked(data: RealData) -> RealData:
             return each
         examples = _examples(f"data: {name}", each.x, each.y, data.task.sample_shape)
         if (most := int(examples.y.max())) >= (count := data.task.n_classes):
-            raise InputError(f"data: {name} has a label {most}, and there are {count} classes: should be below")
+            raise InputError(f"data: {name} has a label {most}: should be below the number of classes, {count}")
         return examples
 
     sets = {name: checked(name, each) for name, each in data.sets.items()}
@@ -171,7 +171,7 @@ def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
     if np.ma.is_masked(y):
         raise InputError(f"{name} has masked labels: leave those examples out")
     if isinstance(y, np.ndarray):
-        y = np.ascontiguousarray(y)  # torch takes no reversed ones
+        y = np.ascontiguousarray(y)  # torch takes no negative strides
     try:
         y = torch.as_tensor(y, device="cpu")
     except (TypeError, ValueError, RuntimeError):
@@ -186,7 +186,7 @@ def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
 
 @DATA.named(GIVEN, place=None)
 class GivenData(DataConfig):
-    """Tensors of yours, given to dp_real.run."""
+    """Your own tensors, given to dp_real.run."""
 
     source: Literal["given"]
     digest: str = Digest
@@ -196,7 +196,7 @@ class GivenData(DataConfig):
     synonyms: tuple[str, ...] = Field(default=(), description="likewise")
     resize: int = Field(default=0, description="Task.resize")
     trains: bool = Field(default=False, description="whether there are training examples")
-    split: Seed = Field(default=0, description="not used: the sets are given")
+    split: Seed = Field(default=0, description="unused, as the sets are given")
 
     @property
     def task(self) -> Task:
@@ -212,7 +212,7 @@ class GivenData(DataConfig):
 
 @LEARNERS.named(GIVEN, place=None)
 class GivenLearner(LearnerConfig):
-    """A torch module of yours, or a function of the task that makes one, given to dp_real.run."""
+    """Your own torch module, or a function of the task that makes one, given to dp_real.run."""
 
     examples: ClassVar[str | None] = None
 
@@ -234,12 +234,14 @@ class GivenLearner(LearnerConfig):
         if shape != right:
             raise InputError(f"learner gives {shape} for samples {list(example.shape)}: should be logits {right}")
         if not torch.equal(gave, again):
-            log.warning("learner gives other logits for the same samples: it draws or changes in use; %s", INEXACT)
+            log.warning(
+                "learner gives other logits for the same samples: it is random or changes when called; %s", INEXACT
+            )
         return learner
 
 
 def _module_of(thing: Any, task: Task) -> "nn.Module":
-    """A copy of a given module, or of what a function makes, which reads samples and gives logits."""
+    """A copy of a given module, or of a function's, which takes samples and returns logits."""
     import torch
     from torch import nn
 
@@ -255,26 +257,28 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
         if nn.parameter.is_lazy(value):
             continue
         if not isinstance(value, torch.Tensor) or value.is_complex() or 0 in value.stride():
-            raise InputError(f"learner: {name} is of no use in files: should be real numbers in a tensor of their own")
+            raise InputError(f"learner: {name} cannot be saved: should be a tensor of real numbers with its own memory")
     module = deepcopy(module).float().to(device()).eval()
-    module.register_forward_hook(lambda module, inputs, gave: getattr(gave, "logits", gave))  # of transformers
+    module.register_forward_hook(
+        lambda module, inputs, gave: getattr(gave, "logits", gave)
+    )  # the output of transformers' models
     example, failed = torch.zeros(2, *task.sample_shape, device=device()), None
-    # Numbers, the codes of texts, or texts themselves.
+    # Inputs are numbers, the codes of texts, or texts.
     for form in (torch.Tensor.float, torch.Tensor.int, lambda x: [text or " " for text in texts_of(x.int())]):
         reads = module.register_forward_pre_hook(lambda module, inputs, form=form: (form(inputs[0]),))
         try:
             with torch.no_grad():
-                module(example)  # draws the weights of lazy layers, too
+                module(example)  # it also initialises lazy layers
             return module
-        except Exception as error:  # of a module of anybody's
+        except Exception as error:  # any module may raise any error
             failed = failed or error
             reads.remove()
-    raise InputError(f"learner cannot read samples {list(example.shape)}: {failed}") from failed
+    raise InputError(f"learner cannot process samples {list(example.shape)}: {failed}") from failed
 
 
 @GENERATORS.named(GIVEN, place=None)
 class GivenGenerator(GeneratorConfig):
-    """A function (labels, generator) -> images of yours, or a Generator, given to dp_real.run."""
+    """Your own function (labels, generator) -> images, or Generator, given to dp_real.run."""
 
     examples: ClassVar[str | None] = None
 
@@ -297,7 +301,7 @@ class GivenGenerator(GeneratorConfig):
 
         thing = taken(self.digest, "generator")
         if isinstance(thing, type):
-            raise InputError(f"the generator is the class {thing.__name__}: give an instance of it")
+            raise InputError(f"the generator is the class {thing.__name__}: give an instance")
         if self.guided:
             return Checked(thing, source)
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
@@ -305,7 +309,7 @@ class GivenGenerator(GeneratorConfig):
 
 @GENERATORS.named("given-pipeline", place=None)
 class GivenPipelineConfig(DiffusersConfig):
-    """A pipeline of yours, given to dp_real.run."""
+    """Your own pipeline, given to dp_real.run."""
 
     kind: Literal["given-pipeline"]
     model: str = Field(description="the digest of the pipeline; dp_real.run writes it")
@@ -331,7 +335,7 @@ class GivenPipelineConfig(DiffusersConfig):
 
 
 class Checked:
-    """A Generator of anybody's, whose samples are looked at."""
+    """A user's Generator, whose samples are checked."""
 
     def __init__(self, generator: "Generator", source: DataConfig) -> None:
         self.generator, self.source = generator, source
@@ -346,7 +350,7 @@ class Checked:
 
 
 def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.ndarray], Any]":
-    """So that runs repeat."""
+    """Draw each row by its own seed."""
     import torch
 
     def draw(labels: "np.ndarray", seeds: "np.ndarray") -> Any:
@@ -360,7 +364,7 @@ def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.nda
         for row in rows:
             if not isinstance(row, torch.Tensor):
                 raise InputError(
-                    f"the generator gave a {type(row).__name__}: should be a tensor [1, *shape], or a list of a text"
+                    f"the generator gave a {type(row).__name__}: should be a tensor [1, *shape], or a list of one text"
                 )
         return torch.cat(rows)
 

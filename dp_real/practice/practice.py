@@ -1,4 +1,4 @@
-"""Deliberate practice (paper Algorithm 1) without the training: a pool that grows once a metric stops rising."""
+"""Deliberate practice (paper Algorithm 1) without the training: a pool that grows when a metric stops rising."""
 
 import difflib
 import math
@@ -37,21 +37,21 @@ from dp_real.runtime.object_digest import object_digest
 from dp_real.runtime.torch_state import seeded
 from dp_real.text.codes import texts_of
 
-UNBOUNDED = 10**9  # samples of a practice without an end
-TINY = 1e-30  # the least probability
-TEXT_LENGTH = 1000  # characters of a text at most, if `shape` does not say
+UNBOUNDED = 10**9  # samples if additions are unlimited
+TINY = 1e-30  # a lower bound of probabilities
+TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
 OF_RUNS = ("encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup")
-"""Keys of [practice] that a training program of one's own says in plain code."""
+"""Keys of [practice] for which a training program has its own code."""
 
 
 @dataclass(kw_only=True)
 class PracticeState:
-    """What evaluations and additions change."""
+    """The state that evaluations and additions change."""
 
     rounds: int = 0  # in the pool, the initial one included
     stale: int = 0  # T: evaluations since the metric last rose or data was last added
-    best: float | None = None  # metric
+    best: float | None = None  # best metric
     total_guidance: float = INITIAL_TOTAL  # of the next round's first rows
     costs: Counter[str] = field(default_factory=Counter)  # of generating samples, see Drawn
 
@@ -60,7 +60,7 @@ class PracticeState:
 
 
 class Added(NamedTuple):
-    """The newest round as a row of rounds.jsonl, and the seconds that a stopped run or others spared."""
+    """The newest round as a row of rounds.jsonl, and the seconds that existing blocks saved."""
 
     row: dict[str, Any]
     saved: float
@@ -68,7 +68,7 @@ class Added(NamedTuple):
 
 @dataclass
 class Additions:
-    """When to add, what and how hard, for any training. rounds: None where nothing is added."""
+    """Decides when to add which samples, in any training. `rounds` is None if nothing is added."""
 
     config: DrawingConfig
     pool: Pool
@@ -76,7 +76,7 @@ class Additions:
     rounds: Rounds | None
 
     def observe(self, metric: float) -> None:
-        """A new best resets T to 0; else T rises by 1."""
+        """Record an evaluation: a new best metric resets T to 0; otherwise T rises by 1."""
         state = self.state
         is_best = state.best is None or metric > state.best + self.config.practice.min_delta
         state.stale = 0 if is_best else state.stale + 1
@@ -84,13 +84,13 @@ class Additions:
 
     @property
     def are_due(self) -> bool:
-        """T ≥ T_max, and some are left."""
+        """Whether T ≥ T_max, and additions are left."""
         practice, state = self.config.practice, self.state
         are_left = state.rounds < practice.additions + (practice.initial > 0)
         return are_left and state.stale >= practice.t_max(len(self.pool))
 
     def labels(self, count: int) -> Int64[Tensor, " count"]:
-        """The classes of the next examples: real ones first, then all classes alike or those with the fewest first."""
+        """The classes of the next examples: real ones first, then each class equally often, or the rarest first."""
         real, classes = real_labels(self.config, self.state.rounds), self.config.task.n_classes
         taken, count = torch.cat([self.pool.y, real]), count - len(real)
         if self.config.practice.classes == "fill":
@@ -98,12 +98,12 @@ class Additions:
         return torch.cat([real, (len(taken) + torch.arange(count)) % classes])
 
     def add(self, logits: Logits | None, labels: Int64[Tensor, " count"]) -> Added:
-        """Add samples that are hard for these logits, or plain ones at first. T = 0. All processes call this."""
+        """Add samples that are hard for these logits, or at first plain ones, and reset T. All processes call this."""
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
-        distributed.release()  # what training kept, for libraries that drawing calls
+        distributed.release()  # memory that training holds, for libraries that draw
         drawn = rounds.draw(state.rounds, labels, logits, state.total_guidance)
-        distributed.release()  # what drawing kept, for training
+        distributed.release()  # memory that drawing holds, for training
         self.pool.append(state.rounds, drawn.rows, drawn.files)
         row = {"round": state.rounds} | self._row(drawn.costs, knows=logits is not None)
         state.costs.update(drawn.costs)
@@ -113,7 +113,7 @@ class Additions:
         return Added(row, drawn.saved)
 
     def forget(self) -> None:
-        """Delete the round's blocks, once all is kept elsewhere."""
+        """Delete the round's blocks, when the pool has their rows."""
         if self.rounds:
             self.rounds.forget()
 
@@ -135,7 +135,7 @@ class Additions:
 
 
 class Practice(Additions):
-    """A data set that grows by samples that are hard for a model, once its metric stops rising.
+    """A data set that grows by samples that are hard for a model, each time its metric stops rising.
 
     All processes of a training call its methods together; the main process's metric decides.
 
@@ -148,39 +148,39 @@ class Practice(Additions):
     classes
         Their names, in the order of the labels, or {name: prompt or prompts} for a pipeline.
     folder
-        Where the pool is kept, in Arrow files, with rounds.jsonl and metrics.jsonl. It has one writer at a time.
+        The folder of the pool, in Arrow files, and of rounds.jsonl and metrics.jsonl. It has one writer at a time.
     shape
-        A sample's, as it is kept: [channels, height, width] for images. None: texts, of 1,000 characters at most or as
-        the Generator says.
+        The shape of a stored sample: [channels, height, width] for images. None: texts, of at most 1,000 characters or
+        the Generator's `sample_shape`.
     initial, increment, additions
-        Samples before training, in each addition, and how many additions at most; None: no limit. With initial = 0
-        nothing is drawn before a model has learned from other data.
+        Samples before training, samples of each addition, and the most additions; None: no limit. With initial = 0
+        nothing is drawn until a model has learned from other data.
     patience, min_delta
-        Samples are added by the `patience`-th evaluation in a row that is not above the best one by more than
-        `min_delta`, as early stopping counts in Lightning and transformers; ReduceLROnPlateau of torch waits for one
-        more.
+        Samples are added at the `patience`-th evaluation in a row that does not exceed the best one by more than
+        `min_delta`. Early stopping in Lightning and transformers counts in this way, too; torch's ReduceLROnPlateau
+        waits for one more.
     epoch_size
-        The length of `dataset`, which stays, so that schedules keep theirs. None: `initial`, or `increment` without
-        initial samples. 0: the whole pool, a pass that grows.
+        The length of `dataset`, which is constant, so that schedules stay valid. None: `initial`, or `increment`
+        without initial samples. 0: the whole pool, so that passes grow.
     preprocess
-        What the model is given of samples in [-1, 1], differentiable; of texts, a tokenizer. A dictionary is given as
-        keyword arguments. None: of images what the processor beside a model of transformers, or timm's pretrained_cfg,
-        says; else the samples as they are.
+        A differentiable function of samples in [-1, 1] to the model's input; for texts, a tokenizer. A dictionary is
+        passed as keyword arguments. None: images are prepared by the saved processor of a model of transformers or
+        timm's pretrained_cfg; other samples are unchanged.
     transform
-        Of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
+        A function of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
     seed
-        Of all draws.
+        The seed of all draws.
     keys
-        Of the sections [guidance], [sampling], [practice] and [pool]: omega, wrong_share, candidates, through, every,
-        steps, guidance_scale, patience_growth, storage, distinct, … (`dp real keys`).
+        Keys of the sections [guidance], [sampling], [practice] and [pool]: omega, wrong_share, candidates, through,
+        every, steps, guidance_scale, patience_growth, storage, distinct, … (`dp real keys`).
 
     Raises
     ------
     InputError
-        For a generator, a key or a model that does not fit, and a folder that another process writes or that has
-        samples of other keys.
+        If a generator, a key or a model does not fit, another process writes the folder, or it has samples of other
+        keys.
     DivergedError
-        For samples or logits that are not finite.
+        If samples or logits are not finite.
 
     Examples
     --------
@@ -229,16 +229,16 @@ class Practice(Additions):
             self.add(None, initial)
 
     def step(self, metric: float, model: Any) -> bool:
-        """Take note of an evaluation; if patience runs out with it, add samples that are hard for the model.
+        """Record an evaluation; if patience runs out, add samples that are hard for the model.
 
         Parameters
         ----------
         metric
-            What rises as the model improves: an accuracy, or minus a loss.
+            A number that rises as the model improves: an accuracy, or minus a loss.
         model
-            A torch module, unwrapped if need be, or any function of a batch that gives logits, log-probabilities or
-            probabilities [batch, classes], such as scikit-learn's predict_proba; where the sampler is guided, it is
-            differentiable. Its weights, buffers and modes stay.
+            A torch module, which is unwrapped, or any function of a batch that returns logits, log-probabilities or
+            probabilities [batch, classes], such as scikit-learn's predict_proba. If the sampler is guided, it must be
+            differentiable. Its weights, buffers and modes do not change.
 
         Returns
         -------
@@ -247,7 +247,7 @@ class Practice(Additions):
         """
         metric = distributed.from_main(float(metric))
         if math.isnan(metric):
-            raise InputError("practice.step was given a metric that is not a number: has the training diverged?")
+            raise InputError("practice.step got a metric that is not a number: has the training diverged?")
         self.evaluations += 1
         self.observe(metric)
         added = self.are_due
@@ -259,7 +259,7 @@ class Practice(Additions):
     def add(self, model: Any, labels: int | Sequence[int] | Tensor | None = None) -> Added:
         """Add samples that are hard for the model, whatever patience says.
 
-        `labels`: how many, or the class of each; None: `increment`. Returns the round's row of rounds.jsonl.
+        `labels` is their number, or the class of each; None: `increment`. Returns the round's row of rounds.jsonl.
         """
         if self._lock and not self._lock.alive:
             raise InputError(f"a newer Practice of this program has taken over {self.folder}: use that one")
@@ -272,7 +272,7 @@ class Practice(Additions):
         if later > 0:
             self.pool.drop_later()
         with evaluated(model, self.preprocess, self.config) as logits:
-            # A round that was stopped goes on with the same weights only.
+            # Only with the same weights a stopped round continues.
             name = "plain" if logits is None else distributed.on_main(lambda: weights_digest(model))
             self.rounds.folder = self.folder / "drawing" / name
             added = super().add(logits, self._labels_of(labels))
@@ -291,21 +291,23 @@ class Practice(Additions):
         return values.long()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint of the training keeps: plain values; the samples stay in the folder."""
+        """Plain values for a checkpoint of the training; the samples stay in the folder."""
         return asdict(self.state) | {"costs": dict(self.state.costs), "evaluations": self.evaluations}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint. Rounds that came after it are dropped by the next addition."""
+        """Continue from a checkpoint. The next addition drops later rounds."""
         known = {each.name for each in fields(PracticeState)}
         self.evaluations, self._goes_on = state.get("evaluations", 0), True
         self._open(PracticeState(**{key: value for key, value in state.items() if key in known}))
 
     def resume(self, evaluations: int) -> None:
-        """Go on as after so many calls of `step`, for programs whose checkpoints take no state of others."""
+        """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""
         log, began = self.folder / "metrics.jsonl", PracticeState(rounds=min(1, self.config.practice.initial))
-        states = {0: asdict(began)} | {row["evaluations"]: row for row in read_rows(log)}  # the latest of each
+        states = {0: asdict(began)} | {
+            row["evaluations"]: row for row in read_rows(log)
+        }  # the latest of each evaluation
         if evaluations not in states:
-            raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is beyond it")
+            raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is after it")
         self.load_state_dict(states[evaluations])
 
     def _open(self, state: PracticeState) -> None:
@@ -320,7 +322,7 @@ class Practice(Additions):
             append_row(self.folder / f"{name}.jsonl", row)
 
     def _claim(self, config: DrawingConfig) -> None:
-        """Lock the folder until this object goes; InputError if its samples follow from other keys."""
+        """Lock the folder for this object's lifetime. InputError if its samples were drawn with other keys."""
         file = self.folder / "practice.toml"
         now = config.model_dump(mode="json", exclude_none=True)
 
@@ -338,7 +340,7 @@ class Practice(Additions):
 
 
 MAY_CHANGE = ("practice.additions", "practice.patience", "practice.min_delta", "practice.patience_growth")
-"""Keys that no sample follows from."""
+"""Keys that no sample depends on."""
 
 
 def drawing_config(
@@ -348,7 +350,7 @@ def drawing_config(
     seed: int,
     keys: Mapping[str, Any],
 ) -> DrawingConfig:
-    """A configuration of what Practice is given."""
+    """The configuration that Practice's arguments mean."""
     raw: dict[str, Any] = {name: {} for name in SECTIONS}
     homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
     for key, value in keys.items():
@@ -378,20 +380,20 @@ def drawing_config(
     return validated(DrawingConfig, raw, "Practice")
 
 
-# a model of anybody's
+# any model
 
 
 @contextmanager
 def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Iterator[Logits | None]:
-    """The logits of a model in evaluation mode, in which the caller's modes, contexts and random numbers have no say.
+    """The logits of a model in evaluation mode, independent of the caller's modes, contexts and random state.
 
-    Afterwards all of them are as before.
+    All of these are restored afterwards.
     """
     module = unwrapped(model) if isinstance(model, nn.Module) else None
     with seeded(config.seed, module), ExitStack() as at_end:
         if module is not None:
             model = module
-            if own := vars(model).get("_original_forward"):  # accelerate's mixed precision wraps the other one
+            if own := vars(model).get("_original_forward"):  # accelerate's mixed precision replaces it
                 at_end.callback(setattr, model, "forward", model.forward)
                 model.forward = own
         is_initial = model is None
@@ -399,7 +401,7 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """A model without DistributedDataParallel and torch.compile; InputError for one whose weights are sharded."""
+    """A model without DistributedDataParallel and torch.compile. InputError if its weights are sharded."""
     inner = extract_model_from_parallel(model, keep_torch_compile=False)
     if any("FSDP" in type(part).__name__ or "FullySharded" in type(part).__name__ for part in model.modules()):
         raise InputError(
@@ -409,7 +411,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def preprocess_beside(model: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
-    """What lies beside a model of images tells how they are prepared (see preprocess_of)."""
+    """The preprocessing that belongs to an image model (see preprocess_of), or None."""
     if not isinstance(model, nn.Module) or len(config.task.sample_shape) != 3:
         return None
     from dp_real.learners.models.preprocess import preprocess_of
@@ -421,7 +423,7 @@ def preprocess_beside(model: Any, config: DrawingConfig) -> Callable[[Any], Any]
 
 
 def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:
-    """The logits of what a model answers to preprocessed samples, on its own device."""
+    """A model's logits of samples, which are preprocessed and moved to its device."""
     classes = config.task.n_classes
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     if hasattr(preprocess, "pad_token"):  # a tokenizer
@@ -453,13 +455,13 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
 
 
 def are_probabilities(answers: Tensor) -> bool:
-    """Whether all rows are, such as predict_proba's."""
+    """Whether all rows are probabilities, such as predict_proba's."""
     answers = answers.detach()
     return bool((answers >= 0).all() and ((answers.sum(1) - 1).abs() < 1e-4).all())
 
 
 def weights_digest(model: Any) -> str:
-    """Of a module's state, or of another model's values."""
+    """A digest of a module's state or another model's values."""
     return object_digest(dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model)
 
 
@@ -469,14 +471,14 @@ _writers: dict[Path, Any] = {}
 
 
 def lock_until_gone(practice: Practice, folder: Path) -> Any:
-    """Lock the folder as long as the object is there. In one process the newest object of a folder has it."""
+    """Lock the folder while the object exists. Within a process a folder's newest object takes the lock."""
     if release := _writers.pop(folder, None):
         release()
     held, process = ExitStack(), os.getpid()
     held.enter_context(locked(folder))
 
     def release_here() -> None:
-        if os.getpid() == process:  # a process that was forked has a copy
+        if os.getpid() == process:  # a forked process has a copy
             held.close()
 
     _writers[folder] = weakref.finalize(practice, release_here)

@@ -1,4 +1,4 @@
-"""Draws a run's rounds in blocks, each by one process, so rows do not depend on their number."""
+"""Draws a run's rounds in blocks, each in one process: rows do not depend on the number of processes."""
 
 import logging
 import time
@@ -44,21 +44,21 @@ log = logging.getLogger(__name__)
 Kind = Literal["plain", "pruned", "chosen", "guided"]
 INITIAL_TOTAL = 0.2  # total guidance (omega times the guided steps) of the first guided rows
 TOTAL_RANGE = (0.02, 1.6)
-DAMPING = 0.5  # the wrong share grows faster than the total guidance: moving by the whole ratio would swing about it
-MAX_FACTOR = 2.0  # by which the total guidance changes at once
-FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength finds its place
+DAMPING = 0.5  # the wrong share grows faster than the total guidance: the whole ratio would oscillate
+MAX_FACTOR = 2.0  # of one change of the total guidance
+FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength is adapted
 MIN_ROWS = 20  # of such a part
-COMPARED = 20  # images of which the range of values is looked at
-CHOICE_STRENGTH = 25.0  # an automatic strength of choosing, per nat, at a total guidance of 1
-ROUNDING = 0.05  # of values in [-1, 1], at most
-END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as being there
+COMPARED = 20  # images whose range of values is checked
+CHOICE_STRENGTH = 25.0  # automatic strength of a selection, per nat, at a total guidance of 1
+ROUNDING = 0.05  # at most, of values in [-1, 1]
+END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as there
 
 
 # which classes
 
 
 def real_labels(config: DrawingConfig, index: int) -> Int64[Tensor, " real"]:
-    """The classes of a round's real examples, as far as practice.imbalance says them."""
+    """The classes of a round's real examples, if practice.imbalance determines them."""
     practice = config.practice
     if index or not practice.real or practice.imbalance <= 1:
         return torch.empty(0, dtype=torch.int64)
@@ -67,9 +67,9 @@ def real_labels(config: DrawingConfig, index: int) -> Int64[Tensor, " real"]:
 
 
 def filling(counts: Int64[Tensor, " classes"], n: int) -> Int64[Tensor, " n"]:
-    """The classes of n further examples, each of the class with the fewest by then."""
+    """The classes of n further examples, each of the class that has the fewest by then."""
     levels = torch.arange(min(int(counts.min()) + n, (int(counts.sum()) + n) // len(counts) + 1))
-    _, label = (levels[:, None] >= counts).nonzero(as_tuple=True)  # a class takes one at each level from its count on
+    _, label = (levels[:, None] >= counts).nonzero(as_tuple=True)  # a class gets one at each level from its count on
     return label[:n]
 
 
@@ -87,12 +87,12 @@ def kind_of(config: DrawingConfig, index: int) -> Kind:
 
 
 def first_addition(config: DrawingConfig) -> int:
-    """The first round that a learner chooses."""
+    """The first round that depends on a learner."""
     return 1 if config.practice.initial else 0
 
 
 def strength(config: DrawingConfig, kind: Kind, total: float) -> float:
-    """Omega for new rows; an automatic one follows from the total guidance, on which the effect depends."""
+    """Omega for new rows. If automatic, it follows from the total guidance, on which the effect depends."""
     if kind in ("plain", "pruned"):
         return 0.0
     if config.guidance.omega != "auto":
@@ -101,13 +101,13 @@ def strength(config: DrawingConfig, kind: Kind, total: float) -> float:
 
 
 def steer(total: float, wrong: float, target: float) -> float:
-    """The next total guidance: more if the learner gets less than `target` of the latest rows wrong."""
+    """The next total guidance: higher if the learner got less than `target` of the latest rows wrong."""
     factor = MAX_FACTOR if wrong == 0 else (target / wrong) ** DAMPING
     return float(np.clip(total * np.clip(factor, 1 / MAX_FACTOR, MAX_FACTOR), *TOTAL_RANGE))
 
 
 def end_of_range(config: DrawingConfig, omega: float) -> Literal["lowest", "highest"] | None:
-    """At which end of its range an automatic strength is."""
+    """At which end of its range an automatic strength is, if any."""
     kind = kind_of(config, 1)
     if kind not in ("chosen", "guided") or config.guidance.omega != "auto":
         return None
@@ -124,15 +124,15 @@ class Samples(NamedTuple):
     """Samples for B rows."""
 
     x: Tensor  # [B, *sample_shape]
-    seeds: np.ndarray  # uint64 [B], from which each can be drawn again
-    draws: np.ndarray  # int64 [B], how many samples were generated for the row
-    redrawn: np.ndarray  # int64 [B], how many of them replaced one of no use
+    seeds: np.ndarray  # uint64 [B], with which each can be drawn again
+    draws: np.ndarray  # int64 [B], samples generated for the row
+    redrawn: np.ndarray  # int64 [B], those of them that replaced a useless one
 
 
 def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
     """Candidate k of row b with P ∝ exp(omega·hardness[b, k]): importance resampling for p(x)·exp(omega·H(x)).
 
-    The Gumbel noise comes from the candidates' own seeds, so a row does not depend on others.
+    The Gumbel noise comes from the candidates' seeds, so rows do not depend on each other.
     """
     gumbel = np.reshape([rng(int(seed), Stream.CHOICE).gumbel() for seed in seeds.flat], seeds.shape)
     return (omega * hardness + gumbel).argmax(axis=1)
@@ -140,7 +140,7 @@ def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SampleDrawer:
-    """Draws samples as a configuration asks."""
+    """Draws samples by a configuration."""
 
     config: DrawingConfig
     generator: Generator
@@ -153,9 +153,9 @@ class SampleDrawer:
         guide: Callable[[np.ndarray], EntropyGuidance] | None = None,
         what: str = "samples",
     ) -> Samples:
-        """Samples of the labels, plain or with the guidance of rows with these seeds.
+        """Samples of the labels, plain or guided. `guide` returns the guidance of rows with given seeds.
 
-        One of no use is drawn again. DivergedError for more than what is TOLERATED.
+        A useless sample is drawn again. DivergedError if there are more than TOLERATED.
         """
         seeds, redrawn = seeds.copy(), np.zeros(len(seeds), np.int64)
         x = self._sample(labels, seeds, guide)
@@ -174,11 +174,11 @@ class SampleDrawer:
     def _sample(
         self, labels: Tensor, seeds: np.ndarray, guide: Callable[[np.ndarray], EntropyGuidance] | None
     ) -> Tensor:
-        """Copies go to and fro: a generator may change what it gets, and give the same tensor again."""
+        """Copies protect labels, seeds and samples from a generator that changes or reuses its tensors."""
         return self.generator.sample(labels.clone(), seeds.copy(), guide(seeds) if guide else None).clone()
 
     def remark(self, samples: Samples, labels: Tensor, repeats: bool) -> None:
-        """Say what makes a pool poor, or with `repeats` a resume inexact."""
+        """Warn of equal samples or, with `repeats`, of a generator that makes a resume inexact."""
         x = samples.x
         if len(x) > 1 and (x == x[:1]).all():
             log.warning("all %d samples of a block are equal: the generator should draw another for each seed", len(x))
@@ -186,7 +186,7 @@ class SampleDrawer:
             log.warning("the generator draws another sample for the same label and seed: %s", INEXACT)
 
     def guidance(self, logits: Logits, omega: float, seeds: np.ndarray) -> EntropyGuidance:
-        """Of rows with these seeds, by the learner or in the control's directions."""
+        """Guidance of rows with these seeds, by the learner or in the control's directions."""
         options, strengths = self.config.guidance, torch.full((len(seeds),), omega)
         if options.control == "random-direction":
             return RandomGuidance.from_config(options, logits, strengths, through="x0", seeds=seeds)
@@ -195,7 +195,7 @@ class SampleDrawer:
     def chosen(
         self, logits: Logits, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
-        """For each row one of several plain candidates, as the pool would keep them; all count as generated."""
+        """One of several plain candidates for each row, scored as the pool stores them. All count as generated."""
         x, used, draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
         stored = [self.storage.decode(self.storage.encode(each)) for each in x]
         hardness = np.stack([self.score(logits, each, labels).numpy() for each in stored], axis=1)
@@ -212,7 +212,7 @@ class SampleDrawer:
         return score
 
     def posterior(self, x: Tensor) -> Tensor:
-        """The generator's own probabilities of the classes."""
+        """The generator's probabilities of the classes."""
         return cast(LikelihoodGenerator, self.generator).log_posterior(x).exp()
 
 
@@ -220,7 +220,7 @@ class SampleDrawer:
 
 
 def loaded(config: DrawingConfig, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """The generator of a configuration, for samples as its pool keeps them."""
+    """The generator of a configuration, for samples of the pool's size."""
     config.generator.check_guidance(config.guidance)
     config.generator.check_task(config.task)
     generator = config.generator.load(config.sampling, config.data, data, progress)
@@ -228,20 +228,20 @@ def loaded(config: DrawingConfig, data: RealData | None = None, progress: Progre
 
 
 class Drawn(NamedTuple):
-    """A round as one process drew it."""
+    """One process's part of a round."""
 
-    rows: pa.Table  # of this process, by Pool.schema
+    rows: pa.Table  # of this process, with Pool.schema
     costs: Counter[str]  # of all processes: generated, redrawn, forwards, backwards, flops
     total_guidance: float  # of the next round
-    saved: float  # seconds that were spared, because other runs or a stopped one drew some blocks
-    files: Sequence[Path]  # that hold this process's rows, and no others
+    saved: float  # seconds saved by blocks that other runs or a stopped one drew
+    files: Sequence[Path]  # they hold this process's rows, and no others
 
 
 @dataclass
 class Rounds:
-    """Draws the rounds of a run, whose blocks are kept in `folder` until the pool has them.
+    """Draws the rounds of a run. Their blocks stay in `folder` until the pool has them.
 
-    stop: all call it before each block.
+    All processes call `stop` before each block.
     """
 
     config: DrawingConfig
@@ -262,9 +262,9 @@ class Rounds:
                 self.near.add(self.near.values(examples))
 
     def draw(self, index: int, labels: Tensor, logits: Logits | None, total: float = INITIAL_TOTAL) -> Drawn:
-        """Draw round `index` of classes `labels`; all processes call it, and `total` guides its first rows.
+        """Draw round `index` of classes `labels`, the first rows at total guidance `total`. All processes call this.
 
-        The initial round does without `logits`.
+        The initial round needs no `logits`.
         """
         n_real = 0 if index else self.config.practice.real
         few = self.data.few if self.data and not index else None
@@ -276,7 +276,9 @@ class Rounds:
                 real = self.data.validation.x
                 some = slice(None, None, -(-real.shape[0] // COMPARED))
                 require_one_range(real[some], decoded(drawn.slice(0, COMPARED), self.pool.storage))
-        saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))  # a little is lost meanwhile
+        saved = max(
+            0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin)
+        )  # at least 0: this itself takes time
         rows = drawn
         if n_real < len(labels) and kind_of(self.config, index) == "pruned":
             counts = labels[n_real:].bincount(minlength=self.config.task.n_classes).numpy()
@@ -298,17 +300,17 @@ class Rounds:
         return SampleDrawer(self.config, self.generator, self.pool.storage)
 
     def forget(self) -> None:
-        """The pool has the round."""
+        """Delete the round's blocks, when the pool has them."""
         if distributed.this_process().is_main_process:
             remove(self.folder)
 
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
-        """The first block's FLOPs stand for all."""
+        """A round's costs. The first block's FLOPs stand for all blocks'."""
         config, guidance = self.config, self.config.guidance
         draws, redraws, flops = (drawn[name].to_numpy() for name in ("draws", "redrawn", "flops"))
         own = [draws.sum(), redraws.sum(), flops.sum(), draws[flops > 0].sum()]
         samples, redrawn, counted, of_samples = np.sum(distributed.gather([own]), axis=0).tolist()
-        # Only guidance through the denoiser needs its backward pass; the control needs no gradient.
+        # Only guidance through the denoiser needs its backward pass, and the control none.
         through = guidance.through == "unet" and guidance.control == "none" and kind_of(config, index) == "guided"
         return Counter(
             generated=samples,
@@ -321,7 +323,7 @@ class Rounds:
     def _generated(
         self, index: int, labels: Tensor, logits: Logits | None, total: float
     ) -> tuple[pa.Table, list[Path], float]:
-        """This process's rows, where they lie, and the next total guidance."""
+        """This process's rows, their files, and the next total guidance."""
         config, kind = self.config, kind_of(self.config, index)
         if kind == "pruned":
             labels = labels.repeat(config.practice.oversample)
@@ -387,7 +389,7 @@ class Rounds:
     def _table(
         self, index: int, first: int, labels: Tensor, samples: Samples, posterior: Tensor | None, **facts: float
     ) -> pa.Table:
-        """`facts` have one value for all rows; other columns none yet."""
+        """Rows for the pool. `facts` are equal in all rows; other columns are still empty."""
         n = len(labels)
         columns: dict[str, Any] = {name: np.full(n, facts.get(name, 0), kind) for name, kind in COLUMNS.items()}
         columns |= {
@@ -404,7 +406,7 @@ class Rounds:
         return pa.table(columns, schema=self.pool.schema)
 
     def _assessed(self, rows: pa.Table, logits: Logits | None) -> pa.Table:
-        """The learner sees what the pool keeps, which may be bytes or a JPEG. Without one the entropy is not known."""
+        """Assess rows in the form that the pool stores, such as a JPEG. Without a learner the entropy is unknown."""
         if logits is None:
             return with_columns(rows, entropy=np.full(len(rows), np.nan, np.float32))
         begin = time.monotonic()
@@ -412,7 +414,7 @@ class Rounds:
         return add_elapsed(with_columns(rows, entropy=entropy.numpy(), correct=correct.numpy()), begin)
 
     def _training(self, labels: Tensor) -> Examples:
-        """Real training examples, the same for all runs on one data split."""
+        """Real training examples, equal in all runs on one data split."""
         real, split = self.data.generator if self.data else None, self.config.data.split
         assert real is not None, "check_real_examples has counted them"
         if self.config.practice.imbalance > 1:
@@ -422,7 +424,7 @@ class Rounds:
         return Examples(real.x[rows], real.y[rows])
 
     def _real(self, real: ExampleSet, logits: Logits | None) -> pa.Table:
-        """The main process has all."""
+        """Rows of real examples, all in the main process."""
         rows = slice(None if distributed.this_process().is_main_process else 0)
         own = real.y[rows]
         zeros = np.zeros(len(own), np.int64)
@@ -430,7 +432,7 @@ class Rounds:
         certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
         return self._assessed(self._table(0, 0, own, samples, certain), logits)
 
-    # what is left out: it was generated, and counts as such
+    # what is left out; it still counts as generated
 
     def _unmarked(self, index: int, rows: pa.Table) -> pa.Table:
         examples, names = to_float(decoded(rows, self.pool.storage)), self.config.task.classes
@@ -439,9 +441,9 @@ class Rounds:
         selected = np.array(sorted(distributed.gather(good)), np.int64)
         dropped = sum(distributed.gather([len(rows)])) - len(selected)
         if not len(selected):
-            raise DivergedError(f"round {index}: pool.marks leaves out all {dropped} examples: mark fewer")
+            raise DivergedError(f"round {index}: pool.marks excludes all {dropped} examples: mark fewer")
         if dropped and distributed.this_process().is_main_process:
-            log.warning("round %d: %d examples are left out, as pool.marks says", index, dropped)
+            log.warning("round %d: %d examples are left out by pool.marks", index, dropped)
         return select_rows(rows, selected)
 
     def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
@@ -458,7 +460,7 @@ class Rounds:
 
 
 def require_one_range(real: Tensor, drawn: Tensor) -> None:
-    """Raise InputError for images of which one side has dark pixels, and the other none, as in [0, 1]."""
+    """Raise InputError if only real or only generated images have dark pixels: the others are in [0, 1]."""
     for whose, x, other in (("real images", real, drawn), ("the generator's images", drawn, real)):
         low, high = to_float(x).aminmax()
         if x.dim() == 4 and low >= 0 and high > 0.5 and to_float(other).min() < -0.5:
@@ -466,7 +468,7 @@ def require_one_range(real: Tensor, drawn: Tensor) -> None:
 
 
 def select_rows(rows: pa.Table, selected: Int64[np.ndarray, " kept"]) -> pa.Table:
-    """The rows with these numbers, which ascend; each then counts among them."""
+    """The rows with these ascending numbers, renumbered from 0."""
     rows = rows.filter(np.isin(rows["row"].to_numpy(), selected))
     return with_columns(rows, row=selected.searchsorted(rows["row"].to_numpy()))
 
@@ -482,24 +484,24 @@ def add_elapsed(rows: pa.Table, begin: float) -> pa.Table:
 
 
 def block_name(index: int, row: int | str) -> str:
-    """The folder of a block by its first row."""
+    """The name of a block's folder, by its first row."""
     return f"round-{index}-row-{row}"
 
 
-# what is kept of an over-generated round: other packages can add theirs
+# rules that prune an over-generated round; other packages can add theirs
 
 KEEP: Registry[Callable[[Rounds, pa.Table, Int64[np.ndarray, " classes"]], Int64[np.ndarray, " kept"]]] = Registry(
     "keep", __name__
 )
-"""A rule takes the rows that this process drew, and how many of each class to keep, of those of all processes.
+"""A rule takes this process's rows, and how many of each class to keep, over all processes. All call it.
 
-All processes call it. It returns the numbers of the rows that are kept (their column `row`), in all of them.
+It returns the numbers (column `row`) of all kept rows, over all processes.
 """
 
 
 @KEEP.named("hardest", place=1)
 def hardest(rounds: Rounds, rows: pa.Table, counts: Int64[np.ndarray, " classes"]) -> Int64[np.ndarray, " kept"]:
-    """The hardest rows for the learner; of equally hard ones the first."""
+    """The hardest rows for the learner; of equal ones the first."""
     mine = zip(*(rows[name].to_pylist() for name in ("entropy", "label", "row")), strict=True)
     table = torch.tensor(distributed.gather(list(mine)), dtype=torch.float64)
     table = table[table[:, 0].argsort(descending=True, stable=True)]

@@ -1,4 +1,4 @@
-"""The part of a configuration that says what is drawn, whoever learns from it, and the kinds of its sections."""
+"""The part of a configuration that determines the drawn samples, without the learner, and its kinds of sections."""
 
 import difflib
 import re
@@ -31,51 +31,51 @@ class PracticeConfig(PartConfig):
 
     initial: CountOrNone = Field(description="samples before training")
     increment: Count = Field(default=1, description="samples of an addition")
-    additions: CountOrNone = Field(default=0, description="at most; 0: a static run")
-    patience: Count = Field(default=3, description="evaluations without a new best accuracy, before samples are added")
+    additions: CountOrNone = Field(default=0, description="additions at most; 0: a static run")
+    patience: Count = Field(default=3, description="evaluations without a new best accuracy before samples are added")
     watch: Literal["accuracy", "balanced"] = Field(
         default="accuracy",
-        description="what patience waits on; accuracy, of the validation examples, as in the paper; balanced, the mean "
-        "of the classes' own, where classes are unequal",
+        description="metric of patience: accuracy on validation examples, as in the paper, or balanced: its mean "
+        "over classes, for unequal classes",
     )
     min_delta: float = Field(default=0.0, ge=0, description="by which a new best accuracy exceeds the last one")
     patience_growth: float = Field(
         default=0.0,
         ge=0,
         le=2,
-        description="T_max grows as (pool / N) to this power, from `patience` at N; 0: it is fixed; 1: in proportion",
+        description="T_max is patience * (pool / N) to this power; 0: fixed; 1: in proportion to the pool",
     )
     in_warmup: bool = Field(
-        default=False, description="add in warm-up, too, once the accuracy is above chance beyond doubt"
+        default=False, description="add in warm-up, too, once the accuracy is significantly above chance"
     )
     evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
     oversample: int = Field(
-        default=1, ge=1, le=1000, description="draw this many times the rows, unguided, and keep some"
+        default=1, ge=1, le=1000, description="draw this many times the rows, unguided, and prune them"
     )
     keep: str = Field(
         default="hardest",
-        description="which are kept; hardest, of additions only, or one that is registered, of the initial ones, too",
+        description="rows that pruning keeps: hardest, for additions only; or a registered rule, for initial rows, too",
     )
     encoder: ModelPlace | None = Field(
         default=None,
-        description="what sees images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
-        "none: a learner that the generator's real images train",
+        description="encodes images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
+        "none: a learner trained on the generator's real images",
     )
     real: CountOrNone = Field(
-        default=0, description="how many initial examples are real training images; the others are generated"
+        default=0, description="initial examples that are real training images; the others are generated"
     )
     imbalance: float = Field(
         default=1.0,
         ge=1,
         le=1e6,
-        description="of the real examples in the pool: how many times more the most frequent class has than the rarest",
+        description="ratio of the most frequent class to the rarest among real examples in the pool",
     )
     classes: Literal["balanced", "fill"] = Field(
         default="balanced",
-        description="of generated examples: balanced, all alike; fill, those first that have the fewest examples",
+        description="of generated examples; balanced: each equally often; fill: those with the fewest examples first",
     )
     new_sample_weight: float = Field(
-        default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
+        default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn, relative to others"
     )
 
     def weights(self) -> dict[str, str]:
@@ -83,7 +83,7 @@ class PracticeConfig(PartConfig):
 
     @property
     def initial_oversample(self) -> int:
-        """Draws per initial example. Before training, no learner knows which are hard."""
+        """Draws per initial example; 1 for `hardest`, which needs a learner."""
         return 1 if self.keep == "hardest" else self.oversample
 
     @property
@@ -99,27 +99,27 @@ class PracticeConfig(PartConfig):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """In evaluations; with a growth of 1, patience takes as many passes over any pool."""
+        """T_max in evaluations. With a growth of 1 it is a constant number of passes."""
         return max(1, round(self.patience * (pool_size / (self.initial or self.increment)) ** self.patience_growth))
 
 
 Root = TypeVar("Root", bound=Section)
 
 KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
-"""The sections that are of a kind."""
+"""The sections that have a kind."""
 
 
 class KindError(ValueError):
-    """What is wrong with a section's kind, in whole words."""
+    """A section's kind is wrong. The message says why."""
 
 
 def tag_of(section: str) -> str:
-    """The key that tells a section's kind."""
+    """The key of a section's kind."""
     return "source" if section == "data" else "kind"
 
 
 def _of_its_kind(value: Any, info: ValidationInfo) -> Section:
-    """Any kind registered by the time that the section is read."""
+    """A section of any kind that is registered when it is validated."""
     section = str(info.field_name)
     key, registry = f"{section}.{tag_of(section)}", KINDS[section]
     if isinstance(value, Section):
@@ -131,7 +131,7 @@ def _of_its_kind(value: Any, info: ValidationInfo) -> Section:
     kind = value[tag_of(section)]
     if not isinstance(kind, str) or kind not in registry:
         with suppress(InputError):
-            registry[str(kind)]  # raises MissingError for a kind of another package that cannot be loaded
+            registry[str(kind)]  # raises MissingError if another package's kind cannot be loaded
         raise KindError(f"{key} = {kind!r}: should be one of {', '.join(map(repr, registry))}")
     return registry[kind].model_validate(value, context=info.context)
 
@@ -140,7 +140,7 @@ OF_ITS_KIND = PlainValidator(_of_its_kind)
 
 
 class DrawingConfig(Section):
-    """What is drawn, whoever learns from it."""
+    """The configuration of samples, without the learner."""
 
     seed: Seed = Field(default=0, description="of all draws")
     data: Annotated[SerializeAsAny[DataConfig], OF_ITS_KIND]
@@ -157,7 +157,7 @@ class DrawingConfig(Section):
         return self
 
     def _misfits(self) -> Iterator[str]:
-        """What is wrong with keys that do not fit each other; ValueError for a kind that cannot be with others."""
+        """Faults of keys that do not fit each other. ValueError for a kind that does not fit others."""
         self.generator.check(self.data)
         yield from self._of_examples()
         yield from self._of_generator()
@@ -177,7 +177,7 @@ class DrawingConfig(Section):
             wanted = " or ".join(f"'{storage}'" for storage in self.data.storages)
             yield f"{source}: pool.storage must be {wanted}"
         if self.pool.distinct and not self.data.has_similarity:
-            yield f"{source} cannot tell which {self.data.examples} are alike: pool.distinct must be 0"
+            yield f"{source} has no measure of similar {self.data.examples}: pool.distinct must be 0"
 
     def _of_generator(self) -> Iterator[str]:
         kind = f"generator.kind = '{self.generator.kind}'"
@@ -189,9 +189,9 @@ class DrawingConfig(Section):
                 yield f"{kind} has no denoiser for classifier-free guidance: sampling.guidance_scale must be 1"
         if not self.generator.has_likelihood:
             if self.guidance.likelihood_weight:
-                yield f"{kind} cannot tell how likely a label is: guidance.likelihood_weight must be 0"
+                yield f"{kind} knows no probability of a label: guidance.likelihood_weight must be 0"
             if self.pool.soft_labels:
-                yield f"{kind} cannot tell how likely a class is: pool.soft_labels must be false"
+                yield f"{kind} knows no probability of a class: pool.soft_labels must be false"
 
     def _of_practice(self) -> Iterator[str]:
         practice = self.practice
@@ -200,11 +200,11 @@ class DrawingConfig(Section):
         if practice.oversample > 1 and self.guidance.omega:
             yield "practice.oversample > 1 prunes plain samples: guidance.omega must be 0"
         if practice.oversample > 1 and self.guidance.candidates > 1:
-            yield "practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1"
+            yield "practice.oversample > 1 prunes, guidance.candidates > 1 selects: one of them must be 1"
         if practice.real and self.data.real_per_class:
-            yield "practice.real and data.real_per_class both say which real examples are trained on: set one to 0"
+            yield "practice.real and data.real_per_class both select real examples to train on: set one to 0"
         if practice.real and not self.data.has_training_examples:
-            yield f"practice.real = {practice.real} takes real training images: data.train names them"
+            yield f"practice.real = {practice.real} needs real training images: data.train names them"
 
     def _of_pool(self) -> Iterator[str]:
         where = f"pool.size = {self.pool.size}"
@@ -212,10 +212,10 @@ class DrawingConfig(Section):
             yield f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0"
         for key in ("practice.real", "data.real_per_class"):
             if self.pool.size and reduce(getattr, key.split("."), self):
-                yield f"{where}: real examples have the learner's size only; {key} needs 0"
+                yield f"{where}: real examples have only the learner's size; {key} needs 0"
 
     def real_data(self) -> RealData:
-        """The sets, of which data.real_per_class may move some validation examples to `few`. Raises as data.load."""
+        """The sets. With data.real_per_class some validation examples are moved to `few`. Raises as data.load."""
         from dp_real.data.sets.few import with_few
 
         data, few = self.data.load(), self.data.real_per_class
@@ -223,12 +223,12 @@ class DrawingConfig(Section):
 
     @property
     def task(self) -> Task:
-        """Known without loading the data. Raises MissingError if only a missing folder tells its classes."""
+        """The task, without loading the data. MissingError if its classes are in a missing folder."""
         return self.data.task
 
     @property
     def pool_shape(self) -> tuple[int, ...]:
-        """An example's shape in the pool: the task's, unless pool.size keeps larger images. Raises as `task`."""
+        """An example's shape in the pool: the task's, unless pool.size is set. Raises as `task`."""
         shape = self.task.sample_shape
         size = self.pool.size
         return (shape[0], size, size) if size else shape
@@ -250,16 +250,16 @@ class DrawingConfig(Section):
 
     @property
     def forwards(self) -> int:
-        """Evaluations of the denoiser per sample; 0 without one."""
+        """Evaluations of the denoiser per sample; 0 without a denoiser."""
         return self.sampling.steps * self.sampling.branches if self.generator.has_denoiser else 0
 
     @property
     def guided_steps(self) -> list[int]:
-        """Indices of the sampler's steps."""
+        """Indices of the guided steps."""
         return self.guidance.guided_steps(self.sampling.steps)
 
     def sample_remedy(self, guided: bool) -> str:
-        """What to change if samples are not finite: the keys that apply, with their values."""
+        """What to change if samples are not finite: the relevant keys, with their values."""
         keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
         if self.sampling.guidance_scale != 1:
             keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
@@ -268,11 +268,11 @@ class DrawingConfig(Section):
         return ", or ".join(keys) or self.generator.remedy
 
 
-# what is wrong with one
+# the faults of one
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """One dictionary with dotted keys."""
+    """Sections as one dictionary with dotted keys."""
     dotted: dict[str, Any] = {}
     for key, value in sections.items():
         dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -280,7 +280,7 @@ def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def validated(root: type[Root], raw: Mapping[str, Any], where: str, folder: Path | None = None) -> Root:
-    """One InputError tells all problems, also those that would show without the keys that there are not."""
+    """Validate a configuration. One InputError lists all problems, also those that unknown keys would hide."""
     try:
         return root.model_validate(raw, context={FOLDER: folder})
     except ValidationError as error:
@@ -305,8 +305,8 @@ def _problems(error: ValidationError, raw: Mapping[str, Any], root: type[Section
 
 
 def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
-    """An entry of ValidationError.errors(): key, value, what would be right."""
-    keys = [str(part) for part in problem["loc"] if not re.match(r"[\w-]+\[", str(part))]  # a kind of value is no key
+    """A sentence on an entry of ValidationError.errors(): key, value, what would be right."""
+    keys = [str(part) for part in problem["loc"] if not re.match(r"[\w-]+\[", str(part))]  # a type of value is no key
     key = ".".join(keys)
     match problem["type"]:
         case "extra_forbidden":
@@ -329,6 +329,6 @@ def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
 
 
 def _section(name: str, raw: Mapping[str, Any], root: type[Section]) -> type[Section]:
-    """A section whose kind, if it has one, there is."""
+    """A section's class; its kind, if any, exists."""
     section: Any = root.model_fields[name].annotation
     return KINDS[name][raw[name][tag_of(name)]] if name in KINDS else section

@@ -1,4 +1,4 @@
-"""Plain rows that several runs draw alike, in whole blocks, since a row's rounding depends on its block."""
+"""Plain rows that several runs share, in whole blocks, since a row's rounding depends on its block."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shared:
-    """A folder of blocks among the first `rows` rows of runs that draw alike."""
+    """A folder of blocks, of the first `rows` rows of runs that draw the same."""
 
     folder: Path
     rows: int
 
     def scoped(self, identity: str) -> "Shared":
-        """For runs with the same code, weights and examples."""
+        """The part for runs with the same code, weights and examples."""
         return replace(self, folder=self.folder / identity)
 
     def block(self, labels: Tensor, seeds: Sequence[np.ndarray], rows: slice, draw: Callable[[], pa.Table]) -> pa.Table:
-        """These rows as another run drew them, for which it waits, or draw() for all."""
+        """A block's rows by another run, for which it waits, or draw() for all."""
         if rows.stop > self.rows:
             return draw()
         name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
-        file = self.folder / name[:2] / name  # a lock reads the folder, so it should be small
+        file = self.folder / name[:2] / name  # small folders, since a lock lists its folder
         file.parent.mkdir(parents=True, exist_ok=True)
         with locked_beside(file, wait=True):
             return cached_block(file, rows) or cache_block(file, draw())
 
 
 def kept_for_all(config: "Config", folder: Path) -> Shared | None:
-    """What a run shares, in `folder`, with all that draw alike, before and after it."""
+    """The blocks of the initial round that a run shares, in `folder`, with earlier and later runs."""
     rows = _drawn_at_first(config)
     return Shared(folder / _family(config), rows) if rows else None
 
 
 def shared_among(configs: "Sequence[Config]", folder: Path) -> list[Shared | None]:
-    """What each run shares with others, in `folder`."""
+    """The blocks of the initial round that each of these runs shares with others, in `folder`."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
-        # all that a second run needs
+        # only as many as a second run needs
         if len(members) > 1 and (rows := _drawn_at_first(configs[members[1]])):
             for index in members:
                 shared[index] = Shared(folder / family, rows)
@@ -58,7 +58,7 @@ def shared_among(configs: "Sequence[Config]", folder: Path) -> list[Shared | Non
 
 
 def drawers_first(configs: "Sequence[Config]") -> list[int]:
-    """Of runs that draw alike, the one that draws the most comes first."""
+    """An order of runs: of those that draw the same, the longest draw comes first."""
     drawers = {members[0] for members in _families(configs).values()}
     return sorted(range(len(configs)), key=lambda index: index not in drawers)
 

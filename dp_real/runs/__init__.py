@@ -1,1 +1,1 @@
-"""A run in a folder: how it is made, resumed, branched and read."""
+"""A run in a folder: how it is made, resumed, branched and opened."""

@@ -1,4 +1,4 @@
-"""Analyses after a run: its learner on further images and on each round, and its features."""
+"""Analyses after a run: its learner on further sets and on each round, and its features."""
 
 import logging
 from collections.abc import Mapping
@@ -20,20 +20,20 @@ from dp_real.runtime.distributed import slices
 from dp_real.runtime.seeds import row_seeds
 
 log = logging.getLogger(__name__)
-FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken of: no round of a run has it
+FEATURES_ROUND = 1 << 31  # seeds the noise of samples for features: no round of a run has this number
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
-    """A row for each of the run's sets, and of `sets`, judged alone where the run's are missing."""
+    """The accuracy on each of the run's sets and of `sets`, or only `sets` if the run's are missing."""
     if not run.complete:
-        raise InputError(f"{run.path}: not finished, so there is no learner yet; go on with it by {run.files.resume}")
+        raise InputError(f"{run.path}: not finished, so there is no learner yet; continue it by {run.files.resume}")
     source = run.config.data
     shape = run.config.task.sample_shape
     if sets and source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):
         raise InputError(
             f"{run.path}: {', '.join(sets)}: images cannot be read as its examples, of shape {list(shape)}"
         )
-    further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
+    further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first, for early errors
     decode_ahead(further)
     own: dict[str, ExampleSet] = {}
     try:
@@ -49,9 +49,9 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
 
 
 def hindsight(run: Run) -> list[dict[str, Any]]:
-    """A row for each checkpoint and each round, also later ones (paper Fig. 6); entropy is the mean in nats.
+    """A row for each checkpoint and each round, later ones too (paper Fig. 6). Entropy is the mean in nats.
 
-    wrong_again is the share of errors among those wrong when added; None without any.
+    wrong_again is the share of errors among samples wrong when added; None without any.
     """
     pool = run.pool
     checkpoints = run.checkpoints
@@ -80,7 +80,7 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
 
 
 def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
-    """Penultimate features [n, d] and labels [n], of `rows` fresh plain samples or all real examples."""
+    """Penultimate features [n, d] and labels [n] of `rows` new plain samples, or of all real examples."""
     config, learner = run.config, run.learner()
     if rows is None:
         data = load_data(config, progress)

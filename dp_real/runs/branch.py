@@ -31,9 +31,9 @@ def branch(
 ) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition (paper section 5, Tables 4 and 5).
 
-    Returns the result of each pool size, the run's own too if complete; finished branches are not repeated. workers:
-    branches at a time, of which a lost one starts over; None: as many as the cluster takes. One: all processes share
-    each. Results list inputs that changed and were accepted.
+    Returns the result of each pool size, with the run's own if it is complete. Finished branches are not repeated.
+    workers: branches at a time; a lost one starts over. 1: all processes share each; None: as many as the cluster
+    takes. Results list inputs that changed and were accepted.
     """
     files = RunFiles.open(run)
 
@@ -57,14 +57,14 @@ def branch(
             ended.append(own)
         elif distributed.this_process().is_main_process:
             log.warning(
-                "%s is not there: the run's own pool size is left out until %s ends it", files.result, files.resume
+                "%s is missing: the run's own pool size is left out until %s ends it", files.result, files.resume
             )
         results = {result["pool_size"]: result for result in ended}
         return [results[size] for size in sorted(results)]
 
 
 def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
-    """Results that there are, and branches that are left, by the checkpoints from which they go."""
+    """Results of finished branches, and the others with the checkpoints from which they start."""
     ended, left, most = [], [], 0
     with own_file(files.pool, REMEDY):
         counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
@@ -77,19 +77,19 @@ def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint,
             left.append((checkpoints_of[rounds], out.path))
             most = rounds
         elif rounds < len(counts):
-            gone += not [*files.checkpoints.glob(f"step-*-rounds-{rounds:04d}")]  # a damaged one has been told
+            gone += not [*files.checkpoints.glob(f"step-*-rounds-{rounds:04d}")]  # a damaged one has been reported
     if gone and not ended + left:
         raise MissingError(
-            f"{files.checkpoints}: those before additions are gone, where branches begin: {files.repeat}"
+            f"{files.checkpoints}: those before additions, where branches begin, are missing: {files.repeat}"
         )
     if gone:
-        log.warning("%s: %d before additions are gone; their sizes are left out", files.checkpoints, gone)
+        log.warning("%s: %d before additions are missing; their sizes are left out", files.checkpoints, gone)
     verify_pool(files.pool, most)
     return ended, left
 
 
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: list[str]) -> dict[str, Any]:
-    """A branch's result in its own process, while the command's is the folder's writer."""
+    """A branch's result, computed in its own process, while the command's process locks the folder."""
     with locked_beside(out), torch_settings(config):
         return _branch_at(at, out, config, files, load_data(config), silent, changed)
 

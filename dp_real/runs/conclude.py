@@ -15,30 +15,30 @@ from dp_real.runs.loop import TrainingLoop
 from dp_real.runtime import distributed
 
 log = logging.getLogger(__name__)
-NEAR = 0.8  # similarity of examples that are counted as nearly alike
-QUICK = "every part ran once, on a few examples: its numbers are no measurement"
+NEAR = 0.8  # similarity of examples that count as near-duplicates
+QUICK = "this was a trial of every part on a few examples: its numbers are no measurement"
 CARD = "README.md"  # of the learner
 
 
 def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete.
 
-    The learner is written before it is evaluated: a broken real image must not cost it.
+    The learner is written before evaluation, so that a broken real image does not cost it.
     """
     config, learner, data, state = practice.config, practice.learner, practice.data, practice.state
     files, pool, costs = practice.folder.files, practice.pool, state.costs
 
     def save() -> None:
-        """The card comes later, as people edit it, and has no checksum."""
+        """The card, which people edit, has no checksum."""
         files.learner.mkdir(exist_ok=True)
         learner.save(files.learner)
         write_json(files.learner / ABOUT, about(config.learner, config.task))
         share_files(files.learner)
-        remove(files.learner / CARD)  # of an earlier conclusion
+        remove(files.learner / CARD)  # an earlier one
         seal(files.learner)
 
     def count_near(earlier: NearExamples, real: NearExamples) -> dict[str, float]:
-        """How many of the pool are nearly an earlier one, and nearly one of the validation set."""
+        """Near-duplicates in the pool: of its earlier examples, and of the validation set."""
         examples = real.values(pool.x)
         real.add(real.values(data.validation.x))
         copies = int(earlier.add(examples).sum())
@@ -50,7 +50,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         log.warning(QUICK)
     elif balanced - practice.chance < practice.doubt / 3:  # two standard errors
         log.warning(
-            f"the run ends at chance: the mean of the classes' validation accuracies is {balanced:.1%}, of guesses "
+            f"the run ends at chance: the mean of the classes' validation accuracies is {balanced:.1%}, of guessing "
             f"{practice.chance:.1%}; look at samples, then at training.learning_rate and training.steps"
         )
     result = {
@@ -84,8 +84,8 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         if config.generator.shows_examples and result["near"]["validation"]:
             noun = config.data.examples
             log.warning(
-                f"{result['near']['validation']} {noun} that were learned are nearly {noun} of the validation set, "
-                f"which prompts showed: its accuracy may be too high; pool.distinct drops such {noun}"
+                f"{result['near']['validation']} training {noun} are nearly equal to {noun} of the validation set, "
+                f"which prompts contained: its accuracy may be too high; pool.distinct drops such {noun}"
             )
 
     def write() -> None:

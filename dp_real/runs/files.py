@@ -1,4 +1,4 @@
-"""A run's files, as they are read: names, logs and checkpoints."""
+"""A run's files: their names, and how logs and checkpoints are read."""
 
 import logging
 import re
@@ -12,13 +12,13 @@ from dp_base.checksums import damage, verify
 from dp_base.errors import DamagedError, InputError
 from dp_base.reading import own_file, read_json, read_rows, require_format
 
-if TYPE_CHECKING:  # torch takes seconds
+if TYPE_CHECKING:  # importing torch takes seconds
     from dp_real.protocols import Learner
     from dp_real.runs.loop import LoopState
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of checkpoints; see dp_base.reading.require_format on when it rises
-STATE = "state.json"  # of a checkpoint: the LoopState, the format's number, `inputs`, and `accepted` if these changed
+FORMAT = 1  # format number of checkpoints; see dp_base.reading.require_format
+STATE = "state.json"  # a checkpoint's LoopState, format number, `inputs`, and `accepted` if these changed
 LEARNER = "learner.safetensors"
 
 
@@ -27,21 +27,21 @@ class RunFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.toml"  # before all else
+        self.config = path / "config.toml"  # written first
         self.metrics = path / "metrics.jsonl"  # a row per evaluation
         self.rounds = path / "rounds.jsonl"  # a row per round
         self.logs = (self.metrics, self.rounds)
         self.pool = path / "pool"
         self.drawing = path / "drawing"  # the blocks of the round that is being drawn
-        self.drawn_with = self.drawing / "inputs.json"  # what the first round depends on, before a checkpoint says so
+        self.drawn_with = self.drawing / "inputs.json"  # what the first round depends on, until there is a checkpoint
         self.checkpoints = path / "checkpoints"
         self.learner = path / "learner"
-        self.result = path / "result.json"  # exists only when the run is complete
+        self.result = path / "result.json"  # exists only if the run is complete
         self.figures = path / "figures"
 
     @classmethod
     def open(cls, folder: str | Path) -> "RunFiles":
-        """Raises InputError if the folder is not a run's."""
+        """The files in a folder. Raises InputError if it is not a run's."""
         files = cls(Path(folder))
         if not files.is_run:
             raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
@@ -49,7 +49,7 @@ class RunFiles:
 
     @property
     def takes_objects(self) -> bool:
-        """Whether it was given Python objects."""
+        """Whether the run was given Python objects."""
         if not self.config.exists():
             return False
         text = self.config.read_text(encoding="utf-8", errors="replace")
@@ -57,19 +57,19 @@ class RunFiles:
 
     @property
     def begin(self) -> str:
-        """The command that repeats it, or call."""
+        """The command or the call that repeats the run."""
         return "dp_real.run(…)" if self.takes_objects else f"dp real run {shlex.quote(str(self.config))}"
 
     @property
     def resume(self) -> str:
-        """The command that goes on with it, or the call."""
+        """The command or the call that continues the run."""
         if self.takes_objects:
             return f"dp_real.run(…, {str(self.path)!r}, resume=True)"
         return shlex.join(["dp", "real", "resume", str(self.path)])
 
     @property
     def again(self) -> str:
-        """The end of a message: what to do if a file is lost that a complete run's checkpoints still have."""
+        """The end of a message: what to do if a file is lost that a complete run's checkpoints can restore."""
         return f"remove {self.result}, and {self.resume} trains the last part again"
 
     @property
@@ -96,7 +96,7 @@ class RunFiles:
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
 
     def read_result(self) -> dict[str, Any] | None:
-        """result.json; None while the run is not complete."""
+        """result.json; None until the run is complete."""
         if not self.result.exists():
             return None
         remedy = self.branch_again or self.again
@@ -111,9 +111,9 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder, written whole: step-N-rounds-K before an addition stays, latest-step-N-rounds-K is replaced.
+    """A folder, written whole: step-N-rounds-K, before an addition, is kept; latest-step-N-rounds-K is replaced.
 
-    It has copies of the logs as they were then.
+    It has copies of the logs at that time.
     """
 
     path: Path
@@ -138,11 +138,11 @@ class Checkpoint:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is before an addition, or the same as one that is."""
+        """Whether it is before an addition, or equal to one that is."""
         return self.path.with_name(self.path.name.removeprefix("latest-")).exists()
 
     def problem(self, names: list[str] | None = None) -> str | None:
-        """What is wrong with its state, or another of these files; None: all."""
+        """A fault of its state or of these files (None: of all files); None if there is none."""
         if problem := damage(self.path, names):
             return problem
         try:
@@ -152,7 +152,7 @@ class Checkpoint:
         return None
 
     def restore(self, learner: "Learner") -> "LoopState":
-        """The run's state, after that of the learner."""
+        """Restore the learner's state, and return the run's."""
         from safetensors.torch import load_file
 
         verify(self.path, self.remedy)
@@ -163,7 +163,7 @@ class Checkpoint:
         return state
 
     def log_problem(self, files: RunFiles) -> str | None:
-        """The first log that does not begin as it did then."""
+        """A message on the first log that has lost rows since; None if there is none."""
         for log in files.logs:
             copy = self.path / log.name
             if copy.exists() and not (log.exists() and log.read_bytes().startswith(copy.read_bytes())):
@@ -172,7 +172,7 @@ class Checkpoint:
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
-    """All checkpoints, the newest first."""
+    """All checkpoints, newest first."""
     intact = {}
     for path in folder.glob("[sl]*"):
         if name := re.fullmatch(r"(?:latest-)?step-(\d+)-rounds-(\d+)", path.name):
@@ -181,7 +181,7 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
 
 
 def kept_checkpoints(folder: Path) -> list[Checkpoint]:
-    """Those before additions, by step; a damaged one is left out, with a remark."""
+    """Checkpoints before additions, by step. A damaged one is left out with a warning."""
     checkpoints_kept = []
     for checkpoint in map(Checkpoint, sorted(folder.glob("step-*"))):
         if problem := checkpoint.problem([STATE]):
@@ -194,7 +194,7 @@ def kept_checkpoints(folder: Path) -> list[Checkpoint]:
 def newest_intact(
     files: RunFiles, problem: Callable[[Checkpoint], str | None] = Checkpoint.problem
 ) -> Checkpoint | None:
-    """The newest checkpoint without a problem; DamagedError if all have one."""
+    """The newest checkpoint without a problem. DamagedError if all have one."""
     problems = []
     for checkpoint in checkpoints(files.checkpoints):
         what = problem(checkpoint)
@@ -202,7 +202,7 @@ def newest_intact(
             for each in problems:
                 log.warning("%s; %s is used instead", each, checkpoint.path.name)
             return checkpoint
-        if not checkpoint.path.exists():  # the run goes on, and has written another one meanwhile
+        if not checkpoint.path.exists():  # the run, which is going on, has replaced it
             return newest_intact(files, problem)
         problems.append(what)
     if problems:

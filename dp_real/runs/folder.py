@@ -1,4 +1,4 @@
-"""The folder that a run writes: claimed, filled, and set back to a checkpoint on resuming."""
+"""The folder that a run writes: claiming, filling, and restoring it to a checkpoint."""
 
 import logging
 import shutil
@@ -48,21 +48,21 @@ from dp_real.runs.loop import LoopState
 from dp_real.runtime import distributed, finite
 from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
-steps_log = logging.getLogger("dp_real.steps")  # a line an evaluation; `dp` shows it where stderr is no terminal
+steps_log = logging.getLogger("dp_real.steps")  # one line per evaluation; `dp` shows it if stderr is no terminal
 LINES_APART = 5.0  # seconds at least between two lines of that log
 SHOWN = 64  # images in the picture of a round
-THUMBNAIL = 128  # pixels a side of those that are larger
-AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
+THUMBNAIL = 128  # pixels a side, to which larger ones are resized
+AGREE_EVERY = 20  # steps between agreements whether to stop
 HOUR = 3600  # seconds
-OTHERWISE = "the run will not end as it would have"
-FAILED = "failed"  # beside the blocks of a first round that an error ended
+OTHERWISE = "the run will end differently than without this change"
+FAILED = "failed"  # a file that marks a first round that an error ended
 
 
 @dataclass
 class RunFolder:
-    """What a run writes, in the main process, and whether it was told to stop.
+    """What a run writes, in the main process, and requests to stop it.
 
-    advance: called with the steps since its last call. inputs: the run's identity, for checkpoints.
+    `advance` is called with the steps since its last call; `inputs` identify the run, for checkpoints.
     """
 
     files: RunFiles
@@ -81,7 +81,7 @@ class RunFolder:
         self._main = distributed.this_process().is_main_process
 
     def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
-        """Logs a line, unless the last one is younger than LINES_APART."""
+        """Record an evaluation, and log a line unless the last one is younger than LINES_APART."""
         if self._main:
             append_row(self.files.metrics, row)
             if time.monotonic() - self._told_at > LINES_APART:
@@ -93,7 +93,7 @@ class RunFolder:
         self.step = row["step"]
 
     def addition(self, row: dict[str, Any], pool: Pool) -> None:
-        """Some new images go to figures/round-INDEX.png."""
+        """Record a round, and write some of its images to figures/round-INDEX.png."""
         if self._main:
             append_row(self.files.rounds, row)
             show_newest(pool, self.files.figures / f"round-{row['round']}.png")
@@ -101,7 +101,7 @@ class RunFolder:
             self.track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
-        """One of its name has the same content and stays. DivergedError if tensors are not finite."""
+        """Write a checkpoint, unless it exists. DivergedError if tensors are not finite."""
         folder = self.files.checkpoints
         name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
         path = folder / (name if keep else f"latest-{name}")
@@ -119,14 +119,14 @@ class RunFolder:
             facts |= {"accepted": self.accepted} if self.accepted else {}
             write_json(staged / STATE, vars(state) | facts)
             seal(staged)
-            to_disk(staged)  # before the one that it replaces is gone
+            to_disk(staged)  # before the one that it replaces is deleted
         for each in older:
             remove(each)
 
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
-        """State and pool of the newest intact checkpoint, to which all else is set back; None: start afresh.
+        """Restore all files to the newest intact checkpoint, or begin without one, and return state and pool.
 
-        Changed inputs raise InputError before anything is touched, unless accepted.
+        Unless they are accepted, changed inputs raise InputError before anything is written.
         """
         read_together(self.files.pool)
         newest = distributed.on_main(lambda: self._set_back(config))
@@ -158,7 +158,7 @@ class RunFolder:
             if newest and (copy := newest.path / log.name).exists():
                 shutil.copyfile(copy, log)
         if newest:
-            # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
+            # Remaining blocks are this learner's if an addition follows. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=newest.state.rounds if newest.is_kept else None)
             return newest
         remove(files.pool)
@@ -174,18 +174,18 @@ class RunFolder:
         return checkpoint.problem() or pool_problem(self.files.pool, checkpoint.state.rounds)
 
     def stop_requested(self) -> bool:
-        """Several processes agree every AGREE_EVERY steps."""
+        """Whether to stop; several processes agree on it every AGREE_EVERY steps."""
         alone = distributed.this_process().num_processes == 1
         self._since_agreed = (self._since_agreed + 1) % (1 if alone else AGREE_EVERY)
         return self._since_agreed == 0 and self.told_to_stop()
 
     def told_to_stop(self) -> bool:
-        """All processes call it together."""
+        """Whether any process got a signal to stop. All call this."""
         return distributed.any_process(self._must_stop)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
-        """STOP_SIGNALS ask for a stop at the next step; a second Ctrl-C stops at once.
+        """STOP_SIGNALS request a stop at the next step; a second Ctrl-C stops at once.
 
         A second SIGTERM does not: cluster managers send several.
         """
@@ -208,7 +208,7 @@ class RunFolder:
 
 
 def line(row: dict[str, Any], pace: dict[str, float], last_step: int) -> str:
-    """Where a run is; the time left is as the time so far, by steps."""
+    """A run's progress; the remaining time is in proportion to the remaining steps."""
     texts = {
         "images_per_second": "{:,.0f} rows/s",
         "waiting_share": "{:.0%} of the time waiting for rows",
@@ -251,7 +251,7 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
             if out.exists() and not out.is_dir():
                 raise InputError(f"{out} is a file; name a folder")
             if resume and not out.is_dir():
-                raise InputError(f"there is no run in {out} to resume; leave that out to begin one")
+                raise InputError(f"there is no run in {out} to resume; leave out that option to begin one")
             held.enter_context(locked(out))
             branches = (out / "branches", *(branch.path for branch in files.branches))
             for part in (files.checkpoints, files.figures, files.drawing, files.learner, *branches):
@@ -263,7 +263,7 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
 
 @contextmanager
 def naming_command(command: str) -> Iterator[None]:
-    """Name the command that goes on in an interrupt that says nothing, before the first step or after the last."""
+    """Give an interrupt without a message, before the first step or after the last, the command that continues."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -271,7 +271,7 @@ def naming_command(command: str) -> Iterator[None]:
 
 
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
-    """Claim the folder, or return the result of a run that is complete, if `resume` is set."""
+    """Claim the folder. If `resume` is set and the run is complete, return its result."""
     out = files.path
     if unused(out):
         with as_input_error(out):
@@ -291,7 +291,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             return None
         before, now = (flat(each.model_dump(mode="json")) for each in (begun, neutral))
         objects = object_digests(neutral)
-        may = objects.keys() & recorded_inputs(files).keys() if resume else set()  # as accept_changes says
+        may = objects.keys() & recorded_inputs(files).keys() if resume else set()  # subject to accept_changes
         other = next((key for key in before | now if before.get(key) != now.get(key) and key not in may), None)
         if other:
             key = f"{other} (an object's code or values)" if other in objects else other
@@ -311,14 +311,14 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
 
 
 def discard_blocks(folder: Path, but: int | None) -> None:
-    """Delete the blocks of all rounds but this one."""
+    """Delete the blocks of all rounds but `but`."""
     for path in folder.glob("*"):
         if but is None or not path.name.startswith(block_name(but, "")):
             remove(path)
 
 
 def disclaim(files: RunFiles) -> None:
-    """Let the mended call begin in the folder of a run that failed before it was anywhere."""
+    """Free the folder of a run that failed before training, so that a corrected call can use it."""
     if not _made(files):
         remove(files.config)
     elif _made(files) == {files.drawing.name}:

@@ -1,4 +1,4 @@
-"""What a run depends on, as digests when it begins, compared wherever both are known."""
+"""What a run depends on, as digests, recorded when it begins and compared later."""
 
 import logging
 import platform
@@ -40,15 +40,15 @@ NAMES = {
         f"{part}.digest": f"{part} that was given, or globals of its code," for part in ("generator", "learner", "data")
     },
 }
-"""What messages call what a run depends on, where it is not the name itself."""
+"""Names in messages of what a run depends on, if they differ from the key."""
 OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage code", f"{WEIGHTS}generator")
 """What the samples of a generator depend on."""
 
 
 def input_digests(config: Config, data: RealData | None, *, test: bool = True) -> dict[str, str]:
-    """What a run depends on besides its configuration, wherever it lies.
+    """Digests of what a run depends on besides its configuration, whatever the files' names.
 
-    With `data`, the validation set, the training examples if used, and with `test` the test and further sets.
+    With `data`, they include the validation set, training examples if used, and with `test` the test and further sets.
     """
     draws, marks = config.practice.needs_generator, config.pool.marks
     digests = {
@@ -75,7 +75,7 @@ def input_digests(config: Config, data: RealData | None, *, test: bool = True) -
 
 
 def object_digests(config: Config) -> dict[str, str]:
-    """Digests of given Python objects, by key."""
+    """Digests of the given Python objects, by key."""
     keys = flat(config.model_dump(mode="json"))
     return {
         key: str(each) for key, each in keys.items() if key.endswith(".digest") or str(each).startswith(f"{GIVEN} ")
@@ -83,7 +83,7 @@ def object_digests(config: Config) -> dict[str, str]:
 
 
 def _set_digest(examples: ExampleSet) -> str:
-    """A digest of labels, of about SAMPLED examples, and of all values, or of sizes (not times) of files."""
+    """A digest of labels, of about SAMPLED examples, and of all values, or the sizes (not times) of files."""
     x = examples.x
     rest = x.sizes() if isinstance(x, ImageFiles) else fingerprints(x) if isinstance(x, Tensor) else []
     return json_digest([fingerprints(x[:: max(1, len(examples.y) // SAMPLED)], examples.y), rest])
@@ -98,12 +98,12 @@ def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what computes."""
+    """Versions of Python and of what computes."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
 
 
 def recorded_inputs(files: RunFiles) -> dict[str, str]:
-    """What a run depended on, by its result, newest readable checkpoint, or first blocks."""
+    """What a run depended on, from its result, newest readable checkpoint, or first blocks."""
     if (result := files.read_result()) is not None:
         return result.get("inputs", {})
     for checkpoint in checkpoints(files.checkpoints):
@@ -113,7 +113,7 @@ def recorded_inputs(files: RunFiles) -> dict[str, str]:
 
 
 def input_changes(files: RunFiles, config: Config | None = None) -> list[str]:
-    """A line for each change in what a run depends on; missing data are not compared."""
+    """A line for each change in what a run depends on. Missing data are not compared."""
     before = recorded_inputs(files)
     if not before:
         return []
@@ -121,14 +121,14 @@ def input_changes(files: RunFiles, config: Config | None = None) -> list[str]:
     changes = input_differences(files, before, {CONFIG: digest(files.config)})
     try:
         now = input_digests(config, _data_here(config), test="test" in before)
-    except (InputError, MissingError) as error:  # a command that needs it refuses by itself
-        log.warning("%s: not all that it depends on is here to be compared: %s", files.path, error)
+    except (InputError, MissingError) as error:  # a command that needs it raises its own error
+        log.warning("%s: not all that it depends on can be compared: %s", files.path, error)
         return changes
     return [*changes, *input_differences(files, before, now)]
 
 
 def _data_here(config: Config) -> RealData | None:
-    """Nothing is fetched; None, with a remark, if some are missing."""
+    """The data, without fetching. If some are missing, None with a warning."""
     try:
         for each in config.data.describe():
             if each.problem and each.found.startswith(HUB):
@@ -136,23 +136,23 @@ def _data_here(config: Config) -> RealData | None:
         config.data.prepare()
         return config.real_data()
     except MissingError as error:
-        log.warning("the data are not here, and not compared with those of the run: %s", error)
+        log.warning("the data are missing, so they are not compared with the run's: %s", error)
         return None
 
 
 def input_differences(files: RunFiles, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A line for each thing that was noted and is another now."""
+    """A line for each recorded input that differs now."""
     changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
     called = {name: files.config if name == CONFIG else f"the {NAMES.get(name, name)}" for name in changed}
     return [f"{called[name]} changed since {files.path} began" for name in changed]
 
 
 def accept_inputs(changed: Iterable[str], accept: bool, effect: str = "results may not be the run's own") -> list[str]:
-    """What has changed, with a remark on each; InputError unless `accept`."""
+    """Log and return these changes. InputError unless `accept`."""
     changed = list(changed)
     if changed and not accept:
         raise InputError(
-            f"{'; '.join(changed)}: restore what was, or go on all the same by --accept-changes (accept_changes=True)"
+            f"{'; '.join(changed)}: restore it, or continue nevertheless by --accept-changes (accept_changes=True)"
         )
     for change in changed:
         log.warning("%s: %s", change, effect)

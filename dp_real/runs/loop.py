@@ -1,4 +1,4 @@
-"""Deliberate practice (paper Algorithm 1): train; once that no longer helps, add examples that are hard by now."""
+"""Deliberate practice (paper Algorithm 1): train; when that no longer helps, add examples that are hard now."""
 
 import time
 from dataclasses import dataclass, field
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EVERY = 20  # evaluations
 NO_ACCURACY = -1.0  # the best validation accuracy before any was measured
-WELL_ABOVE = 0.2  # chance, from where a learner that falls back to chance has collapsed
-AT_CHANCE = 0.05  # of what the best accuracy was above chance
-BEYOND_DOUBT = 6  # standard errors of an accuracy at chance, that the best one was above it
+WELL_ABOVE = 0.2  # margin over chance from which a fall back to chance is a collapse
+AT_CHANCE = 0.05  # share of the best accuracy's margin over chance
+BEYOND_DOUBT = 6  # standard errors of an accuracy at chance
 
 
 @dataclass
 class LoopState(PracticeState):
-    """All that changes in a run but learner and pool.
+    """All that changes in a run except learner and pool.
 
     Seconds are wall time, without interruptions.
     """
 
     last_step: int  # where training and the cool-down end
     step: int = 0
-    best: float = field(default=NO_ACCURACY, kw_only=True)  # of what patience watches
-    best_balanced: float = NO_ACCURACY  # the mean of the classes' validation accuracies
-    seen: int = 0  # rows that training has used, with repeats, over all processes
-    epoch: float = 0.0  # passes over the pool as it was at each step
+    best: float = field(default=NO_ACCURACY, kw_only=True)  # best value of patience's metric
+    best_balanced: float = NO_ACCURACY  # best mean of the classes' validation accuracies
+    seen: int = 0  # rows used in training, with repeats, over all processes
+    epoch: float = 0.0  # passes over the pool, by its size at each step
     seconds: float = 0.0
     generation_seconds: float = 0.0
-    training_seconds: float = 0.0  # until data was last added; all but generation
-    training_flops: int = 0  # until data was last added
-    train_loss: float | None = None  # the mean between the last two evaluations; None: data was just added
+    training_seconds: float = 0.0  # until samples were last added; all but generation
+    training_flops: int = 0  # until samples were last added
+    train_loss: float | None = None  # the mean between the last two evaluations; None: samples were just added
     accuracy: float = NO_ACCURACY  # of the last evaluation
 
 
 @dataclass
 class TrainingLoop:
-    """The loop of one run, from `state` on, with `learner` and `pool` as they were then. rounds: None in a branch."""
+    """The loop of one run from `state` on, with `learner` and `pool` of that time. `rounds` is None in a branch."""
 
     config: Config
     learner: Learner
@@ -69,20 +69,20 @@ class TrainingLoop:
         self.adjustment = LogitAdjustment(self.config, self.pool)
         self.loader = Loader(self.pool, self.batches.at)
         self.began = time.monotonic() - self.state.seconds
-        self.measured: tuple[float, int, float] | None = None  # when, rows seen and waited for, after an evaluation
+        self.measured: tuple[float, int, float] | None = None  # time, rows seen, and waiting time after an evaluation
         self.chance, error = chance(self.validation)
         self.doubt = BEYOND_DOUBT * error
         self.is_unequal = is_unequal(self.validation)
 
     @property
     def validation(self) -> ExampleSet:
-        """What patience watches the accuracy on."""
+        """The set on which patience's metric is computed."""
         return self.data.validation
 
     def run(self) -> None:
         """Train, and add hard examples whenever the validation accuracy stops rising.
 
-        Raises Interrupted after a checkpoint; no checkpoint has numbers that are not finite.
+        Raises Interrupted after a checkpoint. All numbers in checkpoints are finite.
         """
         options = self.config.practice
         try:
@@ -92,20 +92,20 @@ class TrainingLoop:
                 if self.wants_examples():  # T ≥ T_max
                     self.checkpoint(keep=True)  # branches start here
                     self.add_examples(options.increment)  # P samples that are hard for f; T = 0
-                self.advance()  # a mini-batch of the pool; every tau steps T = 0 if it improved, else T += 1
-            self.checkpoint(keep=False)  # what follows, the evaluation, may take long or fail
+                self.advance()  # a mini-batch of the pool; every tau steps T = 0 if f improved, else T += 1
+            self.checkpoint(keep=False)  # the evaluation, which follows, may take long or fail
         except DivergedError as error:
             raise DivergedError(f"step {self.state.step}: {error}") from error
 
     def cool_down(self) -> None:
-        """End the run as a branch, which adds nothing and has a best accuracy of its own."""
+        """End the run as a branch, which adds nothing and has its own best accuracy."""
         self.state.best = self.state.best_balanced = NO_ACCURACY
-        self.state.last_step = self.state.step + self.config.training.cooldown_steps  # so it is in cool-down throughout
+        self.state.last_step = self.state.step + self.config.training.cooldown_steps  # all in cool-down
         self.learner.finish_at(self.state.last_step)
         self.run()
 
     def wants_examples(self) -> bool:
-        """Only while the rate is constant, or, if practice.in_warmup, rises in a learner that knows something."""
+        """Whether to add: only at a constant rate or, with practice.in_warmup, if the learner knows something."""
         options, training, state = self.config.practice, self.config.training, self.state
         if state.train_loss is None or not self.additions.are_due:
             return False
@@ -134,7 +134,7 @@ class TrainingLoop:
 
     @property
     def knows_something(self) -> bool:
-        """Whether the learner was better than chance, beyond doubt."""
+        """Whether the best accuracy was significantly above chance."""
         return self.state.best_balanced - self.chance > self.doubt
 
     @property
@@ -142,11 +142,11 @@ class TrainingLoop:
         return self.state.step >= self.state.last_step
 
     def advance(self) -> None:
-        """One step, with the evaluation and checkpoint due after it."""
+        """One step, and an evaluation and checkpoint if due."""
         options, state = self.config.practice, self.state
         if self.folder.stop_requested():
             self.checkpoint(keep=False)
-            distributed.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
+            distributed.wait_for_all()  # a launcher may kill the others when one has ended
             raise Interrupted
         self.train_step()
         if state.step % options.evaluate_every == 0 or self.done:
@@ -155,7 +155,7 @@ class TrainingLoop:
             self.checkpoint(keep=False)
 
     def train_step(self) -> None:
-        """One optimizer step, shared by the processes; batch size 0 is the whole pool."""
+        """One optimizer step, shared by the processes. Batch size 0 is the whole pool."""
         state = self.state
         self.measured = self.measured or (time.monotonic(), state.seen, self.loader.waited)
         x, y = self.loader.batch(state.step)
@@ -170,12 +170,12 @@ class TrainingLoop:
         state.epoch += rows / len(self.pool)
 
     def evaluate(self) -> None:
-        """A new best resets T to 0; else T rises by 1.
+        """Evaluate: a new best resets T to 0; otherwise T rises by 1.
 
-        A collapsed learner ends the run: patience would buy samples for a dead one.
+        A collapsed learner ends the run, since patience would add samples for it.
         """
         state = self.state
-        state.train_loss = distributed.from_main(self.learner.drain_loss())  # waits for the device
+        state.train_loss = distributed.from_main(self.learner.drain_loss())  # this waits for the device
         pace = self.pace()
         require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
         state.accuracy, balanced = distributed.from_main(accuracies(self.learner, self.validation))
@@ -183,7 +183,8 @@ class TrainingLoop:
             fell = f"fell from {state.best_balanced:.1%} to {balanced:.1%}, which is chance"
             raise DivergedError(f"the mean of the classes' validation accuracies {fell}: {LEARNER}")
         state.best_balanced = max(state.best_balanced, balanced)
-        # Of unequal classes one answer to all has a high accuracy, which no learner that begins to learn would reach.
+        # With unequal classes a constant answer has a high accuracy, which a learner that begins to learn would not
+        # exceed.
         is_lucky = self.is_unequal and not self.knows_something
         watched = balanced if is_lucky or self.config.practice.watch == "balanced" else state.accuracy
         self.additions.observe(watched)
@@ -202,7 +203,7 @@ class TrainingLoop:
         self.folder.evaluation(row, pace, state.last_step)
 
     def pace(self) -> dict[str, float]:
-        """Rates since the last evaluation, over all processes; no part of a result."""
+        """Rates since the last evaluation, over all processes, not for results."""
         if self.measured is None:
             return {}
         begin, seen, waited = self.measured
@@ -220,7 +221,7 @@ class TrainingLoop:
 
     @property
     def seconds(self) -> float:
-        """Over all sessions of the run."""
+        """Seconds over all sessions of the run."""
         return time.monotonic() - self.began
 
     def checkpoint(self, keep: bool) -> None:
@@ -235,6 +236,6 @@ class TrainingLoop:
 
 
 def has_collapsed(accuracy: float, best: float, chance: float, doubt: float) -> bool:
-    """Whether an accuracy is that of chance, after one was above it beyond doubt."""
+    """Whether an accuracy is at chance, after the best was significantly above it."""
     above = best - chance
     return above > max(WELL_ABOVE, doubt) and accuracy - chance < AT_CHANCE * above

@@ -26,9 +26,9 @@ from dp_real.runtime.torch_state import seeded
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
-    """Load the real data, the main process first, and decode what is kept in memory and some of the rest.
+    """Load the real data, the main process first, and decode what stays in memory and some of the rest.
 
-    Those to train on are looked at if they are used.
+    Training examples are checked if they are used.
     """
 
     def load() -> RealData:
@@ -49,14 +49,14 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
         largest = y.mode().values
         warn_once(
             f"{(y == largest).double().mean():.0%} of {len(y):,} validation examples are "
-            f"{data.task.classes[largest]!r}, and one that always says so is right about these; "
-            "practice.watch = 'balanced' waits on the mean of the classes' accuracies"
+            f"{data.task.classes[largest]!r}, which a constant answer gets right; "
+            "practice.watch = 'balanced' uses the mean of the classes' accuracies"
         )
     return data
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """Load the generator, or train it as torch_settings says, the main process first."""
+    """Load the generator, or train it under torch_settings, the main process first."""
 
     def load() -> Generator:
         if data is None:
@@ -68,7 +68,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
 
 
 def fresh_learner(config: Config) -> Learner:
-    """InputError if its logits are to be adjusted and it is no network."""
+    """A run's first learner. InputError if it is no network and training.logit_adjustment is set."""
     learner = config.learner.fresh(config.task, config.training, config.seed)
     if config.training.logit_adjustment and not isinstance(learner, NetworkLearner):
         raise InputError(f"training.logit_adjustment is for networks: learner.kind = '{config.learner.kind}' is none")
@@ -76,7 +76,7 @@ def fresh_learner(config: Config) -> Learner:
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for what cannot be carried out, MissingError if what tells the task is not here."""
+    """Raise InputError if the plan cannot be carried out, MissingError if the task is unknown without missing data."""
     objective = config.guidance.objective
     if objective.startswith(GIVEN) and objective not in OBJECTIVES:
         raise MissingError(lacking("objective"))
@@ -106,7 +106,7 @@ def _require(registry: Registry[Any], key: str, name: str) -> None:
 
 
 def check_real_examples(config: Config, data: RealData) -> None:
-    """Raise InputError for more real examples than there are, in all or of a class."""
+    """Raise InputError if too few real examples exist, in total or of a class."""
     options, classes = config.practice, data.task.n_classes
     n_real, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
     key = f"practice.real = {n_real}"
@@ -120,17 +120,17 @@ def check_real_examples(config: Config, data: RealData) -> None:
     there = labels.bincount(minlength=classes).numpy()
     for label in (wanted > there).nonzero()[0][:1]:
         raise InputError(
-            f"{key} with imbalance = {options.imbalance:g} asks for {wanted[label]} real "
+            f"{key} with imbalance = {options.imbalance:g} needs {wanted[label]} real "
             f"examples of {data.task.classes[label]!r}: there are {there[label]}; lower either"
         )
 
 
-_torch = RLock()  # whose settings and random numbers all threads share
+_torch = RLock()  # all threads share torch's settings and random numbers
 
 
 @contextmanager
 def torch_settings(config: Config) -> Iterator[None]:
-    """Torch computes as configured, for one thread at a time; with "bfloat16", float32 products are TF32."""
+    """Make torch compute as configured, for one thread at a time. With "bfloat16" float32 products are TF32."""
     with _torch, seeded(config.seed):
         threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()

@@ -18,7 +18,7 @@ from dp_real.runs.prepare import fresh_learner
 
 
 class Run:
-    """What a run has left so far. All but the configuration is read anew each time: the run may be going on."""
+    """The results of a run so far. All but the configuration is read each time, as the run may go on."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises InputError if the folder is not a run's."""
@@ -30,9 +30,9 @@ class Run:
         return self.files.path
 
     def unchanged(self, accept_changes: bool = False) -> Self:
-        """This run, if all that it depends on is as it was when it began.
+        """This run, if nothing that it depends on has changed since it began.
 
-        Raises InputError if not. accept_changes: a remark instead.
+        Otherwise raises InputError or, with accept_changes, logs a warning.
         """
         accept_inputs(input_changes(self.files), accept_changes)
         return self
@@ -44,12 +44,12 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether it has a result."""
+        """Whether the run has a result."""
         return self.files.result.exists()
 
     @property
     def result(self) -> dict[str, Any]:
-        """The content of result.json; empty while the run is not complete."""
+        """The content of result.json; empty until the run is complete."""
         return self.files.read_result() or {}
 
     @property
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def rounds(self) -> pd.DataFrame:
-        """A row per round, also the initial one: round, step, count, omega, entropy (nats), fraction_wrong, costs."""
+        """A row per round, with the initial one: round, step, count, omega, entropy (nats), fraction_wrong, costs."""
         return pd.DataFrame(self._rows(self.files.rounds))
 
     def _rows(self, log: Path) -> list[dict[str, Any]]:
@@ -74,17 +74,17 @@ class Run:
     def pool(self) -> Pool:
         """The generated examples, read from disk on demand; also a map-style data set of torch.
 
-        Raises MissingError while there is none, DamagedError if a file is missing or changed.
+        Raises MissingError if there is none yet, DamagedError if a file is missing or changed.
         """
         if not rounds_of(self.files.pool):
             if self.complete:
                 raise DamagedError(f"{self.files.pool} is missing", self.files.repeat)
-            raise MissingError(f"{self.path}: there is no pool yet; go on with the run by {self.files.resume}")
+            raise MissingError(f"{self.path}: there is no pool yet; continue the run by {self.files.resume}")
         return Pool.latest(self.files.pool, self.config.pool_shape)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
-        """Those before each addition, by step. A damaged one is left out, with a remark."""
+        """The checkpoints before each addition, by step. A damaged one is left out with a warning."""
         return kept_checkpoints(self.files.checkpoints)
 
     @property
@@ -95,7 +95,7 @@ class Run:
         return [result for files in self.files.branches if (result := files.read_result())]
 
     def learner(self, at: Checkpoint | None = None) -> Learner:
-        """The trained learner, an unfinished run's latest, or the one `at` a checkpoint.
+        """The trained learner, that of checkpoint `at`, or the latest of an unfinished run.
 
         Raises InputError if nothing was learned yet, DamagedError if files are missing or changed.
         """
@@ -106,14 +106,14 @@ class Run:
                 return restored(self.config.learner, self.config.task, self.config.training, weights)
         at = at or newest_intact(self.files)
         if at is None:
-            raise InputError(f"{self.path}: nothing has been learned yet; go on with it by {self.files.resume}")
+            raise InputError(f"{self.path}: nothing has been learned yet; continue it by {self.files.resume}")
         learner = fresh_learner(self.config)
         at.restore(learner)
         return learner
 
 
 def problems(folder: Path) -> list[str]:
-    """A line for each damage in a run's folder, and the way on."""
+    """A line for each damage in a run's folder, with the remedy."""
     files = RunFiles.open(folder)
     complete = files.result.exists()
     resume = f"{files.resume} goes back to the newest intact checkpoint"
@@ -121,7 +121,7 @@ def problems(folder: Path) -> list[str]:
     findings: list[tuple[str | None, str]] = []
     try:
         load_config(files.config)
-        with contextlib.suppress(DamagedError):  # of the result, which follows
+        with contextlib.suppress(DamagedError):  # a damaged result is reported below
             findings += [(change, "restore it, unless the change is meant") for change in input_changes(files)]
     except InputError as error:
         findings.append((str(error), "restore it"))

@@ -48,23 +48,23 @@ def run(
     data: Any = None,
     objective: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Any]:
-    """Train by deliberate practice, in a folder.
+    """Train by deliberate practice, and write the run to a folder.
 
     Parameters
     ----------
     config
-        A Config, or its sections as dicts. What an object stands for may be left out.
+        A Config, or its sections as dicts. Sections that objects replace may be left out.
     folder
-        Where the run leaves its files.
+        The run's folder.
     resume
-        Go on with this configuration's run in the folder, unless it is finished. Keys that no sample depends on, such
-        as a generator's budget, may differ.
+        Whether to continue this configuration's run in the folder, unless it is finished. Keys that no sample depends
+        on, such as a generator's budget, may differ.
     accept_changes
-        Go on although what the run depends on has changed. The result lists it.
+        Whether to continue although what the run depends on has changed. The result lists it.
     test
-        Whether to look at test images and further sets; if not, `test_accuracy` is None.
+        Whether to evaluate the test set and further sets; if not, `test_accuracy` is None.
     shared
-        Where other runs draw some of the same rows, which changes no result.
+        A cache of rows that other runs draw, too. It changes no result.
     learner
         A torch module, samples [B, *shape] to logits [B, K], or a function of the Task that makes one.
     generator
@@ -73,7 +73,7 @@ def run(
     data
         RealData (dp_real.data.examples), or {"validation": (x, y), "test": (x, y), "train": (x, y)}.
     objective
-        What makes a sample hard: a differentiable function of logits [B, K] to a number for each row.
+        What makes a sample hard: a differentiable function of logits [B, K] to one number for each row.
 
     Returns
     -------
@@ -88,14 +88,14 @@ def run(
     MissingError
         If something is missing.
     DamagedError
-        If files of the run are damaged, and no checkpoint goes without them.
+        If files of the run are damaged, and every checkpoint needs them.
     DivergedError
-        Once numbers are not finite. The last checkpoint before that stays.
+        When numbers are not finite. The last checkpoint before that stays.
     Interrupted
-        On Ctrl-C or another of STOP_SIGNALS, and once a generator's budget is spent.
+        On Ctrl-C or another of STOP_SIGNALS, or when a generator's budget is spent.
     """
     if not isinstance(config, Config | Mapping):
-        raise InputError(f"config = {config!r}: should be a dictionary, or what dp_real.load_config(FILE) gives")
+        raise InputError(f"config = {config!r}: should be a dictionary, or what dp_real.load_config(FILE) returns")
     raw = config.model_dump() if isinstance(config, Config) else config
     objects = {"learner": learner, "generator": generator, "data": data}
     for name, thing in objects.items() if raw is config else ():
@@ -106,7 +106,7 @@ def run(
     raw, objects_by_name = with_objects(raw, **objects)
     files = RunFiles(
         Path(folder).absolute() if objects_by_name else Path(folder)
-    )  # objects may change the current folder
+    )  # an object may change the current folder
     try:
         config = parse_config(raw, folder=Path.cwd()).resolved()
         return _run(config, files, resume, accept_changes, progress, test, shared)
@@ -124,7 +124,7 @@ def _run(
     shared: Shared | None,
 ) -> dict[str, Any]:
     def threads() -> int:
-        """Results differ by torch's number; a resumed run keeps its own, and `threads = 0` takes torch's."""
+        """The number of threads, on which results depend: a resumed run keeps its own, and 0 means torch's."""
         begun = load_config(files.config) if resume and files.config.exists() else config
         return config.threads or begun.threads or torch.get_num_threads()
 
@@ -146,7 +146,7 @@ def _train(
     config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
 ) -> dict[str, Any]:
     check_tracker(config.tracker)
-    read_marks(config.pool.marks)  # raises early, before anything is trained
+    read_marks(config.pool.marks)  # raises before anything is trained
     data = load_data(config, progress, test=test)
     check_plan(config)
     check_real_examples(config, data)
@@ -174,14 +174,14 @@ def _train(
 
 
 def check_tracker(name: str) -> None:
-    """MissingError without its package."""
+    """Raise MissingError if the dashboard's package is missing."""
     if name != "none" and (problem := tracker(name).problem):
         raise MissingError(problem)
 
 
 @contextmanager
 def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, Any], int], None] | None]:
-    """Yield what logs a row and its step to the dashboard, in the main process; None without one."""
+    """Yield a function that logs a row and step to the dashboard, in the main process; else None."""
     if config.tracker == "none" or not distributed.this_process().is_main_process:
         yield None
         return
@@ -192,7 +192,7 @@ def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, An
         "dir": str(files.path),
         "name": config.name,
         "resume": "allow",
-        "id": f"{files.config.stat().st_mtime_ns:x}",  # the same when the run is resumed
+        "id": f"{files.config.stat().st_mtime_ns:x}",  # equal when the run is resumed
         "settings": {"x_disable_meta": True},  # it would send the command line, secrets included
     }
     settings = flat(config.model_dump(mode="json"))
@@ -201,6 +201,6 @@ def tracking(config: Config, files: RunFiles) -> Iterator[Callable[[dict[str, An
     try:
         yield lambda row, step: accelerator.log(row, step=step)
     finally:
-        # accelerator.end_training would also end the group of processes, which the evaluation still needs.
+        # accelerator.end_training would also end the process group, which the evaluation still needs.
         for dashboard in accelerator.trackers:
             dashboard.finish()

@@ -1,1 +1,1 @@
-"""What all parts of a run stand on: processes, randomness, memory, weights, the cache, and images as numbers."""
+"""What all parts of a run use: processes, randomness, memory, weights, the cache, and images as numbers."""

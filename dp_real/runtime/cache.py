@@ -1,4 +1,4 @@
-"""The user's cache: what was made once, under a hash of all that it depends on."""
+"""The user's cache: what was made once, named by a hash of all that it depends on."""
 
 import hashlib
 import logging
@@ -21,23 +21,23 @@ from dp_base.reading import read_json
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
-ANSWERS = "answers"  # the folder of entries that grow, and have no checksums
+ANSWERS = "answers"  # entries that grow, without checksums
 UNFINISHED = ".unfinished"
-_intact: set[Path] = set()  # entries that this process has made or verified
+_intact: set[Path] = set()  # made or verified by this process
 
 
 def cache_folder() -> Path:
-    """The user's cache; MissingError without a home folder."""
+    """The user's cache. MissingError without a home folder."""
     try:
         return Path(platformdirs.user_cache_dir("deliberate-practice"))
     except RuntimeError as error:
-        raise MissingError("there is no home folder for the cache: let XDG_CACHE_HOME name a folder") from error
+        raise MissingError("there is no home folder for the cache: set XDG_CACHE_HOME to a folder") from error
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
-    """The folder that make(folder) filled, now or earlier with the same `depends`; others wait for its maker.
+    """The folder that make(folder) filled, now or earlier with the same `depends`. Other processes wait for it.
 
-    If `resumable`, make(folder, unfinished) keeps in `unfinished` what it needs after a kill. A damaged folder is made
+    If `resumable`, make(folder, unfinished) stores in `unfinished` what it needs to continue. A damaged folder is made
     again.
     """
     digest = json_digest(depends, sort_keys=True)[:16]
@@ -70,7 +70,7 @@ def _usable(folder: Path) -> bool:
 
 
 def unwritable(folder: Path | None = None, cache: Path | None = None, key: str = "XDG_CACHE_HOME") -> str | None:
-    """Why nothing can be added to the cache, or a folder in it, or another `cache` that `key` names; and what to do."""
+    """Why the cache, a folder in it, or another `cache` set by `key` is not writable, and the remedy; None if it is."""
     there = folder or cache_folder()
     try:
         while not os.path.lexists(there):
@@ -90,18 +90,18 @@ def _writable(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         problem = disk_problem(error)
-        if problem is None or isinstance(error, MissingError):  # as of an entry that is made for this one
+        if problem is None or isinstance(error, MissingError):  # such as that of another entry, which this one needs
             raise
         raise MissingError(_refusal(problem)) from error
 
 
 def _refusal(problem: str, cache: Path | None = None, key: str = "XDG_CACHE_HOME") -> str:
-    remedy = f"make room there, or let {key} name a folder that has some"
+    remedy = f"make room there, or set {key} to a folder that has some"
     return f"the cache {cache or cache_folder()} cannot be written to: {problem}; {remedy}"
 
 
 def fingerprints(*arrays: Any) -> list[str]:
-    """Hashes of the arrays' values, of numpy or tensors on the CPU."""
+    """Hashes of the values of numpy arrays, or tensors on the CPU."""
     return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
 
 
@@ -109,19 +109,19 @@ def fingerprints(*arrays: Any) -> list[str]:
 class Entry:
     """A cached folder."""
 
-    name: str  # below the cache
+    name: str  # path in the cache
     depends: dict[str, Any]  # what it was made from
     size: int  # bytes
-    made: float  # time in seconds since 1970
-    problem: str = ""  # what is damaged in it; empty if nothing is
+    made: float  # seconds since 1970
+    problem: str = ""  # its damage; empty: none
 
 
 def entries() -> list[Entry]:
-    """Entries by name, also broken ones."""
+    """All entries, with broken ones."""
     root = cache_folder()
     listed = []
     for folder in _places(root)[0]:
-        with suppress(FileNotFoundError):  # it was cleared, or replaced, since it was seen
+        with suppress(FileNotFoundError):  # it was removed or replaced meanwhile
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             problem = damage(folder) or ""
             depends: dict[str, Any] = {}
@@ -135,12 +135,12 @@ def entries() -> list[Entry]:
 
 
 def leftovers() -> list[Path]:
-    """What is half-made, by a process at work or killed."""
+    """What a working or killed process left half-made."""
     return sorted(_places(cache_folder())[1])
 
 
 def _places(root: Path) -> tuple[list[Path], list[Path]]:
-    """Entries, and what is half-made, which is not looked into: its maker may be removing files there."""
+    """Entries, and half-made folders, which are not listed, since their maker may be removing files."""
     whole: list[Path] = []
     half_made: list[Path] = []
     for above, folders, files in os.walk(root):
@@ -154,7 +154,7 @@ def _places(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def broken_entries(known: Iterable[Entry] | None = None) -> dict[Path, str]:
-    """What is wrong with damaged entries; `cached` makes them again."""
+    """The faults of damaged entries, which `cached` makes again."""
     candidates = entries() if known is None else known
     return {cache_folder() / entry.name: entry.problem for entry in candidates if entry.problem}
 
@@ -162,7 +162,7 @@ def broken_entries(known: Iterable[Entry] | None = None) -> dict[Path, str]:
 def clear() -> None:
     """Remove the whole cache."""
     folder = cache_folder()
-    discard_parts(folder.parent, folder.name)  # of a clearing that was killed
+    discard_parts(folder.parent, folder.name)  # of a killed `clear`
     if folder.is_dir():
         remove(folder)
     _intact.clear()

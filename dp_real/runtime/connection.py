@@ -1,4 +1,4 @@
-"""What of the environment connects to an API: proxies and certificates."""
+"""The environment's settings of a connection: proxies and certificates."""
 
 import os
 from typing import Any
@@ -8,13 +8,13 @@ from dp_base.reading import cause_of
 
 
 def connection(base_url: str) -> dict[str, Any]:
-    """Whether a client of httpx2 looks at the environment's proxies and certificates: not for this machine."""
+    """Options of an httpx2 client: it uses the environment's proxies and certificates, but not for this machine."""
     host = urlsplit(base_url).hostname or ""
     return {"trust_env": not (host in ("localhost", "::1") or host.startswith("127."))}
 
 
 def connection_problem(base_url: str) -> str | None:
-    """What is wrong in the environment's proxies and certificates."""
+    """A fault of the environment's proxies and certificates, or None."""
     import httpx2
 
     try:

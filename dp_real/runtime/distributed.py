@@ -1,4 +1,4 @@
-"""The processes of a run, and a GPU's memory. They share whole items, so results do not depend on their number."""
+"""The processes of a run, and a GPU's memory. Processes share whole items, so results do not depend on their number."""
 
 import atexit
 import gc
@@ -21,15 +21,16 @@ from torch.distributed import distributed_c10d
 from dp_base.errors import DamagedError, InputError, Interrupted, MissingError
 from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, require_one_task
 
-LIMIT = timedelta(hours=2)  # that a process waits for others which do the same work
-MAIN_LIMIT = timedelta(days=1)  # that it waits for the main one, which may train a generator meanwhile
-LOST = 30.0  # seconds from the loss of another process until this one ends by itself
+LIMIT = timedelta(hours=2)  # to wait for others that do the same work
+MAIN_LIMIT = timedelta(days=1)  # to wait for the main process, which may be training a generator
+LOST = 30.0  # seconds until this process ends when another is lost
 GRACE = 5.0  # seconds for the main process to end with the same error as this one
-MAX_READ = 256  # rows that a process reads together
-VISIBLE = 180.0  # seconds until a file of another node must be seen; NFS keeps what it knows of a folder for up to 60
-PAUSE = 0.5  # seconds between looks
-SHARE = 0.95  # of a GPU's memory that torch may take; NCCL, cuDNN and cuBLAS find the rest
-# What CUDA and its libraries say without memory, beside what accelerate knows: they allocate outside torch's cache.
+MAX_READ = 256  # rows of one read
+VISIBLE = 180.0  # seconds until another node's file must be visible; NFS caches a folder for up to 60
+PAUSE = 0.5  # seconds between tries
+SHARE = 0.95  # of a GPU's memory for torch; the rest is for NCCL, cuDNN and cuBLAS
+# Messages of CUDA and its libraries, which allocate outside torch's cache, when memory runs out; accelerate knows
+# others.
 NO_MEMORY = ("out of memory", "status_alloc_failed")
 DOUBTFUL = (
     "cublas_status_not_initialized",
@@ -38,14 +39,14 @@ DOUBTFUL = (
     "cudnn_status_not_supported",
     "unable to find an engine",
 )
-"""What they say without memory, but also for other reasons, such as a driver that does not fit."""
+"""Messages when memory runs out, but also for other reasons, such as a driver that does not fit."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class LostError(RuntimeError):
-    """Other processes cannot be reached; the one that ended first, or the launcher, says why."""
+    """Other processes cannot be reached. The one that ended first, or the launcher, reports why."""
 
     exit_status = 1
 
@@ -66,15 +67,15 @@ class Process(NamedTuple):
 
 
 def this_process() -> Process:
-    """This process in the program's process group, or in the one that the first call starts if a launcher asks for it.
+    """This process in the program's process group, or in one that the first call starts under a launcher.
 
-    The latter is gloo on CPUs and nccl on GPUs. Raises InputError if the launcher's variables do not fit together.
+    The latter is gloo on CPUs and nccl on GPUs. Raises InputError if the launcher's variables are inconsistent.
     """
     place = _own_device()
     if not distributed.is_initialized():
         return Process(0, 1, place)
     if distributed.get_world_size() > 1:
-        _object_group()  # made now, while all processes are there
+        _object_group()  # made now, while all processes exist
     return Process(distributed.get_rank(), distributed.get_world_size(), place)
 
 
@@ -88,10 +89,10 @@ def _own_device() -> torch.device:
         place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
     except ValueError as error:
         raise InputError(
-            f"{variables}: this starts no group of processes: {error}; for one process, unset them"
+            f"{variables}: with these no process group can start: {error}; for one process, unset them"
         ) from error
     if place.type == "cuda":
-        # Memory is reported as run out before the reserve is touched. A single process has no index: the present GPU.
+        # So memory runs out before the reserve is used. A single process has no index, which means the present GPU.
         torch.cuda.set_per_process_memory_fraction(SHARE, place.index)
     return place
 
@@ -102,13 +103,13 @@ def _object_group() -> Any:
 
 @cache
 def _gloo_beside(world: Any) -> Any:
-    """Nccl would copy objects to the GPUs and back, and has no monitored_barrier."""
+    """A gloo group for objects: nccl would copy them to the GPUs and back, and has no monitored_barrier."""
     atexit.register(_leave)
     return distributed.new_group(backend="gloo", timeout=MAIN_LIMIT)
 
 
 def _leave() -> None:
-    """End the process groups in order: a thread of gloo that holds the last object would abort the interpreter."""
+    """End the process groups in order, since a gloo thread that holds the last object would abort the interpreter."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
     _gloo_beside.cache_clear()
@@ -118,7 +119,7 @@ def require_alone(what: str) -> None:
     """Raise InputError if this is one of several processes."""
     require_one_task(what)
     if this_process().num_processes > 1:
-        raise InputError(f"{what} is one process: call it in a program of its own")
+        raise InputError(f"{what} runs in one process: call it in a separate program")
 
 
 def device() -> torch.device:
@@ -135,15 +136,15 @@ def visible_gpus() -> list[str]:
 
 
 def own_cores() -> int:
-    """This process's share of cores, which affinity (srun's) or a container's quota may limit."""
+    """This process's share of the cores that affinity (by srun) or a container's quota allows."""
     return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
 
 
-# how processes end
+# the end of processes
 
 
 def is_reporter(error: str) -> bool:
-    """Whether this process tells the user of its error: the main one, or another if that says nothing for GRACE s."""
+    """Whether this process reports its error: the main one does, or another if that is silent for GRACE s."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return os.environ.get("RANK", "0") == "0"
     store: Any = distributed_c10d._get_default_store()
@@ -157,14 +158,14 @@ def is_reporter(error: str) -> bool:
             if time.monotonic() > deadline:
                 return True
             time.sleep(0.1)
-    except RuntimeError:  # the store has closed: the main process has ended
+    except RuntimeError:  # the store is closed, as the main process has ended
         return this_process().is_main_process
     return False
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """All processes run the block; an error ends this one at once: an orderly end would wait for others."""
+    """All processes run the block. An error ends this one at once: an orderly end would wait for others."""
     try:
         yield
     except Interrupted:
@@ -186,15 +187,15 @@ def exchange() -> Iterator[None]:
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         is_told_first = len(lines) == 1 or "monitoredBarrier" in lines[0]
-        cause = lines[0] if is_told_first else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
-        raise LostError(f"other processes are gone or hang, or the network is ({cause}); resume the run") from error
+        cause = lines[0] if is_told_first else f"{lines[0]} … {lines[-1]}"  # NCCL's message comes last
+        raise LostError(f"other processes ended or hang, or the network failed ({cause}); resume the run") from error
 
 
-# sharing work
+# shared work
 
 
 def gather(items: list[Result]) -> list[Result]:
-    """The items of all processes by rank, in every process, sent between CPUs."""
+    """All processes' items by rank, in every process, sent between CPUs."""
     here = this_process()
     if here.num_processes == 1:
         return items
@@ -206,12 +207,12 @@ def gather(items: list[Result]) -> list[Result]:
 
 
 def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """function(item) for each item, in every process; one process computes each, on the CPU."""
+    """function(item) for each item, in every process. Each is computed by one process, and sent between CPUs."""
     return gather([function(item) for item in own_share(list(items))])
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
-    """This process's items, consecutive: results are in order by rank."""
+    """This process's consecutive items, so that results by rank are in order."""
     here = this_process()
     begin = here.process_index * len(items) // here.num_processes
     end = (here.process_index + 1) * len(items) // here.num_processes
@@ -224,13 +225,13 @@ def slices(rows: slice, size: int) -> Iterator[slice]:
 
 
 def read_slices(n: int) -> Iterator[slice]:
-    """Split n rows for `distribute`, at most 256 each, so that each process gets some."""
+    """Split n rows for `distribute`, at most MAX_READ each, so that each process gets some."""
     rows_per_process = -(-n // this_process().num_processes)
     return slices(slice(0, n), max(1, min(MAX_READ, rows_per_process)))
 
 
 def any_process(flag: bool) -> bool:
-    """Whether `flag` is set in any process; all call this."""
+    """Whether `flag` is set in any process. All call this."""
     return any(gather([flag]))
 
 
@@ -240,7 +241,7 @@ def wait_for_all() -> None:
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
-    """Overwrite the tensors by their sums over processes; they travel together."""
+    """Overwrite the tensors by their sums over processes, in one message."""
     values = torch.cat([tensor.flatten() for tensor in tensors])
     with exchange():
         distributed.all_reduce(values)
@@ -273,7 +274,7 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
 
 
 def on_main(work: Callable[[], Result]) -> Result:
-    """work() of the main process, in all. Its exception is raised in all, so that none waits for ever."""
+    """The main process's work(), in all processes. Its exception is raised in all, so that none waits for ever."""
     result: Any = None
     failure: Exception | None = None
     if this_process().is_main_process:
@@ -288,29 +289,29 @@ def on_main(work: Callable[[], Result]) -> Result:
 
 
 def main_first(work: Callable[[], Result]) -> Result:
-    """work() of each process, the main one first, whose exception is raised in all."""
+    """Each process's work(), the main one's first. That one's exception is raised in all."""
     made: list[Result] = []
     on_main(lambda: made.append(work()))
     return made[0] if made else work()
 
 
 def when_visible(look: Callable[[], Result]) -> Result:
-    """look(), tried again up to VISIBLE seconds while NFS hides files that another process has written."""
+    """look(), repeated for up to VISIBLE seconds while NFS hides files that another process has written."""
     deadline = time.monotonic() + VISIBLE
     while True:
         try:
             return look()
-        except (DamagedError, OSError, ValueError):  # the last is Arrow's
+        except (DamagedError, OSError, ValueError):  # ValueError is Arrow's
             if this_process().num_processes == 1 or time.monotonic() > deadline:
                 raise
         time.sleep(PAUSE)
 
 
-# what fits into a GPU's memory
+# a GPU's memory
 
 
 def halving(work: Callable[[int], Result], rows: int, remedy: str, least: int = 1) -> tuple[Result, int]:
-    """work(rows) and the rows that fitted, with half while memory runs out; MissingError if `least` do not fit."""
+    """work(rows) and the rows that fitted, halved while memory runs out. MissingError if `least` rows do not fit."""
     while True:
         try:
             return work(rows), rows
@@ -320,13 +321,13 @@ def halving(work: Callable[[int], Result], rows: int, remedy: str, least: int = 
             if rows <= least:
                 what = "a single row needs" if rows == 1 else f"BatchNorm's {rows} rows (training.batch_size) need"
                 raise MissingError(f"{what} more memory than the GPU has: {remedy}") from error
-            # The error holds the failed work's memory until this block ends. So the cache is emptied after it.
+            # The error holds the failed work's memory until this block ends, so the cache is emptied after it.
         rows //= 2
         release()
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device's memory ran out, or may have."""
+    """Whether an error means that the device's memory ran out, or may have."""
     return isinstance(error, RuntimeError) and (should_reduce_batch_size(error) or _says(error, NO_MEMORY + DOUBTFUL))
 
 
@@ -335,7 +336,7 @@ def _says(error: BaseException, signs: Sequence[str]) -> bool:
 
 
 def release() -> None:
-    """Give memory that torch keeps back to the GPU, where NCCL looks for it."""
+    """Return torch's cached memory to the GPU, for NCCL."""
     if torch.cuda.is_initialized():
-        gc.collect()  # a module that refers to itself is freed only so; without a GPU, this would only take time
+        gc.collect()  # this frees modules that refer to themselves; without a GPU it would only cost time
     torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Checks where numbers arise that they are finite, but not in every step, which would wait for the device."""
+"""Checks numbers where they arise, but not in every step, since that waits for the device."""
 
 from collections.abc import Iterable
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError
 
-# By whether samples are numbers: the share of a block that may be of no use, and how often one is drawn again. More are
-# no accident; but language models refuse some prompts.
+# For texts (False) and numbers (True): the share of a block that may be useless, and how often a sample is redrawn.
+# Language models refuse some prompts.
 TOLERATED = {True: (0.1, 3), False: (0.5, 10)}
 LEARNER = "lower training.learning_rate or training.weight_decay, or set training.max_grad_norm"
-"""What to do if a learner's numbers are not finite."""
+"""The remedy if a learner's numbers are not finite."""
 
 
 def require_finite(what: str, remedy: str, values: Iterable[Tensor]) -> None:
@@ -28,7 +28,7 @@ def require_samples(samples: Tensor, what: str, remedy: str) -> None:
 
 
 def faults(samples: Tensor) -> dict[str, Tensor]:
-    """Which samples have a fault, bool [B]: codes that are all zero, numbers not finite, images of one value."""
+    """Which samples have each fault, bool [B]: codes all zero, numbers not finite, images of one value."""
     rows = samples.flatten(1)
     if not samples.is_floating_point():
         return {"empty": (rows == 0).all(1)}
@@ -38,5 +38,5 @@ def faults(samples: Tensor) -> dict[str, Tensor]:
 
 
 def unusable(samples: Tensor) -> Tensor:
-    """Which have any fault, bool [B]."""
+    """Which samples have any fault, bool [B]."""
     return torch.stack([*faults(samples).values()]).any(0)

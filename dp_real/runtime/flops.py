@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
-FORMULAS: dict[Any, Callable[..., int]] = {  # torch has none for a CPU's fused attention
+FORMULAS: dict[Any, Callable[..., int]] = {  # torch has no formula for a CPU's fused attention
     **flop_registry,
     aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
     aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
@@ -20,9 +20,9 @@ FORMULAS: dict[Any, Callable[..., int]] = {  # torch has none for a CPU's fused 
 
 
 class FlopCounter(TorchDispatchMode):
-    """Adds up the FLOPs of a block.
+    """Sums the FLOPs of a block.
 
-    torch's FlopCounterMode has hooks on modules that break torch.autograd.grad.
+    The module hooks of torch's FlopCounterMode break torch.autograd.grad.
     """
 
     pauses: ClassVar[int] = 0
@@ -42,7 +42,7 @@ class FlopCounter(TorchDispatchMode):
 
 @contextmanager
 def uncounted() -> Iterator[None]:
-    """The block's results are kept, and so no cost of the samples drawn first."""
+    """Do not count the block's FLOPs: its results are reused, so they are no cost of a sample."""
     FlopCounter.pauses += 1
     try:
         yield
@@ -51,7 +51,7 @@ def uncounted() -> Iterator[None]:
 
 
 def count(work: Callable[[], object]) -> int:
-    """The FLOPs of doing `work` once; a multiplication and an addition are two. Attention counts as its products."""
+    """The FLOPs of work(). A multiplication and an addition are two; attention counts as its products."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
         work()
     return counter.total

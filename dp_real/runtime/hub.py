@@ -1,6 +1,7 @@
-"""Reads weights from a folder or the hub: safetensors only, no code of a model, and nothing that is not named."""
+"""Reads weights from a folder or the hub: safetensors only, no code of a model, and only named models."""
 
-# diffusers does not pass trust_remote_code on to parts, but takes no Auto class of transformers, which alone would ask.
+# diffusers does not pass trust_remote_code on to parts, but uses no Auto class of transformers, which alone runs such
+# code.
 
 import json
 import logging
@@ -22,21 +23,21 @@ from dp_base.errors import InputError, MissingError
 from dp_real.runtime import distributed
 from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, misnamed, missing_package
 
-MAX_RATIO = 30  # as many parts or numbers as a folder's weights have may be made to read it: they may be packed
+MAX_RATIO = 30  # a network may have this many times the parts or numbers of a folder's weights, which may be packed
 MAX_PARTS = 10_000
 MAX_NUMBERS = 10**9
-"""What may be made besides, such as a fresh last layer."""
+"""Further numbers, such as a fresh last layer's."""
 
 
-_device = ContextVar[Any]("device", default=None)  # where weights are read to
+_device = ContextVar[Any]("device", default=None)  # that weights are loaded to
 
 Fresh = Callable[[Any, str], bool] | None
-"""Whether a loaded model's weight of that name may be lacking, or of another shape: it is trained, or not used."""
+"""Whether a model's weight of that name may be missing, or of another shape, since it is trained or unused."""
 
 
 @contextmanager
 def headers_only() -> Iterator[None]:
-    """Whatever is loaded within, is on the meta device: of weights, names and shapes alone are read."""
+    """Within the block, load models to the meta device: only names and shapes of weights are read."""
     before = _device.set("meta")
     try:
         yield
@@ -45,7 +46,7 @@ def headers_only() -> Iterator[None]:
 
 
 def load(kind: Any, model: str, dtype: str = "float32", fresh: Fresh = None, **options: Any) -> Any:
-    """By `kind.from_pretrained`; MissingError if it is not there, InputError if broken."""
+    """Load by `kind.from_pretrained`. MissingError if it is missing, InputError if broken."""
     part = options.get("subfolder", "")
     folder = Path(model, part)
     with reading(model, f"{kind.__name__}{part and f' in {part}'}") as is_local, quietly():
@@ -69,7 +70,7 @@ def load(kind: Any, model: str, dtype: str = "float32", fresh: Fresh = None, **o
 
 
 def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Fresh = None) -> None:
-    """InputError for weights that a library left as they were made, by its `output_loading_info`."""
+    """InputError for weights that were not loaded, by a library's `output_loading_info`."""
     lost = {*read["missing_keys"], *(name for name, *_ in read["mismatched_keys"])}
     lost = sorted(
         name for name in lost if not (name.endswith("num_batches_tracked") or (fresh and fresh(loaded, name)))
@@ -77,13 +78,13 @@ def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Fresh 
     if lost:
         unknown = f"; unknown to it: {others[0]!r}" if (others := sorted(read["unexpected_keys"])) else ""
         raise InputError(
-            f"{model}: {len(lost)} of {type(loaded).__name__}'s weights are lacking, or have other shapes than its "
+            f"{model}: {len(lost)} of {type(loaded).__name__}'s weights are missing, or have other shapes than its "
             f"config says, such as {lost[0]!r}{unknown}"
         )
 
 
 def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
-    """The tokenizer that pads on a side; without a padding token, by its end token, which is masked."""
+    """A tokenizer that pads on `side`. If it has no padding token, its end token is used, and masked."""
     from transformers import AutoTokenizer
 
     with reading(model, "a tokenizer") as local, quietly():
@@ -92,23 +93,23 @@ def load_tokenizer(model: str, side: Literal["left", "right"]) -> Any:
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             where = Path(model, "tokenizer_config.json") if Path(model).is_dir() else f"{model}'s tokenizer_config.json"
-            raise InputError(f"{where}: there is neither a padding nor an end token in it; give it a pad_token")
+            raise InputError(f"{where}: it has neither a padding nor an end token; give it a pad_token")
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = side
     return tokenizer
 
 
 def require_words(tokenizer: Any, model: str) -> None:
-    """Without its files, transformers makes one that knows no word."""
+    """MissingError for a tokenizer without words: transformers makes one if files are missing."""
     if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
         problem = "its tokenizer knows no words: files that save_pretrained writes of it are missing"
         raise MissingError(f"{model}: {problem}")
 
 
 def require_told_apart(prompts_of_class: Sequence[Sequence[str]], readers: Sequence[tuple[Any, int]]) -> None:
-    """InputError if prompts of two classes are alike in the first tokens; a log message of those that are cut.
+    """InputError if prompts of two classes are equal in the tokens that are used. Logs which are cut.
 
-    `readers` are tokenizers, each with the tokens that are read behind it.
+    `readers` are tokenizers, each with the number of tokens that its model uses.
     """
     first: dict[Any, tuple[int, str]] = {}
     cut: list[str] = []
@@ -122,7 +123,7 @@ def require_told_apart(prompts_of_class: Sequence[Sequence[str]], readers: Seque
             if other != label and same != prompt:
                 raise InputError(
                     f"the prompts {same!r} and {prompt!r} of two classes are the same in the first {longest} tokens, "
-                    "all that is read of them: shorten them, or put what tells the classes apart first"
+                    "all that is read of them: shorten them, or put what distinguishes the classes first"
                 )
             if all(len(ids) > most for ids, most in parts):
                 cut.append(prompt)
@@ -139,7 +140,7 @@ def _require_finite(loaded: Any, model: str) -> None:
 
 @contextmanager
 def _no_larger_than(folder: Path) -> Iterator[None]:
-    """InputError for a network much larger than its weights: 10⁶ layers in a config would take hours."""
+    """InputError for a network much larger than its weights, since 10⁶ layers in a config would take hours."""
     there = held(folder)
     parts = MAX_PARTS + MAX_RATIO * there.tensors
     numbers = MAX_NUMBERS + MAX_RATIO * there.numbers
@@ -149,7 +150,7 @@ def _no_larger_than(folder: Path) -> Iterator[None]:
         parts -= 1
         numbers -= made.numel() if isinstance(made, nn.Parameter) else 0
         if parts < 0 or numbers < 0:
-            raise InputError(f"{folder}: its config asks for much more than the {there.numbers:,} numbers in it")
+            raise InputError(f"{folder}: its config describes much more than the {there.numbers:,} numbers in it")
 
     with register_module_parameter_registration_hook(count), register_module_module_registration_hook(count):
         yield
@@ -157,7 +158,7 @@ def _no_larger_than(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(model: str, what: str) -> Iterator[bool]:
-    """Make errors of reading a model MissingError or InputError; yields whether it is a folder."""
+    """Turn errors of reading a model into MissingError or InputError. Yields whether it is a folder."""
     if fault := misnamed(model):
         raise MissingError(fault)
     is_local = Path(model).is_dir()
@@ -168,22 +169,22 @@ def reading(model: str, what: str) -> Iterator[bool]:
         yield is_local
     except (InputError, MissingError, torch.OutOfMemoryError):
         raise
-    except ImportError as error:  # of a package that only some models need, such as timm
+    except ImportError as error:  # only some models need the package, such as timm
         raise MissingError(f"{model}: {missing_package(error)}") from error
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         if is_local:
             remedy = f"the folder {WHOLE}"
         else:
             command = download_command(model)
-            remedy = f"fetch it where there is a network ({command}), or name a folder that holds it"
+            remedy = f"fetch it with a network ({command}), or name a folder that holds it"
         cause = str(error).strip().partition("\n")[0]
         raise MissingError(f"{problem}: {remedy}: {cause}") from error
-    except Exception as error:  # libraries raise anything for a broken folder
+    except Exception as error:  # the type depends on where the folder is broken
         if type(error).__module__.partition(".")[0] in ("httpx", "httpcore"):
             raise
-        if "trust_remote_code" in str(error) or "remote code" in str(error):  # a library's advice to run it
+        if "trust_remote_code" in str(error) or "remote code" in str(error):  # a library advises to run the code
             raise InputError(
-                f"{model}: it needs code that comes with it (auto_map, or a module of its own), and such code is never "
+                f"{model}: it needs its own code (auto_map, or a module in its folder), and such code is never "
                 "run here; name a model whose classes transformers or diffusers has"
             ) from error
         cause = " ".join(str(error).split())[:200]
@@ -192,8 +193,8 @@ def reading(model: str, what: str) -> Iterator[bool]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep diffusers and transformers from printing, but for bars of downloads."""
-    from diffusers.utils import logging as of_diffusers  # they take long, and runs are looked at without them
+    """Keep diffusers and transformers from printing, except for progress bars of downloads."""
+    from diffusers.utils import logging as of_diffusers  # imported here, as it takes long and reading runs needs none
     from transformers.utils import logging as of_transformers
 
     libraries: tuple[Any, ...] = (of_diffusers, of_transformers)

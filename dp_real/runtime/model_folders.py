@@ -1,4 +1,4 @@
-"""What is wrong with a model's name or folder, told before anything is read."""
+"""Checks a model's name or folder before anything is loaded."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from dp_base.errors import InputError, Lack, MissingError
 from dp_base.imports import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
-READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of what is read of a model's folder
+READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of the files that are read in a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
@@ -22,18 +22,18 @@ WHOLE = "must hold what save_pretrained writes, with safetensors"
 TIMM = "timm"  # the package, and the extra
 
 WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetensors")
-"""Names of weights that transformers and diffusers read, in one file or in shards."""
+"""Names of weight files that transformers and diffusers read, whole or in shards."""
 
 
 class Held(NamedTuple):
-    """How many tensors and numbers a folder's weights are."""
+    """The numbers of tensors and values in a folder's weights."""
 
     tensors: int
     numbers: int
 
 
 def held(folder: Path) -> Held:
-    """By the headers of a folder's weights."""
+    """Count a folder's weights by their headers."""
     shapes: list[list[int]] = []
     for file in sorted(folder.glob("*.safetensors")):
         if WEIGHTS.fullmatch(file.name):
@@ -46,14 +46,14 @@ def held(folder: Path) -> Held:
 
 
 def download_command(model: str) -> str:
-    """Fetches what is used, not copies for other libraries or dtypes."""
+    """Fetches a model's used files, not copies for other libraries or dtypes."""
     included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
     excluded = "".join(f" --exclude '{files}'" for files in ("*fp16*", "*non_ema*", "safety_checker/*"))
     return f"hf download {model}{included}{excluded}"
 
 
 def misnamed(model: str) -> str | None:
-    """What replaces a URL, or a file in a folder's place."""
+    """A message on a name that is a URL or a file; None for others."""
     if url := HUB_URL.match(model):
         return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
     if "://" in model:
@@ -64,7 +64,7 @@ def misnamed(model: str) -> str | None:
 
 
 def weights_digest(model: str) -> str:
-    """A digest of a model's files (sampled_digest), or its commit on the hub; empty if it is not here."""
+    """A digest of a model's files (sampled_digest), or its commit on the hub; empty if it is missing."""
     folder = Path(model)
     try:
         if folder.is_dir():
@@ -83,13 +83,13 @@ def is_hub_id(model: str) -> bool:
         return False
     if model.count("/") != 1 or model.startswith("~") or model.endswith(CHECKPOINTS):
         return False
-    return not any(Path(model).parent.glob("*/config.toml"))  # it would be a folder of runs
+    return not any(Path(model).parent.glob("*/config.toml"))  # OWNER is a folder of runs
 
 
 NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIMM))
 
 
 def missing_package(error: ImportError) -> str:
-    """Which package a library found missing, and how to install it."""
+    """The package that a library found missing, and how to install it."""
     cause = " ".join(str(error).split()).partition(". You can install it")[0]
     return f"{cause}: {install_command(TIMM)}" if TIMM in cause else cause

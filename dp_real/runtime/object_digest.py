@@ -1,4 +1,4 @@
-"""A digest of a Python object's code and values, by the bytes with which `datasets` tells mapped functions apart."""
+"""A digest of a Python object's code and values, by the bytes with which `datasets` identifies mapped functions."""
 
 import inspect
 from dis import get_instructions
@@ -20,7 +20,7 @@ OF_PYTHON = {"__dict__", "__weakref__", "__firstlineno__", "__static_attributes_
 
 
 def object_digest(thing: Any) -> str:
-    """Of libraries by name; of modules and pipelines, what they are and their state_dict."""
+    """A digest: libraries' code by name, modules and pipelines by type and state_dict."""
     file = BytesIO()
     _Pickler(file, recurse=True).dump(thing)
     return Hasher.hash_bytes(file.getvalue())
@@ -30,16 +30,16 @@ class _Pickler(Pickler):
     def save(self, thing: Any, save_persistent_id: bool = True) -> None:
         try:
             super().save(thing, save_persistent_id)
-        except Exception:  # it has no bytes, or it has no values yet: its class tells it
+        except Exception:  # it cannot be pickled, or has no values yet: its class stands for it
             super().save(type(thing).__qualname__)
 
     def reducer_override(self, thing: Any) -> Any:
         state = _state(thing)
-        return NotImplemented if state is None else (dict, (), state)  # a state may lead back to the object
+        return NotImplemented if state is None else (dict, (), state)  # a state may refer to the object
 
 
 def _state(thing: Any) -> Any:
-    """What tells an object; None: its bytes do."""
+    """What identifies an object; None: its pickled bytes."""
     if isinstance(thing, torch.Tensor):
         bits = thing.detach().cpu().to_dense().contiguous().flatten().view(torch.uint8)
         return [str(thing.dtype), list(thing.shape), *fingerprints(bits)]
@@ -59,7 +59,7 @@ def _state(thing: Any) -> Any:
 
 
 def _code(thing: Any) -> list[Any]:
-    """Of functions and classes of the user's, with what they refer to."""
+    """What identifies the user's functions and classes, with what they refer to."""
     if isinstance(thing, type):
         return [
             thing.__qualname__,
@@ -78,7 +78,7 @@ def _names(code: CodeType) -> set[str]:
 def _network(thing: Any) -> list[Any]:
     if isinstance(thing, torch.jit.ScriptFunction):
         return [thing.code]
-    thing = getattr(thing, "_orig_mod", thing)  # of torch.compile
+    thing = getattr(thing, "_orig_mod", thing)  # torch.compile's module
     own = [
         {name: value for name, value in vars(part).items() if name not in vars(nn.Module())} | {"class": type(part)}
         for part in thing.modules()
@@ -92,7 +92,7 @@ def _is_own(code: Any) -> bool:
     """Whether a function, a class or a module is the user's."""
     try:
         return not is_installed(Path(inspect.getfile(code)))
-    except OSError:  # of a notebook
+    except OSError:  # code of a notebook
         return True
-    except TypeError:  # of Python itself
+    except TypeError:  # part of Python itself
         return False

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from dp_real.runtime.distributed import own_cores
 
-GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R 601-2), as Pillow has them for real images
-JPEG_QUALITY = 95  # of a pool's files, from 1 to 100
-VISIBLE = 48  # pixels a side that an image has at least, to be looked at
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R 601-2), as in Pillow
+JPEG_QUALITY = 95  # of JPEG files, from 1 to 100
+VISIBLE = 48  # least side in pixels of a shown image
 
 
 def to_bytes(x: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def to_bytes(x: Tensor) -> Tensor:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """uint8 to float32 in [-1, 1]. Floats and wider integers, which are codes, stay."""
+    """uint8 to float32 in [-1, 1]. Floats and wider integers, which are codes, do not change."""
     return pixels / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
 
 
@@ -34,7 +34,7 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 
 def mosaic(pixels: Tensor, columns: int = 8) -> Image.Image:
-    """Images uint8 [B, C, H, W], C = 1 or 3, row by row, small ones larger by a whole factor."""
+    """Images uint8 [B, C, H, W], C = 1 or 3, in rows. Small ones are enlarged by a whole factor."""
     factor = max(1, VISIBLE // max(pixels.shape[2:]))
     framed = F.pad(pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), (0, 1, 0, 1), value=255)
     batch, channels, height, width = framed.shape
@@ -46,7 +46,7 @@ def mosaic(pixels: Tensor, columns: int = 8) -> Image.Image:
 
 
 def fit(images: Tensor, shape: Sequence[int], mode: str = "bilinear") -> Tensor:
-    """Resize images to shape [C, H, W]; colours become grey if C is 1."""
+    """Resize images to shape [C, H, W]; colour images become grey if C is 1."""
     channels, *size = shape
     if channels == 1 and images.shape[1] == len(GREY):
         images = (images * images.new_tensor(GREY).view(-1, 1, 1)).sum(1, keepdim=True)
@@ -63,7 +63,7 @@ def encode(pixels: Tensor) -> list[bytes]:
             to_image(image).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
             return buffer.getvalue()
 
-    with ThreadPoolExecutor(own_cores()) as threads:  # encoding releases Python's global lock
+    with ThreadPoolExecutor(own_cores()) as threads:  # encoding releases Python's lock
         return list(threads.map(encode_one, pixels))
 
 

@@ -1,4 +1,4 @@
-"""What training changes as tensors, and a loop that ends after a kill as the unbroken one would."""
+"""The state of a training as tensors, and a loop that after a kill ends as an unbroken one."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from dp_base.reading import read_json
 from dp_real.runtime.finite import require_finite
 
 OPTIMIZER = "optimizer"
-EVERY = 200  # steps between two times that the state is kept; a loop must not keep anything else over such a step
-LOOKED_AT_EVERY = 100  # steps: to look at a loss waits for the device
+EVERY = 200  # steps between saves; across such a step a loop must hold no other state
+LOOKED_AT_EVERY = 100  # steps, since checking a loss waits for the device
 
 
 @dataclass
 class Resumable:
-    """A training loop's optimizer, which keeps in `unfinished` all that the loop changes; damaged files begin it again.
+    """A training loop's optimizer. It saves the loop's state in `unfinished`; with damaged files the loop restarts.
 
-    Errors say that losses of `what` are not finite, and the `remedy`.
+    An error says that losses of `what` are not finite, and the `remedy`.
     """
 
     what: str
@@ -36,10 +36,10 @@ class Resumable:
     unfinished: Path | None = None
 
     def __post_init__(self) -> None:
-        self.first = self.restore()  # steps that are done
+        self.first = self.restore()  # finished steps
 
     def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
-        """The steps left of `total`, from 0; advance(n) for n steps done."""
+        """The remaining steps of `total`, from 0. Calls advance(n) for n finished ones."""
         advance(self.first)
         for step in range(self.first, total):
             yield step
@@ -56,7 +56,7 @@ class Resumable:
         self.loss = loss.detach()
 
     def update(self, longest: float | None = None) -> None:
-        """A step along the gradient, which is shortened to the length `longest`."""
+        """A step along the gradient, which is clipped to the norm `longest`."""
         if longest is not None:
             weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
             nn.utils.clip_grad_norm_(weights, longest)
@@ -73,7 +73,7 @@ class Resumable:
             seal(staged)
 
     def restore(self) -> int:
-        """Restore what was kept; returns the steps done."""
+        """Restore the saved state; returns the finished steps."""
         if self.unfinished is None or not self.unfinished.exists() or damage(self.unfinished):
             return 0
         state = read_json(self.unfinished / "state.json")
@@ -85,7 +85,7 @@ class Resumable:
 
 
 def state_tensors(modules: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[str, Tensor]:
-    """What training changes in named modules and their optimizer."""
+    """The state of named modules and their optimizer."""
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"{OPTIMIZER}.{index}.{slot}": value for slot, value in slots.items()}
@@ -93,7 +93,7 @@ def state_tensors(modules: Mapping[str, nn.Module], optimizer: Optimizer) -> dic
 
 
 def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As safetensors takes them: contiguous, and tied weights as copies."""
+    """Tensors in safetensors's form: contiguous, tied weights as copies."""
     first: dict[int, str] = {}
     return {
         name: value.contiguous() if first.setdefault(value.data_ptr(), name) == name else value.clone()
@@ -115,7 +115,7 @@ def load_state_tensors(
     for name, value in _below(f"{OPTIMIZER}.", tensors).items():
         index, slot = name.split(".", 1)
         if value.dim():
-            # The fused optimizer reads averages and weights in the order of memory, which must be the same.
+            # The fused optimizer needs averages and weights in the same memory order.
             value = torch.empty_like(parameters[int(index)]).copy_(value)
         slots.setdefault(int(index), {})[slot] = value
     state = optimizer.state_dict() | {"state": slots}

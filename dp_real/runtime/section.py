@@ -22,16 +22,16 @@ from dp_base.errors import Finding
 from dp_base.registry import code_digest
 
 FOLDER = "folder"
-"""The key of the validation context that has the folder from which relative paths are meant; none: they stay."""
+"""The validation context's key for the folder of relative paths; without it they stay relative."""
 HUB = "hub:"
 
 
 class FromCommandLine(str):
-    """A value given on the command line, where relative paths are meant from the current folder."""
+    """A value of the command line, where paths are relative to the current folder."""
 
 
 def anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> Any:
-    """An absolute path for a relative one, if somebody says from where that is meant; ~ is the home folder."""
+    """An absolute path for a relative one, if its folder is known; ~ is the home folder."""
     if not isinstance(value, str):
         return value
     home = type(value)(expanduser(value))
@@ -43,15 +43,15 @@ def anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> A
 
 
 Place = Annotated[str, BeforeValidator(anchored)]
-"""A folder or files, where ~ is the home folder, or what of the hub is meant."""
+"""A folder or files, where ~ is the home folder, or a place on the hub."""
 ModelPlace = Annotated[str, BeforeValidator(partial(anchored, only_if_there=True))]
-"""A folder of a model, or without such a folder its id on the hub."""
+"""A folder of a model or, if there is no such folder, its id on the hub."""
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, without unknown keys, inf, nan, or true and false in place of a number.
 
-    A key whose default is None takes "none" for it, since TOML has no word for that.
+    The value "none" means None for keys with this default, since TOML has no null.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
@@ -69,63 +69,63 @@ class Section(BaseModel):
         return {**values, **dict.fromkeys(absent)}
 
     def code_digest(self) -> str:
-        """Of the code that this kind runs; empty for this project's."""
+        """A digest of the code that this kind runs; empty for this project's."""
         return code_digest(type(self).__module__)
 
 
 class PartConfig(Section):
-    """The base of sections that may read weights."""
+    """Base of sections that may load weights."""
 
     def weights(self) -> dict[str, str]:
         """Folders or hub ids by configuration key."""
         return {}
 
     def weights_digests(self) -> dict[str, str]:
-        """It is empty for weights that are not here."""
+        """Digests of the weights; empty for missing ones."""
         from dp_real.runtime.model_folders import weights_digest
 
         return {key: weights_digest(model) for key, model in self.weights().items()}
 
     def requirements(self) -> list[Finding]:
-        """Packages and keys, and `weights` that are neither a folder nor a hub id."""
+        """Required packages and keys, and `weights` that are neither a folder nor a hub id."""
         return []
 
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
 """A number of steps or examples."""
 CountOrNone = Annotated[int, Field(ge=0, le=10**9)]
-"""The same, or 0."""
+"""Such a number, or 0."""
 Rows = Annotated[int, Field(gt=0, le=10**6)]
 """Rows that are held in memory together."""
 Width = Annotated[int, Field(gt=0, le=2**14)]
 """A width of a network, or pixels a side."""
 Share = Annotated[float, Field(ge=0, lt=1)]
-"""A part of something, but never all."""
+"""A share, but never all."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""A seed; TOML's integers end there."""
+"""A seed, up to TOML's largest integer."""
 
 
 PLACES = ("{}", "{definition}", "{synonyms}")
-"""What stands for the class in a prompt."""
+"""Placeholders for the class in a prompt."""
 
 
 def not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse to have no prompts."""
+    """Require at least one prompt."""
     if not templates:
         raise ValueError("should have at least one prompt")
     return templates
 
 
 def template(*further: str) -> Callable[[str], str]:
-    """A check that a prompt has a place for the class, and no others but `further` ones."""
+    """A check that a prompt has a placeholder for the class, and no unknown one but `further`."""
 
     def checked(prompt: str) -> str:
         if not any(place in prompt for place in PLACES):
-            raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
+            raise ValueError("should have {} where the class's name goes, or all classes would have the same prompt")
         known = (*PLACES, *further)
         for place in re.findall(r"\{\w+\}", prompt):
             if place not in known:
-                raise ValueError(f"{place} is no place for anything: {', '.join(known[:-1])} and {known[-1]} are")
+                raise ValueError(f"{place} is no placeholder: {', '.join(known[:-1])} and {known[-1]} are")
         return prompt
 
     return checked

@@ -1,6 +1,6 @@
-"""Randomness in which a draw follows from seed, stream and position, never from earlier draws.
+"""Random numbers that depend on seed, stream and position, never on earlier draws.
 
-So a resumed run repeats an unbroken one, and a pool's row any other process's.
+So a resumed run equals an unbroken one, and a row is the same in any process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,35 +35,35 @@ def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequenc
 
 
 def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
-    """numpy's, at a position of a stream."""
+    """numpy's generator at a position of a stream."""
     return np.random.default_rng(sequence(seed, stream, *position))
 
 
 def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
-    """torch's, on the CPU, at a position of a stream."""
+    """torch's generator, on the CPU, at a position of a stream."""
     state = int(sequence(seed, stream, *position).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state >> 1)  # torch takes signed seeds
 
 
 @contextmanager
 def seeded(draw: torch.Generator) -> Iterator[None]:
-    """Start torch's global generator from `draw`'s seed: layers take no other."""
+    """Within the block seed torch's global generator, which layers use, from `draw`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.initial_seed())
         yield
 
 
 def seed_layers(draw: torch.Generator, device: torch.device) -> None:
-    """Go on from `draw`'s seed where layers such as dropout draw: from the global generators.
+    """Seed the global generators, which layers such as dropout use, from `draw`.
 
-    On a CPU its own alone: torch.manual_seed asks every kind of device, which takes a hundred times as long.
+    On a CPU only its own, since torch.manual_seed seeds every kind of device, which takes a hundred times as long.
     """
     start = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
     start(draw.initial_seed())
 
 
 def row_seeds(seed: int, round_index: int, rows: Sequence[int]) -> np.ndarray:
-    """Seeds uint64 [B], each enough to draw its row's noise again."""
+    """Seeds uint64 [B], each of which determines its row's noise."""
     return _states([sequence(seed, Stream.NOISE, round_index, row) for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""What the caller's program has set in torch, put aside while something is computed here."""
+"""Sets aside the caller's torch settings while something is computed here."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,9 +9,9 @@ from torch import nn
 
 @contextmanager
 def usual(gradients: bool = False, module: nn.Module | None = None) -> Iterator[None]:
-    """Compute in float32 outside of inference mode and autocast, with or without gradients; then all is as before.
+    """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings.
 
-    `module` is in evaluation mode meanwhile.
+    Within the block `module` is in evaluation mode.
     """
     with ExitStack() as at_end:
         at_end.callback(torch.set_default_dtype, torch.get_default_dtype())
@@ -29,7 +29,7 @@ def usual(gradients: bool = False, module: nn.Module | None = None) -> Iterator[
 
 @contextmanager
 def seeded(seed: int, module: nn.Module | None = None) -> Iterator[None]:
-    """The same with gradients, on the CPU by default, and with random numbers that follow from `seed`."""
+    """As `usual`, with gradients, on the CPU by default, and with random numbers from `seed`."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with usual(gradients=True, module=module), torch.random.fork_rng(devices), ExitStack() as at_end:
         if torch.get_default_device().type != "cpu":

@@ -1,1 +1,1 @@
-"""Sources, generators and learners of texts, which the engine meets as entry points only."""
+"""Sources, generators and learners of texts, which other rooms use only as entry points."""

@@ -1,4 +1,4 @@
-"""Texts as numbers, int32 [L]: code points with zeros behind them; and as a pool's strings."""
+"""Texts as numbers, int32 [L], which are code points and then zeros; and as a pool's strings."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -12,11 +12,11 @@ from torch import Tensor
 from dp_real.data.examples import ExampleArray
 from dp_real.pool.storages import STORAGES, ExportColumn, Storage
 
-BLOCK = 4096  # texts that are read together
+BLOCK = 4096  # texts of one read
 
 
 def to_codes(texts: Iterable[str], length: int) -> Tensor:
-    """Characters beyond `length` are cut off, and null characters left out."""
+    """Characters beyond `length` are cut off, null characters left out."""
     rows = [text.replace("\0", "").encode("utf-8", "replace").decode() for text in texts]
     return torch.from_numpy(np.array(rows, f"U{length}").view(np.int32).reshape(len(rows), length))
 
@@ -28,13 +28,13 @@ def texts_of(x: ExampleArray) -> list[str]:
 
 
 def text_of(example: Tensor) -> str:
-    """From an example [L]."""
+    """The text of an example [L]."""
     return texts_of(example.unsqueeze(0))[0]
 
 
 @STORAGES.named("text")
 class Strings(Storage):
-    """Texts as strings of the pool."""
+    """Stores texts as strings."""
 
     value_bytes: ClassVar[int] = 4
     type: ClassVar[Any] = pa.large_string()

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from dp_real.data.examples import RealData, Task
     from dp_real.protocols import Generator
 
-EXAMPLES = "{examples}"  # the place of real examples in a prompt
-CHARACTERS = 4  # of a token, about
-SHOT = 50  # tokens of a real example in a prompt, about
+EXAMPLES = "{examples}"  # the placeholder of real examples in a prompt
+CHARACTERS = 4  # about, per token
+SHOT = 50  # about the tokens of a real example in a prompt
 STAND_IN = "stand-in"
 OWN = ("model", "messages", "prompt", "n", "stream", "logprobs", "top_logprobs", "response_format")
-"""Keys of a request that are no parameters of sampling: this package sets them."""
-KEYS = {  # what sets parameters of a request
+"""Keys of a request that are not sampling parameters, but set by this package."""
+KEYS = {  # what sets these parameters of a request
     "temperature": "generator.temperature",
     "top_p": "generator.top_p",
     "max_tokens": "generator.max_new_tokens",
@@ -33,18 +33,19 @@ KEYS = {  # what sets parameters of a request
 }
 
 TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(template(EXAMPLES))], ...], AfterValidator(not_empty)]
-Temperature = Annotated[float, Field(le=100, description="of sampling: lower is likelier and less varied")]
+Temperature = Annotated[float, Field(le=100, description="of sampling; lower: more likely and less varied texts")]
 
 
 class PromptedConfig(GeneratorConfig):
-    """Base of language models that are asked by prompts."""
+    """Base of language models that are prompted."""
 
     has_denoiser: ClassVar[bool] = False
     examples: ClassVar[str | None] = "texts"
 
     prompts: TextTemplates = Field(
         default=("Write a short text about {}.",),
-        description="a row's seed picks one; {}: the class; also {definition}, {synonyms}, and {examples} with shots",
+        description="templates, one of which a row's seed selects; {}: the class; also {definition}, {synonyms}, "
+        "and with shots {examples}",
     )
     chat: bool
     shots: int = Field(
@@ -54,10 +55,10 @@ class PromptedConfig(GeneratorConfig):
         description="real validation examples of the class in a prompt, drawn by the row's seed",
     )
     temperature: Temperature = Field(default=1.0, gt=0)
-    top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens of this share; 1: all")
-    max_new_tokens: Rows = Field(default=128, description="of a text; what would follow is cut off")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the top tokens of this probability; 1: all")
+    max_new_tokens: Rows = Field(default=128, description="of a text, which is cut there")
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        default=(), description="strings that end a text, and do not belong to it"
+        default=(), description="strings that end a text, without being part of it"
     )
 
     @model_validator(mode="after")
@@ -70,14 +71,14 @@ class PromptedConfig(GeneratorConfig):
 
     @property
     def remedy(self) -> str:
-        return "nothing, refusals, or cut off: change generator.prompts or stop, or raise generator.max_new_tokens"
+        return "no text, refusals, or cut off: change generator.prompts or stop, or raise generator.max_new_tokens"
 
     @property
     def shows_examples(self) -> bool:
         return self.shots > 0
 
     def tokens(self, task: "Task") -> tuple[int, int]:
-        """Assumed are CHARACTERS a token, and SHOT tokens an example."""
+        """Estimates with CHARACTERS per token and SHOT tokens per example."""
         longest = max(map(len, (*task.classes, *task.definitions, *task.synonyms)))
         return self._prompt_tokens(longest), self.max_new_tokens
 
@@ -87,7 +88,7 @@ class PromptedConfig(GeneratorConfig):
 
 @GENERATORS.named("causal-lm", place=7)
 class CausalLMConfig(PromptedConfig):
-    """A language model of transformers, asked by prompts (guidance.candidates)."""
+    """A language model of transformers, which is prompted (guidance.candidates)."""
 
     has_likelihood: ClassVar[bool] = True
 
@@ -96,13 +97,13 @@ class CausalLMConfig(PromptedConfig):
         description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
         "of random weights, to try",
     )
-    chat: bool = Field(default=False, description="put prompts into the tokenizer's chat template, as a user's turn")
-    top_k: int = Field(default=0, ge=0, description="draw from so many of the likeliest tokens; 0: all")
+    chat: bool = Field(default=False, description="put prompts into the tokenizer's chat template, as the user's turn")
+    top_k: int = Field(default=0, ge=0, description="draw from this many of the top tokens; 0: all")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of its weights")
     batch_size: int = Field(
-        default=0, ge=0, le=10**6, description="rows on the GPU at a time, halved when memory runs out; 0: all that fit"
+        default=0, ge=0, le=10**6, description="rows on the GPU at a time; halved when memory runs out; 0: all that fit"
     )
-    offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
+    offload: bool = Field(default=False, description="move the weights to the CPU's memory while the learner trains")
 
     @property
     def precision(self) -> str:
@@ -119,7 +120,7 @@ class CausalLMConfig(PromptedConfig):
         return {} if self.model == STAND_IN else {"generator.model": self.model}
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """Two operations a parameter and token of a text; None if the model is not here."""
+        """Two operations per parameter and token of a text; None if the model is missing."""
         from dp_real.runtime.model_folders import held
 
         parameters = held(Path(self.model)).numbers
@@ -137,37 +138,37 @@ class EndpointConfig(PromptedConfig):
 
     kind: Literal["openai"]
     base_url: str = Field(
-        description="of the API, as http://localhost:8000/v1; prompts, and with shots real examples, are sent there"
+        description="of the API, e.g. http://localhost:8000/v1; prompts, and with shots real examples, are sent there"
     )
-    model: str = Field(min_length=1, description="what the API calls the model")
+    model: str = Field(min_length=1, description="the API's name of the model")
     key: str = Field(
         default="",
-        description="name of the environment variable with the API's key, such as OPENAI_API_KEY; empty: none is sent",
+        description="name of the environment variable with the API's key, e.g. OPENAI_API_KEY; empty: no key is sent",
     )
-    chat: bool = Field(default=True, description="ask /chat/completions; false: /completions, for a base model")
+    chat: bool = Field(default=True, description="use /chat/completions; false: /completions, for a base model")
     temperature: Temperature = Field(default=1.0, ge=0)
     parameters: dict[str, Any] = Field(
         default_factory=dict,
-        description="further ones of a request, as the API names them, such as { top_k = 50 }; '' leaves one out that "
+        description="further parameters of a request, in the API's names, such as { top_k = 50 }; '' omits one that "
         "the API refuses, such as { seed = '' }",
     )
-    requests: int = Field(default=8, ge=1, le=1000, description="in flight at a time, of one process")
+    requests: int = Field(default=8, ge=1, le=1000, description="requests in flight at a time, per process")
     token_budget: int = Field(
-        default=0, ge=0, description="stop once all answers kept of this model took so many tokens; 0: never"
+        default=0, ge=0, description="stop when all stored answers of this model have taken this many tokens; 0: never"
     )
 
     @model_validator(mode="after")
     def _check(self) -> "EndpointConfig":
-        """No message shows base_url or key, which may hold a key."""
+        """Messages never show base_url or key, which may hold a secret."""
         if own := sorted(set(OWN) & set(self.parameters)):
-            raise ValueError(f"parameters has {own[0]!r}, which is none of sampling: leave it out")
+            raise ValueError(f"parameters has {own[0]!r}, which is not a sampling parameter: leave it out")
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url should begin with http:// or https://, as http://localhost:8000/v1")
+            raise ValueError("base_url should begin with http:// or https://, such as http://localhost:8000/v1")
         if parts.username or parts.password or parts.query:
             raise ValueError("base_url should hold no key: generator.key names the environment variable that does")
         if self.key and not re.fullmatch("[A-Z][A-Z0-9_]*", self.key):
-            raise ValueError("key should be the name of an environment variable, in capitals; no file has the key")
+            raise ValueError("key should be the name of an environment variable, in capitals; no file holds the key")
         return self
 
     def load(
@@ -194,19 +195,19 @@ class EndpointConfig(PromptedConfig):
             key = f"generator.key = '{self.key}'"
             unset = f"{key}: that environment variable is not set: it should hold the key of the API"
         twice = next((key for key in KEYS if self.parameters.get(key, "") != ""), "")
-        parameters = f"generator.parameters has {twice!r}, which {KEYS.get(twice)} says: leave it out"
+        parameters = f"generator.parameters has {twice!r}, which {KEYS.get(twice)} sets: leave it out"
         answers = Answers(self.base_url, self.model)
         answers.take_in()
         return [
             *([Finding("generator.parameters", twice, parameters)] if twice else []),
             Finding("package", "openai", lacks),
             Finding("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
-            Finding("answers", f"{len(answers.by_question):,} kept, of {answers.tokens:,} tokens"),
+            Finding("answers", f"{len(answers.by_question):,} stored, of {answers.tokens:,} tokens"),
         ]
 
 
 class CharLMSizes(NamedTuple):
-    """Of its recurrent layer and training; the rate falls to 0."""
+    """Sizes of recurrent layer and training; the learning rate falls to 0."""
 
     width: int
     train_steps: int
@@ -243,6 +244,6 @@ class CharLMConfig(TrainedHere):
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: "Task") -> float:
-        """With the default sizes."""
+        """Measured with default sizes."""
         sizes = CHAR_LMS[self.training]
         return 2e-9 * sizes.train_steps * 128 * task.sample_shape[0] * sizes.width**1.5

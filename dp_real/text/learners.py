@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("bag-of-words", place=5)
 class BagOfWordsConfig(LearnerConfig):
-    """A linear model of scikit-learn's bag of words."""
+    """A linear model on scikit-learn's bag of words."""
 
     examples: ClassVar[str] = "texts"
     counted: ClassVar[bool] = False
@@ -20,7 +20,7 @@ class BagOfWordsConfig(LearnerConfig):
     kind: Literal["bag-of-words"]
     unit: Literal["word", "character"] = Field(
         default="word",
-        description="what is counted; character: up to four of them, for languages that put no spaces between words",
+        description="the counted units; character: up to four of them, for languages without spaces between words",
     )
 
     def network(self, task: "Task") -> "nn.Module":
@@ -51,7 +51,7 @@ class TransformersTextConfig(PretrainedConfig):
 
     kind: Literal["transformers-text"]
     architecture: Architecture = "bert"
-    max_tokens: int = Field(default=256, ge=1, le=2**20, description="of a text, or as many as the model can; then cut")
+    max_tokens: int = Field(default=256, ge=1, le=2**20, description="per text, within the model's limit; then cut")
 
     def made(self, task: "Task") -> "nn.Module":
         from dp_real.text.models.sequence_classifier import fresh_classifier

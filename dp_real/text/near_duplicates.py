@@ -1,6 +1,6 @@
-"""Which texts are nearly alike: MinHash (Broder 1997) of their trigrams, with locality-sensitive hashing.
+"""Near-duplicates of texts, by MinHash (Broder 1997) of trigrams with locality-sensitive hashing.
 
-Likeness is the Jaccard similarity of trigrams: .8 for a sentence of which a word in ten was changed.
+Similarity is the Jaccard index of trigrams: .8 if one word in ten of a sentence was changed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from dp_real.text.codes import texts_of
 
 BANDS = 32
-ROWS = 4  # of 128 hashes: pairs of similarity .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
+ROWS = 4  # of 128 hashes; pairs of similarity .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
 PRIME = 2**31 - 1
-SURELY = 9  # standard errors of the hashes' share that agrees, below which a similarity need not be counted
-BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred characters
+SURELY = 9  # standard errors of the share of equal hashes; below, similarity is not computed
+BLOCK = 256  # texts hashed together: 100 MB for a few hundred characters each
 
 
 class NearTexts:
-    """Texts seen so far, and which others are like one of them by `similarity`, in (0, 1], or more."""
+    """A set of texts that finds others of at least this `similarity`, in (0, 1], to one of them."""
 
     def __init__(self, similarity: float) -> None:
         self.similarity = similarity
@@ -29,12 +29,12 @@ class NearTexts:
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
         self._least = similarity - SURELY * (similarity * (1 - similarity) / (BANDS * ROWS)) ** 0.5
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []  # trigrams, hashes
-        self._meeting: dict[int, list[int]] = {}  # key of a band and its hashes -> the texts there
+        self._meeting: dict[int, list[int]] = {}  # key of a band and its hashes -> the texts with them
 
     values = staticmethod(texts_of)
 
     def add(self, texts: Sequence[str], which: Literal["all", "unlike", "none"] = "all") -> np.ndarray:
-        """Which are nearly one seen before, bool [n]. All are seen from now on, or some are."""
+        """Which texts are near-duplicates of earlier ones, bool [n]. All, the others or none are added."""
         duplicates = []
         for trigrams, hashes in self._hashed(texts):
             bands = enumerate(hashes.reshape(BANDS, ROWS).tolist())
@@ -54,7 +54,7 @@ class NearTexts:
         return shared >= self.similarity * (len(one) + len(other) - shared)
 
     def _hashed(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Each text's sorted trigrams, and their least hashes."""
+        """Each text's sorted trigrams and MinHash."""
         for start in range(0, len(texts), BLOCK):
             framed = [f"\2\2{' '.join(text.split())}\3" for text in texts[start : start + BLOCK]]
             sets: Any = self._shingles.transform(framed)

@@ -35,7 +35,7 @@ WHEN = "on Monday, last night, after a long wait, for the third time, against al
 
 
 class OfTexts(DataConfig):
-    """A source whose examples are texts, which are int32 [n, L] in memory (dp_real.text.codes)."""
+    """A source of texts, which in memory are int32 [n, L] (dp_real.text.codes)."""
 
     examples: ClassVar[str] = "texts"
     storages: ClassVar[tuple[str, ...]] = ("text",)
@@ -55,14 +55,14 @@ class OfTexts(DataConfig):
         return read_texts(located, classes, self.task.sample_shape[0], needed)
 
     def as_samples(self, samples: Any, count: int, giver: str) -> "Tensor":
-        """A list of str, which are cut, or their codes."""
+        """Codes of a list of str, which are cut, or of codes."""
         from dp_real.text.codes import texts_of, to_codes
 
         if str(getattr(samples, "dtype", "")) == "torch.int32" and tuple(samples.shape) == (
             count,
             *self.task.sample_shape,
         ):
-            with foreign_file(giver, "gave codes that are no characters"):
+            with foreign_file(giver, "gave codes that are not characters"):
                 samples = texts_of(samples)
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):
@@ -75,7 +75,7 @@ class TextConfig(OwnSets, OfTexts):
     """Your own texts: class folders, CSV, JSONL or Parquet files, or a data set of the hub."""
 
     source: Literal["text"]
-    length: int = Field(default=1000, ge=1, le=10**6, description="characters of a text; what is beyond is cut off")
+    length: int = Field(default=1000, ge=1, le=10**6, description="characters of a text, which is cut there")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,12 +84,12 @@ class TextConfig(OwnSets, OfTexts):
 
 @DATA.named("given-texts", place=None)
 class GivenTexts(OfTexts):
-    """The texts of a Practice, without real ones."""
+    """The texts of a Practice, without any real ones."""
 
     source: Literal["given-texts"]
-    shape: tuple[int, ...] = Field(description="characters of a text; what is beyond is cut off")
+    shape: tuple[int, ...] = Field(description="characters of a text, which is cut there")
     classes: tuple[str, ...] = Field(description="their names")
-    split: Seed = Field(default=0, description="not used: there are no real texts")
+    split: Seed = Field(default=0, description="unused, as there are no real texts")
 
     @property
     def task(self) -> Task:
@@ -102,7 +102,7 @@ class GivenTexts(OfTexts):
 
 @DATA.named("stand-in-text", place=9)
 class StandInTextConfig(MadeUp, OfTexts):
-    """Made-up sentences on four topics, to try the path of texts."""
+    """Made-up sentences on four topics, to try out a run with texts."""
 
     note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
 

@@ -16,11 +16,11 @@ from dp_real.data.sets.class_names import Classes, class_files, read_regular, wa
 from dp_real.data.sets.places import Located
 from dp_real.text.codes import to_codes
 
-TEXTS = ("text", "sentence", "content", "review", "document", "word")  # columns to try, in this order
+TEXTS = ("text", "sentence", "content", "review", "document", "word")  # usual columns, tried in this order
 
 
 class Text(NamedTuple):
-    """A text, and where it is, for messages."""
+    """A text, and its place for messages."""
 
     text: Any
     place: str
@@ -29,16 +29,16 @@ class Text(NamedTuple):
         return self.place
 
     def checked(self) -> str:
-        """The text without blanks at its ends; InputError if there is none."""
+        """The text without blanks at its ends. InputError if nothing is left."""
         if not isinstance(self.text, str) or not self.text.strip():
-            raise InputError(f"{self.place}: there is no text in it; give it some, or remove it")
+            raise InputError(f"{self.place}: it has no text; add some, or remove it")
         if "\0" in self.text:
-            raise InputError(f"{self.place}: it has characters of code 0, which no text has; mend or remove it")
+            raise InputError(f"{self.place}: it has characters of code 0, which are invalid; mend or remove it")
         return self.text.strip()
 
 
 def read_texts(located: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
-    """Codes [n, length] in the set's order; a remark counts texts that are cut."""
+    """Codes [n, length] in the set's order. A warning counts texts that are cut."""
     with foreign_file(located.where):
         if located.kind == "folders":
             files = class_files(located.paths[0], classes, (".txt",), "texts", needed)
@@ -55,13 +55,15 @@ def read_texts(located: Located, classes: Classes, length: int, needed: Collecti
 
 
 def text_of(file: Path) -> Text:
-    """A file's text; InputError if it is not UTF-8."""
+    """A file's text. InputError if it is not UTF-8."""
     with foreign_file(file, "cannot be read as text in UTF-8"):
-        return Text(read_regular(file).decode("utf-8-sig"), str(file))  # some editors begin a file with a mark
+        return Text(
+            read_regular(file).decode("utf-8-sig"), str(file)
+        )  # some editors begin a file with a byte order mark
 
 
 def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:
-    """The texts of CSV, JSONL and Parquet files, or of what `datasets` saved, with their classes."""
+    """The texts of CSV, JSONL and Parquet files or saved `datasets`, with their classes."""
     if located.kind in ("csv", "jsonl"):
         table: Any = pd.concat([_plain_table(located, path) for path in located.paths])
         features: dict[str, Any] = dict.fromkeys(map(str, table.columns))
@@ -70,10 +72,10 @@ def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:
         features = dict(table.features)
     else:
         raise InputError(
-            f"{located.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
+            f"{located.where}: it holds no texts; name class folders with .txt files, CSV, JSONL or Parquet"
         )
     strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
-    has_classes = any(hasattr(each, "names") for each in features.values())  # without, strings may be classes
+    has_classes = any(hasattr(each, "names") for each in features.values())  # otherwise strings may be classes
     likely = strings if has_classes else []
     usual = [name for name in TEXTS if name in (likely or features)][:1]
     text, label = table_sets.pick_columns(located, "text", usual or likely, features)

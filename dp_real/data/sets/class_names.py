@@ -13,8 +13,8 @@ from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 
-MAX_FOLDER_BYTES = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
-ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # of images
+MAX_FOLDER_BYTES = 200  # bytes of a folder's name; file systems allow 255, and a number may be appended
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # of image files
 SET_NAMES = {
     "train": "train",
     "training": "train",
@@ -25,18 +25,18 @@ SET_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""Usual names of folders that hold a set each, and ours. Two of them are no classes."""
+"""Usual names of folders that hold one set each, and ours. Where there are two, they are no classes."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """A task's classes, and a label for each known folder name; None if the task leaves it out."""
+    """A task's classes, and the label of each known folder name; None: the task leaves the class out."""
 
     names: tuple[str, ...]
     folders: Mapping[str, int | None]
 
     def label(self, name: str, place: object) -> int | None:
-        """None for a class that the task leaves out; InputError, at `place`, if unknown."""
+        """A name's label; None for a class that the task leaves out. InputError, at `place`, if unknown."""
         name = composed(name)
         key = name if name in self.folders else folder_name(name)
         if key not in self.folders:
@@ -48,7 +48,7 @@ class Classes:
     def rows(
         self, named: Sequence[tuple[Any, str]], where: object, needed: Collection[int], what: str
     ) -> list[tuple[Any, int]]:
-        """Those of the task's classes, with labels; InputError, at `where`, if labels in `needed` are missing."""
+        """The rows of the task's classes, with labels. InputError, at `where`, if labels in `needed` are missing."""
         self.refuse_counted({name for _, name in named}, where)
         labels: dict[str, int | None] = {}
         for row, name in named:
@@ -59,18 +59,18 @@ class Classes:
         return labelled
 
     def refuse_counted(self, names: Collection[str], where: object) -> None:
-        """Tell what numbers mean; InputError for 0 to 99 of ImageNet-100, since lists of it differ in their order."""
+        """Warn what numbers mean. InputError for 0 to 99 of ImageNet-100, since lists of it differ in their order."""
         count = len(self.names)
         if not names or not all(name.isdecimal() and int(name) < count for name in names):
             return
-        if None in self.folders.values():  # it is a part of ImageNet
+        if None in self.folders.values():  # the task is a part of ImageNet
             raise InputError(
                 f"{where}: its classes are numbers below {count}, and lists of ImageNet-{count} differ in their order: "
                 "give WordNet ids, or name the classes in data.classes in the order of these numbers"
             )
         if not any(map(str.isdecimal, self.names)):
             ends = f"0 is {self.names[0]}, {count - 1} is {self.names[-1]}"
-            warn_once(f"{where}: its classes are numbers, which are places in the order of data.classes: {ends}")
+            warn_once(f"{where}: its classes are numbers, which count in the order of data.classes: {ends}")
 
     def check(self, labelled: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:
         """Raise InputError, which names `where`, if a set is empty or lacks a label in `needed`."""
@@ -88,7 +88,7 @@ def composed(name: str) -> str:
 
 
 def own_classes(names: Sequence[str]) -> Classes:
-    """A user's classes by name, by `folder_names`, and unless some name is a number, by number from 0."""
+    """A user's classes by name, by `folder_names` and, unless some name is a number, by number from 0."""
     names = [composed(name) for name in names]
     numbers = [] if any(name.isdecimal() for name in names) else [str(label) for label in range(len(names))]
     spellings = (folder_names(names), names, numbers)
@@ -105,18 +105,18 @@ def task_classes(task: ImageNetTask) -> Classes:
         for entry in imagenet_classes("imagenet1k")
         for name in (entry.wnid, str(entry.index), entry.name, entry.synonyms)
     }
-    del folders["crane"]  # the only words that two classes share
+    del folders["crane"]  # the only name that two classes share
     return Classes(tuple(entry.name for entry in of_imagenet), folders)
 
 
 def folder_name(name: str) -> str:
-    """A class's name as a folder's: shortened, with underscores for what some file system does not take."""
+    """A class's name as a folder's: shortened, with underscores for characters that some file system forbids."""
     cut = name.encode()[:MAX_FOLDER_BYTES].decode(errors="ignore")
     return re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]|[. ]$', "_", cut)
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """`folder_name`s, with the class's number if some file system takes two for one."""
+    """`folder_name`s, with the class's number where some file system would confuse two."""
     safe = [folder_name(name) for name in names]
     alike = [unicodedata.normalize("NFKC", name).casefold() for name in safe]
     if len({unicodedata.normalize("NFKC", name) for name in alike}) == len(safe):
@@ -125,7 +125,7 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Visible folders, as numbers if all are, else by name."""
+    """Visible folders, sorted as numbers if all are, else by name."""
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     with foreign_file(folder):
@@ -144,7 +144,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def refuse_lost(links: Sequence[Path]) -> None:
-    """Raise MissingError if what a link leads to is not there."""
+    """Raise MissingError if a link's target is missing."""
     lost = sorted(link for link in links if not link.exists())
     if lost:
         rest = f"; so are those of {len(lost) - 1:,} more links" if len(lost) > 1 else ""
@@ -152,7 +152,7 @@ def refuse_lost(links: Sequence[Path]) -> None:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Files in and below a folder, without hidden ones such as a system's ._1.jpg. Links are followed once."""
+    """Files in and below a folder, but for hidden ones such as macOS's ._1.jpg. Links are followed once."""
     above = Path(os.path.realpath(folder)).parents
     entered: set[Path] = set()
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
@@ -172,9 +172,9 @@ def _refuse(error: OSError) -> None:
 
 
 def read_regular(source: Any) -> bytes:
-    """A file's bytes; on disk, only of a regular one."""
+    """A file's bytes; on disk it must be regular."""
     if isinstance(source, Path) and not source.is_file():
-        source.stat()  # raises if it is not there
+        source.stat()  # raises if it does not exist
         raise ValueError("it is no regular file")
     return source.read_bytes()
 
@@ -184,7 +184,8 @@ def class_files(
 ) -> list[tuple[Path, int]]:
     """Files with these endings and their labels, by class folder.
 
-    A folder of no class is told and skipped, or refused if it could be a lacking class. MissingError for broken links.
+    A folder of no class is skipped with a warning, or refused if it may be a missing class. MissingError for broken
+    links.
     """
     labelled: list[tuple[Path, int]] = []
     strays: list[InputError] = []
@@ -206,7 +207,7 @@ def class_files(
             every += files
     refuse_lost(every)
     if loose := [path for path in folder.glob("[!.]*") if path.suffix.lower() in endings]:
-        warn_once(f"{folder}: {len(loose)} {what} beside the class folders are not read")
+        warn_once(f"{folder}: {len(loose)} {what} outside the class folders are not read")
     warn_unread(folder, [file for file in every if file.suffix.lower() not in endings], what)
     if strays and (not labelled or set(needed) - {label for _, label in labelled}):
         raise strays[0]
@@ -225,5 +226,5 @@ def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
 
 @cache
 def warn_once(message: str) -> None:
-    """Sets are looked at several times before they are read."""
+    """Warn once, as sets are checked several times before they are read."""
     logging.getLogger(__name__).warning(message)

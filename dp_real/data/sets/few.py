@@ -15,12 +15,12 @@ from dp_real.runtime.seeds import Stream, rng
 def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealData:
     """Take `few` from the validation set, `per_class` of each class or as many as there are, in random order.
 
-    halved: the second half of these is the validation set; if not, all others are. What is taken is in no other set: a
-    test set that is the validation set is so afterwards. Raises InputError if that leaves nothing to validate on.
+    If `halved`, only their first half is taken, and the second is the validation set; if not, all others are. A test
+    set that was the validation set stays equal to it. Raises InputError if nothing is left to validate on.
     """
     y = data.validation.y.numpy()
     order = rng(split, Stream.SPLIT).permutation(len(y))
-    place = np.empty_like(order)  # of each row within its class
+    place = np.empty_like(order)  # rank of each row within its class
     place[order] = pd.Series(y[order]).groupby(y[order]).cumcount()
     taken = place < (-(-per_class // 2) if halved else per_class)
     left = ~taken & (place < per_class) if halved else ~taken

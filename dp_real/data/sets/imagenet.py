@@ -17,16 +17,16 @@ class ImageNetClass(BaseModel, frozen=True):
 
     wnid: str  # WordNet id, the name of its folder
     index: int = Field(alias="imagenet1k_index")  # among all, sorted by folder; ImageNet-V2 names its folders by it
-    name: str  # used in prompts; six differ from the usual list's, in which two classes each are called the same
+    name: str  # used in prompts; six differ from the usual list, which gives pairs of classes the same name
     definitions: str  # WordNet's
-    synonyms: str  # WordNet's words for it with its name among them, separated by commas; hub sets name it so
+    synonyms: str  # WordNet's words for it, its name among them, separated by commas; hub sets name it so
     in_imagenet_a: bool
     in_imagenet_r: bool
 
 
 @cache
 def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
-    """In the order of labels; ImageNet-100 is that of CMC (Tian et al. 2020)."""
+    """Classes in the order of labels; ImageNet-100 is CMC's (Tian et al. 2020)."""
     text = (resources.files("dp_real.data.sets") / "imagenet_classes.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
     rows.sort(key=lambda row: int(row[f"{task}_index"]))
@@ -39,6 +39,6 @@ def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
 
 
 def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:
-    """The labels of a task that a published set has: 200 of 1,000 for imagenet-a and imagenet-r, else all."""
+    """The task's labels in a published set: those of its 200 classes for imagenet-a and imagenet-r, else all."""
     column = f"in_{dataset.replace('-', '_')}"
     return [label for label, entry in enumerate(imagenet_classes(task)) if getattr(entry, column, True)]

@@ -1,4 +1,4 @@
-"""Sets of real images, decoded on first use, in folders DIR/CLASS/IMAGE.jpg or encoded elsewhere.
+"""Sets of real images in folders DIR/CLASS/IMAGE.jpg, archives or tables, decoded on first use.
 
 An unreadable file is an error: accuracies without it could not be compared. `datasets` (imagefolder) passes over files
 silently, and knows no WordNet ids.
@@ -34,17 +34,17 @@ from dp_real.runtime import distributed
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
 
-# Bytes, at one per pixel and channel. This is enough for 57,000 images of 224 x 224; larger sets stay on disk.
+# Bytes, one per pixel and channel: enough for 57,000 images of 224 x 224. Larger sets stay on disk.
 IN_MEMORY = 8 * 2**30
-MAX_NAMED = 20  # broken images that a message names
-NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less is told as one of one value
-SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
+MAX_NAMED = 20  # broken images that a message names at most
+NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less counts as flat
+SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, for checks and its fingerprint
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""The only formats that Pillow may open, whatever a file is called. For others it would start programs (EPS)."""
+"""The only formats that Pillow may open, whatever a file's name. For others, such as EPS, it would start programs."""
 
 
 class EncodedImage(Protocol):
-    """Where an image file's bytes are, such as a Path; its str() names it in messages."""
+    """An image file's place, such as a Path; its str() names it in messages."""
 
     def read_bytes(self) -> bytes: ...
 
@@ -52,12 +52,13 @@ class EncodedImage(Protocol):
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
     """An image as uint8 [channels, size, size], upright by EXIF, transparent pixels over white.
 
-    The shorter side becomes `resize` pixels (0: `size`), and the middle is taken. MissingError if it is gone.
+    The shorter side becomes `resize` pixels (0: `size`), and the middle is cropped. MissingError if the file is
+    missing.
     """
     try:
         with Image.open(BytesIO(read_regular(source)), formats=FORMATS) as file:
-            file.load()  # before the metadata are read, which would load it, too, and hide what is broken
-            with suppress(Exception):  # another entry of its EXIF block is broken, and it is upright by then
+            file.load()  # first, because reading the metadata would load it, too, and hide a broken file
+            with suppress(Exception):  # by then it is upright; only another entry of its EXIF block is broken
                 ImageOps.exif_transpose(file, in_place=True)
             image: Image.Image = file
             if file.mode.startswith("I;16"):  # convert() would clip 16 bits
@@ -72,11 +73,11 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
             bleed = (1 - size / (resize or size)) / 2
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=bleed)
     except FileNotFoundError as error:
-        raise MissingError(f"{source}: it is gone, or what a link there leads to; put it back there") from error
+        raise MissingError(f"{source}: it or its link's target is missing; put it back there") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         reason = str(error) or "memory ran out"
         raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
-    except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
+    except Exception as error:  # the type depends on where the file is broken
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else cause_of(error)
         wrong = "cannot be read" if getattr(error, "errno", None) else "not a whole image"
         raise InputError(f"{source}: {wrong}: {reason}; repair or remove it") from error
@@ -113,7 +114,7 @@ class ImageFiles:
         return ImageFiles([self.sources[row] for row in rows], self.shape[1:], self.in_memory, self.resize)
 
     def sizes(self) -> list[int | None]:
-        """Bytes; None for an image that a table has."""
+        """Bytes of each image; None: unknown."""
         sizes: list[int | None] = []
         for source in self.sources:
             with foreign_file(source):
@@ -142,7 +143,7 @@ class ImageSet(NamedTuple):
 class TrainingImages:
     """TrainingExamples of image files, decoded together as float32 on first use.
 
-    Their whole shorter side is trained on; `seen` has them as in validation, so that the two can be compared.
+    They are not cropped on the shorter side; `seen` has them as validation does, so that the two can be compared.
     """
 
     seen: ImageSet
@@ -160,7 +161,7 @@ class TrainingImages:
         return to_float(pixels)
 
     def fingerprint(self) -> list[str]:
-        """Of the files' bytes; nothing is decoded."""
+        """Hashes of the files' bytes; nothing is decoded."""
         files = self.seen.x
         with ThreadPoolExecutor(distributed.own_cores()) as threads:
             digests = list(threads.map(_digest, files.sources))
@@ -176,7 +177,7 @@ def read_set(
     keep: bool,
     resize: int = 0,
 ) -> ImageSet:
-    """Images as rows of sample_shape [C, S, S], class folders by label and path, others in their order."""
+    """Images as rows of sample_shape [C, S, S], class folders sorted by label and path, others unsorted."""
     if located.kind in ("csv", "jsonl"):
         raise InputError(f"{located.where}: there are no images in it; texts are for data.source = 'text'")
     with foreign_file(located.where):
@@ -200,18 +201,17 @@ def _digest(source: EncodedImage) -> str:
 
 
 class Seen(NamedTuple):
-    """What was seen of an example."""
+    """The checks of one example."""
 
     row: int
     is_flat: bool
-    digest: str  # of its pixels, or of a text
+    digest: str  # of its pixels, or of its text
 
 
 def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) -> dict[str, list[tuple[str, str]]]:
-    """Decode images before a run, so that a broken one stops it early; warn of flat ones, two labels and shared ones.
+    """Decode images before a run, so that a broken one stops it early; warn of flat, twice labelled and shared ones.
 
-    Sets kept in memory are decoded whole, of others about SAMPLED images. Returns a digest and a name of each image, or
-    text.
+    Sets in memory are decoded whole, of others about SAMPLED images. Returns the digest and name of each image or text.
     """
     different = [
         name for name, each in sets.items() if len(each.x.shape) == 4 or getattr(each.x, "dtype", None) == torch.int32
@@ -236,7 +236,7 @@ def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) ->
 
 
 def _look(images: ExampleArray, part: slice, broken: list[str]) -> list[Seen]:
-    """What was seen of whole images; a line on each other one is added to `broken`."""
+    """Check images; a line on each broken one is added to `broken`."""
     rows = range(*part.indices(images.shape[0]))
     try:
         pixels = images[part]
@@ -259,14 +259,14 @@ def _tell(examples: ExampleSet, seen: Sequence[Seen]) -> list[tuple[str, str]]:
 
 
 def tell_shared(seen: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """Warn, with numbers, of examples that are in two sets, by each one's digest and name."""
+    """Warn of examples that are in two sets, given each one's digest and name."""
     for (other, second), (one, first) in combinations(seen.items(), 2):
         known = {digest for digest, _ in first}
         shared = [name for digest, name in second if digest in known]
         if shared:
             warn_once(
-                f"{len(shared):,} of {len(second):,} examples of {other} that were looked at are in {one}, too, such "
-                f"as {shared[0]}: accuracies say too much; dp real init NAME --from PLACE keeps copies in one set"
+                f"{len(shared):,} of {len(second):,} examples of {other} that were checked are in {one}, too, such "
+                f"as {shared[0]}: accuracies are too high; dp real init NAME --from PLACE keeps copies in one set"
             )
 
 
@@ -278,7 +278,7 @@ def _rows_to_check(images: ExampleArray) -> list[slice]:
 
 
 def _are_flat(pixels: Tensor) -> list[bool]:
-    """Of uint8 or float32 [n, C, S, S]: nearly one value in each channel. Codes of texts are not."""
+    """Whether images, uint8 or float32 [n, C, S, S], have nearly one value per channel. Texts have not."""
     if pixels.dim() != 4:
         return [False] * len(pixels)
     values = to_bytes(pixels) if pixels.is_floating_point() else pixels
@@ -291,7 +291,7 @@ def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
         warn_once(
             f"{of_one_value[0]}: its pixels have nearly one value; so have those of "
             f"{len(of_one_value):,} of {len(flat):,} images. "
-            "Those of 16 bits that use 10 or 12 of them read as black: scale their values"
+            "16-bit images that use only 10 or 12 bits look black: scale their values"
         )
 
 
@@ -302,4 +302,4 @@ def _tell_two_labels(keys: Sequence[str], labels: Tensor, names: Sequence[object
     shared = rows[rows.groupby("key")["label"].transform("nunique") > 1]
     if len(shared):
         one, other = (names[row] for row in shared.drop_duplicates().sort_values("key", kind="stable").index[:2])
-        warn_once(f"{one} and {other}: one image with two labels; of such are {len(shared):,} of {len(rows):,} images")
+        warn_once(f"{one} and {other}: one image with two labels; so are {len(shared):,} of {len(rows):,} images")

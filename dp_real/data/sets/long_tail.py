@@ -11,12 +11,12 @@ SHOTS = ("many", "medium", "few")  # thirds of the classes, from the most freque
 
 
 def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int[np.ndarray, " classes"]:
-    """Real examples of each class, `total` together, the most frequent with `imbalance` times the rarest's.
+    """Real examples by class, `total` in all. The most frequent class has `imbalance` times the rarest's.
 
-    A class has at least one. `split` decides which are frequent.
+    Each class has at least one; `split` decides which are frequent.
     """
     shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
-    spare = (total - n_classes) * shares / shares.sum()  # beyond the one of each class
+    spare = (total - n_classes) * shares / shares.sum()  # beyond one for each class
     counts = 1 + np.floor(spare).astype(np.int64)
     counts[: total - counts.sum()] += 1
     placed = np.empty_like(counts)
@@ -25,7 +25,7 @@ def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int
 
 
 def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split: int) -> Int64[Tensor, " count"]:
-    """Random rows with these labels; a smaller count's are among a larger one's."""
+    """Random rows with these labels. A larger count extends a smaller one's rows."""
     order = rng(split, Stream.SPLIT).permutation(len(y))
     rows = torch.empty_like(labels)
     for label, count in enumerate(labels.bincount().tolist()):
@@ -34,6 +34,6 @@ def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split
 
 
 def shots(counts: Int64[Tensor, " classes"]) -> dict[str, Int64[Tensor, " third"]]:
-    """A third of the classes each with many, medium and few real examples."""
+    """The classes in thirds, by their real examples: many, medium and few."""
     order = counts.argsort(descending=True, stable=True)
     return dict(zip(SHOTS, order.tensor_split(3), strict=True))

@@ -23,7 +23,7 @@ from dp_real.runtime.section import HUB, Place, Seed
 
 SETS = ("validation", "test", "train")
 NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
-"""Places of sets that have no folders, whose names could tell the classes."""
+"""Places of sets without folders, whose names would be the classes."""
 
 
 def _check_classes(value: Any) -> Any:
@@ -35,35 +35,35 @@ def _check_classes(value: Any) -> Any:
         raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not tell the two apart")
+        raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not distinguish the two")
     return tuple(names)
 
 
 TextOfClass = dict[Annotated[str, AfterValidator(composed)], str]
-"""A text for each class, by the name of the class."""
+"""A text for each class, by the class's name."""
 
 
 class OwnSets(DataConfig):
     """A validation set and perhaps others, all named by the user.
 
-    A kind says what an example is, and how a set that was found is read.
+    Each kind defines what an example is, and how a set is read.
     """
 
-    validation: Place = Field(description="where the examples are that patience watches")
-    test: Place | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
+    validation: Place = Field(description="the place of the examples that decide when samples are added")
+    test: Place | None = Field(default=None, description="place of examples for the final accuracy; none: validation")
     train: Place | None = Field(
-        default=None, description="likewise, for a generator that is trained here, and arm real"
+        default=None, description="place of examples for a generator that is trained here, and arm real"
     )
     sets: dict[str, Place] = Field(
         default={},
-        description="name = where: further sets for the end, with some of the classes at least; an absent one is left "
-        "out",
+        description="name = place: further sets for the end, with at least some of the classes; an absent one is "
+        "left out",
     )
     classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_check_classes)] = Field(
-        default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
+        default=None, description="names in the order of labels, or an ImageNet's; none: validation's folders, sorted"
     )
     definitions: TextOfClass = Field(default={}, description="class = what it is, for {definition} in prompts")
-    synonyms: TextOfClass = Field(default={}, description="class = words for it, for {synonyms} in prompts")
+    synonyms: TextOfClass = Field(default={}, description="class = other words for it, for {synonyms} in prompts")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @model_validator(mode="after")
@@ -79,7 +79,7 @@ class OwnSets(DataConfig):
 
     @property
     def task(self) -> Task:
-        """The classes are the key `classes`, or the folders of `validation`."""
+        """The task, whose classes are the key `classes` or the folders of `validation`."""
         return Task(self.shape, self.labels.names, self._texts("definitions"), self._texts("synonyms"))
 
     def _texts(self, key: str) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class OwnSets(DataConfig):
         return tuple(texts.get(name, "") for name in names)
 
     def resolved(self) -> Self:
-        """With the classes, since renaming a folder later would change them."""
+        """A copy with the classes, since renaming a folder later would change them."""
         return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
     @property
@@ -109,7 +109,7 @@ class OwnSets(DataConfig):
 
     @property
     def labels(self) -> Classes:
-        """Raises MissingError if a missing folder tells the classes."""
+        """The classes' labels. MissingError if the classes are in a missing folder."""
         if isinstance(self.classes, str):
             return task_classes(self.classes)
         if self.classes is not None:
@@ -137,10 +137,10 @@ class OwnSets(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Missing further sets are left out, which is told."""
+        """Load the sets. Missing further sets are left out with a warning."""
         located: dict[str, Located] = {}
         missing: dict[str, str] = {}
-        # Local sets come first, so that nothing is fetched if one that is needed is missing.
+        # Local sets come first, so that nothing is fetched if a needed one is missing.
         for name, where in sorted(self.places.items(), key=lambda place: place[1].startswith(HUB)):
             try:
                 located[name] = locate(where, fetch=missing.keys() <= self.sets.keys())
@@ -164,7 +164,7 @@ class OwnSets(DataConfig):
         return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """imagenet-NAME must have the classes of the published set."""
+        """Read a further set; imagenet-NAME must have the published classes."""
         return self.read(locate(where), self.labels, self.needed(name))
 
     def describe(self) -> list[SetStatus]:
@@ -173,7 +173,7 @@ class OwnSets(DataConfig):
             try:
                 place = locate(where, fetch=False)
                 examples = self.read(place, self.labels, self.needed(name))
-                seen = None if place.kind == "parquet" else examples  # whose images would be copied first
+                seen = None if place.kind == "parquet" else examples  # checking its images would copy them
                 findings.append(SetStatus(name, where, images=len(examples.y), examples=seen))
             except (InputError, MissingError) as error:
                 needed = isinstance(error, InputError) or name not in self.sets

@@ -1,12 +1,13 @@
-"""Sets of real examples: how a configuration names them, and how they are found.
+"""Finds sets of real examples by their places in a configuration:
 
-    DIR                       class folders, DIR/CLASS/IMAGE.jpg; or what `datasets` saved; or Parquet or tar files
+    DIR                       class folders, DIR/CLASS/IMAGE.jpg; or a data set that `datasets` saved; or Parquet or tar
+    files
                               or ImageNet's validation images without folders (dp_real.data.sets.tars)
-    shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet
-    table.csv, table.jsonl    a row each, for sources that read such tables
-    hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
+    shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet table.csv,
+    table.jsonl    one example a row, for sources that read such tables hub:ORG/NAME              a data set of the hub:
+    /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
-@SPLIT after it picks one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
+@SPLIT after it selects one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
 hub:axiong/imagenet-r@test#wnid.
 """
 
@@ -26,24 +27,24 @@ from dp_real.data.sets.class_names import ENDINGS, visible_files
 PLACE = re.compile(r"(?s)(.+?)(?:@([\w.-]+))?(?:#(?:([^@#,/]+),)?([^@#,/]+))?")
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?")
 RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
-MAX_FILES = 100_000  # that the ranges of a pattern may mean together
+MAX_FILES = 100_000  # that the ranges of a pattern may stand for
 
 
 @dataclass(frozen=True)
 class Located:
-    """A set that was found: `where` in the configuration, `paths` one folder or files of one kind."""
+    """A set that was found: `where` it is in the configuration, and its `paths`, one folder or files of one kind."""
 
     where: str
     kind: str  # folders, flat, saved, parquet, tar, csv or jsonl
     paths: list[Path]
     split: str | None
-    example: str | None  # the column of examples, and that of labels; None: found by its type or a usual name
+    example: str | None  # the columns of examples and labels; None: found by type or a usual name
     label: str | None
-    fetch: bool  # False: only looked at
+    fetch: bool  # False: nothing may be fetched or copied
 
 
 def locate(where: str, fetch: bool = True) -> Located:
-    """Find a set without reading it; with `fetch`, one of the hub is fetched if its cache lacks it."""
+    """Find a set without reading it; with `fetch`, fetch one of the hub that is not cached."""
     with foreign_file(where[:100]):
         match = None if Path(where).exists() else PLACE.fullmatch(where)
         path, split, example, label = match.groups() if match else (where, None, None, None)
@@ -51,7 +52,7 @@ def locate(where: str, fetch: bool = True) -> Located:
         kind, paths = _layout(where, folder, split)
         has_splits = (folder.is_dir() and kind in ("parquet", "tar")) or (folder / "dataset_dict.json").exists()
         if split and not has_splits:
-            raise InputError(f"{where}: @{split} picks nothing there; name the split's own file or folder")
+            raise InputError(f"{where}: it has no splits to choose @{split} from; name the split's own file or folder")
         for each in paths:
             if not (each.is_file() or each.is_dir()):
                 raise InputError(f"{each}: no regular file, but a pipe, a socket or a device; name a file or a folder")
@@ -80,7 +81,7 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[str, list[Path]]
 
 
 def _split_files(where: str, folder: Path, split: str | None) -> list[Path]:
-    """A split's files, as `datasets` tells by their names."""
+    """A split's files, by the naming rules of `datasets`."""
     from datasets.data_files import DataFilesDict, get_data_patterns
 
     files = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
@@ -113,7 +114,7 @@ def expand(pattern: str) -> list[str]:
     ends = RANGE.findall(pattern)
     for first, last in ends:
         if int(last) < int(first):
-            raise InputError(f"{pattern}: {{{first}..{last}}} runs backwards; write {{{last}..{first}}}")
+            raise InputError(f"{pattern}: {{{first}..{last}}} counts backwards; write {{{last}..{first}}}")
     numbers = [range(int(first), int(last) + 1) for first, last in ends]
     count = math.prod(map(len, numbers))
     if count > MAX_FILES:
@@ -123,7 +124,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
-    """The local folder of a hub set's Parquet or tar files, those with the split in their paths; no revision: latest.
+    """The local folder of a hub set's Parquet or tar files with the split in their paths. Default revision: the latest.
 
     Raises MissingError, with the command to run, if they cannot be fetched.
     """
@@ -150,9 +151,9 @@ def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
     except GatedRepoError as error:
         raise MissingError(f"{page} is gated: accept its terms there, hf auth login, then {command}") from error
     except RepositoryNotFoundError as error:
-        raise MissingError(f"{page} is not there, or private: mind the name, or hf auth login") from error
+        raise MissingError(f"{page} does not exist or is private: check the name, or hf auth login") from error
     except (OSError, HfHubHTTPError) as error:
-        raise MissingError(f"{name} is not in the hub's cache: where there is a network, {command}") from error
+        raise MissingError(f"{name} is not in the hub's cache: with a network, {command}") from error
     path = Path(root, folder or "")
     if not any(any(path.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
         raise InputError(f"{page} has no Parquet or tar files that are called {pattern}")

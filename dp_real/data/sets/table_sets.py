@@ -1,4 +1,4 @@
-"""Data sets of the library `datasets`, by its save_to_disk or in Parquet, with a label in each row."""
+"""Data sets of the library `datasets`, saved by save_to_disk or as Parquet, with a label in each row."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class TableImage(NamedTuple):
     data: Any  # a Dataset
     column: str
     row: int
-    size: int | None  # in bytes; None: it lies elsewhere, or nothing but labels was looked at
+    size: int | None  # in bytes; None: it is in a file, or only labels were read
 
     def read_bytes(self) -> bytes:
         """Raises ValueError if the row has no image."""
@@ -43,7 +43,7 @@ class TableImage(NamedTuple):
 
 
 def read_images(located: Located, classes: Classes) -> list[tuple[TableImage, str]]:
-    """Images and their classes; of Parquet files that are only looked at, labels alone are read, and none is copied."""
+    """Images and their classes. Without `located.fetch` only labels of Parquet files are read; nothing is copied."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
     from datasets import Features, Image
@@ -74,7 +74,8 @@ def open_table(located: Located) -> "Dataset":
     if located.kind == "parquet":
         _require_cache()
         with foreign_file(located.where, UNREADABLE):
-            # By itself the cache would know a file by its path and time. No file gets the ctime of another.
+            # The cache alone identifies a file by path and mtime; unlike mtime, no ctime can be copied from another
+            # file.
             states = [(state.st_ino, state.st_size, state.st_ctime_ns) for state in map(os.stat, located.paths)]
             files = [str(file) for file in located.paths]
             return load_dataset("parquet", name=json_digest(states)[:16], data_files=files, split="train")
@@ -92,9 +93,9 @@ def _require_cache() -> None:
 
 
 def pick_columns(located: Located, what: str, examples: Sequence[str], there: Mapping[str, Any]) -> tuple[str, str]:
-    """The columns of `examples`, of which one must be there, and of labels, unless the place names them.
+    """The columns of examples, one of the names `examples`, and of labels, unless the place names them.
 
-    `there` has each column's feature. A label column is the only ClassLabel, or else the first of a usual name.
+    `there` has each column's feature. The label column is the only ClassLabel, or else the first with a usual name.
     """
     labels = [name for name, feature in there.items() if hasattr(feature, "names")]
     labels = labels or [name for name in LABELS if name in there][:1]
@@ -104,7 +105,7 @@ def pick_columns(located: Located, what: str, examples: Sequence[str], there: Ma
         if len(fitting) != 1:
             columns = shortened(", ".join(there))
             raise InputError(
-                f"{located.where}: which column is the {kind}? say so by #{what.upper()},LABEL; it has {columns}"
+                f"{located.where}: which column is the {kind}? name it by #{what.upper()},LABEL; it has {columns}"
             )
         picked += fitting
     example, label = picked
@@ -112,9 +113,10 @@ def pick_columns(located: Located, what: str, examples: Sequence[str], there: Ma
 
 
 def class_names(where: str, values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
-    """Each row's class: its value, or the name in `feature` there.
+    """Each row's class: its value, or that value's name in `feature`.
 
-    The hub's copies of ImageNet disagree on two cranes: 1,000 names in its order, as far as known, go by position.
+    The hub's copies of ImageNet disagree on two cranes, so 1,000 names whose known ones are in its order go by
+    position.
     """
     names = getattr(feature, "names", None)
     if names is None:
@@ -128,9 +130,9 @@ def class_names(where: str, values: Sequence[Any], feature: Any, classes: Classe
 
 
 def plain_names(where: str, values: Sequence[Any]) -> list[str]:
-    """A label column as names."""
+    """A label column's values as names."""
     for row, value in enumerate(values, 1):
-        if value is None or value == "" or value != value:  # nan is not equal to itself
+        if value is None or value == "" or value != value:  # nan differs from itself
             raise InputError(f"{where}: row {row} has no label; give it one, or remove the row")
-    # Where a table once lacked a label, its others may have become floats.
+    # If a table ever lacked a label, the others may have become floats.
     return [str(int(value)) if isinstance(value, float) and value.is_integer() else str(value) for value in values]

@@ -1,7 +1,6 @@
-"""Images in tar files, such as WebDataset shards, read in place; and the labels of ImageNet's flat validation images.
+"""Reads images in tar files, such as WebDataset shards, in place, and the labels of ImageNet's flat validation images.
 
-`datasets` would copy shards (150 GB of ImageNet), knows no folders of classes, and passes over what follows a damaged
-header.
+`datasets` would copy shards (150 GB of ImageNet), knows no class folders, and skips what follows a damaged header.
 """
 
 import csv
@@ -20,7 +19,7 @@ from dp_real.data.sets.class_names import ENDINGS, warn_unread
 from dp_real.data.sets.places import Located
 
 BEYOND_KEY = re.compile(r"[.][^/]*$")
-"""Of a name, what WebDataset does not take for the sample's: .seg.png of a/01.seg.png."""
+"""The part of a name that WebDataset does not count as the sample's key: .seg.png in a/01.seg.png."""
 KAGGLE = "LOC_val_solution.csv"
 MAX_FOLDERS_ABOVE = 4
 
@@ -45,9 +44,9 @@ class ShardFile(NamedTuple):
 def read_images(located: Located) -> list[tuple[ShardFile | Path, str]]:
     """Images of shards, or ImageNet's validation images, and their classes, in order.
 
-    Only tables of contents and labels are read.
+    Only headers and labels are read.
 
-    KEY.jpg has its class from KEY.cls, or "label" in KEY.json (`label` names others), else from its folder.
+    The class of KEY.jpg is in KEY.cls, or in KEY.json as "label" or `located.label`, or is its folder.
     """
     if located.kind == "flat":
         return [(image, validation_wnid(image)) for image in located.paths]
@@ -78,7 +77,7 @@ def _named(
         elif written not in names[:2] and any(key + ending in files for ending in ENDINGS):
             continue  # KEY.mask.png beside KEY.jpg
         elif written in taken:
-            raise InputError(f"{file}: another image has its label, too: which one is meant? leave one")
+            raise InputError(f"{file}: another image has the same label file: keep only one of them")
         else:
             taken.add(written)
             yield file, _written_name(files[written], label)
@@ -97,12 +96,12 @@ def _name_by_place(file: ShardFile) -> str:
 
 
 def _files(tar: tarfile.TarFile, shard: Path) -> dict[str, ShardFile]:
-    """The visible files by name."""
+    """The visible files, by name."""
     members: dict[str, ShardFile] = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
         if name in members:
-            raise InputError(f"{shard}: {name} stands in it twice; leave one")
+            raise InputError(f"{shard}: {name} is in it twice; keep one")
         if entry.isdir() or posixpath.basename(name).startswith("."):
             continue
         if not entry.isreg() or entry.issparse():
@@ -116,13 +115,13 @@ def _files(tar: tarfile.TarFile, shard: Path) -> dict[str, ShardFile]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Raise ReadError unless zeros alone follow the last entry, at least a block."""
+    """Raise ReadError unless only zeros follow the last entry, at least one block."""
     file: Any = tar.fileobj
     file.seek(tar.offset)
     size = 0
     while chunk := file.read(2**20):
         if chunk.strip(tarfile.NUL):
-            raise tarfile.ReadError(f"behind byte {tar.offset:,} it is damaged, or another one is joined to it")
+            raise tarfile.ReadError(f"after byte {tar.offset:,} it is damaged, or another file is appended")
         size += len(chunk)
     if size < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("its end is missing")
@@ -138,13 +137,13 @@ def validation_wnid(image: Path) -> str:
 
 @cache
 def _validation_wnids(folder: Path) -> dict[str, str]:
-    """By the images' names."""
+    """WordNet ids by the images' names."""
     for place in (folder, *folder.parents[:MAX_FOLDERS_ABOVE]):
         if (place / KAGGLE).is_file():
             with foreign_file(place / KAGGLE):
                 rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8-sig").splitlines())
                 return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
     raise MissingError(
-        f"{folder}: images without class folders; put Kaggle's {KAGGLE}, which tells their classes, beside them, or "
+        f"{folder}: images without class folders; put Kaggle's {KAGGLE}, which has their classes, beside them, or "
         "sort them into folders"
     )

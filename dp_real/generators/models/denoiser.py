@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from dp_real.generators.trained import DenoiserSizes
 
 REMEDY = "the examples that it learns are at fault"
-TRIED_STEPS = 8  # of the sampler, for the samples of its trial
-AVERAGE_DECAY = 0.995  # of the averaged weights, a step
+TRIED_STEPS = 8  # sampler steps for the samples that test a trained model
+AVERAGE_DECAY = 0.995  # of the averaged weights, per step
 BATCH = 128  # rows of a training step
-LABEL_DROPOUT = 0.1  # share of labels that are left out, for the unconditional branch of CFG
+LABEL_DROPOUT = 0.1  # share of labels that are dropped, for the unconditional branch of CFG
 
 
 class Denoiser(nn.Module):
@@ -102,7 +102,7 @@ class DenoiserGenerator:
         return sample(denoise, self.scheduler, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
 
     def offload(self) -> None:
-        """It is small and stays on the device."""
+        """Do nothing: it is small."""
 
 
 def train_denoiser(
@@ -114,7 +114,7 @@ def train_denoiser(
     advance: Callable[[int], None],
 ) -> Denoiser:
     """Train by v-prediction, with a cosine decay of AdamW's rate to 0 and averaged weights."""
-    draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
+    draw = torch_rng(seed, Stream.GENERATOR)  # on the CPU, so that draws are the same for any device
     device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])
     with seeded(draw):
@@ -146,7 +146,7 @@ def noised(x0: Tensor, scheduler: Any, draw: torch.Generator) -> tuple[Tensor, T
 
 
 def try_out(generator: Generator, most: int, seed: int, remedy: str) -> None:
-    """Draw at most so many samples just after training; DivergedError if they are of no use."""
+    """Draw at most `most` samples just after training. DivergedError if they are useless."""
     labels = torch.arange(min(generator.n_classes, most))
     samples = generator.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
     require_samples(samples, "the trained generator", remedy)

@@ -26,20 +26,20 @@ from dp_real.runtime.seeds import Stream, seeded, torch_rng
 TEXT_WIDTH = 64
 REMEDY = "its images or generator.training are at fault"
 CAPTION_DROPOUT = 0.12  # trains the unconditional branch of classifier-free guidance
-ENCODED_EVERY: int = 10  # steps; to encode all captions in each step would take a fifth of its time
-AVERAGED_EVERY: int = 8  # steps; to average the weights in each step would take a fifteenth of its time
+ENCODED_EVERY: int = 10  # steps; encoding all captions in each step would take a fifth of the time
+AVERAGED_EVERY: int = 8  # steps; averaging the weights in each step would take a fifteenth of the time
 AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, so 0.998 for 3,600 steps
 ENCODED_ROWS = 500  # images that are encoded together
 
 
 class Work(NamedTuple):
-    """One training. A killed one goes on in `unfinished`."""
+    """One training. After a kill it continues from `unfinished`."""
 
     steps: int
-    batch: int  # images of a step
+    batch: int  # images per step
     seed: int
     progress: Progress
-    folder: Path  # for what is trained
+    folder: Path  # of the trained model
     unfinished: Path | None = None
 
 
@@ -72,7 +72,7 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], wor
 def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: Path, work: Work) -> None:
     """Train UNet and text encoder on a saved VAE's latents by v-prediction, and save the pipeline.
 
-    The text encoder moves once in ENCODED_EVERY steps, by their mean gradient.
+    The text encoder is updated every ENCODED_EVERY steps, by their mean gradient.
     """
     draw = torch_rng(work.seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
@@ -98,7 +98,7 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
                 encoded = pipe.text_encoder(tokens).last_hidden_state
                 text = encoded.detach().requires_grad_()
             rows = torch.randint(len(latents), (work.batch,), generator=draw)
-            templates = len(prompts[0])  # of each class
+            templates = len(prompts[0])  # per class
             caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=draw)
             dropped = torch.rand(len(rows), generator=draw) < CAPTION_DROPOUT
             caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
@@ -117,7 +117,7 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
 
 @torch.no_grad()
 def _latents(vae: Any, images: Tensor) -> Tensor:
-    """Of unit standard deviation, by which the VAE's config then scales."""
+    """Latents, scaled to unit standard deviation by a factor that the VAE's config gets."""
     parts = [x.to(vae.device).expand(-1, 3, -1, -1) for x in images.split(ENCODED_ROWS)]
     latents = torch.cat([vae.encode(x, return_dict=False)[0].mode() for x in parts])
     vae.register_to_config(scaling_factor=1 / latents.std().item())
@@ -166,7 +166,7 @@ def make_vae(size: int) -> AutoencoderKL:
 
 
 def vae_blocks(*channels: int) -> dict[str, Any]:
-    """Sizes of a VAE with a block of so many channels at each resolution."""
+    """Sizes of a VAE with one block at each resolution, of these channels."""
     levels = len(channels)
     down, up = ("DownEncoderBlock2D",) * levels, ("UpDecoderBlock2D",) * levels
     return {"block_out_channels": channels, "down_block_types": down, "up_block_types": up}
@@ -187,7 +187,7 @@ def make_unet(size: int) -> UNet2DConditionModel:
 
 
 def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
-    """CLIP's tokenizer without merges: a token per byte, as long as the longest caption."""
+    """CLIP's tokenizer without merges: a token per byte, up to the longest caption's length."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(tokens)}

@@ -13,17 +13,17 @@ FIRST = 8  # rows in the first attempt on a GPU
 class DeviceBatches:
     """Draws rows in device batches, whose size changes the rows by rounding only.
 
-    Size 0 means as many rows as fit, found by doubling; without a GPU all, as running out of memory would end the
+    Size 0 means as many rows as fit, found by doubling; on a CPU all rows, since running out of memory ends the
     process.
     """
 
     def __init__(self, size: int, gpu: bool) -> None:
         self._grows = size == 0 and gpu
         self._first = size or (FIRST if gpu else sys.maxsize)
-        self.fitting: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
+        self.fitting: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more may fit
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
-        """work(slice(0, rows)) in parts; works of another `kind` need another amount of memory."""
+        """work(slice(0, rows)) in parts, whose size depends on the `kind` of work."""
         size, grows = self.fitting.get(kind, (self._first, self._grows))
         parts: list[Tensor] = []
         start = 0

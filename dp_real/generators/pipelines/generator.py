@@ -1,4 +1,4 @@
-"""Pipelines of diffusers as generators: an own loop for Stable Diffusion 1, 2 and XL and DiT, the others' own calls.
+"""Pipelines of diffusers as generators: a loop here for Stable Diffusion 1, 2 and XL and DiT, calls of the others.
 
 Images are [batch, 3, height, width] in [-1, 1]; x_t and the guidance are float32 in any pipeline.
 """
@@ -33,16 +33,16 @@ from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 from dp_real.runtime.torch_state import usual
 
-CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB
+CONDITIONS = 1024  # embedded prompts in the cache; those of ImageNet's 1,000 classes take 0.2 GB
 DIT = "DiTPipeline"
 OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
-"""The pipelines that the own loop draws with: guidance may go through their denoiser."""
+"""The pipelines that OwnLoop draws with; guidance may be differentiated through their denoiser."""
 PLAIN = {"use_resolution_binning": False, "clean_caption": False, "intermediate_timesteps": None}
-"""What calls that take it are given: sizes, prompts and steps as they are asked for."""
+"""Arguments of calls that take them, so that sizes, prompts and steps stay as given."""
 
 
 def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenerator":
-    """The own loop where it knows the pipeline, else the pipeline's calls."""
+    """OwnLoop for the pipelines that it knows, else OwnCalls."""
     return (OwnLoop if type(pipe).__name__ in OWN_LOOP else OwnCalls)(pipe, *args, **options)
 
 
@@ -50,7 +50,7 @@ def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenera
 class PipelineGenerator(ABC):
     """A pipeline with frozen parts, whose classes are prompts, or class numbers of a DiT.
 
-    A row's seed picks one of those `conditions` of its class. Images have the learner's `sample_shape`; None: as drawn.
+    A row's seed selects one of its class's `conditions`. Images have the learner's `sample_shape`; None: as drawn.
     `tiny_decoder` decodes x0_hat for the guidance only. `size` is (height, width).
     """
 
@@ -75,7 +75,7 @@ class PipelineGenerator(ABC):
         self.modules = [part for part in (*pipe.components.values(), self.tiny_decoder) if isinstance(part, nn.Module)]
         for part in self.modules:  # convolutions are faster in this memory format
             convert_conv2d_weight_memory_format(part.eval().requires_grad_(False), torch.channels_last)
-        if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # it would overflow
+        if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # float16 would overflow
             pipe.vae.float()
         self.device = self.network.device
         self.batches = DeviceBatches(self.batch_size, gpu=self.device.type == "cuda")
@@ -87,12 +87,12 @@ class PipelineGenerator(ABC):
         limit = (config.get("pos_embed_max_size") or 0) * token_side
         if self.size and any(side % token_side or (limit and side > limit) for side in self.size):
             raise InputError(
-                f"{self.kind} cannot draw {self.size[0]} x {self.size[1]} pixels: multiples of "
-                f"{token_side}{f', {limit} at most' if limit else ''}, it can"
+                f"{self.kind} cannot draw {self.size[0]} x {self.size[1]} pixels: sides must be multiples of "
+                f"{token_side}{f', at most {limit}' if limit else ''}"
             )
 
     def compile(self) -> None:
-        """For all sizes of batches at once, as they grow until memory is full."""
+        """Compile for all batch sizes at once, since batches grow until memory is full."""
         decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
         for part in {self.network, *(decoder.decoder for decoder in decoders)}:
             part.compile(dynamic=True)
@@ -111,7 +111,7 @@ class PipelineGenerator(ABC):
             return self.to_learner(self.draw(conditions[rows], seeds[rows], guidance and guidance.for_rows(rows)))
 
         self._move(self.device)
-        with quietly():  # of every prompt that is cut, again and again: check_prompts told it
+        with quietly():  # a warning for each prompt that is cut, of which check_prompts warned once
             return self.batches.draw(len(conditions), draw, kind=guidance and guidance.through).cpu()
 
     @abstractmethod
@@ -122,7 +122,7 @@ class PipelineGenerator(ABC):
         return images if self.sample_shape is None else fit(images, self.sample_shape)
 
     def resized(self, sample_shape: tuple[int, ...]) -> Self:
-        """The two share the pipeline."""
+        """A copy for samples of another shape, which shares the pipeline."""
         other = copy(self)
         other.sample_shape = sample_shape
         return other
@@ -133,7 +133,7 @@ class PipelineGenerator(ABC):
             torch.cuda.empty_cache()
 
     def _move(self, device: torch.device) -> None:
-        """Weights that may not leave their device stay."""
+        """Move the weights, if they may leave their device."""
         for part in self.modules if self.offloads else ():
             part.to(device)
 
@@ -149,7 +149,7 @@ class OwnLoop(PipelineGenerator):
                 f"scheduler {type(self.pipe.scheduler).__name__}, prediction_type {own.get('prediction_type')!r}: no "
                 "diffusion with betas that predicts epsilon, v_prediction or sample"
             )
-        # By default DDIM clips x0_hat to [-1, 1]. Latents are wider, but a pipeline's config need not say so.
+        # By default DDIM clips x0_hat to [-1, 1]. Latents exceed that, but a pipeline's config need not say so.
         scheduler: Any = DDIMScheduler.from_config(own, clip_sample=False, thresholding=False)
         scheduler.set_timesteps(self.steps)
         self.scheduler = scheduler
@@ -189,7 +189,7 @@ class OwnLoop(PipelineGenerator):
         return decode(self.pipe.vae, x).clamp(-1, 1)
 
     def _embedded(self, what: Any) -> dict[str, Tensor]:
-        """The condition for one row alone, so that others do not change its rounding. None: no class."""
+        """The condition of one row, computed alone, so that others do not change its rounding. None: no class."""
         if self.kind == DIT:
             classes = self.network.config.num_embeds_ada_norm
             if what is not None and what >= classes:
@@ -198,7 +198,7 @@ class OwnLoop(PipelineGenerator):
         if self.kind == "StableDiffusionPipeline":
             return {"encoder_hidden_states": self.pipe.encode_prompt(what or "", self.device, 1, False)[0].cpu()}
         texts = self.pipe.encode_prompt(what or "", device=self.device, do_classifier_free_guidance=what is None)
-        # What stands for no text is zeros or the encoding of "": the pipeline's config says.
+        # By the pipeline's config, no text is encoded as zeros or as "".
         text, pooled = texts[1::2] if what is None else texts[::2]
         crop_corner = (0, 0)
         sizes = torch.tensor([[*self.image_size, *crop_corner, *self.image_size]])  # original and target
@@ -207,7 +207,7 @@ class OwnLoop(PipelineGenerator):
 
 
 class OwnCalls(PipelineGenerator):
-    """A pipeline that draws by its own call, guided as by dp_real.guide; a distilled scale stays as usual."""
+    """A pipeline that draws by its own call, guided as by dp_real.guide. Distilled guidance keeps its default scale."""
 
     def __post_init__(self) -> None:
         check_pipeline(self.pipe)
@@ -236,7 +236,7 @@ class OwnCalls(PipelineGenerator):
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
-    """A pipeline's numbers of classes: ImageNet's own, else by names or numbers in id2label."""
+    """The pipeline's class numbers: ImageNet's, else by names or numbers in id2label."""
     task = imagenet_of(classes)
     if task:
         return [[entry.index] for entry in imagenet_classes(task)]
@@ -267,18 +267,18 @@ def sample_images(
     Parameters
     ----------
     pipe
-        Stable Diffusion 1, 2 and XL and DiT of diffusers are drawn by DDIM. Others are called as they are: their
-        guidance is through = "x0", scale = "relative".
+        Stable Diffusion 1, 2 and XL and DiT of diffusers draw by DDIM. Others are called as they are, with guidance of
+        through = "x0" and scale = "relative".
     prompts
-        Of a DiT, class numbers.
+        Prompts, or class numbers of a DiT.
     guidance
-        Its `logits` read images of the form that is returned. None: plain images.
+        Its `logits` take images in the form that is returned. None: plain images.
     guidance_scale
         1 or less: no classifier-free guidance.
     seed
         The noise of image i is a function of `seed` and i alone.
     size
-        Height and width in pixels; None: the pipeline's usual.
+        Height and width in pixels; None: the pipeline's usual size.
 
     Returns
     -------
@@ -288,7 +288,7 @@ def sample_images(
     Raises
     ------
     InputError
-        For a pipeline that cannot be guided or draw that size, and guidance that it cannot have.
+        If the pipeline cannot be guided, or not in this way, or cannot draw that size.
     MissingError
         If not even one image fits into the GPU.
 

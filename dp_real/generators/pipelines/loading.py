@@ -33,7 +33,7 @@ def load_index(model: str) -> dict[str, Any]:
 
 
 def check_drawing(kind: Any, name: str, where: str) -> None:
-    """InputError for a class of pipelines that draws no images of classes."""
+    """InputError for a class of pipelines that cannot draw images of given classes."""
     if not isinstance(kind, type) or ("prompt" not in signature(kind.__call__).parameters and name not in OWN_LOOP):
         raise InputError(f"{where}: {name} is no pipeline of diffusers that draws images for prompts, or DiTPipeline")
     check_class(kind)
@@ -69,7 +69,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
 
 
 def check_prompts(pipe: Any, prompts: Sequence[Sequence[Any]]) -> None:
-    """InputError if its text encoders cannot tell the prompts of two classes apart."""
+    """InputError if the prompts of two classes have the same tokens."""
     parameter = signature(type(pipe).__call__).parameters.get("max_sequence_length")
     most: Any = (parameter and parameter.default) or math.inf
     tokenizers = (part for part in pipe.components.values() if isinstance(part, PreTrainedTokenizerBase))
@@ -77,7 +77,7 @@ def check_prompts(pipe: Any, prompts: Sequence[Sequence[Any]]) -> None:
 
 
 def _network(named: Any) -> Any:
-    """The class of a part that has weights: the pipeline would load it, and keep to itself what they lack."""
+    """The class of a part with weights, of which the pipeline itself would not report missing ones."""
     libraries: dict[Any, Any] = {"diffusers": diffusers, "transformers": transformers}
     library, name = named if isinstance(named, list) and len(named) == 2 else (None, "")
     kind = getattr(libraries.get(library), name, None)

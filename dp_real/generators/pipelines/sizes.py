@@ -1,4 +1,4 @@
-"""What published pipelines cost, by counting on their architectures: sizes.toml."""
+"""The costs of published pipelines, counted on their architectures: sizes.toml."""
 
 import tomllib
 from contextlib import suppress
@@ -24,13 +24,13 @@ class PipelineSize(NamedTuple):
     decoder: NetworkCost
     tiny: NetworkCost | None  # None: there is no AutoencoderTiny for such latents
     side: int
-    config: dict[str, Any]  # tells the pipeline by its denoiser's configuration
+    config: dict[str, Any]  # keys of its denoiser's configuration that identify it
     models: list[str]  # hub ids
 
 
 @cache
 def published() -> dict[str, PipelineSize]:
-    """Those of sizes.toml, by name."""
+    """The pipelines of sizes.toml, by name."""
     text = (resources.files("dp_real.generators.pipelines") / "sizes.toml").read_text(encoding="utf-8")
     sizes = {}
     for name, row in tomllib.loads(text).items():
@@ -40,7 +40,7 @@ def published() -> dict[str, PipelineSize]:
 
 
 def known_size(model: str) -> PipelineSize | None:
-    """By its hub id or its denoiser's configuration; None: not counted."""
+    """A pipeline's size, by hub id or denoiser's configuration; None: unknown."""
     for size in published().values():
         if model in size.models:
             return size
@@ -57,7 +57,7 @@ def _file(model: str, name: str) -> Path | None:
         return Path(model, name)
     import huggingface_hub
 
-    with suppress(ValueError):  # no hub id
+    with suppress(ValueError):  # it is no hub id
         cached = huggingface_hub.try_to_load_from_cache(model, name)
         return Path(cached) if isinstance(cached, str) else None
     return None

@@ -14,9 +14,9 @@ from dp_real.runtime.model_folders import missing_package
 
 Network = TypeVar("Network", bound=nn.Module)
 POOLER = "pooler."
-"""Begins the names of a layer after an encoder, which pretraining often leaves out."""
+"""Prefix of the weights of a layer after an encoder, which pretraining often omits."""
 LABELS = ("id2label", "label2id", "num_labels")
-"""The keys of every config of transformers that tell the classes. timm's has them only if it is given all three."""
+"""The keys for classes in each config of transformers. timm's has them only if all three are given."""
 
 
 def fresh_network(
@@ -43,7 +43,7 @@ def fresh_network(
         return wrap(kind.from_config(sized, trust_remote_code=False))
     except ImportError as error:
         raise MissingError(f"learner.architecture = {architecture!r}: {missing_package(error)}") from error
-    except Exception as error:  # architectures raise errors of many types
+    except Exception as error:  # the type depends on the architecture
         raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
 
 
@@ -62,7 +62,7 @@ def class_names(task: Task) -> dict[str, Any]:
 
 
 def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """Freeze weights that no logit depends on: weight decay alone would change them."""
+    """Freeze weights that no logit depends on, which weight decay alone would change."""
     with torch.enable_grad():
         device = next(classifier.parameters()).device
         try:
@@ -77,7 +77,7 @@ def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network
 
 
 def is_of_head(model: Any, name: str) -> bool:
-    """Whether a weight is of the last layers, which a model of another task lacks: not of the largest part."""
+    """Whether a weight is outside the largest part, so in the last layers, which a model of another task lacks."""
     part, _, within = name.partition(".")
     if hasattr(model, "timm_model"):
         last = model.timm_model.pretrained_cfg["classifier"]

@@ -1,4 +1,4 @@
-"""Augmentation of the rows of a step (paper App. D)."""
+"""Augments the rows of a training step (paper App. D)."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ class Augmentation:
     def __call__(
         self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, rank: int
     ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
-        """x may be larger than the module takes; y are labels or probabilities, which mixed rows always get."""
+        """x may be larger than the module's images; y are labels or probabilities. Mixed rows get probabilities."""
         config = self.config
         if config.crop or config.flip:
             draw, size = rng(self.seed, Stream.CROP, step, rank), self.task.sample_shape[1:]
@@ -44,12 +44,12 @@ class Augmentation:
 
 
 def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tensor, "batch *sample"]:
-    """Resize images that a pool keeps at another size than the module's."""
+    """Resize images of a pool to the module's size."""
     return fit(x, task.sample_shape) if x.dim() == 4 else x
 
 
 class RandAugment:
-    """RandAugment (Cubuk et al. 2020) by kornia: the same operations for all images of a call, signs of their own.
+    """RandAugment (Cubuk et al. 2020) by kornia: all images of a call share operations, not signs.
 
     The magnitude is between 0 and 30: kornia's scale, and the paper's.
     """
@@ -67,7 +67,7 @@ class RandAugment:
     def __call__(
         self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
-        """Grey images become colours, which the operations take."""
+        """Augment images; grey ones become colour images."""
         if x.dim() != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
         pixels = (x.expand(-1, 3, -1, -1) + 1) / 2
@@ -86,7 +86,8 @@ def crop_and_flip(
 ) -> Float[Tensor, "batch channels new_height new_width"]:
     """Resize a random window of each image, and mirror it with probability 1/2 (Szegedy et al. 2015).
 
-    The window's area is uniform on [least_area, 1], 0 being whole images, its aspect ratio log-uniform on [3/4, 4/3].
+    The window's area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3]. least_area = 0: whole
+    images.
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
@@ -105,7 +106,7 @@ def crop_and_flip(
         cut = [fit(image[:, :, rows, columns], (image.shape[1], *size)) for image, rows, columns in windows]
         images = torch.cat(cut)
         return torch.where(_on(x.device, mirrored).view(-1, 1, 1, 1), images.flip(3), images)
-    affine = np.zeros((n, 2, 3), np.float32)  # maps coordinates in the window to those in the image
+    affine = np.zeros((n, 2, 3), np.float32)  # from the window's coordinates to the image's
     affine[:, 0, 0] = wide * np.where(mirrored, -1, 1)
     affine[:, 1, 1] = high
     affine[:, 0, 2] = centre_x
@@ -115,7 +116,7 @@ def crop_and_flip(
 
 
 def _pixels(centre: np.ndarray, length: np.ndarray, size: int) -> list[slice]:
-    """At least one pixel a window."""
+    """Windows of at least one pixel."""
     begin = np.rint((centre + 1 - length) / 2 * size).astype(int)
     end = np.rint((centre + 1 + length) / 2 * size).astype(int)
     return [slice(min(first, size - 1), max(last, first + 1)) for first, last in zip(begin, end, strict=True)]
@@ -131,7 +132,7 @@ def mix(
 ) -> tuple[Float[Tensor, "batch *sample"], Float[Tensor, "batch classes"]]:
     """Blend each row with another, by Mixup (Zhang et al. 2018), CutMix (Yun et al. 2019), or either at random.
 
-    `mixup` and `cutmix` are the a of Beta(a, a), 0 being never. Under CutMix a label weighs the area really kept.
+    `mixup` and `cutmix` are the a of Beta(a, a); 0: never. Under CutMix a label's weight is the area really kept.
     """
     if cutmix and x.dim() != 4:
         raise InputError(
@@ -142,7 +143,7 @@ def mix(
     is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))
     cut_weight, mix_weight = (rng.beta(a or 1, a or 1, n) for a in (cutmix, mixup))
     weight = np.where(is_cut, cut_weight, mix_weight)
-    # what is the row's own of a pixel
+    # the row's own share of each pixel
     own_share = _on(x.device, weight.astype(np.float32)).view(n, *[1] * (x.dim() - 1))
     if is_cut.any():
         rows, columns = (_on(x.device, _outside(size, np.sqrt(1 - weight), rng.random(n))) for size in x.shape[2:])

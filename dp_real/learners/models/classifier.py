@@ -21,7 +21,7 @@ from dp_real.runtime.pixels import GREY
 
 
 class Classifier(nn.Module):
-    """A model of transformers that gives logits of images in [-1, 1], which `preprocess` prepares."""
+    """A model of transformers: images in [-1, 1], which `preprocess` prepares, to logits."""
 
     def __init__(self, model: Any, preprocess: nn.Module) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
         return self.model(pixel_values=self.preprocess(x).to(self.model.dtype)).logits
 
     def save(self, folder: Path, task: Task) -> None:
-        """As AutoModelForImageClassification and AutoImageProcessor read them, which prepares images as validated."""
+        """Save it for AutoModelForImageClassification, and validation's preprocessing for AutoImageProcessor."""
         side = task.sample_shape[-1]
         prepare: Any = self.preprocess
         height, width = prepare.size
@@ -53,12 +53,12 @@ class Classifier(nn.Module):
         for name in _grey_convolutions(self.model):
             if weights[name].shape[1] == len(GREY):
                 red, green, blue = weights[name].split(1, 1)
-                weights[name] = (red + green) + blue  # in this order it is exactly what was spread
+                weights[name] = (red + green) + blue  # in this order the sum is exact
         self.model.load_state_dict(weights)
 
 
 def _save_for_colours(model: Any, folder: Path) -> None:
-    """Save a model to take colours; one for grey images keeps the grey image's logits."""
+    """Save a model for colour images; one for grey images gives a grey image the same logits."""
     weights = model.state_dict()
     grey = _grey_convolutions(model)
     for name in grey:
@@ -78,7 +78,7 @@ def _grey_convolutions(model: nn.Module) -> list[str]:
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """For images of the task's shape."""
+    """A fresh classifier for the task's images."""
     channels = task.sample_shape[0]
     size = sizes.get("image_size", task.sample_shape[-1])
     own = {"image_size": size, "num_channels": channels} | class_names(task)
@@ -93,7 +93,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
     """Load a classifier; `labels` {} keeps its classes, others may get a fresh last layer."""
     loaded = load(AutoModelForImageClassification, model, fresh=is_of_head if labels else None, **labels)
-    if labels and hasattr(loaded.config, "label_names"):  # where timm's have theirs
+    if labels and hasattr(loaded.config, "label_names"):  # timm's names of the classes
         loaded.config.label_names = list(labels["id2label"].values())
     return wrapped_classifier(loaded, sample_shape)
 
@@ -104,5 +104,5 @@ def load_encoder(model: str) -> Any:
 
 
 def wrapped_classifier(model: Any, sample_shape: tuple[int, ...]) -> Classifier:
-    """Wrap a loaded classifier with what comes with it."""
+    """Wrap a loaded classifier with its own preprocessing."""
     return Classifier(model, preprocess_of(model, side=sample_shape[-1]))

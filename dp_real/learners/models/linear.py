@@ -2,7 +2,7 @@
 
     w = argmin (1/n) Σ_i loss(y_i, w·x_i) + (lam/2) |w|²,   y = ±1, n rows in the pool
 
-The loss is (y - w·x)²/2 (paper section 4, with every row kept) or log(1 + exp(-y w·x)).
+The loss is (y - w·x)²/2 (paper section 4, without selection) or log(1 + exp(-y w·x)).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class LinearLearner:
     """A linear classifier with logits ±w·x / 2: its entropy is that of sigmoid(w·x)."""
 
     precision = "float32"
-    learning_rate = 1.0  # for the logs only, because a step goes all the way to the optimum
+    learning_rate = 1.0  # for logs only, because a step ends at the optimum
 
     def __init__(
         self,
@@ -34,20 +34,20 @@ class LinearLearner:
         loss: Literal["ridge", "logistic"] = "ridge",
     ) -> None:
         if task.n_classes != 2:
-            raise InputError(f"learner.kind = 'linear' tells two classes apart; this generator has {task.n_classes}")
+            raise InputError(f"learner.kind = 'linear' is for two classes; this generator has {task.n_classes}")
         self.task = task
         self.lam = lam
         self.loss_name = loss
         self.weight = torch.zeros(torch.Size(task.sample_shape).numel(), dtype=torch.float64)
         self.loss = torch.zeros((), dtype=torch.float64)
-        self.rows = torch.zeros((), dtype=torch.int64)  # size of the pool that the weight is the optimum for
+        self.rows = torch.zeros((), dtype=torch.int64)  # size of the pool for which the weight is optimal
 
     def logits(self, x: Float[Tensor, "batch *sample"]) -> Float[Tensor, "batch 2"]:
         half = x.flatten(1) @ self.weight.to(x) / 2
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Float[Tensor, "batch *sample"], y: Int[Tensor, " batch"]) -> None:
-        """Does nothing if the pool has as many rows as before: it only grows."""
+        """Solve for the optimum, unless the pool, which only grows, has not grown."""
         n = len(y)
         if n == self.rows:
             return
@@ -57,7 +57,7 @@ class LinearLearner:
             model = Ridge(alpha=n * self.lam, fit_intercept=False)
         else:
             model = LogisticRegression(C=1 / (n * self.lam), fit_intercept=False, solver="newton-cholesky", tol=1e-9)
-        lacking = int(signs.min() == signs.max())  # scikit-learn asks for two classes; zeros change no optimum
+        lacking = int(signs.min() == signs.max())  # scikit-learn needs two classes; rows of zeros change no optimum
         padded = np.concatenate([rows, 0 * rows[:lacking]])
         weight = model.fit(padded, np.append(signs, -signs[:lacking])).coef_.ravel()
         margins = signs * (rows @ weight)
@@ -67,7 +67,7 @@ class LinearLearner:
         self.rows = torch.tensor(n)
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """A solver's are not counted."""
+        """0: not counted."""
         return 0
 
     def drain_loss(self) -> float:

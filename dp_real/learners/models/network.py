@@ -31,7 +31,7 @@ REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller
 class NetworkLearner:
     """Trains a module on batches; logits are those of averaged weights, if any (paper App. D).
 
-    `seed` is of all that training draws but the batches.
+    `seed` determines all random numbers of training but the batches.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class NetworkLearner:
         self.seed = seed
         # Convolutions are faster in this memory format.
         self.module = convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
-        # The processes have the same weights already, unless a file that they read differs.
+        # The processes have equal weights already, unless their files differ.
         distributed.copy_from_main(self.module.state_dict().values())
         self.augmentation = Augmentation(task, config, seed)
         self.parameters = list(self.module.parameters())
@@ -59,8 +59,8 @@ class NetworkLearner:
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.modules = {"module": self.module} | ({} if self.ema is None else {"ema": self.ema})
         self.step = 0
-        self.norm: Tensor | None = None  # of the last step's gradient, if it was looked at
-        self.losses: list[Tensor] = []  # one for each step since the last call of drain_loss
+        self.norm: Tensor | None = None  # of the last step's gradient, if it was computed
+        self.losses: list[Tensor] = []  # of each step since the last call of drain_loss
         self.finish_at(config.steps)
 
     @classmethod
@@ -68,7 +68,7 @@ class NetworkLearner:
         """`build` draws the weights from torch's random state."""
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             module = build(task)
-        assert module is not None, "a kind of learner without a network has a `fresh` of its own"
+        assert module is not None, "a kind of learner without a network defines its own `fresh`"
         return cls(module, task, training, seed)
 
     def logits(self, x: Shaped[Tensor, "batch *stored"]) -> Float[Tensor, "batch classes"]:
@@ -82,7 +82,7 @@ class NetworkLearner:
     ) -> None:
         """One AdamW step on the mean cross-entropy over these rows and other processes'.
 
-        `offset` is added to the logits; mixed rows get that of the first of the two.
+        `offset` is added to the logits; a mixed row gets that of its first row.
         """
         if not self.module.training:  # train() walks through all layers, which takes time
             self.module.train()
@@ -93,7 +93,7 @@ class NetworkLearner:
         self.schedule.step()
         self.step += 1
         if self.ema is not None:
-            # Torch's AveragedModel, which begins at the first step as well, would wait for the device.
+            # Torch's AveragedModel, which also begins at the first step, would wait for the device.
             decay = self.config.ema_decay if self.step > 1 else 0.0
             get_ema_multi_avg_fn(decay)([*self.ema.parameters()], [*self.parameters], 0)
             for average, latest in zip(self.ema.buffers(), self.module.buffers(), strict=True):
@@ -101,12 +101,11 @@ class NetworkLearner:
         self.losses.append(loss)
 
     def _fill_gradients(self, x: Tensor, y: Tensor, offset: Tensor | None) -> Float[Tensor, ""]:
-        """Fill the gradients of the mean loss over all processes' rows; returns that.
+        """Fill the gradients of the mean loss over all processes' rows, and return that loss.
 
-        They are added up over processes, and over pieces that fit into memory: exact but for rounding. A process's rows
-        stay together where BatchNorm mixes them; it knows nothing of those of other processes.
-        DistributedDataParallel cannot: a process whose memory runs out computes again, and others must not have
-        received anything of the first try.
+        They are summed over processes, and over micro-batches that fit into memory, exactly but for rounding. A
+        process's rows stay together if BatchNorm mixes them; it does not mix those of different processes.
+        DistributedDataParallel cannot do this: when memory runs out, a process computes again, having sent nothing.
         """
         before = [buffer.clone() for buffer in self.gathered]
         microbatch_size = max(1, min(self.microbatch_size, len(y)))
@@ -121,8 +120,8 @@ class NetworkLearner:
         return loss
 
     def _add_microbatches(self, x: Tensor, y: Tensor, offset: Tensor | None, size: int, before: list[Tensor]) -> Tensor:
-        """Dropout's draws are a function of the step."""
-        for parameter in self.parameters:  # as zero_grad does, which takes longer
+        """Sum the gradients over micro-batches. Dropout is a function of step, process and row."""
+        for parameter in self.parameters:  # like zero_grad, which is slower
             parameter.grad = None
         for buffer, value in zip(self.gathered, before, strict=True):
             buffer.copy_(value)
@@ -130,7 +129,7 @@ class NetworkLearner:
         x = to_float(x.to(self.device, non_blocking=True))
         y = y.to(self.device, non_blocking=True)
         offset = torch.zeros(len(y), 1) if offset is None else offset
-        if len(y):  # of more processes than rows, some have none
+        if len(y):  # a process may have no rows
             x, y = self.augmentation(x, y, self.step, rank)
         rows = x, y, offset.to(self.device, non_blocking=True)
         total = torch.zeros((), device=self.device)
@@ -170,7 +169,7 @@ class NetworkLearner:
         return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """Counted in evaluation mode: nothing changes."""
+        """FLOPs of a row, counted in evaluation mode, which changes nothing."""
 
         def compute_gradient() -> tuple[Tensor | None, ...]:
             logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
@@ -180,13 +179,13 @@ class NetworkLearner:
         return count(compute_gradient)
 
     def drain_loss(self) -> float:
-        """Waits for the device, which train_step does not."""
+        """The mean loss since the last call. Unlike train_step, this waits for the device."""
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
 
     def gradient_norm(self) -> float:
-        """Before the gradient was shortened; waits for the device."""
+        """The gradient's norm before clipping. This waits for the device."""
         if self.norm is not None:
             return float(self.norm)
         return float(nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None))
@@ -197,7 +196,7 @@ class NetworkLearner:
 
     @property
     def eval_module(self) -> nn.Module:
-        """The averaged weights, if any."""
+        """The averaged weights, if there are any."""
         return self.module if self.ema is None else self.ema
 
     def tensors(self) -> dict[str, Tensor]:
@@ -223,7 +222,7 @@ class NetworkLearner:
 
 
 class PretrainedLearner(NetworkLearner):
-    """A learner whose module saves and loads itself, as other libraries read it."""
+    """A learner whose module saves and loads itself, in the form of other libraries."""
 
     def save(self, folder: Path) -> None:
         cast(Any, self.eval_module).save(folder, self.task)
@@ -233,9 +232,9 @@ class PretrainedLearner(NetworkLearner):
 
 
 def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
-    """The learning rate over its constant one (paper App. D), as transformers' get_wsd_schedule, which imports slowly.
+    """The learning rate over its constant one (paper App. D), as transformers' get_wsd_schedule, whose import is slow.
 
-    A branch that leaves in warm-up cools down from the rate that it has reached.
+    A branch that starts in warm-up cools down from the rate reached there.
     """
     reached = min(step, last - cooldown)
     rate = reached / warmup if reached < warmup else 1.0

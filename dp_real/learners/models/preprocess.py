@@ -1,4 +1,4 @@
-"""What image classifiers are given, as what comes with them says: transformers' processor, timm's pretrained_cfg."""
+"""Prepares images for a classifier as its own processor (transformers) or pretrained_cfg (timm) says."""
 
 from collections.abc import Mapping, Sequence
 from math import floor
@@ -16,16 +16,16 @@ from dp_real.data.sets.class_names import warn_once
 from dp_real.runtime.hub import reading
 from dp_real.runtime.pixels import fit
 
-PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation and size are found
-BICUBIC = {1, 3, "lanczos", "bicubic"}  # of Pillow's and timm's filters, those that are no bilinear one; any other is
-WARPS = 384  # pixels a side, from which ConvNeXT's processor crops no longer
+PROBE_SIZE = (64, 64)  # side of the images that probe a processor's normalisation and size
+BICUBIC = {1, 3, "lanczos", "bicubic"}  # Pillow's and timm's filters that are not bilinear
+WARPS = 384  # pixels a side, from which on ConvNeXT's processor does not crop
 
 
 class Preprocess(nn.Module):
     """Resizes images in [-1, 1] to `size` (height, width), and normalises pixels in [0, 1] by `mean` and `std`.
 
-    With `shorter`, images of another size get a shorter side of so many pixels, and then their middle is taken. If not
-    `enlarges`, smaller ones keep their size.
+    With `shorter`, the shorter side of images of another size becomes that many pixels, and the middle is cropped.
+    Unless `enlarges`, smaller images keep their size.
     """
 
     mean: Tensor
@@ -52,10 +52,10 @@ class Preprocess(nn.Module):
         resized = fit(coloured, (channels, *self.sides(*x.shape[2:])), self.mode)
         top, left = (max(0, (side - crop) // 2) for side, crop in zip(resized.shape[2:], self.size, strict=True))
         pixels = (resized[..., top : top + self.size[0], left : left + self.size[1]] + 1) / 2
-        return (pixels - self.mean.to(x.device)) / self.std.to(x.device)  # a model that is moved may leave them behind
+        return (pixels - self.mean.to(x.device)) / self.std.to(x.device)  # they may not have moved with the model
 
     def sides(self, height: int, width: int) -> tuple[int, ...]:
-        """What images of this size are resized to."""
+        """The sides to which images of this size are resized."""
         if not self.enlarges and height <= self.size[0] and width <= self.size[1]:
             return height, width
         if self.shorter is None or (height, width) == self.size:
@@ -65,25 +65,25 @@ class Preprocess(nn.Module):
 
 
 def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> nn.Module:
-    """What `model` is given of images [batch, channels, height, width] in [-1, 1], as a differentiable function.
+    """A differentiable function of images [batch, channels, height, width] in [-1, 1] to `model`'s input.
 
     Parameters
     ----------
     model
-        A classifier of transformers, whose processor lies beside it, or of timm, which has a pretrained_cfg. Any other
-        module is given the images as they are, which is told once.
+        A classifier of transformers with its saved processor, or of timm with its pretrained_cfg. Any other module gets
+        the images unchanged, with one warning.
     processor
         The image processor of transformers to use instead.
     side
-        Pixels of images where neither the processor nor the model says how large they are.
+        The side of images if neither the processor nor the model gives it.
 
     Raises
     ------
     InputError
-        For a model of transformers that was made, not loaded, without a processor, and for a processor whose images
-        are not normalised channel by channel.
+        If a model of transformers was not loaded and has no processor, or if a processor does not normalise images
+        channel by channel.
     MissingError
-        If the processor is not there.
+        If the processor is missing.
     """
     config = getattr(model, "config", None)
     timm = getattr(processor, "data_config", None)
@@ -97,20 +97,20 @@ def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> n
     if processor is None and name is None:
         if not hasattr(model, "preprocess"):
             kind = type(model).__name__
-            warn_once(f"{kind}: nothing says how its images are normalised; it is given them as they are, in [-1, 1]")
+            warn_once(f"{kind}: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]")
         return nn.Identity()
     if processor is None and not name:
-        raise InputError(f"{type(model).__name__}: how its images are normalised is not known: give its processor=")
+        raise InputError(f"{type(model).__name__}: how its images are normalised is unknown: give its processor=")
     return _as_processor(name or type(model).__name__, processor, image_size(config) or side)
 
 
 def image_size(config: Any) -> int | None:
-    """Of a model of transformers; CLIP's and SigLIP's stands in the part that sees."""
+    """A transformers model's image size; CLIP's and SigLIP's is in their vision part."""
     return getattr(getattr(config, "vision_config", config), "image_size", None)
 
 
 def _as_timm(config: Mapping[str, Any], own_size: Any, enlarges: bool) -> Preprocess:
-    """As timm validates. A network in memory that takes any size may have been trained on smaller images."""
+    """Prepare images as timm's validation does. A network for any size may have been trained on smaller images."""
     size = own_size or config["input_size"][-2:]
     share = config.get("crop_pct") or 0.875
     shorter = None if config.get("crop_mode") == "squash" else floor(np.min(size) / share)
@@ -151,18 +151,18 @@ def _read(model: str) -> Any:
 
 
 def _probe(model: str, processor: Any) -> tuple[list[float], list[float], tuple[int, int]]:
-    """Each channel's mean and deviation in [0, 1], and the size, from black and white images through the processor."""
+    """Each channel's mean and deviation in [0, 1], and the size, by processing black and white images."""
     is_grey = np.size(processor.image_mean) == 1
     probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
     images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
-    own = {"input_data_format": "channels_last"} if is_grey else {}  # one channel alone would not tell which axis it is
+    own = {"input_data_format": "channels_last"} if is_grey else {}  # with one channel the axes would be ambiguous
     with np.errstate(all="ignore"):
         pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
     if pixels.ndim != 4:
         raise InputError(f"{model}: its image processor gives {list(pixels.shape)}: should be images [B, C, H, W]")
     black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
     if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
-        raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
+        raise InputError(f"{model}: its image processor orders channels differently from red, green, blue")
     if not np.isfinite(pixels).all() or not (white != black).all():
         raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
     std = 1 / (white - black)

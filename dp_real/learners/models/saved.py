@@ -12,18 +12,18 @@ from dp_real.protocols import Learner
 from dp_real.runtime.hub import reading
 from dp_real.runtime.model_folders import READ
 
-FORMAT = 1  # of learner.json; see dp_base.reading.require_format on when it rises
-ABOUT = "learner.json"  # beside a trained learner's weights
+FORMAT = 1  # format number of learner.json; see dp_base.reading.require_format
+ABOUT = "learner.json"  # in the folder of a trained learner's weights
 
 
 def about(kind: LearnerConfig, task: Task) -> dict[str, Any]:
-    """What whoever has the weights alone must know to compute logits."""
+    """What is needed besides the weights to compute logits."""
     of_task = {"sample_shape": task.sample_shape, "classes": task.classes}
     return {KEY: FORMAT, "learner": kind.model_dump(mode="json"), "task": of_task}
 
 
 def restored(kind: LearnerConfig, task: Task, training: TrainingConfig, folder: Path) -> Learner:
-    """The learner that was saved in a folder. What it began with may be gone."""
+    """The learner saved in a folder, without the model that it started from."""
     if kind.weights():
         kind = kind.model_copy(update={"model": str(folder)})
     learner = kind.fresh(task, training, 0)
@@ -32,9 +32,9 @@ def restored(kind: LearnerConfig, task: Task, training: TrainingConfig, folder: 
 
 
 def load_learner(place: str | Path) -> Learner:
-    """The trained learner of a folder RUN/learner, or of the hub, where `dp real export --to-hub` puts it.
+    """The trained learner in a folder RUN/learner, or on the hub after `dp real export --to-hub`.
 
-    Its `task.classes` are named in the order of its `logits`. Raises MissingError if there is none, InputError if it is
+    Its `task.classes` are in the order of its `logits`. Raises MissingError if it does not exist, InputError if it is
     broken.
     """
     with reading(str(place), "learner") as is_local:

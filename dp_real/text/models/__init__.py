@@ -1,1 +1,1 @@
-"""What the kinds of dp_real.text load; it imports torch."""
+"""What the kinds of dp_real.text load. These modules import torch."""

@@ -1,4 +1,4 @@
-"""Answers of an endpoint, each a line of a file in the user's cache, so that nothing is asked twice."""
+"""Answers of an endpoint, each a line of a file in the user's cache, so that no request is sent twice."""
 
 import contextlib
 import json
@@ -11,19 +11,19 @@ from dp_base.files import write_json
 from dp_real.runtime.cache import ANSWERS, DEPENDS, cache_folder
 
 log = logging.getLogger(__name__)
-RECIPE = 2  # raise it when a question or an answer has another form
+RECIPE = 2  # raise it when the form of questions or answers changes
 
 
 class Answer(NamedTuple):
-    """What an endpoint answered; a refusal has no text."""
+    """An endpoint's answer. A refusal has no text."""
 
     text: str
-    tokens: int  # of the prompt and the answer
-    cut: bool = False  # whether max_new_tokens ended it in the middle; a base model never ends by itself
+    tokens: int  # of prompt and answer
+    cut: bool = False  # whether max_new_tokens cut it; a base model never ends by itself
 
 
 class Answers:
-    """Those of one model behind one URL. Several processes may add; the first to a question stands."""
+    """One model's answers behind one URL. Several processes may add some; a question's first answer counts."""
 
     def __init__(self, base_url: str, model: str) -> None:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
@@ -31,27 +31,27 @@ class Answers:
         self.file = self.folder / "answers.jsonl"
         self.by_question: dict[str, Answer] = {}  # by the question's digest
         self.tokens = 0
-        self._read = 0  # bytes of the file
+        self._read = 0  # bytes read of the file
 
     def take_in(self) -> None:
-        """Read what was added since; a damaged line is asked again."""
+        """Read lines that were added since. A damaged answer is requested again."""
         with contextlib.suppress(FileNotFoundError), open(self.file, "rb") as file:
             file.seek(self._read)
             for line in file:
-                if not line.endswith(b"\n"):  # it is being written
+                if not line.endswith(b"\n"):  # it is still being written
                     break
                 self._read += len(line)
                 try:
                     question, answer, digest = json.loads(line)
                     if digest != json_digest([question, answer]):
-                        raise ValueError("it is not as it was written")
+                        raise ValueError("its checksum is wrong")
                     self.tokens += self.by_question.setdefault(question, Answer(**answer)).tokens
                 except (ValueError, TypeError) as error:
                     if not line.isspace():
-                        log.warning("%s: an answer is damaged, and asked again: %s", self.file, error)
+                        log.warning("%s: an answer is damaged, and requested again: %s", self.file, error)
 
     def keep(self, question: str, answer: Answer) -> None:
-        """One write at the file's end, anew after a line that was cut."""
+        """Append an answer by one write, on a new line, as the last one may be cut."""
         entry = [question, answer._asdict()]
         line = f"\n{json.dumps([*entry, json_digest(entry)])}\n".encode()
         try:

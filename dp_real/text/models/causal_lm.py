@@ -41,7 +41,7 @@ STAND_IN_CHAT = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n
 
 @dataclass
 class SeededDraw(LogitsProcessor):
-    """Makes the greedy choice of `generate` a seeded draw: other tokens become -inf."""
+    """Turns the greedy choice of `generate` into a seeded draw: other tokens become -inf."""
 
     uniforms: Iterator[Tensor]  # float64 [B], for each new token
 
@@ -51,7 +51,7 @@ class SeededDraw(LogitsProcessor):
 
 
 class CausalLMGenerator(PromptedGenerator):
-    """A row's seed picks its tokens, too."""
+    """A language model of transformers. A row's seed determines its tokens, too."""
 
     def __init__(self, config: "CausalLMConfig", model: str, source: DataConfig, data: RealData | None = None) -> None:
         super().__init__(config, source, data)
@@ -60,11 +60,11 @@ class CausalLMGenerator(PromptedGenerator):
             raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
         self.model: Any = load(AutoModelForCausalLM, model, config.dtype).eval().requires_grad_(False)
         if len(self.tokenizer) > self.model.get_input_embeddings().num_embeddings:
-            raise InputError(f"{model}: its tokenizer has more tokens than it: they do not belong together")
+            raise InputError(f"{model}: its tokenizer has more tokens than the model: they do not belong together")
         self.context = getattr(self.model.config, "max_position_embeddings", None) or sys.maxsize
         ends = self.model.generation_config.eos_token_id
-        # In place of what the model comes with, such as a penalty or beams, which generate() would add: then texts were
-        # of another distribution than the configuration says, and than log_posterior knows.
+        # This replaces the model's own settings, such as a penalty or beams, with which generate() would draw from
+        # another distribution than the configuration's and log_posterior's.
         self.model.generation_config = GenerationConfig(
             max_new_tokens=config.max_new_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
@@ -72,8 +72,8 @@ class CausalLMGenerator(PromptedGenerator):
             stop_strings=list(config.stop) or None,
         )
         self.batches = DeviceBatches(config.batch_size, gpu=device().type == "cuda")
-        with reading(model, "a prompt"):  # a chat template may be broken
-            seeds = range(len(config.prompts))  # each picks another prompt
+        with reading(model, "a prompt"):  # raised by a broken chat template
+            seeds = range(len(config.prompts))  # each selects another prompt
             prompts = [self.chat_prompt(label, seed) for label in range(self.n_classes) for seed in seeds]
         self.encoded(prompts, config.max_new_tokens)
         self.offload()
@@ -87,7 +87,7 @@ class CausalLMGenerator(PromptedGenerator):
 
     def encoded(self, prompts: Sequence[str], room: int) -> Any:
         """Token ids and their mask, int64 [B, T] each."""
-        special = not self.config.chat  # a chat template has them itself
+        special = not self.config.chat  # a chat template adds them itself
         tokens = self.tokenizer(
             prompts, return_tensors="pt", padding=True, add_special_tokens=special, return_token_type_ids=False
         )
@@ -124,14 +124,14 @@ class CausalLMGenerator(PromptedGenerator):
         return to_codes(map(self.cut, texts), self.sample_shape[0])
 
     def log_posterior(self, x: Tensor) -> Tensor:
-        """By Bayes, from the likelihood after each class's first prompt, with the same examples for all rows."""
+        """By Bayes' rule, from the likelihoods after each class's first prompt, with equal examples for all rows."""
         texts = texts_of(x)
         self.model.to(device())
         log_likelihood = self.batches.draw(len(texts), lambda rows: self._log_likelihood(texts[rows]), "likelihood")
         return log_likelihood.log_softmax(1)
 
     def _log_likelihood(self, texts: list[str]) -> Tensor:
-        """In nats, [B, K]; what is beyond the model's context does not count."""
+        """Log-likelihoods in nats, [B, K], of the part within the model's context."""
         columns = []
         for label in range(self.n_classes):
             prompt = self.encoded([self.chat_prompt(label, 0)], 1)["input_ids"]
@@ -142,7 +142,7 @@ class CausalLMGenerator(PromptedGenerator):
             after, mask = (tokens[key][:, :room].to(prompt.device) for key in ("input_ids", "attention_mask"))
             whole = torch.cat([prompt.expand(len(texts), -1), after], 1)
             attended = F.pad(mask, (prompt.shape[1], 0), value=1)
-            kept = after.shape[1] + 1  # the last position of the prompt tells of the text's first token
+            kept = after.shape[1] + 1  # the prompt's last position predicts the first token
             logits = (
                 self.model(input_ids=whole, attention_mask=attended, logits_to_keep=kept).logits[:, -kept:-1].float()
             )
@@ -156,8 +156,8 @@ class CausalLMGenerator(PromptedGenerator):
 
 
 def stand_in_folder() -> str:
-    """A tiny model of random weights, to try the path of a real one; made on first use."""
-    from transformers import ByT5Tokenizer, GPT2Config, GPT2LMHeadModel  # which take long to import
+    """A tiny model with random weights, for trial runs; made on first use."""
+    from transformers import ByT5Tokenizer, GPT2Config, GPT2LMHeadModel  # imported here, as this takes long
 
     def write(folder: Path) -> None:
         tokenizer = ByT5Tokenizer(extra_ids=0)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dp_real.text.language_models import CharLMSizes
 
 REMEDY = "the texts that it learns are at fault"
-EDGE = 0  # the index of the mark that begins and ends a text
-BATCH = 128  # texts of a training step
+EDGE = 0  # index of the token that begins and ends a text
+BATCH = 128  # texts per training step
 DROPOUT, WEIGHT_DECAY = 0.1, 0.01  # in training
 
 
@@ -28,13 +28,13 @@ def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
     """Indices int64 [B] with probability softmax(logits), [B, V], at the quantiles `uniform`, [B] in [0, 1)."""
     cumulative = logits.double().softmax(-1).cumsum(-1)
     drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1), right=True)
-    # Rounding may leave the whole sum below the quantile: then the last index that adds to it.
+    # By rounding the whole sum may be below the quantile; then the last index with a probability is taken.
     last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
     return torch.minimum(drawn, last).squeeze(1)
 
 
 class CharLM(nn.Module):
-    """A GRU that predicts the next character from those before it and the class.
+    """A GRU that predicts the next character from the earlier ones and the class.
 
     Characters are indices from 1 into `characters`, ascending code points; 0 is EDGE.
     """
@@ -68,15 +68,15 @@ class CharLM(nn.Module):
         return torch.where(codes == 0, EDGE, 1 + place)
 
     def codes(self, indices: Tensor) -> Tensor:
-        """What is behind the first EDGE is dropped."""
+        """What follows the first EDGE is dropped."""
         known = torch.cat([self.characters.new_zeros(1), self.characters])[indices]
         return known * (indices != EDGE).cumprod(1)
 
     def log_likelihood(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """In nats; a text of all L characters need not end there."""
+        """Log-likelihoods in nats. A text of L characters need not end there."""
         after = self.indices(codes)
         before = F.pad(after, (1, 0))[:, :-1]
-        counted = before != EDGE  # the characters, and the mark that ends them
+        counted = before != EDGE  # the characters, and the EDGE after them
         counted[:, 0] = True
         logits, _ = self(before, labels)
         return logits.log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2).where(counted, 0).sum(1)
@@ -84,7 +84,7 @@ class CharLM(nn.Module):
 
 @dataclass(eq=False)
 class CharLMGenerator:
-    """Texts of at most `length` characters."""
+    """Draws texts of at most `length` characters."""
 
     model: CharLM
     length: int
@@ -96,7 +96,7 @@ class CharLMGenerator:
         self.sample_shape = (self.length,)
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        assert guidance is None, "characters are discrete: one can only choose among texts"
+        assert guidance is None, "characters are discrete: texts can only be selected"
         labels = labels.to(distributed.device())
         drawn = [torch.full_like(labels, EDGE).unsqueeze(1)]
         state = None
@@ -111,11 +111,11 @@ class CharLMGenerator:
         return log_likelihood.double().log_softmax(1).cpu()
 
     def offload(self) -> None:
-        """It is small and stays on the device."""
+        """Do nothing: it is small."""
 
 
 def known_characters(texts: Tensor) -> Tensor:
-    """Code points in ascending order."""
+    """The code points in texts, ascending."""
     codes = texts.unique()
     return codes[codes != 0]
 

@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible HTTP API, asked by openai's client, each question until it answers."""
+"""A language model behind an OpenAI-compatible HTTP API, with openai's client and retries."""
 
 import asyncio
 import contextlib
@@ -27,20 +27,20 @@ from dp_real.text.models.prompted import PromptedGenerator
 if TYPE_CHECKING:
     from dp_real.text.language_models import EndpointConfig
 
-MAX_SEED = 2**31  # of a request: APIs take them below this
-TIMEOUT = 600.0  # seconds until a request is given up
+MAX_SEED = 2**31  # APIs take seeds below this
+TIMEOUT = 600.0  # seconds until a request fails
 MAX_ANSWER = 2**24  # bytes of an answer
-RETRIES = 6  # of a request that failed, after pauses that grow, or as Retry-After says
-ATTEMPTS = 4  # at an answer that has the fields of one
-PART = 4  # characters of a key that nobody must see
-SHOWN = 300  # characters of what an endpoint says that messages repeat
-CHARACTERS = 4  # of a token, about, if the endpoint does not count them
-FILTERED = "content_filter"  # how an endpoint calls what it would not answer
+RETRIES = 6  # of a failed request, after growing pauses or Retry-After
+ATTEMPTS = 4  # to get a valid answer
+PART = 4  # characters of a key by which it is recognised and hidden
+SHOWN = 300  # characters of an endpoint's message that ours quote
+CHARACTERS = 4  # about, per token, if the endpoint does not count them
+FILTERED = "content_filter"  # an endpoint's code of a refusal
 THOUGHT = "(?:think|thinking|thought|reasoning)>"
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """Gives up after TIMEOUT in all, not only between parts of an answer, and after MAX_ANSWER bytes."""
+    """Gives up after TIMEOUT in total, not only between parts of an answer, and after MAX_ANSWER bytes."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         content = b""
@@ -59,7 +59,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 class EndpointGenerator(PromptedGenerator):
-    """Answers are kept, so that a row is a function of its seed, which is sent, even where the API is not."""
+    """Stores answers, so that a row is a function of its seed, which is sent, even if the API's answers are not."""
 
     config: "EndpointConfig"
 
@@ -71,7 +71,7 @@ class EndpointGenerator(PromptedGenerator):
         self.path = "/chat/completions" if config.chat else "/completions"
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """A refusal, and an answer cut off, is an empty text."""
+        """A refusal or a cut answer becomes an empty text."""
         questions = [*map(self.question, labels.tolist(), seeds.tolist())]
         self.answers.take_in()
         missing = {digest: body for digest, body in questions if digest not in self.answers.by_question}
@@ -80,7 +80,7 @@ class EndpointGenerator(PromptedGenerator):
         return to_codes([self._text(self.answers.by_question[digest]) for digest, _ in questions], self.sample_shape[0])
 
     def question(self, label: int, seed: int) -> tuple[str, dict[str, Any]]:
-        """A request by its digest, with the user's parameters and without those that the API refuses."""
+        """A request and its digest, with the user's parameters, without those that the API refuses."""
         config = self.config
         prompt = self.prompt(label, seed)
         query = {"messages": [{"role": "user", "content": prompt}]} if config.chat else {"prompt": prompt}
@@ -98,14 +98,14 @@ class EndpointGenerator(PromptedGenerator):
         return json_digest([body, self.path, seed], sort_keys=True), body
 
     def _text(self, answer: Answer) -> str:
-        """What is behind the last thought and before the first stop string; empty if a thought has no end."""
+        """The part after the last thought and before the first stop string; empty if a thought has no end."""
         after = re.split(f"(?i)</{THOUGHT}", answer.text)[-1].strip()
         text = self.cut(after)
         is_cut_off = answer.cut and text == after
         return "" if is_cut_off or re.search(f"(?i)<{THOUGHT}", after) else text
 
     def _run(self, asking: Coroutine[Any, Any, None]) -> None:
-        """In a thread if an event loop runs here already, as in a notebook."""
+        """Run a coroutine, in a thread if an event loop is running here, as in a notebook."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -114,7 +114,7 @@ class EndpointGenerator(PromptedGenerator):
             return executor.submit(asyncio.run, asking).result()
 
     async def _ask(self, missing: dict[str, dict[str, Any]]) -> None:
-        """After a failure or a spent budget, waits for what is in flight: that is paid for."""
+        """Send requests. After a failure or a spent budget, wait for those in flight, which are paid for."""
         config, answers = self.config, self.answers
         room = asyncio.Semaphore(config.requests)
         failures: list[Exception] = []
@@ -130,14 +130,14 @@ class EndpointGenerator(PromptedGenerator):
 
         async with openai.AsyncOpenAI(
             base_url=config.base_url,
-            api_key=self.key or "none",  # the client wants one, and would take another from the environment
+            api_key=self.key or "none",  # otherwise the client takes one from the environment
             organization="",
             project="",
             timeout=TIMEOUT,
             max_retries=RETRIES,
             http_client=BoundedClient(follow_redirects=False, **connection(config.base_url)),
-        ) as client:  # which follows nothing: the key goes to no other place
-            client._custom_headers = {}  # $OPENAI_CUSTOM_HEADERS, which may hold a secret of another place
+        ) as client:  # no redirects, so that the key goes to no other place
+            client._custom_headers = {}  # $OPENAI_CUSTOM_HEADERS may hold a secret for another place
             await asyncio.gather(*[ask(*each) for each in missing.items()])
         if failures:
             raise failures[0]
@@ -155,15 +155,15 @@ class EndpointGenerator(PromptedGenerator):
                 if FILTERED in (error.code, error.type):
                     return Answer("", 0)
                 raise self._explained(error) from None
-            except Exception as error:  # it is no JSON, or has not the fields of an answer
+            except Exception as error:  # it is no JSON, or lacks an answer's fields
                 reply = reply or error
         raise MissingError(
-            f"{self.where} gave {ATTEMPTS} answers that are none, the last one {self._said(reply)}; does it name an "
+            f"{self.where} gave {ATTEMPTS} invalid answers, the last one {self._said(reply)}; does it name an "
             "OpenAI-compatible API?"
         )
 
     def _said(self, what: object) -> str:
-        """One short line without the key, of which endpoints may repeat the beginning and the end."""
+        """A short line without the key, of which endpoints may quote the beginning and the end."""
         words = " ".join(str(what).split())
         ends = f"{re.escape(self.key[:PART])}|{re.escape(self.key[-PART:])}"
         return (re.sub(rf"""[^\s"']*({ends})[^\s"']*""", "…", words) if self.key else words)[:SHOWN]
@@ -176,19 +176,19 @@ class EndpointGenerator(PromptedGenerator):
                 key = f"the key in ${self.config.key}" if self.key else "a request without a key"
                 return MissingError(f"{self.where} refuses {key}: {words}")
             case 404:
-                return InputError(f"{self.where} has no model '{self.config.model}', or is no such API: {words}")
+                return InputError(f"{self.where} has no model '{self.config.model}', or is not such an API: {words}")
             case 400 | 422:
-                remedy = "generator.parameters = { NAME = '' } drops one that it does not know"
+                remedy = "generator.parameters = { NAME = '' } omits one that it does not know"
                 return InputError(f"{self.where} refuses a request: {words}; {remedy}")
         if isinstance(error, openai.APITimeoutError):
             words = f"no answer within {TIMEOUT:g} seconds"
         is_asked_again = code is None or code in (408, 409, 429) or code >= 500
         failed = f"failed {RETRIES + 1} times" if is_asked_again else "refuses a request"
-        return MissingError(f"{self.where} {failed}: {words}; what was answered is kept; go on when it answers again")
+        return MissingError(f"{self.where} {failed}: {words}; its answers are stored; resume when it works again")
 
 
 def read_answer(reply: Any, body: dict[str, Any]) -> Answer:
-    """Raises some error for what is no answer."""
+    """A reply as an Answer. Raises some error if it is invalid."""
     choice = reply["choices"][0]
     message = choice.get("message") or {"content": choice["text"]}
     end = choice.get("finish_reason")

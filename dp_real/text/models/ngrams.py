@@ -8,16 +8,16 @@ from torch.nn import functional as F
 
 from dp_real.text.codes import texts_of
 
-EMBEDDINGS = 2**14  # that n-grams share, by a hash
+EMBEDDINGS = 2**14  # shared by n-grams, by a hash
 MAX_N = 4  # characters of an n-gram
-WIDTH = 64  # of an embedding and of the hidden layer
-BUCKETS = 2**18  # of a bag of words: n-grams share as many weights, by a hash
+WIDTH = 64  # of the embeddings and the hidden layer
+BUCKETS = 2**18  # of a bag of words, shared by n-grams, by a hash
 EDGE = -1  # stands before and after a text
-MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: odd, so that multiplying by it loses nothing
+MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits, odd, so that multiplication is a bijection
 
 
 def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
-    """The buckets from 1 of all n-grams of units, which the text's ends are, too; 0 behind the last. int64 [B, N]."""
+    """Buckets, from 1, of all n-grams of units, with the text's ends as units, padded by 0. int64 [B, N]."""
     count = (units != 0).sum(1, keepdim=True)
     framed = F.pad(units, (1, max(1, max(lengths) - units.shape[1] - 1)))
     framed[:, 0] = EDGE
@@ -27,7 +27,7 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
         windows = framed.unfold(1, n, 1)
         key = torch.full_like(windows[..., 0], n)
         for unit in windows.unbind(-1):
-            key = key * MIX + unit  # a hash as splitmix64's: products modulo 2⁶⁴, and shifts
+            key = key * MIX + unit  # a hash like splitmix64's: products modulo 2⁶⁴, and shifts
             key = (key ^ (key >> 32)) * MIX
             key = (key ^ (key >> 29)) * MIX
             key = key ^ (key >> 32)
@@ -44,16 +44,16 @@ class NGramNetwork(nn.Module):
         self.layers = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum is divided by the root of the number of n-grams, so that its length is alike."""
+        """Logits. Sums of embeddings are divided by the root of the number of n-grams, for similar lengths."""
         codes = ngrams(x.long(), range(1, MAX_N + 1), EMBEDDINGS)
         count = (codes != 0).sum(1, keepdim=True).clamp(min=1)
         return self.layers(self.embedding(codes) / count.sqrt())
 
 
 class BagOfWords(nn.Module):
-    """Texts [B, L] -> logits [B, K], linear in the n-grams, with all weights 0 at first.
+    """Texts [B, L] -> logits [B, K], linear in the n-grams; weights start at 0.
 
-    A text's counts have length 1, and one letter is a word, too.
+    A text's counts are scaled to length 1. A single letter is a word, too.
     """
 
     def __init__(self, n_classes: int, unit: Literal["word", "character"], buckets: int = BUCKETS) -> None:

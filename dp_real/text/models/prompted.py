@@ -10,14 +10,13 @@ from dp_real.text.codes import text_of
 
 
 class PromptedGenerator:
-    """Writes texts of at most as many characters as an example has; a row's seed picks its prompt and its shots.
+    """Writes texts of at most an example's number of characters. A row's seed selects its prompt and shots.
 
-    An empty text is of no use, and drawn again. Tokens are discrete: there is no guidance, one can only choose among
-    texts.
+    An empty text is useless, and drawn again. Tokens are discrete, so there is no guidance: texts can only be selected.
     """
 
     def __init__(self, config: Any, source: DataConfig, data: RealData | None) -> None:
-        """`config` is a section of language_models.PromptedConfig."""
+        """`config` is a language_models.PromptedConfig."""
         task = source.task
         self.config = config
         self.sample_shape = task.sample_shape
@@ -36,4 +35,4 @@ class PromptedGenerator:
         return min((text.partition(stop)[0] for stop in self.config.stop), key=len, default=text).strip()
 
     def offload(self) -> None:
-        """Make room on the device, if any is held."""
+        """Free the device's memory, if any is held."""

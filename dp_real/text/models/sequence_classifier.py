@@ -17,13 +17,13 @@ from dp_real.learners.models.architectures import class_names, fresh_network, is
 from dp_real.runtime.hub import load, load_tokenizer
 from dp_real.text.codes import texts_of
 
-TOGETHER = 64  # texts that are read at a time without gradients
+TOGETHER = 64  # texts of a forward pass without gradients
 
 
 class SequenceClassifier(nn.Module):
-    """Texts [B, L], cut to `most` tokens, -> logits [B, K].
+    """Texts [B, L], cut to `max_tokens` tokens, -> logits [B, K].
 
-    Zeros in floats stand for a text of `most` tokens, to count costs.
+    Zeros in floats stand for a text of `max_tokens` tokens, to count costs.
     """
 
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
@@ -36,10 +36,10 @@ class SequenceClassifier(nn.Module):
         self.max_tokens = min(max_tokens, positions - offset)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Without gradients, texts of like length are read together, which pads less."""
+        """Logits. Without gradients, texts of similar length are computed together, with less padding."""
         if x.is_floating_point():
             tokens = torch.zeros(len(x), self.max_tokens, dtype=torch.int64, device=self.model.device)
-            tokens[:, -1] = self.tokenizer.eos_token_id or 0  # where BART and its kin look
+            tokens[:, -1] = self.tokenizer.eos_token_id or 0  # the token that BART and similar models use
             return self.model(input_ids=tokens).logits
         if torch.is_grad_enabled() or len(x) <= TOGETHER:
             return self._read(x)
@@ -59,7 +59,7 @@ class SequenceClassifier(nn.Module):
         return self.model(**tokens.to(self.model.device)).logits
 
     def save(self, folder: Path, task: Task) -> None:
-        """As AutoModelForSequenceClassification and AutoTokenizer read them."""
+        """Save model and tokenizer for AutoModelForSequenceClassification and AutoTokenizer."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -68,7 +68,7 @@ class SequenceClassifier(nn.Module):
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], max_tokens: int) -> SequenceClassifier:
-    """The tokens are bytes of UTF-8."""
+    """A fresh classifier; tokens are UTF-8 bytes."""
     tokenizer = ByT5Tokenizer(extra_ids=0)
     own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
@@ -77,9 +77,9 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], ma
 
 
 def known_classifier(model: str, task: Task, max_tokens: int) -> SequenceClassifier:
-    """The last layer is fresh if the model has another task's."""
+    """An existing classifier; another task's last layer is replaced."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, fresh=is_of_head, **class_names(task))
-    if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is
+    if loaded.config.pad_token_id is None:  # models that use the last token must find it
         loaded.config.pad_token_id = tokenizer.pad_token_id
     return SequenceClassifier(loaded, tokenizer, max_tokens)

@@ -71,7 +71,7 @@ def test_arms_of_a_few_real_examples(few, tmp_path):
 
 def test_what_does_not_go_with_it(few):
     for changes, said in (
-        ({"practice": {"real": 5}}, "practice.real and data.real_per_class both say"),
+        ({"practice": {"real": 5}}, "practice.real and data.real_per_class both select"),
         ({"pool": {"size": 16}, "generator": {"kind": "latent"}}, "data.real_per_class needs 0"),
     ):
         with pytest.raises(InputError, match=said):

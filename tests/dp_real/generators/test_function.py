@@ -148,7 +148,7 @@ def test_what_a_function_raises_names_it(error):
     [
         ({"guidance": {"omega": "auto"}}, "no denoiser to guide: set guidance.candidates to at least 2"),
         ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
-        ({"guidance": {"candidates": 2, "window": [0.2, 1], "every": 2}}, "leave out window, every, for guided"),
+        ({"guidance": {"candidates": 2, "window": [0.2, 1], "every": 2}}, "leave out window, every: candidates = 2"),
         ({"guidance": {"candidates": 2, "omega": 0}, "practice": {"initial": 9, "oversample": 2}}, "must be 1"),
         ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
         (

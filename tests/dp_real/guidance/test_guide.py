@@ -272,7 +272,7 @@ def test_images_that_stay_plain_are_told(caplog):
     plain = draw(pipe)
     cases = {
         r"no step was guided: window = \(0.95, 1.0\) and every = 1": (three, {"window": (0.95, 1.0)}),
-        "some images stay plain.*: the classifier is constant, or so sure": (lambda x: 0 * three(x), {}),
+        "some images stay plain.*: the classifier is constant, or so certain": (lambda x: 0 * three(x), {}),
     }
     warn_once.cache_clear()
     for message, (classifier, options) in cases.items():
@@ -473,11 +473,11 @@ class Kandinsky:
 @pytest.mark.parametrize(
     ("pipe", "reason"),
     [
-        (Films(), "Films draws films or sounds: only images can be shown"),
+        (Films(), "Films generates video or audio: the classifier takes only images"),
         (Kandinsky(), "Kandinsky cannot be guided: it has no vae$"),
         (
             StableDiffusionInpaintPipeline(*7 * [None], requires_safety_checker=False),
-            "StableDiffusionInpaintPipeline cannot be guided: what lies outside the mask is put back",
+            "StableDiffusionInpaintPipeline cannot be guided: pixels outside the mask are restored",
         ),
         (
             FluxModularPipeline(),
@@ -555,7 +555,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
     for given in ways:
         torch.testing.assert_close(draw(dp_real.guide(pipe, omega=0.01, **given)), expected)
     assert all(parameter.requires_grad for parameter in model.parameters())  # it stays as it was
-    with pytest.raises(InputError, match="ViTForImageClassification: how its images are normalised is not known"):
+    with pytest.raises(InputError, match="ViTForImageClassification: how its images are normalised is unknown"):
         dp_real.guide(pipe, model, 0.01)
     low = draw(dp_real.guide(pipe, model.bfloat16(), 0.01, processor=processor))
     torch.testing.assert_close(low, expected, atol=0.1, rtol=0)

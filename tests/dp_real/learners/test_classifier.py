@@ -185,7 +185,7 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
     torch.testing.assert_close(module(x), module.model(pixel_values=pixels).logits)
 
     file.write_text('{"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": true}')
-    with pytest.raises(InputError, match="another order than red, green, blue"):
+    with pytest.raises(InputError, match="orders channels differently from red, green, blue"):
         section(model=str(folder)).classifier(TASK)
     file.unlink()
     with pytest.raises(MissingError, match="no preprocessor_config"):
@@ -225,7 +225,7 @@ def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(c
     for _ in range(2):
         assert torch.equal(preprocess_of(nn.Bilinear(1, 1, 1))(x), x)
     assert [record.message for record in caplog.records] == [
-        "Bilinear: nothing says how its images are normalised; it is given them as they are, in [-1, 1]"
+        "Bilinear: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]"
     ]
     with pytest.raises(InputError, match=r"gives \[3, 256, 768\]: should be images"):
         preprocess_of(SimpleNamespace(name_or_path="", config=None), transformers.Siglip2ImageProcessorPil())
@@ -250,9 +250,9 @@ def test_what_it_cannot_learn():
     for kind in (section(config=TINY), ConvConfig(kind="conv")):
         with pytest.raises(InputError, match=r"takes images.*\[64\]"):
             kind.fresh(vectors, TRAINING, seed=0)
-    with pytest.raises(InputError, match="each halves the image of 16 x 16 pixels: name fewer"):
+    with pytest.raises(InputError, match="each halves the image of 16 x 16 pixels: give fewer"):
         ConvConfig(kind="conv", widths=(8,) * 5).fresh(TASK, TRAINING, seed=0)
-    with pytest.raises(ValidationError, match="config is for a fresh model; the sizes of model = 'a/b' are its own"):
+    with pytest.raises(ValidationError, match="config is for a fresh model; model = 'a/b' has its own sizes"):
         section(model="a/b", config=TINY)
 
 

@@ -384,7 +384,7 @@ def test_a_plan_reads_weights_as_a_run_does(tmp_path):
     unet = folder / "unet/diffusion_pytorch_model.safetensors"
     save_file({f"module.{name}": value for name, value in load_file(unet).items()}, unet)
     for command in ("plan", "run"):
-        assert "of UNet2DConditionModel's weights are lacking" in refused("real", command, *asked)
+        assert "of UNet2DConditionModel's weights are missing" in refused("real", command, *asked)
 
 
 def test_weights_that_the_hub_has_are_not_missing(machine, hub_check):
@@ -392,7 +392,7 @@ def test_weights_that_the_hub_has_are_not_missing(machine, hub_check):
     assert "which a run will fetch" in found(plan(), "generator.model")
     hub_check.assert_called_once_with("stable-diffusion-v1-5/stable-diffusion-v1-5")
     hub_check.side_effect = RepositoryNotFoundError("404", response=Mock())
-    assert "mind the name, or accept its terms" in problems(plan(status=3))["generator.model"]
+    assert "check the name, or accept its terms" in problems(plan(status=3))["generator.model"]
 
 
 def test_a_run_says_the_same_before_any_work(tmp_path, monkeypatch):

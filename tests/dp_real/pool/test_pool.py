@@ -242,8 +242,8 @@ def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("uint8", (5,), "uint8.* keeps images"),
-        ("jpeg", (2, 4, 4), r"keeps images \[1 or 3, H, W\]"),
+        ("uint8", (5,), "uint8.* holds images"),
+        ("jpeg", (2, 4, 4), r"holds images \[1 or 3, H, W\]"),
         ("uint9", IMAGE, "did you mean 'uint8'"),
     ],
 )

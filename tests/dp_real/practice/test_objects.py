@@ -194,9 +194,12 @@ class Extra(Keeping):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"learner": Keeping(wide=torch.ones(1).expand(3))}, "learner: wide is of no use in files: should be real"),
-        ({"learner": Keeping(phase=torch.ones(3, dtype=torch.complex64))}, "learner: phase is of no use in files"),
-        ({"learner": Extra()}, "learner: _extra_state is of no use in files"),
+        (
+            {"learner": Keeping(wide=torch.ones(1).expand(3))},
+            "learner: wide cannot be saved: should be a tensor of real",
+        ),
+        ({"learner": Keeping(phase=torch.ones(3, dtype=torch.complex64))}, "learner: phase cannot be saved"),
+        ({"learner": Extra()}, "learner: _extra_state cannot be saved"),
         ({"data": 3}, "data is of type int: should be RealData, or"),
         ({"data": {"validation": (X, Y[:1])}}, r"data: validation gave shape \[90, 2\] for 1 labels"),
         ({"data": {"validation": (X, Y / 2)}}, r"data: validation has labels torch.float32 \[90\]: should be whole"),
@@ -205,7 +208,7 @@ class Extra(Keeping):
         ({"data": {"validation": (X, 2 * Y)}}, "no example of class 1, and labels are 0 to 4"),
         ({"data": {"validation": (X / 0, Y)}}, "data: validation has numbers that are not finite"),
         ({"learner": nn.Linear(2, 4)}, r"learner gives \[2, 4\] for samples \[2, 2\]: should be logits \[2, 3\]"),
-        ({"learner": nn.Linear(3, 3)}, r"learner cannot read samples \[2, 2\]: .*shapes cannot be multiplied"),
+        ({"learner": nn.Linear(3, 3)}, r"learner cannot process samples \[2, 2\]: .*shapes cannot be multiplied"),
         ({"generator": lambda labels, generator: labels.numpy()}, r"gave a ndarray: should be a tensor \[1, \*shape"),
         ({"learner": nn.Identity()}, "learner is a Identity: should be a torch module with weights"),
         ({"data": {"validation": (np.ma.masked_array(X, X > 0), Y)}}, "data: validation gave masked values"),
@@ -217,7 +220,7 @@ class Extra(Keeping):
         ({"data": RealData(TASK, None, Examples(X / 0, Y), Examples(X, Y))}, "validation has numbers that are not fin"),
         ({"objective": "margin"}, "objective = 'margin': should be a function; a name is for guidance.objective"),
         ({"config": "digits"}, "config = 'digits': should be a dictionary"),
-        ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be a number a row"),
+        ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be one number a row"),
     ],
 )
 def test_what_does_not_fit_is_told(objects, given, message, tmp_path):

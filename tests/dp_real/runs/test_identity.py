@@ -122,7 +122,7 @@ def test_what_is_another_is_named(place, caplog, edit):
     change, said = EDITS[edit]
     change(place)
     importlib.invalidate_caches()
-    remedy = "restore what was, or go on all the same by --accept-changes"
+    remedy = "restore it, or continue nevertheless by --accept-changes"
     with pytest.raises(InputError, match=f"{said}.* {place}/run began.*: {remedy}"):
         Run(place / "run").unchanged()
     Run(place / "run").unchanged(accept_changes=True)
@@ -159,7 +159,7 @@ def test_what_is_not_here_is_not_compared(place, caplog):
     shutil.rmtree(place / "val")
     shutil.rmtree(place / "vit")
     done("real export", place / "run", "--out", place / "out")
-    assert "the data are not here, and not compared" in caplog.text
+    assert "the data are missing, so they are not compared" in caplog.text
 
 
 def test_a_kind_from_outside_counts_with_its_module(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config, finished, t
     [
         ({"generator": {"kind": "denoiser"}}, "pool.size = 32 is for pipelines; generator.kind = 'denoiser' needs 0"),
         (LINEAR, "pool.size = 32 is for networks; learner.kind = 'linear' needs 0"),
-        ({"practice": {"initial": 5, "real": 3}}, "pool.size = 32: real examples have the learner's size only"),
+        ({"practice": {"initial": 5, "real": 3}}, "pool.size = 32: real examples have only the learner's size"),
     ],
 )
 def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, changes, message):

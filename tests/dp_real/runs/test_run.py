@@ -271,11 +271,11 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
     for folder in ("branches/000000100", next(complete.glob("checkpoints/step*rounds-0002"))):
         shutil.rmtree(complete / folder)
     assert [result["pool_size"] for result in branch(complete)] == [60, 140]
-    assert "checkpoints: 1 before additions are gone" in caplog.text
+    assert "checkpoints: 1 before additions are missing" in caplog.text
     shutil.rmtree(complete / "checkpoints")
     assert [result["pool_size"] for result in branch(complete)] == [60, 140]  # the one that ended needs none
     shutil.rmtree(complete / "branches")
-    with pytest.raises(MissingError, match="checkpoints: those before additions are gone"):
+    with pytest.raises(MissingError, match="checkpoints: those before additions, where branches begin, are missing"):
         branch(complete)
 
 

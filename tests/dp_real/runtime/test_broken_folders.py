@@ -146,7 +146,7 @@ BROKEN = [
     ("images", "is no whole file of safetensors", content(POINTER)),
     ("images", "is no whole file of safetensors", content(b"")),
     ("images", "such as 'classifier.bias'; unknown to it: 'module.classifier.bias'", renamed("module.")),
-    ("images", "2 of ViTForImageClassification's weights are lacking.*'classifier.bias'$", without("classifier")),
+    ("images", "2 of ViTForImageClassification's weights are missing.*'classifier.bias'$", without("classifier")),
     ("learner", "such as 'vit.embeddings.cls_token'; unknown to it: 'module.", renamed("module.")),
     ("learner", "such as 'vit.layernorm.bias'$", without("vit.layernorm")),
     ("learner", "such as 'vit.embeddings.position_embeddings'$", said(image_size=32)),

@@ -124,7 +124,7 @@ def test_an_entry_of_before_has_no_checksums_and_is_used():
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
 def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
-    with pytest.raises(MissingError, match=r"the cache .* cannot be written to: .*make room there, or let XDG_CACHE_"):
+    with pytest.raises(MissingError, match=r"the cache .* cannot be written to: .*make room there, or set XDG_CACHE_"):
         cached("mine", {}, Mock(side_effect=error))
     assert entries() == []
 

@@ -196,7 +196,7 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
     process = launch(HANGS, 2)
     out, _ = process.communicate(timeout=180)
     assert process.returncode != 0
-    assert "other processes are gone or hang, or the network is ([Rank 0]: Rank 1 failed to pass" in out
+    assert "other processes ended or hang, or the network failed ([Rank 0]: Rank 1 failed to pass" in out
 
 
 AT_THE_END = """
@@ -273,7 +273,9 @@ def test_half_of_what_a_launcher_says_is_told(half, monkeypatch):
     monkeypatch.setattr(os, "environ", half)
     monkeypatch.setattr(PartialState, "_shared_state", {})
     (name,) = half
-    with pytest.raises(InputError, match=rf"^{name}={half[name]}: this starts no group .* unset them$"):
+    with pytest.raises(
+        InputError, match=rf"^{name}={half[name]}: with these no process group can start: .* unset them$"
+    ):
         distributed._own_device.__wrapped__()
 
 

@@ -58,7 +58,7 @@ def drawn(config, count, **generator):
 
 def test_a_run_asks_each_row_once(config, endpoint, tmp_path):
     found = {need.what: need for need in needs(config, tmp_path)}
-    assert found["answers"].found == "0 kept, of 0 tokens"
+    assert found["answers"].found == "0 stored, of 0 tokens"
     assert endpoint.url in found["generator.base_url"].found
     assert work.tokens(config)["written"] == ALL * 8
     endpoint.delay = 0.05
@@ -134,7 +134,7 @@ def test_a_damaged_answer_is_asked_again(config, endpoint, caplog):
         endpoint.bodies.clear()
         assert drawn(config, 4) == texts
         assert len(endpoint.bodies) > 0
-    assert "an answer is damaged, and asked again" in caplog.text
+    assert "an answer is damaged, and requested again" in caplog.text
 
 
 def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(config, endpoint, tmp_path):
@@ -177,16 +177,16 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("fault", "kind", "message"),
     [
-        ("500", MissingError, "failed 2 times: Error code: 500.*what was answered is kept"),
+        ("500", MissingError, "failed 2 times: Error code: 500.*its answers are stored"),
         ("trickle", MissingError, "failed 2 times: no answer within 0.5 seconds"),
         ("endless", MissingError, "failed 2 times: the answer has more than 100,000 bytes"),
         ("redirect", MissingError, "refuses a request: Error code: 307"),
-        ("404", InputError, "has no model 'fake', or is no such API"),
-        ("400", InputError, "refuses a request.*generator.parameters = .* drops one"),
+        ("404", InputError, "has no model 'fake', or is not such an API"),
+        ("400", InputError, "refuses a request.*generator.parameters = .* omits one"),
         (
             "no choices",
             MissingError,
-            "gave 4 answers that are none, the last one {.*does it name an OpenAI-compatible API",
+            "gave 4 invalid answers, the last one {.*does it name an OpenAI-compatible API",
         ),
     ],
 )

@@ -51,7 +51,7 @@ def test_all_forms_are_read_alike(everywhere):
         (status,) = config.describe()
         assert (status.problem, status.images) == (None, len(ROWS))
         if "#" not in where and "@" not in where:
-            with pytest.raises(InputError, match="@test picks nothing there"):
+            with pytest.raises(InputError, match="it has no splits to choose @test from"):
                 locate(f"{where}@test")
 
 
@@ -91,10 +91,10 @@ def test_labels_that_are_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", TABLE + "  ,praise\n", "row 3: there is no text in it; give it some, or remove it"),
+        ("a.csv", TABLE + "  ,praise\n", "row 3: it has no text; add some, or remove it"),
         ("a.csv", "text,label\ngood,praise\n", "no texts of blame; each class needs some"),
         ("a.csv", TABLE + "b,\n", "row 3 has no label"),
-        ("a.csv", "said,what\nbad,blame\n", r"which column is the text\? say so by #TEXT,LABEL; it has said, what"),
+        ("a.csv", "said,what\nbad,blame\n", r"which column is the text\? name it by #TEXT,LABEL; it has said, what"),
         ("a.csv", "text,label\ncafé,praise\n".encode("latin-1"), "cannot be read as CSV"),
         # pandas would shift columns, or rename one
         ("a.csv", "text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),

@@ -260,7 +260,7 @@ def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(CausalLMGenerator, "sample", parrot)
     near = run(asked, tmp_path / "run")["near"]
     assert (near["validation"], near["pool"]) == (12, 10)
-    assert "12 texts that were learned are nearly texts of the validation set, which prompts showed" in caplog.text
+    assert "12 training texts are nearly equal to texts of the validation set, which prompts contained" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_models_that_cannot_be_used(asked, tmp_path, options, message):
 
 def test_a_model_that_answers_nothing_leaves_the_folder_free(asked, tmp_path, monkeypatch):
     monkeypatch.setattr(CausalLMGenerator, "cut", lambda self, text: "")
-    message = r"round 0: 8 of 8 samples are empty: nothing, refusals, or cut off: change generator.prompts or stop, or "
+    message = r"round 0: 8 of 8 samples are empty: no text, refusals, or cut off: change generator.prompts or stop, or "
     with pytest.raises(DivergedError, match=message):
         run(asked, tmp_path / "run")
     monkeypatch.undo()
@@ -296,7 +296,7 @@ FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
         ("generator", {"prompts": ["a {} text"]}, "has no {examples}, and shots = 1"),
         ("learner", {"kind": "mlp"}, "'text' has texts: learner.kind = 'mlp' is for numbers"),
         ("data", {"source": "digits"}, "'digits' has no texts: generator.kind = 'causal-lm' is for texts"),
-        ("generator", FUNCTION, "'function' cannot tell how likely a label is: guidance.likelihood_weight must be 0"),
+        ("generator", FUNCTION, "'function' knows no probability of a label: guidance.likelihood_weight must be 0"),
     ],
 )
 def test_settings_that_exclude_each_other(asked, section, values, message):

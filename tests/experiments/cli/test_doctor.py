@@ -108,7 +108,7 @@ def test_damaged_answers_are_told_and_their_damaged_facts_cost_no_answers(own_ca
     answers.keep("question", Answer("text", 5))
     answers.file.write_bytes(answers.file.read_bytes() + b"[1]\n")
     done("doctor cache")
-    assert "an answer is damaged, and asked again" in caplog.text
+    assert "an answer is damaged, and requested again" in caplog.text
     (answers.folder / "depends.json").write_text("[")
     assert f"remove {answers.folder / 'depends.json'}, it is made again" in done("doctor cache", status=2).err
 
@@ -117,7 +117,7 @@ def test_without_a_home_folder(monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_dir", mock.Mock(side_effect=RuntimeError("no home")))
     _, out, err = done("doctor", status=3)
     assert "python" in out
-    assert "cache: there is no home folder for the cache: let XDG_CACHE_HOME name a folder" in err
+    assert "cache: there is no home folder for the cache: set XDG_CACHE_HOME to a folder" in err
 
 
 def test_the_cache_is_cleared(own_cache):

@@ -99,8 +99,8 @@ def test_how_many_processes(monkeypatch, tmp_path):
     assert launch.process_count() == 1  # torchrun or srun has started all that there are
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert "dp real tune is one process, not 8" in refused("real tune digits")
-    with pytest.raises(InputError, match="a comparison is one process, not 8"):  # of a program's own, where it hung
+    assert "dp real tune runs in one process, not 8" in refused("real tune digits")
+    with pytest.raises(InputError, match="a comparison runs in one process, not 8"):  # a program hung here
         run_arms(load_preset("digits"), ["static"], 1, 1, tmp_path, 1, silent)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert launch.process_count() == 1

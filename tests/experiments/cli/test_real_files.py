@@ -152,7 +152,7 @@ def test_sets_that_share_pictures_are_told_with_numbers(scans, caplog):
         warn_once.cache_clear()
         caplog.clear()
         done(f"real {words}", *(as_options(few) if "run" in words else ()))
-        assert "40 of 80 examples of validation that were looked at are in train, too, such as" in caplog.text
+        assert "40 of 80 examples of validation that were checked are in train, too, such as" in caplog.text
     broken = min(Path("sets/val").rglob("*.png"))
     broken.write_bytes(broken.read_bytes()[:-40])
     assert f"{broken.name}: not a whole image" in done("real plan lungs.toml", status=3).out
@@ -189,7 +189,7 @@ def test_init_from_a_table_of_texts(here):
     Path("one.csv").write_text("text,label\n" + "\n".join(f"good {row},a" for row in range(9)))
     assert "one class only" in refused("real init one --from one.csv")
     Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))
-    assert "holes.csv: row 41: there is no text in it" in refused("real init holes --from holes.csv")
+    assert "holes.csv: row 41: it has no text" in refused("real init holes --from holes.csv")
 
 
 # export

@@ -93,7 +93,7 @@ WRONG = [
     ("real export RUN --to-hub me/mine --out x", "name either a folder"),
     ("real export RUN --to-hub me/mine --format jsonl", "--format jsonl is for a folder"),
     ("real export RUN --to-hub mine", "must be OWNER/NAME"),
-    ("real export RUN --out other --format jsonl", "its examples are images, which JSON has no place for"),
+    ("real export RUN --out other --format jsonl", "its examples are images, which JSON cannot hold"),
     ("figures fig4-reportd", "there is no figure 'fig4-reportd'; did you mean 'fig4-reported'?"),
     ("figures fig7 --set rh=0.6", "fig7 has no parameter 'rh'; it has rho (0.9), d (350), lam (0.1)"),
     ("figures fig7 --set d=0", "must be a whole number above 0, such as 350"),

@@ -44,7 +44,7 @@ def test_classes_are_those_of_the_folders(tmp_path, monkeypatch, caplog):
     assert data.test is data.validation
     assert data.generator is None
     assert "/pets: 1 files are not read, for their endings are none of images: .heic" in caplog.text
-    assert "/pets: 1 images beside the class folders are not read" in caplog.text
+    assert "/pets: 1 images outside the class folders are not read" in caplog.text
     record = config.resolved()
     assert record.classes == ("cat", "dog", "emu")
     (tmp_path / "pets" / "emu").rename(tmp_path / "pets" / "ant")
@@ -261,12 +261,12 @@ def low_bits(folder):
     rng = np.random.default_rng(0)
     for name, bits in (("cat", 16), ("dog", 12), ("emu", 10)):
         Image.fromarray(rng.integers(0, 2**bits, (8, 8), np.uint16)).save(folder / name / "0.png")
-    return "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. Those of 16 bits that use"
+    return "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. 16-bit images that use"
 
 
 def two_labels(folder):
     shutil.copy(folder / "cat" / "0.png", folder / "dog" / "9.png")
-    return f"/cat/0.png and {folder}/dog/9.png: one image with two labels; of such are 2 of 4 images"
+    return f"/cat/0.png and {folder}/dog/9.png: one image with two labels; so are 2 of 4 images"
 
 
 @pytest.mark.parametrize("spoil", [low_bits, two_labels])
@@ -293,4 +293,4 @@ def test_images_of_one_value_need_no_files(caplog):
 def test_texts_of_two_sets_are_told(caplog):
     texts = torch.arange(6, dtype=torch.int32).view(3, 2)
     decode_ahead({"test": Examples(texts, torch.arange(3)), "train": Examples(texts[1:], torch.arange(2))})
-    assert "2 of 3 examples of test that were looked at are in train, too, such as example 1 of 3" in caplog.text
+    assert "2 of 3 examples of test that were checked are in train, too, such as example 1 of 3" in caplog.text

@@ -260,7 +260,7 @@ def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path, monkeypatch):
         found += [(values(data.validation), data.validation.y.tolist(), data.validation.x.sizes())]
     assert found == [([10] * 2, [0, 1], [len(plain(10))] * 2), ([200] * 2, [1, 0], [len(plain(200))] * 2)]
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", "/proc/none")
-    said = "the cache /proc/none cannot be written to: .*or let HF_HOME name a folder"
+    said = "the cache /proc/none cannot be written to: .*or set HF_HOME to a folder"
     with pytest.raises(MissingError, match=said):
         config.load()
     assert "HF_HOME" in str(config.describe()[0].problem)
@@ -320,7 +320,7 @@ def test_a_set_of_the_hub_in_its_cache(hub, tmp_path):
 def test_a_set_of_the_hub_that_is_not_there(where, options):
     config = settings(f"hub:org/name{where}")
     command = f"hf download org/name --repo-type dataset --include {options}"
-    with pytest.raises(MissingError, match="org/name is not in the hub's cache: where there is a network, hf") as told:
+    with pytest.raises(MissingError, match="org/name is not in the hub's cache: with a network, hf") as told:
         config.load()
     (status,) = config.describe()
     assert command in str(told.value) == status.problem
@@ -337,7 +337,7 @@ def test_what_the_hub_refuses(monkeypatch, tmp_path):
     absent = RepositoryNotFoundError.__new__(RepositoryNotFoundError)
     for answer, where, kind, message in (
         (gated, "hub:org/name/part:v2@test", MissingError, f"{page} is gated: accept its terms"),
-        (absent, "hub:org/name", MissingError, f"{page} is not there, or private: mind the name"),
+        (absent, "hub:org/name", MissingError, f"{page} does not exist or is private: check the name"),
         (None, "hub:org/name@test", InputError, r"org/name has no Parquet or tar files that are called \*test\*"),
     ):
         snapshot_download = Mock(side_effect=answer, return_value=str(tmp_path))
@@ -380,7 +380,7 @@ def test_further_sets_of_a_configuration(tmp_path):
     assert [*data.sets] == ["some"]
     assert data.sets["some"].y.tolist() == [2, 2]
     (tmp_path / "some" / "val-00.tar").unlink()
-    with pytest.raises(MissingError, match=r"val-00.tar: .* it is gone, .*; put it back"):
+    with pytest.raises(MissingError, match=r"val-00.tar: .* is missing; put it back"):
         data.sets["some"].x[0:1]
     with pytest.raises(InputError, match=r"sets.test: a set of that name is there already"):
         settings(own, sets={"test": some})

@@ -61,7 +61,7 @@ def test_what_is_no_file_is_named(tmp_path, entry, said):
 def test_a_name_that_stands_twice_is_named(tmp_path):
     """As tar --append leaves it. Which one is meant is not said."""
     write_tar(tmp_path / "a.tar", PETS, (tarfile.TarInfo("./cat/0.png"),))
-    with pytest.raises(InputError, match=r"a.tar: cat/0.png stands in it twice; leave one"):
+    with pytest.raises(InputError, match=r"a.tar: cat/0.png is in it twice; keep one"):
         read(tmp_path / "a.tar")
 
 
@@ -110,7 +110,7 @@ def test_labels_of_samples(tmp_path, caplog):
             {"a.jpg": plain(1), "a.json": b"{}"},
             "b.tar: a.json: there is no label in it: .*#KEY names",
         ),
-        ({"0.png": plain(1), "0.cls": b"cat", "0.jpg": plain(2)}, "b.tar: 0.jpg: another image has its label, too"),
+        ({"0.png": plain(1), "0.cls": b"cat", "0.jpg": plain(2)}, "0.jpg: another image has the same label file"),
     ):
         with pytest.raises(InputError, match=said):
             read(write_tar(tmp_path / "b.tar", content))
