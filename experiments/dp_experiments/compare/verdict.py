@@ -54,13 +54,13 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     row: dict[Hashable, Any] = rows.loc[[arm]].to_dict("records")[0]
     more = {">": " or more", "<": " or less"}.get(str(row["bound"]), "")
     low, high = row["ratio_low"], row["ratio_high"]
-    interval = "" if math.isnan(low) else f" (95 % interval {_times(low)} to {_times(high)})"
+    interval = "" if math.isnan(low) else f" (95 % interval {two_digits(low)} to {two_digits(high)})"
     axis = next(axis for axis in AXIS_LABELS if rows[axis].equals(rows["x"]))  # what the column x counts
     unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis, "samples")
     number = row["static_to_match"]
     amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
     rival = row.get("static_series", "static data")
-    times = f"{_times(row['ratio'])}{more} times what {arm} took"
+    times = f"{two_digits(row['ratio'])}{more} times what {arm} took"
     return f"{sentence} To match it, {rival} needs {amount}: {times}{interval}."
 
 
@@ -79,7 +79,8 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
     return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"
 
 
-def _times(ratio: float) -> str:
+def two_digits(ratio: float) -> str:
+    """A ratio with two digits."""
     return "∞" if math.isinf(ratio) else f"{ratio:.2g}"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dp_experiments.compare.compare import MINUS
+from dp_experiments.compare.verdict import two_digits
 from dp_experiments.show.report.facts import COSTS, Facts
 from dp_experiments.show.report.pictures import CAPTIONS
 from dp_experiments.terminal.pages import rendered
@@ -16,7 +18,7 @@ HARDEST_SHOWN = 10
 PASSES = ("denoiser_forwards", "denoiser_backwards")
 NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is scrolled
 JUDGED = ("confirmed", "coverage", "vendi")  # what a judge says of an arm's samples
-MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
+MORE = {">": "≥ ", "<": "≤ "}  # the static samples that match an arm lie beyond the sizes that were tried
 
 
 def page(facts: Sequence[Facts], refresh: int = 0) -> str:
@@ -65,10 +67,11 @@ def shown_comparison(comparison: Facts) -> Facts:
     for row in comparison["arms"]:
         worth = {}
         if "ratio" in row:
-            worth["worth, times"] = row["ratio"]
+            bound = MORE.get(row["bound"], "")
+            worth["worth, times"] = f"{bound}{two_digits(row['ratio'])}"
             if row["ratio_low"] is not None:
-                worth["95 % interval"] = f"{readable(row['ratio_low'])} to {readable(row['ratio_high'])}"
-            worth["static data to match"] = f"{MORE.get(row['bound'], '')}{readable(row['static_to_match'])}"
+                worth["95 % interval"] = f"{two_digits(row['ratio_low'])} to {two_digits(row['ratio_high'])}"
+            worth["static data to match"] = f"{bound}{readable(row['static_to_match'])}"
         shown = {"arm": row["series"]} | worth
         shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
         shown |= _differences(row) | {key: row[key] for key in JUDGED if key in row}
@@ -84,8 +87,8 @@ def shown_comparison(comparison: Facts) -> Facts:
 
 
 def _differences(row: Facts) -> Facts:
-    minus = [str(key) for key in row if str(key).startswith("minus_")]
-    return {key.replace("_", " ", 1): _with_error(row[key], row["difference_se"]) for key in minus}
+    minus = [str(key) for key in row if str(key).startswith(MINUS)]
+    return {f"lead over {key.removeprefix(MINUS)}": _with_error(row[key], row["difference_se"]) for key in minus}
 
 
 def _with_error(value: float | None, error: float | None) -> str:

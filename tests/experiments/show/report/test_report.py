@@ -274,6 +274,11 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
     assert len(page.pictures) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
+    for arm in comparison["arms"]:
+        sign = {">": "≥ ", "<": "≤ "}.get(arm["bound"], "")
+        assert f"{arm['series']}{sign}{arm['ratio']:.2g}" in page.words  # a bound stands with its number
+    findings = comparison["verdict"][0], alone["verdict"], "Accuracy, ±", "Each addition against"
+    assert all(page.words.index(each) < page.words.index("The hardest samples") for each in findings)
 
 
 @needs_axe
@@ -289,11 +294,16 @@ def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
     told = """
       const heads = [...shown.querySelectorAll("th")].filter(head => head.textContent.startsWith("worth"));
       document.body.dataset.right = heads[0].getBoundingClientRect().right;
+      const arm = [...shown.querySelectorAll("td:first-child")].find(cell => cell.textContent === "practice");
+      const word = shown.createRange();
+      word.selectNodeContents(arm);
+      document.body.dataset.lines = word.getClientRects().length;
       document.body.dataset.wide = shown.documentElement.scrollWidth > 390;"""
     frame = tmp_path / "frame.html"
     frame.write_text(framed((tmp_path / "report.html").read_text(), 390, told))
     document = opened(frame, 500)
     assert 'data-wide="false"' in document
+    assert 'data-lines="1"' in document
     assert float(document.split('data-right="')[1].split('"')[0]) < 390
 
 
