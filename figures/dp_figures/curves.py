@@ -129,9 +129,9 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
         handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
     if len(handles) == 1:
         return
-    beside = columns <= 2
-    ncols = 1 if beside else min(len(handles), 4)
-    loc = "outside right upper" if beside else "outside lower center"
+    to_the_right = columns <= 2
+    ncols = 1 if to_the_right else min(len(handles), 4)
+    loc = "outside right upper" if to_the_right else "outside lower center"
     figure.legend(handles=handles, loc=loc, handlelength=LINE_HANDLE, ncols=ncols)
 
 

@@ -32,7 +32,7 @@ def restored(kind: LearnerConfig, task: Task, training: TrainingConfig, folder: 
 
 
 def load_learner(place: str | Path) -> Learner:
-    """The trained learner of a folder RUN/learner, or of the hub, where `dp real export --to-hub` puts it.
+    """The trained learner of a folder RUN/learner, or of the hub, where `hf upload` puts it.
 
     Its `task.classes` are named in the order of its `logits`. Raises MissingError if there is none, InputError if it is
     broken.

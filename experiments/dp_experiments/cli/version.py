@@ -37,5 +37,5 @@ def _installed() -> str | None:
         origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):
         return None
-    found = origin.get("vcs_info", {}).get("commit_id")
-    return found[:COMMIT_DIGITS] if found else None
+    commit_id = origin.get("vcs_info", {}).get("commit_id")
+    return commit_id[:COMMIT_DIGITS] if commit_id else None

@@ -76,8 +76,8 @@ def read_curve(
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
         if set(table.columns).issuperset(needed):
             return read(path, table, where)
-    found = shortened(", ".join(map(str, table.columns)))
-    raise InputError(f"{path} holds no curve: it has {found}, between commas; {NEEDED}")
+    names = shortened(", ".join(map(str, table.columns)))
+    raise InputError(f"{path} holds no curve: it has {names}, between commas; {NEEDED}")
 
 
 def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
@@ -133,18 +133,18 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    chosen = chosen_rows(path, table, where)
-    rules = list(chosen["rule"].dropna().unique()) if "rule" in chosen else []
+    selected = chosen_rows(path, table, where)
+    rules = list(selected["rule"].dropna().unique()) if "rule" in selected else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
     options = {"rule": str(rules[0])} if rules else {}
-    curve = Curve.of(chosen, **options)
+    curve = Curve.of(selected, **options)
     notes = []
-    if repeated := chosen.duplicated().sum():
-        notes.append(f"{repeated} of {len(chosen)} rows repeat others: they count as further experiments")
-    for name in chosen.columns.difference(["strategy", "rule"]):
-        if chosen[name].dtype.kind not in "biuf" and 1 < chosen[name].nunique() < len(chosen):
-            values = shortened(", ".join(map(str, chosen[name].unique())))
+    if repeated := selected.duplicated().sum():
+        notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
+    for name in selected.columns.difference(["strategy", "rule"]):
+        if selected[name].dtype.kind not in "biuf" and 1 < selected[name].nunique() < len(selected):
+            values = shortened(", ".join(map(str, selected[name].unique())))
             notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
     if np.median(curve.error) > 0.5:
         notes.append("most errors are above 1/2: of two classes that is worse than chance; are they accuracies?")
@@ -192,8 +192,8 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         where = where | {"settings": most}
     rows = chosen_rows(path, rows, where)
 
-    kept = rows["kept"].to_numpy(float)
-    rows = rows.assign(initial=kept, increment=kept, generated=np.maximum(rows["generated"], kept))
+    sizes = rows["kept"].to_numpy(float)
+    rows = rows.assign(initial=sizes, increment=sizes, generated=np.maximum(rows["generated"], sizes))
     for index, name in rows["series"][rows["arm"] == "practice"].items():
         configs = sorted(path.parent.glob(f"runs/{escape(file_name(str(name)))}-seed*/config.toml"))
         practice = _section(configs[0], "practice") if configs else {}

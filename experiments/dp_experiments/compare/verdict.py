@@ -26,16 +26,16 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
     rows = summary.set_index("series")
     if static and practised:
         strongest = test[static].mean().idxmax()
-        said = [_against(test, arm, str(strongest), rows) for arm in practised]
+        sentences = [_against(test, arm, str(strongest), rows) for arm in practised]
     elif len(kinds) > 1:
         others = test.drop(columns=best).mean()
-        said = [_difference(test, str(best), str(others.idxmax())) + "."]
+        sentences = [_difference(test, str(best), str(others.idxmax())) + "."]
     else:
-        said = [f"{best}: {test[best].mean():.2f} % of the test images."]
+        sentences = [f"{best}: {test[best].mean():.2f} % of the test images."]
     guessing = [arm for arm in kinds if _guesses(runs[runs["arm"] == arm], classes)]
     if guessing:
-        said.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
-    return said
+        sentences.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
+    return sentences
 
 
 def chance_remark(classes: int) -> str:

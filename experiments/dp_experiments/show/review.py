@@ -33,9 +33,9 @@ def reviewed(run: Run, most: int = MAX_EXAMPLES) -> list[dict[str, Any]]:
     items = []
     for row, example, view in zip(hardest.to_dict("records"), x, shown, strict=True):
         name = names[row["label"]]
-        told = {key: row[key] for key in ("row", "round", "entropy")}
-        told |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row["row"])}
-        items.append(told | view | {"mark": mark_of(example, name)})
+        facts = {key: row[key] for key in ("row", "round", "entropy")}
+        facts |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row["row"])}
+        items.append(facts | view | {"mark": mark_of(example, name)})
     return items
 
 

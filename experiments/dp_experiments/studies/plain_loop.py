@@ -82,8 +82,8 @@ def main(study: str, split: int, file: Path) -> None:
     data = config.data.load()
     generator = load_generator(config, data)
     for arm in ("practice", "static"):
-        samples, found = train(study, generator, config.data, data, arm, split)
-        row = {"study": study, "split": split, "arm": arm, "samples": samples, "test_accuracy": round(found, 3)}
+        samples, reached = train(study, generator, config.data, data, arm, split)
+        row = {"study": study, "split": split, "arm": arm, "samples": samples, "test_accuracy": round(reached, 3)}
         print(row)
         pd.DataFrame([row]).to_csv(file, mode="a", index=False, header=not file.exists())
 

@@ -77,11 +77,11 @@ class StoredRow(NamedTuple):
 
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
         judge = Arm.parse(str(self.row["arm"])).run
-        return self.beside(
+        return self.compared_with(
             judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
         )
 
-    def beside(self, result: dict[str, Any]) -> dict[str, Any]:
+    def compared_with(self, result: dict[str, Any]) -> dict[str, Any]:
         now = {column: times * result[key] for column, (key, times) in COLUMNS.items()}
         apart = {column: float(now[column] - self.row[column]) for column in COLUMNS}
         within = self.spread is not None and abs(apart["test"]) <= self.spread

@@ -110,23 +110,23 @@ class ProgressLines:
         self.total = total
         self.least, self.most = least, most  # seconds between two lines
         self.done = 0
-        self.told = 0  # steps that were done at the last line
-        self.told_at = time.monotonic()
+        self.printed = 0  # steps that were done at the last line
+        self.printed_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
         self.done += steps
-        passed = time.monotonic() - self.told_at
-        far = self.done - self.told >= LINES_APART * self.total
+        passed = time.monotonic() - self.printed_at
+        far = self.done - self.printed >= LINES_APART * self.total
         if (far and passed > self.least) or passed > self.most:
-            self.told_at = time.monotonic()
-            self._tell()
+            self.printed_at = time.monotonic()
+            self._print()
 
     def close(self) -> None:
-        if 0 < self.told < self.done:
-            self._tell()
+        if 0 < self.printed < self.done:
+            self._print()
 
-    def _tell(self) -> None:
-        self.told = self.done
+    def _print(self) -> None:
+        self.printed = self.done
         say(f"{self.description}: {self.done}/{self.total}")
 
 

@@ -25,7 +25,7 @@ GROUP = make_group(
             OfPipeline("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
             OfPipeline("review", f"{HERE}.report", "Look through a pool, and mark wrong examples for the next run."),
             OfPipeline("evaluate", f"{HERE}.report", "Measure a run's accuracy on real examples."),
-            OfPipeline("export", f"{HERE}.export", "Write or publish a run's samples, their features or its learner."),
+            OfPipeline("export", f"{HERE}.export", "Write a run's samples, features or learner for other programs."),
         ],
     },
 )

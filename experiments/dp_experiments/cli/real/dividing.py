@@ -80,8 +80,8 @@ def divide(source: Path, progress: Progress = silent) -> Divided:
     if higher:
         warn_once(f"{source}: its folders are the classes, {', '.join(classes[:10])}{higher}")
     files = [each for each, _ in rows if isinstance(each, Path) and each.suffix.lower() in ENDINGS]
-    told = decode_ahead({name: _seen(part) for name, part in parts.items()}, progress)
-    contents = [content for part in told.values() for content, _ in part]
+    decoded = decode_ahead({name: _seen(part) for name, part in parts.items()}, progress)
+    contents = [content for part in decoded.values() for content, _ in part]
     side, grey = _look(files) if files else (0, False)
     if given:
         return Divided(classes, parts, given, 0, side, grey)
@@ -91,14 +91,14 @@ def divide(source: Path, progress: Progress = silent) -> Divided:
 
 
 def _given_sets(source: Path) -> dict[str, Path]:
-    found = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
-    if len(found) < 2:
+    folders = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
+    if len(folders) < 2:
         return {}
-    if "validation" not in found:
+    if "validation" not in folders:
         raise InputError(
-            f"{source}: {' and '.join(found)} are sets, and none is for validation; add {source}/validation"
+            f"{source}: {' and '.join(folders)} are sets, and none is for validation; add {source}/validation"
         )
-    return {name: found[name] for name in SETS if name in found}
+    return {name: folders[name] for name in SETS if name in folders}
 
 
 def _in_folders(folder: Path) -> Rows:

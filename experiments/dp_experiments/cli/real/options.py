@@ -75,11 +75,11 @@ def arm_names(arms: str) -> list[str]:
     return names
 
 
-def splits_of(seeds: int, asked: int | None, configured: int | None = None) -> int:
+def splits_of(seeds: int, wanted: int | None, configured: int | None = None) -> int:
     """How many data splits the seeds have; one each unless fewer are asked for."""
-    if asked and asked > seeds:
-        raise InputError(f"--splits {asked}: a seed has one split: take at most --seeds, {seeds}, or more seeds")
-    return min(asked or configured or seeds, seeds)
+    if wanted and wanted > seeds:
+        raise InputError(f"--splits {wanted}: a seed has one split: take at most --seeds, {seeds}, or more seeds")
+    return min(wanted or configured or seeds, seeds)
 
 
 def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:

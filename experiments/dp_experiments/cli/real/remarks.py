@@ -39,9 +39,9 @@ def at_limit(run: "Run") -> str | None:
     if end is None:
         return None
     share = f"{added['fraction_wrong'].iloc[-1]:.0%} of the last round's rows are wrong to the learner"
-    asked = f"guidance.wrong_share = {options.wrong_share:g}"
+    aim = f"guidance.wrong_share = {options.wrong_share:g}"
     if end == "lowest":
-        why = f"plain ones are as hard as {asked} asks: raise it, or take plain samples"
+        why = f"plain ones are as hard as {aim} asks: raise it, or take plain samples"
     else:
-        why = f"{asked} is out of reach: lower it"
+        why = f"{aim} is out of reach: lower it"
     return f"the strength is at its {end}; {share}: {why}"

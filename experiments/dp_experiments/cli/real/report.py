@@ -76,8 +76,8 @@ def report_command(
             shown.append(f"the judge is right about {own['accuracy']:.1%} of {own['images']:,} real images")
         if rounds:
             shown.append(named_rounds(fact["quality"]))
-    told = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
-    answer(as_json, {"out": str(out), "reports": told}, *shown, str(out))
+    reports = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
+    answer(as_json, {"out": str(out), "reports": reports}, *shown, str(out))
 
 
 def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") -> None:
@@ -118,8 +118,8 @@ def review_command(
     run = Run(folder).unchanged(accept_changes=True)  # as above
     items = reviewed(run)
     write_page(out, review_page(run, items))
-    said = f"{out}: {len(items):,} examples; open it in a browser"
-    answer(as_json, {"out": str(out), "examples": len(items)}, said)
+    line = f"{out}: {len(items):,} examples; open it in a browser"
+    answer(as_json, {"out": str(out), "examples": len(items)}, line)
 
 
 def evaluate_command(

@@ -93,18 +93,18 @@ def read_strengths(text: str | None) -> list[float] | None:
     return list(dict.fromkeys(strengths))
 
 
-def choose_classes(names: Sequence[str], asked: str | None) -> list[int]:
+def choose_classes(names: Sequence[str], wanted: str | None) -> list[int]:
     """The labels of classes by name or number, each once; the first ten by default."""
-    if asked is None:
+    if wanted is None:
         return list(range(min(len(names), CLASSES)))
-    chosen = []
-    for name in comma_list(asked):
+    labels = []
+    for name in comma_list(wanted):
         if name in names:
-            chosen.append(names.index(name))
+            labels.append(names.index(name))
         elif name.isdecimal() and int(name) < len(names):
-            chosen.append(int(name))
+            labels.append(int(name))
         else:
             near = get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"they are {names[0]} to {names[-1]}"
-            raise InputError(f"--classes {asked}: {name!r} is none of the {len(names)} classes; {hint}")
-    return list(dict.fromkeys(chosen))
+            raise InputError(f"--classes {wanted}: {name!r} is none of the {len(names)} classes; {hint}")
+    return list(dict.fromkeys(labels))

@@ -77,13 +77,13 @@ def glyphs() -> pd.DataFrame:
 def fewer_samples() -> str:
     """What practice is worth against tuned static data on each data set."""
     of_glyphs = [worth(glyphs(), arm, GLYPHS_STATIC) for arm in ("practice-8000", "practice-16000")]
-    told = [
+    parts = [
         f"On digits {worth(digits(), 'practice', DIGITS_STATIC)}",
         f"On glyphs {of_glyphs[0]}, and {of_glyphs[1]}",
         f"On fashion {worth(stored_runs('fashion'), 'practice', FASHION_STATIC)}",
         "On words it loses per text written",
     ]
-    return f"against tuned static data. {'. '.join(told)}"
+    return f"against tuned static data. {'. '.join(parts)}"
 
 
 def less_compute() -> str:
@@ -237,10 +237,10 @@ def too_hard_in_theory() -> str:
     ratio = np.array([1.01, 2.0, 8.0, 32.0])
     problem = Problem(KeepHard.with_keep_fraction(1 / ratio), 0.9, 0.5 / ratio, 0.01 / ratio)
     accuracy = 100 * (1 - np.asarray(predict(problem).test_error))
-    told = ", ".join(
+    shares = ", ".join(
         f"{100 * percent:.0f} % kept: {value:.1f}" for percent, value in zip(1 / ratio, accuracy, strict=True)
     )
-    return f"keep-hard at ρ = .9 and two rows a dimension: {told} %"
+    return f"keep-hard at ρ = .9 and two rows a dimension: {shares} %"
 
 
 def pruning_cost_in_theory() -> str:

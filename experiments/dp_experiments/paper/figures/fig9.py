@@ -45,11 +45,11 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    said = "; ".join(
+    verdicts = "; ".join(
         f"{row['series']}: {row['y']:+.2f} ({row['y_low']:+.2f} to {row['y_high']:+.2f}), {row['verdict']}"
         for row in table.to_dict("records")
     )
     return (
         "Practice without guidance against static data of as many samples (Fig. 9), as two one-sided tests at "
-        f"{LEVEL:.0%} with a margin of {MARGIN} points. {said}. The paper calls the two equal."
+        f"{LEVEL:.0%} with a margin of {MARGIN} points. {verdicts}. The paper calls the two equal."
     )

@@ -65,13 +65,13 @@ def traces(
 ) -> dict[str, Trace]:
     run_arms(config, arms, seeds, seeds, folder, workers, progress)
     scale, _ = sampler_law(config)
-    found = {}
+    by_arm = {}
     for arm in arms:
         plan = arm_config(config, arm).practice
         folders = [Comparison(folder).run_folder(arm, seed) for seed in range(seeds)]
         errors, rows = zip(*(_trace(each, plan, scale) for each in folders), strict=True)
-        found[arm] = Trace(np.array(errors), np.array(rows))
-    return found
+        by_arm[arm] = Trace(np.array(errors), np.array(rows))
+    return by_arm
 
 
 def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -147,13 +147,13 @@ def compute(quick: bool) -> pd.DataFrame:
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
     static = {f"static-{size}": size for size in sizes[1::2]}
     with tempfile.TemporaryDirectory() as folder:
-        found = traces(config, [*static, "practice-unguided", "practice"], seeds, Path(folder))
+        by_arm = traces(config, [*static, "practice-unguided", "practice"], seeds, Path(folder))
     plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
-    guided = predict_loop(config, guided_rows(config, found["practice"]))
-    parts = [_runs(STATIC, np.array([size]), found[arm].test_error) for arm, size in static.items()]
+    guided = predict_loop(config, guided_rows(config, by_arm["practice"]))
+    parts = [_runs(STATIC, np.array([size]), by_arm[arm].test_error) for arm, size in static.items()]
     parts += [
-        _runs(PLAIN, sizes, found["practice-unguided"].test_error),
-        _runs(GUIDED, sizes, found["practice"].test_error),
+        _runs(PLAIN, sizes, by_arm["practice-unguided"].test_error),
+        _runs(GUIDED, sizes, by_arm["practice"].test_error),
         predicted(STATIC, sizes, 100 * plain),
         predicted(PLAIN, sizes, 100 * plain),
         predicted(GUIDED, sizes, 100 * guided),

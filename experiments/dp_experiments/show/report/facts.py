@@ -64,9 +64,10 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
     run = Run(folder)
     facts = run_facts(run)
     if judge:
-        asked = load_judge(judge, run.config.task)
-        facts["judge"] = _judge_facts(judge, asked, _validation(run, progress))
-        facts["rounds"] = [row | shares for row, shares in zip(facts["rounds"], agreement(run, asked), strict=False)]
+        classifier = load_judge(judge, run.config.task)
+        facts["judge"] = _judge_facts(judge, classifier, _validation(run, progress))
+        shares = agreement(run, classifier)
+        facts["rounds"] = [row | own for row, own in zip(facts["rounds"], shares, strict=False)]
     if rounds:
         facts["quality"] = round_quality(run.learner(), run.pool, load_data(run.config, progress), progress=progress)
     return facts
@@ -137,13 +138,13 @@ def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
         return f"{reached['name']}, seed {reached['seed']}: not finished, at step {where}, {examples}."
     error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
     accuracy = f"{100 * row['accuracy']:.2f}{error} % on the {name} set"
-    said = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
+    sentence = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
     if not reached["complete"]:
-        return f"{said}; not finished, at step {where}."
-    said += f", in {readable_time(seconds)}." if seconds else "."
+        return f"{sentence}; not finished, at step {where}."
+    sentence += f", in {readable_time(seconds)}." if seconds else "."
     if row["images"] and guesses(row["accuracy"], row["images"], classes):
-        said += f" {chance_remark(classes)}"
-    return said
+        sentence += f" {chance_remark(classes)}"
+    return sentence
 
 
 def readable_time(seconds: float) -> str:
@@ -176,10 +177,10 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
     task = runs[0][1].config.task
     judged = {}
     if judge:
-        asked = load_judge(judge, task)
+        classifier = load_judge(judge, task)
         real = _validation(runs[0][1], progress)
-        judged = {"judge": _judge_facts(judge, asked, real)}
-        arms = arms.join(judged_arms(comparison, asked, real.x, progress), on="series")
+        judged = {"judge": _judge_facts(judge, classifier, real)}
+        arms = arms.join(judged_arms(comparison, classifier, real.x, progress), on="series")
     return judged | {
         "comparison": str(comparison.path),
         "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),

@@ -30,10 +30,10 @@ def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
     facts = told_of(pool)
     added = facts[facts["round"] > 0].sort_values("entropy", ascending=False)
     halves = [added[added["correct"] == right].head(IMAGES // 2) for right in (False, True)]
-    chosen = pd.concat(halves).sort_values("entropy", ascending=False)
-    if chosen.empty:
+    hardest = pd.concat(halves).sort_values("entropy", ascending=False)
+    if hardest.empty:
         return []
-    images = pictures(examples_of(pool, chosen))
+    images = pictures(examples_of(pool, hardest))
     return [
         {
             "class": task.classes[row.label],
@@ -43,7 +43,7 @@ def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
             "wrong": not row.correct,
             "picture": encoded(image),
         }
-        for row, image in zip(chosen.itertuples(), images, strict=True)
+        for row, image in zip(hardest.itertuples(), images, strict=True)
     ]
 
 

@@ -76,8 +76,8 @@ def shown_comparison(comparison: Facts) -> Facts:
         shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
         shown |= _differences(row) | {key: row[key] for key in JUDGED if key in row}
         arms.append(shown)
-        kept = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
-        costs.append({"arm": row["series"]} | {key: row[key] for key in kept if key in row})
+        of_cost = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
+        costs.append({"arm": row["series"]} | {key: row[key] for key in of_cost if key in row})
     sets = [
         {"set": row["set"], "arm": row["series"], "accuracy (%)": _with_error(row["accuracy"], row["se"])}
         | _differences(row)
