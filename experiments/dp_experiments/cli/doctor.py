@@ -64,7 +64,7 @@ def _machine() -> Iterator[Finding]:
     yield from _packages()
     yield _disk("disk: here", Path.cwd())
     if lacking("real"):
-        return  # told already, and what follows needs it
+        return  # a finding says so, and what follows needs it
     from dp_real.runtime.cache import cache_folder
 
     yield from _devices()
@@ -163,7 +163,7 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
     intact = [entry for entry in every if not entry.problem]
     for entry in intact if listed else ():
         if entry.name.startswith(ANSWERS):
-            Answers(entry.depends["base_url"], entry.depends["model"]).take_in()  # which tells damaged ones
+            Answers(entry.depends["base_url"], entry.depends["model"]).take_in()  # it names damaged ones
         age = timedelta(seconds=int(time.time() - entry.made))
         yield Finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
     size = sum(entry.size for entry in intact) / 1e6

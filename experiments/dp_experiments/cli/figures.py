@@ -29,7 +29,7 @@ def figures_command(
         Option(
             "--run",
             metavar="RUN",
-            help="For a table: runs of its rows' presets, shown beside.  For a figure of runs: yours instead of ours.",
+            help="For a table: runs of its presets, in further columns.  For a figure of runs: yours instead of ours.",
         ),
     ] = [],
     settings: Annotated[
@@ -70,7 +70,7 @@ def _compare(sources: list[str], out: Path) -> None:
     from dp_figures.curves import save
 
     from dp_base.files import write_text
-    from dp_experiments.paper.beside import laid_out, picture
+    from dp_experiments.paper.one_plot import laid_out, picture
 
     if not sources:
         raise InputError(f"{COMPARE}: name what to compare, as in dp figures {COMPARE} table4 RUN")

@@ -20,9 +20,9 @@ Gpus = Annotated[str, Option(help="How many GPUs of this machine to use, with a 
 
 PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
 CODE = "from dp_experiments.cli.main import main; main()"
-PATIENCE = 120  # seconds that processes have to write a checkpoint, once they are told to stop
+PATIENCE = 120  # seconds that processes have to write a checkpoint, after a signal to stop
 OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
-RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is not one of the moment
+RESTARTS = 3  # in a row without a newer checkpoint, after which the run is given up
 
 
 def process_count(gpus: str = "all") -> int:

@@ -1,4 +1,4 @@
-"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly."""
+"""Commands that are imported only when they run, so that `dp` starts quickly."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

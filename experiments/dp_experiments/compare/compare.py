@@ -47,8 +47,8 @@ def run_arms(
 
     A finished run is not repeated, another one is resumed. The seeds are first + i for i < seeds, each on the data
     split first + (i mod splits), which has its own generator. Arms with the same seed share the split, the initial
-    weights and the noise of each row, so that they can be compared in pairs. What they draw alike in their initial
-    rounds is drawn once.
+    weights and the noise of each row, so that they can be compared in pairs. Initial samples that they
+    share are drawn once.
 
     workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes. settle: turns
     a configuration into that of an arm. accept_changes: go on though data have changed since.
@@ -122,7 +122,7 @@ def _prepare(config: Config) -> None:
 
 
 def _generator_name(config: Config) -> str:
-    """What the user is told of a generator that is made ready."""
+    """The name of a generator in progress lines."""
     return f"generator of split {config.data.split}"
 
 

@@ -1,4 +1,4 @@
-"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
+"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in tables of a user."""
 
 import re
 import shlex
@@ -94,7 +94,7 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
     return table.assign(strategy="static", kept=table[rows], error=error)
 
 
-def chosen_rows(
+def select_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
     """The rows with the values `where`; a column of `single` must then have one value."""
@@ -133,7 +133,7 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    selected = chosen_rows(path, table, where)
+    selected = select_rows(path, table, where)
     rules = list(selected["rule"].dropna().unique()) if "rule" in selected else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
@@ -167,7 +167,7 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     if len(rules) > 1:
         notes.append(f"of the rules {', '.join(rules)} only {rule} is fitted: choose with rule=…")
     points = points[(points["rule"] == rule) | (points["strategy"] == "static")]
-    points = chosen_rows(path, points, where, single=("alpha", "rho", "lam"))
+    points = select_rows(path, points, where, single=("alpha", "rho", "lam"))
 
     points = points.drop(columns="x").rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
     points.loc[~np.isfinite(points["se"]), "se"] = np.nan
@@ -190,7 +190,7 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         left_out = ", ".join(rows["series"][rows["settings"] != most])
         notes.append(f"arms of other settings are left out: {left_out}; choose with settings=…")
         where = where | {"settings": most}
-    rows = chosen_rows(path, rows, where)
+    rows = select_rows(path, rows, where)
 
     sizes = rows["kept"].to_numpy(float)
     rows = rows.assign(initial=sizes, increment=sizes, generated=np.maximum(rows["generated"], sizes))
@@ -199,10 +199,10 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         practice = _section(configs[0], "practice") if configs else {}
         rows.loc[index, ["initial", "increment"]] = [practice.get("initial", np.nan), practice.get("increment", np.nan)]
     unknown = rows["initial"].isna()
-    notes += [f"{name} is left out: no runs beside {path.name} say how it began" for name in rows["series"][unknown]]
+    notes += [f"{name} is left out: no runs in its folder say how it began" for name in rows["series"][unknown]]
     rows = rows[~unknown]
     if rows.empty:
-        raise InputError(f"{path} has arms of practice alone, and no runs beside it say how they began")
+        raise InputError(f"{path} has arms of practice alone, and no runs in its folder say how they began")
     columns = {
         "strategy": rows["arm"].map(ARMS),
         "error": 1 - rows["y"].to_numpy(float) / 100,
@@ -244,7 +244,7 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
     if run.config.generator.kind != TWO_CLASSES:
         notes.append(MORE_CLASSES)
-    return Reading(Curve.of(chosen_rows(folder, table, where)), notes)
+    return Reading(Curve.of(select_rows(folder, table, where)), notes)
 
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
@@ -259,4 +259,4 @@ def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
             "increment": [float(row["increment"] or row["total"]) for row in rows],
         }
     )
-    return Curve.of(chosen_rows(name, table, where or {}))
+    return Curve.of(select_rows(name, table, where or {}))

@@ -32,7 +32,8 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
         sentences = [_difference(test, str(best), str(others.idxmax())) + "."]
     else:
         sentences = [f"{best}: {test[best].mean():.2f} % of the test images."]
-    guessing = [arm for arm in kinds if _guesses(runs[runs["arm"] == arm], classes)]
+    accuracy, images = runs.groupby("arm")["test_accuracy"].mean(), runs.groupby("arm")["test_examples"].sum()
+    guessing = [arm for arm in kinds if guesses(accuracy[arm], images[arm], classes)]
     if guessing:
         sentences.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
     return sentences
@@ -88,7 +89,3 @@ def guesses(accuracy: float, images: float, classes: int) -> bool:
     """Whether an accuracy is no better than that of guessing, beyond what so many images would show by chance."""
     chance = 1 / classes
     return accuracy < chance + AT_CHANCE * (chance * (1 - chance) / images) ** 0.5
-
-
-def _guesses(runs: pd.DataFrame, classes: int) -> bool:
-    return guesses(float(runs["test_accuracy"].mean()), float(runs["test_examples"].sum()), classes)

@@ -1,4 +1,4 @@
-"""The paper's tables with a user's own runs beside them, in four formats."""
+"""The paper's tables, with columns for a user's own runs, in four formats."""
 
 import re
 from collections.abc import Iterable

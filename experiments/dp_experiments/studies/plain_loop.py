@@ -1,4 +1,4 @@
-"""What practice is worth in a training loop of one's own, on digits and words.
+"""What practice is worth in a plain training loop, on digits and words.
 
 `python -m dp_experiments.studies.plain_loop digits|words SPLIT FILE.csv` adds a row for each arm: practice, and static
 data of the same size, in the same loop, at a constant rate and then a cool-down.

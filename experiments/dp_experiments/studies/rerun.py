@@ -61,7 +61,7 @@ class StoredRow(NamedTuple):
             raise InputError(f"--rerun {named}: give the number of a row, as {name}:1; there are {len(runs)}")
         row = runs.iloc[int(number) - 1]
         arm = str(row["arm"])
-        # Rows with settings that only a sentence in the head of the table tells.
+        # Rows whose settings only a sentence in the head of the table gives.
         if " (" in arm or isinstance(row.get("objective"), str) or row.get("settings") == "static-4000":
             raise InputError(f"--rerun {named}: settings of its own, which are no arm: see the head of {name}.csv")
         settings = [f"data.split={row['split']}"]

@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 
 
 def say(message: str) -> None:
-    """Print a remark on stderr; if that cannot be written to, the work goes on without."""
+    """Print a remark on stderr; if it cannot be written to, nothing is raised."""
     with contextlib.suppress(OSError):
         print(visible(message), file=sys.stderr, flush=True)
 
@@ -131,7 +131,7 @@ class ProgressLines:
 
 
 def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
-    """One of several pieces of work: a line a minute if piped, nothing beside a shared bar."""
+    """Progress of one of several pieces of work: a line a minute if piped, nothing where a bar is shared."""
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Advance]:

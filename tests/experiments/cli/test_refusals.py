@@ -118,8 +118,7 @@ MISSING = [
 @pytest.mark.parametrize(
     ("command", "said", "status"), [*((*row, 2) for row in WRONG), *((*row, 3) for row in MISSING)]
 )
-def test_what_cannot_be(command, said, status, guided_run, here, monkeypatch):
-    monkeypatch.setattr("dp_experiments.show.publish.get_token", lambda: None)
+def test_what_cannot_be(command, said, status, guided_run, here):
     parts = [guided_run if part == "RUN" else part for part in re.split("(RUN)", command)]
     assert said in refused(*parts, status=status)
     assert not list(here.iterdir())

@@ -30,4 +30,6 @@ def test_a_folder_loads_as_a_data_set_and_a_model(text_run, tmp_path):
     assert "drawn by Deliberate Practice" in card.text
     assert "of them are real examples" not in card.text
     for row in Run(text_run).rounds.itertuples():
-        assert f"| {row.round} | {row.count:,} | {row.omega:.4g} |" in card.text or row.round
+        (line,) = (line for line in card.text.splitlines() if line.startswith(f"| {row.round} | {row.count:,} | "))
+        assert f" | {row.entropy:.3f} | " in line
+        assert f" | {100 * (1 - row.fraction_wrong):.1f} | " in line

@@ -54,7 +54,7 @@ def compare_command(
     ] = None,
     splits: Annotated[
         int | None,
-        Option(min=1, help="Data splits, each with a generator of its own.  Default: as configured, or one a seed."),
+        Option(min=1, help="Data splits, each with a generator of its own.  Default: as configured, or one each seed."),
     ] = None,
     first: Annotated[
         int | None,

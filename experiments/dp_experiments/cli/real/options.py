@@ -29,7 +29,7 @@ Workers = Annotated[
     Option(
         min=1,
         max=1024,
-        help="Runs at a time, each on a GPU of its own.  "
+        help="How many runs go on at a time, each on its own GPU.  "
         f"Default: one for each GPU; {WORKERS_WITHOUT_GPU} without a GPU.",
     ),
 ]

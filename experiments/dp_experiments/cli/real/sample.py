@@ -14,7 +14,7 @@ from dp_experiments.cli.real.options import Set, judge_option, tell_changes
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal.lines import answer, progress, records
 
-CLASSES = 10  # classes that are shown unless told otherwise
+CLASSES = 10  # classes that are shown by default
 NOT_SHOWN_OF_TEXTS = ["label", "number", "seed", "as_asked"]  # columns that samples.csv has
 
 
@@ -31,7 +31,9 @@ def sample_command(
     ] = None,
     along: Annotated[
         bool,
-        Option("--along", help="Guide by RUN's learner before each addition; default strengths: those of then."),
+        Option(
+            "--along", help="Guide by RUN's learner before each addition.  Default strengths: those of the additions."
+        ),
     ] = False,
     classes: Annotated[
         str | None,

@@ -32,7 +32,7 @@ def tune_command(
     ] = [],
     seeds: Annotated[int, Option(min=1, max=1000, help="Runs of each trial.")] = 1,
     splits: Annotated[
-        int | None, Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
+        int | None, Option(min=1, help="Data splits, each with a generator of its own.  Default: one for each seed.")
     ] = None,
     first: Annotated[int, Option(min=0, help="The first seed, and the first data split.")] = 0,
     batch: Annotated[int, Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,

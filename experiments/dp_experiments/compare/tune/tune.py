@@ -30,7 +30,7 @@ from dp_real.runtime.distributed import require_alone, visible_gpus
 REQUEST = "tuning.json"  # what was asked for; it is there from the start
 TRIALS = "trials.jsonl"  # that are over
 RUNS = "runs"  # of trials that are not over
-DRAWN = "drawn"  # what trials draw alike, until the last is over
+DRAWN = "drawn"  # samples that trials share, until the last is over
 
 
 class Plan(NamedTuple):

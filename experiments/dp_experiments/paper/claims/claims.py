@@ -144,7 +144,7 @@ def fewer_samples_imagenet1k() -> str:
     static = _table1("ImageNet-1k", "static", "samples")
     less, more = (_table1("ImageNet-1k", "deliberate", "samples", row) for row in (0, 1))
     return (
-        f"no row has 8M samples; {less / 1e6:.1f}M read 54.1 and {more / 1e6:.1f}M 55.1 against 54 of 64M static: "
+        f"no row has 8M samples; {less / 1e6:.1f}M score 54.1 and {more / 1e6:.1f}M 55.1 against 54 of 64M static: "
         f"{static / less:.1f} or {static / more:.1f} times"
     )
 
@@ -192,7 +192,7 @@ def unguided_of_tables() -> str:
     """ω = 0 of Table 3 against the static curve of Table 4."""
     static = reported(4).query("method == 'static'").set_index("total")["val"]
     return (
-        f"ω = 0 reads {_table3('val', 0.0):.2f} % (Table 3, size not printed), static data {static[130000]:.2f} to "
+        f"ω = 0 scores {_table3('val', 0.0):.2f} % (Table 3, size not printed), static data {static[130000]:.2f} to "
         f"{static[4000000]:.2f} % (Table 4)"
     )
 

@@ -1,4 +1,4 @@
-"""The pipeline on the theory's own data: measured errors of static data and practice beside predicted ones.
+"""The pipeline on the theory's own data: measured and predicted errors of static data and practice.
 
 Rows are divided by `scale`, the standard deviation with which the sampler leaves a Gaussian: off the plane of w0 (the
 first axis) and the learner they are then N(0, I), at a ridge lam/scale². Counts are in units of the first pool.
@@ -171,7 +171,7 @@ draw = partial(draw_curves, xlabel="samples generated", ylabel="test error (%)",
 def caption(table: pd.DataFrame) -> str:
     return (
         "The gaussian preset, whose score is exact, learned by ridge regression: mean and one standard error over "
-        f"{table['n_seeds'].max()} runs, beside dp_theory's asymptotics of the loop. Static and unguided practice lie "
+        f"{table['n_seeds'].max()} runs, with dp_theory's asymptotics of the loop. Static and unguided practice lie "
         f"on the line for the sampler's own law ({_off(table, STATIC, PLAIN):.1f} standard errors off, root mean "
         "square), guided practice on the line for the moments of its rows: margin, distance along w0 off the learner, "
         f"label ({_off(table, GUIDED):.1f})."

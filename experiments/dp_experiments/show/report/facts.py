@@ -1,4 +1,4 @@
-"""What a report tells of runs and comparisons, read from their folders."""
+"""The facts of a report, read from the folders of runs and comparisons."""
 
 import json
 import shlex
@@ -45,7 +45,6 @@ COSTS = {
     "generation_flops": "FLOPs of generation",
     "training_flops": "FLOPs of training",
 }
-
 """What each cost of a result is called in a report."""
 Facts = dict[str, Any]
 
@@ -98,8 +97,7 @@ def outcome(run: Run) -> Facts:
 
 def run_facts(run: Run) -> Facts:
     """All facts of a run; draws its figures if they are missing or older than the run's files."""
-    config = run.config
-    result = run.result
+    config, result, rounds = run.config, run.result, run.rounds
     if not are_drawn(run.files):
         leave_figures(run.path)
     base = preset_of(config)
@@ -112,7 +110,7 @@ def run_facts(run: Run) -> Facts:
         "command": run_command(config, base) or run.files.begin,
         "preset": base.name if base else None,
         "settings": differences(config, base),
-        "rounds": _rounds(run),
+        "rounds": records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else [],
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
         "classes": [] if classes is None else classes.to_dict("records"),
         "gallery": hardest_images(run, pool) if pool else [],
@@ -153,11 +151,6 @@ def readable_time(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def _rounds(run: Run) -> list[Facts]:
-    rounds = run.rounds
-    return records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else []
 
 
 def _validation(run: Run, progress: Progress) -> ExampleSet:

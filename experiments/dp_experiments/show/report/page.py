@@ -21,17 +21,16 @@ JUDGED = ("confirmed", "coverage", "vendi")  # what a judge says of an arm's sam
 MORE = {">": "≥ ", "<": "≤ "}  # the static samples that match an arm lie beyond the sizes that were tried
 
 
-def page(facts: Sequence[Facts], refresh: int = 0) -> str:
-    """The HTML of runs and comparisons, all values escaped; `refresh` is in seconds, 0 for never."""
+def page(facts: Sequence[Facts]) -> str:
+    """The HTML of runs and comparisons, all values escaped."""
     return rendered(
         "dp_experiments.show.report",
         "page.html.jinja",
-        *(columns, words, readable, embedded, overview, with_errors),
+        *(columns, readable, embedded, overview, with_errors),
         title=", ".join(fact.get("run") or fact["comparison"] for fact in facts),
         comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
         runs=[shown_run(fact) for fact in facts if "run" in fact],
         captions=CAPTIONS,
-        refresh=refresh,
         narrowest=NARROWEST_FIGURE,
     )
 
@@ -129,11 +128,6 @@ def percent(row: Facts) -> str:
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys of all rows, in the order in which they first occur."""
     return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def words(key: str) -> str:
-    """A column's name with spaces for underscores."""
-    return str(key).replace("_", " ")
 
 
 def readable(value: Any) -> str:

@@ -243,7 +243,7 @@ def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
 
 
 def different(images: np.ndarray) -> list[int]:
-    """The rows of fonts [n, C, S, S] that differ from all rows chosen before them."""
+    """The rows of fonts [n, C, S, S] that differ from all selected rows before them."""
     alike = similarity(images, images)
     distinct: list[int] = []
     for row in range(len(images)):

@@ -17,7 +17,7 @@ from dp_real.runtime.section import Count, Seed
 from dp_real.text.sources import OfTexts
 
 FOLDER = Path("/usr/share/dict")
-RECIPE = 1  # raise it when the words change that are read from the same lists
+RECIPE = 1  # raise it when other words are taken from the same lists
 MAX_WORDS = 60_000  # words kept of a language
 STEM = 6  # letters that words of one side share with none of another
 SHARES = {"train": 0.7, "validation": 0.06, "test": 0.24}  # of the stems
