@@ -56,7 +56,7 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
     rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in additions]
     if not rows:
         raise InputError(
-            f"{run.path}: no addition was selected by a learner; name a run with such additions, or give strengths by --omega"
+            f"{run.path}: no addition was selected by a learner; name a run with some, or give strengths by --omega"
         )
     return [rows[0]._replace(omega=0.0), *rows]
 

@@ -107,8 +107,9 @@ def test_figure_6_shows_errors(monkeypatch, drawn_of):
 
 
 def test_figure_2_shows_percent_and_when_data_were_added(drawn_of):
-    metrics = pd.DataFrame({"step": [10, 20], "train_loss": [2.0, 1.0], "val_accuracy": [0.25, 0.5]})
-    run = SimpleNamespace(metrics=metrics, rounds=pd.DataFrame({"round": [0, 1], "step": [0, 20]}))
+    every = AUTO.practice.evaluate_every
+    metrics = pd.DataFrame({"step": [every, 2 * every], "train_loss": [2.0, 1.0], "val_accuracy": [0.25, 0.5]})
+    run = SimpleNamespace(metrics=metrics, rounds=pd.DataFrame({"round": [0, 1], "step": [0, 2 * every]}))
     table = drawn_of(fig2_digits, run).query("series == '1 addition'").set_index(["quantity", "x"])
     assert table["y"].tolist() == [2.0, 1.0, 25.0, 50.0]
     assert table["added"].tolist() == [False, True] * 2
