@@ -120,7 +120,7 @@ def _readable(value: float) -> str:
 
 
 def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[str], columns: int) -> None:
-    """Beside up to two columns, below more; nothing is added where there is nothing to tell apart."""
+    """Add a legend to the right of up to two columns, or below more, if there is something to tell apart."""
     handles = []
     if len(looks) > 1:
         handles += [Line2D([], [], label=style.plain(name), **look) for name, look in looks.items()]

@@ -67,7 +67,7 @@ class Numeric(LazyCommand):
 
 
 class OfPipeline(LazyCommand):
-    """Without the packages of the extra `real` it says how to get them."""
+    """A command that says how to get the packages of the extra `real` where they are lacking."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)

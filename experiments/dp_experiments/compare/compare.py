@@ -226,7 +226,7 @@ class Comparison:
         self.path = path
 
     def run_folder(self, arm: str, seed: int) -> Path:
-        """It may not exist."""
+        """The folder of a run, which may not exist."""
         return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
 
     @property

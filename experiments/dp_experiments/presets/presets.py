@@ -28,7 +28,7 @@ def preset_names() -> list[str]:
 
 
 def families() -> list[str]:
-    """All names. The rows of a table are one entry, such as imagenet100-table4-1…18."""
+    """All names of presets and variants. The rows of a table are one entry, such as imagenet100-table4-1…18."""
     last: dict[str, str] = {}
     for name in variants():
         stem, _, number = re.fullmatch(r"(.+?)(-(\d+))?", name).groups()  # pyrefly: ignore[missing-attribute]

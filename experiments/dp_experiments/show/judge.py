@@ -104,7 +104,7 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
 
 
 def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
-    """By round, the share of rows that the judge confirms, also of those that the learner missed."""
+    """The share of rows that the judge confirms by round, also of those that the learner missed."""
     rows = run.pool.table().select(["round", "label", "correct"]).to_pandas()
     rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())
     shares = rows.groupby("round")[["confirmed"]].mean()
@@ -113,7 +113,7 @@ def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
 
 
 def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progress: Progress) -> pd.DataFrame:
-    """By arm, means over its runs: the share of samples that the judge confirms, and how they cover the real ones.
+    """The share of samples that the judge confirms, and how they cover the real ones, by arm in the mean over its runs.
 
     At most MAX_EXAMPLES samples of a run are looked at, and as many real images [n, C, H, W].
     """

@@ -64,14 +64,14 @@ def sample_command(
     if not (run or classifier) and any(omegas or []):
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
     tell_changes(run, classifier)
-    looking: Any = sample_texts if texts else sample
+    sampler: Any = sample_texts if texts else sample
     with claimed(out):
         labels = [label for label in choose_classes(config.task.classes, classes) for _ in range(n)]
         if along:
-            rows = looking.rows_along(Run(source), omegas)
+            rows = sampler.rows_along(Run(source), omegas)
         else:
-            rows = looking.rows_over(classifier or run, config, omegas)
-        samples = looking.draw(config, rows, labels, config.seed, out, progress)
+            rows = sampler.rows_over(classifier or run, config, omegas)
+        samples = sampler.draw(config, rows, labels, config.seed, out, progress)
     summary = records(sample.summarize(samples))
     facts = {"source": source, "classifier": classifier, "out": str(out), "seed": config.seed, "rows": summary}
     answer(

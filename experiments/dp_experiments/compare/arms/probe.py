@@ -147,5 +147,5 @@ def _result(config: Config, data: Any, head: Any, validation: float | None, begi
 @arm("probe", "generates nothing: a linear head on frozen features of the validation images", run=probe)
 @arm("zero-shot", "generates nothing: the class whose name is nearest, by an encoder such as CLIP", run=zero_shot)
 def settings(config: Config, samples: int) -> Mapping[str, Mapping[str, Any]]:
-    """Those of static data, of which nothing is drawn."""
+    """The settings of static data, of which nothing is drawn."""
     return static(config, samples)

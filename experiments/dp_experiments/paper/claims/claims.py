@@ -116,7 +116,7 @@ def unguided_against_static() -> str:
 
 
 def lower_before() -> str:
-    """Fig. 6 on digits."""
+    """How often added samples are wrong to earlier and later learners (Fig. 6, on digits)."""
     table = stored_runs("fig6-digits")
     added = 100 * table["round"]
     before = table.loc[table["x"] < added, "y"].mean()
@@ -134,13 +134,13 @@ def _table1(dataset: str, method: str, column: str, row: int = -1) -> float:
 
 
 def times_fewer(column: str) -> str:
-    """Table 1, ImageNet-100."""
+    """How many times less practice takes, in Table 1 on ImageNet-100."""
     static, practice = (_table1("ImageNet-100", method, column) for method in ("static", "deliberate"))
     return f"{static / practice:.1f} times"
 
 
 def fewer_samples_imagenet1k() -> str:
-    """Table 1, ImageNet-1k: the two practice rows about the headline."""
+    """The two practice rows about the headline, in Table 1 on ImageNet-1k."""
     static = _table1("ImageNet-1k", "static", "samples")
     less, more = (_table1("ImageNet-1k", "deliberate", "samples", row) for row in (0, 1))
     return (
@@ -150,13 +150,13 @@ def fewer_samples_imagenet1k() -> str:
 
 
 def fewer_iterations_imagenet1k() -> str:
-    """Table 1, ImageNet-1k."""
+    """The share of iterations that practice saves, in Table 1 on ImageNet-1k."""
     share = _table1("ImageNet-1k", "deliberate", "iterations") / _table1("ImageNet-1k", "static", "iterations")
     return f"{100 * (1 - share):.0f} % fewer"
 
 
 def first_above_static(dataset: str) -> str:
-    """Tables 4 and 5."""
+    """The smallest pool of practice that passes the best static accuracy (Tables 4 and 5)."""
     table = data_equivalence().query("dataset == @dataset")
     static = table.query("method == 'static'").sort_values("val").iloc[-1]
     passing = table.query("method != 'static' and val > @static.val").sort_values("total").iloc[0]
@@ -253,7 +253,7 @@ def pruning_cost_in_theory() -> str:
 
 
 def theorem1_holds() -> str:
-    """Against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
+    """The largest |z| against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
     from dp_theory.verification import CELLS, verify
 
     table = verify(CELLS[::3], d=1000, dense_d=40, trials=40)
@@ -396,7 +396,7 @@ CLAIMS = (
 
 
 def row_of(claim: Claim) -> dict[str, str]:
-    """Takes up to some seconds."""
+    """The fields of a claim as text, computed in up to some seconds."""
     row = {"where": claim.where, "claim": claim.says, "verdict": claim.verdict, "path": claim.path}
     for source in SOURCES:
         compute: Callable[[], str] | None = getattr(claim, source)

@@ -20,7 +20,7 @@ PAIRS = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Unguided practice minus static data, in points, with the 90 % interval of the two one-sided tests."""
+    """The lead of unguided practice over static data, in points, with the 90 % interval of the two one-sided tests."""
     parts = []
     for series, (data, arm, rival) in PAIRS.items():
         mean, se, seeds = paired(stored_runs(data), arm, rival)

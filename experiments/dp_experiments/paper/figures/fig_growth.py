@@ -52,7 +52,7 @@ def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float
 
 
 def _rounds(ratio: float, kappa: float) -> list[Window]:
-    """Each asks for rows near the boundary of its learner."""
+    """The rounds, each of which asks for rows near the boundary of its learner."""
     sizes = ratio ** np.arange(ROUNDS)
     return [Window(kappa, kept=float(size)) for size in TOTAL * sizes / sizes.sum()]
 

@@ -96,7 +96,7 @@ def outcome(run: Run) -> Facts:
 
 
 def run_facts(run: Run) -> Facts:
-    """All facts of a run; draws its figures if they are missing or older than the run's files."""
+    """The facts of a run, whose figures are drawn if they are missing or older than its files."""
     config, result, rounds = run.config, run.result, run.rounds
     if not are_drawn(run.files):
         leave_figures(run.path)
@@ -215,7 +215,7 @@ def preset_of(config: Config) -> Config | None:
 
 
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
-    """By key, the base's value (None without a base: against the defaults) and the configuration's own."""
+    """The settings that differ, by key: the value of the base (None without a base) and that of the configuration."""
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]

@@ -91,7 +91,7 @@ def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
 
 
 def readable_pool(run: Run) -> Pool | None:
-    """None if there is no pool yet or, with a remark, if it is damaged."""
+    """The pool; None if there is none yet or, with a remark, if it is damaged."""
     try:
         return run.pool
     except DamagedError as error:
@@ -199,7 +199,7 @@ def spread_out(count: int) -> list[int]:
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:
-    """From [B, C, H, W] in [-1, 1] to (B, H, W) or (B, H, W, 3) in [0, 1], large ones made smaller."""
+    """Images [B, C, H, W] in [-1, 1] as (B, H, W) or (B, H, W, 3) in [0, 1], large ones made smaller."""
     if max(x.shape[2:]) > THUMBNAIL:
         x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
     x = ((x + 1) / 2).clamp(0, 1)

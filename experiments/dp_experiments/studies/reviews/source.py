@@ -49,7 +49,7 @@ class ReviewsConfig(OfTexts):
         return Task((self.length,), CLASSES, definitions=DEFINITIONS, synonyms=SYNONYMS)
 
     def load(self) -> RealData:
-        """There are as many sentences of each class."""
+        """Each set has as many sentences of each class."""
         from dp_real.runtime.seeds import Stream, rng
 
         rated = self._rated("films")
