@@ -28,7 +28,7 @@ def claims_command(
 ) -> None:
     """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested. Then its errata.
 
-    What was found is from the paper's own tables, the theory, and the runs stored here.
+    The evidence is from the paper's own tables, the theory, and the runs stored here.
     With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
     """
     if rerun is not None:

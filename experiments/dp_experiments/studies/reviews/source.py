@@ -118,7 +118,7 @@ def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
             _, rating, text = line.split("\t", 2)  # a number, the mean rating and the sentence
             text = " ".join(text.replace("''", '"').split())
             rated[text] = rated.pop(text, float(rating))  # in the order of the last places
-    kept = {text: rating > 0 for text, rating in rated.items() if text and rating and abs(rating) >= least}
-    if not kept:
+    is_positive = {text: rating > 0 for text, rating in rated.items() if text and rating and abs(rating) >= least}
+    if not is_positive:
         raise InputError(f"{archive}: {name} has no sentence rated {least:g} or more from 0")
-    return kept
+    return is_positive
