@@ -55,7 +55,7 @@ def test_rounds_are_drawn_against_the_pools_size(guided_run):
     (accuracy,) = (ax.get_lines()[0] for ax in lines if ax.get_ylabel() == "validation accuracy (%)")
     assert accuracy.get_ydata()[-1] == 100 * last
     (scaling,) = draw_scaling(pd.DataFrame({"pool_size": [10, 100], "test_accuracy": [0.5, 0.75]})).axes
-    assert_allclose(scaling.get_lines()[0].get_xydata(), [[10, 50], [100, 75]])
+    assert_allclose(scaling.get_lines()[1].get_xydata(), [[10, 50], [100, 75]])
 
 
 def test_the_grid_shows_the_pools_own_rows(guided_run):
