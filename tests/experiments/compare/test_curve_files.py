@@ -108,7 +108,10 @@ def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
     ("text", "message"),
     [
         (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
-        (f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n", "has arms of practice alone, and no runs in its folder"),
+        (
+            f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n",
+            "arms of practice alone, and no runs in its folder",
+        ),
         (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
         (
             "a,b\n1,2\n",
