@@ -1,6 +1,5 @@
 """The house: rooms that one can name, arrows that point down, files that hold one thought."""
 
-import ast
 import re
 from graphlib import TopologicalSorter
 
@@ -48,18 +47,6 @@ def test_packages_import_from_lower_ones_only(graph):
         own = name.split(".")[0]
         others = {target for target in targets if target.split(".")[0] != own}
         assert not {target for target in others if height[target.split(".")[0]] >= height[own]}, name
-
-
-def test_a_class_name_stands_once():
-    """In all packages together; classes inside others, private ones, and each library's callback may repeat."""
-    homes = {}
-    for name, path in modules().items():
-        if name.startswith("dp_real.integrations."):
-            continue
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                homes.setdefault(node.name, []).append(name)
-    assert not {name: found for name, found in homes.items() if len(found) > 1}
 
 
 def test_each_equation_that_code_cites_stands_in_the_docs():

@@ -143,6 +143,7 @@ def test_wheel_and_sdist_hold_every_module_and_file(built):
 def test_what_is_cited_is_the_same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {dp_base.__version__}\ndate-released: 20" in citation
+    assert (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1].startswith(f"{dp_base.__version__}\n")
     assert CITATION in (ROOT / "README.md").read_text()
     tracked = call("git", "ls-files", "*.md", "*.py", "*.cff", folder=ROOT).split()
     texts = [(ROOT / name).read_text() for name in tracked]

@@ -120,7 +120,7 @@ def _readable(value: float) -> str:
 
 
 def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[str], columns: int) -> None:
-    """Beside up to two columns, below more; nothing is added where there is nothing to tell apart."""
+    """Add a legend to the right of up to two columns, or below more, if there is something to tell apart."""
     handles = []
     if len(looks) > 1:
         handles += [Line2D([], [], label=style.plain(name), **look) for name, look in looks.items()]
@@ -129,9 +129,9 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
         handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
     if len(handles) == 1:
         return
-    beside = columns <= 2
-    ncols = 1 if beside else min(len(handles), 4)
-    loc = "outside right upper" if beside else "outside lower center"
+    to_the_right = columns <= 2
+    ncols = 1 if to_the_right else min(len(handles), 4)
+    loc = "outside right upper" if to_the_right else "outside lower center"
     figure.legend(handles=handles, loc=loc, handlelength=LINE_HANDLE, ncols=ncols)
 
 

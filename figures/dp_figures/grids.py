@@ -106,11 +106,11 @@ def _name_places(ax: Axes, layout: _Layout, row_labels: Sequence[object], column
 def _sheet(images: np.ndarray, layout: _Layout) -> np.ndarray:
     """All images in one picture, which is white between them."""
     n_rows, n_columns, high, wide, *colours = images.shape
-    below, beside = layout.down - high, layout.right - wide
-    gaps = [(0, 0), (0, 0), (0, below), (0, beside), *[(0, 0)] * len(colours)]
+    below, right = layout.down - high, layout.right - wide
+    gaps = [(0, 0), (0, 0), (0, below), (0, right), *[(0, 0)] * len(colours)]
     padded = np.pad(images.astype(np.float32), gaps, constant_values=1.0 if colours else np.nan)
     sheet = np.moveaxis(padded, 2, 1).reshape(n_rows * layout.down, n_columns * layout.right, *colours)
-    return sheet[:-below, :-beside]
+    return sheet[:-below, :-right]
 
 
 def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:

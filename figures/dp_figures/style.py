@@ -72,7 +72,7 @@ def paper() -> Iterator[None]:
 
     installed = set(font_manager.get_font_names())
     fonts = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
-    with matplotlib.rc_context(), warnings.catch_warnings(record=True) as told:
+    with matplotlib.rc_context(), warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", message="Glyph")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**LOOK, "font.family": fonts})
@@ -80,7 +80,7 @@ def paper() -> Iterator[None]:
         matplotlib.rc("ytick", **TICKS)
         yield
     lacking = set()
-    for each in told:
+    for each in caught:
         if code := re.match(r"Glyph (\d+) ", str(each.message)):
             lacking.add(chr(int(code[1])))
         else:

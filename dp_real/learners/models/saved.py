@@ -32,7 +32,7 @@ def restored(kind: LearnerConfig, task: Task, training: TrainingConfig, folder: 
 
 
 def load_learner(place: str | Path) -> Learner:
-    """The trained learner in a folder RUN/learner, or on the hub after `dp real export --to-hub`.
+    """The trained learner in a folder RUN/learner, or on the hub, where `hf upload` puts it.
 
     Its `task.classes` are in the order of its `logits`. Raises MissingError if it does not exist, InputError if it is
     broken.

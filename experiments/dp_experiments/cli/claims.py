@@ -28,7 +28,7 @@ def claims_command(
 ) -> None:
     """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested. Then its errata.
 
-    What was found is from the paper's own tables, the theory, and the runs stored here.
+    The evidence is from the paper's own tables, the theory, and the runs stored here.
     With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
     """
     if rerun is not None:
@@ -44,28 +44,28 @@ def claims_command(
         row = row_of(CLAIMS[number - 1])
         answer(as_json, row, [{"field": key, "value": value} for key, value in row.items()])
         return
-    found = [row_of(claim) for claim in CLAIMS]
-    written = write_docs(docs, markdown(found)) if docs else []
+    rows = [row_of(claim) for claim in CLAIMS]
+    written = write_docs(docs, markdown(rows)) if docs else []
     wrong = errata()
     shown = [
         {"": place, "where": row["where"], "claim": row["claim"], "verdict": row["verdict"], "found": found_of(row)}
-        for place, row in enumerate(found, 1)
+        for place, row in enumerate(rows, 1)
     ]
     explained = "errata, with simulated values and their standard errors: docs/errata.md explains each"
-    answer(as_json, {"claims": found, "errata": wrong}, shown, explained, wrong, *map(str, written))
+    answer(as_json, {"claims": rows, "errata": wrong}, shown, explained, wrong, *map(str, written))
 
 
 def _run_again(named: str, out: Path | None, as_json: bool) -> None:
     from dp_experiments.studies.rerun import StoredRow
 
     row = StoredRow.read(named)
-    found = row.again(out or Path("runs") / f"{row.name}-{row.number}", progress)
-    spread = "unknown" if found["spread"] is None else f"{found['spread']:.2f} points of test accuracy"
+    outcome = row.again(out or Path("runs") / f"{row.name}-{row.number}", progress)
+    spread = "unknown" if outcome["spread"] is None else f"{outcome['spread']:.2f} points of test accuracy"
     answer(
         as_json,
-        found,
-        [{"row": of, "arm": found["arm"]} | found[key] for of, key in ((named, "stored"), ("now", "now"))],
-        f"{found['verdict']} (spread: {spread}); stored: {found['made']}; now: {version_line()}",
+        outcome,
+        [{"row": of, "arm": outcome["arm"]} | outcome[key] for of, key in ((named, "stored"), ("now", "now"))],
+        f"{outcome['verdict']} (spread: {spread}); stored: {outcome['made']}; now: {version_line()}",
     )
-    if not found["matches"]:
+    if not outcome["matches"]:
         raise Exit(1)

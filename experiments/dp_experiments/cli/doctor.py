@@ -64,7 +64,7 @@ def _machine() -> Iterator[Finding]:
     yield from _packages()
     yield _disk("disk: here", Path.cwd())
     if lacking("real"):
-        return  # told already, and what follows needs it
+        return  # a finding says so, and what follows needs it
     from dp_real.runtime.cache import cache_folder
 
     yield from _devices()
@@ -153,17 +153,17 @@ def _cache(listed: bool = False) -> Iterator[Finding]:
     )
     from dp_real.text.models.answers import Answers
 
-    found = entries()
-    for path, problem in broken_entries(found).items():
+    every = entries()
+    for path, problem in broken_entries(every).items():
         part = path / DEPENDS if path.parent.name == ANSWERS else path  # answers stay in use, and were paid for
         yield Finding(f"cache: {path.name}", "damaged", f"{problem}; remove {part}, it is made again when needed")
     for path in leftovers():
         what = "the next training goes on from it" if path.name.endswith(UNFINISHED) else "of no use once it is killed"
         yield Finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
-    intact = [entry for entry in found if not entry.problem]
+    intact = [entry for entry in every if not entry.problem]
     for entry in intact if listed else ():
         if entry.name.startswith(ANSWERS):
-            Answers(entry.depends["base_url"], entry.depends["model"]).take_in()  # which tells damaged ones
+            Answers(entry.depends["base_url"], entry.depends["model"]).take_in()  # it names damaged ones
         age = timedelta(seconds=int(time.time() - entry.made))
         yield Finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
     size = sum(entry.size for entry in intact) / 1e6
@@ -187,5 +187,5 @@ def _folder(folder: Path) -> Iterator[Finding]:
         )
     for run in runs:
         complete = "complete" if RunFiles(run).result.exists() else f"not complete: {RunFiles(run).resume} goes on"
-        found = problems(run)
-        yield Finding(str(run), complete, "; ".join(found) or None)
+        damaged = problems(run)
+        yield Finding(str(run), complete, "; ".join(damaged) or None)

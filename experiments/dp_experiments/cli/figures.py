@@ -29,7 +29,7 @@ def figures_command(
         Option(
             "--run",
             metavar="RUN",
-            help="For a table: runs of its rows' presets, shown beside.  For a figure of runs: yours instead of ours.",
+            help="For a table: runs of its presets, in further columns.  For a figure of runs: yours instead of ours.",
         ),
     ] = [],
     settings: Annotated[
@@ -70,14 +70,14 @@ def _compare(sources: list[str], out: Path) -> None:
     from dp_figures.curves import save
 
     from dp_base.files import write_text
-    from dp_experiments.paper.beside import laid_out, picture
+    from dp_experiments.paper.one_plot import laid_out, picture
 
     if not sources:
         raise InputError(f"{COMPARE}: name what to compare, as in dp figures {COMPARE} table4 RUN")
-    found = laid_out(sources)
+    curves = laid_out(sources)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / f"{COMPARE}.csv", found.to_csv(index=False))
-    save(picture(found), out / COMPARE)
+    write_text(out / f"{COMPARE}.csv", curves.to_csv(index=False))
+    save(picture(curves), out / COMPARE)
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
 
 
@@ -96,8 +96,8 @@ def _list(figures: list[str], tables: list[str]) -> None:
 
     rows = []
     for name in figures:
-        found = about(name)
-        lists = {"paper": ", ".join(found.paper), "shows": found.shows, "parameters": ", ".join(found.parameters)}
+        figure = about(name)
+        lists = {"paper": ", ".join(figure.paper), "shows": figure.shows, "parameters": ", ".join(figure.parameters)}
         rows.append({"name": name} | lists)
     for name in tables:
         rows.append({"name": name, "paper": name, "shows": title(name), "parameters": "run"})

@@ -20,9 +20,9 @@ Gpus = Annotated[str, Option(help="How many GPUs of this machine to use, with a 
 
 PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
 CODE = "from dp_experiments.cli.main import main; main()"
-PATIENCE = 120  # seconds that processes have to write a checkpoint, once they are told to stop
+PATIENCE = 120  # seconds that processes have to write a checkpoint, after a signal to stop
 OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
-RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is not one of the moment
+RESTARTS = 3  # in a row without a newer checkpoint, after which the run is given up
 
 
 def process_count(gpus: str = "all") -> int:
@@ -31,13 +31,13 @@ def process_count(gpus: str = "all") -> int:
 
     if "RANK" in os.environ:
         return 1
-    found = torch.cuda.device_count()
+    available = torch.cuda.device_count()
     if gpus == "all":
-        return max(found, 1)
+        return max(available, 1)
     if not gpus.isdecimal() or not int(gpus):
         raise InputError(f"--gpus {gpus}: must be a number of at least 1, or all")
-    if int(gpus) > found:
-        raise MissingError(f"--gpus {gpus}: this machine has {found}; leave it out to use what is there")
+    if int(gpus) > available:
+        raise MissingError(f"--gpus {gpus}: this machine has {available}; leave it out to use what is there")
     return int(gpus)
 
 
@@ -50,13 +50,13 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
     status = run_together(count, *arguments)
     left, reached = RESTARTS, None
-    while status == 1 and (found := checkpoints(RunFiles(out).checkpoints)):
-        left, reached = (left if found[0] == reached else RESTARTS), found[0]
+    while status == 1 and (intact := checkpoints(RunFiles(out).checkpoints)):
+        left, reached = (left if intact[0] == reached else RESTARTS), intact[0]
         if not left:
             break
         say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached.path.name}")
-        kept = [word for word in arguments if word in PASSED_ON]
-        status = run_together(count, "real", "resume", str(out), *kept)
+        flags = [word for word in arguments if word in PASSED_ON]
+        status = run_together(count, "real", "resume", str(out), *flags)
         left -= 1
     return status
 

@@ -1,4 +1,4 @@
-"""Commands that are listed by name and imported only when they are chosen, so that `dp` starts quickly."""
+"""Commands that are imported only when they run, so that `dp` starts quickly."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,7 @@ class Numeric(LazyCommand):
 
 
 class OfPipeline(LazyCommand):
-    """Without the packages of the extra `real` it says how to get them."""
+    """A command that says how to get the packages of the extra `real` where they are lacking."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)

@@ -41,7 +41,7 @@ def uncollected() -> Iterator[None]:
 
 
 def skip_last_collection() -> None:
-    """It takes a tenth of a short command; torch's objects may need it."""
+    """Freeze all objects, since collecting them takes a tenth of a short command; torch's may need to be collected."""
     if "torch" not in sys.modules:
         gc.freeze()
 

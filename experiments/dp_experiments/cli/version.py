@@ -12,13 +12,13 @@ COMMIT_DIGITS = 12  # of the commit that pip installed from
 
 
 def version_line() -> str:
-    """Such as `0.2.0 (1a2b3c4)`; `-dirty` says that files were changed since."""
+    """The version, such as `0.2.0 (1a2b3c4)`; `-dirty` says that files were changed since."""
     known = commit()
     return f"{dp_base.__version__} ({known})" if known else dp_base.__version__
 
 
 def commit() -> str | None:
-    """Of the checkout, or the one that pip installed from (PEP 610)."""
+    """The commit of the checkout, or the one that pip installed from (PEP 610)."""
     checkout = Path(dp_base.__file__).parents[1]
     return _checked_out(checkout) if (checkout / ".git").exists() else _installed()
 
@@ -37,5 +37,5 @@ def _installed() -> str | None:
         origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):
         return None
-    found = origin.get("vcs_info", {}).get("commit_id")
-    return found[:COMMIT_DIGITS] if found else None
+    commit_id = origin.get("vcs_info", {}).get("commit_id")
+    return commit_id[:COMMIT_DIGITS] if commit_id else None

@@ -47,8 +47,8 @@ def run_arms(
 
     A finished run is not repeated, another one is resumed. The seeds are first + i for i < seeds, each on the data
     split first + (i mod splits), which has its own generator. Arms with the same seed share the split, the initial
-    weights and the noise of each row, so that they can be compared in pairs. What they draw alike in their initial
-    rounds is drawn once.
+    weights and the noise of each row, so that they can be compared in pairs. Initial samples that they
+    share are drawn once.
 
     workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes. settle: turns
     a configuration into that of an arm. accept_changes: go on though data have changed since.
@@ -94,11 +94,11 @@ def check_arms(config: Config, of_arms: Collection[Config], progress: Progress) 
 
 def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:
     """The configuration with each of the seeds first + i, i < seeds, on the data split first + (i mod splits)."""
-    found = []
+    configs = []
     for index in range(seeds):
         data = config.data.model_copy(update={"split": first + index % splits})
-        found.append(config.model_copy(update={"seed": first + index, "data": data}))
-    return found
+        configs.append(config.model_copy(update={"seed": first + index, "data": data}))
+    return configs
 
 
 def prepare_generators(configs: Iterable[Config], workers: int | None, progress: Progress) -> None:
@@ -122,7 +122,7 @@ def _prepare(config: Config) -> None:
 
 
 def _generator_name(config: Config) -> str:
-    """What the user is told of a generator that is made ready."""
+    """The name of a generator in progress lines."""
     return f"generator of split {config.data.split}"
 
 
@@ -131,20 +131,20 @@ def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_chan
     if judge is not None:
         result = _judged(judge, config, out)
     else:
-        told = aside(_name(arm, config))
-        result = run(config, out, resume=out.exists(), accept_changes=accept_changes, progress=told, shared=shared)
+        shown = aside(_name(arm, config))
+        result = run(config, out, resume=out.exists(), accept_changes=accept_changes, progress=shown, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 
 def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path) -> dict[str, Any]:
     """The result of an arm that does something else than the loop. The folder keeps it for this configuration."""
-    kept, asked = out / "result.json", {"config": json_digest(config.model_dump(mode="json"))}
-    if kept.exists() and (result := read_json(kept, "remove it"))["inputs"] == asked:
+    file, inputs = out / "result.json", {"config": json_digest(config.model_dump(mode="json"))}
+    if file.exists() and (result := read_json(file, "remove it"))["inputs"] == inputs:
         return result
     with torch_settings(config):
-        result = judge(config) | {"inputs": asked}
+        result = judge(config) | {"inputs": inputs}
     out.mkdir(parents=True, exist_ok=True)
-    write_json(kept, result)
+    write_json(file, result)
     return result
 
 
@@ -161,9 +161,9 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
     table = pd.DataFrame({"series": test.columns, "kind": "measured"}, index=test.columns)
-    spent = costs(runs)
+    axes = costs(runs)
     for axis in AXIS_LABELS:
-        table[axis] = by_unit(runs, spent[axis]).mean()
+        table[axis] = by_unit(runs, axes[axis]).mean()
     table.insert(2, "x", table[x])
     table["y"] = test.mean()
     table["se"] = test.sem()
@@ -226,7 +226,7 @@ class Comparison:
         self.path = path
 
     def run_folder(self, arm: str, seed: int) -> Path:
-        """It may not exist."""
+        """The folder of a run, which may not exist."""
         return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
 
     @property

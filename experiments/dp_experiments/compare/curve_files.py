@@ -1,4 +1,4 @@
-"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in one's own table."""
+"""Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in tables of a user."""
 
 import re
 import shlex
@@ -76,8 +76,8 @@ def read_curve(
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
         if set(table.columns).issuperset(needed):
             return read(path, table, where)
-    found = shortened(", ".join(map(str, table.columns)))
-    raise InputError(f"{path} holds no curve: it has {found}, between commas; {NEEDED}")
+    names = shortened(", ".join(map(str, table.columns)))
+    raise InputError(f"{path} holds no curve: it has {names}, between commas; {NEEDED}")
 
 
 def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
     return table.assign(strategy="static", kept=table[rows], error=error)
 
 
-def chosen_rows(
+def select_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
     """The rows with the values `where`; a column of `single` must then have one value."""
@@ -133,18 +133,18 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    chosen = chosen_rows(path, table, where)
-    rules = list(chosen["rule"].dropna().unique()) if "rule" in chosen else []
+    selected = select_rows(path, table, where)
+    rules = list(selected["rule"].dropna().unique()) if "rule" in selected else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
     options = {"rule": str(rules[0])} if rules else {}
-    curve = Curve.of(chosen, **options)
+    curve = Curve.of(selected, **options)
     notes = []
-    if repeated := chosen.duplicated().sum():
-        notes.append(f"{repeated} of {len(chosen)} rows repeat others: they count as further experiments")
-    for name in chosen.columns.difference(["strategy", "rule"]):
-        if chosen[name].dtype.kind not in "biuf" and 1 < chosen[name].nunique() < len(chosen):
-            values = shortened(", ".join(map(str, chosen[name].unique())))
+    if repeated := selected.duplicated().sum():
+        notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
+    for name in selected.columns.difference(["strategy", "rule"]):
+        if selected[name].dtype.kind not in "biuf" and 1 < selected[name].nunique() < len(selected):
+            values = shortened(", ".join(map(str, selected[name].unique())))
             notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
     if np.median(curve.error) > 0.5:
         notes.append("most errors are above 1/2: of two classes that is worse than chance; are they accuracies?")
@@ -167,7 +167,7 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     if len(rules) > 1:
         notes.append(f"of the rules {', '.join(rules)} only {rule} is fitted: choose with rule=…")
     points = points[(points["rule"] == rule) | (points["strategy"] == "static")]
-    points = chosen_rows(path, points, where, single=("alpha", "rho", "lam"))
+    points = select_rows(path, points, where, single=("alpha", "rho", "lam"))
 
     points = points.drop(columns="x").rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
     points.loc[~np.isfinite(points["se"]), "se"] = np.nan
@@ -190,19 +190,19 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         left_out = ", ".join(rows["series"][rows["settings"] != most])
         notes.append(f"arms of other settings are left out: {left_out}; choose with settings=…")
         where = where | {"settings": most}
-    rows = chosen_rows(path, rows, where)
+    rows = select_rows(path, rows, where)
 
-    kept = rows["kept"].to_numpy(float)
-    rows = rows.assign(initial=kept, increment=kept, generated=np.maximum(rows["generated"], kept))
+    sizes = rows["kept"].to_numpy(float)
+    rows = rows.assign(initial=sizes, increment=sizes, generated=np.maximum(rows["generated"], sizes))
     for index, name in rows["series"][rows["arm"] == "practice"].items():
         configs = sorted(path.parent.glob(f"runs/{escape(file_name(str(name)))}-seed*/config.toml"))
         practice = _section(configs[0], "practice") if configs else {}
         rows.loc[index, ["initial", "increment"]] = [practice.get("initial", np.nan), practice.get("increment", np.nan)]
     unknown = rows["initial"].isna()
-    notes += [f"{name} is left out: no runs beside {path.name} say how it began" for name in rows["series"][unknown]]
+    notes += [f"{name} is left out: no runs in its folder say how it began" for name in rows["series"][unknown]]
     rows = rows[~unknown]
     if rows.empty:
-        raise InputError(f"{path} has arms of practice alone, and no runs beside it say how they began")
+        raise InputError(f"{path} has arms of practice alone, and no runs in its folder say how they began")
     columns = {
         "strategy": rows["arm"].map(ARMS),
         "error": 1 - rows["y"].to_numpy(float) / 100,
@@ -244,7 +244,7 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
     if run.config.generator.kind != TWO_CLASSES:
         notes.append(MORE_CLASSES)
-    return Reading(Curve.of(chosen_rows(folder, table, where)), notes)
+    return Reading(Curve.of(select_rows(folder, table, where)), notes)
 
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
@@ -259,4 +259,4 @@ def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
             "increment": [float(row["increment"] or row["total"]) for row in rows],
         }
     )
-    return Curve.of(chosen_rows(name, table, where or {}))
+    return Curve.of(select_rows(name, table, where or {}))

@@ -95,11 +95,11 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     if not static:
         return pd.DataFrame(index=list(series))
     test = by_unit(runs, runs["test_accuracy"])
-    spent = by_unit(runs, costs(runs)[x]).mean()
+    cost = by_unit(runs, costs(runs)[x]).mean()
     rows = {}
     for arm, name in series.items():
         own = _nearest(name, static)
-        n = spent[static[own]].to_numpy()
+        n = cost[static[own]].to_numpy()
         accuracy = test[static[own]].mean().to_numpy()
         curve = rising(n, accuracy)
         (number,), (bound,) = static_equivalent(test[[arm]].mean().to_numpy(), n, accuracy)
@@ -110,10 +110,10 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
             low, high = _interval(n[curve], ahead[:, curve], n.max())
             unsure = n[ahead.mean(axis=0) + half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
             low = min([low, *unsure])
-        found = {"static_series": own, "static_to_match": number, "bound": bound}
+        row = {"static_series": own, "static_to_match": number, "bound": bound}
         with np.errstate(divide="ignore", invalid="ignore"):  # an arm may cost nothing
-            ratios = np.array([number, low, high]) / spent[arm]
-        rows[arm] = found | dict(zip(("ratio", "ratio_low", "ratio_high"), ratios.tolist(), strict=True))
+            ratios = np.array([number, low, high]) / cost[arm]
+        rows[arm] = row | dict(zip(("ratio", "ratio_low", "ratio_high"), ratios.tolist(), strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table if len(static) > 1 else table.drop(columns="static_series")
 

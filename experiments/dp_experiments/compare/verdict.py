@@ -26,16 +26,17 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
     rows = summary.set_index("series")
     if static and practised:
         strongest = test[static].mean().idxmax()
-        said = [_against(test, arm, str(strongest), rows) for arm in practised]
+        sentences = [_against(test, arm, str(strongest), rows) for arm in practised]
     elif len(kinds) > 1:
         others = test.drop(columns=best).mean()
-        said = [_difference(test, str(best), str(others.idxmax())) + "."]
+        sentences = [_difference(test, str(best), str(others.idxmax())) + "."]
     else:
-        said = [f"{best}: {test[best].mean():.2f} % of the test images."]
-    guessing = [arm for arm in kinds if _guesses(runs[runs["arm"] == arm], classes)]
+        sentences = [f"{best}: {test[best].mean():.2f} % of the test images."]
+    accuracy, images = runs.groupby("arm")["test_accuracy"].mean(), runs.groupby("arm")["test_examples"].sum()
+    guessing = [arm for arm in kinds if guesses(accuracy[arm], images[arm], classes)]
     if guessing:
-        said.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
-    return said
+        sentences.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
+    return sentences
 
 
 def chance_remark(classes: int) -> str:
@@ -54,13 +55,13 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     row: dict[Hashable, Any] = rows.loc[[arm]].to_dict("records")[0]
     more = {">": " or more", "<": " or less"}.get(str(row["bound"]), "")
     low, high = row["ratio_low"], row["ratio_high"]
-    interval = "" if math.isnan(low) else f" (95 % interval {_times(low)} to {_times(high)})"
+    interval = "" if math.isnan(low) else f" (95 % interval {two_digits(low)} to {two_digits(high)})"
     axis = next(axis for axis in AXIS_LABELS if rows[axis].equals(rows["x"]))  # what the column x counts
     unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis, "samples")
     number = row["static_to_match"]
     amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
     rival = row.get("static_series", "static data")
-    times = f"{_times(row['ratio'])}{more} times what {arm} took"
+    times = f"{two_digits(row['ratio'])}{more} times what {arm} took"
     return f"{sentence} To match it, {rival} needs {amount}: {times}{interval}."
 
 
@@ -79,7 +80,8 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
     return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"
 
 
-def _times(ratio: float) -> str:
+def two_digits(ratio: float) -> str:
+    """A ratio with two digits."""
     return "∞" if math.isinf(ratio) else f"{ratio:.2g}"
 
 
@@ -87,7 +89,3 @@ def guesses(accuracy: float, images: float, classes: int) -> bool:
     """Whether an accuracy is no better than that of guessing, beyond what so many images would show by chance."""
     chance = 1 / classes
     return accuracy < chance + AT_CHANCE * (chance * (1 - chance) / images) ** 0.5
-
-
-def _guesses(runs: pd.DataFrame, classes: int) -> bool:
-    return guesses(float(runs["test_accuracy"].mean()), float(runs["test_examples"].sum()), classes)

@@ -91,7 +91,7 @@ def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.Da
 
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
-    """In [0, 1], a pixel's colours side by side, of images [n, 1 or 3, H, W] in [-1, 1]."""
+    """The pixels of images [n, 1 or 3, H, W] in [-1, 1] as columns in [0, 1], a pixel's colours side by side."""
     x = x.float().cpu()
     if x.shape[-1] > MAX_SIDE:
         x = functional.interpolate(x, (MAX_SIDE, MAX_SIDE), mode="area")

@@ -1,4 +1,4 @@
-"""Theory beside simulation: the tidy table of a predicted line and the simulated points on it."""
+"""Theory and simulation: the tidy table of a predicted line and the simulated points on it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The paper's tables with a user's own runs beside them, in four formats."""
+"""The paper's tables, with columns for a user's own runs, in four formats."""
 
 import re
 from collections.abc import Iterable
@@ -49,15 +49,15 @@ def _rows_of(run: "Run", number: int, table: pd.DataFrame) -> list[tuple[int, fl
     if match is None or int(match["table"]) != number:
         raise InputError(f"--run {run.path} is of {config.name}, which is no row of Table {number}")
     row = PLACES.get(config.name, int(match["row"] or 1) - 1)
-    found = [(row, float(run.result["val_accuracy"]))]
+    reached = [(row, float(run.result["val_accuracy"]))]
     if "total" in table:
         own = table.loc[row]
         for branch in run.branches:
             alike = (table["initial"] == own["initial"]) & (table["increment"] == own["increment"])
             for place in table.index[alike & (table["total"] == str(branch["pool_size"]))]:
                 if place != row:
-                    found.append((int(place), float(branch["val_accuracy"])))
-    return found
+                    reached.append((int(place), float(branch["val_accuracy"])))
+    return reached
 
 
 def write_table(name: str, folder: Path, runs: "Iterable[Run]" = ()) -> list[Path]:

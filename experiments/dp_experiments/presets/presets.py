@@ -28,7 +28,7 @@ def preset_names() -> list[str]:
 
 
 def families() -> list[str]:
-    """All names. The rows of a table are one entry, such as imagenet100-table4-1…18."""
+    """All names of presets and variants. The rows of a table are one entry, such as imagenet100-table4-1…18."""
     last: dict[str, str] = {}
     for name in variants():
         stem, _, number = re.fullmatch(r"(.+?)(-(\d+))?", name).groups()  # pyrefly: ignore[missing-attribute]
@@ -44,15 +44,15 @@ def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
     file = Path(name) if own else preset_files()[variant.base if variant else name]
     text = file.read_text(encoding="utf-8-sig")
     usual = "yours" if own else "paper" if "Values are the paper's" in text else "ours"
-    found, section = {}, ""
+    origins, section = {}, ""
     for head, key, mark in re.findall(LINE, text, re.MULTILINE):
         section = head or section
-        found[f"{section}.{key}".strip(".")] = mark or usual
+        origins[f"{section}.{key}".strip(".")] = mark or usual
     if variant:
         for key in map(key_of, variant.settings):
-            is_read = found.get(key) == "inferred" or (key in PLAN and LIKE in variant.note)
-            found[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
-    return found | dict.fromkeys(map(key_of, settings), "yours")
+            is_read = origins.get(key) == "inferred" or (key in PLAN and LIKE in variant.note)
+            origins[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
+    return origins | dict.fromkeys(map(key_of, settings), "yours")
 
 
 def set_options(settings: Iterable[str]) -> list[str]:

@@ -77,9 +77,9 @@ def fitted(table: int, growths: Sequence[float], epochs: Sequence[float]) -> "pd
     def error(log_settling: float, growth: float, passes: float) -> float:
         return float(np.sqrt(np.mean(log_errors(rows, np.exp(log_settling), growth, passes) ** 2)))
 
-    found = []
+    fits = []
     for growth in growths:
         for passes in epochs:
             best: Any = minimize_scalar(error, bounds=(6, 11), args=(growth, passes), method="bounded")
-            found.append({"growth": growth, "epochs": passes, "settling": np.exp(best.x), "error": best.fun})
-    return pd.DataFrame(found).sort_values("error", ignore_index=True)
+            fits.append({"growth": growth, "epochs": passes, "settling": np.exp(best.x), "error": best.fun})
+    return pd.DataFrame(fits).sort_values("error", ignore_index=True)

@@ -28,11 +28,11 @@ def variants() -> dict[str, Variant]:
     Tables 1 and 3 do not state N, P and T_max: they are of fitting rows of Tables 4 and 5, which the note names.
     """
     table3, table4, table5 = (table_rows(number) for number in (3, 4, 5))
-    found: dict[str, Variant] = {}
+    by_name: dict[str, Variant] = {}
 
     def add(name: str, row: TableRow, settings: list[str], note: str = "") -> None:
         note = "; ".join(part for part in (row["note"], note) if part)
-        found[name] = Variant(name.split("-")[0], tuple(settings), float(row["val"]), note)
+        by_name[name] = Variant(name.split("-")[0], tuple(settings), float(row["val"]), note)
 
     practice = [row for row in table_rows(1) if row["method"] == "deliberate practice"]
     for name, row, like, where in (
@@ -70,8 +70,8 @@ def variants() -> dict[str, Variant]:
             add(f"{name}-{number}", row, schedule(row, rounds, table), branch if rounds < longest else "")
     for base in ("imagenet100", "imagenet1k"):
         note = f"4 of 20 steps are guided: the moves add up to .2, in {base} (6 of 30) to .3; omega = 0.075 makes up"
-        found[f"{base}-cheap"] = Variant(base, CHEAP, None, note)
-    return found
+        by_name[f"{base}-cheap"] = Variant(base, CHEAP, None, note)
+    return by_name
 
 
 def schedule(row: TableRow, additions: int, table: int) -> list[str]:

@@ -86,10 +86,10 @@ def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[i
     if task and len(names) == 1000:
         return [{entry.index} for entry in imagenet_classes(task)]
     spoken = [{part.strip().lower() for part in name.split(",")} for name in names]
-    found = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
-    if not any(found) and len(names) == len(classes):
+    accepted = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
+    if not any(accepted) and len(names) == len(classes):
         return [{label} for label in range(len(classes))]
-    return found
+    return accepted
 
 
 def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
 
 
 def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
-    """By round, the share of rows that the judge confirms, also of those that the learner missed."""
+    """The share of rows that the judge confirms by round, also of those that the learner missed."""
     rows = run.pool.table().select(["round", "label", "correct"]).to_pandas()
     rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())
     shares = rows.groupby("round")[["confirmed"]].mean()
@@ -113,7 +113,7 @@ def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
 
 
 def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progress: Progress) -> pd.DataFrame:
-    """By arm, means over its runs: the share of samples that the judge confirms, and how they cover the real ones.
+    """The share of samples that the judge confirms, and how they cover the real ones, by arm in the mean over its runs.
 
     At most MAX_EXAMPLES samples of a run are looked at, and as many real images [n, C, H, W].
     """
@@ -124,8 +124,8 @@ def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progre
         for arm, run in runs:
             count = min(MAX_EXAMPLES, len(known), len(run.pool.y))
             x, y = run.pool.minibatch(spread(torch.arange(len(run.pool.y)), count))
-            found = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
+            measures = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
             share = float(confirmed(judge, x, y.numpy()).mean())
-            rows.append({"series": arm, "confirmed": share, "coverage": found["coverage"], "vendi": found["vendi"]})
+            rows.append({"series": arm, "confirmed": share} | {key: measures[key] for key in ("coverage", "vendi")})
             advance(1)
     return pd.DataFrame(rows).groupby("series", sort=False).mean()

@@ -1,11 +1,7 @@
-"""A finished run as a data set and a model with cards, in a folder or on the hub of Hugging Face.
-
-The hub's own client finds the token; nothing here reads it.
-"""
+"""A finished run as folders of a data set and a model with cards, as the hub of Hugging Face takes them."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,15 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tomli_w
-from huggingface_hub import DatasetCardData, HfApi, get_token, metadata_load, metadata_save
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HTTPError,  # of httpx or httpx2, whichever the hub's client has
-    OfflineModeIsEnabled,
-)
+from huggingface_hub import DatasetCardData
 
 from dp_base.checksums import RECORD, verify
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError
 from dp_base.files import write_text
 from dp_experiments.terminal.lines import BREAKS, visible
 from dp_experiments.terminal.pages import markdown_table
@@ -31,10 +22,7 @@ from dp_real.pool import REAL_SEED, Pool
 from dp_real.pool.export import write_parquet
 from dp_real.runs.conclude import CARD
 from dp_real.runs.reader import Run
-from dp_real.runtime.model_folders import is_hub_id
 
-KINDS = {"dataset": "data set", "model": "model"}
-"""The two folders, which the hub calls by these names too, and what messages call them."""
 TO_FILL = """\
 # Fill these in before you make it public (https://huggingface.co/docs/hub/repositories-licenses):
 # license:
@@ -53,44 +41,6 @@ def stage(run: Run, folder: Path) -> None:
     write_parquet(pool, run.config.task.classes, data)
     write_text(folder / "dataset" / CARD, dataset_card(run.config, run.result, pool))
     shutil.copytree(run.files.learner, folder / "model", ignore=shutil.ignore_patterns(RECORD))
-
-
-def upload(folder: Path, repository: str) -> list[str]:
-    """Upload what `stage` wrote to owner/name, privately, and return the addresses. The model names its data set."""
-    if not is_hub_id(repository):
-        raise InputError(f"{repository}: must be OWNER/NAME, as a repository of the hub is called")
-    if get_token() is None:
-        raise MissingError("there is no token for the hub: hf auth login, or set HF_TOKEN, or write a folder by --out")
-    card = folder / "model" / CARD
-    metadata_save(card, (metadata_load(card) or {}) | {"datasets": [repository]})
-    api = HfApi()
-    addresses = []
-    with _asking(repository):
-        for kind, noun in KINDS.items():
-            if api.repo_exists(repository, repo_type=kind):
-                again = "name another, or add a commit to it: --format hub --out FOLDER, then hf upload"
-                raise InputError(f"{repository}: there is such a {noun} on the hub; {again}")
-        for kind in KINDS:
-            addresses.append(str(api.create_repo(repository, repo_type=kind, private=True)))
-            api.upload_folder(
-                repo_id=repository, repo_type=kind, folder_path=folder / kind, commit_message="dp real export"
-            )
-    return addresses
-
-
-@contextmanager
-def _asking(repository: str) -> Iterator[None]:
-    """Raise MissingError, in one line, in place of what the hub's client raises."""
-    remedy = "dp real export --format hub --out FOLDER writes the same without the hub"
-    try:
-        yield
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        known = {401: "does not accept the token", 403: "does not let this token write there"}
-        what = known.get(status, f"answers with status {status}")
-        raise MissingError(f"{repository}: the hub {what}; {remedy}") from None
-    except (OfflineModeIsEnabled, ConnectionError, HTTPError):
-        raise MissingError(f"{repository}: the hub cannot be reached; {remedy}") from None
 
 
 def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
@@ -175,13 +125,13 @@ trained on them, a generator added examples that it found hard"""
 
 
 def _cautions(config: Config, facts: pd.DataFrame) -> str:
-    said = []
+    cautions = []
     real = int((facts["seed"] == REAL_SEED).sum())
     if real:
-        said.append(f"\n**{real:,} of them are real examples** (those with `seed` 0), whose own licence counts.\n")
+        cautions.append(f"\n**{real:,} of them are real examples** (those with `seed` 0), whose own licence counts.\n")
     if config.practice.needs_generator and config.generator.shows_examples:
-        said.append("\nThe prompts showed real examples, which the generator may have repeated.\n")
-    return "".join(said)
+        cautions.append("\nThe prompts showed real examples, which the generator may have repeated.\n")
+    return "".join(cautions)
 
 
 def _table(rows: Sequence[Mapping[Any, Any]]) -> str:

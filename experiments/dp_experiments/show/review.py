@@ -7,7 +7,7 @@ import pandas as pd
 
 from dp_base.errors import InputError
 from dp_experiments.show.report.hardest_samples import encoded, likelihood
-from dp_experiments.show.report.pictures import examples_of, pictures, told_of
+from dp_experiments.show.report.pictures import examples_of, pictures, row_facts
 from dp_experiments.terminal.lines import visible
 from dp_experiments.terminal.pages import rendered
 from dp_real.pool.marks import mark_of, read_marks
@@ -24,7 +24,7 @@ def reviewed(run: Run, most: int = MAX_EXAMPLES) -> list[dict[str, Any]]:
     if not is_text and len(config.task.sample_shape) != 3:
         raise InputError(f"{run.path}: data.source = '{config.data.source}' has neither images nor texts to show")
     pool = run.pool
-    hardest = told_of(pool).sort_values("entropy", ascending=False, kind="stable")[:most]
+    hardest = row_facts(pool).sort_values("entropy", ascending=False, kind="stable")[:most]
     x = examples_of(pool, hardest)
     shown = (
         [{"text": visible(text)} for text in texts_of(x)] if is_text else [{"picture": encoded(p)} for p in pictures(x)]
@@ -33,9 +33,9 @@ def reviewed(run: Run, most: int = MAX_EXAMPLES) -> list[dict[str, Any]]:
     items = []
     for row, example, view in zip(hardest.to_dict("records"), x, shown, strict=True):
         name = names[row["label"]]
-        told = {key: row[key] for key in ("row", "round", "entropy")}
-        told |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row["row"])}
-        items.append(told | view | {"mark": mark_of(example, name)})
+        facts = {key: row[key] for key in ("row", "round", "entropy")}
+        facts |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row["row"])}
+        items.append(facts | view | {"mark": mark_of(example, name)})
     return items
 
 

@@ -179,7 +179,7 @@ def without_formulas(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize(samples: pd.DataFrame) -> pd.DataFrame:
-    """Each row's mean entropy and the share that is classified as asked."""
+    """The mean entropy of each row, and the share that is classified as asked."""
     keys = samples.columns.intersection(["pool_size", "omega"], sort=False).tolist()
     values = samples.astype({"entropy": float, "as_asked": float})
     means = values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index().astype(object)

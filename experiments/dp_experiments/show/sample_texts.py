@@ -52,10 +52,12 @@ def rows_over(run: str | Path | None, config: Config, omegas: list[float] | None
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
     """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
-    chosen = before_additions(run, run.rounds["omega"], omegas)
-    rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in chosen]
+    additions = before_additions(run, run.rounds["omega"], omegas)
+    rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in additions]
     if not rows:
-        raise InputError(f"{run.path}: no addition was chosen; name a run whose texts are, or strengths by --omega")
+        raise InputError(
+            f"{run.path}: no addition was selected by a learner; name a run with some, or give strengths by --omega"
+        )
     return [rows[0]._replace(omega=0.0), *rows]
 
 

@@ -1,4 +1,4 @@
-"""What practice is worth in a training loop of one's own, on digits and words.
+"""What practice is worth in a plain training loop, on digits and words.
 
 `python -m dp_experiments.studies.plain_loop digits|words SPLIT FILE.csv` adds a row for each arm: practice, and static
 data of the same size, in the same loop, at a constant rate and then a cool-down.
@@ -82,8 +82,8 @@ def main(study: str, split: int, file: Path) -> None:
     data = config.data.load()
     generator = load_generator(config, data)
     for arm in ("practice", "static"):
-        samples, found = train(study, generator, config.data, data, arm, split)
-        row = {"study": study, "split": split, "arm": arm, "samples": samples, "test_accuracy": round(found, 3)}
+        samples, reached = train(study, generator, config.data, data, arm, split)
+        row = {"study": study, "split": split, "arm": arm, "samples": samples, "test_accuracy": round(reached, 3)}
         print(row)
         pd.DataFrame([row]).to_csv(file, mode="a", index=False, header=not file.exists())
 

@@ -62,7 +62,7 @@ class StoredRow(NamedTuple):
             raise InputError(f"--rerun {named}: give the number of a row, as {name}:1; there are {len(runs)}")
         row = runs.iloc[int(number) - 1]
         arm = str(row["arm"])
-        # Rows with settings that only a sentence in the head of the table tells.
+        # Rows whose settings only a sentence in the head of the table gives.
         if " (" in arm or isinstance(row.get("objective"), str) or row.get("settings") == "static-4000":
             raise InputError(f"--rerun {named}: settings of its own, which are no arm: see the head of {name}.csv")
         if "k" in row:
@@ -81,13 +81,13 @@ class StoredRow(NamedTuple):
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
         arm = str(self.row["arm"])
         if "k" in self.row:
-            return self.beside(few_real.result_of(arm, self.config, out))
+            return self.compared_with(few_real.result_of(arm, self.config, out))
         judge = Arm.parse(arm).run
-        return self.beside(
+        return self.compared_with(
             judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
         )
 
-    def beside(self, result: dict[str, Any]) -> dict[str, Any]:
+    def compared_with(self, result: dict[str, Any]) -> dict[str, Any]:
         now = {column: times * result[key] for column, (key, times) in COLUMNS.items()}
         apart = {column: float(now[column] - self.row[column]) for column in COLUMNS}
         within = self.spread is not None and abs(apart["test"]) <= self.spread

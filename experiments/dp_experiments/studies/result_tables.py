@@ -45,7 +45,7 @@ class ArmsTable(NamedTuple):
         if self.where:
             runs = runs.query(self.where)
         heads = ["arm", "samples", *self.columns.values()]
-        heads += [f"lead of {self.arms[lead]}" for lead in self.leads] + [self.cost.upper()]
+        heads += [self.cost.upper(), *(f"lead of {self.arms[lead]}" for lead in self.leads)]
         lines = []
         for arm, label in self.arms.items():
             own = runs[runs["arm"] == arm]
@@ -55,9 +55,9 @@ class ArmsTable(NamedTuple):
             for column in self.columns:
                 spread = f" ± {error[column]:.2f}" if len(own) > 1 else ""
                 cells.append(f"{mean[column]:.2f}" + (f"{spread} ({len(own)})" if self.errors else ""))
-            cells += ["" if arm == lead else paired(runs, lead, arm).short for lead in self.leads]
             cost = mean[self.cost]
             cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
+            cells += ["" if arm == lead else paired(runs, lead, arm).short for lead in self.leads]
             lines.append(cells)
         return markdown_table(heads, lines)
 
@@ -82,7 +82,7 @@ def table(name: str) -> str:
 
 
 def write_docs(docs: Path, claims: str) -> list[Path]:
-    """Write the page of claims and all tables of a folder and of the studies beside it; returns what changed."""
+    """Write the page of claims and all tables of docs and of studies; returns the pages that changed."""
     files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]
     pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(files)}
     pages[docs / "claims.md"] = claims

@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 
 
 def say(message: str) -> None:
-    """Print a remark on stderr; if that cannot be written to, the work goes on without."""
+    """Print a remark on stderr; if it cannot be written to, nothing is raised."""
     with contextlib.suppress(OSError):
         print(visible(message), file=sys.stderr, flush=True)
 
@@ -110,28 +110,28 @@ class ProgressLines:
         self.total = total
         self.least, self.most = least, most  # seconds between two lines
         self.done = 0
-        self.told = 0  # steps that were done at the last line
-        self.told_at = time.monotonic()
+        self.printed = 0  # steps that were done at the last line
+        self.printed_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
         self.done += steps
-        passed = time.monotonic() - self.told_at
-        far = self.done - self.told >= LINES_APART * self.total
+        passed = time.monotonic() - self.printed_at
+        far = self.done - self.printed >= LINES_APART * self.total
         if (far and passed > self.least) or passed > self.most:
-            self.told_at = time.monotonic()
-            self._tell()
+            self.printed_at = time.monotonic()
+            self._print()
 
     def close(self) -> None:
-        if 0 < self.told < self.done:
-            self._tell()
+        if 0 < self.printed < self.done:
+            self._print()
 
-    def _tell(self) -> None:
-        self.told = self.done
+    def _print(self) -> None:
+        self.printed = self.done
         say(f"{self.description}: {self.done}/{self.total}")
 
 
 def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
-    """One of several pieces of work: a line a minute if piped, nothing beside a shared bar."""
+    """Progress of one of several pieces of work: a line a minute if piped, nothing where a bar is shared."""
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Advance]:

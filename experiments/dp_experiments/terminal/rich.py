@@ -40,7 +40,7 @@ def print_table(names: Sequence[str], cells: Sequence[Sequence[str]], title: str
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Each column's longest word, and a share of what is left for its other words; none without enough room."""
+    """The widths of columns: the longest word, and a share of what is left; empty without enough room."""
     least = [max(map(cell_len, " ".join((name.replace("_", "_ "), *column)).split())) for name, *column in columns]
     more = [max(map(cell_len, column)) - word for column, word in zip(columns, least, strict=True)]
     spare = room - sum(least)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -78,7 +79,7 @@ def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path):
     assert [task.returncode for task in tasks] == [130, 130], err
 
 
-def test_restarts_end_where_nothing_is_gained(tmp_path, monkeypatch):
+def test_restarts_end_where_nothing_is_gained(tmp_path, monkeypatch, capsys):
     """A failure that comes again is none of the moment; wrong input is not tried again."""
     asked = []
     words = ("real", "run", "digits", "--set", "a=1", "--json")
@@ -86,6 +87,8 @@ def test_restarts_end_where_nothing_is_gained(tmp_path, monkeypatch):
     (tmp_path / "checkpoints" / "step-000000010-rounds-0001").mkdir(parents=True)
     assert launch.run_and_restart(2, tmp_path, *words) == 1
     assert asked[1:] == launch.RESTARTS * [("real", "resume", str(tmp_path), "--json")]
+    said = re.findall(r"restart (\d) of 3 from step-000000010-rounds-0001", capsys.readouterr().err)
+    assert said == ["1", "2", "3"]
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 2)
     asked.clear()
     assert launch.run_and_restart(2, tmp_path, *words) == 2

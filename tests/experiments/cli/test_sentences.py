@@ -1,17 +1,20 @@
 """What a sentence claims is a value that the code returns: the advice fits its cause."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.cli.real.remarks import at_limit, too_few
-from dp_experiments.paper.figures import fig6_digits
+from dp_experiments.cli.real.tune import _cost
+from dp_experiments.paper.figures import fig2_digits, fig5d_digits, fig6_digits
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report.facts import readable_time
 
 from dp_real.practice.rounds import end_of_range
 from tests.commands import done, told
+from tests.experiments.conftest import COMPARED, SET
 
 AUTO = load_preset("digits", ["guidance.omega='auto'"])
 
@@ -28,7 +31,9 @@ def test_a_strength_at_its_end_says_which_way_its_aim_is_wrong(omega, end, advic
 def test_additions_that_are_missing_are_told_and_no_others():
     planned = AUTO.practice.additions
     assert too_few(AUTO.samples, planned, AUTO) is None
-    assert "lower practice.patience" in str(too_few(AUTO.samples - 100, planned - 1, AUTO))
+    remark = str(too_few(AUTO.samples - 100, planned - 1, AUTO))
+    assert f"{AUTO.samples - 100:,} of {AUTO.samples:,} samples were made: patience" in remark
+    assert "lower practice.patience" in remark
 
 
 @pytest.mark.parametrize("every", [10, 1000])
@@ -37,6 +42,29 @@ def test_a_plan_warns_if_patience_takes_more_steps_than_there_are(every):
     costs = told(command)
     assert (costs["waiting_steps"] > costs["constant_steps"]) == (every == 1000)
     assert ("NOT EVERY ADDITION" in done(command).err) == (every == 1000)
+
+
+def test_a_plan_says_what_its_numbers_are(monkeypatch):
+    command = "real plan imagenet100 --device H100"
+    costs, shown = told(command, status=3), done(command, status=3).err
+    assert f"disk: {', '.join(f'{what} {size / 1e9:.3g} GB' for what, size in costs['bytes'].items())}" in shown
+    hours = costs["hours"][0]
+    share = hours["validating"] / sum(hours[part] for part in ("drawing", "training", "validating"))
+    assert f"validation takes {share:.0%} of them" in shown
+    monkeypatch.setattr("dp_real.plan.hours.hours", lambda *arguments: {"clock": 0.25})
+    assert _cost(AUTO, 40).startswith("40 runs, about 10 hours of ")
+
+
+def test_in_how_many_runs_a_strength_is_at_its_end(compared, tmp_path, monkeypatch):
+    """Of two runs of each arm one has such a remark, and one arm has none."""
+    shutil.copytree(compared, tmp_path / "again")
+    monkeypatch.setattr(
+        "dp_experiments.cli.real.compare.at_limit",
+        lambda run: "no further" if run.config.seed == 1 and run.config.practice.additions else None,
+    )
+    said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", tmp_path / "again").err
+    assert "practice: in 1 of 2 runs no further\n" in said
+    assert said.count("no further") == 1
 
 
 def test_a_loops_z_is_simulation_less_theory_over_its_standard_error():
@@ -56,13 +84,40 @@ def test_times_are_told_in_a_unit_that_fits():
     ]
 
 
-def test_figure_6_shows_errors(monkeypatch):
+@pytest.fixture
+def drawn_of(monkeypatch):
+    """The table of a figure of digits whose runs are all this one."""
+
+    def compute(module, run):
+        done = SimpleNamespace(run_folder=lambda arm, seed: arm)
+        monkeypatch.setattr(module, "digits_arms", lambda *arguments, **options: (None, done))
+        monkeypatch.setattr(module, "Run", lambda folder: run)
+        return module.compute(quick=True)
+
+    return compute
+
+
+def test_figure_6_shows_errors(monkeypatch, drawn_of):
     """Of the samples that were wrong when added, all are wrong to the learner of that moment."""
     rows = [
         {"round": 1, "pool_size": size, "wrong_again": wrong} for size, wrong in ((100, 0.6), (200, 1.0), (300, 0.0))
     ]
-    monkeypatch.setattr(fig6_digits, "digits_arms", lambda *args, **options: (None, SimpleNamespace(run_folder=print)))
-    monkeypatch.setattr(fig6_digits, "Run", lambda folder: None)
     monkeypatch.setattr(fig6_digits, "hindsight", lambda run: rows)
-    table = fig6_digits.compute(quick=True)
-    np.testing.assert_allclose(table["y"], [60, 100, 0])
+    np.testing.assert_allclose(drawn_of(fig6_digits, None)["y"], [60, 100, 0])
+
+
+def test_figure_2_shows_percent_and_when_data_were_added(drawn_of):
+    every = AUTO.practice.evaluate_every
+    metrics = pd.DataFrame({"step": [every, 2 * every], "train_loss": [2.0, 1.0], "val_accuracy": [0.25, 0.5]})
+    run = SimpleNamespace(metrics=metrics, rounds=pd.DataFrame({"round": [0, 1], "step": [0, 2 * every]}))
+    table = drawn_of(fig2_digits, run).query("series == '1 addition'").set_index(["quantity", "x"])
+    assert table["y"].tolist() == [2.0, 1.0, 25.0, 50.0]
+    assert table["added"].tolist() == [False, True] * 2
+
+
+def test_figure_5d_names_the_best_of_each_kind():
+    rows = [(fig5d_digits.PRUNED, 2, 95.0, 10.0), (fig5d_digits.PRUNED, 5, 94.0, 20.0)]
+    rows += [(fig5d_digits.GUIDED, 0.02, 96.0, 5.0), (fig5d_digits.GUIDED, 0.08, 90.0, 5.0)]
+    table = pd.DataFrame(rows, columns=["series", "setting", "y", "x"]).assign(se=0.1, n_seeds=4)
+    caption = fig5d_digits.caption(table)
+    assert "The best ratio, 2, reaches 95.00 ± 0.10 %, the best strength, 0.02, 96.00 ± 0.10 % at 0.5 times" in caption

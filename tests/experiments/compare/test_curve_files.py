@@ -62,7 +62,7 @@ def test_a_comparison_is_read(tmp_path):
     assert curve.keep[3] == pytest.approx(1000 / 4600)
     assert notes[0] == "frozen is left out: it is no strategy of the theory"
     assert notes[1].startswith("arms of other settings are left out: static@training.steps=6")
-    assert notes[2] == "practice-400 is left out: no runs beside comparison.csv say how it began"
+    assert notes[2] == "practice-400 is left out: no runs in its folder say how it began"
     assert "has two classes" in notes[3]
     assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
 
@@ -108,7 +108,10 @@ def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
     ("text", "message"),
     [
         (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
-        (f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n", "has arms of practice alone, and no runs beside"),
+        (
+            f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n",
+            "arms of practice alone, and no runs in its folder",
+        ),
         (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
         (
             "a,b\n1,2\n",

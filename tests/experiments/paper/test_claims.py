@@ -118,7 +118,7 @@ def test_a_table_has_means_and_paired_differences():
     assert "| prune in the loop | 8,000 of 36,000 | " in table("glyphs")
     assert cells[1] == "32,000"
     assert cells[2] == f"{static.mean():.2f}"
-    assert cells[7] == f"−{-difference.mean():.2f} ± {difference.sem():.2f}"
+    assert cells[8] == f"−{-difference.mean():.2f} ± {difference.sem():.2f}"
 
 
 def test_a_page_names_a_table_that_there_is():

@@ -61,8 +61,8 @@ def test_a_row_is_run_again(table, tmp_path):
     row, result = StoredRow.read("small:1"), Run(tmp_path / "run").result
     for apart, verdict in ((0.99, "within the spread"), (1.01, "another")):
         further = result | {"test_accuracy": result["test_accuracy"] + apart * row.spread / 100}
-        assert row.beside(further)["verdict"] == verdict
-    assert row.beside(result | {"samples_generated": 50})["verdict"] == "within the spread"
+        assert row.compared_with(further)["verdict"] == verdict
+    assert row.compared_with(result | {"samples_generated": 50})["verdict"] == "within the spread"
 
 
 def test_what_is_no_row_is_refused(table):

@@ -13,9 +13,9 @@ from dp_experiments.studies.glyphs.collection import (
     draw_font,
     features,
     is_unicase,
-    likeness,
     read_by_others,
     shares,
+    similarity,
 )
 from dp_experiments.studies.glyphs.fonts import (
     BEYOND_ASCII,
@@ -114,7 +114,7 @@ def test_small_letters_drawn_as_capitals_are_noticed(images, tmp_path):
 def test_what_is_absent_counts_for_nothing(images):
     partial = images[:1].copy()
     partial[:, 60:] = 0
-    assert likeness(partial, images[:1]).item() == pytest.approx(1, abs=1e-5)
+    assert similarity(partial, images[:1]).item() == pytest.approx(1, abs=1e-5)
     assert shares(np.zeros((1, 0), bool), np.zeros((1, 0), bool)).tolist() == [1]
     traits = np.stack([features(image) for image in images])
     assert read_by_others(traits, [0, 0, 1, 1, 2]).all()  # too few groups to read each other

@@ -22,10 +22,10 @@ GROUP = make_group(
         ],
         "Look": [
             OfPipeline("sample", f"{HERE}.sample", "Draw plain and guided samples from the same noise."),
-            OfPipeline("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
+            OfPipeline("report", f"{HERE}.report", "Write a page of what runs were, cost and reached."),
             OfPipeline("review", f"{HERE}.report", "Look through a pool, and mark wrong examples for the next run."),
             OfPipeline("evaluate", f"{HERE}.report", "Measure a run's accuracy on real examples."),
-            OfPipeline("export", f"{HERE}.export", "Write or publish a run's samples, their features or its learner."),
+            OfPipeline("export", f"{HERE}.export", "Write a run's samples, features or learner for other programs."),
         ],
     },
 )

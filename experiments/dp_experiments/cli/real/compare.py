@@ -54,7 +54,7 @@ def compare_command(
     ] = None,
     splits: Annotated[
         int | None,
-        Option(min=1, help="Data splits, each with a generator of its own.  Default: as configured, or one a seed."),
+        Option(min=1, help="Data splits, each with a generator of its own.  Default: as configured, or one each seed."),
     ] = None,
     first: Annotated[
         int | None,
@@ -102,15 +102,15 @@ def compare_command(
             runs = run_arms(config, names, seeds, splits, out, at_a_time, progress, first, settle, accept_changes)
         tables = Comparison(out).write(runs, baseline, x)
     summary, rows = tables["comparison"], {name: records(table) for name, table in tables.items()}
-    said = verdict(runs, summary, len(config.task.classes))
+    sentences = verdict(runs, summary, len(config.task.classes))
     answer(
         as_json,
         {"preset": config.name, "seeds": seeds, "splits": splits, "arms": rows["comparison"]}
-        | {"sets": rows["sets"], "exponents": rows["exponents"], "verdict": said},
+        | {"sets": rows["sets"], "exponents": rows["exponents"], "verdict": sentences},
         records(summary.drop(columns=NOT_SHOWN).rename(columns=NAMED)),
         rows["sets"],
         rows["exponents"],
-        *said,
+        *sentences,
         f"{out}/comparison.csv, .png, .pdf",
     )
     for name, of_arm in runs.groupby("arm", sort=False):
@@ -120,9 +120,9 @@ def compare_command(
     limits: dict[str, list[str | None]] = {}
     for name, run in Comparison(out).runs():
         limits.setdefault(name, []).append(at_limit(run))
-    for name, told in limits.items():
-        if remarks := [remark for remark in told if remark]:
-            say(f"{name}: in {len(remarks)} of {len(told)} runs {remarks[-1]}")
+    for name, of_runs in limits.items():
+        if remarks := [remark for remark in of_runs if remark]:
+            say(f"{name}: in {len(remarks)} of {len(of_runs)} runs {remarks[-1]}")
 
 
 def default_arms(config: "Config") -> list[str]:

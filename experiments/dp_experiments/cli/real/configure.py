@@ -131,7 +131,7 @@ SIZES = {"images": 224, "latent": 32, "denoiser": 8, "function": 32}  # pixels a
 
 
 def template_of(kind: str) -> str:
-    """Those of images differ in how the images are drawn and learned."""
+    """The commented file of a kind; files of images differ in how images are drawn and learned."""
     folder = resources.files("dp_experiments.cli.real")
     if kind == "text":
         return (folder / "text.toml").read_text(encoding="utf-8")

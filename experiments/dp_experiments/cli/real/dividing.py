@@ -1,4 +1,4 @@
-"""Divides examples of one's own into sets, such that no picture, text, patient or scene is in two of them."""
+"""Divides a user's examples into sets, such that no picture, text, patient or scene is in two of them."""
 
 import re
 import statistics
@@ -36,7 +36,7 @@ from dp_real.text.text_sets import rows_of_table, text_of
 SETS = ("validation", "test", "train")
 FOLDS = 4  # of which two are for training
 NUMBER = re.compile(r"(?<=.)[-_. ]\d+\Z")  # patient07_3: the third of one group
-MIN_GROUPS = 6  # of a class, for them to be told apart
+MIN_GROUPS = 6  # of a class, for names to say which files belong together
 SAMPLED = 100  # images whose size is looked at
 COMPARED, COMPARED_TEXT = (3, 32, 32), 600  # shape of pixels, characters: as such, millions fit into memory
 Rows = list[tuple[Path | str, str]]
@@ -50,7 +50,7 @@ class Divided:
     classes: tuple[str, ...]
     sets: Mapping[str, Rows]
     given: Mapping[str, Path]  # where sets are that were there already; else empty
-    groups: int  # that were kept together; 0: there are none
+    groups: int  # that no set divides; 0: there are none
     side: int
     grey: bool
 
@@ -80,8 +80,8 @@ def divide(source: Path, progress: Progress = silent) -> Divided:
     if higher:
         warn_once(f"{source}: its folders are the classes, {', '.join(classes[:10])}{higher}")
     files = [each for each, _ in rows if isinstance(each, Path) and each.suffix.lower() in ENDINGS]
-    told = decode_ahead({name: _seen(part) for name, part in parts.items()}, progress)
-    contents = [content for part in told.values() for content, _ in part]
+    decoded = decode_ahead({name: _seen(part) for name, part in parts.items()}, progress)
+    contents = [content for part in decoded.values() for content, _ in part]
     side, grey = _look(files) if files else (0, False)
     if given:
         return Divided(classes, parts, given, 0, side, grey)
@@ -91,18 +91,18 @@ def divide(source: Path, progress: Progress = silent) -> Divided:
 
 
 def _given_sets(source: Path) -> dict[str, Path]:
-    found = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
-    if len(found) < 2:
+    folders = {SET_NAMES[path.name.lower()]: path for path in class_folders(source) if path.name.lower() in SET_NAMES}
+    if len(folders) < 2:
         return {}
-    if "validation" not in found:
+    if "validation" not in folders:
         raise InputError(
-            f"{source}: {' and '.join(found)} are sets, and none is for validation; add {source}/validation"
+            f"{source}: {' and '.join(folders)} are sets, and none is for validation; add {source}/validation"
         )
-    return {name: found[name] for name in SETS if name in found}
+    return {name: folders[name] for name in SETS if name in folders}
 
 
 def _in_folders(folder: Path) -> Rows:
-    """Of images if there are some: texts beside them are captions."""
+    """The rows of class folders: images if there are some, since texts are then captions."""
     classes = own_classes([path.name for path in class_folders(folder)])
     pictured = any(file.suffix.lower() in ENDINGS for file in visible_files(folder))
     endings, what = (ENDINGS, "images") if pictured else ({".txt"}, "images or texts")

@@ -19,14 +19,14 @@ TESTED = 5  # one in so many exported features is a test row
 
 def export_command(
     run: FinishedRun,
-    out: Annotated[Path | None, Option(help="A folder that is empty or not there yet.")] = None,
+    out: Annotated[Path, Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
         Literal["folder", "parquet", "jsonl", "features", "hub"] | None,
         Option(
             "--format",
             help="folder: class folders of PNGs. parquet: one file. jsonl: a line for each sample. "
-            "features: what the learner's last layer sees, for dp theory check. hub: what --to-hub uploads.  Default: "
-            "folder for images, jsonl for texts and numbers.",
+            "features: what the learner's last layer sees, for dp theory check. hub: a data set and a model, for "
+            "hf upload.  Default: folder for images, jsonl for texts and numbers.",
         ),
     ] = None,
     rows: Annotated[
@@ -37,42 +37,25 @@ def export_command(
             f"images instead; a fifth become test rows.  Default: {ROWS}.",
         ),
     ] = None,
-    to_hub: Annotated[
-        str | None,
-        Option(metavar="OWNER/NAME", help="In place of --out: upload to the hub of Hugging Face, privately."),
-    ] = None,
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """The library `datasets` loads the samples as they are.
 
-    On the hub the pool becomes a data set, and the learner a model of the same name, each with a card. The token is
-    that of `hf auth login`, or of HF_TOKEN. The cards have the configuration, with its paths and prompts: look at them
-    by --format hub first, and fill in a licence.
+    For the hub of Hugging Face the pool becomes the folder dataset and the learner the folder model, each with a card.
+    The cards have the configuration, with its paths and prompts: look at them and fill in a licence before you upload.
     """
-    from tempfile import TemporaryDirectory
-
     from dp_base.files import as_input_error, unused, whole_folder
     from dp_base.locks import locked_beside
-    from dp_experiments.show.publish import stage, upload
+    from dp_experiments.show.publish import stage
     from dp_real import Run
     from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 
-    if (out is None) == (to_hub is None):
-        raise InputError("name either a folder by --out, or a repository by --to-hub OWNER/NAME")
-    if to_hub is not None and form not in (None, "hub"):
-        raise InputError(f"--format {form} is for a folder: the hub gets a data set and a model")
     if rows is not None and form != "features":
         raise InputError(f"--rows {rows} is for --format features")
-    if out is not None and not unused(out):
+    if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
     exported = Run(run).unchanged(accept_changes)
-    if out is None:
-        with TemporaryDirectory() as folder:
-            stage(exported, Path(folder))
-            data, model = upload(Path(folder), to_hub or "")
-        answer(as_json, {"run": str(run), "dataset": data, "model": model}, f"data set: {data}\nmodel: {model}")
-        return
     form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
     with as_input_error(out), locked_beside(out), whole_folder(out) as staged:
         if form == "features":

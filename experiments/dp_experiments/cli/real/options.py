@@ -29,7 +29,7 @@ Workers = Annotated[
     Option(
         min=1,
         max=1024,
-        help="Runs at a time, each on a GPU of its own.  "
+        help="How many runs go on at a time, each on its own GPU.  "
         f"Default: one for each GPU; {WORKERS_WITHOUT_GPU} without a GPU.",
     ),
 ]
@@ -75,11 +75,11 @@ def arm_names(arms: str) -> list[str]:
     return names
 
 
-def splits_of(seeds: int, asked: int | None, configured: int | None = None) -> int:
+def splits_of(seeds: int, wanted: int | None, configured: int | None = None) -> int:
     """How many data splits the seeds have; one each unless fewer are asked for."""
-    if asked and asked > seeds:
-        raise InputError(f"--splits {asked}: a seed has one split: take at most --seeds, {seeds}, or more seeds")
-    return min(asked or configured or seeds, seeds)
+    if wanted and wanted > seeds:
+        raise InputError(f"--splits {wanted}: a seed has one split: take at most --seeds, {seeds}, or more seeds")
+    return min(wanted or configured or seeds, seeds)
 
 
 def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:

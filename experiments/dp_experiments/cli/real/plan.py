@@ -56,7 +56,7 @@ def plan_command(
     facts = {"preset": config.name, "ready": ready, "needs": needed, "note": note}
     if gpus and costs and counts != [row["devices"] for row in costs["hours"]]:
         say(f"--gpus {gpus}: the figures are of this CPU; --device plans for GPUs")
-    answer(as_json, facts | costs, needed, note, *(_told(costs) if costs else ()), QUICK)
+    answer(as_json, facts | costs, needed, note, *(_lines(costs) if costs else ()), QUICK)
     raise Exit(0 if ready else MissingError.exit_status)
 
 
@@ -99,7 +99,7 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
     return hours.costs(config, network, seconds, [1] if device.cores else gpus)
 
 
-def _told(costs: dict[str, Any]) -> Iterator[Any]:
+def _lines(costs: dict[str, Any]) -> Iterator[Any]:
     images = costs["images"]
     yield (
         f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "

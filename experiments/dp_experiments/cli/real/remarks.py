@@ -1,4 +1,4 @@
-"""What commands say of finished runs that did not become what was asked for."""
+"""Warnings about finished runs that are not what was asked for."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def too_few(made: float, additions: float, config: "Config") -> str | None:
-    """On runs with fewer additions than planned, in the mean, if no budget of their own ended them."""
+    """A warning if runs have fewer additions than planned, in the mean, and no budget of their own ended them."""
     if additions >= config.practice.additions:
         return None
     return (
@@ -18,16 +18,16 @@ def too_few(made: float, additions: float, config: "Config") -> str | None:
 
 
 def judged_twice(config: "Config") -> str | None:
-    """Where the images that settings are chosen by also give the accuracies that are compared."""
+    """A warning if the images by which settings are chosen also give the accuracies that are compared."""
     from dp_real.data.sets.own import OwnSets
 
     if not isinstance(config.data, OwnSets) or config.data.test is not None:
         return None
-    return "data.test is not set: accuracies are of the validation images, which choose patience, and settings if tuned"
+    return "data.test is not set: arms are compared on the validation images, which chose patience and tuned settings"
 
 
 def at_limit(run: "Run") -> str | None:
-    """On a run whose automatic strength ended at an end of its range, and so missed its aim."""
+    """A warning if a run's automatic strength ended at an end of its range, and so missed its aim."""
     from dp_real.practice.rounds import end_of_range
 
     options = run.config.guidance
@@ -39,9 +39,9 @@ def at_limit(run: "Run") -> str | None:
     if end is None:
         return None
     share = f"{added['fraction_wrong'].iloc[-1]:.0%} of the last round's rows are wrong to the learner"
-    asked = f"guidance.wrong_share = {options.wrong_share:g}"
+    aim = f"guidance.wrong_share = {options.wrong_share:g}"
     if end == "lowest":
-        why = f"plain ones are as hard as {asked} asks: raise it, or take plain samples"
+        why = f"plain ones are as hard as {aim} asks: raise it, or take plain samples"
     else:
-        why = f"{asked} is out of reach: lower it"
+        why = f"{aim} is out of reach: lower it"
     return f"the strength is at its {end}; {share}: {why}"

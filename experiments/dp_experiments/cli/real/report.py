@@ -1,22 +1,15 @@
 """`dp real report | review | evaluate`: runs as pages, and on real images."""
 
-import time
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_option, tell_changes
-from dp_experiments.terminal.lines import answer, progress, say
+from dp_experiments.terminal.lines import answer, progress
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-LOOKS = 10  # seconds between two looks at the logs of runs that go on
-LOGS = ("metrics.jsonl", "rounds.jsonl", "result.json")
 NAMED = {"y": "test_accuracy"}  # columns of a comparison, in percent
 SHOWN_OF_ARMS = ("series", "x", "y", "se", "confirmed", "coverage", "vendi")
 OWN_SETS = ("validation", "test")  # names of the sets that every run has
@@ -36,9 +29,6 @@ def report_command(
         bool,
         Option("--rounds", help="Compare each round with real validation examples, as the learner sees them."),
     ] = False,
-    watch: Annotated[
-        bool, Option("--watch", help="Write it again after each evaluation, until all runs are complete.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """The page has the figures in it: one file to send around.
@@ -56,16 +46,8 @@ def report_command(
         raise InputError("several folders: name the file of the report as --out FILE.html")
     out = check_page(out or folders[0] / "report.html")
     tell_changes(*folders, judge)
-
-    def write(refresh: int = 0) -> list[dict[str, Any]]:
-        facts = [facts_of(folder, judge, rounds, progress) for folder in folders]
-        write_page(out, page(facts, refresh))
-        return facts
-
-    if watch:
-        say(f"{out} is kept fresh until the end; Ctrl-C leaves it as it is")
-        _follow(folders, partial(write, LOOKS))
-    facts = write()
+    facts = [facts_of(folder, judge, rounds, progress) for folder in folders]
+    write_page(out, page(facts))
     rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
     shown: list[Any] = [[{key: row.get(key) for key in columns(rows)} for row in rows]]
     for fact in facts:
@@ -76,29 +58,8 @@ def report_command(
             shown.append(f"the judge is right about {own['accuracy']:.1%} of {own['images']:,} real images")
         if rounds:
             shown.append(named_rounds(fact["quality"]))
-    told = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
-    answer(as_json, {"out": str(out), "reports": told}, *shown, str(out))
-
-
-def _follow(folders: list[Path], write: "Callable[[], list[dict[str, Any]]]") -> None:
-    """Rewrite the page whenever a log has grown, until the runs are complete."""
-    seen = None
-    complete = False
-    while not complete:
-        now = {path: _size(path) for name in LOGS for folder in folders for path in folder.rglob(name)}
-        if now == seen:
-            time.sleep(LOOKS)
-            continue
-        seen = now
-        complete = all(run["complete"] for fact in write() for run in fact.get("runs", [fact]))
-
-
-def _size(path: Path) -> int:
-    """The bytes of a file; 0 if it has gone just now."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    reports = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
+    answer(as_json, {"out": str(out), "reports": reports}, *shown, str(out))
 
 
 def review_command(
@@ -118,8 +79,8 @@ def review_command(
     run = Run(folder).unchanged(accept_changes=True)  # as above
     items = reviewed(run)
     write_page(out, review_page(run, items))
-    said = f"{out}: {len(items):,} examples; open it in a browser"
-    answer(as_json, {"out": str(out), "examples": len(items)}, said)
+    line = f"{out}: {len(items):,} examples; open it in a browser"
+    answer(as_json, {"out": str(out), "examples": len(items)}, line)
 
 
 def evaluate_command(

@@ -62,7 +62,7 @@ def resume_command(
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
-    """It ends as the unbroken run would have ended."""
+    """The run ends as it would have ended without the break."""
     from dp_real import Run, run
     from dp_real.config import load_config
 

@@ -14,7 +14,7 @@ from dp_experiments.cli.real.options import Set, judge_option, tell_changes
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal.lines import answer, progress, records
 
-CLASSES = 10  # classes that are shown unless told otherwise
+CLASSES = 10  # classes that are shown by default
 NOT_SHOWN_OF_TEXTS = ["label", "number", "seed", "as_asked"]  # columns that samples.csv has
 
 
@@ -31,7 +31,9 @@ def sample_command(
     ] = None,
     along: Annotated[
         bool,
-        Option("--along", help="Guide by RUN's learner before each addition; default strengths: those of then."),
+        Option(
+            "--along", help="Guide by RUN's learner before each addition.  Default strengths: those of the additions."
+        ),
     ] = False,
     classes: Annotated[
         str | None,
@@ -62,14 +64,14 @@ def sample_command(
     if not (run or classifier) and any(omegas or []):
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
     tell_changes(run, classifier)
-    looking: Any = sample_texts if texts else sample
+    sampler: Any = sample_texts if texts else sample
     with claimed(out):
         labels = [label for label in choose_classes(config.task.classes, classes) for _ in range(n)]
         if along:
-            rows = looking.rows_along(Run(source), omegas)
+            rows = sampler.rows_along(Run(source), omegas)
         else:
-            rows = looking.rows_over(classifier or run, config, omegas)
-        samples = looking.draw(config, rows, labels, config.seed, out, progress)
+            rows = sampler.rows_over(classifier or run, config, omegas)
+        samples = sampler.draw(config, rows, labels, config.seed, out, progress)
     summary = records(sample.summarize(samples))
     facts = {"source": source, "classifier": classifier, "out": str(out), "seed": config.seed, "rows": summary}
     answer(
@@ -93,18 +95,18 @@ def read_strengths(text: str | None) -> list[float] | None:
     return list(dict.fromkeys(strengths))
 
 
-def choose_classes(names: Sequence[str], asked: str | None) -> list[int]:
+def choose_classes(names: Sequence[str], wanted: str | None) -> list[int]:
     """The labels of classes by name or number, each once; the first ten by default."""
-    if asked is None:
+    if wanted is None:
         return list(range(min(len(names), CLASSES)))
-    chosen = []
-    for name in comma_list(asked):
+    labels = []
+    for name in comma_list(wanted):
         if name in names:
-            chosen.append(names.index(name))
+            labels.append(names.index(name))
         elif name.isdecimal() and int(name) < len(names):
-            chosen.append(int(name))
+            labels.append(int(name))
         else:
             near = get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"they are {names[0]} to {names[-1]}"
-            raise InputError(f"--classes {asked}: {name!r} is none of the {len(names)} classes; {hint}")
-    return list(dict.fromkeys(chosen))
+            raise InputError(f"--classes {wanted}: {name!r} is none of the {len(names)} classes; {hint}")
+    return list(dict.fromkeys(labels))

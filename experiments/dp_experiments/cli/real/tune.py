@@ -32,7 +32,7 @@ def tune_command(
     ] = [],
     seeds: Annotated[int, Option(min=1, max=1000, help="Runs of each trial.")] = 1,
     splits: Annotated[
-        int | None, Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
+        int | None, Option(min=1, help="Data splits, each with a generator of its own.  Default: one for each seed.")
     ] = None,
     first: Annotated[int, Option(min=0, help="The first seed, and the first data split.")] = 0,
     batch: Annotated[int, Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
@@ -52,13 +52,13 @@ def tune_command(
     config = load_preset(preset, settings)
     names = arm_names(arms)
     from dp_experiments.compare.tune.space import read_searches
-    from dp_experiments.compare.tune.tune import ASKED, Plan, spaces_of, tune
+    from dp_experiments.compare.tune.tune import REQUEST, Plan, spaces_of, tune
 
     plan = Plan(names, read_searches(search), seeds, splits_of(seeds, splits), first, batch)
     spaces = spaces_of(config, plan)
     out = out or Path("runs") / f"{config.name}-tune"
     where = on_cluster_asked(dask, workers)
-    with claimed(out, ASKED, resume):
+    with claimed(out, REQUEST, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")
         for remark in (judged_twice(config), _cost(config, trials * len(names) * seeds)):

@@ -24,8 +24,8 @@ DIRECTIONS = 32  # principal ones of a class's real features, in which covarianc
 @arm("covariance", "static; over-generated, and those kept whose features vary as real validation images do")
 def settings(config: Config, samples: int) -> Mapping[str, Mapping[str, Any]]:
     """Static data, over-generated."""
-    kept = {"keep": "covariance", "oversample": oversample(config)}
-    return {"guidance": PRUNED, "practice": {**static(config, samples)["practice"], **kept}}
+    selected = {"keep": "covariance", "oversample": oversample(config)}
+    return {"guidance": PRUNED, "practice": {**static(config, samples)["practice"], **selected}}
 
 
 @KEEP.named("covariance")
@@ -49,12 +49,12 @@ def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " clas
     mine = features(Decoded(batch, rounds)) if len(batch) else real[:0]  # of many processes, some draw nothing
     parts = distributed.gather([(batch["row"].to_numpy(), batch["label"].to_numpy(), mine)])
     rows, label, drawn = (np.concatenate(part) for part in zip(*parts, strict=True))
-    kept = [
+    selected = [
         rows[of_class][matching(drawn[of_class], real[labels == number], count)]
         for number, count in enumerate(counts)
         if (of_class := np.flatnonzero(label == number)).size
     ]
-    return distributed.from_main(np.concatenate(kept))
+    return distributed.from_main(np.concatenate(selected))
 
 
 class Decoded:
@@ -96,16 +96,16 @@ def matching(
     axes = axes[: min(DIRECTIONS, int((spread > 1e-9 * spread[0]).sum()))]
     points = (drawn - middle) @ axes.T
     target = np.cov((real - middle) @ axes.T, rowvar=False).reshape(len(axes), len(axes))
-    chosen = [int((points**2).sum(axis=1).argmin())]
+    selected = [int((points**2).sum(axis=1).argmin())]
     left = np.ones(len(points), bool)
-    mean, own = points[chosen[0]], np.zeros_like(target)
+    mean, own = points[selected[0]], np.zeros_like(target)
     for n in range(1, count):
-        left[chosen[-1]] = False
+        left[selected[-1]] = False
         # One point x more makes the covariance (n-1)/n·own + d·dᵀ/(n+1), with d = x - mean.
         away, shrunk = points - mean, (n - 1) / n * own
         distance = 2 * ((away @ (shrunk - target)) * away).sum(axis=1) + (away**2).sum(axis=1) ** 2 / (n + 1)
         best = int(np.where(left, distance, np.inf).argmin())
         own = shrunk + np.outer(away[best], away[best]) / (n + 1)
         mean = mean + away[best] / (n + 1)
-        chosen.append(best)
-    return np.array(chosen[:count], np.int64)
+        selected.append(best)
+    return np.array(selected[:count], np.int64)

@@ -103,17 +103,19 @@ def _named(config: Config, model: Any) -> np.ndarray:
     from dp_real.runtime.hub import load_tokenizer, require_told_apart
 
     task = config.task
-    asked = class_prompts(getattr(config.generator, "prompts", PROMPTS), task.classes, task.definitions, task.synonyms)
+    prompt_lists = class_prompts(
+        getattr(config.generator, "prompts", PROMPTS), task.classes, task.definitions, task.synonyms
+    )
     tokenizer = load_tokenizer(str(config.practice.encoder), "right")
     length = model.config.text_config.max_position_embeddings
-    require_told_apart(asked, [(tokenizer, length)])
-    found = []
-    for prompts in asked:
+    require_told_apart(prompt_lists, [(tokenizer, length)])
+    means = []
+    for prompts in prompt_lists:
         tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         with torch.no_grad():
             texts = model.get_text_features(**tokens.to(model.device)).pooler_output
-        found.append(_unit(texts.float().cpu().numpy()).mean(axis=0))
-    return _unit(np.stack(found))
+        means.append(_unit(texts.float().cpu().numpy()).mean(axis=0))
+    return _unit(np.stack(means))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -145,5 +147,5 @@ def _result(config: Config, data: Any, head: Any, validation: float | None, begi
 @arm("probe", "generates nothing: a linear head on frozen features of the validation images", run=probe)
 @arm("zero-shot", "generates nothing: the class whose name is nearest, by an encoder such as CLIP", run=zero_shot)
 def settings(config: Config, samples: int) -> Mapping[str, Mapping[str, Any]]:
-    """Those of static data, of which nothing is drawn."""
+    """The settings of static data, of which nothing is drawn."""
     return static(config, samples)

@@ -32,20 +32,20 @@ DIGITS = 3  # significant ones of a proposed number
 
 def read_searches(searches: Iterable[str]) -> dict[str, Any]:
     """KEY -> what `--search KEY=LOW:HIGH` or `KEY=[VALUE, …]` asks for."""
-    found: dict[str, Any] = {}
+    domains: dict[str, Any] = {}
     for search in searches:
         key, equals, text = (part.strip() for part in search.partition("="))
-        if key in found:
+        if key in domains:
             raise InputError(f"--search {key} is given twice: give it once")
         with foreign_file(f"--search {key}=…"):
-            found[key] = toml_value(text)
-        usable = (isinstance(found[key], list) and found[key]) or RANGE.fullmatch(str(found[key]))
+            domains[key] = toml_value(text)
+        usable = (isinstance(domains[key], list) and domains[key]) or RANGE.fullmatch(str(domains[key]))
         if not equals or not all(key.split(".")) or not usable:
             raise InputError(
                 f"--search {search}: must read KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=[VALUE, …], for example "
                 "training.learning_rate=1e-4:1e-2:log"
             )
-    return found
+    return domains
 
 
 def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
@@ -67,12 +67,12 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     )
     automatic = cell.guidance.omega == "auto" and "guidance.omega" not in searches
     defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
-    defaults = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES}
+    defaults = {key: domain for key, domain in defaults.items() if is_image or key not in OF_IMAGES}
     if find_spec("kornia") is None and defaults.pop("training.randaugment", None):
         warn_once("kornia is not installed: training.randaugment is not searched")
     base = cell if prunes else config  # which may be guided, so that it cannot prune
     space: Space = {}
-    for key, asked in (defaults | dict(searches)).items():
+    for key, domain in (defaults | dict(searches)).items():
         used = prunes if key == "practice.oversample" else sections.get(key.partition(".")[0], True)
         if used and key not in settled:
             if key in SIZES and name.samples is None:
@@ -80,14 +80,14 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
             if key == "practice.additions":
                 raise InputError(f"--search {key}: it follows from {name.samples} samples; search practice.increment")
             with suppress(InputError) if key not in searches else nullcontext():
-                if key not in searches and isinstance(asked, list):
-                    asked = [value for value in asked if _can_have(base, key, value)]
-                    if len(asked) < 2:
+                if key not in searches and isinstance(domain, list):
+                    domain = [value for value in domain if _can_have(base, key, value)]
+                    if len(domain) < 2:
                         continue
-                found = _distribution(base, key, asked)
+                distribution = _distribution(base, key, domain)
                 with suppress(InputError):  # what the arm's own settings exclude is not searched
-                    _distribution(cell, key, asked)
-                    space[key] = found
+                    _distribution(cell, key, domain)
+                    space[key] = distribution
     return space
 
 
@@ -112,14 +112,14 @@ def _can_have(config: Config, key: str, value: Any) -> bool:
     return True
 
 
-def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
-    where = f"--search {key}={asked if isinstance(asked, str) else json.dumps(asked)}"
-    if isinstance(asked, list):
-        for value in asked:
+def _distribution(config: Config, key: str, domain: Any) -> BaseDistribution:
+    where = f"--search {key}={domain if isinstance(domain, str) else json.dumps(domain)}"
+    if isinstance(domain, list):
+        for value in domain:
             with_settings(config, {key: value}, where)
-        return CategoricalDistribution([json.dumps(value) for value in asked])
+        return CategoricalDistribution([json.dumps(value) for value in domain])
     own = flat(config.model_dump(mode="json")).get(key)
-    match = RANGE.fullmatch(asked)
+    match = RANGE.fullmatch(domain)
     is_number = isinstance(own, int | float) and not isinstance(own, bool)
     assert match, "read_searches has checked it"
     if isinstance(own, bool):

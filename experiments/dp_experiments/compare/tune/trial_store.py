@@ -32,40 +32,42 @@ class Trial(NamedTuple):
 
 
 def propose(
-    space: Space, kept: Sequence[Trial], numbers: range, first: Mapping[str, Any] | None, seed: int
+    space: Space, finished: Sequence[Trial], numbers: range, first: Mapping[str, Any] | None, seed: int
 ) -> list[dict[str, Any]]:
     """Parameters by the tree-structured Parzen estimator (Bergstra et al. 2011), which sees the batches before.
 
     Until ten trials have not failed they are random and the same for all arms, but for `first`.
     """
     study = optuna.create_study(direction="maximize")
-    for trial in kept[: numbers.start]:
+    for trial in finished[: numbers.start]:
         state = TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE
         parameters = dict(trial.parameters)
         study.add_trial(create_trial(state=state, value=trial.accuracy, params=parameters, distributions=space))
     if first is not None:
         study.enqueue_trial(dict(first))
-    found = []
+    proposals = []
     for number in numbers:
         of_trial = np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0]
         study.sampler = TPESampler(seed=int(of_trial))
         parameters = study.ask(space).params
         given = first or {} if number == numbers.start else {}  # which are taken as they are
-        found.append({key: value if key in given else proposed(space[key], value) for key, value in parameters.items()})
-    return found
+        proposals.append(
+            {key: value if key in given else proposed(space[key], value) for key, value in parameters.items()}
+        )
+    return proposals
 
 
-def kept_trials(file: Path, arms: Sequence[str]) -> dict[str, list[Trial]]:
+def finished_trials(file: Path, arms: Sequence[str]) -> dict[str, list[Trial]]:
     """The trials of each arm in a file, which may not be there yet. A last line that was cut short is none."""
-    kept: dict[str, list[Trial]] = {arm: [] for arm in arms}
+    finished: dict[str, list[Trial]] = {arm: [] for arm in arms}
     whole, _, _ = (file.read_bytes() if file.exists() else b"").rpartition(b"\n")
     with own_file(file, f"remove {file.parent}, and tune again"):
         for line in whole.decode("utf-8").splitlines():
             row = json.loads(line)
             if row.pop("sum") != json_digest(row)[:16]:
                 raise ValueError(f"trial {row['number']} of {row['arm']} is not what was written")
-            kept[row.pop("arm")].append(Trial(**row))
-    return kept
+            finished[row.pop("arm")].append(Trial(**row))
+    return finished
 
 
 def keep(file: Path, arm: str, trial: Trial) -> None:
@@ -84,12 +86,12 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return max(ended, key=lambda trial: trial.accuracy or 0, default=None)
 
 
-def untried(arm: str, space: Space, kept: Mapping[str, Sequence[Trial]]) -> dict[str, Any] | None:
+def untried(arm: str, space: Space, finished: Mapping[str, Sequence[Trial]]) -> dict[str, Any] | None:
     """The best parameters of another arm that this one has not tried, lest the luck of a search decide between arms."""
-    own = best_of(kept[arm])
-    for other, trials in kept.items():
+    own = best_of(finished[arm])
+    for other, trials in finished.items():
         best = best_of(trials) if other != arm else None
         common = {key: value for key, value in best.parameters.items() if key in space} if best else {}
-        if common and not any(common.items() <= trial.parameters.items() for trial in kept[arm]):
+        if common and not any(common.items() <= trial.parameters.items() for trial in finished[arm]):
             return {**(own.parameters if own else {}), **common}
     return None

@@ -15,7 +15,7 @@ from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_base.workers import in_parallel
 from dp_experiments.compare.compare import check_arms, on_seeds, prepare_generators
 from dp_experiments.compare.tune.space import Space, own_parameters, settings_of, space_of
-from dp_experiments.compare.tune.trial_store import Trial, best_of, keep, kept_trials, propose, untried
+from dp_experiments.compare.tune.trial_store import Trial, best_of, finished_trials, keep, propose, untried
 from dp_experiments.compare.tune.tuned import FORMAT, TUNED
 from dp_experiments.terminal.lines import aside
 from dp_real.config import Config, parse_config
@@ -27,10 +27,10 @@ from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
 
-ASKED = "tuning.json"  # what was asked for; it is there from the start
+REQUEST = "tuning.json"  # what was asked for; it is there from the start
 TRIALS = "trials.jsonl"  # that are over
 RUNS = "runs"  # of trials that are not over
-DRAWN = "drawn"  # what trials draw alike, until the last is over
+DRAWN = "drawn"  # samples that trials share, until the last is over
 
 
 class Plan(NamedTuple):
@@ -82,15 +82,15 @@ def tune(
     check_arms(config, [arm_config(config, arm) for arm in plan.arms], progress)
     _begin(config, plan, out, progress)
     prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)
-    kept = kept_trials(out / TRIALS, plan.arms)
+    finished = finished_trials(out / TRIALS, plan.arms)
     with progress("trials", trials * len(plan.arms)) as advance:
-        advance(sum(map(len, kept.values())))
+        advance(sum(map(len, finished.values())))
         for begin in range(0, trials, plan.batch):
             batch = range(begin, min(begin + plan.batch, trials))
-            firsts = {arm: _first(config, arm, spaces, kept, begin) for arm in spaces}
+            firsts = {arm: _first(config, arm, spaces, finished, begin) for arm in spaces}
             proposals = []
             for arm, space in spaces.items():
-                proposals += _batch(config, plan, arm, space, kept[arm], batch, firsts[arm])
+                proposals += _batch(config, plan, arm, space, finished[arm], batch, firsts[arm])
             cells = [
                 (cell, out / RUNS / each.name / f"seed{cell.seed}", kept_for_all(cell, out / DRAWN))
                 for each in proposals
@@ -100,20 +100,20 @@ def tune(
             for each in proposals:
                 trial = _judged(each, [next(ended) for _ in each.cells])
                 keep(out / TRIALS, each.arm, trial)
-                kept[each.arm].append(trial)
+                finished[each.arm].append(trial)
                 remove(out / RUNS / each.name)
                 advance(1)
     for over in (RUNS, DRAWN):
         remove(out / over)
-    return _write(config, plan, spaces, {arm: kept[arm][:trials] for arm in plan.arms}, out)
+    return _write(config, plan, spaces, {arm: finished[arm][:trials] for arm in plan.arms}, out)
 
 
 def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
-    asked = {"plan": json.loads(json.dumps(plan._asdict())), "config": config.model_dump(mode="json")}
-    asked["inputs"] = _inputs(config, plan, progress)
-    file = out / ASKED
+    request = {"plan": json.loads(json.dumps(plan._asdict())), "config": config.model_dump(mode="json")}
+    request["inputs"] = _inputs(config, plan, progress)
+    file = out / REQUEST
     if not file.exists():
-        write_json(file, {KEY: FORMAT} | asked)
+        write_json(file, {KEY: FORMAT} | request)
     remedy = "restore it, or take another --out"
     begun_with = read_json(file, remedy)
     with own_file(file, remedy):
@@ -122,7 +122,7 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
             "plan": Plan(**begun_with["plan"])._asdict(),
             "config": parse_config(begun_with["config"], str(file)).model_dump(mode="json"),
         }
-    for part, values in asked.items():
+    for part, values in request.items():
         before = begun_with.get(part, values)
         settled = values.keys() & before.keys() if part == "inputs" else values.keys() - {"compare"}  # no trial's
         other = min((key for key in settled if before.get(key) != values[key]), default=None)
@@ -133,7 +133,7 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
 
 def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
     """Digests of what trials read, by name, arm and split; all must read the same."""
-    found = {}
+    digests = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
         loaded: dict[tuple[str, bool], RealData] = {}  # arms seldom differ in their data
         for arm in plan.arms:
@@ -143,17 +143,17 @@ def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
                 armed.data.prepare(progress)
                 loaded[section] = armed.real_data()
             for name, value in input_digests(armed, loaded[section], test=False).items():
-                found[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
-    return found
+                digests[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
+    return digests
 
 
 def _first(
-    config: Config, arm: str, spaces: Mapping[str, Space], kept: Mapping[str, Sequence[Trial]], begin: int
+    config: Config, arm: str, spaces: Mapping[str, Space], finished: Mapping[str, Sequence[Trial]], begin: int
 ) -> dict[str, Any] | None:
     """What a batch's first trial of an arm takes: the configuration's own values, later another arm's best."""
     if begin == 0:
         return own_parameters(arm_config(config, arm), spaces[arm])
-    return untried(arm, spaces[arm], {other: trials[:begin] for other, trials in kept.items()})
+    return untried(arm, spaces[arm], {other: trials[:begin] for other, trials in finished.items()})
 
 
 def _batch(
@@ -161,12 +161,12 @@ def _batch(
     plan: Plan,
     arm: str,
     space: Space,
-    kept: Sequence[Trial],
+    finished: Sequence[Trial],
     batch: range,
     first: Mapping[str, Any] | None,
 ) -> Iterator[Proposal]:
-    for number, parameters in zip(batch, propose(space, kept, batch, first, config.seed), strict=True):
-        if number < len(kept):
+    for number, parameters in zip(batch, propose(space, finished, batch, first, config.seed), strict=True):
+        if number < len(finished):
             continue
         cells = []
         problem = ""
@@ -205,31 +205,31 @@ def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]
 
 
 def _write(
-    config: Config, plan: Plan, spaces: Mapping[str, Space], kept: Mapping[str, Sequence[Trial]], out: Path
+    config: Config, plan: Plan, spaces: Mapping[str, Space], finished: Mapping[str, Sequence[Trial]], out: Path
 ) -> list[dict[str, Any]]:
-    rows = [_row(arm, trial, spaces[arm]) for arm, trials in kept.items() for trial in trials]
+    rows = [_row(arm, trial, spaces[arm]) for arm, trials in finished.items() for trial in trials]
     write_text(out / "trials.csv", pd.DataFrame(rows, dtype=object).to_csv(index=False))
     best = []
     settings = {}
-    for arm, trials in kept.items():
-        chosen = best_of(trials)
-        if chosen is None:
+    for arm, trials in finished.items():
+        winner = best_of(trials)
+        if winner is None:
             raise DivergedError(f"all {len(trials)} trials of arm {arm} failed; the last: {trials[-1].problem}")
-        settings[arm] = settings_of(spaces[arm], chosen.parameters)
+        settings[arm] = settings_of(spaces[arm], winner.parameters)
         failed = sum(trial.accuracy is None for trial in trials)
         facts = {"trials": len(trials), "failed": failed, "own_settings": _percent(trials[0].accuracy)}
-        best.append(_row(arm, chosen, spaces[arm], facts))
+        best.append(_row(arm, winner, spaces[arm], facts))
     write_text(out / "best.csv", pd.DataFrame(best, dtype=object).to_csv(index=False))
-    found = {"config": config.model_dump(mode="json"), "fresh": plan.first + plan.seeds, "settings": settings}
-    write_json(out / TUNED, {KEY: FORMAT} | found)
+    tuned = {"config": config.model_dump(mode="json"), "fresh": plan.first + plan.seeds, "settings": settings}
+    write_json(out / TUNED, {KEY: FORMAT} | tuned)
     seal(out, [TUNED])
     return best
 
 
 def _row(arm: str, trial: Trial, space: Space, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     settings = settings_of(space, trial.parameters)
-    told = {"validation": _percent(trial.accuracy), **(facts or {}), "seconds": trial.seconds, "problem": trial.problem}
-    return {"arm": arm, "trial": trial.number} | told | settings
+    row = {"arm": arm, "trial": trial.number, "validation": _percent(trial.accuracy), **(facts or {})}
+    return row | {"seconds": trial.seconds, "problem": trial.problem} | settings
 
 
 def _percent(accuracy: float | None) -> float | None:

@@ -114,8 +114,8 @@ class Tuned(NamedTuple):
         if (source := self.source(arm)) == arm:
             return ""
         changed = set(map(key_of, ArmName.parse(arm).settings))
-        beside = sorted(changed & self.settings[source].keys())
-        return f"{arm}: settings of {source}" + (f", tuned with another {', '.join(beside)}" if beside else "")
+        others = sorted(changed & self.settings[source].keys())
+        return f"{arm}: settings of {source}" + (f", tuned with another {', '.join(others)}" if others else "")
 
     def _samples(self, arm: str) -> int:
         return ArmName.parse(arm).samples or self.config.samples

@@ -77,13 +77,13 @@ def glyphs() -> pd.DataFrame:
 def fewer_samples() -> str:
     """What practice is worth against tuned static data on each data set."""
     of_glyphs = [worth(glyphs(), arm, GLYPHS_STATIC) for arm in ("practice-8000", "practice-16000")]
-    told = [
+    parts = [
         f"On digits {worth(digits(), 'practice', DIGITS_STATIC)}",
         f"On glyphs {of_glyphs[0]}, and {of_glyphs[1]}",
         f"On fashion {worth(stored_runs('fashion'), 'practice', FASHION_STATIC)}",
         "On words it loses per text written",
     ]
-    return f"against tuned static data. {'. '.join(told)}"
+    return f"against tuned static data. {'. '.join(parts)}"
 
 
 def less_compute() -> str:
@@ -116,7 +116,7 @@ def unguided_against_static() -> str:
 
 
 def lower_before() -> str:
-    """Fig. 6 on digits."""
+    """How often added samples are wrong to earlier and later learners (Fig. 6, on digits)."""
     table = stored_runs("fig6-digits")
     added = 100 * table["round"]
     before = table.loc[table["x"] < added, "y"].mean()
@@ -134,29 +134,29 @@ def _table1(dataset: str, method: str, column: str, row: int = -1) -> float:
 
 
 def times_fewer(column: str) -> str:
-    """Table 1, ImageNet-100."""
+    """How many times less practice takes, in Table 1 on ImageNet-100."""
     static, practice = (_table1("ImageNet-100", method, column) for method in ("static", "deliberate"))
     return f"{static / practice:.1f} times"
 
 
 def fewer_samples_imagenet1k() -> str:
-    """Table 1, ImageNet-1k: the two practice rows about the headline."""
+    """The two practice rows about the headline, in Table 1 on ImageNet-1k."""
     static = _table1("ImageNet-1k", "static", "samples")
     less, more = (_table1("ImageNet-1k", "deliberate", "samples", row) for row in (0, 1))
     return (
-        f"no row has 8M samples; {less / 1e6:.1f}M read 54.1 and {more / 1e6:.1f}M 55.1 against 54 of 64M static: "
+        f"no row has 8M samples; {less / 1e6:.1f}M score 54.1 and {more / 1e6:.1f}M 55.1 against 54 of 64M static: "
         f"{static / less:.1f} or {static / more:.1f} times"
     )
 
 
 def fewer_iterations_imagenet1k() -> str:
-    """Table 1, ImageNet-1k."""
+    """The share of iterations that practice saves, in Table 1 on ImageNet-1k."""
     share = _table1("ImageNet-1k", "deliberate", "iterations") / _table1("ImageNet-1k", "static", "iterations")
     return f"{100 * (1 - share):.0f} % fewer"
 
 
 def first_above_static(dataset: str) -> str:
-    """Tables 4 and 5."""
+    """The smallest pool of practice that passes the best static accuracy (Tables 4 and 5)."""
     table = data_equivalence().query("dataset == @dataset")
     static = table.query("method == 'static'").sort_values("val").iloc[-1]
     passing = table.query("method != 'static' and val > @static.val").sort_values("total").iloc[0]
@@ -192,7 +192,7 @@ def unguided_of_tables() -> str:
     """ω = 0 of Table 3 against the static curve of Table 4."""
     static = reported(4).query("method == 'static'").set_index("total")["val"]
     return (
-        f"ω = 0 reads {_table3('val', 0.0):.2f} % (Table 3, size not printed), static data {static[130000]:.2f} to "
+        f"ω = 0 scores {_table3('val', 0.0):.2f} % (Table 3, size not printed), static data {static[130000]:.2f} to "
         f"{static[4000000]:.2f} % (Table 4)"
     )
 
@@ -237,10 +237,10 @@ def too_hard_in_theory() -> str:
     ratio = np.array([1.01, 2.0, 8.0, 32.0])
     problem = Problem(KeepHard.with_keep_fraction(1 / ratio), 0.9, 0.5 / ratio, 0.01 / ratio)
     accuracy = 100 * (1 - np.asarray(predict(problem).test_error))
-    told = ", ".join(
+    shares = ", ".join(
         f"{100 * percent:.0f} % kept: {value:.1f}" for percent, value in zip(1 / ratio, accuracy, strict=True)
     )
-    return f"keep-hard at ρ = .9 and two rows a dimension: {told} %"
+    return f"keep-hard at ρ = .9 and two rows a dimension: {shares} %"
 
 
 def pruning_cost_in_theory() -> str:
@@ -253,7 +253,7 @@ def pruning_cost_in_theory() -> str:
 
 
 def theorem1_holds() -> str:
-    """Against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
+    """The largest |z| against an experiment that is exact in law, in a third of the cells of `dp theory verify`."""
     from dp_theory.verification import CELLS, verify
 
     table = verify(CELLS[::3], d=1000, dense_d=40, trials=40)
@@ -396,7 +396,7 @@ CLAIMS = (
 
 
 def row_of(claim: Claim) -> dict[str, str]:
-    """Takes up to some seconds."""
+    """The fields of a claim as text, computed in up to some seconds."""
     row = {"where": claim.where, "claim": claim.says, "verdict": claim.verdict, "path": claim.path}
     for source in SOURCES:
         compute: Callable[[], str] | None = getattr(claim, source)

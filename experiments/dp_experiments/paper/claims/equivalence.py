@@ -15,7 +15,7 @@ def misprinted_totals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def data_equivalence() -> pd.DataFrame:
-    """Tables 4 and 5, with the static equivalent of practice rows and its ratio to the total."""
+    """The rows of Tables 4 and 5, with the static equivalent of practice rows and its ratio to the total."""
     parts = []
     for dataset, number in SCALING.items():
         table = reported(number)

@@ -1,4 +1,4 @@
-"""Fig. 4 on digits, from the stored runs: accuracy against samples, practice beside static data, both tuned."""
+"""Fig. 4 on digits, from the stored runs: accuracy against samples, practice and static data, both tuned."""
 
 from functools import partial
 
@@ -29,6 +29,6 @@ def caption(table: pd.DataFrame) -> str:
         "Accuracy on real test digits of a learner that generated digits alone train, both arms tuned (Fig. 4): means "
         f"over {table['n_seeds'].max()} data splits, each with its own generator; bars are one standard error without "
         "what a split does to all arms. Unguided practice adds plain samples. Of practice, "
-        f"{worth(digits(), 'practice', DIGITS_STATIC)}; minus as many static ones: "
+        f"{worth(digits(), 'practice', DIGITS_STATIC)}; its lead over as many static ones: "
         f"{paired(digits(), 'practice', 'static')}."
     )

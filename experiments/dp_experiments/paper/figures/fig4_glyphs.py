@@ -39,7 +39,7 @@ def caption(table: pd.DataFrame) -> str:
         "Characters of real typefaces, 77 classes, both arms tuned (Fig. 4): means over "
         f"{table['n_seeds'].max()} data splits, each with its own generator; bars are one standard "
         "error without what a split does to all arms. Of practice, "
-        f"{worth(runs, 'practice-16000', ARMS['static'])}, and {worth(runs, 'practice-8000', ARMS['static'])}; 16,000 "
-        f"minus static 128,000: {gap}; 32,000 minus these: {gap_of_most}. On families "
-        "of kinds that the generator does not know it gains less."
+        f"{worth(runs, 'practice-16000', ARMS['static'])}, and {worth(runs, 'practice-8000', ARMS['static'])}; lead "
+        f"over 128,000 static ones: of 16,000 {gap}, of 32,000 {gap_of_most}. On families of kinds that the generator "
+        "does not know practice gains less."
     )

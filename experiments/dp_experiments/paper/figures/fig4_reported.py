@@ -12,9 +12,9 @@ FIGURES = (4,)
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    found = data_equivalence()
-    rest = found.drop(columns=["method", "total", "val"])
-    return pd.concat([reported(found["method"], found["total"], found["val"]), rest], axis=1)
+    curves = data_equivalence()
+    rest = curves.drop(columns=["method", "total", "val"])
+    return pd.concat([reported(curves["method"], curves["total"], curves["val"]), rest], axis=1)
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -28,8 +28,8 @@ def draw(table: pd.DataFrame) -> Figure:
             arrow = {"arrowstyle": "->", "color": style.GREY, "linewidth": 0.8, "shrinkA": 0}
             ax.annotate("", (first["x"], first["y"]), (largest, first["y"]), arrowprops=arrow)
             middle = ((first["x"] * largest) ** 0.5, first["y"])
-            told = {"textcoords": "offset points", "ha": "center", "fontsize": 7, "color": style.GREY}
-            ax.annotate(f"> {first['ratio']:.0f}× less data", middle, (0, 3), **told)
+            text = {"textcoords": "offset points", "ha": "center", "fontsize": 7, "color": style.GREY}
+            ax.annotate(f"> {first['ratio']:.0f}× less data", middle, (0, 3), **text)
     return figure
 
 

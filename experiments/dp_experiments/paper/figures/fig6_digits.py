@@ -21,9 +21,9 @@ def compute(quick: bool) -> pd.DataFrame:
     rows = [row for seed in range(seeds) for row in hindsight(Run(done.run_folder("practice", seed)))]
     table = pd.DataFrame(rows).query("round in @SHOWN")
     table["wrong_again"] = 100 * table["wrong_again"].astype(float)
-    found = table.groupby(["round", "pool_size"])["wrong_again"].agg(["mean", "sem"]).reset_index()
-    series = "added at " + (100 * found["round"]).astype(str)
-    return measured(series, found["pool_size"], found["mean"], found["sem"], seeds, round=found["round"])
+    means = table.groupby(["round", "pool_size"])["wrong_again"].agg(["mean", "sem"]).reset_index()
+    series = "added at " + (100 * means["round"]).astype(str)
+    return measured(series, means["pool_size"], means["mean"], means["sem"], seeds, round=means["round"])
 
 
 draw = partial(draw_curves, xlabel="pool size of the learner", ylabel="error (%)", ordered=True)

@@ -29,10 +29,10 @@ def compute(quick: bool, *, rho: float = RHO, d: int = D, lam: float = LAM) -> p
     p_line = np.linspace(0.02, 0.98, 385)
     p_points = np.linspace(0.04, 0.96, sizes)
     parts = []
-    for n, (ridge, said), (name, rule) in itertools.product(POOLS, lams.items(), RULES.items()):
+    for n, (ridge, label), (name, rule) in itertools.product(POOLS, lams.items(), RULES.items()):
         line = Problem(rule.with_keep_fraction(p_line), rho, d / n, ridge)
         points = Problem(rule.with_keep_fraction(p_points), rho, d / n, ridge)
-        groups = {"series": f"{name}, {said}", "rule": name, "lam": ridge, "n": n, "threshold": d / n}
+        groups = {"series": f"{name}, {label}", "rule": name, "lam": ridge, "n": n, "threshold": d / n}
         shared = {"rho": rho, "panel": f"n = {n}"}
         parts.append(overlay(line, points, p_line, p_points, d=d, trials=trials, **groups, **shared))
     return pd.concat(parts, ignore_index=True).assign(d=d)

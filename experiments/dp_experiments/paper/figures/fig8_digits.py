@@ -53,5 +53,5 @@ draw = partial(draw_image_table, rows="class and guidance", columns="step")
 def caption(table: pd.DataFrame) -> str:
     return (
         "The denoised estimate x0_hat along 20 DDIM steps (Fig. 8), without guidance and with it, from the same noise. "
-        "The entropy is read off these estimates; already the first ones are close enough to a digit to be classified."
+        "Guidance takes the entropy of these estimates; the first ones are close enough to a digit to be classified."
     )

@@ -20,7 +20,7 @@ PAIRS = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Unguided practice minus static data, in points, with the 90 % interval that the two tests go by."""
+    """The lead of unguided practice over static data, in points, with the 90 % interval of the two one-sided tests."""
     parts = []
     for series, (data, arm, rival) in PAIRS.items():
         mean, se, seeds = paired(stored_runs(data), arm, rival)
@@ -45,11 +45,11 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    said = "; ".join(
+    verdicts = "; ".join(
         f"{row['series']}: {row['y']:+.2f} ({row['y_low']:+.2f} to {row['y_high']:+.2f}), {row['verdict']}"
         for row in table.to_dict("records")
     )
     return (
         "Practice without guidance against static data of as many samples (Fig. 9), as two one-sided tests at "
-        f"{LEVEL:.0%} with a margin of {MARGIN} points. {said}. The paper calls the two equal."
+        f"{LEVEL:.0%} with a margin of {MARGIN} points. {verdicts}. The paper calls the two equal."
     )

@@ -52,7 +52,7 @@ def _best_loop(ratio: float, flip: float | BoundaryFlips, kappas: Sequence[float
 
 
 def _rounds(ratio: float, kappa: float) -> list[Window]:
-    """Each asks for rows near the boundary of its learner."""
+    """The rounds, each of which asks for rows near the boundary of its learner."""
     sizes = ratio ** np.arange(ROUNDS)
     return [Window(kappa, kept=float(size)) for size in TOTAL * sizes / sizes.sum()]
 
@@ -62,14 +62,14 @@ draw = partial(draw_curves, xlabel="size of a round over the one before", ylabel
 
 def caption(table: pd.DataFrame) -> str:
     theory = table.query("kind == 'predicted'")
-    told = []
+    best = []
     for series in theory["series"].unique():
         curve = theory.query("series == @series").set_index("x")["y"]
-        told.append(f"{series}: least at {curve.idxmin():g}, {curve.min() / curve[1.0]:.2f} times that of equal rounds")
+        best.append(f"{series}: least at {curve.idxmin():g}, {curve.min() / curve[1.0]:.2f} times that of equal rounds")
     runs = table.query("kind == 'simulated'")
     return (
         f"The last test error of practice in {ROUNDS} rounds that add {TOTAL:g} first pools together, each round a "
-        f"constant times the one before; φ = {PHI:g}, windows and ridge at their best. {'; '.join(told)}. Rounds that "
+        f"constant times the one before; φ = {PHI:g}, windows and ridge at their best. {'; '.join(best)}. Rounds that "
         f"grow are worse than equal ones. Points: {runs['n_seeds'].iloc[0]:g} simulated experiments in dimension "
         f"{runs['d'].iloc[0]:g}, at most |z| = {runs['z'].abs().max():.1f} from theory."
     )

@@ -1,4 +1,4 @@
-"""The pipeline on the theory's own data: measured errors of static data and practice beside predicted ones.
+"""The pipeline on the theory's own data: measured and predicted errors of static data and practice.
 
 Rows are divided by `scale`, the standard deviation with which the sampler leaves a Gaussian: off the plane of w0 (the
 first axis) and the learner they are then N(0, I), at a ridge lam/scale². Counts are in units of the first pool.
@@ -65,13 +65,13 @@ def traces(
 ) -> dict[str, Trace]:
     run_arms(config, arms, seeds, seeds, folder, workers, progress)
     scale, _ = sampler_law(config)
-    found = {}
+    by_arm = {}
     for arm in arms:
         plan = arm_config(config, arm).practice
         folders = [Comparison(folder).run_folder(arm, seed) for seed in range(seeds)]
         errors, rows = zip(*(_trace(each, plan, scale) for each in folders), strict=True)
-        found[arm] = Trace(np.array(errors), np.array(rows))
-    return found
+        by_arm[arm] = Trace(np.array(errors), np.array(rows))
+    return by_arm
 
 
 def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -147,13 +147,13 @@ def compute(quick: bool) -> pd.DataFrame:
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
     static = {f"static-{size}": size for size in sizes[1::2]}
     with tempfile.TemporaryDirectory() as folder:
-        found = traces(config, [*static, "practice-unguided", "practice"], seeds, Path(folder))
+        by_arm = traces(config, [*static, "practice-unguided", "practice"], seeds, Path(folder))
     plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
-    guided = predict_loop(config, guided_rows(config, found["practice"]))
-    parts = [_runs(STATIC, np.array([size]), found[arm].test_error) for arm, size in static.items()]
+    guided = predict_loop(config, guided_rows(config, by_arm["practice"]))
+    parts = [_runs(STATIC, np.array([size]), by_arm[arm].test_error) for arm, size in static.items()]
     parts += [
-        _runs(PLAIN, sizes, found["practice-unguided"].test_error),
-        _runs(GUIDED, sizes, found["practice"].test_error),
+        _runs(PLAIN, sizes, by_arm["practice-unguided"].test_error),
+        _runs(GUIDED, sizes, by_arm["practice"].test_error),
         predicted(STATIC, sizes, 100 * plain),
         predicted(PLAIN, sizes, 100 * plain),
         predicted(GUIDED, sizes, 100 * guided),
@@ -171,7 +171,7 @@ draw = partial(draw_curves, xlabel="samples generated", ylabel="test error (%)",
 def caption(table: pd.DataFrame) -> str:
     return (
         "The gaussian preset, whose score is exact, learned by ridge regression: mean and one standard error over "
-        f"{table['n_seeds'].max()} runs, beside dp_theory's asymptotics of the loop. Static and unguided practice lie "
+        f"{table['n_seeds'].max()} runs, with dp_theory's asymptotics of the loop. Static and unguided practice lie "
         f"on the line for the sampler's own law ({_off(table, STATIC, PLAIN):.1f} standard errors off, root mean "
         "square), guided practice on the line for the moments of its rows: margin, distance along w0 off the learner, "
         f"label ({_off(table, GUIDED):.1f})."

@@ -33,10 +33,10 @@ def compute(quick: bool) -> pd.DataFrame:
         for arm, series in ARMS.items()
         for row in _rounds(Run(done.run_folder(arm, seed)), Run(done.run_folder(JUDGE, seed)))
     ]
-    found = pd.DataFrame(rows).groupby(["series", "round"], sort=False)
+    groups = pd.DataFrame(rows).groupby(["series", "round"], sort=False)
     parts = []
     for quantity, panel in PANELS.items():
-        rows = found[quantity].agg(["mean", "sem"]).reset_index()
+        rows = groups[quantity].agg(["mean", "sem"]).reset_index()
         parts.append(measured(rows["series"], rows["round"], rows["mean"], rows["sem"], seeds, panel=panel))
     return pd.concat(parts, ignore_index=True)
 

@@ -1,4 +1,4 @@
-"""The picture on the front page: test error over samples on glyphs, practice beside static data, both tuned."""
+"""The picture on the front page: test error over samples on glyphs, practice and static data, both tuned."""
 
 from functools import partial
 

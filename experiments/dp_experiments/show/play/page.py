@@ -22,7 +22,7 @@ def checks(seed: int = 0) -> list[dict[str, Any]]:
     def spread(low: float, high: float) -> np.ndarray:
         return _rounded(np.exp(draw.uniform(np.log(low), np.log(high), CHECKED)))
 
-    found = []
+    points = []
     for name, rule in RULES.items():
         alpha = spread(0.1, 2.5)
         rho = _rounded(np.cos(np.radians(draw.uniform(2, 80, CHECKED))))
@@ -30,8 +30,8 @@ def checks(seed: int = 0) -> list[dict[str, Any]]:
         rows = spread(0.2, 200)
         error = predict(Problem(Direct(rule(alpha)), rho=rho, phi=1 / rows, lam=lam)).test_error
         columns = {"rule": name, "alpha": alpha, "rho": rho, "lam": lam, "rows": rows, "error": _rounded(error)}
-        found += records(pd.DataFrame(columns))
-    return found
+        points += records(pd.DataFrame(columns))
+    return points
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

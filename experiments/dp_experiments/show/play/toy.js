@@ -139,22 +139,22 @@ function drawArm(id, arm) {
   document.getElementById(`${id}-out`).textContent = `${arm.pool.length} samples${reached}`;
 }
 
-function drawAccuracy(arms) {
-  const svg = svgOf("accuracy");
-  const lowest = 0.7;
+function drawError(arms) {
+  const svg = svgOf("error");
+  const [low, high] = [0.003, 0.3];
   const x = (i) => 58 + 380 * (i + 1) * EVERY / STEPS;
-  const y = (a) => 165 - 150 * (Math.max(a, lowest) - lowest) / (1 - lowest);
+  const y = (error) => 15 + 150 * Math.log(high / Math.min(Math.max(error, low), high)) / Math.log(high / low);
   svg.replaceChildren();
-  for (const level of [0.7, 0.8, 0.9, 1]) {
+  for (const level of [0.3, 0.1, 0.03, 0.01, 0.003]) {
     put(svg, "line", { class: "grid", x1: 58, x2: 438, y1: y(level), y2: y(level) });
-    put(svg, "text", { x: 52, y: y(level) + 4, "text-anchor": "end" }, `${Math.round(100 * level)} %`);
+    put(svg, "text", { x: 52, y: y(level) + 4, "text-anchor": "end" }, `${+(100 * level).toFixed(1)} %`);
   }
   for (const steps of [0, STEPS / 3, 2 * STEPS / 3, STEPS]) {
     put(svg, "text", { x: x(steps / EVERY - 1), y: 182, "text-anchor": "middle" }, steps);
   }
   put(svg, "text", { x: 253, y: 200, "text-anchor": "middle" }, "training steps");
   for (const [name, arm] of Object.entries(arms)) {
-    const d = arm.curve.map((a, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(a).toFixed(1)}`).join("");
+    const d = arm.curve.map((a, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(1 - a).toFixed(1)}`).join("");
     put(svg, "path", { class: name === "practice" ? "direct" : "plain", d });
   }
 }
@@ -168,7 +168,7 @@ function restart() {
 
 function show() {
   for (const name in toy.arms) drawArm(name, toy.arms[name]);
-  drawAccuracy(toy.arms);
+  drawError(toy.arms);
   document.getElementById("candidates-out").textContent = slider("candidates");
   document.getElementById("play").textContent = toy.playing ? "pause" : "play";
 }

@@ -28,10 +28,10 @@ def page_of_run() -> str:
 
 def table_of(document: str) -> pd.DataFrame:
     """The rows that the page's script wrote into `document`."""
-    found = re.search(r'data-run="([^"]*)"', document)
-    if found is None:
+    match = re.search(r'data-run="([^"]*)"', document)
+    if match is None:
         raise ValueError("the page's script has written nothing")
-    return pd.DataFrame(json.loads(html.unescape(found.group(1))), columns=list(COLUMNS))
+    return pd.DataFrame(json.loads(html.unescape(match.group(1))), columns=list(COLUMNS))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a report tells of runs and comparisons, read from their folders."""
+"""The facts of a report, read from the folders of runs and comparisons."""
 
 import json
 import shlex
@@ -45,7 +45,6 @@ COSTS = {
     "generation_flops": "FLOPs of generation",
     "training_flops": "FLOPs of training",
 }
-
 """What each cost of a result is called in a report."""
 Facts = dict[str, Any]
 
@@ -64,9 +63,10 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
     run = Run(folder)
     facts = run_facts(run)
     if judge:
-        asked = load_judge(judge, run.config.task)
-        facts["judge"] = _judge_facts(judge, asked, _validation(run, progress))
-        facts["rounds"] = [row | shares for row, shares in zip(facts["rounds"], agreement(run, asked), strict=False)]
+        classifier = load_judge(judge, run.config.task)
+        facts["judge"] = _judge_facts(judge, classifier, _validation(run, progress))
+        shares = agreement(run, classifier)
+        facts["rounds"] = [row | own for row, own in zip(facts["rounds"], shares, strict=False)]
     if rounds:
         facts["quality"] = round_quality(run.learner(), run.pool, load_data(run.config, progress), progress=progress)
     return facts
@@ -96,9 +96,8 @@ def outcome(run: Run) -> Facts:
 
 
 def run_facts(run: Run) -> Facts:
-    """All facts of a run; draws its figures if they are missing or older than the run's files."""
-    config = run.config
-    result = run.result
+    """The facts of a run, whose figures are drawn if they are missing or older than its files."""
+    config, result, rounds = run.config, run.result, run.rounds
     if not are_drawn(run.files):
         leave_figures(run.path)
     base = preset_of(config)
@@ -111,7 +110,7 @@ def run_facts(run: Run) -> Facts:
         "command": run_command(config, base) or run.files.begin,
         "preset": base.name if base else None,
         "settings": differences(config, base),
-        "rounds": _rounds(run),
+        "rounds": records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else [],
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
         "classes": [] if classes is None else classes.to_dict("records"),
         "gallery": hardest_images(run, pool) if pool else [],
@@ -137,13 +136,13 @@ def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
         return f"{reached['name']}, seed {reached['seed']}: not finished, at step {where}, {examples}."
     error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
     accuracy = f"{100 * row['accuracy']:.2f}{error} % on the {name} set"
-    said = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
+    sentence = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
     if not reached["complete"]:
-        return f"{said}; not finished, at step {where}."
-    said += f", in {readable_time(seconds)}." if seconds else "."
+        return f"{sentence}; not finished, at step {where}."
+    sentence += f", in {readable_time(seconds)}." if seconds else "."
     if row["images"] and guesses(row["accuracy"], row["images"], classes):
-        said += f" {chance_remark(classes)}"
-    return said
+        sentence += f" {chance_remark(classes)}"
+    return sentence
 
 
 def readable_time(seconds: float) -> str:
@@ -152,11 +151,6 @@ def readable_time(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def _rounds(run: Run) -> list[Facts]:
-    rounds = run.rounds
-    return records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else []
 
 
 def _validation(run: Run, progress: Progress) -> ExampleSet:
@@ -176,10 +170,10 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
     task = runs[0][1].config.task
     judged = {}
     if judge:
-        asked = load_judge(judge, task)
+        classifier = load_judge(judge, task)
         real = _validation(runs[0][1], progress)
-        judged = {"judge": _judge_facts(judge, asked, real)}
-        arms = arms.join(judged_arms(comparison, asked, real.x, progress), on="series")
+        judged = {"judge": _judge_facts(judge, classifier, real)}
+        arms = arms.join(judged_arms(comparison, classifier, real.x, progress), on="series")
     return judged | {
         "comparison": str(comparison.path),
         "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),
@@ -221,7 +215,7 @@ def preset_of(config: Config) -> Config | None:
 
 
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
-    """By key, the base's value (None without a base: against the defaults) and the configuration's own."""
+    """The settings that differ, by key: the value of the base (None without a base) and that of the configuration."""
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
-from dp_experiments.show.report.pictures import examples_of, pictures, told_of
+from dp_experiments.show.report.pictures import examples_of, pictures, row_facts
 from dp_experiments.terminal.lines import say
 from dp_real.pool import Pool
 from dp_real.practice.assess import logits_of
@@ -27,13 +27,13 @@ def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
     task = run.config.task
     if len(task.sample_shape) != 3:
         return []
-    facts = told_of(pool)
+    facts = row_facts(pool)
     added = facts[facts["round"] > 0].sort_values("entropy", ascending=False)
     halves = [added[added["correct"] == right].head(IMAGES // 2) for right in (False, True)]
-    chosen = pd.concat(halves).sort_values("entropy", ascending=False)
-    if chosen.empty:
+    hardest = pd.concat(halves).sort_values("entropy", ascending=False)
+    if hardest.empty:
         return []
-    images = pictures(examples_of(pool, chosen))
+    images = pictures(examples_of(pool, hardest))
     return [
         {
             "class": task.classes[row.label],
@@ -43,7 +43,7 @@ def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
             "wrong": not row.correct,
             "picture": encoded(image),
         }
-        for row, image in zip(chosen.itertuples(), images, strict=True)
+        for row, image in zip(hardest.itertuples(), images, strict=True)
     ]
 
 
@@ -61,7 +61,7 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
 
     `right` is of when a text was added, `predicted` of now.
     """
-    facts = told_of(pool)
+    facts = row_facts(pool)
     added = facts[facts["round"] > 0] if facts["round"].any() else facts
     hardest = added.sort_values("entropy", ascending=False, kind="stable")[:TEXTS]
     x = examples_of(pool, hardest)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dp_experiments.compare.compare import MINUS
+from dp_experiments.compare.verdict import two_digits
 from dp_experiments.show.report.facts import COSTS, Facts
 from dp_experiments.show.report.pictures import CAPTIONS
 from dp_experiments.terminal.pages import rendered
@@ -16,20 +18,19 @@ HARDEST_SHOWN = 10
 PASSES = ("denoiser_forwards", "denoiser_backwards")
 NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is scrolled
 JUDGED = ("confirmed", "coverage", "vendi")  # what a judge says of an arm's samples
-MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
+MORE = {">": "≥ ", "<": "≤ "}  # the static samples that match an arm lie beyond the sizes that were tried
 
 
-def page(facts: Sequence[Facts], refresh: int = 0) -> str:
-    """The HTML of runs and comparisons, all values escaped; `refresh` is in seconds, 0 for never."""
+def page(facts: Sequence[Facts]) -> str:
+    """The HTML of runs and comparisons, all values escaped."""
     return rendered(
         "dp_experiments.show.report",
         "page.html.jinja",
-        *(columns, words, readable, embedded, overview, with_errors),
+        *(columns, readable, embedded, overview, with_errors),
         title=", ".join(fact.get("run") or fact["comparison"] for fact in facts),
         comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
         runs=[shown_run(fact) for fact in facts if "run" in fact],
         captions=CAPTIONS,
-        refresh=refresh,
         narrowest=NARROWEST_FIGURE,
     )
 
@@ -65,16 +66,17 @@ def shown_comparison(comparison: Facts) -> Facts:
     for row in comparison["arms"]:
         worth = {}
         if "ratio" in row:
-            worth["worth, times"] = row["ratio"]
+            bound = MORE.get(row["bound"], "")
+            worth["worth, times"] = f"{bound}{two_digits(row['ratio'])}"
             if row["ratio_low"] is not None:
-                worth["95 % interval"] = f"{readable(row['ratio_low'])} to {readable(row['ratio_high'])}"
-            worth["static data to match"] = f"{MORE.get(row['bound'], '')}{readable(row['static_to_match'])}"
+                worth["95 % interval"] = f"{two_digits(row['ratio_low'])} to {two_digits(row['ratio_high'])}"
+            worth["static data to match"] = f"{bound}{readable(row['static_to_match'])}"
         shown = {"arm": row["series"]} | worth
         shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
         shown |= _differences(row) | {key: row[key] for key in JUDGED if key in row}
         arms.append(shown)
-        kept = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
-        costs.append({"arm": row["series"]} | {key: row[key] for key in kept if key in row})
+        of_cost = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
+        costs.append({"arm": row["series"]} | {key: row[key] for key in of_cost if key in row})
     sets = [
         {"set": row["set"], "arm": row["series"], "accuracy (%)": _with_error(row["accuracy"], row["se"])}
         | _differences(row)
@@ -84,8 +86,8 @@ def shown_comparison(comparison: Facts) -> Facts:
 
 
 def _differences(row: Facts) -> Facts:
-    minus = [str(key) for key in row if str(key).startswith("minus_")]
-    return {key.replace("_", " ", 1): _with_error(row[key], row["difference_se"]) for key in minus}
+    minus = [str(key) for key in row if str(key).startswith(MINUS)]
+    return {f"lead over {key.removeprefix(MINUS)}": _with_error(row[key], row["difference_se"]) for key in minus}
 
 
 def _with_error(value: float | None, error: float | None) -> str:
@@ -126,11 +128,6 @@ def percent(row: Facts) -> str:
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys of all rows, in the order in which they first occur."""
     return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def words(key: str) -> str:
-    """A column's name with spaces for underscores."""
-    return str(key).replace("_", " ")
 
 
 def readable(value: Any) -> str:

@@ -91,7 +91,7 @@ def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
 
 
 def readable_pool(run: Run) -> Pool | None:
-    """None if there is no pool yet or, with a remark, if it is damaged."""
+    """The pool; None if there is none yet or, with a remark, if it is damaged."""
     try:
         return run.pool
     except DamagedError as error:
@@ -145,19 +145,19 @@ def draw_scaling(results: pd.DataFrame) -> Figure:
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
 
-def told_of(pool: Pool) -> Any:
-    """A data frame of what a pool tells of each row but its example."""
+def row_facts(pool: Pool) -> Any:
+    """The columns of a pool but for examples, as a data frame."""
     return pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
 
 
 def examples_of(pool: Pool, facts: pd.DataFrame) -> torch.Tensor:
-    """The examples of these rows of `told_of`."""
+    """The examples of these rows of `row_facts`."""
     return to_float(pool.minibatch(torch.tensor(facts["row"].to_numpy()))[0])
 
 
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
     """Initial examples, added ones by whether the learner was right then, and mean entropy in nats."""
-    facts = told_of(pool)
+    facts = row_facts(pool)
     added = facts[facts["round"] > 0]
     counts = {
         "initial": facts["label"][facts["round"] == 0].value_counts(),
@@ -171,7 +171,7 @@ def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
 
 def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     """The first example of each class in each round, framed if the learner was wrong."""
-    facts = told_of(pool)
+    facts = row_facts(pool)
     rounds = spread_out(int(facts["round"].max()) + 1)
     labels = spread_out(len(classes))
     shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
@@ -199,7 +199,7 @@ def spread_out(count: int) -> list[int]:
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:
-    """From [B, C, H, W] in [-1, 1] to (B, H, W) or (B, H, W, 3) in [0, 1], large ones made smaller."""
+    """Images [B, C, H, W] in [-1, 1] as (B, H, W) or (B, H, W, 3) in [0, 1], large ones made smaller."""
     if max(x.shape[2:]) > THUMBNAIL:
         x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
     x = ((x + 1) / 2).clamp(0, 1)

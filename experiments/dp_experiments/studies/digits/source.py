@@ -21,7 +21,7 @@ class DigitsConfig(DataConfig):
         return Task((1, 8, 8), tuple("0123456789"))
 
     def load(self) -> RealData:
-        """Of the images, shuffled by `split`, 900 are for the generator, 250 validate and 647 test."""
+        """The images are shuffled by `split`: 900 train the generator, 250 validate and 647 test."""
         import numpy as np
         import torch
         from sklearn import datasets

@@ -37,7 +37,7 @@ class FashionConfig(DataConfig):
         return Task((1, 32, 32), CLASSES)
 
     def load(self) -> RealData:
-        """Of the 60,000 published training images, shuffled by `split`, 2,000 validate. The 10,000 test images test."""
+        """Of the 60,000 published training images, shuffled by `split`, 2,000 validate; the 10,000 test images test."""
         import torch
 
         from dp_real.runtime.seeds import Stream, rng

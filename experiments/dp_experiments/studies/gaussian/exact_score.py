@@ -74,4 +74,4 @@ class GaussianGenerator:
         return sample(denoiser, self.scheduler, x, guidance=guidance)
 
     def offload(self) -> None:
-        """There are no weights to move."""
+        """Nothing is done: there are no weights to move."""

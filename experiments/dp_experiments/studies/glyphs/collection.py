@@ -144,13 +144,13 @@ def draw_character(face: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
 
 def features(images: np.ndarray) -> np.ndarray:
     """Ink stretched to a square, its width, height and ratio, float32 [n, SMALL * SMALL + 3]."""
-    found = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
+    table = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
     for row in np.flatnonzero(images.any((1, 2))):
         rows, columns = (np.flatnonzero(images[row].max(axis)) for axis in (1, 0))
         ink = Image.fromarray(images[row][rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
         small = np.asarray(ink.resize((SMALL, SMALL), Image.Resampling.BOX))
-        found[row] = [*(small.ravel() / np.float32(255)), ink.width / INK, ink.height / INK, ink.width / ink.height]
-    return found
+        table[row] = [*(small.ravel() / np.float32(255)), ink.width / INK, ink.height / INK, ink.width / ink.height]
+    return table
 
 
 # -- weeding out ------------------------------------------------------------------------------------------------------
@@ -172,10 +172,10 @@ def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Coll
     for row, share in enumerate(shares(is_read, is_there)):
         if share >= LEGIBLE[fonts[row].kind]:
             legible[groups[row]].append(row)
-    kept = [rows[place] for rows in legible.values() for place in different(images[rows])]
-    chosen = [(fonts[row], groups[row]) for row in kept]
-    faces = [Face(font.path.name, font.family, font.style, font.kind, group) for font, group in chosen]
-    return Collection(faces, images[kept])
+    selected = [rows[place] for rows in legible.values() for place in different(images[rows])]
+    sources = [(fonts[row], groups[row]) for row in selected]
+    faces = [Face(font.path.name, font.family, font.style, font.kind, group) for font, group in sources]
+    return Collection(faces, images[selected])
 
 
 def is_unicase(traits: np.ndarray) -> bool:
@@ -210,7 +210,7 @@ def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
 # -- families that nearly coincide, so that no design is on two sides of a split ---------------------------------------
 
 
-def likeness(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+def similarity(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The mean cosine [n, m] of shared characters; averaging 2 x 2 pixels first makes it tolerate small shifts."""
 
     def unit_vectors(images: np.ndarray) -> np.ndarray:
@@ -234,7 +234,7 @@ def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
     first: dict[str, int] = {}
     first_names = [re.split(r"[\s_-]+", name.strip())[0].casefold() for name in names]
     namesakes = [first.setdefault(name, place) for place, name in enumerate(first_names)]
-    alike, other = np.nonzero(likeness(images, images) > COINCIDE)
+    alike, other = np.nonzero(similarity(images, images) > COINCIDE)
     rows = np.r_[np.arange(len(names)), alike]
     columns = np.r_[namesakes, other]
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
@@ -243,10 +243,10 @@ def group_families(names: Sequence[str], images: np.ndarray) -> np.ndarray:
 
 
 def different(images: np.ndarray) -> list[int]:
-    """The rows of fonts [n, C, S, S] that differ from all rows chosen before them."""
-    alike = likeness(images, images)
-    chosen: list[int] = []
+    """The rows of fonts [n, C, S, S] that differ from all selected rows before them."""
+    alike = similarity(images, images)
+    distinct: list[int] = []
     for row in range(len(images)):
-        if not chosen or alike[row, chosen].max() < SAME:
-            chosen.append(row)
-    return chosen
+        if not distinct or alike[row, distinct].max() < SAME:
+            distinct.append(row)
+    return distinct

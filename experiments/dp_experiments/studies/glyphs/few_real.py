@@ -1,4 +1,4 @@
-"""Practice beside a few real images and an encoder, on glyphs.
+"""Practice with a few real images and an encoder, on glyphs.
 
 `python -m dp_experiments.studies.glyphs.few_real SPLITS KS ARMS` makes those rows of runs/glyphs-few.csv that are
 missing, such as `5,6,7 2,10 probe,static-encoder`, and adds each as soon as it is there.

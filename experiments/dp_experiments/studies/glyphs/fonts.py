@@ -96,7 +96,7 @@ def font_files(folder: Path) -> list[Path]:
 
 
 def read_font(path: Path) -> Font | None:
-    """None if a file cannot be read, or does not have the letters in use."""
+    """The font of a file; None if it cannot be read, or does not have the letters in use."""
     from fontTools.ttLib import TTFont
 
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of dates and of padding

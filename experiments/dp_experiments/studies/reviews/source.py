@@ -49,7 +49,7 @@ class ReviewsConfig(OfTexts):
         return Task((self.length,), CLASSES, definitions=DEFINITIONS, synonyms=SYNONYMS)
 
     def load(self) -> RealData:
-        """There are as many sentences of each class."""
+        """Each set has as many sentences of each class."""
         from dp_real.runtime.seeds import Stream, rng
 
         rated = self._rated("films")
@@ -118,7 +118,7 @@ def read_rated(archive: Path, domain: str, least: float) -> dict[str, bool]:
             _, rating, text = line.split("\t", 2)  # a number, the mean rating and the sentence
             text = " ".join(text.replace("''", '"').split())
             rated[text] = rated.pop(text, float(rating))  # in the order of the last places
-    kept = {text: rating > 0 for text, rating in rated.items() if text and rating and abs(rating) >= least}
-    if not kept:
+    is_positive = {text: rating > 0 for text, rating in rated.items() if text and rating and abs(rating) >= least}
+    if not is_positive:
         raise InputError(f"{archive}: {name} has no sentence rated {least:g} or more from 0")
-    return kept
+    return is_positive

@@ -17,7 +17,7 @@ from dp_real.runtime.section import Count, Seed
 from dp_real.text.sources import OfTexts
 
 FOLDER = Path("/usr/share/dict")
-RECIPE = 1  # raise it when the words change that are read from the same lists
+RECIPE = 1  # raise it when other words are taken from the same lists
 MAX_WORDS = 60_000  # words kept of a language
 STEM = 6  # letters that words of one side share with none of another
 SHARES = {"train": 0.7, "validation": 0.06, "test": 0.24}  # of the stems
@@ -80,7 +80,7 @@ class WordsConfig(OfTexts):
         sets = []
         for index, name in enumerate(SHARES):
             count = getattr(self, name)
-            chosen: list[str] = []
+            drawn: list[str] = []
             labels: list[int] = []
             for label, (language, each) in enumerate(words.items()):
                 here = [word for word in each if side[word[:STEM]] == index]
@@ -89,9 +89,9 @@ class WordsConfig(OfTexts):
                         f"data.{name} = {count}: {language} has {len(here)} such words of {self.least} to {self.most}"
                     )
                 mine = draw.permutation(len(here))[:count]
-                chosen += [here[row] for row in mine]
+                drawn += [here[row] for row in mine]
                 labels += [label] * len(mine)
-            sets.append(Examples(to_codes(chosen, self.most), torch.tensor(labels)))
+            sets.append(Examples(to_codes(drawn, self.most), torch.tensor(labels)))
         generator, validation, test = sets
         return RealData(self.task, generator, validation, test)
 
@@ -107,13 +107,13 @@ class WordsConfig(OfTexts):
 
         def make(folder: Path) -> None:
             pattern = re.compile(f"^[a-z]{{{self.least},{self.most}}}$", re.MULTILINE)
-            found: dict[str, set[str]] = {}
+            vocabularies: dict[str, set[str]] = {}
             with progress("reading word lists", len(LANGUAGES)) as advance:
                 for language, (_, file, encoding) in LANGUAGES.items():
-                    found[language] = set(pattern.findall(plain((FOLDER / file).read_text(encoding=encoding))))
+                    vocabularies[language] = set(pattern.findall(plain((FOLDER / file).read_text(encoding=encoding))))
                     advance(1)
-            languages = Counter(word for words in found.values() for word in words)
-            for language, words in found.items():
+            languages = Counter(word for words in vocabularies.values() for word in words)
+            for language, words in vocabularies.items():
                 own = sorted(word for word in words if languages[word] == 1)
                 if len(own) > MAX_WORDS:
                     own = [own[i * len(own) // MAX_WORDS] for i in range(MAX_WORDS)]

@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,8 @@ from dp_experiments.show.report.pictures import (
     are_drawn,
     draw_rounds,
     draw_samples,
+    draw_scaling,
+    draw_training,
     leave_figures,
 )
 from numpy.testing import assert_allclose
@@ -46,8 +47,15 @@ def test_rounds_are_drawn_against_the_pools_size(guided_run):
     assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
     # Six plain steps; guided ones are differentiated at all but the last.
     assert_allclose(points["denoiser passes per example"], [[40, 6], [60, 11], [80, 11]])
+    wrong = Run(guided_run).rounds["fraction_wrong"]
+    assert_allclose(points["wrong when added (%)"], [[60, 100 * wrong[1]], [80, 100 * wrong[2]]])
     last = Run(guided_run).metrics["val_accuracy"].iloc[-1]
     assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
+    lines = draw_training(Run(guided_run).metrics, Run(guided_run).rounds, 0).axes
+    (accuracy,) = (ax.get_lines()[0] for ax in lines if ax.get_ylabel() == "validation accuracy (%)")
+    assert accuracy.get_ydata()[-1] == 100 * last
+    (scaling,) = draw_scaling(pd.DataFrame({"pool_size": [10, 100], "test_accuracy": [0.5, 0.75]})).axes
+    assert_allclose(scaling.get_lines()[1].get_xydata(), [[10, 50], [100, 75]])
 
 
 def test_the_grid_shows_the_pools_own_rows(guided_run):
@@ -57,7 +65,7 @@ def test_the_grid_shows_the_pools_own_rows(guided_run):
     sheet = image.get_array()
     rows = all_rows(guided_run)
     frames = {patch.get_xy() for patch in ax.patches}
-    assert [label.get_text()[0] for label in ax.get_yticklabels()] == ["0", "1", "2"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0  (initial)", "1  (ω = 0.04)", "2  (ω = 0.04)"]
     for index in range(3):
         for label in range(10):
             row = next(row for row in rows if (row["round"], row["label"]) == (index, label))
@@ -239,27 +247,6 @@ def test_an_unfinished_run(copied):
     assert "test" not in columns
 
 
-def test_a_page_is_kept_fresh_until_the_run_is_complete(copied, monkeypatch):
-    """It is written when the logs have grown; browsers read it again until it is the last one."""
-    own = [copied / "result.json", copied / "SHA256SUMS"]
-    for file in own:
-        file.rename(file.with_name(f"later-{file.name}"))
-    page = copied / "report.html"
-    written = []
-
-    def sleep(seconds):
-        written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
-        if len(written) == 2:  # nothing had happened before
-            for file in own:
-                file.with_name(f"later-{file.name}").rename(file)
-
-    monkeypatch.setattr("dp_experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
-    done("real report", copied, "--watch")
-    assert written == [(written[0][0], True)] * 2
-    assert 'http-equiv="refresh"' not in page.read_text()
-    assert "not finished" not in page.read_text()
-
-
 def test_report_of_a_comparison(compared, tmp_path, guided_run):
     """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
     refused("real report", compared, guided_run)
@@ -274,6 +261,11 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
     assert len(page.pictures) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
+    for arm in comparison["arms"]:
+        sign = {">": "≥ ", "<": "≤ "}.get(arm["bound"], "")
+        assert f"{arm['series']}{sign}{arm['ratio']:.2g}" in page.words  # a bound stands with its number
+    findings = comparison["verdict"][0], alone["verdict"], "Accuracy, ±", "Each addition against"
+    assert all(page.words.index(each) < page.words.index("The hardest samples") for each in findings)
 
 
 @needs_axe
@@ -289,11 +281,16 @@ def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
     told = """
       const heads = [...shown.querySelectorAll("th")].filter(head => head.textContent.startsWith("worth"));
       document.body.dataset.right = heads[0].getBoundingClientRect().right;
+      const arm = [...shown.querySelectorAll("td:first-child")].find(cell => cell.textContent === "practice");
+      const word = shown.createRange();
+      word.selectNodeContents(arm);
+      document.body.dataset.lines = word.getClientRects().length;
       document.body.dataset.wide = shown.documentElement.scrollWidth > 390;"""
     frame = tmp_path / "frame.html"
     frame.write_text(framed((tmp_path / "report.html").read_text(), 390, told))
     document = opened(frame, 500)
     assert 'data-wide="false"' in document
+    assert 'data-lines="1"' in document
     assert float(document.split('data-right="')[1].split('"')[0]) < 390
 
 

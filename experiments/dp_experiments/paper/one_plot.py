@@ -36,12 +36,12 @@ def laid_out(sources: list[str]) -> pd.DataFrame:
         raise InputError(f"two of {', '.join(names)} are called the same; give folders of different names")
     counts = {name: count for name, source in zip(names, sources, strict=True) if (count := _classes(source))}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} has {count:,} classes" for name, count in counts.items())
-        raise InputError(f"{told}: accuracies of different tasks share no axis; compare runs of one task")
+        sizes = ", ".join(f"{name} has {count:,} classes" for name, count in counts.items())
+        raise InputError(f"{sizes}: accuracies of different tasks share no axis; compare runs of one task")
     for name, source in zip(names, sources, strict=True):
-        found = _read(source)
-        own = found["series"].astype(str)
-        parts.append(found.assign(series=[f"{name}: {each}" if each else name for each in own])[[*COLUMNS]])
+        curves = _read(source)
+        own = curves["series"].astype(str)
+        parts.append(curves.assign(series=[f"{name}: {each}" if each else name for each in own])[[*COLUMNS]])
     return pd.concat(parts, ignore_index=True)
 
 
