@@ -90,7 +90,7 @@ WRONG = [
     ("real report RUN --out no/such/folder/report.html", "report.html cannot be written: No such file"),
     ("real review RUN --out review.txt", "name it FILE.html"),
     ("real export RUN", "Missing option '--out'"),
-    ("real export RUN --out other --format jsonl", "its examples are images, which JSON has no place for"),
+    ("real export RUN --out other --format jsonl", "its examples are images, which JSON cannot hold"),
     ("figures fig4-reportd", "there is no figure 'fig4-reportd'; did you mean 'fig4-reported'?"),
     ("figures fig7 --set rh=0.6", "fig7 has no parameter 'rh'; it has rho (0.9), d (350), lam (0.1)"),
     ("figures fig7 --set d=0", "must be a whole number above 0, such as 350"),
