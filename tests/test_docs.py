@@ -10,6 +10,7 @@ import re
 import runpy
 import shlex
 import sys
+import tomllib
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
 from dp_real.practice.practice import Practice
 from dp_real.practice.section import KINDS as SECTIONS
+from tests.chromium import needs_browser, opened
 from tests.commands import answer_to, told
 from tests.source import FOLDERS, ROOT
 
@@ -216,11 +218,36 @@ def test_links_between_pages_lead_somewhere():
 
 
 @pytest.mark.parametrize("package", ["dp_theory", "dp_real"])
-def test_the_reference_is_markdown_that_is_the_same_tomorrow(package):
+def test_each_public_name_has_its_place_in_the_reference(package):
+    pages = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    listed = re.findall(rf"(?m)^::: {package}\.(\w+)$", pages)
+    public = (FOLDERS[package] / "__init__.pyi").read_text()
+    modules = re.findall(rf"(?m)^from {package} import (\w+)", public)
+    names = re.findall(r"(?m)^from \w+\.\S+ import (\w+)", public)
+    assert sorted(name for name in listed if name not in modules) == sorted(names)
+
+
+def test_the_page_of_keys_says_of_each_when_one_would_change_it():
     prepare = runpy.run_path(str(ROOT / "docs" / "prepare.py"))
-    page = "\n".join(prepare["names_page"](package))
-    assert not re.search(r"(?m)^-{3,}$| at 0x", page)
-    assert {"## predict", "## Run"} & set(page.splitlines())
+    sections = "".join(f"{line}\n" for line in prepare["keys_page"]()).split("\n## ")[1:]
+    row = re.compile(r"(?m)^\| `(\w+)(?: = .+)?`(?:, required)? \| .* \| .+ \| .+ \|$")
+    shown = {section.partition("\n")[0]: set(row.findall(section)) for section in sections}
+    when = tomllib.loads((ROOT / "docs" / "keys.toml").read_text())
+    assert shown == {section: set(keys) for section, keys in when.items()}
+    assert {"run", *Config.model_fields} - set(shown) == when["run"].keys()
+
+
+@needs_browser
+def test_a_page_from_disk_may_start_a_worker(tmp_path):
+    """The search of the site runs in one."""
+    (tmp_path / "double.js").write_text('addEventListener("message", (event) => postMessage(2 * event.data))')
+    shim = (ROOT / "docs" / "assets" / "iframe-worker.js").as_uri()
+    ask = 'worker.addEventListener("message", (event) => (document.title = event.data)); worker.postMessage(21)'
+    page = tmp_path / "page.html"
+    page.write_text(
+        f'<body><script src="{shim}"></script><script>const worker = new Worker("double.js"); {ask}</script>'
+    )
+    assert "<title>42</title>" in opened(page, 500, "--virtual-time-budget=5000")
 
 
 if __name__ == "__main__":
