@@ -2,13 +2,17 @@
 
 Beside them are the files of the root, the notebooks as pages, the reference of commands and keys, MathJax and
 llms.txt. out/SKILL.md is for agents, and out/demo the page to play with as a static space of the hub.
+
+python docs/prepare.py FIGURES: what `dp figures --quick --out FIGURES` drew becomes the pictures of the gallery.
 """
 
 import base64
+import html
 import json
 import os
 import re
 import shutil
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -17,12 +21,15 @@ from typing import Any
 
 from dp_experiments.cli.commands import root
 from dp_experiments.cli.real.configure import keys
+from dp_experiments.paper.gallery import RECORD, about
+from PIL import Image
 
 from dp_real.config import Config
 from dp_real.practice.section import KINDS
 from dp_real.runtime.section import Section
 
 ROOT = Path(__file__).parents[1]
+WIDTH, COLOURS = 480, 64  # of a picture of the gallery
 DOCS, STUDIES = ROOT / "docs", ROOT / "experiments" / "dp_experiments" / "studies"
 OWN = (".py", ".pyc", ".toml")
 PLACES = {file: file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.*") if file.suffix not in OWN}
@@ -68,11 +75,9 @@ def prepare(out: Path) -> None:
             (out / place).write_text(linked(file), encoding="utf-8")
         elif file.suffix == ".ipynb":
             write_notebook(file, out / place)
-    for page, lines in {
-        "llms.txt": llms(),
-        "reference/commands.md": commands_page(),
-        "reference/keys.md": keys_page(),
-    }.items():
+    pages = {"llms.txt": llms(), "gallery.md": gallery_page()}
+    pages |= {"reference/commands.md": commands_page(), "reference/keys.md": keys_page()}
+    for page, lines in pages.items():
         (out / page).write_text("\n".join(lines) + "\n", encoding="utf-8")
     mathjax = find_spec("sphinx-mathjax-offline")
     assert mathjax is not None
@@ -138,6 +143,33 @@ def llms() -> Iterator[str]:
         yield f"- [{title.lstrip('# ')}]({place.removesuffix('.md')}.html): {sentence}."
 
 
+# -- the gallery ------------------------------------------------------------------------------------------------------
+
+
+def store_figures(figures: Path, out: Path) -> None:
+    """Write a small picture of each figure in a folder of `dp figures`, and their commands and captions."""
+    record = json.loads((figures / RECORD).read_text(encoding="utf-8"))
+    out.mkdir(exist_ok=True)
+    for name in record:
+        picture = Image.open(figures / f"{name}.png").convert("RGB")
+        small = picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)))
+        small.quantize(COLOURS, dither=Image.Dither.NONE).save(out / f"{name}.png", optimize=True)
+    kept = {name: {key: figure[key] for key in ("command", "caption")} for name, figure in record.items()}
+    (out / RECORD).write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def gallery_page() -> Iterator[str]:
+    """Thumbnails, each of which opens the command that draws it."""
+    yield (DOCS / "gallery.md").read_text(encoding="utf-8")
+    yield '<div class="gallery">'
+    record = json.loads((DOCS / "images" / "gallery" / RECORD).read_text(encoding="utf-8"))
+    for name, figure in record.items():
+        picture, shows = f'<img src="images/gallery/{name}.png" alt="">', html.escape(about(name).shows)
+        said = f"<code>{figure['command']}</code><br>{html.escape(figure['caption'])}"
+        yield f"<details><summary>{picture}{shows}</summary>{said}</details>"
+    yield "</div>"
+
+
 # -- the keys of a configuration --------------------------------------------------------------------------------------
 
 
@@ -161,9 +193,10 @@ def keys_page() -> Iterator[str]:
 
 
 def section_kinds(section: str) -> dict[str, type[Section]]:
-    """The classes of a section of a configuration; `run` has the keys outside sections."""
+    """This project's classes of a section of a configuration; `run` has the keys outside sections."""
     if section in KINDS:
-        return {name: getattr(kind, "settings", kind) for name, kind in KINDS[section].items()}
+        kinds = {name: getattr(kind, "settings", kind) for name, kind in KINDS[section].items()}
+        return {name: kind for name, kind in kinds.items() if kind.__module__.startswith("dp_")}
     return {"": Config if section == "run" else Config.model_fields[section].annotation}
 
 
@@ -205,4 +238,7 @@ def cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    prepare(ROOT / "out" / "docs")
+    if sys.argv[1:]:
+        store_figures(Path(sys.argv[1]), DOCS / "images" / "gallery")
+    else:
+        prepare(ROOT / "out" / "docs")

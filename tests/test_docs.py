@@ -20,9 +20,6 @@ from typer.core import TyperGroup
 
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
-from dp_real.data import DATA
-from dp_real.generators import GENERATORS
-from dp_real.learners import LEARNERS
 from dp_real.practice.practice import Practice
 from dp_real.practice.section import KINDS as SECTIONS
 from tests.chromium import needs_browser, opened
@@ -132,35 +129,21 @@ def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
     assert any(output["output_type"] == "stream" for output in shown)
 
 
-# -- tables that are derived ------------------------------------------------------------------------------------------
+# -- lists that are derived -------------------------------------------------------------------------------------------
 
 GUIDE = ROOT / "docs" / "guide" / "extend.md"
-LISTING = GUIDE, ROOT / "docs" / "guide" / "compare.md"
-TABLE = re.compile(r"(?<=<!-- kinds: )(?P<what>\S+) -->\n(?P<rows>.*?)(?=<!-- end -->)", re.S)
-KINDS = {
-    "data.source": DATA,
-    "generator.kind": GENERATORS,
-    "learner.kind": LEARNERS,
-    "arm": ARMS,
-}
+COMPARE = ROOT / "docs" / "guide" / "compare.md"
+LIST = re.compile(r"(?<=<!-- kinds: arm -->\n).*?(?=<!-- end -->)", re.S)
 
 
-def of_this_project(kind):
-    """Whether it is none of another package's; arms are functions."""
-    return getattr(kind, "settings", kind).__module__.startswith(("dp_real.", "dp_experiments."))
+def arms():
+    """The list of the arms of this project, as the guide shows it."""
+    own = {name: line for name, line in ARMS.summaries().items() if ARMS[name].__module__.startswith("dp_")}
+    return "\n".join(["", *(f"- `{name}`: {line.rstrip('.')}" for name, line in own.items()), "", ""])
 
 
-def derived(what):
-    """The list of a registry's kinds, as the guide shows it."""
-    registry = KINDS[what]
-    own = {name: line for name, line in registry.summaries().items() if of_this_project(registry[name])}
-    rows = [f"- `{name}`: {line.rstrip('.')}" for name, line in own.items()]
-    return "\n".join(["", f"`{what}`:", "", *rows, "", ""])
-
-
-def test_the_guide_lists_the_kinds_that_there_are():
-    written = {found["what"]: found["rows"] for page in LISTING for found in TABLE.finditer(TEXTS[page])}
-    assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these lists"
+def test_the_guide_lists_the_arms_that_there_are():
+    assert LIST.findall(TEXTS[COMPARE]) == [arms()], "python -m tests.test_docs writes this list"
 
 
 def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(here, monkeypatch):
@@ -251,5 +234,4 @@ def test_a_page_from_disk_may_start_a_worker(tmp_path):
 
 
 if __name__ == "__main__":
-    for guide in LISTING:
-        guide.write_text(TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", TEXTS[guide]))
+    COMPARE.write_text(LIST.sub(lambda _: arms(), TEXTS[COMPARE]))
