@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from dp_experiments.cli.commands import root
 from dp_experiments.cli.real.configure import keys
 from dp_experiments.paper.gallery import RECORD, about
@@ -147,15 +148,23 @@ def llms() -> Iterator[str]:
 
 
 def store_figures(figures: Path, out: Path) -> None:
-    """Write a small picture of each figure in a folder of `dp figures`, and their commands and captions."""
+    """Write a small picture of each figure in a folder of `dp figures`, with its command, caption and series."""
     record = json.loads((figures / RECORD).read_text(encoding="utf-8"))
     out.mkdir(exist_ok=True)
-    for name in record:
-        picture = Image.open(figures / f"{name}.png").convert("RGB")
-        small = picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)))
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(out / f"{name}.png", optimize=True)
-    kept = {name: {key: figure[key] for key in ("command", "caption")} for name, figure in record.items()}
+    kept = {}
+    for name, figure in record.items():
+        shrink(figures / f"{name}.png").save(out / f"{name}.png", optimize=True)
+        table = pd.read_csv(figures / f"{name}.csv")
+        series = [*map(str, table["series"].unique())] if "series" in table else []
+        kept[name] = {"command": figure["command"], "caption": figure["caption"], "series": series}
     (out / RECORD).write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def shrink(picture: Path) -> Image.Image:
+    """As the gallery has it: of WIDTH pixels and few colours."""
+    image = Image.open(picture).convert("RGB")
+    small = image.resize((WIDTH, round(WIDTH * image.height / image.width)))
+    return small.quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 def gallery_page() -> Iterator[str]:

@@ -12,9 +12,11 @@ import shlex
 import sys
 import tomllib
 
+import numpy as np
 import pytest
 import torch
 from dp_experiments.cli import commands as dp_commands
+from dp_experiments.paper.gallery import modules as figure_modules
 from matplotlib import pyplot as plt
 from typer.core import TyperGroup
 
@@ -23,7 +25,7 @@ from dp_real.config.arms import ARMS
 from dp_real.practice.practice import Practice
 from dp_real.practice.section import KINDS as SECTIONS
 from tests.chromium import needs_browser, opened
-from tests.commands import answer_to, told
+from tests.commands import answer_to, done, told
 from tests.source import FOLDERS, ROOT
 
 STUDIES = {page: f"results/{page.parent.name}.md" for page in sorted(FOLDERS["dp_experiments"].rglob("README.md"))}
@@ -203,7 +205,8 @@ def test_links_between_pages_lead_somewhere():
 @pytest.mark.parametrize("package", ["dp_theory", "dp_real"])
 def test_each_public_name_has_its_place_in_the_reference(package):
     pages = [page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md")]
-    listed = [name for page in pages if f"::: {package}\n" in page for name in re.findall(r"(?m)^ +- (\w+)$", page)]
+    listed = ", ".join(re.findall(rf"::: {package}\n.*?members: \[(.*?)\]", "".join(pages), re.S))
+    listed = re.split(r",\s+", listed)
     public = (FOLDERS[package] / "__init__.pyi").read_text()
     modules = re.findall(rf"(?m)^from {package} import (\w+)", public)
     names = re.findall(r"(?m)^from \w+\.\S+ import (\w+)", public)
@@ -211,8 +214,7 @@ def test_each_public_name_has_its_place_in_the_reference(package):
 
 
 def test_the_page_of_keys_says_of_each_when_one_would_change_it():
-    prepare = runpy.run_path(str(ROOT / "docs" / "prepare.py"))
-    sections = "".join(f"{line}\n" for line in prepare["keys_page"]()).split("\n## ")[1:]
+    sections = "".join(f"{line}\n" for line in PREPARE["keys_page"]()).split("\n## ")[1:]
     row = re.compile(r"(?m)^\| `(\w+)(?: = .+)?`(?:, required)? \| .* \| .+ \| .+ \|$")
     shown = {section.partition("\n")[0]: set(row.findall(section)) for section in sections}
     when = tomllib.loads((ROOT / "docs" / "keys.toml").read_text())
@@ -231,6 +233,56 @@ def test_a_page_from_disk_may_start_a_worker(tmp_path):
         f'<body><script src="{shim}"></script><script>const worker = new Worker("double.js"); {ask}</script>'
     )
     assert "<title>42</title>" in opened(page, 500, "--virtual-time-budget=5000")
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+PREPARE = runpy.run_path(str(ROOT / "docs" / "prepare.py"))
+IMAGES = ROOT / "docs" / "images"
+GALLERY = json.loads((IMAGES / "gallery" / "figures.json").read_text())
+TRAINED = {"fig2-digits", "fig5d-digits", "fig6-digits", "fig8-digits", "gaussian", "rounds-digits"}
+"""Figures with --quick of runs that are made for them, and so differ between processors; grids do so, too."""
+APART = 8  # root mean square of grey levels: fewer colours make up to 6, a curve that is missing 10 or more
+
+
+def apart(picture, other):
+    """How far two pictures lie apart, as the gallery would have them."""
+    first, second = (np.asarray(PREPARE["shrink"](each).convert("RGB"), float) for each in (picture, other))
+    return np.sqrt(np.mean((first - second) ** 2)) if first.shape == second.shape else np.inf
+
+
+def test_the_gallery_has_every_figure_and_the_pages_have_its_pictures():
+    assert GALLERY.keys() == figure_modules().keys()
+    for picture in IMAGES.glob("*.png"):
+        if picture.stem in GALLERY.keys() - TRAINED:
+            assert apart(picture, IMAGES / "gallery" / picture.name) < APART, picture
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of runs that learn too little in so few steps
+def test_every_figure_is_drawn_as_the_gallery_has_it(here):
+    done("figures --quick --out figures")
+    PREPARE["store_figures"](here / "figures", here / "gallery")
+    drawn = json.loads((here / "gallery" / "figures.json").read_text())
+    assert {name: figure["series"] for name, figure in drawn.items()} == {
+        name: figure["series"] for name, figure in GALLERY.items()
+    }
+    for name in GALLERY.keys() - TRAINED - {"grid-omega", "grid-rounds"}:
+        assert drawn[name] == GALLERY[name]
+        assert apart(here / "gallery" / f"{name}.png", IMAGES / "gallery" / f"{name}.png") < APART, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "command", "picture"),
+    [
+        ("loop", "theory practice --rounds 20 --phi 0.25 --lam 0 --window 1 --out out", "out/practice.png"),
+        ("sweep", "theory sweep --alpha 0.5 --out out", "out/sweep.png"),
+    ],
+)
+def test_pictures_of_the_theory_are_what_their_commands_draw(name, command, picture, here):
+    done(command)
+    assert apart(here / picture, IMAGES / f"{name}.png") < APART
 
 
 if __name__ == "__main__":
