@@ -1,28 +1,39 @@
 """Writes out/docs: the pages of docs/, and what the site has beside them. Any tool then builds the site from there.
 
-Beside them are the files of the root, the notebooks as pages, the reference of commands and packages, MathJax and
+Beside them are the files of the root, the notebooks as pages, the reference of commands and keys, MathJax and
 llms.txt. out/SKILL.md is for agents, and out/demo the page to play with as a static space of the hub.
+
+python docs/prepare.py FIGURES: what `dp figures --quick --out FIGURES` drew becomes the pictures of the gallery.
 """
 
 import base64
-import inspect
+import html
 import json
 import os
 import re
 import shutil
+import sys
+import tomllib
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import pandas as pd
 from dp_experiments.cli.commands import root
+from dp_experiments.cli.real.configure import keys
+from dp_experiments.paper.gallery import RECORD, about
+from PIL import Image
+
+from dp_real.config import Config
+from dp_real.practice.section import KINDS
+from dp_real.runtime.section import Section
 
 ROOT = Path(__file__).parents[1]
+WIDTH, COLOURS = 480, 64  # of a picture of the gallery
 DOCS, STUDIES = ROOT / "docs", ROOT / "experiments" / "dp_experiments" / "studies"
-PACKAGES = ("dp_theory", "dp_real")
-PLACES = {file: file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.*") if file.suffix not in (".py", ".pyc")}
+OWN = (".py", ".pyc", ".toml")
+PLACES = {file: file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.*") if file.suffix not in OWN}
 """The files that the site has, and where it has them."""
 PLACES |= {ROOT / f"{name.upper()}.md": f"{name}.md" for name in ("security", "contributing", "changelog")}
 PLACES[ROOT / "README.md"] = "index.md"
@@ -30,8 +41,6 @@ PLACES |= {file: f"results/{file.parent.name}.md" for file in STUDIES.glob("*/RE
 PLACES |= {file: f"results/{file.name}" for file in STUDIES.parent.rglob("runs/*.csv")}
 PLACES |= {file: f"notebooks/{file.stem}.md" for file in DOCS.glob("notebooks/*.ipynb")}
 LINK = re.compile(r"\[(?P<shown>[^\]]+)\]\((?!https?:|#)(?P<file>[^)#\s]+)(?P<part>#[^)\s]*)?\)")
-SECTION = re.compile(r"(?m)^(\w[\w ]*)\n-{3,}\n")
-DOCTEST = re.compile(r"(?m)^>>> (?:.|\n(?!\n))*")
 SKILL = """\
 ---
 name: deliberate-practice
@@ -67,12 +76,10 @@ def prepare(out: Path) -> None:
             (out / place).write_text(linked(file), encoding="utf-8")
         elif file.suffix == ".ipynb":
             write_notebook(file, out / place)
-    pages = {"llms.txt": "\n".join(llms()), "reference/commands.md": "\n".join(commands_page())}
-    for package in PACKAGES:
-        pages[f"reference/{package}.md"] = "\n".join(names_page(package))
-    (out / "reference").mkdir()
-    for page, text in pages.items():
-        (out / page).write_text(text + "\n", encoding="utf-8")
+    pages = {"llms.txt": llms(), "gallery.md": gallery_page()}
+    pages |= {"reference/commands.md": commands_page(), "reference/keys.md": keys_page()}
+    for page, lines in pages.items():
+        (out / page).write_text("\n".join(lines) + "\n", encoding="utf-8")
     mathjax = find_spec("sphinx-mathjax-offline")
     assert mathjax is not None
     assert mathjax.origin is not None
@@ -137,64 +144,69 @@ def llms() -> Iterator[str]:
         yield f"- [{title.lstrip('# ')}]({place.removesuffix('.md')}.html): {sentence}."
 
 
-# -- the packages -----------------------------------------------------------------------------------------------------
+# -- the gallery ------------------------------------------------------------------------------------------------------
 
 
-def names_page(package: str) -> Iterator[str]:
-    """The public names of a package, with what their docstrings say."""
-    module = import_module(package)
-    yield f"# {package}\n\n{document(module)}"
-    for name in module.__all__:
-        thing = getattr(module, name)
-        if isinstance(thing, type) or callable(thing):
-            yield f"\n## {name}\n\n{signature(name, thing)}\n{document(thing)}"
-            yield from members(thing)
-        elif not isinstance(thing, ModuleType | str):
-            yield f"\n## {name}\n\nAn instance of `{type(thing).__name__}`."
+def store_figures(figures: Path, out: Path) -> None:
+    """Write a small picture of each figure in a folder of `dp figures`, with its command, caption and series."""
+    record = json.loads((figures / RECORD).read_text(encoding="utf-8"))
+    out.mkdir(exist_ok=True)
+    kept = {}
+    for name, figure in record.items():
+        shrink(figures / f"{name}.png").save(out / f"{name}.png", optimize=True)
+        table = pd.read_csv(figures / f"{name}.csv")
+        series = [*map(str, table["series"].unique())] if "series" in table else []
+        kept[name] = {"command": figure["command"], "caption": figure["caption"], "series": series}
+    (out / RECORD).write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def members(thing: Any) -> Iterator[str]:
-    """The documented methods and properties of a class that it has itself."""
-    for name, member in vars(thing).items() if isinstance(thing, type) else ():
-        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
-        if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
-            continue
-        shown = "" if isinstance(member, property) else signature(name, function)
-        yield f"\n### {thing.__name__}.{name}\n\n{shown}\n{document(function)}"
+def shrink(picture: Path) -> Image.Image:
+    """As the gallery has it: of WIDTH pixels and few colours."""
+    image = Image.open(picture).convert("RGB")
+    small = image.resize((WIDTH, round(WIDTH * image.height / image.width)))
+    return small.quantize(COLOURS, dither=Image.Dither.NONE)
 
 
-def signature(name: str, thing: Any) -> str:
-    """How it is called, a parameter a line where one is too short."""
-    try:
-        found = [each for each in inspect.signature(thing).parameters.values() if each.name not in ("self", "cls")]
-    except ValueError:
-        return ""
-    bare = [each.replace(annotation=each.empty) if "Annotated" in str(each) else each for each in found]
-    parameters = [re.sub(r"<function (\S+) at 0x\w+>", r"\1", str(each)).replace("'", "") for each in bare]
-    line = f"{name}({', '.join(parameters)})"
-    if len(line) > 100:
-        line = "\n".join([f"{name}(", *(f"    {text}," for text in parameters), ")"])
-    return f"```python\n{line}\n```\n"
+def gallery_page() -> Iterator[str]:
+    """Thumbnails, each of which opens the command that draws it."""
+    yield (DOCS / "gallery.md").read_text(encoding="utf-8")
+    yield '<div class="gallery">'
+    record = json.loads((DOCS / "images" / "gallery" / RECORD).read_text(encoding="utf-8"))
+    for name, figure in record.items():
+        picture, shows = f'<img src="images/gallery/{name}.png" alt="">', html.escape(about(name).shows)
+        said = f"<code>{figure['command']}</code><br>{html.escape(figure['caption'])}"
+        yield f"<details><summary>{picture}{shows}</summary>{said}</details>"
+    yield "</div>"
 
 
-def document(thing: Any) -> str:
-    """A docstring of numpy's style as Markdown."""
-    intro, *parts = SECTION.split(inspect.getdoc(thing) or "")
-    text = [code(intro)]
-    for title, body in zip(parts[::2], parts[1::2], strict=True):
-        listed = title in ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Methods")
-        text.append(f"**{title}**\n\n{entries(body) if listed else code(body)}")
-    return "\n\n".join(part.strip() for part in text) + "\n"
+# -- the keys of a configuration --------------------------------------------------------------------------------------
 
 
-def entries(body: str) -> str:
-    """Names with their indented descriptions, as a list."""
-    return re.sub(r"(?m)^(\S.*)$", r"\n- `\1`\n", body)
+def keys_page() -> Iterator[str]:
+    """A table of each section: what its kinds say of their keys, and keys.toml of when one would change them."""
+    yield (DOCS / "reference" / "keys.md").read_text(encoding="utf-8")
+    when = tomllib.loads((DOCS / "keys.toml").read_text(encoding="utf-8"))
+    for section, reasons in when.items():
+        kinds, order = section_kinds(section), [*reasons]
+        rows: dict[tuple[str, ...], list[str]] = {}
+        for kind, model in kinds.items():
+            required = [name for name, field in model.model_fields.items() if field.is_required()]
+            for row in keys(model.model_construct(**dict.fromkeys(required))):
+                if model is not Config or row["key"].partition(".")[0] not in when:
+                    rows.setdefault((row["key"], row["default"], row["may be"], row["meaning"]), []).append(kind)
+        yield f"\n## {section}\n\n| key and default | may be | what it is | change it |\n|---|---|---|---|"
+        for (key, default, choices, meaning), names in sorted(rows.items(), key=lambda row: order.index(row[0][0])):
+            shown = f"`{key}`, required" if default == "required" else f"`{key} = {cell(default)}`"
+            some = f"*{', '.join(names)}*: " if len(names) < len(kinds) and key not in ("kind", "source") else ""
+            yield f"| {shown} | {cell(choices)} | {some}{cell(meaning)} | {reasons[key]} |"
 
 
-def code(text: str) -> str:
-    """Examples of an interpreter in fences."""
-    return DOCTEST.sub(lambda found: f"```python\n{found[0].rstrip()}\n```", text)
+def section_kinds(section: str) -> dict[str, type[Section]]:
+    """This project's classes of a section of a configuration; `run` has the keys outside sections."""
+    if section in KINDS:
+        kinds = {name: getattr(kind, "settings", kind) for name, kind in KINDS[section].items()}
+        return {name: kind for name, kind in kinds.items() if kind.__module__.startswith("dp_")}
+    return {"": Config if section == "run" else Config.model_fields[section].annotation}
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------
@@ -235,4 +247,7 @@ def cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    prepare(ROOT / "out" / "docs")
+    if sys.argv[1:]:
+        store_figures(Path(sys.argv[1]), DOCS / "images" / "gallery")
+    else:
+        prepare(ROOT / "out" / "docs")

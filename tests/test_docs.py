@@ -10,21 +10,22 @@ import re
 import runpy
 import shlex
 import sys
+import tomllib
 
+import numpy as np
 import pytest
 import torch
 from dp_experiments.cli import commands as dp_commands
+from dp_experiments.paper.gallery import modules as figure_modules
 from matplotlib import pyplot as plt
 from typer.core import TyperGroup
 
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
-from dp_real.data import DATA
-from dp_real.generators import GENERATORS
-from dp_real.learners import LEARNERS
 from dp_real.practice.practice import Practice
 from dp_real.practice.section import KINDS as SECTIONS
-from tests.commands import answer_to, told
+from tests.chromium import needs_browser, opened
+from tests.commands import answer_to, done, told
 from tests.source import FOLDERS, ROOT
 
 STUDIES = {page: f"results/{page.parent.name}.md" for page in sorted(FOLDERS["dp_experiments"].rglob("README.md"))}
@@ -130,35 +131,21 @@ def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
     assert any(output["output_type"] == "stream" for output in shown)
 
 
-# -- tables that are derived ------------------------------------------------------------------------------------------
+# -- lists that are derived -------------------------------------------------------------------------------------------
 
 GUIDE = ROOT / "docs" / "guide" / "extend.md"
-LISTING = GUIDE, ROOT / "docs" / "guide" / "compare.md"
-TABLE = re.compile(r"(?<=<!-- kinds: )(?P<what>\S+) -->\n(?P<rows>.*?)(?=<!-- end -->)", re.S)
-KINDS = {
-    "data.source": DATA,
-    "generator.kind": GENERATORS,
-    "learner.kind": LEARNERS,
-    "arm": ARMS,
-}
+COMPARE = ROOT / "docs" / "guide" / "compare.md"
+LIST = re.compile(r"(?<=<!-- kinds: arm -->\n).*?(?=<!-- end -->)", re.S)
 
 
-def of_this_project(kind):
-    """Whether it is none of another package's; arms are functions."""
-    return getattr(kind, "settings", kind).__module__.startswith(("dp_real.", "dp_experiments."))
+def arms():
+    """The list of the arms of this project, as the guide shows it."""
+    own = {name: line for name, line in ARMS.summaries().items() if ARMS[name].__module__.startswith("dp_")}
+    return "\n".join(["", *(f"- `{name}`: {line.rstrip('.')}" for name, line in own.items()), "", ""])
 
 
-def derived(what):
-    """The list of a registry's kinds, as the guide shows it."""
-    registry = KINDS[what]
-    own = {name: line for name, line in registry.summaries().items() if of_this_project(registry[name])}
-    rows = [f"- `{name}`: {line.rstrip('.')}" for name, line in own.items()]
-    return "\n".join(["", f"`{what}`:", "", *rows, "", ""])
-
-
-def test_the_guide_lists_the_kinds_that_there_are():
-    written = {found["what"]: found["rows"] for page in LISTING for found in TABLE.finditer(TEXTS[page])}
-    assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these lists"
+def test_the_guide_lists_the_arms_that_there_are():
+    assert LIST.findall(TEXTS[COMPARE]) == [arms()], "python -m tests.test_docs writes this list"
 
 
 def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(here, monkeypatch):
@@ -216,13 +203,87 @@ def test_links_between_pages_lead_somewhere():
 
 
 @pytest.mark.parametrize("package", ["dp_theory", "dp_real"])
-def test_the_reference_is_markdown_that_is_the_same_tomorrow(package):
-    prepare = runpy.run_path(str(ROOT / "docs" / "prepare.py"))
-    page = "\n".join(prepare["names_page"](package))
-    assert not re.search(r"(?m)^-{3,}$| at 0x", page)
-    assert {"## predict", "## Run"} & set(page.splitlines())
+def test_each_public_name_has_its_place_in_the_reference(package):
+    pages = [page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md")]
+    listed = ", ".join(re.findall(rf"::: {package}\n.*?members: \[(.*?)\]", "".join(pages), re.S))
+    listed = re.split(r",\s+", listed)
+    public = (FOLDERS[package] / "__init__.pyi").read_text()
+    modules = re.findall(rf"(?m)^from {package} import (\w+)", public)
+    names = re.findall(r"(?m)^from \w+\.\S+ import (\w+)", public)
+    assert sorted(name for name in listed if name not in modules) == sorted(names)
+
+
+def test_the_page_of_keys_says_of_each_when_one_would_change_it():
+    sections = "".join(f"{line}\n" for line in PREPARE["keys_page"]()).split("\n## ")[1:]
+    row = re.compile(r"(?m)^\| `(\w+)(?: = .+)?`(?:, required)? \| .* \| .+ \| .+ \|$")
+    shown = {section.partition("\n")[0]: set(row.findall(section)) for section in sections}
+    when = tomllib.loads((ROOT / "docs" / "keys.toml").read_text())
+    assert shown == {section: set(keys) for section, keys in when.items()}
+    assert {"run", *Config.model_fields} - set(shown) == when["run"].keys()
+
+
+@needs_browser
+def test_a_page_from_disk_may_start_a_worker(tmp_path):
+    """The search of the site runs in one."""
+    (tmp_path / "double.js").write_text('addEventListener("message", (event) => postMessage(2 * event.data))')
+    shim = (ROOT / "docs" / "assets" / "iframe-worker.js").as_uri()
+    ask = 'worker.addEventListener("message", (event) => (document.title = event.data)); worker.postMessage(21)'
+    page = tmp_path / "page.html"
+    page.write_text(
+        f'<body><script src="{shim}"></script><script>const worker = new Worker("double.js"); {ask}</script>'
+    )
+    assert "<title>42</title>" in opened(page, 500, "--virtual-time-budget=5000")
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+PREPARE = runpy.run_path(str(ROOT / "docs" / "prepare.py"))
+IMAGES = ROOT / "docs" / "images"
+GALLERY = json.loads((IMAGES / "gallery" / "figures.json").read_text())
+TRAINED = {"fig2-digits", "fig5d-digits", "fig6-digits", "fig8-digits", "gaussian", "rounds-digits"}
+"""Figures with --quick of runs that are made for them, and so differ between processors; grids do so, too."""
+APART = 8  # root mean square of grey levels: fewer colours make up to 6, a curve that is missing 10 or more
+
+
+def apart(picture, other):
+    """How far two pictures lie apart, as the gallery would have them."""
+    first, second = (np.asarray(PREPARE["shrink"](each).convert("RGB"), float) for each in (picture, other))
+    return np.sqrt(np.mean((first - second) ** 2)) if first.shape == second.shape else np.inf
+
+
+def test_the_gallery_has_every_figure_and_the_pages_have_its_pictures():
+    assert GALLERY.keys() == figure_modules().keys()
+    for picture in IMAGES.glob("*.png"):
+        if picture.stem in GALLERY.keys() - TRAINED:
+            assert apart(picture, IMAGES / "gallery" / picture.name) < APART, picture
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of runs that learn too little in so few steps
+def test_every_figure_is_drawn_as_the_gallery_has_it(here):
+    done("figures --quick --out figures")
+    PREPARE["store_figures"](here / "figures", here / "gallery")
+    drawn = json.loads((here / "gallery" / "figures.json").read_text())
+    assert {name: figure["series"] for name, figure in drawn.items()} == {
+        name: figure["series"] for name, figure in GALLERY.items()
+    }
+    for name in GALLERY.keys() - TRAINED - {"grid-omega", "grid-rounds"}:
+        assert drawn[name] == GALLERY[name]
+        assert apart(here / "gallery" / f"{name}.png", IMAGES / "gallery" / f"{name}.png") < APART, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "command", "picture"),
+    [
+        ("loop", "theory practice --rounds 20 --phi 0.25 --lam 0 --window 1 --out out", "out/practice.png"),
+        ("sweep", "theory sweep --alpha 0.5 --out out", "out/sweep.png"),
+    ],
+)
+def test_pictures_of_the_theory_are_what_their_commands_draw(name, command, picture, here):
+    done(command)
+    assert apart(here / picture, IMAGES / f"{name}.png") < APART
 
 
 if __name__ == "__main__":
-    for guide in LISTING:
-        guide.write_text(TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", TEXTS[guide]))
+    COMPARE.write_text(LIST.sub(lambda _: arms(), TEXTS[COMPARE]))

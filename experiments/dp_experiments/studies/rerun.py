@@ -17,20 +17,13 @@ from dp_base.progress import Progress
 from dp_experiments.compare.tune.tuned import Tuned
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.glyphs import few_real
-from dp_experiments.studies.stored import stored_path, stored_runs
+from dp_experiments.studies.stored import COLUMNS, stored_path, stored_runs
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.runs.run import run
 
 MADE = re.compile(r"^# made: (.+)$", re.M)
 RERUN = re.compile(r"^# rerun: (?P<preset>[\w-]+)(?P<tuned> --tuned published)?$", re.M)
-COLUMNS = {
-    "validation": ("val_accuracy", 100),
-    "test": ("test_accuracy", 100),
-    "generated": ("samples_generated", 1),
-    "kept": ("pool_size", 1),
-}
-"""The columns of a table of runs: the key of result.json, and what that is multiplied by."""
 WRITTEN = 0.0051  # points: accuracies are written with two digits or three
 SPREADS = 2 * 2**0.5  # two standard errors of a difference of two runs, in standard deviations of one
 MIN_RUNS = 3  # runs of an arm whose standard deviation means anything

@@ -1,5 +1,9 @@
-"""What stored runs say: means, paired differences, and what an arm is worth in static samples."""
+"""Stored runs: written from a comparison, and what they say: means, paired differences, worth in static samples.
 
+python -m dp_experiments.studies.stored COMPARISON FILE.csv PRESET [--tuned published]
+"""
+
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +13,19 @@ import pandas as pd
 from dp_figures.tables import measured
 
 from dp_base.errors import InputError
+from dp_base.files import write_text
+from dp_base.reading import read_json
 from dp_experiments.compare.equivalent import static_equivalent
 
 FOLDER = Path(__file__).parents[1]  # the files of stored runs lie in folders called runs below it
+
+COLUMNS = {
+    "validation": ("val_accuracy", 100),
+    "test": ("test_accuracy", 100),
+    "generated": ("samples_generated", 1),
+    "kept": ("pool_size", 1),
+}
+"""The columns of a table of runs: the key of result.json, and what that is multiplied by."""
 
 
 class Difference(NamedTuple):
@@ -41,6 +55,29 @@ class Worth(NamedTuple):
     def __str__(self) -> str:
         remark = {"=": "", ">": " (the most that were tried)", "<": " or fewer"}
         return f"{self.samples:,.0f} samples are worth {self.static:,.0f} static ones{remark[self.bound]}"
+
+
+def store(comparison: Path, file: Path, rerun: str) -> None:
+    """Write the runs of a comparison's folder as a table of stored runs, under the versions that made them.
+
+    rerun: the preset, and " --tuned published" if arms had the published settings. Raises InputError for a file that is
+    there, and DamagedError for a comparison that is not as it was written.
+    """
+    from dp_experiments.compare.compare import REMEDY, Comparison  # needs the extra `real`
+    from dp_experiments.compare.ratios import costs
+
+    if file.exists():
+        raise InputError(f"{file} exists and stays as it is; name another")
+    folder = Comparison(comparison)
+    runs = folder.read("runs")
+    places = [folder.run_folder(arm, seed) for arm, seed in zip(runs["arm"], runs["seed"], strict=True)]
+    results = [read_json(place / "result.json", REMEDY) for place in places]
+    table = runs[["arm", "split", "seed"]].assign(**{name: runs[key] * times for name, (key, times) in COLUMNS.items()})
+    of_sets = [{each["set"]: 100 * each["accuracy"] for each in result.get("sets", [])} for result in results]
+    table = table.join(pd.DataFrame(of_sets, runs.index)).assign(tflop=costs(runs)["compute"] / 1e12).round(4)
+    made = {" ".join("=".join(version) for version in result.get("versions", {}).items()) for result in results}
+    head = f"# made: {'; '.join(sorted(made - {''}))}\n# rerun: {rerun}\n"
+    write_text(file, head + table.to_csv(index=False))
 
 
 def stored_runs(name: str) -> pd.DataFrame:
@@ -101,3 +138,7 @@ def cost_ratio(runs: pd.DataFrame, arm: str, rival: str, column: str) -> float:
     """What an arm cost over what its rival cost, in their means."""
     mean = runs.groupby("arm")[column].mean()
     return float(mean[arm] / mean[rival])
+
+
+if __name__ == "__main__":
+    store(Path(sys.argv[1]), Path(sys.argv[2]), " ".join(sys.argv[3:]))

@@ -1,11 +1,16 @@
 """Stored rows say what made them, and one can be run again."""
 
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
+from dp_experiments.compare.compare import Comparison
 from dp_experiments.studies import stored
-from dp_experiments.studies.rerun import COLUMNS, MADE, RERUN, StoredRow
-from dp_experiments.studies.stored import stored_files, stored_runs
+from dp_experiments.studies.rerun import MADE, RERUN, StoredRow
+from dp_experiments.studies.result_tables import ArmsTable
+from dp_experiments.studies.stored import COLUMNS, stored_files, stored_runs
 
 from dp_base.errors import InputError
 from dp_real.runs.reader import Run
@@ -63,6 +68,28 @@ def test_a_row_is_run_again(table, tmp_path):
         further = result | {"test_accuracy": result["test_accuracy"] + apart * row.spread / 100}
         assert row.compared_with(further)["verdict"] == verdict
     assert row.compared_with(result | {"samples_generated": 50})["verdict"] == "within the spread"
+
+
+def test_a_comparison_becomes_a_table_of_stored_runs(compared, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    file = tmp_path / "runs" / "small.csv"
+    file.parent.mkdir()
+    folder = Path(shutil.copytree(compared, tmp_path / "compare"))
+    first = folder / "runs" / "practice-seed1" / "result.json"
+    first.write_text(json.dumps(json.loads(first.read_text()) | {"sets": [{"set": "far", "accuracy": 0.25}]}))
+    stored.store(folder, file, "digits --tuned published")
+    with pytest.raises(InputError, match=r"small\.csv exists"):
+        stored.store(folder, file, "digits")
+    (run, *_), arms = [run for _, run in Comparison(compared).runs()], Comparison(compared).arms.set_index("series")
+    row = StoredRow.read("small:1")
+    assert (row.config.name, row.config.seed) == ("digits", 1)
+    assert all(f"{name}={version}" in row.made for name, version in run.result["versions"].items())
+    assert (row.beside(run.result)["verdict"], row.row["far"]) == ("the same", 25)
+    assert stored_runs("small").groupby("arm")["test"].mean().to_dict() == pytest.approx(arms["y"].to_dict(), abs=1e-3)
+    page = ArmsTable("small", {"practice": "Practice", "static-60": "Static"}, ["static-60"]).markdown()
+    assert f"| Practice | {arms['x']['practice']:.0f} | {arms['y']['practice']:.2f} |" in page
+    difference = arms["minus_static-60"]["practice"]
+    assert f"{-difference:+.2f}".replace("-", "−") in page
 
 
 def test_what_is_no_row_is_refused(table):
