@@ -93,9 +93,10 @@ def forecast(
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
     far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MAX_ROUNDS + 1)
+    once = np.geomspace(start, 2.0**FEW_ROUNDS * start, FEW_ROUNDS + 1)
     plans = {  # sizes to go through, those tried first before the others
         "static": [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))],
-        "prune": [_plan("practice", s, initial=start, increment=np.maximum(s - start, 1.0)) for s in (near, far)],
+        "prune": [_plan("practice", once, initial=start, increment=np.maximum(once - start, 1.0))],
         "practice": [_plan("practice", sizes, initial=start, increment=start) for sizes in (near, far)],
     }
     _, _, reason = fitted.why_fixed.get("window", "").partition(": ")

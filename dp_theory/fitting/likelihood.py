@@ -115,6 +115,8 @@ _STARTS = 256  # random places whose deviance is computed
 _FEW_STARTS = 32  # as many with practice, whose theory takes longer
 _SEARCHED = 12  # of these places, those from which a search starts
 _POLISHED = 4  # of these searches, those that are repeated without softening
+_BESIDE = 1  # of these places, where one that is nearly right is given
+_SAME = 0.5  # distance in z within which two searches have found one place
 _SPREAD = 1.5  # standard deviation of z of random places
 _SOFTENING = 0.1  # of the first searches
 _WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z of the window that are tried: factors of 3 around 1
@@ -126,9 +128,9 @@ _DAMPING = 1e-6  # added to the second derivative, which may be singular
 _LONGEST_STEP = 4.0  # in z
 
 
-def most_likely_exact(likelihood: Likelihood) -> Float[Array, " free"]:
+def most_likely_exact(likelihood: Likelihood, near: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
     """The z of an exact curve: of the quasi-likelihood with the variance (T9.5) held near the estimate."""
-    z = most_likely(replace(likelihood, with_log=True))  # (T9.7)
+    z = most_likely(replace(likelihood, with_log=True), near=near)  # (T9.7)
     for _ in range(_REWEIGHTED):
         _, variance, _ = likelihood.moments(z[None])
         weighted = replace(likelihood.curve, se=np.sqrt(variance[0]), exact=False)
@@ -136,8 +138,10 @@ def most_likely_exact(likelihood: Likelihood) -> Float[Array, " free"]:
     return z
 
 
-def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
-    """The z of the least deviance found, from `start` or from several places."""
+def most_likely(
+    likelihood: Likelihood, start: Float[Array, " free"] | None = None, near: Float[Array, " free"] | None = None
+) -> Float[Array, " free"]:
+    """The z of the least deviance found, from `start`, from `near` and a few places, or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if likelihood.curve.has_practice:
@@ -147,7 +151,12 @@ def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = No
     softened = replace(likelihood, softening=_SOFTENING)
     places = _random_places(_STARTS, len(likelihood.free))
     best_first = np.argsort(softened.deviances(places))
-    return _search(likelihood, _search(softened, places[best_first[:_SEARCHED]])[:_POLISHED])[0]
+    searched = _search(softened, places[best_first[: _SEARCHED if near is None else _BESIDE]])[:_POLISHED]
+    distinct: list[Array] = []
+    for place in searched if near is None else [*searched, near]:
+        if all(np.abs(place - other).max() > _SAME for other in distinct):
+            distinct.append(place)
+    return _search(likelihood, distinct)[0]
 
 
 def _random_places(count: int, free: int) -> Float[Array, "count free"]:

@@ -77,7 +77,7 @@ def stack(fitted: Fit) -> Stack | None:
         is_hidden = plain.kept >= sizes[-hide]
         seen, unseen = plain.at(~is_hidden), plain.at(is_hidden)
         times = cuts + 1 - len(sizes) + np.searchsorted(sizes, unseen.kept)  # that a point is hidden in all
-        scores += [float(1 / times @ _log_density(name, seen, unseen, fixed)) for name in names]
+        scores += [float(1 / times @ _log_density(name, seen, unseen, fixed, fitted)) for name in names]
     scores *= _TRUST
     weights = np.exp(scores - logsumexp(scores))
     return Stack(plain, dict(zip(names, weights.tolist(), strict=True)))
@@ -91,11 +91,11 @@ def theory_draws(bands: Float[Array, "3 sizes"], level: float) -> Float[Array, "
     return np.log(mean) + q * np.where(q < 0, np.log(mean / low) / reach, np.log(high / mean) / reach)
 
 
-def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
+def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float], near: Fit) -> Array:
     doubt = _DOUBT / _WIDTH_OF_DOUBT
     try:
         if name == THEORY:
-            fitted = fit(seen, fixed)
+            fitted = fit(seen, fixed, near)
             bands = np.exp(fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(_LEVEL)))
             draws = theory_draws(bands, _LEVEL)
         else:

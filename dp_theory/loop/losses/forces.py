@@ -133,7 +133,7 @@ class PointMeans:
         )
         pairs = zip(self.sampled, training, strict=True)
         corrections = [each.correction(rows, parameters, (self.loss, self.control)) for each, rows in pairs]
-        return list(slopes), ForceMeans.total([*means, *corrections])
+        return list(slopes), ForceMeans(*(np.sum(part, axis=0) for part in zip(*means, *corrections, strict=True)))
 
 
 def closest_quadratic(cohorts: Sequence[RowForces], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:

@@ -12,7 +12,8 @@ from dp_theory.numerics.checks import Real
 from dp_theory.numerics.quadrature import pdf
 
 _MEAN_NODES = 32  # of a force's mean over a score
-
+# A step of Newton's method after which the logistic prox is exact: its error is at most half the square of the step.
+_LAST_STEP = 1e-8
 
 OfRows = Callable[..., Real]
 
@@ -93,7 +94,7 @@ class Logistic(Loss):
             tail = expit(-u)
             step = (u - strength * tail - w) / (1 + strength * tail * (1 - tail))
             u = u - step
-            if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(w) + strength)):
+            if np.all(np.abs(step) <= _LAST_STEP * (1 + np.abs(w))):
                 return y * u
         missed = np.abs(u - strength * expit(-u) - w).max()
         raise ConvergenceError(f"logistic prox at strength up to {np.max(strength):g} is missed by {missed:.1e}")

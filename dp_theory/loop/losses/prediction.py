@@ -30,7 +30,7 @@ _FEW = 2**11  # points of a cohort with which a stage is solved first
 _POINT_ORDER = 24  # of the quadrature of rules, beside points
 _NEAR = 1e-6  # relative residual over few points at which the search over all points begins
 _NEAR_ENOUGH = 1e-4  # from which it is tried at least
-_SOLVED = 1e-12  # relative residual at which the search ends
+_SOLVED = 1e-12  # relative residual at which the search over nodes ends; over points it does at EXACT
 _STEPS = (40, 80)  # of the search, over few points and over all
 _STEPS_OF_NODES = 30  # of the search over nodes
 _GIVEN_UP = ORDERS[2]  # an order at which a stage without a solution has none: fewer nodes may miss it
@@ -65,7 +65,8 @@ def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) 
     return _over_points(cell, size, seed)
 
 
-def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
+def _over_points(cell: "ScalarProblem", size: int, seed: int, near: Solution | None = None) -> Solution:
+    """`near` is a solution to begin with."""
     sampled: list[SampledRows] = []  # of the cohorts so far
 
     def solve_stage(solution: Solution, change: Change) -> Solution:
@@ -75,7 +76,7 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
             sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
         training = slice(len(sampled) - len(solution.training), None)
-        newest, means, miss = _found_by_points(solution, sampled[training])
+        newest, means, miss = _found_by_points(solution, sampled[training], near)
         slopes, forces = means.with_slopes(newest)
         grown = solution.grown(newest, forces, slopes, miss, target=means.control.target)
         losses = cell.loss, means.control
@@ -85,10 +86,18 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
     return solve_cell(cell, _POINT_ORDER, solve_stage=solve_stage)
 
 
-def _found_by_points(solution: Solution, sampled: list[SampledRows]) -> tuple[StageRow, PointMeans, float]:
-    """At once or along ridges that fall."""
+def _found_by_points(
+    solution: Solution, sampled: list[SampledRows], near: Solution | None
+) -> tuple[StageRow, PointMeans, float]:
+    """From a solution nearby, at once, or along ridges that fall."""
     loss, miss, solved = solution.cell.loss, np.inf, np.inf
     search = Search(solution)
+    if near is not None:
+        means = PointMeans(solution, sampled, loss, QuadraticLoss())
+        begin = search.coordinates(near.orders.row(solution.stages))
+        found, miss = fixed_point(search.moves(means), begin, EXACT, _STEPS[1], EXACT)
+        if miss <= EXACT:
+            return search.newest(found), means, miss
     few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
     for gradually in (False, True):
         means = replace(few)  # each fits a control of its own
@@ -102,7 +111,7 @@ def _found_by_points(solution: Solution, sampled: list[SampledRows]) -> tuple[St
         found, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
         if miss <= _NEAR_ENOUGH:
             means = replace(means, sampled=sampled, settled=True)
-            found, miss = fixed_point(search.moves(means), found, _SOLVED, _STEPS[1], EXACT)
+            found, miss = fixed_point(search.moves(means), found, EXACT, _STEPS[1], EXACT)
         if miss <= (MISSED if gradually else EXACT):
             return search.newest(found), means, miss
     raise _missed(solution, miss, solved)
@@ -114,7 +123,7 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
     change = np.full(cell.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
         before = solved
-        solved = _over_points(cell, size, seed)
+        solved = _over_points(cell, size, seed, before)
         change = np.maximum.accumulate(np.maximum(solved.change(before), _SAFETY * solved.residual))
         if change.max() <= tolerance:
             return solved, change
@@ -141,7 +150,7 @@ def _stage_over_nodes(
     def found_of(equations: Search, begin: Array) -> tuple[Array, float]:
         return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
-    begin = search.start() if near is None else search.coordinates(StageRow(*(part[-1] for part in near.orders)))
+    begin = search.start() if near is None else search.coordinates(near.orders.row(0))
     found, miss = found_of(search, begin)
     least = np.inf
     if near is None and miss > EXACT:
@@ -152,7 +161,7 @@ def _stage_over_nodes(
     if not miss <= EXACT:
         raise _missed(solution, miss, least)
     newest = search.newest(found)
-    return solution.grown(newest, means(newest), None, miss)
+    return solution.grown(newest, means(newest), (), miss)
 
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
