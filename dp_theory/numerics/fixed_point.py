@@ -11,7 +11,7 @@ Move = Callable[[Array], tuple[Array, float]]
 
 _POWELL = {"xtol": 1e-12, "factor": 1.0}  # options of scipy.optimize.root
 _NOWHERE = 1e3  # in place of moves where the map is not defined
-_MEMORY = 6  # moves of which the next one is made
+_MEMORY = 9  # moves of which the next one is made
 _LONGEST = 2.0  # an unknown moves no further by the map itself
 _FARTHEST = 3.0  # and by the method no further than this, or it moves by the map
 _ASTRAY = 20.0  # times the least miss, from which the search goes back to the best point and on from there carefully:
