@@ -96,7 +96,7 @@ def forecast(
     once = np.geomspace(start, 2.0**FEW_ROUNDS * start, FEW_ROUNDS + 1)
     plans = {  # sizes to go through, those tried first before the others
         "static": [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))],
-        "prune": [_plan("practice", once, initial=start, increment=np.maximum(once - start, 1.0))],
+        "prune": [_plan("practice", s, initial=start, increment=np.maximum(s - start, 1.0)) for s in (near, once)],
         "practice": [_plan("practice", sizes, initial=start, increment=start) for sizes in (near, far)],
     }
     _, _, reason = fitted.why_fixed.get("window", "").partition(": ")

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_kind, require_level, require_whole
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
-from dp_theory.ridge.theorem1 import at, fixed_point, limits, outputs_of, spread
+from dp_theory.ridge.theorem1 import blocks_with_moments, fixed_point, limits, outputs_of
 from dp_theory.rules import Fourth, Moments
 
 if TYPE_CHECKING:
@@ -268,9 +268,8 @@ def finite_size_correction(problem: "Problem", d: int = USUAL_D) -> Real:
 
 def _first_order(problem: "Problem", phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
     found = np.empty((11, prod(problem.shape)))
-    known = spread(problem.rule.up_to_fourth(problem.rho), problem.shape)
-    for cells, rule, rho, of_phi, lam in problem.blocks(_BLOCK, phi):
-        moments, errors, fourth = at(known, cells)
+    blocks = blocks_with_moments(problem, _BLOCK, "up_to_fourth", phi)
+    for cells, rule, (moments, errors, fourth), rho, of_phi, lam in blocks:
         for place, field in enumerate(limits(rule, moments, errors, rho, of_phi, lam, tolerance)):
             found[place, cells] = field
         found[5:8, cells], found[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)

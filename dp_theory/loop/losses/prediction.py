@@ -30,7 +30,8 @@ _FEW = 2**11  # points of a cohort with which a stage is solved first
 _POINT_ORDER = 24  # of the quadrature of rules, beside points
 _NEAR = 1e-6  # relative residual over few points at which the search over all points begins
 _NEAR_ENOUGH = 1e-4  # from which it is tried at least
-_SOLVED = 1e-12  # relative residual at which the search over nodes ends; over points it does at EXACT
+_SOLVED = 1e-12  # relative residual at which the search over nodes ends
+_SOLVED_OVER_POINTS = 1e-10  # and that over points, which err by far more
 _STEPS = (40, 80)  # of the search, over few points and over all
 _STEPS_OF_NODES = 30  # of the search over nodes
 _GIVEN_UP = ORDERS[2]  # an order at which a stage without a solution has none: fewer nodes may miss it
@@ -95,7 +96,7 @@ def _found_by_points(
     if near is not None:
         means = PointMeans(solution, sampled, loss, QuadraticLoss())
         begin = search.coordinates(near.orders.row(solution.stages))
-        found, miss = fixed_point(search.moves(means), begin, EXACT, _STEPS[1], EXACT)
+        found, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
         if miss <= EXACT:
             return search.newest(found), means, miss
     few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
@@ -111,7 +112,7 @@ def _found_by_points(
         found, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
         if miss <= _NEAR_ENOUGH:
             means = replace(means, sampled=sampled, settled=True)
-            found, miss = fixed_point(search.moves(means), found, EXACT, _STEPS[1], EXACT)
+            found, miss = fixed_point(search.moves(means), found, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
         if miss <= (MISSED if gradually else EXACT):
             return search.newest(found), means, miss
     raise _missed(solution, miss, solved)

@@ -24,7 +24,7 @@ from dp_theory.rules.base import share_of
 
 TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|
 _FIRST = 128  # rows of Z in the first attempt; each later attempt doubles them
-_CHUNK = 4096  # rows that are rotated at a time
+_CHUNK = 16384  # rows that are rotated at a time
 _LARGE = 1 << 20  # rows that a rule draws at a time
 _DEVIATIONS = 9.0  # the certificate assumes no singular value this many deviations out: probability < 3e-18
 
