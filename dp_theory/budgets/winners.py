@@ -5,7 +5,8 @@ import pandas as pd
 from scipy.interpolate import PchipInterpolator
 from scipy.stats import t
 
-_AGREE = 1e-6  # relative difference of errors that are the same
+# Relative difference of errors that are the same.
+_AGREE = 1e-6
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:

@@ -22,14 +22,17 @@ from dp_theory.numerics.checks import Array, Float, require, require_kind, requi
 if TYPE_CHECKING:
     import pandas as pd
 
-NOT_IDENTIFIED = "not identified"  # begins the reason why a parameter has no value
-_NOTES = {  # of an interval, by whether it ends where the range does: below, above
+# Begins the reason why a parameter has no value.
+NOT_IDENTIFIED = "not identified"
+# What is said of an interval, by whether it ends where the range does: below, above.
+_NOTES = {
     (False, False): "",
     (True, False): "bounded from above only",
     (False, True): "bounded from below only",
     (True, True): f"{NOT_IDENTIFIED}: any value fits",
 }
-_AT_END = 4.6  # |z| of an interval's end that counts as the end of the range: its outer percent
+# |z| of an interval's end that counts as the end of the range: its outer percent.
+_AT_END = 4.6
 
 
 @dataclass(frozen=True, eq=False)

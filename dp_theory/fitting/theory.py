@@ -64,9 +64,12 @@ PARAMETERS = {
     "ridge": Parameter(1e-5, 1e2, log=True, assumed=0.01),
 }
 
-MAX_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved with as many larger rounds
-OF_PRACTICE = ("dimension", "window", "flip", "ridge")  # parameters of a loop, whose floor is added afterwards
-_STEP = 1e-3  # of a parameter's place, for the slope of practice
+# Rounds of a loop that is solved; a longer loop is solved with as many larger rounds.
+MAX_ROUNDS = 14
+# Parameters of a loop, whose floor is added afterwards.
+OF_PRACTICE = ("dimension", "window", "flip", "ridge")
+# The step of a parameter's place for the slope of practice.
+_STEP = 1e-3
 
 
 def predict_points(

@@ -21,9 +21,11 @@ from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, genera
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem, SpanProblem
 
-_GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0
+# The largest gradient that a fit may leave, relative to that at w = 0.
+_GRADIENT = 1e-6
 _SMALLER = "a smaller d, or fewer kept rows"
-MAX_CANDIDATES = 1 << 20  # drawn at a time
+# Drawn at a time.
+MAX_CANDIDATES = 1 << 20
 
 
 def simulated(

@@ -40,7 +40,8 @@ from dp_theory.numerics.checks import (
 from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem
 
-_ROUNDED = 1e-14  # distance of a unit vector's length from 1
+# Distance of a unit vector's length from 1.
+_ROUNDED = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ class SpanProblem(AnyProblem):
 
     def __post_init__(self) -> None:
         require_positive("it is d/n", phi=self.phi)
-        require_ridge(self.lam)
+        require_ridge(lam=self.lam)
         require_some(phi=self.phi, lam=self.lam)
         require_loss(self.loss)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
@@ -251,7 +252,7 @@ class PracticeProblem(AnyProblem):
         for place, plan in enumerate(self.additions):
             if not isinstance(plan, Rows) and not callable(plan):
                 raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")
-        require_ridge(self.lam)
+        require_ridge(lam=self.lam)
         if np.shape(self.lam) not in ((), (self.stages,)):
             count = np.size(self.lam)
             raise InputError(f"lam has {count} values; it must have one, or one for each of {self.stages} stages")

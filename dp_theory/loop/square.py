@@ -29,18 +29,29 @@ from dp_theory.rules.base import require_certain
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem
 
-TOLERANCE = 1e-9  # relative error that quadrature leaves by default
-RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
-ORDERS = (16, 24, 36, 54, 80, 120, 180)  # of the quadrature, taken in turn until they agree
-ORDER = 24  # of the quadrature where no certificate is asked for
+# Relative error that quadrature leaves by default.
+TOLERANCE = 1e-9
+# Least test error that double precision resolves, to about 1e-6 of it.
+RESOLUTION = 1e-6
+# Orders of the quadrature, taken in turn until they agree.
+ORDERS = (16, 24, 36, 54, 80, 120, 180)
+# The order of the quadrature where no certificate is needed.
+ORDER = 24
 
-_AT_THE_PEAK = 1e-12  # relative distance of the kept rows from φ below which the norm counts as infinite
-_BESIDE_THE_PEAK = 1e-9  # where a is what it is at the peak
-_ROUNDED = 1e-14  # relative size from which a correction of a stage's affine solution is rounding
-_CORRECTIONS = 3  # of that solution, at most: rounding does not let it settle everywhere
-_MISSED = 1e-6  # relative residual from which a stage is refused; below, it is in the certificate
-_MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
-_SAFETY = 4  # factor of the certificate over what one perturbed solution shows, or more nodes change
+# Relative distance of the kept rows from φ below which the norm counts as infinite.
+_AT_THE_PEAK = 1e-12
+# Relative distance from φ at which the alignment is that at the peak.
+_BESIDE_THE_PEAK = 1e-9
+# Relative size from which a correction of a stage's affine solution is rounding.
+_ROUNDED = 1e-14
+# The most corrections of that solution: rounding does not let it settle everywhere.
+_CORRECTIONS = 3
+# Relative residual from which a stage is refused; below, it is in the certificate.
+_MISSED = 1e-6
+# Relative error, by rounding, of a moment and of an order parameter.
+_MOMENT_ERROR = 16 * ROUNDING
+# Factor of the certificate over what one perturbed solution shows, or more nodes change.
+_SAFETY = 4
 
 
 # -- order parameters -------------------------------------------------------------------------------------------------

@@ -29,8 +29,10 @@ def unseen(done: int) -> None:
     """Progress that nobody follows."""
 
 
-ROUNDING = np.finfo(float).eps / 2  # the largest relative error of one rounded operation
-END_ROUNDING = 8 * ROUNDING  # 4 ulp, by which a computed cosine or share may be beyond an end
+# The largest relative error of one rounded operation.
+ROUNDING = np.finfo(float).eps / 2
+# 4 ulp, by which a computed cosine or share may be beyond an end.
+END_ROUNDING = 8 * ROUNDING
 
 # What an experiment can have at all.
 MAX_TRIALS = 10**6
@@ -198,11 +200,12 @@ def require_positive(what: str, **values: Any) -> None:
         require_magnitude(**{name: found})
 
 
-def require_ridge(lam: Any) -> None:
-    """At least 0, finite and of a magnitude that formulas take."""
-    found = numbers("lam", lam)
-    require("lam", found, (found >= 0) & np.isfinite(found), "be at least 0 and finite: 0 is the ridgeless limit")
-    require_magnitude(lam=found)
+def require_ridge(**ridges: Any) -> None:
+    """Each is at least 0, finite and of a magnitude that formulas take."""
+    for name, value in ridges.items():
+        found = numbers(name, value)
+        require(name, found, (found >= 0) & np.isfinite(found), "be at least 0 and finite: 0 is the ridgeless limit")
+        require_magnitude(**{name: found})
 
 
 def require_in(interval: str, what: str, **values: Any) -> None:

@@ -9,16 +9,26 @@ from dp_theory.numerics.checks import Array
 
 Move = Callable[[Array], tuple[Array, float]]
 
-_POWELL = {"xtol": 1e-12, "factor": 1.0}  # options of scipy.optimize.root
-_NOWHERE = 1e3  # in place of moves where the map is not defined
-_MEMORY = 9  # moves of which the next one is made
-_LONGEST = 2.0  # an unknown moves no further by the map itself
-_FARTHEST = 3.0  # and by the method no further than this, or it moves by the map
-_ASTRAY = 20.0  # times the least miss, from which the search goes back to the best point and on from there carefully:
-_CAREFUL = 0.3  # by this part of the map's move there,
-_SHORTER = 0.7  # by so much less each time;
-_WORSE = 3.0  # and the point counts as so much worse, so that the search does not go back to it for ever
-_NEARER = 0.7  # factor of the start where the map is not defined
+# Options of scipy.optimize.root.
+_POWELL = {"xtol": 1e-12, "factor": 1.0}
+# The move that stands for one where the map is not defined.
+_NOWHERE = 1e3
+# The number of moves of which the next one is made.
+_MEMORY = 9
+# The farthest that an unknown moves by the map itself.
+_LONGEST = 2.0
+# The farthest that it moves by the method; where it would go further, it moves by the map.
+_FARTHEST = 3.0
+# At this factor of the least miss the search goes back to the best point, and on from there carefully.
+_ASTRAY = 20.0
+# The part of the map's move that it then takes.
+_CAREFUL = 0.3
+# The factor by which that move shrinks each time.
+_SHORTER = 0.7
+# The factor by which the point's miss is raised, so that the search does not return to it for ever.
+_WORSE = 3.0
+# Factor of the start where the map is not defined.
+_NEARER = 0.7
 
 
 def fixed_point(move: Move, start: Array, tolerance: float, steps: int, enough: float) -> tuple[Array, float]:

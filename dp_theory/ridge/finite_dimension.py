@@ -22,7 +22,8 @@ from dp_theory.rules import Fourth, Moments
 if TYPE_CHECKING:
     from dp_theory.ridge.problem import Problem
 
-SPECIAL_DIRECTIONS = 2  # selector and truth span so many dimensions, which are no columns of B
+# Selector and truth span so many dimensions, which are no columns of B.
+SPECIAL_DIRECTIONS = 2
 
 # Products of four of u = (y, s, v), as a multiset: where each stands in the list that `_fourth_moments` makes
 _PRODUCTS = ("yyyy", "syyy", "vyyy", "ssyy", "svyy", "vvyy", "sssy", "ssvy", "svvy", "vvvy")
@@ -150,11 +151,15 @@ def spectral_traces(psi: Any, lam: Any) -> Traces:
     )
 
 
-_BLOCK = 512  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
+# Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
+_BLOCK = 512
 _ROOT3 = 3**0.5
-_NEARER = 1000  # times d, where the first order is all that is left
-USUAL_D = 200  # of an experiment on a laptop
-FAR = 0.02  # of the limit, off which a mean is worth a word
+# Times d, where the first order is all that is left.
+_NEARER = 1000
+# The dimension of an experiment on a laptop.
+USUAL_D = 200
+# The part of the limit by which a mean must differ to be mentioned.
+FAR = 0.02
 
 
 def _nodes(off_centre: int) -> Array:

@@ -26,13 +26,14 @@ from dp_theory.rules.base import require_certain
 if TYPE_CHECKING:
     from dp_theory.ridge.problem import Problem
 
-_BLOCK = 16384  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
+# Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
+_BLOCK = 16384
 
 
 def blocks_with_moments(
     problem: "Problem", size: int, moments: str, phi: Real = None
 ) -> Iterator[tuple[slice, Rule, tuple[Any, ...], Array, Array, Array]]:
-    """`problem.blocks`, with what the rule's method `moments` says of each; one that several cells share is asked once."""
+    """`problem.blocks`, with what the rule's method `moments` says of each: once where several cells share it."""
     rule, rho = problem.rule, problem.rho
     known: tuple[Any, ...] = ()
     if prod(common_shape(**rule.parameters(), rho=rho)) < prod(problem.shape):

@@ -12,7 +12,8 @@ from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_bre
 from dp_theory.numerics.quadrature import pdf, refined
 from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
 
-_LOOKED_AT = np.linspace(0.0, 8.0, 513)  # edges of panels of 20 nodes; beyond, a row in 10¹⁵ lies
+# Edges of panels of 20 nodes; beyond, a row in 10¹⁵ lies.
+_LOOKED_AT = np.linspace(0.0, 8.0, 513)
 
 
 @dataclass(frozen=True)

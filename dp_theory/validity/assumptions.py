@@ -13,11 +13,16 @@ from dp_theory.numerics.checks import Array, Float
 from dp_theory.rules import Rule
 from dp_theory.validity.view import FeatureView
 
-ANGLES = 8  # directions of the plane that are tested
-BINS = 21  # groups of rows by their margin; with an odd number there is one around 0
-MAX_SQUARE = 13.0  # of A*², beyond which the formula for its p-value ends: at exp(−69)
-_NOT_SELECTED = 1e-12  # a variance of q below which the rule keeps all rows alike
-_LEAST_VARIANCE = 0.5  # of the count of positive labels in a group
+# Directions of the plane that are tested.
+ANGLES = 8
+# Groups of rows by their margin; with an odd number there is one around 0.
+BINS = 21
+# The A*² beyond which the formula for its p-value ends: at exp(−69).
+MAX_SQUARE = 13.0
+# A variance of q below which the rule keeps all rows alike.
+_NOT_SELECTED = 1e-12
+# The least variance of the count of positive labels in a group.
+_LEAST_VARIANCE = 0.5
 
 
 class AssumptionTest(NamedTuple):

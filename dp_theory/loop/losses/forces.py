@@ -11,8 +11,10 @@ from dp_theory.loop.square import ForceMeans, OrderParameters, RowView, Solution
 from dp_theory.numerics.checks import Array, Float
 
 Losses = tuple[Loss, QuadraticLoss]  # a loss and its control
-_CURVATURES = (1e-6, 50.0)  # between which that of the control lies, in units of 1/X_ss
-_TARGETS = (0.05, 1e3)  # between which its target lies
+# Between which that of the control lies, in units of 1/X_ss.
+_CURVATURES = (1e-6, 50.0)
+# Between which its target lies.
+_TARGETS = (0.05, 1e3)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import Real
 from dp_theory.numerics.quadrature import pdf
 
-_MEAN_NODES = 32  # of a force's mean over a score
+# Nodes of a force's mean over a score.
+_MEAN_NODES = 32
 # A step of Newton's method after which the logistic prox is exact: its error is at most half the square of the step.
 _LAST_STEP = 1e-8
-_STEPS = 100  # of it, at most
+# The most steps of Newton's method.
+_STEPS = 100
 
 OfRows = Callable[..., Real]
 

@@ -19,26 +19,45 @@ from dp_theory.numerics.fixed_point import fixed_point
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem
 
-ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)  # of the quadrature without rounds, until two agree
-TOLERANCE = 1e-8  # relative error that quadrature leaves by default
-SIZES = (2**13, 2**15, 2**17)  # points of a cohort, with rounds; taken in turn until two agree
-SAMPLED_TOLERANCE = 5e-3  # relative error that points leave by default
-EXACT = 1e-9  # relative residual at which a stage over nodes counts as solved
-MISSED = 1e-4  # from which one over points is refused; below, it is in the certificate
+# Orders of the quadrature without rounds, taken in turn until two agree.
+ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)
+# Relative error that quadrature leaves by default.
+TOLERANCE = 1e-8
+# Points of a cohort, with rounds; taken in turn until two agree.
+SIZES = (2**13, 2**15, 2**17)
+# Relative error that points leave by default.
+SAMPLED_TOLERANCE = 5e-3
+# Relative residual at which a stage over nodes counts as solved.
+EXACT = 1e-9
+# A stage over points that misses more is refused; below, the miss is in the certificate.
+MISSED = 1e-4
 
-_FEW = 2**11  # points of a cohort with which a stage is solved first
-_POINT_ORDER = 24  # of the quadrature of rules, beside points
-_NEAR = 1e-6  # relative residual over few points at which the search over all points begins
-_NEAR_ENOUGH = 1e-4  # from which it is tried at least
-_SOLVED = 1e-12  # relative residual at which the search over nodes ends
-_SOLVED_OVER_POINTS = 1e-10  # and that over points, which err by far more
-_STEPS = (40, 80)  # of the search, over few points and over all
-_STEPS_OF_NODES = 30  # of the search over nodes
-_GIVEN_UP = ORDERS[2]  # an order at which a stage without a solution has none: fewer nodes may miss it
-_FAILED = 6  # easier stages in a row without a solution, after which none is tried
-_MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
-_TRIED_ERROR = 1e-7  # of such means, for their effect
-_SAFETY = 4  # factor of the certificate over what a perturbed solution shows
+# Points of a cohort with which a stage is solved first.
+_FEW = 2**11
+# The order of the quadrature of rules where forces are means over points.
+_POINT_ORDER = 24
+# Relative residual over few points at which the search over all points begins.
+_NEAR = 1e-6
+# The residual over few points above which all points are not tried.
+_NEAR_ENOUGH = 1e-4
+# Relative residual at which the search over nodes ends.
+_SOLVED = 1e-12
+# Relative residual at which the search over points ends: points err by far more.
+_SOLVED_OVER_POINTS = 1e-10
+# Steps of the search at most, over few points and over all.
+_STEPS = (40, 80)
+# Steps of the search over nodes at most.
+_STEPS_OF_NODES = 30
+# An order at which a stage without a solution has none: fewer nodes may miss it.
+_GIVEN_UP = ORDERS[2]
+# Easier stages in a row without a solution, after which none is tried.
+_FAILED = 6
+# The relative error, by rounding, of a mean over nodes.
+_MEAN_ERROR = 64 * ROUNDING
+# The relative error that such means are given, to see its effect.
+_TRIED_ERROR = 1e-7
+# Factor of the certificate over what a perturbed solution shows.
+_SAFETY = 4
 
 
 def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:

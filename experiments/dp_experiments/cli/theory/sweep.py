@@ -85,7 +85,7 @@ def sweep_command(
             result = dp_theory.sweep(
                 alphas,
                 rho=rhos,
-                lam=lams,
+                lam_per_row=lams,
                 rules=rules,
                 d=d,
                 trials=trials,
