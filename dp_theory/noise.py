@@ -74,8 +74,8 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     Examples
     --------
     >>> from dp_theory import BoundaryFlips
-    >>> found = shares(BoundaryFlips(0.3), test_error=0.1, alpha=0.2)
-    >>> round(found.missed, 3), round(found.wrong, 3)
+    >>> of_window = shares(BoundaryFlips(0.3), test_error=0.1, alpha=0.2)
+    >>> round(of_window.missed, 3), round(of_window.wrong, 3)
     (0.414, 0.236)
     """
     require_number(test_error=test_error, alpha=alpha)

@@ -87,7 +87,7 @@ class Simulation(Cells):
 
 @dataclass(frozen=True)
 class SoftmaxOutputs(Cells):
-    """What theory predicts and experiments measure, each number with its standard error beside it."""
+    """What theory predicts and experiments measure, each number with its standard error."""
 
     test_error: Real
     test_error_se: Real

@@ -68,7 +68,7 @@ def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tup
         spacing /= _FINER
 
 
-# The interval in which the best ridge is sought, beside lam = 0.
+# The interval in which the best ridge is sought, besides lam = 0.
 RIDGES = (1e-9, 1e4)
 
 
@@ -253,8 +253,8 @@ def _best(
         searched["keep"] = 1.0
     price = partial(costs.row, strategy)
     psi = parameters.get("psi")
-    asked = (lambda p: price(p) / columns["budget"]) if psi is None else psi
-    error, p, lam = least_error(name, psi=asked, smallest_keep=smallest_keep, d=d, **searched)
+    psi_of_keep = (lambda p: price(p) / columns["budget"]) if psi is None else psi
+    error, p, lam = least_error(name, psi=psi_of_keep, smallest_keep=smallest_keep, d=d, **searched)
     kept = columns["budget"] / price(p) if psi is None else 1 / psi
     return columns | {
         "strategy": strategy,

@@ -122,8 +122,8 @@ class Fit:
             points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
         for name, rows, what in (("rho", points.selected, "a pruned point"), ("window", points.practised, "practice")):
             if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
-                told = f"fit it with {what}, or {name} = a number in `fixed`"
-                raise InputError(f"the curve says nothing of {name}: {told}")
+                remedy = f"fit it with {what}, or {name} = a number in `fixed`"
+                raise InputError(f"the curve says nothing of {name}: {remedy}")
         if self.curve.exact:
             expected, deviation = self.likelihood.predict(points, self.best[None])
             relative = np.nan_to_num(deviation[0], posinf=0.0) / np.sqrt(points.trials) / expected[0]

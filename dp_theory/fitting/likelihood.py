@@ -226,7 +226,7 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
     def linearised(z: tuple[float, ...]) -> Linearisation:
         return likelihood.linearise(np.array(z))
 
-    found = [
+    results = [
         minimize(
             lambda z: linearised(tuple(z)).deviance,
             start,
@@ -238,7 +238,7 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
         )
         for start in starts
     ]
-    return [np.clip(result.x, -WIDE, WIDE) for result in sorted(found, key=attrgetter("fun"))]
+    return [np.clip(result.x, -WIDE, WIDE) for result in sorted(results, key=attrgetter("fun"))]
 
 
 # -- the region of likely parameters
@@ -252,7 +252,7 @@ _ELITE = 24
 _FARTHEST = 3.0
 # How often that is done in each pass.
 _DRAWS = 64
-# Directions beside those of the parameters.
+# Directions besides those of the parameters.
 _OTHER_WAYS = 4
 
 
@@ -263,23 +263,23 @@ def likely_places(likelihood: Likelihood, best: Float[Array, " free"], allowed: 
     The profile-likelihood interval of a number is its range over the region.
     """
     free = len(best)
-    found = best[None]
+    likely = best[None]
     if not free:
-        return found
+        return likely
     rng = np.random.default_rng(0)
-    most = likelihood.deviances(found) + allowed
+    most = likelihood.deviances(likely) + allowed
     steps = rng.standard_normal((_FIRST_DRAWS, free))
     steps *= rng.uniform(0, 1.3, (_FIRST_DRAWS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
     axes = np.sqrt(allowed) * whitening_matrix(likelihood.linearise(best).information)
     places = best + steps @ axes.T
     for _ in range(_PASSES + 1):
         places = np.clip(places, -WIDE, WIDE)
-        found = np.vstack([found, places[likelihood.deviances(places) <= most]])
-        others = rng.standard_normal((_OTHER_WAYS, free)) / (found.std(axis=0) + 1e-9)
+        likely = np.vstack([likely, places[likelihood.deviances(places) <= most]])
+        others = rng.standard_normal((_OTHER_WAYS, free)) / (likely.std(axis=0) + 1e-9)
         children = []
         for way in np.vstack([np.eye(free), -np.eye(free), others]):
-            elite = found[np.argsort(found @ way)[-_ELITE:]]
+            elite = likely[np.argsort(likely @ way)[-_ELITE:]]
             one, two, three = elite[rng.integers(len(elite), size=(3, _DRAWS))]
             children.append(one + rng.uniform(0, _FARTHEST, (_DRAWS, 1)) * (two - three))
         places = np.vstack(children)
-    return found
+    return likely

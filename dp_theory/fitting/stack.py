@@ -132,7 +132,7 @@ def power_law_draws(seen: Curve, kept: Array) -> Float[Array, "draws sizes"]:
     """Draws of ln E, by fits to samples of the seen points."""
     rng = np.random.default_rng(0)
     sizes = np.unique(seen.kept)
-    found = []
+    draws = []
     for share in _SHARES:
         used = max(min(len(sizes), _FEWEST_VISIBLE), int(np.ceil(share * len(sizes))))
         points = seen.at(seen.kept >= sizes[-used])
@@ -144,8 +144,8 @@ def power_law_draws(seen: Curve, kept: Array) -> Float[Array, "draws sizes"]:
         excess = least / max(1, len(y) - 3)
         noise = np.maximum(np.sqrt(max(1.0, excess) if known.all() else excess) * sigma, _LEAST_NOISE)
         laws, _ = _power_laws(x, y + noise * rng.standard_normal((_SAMPLES, len(y))), sigma)
-        found.append(_power_law_log_error(laws, np.log(kept)))
-    return np.concatenate(found)
+        draws.append(_power_law_log_error(laws, np.log(kept)))
+    return np.concatenate(draws)
 
 
 def _power_laws(

@@ -191,8 +191,8 @@ class SelectedRows:
     def jumps(self) -> list[float]:
         """The threshold of every jump: what is named, 0, and those of a rule."""
         of_rule = self.keep.breakpoints() if isinstance(self.keep, Rule) else ()
-        found = {sign * float(b) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
-        return sorted(found | set(map(float, self._named())) | ({0.0} if self.has_direction else set()))
+        thresholds = {sign * float(b) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
+        return sorted(thresholds | set(map(float, self._named())) | ({0.0} if self.has_direction else set()))
 
     def _named(self) -> Sequence[float]:
         raise NotImplementedError

@@ -125,9 +125,9 @@ def _closed(placed: PlacedRows) -> tuple[Array, list[float], float]:
     (share,), weight = rows.select(np.zeros(1), np.ones(1))
     rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share))
     moments, errors = rule.moments_with_errors(float(np.clip(placed.axes.slope, -1, 1)))
-    found = [share * float(moment) * (weight[0] > 0) for moment in moments]
+    scaled = [share * float(moment) * (weight[0] > 0) for moment in moments]
     weight = np.where(weight > 0, weight, 1.0)  # of no rows
-    return weight, [*found[:2], *((1 - 2 * flip) * moment for moment in found[2:])], float(max(errors))
+    return weight, [*scaled[:2], *((1 - 2 * flip) * moment for moment in scaled[2:])], float(max(errors))
 
 
 def _by_nodes(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "6 J"]]:

@@ -180,15 +180,15 @@ class SpanProblem(AnyProblem):
         return _unit(self.eigenvalues, np.reshape(vectors, (-1, self.eigenvalues.size)))
 
     def solve(self, tolerance: float | None) -> Prediction:
-        found = _limits(self, tolerance)
-        return _of_first_stage(Prediction, found | {"keep_fraction": found["kept"]})
+        limits = _limits(self, tolerance)
+        return _of_first_stage(Prediction, limits | {"keep_fraction": limits["kept"]})
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
         return _of_first_stage(Simulation, simulated(self, d, trials, self.eigenvalues.size, seed, workers))
 
 
-def _of_first_stage(kind: Any, found: dict[str, Any]) -> Any:
-    own = {field.name: found[field.name] for field in fields(kind)}
+def _of_first_stage(kind: Any, limits: dict[str, Any]) -> Any:
+    own = {field.name: limits[field.name] for field in fields(kind)}
     return kind(**{name: value[..., 0][()] if np.ndim(value) else value for name, value in own.items()})
 
 
@@ -334,7 +334,7 @@ class PracticeProblem(AnyProblem):
 
 def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
     """The fields of a `PracticePrediction` but the problem."""
-    found = []
+    cells = []
     for cell in problem.cells():
         if cell.is_square:
             solved, certificate = certified(cell, tolerance)
@@ -343,7 +343,7 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
 
             solved, certificate = certified_otherwise(cell, tolerance)
         test_error, overlap, squared_norm = solved.outputs()
-        found.append(
+        cells.append(
             {
                 "test_error": test_error,
                 "overlap": overlap,
@@ -359,8 +359,8 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
             }
         )
     return {
-        name: np.reshape([cell[name] for cell in found], (*problem.shape, *value.shape))
-        for name, value in found[0].items()
+        name: np.reshape([cell[name] for cell in cells], (*problem.shape, *value.shape))
+        for name, value in cells[0].items()
     }
 
 

@@ -363,10 +363,10 @@ def _interpolated(solution: Solution, kept: float, change: Change) -> Solution:
             f" = {cell.phi:g}·n. Give lam > 0"
         )
     if kept >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
-        beside = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
-        found = solved_stage(beside, change)
-        peak = found.orders._replace(c=np.full_like(found.orders.c, np.inf))
-        return replace(found, cell=cell, orders=peak, residual=np.zeros(1))
+        near_peak = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
+        nearby = solved_stage(near_peak, change)
+        peak = nearby.orders._replace(c=np.full_like(nearby.orders.c, np.inf))
+        return replace(nearby, cell=cell, orders=peak, residual=np.zeros(1))
     rows = []
     for cohort in (each.cohort for each in solution.rows):
         infinite = cohort.kept._replace(weight=np.full_like(cohort.kept.weight, np.inf))

@@ -74,7 +74,7 @@ class Uncertainty:
         return np.log(total) - mean, mean**2 - mean_square
 
     def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
-        found = np.full(len(direction), FARTHEST)
+        reached = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
         low, high, missed = (np.full(len(rows), value) for value in (0.0, FARTHEST, np.inf))
@@ -82,10 +82,10 @@ class Uncertainty:
             entropy, slope = self._with_slope(radius[:, None] * direction[rows])
             excess = entropy - threshold
             missed_before, missed = missed, np.abs(excess)
-            found[rows] = radius
+            reached[rows] = radius
             unfinished = missed > PRECISION
             if not unfinished.any():
-                return found
+                return reached
             low, high = np.where(excess > 0, [radius, high], [low, radius])
             with np.errstate(all="ignore"):  # a slope of 0 leads out of the bracket, and is not used
                 aimed = radius * np.exp(-excess / slope)
@@ -97,13 +97,13 @@ class Uncertainty:
     @lru_cache(8)  # noqa: B019 (hardnesses are few, and equal ones are one)
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " {sets}"]:
         log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
-        found = np.empty(sets)
+        fractions = np.empty(sets)
         for number, scores in enumerate(sets_of_normals(classes, log2, sets)):
             direction = scores - scores.mean(1, keepdims=True)
             direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-            found[number] = gammainc((classes - 1) / 2, self.reach(direction, threshold) ** 2 / 2).mean()
-        found.flags.writeable = False
-        return found
+            fractions[number] = gammainc((classes - 1) / 2, self.reach(direction, threshold) ** 2 / 2).mean()
+        fractions.flags.writeable = False
+        return fractions
 
 
 def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:

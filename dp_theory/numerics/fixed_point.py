@@ -42,18 +42,18 @@ def fixed_point(move: Move, start: Array, tolerance: float, steps: int, enough: 
         moved, miss = move(point)
         return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
 
-    found, least = _by_anderson(move, start, tolerance, steps)
-    for begin in (start, found):
+    best, least = _by_anderson(move, start, tolerance, steps)
+    for begin in (start, best):
         if least > enough:
             point = root(excess, begin, method="hybr", options=_POWELL).x
             _, miss = move(point)
             if miss < least:
-                found, least = point, miss
-    return found, least
+                best, least = point, miss
+    return best, least
 
 
 def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tuple[Array, float]:
-    found, least = start, np.inf
+    best, least = start, np.inf
     anchor, bound, way = start, np.inf, np.zeros_like(start)
     point = start
     points: list[np.ndarray] = []
@@ -61,7 +61,7 @@ def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tupl
     for _ in range(steps):
         moved, miss = move(point)
         if miss < least:
-            found, least = point, miss
+            best, least = point, miss
         if miss < tolerance:
             break
         if miss < bound:
@@ -84,4 +84,4 @@ def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tupl
             mixed = following - (of_points + of_moves) @ np.linalg.lstsq(of_moves, moved, rcond=1e-12)[0]
             following = mixed if np.abs(mixed - point).max() < _FARTHEST else following
         point = following
-    return found, least
+    return best, least

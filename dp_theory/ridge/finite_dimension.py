@@ -231,8 +231,8 @@ def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None
     norm_certificate = of_limit + next_order[1:].max(0) + shift
     kept, lam = (np.broadcast_to(each, shape).ravel() for each in (keep_fraction.reshape(shape) * n, problem.lam))
     mean[2][(lam == 0) & (np.abs(kept - d) <= 1)] = np.inf  # that of the inverse of a Wishart matrix
-    found = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
-    return FinitePrediction(*(values.reshape(shape)[()] for values in found), d=d)
+    outputs = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
+    return FinitePrediction(*(values.reshape(shape)[()] for values in outputs), d=d)
 
 
 def finite_size_correction(problem: "Problem", d: int = USUAL_D) -> Real:
@@ -272,13 +272,13 @@ def finite_size_correction(problem: "Problem", d: int = USUAL_D) -> Real:
 
 
 def _first_order(problem: "Problem", phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
-    found = np.empty((11, prod(problem.shape)))
+    outputs = np.empty((11, prod(problem.shape)))
     blocks = blocks_with_moments(problem, _BLOCK, "up_to_fourth", phi)
     for cells, rule, (moments, errors, fourth), rho, of_phi, lam in blocks:
         for place, field in enumerate(limits(rule, moments, errors, rho, of_phi, lam, tolerance)):
-            found[place, cells] = field
-        found[5:8, cells], found[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)
-    return found[:5], found[5:8], found[8:]
+            outputs[place, cells] = field
+        outputs[5:8, cells], outputs[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)
+    return outputs[:5], outputs[5:8], outputs[8:]
 
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:

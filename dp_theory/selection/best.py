@@ -345,7 +345,7 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
         "fun": lambda z: np.log(moments(z)[:1].clip(TINY) / budget.least),
         "jac": lambda z: jacobian(z)[:1] / moments(z)[0].clip(TINY),
     }
-    found = minimize(
+    result = minimize(
         lambda z: budget.error(moments(z)) / scale,
         0 * start,
         jac=lambda z: budget.slope(moments(z)) @ jacobian(z) / scale,
@@ -353,8 +353,8 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
         constraints=[share],
         options={"ftol": 1e-14, "maxiter": 100},
     )
-    is_allowed = moments(found.x)[0] > budget.least * (1 - _LEAST_MET)
-    return at(found.x) if is_allowed and found.fun < 1 else bands
+    is_allowed = moments(result.x)[0] > budget.least * (1 - _LEAST_MET)
+    return at(result.x) if is_allowed and result.fun < 1 else bands
 
 
 def gap(budget: Budget, bands: Bands) -> float:

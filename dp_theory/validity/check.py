@@ -166,16 +166,16 @@ def check(
     rules = listed(rules)
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
-    chosen = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
+    rule_of = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
     until = monotonic() + seconds
     view = FeatureView.of(features, lam_per_row)
     sizes = _sizes(view, kept)
     measured = []
-    for name, rule in chosen.items():
+    for name, rule in rule_of.items():
         measured.append(_MeasuredCurve.of(view, name, rule, lam_per_row, sizes, trials, seed))
         advance(1)
     level /= FAMILIES
-    tested = _tested_assumptions(view, list(chosen.values()), level)
+    tested = _tested_assumptions(view, list(rule_of.values()), level)
     while True:
         level /= 2  # which every look at the trials so far takes half of what is left of
         curves = pd.DataFrame([row for each in measured for row in each.rows()])
@@ -248,7 +248,7 @@ class _MeasuredCurve:
 
     def rows(self) -> list[dict[str, Any]]:
         view, all_rows = self.view, len(self.view.y)
-        found = []
+        rows = []
         for size, gaussian, law, errors in zip(
             self.sizes, self.gaussian.tolist(), self.law.tolist(), self.errors.T, strict=True
         ):
@@ -265,7 +265,7 @@ class _MeasuredCurve:
             # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
             shared = min(size / max(size, self.moments.independent), MAX_SHARED)
             se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
-            found.append(
+            rows.append(
                 {
                     "rule": self.name,
                     "kept": size,
@@ -281,7 +281,7 @@ class _MeasuredCurve:
                     "z_law": (mean - law) / se_law,
                 }
             )
-        return found
+        return rows
 
 
 def _error_variance(rate: float, rows: int) -> float:

@@ -67,8 +67,8 @@ class KeptMoments:
 
         least = float(np.log(right_side(0.0))) - _PRECISION
         most = float(np.log(float(np.trace(second)) / lam / n / mean_length)) + _PRECISION
-        found = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
-        soft, resolvent = equivalent(float(np.exp(found.root)))
+        solution = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
+        soft, resolvent = equivalent(float(np.exp(solution.root)))
 
         weight = self.keep * soft[of_row] / self.kept_rows
         leverage = weight * _quadratic(x, resolvent)

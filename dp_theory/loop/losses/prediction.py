@@ -69,9 +69,9 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
 
 def _missed(solution: Solution, miss: float, solved: float) -> ConvergenceError:
     """`solved` is the least ridge on the way at which there is a solution."""
-    told = f"there is one at lam = {solved:.2g}" if np.isfinite(solved) else "give a much larger lam"
+    remedy = f"there is one at lam = {solved:.2g}" if np.isfinite(solved) else "give a much larger lam"
     return ConvergenceError(
-        f"{solution.where()}, {solution.cell.loss}: no solution is found, equations are missed by {miss:.1e}; {told}."
+        f"{solution.where()}, {solution.cell.loss}: no solution is found, equations are missed by {miss:.1e}; {remedy}."
         " Without ridge there is none where rows are separable"
     )
 
@@ -115,9 +115,9 @@ def _found_by_points(
     if near is not None:
         means = PointMeans(solution, sampled, loss, QuadraticLoss())
         begin = search.coordinates(near.orders.row(solution.stages))
-        found, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
+        coordinates, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
         if miss <= EXACT:
-            return search.newest(found), means, miss
+            return search.newest(coordinates), means, miss
     few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
     for gradually in (False, True):
         means = replace(few)  # each fits a control of its own
@@ -128,17 +128,17 @@ def _found_by_points(
             solved = solved if failed else easier.ridge
             if failed == _FAILED:
                 break
-        found, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
+        coordinates, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
         if miss <= _NEAR_ENOUGH:
             means = replace(means, sampled=sampled, settled=True)
-            found, miss = fixed_point(search.moves(means), found, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
+            coordinates, miss = fixed_point(search.moves(means), coordinates, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
         if miss <= (MISSED if gradually else EXACT):
-            return search.newest(found), means, miss
+            return search.newest(coordinates), means, miss
     raise _missed(solution, miss, solved)
 
 
 def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
-    """The certificate is what four times as many points, drawn anew, changed, or what the equations are missed by."""
+    """The certificate is the change by four times as many other points, or the equations' residual if it is larger."""
     solved = _over_points(cell, SIZES[0], 0)
     change = np.full(cell.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
@@ -171,36 +171,36 @@ def _stage_over_nodes(
         return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
     begin = search.start() if near is None else search.coordinates(near.orders.row(0))
-    found, miss = found_of(search, begin)
+    coordinates, miss = found_of(search, begin)
     least = np.inf
     if near is None and miss > EXACT:
         for easier in search.easier():
             there, off = found_of(easier, begin)
             begin, least = (there, easier.ridge) if off <= EXACT else (begin, least)
-        found, miss = found_of(search, begin)
+        coordinates, miss = found_of(search, begin)
     if not miss <= EXACT:
         raise _missed(solution, miss, least)
-    newest = search.newest(found)
+    newest = search.newest(coordinates)
     return solution.grown(newest, means(newest), (), miss)
 
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
     """The certificate is the last change by more nodes, and what rounding does."""
     change = np.inf
-    found: list[tuple[int, Solution]] = []
+    solutions: list[tuple[int, Solution]] = []
     for order in ORDERS:
-        before = found[-1][1] if found else None
+        before = solutions[-1][1] if solutions else None
         try:
             solved = _over_nodes(cell, order, before)
         except ConvergenceError:
-            if found or order >= _GIVEN_UP:
+            if solutions or order >= _GIVEN_UP:
                 raise
             continue
-        found.append((order, solved))
+        solutions.append((order, solved))
         if before is not None:
             change = max(float(solved.change(before).max()), float(solved.residual.max()))
             if change <= tolerance:
-                few, one = found[-3:][0]  # the effect of an error needs few nodes
+                few, one = solutions[-3:][0]  # the effect of an error needs few nodes
                 error = _TRIED_ERROR * np.random.default_rng(0).uniform(-1, 1, cell.basis.shape[1] + 2)
                 other = _over_nodes(cell, few, one, error)
                 share = (_MEAN_ERROR + solved.residual) / _TRIED_ERROR

@@ -121,16 +121,16 @@ def read_features(path: Path, **options: Any) -> Features:
     """The features of an .npz file, as `Features.of` makes them of its arrays and these options."""
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
-    told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
-    with told, open(path, "rb") as opened, NpzFile(opened) as file:
+    refused = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
+    with refused, open(path, "rb") as opened, NpzFile(opened) as file:
         arrays = dict(file)
     has_test = not arrays.keys().isdisjoint(TEST)
     missing = {*ROWS, *(TEST if has_test else ())} - arrays.keys()
     unknown = arrays.keys() - {*ROWS, *TEST, *DIRECTIONS}
-    for told, wrong in (("lacks", missing), ("has", unknown)):
+    for verb, wrong in (("lacks", missing), ("has", unknown)):
         if wrong:
             raise InputError(
-                f"{path} {told} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
+                f"{path} {verb} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
                 " optionally w_s, w_g, and both X_test and y_test"
             )
     given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
