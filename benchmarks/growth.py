@@ -25,7 +25,7 @@ def sweep_cells(size: int) -> Callable[[], object]:
 
     lams = [10 ** (-3 + 3 * i / size) for i in range(size)]
     return lambda: dp_theory.sweep(
-        [0.5], rho=[0.9], lam=lams, rules=["keep-hard"], d=32, trials=2, n=[32, 64], workers=1
+        [0.5], rho=[0.9], lam_per_row=lams, rules=["keep-hard"], d=32, trials=2, n=[32, 64], workers=1
     )
 
 

@@ -81,10 +81,10 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
 
     require_tolerance(tolerance)
     _require_problem(problem)
-    found = problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
-    if tolerance is not None and not np.isfinite(getattr(found, "certificate", 0.0)).all():
+    answer = problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
+    if tolerance is not None and not np.isfinite(getattr(answer, "certificate", 0.0)).all():
         raise ConvergenceError(f"a certificate is not finite: tolerance = {tolerance:g} cannot be promised")
-    return found
+    return answer
 
 
 def simulate(

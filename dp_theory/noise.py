@@ -34,9 +34,12 @@ from dp_theory.rules import KeepHard
 if TYPE_CHECKING:
     import pandas as pd
 
-ORDER = 24  # of the quadrature rules
-MIN_SHARE = 1e-4  # the share of wrong labels that stands for none
-NEXT_TO = 1e-8  # the distance from the boundary that stands for none, over the flips' width
+# The order of the quadrature rules.
+ORDER = 24
+# The share of wrong labels that stands for none.
+MIN_SHARE = 1e-4
+# The distance from the boundary that stands for none, over the flips' width.
+NEXT_TO = 1e-8
 
 
 class Shares(NamedTuple):
@@ -71,8 +74,8 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     Examples
     --------
     >>> from dp_theory import BoundaryFlips
-    >>> found = shares(BoundaryFlips(0.3), test_error=0.1, alpha=0.2)
-    >>> round(found.missed, 3), round(found.wrong, 3)
+    >>> of_window = shares(BoundaryFlips(0.3), test_error=0.1, alpha=0.2)
+    >>> round(of_window.missed, 3), round(of_window.wrong, 3)
     (0.414, 0.236)
     """
     require_number(test_error=test_error, alpha=alpha)
@@ -167,11 +170,15 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     return (1 - plain) / plain * pull**2 / (second * (second - pull**2))
 
 
-WINDOWS = (0.25, 1.0)  # κ of a `Window`
-LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first pool
-FIRMER = (3.0, 10.0)  # of loops, over the best ridge of plain rows: rows near the boundary have more wrong labels
+# κ of a `Window`.
+WINDOWS = (0.25, 1.0)
+# Ridges of loops, per row of the first pool.
+LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)
+# Firmer ridges, over the best one of plain rows: rows near the boundary have more wrong labels.
+FIRMER = (3.0, 10.0)
 COSTS = Costs()
-_SAME = 1e-12  # relative difference of errors that says nothing
+# Relative difference of errors that says nothing.
+_SAME = 1e-12
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:

@@ -48,10 +48,11 @@ class Prediction(Cells):
     keep_fraction
         Kept rows over the rows of the pool. Where a problem has several groups of rows, kept rows over n.
     certificate
-        To first order a bound of the relative error of test_error, of squared_norm, and of the overlap relative to
-        √squared_norm. It covers quadrature, the fixed point's residual, rounding, and their conditioning, infinite at
-        the ridgeless peak. It does not see a feature of a user's function between the nodes of quadrature; `breaks`
-        beside it does.
+        The relative error of test_error, of squared_norm, and of the overlap relative to √squared_norm, by quadrature,
+        the fixed point's residual, rounding, and their conditioning; inf at the ridgeless peak. For a `Problem` it is a
+        bound to first order. For a `SpanProblem` it is an estimate: what perturbed moments and the last refinement of
+        the quadrature change. No certificate sees a feature of a user's function between the nodes of quadrature,
+        unless `breaks` name it.
     """
 
     test_error: Real
@@ -86,7 +87,7 @@ class Simulation(Cells):
 
 @dataclass(frozen=True)
 class SoftmaxOutputs(Cells):
-    """What theory predicts and experiments measure, each number with its standard error beside it."""
+    """What theory predicts and experiments measure, each number with its standard error."""
 
     test_error: Real
     test_error_se: Real

@@ -42,7 +42,8 @@ CELLS = tuple(
     )
 )
 LEVEL = 0.01
-PRECISION = 0.01  # largest standard error that a verdict may rest on, relative to the value
+# Largest standard error that a verdict may rest on, relative to the value.
+PRECISION = 0.01
 
 
 def verify(

@@ -25,9 +25,12 @@ from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, re
 if TYPE_CHECKING:
     import pandas as pd
 
-STEPS = 6  # strategies
-MIN_ROUNDS = 4  # from which an exponent and its curvature can be fitted
-_KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # order of the tables: the exponent is about kept rows
+# Strategies.
+STEPS = 6
+# The fewest rounds to which an exponent and its curvature can be fitted.
+MIN_ROUNDS = 4
+# Order of the tables: the exponent is about kept rows.
+_KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,12 @@ from dp_theory.rules import RULES, Direct, Moments, kept_fraction, rule_names
 if TYPE_CHECKING:
     import pandas as pd
 
-_PER_DECADE = 5  # points of the first grid
-_FINER = 4  # each further grid is so many times finer than the one before
-_FINEST = 1e-4  # spacing of ln x at which the search ends
+# Points of the first grid.
+_PER_DECADE = 5
+# Each further grid is so many times finer than the one before.
+_FINER = 4
+# Spacing of ln x at which the search ends.
+_FINEST = 1e-4
 
 
 def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
@@ -65,7 +68,8 @@ def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tup
         spacing /= _FINER
 
 
-RIDGES = (1e-9, 1e4)  # the interval in which the best ridge is sought, beside lam = 0
+# The interval in which the best ridge is sought, besides lam = 0.
+RIDGES = (1e-9, 1e4)
 
 
 def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
@@ -76,7 +80,8 @@ def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
 
 
 RULE_NAMES = rule_names("optimised")
-CELLS_AT_ONCE = 128  # of an array of parameters, each with a grid of p and lam
+# Cells of an array of parameters that are searched at a time, each on a grid of p and lam.
+CELLS_AT_ONCE = 128
 
 
 class LeastError(NamedTuple):
@@ -84,7 +89,7 @@ class LeastError(NamedTuple):
 
     test_error: Any
     keep: Any  # kept fraction p
-    lam: Any  # ridge per training row
+    lam_per_row: Any  # ridge per training row
 
 
 def least_error(
@@ -93,19 +98,19 @@ def least_error(
     psi: Any,
     *,
     keep: Real | None = None,
-    lam: Real | None = None,
+    lam_per_row: Real | None = None,
     flip: Real = 0.0,
     smallest_keep: float = MIN_KEEP,
     d: float = np.inf,
 ) -> LeastError:
     """The least error over p and the ridge, accurate to 1e-8.
 
-    psi may be a function of p. A given keep or lam is not searched. At a finite d fractions with p/gamma > d are left
+    psi may be a function of p. A given keep or ridge is not searched. At a finite d fractions with p/gamma > d are left
     out, and a given one has nan.
     """
     require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
-    require_ridge(0.0 if lam is None else lam)
+    require_ridge(lam_per_row=0.0 if lam_per_row is None else lam_per_row)
     require_number(d=d)
     require_room(d)
     fits = np.isinf(d) or (d <= MAX_VALUE and d % 1 == 0)
@@ -122,7 +127,7 @@ def least_error(
     require("psi", plain_psi, plain_psi <= d, f"be at most d = {d:g}: there is less than one training row")
     rho = np.asarray(rho, float)
     flip = np.asarray(flip, float)
-    given = {"psi": plain_psi, "rho": rho, "flip": flip, "keep": keep, "lam": lam}
+    given = {"psi": plain_psi, "rho": rho, "flip": flip, "keep": keep, "lam_per_row": lam_per_row}
     shape = common_shape(**{parameter: value for parameter, value in given.items() if value is not None})
 
     def at_best_ridge(p: Any) -> tuple[Any, Any, Any]:
@@ -138,8 +143,8 @@ def least_error(
                 return ridge_error(moments, rho, psi, ridge)
             return np.where(is_sound, mean_error(moments, fourth, rho, psi, ridge, d / psi), 0.5)
 
-        if lam is not None:
-            return error(np.asarray(lam, float)), lam, is_sound
+        if lam_per_row is not None:
+            return error(np.asarray(lam_per_row, float)), lam_per_row, is_sound
         least, ridge = minimise(error, *RIDGES, np.shape(p))
         ridgeless = error(0.0)
         return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge), is_sound
@@ -170,7 +175,7 @@ def optimum(
     direct_cost: float | None = None,
     training_cost: float = TRAINING_COST,
     keep: Real | None = None,
-    lam: Real | None = None,
+    lam_per_row: Real | None = None,
     flip: Real = 0.0,
     smallest_keep: float = MIN_KEEP,
     d: float = np.inf,
@@ -184,7 +189,7 @@ def optimum(
     candidate_cost, direct_cost, training_cost
         Costs of a plain sample, of a directly drawn one and of training on a row. By default a directly drawn sample
         costs DIRECT_COST plain ones, as the paper measures.
-    keep, lam
+    keep, lam_per_row
         Kept fraction and ridge per training row, instead of the best ones.
     d
         With a finite dimension the mean test error is taken.
@@ -192,10 +197,11 @@ def optimum(
     Returns
     -------
     DataFrame
-        A row for each strategy and rule, the best first. Columns are strategy, rule, keep, lam, psi and test_error; per
-        dimension kept, generated and cost; and needs_d = p/gamma, which d must exceed by far for the limit d → ∞ to
-        hold. Arrays of rho, psi, budget, keep, lam and flip broadcast to a phase diagram: the rows of all cells, in C
-        order, with further columns cell, rho, flip and budget. `table.groupby("cell").first()` is what wins.
+        A row for each strategy and rule, the best first. Columns are strategy, rule, keep, lam (per training row), psi
+        and test_error; per dimension kept, generated and cost; and needs_d = p/gamma, which d must exceed by far for
+        the limit d → ∞ to hold. Arrays of rho, psi, budget, keep, lam_per_row and flip broadcast to a phase diagram:
+        the rows of all cells, in C order, with further columns cell, rho, flip and budget.
+        `table.groupby("cell").first()` is what wins.
 
     Raises
     ------
@@ -215,7 +221,7 @@ def optimum(
     direct = candidate_cost if direct_cost is None else direct_cost
     require_costs(candidate=candidate_cost, direct=direct, training=training_cost)
     costs = Costs(candidate_cost, direct_cost, training_cost)
-    options = {"rho": rho, "flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam": lam}
+    options = {"rho": rho, "flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam_per_row": lam_per_row}
     given = {name: value for name, value in options.items() if value is not None}
     require_numbers(**given)
     require_some(**given)
@@ -242,13 +248,13 @@ def _best(
     strategy: str, name: str, costs: Costs, parameters: dict[str, Any], smallest_keep: float, d: float
 ) -> dict[str, Any]:
     columns = {key: parameters[key] for key in ("rho", "flip", "budget") if key in parameters}
-    searched = {key: parameters[key] for key in ("rho", "flip", "keep", "lam") if key in parameters}
+    searched = {key: parameters[key] for key in ("rho", "flip", "keep", "lam_per_row") if key in parameters}
     if strategy == "static":
         searched["keep"] = 1.0
     price = partial(costs.row, strategy)
     psi = parameters.get("psi")
-    asked = (lambda p: price(p) / columns["budget"]) if psi is None else psi
-    error, p, lam = least_error(name, psi=asked, smallest_keep=smallest_keep, d=d, **searched)
+    psi_of_keep = (lambda p: price(p) / columns["budget"]) if psi is None else psi
+    error, p, lam = least_error(name, psi=psi_of_keep, smallest_keep=smallest_keep, d=d, **searched)
     kept = columns["budget"] / price(p) if psi is None else 1 / psi
     return columns | {
         "strategy": strategy,

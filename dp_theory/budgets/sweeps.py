@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RULE_NAMES = rule_names("swept")
-LINE_POINTS = 121  # of a predicted curve, beside those of the simulated points
-SIZES = 12  # numbers of samples, if none are given
+# Sizes of a predicted curve, besides those of the simulated points.
+LINE_POINTS = 121
+# Numbers of samples, if none are given.
+SIZES = 12
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def sweep(  # noqa: PLR0913
     alpha: float | Sequence[float] = 0.5,
     *,
     rho: float | Sequence[float] = 0.9,
-    lam: float | Sequence[float] = 0.01,
+    lam_per_row: float | Sequence[float] = 0.01,
     n: float | Sequence[float] | None = None,
     rules: str | Sequence[str] = RULE_NAMES,
     d: int = 512,
@@ -96,12 +98,14 @@ def sweep(  # noqa: PLR0913
     workers: int | None = 1,
     advance: Advance = unseen,
 ) -> "pd.DataFrame":
-    """Predicted lines and simulated points for every strategy and rule, for every alpha, rho and lam.
+    """Predicted lines and simulated points for every strategy and rule, for every alpha, rho and ridge.
 
     Parameters
     ----------
     alpha
         Threshold of keep-hard. The other rules are matched at its kept fraction p.
+    lam_per_row
+        Ridge per training row, the same for every strategy.
     n
         Numbers of samples generated, rounded; by default twelve from d/4 to 16 d.
     rules
@@ -119,8 +123,8 @@ def sweep(  # noqa: PLR0913
     -------
     DataFrame
         A tidy table with columns series, kind, x, y (test error), y_low and y_high (± one standard error), n_seeds;
-        strategy, rule, alpha, p, rho, lam, d; generated, kept, compute; predicted (theory at the same point), se, and
-        z = (y - predicted)/se.
+        strategy, rule, alpha, p, rho, lam (per training row), d; generated, kept, compute; predicted (theory at the
+        same point), se, and z = (y - predicted)/se.
 
     Raises
     ------
@@ -147,16 +151,16 @@ def sweep(  # noqa: PLR0913
         must = "be positive on the axis of compute: else directly drawn rows cost nothing"
         require("direct_cost + training_cost", total, total > 0, must)
     costs = Costs(direct=direct_cost, training=training_cost)
-    require_numbers(alpha=alpha, rho=rho, lam=lam)
+    require_numbers(alpha=alpha, rho=rho, lam_per_row=lam_per_row)
     numbers_of_rows = numbers("n", default_sizes(d) if n is None else n)
-    require_some(alpha=alpha, rho=rho, lam=lam, n=numbers_of_rows)
+    require_some(alpha=alpha, rho=rho, lam_per_row=lam_per_row, n=numbers_of_rows)
     sizes = np.unique(np.round(numbers_of_rows))
     require_size("n", sizes, 1, MAX_ROWS, "it is the number of samples generated")
     sizes = sizes.astype(int)
     if engine == "dense":
         require_memory(sizes[-1], d, "a smaller n or d, or the engine law")
-    require_magnitude(lam=lam)
-    lams = np.unique(lam).astype(float)
+    require_magnitude(lam_per_row=lam_per_row)
+    lams = np.unique(lam_per_row).astype(float)
     rules = listed(rules)
     for rule in rules:
         if not isinstance(rule, str):

@@ -5,7 +5,8 @@ import pandas as pd
 from scipy.interpolate import PchipInterpolator
 from scipy.stats import t
 
-_AGREE = 1e-6  # relative difference of errors that are the same
+# Relative difference of errors that are the same.
+_AGREE = 1e-6
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
@@ -37,18 +38,18 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
         curves = {name: _interpolated(curve, grid) for name, curve in group.groupby("series", sort=False)}
         names = list(curves)
         errors, doubts = np.moveaxis(np.array(list(curves.values())), 1, 0)
-        found: list[int] = []
+        winners: list[int] = []
         for log_error, doubt in zip(errors.T, doubts.T, strict=True):
             best = int(np.argmin(log_error))
-            if not found or log_error[found[-1]] > log_error[best] + doubt[found[-1]] + doubt[best]:
-                found.append(int(np.flatnonzero(log_error <= log_error[best] + doubt + doubt[best])[0]))
+            if not winners or log_error[winners[-1]] > log_error[best] + doubt[winners[-1]] + doubt[best]:
+                winners.append(int(np.flatnonzero(log_error <= log_error[best] + doubt + doubt[best])[0]))
             else:
-                found.append(found[-1])
-        starts = np.r_[0, np.flatnonzero(np.diff(found)) + 1]
+                winners.append(winners[-1])
+        starts = np.r_[0, np.flatnonzero(np.diff(winners)) + 1]
         ends = np.r_[starts[1:], len(grid) - 1]
         setting = {"alpha": alpha, "rho": rho, "lam": lam}
         for i, j in zip(starts, ends, strict=True):
-            rows.append(setting | {"from": grid[i], "to": grid[j], "series": names[found[i]]})
+            rows.append(setting | {"from": grid[i], "to": grid[j], "series": names[winners[i]]})
     return pd.DataFrame(rows, columns=["alpha", "rho", "lam", "from", "to", "series"])
 
 

@@ -1,1 +1,1 @@
-"""Measured error curves: the theory fitted to them, and what it foresees beside a power law."""
+"""Measured error curves: the theory fitted to them, and what it predicts together with a power law."""

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("static", "prune", "direct", "practice")
 COLUMNS = ("strategy", "kept", "error", "se", "trials", "generated", "keep", "initial", "increment")
-REQUIRED = COLUMNS[:3]  # columns that a table of points must have
-MIN_SE = 1e-12  # of an error; a smaller one says more than floating point can
+# Columns that a table of points must have.
+REQUIRED = COLUMNS[:3]
+# The least standard error of a point: a smaller one says more than floating point can.
+MIN_SE = 1e-12
 
 
 @dataclass(frozen=True, init=False)

@@ -22,14 +22,17 @@ from dp_theory.numerics.checks import Array, Float, require, require_kind, requi
 if TYPE_CHECKING:
     import pandas as pd
 
-NOT_IDENTIFIED = "not identified"  # begins the reason why a parameter has no value
-_NOTES = {  # of an interval, by whether it ends where the range does: below, above
+# Begins the reason why a parameter has no value.
+NOT_IDENTIFIED = "not identified"
+# What is said of an interval, by whether it ends where the range does: below, above.
+_NOTES = {
     (False, False): "",
     (True, False): "bounded from above only",
     (False, True): "bounded from below only",
     (True, True): f"{NOT_IDENTIFIED}: any value fits",
 }
-_AT_END = 4.6  # |z| of an interval's end that counts as the end of the range: its outer percent
+# |z| of an interval's end that counts as the end of the range: its outer percent.
+_AT_END = 4.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +122,8 @@ class Fit:
             points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
         for name, rows, what in (("rho", points.selected, "a pruned point"), ("window", points.practised, "practice")):
             if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
-                told = f"fit it with {what}, or {name} = a number in `fixed`"
-                raise InputError(f"the curve says nothing of {name}: {told}")
+                remedy = f"fit it with {what}, or {name} = a number in `fixed`"
+                raise InputError(f"the curve says nothing of {name}: {remedy}")
         if self.curve.exact:
             expected, deviation = self.likelihood.predict(points, self.best[None])
             relative = np.nan_to_num(deviation[0], posinf=0.0) / np.sqrt(points.trials) / expected[0]
@@ -175,7 +178,7 @@ class Fit:
         return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
 
 
-def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
+def fit(curve: Curve, fixed: Mapping[str, float] | None = None, near: "Fit | None" = None) -> Fit:
     """The parameters of the theory that a measured curve is most likely under.
 
     Parameters that no point depends on are not estimated. Where points are few, the last ones of PARAMETERS take their
@@ -187,6 +190,8 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
         At least 2 different points if standard errors are known or the curve is exact, else 3.
     fixed
         Values of parameters that are known, by name of PARAMETERS. A `floor` of 0 says that the truth labels the rows.
+    near
+        A fit to nearly the same points. The search begins at its parameters, and at fewer other places.
 
     Raises
     ------
@@ -221,7 +226,10 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     why_fixed |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
     known = {name: given.get(name, PARAMETERS[name].assumed) for name in why_fixed}
     likelihood = Likelihood(curve, tuple(wanted[:most]), known)
-    best = most_likely_exact(likelihood) if curve.exact else most_likely(likelihood)
+    start = None
+    if near is not None and near.likelihood.free[: len(likelihood.free)] == likelihood.free:
+        start = near.best[: len(likelihood.free)]
+    best = most_likely_exact(likelihood, start) if curve.exact else most_likely(likelihood, near=start)
     values = likelihood.values_at(best)
     (chi_square,) = likelihood.deviances(best[None]).tolist()
     freedom = len(curve) - len(likelihood.free)

@@ -17,12 +17,17 @@ from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require
 if TYPE_CHECKING:
     import pandas as pd
 
-FARTHEST = 1e4  # the largest pool that is looked at, over the present one
-FEW_ROUNDS = 6  # as large as the first pool, which a forecast considers before rounds that grow
-MIN_WEIGHT = 0.15  # of the theory after hidden points, for it to speak of strategies that were not measured
-_POINTS = 13  # of a plan with one round at most, each of which is a fit
+# The largest pool that is looked at, over the present one.
+FARTHEST = 1e4
+# Rounds as large as the first pool, which a forecast considers before rounds that grow.
+FEW_ROUNDS = 6
+# The theory's least weight after hidden points at which it predicts strategies that were not measured.
+MIN_WEIGHT = 0.15
+# Sizes of a plan without rounds.
+_POINTS = 13
 _FROM_NOTHING = "prune as measured"
-_SMALLEST_PRUNED = 16  # a pool that is pruned from nothing begins with this fraction of the present rows
+# A pool that is pruned from nothing begins with this fraction of the present rows.
+_SMALLEST_PRUNED = 16
 
 
 def forecast(
@@ -93,9 +98,10 @@ def forecast(
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
     near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
     far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MAX_ROUNDS + 1)
+    once = np.geomspace(start, 2.0**FEW_ROUNDS * start, FEW_ROUNDS + 1)
     plans = {  # sizes to go through, those tried first before the others
         "static": [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))],
-        "prune": [_plan("practice", s, initial=start, increment=np.maximum(s - start, 1.0)) for s in (near, far)],
+        "prune": [_plan("practice", s, initial=start, increment=np.maximum(s - start, 1.0)) for s in (near, once)],
         "practice": [_plan("practice", sizes, initial=start, increment=start) for sizes in (near, far)],
     }
     _, _, reason = fitted.why_fixed.get("window", "").partition(": ")

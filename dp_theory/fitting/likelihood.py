@@ -15,11 +15,16 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.theory import PARAMETERS, predict_points
 from dp_theory.numerics.checks import Array, Float
 
-WIDE = 12.0  # |z| beyond which a parameter is at the end of its range
-UNSOLVED_ERROR = 0.5  # expectation where the theory has no solution, so that a search turns back
-UNSOLVED_DEVIATION = 1.0  # standard deviation of an experiment there
-_STEP = 1e-4  # of z in finite differences
-_LEAST_INFORMATION = 0.02  # given to every direction of z, so that the region has an end in flat ones
+# |z| beyond which a parameter is at the end of its range.
+WIDE = 12.0
+# Expectation where the theory has no solution, so that a search turns back.
+UNSOLVED_ERROR = 0.5
+# Standard deviation of an experiment there.
+UNSOLVED_DEVIATION = 1.0
+# The step of z in finite differences.
+_STEP = 1e-4
+# Given to every direction of z, so that the region has an end in flat ones.
+_LEAST_INFORMATION = 0.02
 
 
 class Linearisation(NamedTuple):
@@ -111,24 +116,41 @@ def _differences(values: Float[Array, "sets points"]) -> Float[Array, "points fr
 
 # -- the most likely parameters
 
-_STARTS = 256  # random places whose deviance is computed
-_FEW_STARTS = 32  # as many with practice, whose theory takes longer
-_SEARCHED = 12  # of these places, those from which a search starts
-_POLISHED = 4  # of these searches, those that are repeated without softening
-_SPREAD = 1.5  # standard deviation of z of random places
-_SOFTENING = 0.1  # of the first searches
-_WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z of the window that are tried: factors of 3 around 1
-_REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
-_LINEAR_STEPS = 12  # of a search with practice, each with the theory linear about the best place so far
-_NEARER = (1.0, 0.5, 0.2, 0.05)  # shares of such a step that are tried
-_LEAST_GAIN = 1e-5  # of the deviance, below which a search with practice ends: .001 of an interval's width
-_DAMPING = 1e-6  # added to the second derivative, which may be singular
-_LONGEST_STEP = 4.0  # in z
+# Random places whose deviance is computed.
+_STARTS = 256
+# The same number with practice, whose theory takes longer.
+_FEW_STARTS = 32
+# How many of these places a search starts from.
+_SEARCHED = 12
+# How many of these searches are repeated without softening.
+_POLISHED = 4
+# How many of these places a search starts from where a fit to nearly the same points is known.
+_BESIDE = 1
+# Distance in z within which two searches have found one place.
+_SAME = 0.5
+# Standard deviation of z of random places.
+_SPREAD = 1.5
+# The softening of the first searches.
+_SOFTENING = 0.1
+# Values of z of the window that are tried: factors of 3 around 1.
+_WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])
+# Times; a third moves estimates by less than a hundredth of their standard error.
+_REWEIGHTED = 2
+# Steps of a search with practice, each with the theory linear about the best place so far.
+_LINEAR_STEPS = 12
+# Shares of such a step that are tried.
+_NEARER = (1.0, 0.5, 0.2, 0.05)
+# The gain of deviance below which a search with practice ends: .001 of an interval's width.
+_LEAST_GAIN = 1e-5
+# Added to the second derivative, which may be singular.
+_DAMPING = 1e-6
+# The longest step of a search, in z.
+_LONGEST_STEP = 4.0
 
 
-def most_likely_exact(likelihood: Likelihood) -> Float[Array, " free"]:
+def most_likely_exact(likelihood: Likelihood, near: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
     """The z of an exact curve: of the quasi-likelihood with the variance (T9.5) held near the estimate."""
-    z = most_likely(replace(likelihood, with_log=True))  # (T9.7)
+    z = most_likely(replace(likelihood, with_log=True), near=near)  # (T9.7)
     for _ in range(_REWEIGHTED):
         _, variance, _ = likelihood.moments(z[None])
         weighted = replace(likelihood.curve, se=np.sqrt(variance[0]), exact=False)
@@ -136,8 +158,10 @@ def most_likely_exact(likelihood: Likelihood) -> Float[Array, " free"]:
     return z
 
 
-def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
-    """The z of the least deviance found, from `start` or from several places."""
+def most_likely(
+    likelihood: Likelihood, start: Float[Array, " free"] | None = None, near: Float[Array, " free"] | None = None
+) -> Float[Array, " free"]:
+    """The z of the least deviance found, from `start`, from `near` and a few places, or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if likelihood.curve.has_practice:
@@ -147,7 +171,12 @@ def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = No
     softened = replace(likelihood, softening=_SOFTENING)
     places = _random_places(_STARTS, len(likelihood.free))
     best_first = np.argsort(softened.deviances(places))
-    return _search(likelihood, _search(softened, places[best_first[:_SEARCHED]])[:_POLISHED])[0]
+    searched = _search(softened, places[best_first[: _SEARCHED if near is None else _BESIDE]])[:_POLISHED]
+    distinct: list[Array] = []
+    for place in searched if near is None else [*searched, near]:
+        if all(np.abs(place - other).max() > _SAME for other in distinct):
+            distinct.append(place)
+    return _search(likelihood, distinct)[0]
 
 
 def _random_places(count: int, free: int) -> Float[Array, "count free"]:
@@ -197,7 +226,7 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
     def linearised(z: tuple[float, ...]) -> Linearisation:
         return likelihood.linearise(np.array(z))
 
-    found = [
+    results = [
         minimize(
             lambda z: linearised(tuple(z)).deviance,
             start,
@@ -209,17 +238,22 @@ def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
         )
         for start in starts
     ]
-    return [np.clip(result.x, -WIDE, WIDE) for result in sorted(found, key=attrgetter("fun"))]
+    return [np.clip(result.x, -WIDE, WIDE) for result in sorted(results, key=attrgetter("fun"))]
 
 
 # -- the region of likely parameters
 
-_FIRST_DRAWS = 2048  # about the fit, as far as the first order reaches
+# About the fit, as far as the first order reaches.
+_FIRST_DRAWS = 2048
 _PASSES = 28
-_ELITE = 24  # places that lie farthest in a direction, whose differences,
-_FARTHEST = 3.0  # up to so many times as long, are added to them
-_DRAWS = 64  # times in each pass
-_OTHER_WAYS = 4  # directions beside those of the parameters
+# Places that lie farthest in a direction, whose differences.
+_ELITE = 24
+# The largest factor of a difference of two such places, which is added to a third.
+_FARTHEST = 3.0
+# How often that is done in each pass.
+_DRAWS = 64
+# Directions besides those of the parameters.
+_OTHER_WAYS = 4
 
 
 def likely_places(likelihood: Likelihood, best: Float[Array, " free"], allowed: float) -> Float[Array, "places free"]:
@@ -229,23 +263,23 @@ def likely_places(likelihood: Likelihood, best: Float[Array, " free"], allowed: 
     The profile-likelihood interval of a number is its range over the region.
     """
     free = len(best)
-    found = best[None]
+    likely = best[None]
     if not free:
-        return found
+        return likely
     rng = np.random.default_rng(0)
-    most = likelihood.deviances(found) + allowed
+    most = likelihood.deviances(likely) + allowed
     steps = rng.standard_normal((_FIRST_DRAWS, free))
     steps *= rng.uniform(0, 1.3, (_FIRST_DRAWS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
     axes = np.sqrt(allowed) * whitening_matrix(likelihood.linearise(best).information)
     places = best + steps @ axes.T
     for _ in range(_PASSES + 1):
         places = np.clip(places, -WIDE, WIDE)
-        found = np.vstack([found, places[likelihood.deviances(places) <= most]])
-        others = rng.standard_normal((_OTHER_WAYS, free)) / (found.std(axis=0) + 1e-9)
+        likely = np.vstack([likely, places[likelihood.deviances(places) <= most]])
+        others = rng.standard_normal((_OTHER_WAYS, free)) / (likely.std(axis=0) + 1e-9)
         children = []
         for way in np.vstack([np.eye(free), -np.eye(free), others]):
-            elite = found[np.argsort(found @ way)[-_ELITE:]]
+            elite = likely[np.argsort(likely @ way)[-_ELITE:]]
             one, two, three = elite[rng.integers(len(elite), size=(3, _DRAWS))]
             children.append(one + rng.uniform(0, _FARTHEST, (_DRAWS, 1)) * (two - three))
         places = np.vstack(children)
-    return found
+    return likely

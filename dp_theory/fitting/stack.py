@@ -16,23 +16,40 @@ from dp_theory.numerics.quadrature import pdf
 
 THEORY = "theory"
 POWER_LAW = "power law with floor"
-MIN_SIZES = 6  # of plain points, for hidden tails to tell members apart
-_FEWEST_VISIBLE = 5  # sizes that a member is fitted to before it is judged
-_MOST_CUTS = 4  # numbers of hidden sizes that are tried
-_SHARES = (1.0, 0.75, 0.5)  # of the sizes, the largest, which the power law is fitted to
-_SAMPLES = 300  # of the curve, for each share
-_FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.97, 0.02, 30)])  # c over the least error of a sample
-_LEAST_NOISE = 0.004  # relative, of a point of a sample
-_LEAST_SLOPE = 1e-3  # b
-_LEVELS = (np.arange(99) + 0.5) / 99  # of the quantiles that stand for a distribution
-_LEVEL = 0.95  # of the intervals that the theory's draws are made of
-_LEAST_SCATTER = 0.03  # relative, of a hidden point about what is foreseen
-_DOUBT = 0.1  # share of a hidden point's density that no member accounts for,
-_WIDTH_OF_DOUBT = 3.0  # spread over so much of ln E
-_TRUST = 0.5  # power of the density of hidden points, which err together
-_LEAST_BEND = 0.01  # s of points without noise, which may bend as well
-_TURN_FREEDOM = 4  # of Student's t, whose tails let a few curves turn by far
-_TURNS = 15  # quantiles of it
+# The fewest sizes of plain points at which hidden tails tell members apart.
+MIN_SIZES = 6
+# Sizes that a member is fitted to before it is judged.
+_FEWEST_VISIBLE = 5
+# Numbers of hidden sizes that are tried.
+_MOST_CUTS = 4
+# Shares of the sizes, the largest ones, which the power law is fitted to.
+_SHARES = (1.0, 0.75, 0.5)
+# Samples of the curve for each share.
+_SAMPLES = 300
+# The floors that are tried, over the least error of a sample.
+_FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.97, 0.02, 30)])
+# The least relative noise of a point of a sample.
+_LEAST_NOISE = 0.004
+# The least exponent of a power law.
+_LEAST_SLOPE = 1e-3
+# The quantiles that stand for a distribution.
+_LEVELS = (np.arange(99) + 0.5) / 99
+# The level of the intervals that the theory's draws are made of.
+_LEVEL = 0.95
+# The least relative scatter of a hidden point about its prediction.
+_LEAST_SCATTER = 0.03
+# The share of a hidden point's density that no member accounts for.
+_DOUBT = 0.1
+# The width of ln E over which that share is spread.
+_WIDTH_OF_DOUBT = 3.0
+# The power of the density of hidden points, which err together.
+_TRUST = 0.5
+# The least scatter of (T9.15): points without noise may bend as well.
+_LEAST_BEND = 0.01
+# The freedom of Student's t, whose tails let a few curves turn by far.
+_TURN_FREEDOM = 4
+# The number of its quantiles that are taken.
+_TURNS = 15
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ def stack(fitted: Fit) -> Stack | None:
         is_hidden = plain.kept >= sizes[-hide]
         seen, unseen = plain.at(~is_hidden), plain.at(is_hidden)
         times = cuts + 1 - len(sizes) + np.searchsorted(sizes, unseen.kept)  # that a point is hidden in all
-        scores += [float(1 / times @ _log_density(name, seen, unseen, fixed)) for name in names]
+        scores += [float(1 / times @ _log_density(name, seen, unseen, fixed, fitted)) for name in names]
     scores *= _TRUST
     weights = np.exp(scores - logsumexp(scores))
     return Stack(plain, dict(zip(names, weights.tolist(), strict=True)))
@@ -91,11 +108,11 @@ def theory_draws(bands: Float[Array, "3 sizes"], level: float) -> Float[Array, "
     return np.log(mean) + q * np.where(q < 0, np.log(mean / low) / reach, np.log(high / mean) / reach)
 
 
-def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Array:
+def _log_density(name: str, seen: Curve, unseen: Curve, fixed: Mapping[str, float], near: Fit) -> Array:
     doubt = _DOUBT / _WIDTH_OF_DOUBT
     try:
         if name == THEORY:
-            fitted = fit(seen, fixed)
+            fitted = fit(seen, fixed, near)
             bands = np.exp(fitted.likelihood.first_order(unseen, fitted.best, fitted.allowed(_LEVEL)))
             draws = theory_draws(bands, _LEVEL)
         else:
@@ -115,7 +132,7 @@ def power_law_draws(seen: Curve, kept: Array) -> Float[Array, "draws sizes"]:
     """Draws of ln E, by fits to samples of the seen points."""
     rng = np.random.default_rng(0)
     sizes = np.unique(seen.kept)
-    found = []
+    draws = []
     for share in _SHARES:
         used = max(min(len(sizes), _FEWEST_VISIBLE), int(np.ceil(share * len(sizes))))
         points = seen.at(seen.kept >= sizes[-used])
@@ -127,8 +144,8 @@ def power_law_draws(seen: Curve, kept: Array) -> Float[Array, "draws sizes"]:
         excess = least / max(1, len(y) - 3)
         noise = np.maximum(np.sqrt(max(1.0, excess) if known.all() else excess) * sigma, _LEAST_NOISE)
         laws, _ = _power_laws(x, y + noise * rng.standard_normal((_SAMPLES, len(y))), sigma)
-        found.append(_power_law_log_error(laws, np.log(kept)))
-    return np.concatenate(found)
+        draws.append(_power_law_log_error(laws, np.log(kept)))
+    return np.concatenate(draws)
 
 
 def _power_laws(

@@ -64,9 +64,12 @@ PARAMETERS = {
     "ridge": Parameter(1e-5, 1e2, log=True, assumed=0.01),
 }
 
-MAX_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved with as many larger rounds
-OF_PRACTICE = ("dimension", "window", "flip", "ridge")  # parameters of a loop, whose floor is added afterwards
-_STEP = 1e-3  # of a parameter's place, for the slope of practice
+# Rounds of a loop that is solved; a longer loop is solved with as many larger rounds.
+MAX_ROUNDS = 14
+# Parameters of a loop, whose floor is added afterwards.
+OF_PRACTICE = ("dimension", "window", "flip", "ridge")
+# The step of a parameter's place for the slope of practice.
+_STEP = 1e-3
 
 
 def predict_points(
@@ -76,11 +79,11 @@ def predict_points(
 
     A loop takes 20 ms. With `about`, one set of parameters, ln E' of practice is linear in their places about it.
     """
-    found = np.full((2, len(values["dimension"]), len(curve)), np.nan)
+    moments = np.full((2, len(values["dimension"]), len(curve)), np.nan)
     is_pruned = curve.selected & (curve.strategy == "prune")
     for rows in (curve.plain, is_pruned, curve.selected & ~is_pruned):
         if rows.any():
-            found[:, :, rows] = _pool_errors(curve, rows, values)
+            moments[:, :, rows] = _pool_errors(curve, rows, values)
     if curve.has_practice:
         loop = curve.at(curve.practised)
         if about is None:
@@ -88,8 +91,8 @@ def predict_points(
             errors = [_practice_errors(loop, dict(zip(values, numbers, strict=True))) for numbers in sets]
         else:
             errors = _practice_near(loop, values, about)
-        found[0][:, curve.practised] = errors
-    return with_floor(found[0], found[1], values["floor"][:, None], values["dimension"][:, None])
+        moments[0][:, curve.practised] = errors
+    return with_floor(moments[0], moments[1], values["floor"][:, None], values["dimension"][:, None])
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
@@ -122,8 +125,10 @@ def _pool_errors(
     moments, _, fourth = rule.map(itemgetter(in_row)).up_to_fourth(rho)
     phi = dimension / size[in_row]
     with np.errstate(all="ignore"):  # nan where there is no solution
-        found = scatter(moments.flipped(flip), fourth.flipped(flip), rho, phi, ridge * share[in_row], dimension)
-    return np.stack(found)[:, 0].reshape(2, *shape)
+        mean_and_deviation = scatter(
+            moments.flipped(flip), fourth.flipped(flip), rho, phi, ridge * share[in_row], dimension
+        )
+    return np.stack(mean_and_deviation)[:, 0].reshape(2, *shape)
 
 
 def _practice_near(

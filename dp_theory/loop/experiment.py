@@ -21,9 +21,11 @@ from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, genera
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem, SpanProblem
 
-_GRADIENT = 1e-6  # of a fit, the largest left, relative to that at w = 0
+# The largest gradient that a fit may leave, relative to that at w = 0.
+_GRADIENT = 1e-6
 _SMALLER = "a smaller d, or fewer kept rows"
-MAX_CANDIDATES = 1 << 20  # drawn at a time
+# Drawn at a time.
+MAX_CANDIDATES = 1 << 20
 
 
 def simulated(
@@ -126,8 +128,8 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
         seen = rng.standard_normal((2, min(MAX_CANDIDATES, candidates - start)))
         y = draw_labels(placed.flip, axes.slope * seen[0] + axes.kappa * seen[1], rng)
         keep, weight = rows.select(seen[0], y)
-        chosen = (rng.random(len(y)) < keep) & (weight > 0)
-        parts.append((seen[:, chosen].T, y[chosen], weight[chosen]))
+        is_kept = (rng.random(len(y)) < keep) & (weight > 0)
+        parts.append((seen[:, is_kept].T, y[is_kept], weight[is_kept]))
     coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     require_memory(len(y), len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))

@@ -33,15 +33,19 @@ PLAIN = KeepAll()
 Weight = Callable[..., ArrayLike]  # (t, y) -> values, or (y) where the rule sees no direction
 
 SIZE = "the rows of a round, in units of n"
-_ROUNDED = 1e-12  # an eigenvalue of a covariance that is not below 0, but for rounding
+# An eigenvalue of a covariance that is not below 0, but for rounding.
+_ROUNDED = 1e-12
 _MOMENTS_ALONE = "rows that are known by their moments alone cannot be drawn or fitted: give a rule"
-MAX_ERROR = 0.499  # a test error from which on the threshold kappa·tan(πE) of a window no longer grows
+# A test error from which on the threshold kappa·tan(πE) of a window no longer grows.
+MAX_ERROR = 0.499
 
 
 # -- flips -------------------------------------------------------------------------------------------------------------
 
-WIDEST = 1e6  # a width from which flips are uniform, to about as many digits
-_NARROWEST = 1e-9  # the least width that is looked for
+# A width from which flips are uniform, to about as many digits.
+WIDEST = 1e6
+# The least width that is looked for.
+_NARROWEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -187,8 +191,8 @@ class SelectedRows:
     def jumps(self) -> list[float]:
         """The threshold of every jump: what is named, 0, and those of a rule."""
         of_rule = self.keep.breakpoints() if isinstance(self.keep, Rule) else ()
-        found = {sign * float(b) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
-        return sorted(found | set(map(float, self._named())) | ({0.0} if self.has_direction else set()))
+        thresholds = {sign * float(b) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
+        return sorted(thresholds | set(map(float, self._named())) | ({0.0} if self.has_direction else set()))
 
     def _named(self) -> Sequence[float]:
         raise NotImplementedError

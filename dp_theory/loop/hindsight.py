@@ -21,8 +21,10 @@ from dp_theory.numerics.quadrature import both_below
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem
 
-RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
-_TINY = 1e-100  # in place of a 0 in a denominator
+# Share of a round's rows that are wrong, below which rounding decides.
+RESOLVED = 1e-12
+# It stands for a 0 in a denominator.
+_TINY = 1e-100
 
 
 def row_errors(prediction: PracticePrediction, addition: int) -> Float[Array, "*cells stages"]:

@@ -22,6 +22,9 @@ class PracticePrediction(Prediction):
     ----------
     keep_fraction
         Rows kept over rows looked at, in all rounds so far.
+    certificate
+        For the square loss an estimate, as for a `SpanProblem`. For other losses the last change, by four times as many
+        points. It never falls from stage to stage.
     additions
         The rows of each round, with plans resolved, (*S, rounds).
     kept, candidates

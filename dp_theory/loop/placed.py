@@ -15,14 +15,21 @@ from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import panels, pdf, refined
 from dp_theory.rules import KeepAll, Rule
 
-_LOST = 1e-3  # an angle between labeller and selector of which the cosine, which closed forms take, has lost digits
-IN_THE_SPAN = 1e-14  # a labeller with a smaller part off the directions lies in their span
+# An angle between labeller and selector of which the cosine, which closed forms take, has lost digits.
+_LOST = 1e-3
+# A labeller with a smaller part off the directions lies in their span.
+IN_THE_SPAN = 1e-14
 
-_DENSITY_EDGES = (0, 1, 2, 3, 5, 7, 10)  # of |t|: panels between these resolve the density, below 1e-22 beyond
-_TAIL_EDGES = np.array([1, 3, 9, 27])  # beyond the farthest jump, in units of the density's length there
-_LABEL_EDGES = np.array([1, 3, 9])  # edges around the labeller's boundary, in units of the width of its step in t
-_SMALL_SCALES = (1e-8, 1e-6, 1e-4, 1e-2)  # |t| of features of functions at the selector's boundary that are looked for
-_LEAST_SLOPE = 0.1  # of the labeller along t over its own part, below which labels are smooth in t
+# Edges of |t| between which panels resolve the density; beyond, it is below 1e-22.
+_DENSITY_EDGES = (0, 1, 2, 3, 5, 7, 10)
+# Beyond the farthest jump, in units of the density's length there.
+_TAIL_EDGES = np.array([1, 3, 9, 27])
+# Edges around the labeller's boundary, in units of the width of its step in t.
+_LABEL_EDGES = np.array([1, 3, 9])
+# |t| of features of functions at the selector's boundary that are looked for.
+_SMALL_SCALES = (1e-8, 1e-6, 1e-4, 1e-2)
+# The labeller's slope along t over its own part below which labels are smooth in t.
+_LEAST_SLOPE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +125,9 @@ def _closed(placed: PlacedRows) -> tuple[Array, list[float], float]:
     (share,), weight = rows.select(np.zeros(1), np.ones(1))
     rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share))
     moments, errors = rule.moments_with_errors(float(np.clip(placed.axes.slope, -1, 1)))
-    found = [share * float(moment) * (weight[0] > 0) for moment in moments]
+    scaled = [share * float(moment) * (weight[0] > 0) for moment in moments]
     weight = np.where(weight > 0, weight, 1.0)  # of no rows
-    return weight, [*found[:2], *((1 - 2 * flip) * moment for moment in found[2:])], float(max(errors))
+    return weight, [*scaled[:2], *((1 - 2 * flip) * moment for moment in scaled[2:])], float(max(errors))
 
 
 def _by_nodes(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "6 J"]]:

@@ -40,7 +40,8 @@ from dp_theory.numerics.checks import (
 from dp_theory.outcomes import Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem
 
-_ROUNDED = 1e-14  # distance of a unit vector's length from 1
+# Distance of a unit vector's length from 1.
+_ROUNDED = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ class SpanProblem(AnyProblem):
 
     def __post_init__(self) -> None:
         require_positive("it is d/n", phi=self.phi)
-        require_ridge(self.lam)
+        require_ridge(lam=self.lam)
         require_some(phi=self.phi, lam=self.lam)
         require_loss(self.loss)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
@@ -179,15 +180,15 @@ class SpanProblem(AnyProblem):
         return _unit(self.eigenvalues, np.reshape(vectors, (-1, self.eigenvalues.size)))
 
     def solve(self, tolerance: float | None) -> Prediction:
-        found = _limits(self, tolerance)
-        return _of_first_stage(Prediction, found | {"keep_fraction": found["kept"]})
+        limits = _limits(self, tolerance)
+        return _of_first_stage(Prediction, limits | {"keep_fraction": limits["kept"]})
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
         return _of_first_stage(Simulation, simulated(self, d, trials, self.eigenvalues.size, seed, workers))
 
 
-def _of_first_stage(kind: Any, found: dict[str, Any]) -> Any:
-    own = {field.name: found[field.name] for field in fields(kind)}
+def _of_first_stage(kind: Any, limits: dict[str, Any]) -> Any:
+    own = {field.name: limits[field.name] for field in fields(kind)}
     return kind(**{name: value[..., 0][()] if np.ndim(value) else value for name, value in own.items()})
 
 
@@ -251,7 +252,7 @@ class PracticeProblem(AnyProblem):
         for place, plan in enumerate(self.additions):
             if not isinstance(plan, Rows) and not callable(plan):
                 raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")
-        require_ridge(self.lam)
+        require_ridge(lam=self.lam)
         if np.shape(self.lam) not in ((), (self.stages,)):
             count = np.size(self.lam)
             raise InputError(f"lam has {count} values; it must have one, or one for each of {self.stages} stages")
@@ -333,7 +334,7 @@ class PracticeProblem(AnyProblem):
 
 def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
     """The fields of a `PracticePrediction` but the problem."""
-    found = []
+    cells = []
     for cell in problem.cells():
         if cell.is_square:
             solved, certificate = certified(cell, tolerance)
@@ -342,7 +343,7 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
 
             solved, certificate = certified_otherwise(cell, tolerance)
         test_error, overlap, squared_norm = solved.outputs()
-        found.append(
+        cells.append(
             {
                 "test_error": test_error,
                 "overlap": overlap,
@@ -358,8 +359,8 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
             }
         )
     return {
-        name: np.reshape([cell[name] for cell in found], (*problem.shape, *value.shape))
-        for name, value in found[0].items()
+        name: np.reshape([cell[name] for cell in cells], (*problem.shape, *value.shape))
+        for name, value in cells[0].items()
     }
 
 

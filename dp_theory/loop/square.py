@@ -29,18 +29,29 @@ from dp_theory.rules.base import require_certain
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem
 
-TOLERANCE = 1e-9  # relative error that quadrature leaves by default
-RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
-ORDERS = (16, 24, 36, 54, 80, 120, 180)  # of the quadrature, taken in turn until they agree
-ORDER = 24  # of the quadrature where no certificate is asked for
+# Relative error that quadrature leaves by default.
+TOLERANCE = 1e-9
+# Least test error that double precision resolves, to about 1e-6 of it.
+RESOLUTION = 1e-6
+# Orders of the quadrature, taken in turn until they agree.
+ORDERS = (16, 24, 36, 54, 80, 120, 180)
+# The order of the quadrature where no certificate is needed.
+ORDER = 24
 
-_AT_THE_PEAK = 1e-12  # relative distance of the kept rows from φ below which the norm counts as infinite
-_BESIDE_THE_PEAK = 1e-9  # where a is what it is at the peak
-_ROUNDED = 1e-14  # relative size from which a correction of a stage's affine solution is rounding
-_CORRECTIONS = 3  # of that solution, at most: rounding does not let it settle everywhere
-_MISSED = 1e-6  # relative residual from which a stage is refused; below, it is in the certificate
-_MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
-_SAFETY = 4  # factor of the certificate over what one perturbed solution shows, or more nodes change
+# Relative distance of the kept rows from φ below which the norm counts as infinite.
+_AT_THE_PEAK = 1e-12
+# Relative distance from φ at which the alignment is that at the peak.
+_BESIDE_THE_PEAK = 1e-9
+# Relative size from which a correction of a stage's affine solution is rounding.
+_ROUNDED = 1e-14
+# The most corrections of that solution: rounding does not let it settle everywhere.
+_CORRECTIONS = 3
+# Relative residual from which a stage is refused; below, it is in the certificate.
+_MISSED = 1e-6
+# Relative error, by rounding, of a moment and of an order parameter.
+_MOMENT_ERROR = 16 * ROUNDING
+# Factor of the certificate over what one perturbed solution shows, or more nodes change.
+_SAFETY = 4
 
 
 # -- order parameters -------------------------------------------------------------------------------------------------
@@ -68,10 +79,6 @@ class ForceMeans(NamedTuple):
     ff: Float[Array, "*trials stages"]
     gamma: Float[Array, "*trials stages"]
 
-    @classmethod
-    def total(cls, parts: "Sequence[ForceMeans]") -> "ForceMeans":
-        return cls(*(np.sum(part, axis=0) for part in zip(*parts, strict=True)))
-
 
 class OrderParameters(NamedTuple):
     """a, C and X of S stages."""
@@ -84,6 +91,9 @@ class OrderParameters(NamedTuple):
         before = np.broadcast_to(self.a, (*newest.a.shape[:-1], *self.a.shape[-2:]))
         a = np.concatenate([before, newest.a[..., None, :]], axis=-2)
         return OrderParameters(a, with_edge(self.c, newest.c), with_row(self.x, newest.x))
+
+    def row(self, stage: int) -> StageRow:
+        return StageRow(self.a[stage], self.c[stage, : stage + 1], self.x[stage, : stage + 1])
 
     def norms(self) -> Float[Array, " stages"]:
         return np.hypot(np.linalg.norm(self.a, axis=1), np.sqrt(np.diag(self.c)))
@@ -139,9 +149,6 @@ class TrainingRows:
     @classmethod
     def of(cls, cohort: Cohort) -> "TrainingRows":
         return cls(cohort, np.zeros((len(cohort.kept.weight), 0, 0)))
-
-    def grown(self, row: Float[Array, "J b"]) -> "TrainingRows":
-        return replace(self, slopes=with_row(self.slopes, row))
 
     def newest(
         self, orders: OrderParameters, targets: Float[Array, " stages"], curvature: float = 1.0
@@ -290,20 +297,21 @@ class Solution:
         self,
         newest: StageRow,
         forces: ForceMeans,
-        slopes: Sequence[Array] | None,
+        slopes: Sequence[Array],
         residual: float,
         condition: float = 1.0,
         target: float = 1.0,
     ) -> "Solution":
-        """With the newest stage, whose rows of B are `slopes`; None where no stage follows."""
+        """With the newest stage, whose rows of B are `slopes`, for the last of `rows`; none where no stage follows."""
         row, mean, shift = self.learner(newest, forces)
         orders, means = self.orders.extended(newest), np.append(self.means, mean[:, None], axis=1)
         error, overlap = _outcome(self.cell, orders, means[:, -1])
-        before = self.rows[: len(self.rows) - len(self.training)]
-        training = self.training if slopes is None else [r.grown(s) for r, s in zip(self.training, slopes, strict=True)]
+        rows = list(self.rows)
+        for place, row_of_b in enumerate(slopes, len(rows) - len(slopes)):
+            rows[place] = replace(rows[place], slopes=with_row(rows[place].slopes, row_of_b))
         return Solution(
             self.cell,
-            (*before, *training),
+            tuple(rows),
             orders,
             np.append(self.targets, target),
             with_row(self.modes, row),
@@ -330,7 +338,7 @@ def _outcome(cell: "ScalarProblem", orders: OrderParameters, mean: Array) -> tup
 
 # -- a stage, exactly -------------------------------------------------------------------------------------------------
 
-Change = Callable[..., Array]  # what is done to numbers of a solution, to see what rounding does
+Change = Callable[..., Array] | None  # what is done to numbers of a solution, to see what rounding does
 
 
 def solved_stage(solution: Solution, change: Change) -> Solution:
@@ -339,9 +347,10 @@ def solved_stage(solution: Solution, change: Change) -> Solution:
     kept = sum(float(rows.cohort.kept.mass.sum()) for rows in solution.training)
     if cell.ridges[stage] == 0 and kept <= cell.phi * (1 + _AT_THE_PEAK):
         return _interpolated(solution, kept, change)
-    newest, residual, condition = _exact(solution)
-    newest = StageRow(*map(change, newest))
-    slopes, forces = _forces(solution, newest)
+    newest, slopes, forces, residual, condition = _exact(solution)
+    if change is not None:
+        newest = StageRow(*map(change, newest))
+        slopes, forces = _forces(solution, newest)
     return solution.grown(newest, forces, slopes, residual, condition)
 
 
@@ -354,10 +363,10 @@ def _interpolated(solution: Solution, kept: float, change: Change) -> Solution:
             f" = {cell.phi:g}·n. Give lam > 0"
         )
     if kept >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
-        beside = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
-        found = solved_stage(beside, change)
-        peak = found.orders._replace(c=np.full_like(found.orders.c, np.inf))
-        return replace(found, cell=cell, orders=peak, residual=np.zeros(1))
+        near_peak = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
+        nearby = solved_stage(near_peak, change)
+        peak = nearby.orders._replace(c=np.full_like(nearby.orders.c, np.inf))
+        return replace(nearby, cell=cell, orders=peak, residual=np.zeros(1))
     rows = []
     for cohort in (each.cohort for each in solution.rows):
         infinite = cohort.kept._replace(weight=np.full_like(cohort.kept.weight, np.inf))
@@ -366,15 +375,19 @@ def _interpolated(solution: Solution, kept: float, change: Change) -> Solution:
     return solved_stage(replace(solution, cell=unit, rows=tuple(rows)), change)
 
 
-def _forces(solution: Solution, newest: StageRow) -> tuple[list[Array], ForceMeans]:
+def _forces(solution: Solution, newest: StageRow) -> tuple[Sequence[Array], ForceMeans]:
+    """The last rows of B, and the means of forces over all cohorts."""
     orders = solution.orders.extended(newest)
     targets = np.ones(solution.stages + 1)
     slopes, means = zip(*(rows.newest(orders, targets) for rows in solution.training), strict=True)
-    return list(slopes), ForceMeans.total(means)
+    return slopes, ForceMeans(*(np.sum(part, axis=0) for part in zip(*means, strict=True)))
 
 
-def _exact(solution: Solution) -> tuple[StageRow, float, float]:
-    """The stage, its residual, and what magnifies rounding. All but X_ss is affine, where C_ss has its own slope."""
+def _exact(solution: Solution) -> tuple[StageRow, Sequence[Array], ForceMeans, float, float]:
+    """The stage, its forces, its residual, and what magnifies rounding.
+
+    All but X_ss is affine, where C_ss has its own slope.
+    """
     k, s = solution.orders.a.shape[1], solution.stages
     own = k + s  # the place of C_ss; that of X_ss is the last
     rest = np.delete(np.arange(k + 2 * s + 1), own)
@@ -382,9 +395,10 @@ def _exact(solution: Solution) -> tuple[StageRow, float, float]:
     deviations = np.sqrt(np.diag(solution.orders.c))
     unit = np.concatenate([np.ones(k), deviations * (deviations[-1] if s else 1.0), [1.0], np.full(s, response)])
 
-    def off(vectors: Array) -> tuple[Array, StageRow]:
+    def off(vectors: Array) -> tuple[Array, StageRow, Sequence[Array], ForceMeans]:
         newest = StageRow.of(vectors, s + 1)
-        return solution.off(newest, _forces(solution, newest)[1]), newest
+        slopes, forces = _forces(solution, newest)
+        return solution.off(newest, forces), newest, slopes, forces
 
     vectors = np.vstack([np.zeros(k + 2 * s + 2), np.diag(np.append(unit, 0.0))[:-1]])
     vectors[:, -1] = response
@@ -393,14 +407,15 @@ def _exact(solution: Solution) -> tuple[StageRow, float, float]:
     vector = vectors[0]
     vector[rest] = -unit[rest] * (inverse @ at_zero[rest])
     for left in range(_CORRECTIONS, -1, -1):
-        missed, newest = off(vector)
+        missed, newest, slopes, forces = off(vector)
         correction = np.zeros_like(vector)
         correction[rest] = unit[rest] * (inverse @ (missed[rest] / unit[rest]))
         correction[own] = missed[own] / slope
         if not left or (vector[own] > 0 and solution.miss(correction, newest) < _ROUNDED):
             break
         vector = vector - correction
-    return newest, solution.miss(missed, newest) if vector[own] > 0 else np.inf, 1 / abs(slope)
+    residual = solution.miss(missed, newest) if vector[own] > 0 else np.inf
+    return newest, slopes, forces, residual, 1 / abs(slope)
 
 
 def _own_response(solution: Solution) -> tuple[float, float]:
@@ -451,32 +466,35 @@ def solve_cell(
     """
 
     def change(value: Array, error: float = _MOMENT_ERROR) -> Array:
-        return value if perturb is None else value * (1 + error * perturb.choice((-1.0, 1.0), np.shape(value)))
+        assert perturb is not None, "nothing is changed without"
+        return value * (1 + error * perturb.choice((-1.0, 1.0), np.shape(value)))
 
     solution = Solution.of(cell)
     for stage in range(cell.stages):
+        if stage:
+            plan = cell.additions[stage - 1]
+            rows = plan(float(solution.test_error[-1])) if callable(plan) else plan
+            if not isinstance(rows, Rows):
+                raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition")
+            labeller = np.append(cell.labeller, 0.0)
+            new = (PlacedRows(rows, rows.flips(cell.flip), labeller, solution.orders.selector()),)
+        else:
+            new = cell.initial
         cohorts = []
-        for placed in (_placed(solution, stage - 1),) if stage else cell.initial:
+        for placed in new:
             kept = placed.kept(order)
             cohort = Cohort.of(placed, kept, stage - 1 if stage else None, stage, cell.last_stage(stage))
-            mass, linear, second = (change(part, max(_MOMENT_ERROR, kept.error)) for part in cohort.kept[1:4])
-            second = (second + second.transpose(0, 2, 1)) / 2
-            cohorts.append(replace(cohort, kept=cohort.kept._replace(mass=mass, linear=linear, second=second)))
+            if perturb is not None:
+                mass, linear, second = (change(part, max(_MOMENT_ERROR, kept.error)) for part in cohort.kept[1:4])
+                second = (second + second.transpose(0, 2, 1)) / 2
+                cohort = replace(cohort, kept=cohort.kept._replace(mass=mass, linear=linear, second=second))
+            cohorts.append(cohort)
         size = sum(float(cohort.kept.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")
         with_rows = replace(solution, rows=(*solution.rows, *map(TrainingRows.of, cohorts)))
-        solution = replace(solve_stage(with_rows, change), cell=cell)
+        solution = replace(solve_stage(with_rows, None if perturb is None else change), cell=cell)
         _require_resolved(solution)
     return solution
-
-
-def _placed(solution: Solution, place: int) -> PlacedRows:
-    cell = solution.cell
-    plan = cell.additions[place]
-    rows = plan(float(solution.test_error[-1])) if callable(plan) else plan
-    if not isinstance(rows, Rows):
-        raise InputError(f"additions[{place}] answers {rows!r}: it must answer an Addition")
-    return PlacedRows(rows, rows.flips(cell.flip), np.append(cell.labeller, 0.0), solution.orders.selector())
 
 
 def _require_resolved(solution: Solution) -> None:

@@ -71,12 +71,12 @@ def softmax_curves(
             problem = SoftmaxProblem(k, selection, rho, fraction / number, fraction * ridge)
             row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
             row |= {"generated": number / fraction, "lam": ridge}
-            found = predict_softmax(problem, tolerance=tolerance, seed=seed)
-            row |= {name: float(getattr(found, name)) for name in SoftmaxOutputs.__annotations__}
+            prediction = predict_softmax(problem, tolerance=tolerance, seed=seed)
+            row |= {name: float(getattr(prediction, name)) for name in SoftmaxOutputs.__annotations__}
             if trials:
                 runs = problem.draw(d, trials, engine="dense", seed=seed, workers=workers)
-                se = np.hypot(runs.test_error_se, found.test_error_se)
-                z = (runs.test_error - found.test_error) / se if trials > 1 else np.nan  # one trial has no error
+                se = np.hypot(runs.test_error_se, prediction.test_error_se)
+                z = (runs.test_error - prediction.test_error) / se if trials > 1 else np.nan  # one trial has no error
                 row |= {"simulated": float(runs.test_error), "simulated_se": float(runs.test_error_se)}
                 row |= {"z": float(z), "trials": trials}
             rows.append(row)

@@ -69,8 +69,10 @@ def _largest_first(u: Array) -> Array:
     return g - g.mean(1, keepdims=True)
 
 
-_PROX_PRECISION = 1e-12  # of the proximal point's equation, in units of 1 + the largest score
-_PROX_STEPS = 500  # of Newton's method, at most
+# The largest error of the proximal point's equation, in units of 1 + the largest score.
+_PROX_PRECISION = 1e-12
+# The most steps of Newton's method for a prox.
+_PROX_STEPS = 500
 
 
 def cross_entropy(h: Float[Array, "*rows K"]) -> Float[Array, "*rows"]:
@@ -111,9 +113,11 @@ def bend(p: Float[Array, "rows K"], delta: float) -> Float[Array, " rows"]:
     return total - (u * u).sum(0) / total
 
 
-_REACH = 9.0  # standard deviations over which is integrated
+# Standard deviations over which is integrated.
+_REACH = 9.0
 _PANELS = 6
-_ORDER = 16  # of each
+# The order of each quadrature.
+_ORDER = 16
 
 
 def disagreement(classes: int, cosine: float) -> float:
@@ -129,16 +133,26 @@ def disagreement(classes: int, cosine: float) -> float:
     return float(1 - 2 * classes * np.tile(weights, 2) @ below ** (classes - 1) @ weights)
 
 
-LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
-MIN_ROWS = 8  # of a set, as masses that differ count
-TOLERANCE = 2e-3  # of the test error, relative to it
-PRECISION = 1e-9  # of the fixed point
-FARTHEST = 50.0  # |ln σ| and |ln δ| from which no solution is looked for
-WIDE = 1.0  # a ridge at which the root is found without a guess
-STEPS = 2  # ridges per decade, on the way from WIDE to narrower ones
-BLOCK = 1 << 12  # rows at a time: what stays in a processor's cache
-_SEARCH_STEPS = 40  # of the search for a root
-_NUDGE = 1e-6  # of the unknowns, for derivatives
+# Log2 of the points of a set, taken in turn.
+LEVELS = (4, 6, 8, 10, 12)
+# The least effective number of rows of a set, whose masses differ.
+MIN_ROWS = 8
+# The standard error of the test error that is accepted by default, relative to it.
+TOLERANCE = 2e-3
+# The tolerance of the fixed point.
+PRECISION = 1e-9
+# |ln σ| and |ln δ| from which no solution is looked for.
+FARTHEST = 50.0
+# A ridge at which the root is found without a guess.
+WIDE = 1.0
+# Ridges per decade, on the way from WIDE to narrower ones.
+STEPS = 2
+# Rows at a time: what stays in a processor's cache.
+BLOCK = 1 << 12
+# The most steps of the search for a root.
+_SEARCH_STEPS = 40
+# The step of the unknowns for derivatives.
+_NUDGE = 1e-6
 
 
 def predict_softmax(problem: "SoftmaxProblem", *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:

@@ -14,8 +14,10 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import Array, Float, require, require_number, require_size, require_whole
 from dp_theory.rules import kept_fraction, read_rule, value_of
 
-SETS = 32  # of points, each scrambled by itself: their scatter says how well means over all are known
-_BITS = 30  # of each coordinate
+# Sets of points, each scrambled by itself: their scatter says how well means over all are known.
+SETS = 32
+# Bits of each coordinate.
+_BITS = 30
 
 
 def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "rows {dimensions}"]:
@@ -30,12 +32,18 @@ def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Fl
     return (ndtri(uniforms(dimensions, log2, 0, 1, number)) for number in range(sets))
 
 
-FARTHEST = 60.0  # a radius that no row of a few dozen coordinates has
-PRECISION = 1e-12  # of an entropy
-_NEWTON_STEPS = 100  # at most, along all rays
-_FEW_CLASSES = 6  # up to so many classes, fewer rays suffice
-_RAYS_FOR_FEW = 10  # log2 of the rays in each set over which a fraction is averaged
-_RAYS_FOR_MORE = 12  # the same for more than _FEW_CLASSES
+# A radius that no row of a few dozen coordinates has.
+FARTHEST = 60.0
+# The largest error of an entropy.
+PRECISION = 1e-12
+# At most, along all rays.
+_NEWTON_STEPS = 100
+# The number of classes up to which fewer rays suffice.
+_FEW_CLASSES = 6
+# Log2 of the rays in each set over which a fraction is averaged.
+_RAYS_FOR_FEW = 10
+# The same for more than _FEW_CLASSES.
+_RAYS_FOR_MORE = 12
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Uncertainty:
         return np.log(total) - mean, mean**2 - mean_square
 
     def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
-        found = np.full(len(direction), FARTHEST)
+        reached = np.full(len(direction), FARTHEST)
         rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
         low, high, missed = (np.full(len(rows), value) for value in (0.0, FARTHEST, np.inf))
@@ -74,10 +82,10 @@ class Uncertainty:
             entropy, slope = self._with_slope(radius[:, None] * direction[rows])
             excess = entropy - threshold
             missed_before, missed = missed, np.abs(excess)
-            found[rows] = radius
+            reached[rows] = radius
             unfinished = missed > PRECISION
             if not unfinished.any():
-                return found
+                return reached
             low, high = np.where(excess > 0, [radius, high], [low, radius])
             with np.errstate(all="ignore"):  # a slope of 0 leads out of the bracket, and is not used
                 aimed = radius * np.exp(-excess / slope)
@@ -89,13 +97,13 @@ class Uncertainty:
     @lru_cache(8)  # noqa: B019 (hardnesses are few, and equal ones are one)
     def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " {sets}"]:
         log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
-        found = np.empty(sets)
+        fractions = np.empty(sets)
         for number, scores in enumerate(sets_of_normals(classes, log2, sets)):
             direction = scores - scores.mean(1, keepdims=True)
             direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-            found[number] = gammainc((classes - 1) / 2, self.reach(direction, threshold) ** 2 / 2).mean()
-        found.flags.writeable = False
-        return found
+            fractions[number] = gammainc((classes - 1) / 2, self.reach(direction, threshold) ** 2 / 2).mean()
+        fractions.flags.writeable = False
+        return fractions
 
 
 def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:
@@ -114,14 +122,16 @@ def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:
     return float(brentq(excess, low, high, xtol=1e-12))  # pyrefly: ignore[bad-argument-type]
 
 
-TAKES = {  # what each rule takes
+# What each rule takes.
+TAKES = {
     "keep-all": (),
     "random": ("keep",),
     "keep-hard": ("keep", "kappa"),
     "keep-easy": ("keep", "kappa"),
 }
 MAX_CLASSES = 100
-_ROWS = 12  # log2 of the rows in each set, over which a kept fraction is averaged
+# Log2 of the rows in each set, over which a kept fraction is averaged.
+_ROWS = 12
 
 
 class Selection:

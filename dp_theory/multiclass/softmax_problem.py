@@ -37,9 +37,12 @@ from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxPrediction, SoftmaxSim
 from dp_theory.ridge.problem import AnyProblem
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, pool_size
 
-TEST_ROWS = 20_000  # drawn in each trial for the two errors
-FIT = 2e-3  # largest relative error of the weights: far below their scatter
-_LEAST_VARIANCE = 1e-12  # relative: added to the covariance of scores, which may be singular
+# Drawn in each trial for the two errors.
+TEST_ROWS = 20_000
+# Largest relative error of the weights: far below their scatter.
+FIT = 2e-3
+# Relative: added to the covariance of scores, which may be singular.
+_LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)

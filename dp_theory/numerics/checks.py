@@ -29,8 +29,10 @@ def unseen(done: int) -> None:
     """Progress that nobody follows."""
 
 
-ROUNDING = np.finfo(float).eps / 2  # the largest relative error of one rounded operation
-END_ROUNDING = 8 * ROUNDING  # 4 ulp, by which a computed cosine or share may be beyond an end
+# The largest relative error of one rounded operation.
+ROUNDING = np.finfo(float).eps / 2
+# 4 ulp, by which a computed cosine or share may be beyond an end.
+END_ROUNDING = 8 * ROUNDING
 
 # What an experiment can have at all.
 MAX_TRIALS = 10**6
@@ -134,8 +136,8 @@ def shape_of_all(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:
-        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
-        raise InputError(f"shapes do not broadcast: {told}") from None
+        shapes_given = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+        raise InputError(f"shapes do not broadcast: {shapes_given}") from None
 
 
 def scalars(shape: tuple[int, ...], **values: Any) -> Iterator[tuple[tuple[int, ...], dict[str, float]]]:
@@ -193,26 +195,39 @@ def require_magnitude(**values: Any) -> None:
 def require_positive(what: str, **values: Any) -> None:
     """Each is positive, finite and of a magnitude that formulas take; `what` ends the message to a person."""
     for name, value in values.items():
-        found = numbers(name, value)
-        require(name, found, (found > 0) & np.isfinite(found), f"be positive and finite: {what}")
-        require_magnitude(**{name: found})
+        numbers_given = numbers(name, value)
+        require(
+            name, numbers_given, (numbers_given > 0) & np.isfinite(numbers_given), f"be positive and finite: {what}"
+        )
+        require_magnitude(**{name: numbers_given})
 
 
-def require_ridge(lam: Any) -> None:
-    """At least 0, finite and of a magnitude that formulas take."""
-    found = numbers("lam", lam)
-    require("lam", found, (found >= 0) & np.isfinite(found), "be at least 0 and finite: 0 is the ridgeless limit")
-    require_magnitude(lam=found)
+def require_ridge(**ridges: Any) -> None:
+    """Each is at least 0, finite and of a magnitude that formulas take."""
+    for name, value in ridges.items():
+        numbers_given = numbers(name, value)
+        require(
+            name,
+            numbers_given,
+            (numbers_given >= 0) & np.isfinite(numbers_given),
+            "be at least 0 and finite: 0 is the ridgeless limit",
+        )
+        require_magnitude(**{name: numbers_given})
 
 
 def require_in(interval: str, what: str, **values: Any) -> None:
     """Each is a real number, or an array of such, in an interval such as "[0, 1/2)"; `what` ends the message."""
     low, high = (float(Fraction(end)) for end in interval[1:-1].split(","))
     for name, value in values.items():
-        found = numbers(name, value)
-        near_low, near_high = (np.abs(found - end) <= END_ROUNDING * abs(end) for end in (low, high))
+        numbers_given = numbers(name, value)
+        near_low, near_high = (np.abs(numbers_given - end) <= END_ROUNDING * abs(end) for end in (low, high))
         at_an_end = near_low & ("[" in interval) | near_high & ("]" in interval)
-        require(name, found, (found > low) & (found < high) | at_an_end, f"lie in {interval}: {what}")
+        require(
+            name,
+            numbers_given,
+            (numbers_given > low) & (numbers_given < high) | at_an_end,
+            f"lie in {interval}: {what}",
+        )
 
 
 def clipped(cosine: Real) -> Real:

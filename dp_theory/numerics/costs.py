@@ -21,10 +21,14 @@ from dp_theory.numerics.checks import require, require_in, require_number
 AXES = ("generated", "kept", "compute")
 STRATEGIES = ("static", "prune", "direct")
 
-DIRECT_COST = 1.82  # of an entropy-guided sample, in plain samples (paper, section 2)
-TRAINING_COST = 0.1  # of training on a row, in plain samples; the paper gives none, this is our order of magnitude
-MIN_SEARCHED_KEEP = 1e-12  # of any search: beyond, moments lose their digits
-MIN_KEEP = 0.002  # the hardest selection considered: where candidates are free, nothing else bounds it
+# The cost of an entropy-guided sample, in plain samples (paper, section 2).
+DIRECT_COST = 1.82
+# The cost of training on a row, in plain samples: our order of magnitude, since the paper gives none.
+TRAINING_COST = 0.1
+# The least kept fraction of any search: below it, moments lose their digits.
+MIN_SEARCHED_KEEP = 1e-12
+# The hardest selection considered: where candidates are free, nothing else bounds it.
+MIN_KEEP = 0.002
 
 
 def generated(strategy: str, kept: Any, p: Any) -> Any:

@@ -9,16 +9,26 @@ from dp_theory.numerics.checks import Array
 
 Move = Callable[[Array], tuple[Array, float]]
 
-_POWELL = {"xtol": 1e-12, "factor": 1.0}  # options of scipy.optimize.root
-_NOWHERE = 1e3  # in place of moves where the map is not defined
-_MEMORY = 6  # moves of which the next one is made
-_LONGEST = 2.0  # an unknown moves no further by the map itself
-_FARTHEST = 3.0  # and by the method no further than this, or it moves by the map
-_ASTRAY = 20.0  # times the least miss, from which the search goes back to the best point and on from there carefully:
-_CAREFUL = 0.3  # by this part of the map's move there,
-_SHORTER = 0.7  # by so much less each time;
-_WORSE = 3.0  # and the point counts as so much worse, so that the search does not go back to it for ever
-_NEARER = 0.7  # factor of the start where the map is not defined
+# Options of scipy.optimize.root.
+_POWELL = {"xtol": 1e-12, "factor": 1.0}
+# The move that stands for one where the map is not defined.
+_NOWHERE = 1e3
+# The number of moves of which the next one is made.
+_MEMORY = 9
+# The farthest that an unknown moves by the map itself.
+_LONGEST = 2.0
+# The farthest that it moves by the method; where it would go further, it moves by the map.
+_FARTHEST = 3.0
+# At this factor of the least miss the search goes back to the best point, and on from there carefully.
+_ASTRAY = 20.0
+# The part of the map's move that it then takes.
+_CAREFUL = 0.3
+# The factor by which that move shrinks each time.
+_SHORTER = 0.7
+# The factor by which the point's miss is raised, so that the search does not return to it for ever.
+_WORSE = 3.0
+# Factor of the start where the map is not defined.
+_NEARER = 0.7
 
 
 def fixed_point(move: Move, start: Array, tolerance: float, steps: int, enough: float) -> tuple[Array, float]:
@@ -32,18 +42,18 @@ def fixed_point(move: Move, start: Array, tolerance: float, steps: int, enough: 
         moved, miss = move(point)
         return moved if np.isfinite(miss) else np.full_like(point, _NOWHERE)
 
-    found, least = _by_anderson(move, start, tolerance, steps)
-    for begin in (start, found):
+    best, least = _by_anderson(move, start, tolerance, steps)
+    for begin in (start, best):
         if least > enough:
             point = root(excess, begin, method="hybr", options=_POWELL).x
             _, miss = move(point)
             if miss < least:
-                found, least = point, miss
-    return found, least
+                best, least = point, miss
+    return best, least
 
 
 def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tuple[Array, float]:
-    found, least = start, np.inf
+    best, least = start, np.inf
     anchor, bound, way = start, np.inf, np.zeros_like(start)
     point = start
     points: list[np.ndarray] = []
@@ -51,7 +61,7 @@ def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tupl
     for _ in range(steps):
         moved, miss = move(point)
         if miss < least:
-            found, least = point, miss
+            best, least = point, miss
         if miss < tolerance:
             break
         if miss < bound:
@@ -74,4 +84,4 @@ def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tupl
             mixed = following - (of_points + of_moves) @ np.linalg.lstsq(of_moves, moved, rcond=1e-12)[0]
             following = mixed if np.abs(mixed - point).max() < _FARTHEST else following
         point = following
-    return found, least
+    return best, least

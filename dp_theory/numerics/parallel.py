@@ -24,11 +24,11 @@ def run_jobs(
 ) -> list:
     """[function(*job) for job in jobs], by so many processes; advance(1) is called as each job ends."""
     require_workers(workers)
-    found = {}
+    results_by_job = {}
     for i, result in _started(function, jobs, workers):
-        found[i] = result
+        results_by_job[i] = result
         advance(1)
-    return [found[i] for i in range(len(jobs))]
+    return [results_by_job[i] for i in range(len(jobs))]
 
 
 def _started(function: Callable, jobs: Sequence[tuple], workers: int | None) -> Iterator[tuple[int, Any]]:

@@ -9,15 +9,21 @@ from scipy.special import ndtr, owens_t
 
 from dp_theory.numerics.checks import Array, Real
 
-PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
-_NO_ZERO = 1e-100  # stands for 0, by which Owen's formula would divide
-_END = 39.0  # the normal density underflows beyond
+# The normal density at 0.
+PDF0 = 1 / np.sqrt(2 * np.pi)
+# Stands for 0, by which Owen's formula would divide.
+_NO_ZERO = 1e-100
+# The normal density underflows beyond.
+_END = 39.0
 # Edges on the half-line. They are dyadic near 0, so that features of any scale are resolved.
 _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]
 
-MAX_HALVINGS = 50  # of a panel in a refinement
-MAX_PANELS = 1000  # of a refinement
-_RESOLVED = 1e-13  # a panel is fine enough where halving it changes less than this of the whole integral
+# The most halvings of a panel in a refinement.
+MAX_HALVINGS = 50
+# The most panels of a refinement.
+MAX_PANELS = 1000
+# A panel is fine enough where halving it changes less than this of the whole integral.
+_RESOLVED = 1e-13
 
 
 def pdf(t: ArrayLike) -> Array:

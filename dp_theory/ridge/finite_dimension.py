@@ -16,13 +16,14 @@ from scipy.special import ndtri
 from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_kind, require_level, require_whole
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
-from dp_theory.ridge.theorem1 import at, fixed_point, limits, outputs_of, spread
+from dp_theory.ridge.theorem1 import blocks_with_moments, fixed_point, limits, outputs_of
 from dp_theory.rules import Fourth, Moments
 
 if TYPE_CHECKING:
     from dp_theory.ridge.problem import Problem
 
-SPECIAL_DIRECTIONS = 2  # selector and truth span so many dimensions, which are no columns of B
+# Selector and truth span so many dimensions, which are no columns of B.
+SPECIAL_DIRECTIONS = 2
 
 # Products of four of u = (y, s, v), as a multiset: where each stands in the list that `_fourth_moments` makes
 _PRODUCTS = ("yyyy", "syyy", "vyyy", "ssyy", "svyy", "vvyy", "sssy", "ssvy", "svvy", "vvvy")
@@ -150,11 +151,15 @@ def spectral_traces(psi: Any, lam: Any) -> Traces:
     )
 
 
-_BLOCK = 512  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
+# Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
+_BLOCK = 512
 _ROOT3 = 3**0.5
-_NEARER = 1000  # times d, where the first order is all that is left
-USUAL_D = 200  # of an experiment on a laptop
-FAR = 0.02  # of the limit, off which a mean is worth a word
+# Times d, where the first order is all that is left.
+_NEARER = 1000
+# The dimension of an experiment on a laptop.
+USUAL_D = 200
+# The part of the limit by which a mean must differ to be mentioned.
+FAR = 0.02
 
 
 def _nodes(off_centre: int) -> Array:
@@ -226,8 +231,8 @@ def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None
     norm_certificate = of_limit + next_order[1:].max(0) + shift
     kept, lam = (np.broadcast_to(each, shape).ravel() for each in (keep_fraction.reshape(shape) * n, problem.lam))
     mean[2][(lam == 0) & (np.abs(kept - d) <= 1)] = np.inf  # that of the inverse of a Wishart matrix
-    found = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
-    return FinitePrediction(*(values.reshape(shape)[()] for values in found), d=d)
+    outputs = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
+    return FinitePrediction(*(values.reshape(shape)[()] for values in outputs), d=d)
 
 
 def finite_size_correction(problem: "Problem", d: int = USUAL_D) -> Real:
@@ -267,14 +272,13 @@ def finite_size_correction(problem: "Problem", d: int = USUAL_D) -> Real:
 
 
 def _first_order(problem: "Problem", phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:
-    found = np.empty((11, prod(problem.shape)))
-    known = spread(problem.rule.up_to_fourth(problem.rho), problem.shape)
-    for cells, rule, rho, of_phi, lam in problem.blocks(_BLOCK, phi):
-        moments, errors, fourth = at(known, cells)
+    outputs = np.empty((11, prod(problem.shape)))
+    blocks = blocks_with_moments(problem, _BLOCK, "up_to_fourth", phi)
+    for cells, rule, (moments, errors, fourth), rho, of_phi, lam in blocks:
         for place, field in enumerate(limits(rule, moments, errors, rho, of_phi, lam, tolerance)):
-            found[place, cells] = field
-        found[5:8, cells], found[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)
-    return found[:5], found[5:8], found[8:]
+            outputs[place, cells] = field
+        outputs[5:8, cells], outputs[8:, cells] = scatter(moments, fourth, rho, of_phi, lam, d)
+    return outputs[:5], outputs[5:8], outputs[8:]
 
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:

@@ -92,7 +92,7 @@ class Problem(AnyProblem):
         require_in("[-1, 1]", "it is cos(w_s, w0)", rho=self.rho)
         object.__setattr__(self, "rho", clipped(self.rho))
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
-        require_ridge(self.lam)
+        require_ridge(lam=self.lam)
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     @property

@@ -10,13 +10,14 @@ docs/theory/theorem-1.md derives it, with r = beta²·m + beta_tilde²·m_tilde 
 text's factors disagree with simulation. `ell` is L, `variance` is sigma²/Q, `fitted` is u/L.
 """
 
+from collections.abc import Iterator
 from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_numbers
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, common_shape, require_numbers
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
@@ -25,26 +26,32 @@ from dp_theory.rules.base import require_certain
 if TYPE_CHECKING:
     from dp_theory.ridge.problem import Problem
 
-_BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
+# Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
+_BLOCK = 16384
 
 
-def spread(parts: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """Tuples of moments, one value of each for every cell of a shape, in C order."""
-    return tuple(type(part)(*(np.broadcast_to(moment, shape).reshape(-1) for moment in part)) for part in parts)
-
-
-def at(parts: tuple[Any, ...], cells: slice) -> tuple[Any, ...]:
-    """The same of these cells."""
-    return tuple(type(part)(*(moment[cells] for moment in part)) for part in parts)
+def blocks_with_moments(
+    problem: "Problem", size: int, moments: str, phi: Real = None
+) -> Iterator[tuple[slice, Rule, tuple[Any, ...], Array, Array, Array]]:
+    """`problem.blocks`, with what the rule's method `moments` says of each: once where several cells share it."""
+    rule, rho = problem.rule, problem.rho
+    known: tuple[Any, ...] = ()
+    if prod(common_shape(**rule.parameters(), rho=rho)) < prod(problem.shape):
+        known = tuple(
+            type(part)(*(np.broadcast_to(moment, problem.shape).reshape(-1) for moment in part))
+            for part in getattr(rule, moments)(rho)
+        )
+    for cells, rule, rho, of_phi, lam in problem.blocks(size, phi):
+        parts = [type(part)(*(moment[cells] for moment in part)) for part in known]
+        yield cells, rule, tuple(parts) or getattr(rule, moments)(rho), rho, of_phi, lam
 
 
 def predict_theorem1(problem: "Problem", *, tolerance: float | None = None) -> Prediction:
     """Theorem 1, or Corollary 1 where lam = 0 (paper, section 4)."""
     shape = problem.shape
     outputs = np.empty((5, prod(shape)))
-    known = spread(problem.rule.moments_with_errors(problem.rho), shape)  # whatever phi and lam are
-    for cells, rule, rho, phi, lam in problem.blocks(_BLOCK):
-        moments, errors = at(known, cells)
+    blocks = blocks_with_moments(problem, _BLOCK, "moments_with_errors")
+    for cells, rule, (moments, errors), rho, phi, lam in blocks:
         for output, values in zip(outputs, limits(rule, moments, errors, rho, phi, lam, tolerance), strict=True):
             output[cells] = values
     return Prediction(*(output.reshape(shape)[()] for output in outputs))

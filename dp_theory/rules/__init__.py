@@ -52,7 +52,7 @@ def fields_of(name: str) -> list[str]:
 
 
 def read_rule(rule: str, takes: Callable[[str], Sequence[str]] = fields_of, **given: Any) -> tuple[str, dict[str, Any]]:
-    """The name in RULE@FIELD=VALUE@…, and its values as texts, beside those `given`."""
+    """The name in RULE@FIELD=VALUE@…, and its values as texts, besides those `given`."""
     name, *entries = (part.strip() for part in rule.split("@"))
     values = {key: value for key, value in given.items() if value is not None}
     fields_taken = takes(name)

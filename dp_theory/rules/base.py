@@ -116,13 +116,20 @@ def fourth_integrands(t: Real, b: Real) -> list[Real]:
 
 RULES: "Registry[type[Rule]]" = Registry("rules", "dp_theory.rules")
 
-_ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments, taken in turn until two agree
-_AGREED = 1e-13  # relative difference of two orders at which no further order is taken
-TOLERANCE = 1e-9  # relative error of moments that is accepted by default
-_CELLS = 256  # cells integrated at a time, so that arrays of nodes stay small
-_TOGETHER = 1 << 20  # normals that a draw makes at a time
-_ROOM = 1e-12  # for rounding, of a probability
-_FARTHEST = 40  # |tau·t| from which the integrands do not change any more
+# Orders of the quadrature of moments, taken in turn until two agree.
+_ORDERS = (12, 20, 32, 48, 80, 128)
+# Relative difference of two orders at which no further order is taken.
+_AGREED = 1e-13
+# Relative error of moments that is accepted by default.
+TOLERANCE = 1e-9
+# Cells integrated at a time, so that arrays of nodes stay small.
+_CELLS = 256
+# Normals that a draw makes at a time.
+_TOGETHER = 1 << 20
+# For rounding, of a probability.
+_ROOM = 1e-12
+# |tau·t| from which the integrands do not change any more.
+_FARTHEST = 40
 
 Integrands = Callable[[Any, Any], list[Any]]  # (t, b = tau·t) -> the value of each integrand
 

@@ -12,14 +12,15 @@ from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_bre
 from dp_theory.numerics.quadrature import pdf, refined
 from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
 
-_LOOKED_AT = np.linspace(0.0, 8.0, 513)  # edges of panels of 20 nodes; beyond, a row in 10¹⁵ lies
+# Edges of panels of 20 nodes; beyond, a row in 10¹⁵ lies.
+_LOOKED_AT = np.linspace(0.0, 8.0, 513)
 
 
 @dataclass(frozen=True)
 class SymmetricRule(Rule):
     """Any symmetric function q.
 
-    Quadrature looks for jumps and narrow features at nodes that are about .001 apart. Name breaks beside a narrower
+    Quadrature looks for jumps and narrow features at nodes that are about .001 apart. Name breaks around a narrower
     one, lest it falls between them.
 
     Parameters
@@ -57,8 +58,8 @@ class SymmetricRule(Rule):
 def _features(q: Callable[[np.ndarray], Any], breaks: tuple[float, ...]) -> tuple[float, ...]:
     """Edges of finer panels, where the usual ones do not resolve q."""
     usual = np.unique(np.clip(np.abs([*_LOOKED_AT, *breaks]), 0.0, _LOOKED_AT[-1]))
-    found = refined(usual, lambda t: pdf(t) * of_arrays("q", q, t).reshape(1, -1), 20)
-    finer = np.setdiff1d(found, usual)
+    edges = refined(usual, lambda t: pdf(t) * of_arrays("q", q, t).reshape(1, -1), 20)
+    finer = np.setdiff1d(edges, usual)
     after = usual.searchsorted(finer)
     return tuple(np.unique([*finer, *usual[after - 1], *usual[after]]).tolist())
 

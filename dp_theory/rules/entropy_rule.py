@@ -10,9 +10,12 @@ from dp_theory.numerics.checks import Real, require, require_numbers
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
-_LEAST_SHARE = 1e-14  # no node sees fewer rows
-_STEPS = 200  # of Newton's method for omega, at most
-_MISSED = 1e-9  # relative error of the kept fraction that is refused
+# No node sees fewer rows.
+_LEAST_SHARE = 1e-14
+# The most steps of Newton's method for omega.
+_STEPS = 200
+# Relative error of the kept fraction that is refused.
+_MISSED = 1e-9
 
 
 @dataclass(frozen=True)

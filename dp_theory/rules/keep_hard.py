@@ -11,15 +11,19 @@ from dp_theory.numerics.checks import ROUNDING, Array, Float, Real
 from dp_theory.numerics.quadrature import PDF0, sine_of
 from dp_theory.rules.base import RULES, SQRT2, Fourth, Moments, ThresholdRule, kept_fraction, sine_and_tau
 
-_FARTHEST = 40.0  # threshold beyond which all rows are kept, to 1e-300
-_SMALL = 0.5  # threshold below which the differences of Lemma 1 lose more than a digit
-_TERMS = 10  # of the series in alpha² that are used there, exact to rounding
-_STEEP = 0.5  # tau·alpha/√2 from which the terms of these series are computed from the first on
+# Threshold beyond which all rows are kept, to 1e-300.
+_FARTHEST = 40.0
+# Threshold below which the differences of Lemma 1 lose more than a digit.
+_SMALL = 0.5
+# Terms of the series in alpha² that are used there; with these it is exact to rounding.
+_TERMS = 10
+# tau·alpha/√2 from which the terms of these series are computed from the first on.
+_STEEP = 0.5
 _LOG_DENSITY0 = np.log(2 * PDF0)
-_SERIES = {  # of ∫_0^1 x^power exp(-alpha² x²/2) dx, in alpha², the highest power first
-    power: [(-0.5) ** k / factorial(k) / (2 * k + power + 1) for k in range(_TERMS, -1, -1)] for power in (2, 4)
-}
-_ERRORS = Moments(6 * ROUNDING, 96 * ROUNDING, 12 * ROUNDING, 96 * ROUNDING)  # 1.5 to 2 times what 60 digits show
+# Coefficients of ∫_0^1 x^power exp(-alpha² x²/2) dx in alpha², the highest power first.
+_SERIES = {power: [(-0.5) ** k / factorial(k) / (2 * k + power + 1) for k in range(_TERMS, -1, -1)] for power in (2, 4)}
+# 1.5 to 2 times what 60 digits show.
+_ERRORS = Moments(6 * ROUNDING, 96 * ROUNDING, 12 * ROUNDING, 96 * ROUNDING)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_in
 from dp_theory.numerics.quadrature import PDF0, sine_of
 from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction
 
-_ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as given
+# p and gamma are as given.
+_ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)
 
 
 class _BlindRule(Rule):

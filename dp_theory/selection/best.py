@@ -19,6 +19,7 @@ from dp_theory.numerics.checks import (
     Real,
     require,
     require_in,
+    require_kind,
     require_number,
     require_positive,
     require_ridge,
@@ -37,19 +38,27 @@ from dp_theory.selection.influence import (
     slope_by_moments,
 )
 
-CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())  # edges of close panels; none of them is dyadic
+# Edges of close panels; none of them is dyadic.
+CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())
 
 # edges of bands that are tried
 _EDGES = np.concatenate([[0.0], np.geomspace(0.01, 0.3, 5), np.arange(0.5, 4.0, 0.25), [4.5, 5.5, np.inf]])
-_STARTS = 4  # bands that are better than their neighbours on the grid, from which edges move
-_LEAST_MET = 1e-6  # relative error up to which the least share counts as met
-_FARTHEST = 40.0  # |t| beyond all rows
-_UNIT = 0.1  # of an edge's move, over its distance to the next one
-_NO_GAP = 1e-6  # ratio of a band's edges, or an edge, below which the lower one counts as 0
+# Bands that are better than their neighbours on the grid, from which edges move.
+_STARTS = 4
+# Relative error up to which the least share counts as met.
+_LEAST_MET = 1e-6
+# |t| beyond all rows.
+_FARTHEST = 40.0
+# The unit of an edge's move, over its distance to the next one.
+_UNIT = 0.1
+# Ratio of a band's edges, or an edge, below which the lower one counts as 0.
+_NO_GAP = 1e-6
 
 # The best ridge is sought as r = top/(1 + exp(-logit)), where top = min(1, psi) stands for lam = 0.
-_LOGITS = np.append(np.arange(-12.0, 13.0), 40.0)  # the last is lam = 0 in double precision
-_REFINEMENTS = 16  # halvings of the spacing of the logits, each with a parabola through three of them
+# The last is lam = 0 in double precision.
+_LOGITS = np.append(np.arange(-12.0, 13.0), 40.0)
+# Halvings of the spacing of the logits, each with a parabola through three of them.
+_REFINEMENTS = 16
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class Budget:
         What may be spent per dimension.
     candidate, training
         Costs of generating a row and of training on it, in the unit of `budget`.
-    lam
+    lam_per_row
         Ridge per training row. None is the best one, 0 the limit without.
     flip
         Probability that a label is flipped, below 1/2.
@@ -111,7 +120,7 @@ class Budget:
     budget: float
     candidate: float
     training: float
-    lam: float | None = None
+    lam_per_row: float | None = None
     flip: float = 0.0
     least: float = MIN_KEEP
 
@@ -123,8 +132,8 @@ class Budget:
         require_least_keep(self.least)
         require_costs(candidate=self.candidate, training=self.training)
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
-        if self.lam is not None:
-            require_ridge(self.lam)
+        if self.lam_per_row is not None:
+            require_ridge(lam_per_row=self.lam_per_row)
 
     @classmethod
     def of(
@@ -134,7 +143,7 @@ class Budget:
         axis: str = "compute",
         *,
         training_cost: float | None = None,
-        lam: float | None = None,
+        lam_per_row: float | None = None,
         flip: float = 0.0,
         smallest_keep: float = MIN_KEEP,
     ) -> "Budget":
@@ -142,7 +151,7 @@ class Budget:
         require_axis(axis, training_cost=training_cost)
         training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
-        return cls(rho, budget, candidate, training, lam, flip, smallest_keep)
+        return cls(rho, budget, candidate, training, lam_per_row, flip, smallest_keep)
 
     def psi(self, p: Any) -> Any:
         """Dimensions over training rows, where a share p is kept."""
@@ -158,8 +167,8 @@ class Budget:
 
     def ridge(self, moments: Float[Array, "6 rules"]) -> Float[Array, " rules"]:
         psi = self.psi(moments[0])
-        if self.lam is not None:
-            return ridge_ratio(psi, self.lam)
+        if self.lam_per_row is not None:
+            return ridge_ratio(psi, self.lam_per_row)
         top = np.minimum(1.0, psi)
 
         def error(logit: Array) -> Array:
@@ -212,7 +221,7 @@ class BestRule:
         It, and the error of what is learned from its rows.
     keep
         Share of the candidates that it keeps.
-    lam
+    lam_per_row
         Ridge per training row.
     kept, generated
         Rows per dimension.
@@ -225,7 +234,7 @@ class BestRule:
     rule: Bands
     test_error: float
     keep: float
-    lam: float
+    lam_per_row: float
     kept: float
     generated: float
     gap: float
@@ -245,6 +254,11 @@ def best_selection(budget: Budget) -> BestRule:
     BestRule
         The bands, with what they cost and reach.
 
+    Raises
+    ------
+    InputError
+        Where what is given is no `Budget`.
+
     Examples
     --------
     >>> from dp_theory.selection.best import Budget, best_selection
@@ -252,6 +266,7 @@ def best_selection(budget: Budget) -> BestRule:
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)
     """
+    require_kind(Budget, budget=budget)
     bands = _best_bands(budget)
     moments = budget.moments(bands)
     p = float(moments[0])
@@ -261,7 +276,7 @@ def best_selection(budget: Budget) -> BestRule:
         rule=bands,
         test_error=budget.error(moments),
         keep=p,
-        lam=(1 - r) * (psi / r - 1) if budget.lam is None else budget.lam,
+        lam_per_row=(1 - r) * (psi / r - 1) if budget.lam_per_row is None else budget.lam_per_row,
         kept=1 / psi,
         generated=1 / (psi * p),
         gap=min(gap(budget, bands), budget.error(moments)),
@@ -330,7 +345,7 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
         "fun": lambda z: np.log(moments(z)[:1].clip(TINY) / budget.least),
         "jac": lambda z: jacobian(z)[:1] / moments(z)[0].clip(TINY),
     }
-    found = minimize(
+    result = minimize(
         lambda z: budget.error(moments(z)) / scale,
         0 * start,
         jac=lambda z: budget.slope(moments(z)) @ jacobian(z) / scale,
@@ -338,8 +353,8 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
         constraints=[share],
         options={"ftol": 1e-14, "maxiter": 100},
     )
-    is_allowed = moments(found.x)[0] > budget.least * (1 - _LEAST_MET)
-    return at(found.x) if is_allowed and found.fun < 1 else bands
+    is_allowed = moments(result.x)[0] > budget.least * (1 - _LEAST_MET)
+    return at(result.x) if is_allowed and result.fun < 1 else bands
 
 
 def gap(budget: Budget, bands: Bands) -> float:

@@ -21,10 +21,14 @@ from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
 from dp_theory.rules.base import probability_of
 
-MOMENTS = 6  # on which a learner depends
-ORDER = 12  # of the panels: they are dyadic, so that this resolves the label's scale to 1e-12
-_STEP = 1e-30  # of derivatives
-TINY = 1e-300  # in place of a share of rows that is 0, in denominators
+# On which a learner depends.
+MOMENTS = 6
+# The number of panels: they are dyadic, so that these resolve the label's scale to 1e-12.
+ORDER = 12
+# The step of derivatives.
+_STEP = 1e-30
+# It stands for a share of rows that is 0, in denominators.
+TINY = 1e-300
 
 
 def features(rho: float, flip: float, u: Float[Array, " margins"]) -> Float[Array, "6 margins"]:

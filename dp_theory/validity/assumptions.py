@@ -13,11 +13,16 @@ from dp_theory.numerics.checks import Array, Float
 from dp_theory.rules import Rule
 from dp_theory.validity.view import FeatureView
 
-ANGLES = 8  # directions of the plane that are tested
-BINS = 21  # groups of rows by their margin; with an odd number there is one around 0
-MAX_SQUARE = 13.0  # of A*², beyond which the formula for its p-value ends: at exp(−69)
-_NOT_SELECTED = 1e-12  # a variance of q below which the rule keeps all rows alike
-_LEAST_VARIANCE = 0.5  # of the count of positive labels in a group
+# Directions of the plane that are tested.
+ANGLES = 8
+# Groups of rows by their margin; with an odd number there is one around 0.
+BINS = 21
+# The A*² beyond which the formula for its p-value ends: at exp(−69).
+MAX_SQUARE = 13.0
+# A variance of q below which the rule keeps all rows alike.
+_NOT_SELECTED = 1e-12
+# The least variance of the count of positive labels in a group.
+_LEAST_VARIANCE = 0.5
 
 
 class AssumptionTest(NamedTuple):
@@ -73,9 +78,9 @@ def uniform_flips(view: FeatureView) -> AssumptionTest:
     start = np.array([np.clip(view.flips, *bounds[0]), 0.0, 0.0])
     steps = np.array([scatter if start[0] < 0.25 else -scatter, scatter, 1 / np.sqrt(view.dimension)])
     simplex = start + np.vstack([np.zeros(3), np.diag(steps)])  # at its default size, b would hardly move from 0
-    found = minimize(chi_square, start, method="Nelder-Mead", bounds=bounds, options={"initial_simplex": simplex})
+    fit = minimize(chi_square, start, method="Nelder-Mead", bounds=bounds, options={"initial_simplex": simplex})
     freedom = BINS - 2
-    return AssumptionTest(f"χ²/{freedom} = {found.fun / freedom:.3g}", float(chdtrc(freedom, found.fun)))
+    return AssumptionTest(f"χ²/{freedom} = {fit.fun / freedom:.3g}", float(chdtrc(freedom, fit.fun)))
 
 
 def equal_lengths(view: FeatureView) -> AssumptionTest:
@@ -96,7 +101,7 @@ def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
     """
     z = view.off_plane
     freedom = view.dimension - len(view.plane)
-    found = []
+    p_values = []
     for rule in rules:
         rest = view.keep_probability(rule) * view.y
         if view.tangent:
@@ -105,8 +110,8 @@ def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
         rest = rest - np.linalg.lstsq(view.plane.T, rest)[0] @ view.plane
         if rest.var() > _NOT_SELECTED:
             chi_square = float(np.square(rest @ z).sum() / np.square(rest).sum())
-            found.append((float(chdtrc(freedom, chi_square)), chi_square / freedom))
-    return _worst(found, "χ²/d")
+            p_values.append((float(chdtrc(freedom, chi_square)), chi_square / freedom))
+    return _worst(p_values, "χ²/d")
 
 
 def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
@@ -115,22 +120,22 @@ def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
     dimension = view.dimension - len(view.plane)
     fourth = float(np.square(np.square(z).sum(1)).mean())
     deviation = 2 / np.sqrt(dimension * (dimension + 1.0))  # of the ratio
-    found = []
+    p_values = []
     for rule in rules:
         q = view.keep_probability(rule)
         q = q - q.mean()
         if q.var() > _NOT_SELECTED:
             mean = (q[:, None] * z).T @ z / len(q)
             ratio = float(np.square(mean).sum()) / (q.var() * fourth / len(q))
-            found.append((float(ndtr((1 - ratio) / deviation)), ratio))
-    return _worst(found, "|·|²/expected")
+            p_values.append((float(ndtr((1 - ratio) / deviation)), ratio))
+    return _worst(p_values, "|·|²/expected")
 
 
-def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
-    if not found:
+def _worst(p_values: list[tuple[float, float]], name: str) -> AssumptionTest:
+    if not p_values:
         return AssumptionTest("no rule selects", 1.0)
-    p_value, statistic = min(found, key=lambda one: (one[0], -one[1]))
-    return AssumptionTest(f"{name} = {statistic:.3g}", min(1.0, len(found) * p_value))
+    p_value, statistic = min(p_values, key=lambda one: (one[0], -one[1]))
+    return AssumptionTest(f"{name} = {statistic:.3g}", min(1.0, len(p_values) * p_value))
 
 
 def anderson_darling(sample: Float[Array, " rows"]) -> float:

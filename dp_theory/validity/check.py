@@ -45,13 +45,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RULES = ("random", "keep-hard", "keep-easy")
-LAM = 0.05
-MIN_TRIALS = 4  # that a standard error takes
-MAX_SIZES = 6  # numbers of kept rows that are compared by default: d/2, d, 2d, …
-MIN_KEPT = 16  # the least of them
-MAX_SHARED = 0.95  # of the kept rows, on which trials are taken to train at most
-MAX_USED = 0.75  # share of the rows that may train; the others test, where there are no test rows
-FAMILIES = 3  # of tests, which share the level: of the assumptions, of the theory and of the measured law
+LAM_PER_ROW = 0.05
+# The fewest trials that give a standard error.
+MIN_TRIALS = 4
+# Numbers of kept rows that are compared by default: d/2, d, 2d, ….
+MAX_SIZES = 6
+# The least of them.
+MIN_KEPT = 16
+# The largest share of the kept rows that trials are taken to share.
+MAX_SHARED = 0.95
+# Share of the rows that may train; the others test, where there are no test rows.
+MAX_USED = 0.75
+# Families of tests that share the level: of the assumptions, of the theory and of the measured law.
+FAMILIES = 3
 Conclusion = Literal["holds", "fails", "undecided"]
 
 
@@ -109,7 +115,7 @@ def check(
     rules: str | Sequence[str] = RULES,
     *,
     keep: float = 0.3,
-    lam: float = LAM,
+    lam_per_row: float = LAM_PER_ROW,
     kept: Sequence[int] | None = None,
     trials: int = 20,
     seconds: float = 60.0,
@@ -124,7 +130,7 @@ def check(
     ----------
     keep
         Share of normal scores that each rule keeps.
-    lam
+    lam_per_row
         Ridge per kept row, in units of the features' mean variance.
     kept
         Numbers of kept rows, by default d/2, d, 2d, … as far as there are rows.
@@ -149,27 +155,27 @@ def check(
     import pandas as pd
 
     require_kind(Features, features=features)
-    require_number(keep=keep, lam=lam, seconds=seconds)
+    require_number(keep=keep, lam_per_row=lam_per_row, seconds=seconds)
     require("seconds", seconds, seconds >= 0, "be at least 0: they bound how long trials are added")
     require_whole(trials=trials)
     require_seed(seed)
-    require_positive("the ridge per kept row, over the mean variance", lam=lam)
+    require_positive("the ridge per kept row, over the mean variance", lam_per_row=lam_per_row)
     require_level(level)
     require_tolerance(tolerance)
     require_size("trials", trials, MIN_TRIALS, MAX_TRIALS, "a standard error is needed")
     rules = listed(rules)
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
-    chosen = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
+    rule_of = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
     until = monotonic() + seconds
-    view = FeatureView.of(features, lam)
+    view = FeatureView.of(features, lam_per_row)
     sizes = _sizes(view, kept)
     measured = []
-    for name, rule in chosen.items():
-        measured.append(_MeasuredCurve.of(view, name, rule, lam, sizes, trials, seed))
+    for name, rule in rule_of.items():
+        measured.append(_MeasuredCurve.of(view, name, rule, lam_per_row, sizes, trials, seed))
         advance(1)
     level /= FAMILIES
-    tested = _tested_assumptions(view, list(chosen.values()), level)
+    tested = _tested_assumptions(view, list(rule_of.values()), level)
     while True:
         level /= 2  # which every look at the trials so far takes half of what is left of
         curves = pd.DataFrame([row for each in measured for row in each.rows()])
@@ -242,7 +248,7 @@ class _MeasuredCurve:
 
     def rows(self) -> list[dict[str, Any]]:
         view, all_rows = self.view, len(self.view.y)
-        found = []
+        rows = []
         for size, gaussian, law, errors in zip(
             self.sizes, self.gaussian.tolist(), self.law.tolist(), self.errors.T, strict=True
         ):
@@ -259,7 +265,7 @@ class _MeasuredCurve:
             # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
             shared = min(size / max(size, self.moments.independent), MAX_SHARED)
             se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
-            found.append(
+            rows.append(
                 {
                     "rule": self.name,
                     "kept": size,
@@ -275,7 +281,7 @@ class _MeasuredCurve:
                     "z_law": (mean - law) / se_law,
                 }
             )
-        return found
+        return rows
 
 
 def _error_variance(rate: float, rows: int) -> float:

@@ -20,14 +20,21 @@ from dp_theory.numerics.checks import (
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
 
-MIN_SHARE = 0.05  # of the smaller class
-MAX_REPEATED = 0.1  # share of the rows that others repeat
-SET_ASIDE = 0.1  # share of the rows that train a selector where none is given
+# The least share of the smaller class.
+MIN_SHARE = 0.05
+# Share of the rows that others repeat.
+MAX_REPEATED = 0.1
+# Share of the rows that train a selector where none is given.
+SET_ASIDE = 0.1
 MIN_ROWS = 100
-MAX_SPREAD = 1e50  # of a column, or its inverse: sums of squares must stay finite
-_NO_VARIANCE = 1e-300  # a mean variance that is not 0, so that the ridge is not either
-_SAME_SUBSPACE = 1e-8  # an eigenvalue of the covariance within classes that is nothing but rounding, over the largest
-_SHOWN = 8  # values that a message lists
+# The largest size of a column, or of its inverse: sums of squares must stay finite.
+MAX_SPREAD = 1e50
+# A mean variance that is not 0, so that the ridge is not either.
+_NO_VARIANCE = 1e-300
+# An eigenvalue of the covariance within classes that is nothing but rounding, over the largest.
+_SAME_SUBSPACE = 1e-8
+# Values that a message lists.
+_SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +88,7 @@ class Features:
         w_g: ArrayLike | None = None,
         classes: Sequence[Any] | None = None,
         components: int | None = None,
-        lam: float = 0.05,
+        lam_per_row: float = 0.05,
         seed: int = 0,
         test: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> "Features":
@@ -103,7 +110,7 @@ class Features:
             left out. By default the pair whose means are nearest in the metric of the covariance within classes.
         components
             How many leading principal components are kept, by default all.
-        lam
+        lam_per_row
             Ridge per row of the selector's training, in units of the mean variance.
         seed
             Chooses the rows of that training.
@@ -116,8 +123,8 @@ class Features:
             As `Features` does, and for unknown classes, rows without variance, more components than columns, a class
             with hardly any rows, or many copied rows.
         """
-        require_number(lam=lam)
-        require_positive("the ridge per row, over the mean variance", lam=lam)
+        require_number(lam_per_row=lam_per_row)
+        require_positive("the ridge per row, over the mean variance", lam_per_row=lam_per_row)
         require_seed(seed)
         given = _row_sets(x, y, test).items()
         rows = {which: (numbers(f"X{which}", x), np.array(np.asarray(y).tolist())) for which, (x, y) in given}
@@ -136,7 +143,7 @@ class Features:
         if "w_s" not in directions:
             order = np.random.default_rng(seed).permutation(len(y))
             aside, rest = np.split(order, [max(2, round(SET_ASIDE * len(y)))])
-            directions["w_s"] = _trained_selector(x[aside], y[aside], lam)
+            directions["w_s"] = _trained_selector(x[aside], y[aside], lam_per_row)
             x, y = x[rest], y[rest]
         first, second = ("+".join(map(str, members)) for members in pair)
         return cls(x, y, **directions, classes=(first, second), test=rows.get("_test"))

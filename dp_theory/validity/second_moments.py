@@ -17,10 +17,14 @@ from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
 from dp_theory.validity.view import FeatureView
 
-LEVELS = 16  # groups of rows of similar length s, which share their mean
-_PRECISION = 1e-12  # of δ, relative
-_LEAST_VARIANCE = 1e-12  # of x·ŵ, over the mean square of x·w
-_LEAST = 1e-300  # a sum of squares that may be divided by
+# Groups of rows of similar length s, which share their mean.
+LEVELS = 16
+# The relative error of δ.
+_PRECISION = 1e-12
+# The least variance of x·ŵ, over the mean square of x·w.
+_LEAST_VARIANCE = 1e-12
+# A sum of squares that may be divided by.
+_LEAST = 1e-300
 
 
 class KeptMoments:
@@ -63,8 +67,8 @@ class KeptMoments:
 
         least = float(np.log(right_side(0.0))) - _PRECISION
         most = float(np.log(float(np.trace(second)) / lam / n / mean_length)) + _PRECISION
-        found = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
-        soft, resolvent = equivalent(float(np.exp(found.root)))
+        solution = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
+        soft, resolvent = equivalent(float(np.exp(solution.root)))
 
         weight = self.keep * soft[of_row] / self.kept_rows
         leverage = weight * _quadratic(x, resolvent)

@@ -20,16 +20,25 @@ from dp_theory.numerics.checks import Array, Float
 from dp_theory.rules import Rule
 from dp_theory.validity.features import Features
 
-NEGLIGIBLE = 0.01  # a direction whose variance is a smaller share of the ridge is left out: it trains no classifier
-ROUNDED = 1e-12  # an eigenvalue that is nothing but rounding, over the largest
-ROWS_PER_DIRECTION = 10  # that a check takes
+# A direction whose variance is a smaller share of the ridge is left out: it trains no classifier.
+NEGLIGIBLE = 0.01
+# An eigenvalue that is nothing but rounding, over the largest.
+ROUNDED = 1e-12
+# The fewest rows per direction, and the fewest directions, that a check takes.
+ROWS_PER_DIRECTION = 10
 MIN_DIRECTIONS = 3
-LEAST_R2 = 0.02  # below, labels have nothing to do with the features
-MAX_LEVERAGE = 0.99  # of a row, beyond which leaving it out takes a direction away
-PARALLEL = 1e-6  # squared sine between selector and truth that rounding leaves
-_NO_LENGTH = 1e-9  # of a whitened direction, relative
+# Below, labels have nothing to do with the features.
+LEAST_R2 = 0.02
+# The leverage of a row beyond which leaving it out takes a direction away.
+MAX_LEVERAGE = 0.99
+# Squared sine between selector and truth that rounding leaves.
+PARALLEL = 1e-6
+# The relative length of a whitened direction below which it has none.
+_NO_LENGTH = 1e-9
+# The largest flip rate: at 1/2 labels say nothing.
 _MOST_FLIPS = 0.49
-_MOVES = np.linspace(-3, 3, 25)  # of the boundary of a known truth, in N^-½
+# Moves of the boundary of a known truth that are tried, in N^-½.
+_MOVES = np.linspace(-3, 3, 25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +67,7 @@ class FeatureView:
         if leverage[row] > MAX_LEVERAGE:
             raise InputError(
                 f"row {row} of those used has a direction of X to itself (leverage {leverage[row]:.3f}): leave it out,"
-                " or take fewer components, or a larger lam"
+                " or take fewer components, or a larger lam_per_row"
             )
         selector = _whitened_direction(features.w_s, "w_s", spectrum, axes)
         if features.w_g is None:
@@ -159,14 +168,14 @@ def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tup
         raise InputError(f"X varies in {there} directions only: the theory is one of many directions")
     if seen < MIN_DIRECTIONS:
         raise InputError(
-            f"lam = {lam:g} hides {there - seen} of the {there} directions in which X varies: "
-            f"at least {MIN_DIRECTIONS} must be left; take a smaller lam"
+            f"lam_per_row = {lam:g} hides {there - seen} of the {there} directions in which X varies: "
+            f"at least {MIN_DIRECTIONS} must be left; take a smaller lam_per_row"
         )
     if len(centred) < ROWS_PER_DIRECTION * seen:
         raise InputError(
             f"X has {len(centred)} rows in {seen} directions: a check takes {ROWS_PER_DIRECTION} rows a "
-            f"direction; give more rows, fewer components ({len(centred) // ROWS_PER_DIRECTION}), or a larger lam, "
-            "which hides directions"
+            f"direction; give more rows, fewer components ({len(centred) // ROWS_PER_DIRECTION}), or a larger "
+            "lam_per_row, which hides directions"
         )
     unit = spectrum.mean()
     scaled = axes / np.sqrt(unit)

@@ -1,8 +1,7 @@
 """Forces of rows on points: (T4.6) to (T4.8) of docs/theory/practice.md."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,100 +11,97 @@ from dp_theory.loop.square import ForceMeans, OrderParameters, RowView, Solution
 from dp_theory.numerics.checks import Array, Float
 
 Losses = tuple[Loss, QuadraticLoss]  # a loss and its control
-_CURVATURES = (1e-6, 50.0)  # between which that of the control lies, in units of 1/X_ss
-_TARGETS = (0.05, 1e3)  # between which its target lies
-
-
-class NewestScores(NamedTuple):
-    """u_s of N points at the newest stage (T4.6), with slopes -du_s/dη_j for j < s.
-
-    `noise` deviates the part of u_s that is independent of earlier scores; `centre` is u_s without it.
-    """
-
-    score: Float[Array, " points"]
-    slope_by_score: Float[Array, "solved points_or_1"]
-    noise: float
-    centre: Float[Array, " points"]
+# Between which that of the control lies, in units of 1/X_ss.
+_CURVATURES = (1e-6, 50.0)
+# Between which its target lies.
+_TARGETS = (0.05, 1e3)
 
 
 @dataclass(frozen=True)
 class RowForces:
     """The forces f_s of a cohort's N points on the stages solved so far, and their bends -df_s/du_s."""
 
-    points: Points
     force: Float[Array, "points solved"]
     bend: Float[Array, "solved points_or_1"]
 
-    @classmethod
-    def of(cls, points: Points, bends: Array) -> "RowForces":
-        """On no stage; bends will be as many as `bends`."""
-        return cls(points, np.zeros((len(points.y), 0)), np.zeros((0, len(bends))))
-
     def first(self, size: int) -> "RowForces":
-        return RowForces(self.points.first(size), self.force[:size], self.bend[:, :size])
+        return RowForces(self.force[:size], self.bend[:, :size])
 
-    def newest(self, parameters: OrderParameters) -> NewestScores:
-        points, cohort = self.points, self.points.cohort
-        row = RowView.of(cohort.selector, parameters, slice(cohort.first, None))
-        factor = np.linalg.cholesky(row.noise)[-1]
-        x = parameters.x[cohort.first :, cohort.first : -1]
-        x_row = x[-1]
-        normals = points.normals[:, : len(factor)]
-        own = points.view @ (row.view[-1] @ cohort.kept.frame) + normals @ factor  # η_s
-        score = own + self.force @ x_row
-        slope_by_score = np.zeros_like(self.bend)
-        for j in reversed(range(len(x_row))):
-            slope_by_score[j] = self.bend[j] * (x_row[j] - x[j + 1 : -1, j] @ slope_by_score[j + 1 :])
-        return NewestScores(score, slope_by_score, float(factor[-1]), score - normals[:, -1] * factor[-1])
+    def slopes(self, x: Float[Array, "b b"]) -> Float[Array, "solved points_or_1"]:
+        """-du_s/dη_j at the newest stage, for j < s (T4.7)."""
+        slopes = np.zeros_like(self.bend)
+        for j in reversed(range(len(slopes))):
+            slopes[j] = self.bend[j] * (x[-1, j] - x[j + 1 : -1, j] @ slopes[j + 1 :])
+        return slopes
 
-    def grown(self, loss: Loss | QuadraticLoss, parameters: OrderParameters) -> "RowForces":
-        points = self.points
-        force, bend = loss.answer(self.newest(parameters).score, points.y, points.weight, parameters.x[-1, -1])
-        return RowForces(points, np.column_stack([self.force, force]), np.vstack([self.bend, bend]))
-
-    def means(
-        self, loss: Loss | QuadraticLoss, parameters: OrderParameters, smooth: bool
-    ) -> tuple[Array, Array, Array]:
-        """E[f_s f_j], -E[df_s/dη_j] and E[f_s x]; where f_s is not smooth, the stage's own noise is integrated out."""
-        score, slope_by_score, noise, centre = self.newest(parameters)
-        points = self.points
-        rows = points.y, points.weight, parameters.x[-1, -1]
-        mass = points.mass[:, self.force.shape[1] + smooth]
-        if smooth:
-            force, beta = loss.answer(score, *rows)
-            square = force**2
-        else:
-            force, square, beta = loss.mean_answer(centre, noise, *rows)
-        weighted, betas = mass * force, mass * beta
-        slope = slope_by_score @ (betas if slope_by_score.shape[1] > 1 else betas.sum(keepdims=True))
-        return np.append(weighted @ self.force, mass @ square), np.append(-slope, betas.sum()), weighted @ points.view
+    def grown(self, force: Array, bend: Array) -> "RowForces":
+        return RowForces(np.column_stack([self.force, force]), np.vstack([self.bend, bend]))
 
 
 @dataclass(frozen=True)
 class SampledRows:
     """The forces of a cohort on points, under the loss and under its control."""
 
+    points: Points
     of_loss: RowForces
     of_control: RowForces
 
     @classmethod
     def of(cls, points: Points) -> "SampledRows":
-        return cls(RowForces.of(points, points.y), RowForces.of(points, points.weight))
+        none = np.zeros((len(points.y), 0))
+        # bends under the control are the same for points of one weight
+        of_loss, of_control = (RowForces(none, np.zeros((0, len(each)))) for each in (points.y, points.weight))
+        return cls(points, of_loss, of_control)
 
     def first(self, size: int) -> "SampledRows":
-        return SampledRows(self.of_loss.first(size), self.of_control.first(size))
+        return SampledRows(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
 
-    def correction(self, rows: TrainingRows, parameters: OrderParameters, losses: Losses) -> ForceMeans:
-        """The sum over points in (T4.8); these have the forces of earlier stages."""
-        pairs = zip((self.of_loss, self.of_control), losses, strict=True)
-        means = (forces.means(loss, parameters, losses[0].smooth) for forces, loss in pairs)
+    def scores(self, parameters: OrderParameters) -> tuple[Array, Array, Array, float]:
+        """u_s under the loss and under the control (T4.6), the part that is new at stage s, and its deviation."""
+        points, cohort = self.points, self.points.cohort
+        row = RowView.of(cohort.selector, parameters, slice(cohort.first, None))
+        factor = np.linalg.cholesky(row.noise)[-1]
+        own = points.view @ (row.view[-1] @ cohort.kept.frame) + points.normals[:, : len(factor)] @ factor  # η_s
+        x = parameters.x[-1, cohort.first : -1]
+        of_loss, of_control = (own + forces.force @ x for forces in (self.of_loss, self.of_control))
+        return of_loss, of_control, points.normals[:, len(factor) - 1], float(factor[-1])
+
+    def correction(
+        self, rows: TrainingRows, parameters: OrderParameters, losses: Losses, near: Array | None
+    ) -> tuple[ForceMeans, Array]:
+        """The sum over points in (T4.8), and the forces under the loss; `near` are such forces nearby.
+
+        Where f_s is not smooth, the stage's own noise is integrated out.
+        """
+        points, first = self.points, self.points.cohort.first
+        loss, control = losses
+        of_loss, of_control, new, noise = self.scores(parameters)
+        at = points.y, points.weight, parameters.x[-1, -1]
+        mass = points.mass[:, self.of_loss.force.shape[1] + loss.smooth]
+        if loss.smooth:
+            force, bend = loss.answer(of_loss, *at, near)
+            control_force, control_bend = control.answer(of_control, *at)
+            square = force**2 - control_force**2
+        else:
+            force, square, bend = loss.mean_answer(of_loss - noise * new, noise, *at)
+            control_force, control_square, control_bend = control.mean_answer(of_control - noise * new, noise, *at)
+            square = square - control_square
+        means = []
+        for forces, of_rows, bends in (
+            (self.of_loss, mass * force, mass * bend),
+            (self.of_control, mass * control_force, mass * control_bend),
+        ):
+            slopes = forces.slopes(parameters.x[first:, first:])
+            slope = slopes @ (bends if slopes.shape[1] > 1 else bends.sum(keepdims=True))
+            means.append((of_rows @ forces.force, np.append(-slope, bends.sum()), of_rows @ points.view))
         product, slope, by_view = map(np.subtract, *means)
-        return rows.placed(parameters, by_view, product, slope)
+        return rows.placed(parameters, by_view, np.append(product, mass @ square), slope), force
 
     def grown(self, parameters: OrderParameters, losses: Losses) -> "SampledRows":
         """With the points' forces on the newest stage."""
-        loss, control = losses
-        return SampledRows(self.of_loss.grown(loss, parameters), self.of_control.grown(control, parameters))
+        at = self.points.y, self.points.weight, parameters.x[-1, -1]
+        pairs = zip((self.of_loss, self.of_control), losses, self.scores(parameters)[:2], strict=True)
+        return SampledRows(self.points, *(forces.grown(*loss.answer(score, *at)) for forces, loss, score in pairs))
 
 
 @dataclass
@@ -117,11 +113,12 @@ class PointMeans:
     loss: Loss
     control: QuadraticLoss
     settled: bool = False
+    near: Sequence[Array] = field(default=(), init=False)  # the forces of the last call
 
     def __call__(self, newest: StageRow) -> ForceMeans:
         parameters = self.before.orders.extended(newest)
         if not self.settled:
-            self.control = closest_quadratic([each.of_loss for each in self.sampled], parameters, self.loss)
+            self.control = closest_quadratic(self.sampled, parameters, self.loss)
         return self.with_slopes(newest)[1]
 
     def with_slopes(self, newest: StageRow) -> tuple[list[Array], ForceMeans]:
@@ -131,19 +128,22 @@ class PointMeans:
         slopes, means = zip(
             *(rows.newest(parameters, targets, self.control.curvature) for rows in training), strict=True
         )
-        pairs = zip(self.sampled, training, strict=True)
-        corrections = [each.correction(rows, parameters, (self.loss, self.control)) for each, rows in pairs]
-        return list(slopes), ForceMeans.total([*means, *corrections])
+        losses, near = (self.loss, self.control), self.near or [None] * len(training)
+        triples = zip(self.sampled, training, near, strict=True)
+        corrections, self.near = zip(
+            *(each.correction(rows, parameters, losses, forces) for each, rows, forces in triples), strict=True
+        )
+        return list(slopes), ForceMeans(*(np.sum(part, axis=0) for part in zip(*means, *corrections, strict=True)))
 
 
-def closest_quadratic(cohorts: Sequence[RowForces], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
+def closest_quadratic(sampled: Sequence[SampledRows], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:
     """A weighted least-squares fit of derivatives over the newest stage's rows at their fitted scores."""
     response = parameters.x[-1, -1]
     columns = []
-    for rows in cohorts:
-        points, score = rows.points, rows.newest(parameters).score
+    for rows in sampled:
+        points, (score, *_) = rows.points, rows.scores(parameters)
         force, _ = loss.answer(score, points.y, points.weight, response)
-        root_mass = np.sqrt(points.mass[:, rows.force.shape[1] + 1] * points.weight)
+        root_mass = np.sqrt(points.mass[:, rows.of_loss.force.shape[1] + 1] * points.weight)
         columns.append(np.stack([points.y, -score - response * force, force / points.weight]) * root_mass)
     y, fitted, slope = np.concatenate(columns, axis=1)
     (pull, curvature), *_ = np.linalg.lstsq(np.column_stack([y, fitted]), slope)  # slope = H(m y - h), pull = H m

@@ -11,8 +11,12 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import Real
 from dp_theory.numerics.quadrature import pdf
 
-_MEAN_NODES = 32  # of a force's mean over a score
-
+# Nodes of a force's mean over a score.
+_MEAN_NODES = 32
+# A step of Newton's method after which the logistic prox is exact: its error is at most half the square of the step.
+_LAST_STEP = 1e-8
+# The most steps of Newton's method.
+_STEPS = 100
 
 OfRows = Callable[..., Real]
 
@@ -30,8 +34,11 @@ class Loss:
     curvature: OfRows  # ℓ'',
     prox: OfRows  # and of (score, y, strength) the root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0
 
-    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        """A row's force f = −weight·ℓ'(h; y) at h = score + response·f, and its bend −∂f/∂score."""
+    def answer(self, score: Real, y: Real, weight: Real, response: float, near: Real = None) -> tuple[Real, Real]:
+        """A row's force f = −weight·ℓ'(h; y) at h = score + response·f, and its bend −∂f/∂score.
+
+        `near` is a force from which a search may begin.
+        """
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
         return -weight * self.slope(h, y), bend / (1 + response * bend)
@@ -85,16 +92,29 @@ class Logistic(Loss):
     def curvature(self, h: Real, y: Real) -> Real:
         return expit(h) * expit(-h)
 
+    def answer(self, score: Real, y: Real, weight: Real, response: float, near: Real = None) -> tuple[Real, Real]:
+        strength = response * weight
+        tail = expit(-self._margin(y * score, strength, None if near is None else y * (score + response * near)))
+        bend = weight * tail * (1 - tail)
+        return weight * y * tail, bend / (1 + response * bend)
+
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
-        """Newton's method from the point of [w, w + strength] nearest to 0 can neither overshoot nor cycle."""
-        w = y * score
-        u = np.clip(0.0, w, w + strength)
-        for _ in range(100):  # scipy.optimize.elementwise.find_root takes 15 to 26 times as long
-            tail = expit(-u)
-            step = (u - strength * tail - w) / (1 + strength * tail * (1 - tail))
-            u = u - step
-            if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(w) + strength)):
-                return y * u
+        return y * self._margin(y * score, strength)
+
+    def _margin(self, w: Real, strength: Real, near: Real = None) -> Real:
+        """The root u of u − strength·σ(−u) = w, by Newton's method.
+
+        From the point of [w, w + strength] nearest to 0 it can neither overshoot nor cycle.
+        """
+        safe, enough = np.clip(0.0, w, w + strength), _LAST_STEP * (1 + np.abs(w))
+        for u in [safe] if near is None else [near, safe]:
+            for _ in range(_STEPS):  # scipy.optimize.elementwise.find_root takes 15 to 26 times as long
+                tail = expit(-u)
+                pull = strength * tail
+                step = (u - pull - w) / (1 + pull * (1 - tail))
+                u = u - step
+                if (np.abs(step) <= enough).all():
+                    return u
         missed = np.abs(u - strength * expit(-u) - w).max()
         raise ConvergenceError(f"logistic prox at strength up to {np.max(strength):g} is missed by {missed:.1e}")
 
@@ -117,7 +137,7 @@ class SquaredHinge(Loss):
     def curvature(self, h: Real, y: Real) -> Real:
         return np.where(y * h < 1, 1.0, 0.0)
 
-    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+    def answer(self, score: Real, y: Real, weight: Real, response: float, near: Real = None) -> tuple[Real, Real]:
         steep = weight / (1 + response * weight)
         force = steep * (1 - y * score)
         return y * np.maximum(force, 0.0), np.where(force > 0, steep, 0.0)

@@ -14,12 +14,18 @@ from dp_theory.loop.square import ForceMeans, StageRow
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import panels, pdf
 
-_NEGLIGIBLE = 1e-14  # mass of a node, over the largest: the tails of two coordinates are many
-_BLURRED = 1.0  # thickness from which a step is as smooth as the normal density
-_STEP_EDGES = np.array([-7.0, 0.0, 7.0])  # panel edges around a smooth step, in units of its thickness
-_PARALLEL = 1e-14  # a line whose slope along a coordinate is smaller does not cut it
-_KINK = 0.5  # of the slope along t: where steps cross that are thicker than this, the inner integral has no kink
-_CENTRE = 3.0  # panels end here: they resolve the normal density
+# Mass of a node, over the largest: the tails of two coordinates are many.
+_NEGLIGIBLE = 1e-14
+# Thickness from which a step is as smooth as the normal density.
+_BLURRED = 1.0
+# Panel edges around a smooth step, in units of its thickness.
+_STEP_EDGES = np.array([-7.0, 0.0, 7.0])
+# A line whose slope along a coordinate is smaller does not cut it.
+_PARALLEL = 1e-14
+# Steps thicker than this part of the slope along t leave no kink in the inner integral where they cross.
+_KINK = 0.5
+# Panels end here: they resolve the normal density.
+_CENTRE = 3.0
 
 
 class Steps(NamedTuple):

@@ -16,17 +16,26 @@ from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import gauss, pdf
 
 # Points are drawn from wider normals than the rows have, and weighted accordingly: forces grow in the tails.
-_SCORE_WIDTH = 1.4  # standard deviation from which t is drawn
-_NORMAL_WIDTHS = (1.4, 1.15)  # standard deviations of the first normals; those of the others are 1
+# Standard deviation from which t is drawn.
+_SCORE_WIDTH = 1.4
+# Standard deviations of the first normals; those of the others are 1.
+_NORMAL_WIDTHS = (1.4, 1.15)
 
-_PANEL_ORDER = 16  # nodes that resolve the density of kept rows on a panel
-_PARTS = 16  # of a panel: on each the distribution of kept rows is nearly linear
-_PART_ORDER = 4  # nodes on such a part
-_NEWTON_STEPS = 4  # of the inversion of the distribution on a part
-_INSIDE = 1e-12  # distance of uniform points from 0 and 1, where normal quantiles are infinite
-_TINY = 1e-300  # in place of a 0 in a denominator or a logarithm
+# Nodes that resolve the density of kept rows on a panel.
+_PANEL_ORDER = 16
+# Parts of a panel: on each the distribution of kept rows is nearly linear.
+_PARTS = 16
+# Nodes on such a part.
+_PART_ORDER = 4
+# Steps of Newton's method that invert the distribution on a part.
+_NEWTON_STEPS = 4
+# Distance of uniform points from 0 and 1, where normal quantiles are infinite.
+_INSIDE = 1e-12
+# It stands for a 0 in a denominator or a logarithm.
+_TINY = 1e-300
 
-_TRUE_LABELS = np.array([1.0, -1.0, 1.0, -1.0])  # of the four kinds of rows; the last two have a wrong label
+# The true labels of the four kinds of rows; the last two kinds have a wrong label.
+_TRUE_LABELS = np.array([1.0, -1.0, 1.0, -1.0])
 _OBSERVED_LABELS = np.array([1.0, -1.0, -1.0, 1.0])
 
 

@@ -19,25 +19,45 @@ from dp_theory.numerics.fixed_point import fixed_point
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem
 
-ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)  # of the quadrature without rounds, until two agree
-TOLERANCE = 1e-8  # relative error that quadrature leaves by default
-SIZES = (2**13, 2**15, 2**17)  # points of a cohort, with rounds; taken in turn until two agree
-SAMPLED_TOLERANCE = 5e-3  # relative error that points leave by default
-EXACT = 1e-9  # relative residual at which a stage over nodes counts as solved
-MISSED = 1e-4  # from which one over points is refused; below, it is in the certificate
+# Orders of the quadrature without rounds, taken in turn until two agree.
+ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)
+# Relative error that quadrature leaves by default.
+TOLERANCE = 1e-8
+# Points of a cohort, with rounds; taken in turn until two agree.
+SIZES = (2**13, 2**15, 2**17)
+# Relative error that points leave by default.
+SAMPLED_TOLERANCE = 5e-3
+# Relative residual at which a stage over nodes counts as solved.
+EXACT = 1e-9
+# A stage over points that misses more is refused; below, the miss is in the certificate.
+MISSED = 1e-4
 
-_FEW = 2**11  # points of a cohort with which a stage is solved first
-_POINT_ORDER = 24  # of the quadrature of rules, beside points
-_NEAR = 1e-6  # relative residual over few points at which the search over all points begins
-_NEAR_ENOUGH = 1e-4  # from which it is tried at least
-_SOLVED = 1e-12  # relative residual at which the search ends
-_STEPS = (40, 80)  # of the search, over few points and over all
-_STEPS_OF_NODES = 30  # of the search over nodes
-_GIVEN_UP = ORDERS[2]  # an order at which a stage without a solution has none: fewer nodes may miss it
-_FAILED = 6  # easier stages in a row without a solution, after which none is tried
-_MEAN_ERROR = 64 * ROUNDING  # of a mean over nodes
-_TRIED_ERROR = 1e-7  # of such means, for their effect
-_SAFETY = 4  # factor of the certificate over what a perturbed solution shows
+# Points of a cohort with which a stage is solved first.
+_FEW = 2**11
+# The order of the quadrature of rules where forces are means over points.
+_POINT_ORDER = 24
+# Relative residual over few points at which the search over all points begins.
+_NEAR = 1e-6
+# The residual over few points above which all points are not tried.
+_NEAR_ENOUGH = 1e-4
+# Relative residual at which the search over nodes ends.
+_SOLVED = 1e-12
+# Relative residual at which the search over points ends: points err by far more.
+_SOLVED_OVER_POINTS = 1e-10
+# Steps of the search at most, over few points and over all.
+_STEPS = (40, 80)
+# Steps of the search over nodes at most.
+_STEPS_OF_NODES = 30
+# An order at which a stage without a solution has none: fewer nodes may miss it.
+_GIVEN_UP = ORDERS[2]
+# Easier stages in a row without a solution, after which none is tried.
+_FAILED = 6
+# The relative error, by rounding, of a mean over nodes.
+_MEAN_ERROR = 64 * ROUNDING
+# The relative error that such means are given, to see its effect.
+_TRIED_ERROR = 1e-7
+# Factor of the certificate over what a perturbed solution shows.
+_SAFETY = 4
 
 
 def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
@@ -49,9 +69,9 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
 
 def _missed(solution: Solution, miss: float, solved: float) -> ConvergenceError:
     """`solved` is the least ridge on the way at which there is a solution."""
-    told = f"there is one at lam = {solved:.2g}" if np.isfinite(solved) else "give a much larger lam"
+    remedy = f"there is one at lam = {solved:.2g}" if np.isfinite(solved) else "give a much larger lam"
     return ConvergenceError(
-        f"{solution.where()}, {solution.cell.loss}: no solution is found, equations are missed by {miss:.1e}; {told}."
+        f"{solution.where()}, {solution.cell.loss}: no solution is found, equations are missed by {miss:.1e}; {remedy}."
         " Without ridge there is none where rows are separable"
     )
 
@@ -65,7 +85,8 @@ def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) 
     return _over_points(cell, size, seed)
 
 
-def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
+def _over_points(cell: "ScalarProblem", size: int, seed: int, near: Solution | None = None) -> Solution:
+    """`near` is a solution to begin with."""
     sampled: list[SampledRows] = []  # of the cohorts so far
 
     def solve_stage(solution: Solution, change: Change) -> Solution:
@@ -75,7 +96,7 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
             sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
         training = slice(len(sampled) - len(solution.training), None)
-        newest, means, miss = _found_by_points(solution, sampled[training])
+        newest, means, miss = _found_by_points(solution, sampled[training], near)
         slopes, forces = means.with_slopes(newest)
         grown = solution.grown(newest, forces, slopes, miss, target=means.control.target)
         losses = cell.loss, means.control
@@ -85,10 +106,18 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int) -> Solution:
     return solve_cell(cell, _POINT_ORDER, solve_stage=solve_stage)
 
 
-def _found_by_points(solution: Solution, sampled: list[SampledRows]) -> tuple[StageRow, PointMeans, float]:
-    """At once or along ridges that fall."""
+def _found_by_points(
+    solution: Solution, sampled: list[SampledRows], near: Solution | None
+) -> tuple[StageRow, PointMeans, float]:
+    """From a solution nearby, at once, or along ridges that fall."""
     loss, miss, solved = solution.cell.loss, np.inf, np.inf
     search = Search(solution)
+    if near is not None:
+        means = PointMeans(solution, sampled, loss, QuadraticLoss())
+        begin = search.coordinates(near.orders.row(solution.stages))
+        coordinates, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
+        if miss <= EXACT:
+            return search.newest(coordinates), means, miss
     few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
     for gradually in (False, True):
         means = replace(few)  # each fits a control of its own
@@ -99,22 +128,22 @@ def _found_by_points(solution: Solution, sampled: list[SampledRows]) -> tuple[St
             solved = solved if failed else easier.ridge
             if failed == _FAILED:
                 break
-        found, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
+        coordinates, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
         if miss <= _NEAR_ENOUGH:
             means = replace(means, sampled=sampled, settled=True)
-            found, miss = fixed_point(search.moves(means), found, _SOLVED, _STEPS[1], EXACT)
+            coordinates, miss = fixed_point(search.moves(means), coordinates, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
         if miss <= (MISSED if gradually else EXACT):
-            return search.newest(found), means, miss
+            return search.newest(coordinates), means, miss
     raise _missed(solution, miss, solved)
 
 
 def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
-    """The certificate is what four times as many points, drawn anew, changed, or what the equations are missed by."""
+    """The certificate is the change by four times as many other points, or the equations' residual if it is larger."""
     solved = _over_points(cell, SIZES[0], 0)
     change = np.full(cell.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
         before = solved
-        solved = _over_points(cell, size, seed)
+        solved = _over_points(cell, size, seed, before)
         change = np.maximum.accumulate(np.maximum(solved.change(before), _SAFETY * solved.residual))
         if change.max() <= tolerance:
             return solved, change
@@ -141,37 +170,37 @@ def _stage_over_nodes(
     def found_of(equations: Search, begin: Array) -> tuple[Array, float]:
         return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
-    begin = search.start() if near is None else search.coordinates(StageRow(*(part[-1] for part in near.orders)))
-    found, miss = found_of(search, begin)
+    begin = search.start() if near is None else search.coordinates(near.orders.row(0))
+    coordinates, miss = found_of(search, begin)
     least = np.inf
     if near is None and miss > EXACT:
         for easier in search.easier():
             there, off = found_of(easier, begin)
             begin, least = (there, easier.ridge) if off <= EXACT else (begin, least)
-        found, miss = found_of(search, begin)
+        coordinates, miss = found_of(search, begin)
     if not miss <= EXACT:
         raise _missed(solution, miss, least)
-    newest = search.newest(found)
-    return solution.grown(newest, means(newest), None, miss)
+    newest = search.newest(coordinates)
+    return solution.grown(newest, means(newest), (), miss)
 
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
     """The certificate is the last change by more nodes, and what rounding does."""
     change = np.inf
-    found: list[tuple[int, Solution]] = []
+    solutions: list[tuple[int, Solution]] = []
     for order in ORDERS:
-        before = found[-1][1] if found else None
+        before = solutions[-1][1] if solutions else None
         try:
             solved = _over_nodes(cell, order, before)
         except ConvergenceError:
-            if found or order >= _GIVEN_UP:
+            if solutions or order >= _GIVEN_UP:
                 raise
             continue
-        found.append((order, solved))
+        solutions.append((order, solved))
         if before is not None:
             change = max(float(solved.change(before).max()), float(solved.residual.max()))
             if change <= tolerance:
-                few, one = found[-3:][0]  # the effect of an error needs few nodes
+                few, one = solutions[-3:][0]  # the effect of an error needs few nodes
                 error = _TRIED_ERROR * np.random.default_rng(0).uniform(-1, 1, cell.basis.shape[1] + 2)
                 other = _over_nodes(cell, few, one, error)
                 share = (_MEAN_ERROR + solved.residual) / _TRIED_ERROR

@@ -14,17 +14,28 @@ from dp_base.errors import ConvergenceError
 from dp_theory.loop.square import ForceMeans, Solution, StageRow
 from dp_theory.numerics.checks import Array, Float
 
-_SETTLED = 1e-3  # relative residual from which on the control stays as it is
-_PART = 0.5  # of the way to the right-hand sides
-_LEAST_PART = 1e-9  # of that way, tried where the whole of it leaves the cone of order parameters
-_POSITIVE = 1e-6  # the least part of a learner, squared, that is new
-_FARTHEST = 100.0  # |ln √C| and |ln X| from which no solution is looked for
-_LARGE_RIDGE = 1.0  # from which the ridge falls where a stage is not found at once
-_LEAST_RIDGE = 1e-6  # to which it falls, unless the stage's own is larger
-_WAY = 13  # ridges on that way
-_FIRST_DEVIATION = -1.0  # ln √C of stage 0 to begin with
-_FIRST_ALIGNMENT = 1e-3  # of stage 0 to begin with: off 0, where the norm has no slope
-_NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, to begin with
+# Relative residual from which on the control stays as it is.
+_SETTLED = 1e-3
+# The part of the way to the right-hand sides that the damped map moves.
+_PART = 0.5
+# The least part that is tried where a larger one leaves the cone of order parameters.
+_LEAST_PART = 1e-9
+# The least part of a learner, squared, that is new.
+_POSITIVE = 1e-6
+# |ln √C| and |ln X| from which no solution is looked for.
+_FARTHEST = 100.0
+# The ridge from which the search begins where a stage is not found at once.
+_LARGE_RIDGE = 1.0
+# The ridge to which it then falls, unless the stage's own is larger.
+_LEAST_RIDGE = 1e-6
+# Ridges on that way.
+_WAY = 13
+# ln √C of stage 0 to begin with.
+_FIRST_DEVIATION = -1.0
+# The alignment of stage 0 to begin with: at 0 the norm has no slope.
+_FIRST_ALIGNMENT = 1e-3
+# How much the logarithm of a learner's new part falls per stage, to begin with.
+_NEW_PART = 0.5
 
 
 class Means(Protocol):

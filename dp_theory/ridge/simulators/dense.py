@@ -55,10 +55,12 @@ def mean_and_se(samples: Float[Array, "*shape"], axis: int) -> tuple[Real, Real]
 
 def averaged(names: Sequence[str], runs: Array, axis: int = -2) -> dict[str, Real]:
     """Means over the runs, NAME, and their errors, NAME_se; what has the names lies on the axis after that of runs."""
-    found = {}
+    statistics = {}
     for suffix, values in zip(("", "_se"), mean_and_se(runs, axis), strict=True):
-        found |= {name + suffix: value[()] for name, value in zip(names, np.moveaxis(values, axis + 1, 0), strict=True)}
-    return found
+        statistics |= {
+            name + suffix: value[()] for name, value in zip(names, np.moveaxis(values, axis + 1, 0), strict=True)
+        }
+    return statistics
 
 
 def check_size(d: int | None, trials: int) -> int:

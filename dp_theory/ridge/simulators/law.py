@@ -22,11 +22,16 @@ from dp_theory.numerics.quadrature import sine_of
 from dp_theory.rules import KeepAll, Random, Rule
 from dp_theory.rules.base import share_of
 
-TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|
-_FIRST = 128  # rows of Z in the first attempt; each later attempt doubles them
-_CHUNK = 4096  # rows that are rotated at a time
-_LARGE = 1 << 20  # rows that a rule draws at a time
-_DEVIATIONS = 9.0  # the certificate assumes no singular value this many deviations out: probability < 3e-18
+# The error of the truncation, relative to |w_hat|.
+TOLERANCE = 1e-12
+# Rows of Z in the first attempt; each later attempt doubles them.
+_FIRST = 128
+# Rows that are rotated at a time.
+_CHUNK = 16384
+# Rows that a rule draws at a time.
+_LARGE = 1 << 20
+# The certificate assumes no singular value this many deviations out: probability < 3e-18.
+_DEVIATIONS = 9.0
 
 
 class Draw(NamedTuple):

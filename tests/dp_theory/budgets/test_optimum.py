@@ -42,7 +42,9 @@ def test_no_other_p_and_ridge_is_better(name, rho, psi):
     p, lam = np.linspace(0.002, 1 - 1e-9, 400), np.geomspace(1e-6, 30, 300)[:, None]
     grid = predict(Problem(Direct(RULES[name].with_keep_fraction(p)), rho, psi, lam)).test_error.min()
     best = least_error(name, rho, psi)
-    there = predict(Problem(Direct(RULES[name].with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam))
+    there = predict(
+        Problem(Direct(RULES[name].with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam_per_row)
+    )
     assert best.test_error == pytest.approx(there.test_error, rel=1e-10)
     assert grid * (1 - 1e-4) < best.test_error <= grid
 
@@ -51,7 +53,9 @@ def test_flipped_labels_are_the_span_recipe():
     rho, psi, lam, flip = 0.7, 0.6, 0.05, 0.15
     rule = KeepHard.with_keep_fraction(0.4)
     want = predict(selected(rho, 0.4 * psi, 0.4 * lam, keep=rule, flip=flip)).test_error  # per pool row
-    assert least_error("keep-hard", rho, psi, keep=0.4, lam=lam, flip=flip).test_error == pytest.approx(want, rel=1e-8)
+    assert least_error("keep-hard", rho, psi, keep=0.4, lam_per_row=lam, flip=flip).test_error == pytest.approx(
+        want, rel=1e-8
+    )
 
 
 def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
@@ -60,7 +64,7 @@ def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
     for paid in (False, True):
 
         def search(r, x, paid=paid):
-            return optimum(r, budget=1 / x, lam=0.05) if paid else optimum(r, psi=x, lam=0.05)
+            return optimum(r, budget=1 / x, lam_per_row=0.05) if paid else optimum(r, psi=x, lam_per_row=0.05)
 
         table = search(rho, psi)
         assert table["cell"].is_monotonic_increasing
@@ -76,7 +80,7 @@ def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
 
 def test_the_truth_as_selector_of_a_pool_has_exponent_1():
     phi = 1e-4  # d/n of the pool; it has d/(phi p) kept rows per dimension
-    best = least_error("keep-hard", 1.0, lambda p: phi / p, lam=0.0, smallest_keep=phi)
+    best = least_error("keep-hard", 1.0, lambda p: phi / p, lam_per_row=0.0, smallest_keep=phi)
     assert best.keep == pytest.approx(2 * phi, rel=1e-3)
     assert best.test_error / phi == pytest.approx(np.sqrt(2 / np.pi) / 3, rel=1e-4)
 
@@ -90,7 +94,7 @@ def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
     results = {}
     for name, rule in RULES.items():
         best = least_error(name, rho, psi, d=d)
-        problem = Problem(Direct(rule.with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam)
+        problem = Problem(Direct(rule.with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam_per_row)
         results[name] = best.test_error, simulate(problem, d, 150, engine="law", seed=1)
     for predicted, seen in results.values():
         assert abs(seen.test_error - predicted) < 4 * seen.test_error_se
@@ -120,7 +124,7 @@ def test_pruning_under_a_budget(rho, keep, error):
 
 HALF = partial(least_error, "keep-hard", rho=0.5, psi=0.5)
 test_numbers_out_of_range_are_refused = out_of_range(
-    (HALF, {"rho": 1.5, "psi": 0.0, "lam": -1.0, "keep": 2.0, "flip": 0.5, "d": 2}),
+    (HALF, {"rho": 1.5, "psi": 0.0, "lam_per_row": -1.0, "keep": 2.0, "flip": 0.5, "d": 2}),
     (partial(optimum, 0.5, budget=1.0), {"budget": -1.0, "candidate_cost": -1.0, "training_cost": -1.0}),
 )
 test_bad_input_is_named = refused(
@@ -136,7 +140,7 @@ test_bad_input_is_named = refused(
 def test_a_finite_dimension_is_not_left_to_an_expansion_that_fails():
     """At psi = 1 the limit of hard rows by the truth itself has no error; experiments with d = 400 have a fourth."""
     found = least_error("keep-hard", 1.0, 1.0, d=400)
-    p, lam = float(found.keep), float(found.lam)
+    p, lam = float(found.keep), float(found.lam_per_row)
     measured = simulate(Problem(KeepHard.with_keep_fraction(p), 1.0, p, lam * p), 400, 20)
     assert abs(found.test_error - measured.test_error) < 0.1
     assert np.isnan(least_error("keep-hard", 1.0, 1.0, keep=0.004, d=400).test_error)

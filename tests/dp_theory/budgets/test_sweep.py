@@ -107,7 +107,7 @@ def test_winners_partition_the_axis():
 
 TINY = {"d": 8, "trials": 1}
 test_numbers_out_of_range_are_refused = out_of_range(
-    (partial(sweep, **TINY), {"n": 0, "d": 1, "trials": 0, "alpha": 0.0, "rho": 1.5, "lam": -1.0})
+    (partial(sweep, **TINY), {"n": 0, "d": 1, "trials": 0, "alpha": 0.0, "rho": 1.5, "lam_per_row": -1.0})
 )
 test_bad_input_is_named = refused(
     (lambda: sweep(x="time", **TINY), "unknown axis 'time': one of generated, kept, compute"),

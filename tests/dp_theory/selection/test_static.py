@@ -18,7 +18,7 @@ BUDGETS = {
     "few rows": Budget.of(0.5, 0.8, "kept", smallest_keep=0.05),
     "generated": Budget.of(0.6, 10.0, "generated"),
     "compute": Budget.of(0.95, 20.0, "compute"),
-    "fixed ridge": Budget.of(0.9, 4.0, "compute", lam=0.05, flip=0.05),
+    "fixed ridge": Budget.of(0.9, 4.0, "compute", lam_per_row=0.05, flip=0.05),
 }
 QUICK = ("one row", "noisy rows", "generated")
 QUICK_AND_SLOW = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BUDGETS]
@@ -33,7 +33,7 @@ def test_the_best_rule_keeps_the_least_share(flip):
 
 
 def test_at_the_ridgeless_peak_the_error_is_a_half():
-    found = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1, lam=0))
+    found = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1, lam_per_row=0))
     assert (found.test_error, found.gap) == (0.5, 0.0)
 
 
@@ -67,7 +67,9 @@ def test_nothing_beats_the_best(name):
     budget = BUDGETS[name]
     best = best_selection(budget)
     for kind in RULE_NAMES:
-        usual = least_error(kind, budget.rho, budget.psi, lam=budget.lam, flip=budget.flip, smallest_keep=budget.least)
+        usual = least_error(
+            kind, budget.rho, budget.psi, lam_per_row=budget.lam_per_row, flip=budget.flip, smallest_keep=budget.least
+        )
         assert best.test_error <= usual.test_error * (1 + 1e-9)
     assert best.gap < 1e-6 * best.test_error
     tried = other_rules(budget)
@@ -95,7 +97,7 @@ def test_without_ridge_the_best_tends_to_the_keep_hard_law(rho, psi, flip):
     law = keep_hard_law(rho, psi, flip)
     off = []
     for share in (1e-3, 1e-4):
-        best = best_selection(Budget.of(rho, 1 / psi, "kept", lam=0.0, flip=flip, smallest_keep=share))
+        best = best_selection(Budget.of(rho, 1 / psi, "kept", lam_per_row=0.0, flip=flip, smallest_keep=share))
         alpha = KeepHard.with_keep_fraction(share).alpha
         assert best.rule.bands == ((0.0, pytest.approx(alpha, rel=1e-4)),)
         off.append(abs(best.test_error / law - 1))
@@ -108,14 +110,16 @@ def test_with_few_rows_a_band_halves_the_error_and_experiments_agree():
     budget = Budget.of(0.99, 1.0, "kept", smallest_keep=0.05)
     best = best_selection(budget)
     assert best.test_error < 0.75 * least_error("keep-easy", 0.99, 1.0, smallest_keep=0.05).test_error
-    problem = Problem(Direct(best.rule), 0.99, 1 / best.kept, best.lam)
+    problem = Problem(Direct(best.rule), 0.99, 1 / best.kept, best.lam_per_row)
     assert predict(problem).test_error == pytest.approx(best.test_error, rel=1e-7)
     runs = simulate(problem, 4000, 60, engine="law")
     assert abs(runs.test_error - best.test_error) < 3.5 * runs.test_error_se
 
 
 HALF = partial(Budget.of, rho=0.5, budget=2.0)
-test_numbers_out_of_range_are_refused = out_of_range((HALF, {"rho": 1.0, "budget": 0.0, "lam": -1.0, "flip": 0.5}))
+test_numbers_out_of_range_are_refused = out_of_range(
+    (HALF, {"rho": 1.0, "budget": 0.0, "lam_per_row": -1.0, "flip": 0.5})
+)
 test_what_is_no_budget_is_refused = refused(
     (lambda: HALF(axis="hours"), "hours"), (lambda: HALF(smallest_keep=0.0), "smallest keep = 0 must lie in")
 )

@@ -9,7 +9,7 @@ from dp_theory.validity.view import FeatureView
 
 COLUMNS = 100
 ROWS = 5000
-LAM = 0.05
+LAM_PER_ROW = 0.05
 
 
 class Rows(NamedTuple):
@@ -49,6 +49,6 @@ def make_features(known=False, **options):
     return Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth if known else None)
 
 
-def make_view(lam=LAM, **options):
+def make_view(lam=LAM_PER_ROW, **options):
     """What the theory sees of such features."""
     return FeatureView.of(make_features(**options), lam)

@@ -10,7 +10,7 @@ from dp_theory import Features, check
 from dp_theory.validity import assumptions
 from dp_theory.validity.view import FeatureView
 from tests.dp_theory.refusals import out_of_range, refused
-from tests.dp_theory.validity.rows import LAM, make_features, make_rows
+from tests.dp_theory.validity.rows import LAM_PER_ROW, make_features, make_rows
 
 
 def verdicts(found):
@@ -76,7 +76,7 @@ def test_labels_that_err_near_the_boundary_are_told_from_uniform_flips():
 
     def p_value(y):
         features = Features.of(rows.x, y, w_s=rows.selector)
-        return assumptions.uniform_flips(FeatureView.of(features, LAM)).p_value
+        return assumptions.uniform_flips(FeatureView.of(features, LAM_PER_ROW)).p_value
 
     assert p_value(near) < 1e-6
     assert p_value(uniform) > 1e-3
@@ -121,7 +121,7 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
 
 FEW = partial(check, make_features(d=20), "keep-hard")
 test_numbers_out_of_range_are_refused = out_of_range(
-    (FEW, {"trials": 2, "keep": 2.0, "lam": 0.0, "level": 1.0, "seed": -1, "tolerance": 0.0, "seconds": -1.0})
+    (FEW, {"trials": 2, "keep": 2.0, "lam_per_row": 0.0, "level": 1.0, "seed": -1, "tolerance": 0.0, "seconds": -1.0})
 )
 test_wrong_options_are_refused = refused(
     (lambda: check(make_features(d=20), ["random", "random"]), "each once"),

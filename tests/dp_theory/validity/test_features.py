@@ -87,5 +87,5 @@ test_rows_that_cannot_be_checked_are_told = refused(
         "row 7 of those used has a direction of X to itself",
     ),
     (lambda: Features.of(X, Y, w_s=np.ones(3), components=5), r"w_s has shape \(3,\): with 20 columns in X"),
-    (lambda: Features.of(X, Y, lam=-1), "lam = -1 must be positive"),
+    (lambda: Features.of(X, Y, lam_per_row=-1), "lam_per_row = -1 must be positive"),
 )

@@ -43,7 +43,7 @@ def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files
     answer = told("theory check", files / "sparse.npz", *options, "--out", out)
     with np.load(files / "sparse.npz") as given:
         features = Features.of(given["X"], given["y"], w_s=given["w_s"])
-    want = check(features, ["keep-hard", "entropy"], keep=0.4, lam=0.1, kept=(60, 240), trials=8)
+    want = check(features, ["keep-hard", "entropy"], keep=0.4, lam_per_row=0.1, kept=(60, 240), trials=8)
     pd.testing.assert_frame_equal(pd.DataFrame(answer["curves"]), want.curves)
     pd.testing.assert_frame_equal(pd.DataFrame(answer["assumptions"]), want.assumptions)
     assert (answer["gaussian"], answer["law"]) == (want.gaussian, want.law)

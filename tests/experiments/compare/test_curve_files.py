@@ -13,7 +13,9 @@ COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "vali
 
 @pytest.fixture(scope="module")
 def sweep():
-    return dp_theory.sweep([0.5], lam=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320])
+    return dp_theory.sweep(
+        [0.5], lam_per_row=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320]
+    )
 
 
 def test_a_sweep_is_read(tmp_path, sweep):

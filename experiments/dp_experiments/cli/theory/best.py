@@ -74,7 +74,7 @@ def _any_rule(given: dict[str, Any], training_cost: float, least: float) -> dict
     else:
         budget = Budget(given["rho"], given["budget"], 1.0, training_cost, least=least)
     best = best_selection(budget)
-    found = asdict(best) | {"rule": str(best.rule), "psi": 1 / best.kept}
+    found = asdict(best) | {"rule": str(best.rule), "lam": best.lam_per_row, "psi": 1 / best.kept}
     found["cost"] = best.generated + best.kept * training_cost
     columns = ("rule", "keep", "lam", "psi", "test_error", "kept", "generated", "cost", "needs_d", "gap")
     return {column: found[column] for column in columns}

@@ -22,7 +22,7 @@ from dp_experiments.cli.theory.options import (
     written,
 )
 from dp_experiments.terminal.lines import answer, progress, records
-from dp_theory.validity.check import LAM, RULES, Check
+from dp_theory.validity.check import LAM_PER_ROW, RULES, Check
 from dp_theory.validity.features import Features
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def check_command(
     ] = None,
     rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
     keep: Annotated[float, Option(help="Share of normal scores that each rule keeps.")] = 0.3,
-    lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance", least=POSITIVE)] = LAM,
+    lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance", least=POSITIVE)] = LAM_PER_ROW,
     kept: Annotated[str | None, Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")] = None,
     trials: Annotated[int, Option(help="Experiments for each rule to begin with; a minute of more may follow.")] = 20,
     tolerance: Annotated[float, Option(help="Relative error of predictions that does not matter.")] = 0.1,
@@ -63,10 +63,17 @@ def check_command(
     sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in comma_list(classes)]
     rules = comma_list(rule)
     with claimed(out):
-        given = read_features(features, classes=sides, lam=lam)
+        given = read_features(features, classes=sides, lam_per_row=lam)
         with progress("check", len(rules)) as advance:
             found = check(
-                given, rules, keep=keep, lam=lam, kept=sizes, trials=trials, tolerance=tolerance, advance=advance
+                given,
+                rules,
+                keep=keep,
+                lam_per_row=lam,
+                kept=sizes,
+                trials=trials,
+                tolerance=tolerance,
+                advance=advance,
             )
         if out is not None:
             from dp_figures.curves import save
@@ -114,16 +121,16 @@ def read_features(path: Path, **options: Any) -> Features:
     """The features of an .npz file, as `Features.of` makes them of its arrays and these options."""
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
-    told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
-    with told, open(path, "rb") as opened, NpzFile(opened) as file:
+    refused = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
+    with refused, open(path, "rb") as opened, NpzFile(opened) as file:
         arrays = dict(file)
     has_test = not arrays.keys().isdisjoint(TEST)
     missing = {*ROWS, *(TEST if has_test else ())} - arrays.keys()
     unknown = arrays.keys() - {*ROWS, *TEST, *DIRECTIONS}
-    for told, wrong in (("lacks", missing), ("has", unknown)):
+    for verb, wrong in (("lacks", missing), ("has", unknown)):
         if wrong:
             raise InputError(
-                f"{path} {told} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
+                f"{path} {verb} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
                 " optionally w_s, w_g, and both X_test and y_test"
             )
     given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}

@@ -70,8 +70,8 @@ def forecast_command(
         remarks.append("practice has rounds as large as its first pool; smaller ones may take less: dp theory practice")
     goodness = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""
-    said = f"chi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}"
-    answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, *remarks, said)
+    goodness_of_fit = f"chi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}"
+    answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, *remarks, goodness_of_fit)
 
 
 def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -47,9 +47,9 @@ def predict_command(
     cells, varied = grid(parameters | {"rho": rho, "phi": phi, "lam": lam}, geometric=("phi", "lam"))
     selection = make_rule(name, **{key: cells[key] for key in parameters})
     problem = Problem(selection, cells["rho"], cells["phi"], cells["lam"])
-    told, remark = (asdict(predict(problem)), _off_limit(problem)) if d is None else _at(problem, d)
-    rows = _rows({name: cells[name] for name in varied} | told, problem.shape) if varied else [told]
-    answer(as_json, {"table": rows} if varied else told, rows, remark)
+    facts, remark = (asdict(predict(problem)), _off_limit(problem)) if d is None else _at(problem, d)
+    rows = _rows({name: cells[name] for name in varied} | facts, problem.shape) if varied else [facts]
+    answer(as_json, {"table": rows} if varied else facts, rows, remark)
 
 
 def _at(problem: Problem, d: int) -> tuple[dict[str, Any], str]:
@@ -61,10 +61,10 @@ def _at(problem: Problem, d: int) -> tuple[dict[str, Any], str]:
     prediction = predict(problem, d=d)
     assert isinstance(prediction, FinitePrediction)
     low, high = prediction.band()
-    told = {"test_error": prediction.test_error, "low": low, "high": high, **asdict(prediction)}
+    facts = {"test_error": prediction.test_error, "low": low, "high": high, **asdict(prediction)}
     worst = np.max(prediction.certificate)
     remark = f"certificate {worst:.2g}: the first order in 1/d is not enough there; dp theory simulate shows it"
-    return told, remark if worst > DOUBTFUL else ""
+    return facts, remark if worst > DOUBTFUL else ""
 
 
 def _off_limit(problem: Problem) -> str:

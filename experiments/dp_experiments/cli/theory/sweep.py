@@ -85,7 +85,7 @@ def sweep_command(
             result = dp_theory.sweep(
                 alphas,
                 rho=rhos,
-                lam=lams,
+                lam_per_row=lams,
                 rules=rules,
                 d=d,
                 trials=trials,
@@ -102,17 +102,17 @@ def sweep_command(
     best, check, varying = winners(result), noise_check(result), _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
-    said = (
+    remark = (
         f"largest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below"
         f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}"
     )
     if trials == 1:
-        said = "one trial has no standard error, and so no z: more --trials say whether points lie on their lines"
+        remark = "one trial has no standard error, and so no z: more --trials say whether points lie on their lines"
     answer(
         as_json,
         {"table": records(points[columns]), "winners": records(best), **check},
         {f"least predicted error ({AXIS_LABELS[x]})": records(best[[*varying, "from", "to", "series"]])},
-        said,
+        remark,
         *written(out),
     )
     if out is None and not as_json:
