@@ -96,9 +96,8 @@ class ImageFiles:
         self.resize = resize
         self.shape = (len(sources), *sample_shape)
         self.in_memory = keep and math.prod(self.shape) <= IN_MEMORY
-        self._pixels = torch.empty(
-            self.shape if self.in_memory else 0, dtype=torch.uint8
-        )  # takes memory only when written
+        # It takes memory only when it is written.
+        self._pixels = torch.empty(self.shape if self.in_memory else 0, dtype=torch.uint8)
         self._decoded: set[int] = set()
 
     def __getitem__(self, rows: slice) -> Tensor:
@@ -271,8 +270,8 @@ def tell_shared(seen: Mapping[str, Sequence[tuple[str, str]]]) -> None:
 
 
 def _rows_to_check(images: ExampleArray) -> list[slice]:
-    is_kept = getattr(images, "kept", isinstance(images, Tensor))
-    step = 1 if is_kept else max(1, images.shape[0] // SAMPLED)
+    in_memory = images.in_memory if isinstance(images, ImageFiles) else isinstance(images, Tensor)
+    step = 1 if in_memory else max(1, images.shape[0] // SAMPLED)
     sampled = distributed.read_slices(-(-images.shape[0] // step))
     return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]
 

@@ -62,7 +62,7 @@ def chars(models):
 
 
 @pytest.fixture(scope="module")
-def prompt(chars, models):
+def asked(chars, models):
     """A language model, asked by prompts with examples, and an encoder that is trained already."""
     return parse_config(
         chars.model_dump()

@@ -203,17 +203,18 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
         decode_ahead({"validation": data.load().validation})
 
 
-def test_of_a_set_on_disk_some_images_are_checked(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("most", "decoded"), [(100, [0, 4, 8, 12, 16, 20]), (reading.IN_MEMORY, [*range(21)])])
+def test_of_a_set_on_disk_some_images_are_checked_and_all_of_one_in_memory(tmp_path, monkeypatch, most, decoded):
     """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, PETS, count=7)
     monkeypatch.setattr(reading, "SAMPLED", 5)
-    monkeypatch.setattr(reading, "IN_MEMORY", 100)
+    monkeypatch.setattr(reading, "IN_MEMORY", most)
     images = settings(tmp_path).load().validation
     read = images.x._read
-    asked = []
-    monkeypatch.setattr(images.x, "_read", lambda rows: asked.extend(rows) or read(rows))
+    rows_read = []
+    monkeypatch.setattr(images.x, "_read", lambda rows: rows_read.extend(rows) or read(rows))
     decode_ahead({"validation": images})
-    assert asked == [0, 4, 8, 12, 16, 20]
+    assert rows_read == decoded
 
 
 def test_only_what_is_asked_for_is_decoded(tmp_path, monkeypatch):
