@@ -259,9 +259,8 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
         if not isinstance(value, torch.Tensor) or value.is_complex() or 0 in value.stride():
             raise InputError(f"learner: {name} cannot be saved: should be a tensor of real numbers with its own memory")
     module = deepcopy(module).float().to(device()).eval()
-    module.register_forward_hook(
-        lambda module, inputs, gave: getattr(gave, "logits", gave)
-    )  # the output of transformers' models
+    # Models of transformers give an object that has the logits.
+    module.register_forward_hook(lambda module, inputs, gave: getattr(gave, "logits", gave))
     example, failed = torch.zeros(2, *task.sample_shape, device=device()), None
     # Inputs are numbers, the codes of texts, or texts.
     for form in (torch.Tensor.float, torch.Tensor.int, lambda x: [text or " " for text in texts_of(x.int())]):

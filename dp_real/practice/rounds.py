@@ -276,9 +276,8 @@ class Rounds:
                 real = self.data.validation.x
                 some = slice(None, None, -(-real.shape[0] // COMPARED))
                 require_one_range(real[some], decoded(drawn.slice(0, COMPARED), self.pool.storage))
-        saved = max(
-            0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin)
-        )  # at least 0: this itself takes time
+        # At least 0: the sum itself takes time.
+        saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))
         rows = drawn
         if n_real < len(labels) and kind_of(self.config, index) == "pruned":
             counts = labels[n_real:].bincount(minlength=self.config.task.n_classes).numpy()

@@ -104,9 +104,8 @@ def run(
             raise InputError(f"{name} is given as an object, and config has a section {name}: leave one out")
     objects["objective"] = objective
     raw, objects_by_name = with_objects(raw, **objects)
-    files = RunFiles(
-        Path(folder).absolute() if objects_by_name else Path(folder)
-    )  # an object may change the current folder
+    # An object may change the current folder.
+    files = RunFiles(Path(folder).absolute() if objects_by_name else Path(folder))
     try:
         config = parse_config(raw, folder=Path.cwd()).resolved()
         return _run(config, files, resume, accept_changes, progress, test, shared)

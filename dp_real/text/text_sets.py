@@ -57,9 +57,8 @@ def read_texts(located: Located, classes: Classes, length: int, needed: Collecti
 def text_of(file: Path) -> Text:
     """A file's text. InputError if it is not UTF-8."""
     with foreign_file(file, "cannot be read as text in UTF-8"):
-        return Text(
-            read_regular(file).decode("utf-8-sig"), str(file)
-        )  # some editors begin a file with a byte order mark
+        # Some editors begin a file with a byte order mark.
+        return Text(read_regular(file).decode("utf-8-sig"), str(file))
 
 
 def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:

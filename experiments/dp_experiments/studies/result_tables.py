@@ -62,10 +62,8 @@ class ArmsTable(NamedTuple):
         return markdown_table(heads, lines)
 
 
-TABLES = {
-    name: ArmsTable(**table)
-    for name, table in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
-}
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+TABLES = {name: ArmsTable(**_TABLES[table.pop("like", name)] | table) for name, table in _TABLES.items()}
 """By the name that a page gives."""
 
 

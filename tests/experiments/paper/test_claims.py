@@ -124,3 +124,17 @@ def test_a_table_has_means_and_paired_differences():
 def test_a_page_names_a_table_that_there_is():
     with pytest.raises(InputError, match="there is no table 'digts'"):
         with_tables("<!-- table: digts -->\n<!-- end -->")
+
+
+def test_the_page_of_glyphs_says_what_few_real_images_do():
+    page = " ".join((FOLDER / "studies" / "glyphs" / "README.md").read_text(encoding="utf-8").split())
+    runs = stored_runs("glyphs-few")
+    at = {k: runs[runs["k"] == k] for k in (2, 5, 10)}
+    equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
+    rivals = [("practice", rival) for rival in ("real", "probe", "finetune", "static")]
+    pairs = [(at[k], *pair) for k in at for pair in [*rivals, ("practice-encoder", "static-encoder")]]
+    for rows, arm, rival in [*pairs, (equal, "practice", "static"), (equal, "practice-encoder", "static-encoder")]:
+        found = paired(rows, arm, rival)
+        sign = "−" if found.mean < 0 else ""
+        said = f"{sign}{abs(found.mean):.2f} ± {found.se:.2f}".replace("0.", ".")
+        assert said in page, (arm, rival, said)
