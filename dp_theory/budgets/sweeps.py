@@ -19,9 +19,9 @@ from dp_theory.numerics.checks import (
     Int,
     numbers,
     require,
-    require_magnitude,
     require_memory,
     require_numbers,
+    require_ridge,
     require_seed,
     require_size,
     require_some,
@@ -159,7 +159,7 @@ def sweep(  # noqa: PLR0913
     sizes = sizes.astype(int)
     if engine == "dense":
         require_memory(sizes[-1], d, "a smaller n or d, or the engine law")
-    require_magnitude(lam_per_row=lam_per_row)
+    require_ridge(lam_per_row=lam_per_row)
     lams = np.unique(lam_per_row).astype(float)
     rules = listed(rules)
     for rule in rules:

@@ -18,7 +18,7 @@ from tests.dp_real.runs.folders import all_rows
 
 def test_a_plan_says_that_the_model_is_not_there(here, monkeypatch):
     done("real init reviews --kind text")
-    assert '#   "bag-of-words": A linear model of' in Path("reviews.toml").read_text()
+    assert '#   "bag-of-words": A linear model on' in Path("reviews.toml").read_text()
     monkeypatch.setattr("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
     plan = told("real plan reviews.toml", status=3)
     assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model"}

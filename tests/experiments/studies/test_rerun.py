@@ -84,7 +84,7 @@ def test_a_comparison_becomes_a_table_of_stored_runs(compared, tmp_path, monkeyp
     row = StoredRow.read("small:1")
     assert (row.config.name, row.config.seed) == ("digits", 1)
     assert all(f"{name}={version}" in row.made for name, version in run.result["versions"].items())
-    assert (row.beside(run.result)["verdict"], row.row["far"]) == ("the same", 25)
+    assert (row.compared_with(run.result)["verdict"], row.row["far"]) == ("the same", 25)
     assert stored_runs("small").groupby("arm")["test"].mean().to_dict() == pytest.approx(arms["y"].to_dict(), abs=1e-3)
     page = ArmsTable("small", {"practice": "Practice", "static-60": "Static"}, ["static-60"]).markdown()
     assert f"| Practice | {arms['x']['practice']:.0f} | {arms['y']['practice']:.2f} |" in page
