@@ -68,7 +68,7 @@ def killing(phases):
 
 def worker_of(lock):
     """The worker, a child of this process, that holds a lock; None if there is none by now."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, IndexError):  # it may be gone, or not written yet
         worker = int(lock.read_text().split()[1])
         return worker if parent_of(worker) == os.getpid() else None
     return None
