@@ -27,6 +27,6 @@ class TwoWorkers:
 def two_workers():
     """Start a scheduler and two workers, each a process with the resource GPU: 1."""
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "env": {"RANK": "1"}}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "env": {"RANK": "1"}}
     with distributed.LocalCluster(**options, silence_logs=50) as local:
         yield TwoWorkers(local)
