@@ -46,7 +46,7 @@ def on_cluster(address: str) -> Iterator[None]:
     try:
         get_address_host_port(address)  # raises if it is no address; a client would print a traceback
         client = Client(address, timeout="5s", set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:  # RuntimeError if tls:// is not set up
+    except (OSError, ValueError, TypeError) as error:  # TypeError if tls:// is not set up
         raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
     logger = logging.getLogger("distributed.client")
     with contextlib.ExitStack() as at_end:
@@ -91,7 +91,9 @@ def in_parallel(
     if not jobs:  # joblib ends an unread generator late, and the next one's processes with it
         return iter(())
     if workers is None:
-        return cluster_results(_clusters[-1], function, jobs)
+        cluster = this_cluster()
+        assert cluster is not None, "workers=None is for blocks of on_cluster"
+        return cluster_results(cluster, function, jobs)
     import joblib
 
     tasks = (joblib.delayed(function)(*job) for job in jobs)
