@@ -38,18 +38,18 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
         curves = {name: _interpolated(curve, grid) for name, curve in group.groupby("series", sort=False)}
         names = list(curves)
         errors, doubts = np.moveaxis(np.array(list(curves.values())), 1, 0)
-        winners: list[int] = []
+        best_lines: list[int] = []
         for log_error, doubt in zip(errors.T, doubts.T, strict=True):
             best = int(np.argmin(log_error))
-            if not winners or log_error[winners[-1]] > log_error[best] + doubt[winners[-1]] + doubt[best]:
-                winners.append(int(np.flatnonzero(log_error <= log_error[best] + doubt + doubt[best])[0]))
+            if not best_lines or log_error[best_lines[-1]] > log_error[best] + doubt[best_lines[-1]] + doubt[best]:
+                best_lines.append(int(np.flatnonzero(log_error <= log_error[best] + doubt + doubt[best])[0]))
             else:
-                winners.append(winners[-1])
-        starts = np.r_[0, np.flatnonzero(np.diff(winners)) + 1]
+                best_lines.append(best_lines[-1])
+        starts = np.r_[0, np.flatnonzero(np.diff(best_lines)) + 1]
         ends = np.r_[starts[1:], len(grid) - 1]
         setting = {"alpha": alpha, "rho": rho, "lam": lam}
         for i, j in zip(starts, ends, strict=True):
-            rows.append(setting | {"from": grid[i], "to": grid[j], "series": names[winners[i]]})
+            rows.append(setting | {"from": grid[i], "to": grid[j], "series": names[best_lines[i]]})
     return pd.DataFrame(rows, columns=["alpha", "rho", "lam", "from", "to", "series"])
 
 
