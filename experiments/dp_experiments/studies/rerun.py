@@ -74,7 +74,7 @@ class StoredRow(NamedTuple):
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
         arm = str(self.row["arm"])
         if "k" in self.row:
-            return self.compared_with(few_real.result_of(arm, self.config, out))
+            return self.compared_with(few_real.result_of(arm, self.config, out, progress))
         judge = Arm.parse(arm).run
         return self.compared_with(
             judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)

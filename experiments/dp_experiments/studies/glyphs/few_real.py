@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from dp_base.progress import Progress, silent
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.glyphs.encoder import encoder
 from dp_experiments.studies.glyphs.source import GlyphsConfig
@@ -32,7 +33,7 @@ def preset(arm: str, k: int, split: int) -> Config:
     return load_preset("glyphs", settings, seed=split)
 
 
-def result_of(arm: str, config: Config, out: Path) -> dict[str, Any]:
+def result_of(arm: str, config: Config, out: Path, progress: Progress = silent) -> dict[str, Any]:
     """The result of an arm, whose encoder is made on first use."""
     name = arm.removesuffix(ENCODER)
     if arm in ("probe", "finetune") or arm.endswith(ENCODER):
@@ -42,7 +43,7 @@ def result_of(arm: str, config: Config, out: Path) -> dict[str, Any]:
         config = parse_config(raw | {"learner": {"kind": "transformers", "model": model}})
     config = arm_config(config, name)
     judge = Arm.parse(name).run
-    return judge(config) if judge else run(config, out, resume=out.exists())
+    return judge(config) if judge else run(config, out, resume=out.exists(), progress=progress)
 
 
 def cell(arm: str, k: int, split: int) -> dict[str, Any]:
