@@ -30,31 +30,36 @@ class ArmsTable(NamedTuple):
     """The name of the stored runs."""
     arms: Mapping[str, str]
     """What the table calls each arm."""
-    leads: Sequence[str]
+    leads: Sequence[str] = ()
     """Arms that others are subtracted from, a column each."""
     where: str = ""
     """Which of the runs (a query of pandas); empty: all."""
     columns: Mapping[str, str] = MappingProxyType({"test": "test"})
     """The accuracies that are shown, and their headings."""
     cost: str = "tflop"
-    errors: bool = False
-    """Whether accuracies have their standard errors and the number of splits."""
+    by: str = ""
+    """A column of the runs: the table has the first accuracy and its standard error for each value, and no cost."""
 
     def markdown(self) -> str:
         runs = stored_runs(self.runs)
         if self.where:
             runs = runs.query(self.where)
+        if self.by:
+            tests = runs.groupby(["arm", self.by])[next(iter(self.columns))]
+            errors = tests.sem()
+            cells = tests.mean().map("{:.2f}".format) + errors.map(" ± {:.2f}".format).where(errors.notna(), "")
+            table = cells.unstack(fill_value="")
+            heads = ["arm", *(f"{self.by} = {value}" for value in table)]
+            return markdown_table(heads, [[label, *table.loc[arm]] for arm, label in self.arms.items()])
         heads = ["arm", "samples", *self.columns.values()]
         heads += [self.cost.upper(), *(f"lead of {self.arms[lead]}" for lead in self.leads)]
         lines = []
         for arm, label in self.arms.items():
             own = runs[runs["arm"] == arm]
-            mean, error = own.mean(numeric_only=True), own.sem(numeric_only=True)
+            mean = own.mean(numeric_only=True)
             made, kept = round(mean["generated"]), round(mean["kept"])
             cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
-            for column in self.columns:
-                spread = f" ± {error[column]:.2f}" if len(own) > 1 else ""
-                cells.append(f"{mean[column]:.2f}" + (f"{spread} ({len(own)})" if self.errors else ""))
+            cells += [f"{mean[column]:.2f}" for column in self.columns]
             cost = mean[self.cost]
             cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
             cells += ["" if arm == lead else paired(runs, lead, arm).short for lead in self.leads]

@@ -131,10 +131,11 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     runs = stored_runs("glyphs-few")
     at = {k: runs[runs["k"] == k] for k in (2, 5, 10)}
     equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
-    rivals = [("practice", rival) for rival in ("real", "probe", "finetune", "static")]
-    pairs = [(at[k], *pair) for k in at for pair in [*rivals, ("practice-encoder", "static-encoder")]]
-    for rows, arm, rival in [*pairs, (equal, "practice", "static"), (equal, "practice-encoder", "static-encoder")]:
-        found = paired(rows, arm, rival)
+    static = [("practice", "static"), ("practice-encoder", "static-encoder")]
+    pairs = [(at[k], *pair, "test") for k in at for pair in [("practice", x) for x in ("real", "probe", "finetune")]]
+    pairs += [(at[k], *pair, column) for k in at for pair in static for column in ("test", "handwriting")]
+    for rows, arm, rival, column in [*pairs, *((equal, *pair, "test") for pair in static)]:
+        found = paired(rows, arm, rival, column)
         sign = "−" if found.mean < 0 else ""
         said = f"{sign}{abs(found.mean):.2f} ± {found.se:.2f}".replace("0.", ".")
-        assert said in page, (arm, rival, said)
+        assert said in page, (arm, rival, column, said)

@@ -23,7 +23,7 @@ from dp_real.config.arms import Arm, arm_config
 from dp_real.runs.identity import versions
 
 ROWS = Path(__file__).parent / "runs" / "glyphs-few.csv"
-ENCODER = "-encoder"  # ends the name of an arm whose learner starts from the encoder
+ENCODER = "-encoder"  # ends the name, before settings, of an arm whose learner starts from the encoder
 
 
 def preset(arm: str, k: int, split: int) -> Config:
@@ -35,12 +35,13 @@ def preset(arm: str, k: int, split: int) -> Config:
 
 def result_of(arm: str, config: Config, out: Path, progress: Progress = silent) -> dict[str, Any]:
     """The result of an arm, whose encoder is made on first use."""
-    name = arm.removesuffix(ENCODER)
-    if arm in ("probe", "finetune") or arm.endswith(ENCODER):
+    name, *settings = arm.split("@")
+    if name in ("probe", "finetune") or name.endswith(ENCODER):
         assert isinstance(config.data, GlyphsConfig)
         raw, model = config.model_dump(), str(encoder(config.data))
         raw["practice"]["encoder"] = model
         config = parse_config(raw | {"learner": {"kind": "transformers", "model": model}})
+    name = "@".join([name.removesuffix(ENCODER), *settings])
     config = arm_config(config, name)
     judge = Arm.parse(name).run
     return judge(config) if judge else run(config, out, resume=out.exists(), progress=progress)
