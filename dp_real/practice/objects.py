@@ -152,10 +152,11 @@ def _of_one_range(data: RealData) -> RealData:
 
     from dp_real.practice.rounds import require_one_range
 
-    others = {"test": data.test, "train": data.generator, **data.sets}
-    images = {name: each.x for name, each in others.items() if each and isinstance(each.x, torch.Tensor)}
-    for name, x in images.items() if isinstance(data.validation.x, torch.Tensor) else ():
-        require_one_range(data.validation.x, x, ("data: validation: images", f"data: {name}: images"))
+    first: Any = data.validation.x
+    others: dict[str, Any] = {"test": data.test, "train": data.generator, **data.sets}
+    for name, each in others.items():
+        if each and isinstance(first, torch.Tensor) and isinstance(each.x, torch.Tensor):
+            require_one_range(first, each.x, ("data: validation: images", f"data: {name}: images"))
     return data
 
 
