@@ -155,7 +155,7 @@ def _of_one_range(data: RealData) -> RealData:
     first: Any = data.validation.x
     others: dict[str, Any] = {"test": data.test, "train": data.generator, **data.sets}
     for name, each in others.items():
-        if each and isinstance(first, torch.Tensor) and isinstance(each.x, torch.Tensor):
+        if isinstance(each, Examples) and isinstance(first, torch.Tensor):  # others are read when they are used
             require_one_range(first, each.x, ("data: validation: images", f"data: {name}: images"))
     return data
 
