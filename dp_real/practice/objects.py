@@ -144,7 +144,20 @@ def real_data(thing: Any) -> RealData:
         missing = next(label for label in range(count) if label not in there)
         raise InputError(f"data: validation has no example of class {missing}, and labels are 0 to {count - 1}")
     task = Task(shape, tuple(map(str, range(count))))
-    return RealData(task, sets.get("train"), validation, sets.get("test", validation))
+    return _of_one_range(RealData(task, sets.get("train"), validation, sets.get("test", validation)))
+
+
+def _of_one_range(data: RealData) -> RealData:
+    import torch
+
+    from dp_real.practice.rounds import require_one_range
+
+    first: Any = data.validation.x
+    others: dict[str, Any] = {"test": data.test, "train": data.generator, **data.sets}
+    for name, each in others.items():
+        if isinstance(each, Examples) and isinstance(first, torch.Tensor):  # others are read when they are used
+            require_one_range(first, each.x, ("data: validation: images", f"data: {name}: images"))
+    return data
 
 
 def _checked(data: RealData) -> RealData:
@@ -161,7 +174,7 @@ def _checked(data: RealData) -> RealData:
 
     sets = {name: checked(name, each) for name, each in data.sets.items()}
     named = {name: checked(name, getattr(data, name)) for name in ("generator", "validation", "test")}
-    return replace(data, sets=sets, **named)
+    return _of_one_range(replace(data, sets=sets, **named))
 
 
 def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
@@ -171,7 +184,7 @@ def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
     if np.ma.is_masked(y):
         raise InputError(f"{name} has masked labels: leave those examples out")
     if isinstance(y, np.ndarray):
-        y = np.ascontiguousarray(y)  # torch takes no negative strides
+        y = np.array(y)  # torch takes no negative strides, and warns of what cannot be written
     try:
         y = torch.as_tensor(y, device="cpu")
     except (TypeError, ValueError, RuntimeError):

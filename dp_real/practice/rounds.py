@@ -458,9 +458,11 @@ class Rounds:
         return select_rows(rows, selected)
 
 
-def require_one_range(real: Tensor, drawn: Tensor) -> None:
-    """Raise InputError if only real or only generated images have dark pixels: the others are in [0, 1]."""
-    for whose, x, other in (("real images", real, drawn), ("the generator's images", drawn, real)):
+def require_one_range(
+    real: Tensor, drawn: Tensor, names: tuple[str, str] = ("real images", "the generator's images")
+) -> None:
+    """Raise InputError if only one of two sets of images has dark pixels: the others are in [0, 1]."""
+    for whose, x, other in zip(names, (real, drawn), (drawn, real), strict=True):
         low, high = to_float(x).aminmax()
         if x.dim() == 4 and low >= 0 and high > 0.5 and to_float(other).min() < -0.5:
             raise InputError(f"{whose} are in [0, 1], the others in [-1, 1]: should be in [-1, 1], as by 2 * x - 1")

@@ -24,7 +24,7 @@ from dp_real.runtime.section import HUB
 
 log = logging.getLogger(__name__)
 CONFIG = "config"
-VERSIONS = ("deliberate-practice", "torch", "diffusers")
+VERSIONS = ("deliberate-practice", "torch", "diffusers", "transformers", "scikit-learn")
 WEIGHTS = "weights of "  # before the key of a model
 NAMES = {
     "validation": "validation set",

@@ -5,6 +5,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -27,6 +28,7 @@ MAX_RATIO = 30  # a network may have this many times the parts or numbers of a f
 MAX_PARTS = 10_000
 MAX_NUMBERS = 10**9
 """Further numbers, such as a fresh last layer's."""
+NUMBERS = re.compile(r"\d+")  # of layers, in a weight's name
 
 
 _device = ContextVar[Any]("device", default=None)  # that weights are loaded to
@@ -70,7 +72,7 @@ def load(kind: Any, model: str, dtype: str = "float32", fresh: Fresh = None, **o
 
 
 def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Fresh = None) -> None:
-    """InputError for weights that were not loaded, by a library's `output_loading_info`."""
+    """InputError for weights or layers that were not loaded, by a library's `output_loading_info`."""
     lost = {*read["missing_keys"], *(name for name, *_ in read["mismatched_keys"])}
     lost = sorted(
         name for name in lost if not (name.endswith("num_batches_tracked") or (fresh and fresh(loaded, name)))
@@ -80,6 +82,12 @@ def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Fresh 
         raise InputError(
             f"{model}: {len(lost)} of {type(loaded).__name__}'s weights are missing, or have other shapes than its "
             f"config says, such as {lost[0]!r}{unknown}"
+        )
+    places = {NUMBERS.sub("#", name) for name in loaded.state_dict()}
+    left = sorted(name for name in read["unexpected_keys"] if NUMBERS.search(name) and NUMBERS.sub("#", name) in places)
+    if left:
+        raise InputError(
+            f"{model}: {len(left)} weights, such as {left[0]!r}, are of further layers than its config says: mend it"
         )
 
 

@@ -79,13 +79,17 @@ def _network(thing: Any) -> list[Any]:
     if isinstance(thing, torch.jit.ScriptFunction):
         return [thing.code]
     thing = getattr(thing, "_orig_mod", thing)  # torch.compile's module
-    own = [
-        {name: value for name, value in vars(part).items() if name not in vars(nn.Module())} | {"class": type(part)}
-        for part in thing.modules()
-        if _is_own(type(part))
-    ]
     values = dict(thing.named_buffers()) | dict(thing.state_dict())
-    return [repr(thing), getattr(thing, "code", ""), getattr(thing, "config", None), own, values]
+    parts = [_settings(part) for part in thing.modules()]
+    return [repr(thing), getattr(thing, "code", ""), getattr(thing, "config", None), parts, values]
+
+
+def _settings(part: nn.Module) -> dict[str, Any]:
+    """A part's attributes besides its weights; of a library's, which may keep caches, only plain values."""
+    own = {name: value for name, value in vars(part).items() if name not in vars(nn.Module())}
+    if _is_own(type(part)):
+        return own | {"class": type(part)}
+    return {name: value for name, value in own.items() if isinstance(value, int | float | str | tuple)}
 
 
 def _is_own(code: Any) -> bool:

@@ -17,15 +17,15 @@ from dp_real.runtime.hub import reading
 from dp_real.runtime.pixels import fit
 
 PROBE_SIZE = (64, 64)  # side of the images that probe a processor's normalisation and size
+RAMP = (512, 1463)  # sides of those that probe how it resizes, in a ratio that no processor has
 BICUBIC = {1, 3, "lanczos", "bicubic"}  # Pillow's and timm's filters that are not bilinear
-WARPS = 384  # pixels a side, from which on ConvNeXT's processor does not crop
 
 
 class Preprocess(nn.Module):
     """Resizes images in [-1, 1] to `size` (height, width), and normalises pixels in [0, 1] by `mean` and `std`.
 
-    With `shorter`, the shorter side of images of another size becomes that many pixels, and the middle is cropped.
-    Unless `enlarges`, smaller images keep their size.
+    With `resized`, the shorter side of images of another size becomes that many pixels, or both sides these, and the
+    middle is cropped. Unless `enlarges`, smaller images keep their size.
     """
 
     mean: Tensor
@@ -36,13 +36,13 @@ class Preprocess(nn.Module):
         size: int | Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
-        shorter: int | None = None,
+        resized: int | tuple[int, int] | None = None,
         mode: str = "bilinear",
         enlarges: bool = True,
     ) -> None:
         super().__init__()
         self.size: tuple[int, ...] = (size, size) if isinstance(size, int) else tuple(size)
-        self.shorter, self.mode, self.enlarges = shorter, mode, enlarges
+        self.resized, self.mode, self.enlarges = resized, mode, enlarges
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
@@ -58,10 +58,12 @@ class Preprocess(nn.Module):
         """The sides to which images of this size are resized."""
         if not self.enlarges and height <= self.size[0] and width <= self.size[1]:
             return height, width
-        if self.shorter is None or (height, width) == self.size:
+        if self.resized is None or (height, width) == self.size:
             return self.size
+        if isinstance(self.resized, tuple):
+            return self.resized
         least = min(height, width)
-        return height * self.shorter // least, width * self.shorter // least
+        return height * self.resized // least, width * self.resized // least
 
 
 def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> nn.Module:
@@ -124,13 +126,7 @@ def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
     mean, std, (height, width) = _probe(model, processor)
     if not getattr(processor, "do_resize", False):
         return Preprocess(side, mean, std)
-    size, share = dict(processor.size or {}), getattr(processor, "crop_pct", None)
-    shorter = size.get("shortest_edge") or size.get("height") or 0
-    if share and height < WARPS:
-        shorter = int(shorter / share)
-    crops = getattr(processor, "do_center_crop", None) or (share and height < WARPS)
-    mode = _mode(processor.resample)
-    return Preprocess((height, width), mean, std, max(shorter, height, width) if crops else None, mode)
+    return Preprocess((height, width), mean, std, _resized(processor, mean[0], std[0]), _mode(processor.resample))
 
 
 def _mode(resample: Any) -> str:
@@ -154,10 +150,7 @@ def _probe(model: str, processor: Any) -> tuple[list[float], list[float], tuple[
     """Each channel's mean and deviation in [0, 1], and the size, by processing black and white images."""
     is_grey = np.size(processor.image_mean) == 1
     probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
-    images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
-    own = {"input_data_format": "channels_last"} if is_grey else {}  # with one channel the axes would be ambiguous
-    with np.errstate(all="ignore"):
-        pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
+    pixels = _processed(processor, [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes])
     if pixels.ndim != 4:
         raise InputError(f"{model}: its image processor gives {list(pixels.shape)}: should be images [B, C, H, W]")
     black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
@@ -167,3 +160,27 @@ def _probe(model: str, processor: Any) -> tuple[list[float], list[float], tuple[
         raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
     std = 1 / (white - black)
     return (-black * std).tolist(), std.tolist(), pixels.shape[2:]
+
+
+def _processed(processor: Any, images: list[np.ndarray]) -> np.ndarray:
+    is_grey = images[0].shape[2] == 1
+    own = {"input_data_format": "channels_last"} if is_grey else {}  # with one channel the axes would be ambiguous
+    with np.errstate(all="ignore"):
+        return np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
+
+
+def _resized(processor: Any, mean: float, std: float) -> int | tuple[int, int]:
+    """The shorter side, or both, to which it resizes before it crops: by the slopes of ramps."""
+    rows, columns = np.indices(RAMP) / np.reshape(RAMP, (2, 1, 1))
+    noise = np.random.default_rng(0).random(RAMP)  # it and the slope across keep rounding from bending the lines
+    ramps = [250 * rows + 5 * columns + noise, 250 * columns + 5 * rows + noise]
+    images = [np.tile(ramp[..., None].astype(np.uint8), np.size(processor.image_mean)) for ramp in ramps]
+    pixels = _processed(processor, images)
+    sides = []
+    for axis, values in enumerate(pixels[:, 0] * std + mean):
+        line = values.mean(1 - axis)
+        inner = slice(edge := len(line) // 8, len(line) - edge)  # filters bend at the image's edges
+        sides.append(round(250 / 255 / np.polyfit(np.arange(len(line))[inner], line[inner], 1)[0]))
+    height, width = sides
+    is_uniform = abs(width - height * RAMP[1] / RAMP[0]) < 2
+    return height if is_uniform else (height, width)

@@ -206,6 +206,8 @@ MEAN = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.4, 0.25]}
         ("ConvNext", {"size": {"shortest_edge": 384}}),
         ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}),
         ("EfficientNet", {"size": {"height": 28, "width": 28}, "include_top": True}),
+        ("DeiT", {"size": {"height": 32, "width": 32}, "crop_size": {"height": 28, "width": 28}}),
+        ("Levit", {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}),
     ],
 )
 def test_images_are_prepared_as_by_the_processor(kind, options):

@@ -109,9 +109,11 @@ def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(object
     plan = PLAN | {"name": "given-names"}
     with dying(40):
         run(plan, tmp_path / "run", **objects)
-    monkeypatch.setattr("dp_real.runs.folder.versions", lambda: {"torch": "9.9", "python": platform.python_version()})
+    now = {"torch": "9.9", "python": platform.python_version(), "number of processes": 2}
+    monkeypatch.setattr("dp_real.runs.folder.versions", lambda: now)
     assert run(plan, tmp_path / "run", resume=True, **objects)["accepted_changes"] == [
-        f"torch: {metadata.version('torch')} until step 40, then 9.9"
+        "number of processes: 1 until step 40, then 2",
+        f"torch: {metadata.version('torch')} until step 40, then 9.9",
     ]
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "config.toml").write_text('name = "given-names"\n[learner]\nkind = "mlp"\n')
@@ -186,6 +188,9 @@ class Keeping(nn.Linear):
             self.register_buffer(name, value)
 
 
+IMAGES = 2 * torch.rand(90, 1, 4, 4) - 1
+
+
 class Extra(Keeping):
     def get_extra_state(self):
         return {}
@@ -200,6 +205,7 @@ class Extra(Keeping):
         ),
         ({"learner": Keeping(phase=torch.ones(3, dtype=torch.complex64))}, "learner: phase cannot be saved"),
         ({"learner": Extra()}, "learner: _extra_state cannot be saved"),
+        ({"data": {"validation": (IMAGES, Y), "test": ((IMAGES + 1) / 2, Y)}}, r"data: test: images are in \[0, 1\]"),
         ({"data": 3}, "data is of type int: should be RealData, or"),
         ({"data": {"validation": (X, Y[:1])}}, r"data: validation gave shape \[90, 2\] for 1 labels"),
         ({"data": {"validation": (X, Y / 2)}}, r"data: validation has labels torch.float32 \[90\]: should be whole"),
@@ -322,6 +328,7 @@ class Noisy(nn.Linear):
 def test_any_module_is_taken_and_the_seed_says_its_weights(objects, tmp_path):
     """What a program has drawn, or switched, has no say."""
     table = np.stack([Y.numpy(), Y.numpy()], 1)
+    table.flags.writeable = False  # as pandas gives it
     objects["data"]["validation"] = X.numpy(), table[:, 0]
     for learner in (OfTransformers(2, 3), lambda task: nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))):
         objects["learner"] = learner
@@ -424,6 +431,7 @@ def known(source, **outside):
         ("class f:\n def sample(self): return k", {"a": 1}, {"a": 2}),
         ("class S:\n __slots__ = ('a',)\nf = S(); f.a = k", 1, 2),
         ("class M(nn.Module): pass\nf = M(); f.act = k", torch.relu, torch.tanh),
+        ("torch.manual_seed(0); f = nn.Sequential(nn.MultiheadAttention(4, k))", 1, 2),
         ("def f(x): return k.predict(x)", FOREST.fit(X, Y), clone(FOREST).fit(X, 2 - Y)),
         ("def f(x): return k", np.random.default_rng(0), np.random.default_rng(1)),
         ("f = k", torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)),

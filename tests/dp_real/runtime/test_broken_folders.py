@@ -122,6 +122,7 @@ def written(file, text):
 TEMPLATE = "chat_template.jinja"
 PROCESSOR = "preprocessor_config.json"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * b"0" + b"\nsize 346000000\n"
+ENCODER = "text_encoder/config.json"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 BROKEN = [
     ("language", "header too large", header()),
@@ -139,6 +140,7 @@ BROKEN = [
     ("language", "no tokenizer could be read: KeyError", written("tokenizer.json", "{}")),
     ("language", "no tokenizer could be read", gone("tokenizer.json")),
     ("language", "such as 'lm_head.weight'; unknown to it: '_orig_mod", renamed("_orig_mod.")),
+    ("language", "11 weights, such as 'transformer.h.1.attn.c_attn.weight', are of further layers", said(n_layer=1)),
     ("language", "bitsandbytes", said(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})),
     ("images", "much more than the", said(image_size=10**8)),
     ("images", "no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
@@ -161,7 +163,7 @@ BROKEN = [
         content(b"none", "text_encoder"),
     ),
     ("pipeline", "is not finite", filled(float("nan"), "unet")),
-    ("pipeline", "much more than the", said("text_encoder/config.json", num_hidden_layers=10**5)),
+    ("pipeline", "much more than the", said(ENCODER, num_hidden_layers=10**5)),
     ("pipeline", "RecursionError", written("model_index.json", NESTED)),
     ("pipeline", "no diffusers pipeline could be read: TypeError", written("model_index.json", "[1]")),
     ("pipeline", "no diffusers pipeline could be read", gone("model_index.json")),
@@ -177,6 +179,7 @@ BROKEN = [
     ("pipeline", "vae: .* of AutoencoderKL's weights", without("decoder.conv_in", "vae")),
     ("pipeline", "text_encoder: .* of CLIPTextModel's weights", renamed("module.", "text_encoder")),
     ("pipeline", "unet: .*conv_in.weight", said("unet/config.json", in_channels=8)),
+    ("pipeline", "text_encoder: .* weights, such as .* of further layers", said(ENCODER, num_hidden_layers=1)),
     ("tiny", "of AutoencoderTiny's weights", renamed("_orig_mod.")),
 ]
 
