@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from dp_theory import BoundaryFlips, Direct, KeepAll, KeepEasy, KeepHard, Problem, predict
-from dp_theory.fitting.stack import _power_law_log_error
+from dp_theory.fitting.power_law import _power_law_log_error
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.groups import observed_labels
 from dp_theory.ridge.finite_dimension import fluctuation, spectral_traces
