@@ -9,7 +9,7 @@ from scipy.special import erf
 
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
-from dp_theory.fitting.power_law import power_law_quantiles, theory_weight
+from dp_theory.fitting.power_law import mixture, theory_weight
 from dp_theory.fitting.theory import MAX_ROUNDS, pool_sizes
 from dp_theory.numerics.checks import Array, require, require_in, require_kind, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
@@ -23,8 +23,6 @@ FARTHEST = 1e4
 FEW_ROUNDS = 6
 # The theory's least weight at which it predicts strategies that were not measured.
 MIN_WEIGHT = 0.15
-# Its least weight at which it predicts plain rows.
-MIN_PLAIN_WEIGHT = 0.5
 # Sizes of a plan without rounds.
 _POINTS = 13
 _FROM_NOTHING = "prune as measured"
@@ -55,9 +53,8 @@ def forecast(
 
     `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window or by 1.
 
-    With plain points at MIN_SIZES sizes or more, the theory has a weight beside a power law with floor (T9.14). Where
-    it is below MIN_PLAIN_WEIGHT, `static` is foreseen by the power law; where it is below MIN_WEIGHT, the others are
-    nan.
+    With plain points at MIN_SIZES sizes or more, `static` is foreseen by the theory and a power law with floor
+    together (T9.14). The others are answered by the theory alone, and are nan where its weight is below MIN_WEIGHT.
 
     Parameters
     ----------
@@ -75,7 +72,7 @@ def forecast(
         the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the region
         of likely parameters: the profile-likelihood interval, widened by the ends of the
         parameters' intervals. `low` is at most what was looked at. `high` is inf where the floor may be as high as the
-        target, and so is `low` where it must be. For `static` by a power law, they are quantiles of its samples.
+        target, and so is `low` where it must be. For `static` by both, they are quantiles of the mixture.
         `use` is "yes" for the best strategy if all other intervals lie above its own, "as good" where they overlap,
         else "no", and "unknown" where that cannot be told. `kept` counts the training rows in all.
 
@@ -119,9 +116,10 @@ def forecast(
     rows = []
     for name, tried in plans.items():
         question = _Question(fitted, target, x, level, costs, 0.0 if name == _FROM_NOTHING else start)
-        if name == "static" and weight < MIN_PLAIN_WEIGHT:
-            rows.append((name, *question.by_power_law(*tried), f"by power law with floor, weight {1 - weight:.2g}"))
-        elif weight < MIN_WEIGHT:
+        if weight is not None and name == "static":
+            note = f"by theory {weight:.2g}, power law with floor {1 - weight:.2g}"
+            rows.append((name, *question.answer(tried, weight), note))
+        elif weight is not None and weight < MIN_WEIGHT:
             reason = f"not told: beside a power law the theory has a weight of {weight:.2g}"
             rows.append((name, *[np.nan] * len(_Answer._fields), reason))
         else:
@@ -164,33 +162,29 @@ class _Question:
     costs: Costs
     start: float  # the plain rows that a plan goes on from
 
-    def by_power_law(self, plan: Curve) -> _Answer:
-        curve = self.fitted.curve
-        tail = (1 - self.level) / 2
-        errors = power_law_quantiles(curve.at(curve.plain), plan.kept, [0.5, tail, 1 - tail])
-        counted = self._counted(plan, self.fitted.values, errors[0, 0])
-        more, low, high = (self._more(plan, counted, line) for line in errors)
-        return _Answer(more, min(low, counted[-1]), high, self._reached(errors[0], plan.kept))
-
-    def answer(self, plans: list[Curve]) -> _Answer:
+    def answer(self, plans: list[Curve], weight: float | None = None) -> _Answer:
         """What the first plan takes that reaches the target for sure, else in the mean, else the last."""
         answers = []
         for plan in plans:
-            answers.append(self._answer_of(plan))
+            answers.append(self._answer_of(plan, weight))
             if np.isfinite(answers[-1].high):
                 return answers[-1]
         return next((answer for answer in answers if np.isfinite(answer.more)), answers[-1])
 
-    def _answer_of(self, plan: Curve) -> _Answer:
+    def _answer_of(self, plan: Curve, weight: float | None) -> _Answer:
         errors = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
+        if weight is not None:
+            curve = self.fitted.curve
+            errors = mixture(curve.at(curve.plain), plan.kept, weight, errors, self.level)
         counted = self._counted(plan, self.fitted.values, errors[0, 0])
         more, *ends = (self._more(plan, counted, line) for line in errors)
-        likelihood = self.fitted.likelihood
-        places = self.fitted.outermost(self.level)
-        at_places, _ = likelihood.predict(plan, places)
-        for line, z in zip(at_places, places, strict=True):
-            if np.isfinite(line).all():  # else the theory has no solution there
-                ends.append(self._more(plan, self._counted(plan, likelihood.values_at(z), line[0]), line))
+        if weight is None:
+            likelihood = self.fitted.likelihood
+            places = self.fitted.outermost(self.level)
+            at_places, _ = likelihood.predict(plan, places)
+            for line, z in zip(at_places, places, strict=True):
+                if np.isfinite(line).all():  # else the theory has no solution there
+                    ends.append(self._more(plan, self._counted(plan, likelihood.values_at(z), line[0]), line))
         return _Answer(more, min(*ends, counted[-1]), max(ends), self._reached(errors[0], plan.kept))
 
     def _more(self, plan: Curve, counted: Array, errors: Array) -> float:

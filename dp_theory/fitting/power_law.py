@@ -1,11 +1,9 @@
-"""The error of more plain rows, foreseen by a power law with floor where the theory is less likely: (T9.13) to (T9.15),
+"""The error of more plain rows, foreseen by the theory and by a power law together: (T9.13) to (T9.15),
 docs/theory/fit.md.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-from scipy.special import expit, stdtrit
+from scipy.special import expit, ndtri, stdtrit
 
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
@@ -27,6 +25,8 @@ _FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.97, 0.02, 30)])
 _LEAST_NOISE = 0.004
 # The least exponent of a power law.
 _LEAST_SLOPE = 1e-3
+# The quantiles that stand for a distribution.
+_LEVELS = (np.arange(99) + 0.5) / 99
 # The least scatter of (T9.15): points without noise may bend as well.
 _LEAST_BEND = 0.01
 # The freedom of Student's t, whose tails let a few curves turn by far.
@@ -35,12 +35,12 @@ _TURN_FREEDOM = 4
 _TURNS = 15
 
 
-def theory_weight(fitted: Fit) -> float:
-    """The theory's probability on the plain points, if it or the power law is true (T9.14); 1 where sizes are few."""
+def theory_weight(fitted: Fit) -> float | None:
+    """The theory's probability on the plain points, if it or the power law is true (T9.14), or None for few sizes."""
     rows = fitted.curve.plain
     plain = fitted.curve.at(rows)
     if len(np.unique(plain.kept)) < MIN_SIZES:
-        return 1.0
+        return None
     mean, variance, _ = fitted.likelihood.moments(fitted.best[None])
     y = np.log(plain.error)
     sigma = np.sqrt(variance[0, rows]) / plain.error
@@ -54,16 +54,26 @@ def theory_weight(fitted: Fit) -> float:
     return float(expit((criterion[1] - criterion[0]) / 2))
 
 
-def power_law_quantiles(
-    plain: Curve, sizes: Float[Array, " sizes"], levels: Sequence[float]
-) -> Float[Array, "levels sizes"]:
-    """Errors at some sizes, turned about the largest measured one."""
+def mixture(
+    plain: Curve, sizes: Float[Array, " sizes"], weight: float, theory: Float[Array, "3 sizes"], level: float
+) -> Float[Array, "3 sizes"]:
+    """Median errors and the ends of their intervals, from the theory's weight, mean errors and ends of intervals.
+
+    The theory's ln E is normal on either side of the mean.
+    """
+    mean, low, high = theory
+    q = ndtri(_LEVELS)[:, None]
+    half = np.where(q < 0, np.log(mean / low), np.log(high / mean))
+    members = [np.log(mean) + q / ndtri((1 + level) / 2) * half, power_law_draws(plain, sizes)]
+    shares = zip(members, (weight, 1 - weight), strict=True)
+    weights = np.concatenate([np.full(len(draws), share / len(draws)) for draws, share in shares])
     scatter = np.hypot(np.median(_scatter(plain)), _LEAST_BEND)
     beyond = np.log(np.maximum(sizes / plain.kept.max(), 1.0))
     turns = scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
-    turned = power_law_draws(plain, sizes) + turns[:, None, None] * beyond  # (T9.15)
+    turned = np.concatenate(members) + turns[:, None, None] * beyond  # (T9.15)
     log_error = np.minimum(turned, 0.0).reshape(-1, len(sizes))
-    return np.exp(np.quantile(log_error, levels, axis=0, method="inverted_cdf"))
+    ends = [0.5, (1 - level) / 2, (1 + level) / 2]
+    return np.exp(np.quantile(log_error, ends, axis=0, weights=np.tile(weights, _TURNS), method="inverted_cdf"))
 
 
 def _scatter(points: Curve) -> Array:
