@@ -43,6 +43,18 @@ def test_easy_and_hard_change_places_where_the_guide_says():
         assert (np.sign(np.subtract(*errors)) == [-1, 1]).all()
 
 
+def test_what_a_row_at_the_boundary_is_worth_is_its_table():
+    """(T8.9), where (T8.5) says the width."""
+    page = (DOCS / "theory" / "boundary-flips.md").read_text()
+    rows = [
+        re.search(rf"(?m)^\| {name}[^|]*\|[^|]*\|(.*)\|$", page)[1] for name in ("plain labels wrong", "a row at the")
+    ]
+    shares, worth = ([float(cell.strip(" %")) for cell in row.split("|")] for row in rows)
+    for share, said in zip(shares, worth, strict=True):
+        expected = 1 + (1 - 2 / np.pi) / BoundaryFlips.of_share(share / 100).width ** 2
+        assert said == round(expected, int(said < 3))
+
+
 def line(low, high, order=400):
     """Nodes and standard normal weights of an interval that is split at 0, where labels may jump."""
     nodes, weights = np.polynomial.legendre.leggauss(order)
