@@ -117,7 +117,7 @@ def forecast(
     for name, tried in plans.items():
         question = _Question(fitted, target, x, level, costs, 0.0 if name == _FROM_NOTHING else start)
         if weight is not None and name == "static":
-            note = f"by theory {weight:.2g}, power law with floor {1 - weight:.2g}"
+            note = f"by theory {weight:.2f}, power law with floor {1 - weight:.2f}"
             rows.append((name, *question.answer(tried, weight), note))
         elif weight is not None and weight < MIN_WEIGHT:
             reason = f"not told: beside a power law the theory has a weight of {weight:.2g}"
