@@ -2,9 +2,10 @@
 
 `<!-- run -->` before a fenced block marks its `dp …` lines; `<!-- run: OPTIONS -->` adds options to each, to make it
 smaller (in the place of its own of the same name). Of the others the sub-command and its options are checked. A marked
-block of Python ends with values, and with a remark that says them.
+block of Python has values, with remarks that say them.
 """
 
+import ast
 import json
 import re
 import runpy
@@ -30,16 +31,20 @@ from tests.source import FOLDERS, ROOT
 
 STUDIES = {page: f"results/{page.parent.name}.md" for page in sorted(FOLDERS["dp_experiments"].rglob("README.md"))}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *STUDIES]
-BLOCK = re.compile(r"(?:<!--\s*(?P<mark>run)(?::\s*(?P<options>.*?))?\s*-->\s*\n)?```\w*\n(?P<body>.*?)```", re.S)
+BLOCK = re.compile(
+    r"(?:<!--\s*(?P<mark>run)(?::\s*(?P<options>.*?))?\s*-->\s*\n)?```\w*\n(?P<body>.*?)```(?:\n```\n(?P<shown>.*?)```)?",
+    re.S,
+)
 
 
 def commands(page):
-    """Arguments of each `dp …` line in a fenced block, with the block's options, and whether it is marked."""
+    """Arguments of each `dp …` line in a fenced block, whether it is marked, and what it is shown to print as it is."""
     found = []
     for block in BLOCK.finditer(page):
         lines = block["body"].replace("\\\n", " ").splitlines()
         words = [shlex.split(line, comments=True) for line in lines if line.startswith("dp ")]
-        found += [(with_options(line, block["options"] or ""), block["mark"] is not None) for line in words]
+        shown = iter([] if block["options"] else (block["shown"] or "").split("\n\n"))
+        found += [(with_options(w, block["options"] or ""), block["mark"] is not None, next(shown, "")) for w in words]
     return found
 
 
@@ -51,11 +56,13 @@ def with_options(words, options):
 
 
 TEXTS = {page: page.read_text() for page in PAGES}
-SHOWN = [(page.name, words, marked) for page, text in TEXTS.items() for words, marked in commands(text)]
+SHOWN = [(page.name, *command) for page, text in TEXTS.items() for command in commands(text)]
+RUN = [pytest.param(words, shown, id=" ".join(words)) for _, words, marked, shown in SHOWN if marked]
+NUMBER = re.compile(r"-?\d*\.?\d+(?:e[-+]\d+)?")
 
 
 def test_every_command_that_is_shown_is_understood():
-    for page, words, _ in SHOWN:
+    for page, words, *_ in SHOWN:
         command = dp_commands.root
         arguments = words[1:]
         while isinstance(command, TyperGroup):
@@ -67,11 +74,21 @@ def test_every_command_that_is_shown_is_understood():
             raise AssertionError(f"{page}: {' '.join(words)}") from wrong
 
 
-@pytest.mark.parametrize("words", [words for _, words, marked in SHOWN if marked], ids=" ".join)
-def test_runs(words, here):
+@pytest.mark.parametrize(("words", "shown"), RUN)
+def test_runs(words, shown, here):
     status, out, err = answer_to(words[1:])
     assert status == 0, err
     assert out
+    printed = [numbers_in(line) for line in out.splitlines()]
+    for line in shown.splitlines():
+        if "…" not in line:
+            told = numbers_in(line)
+            near = [len(told) == len(other) and np.allclose(told, other, rtol=2e-3, atol=1e-4) for other in printed]
+            assert any(near), line
+
+
+def numbers_in(text):
+    return [float(number) for number in NUMBER.findall(text)]
 
 
 CODE = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.S)
@@ -79,12 +96,17 @@ CODE = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.S)
 
 @pytest.mark.parametrize("code", [code for text in TEXTS.values() for code in CODE.findall(text)])
 def test_marked_python_gives_the_values_behind_it(code, here):
-    *lines, last = code.strip().splitlines()
-    shown, _, said = last.partition("  # ")
+    """Of each value whose remark begins with numbers, but for the means of simulations (±)."""
     scope = {}
-    exec("\n".join(lines), scope)
-    for value, written in zip(eval(shown, scope), said.split(", "), strict=True):
-        assert round(float(value), len(written.partition(".")[2])) == float(written)
+    for part in ast.parse(code).body:
+        remark = code.splitlines()[part.end_lineno - 1].partition("  # ")[2]
+        if not isinstance(part, ast.Expr):
+            exec(ast.get_source_segment(code, part), scope)
+        elif NUMBER.match(remark) and "±" not in remark:
+            value = eval(f"({ast.get_source_segment(code, part)})", scope)
+            written = NUMBER.findall(re.split("[:;]", remark)[0])
+            for number, digits in zip(np.hstack(value if isinstance(value, tuple) else [value]), written, strict=True):
+                assert round(float(number), len(digits.partition(".")[2])) == float(digits), remark
 
 
 PROGRAM = re.compile(r"<!-- run: program -->\n```python\n(.*?)```", re.S)

@@ -178,7 +178,7 @@ class Fit:
         return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
 
 
-def fit(curve: Curve, fixed: Mapping[str, float] | None = None, near: "Fit | None" = None) -> Fit:
+def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     """The parameters of the theory that a measured curve is most likely under.
 
     Parameters that no point depends on are not estimated. Where points are few, the last ones of PARAMETERS take their
@@ -190,8 +190,6 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None, near: "Fit | Non
         At least 2 different points if standard errors are known or the curve is exact, else 3.
     fixed
         Values of parameters that are known, by name of PARAMETERS. A `floor` of 0 says that the truth labels the rows.
-    near
-        A fit to nearly the same points. The search begins at its parameters, and at fewer other places.
 
     Raises
     ------
@@ -226,10 +224,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None, near: "Fit | Non
     why_fixed |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
     known = {name: given.get(name, PARAMETERS[name].assumed) for name in why_fixed}
     likelihood = Likelihood(curve, tuple(wanted[:most]), known)
-    start = None
-    if near is not None and near.likelihood.free[: len(likelihood.free)] == likelihood.free:
-        start = near.best[: len(likelihood.free)]
-    best = most_likely_exact(likelihood, start) if curve.exact else most_likely(likelihood, near=start)
+    best = most_likely_exact(likelihood) if curve.exact else most_likely(likelihood)
     values = likelihood.values_at(best)
     (chi_square,) = likelihood.deviances(best[None]).tolist()
     freedom = len(curve) - len(likelihood.free)

@@ -9,7 +9,7 @@ from scipy.special import erf
 
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
-from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
+from dp_theory.fitting.power_law import mixture, theory_weight
 from dp_theory.fitting.theory import MAX_ROUNDS, pool_sizes
 from dp_theory.numerics.checks import Array, require, require_in, require_kind, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FARTHEST = 1e4
 # Rounds as large as the first pool, which a forecast considers before rounds that grow.
 FEW_ROUNDS = 6
-# The theory's least weight after hidden points at which it predicts strategies that were not measured.
+# The theory's least weight at which it predicts strategies that were not measured.
 MIN_WEIGHT = 0.15
 # Sizes of a plan without rounds.
 _POINTS = 13
@@ -53,9 +53,8 @@ def forecast(
 
     `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window or by 1.
 
-    With plain points at MIN_SIZES sizes or more, `static` is foreseen by theory and empirical laws together,
-    weighted by hidden tails. The others are answered by the theory alone, and are nan where its weight is below
-    MIN_WEIGHT.
+    With plain points at MIN_SIZES sizes or more, `static` is foreseen by the theory and a power law with floor
+    together (T9.14). The others are answered by the theory alone, and are nan where its weight is below MIN_WEIGHT.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def forecast(
         the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the region
         of likely parameters: the profile-likelihood interval, widened by the ends of the
         parameters' intervals. `low` is at most what was looked at. `high` is inf where the floor may be as high as the
-        target, and so is `low` where it must be. For `static` by theory and laws, they are quantiles of the mixture.
+        target, and so is `low` where it must be. For `static` by both, they are quantiles of the mixture.
         `use` is "yes" for the best strategy if all other intervals lie above its own, "as good" where they overlap,
         else "no", and "unknown" where that cannot be told. `kept` counts the training rows in all.
 
@@ -111,17 +110,17 @@ def forecast(
         sizes = np.geomspace(max(start * keep / _SMALLEST_PRUNED, 2), start * FARTHEST * keep, _POINTS)
         plans[_FROM_NOTHING] = [_plan("prune", sizes, keep=keep, generated=sizes / keep, rule=curve.rule)]
         notes[_FROM_NOTHING] = f"from nothing, keeps {keep:.3g}"
-    family = stack(fitted)
-    weight = family.weights[THEORY] if family else 1.0
+    weight = theory_weight(fitted)
     floors = zip(("low", "high"), fitted.limits("floor", level), strict=True)
     beyond = {end: np.inf for end, floor in floors if floor >= target}
     rows = []
     for name, tried in plans.items():
         question = _Question(fitted, target, x, level, costs, 0.0 if name == _FROM_NOTHING else start)
-        if family and name == "static":
-            rows.append((name, *question.answer(tried, family), f"by {family.note()}"))
-        elif weight < MIN_WEIGHT:
-            reason = f"not told: hidden points leave the theory a weight of {weight:.2g}"
+        if weight is not None and name == "static":
+            note = f"by theory {weight:.2f}, power law with floor {1 - weight:.2f}"
+            rows.append((name, *question.answer(tried, weight), note))
+        elif weight is not None and weight < MIN_WEIGHT:
+            reason = f"not told: beside a power law the theory has a weight of {weight:.2g}"
             rows.append((name, *[np.nan] * len(_Answer._fields), reason))
         else:
             answer = question.answer(tried)
@@ -163,23 +162,23 @@ class _Question:
     costs: Costs
     start: float  # the plain rows that a plan goes on from
 
-    def answer(self, plans: list[Curve], family: Stack | None = None) -> _Answer:
+    def answer(self, plans: list[Curve], weight: float | None = None) -> _Answer:
         """What the first plan takes that reaches the target for sure, else in the mean, else the last."""
         answers = []
         for plan in plans:
-            answers.append(self._answer_of(plan, family))
+            answers.append(self._answer_of(plan, weight))
             if np.isfinite(answers[-1].high):
                 return answers[-1]
         return next((answer for answer in answers if np.isfinite(answer.more)), answers[-1])
 
-    def _answer_of(self, plan: Curve, family: Stack | None) -> _Answer:
+    def _answer_of(self, plan: Curve, weight: float | None) -> _Answer:
         errors = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
-        if family:
-            tail = (1 - self.level) / 2
-            errors = family.quantiles(plan.kept, theory_draws(errors, self.level), [0.5, tail, 1 - tail])
+        if weight is not None:
+            curve = self.fitted.curve
+            errors = mixture(curve.at(curve.plain), plan.kept, weight, errors, self.level)
         counted = self._counted(plan, self.fitted.values, errors[0, 0])
         more, *ends = (self._more(plan, counted, line) for line in errors)
-        if not family:
+        if weight is None:
             likelihood = self.fitted.likelihood
             places = self.fitted.outermost(self.level)
             at_places, _ = likelihood.predict(plan, places)

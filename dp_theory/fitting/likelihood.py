@@ -90,13 +90,6 @@ class Likelihood:
             information = information + log_slope.T @ log_slope / 2  # (T9.11)
         return Linearisation(float(deviance[0]), _differences(deviance[:, None])[0], information)
 
-    def first_order(self, points: Curve, z: Float[Array, " free"], allowed: float) -> Float[Array, "3 points"]:
-        """ln of the expected errors of points, and the ends of their intervals by (T9.12)."""
-        log_mean = np.log(self.predict(points, _stencil(z))[0])
-        widths = _differences(log_mean) @ whitening_matrix(self.linearise(z).information)
-        half = np.sqrt(allowed) * np.linalg.norm(widths, axis=1)
-        return np.stack([log_mean[0], log_mean[0] - half, log_mean[0] + half])
-
 
 def whitening_matrix(information: Float[Array, "free free"]) -> Float[Array, "free free"]:
     """S such that the deviance grows by about |s|² along z = z0 + S s."""
@@ -124,8 +117,6 @@ _FEW_STARTS = 32
 _SEARCHED = 12
 # How many of these searches are repeated without softening.
 _POLISHED = 4
-# How many of these places a search starts from where a fit to nearly the same points is known.
-_BESIDE = 1
 # Distance in z within which two searches have found one place.
 _SAME = 0.5
 # Standard deviation of z of random places.
@@ -148,9 +139,9 @@ _DAMPING = 1e-6
 _LONGEST_STEP = 4.0
 
 
-def most_likely_exact(likelihood: Likelihood, near: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
+def most_likely_exact(likelihood: Likelihood) -> Float[Array, " free"]:
     """The z of an exact curve: of the quasi-likelihood with the variance (T9.5) held near the estimate."""
-    z = most_likely(replace(likelihood, with_log=True), near=near)  # (T9.7)
+    z = most_likely(replace(likelihood, with_log=True))  # (T9.7)
     for _ in range(_REWEIGHTED):
         _, variance, _ = likelihood.moments(z[None])
         weighted = replace(likelihood.curve, se=np.sqrt(variance[0]), exact=False)
@@ -158,10 +149,8 @@ def most_likely_exact(likelihood: Likelihood, near: Float[Array, " free"] | None
     return z
 
 
-def most_likely(
-    likelihood: Likelihood, start: Float[Array, " free"] | None = None, near: Float[Array, " free"] | None = None
-) -> Float[Array, " free"]:
-    """The z of the least deviance found, from `start`, from `near` and a few places, or from several places."""
+def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = None) -> Float[Array, " free"]:
+    """The z of the least deviance found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
     if likelihood.curve.has_practice:
@@ -171,9 +160,9 @@ def most_likely(
     softened = replace(likelihood, softening=_SOFTENING)
     places = _random_places(_STARTS, len(likelihood.free))
     best_first = np.argsort(softened.deviances(places))
-    searched = _search(softened, places[best_first[: _SEARCHED if near is None else _BESIDE]])[:_POLISHED]
+    searched = _search(softened, places[best_first[:_SEARCHED]])[:_POLISHED]
     distinct: list[Array] = []
-    for place in searched if near is None else [*searched, near]:
+    for place in searched:
         if all(np.abs(place - other).max() > _SAME for other in distinct):
             distinct.append(place)
     return _search(likelihood, distinct)[0]

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from dp_theory import BoundaryFlips, Direct, KeepAll, KeepEasy, KeepHard, Problem, predict
-from dp_theory.fitting.stack import _power_law_log_error
+from dp_theory.fitting.power_law import _power_law_log_error
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.groups import observed_labels
 from dp_theory.ridge.finite_dimension import fluctuation, spectral_traces
@@ -41,6 +41,18 @@ def test_easy_and_hard_change_places_where_the_guide_says():
         about = Problem(KeepAll(), rho, psi + np.array([[-0.006], [0.006]]), np.geomspace(1e-4, 30, 400))
         errors = [predict(replace(about, rule=rule)).test_error.min(axis=1) for rule in (hard, easy)]
         assert (np.sign(np.subtract(*errors)) == [-1, 1]).all()
+
+
+def test_what_a_row_at_the_boundary_is_worth_is_its_table():
+    """(T8.9), where (T8.5) says the width."""
+    page = (DOCS / "theory" / "boundary-flips.md").read_text()
+    rows = [
+        re.search(rf"(?m)^\| {name}[^|]*\|[^|]*\|(.*)\|$", page)[1] for name in ("plain labels wrong", "a row at the")
+    ]
+    shares, worth = ([float(cell.strip(" %")) for cell in row.split("|")] for row in rows)
+    for share, said in zip(shares, worth, strict=True):
+        expected = 1 + (1 - 2 / np.pi) / BoundaryFlips.of_share(share / 100).width ** 2
+        assert said == round(expected, int(said < 3))
 
 
 def line(low, high, order=400):

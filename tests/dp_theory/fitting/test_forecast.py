@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.optimize import root_scalar
+from scipy.optimize import least_squares, root_scalar
 
 from dp_theory import Curve, fit, forecast
-from dp_theory.fitting.stack import POWER_LAW, THEORY, Stack, power_law_draws, stack, theory_draws
+from dp_theory.fitting.power_law import mixture, theory_weight
 from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
     TRUTH,
@@ -88,34 +88,46 @@ def test_a_power_law_without_a_floor_is_not_given_one():
     assert table.low["static"] < 37_300 < table.high["static"]
     assert "power law with floor" in table.note["static"]
     assert table.loc[["prune", "practice"], ["more", "low", "high", "kept"]].isna().all(axis=None)
-    assert "hidden points leave the theory a weight of" in table.note["practice"]
+    assert "beside a power law the theory has a weight of" in table.note["practice"]
     assert (table.use == "unknown").all()
 
 
 def test_the_theory_keeps_its_own_curve():
     curve = noiseless_curve("static", np.geomspace(50, 6400, 10), {"floor": 0.0})
-    family = stack(fit(curve, KNOWN))
-    assert family.weights["theory"] > 0.9
-    assert sum(family.weights.values()) == pytest.approx(1)
-    assert stack(fit(curve.at(slice(0, 5)), KNOWN)) is None
+    assert theory_weight(fit(curve, KNOWN)) > 0.9
+    assert theory_weight(fit(curve.at(slice(0, 5)), KNOWN)) is None
 
 
-def test_hidden_points_weigh_by_the_square_root_of_their_density():
-    """(T9.14) written anew: one cut of a curve of six sizes, so that one point is hidden once."""
+def test_before_the_peak_the_theory_knows_what_comes():
+    """No power law foresees that errors fall again behind n = d."""
+    d = TRUTH["dimension"]
+    changed = {"ridge": 1e-4}
+    curve = noiseless_curve("static", d * np.geomspace(0.2, 1.2, 8), changed)
+    far = noiseless_curve("static", d * np.array([3.0, 10.0]), changed)
+    row = forecast(fit(curve), far.error[1]).set_index("strategy").loc["static"]
+    assert row.low < far.kept[1] - curve.kept[-1] < row.high
+
+
+@pytest.mark.parametrize(("se", "known"), [(0.04, {"flip": 0.0, "ridge": 0.01}), (0.004, {}), (np.nan, {})])
+def test_the_weight_is_by_the_information_criterion(se, known):
+    """(T9.14) written anew: both members' deviances at their best, with c at least 1 where errors are known."""
     kept = np.array([100, 200, 400, 800, 1600, 3200])
     error = np.array([0.40, 0.30, 0.24, 0.19, 0.155, 0.13])
-    curve = Curve(["static"] * 6, kept, error, se=0.04 * error)
-    known = {"flip": 0.0, "ridge": 0.01}
-    family = stack(fit(curve, known))
-    seen = curve.at(slice(0, 5))
-    fitted = fit(seen, known)
-    bands = np.exp(fitted.likelihood.first_order(curve.at([5]), fitted.best, fitted.allowed(0.95)))
-    density = []
-    for draws in (theory_draws(bands, 0.95), power_law_draws(seen, kept[5:])):
-        normal = stats.norm.pdf(np.log(error[5]), draws[:, 0], 0.04)
-        density.append(0.1 / 3 + 0.9 * np.mean(normal))
-    assert abs(np.log(density[0] / density[1])) > 0.2
-    assert family.weights[THEORY] / family.weights[POWER_LAW] == pytest.approx(np.sqrt(density[0] / density[1]))
+    fitted = fit(Curve(["static"] * 6, kept, error, se=se * error), known)
+
+    def residuals(law):
+        return np.log(np.exp(law[0]) * kept ** -law[1] + law[2]) - np.log(error)
+
+    found = least_squares(residuals, [1.0, 0.5, 0.01], bounds=([-np.inf, 0, 0], [np.inf, np.inf, 0.12]))
+    criterion = []
+    theory = np.log(fitted.predict({"strategy": ["static"] * 6, "kept": kept}).error / error)
+    for off, free in ((theory, 4 - len(known)), (found.fun, 3)):
+        c = np.mean(off**2) / np.nan_to_num(se, nan=1.0) ** 2
+        c_hat = c if np.isnan(se) else max(c, 1)
+        criterion.append(6 * (np.log(c_hat) + c / c_hat) + free * np.log(6))
+    expected = 1 / (1 + np.exp((criterion[0] - criterion[1]) / 2))
+    assert 1e-6 < expected < 1 - 1e-6
+    assert theory_weight(fitted) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.03])
@@ -128,8 +140,7 @@ def test_without_noise_the_interval_holds_the_truth(floor):
         return (0.4 - floor) * (n / 100) ** -0.35 + floor
 
     error = law(kept)
-    family = Stack(Curve(["static"] * 8, kept, error, se=1e-9), {POWER_LAW: 1.0})
-    low, high = family.quantiles(far, np.zeros((1, 3)), [0.025, 0.975])
+    _, low, high = mixture(Curve(["static"] * 8, kept, error, se=1e-9), far, 0.0, np.full((3, 3), 0.1), 0.95)
     assert (low < law(far)).all()
     assert (law(far) < high).all()
 
