@@ -134,7 +134,10 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     static = [("practice", "static"), ("practice-encoder", "static-encoder")]
     pairs = [(at[k], *pair, "test") for k in at for pair in [("practice", x) for x in ("real", "probe", "finetune")]]
     pairs += [(at[k], *pair, column) for k in at for pair in static for column in ("test", "handwriting")]
-    for rows, arm, rival, column in [*pairs, *((equal, *pair, "test") for pair in static)]:
+    pairs += [(equal, *pair, "test") for pair in static]
+    augmented = "static@training.randaugment=2@training.learning_rate=0.003"
+    pairs += [(at[5], "practice@training.randaugment=2", augmented, column) for column in ("test", "handwriting")]
+    for rows, arm, rival, column in [*pairs, (at[5], augmented, "static", "handwriting")]:
         found = paired(rows, arm, rival, column)
         sign = "−" if found.mean < 0 else ""
         said = f"{sign}{abs(found.mean):.2f} ± {found.se:.2f}".replace("0.", ".")
