@@ -31,6 +31,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_all_rows_without_the_packages_of_tables(tmp_path):
     done = run(tmp_path / "new" / "gpu.csv")
     assert done.returncode == 0, done.stdout + done.stderr
