@@ -137,6 +137,8 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     pairs += [(equal, *pair, "test") for pair in static]
     augmented = "static@training.randaugment=2@training.learning_rate=0.003"
     pairs += [(at[5], "practice@training.randaugment=2", augmented, column) for column in ("test", "handwriting")]
+    faster = "practice-encoder@training.learning_rate=0.003"
+    pairs += [(at[5], faster, "static-encoder", column) for column in ("test", "handwriting")]
     for rows, arm, rival, column in [*pairs, (at[5], augmented, "static", "handwriting")]:
         found = paired(rows, arm, rival, column)
         sign = "−" if found.mean < 0 else ""
