@@ -1,6 +1,5 @@
 """Entropy guidance (paper section 2) steers a sampler towards samples that the current learner finds hard."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
@@ -8,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from jaxtyping import Float, UInt64
-from torch import Tensor, nn
+from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.registry import Registry
@@ -113,7 +112,7 @@ class EntropyGuidance:
         itself. Rows do not depend on each other.
         """
         # The sum, not the mean, so that a row's gradient does not depend on the batch size.
-        with usual(gradients=True, module=_network(self.logits)):
+        with usual(gradients=True, model=self.logits):
             values = hardness(self.objective, self.logits(x0_hat), guides=True)
             (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:
@@ -176,17 +175,6 @@ class RandomGuidance(EntropyGuidance):
     def for_rows(self, rows: slice) -> Self:
         """These rows' guidance, from the first directions on."""
         return replace(super().for_rows(rows), seeds=self.seeds[rows])
-
-
-def _network(logits: Any) -> nn.Module:
-    """A module, or those that a function names or is a method of."""
-    if isinstance(logits, nn.Module):
-        return logits
-    named = [getattr(logits, "__self__", None)]
-    if inspect.isfunction(logits):
-        seen = inspect.getclosurevars(logits)
-        named += [*seen.nonlocals.values(), *seen.globals.values()]
-    return nn.ModuleList(each for each in named if isinstance(each, nn.Module))
 
 
 def _power_of_two(x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch 1"]:

@@ -389,13 +389,12 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
 
     All of these are restored afterwards.
     """
-    module = unwrapped(model) if isinstance(model, nn.Module) else None
-    with seeded(config.seed, module), ExitStack() as at_end:
-        if module is not None:
-            model = module
-            if own := vars(model).get("_original_forward"):  # accelerate's mixed precision replaces it
-                at_end.callback(setattr, model, "forward", model.forward)
-                model.forward = own
+    model = unwrapped(model) if isinstance(model, nn.Module) else model
+    with seeded(config.seed, model), ExitStack() as at_end:
+        if isinstance(model, nn.Module) and (own := vars(model).get("_original_forward")):
+            # accelerate's mixed precision has replaced it.
+            at_end.callback(setattr, model, "forward", model.forward)
+            model.forward = own
         is_initial = model is None
         yield None if is_initial else logits_function(model, preprocess or preprocess_beside(model, config), config)
 

@@ -99,6 +99,16 @@ def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path)
     assert all(weight.grad is None for weight in model.parameters())
 
 
+def test_a_function_that_names_a_network_is_asked_in_evaluation_mode(tmp_path):
+    model = net().train()
+    own, of_function = practice(tmp_path / "network"), practice(tmp_path / "function")
+    entropies = [own.add(model).row["entropy"], of_function.add(lambda x: model(x)).row["entropy"]]
+    assert entropies[0] == entropies[1]
+    assert rows(own) == rows(of_function)
+    assert model[1].num_batches_tracked == 0
+    assert all(part.training for part in model.modules())
+
+
 CONTEXTS = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
