@@ -463,8 +463,8 @@ def require_one_range(
 ) -> None:
     """Raise InputError if only one of two sets of images has dark pixels: the others are in [0, 1]."""
     for whose, x, other in zip(names, (real, drawn), (drawn, real), strict=True):
-        low, high = to_float(x).aminmax()
-        if x.dim() == 4 and low >= 0 and high > 0.5 and to_float(other).min() < -0.5:
+        low, high = map(to_float, x.aminmax())
+        if x.dim() == 4 and low >= 0 and high > 0.5 and to_float(other.min()) < -0.5:
             raise InputError(f"{whose} are in [0, 1], the others in [-1, 1]: should be in [-1, 1], as by 2 * x - 1")
 
 

@@ -84,9 +84,12 @@ def _network(thing: Any) -> list[Any]:
     return [repr(thing), getattr(thing, "code", ""), getattr(thing, "config", None), parts, values]
 
 
+OF_MODULES = vars(nn.Module()).keys()  # weights, hooks and the like
+
+
 def _settings(part: nn.Module) -> dict[str, Any]:
     """A part's attributes besides its weights; of a library's, which may keep caches, only plain values."""
-    own = {name: value for name, value in vars(part).items() if name not in vars(nn.Module())}
+    own = {name: value for name, value in vars(part).items() if name not in OF_MODULES}
     if _is_own(type(part)):
         return own | {"class": type(part)}
     return {name: value for name, value in own.items() if isinstance(value, int | float | str | tuple)}
