@@ -43,6 +43,7 @@ def test_all_rows_without_the_packages_of_tables(tmp_path):
     assert hours >= {"drawing, measured", "training, measured"}
 
 
+@pytest.mark.slow
 def test_a_name_that_no_row_has(tmp_path):
     done = run(tmp_path / "gpu.csv", "--only", "nonsense")
     assert done.returncode == 1

@@ -17,27 +17,7 @@ from dp_base.errors import DivergedError, InputError
 from dp_real import Practice
 from dp_real.pool.marks import mark_of
 from tests.dp_real.generators import tiny_pipelines as tiny
-
-
-class Sampler:
-    """One step of ascent, enough to be guided."""
-
-    sample_shape, n_classes = (4,), 3
-
-    def __init__(self):
-        self.left = -1  # calls until it is interrupted
-
-    def sample(self, labels, seeds, guidance):
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-        noise = [torch.randn(4, generator=torch.Generator().manual_seed(int(seed) >> 1)) for seed in seeds]
-        x = torch.stack(noise) + labels.view(-1, 1)
-        if guidance is not None:
-            with torch.enable_grad():
-                leaf = x.clone().requires_grad_(True)
-                x = guidance.move(x, guidance.gradient(leaf, leaf))
-        return x.detach()
+from tests.dp_real.practice.small import Sampler, net
 
 
 def draw(labels, generator):
@@ -47,11 +27,6 @@ def draw(labels, generator):
 def text(labels, generator):
     letters = torch.randint(97, 123, (6,), generator=generator)
     return ["abc"[int(labels[0])] * 3 + " " + "".join(map(chr, letters.tolist()))]
-
-
-def net(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
 
 
 def practice(folder, generator=None, **options):

@@ -325,7 +325,7 @@ import os, sys, torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 from dp_real import Practice
-from tests.dp_real.practice.test_practice import Sampler, net
+from tests.dp_real.practice.small import Sampler, net
 
 def train(rank, count, folder, port):
     if port:  # a program that starts its group itself, and sets no variables
