@@ -87,6 +87,13 @@ def test_runs(words, shown, here):
             assert any(near), line
 
 
+@pytest.mark.slow
+def test_the_forecast_of_a_sweep_is_its_page(here):
+    (sweep, *table), (words, *further), _ = ((words, shown) for page, words, _, shown in SHOWN if page == "fit.md")
+    test_runs(sweep, "", here)
+    test_runs(words, "\n".join(table + further), here)
+
+
 def numbers_in(text):
     return [float(number) for number in NUMBER.findall(text)]
 

@@ -9,13 +9,26 @@ from numpy.testing import assert_allclose
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from dp_theory import BoundaryFlips, Direct, KeepAll, KeepEasy, KeepHard, Problem, predict
+from dp_theory import (
+    Addition,
+    BoundaryFlips,
+    Direct,
+    KeepAll,
+    KeepEasy,
+    KeepHard,
+    PracticeProblem,
+    Problem,
+    Window,
+    predict,
+    scaling,
+)
 from dp_theory.fitting.power_law import _power_law_log_error
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.groups import observed_labels
+from dp_theory.noise import worth
 from dp_theory.ridge.finite_dimension import fluctuation, spectral_traces
 from dp_theory.rules import Fourth, Moments
-from tests.source import ROOT
+from tests.source import ROOT, rows_of
 
 EXACT = 1e-10
 
@@ -43,16 +56,45 @@ def test_easy_and_hard_change_places_where_the_guide_says():
         assert (np.sign(np.subtract(*errors)) == [-1, 1]).all()
 
 
-def test_what_a_row_at_the_boundary_is_worth_is_its_table():
-    """(T8.9), where (T8.5) says the width."""
+def test_a_learner_that_selects_for_itself_gains_what_the_guide_says():
+    said = re.search(
+        r"ends at (\S+) with half .*, (\S+) with a fifth, and (\S+) with all", (DOCS / "theory.md").read_text()
+    )
+    for keep, error in zip((0.5, 0.2, 1.0), said.groups(), strict=True):
+        loop = PracticeProblem(0.1, 1e-4, [Addition(kept=1.0, keep=KeepHard.with_keep_fraction(keep))])
+        assert f"0{error}" == f"{predict(loop).test_error[-1]:.3f}"
+
+
+def test_what_practice_is_worth_with_wrong_labels_is_its_table():
+    """(T8.9), where (T8.5) says the width, and loops."""
+    shares, *lines = rows_of("boundary-flips.md", "plain labels wrong")
+    for share, bound, *said in list(zip(shares, *lines, strict=True))[1:]:
+        flips = BoundaryFlips.of_share(float(share.strip(" %")) / 100)
+        found = [1 + (1 - 2 / np.pi) / flips.width**2] if flips.width > 1e-6 else [np.inf]
+        if any(said):
+            last = worth(flips, windows=[1.0], lams=(0.03, 0.1, 0.3, 1.0)).iloc[-1]
+            found += [last["samples"], last["compute"], 100 * last["wrong"]]
+        for value, cell in zip(found, [bound, *filter(None, said)], strict=True):
+            number = cell.removesuffix(" %").replace("∞", "inf")
+            assert float(number) == round(value, "." in number), share
+
+
+def test_a_first_round_may_lose_as_the_page_of_wrong_labels_says():
     page = (DOCS / "theory" / "boundary-flips.md").read_text()
-    rows = [
-        re.search(rf"(?m)^\| {name}[^|]*\|[^|]*\|(.*)\|$", page)[1] for name in ("plain labels wrong", "a row at the")
-    ]
-    shares, worth = ([float(cell.strip(" %")) for cell in row.split("|")] for row in rows)
-    for share, said in zip(shares, worth, strict=True):
-        expected = 1 + (1 - 2 / np.pi) / BoundaryFlips.of_share(share / 100).width ** 2
-        assert said == round(expected, int(said < 3))
+    said = re.search(r"raise the error from (\S+) to (\S+)\n", page).groups()
+    found = worth(BoundaryFlips.of_share(0.06), phi=0.02, rounds=1).test_error
+    assert [f"{error:.3f}".removeprefix("0") for error in found] == list(said)
+
+
+def test_exponents_of_the_loop_are_their_table():
+    found = scaling(PracticeProblem(0.25, 0.0, [Window(1)] * 20)).exponents
+    for name, *said in rows_of("practice.md", "strategy")[1:]:
+        shown = []
+        for row in found[found.series == name.removesuffix(" only")].itertuples():
+            error = f" ± {row.fit_se:.2f}" if row.fit_se > 0.005 else ""
+            exponent = f"{row.exponent:.{2 if error else 3}f}".replace("-0", "−").replace("-", "−")
+            shown.append("geometric" if row.steepening > 0.9 else exponent + error.replace("0.", "."))
+        assert shown == said, name
 
 
 def line(low, high, order=400):
