@@ -20,6 +20,7 @@ from dp_experiments.studies.glyphs.source import GlyphsConfig
 from dp_real import run
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import Arm, arm_config
+from dp_real.practice.shared import kept_for_all
 from dp_real.runs.identity import versions
 
 ROWS = Path(__file__).parent / "runs" / "glyphs-few.csv"
@@ -33,8 +34,10 @@ def preset(arm: str, k: int, split: int) -> Config:
     return load_preset("glyphs", settings, seed=split)
 
 
-def result_of(arm: str, config: Config, out: Path, progress: Progress = silent) -> dict[str, Any]:
-    """The result of an arm, whose encoder is made on first use."""
+def result_of(
+    arm: str, config: Config, out: Path, progress: Progress = silent, drawn: Path | None = None
+) -> dict[str, Any]:
+    """The result of an arm, whose encoder is made on first use. Plain rows that arms share are kept in `drawn`."""
     name, *settings = arm.split("@")
     if name in ("probe", "finetune") or name.endswith(ENCODER):
         assert isinstance(config.data, GlyphsConfig)
@@ -43,14 +46,16 @@ def result_of(arm: str, config: Config, out: Path, progress: Progress = silent) 
         config = parse_config(raw | {"learner": {"kind": "transformers", "model": model}})
     name = "@".join([name.removesuffix(ENCODER), *settings])
     config = arm_config(config, name)
-    judge = Arm.parse(name).run
-    return judge(config) if judge else run(config, out, resume=out.exists(), progress=progress)
+    if judge := Arm.parse(name).run:
+        return judge(config)
+    shared = kept_for_all(config, drawn) if drawn else None
+    return run(config, out, resume=out.exists(), progress=progress, shared=shared)
 
 
-def cell(arm: str, k: int, split: int) -> dict[str, Any]:
+def cell(arm: str, k: int, split: int, drawn: Path) -> dict[str, Any]:
     """The row of one run."""
     with TemporaryDirectory() as folder:
-        result = result_of(arm, preset(arm, k, split), Path(folder) / "run")
+        result = result_of(arm, preset(arm, k, split), Path(folder) / "run", drawn=drawn)
     sets = {row["set"]: row["accuracy"] for row in result["sets"]}
     accuracies = {"validation": result["val_accuracy"], "test": result["test_accuracy"], **sets}
     return {
@@ -63,16 +68,17 @@ def cell(arm: str, k: int, split: int) -> dict[str, Any]:
     }
 
 
-def main(splits: str, ks: str, arms: str) -> None:
+def main(drawn: Path, splits: str, ks: str, arms: str) -> None:
     for split, k, arm in product(splits.split(","), ks.split(","), arms.split(",")):
         with open(ROWS, encoding="utf-8", newline="") as file:
             there = [*csv.DictReader(line for line in file if not line.startswith("#"))]
         if (arm, k, split) not in {(row["arm"], row["k"], row["split"]) for row in there}:
-            row = cell(arm, int(k), int(split))
+            row = cell(arm, int(k), int(split), drawn)
             with open(ROWS, "a", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(row.values())
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(*sys.argv[1:])
+    with TemporaryDirectory() as drawn:
+        main(Path(drawn), *sys.argv[1:])
