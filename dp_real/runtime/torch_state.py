@@ -20,8 +20,9 @@ def usual(gradients: bool = False, model: Any = None) -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
         for module in modules_of(model):
             for part in module.modules():
-                at_end.callback(setattr, part, "training", part.training)
-                part.training = False
+                if getattr(part, "training", False):  # a frozen script has no mode
+                    at_end.callback(setattr, part, "training", True)
+                    part.training = False
         at_end.enter_context(torch.inference_mode(False))
         at_end.enter_context(torch.set_grad_enabled(gradients))
         for kind in ("cpu", "cuda"):

@@ -128,12 +128,14 @@ def test_the_same_samples_whatever_context_the_program_is_in(tmp_path, context):
 
 WRAPPED = {
     "compiled": lambda model: torch.compile(model, backend="eager"),
+    "frozen script": lambda model: torch.jit.freeze(torch.jit.script(model)),
     "transformers": lambda model: lambda x: SimpleNamespace(logits=model(x)),
     "numpy": lambda model: lambda x: model(x).detach().numpy(),
     "probabilities": lambda model: lambda x: model(x).softmax(1),
 }
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("wrap", WRAPPED)
 def test_models_in_their_wrappers_are_the_same(tmp_path, wrap):
     one, other = (practice(tmp_path / name, draw, candidates=3) for name in ("one", "other"))
