@@ -24,7 +24,11 @@ class PracticeCallback(Callback):
     """
 
     def __init__(
-        self, practice: Practice, monitor: str = "val_acc", mode: Literal["max", "min"] | None = None, until: float = 0.8
+        self,
+        practice: Practice,
+        monitor: str = "val_acc",
+        mode: Literal["max", "min"] | None = None,
+        until: float = 0.8,
     ) -> None:
         self.practice, self.monitor, self.until = practice, monitor, until
         self.sign = -1 if (mode or monitor[-4:]) in ("min", "loss") else 1

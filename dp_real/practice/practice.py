@@ -20,7 +20,7 @@ from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError
 from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file, read_rows
@@ -164,8 +164,8 @@ class Practice(Additions):
         without initial samples. 0: the whole pool, so that passes grow.
     preprocess
         A differentiable function of samples in [-1, 1] to the model's input; for texts, a tokenizer. A dictionary is
-        passed as keyword arguments. An image processor of transformers: what it does, differentiably. None: images are
-        prepared by the saved processor of a model of transformers or timm's pretrained_cfg; other samples are unchanged.
+        passed as keyword arguments. An image processor of transformers: what it does to images. None: these are
+        prepared by the saved processor of a model of transformers or timm's pretrained_cfg; others are unchanged.
     transform
         A function of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
     seed
@@ -442,21 +442,19 @@ def preprocess_beside(model: Any, preprocess: Any, config: DrawingConfig) -> Cal
 def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:
     """A model's logits of samples, which are preprocessed and moved to its device."""
     classes = config.task.n_classes
-    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    weights = model.parameters() if isinstance(model, nn.Module) else []
+    weight = next((each for each in weights if each.is_floating_point()), None)
     if hasattr(preprocess, "pad_token"):  # a tokenizer
         preprocess = partial(cast(Any, preprocess), padding=True, truncation=True, return_tensors="pt")
 
-    dtype = weight.dtype if weight is not None and weight.is_floating_point() else torch.float32
     gave_probabilities: list[bool] = []  # whether the first answers were probabilities
 
     def at_model(value: Any) -> Any:
-        if not isinstance(value, Tensor):
+        if weight is None or not isinstance(value, Tensor):
             return value
-        place = value.device if weight is None else weight.device
-        return value.to(place, dtype) if value.is_floating_point() else value.to(place)
+        return value.to(weight.device, weight.dtype if value.is_floating_point() else None)
 
-    def answers_of(x: Tensor) -> Tensor:
-        inputs = texts_of(x) if x.dtype == torch.int32 else x if weight is None else x.to(weight.device)
+    def answers_of(inputs: Any) -> Tensor:
         inputs = preprocess(inputs) if preprocess else inputs
         if isinstance(inputs, Mapping):
             answers = model(**{name: at_model(value) for name, value in inputs.items()})
@@ -468,9 +466,11 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
     def logits(x: Tensor) -> Tensor:
         try:
             with evaluating(model):
-                answers = answers_of(x)
+                answers = answers_of(
+                    texts_of(x) if x.dtype == torch.int32 else x if weight is None else x.to(weight.device)
+                )
         except Exception as error:  # any model may raise any error
-            if isinstance(error, InputError | MissingError) or distributed.out_of_memory(error):
+            if distributed.out_of_memory(error):
                 raise
             problem = str(error).partition("\n")[0]
             raise InputError(f"the model cannot process samples {list(x.shape)}: {problem}") from error
