@@ -286,10 +286,11 @@ class Practice(Additions):
         labels = self.config.practice.increment if labels is None else labels
         if isinstance(labels, int) and labels > 0:
             return self.labels(labels)
-        values, classes = np.asarray(labels), self.config.task.n_classes
-        if values.ndim != 1 or values.dtype.kind != "i" or not set(values.tolist()) <= set(range(classes)):
+        values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
+        classes = self.config.task.n_classes
+        if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(classes)):
             raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {classes - 1}, [n]")
-        return torch.tensor(values)
+        return torch.tensor(values).long()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint of the training; the samples stay in the folder."""
@@ -411,8 +412,7 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
             for buffer in model.buffers():
                 at_end.callback(buffer.copy_, buffer.clone())
             distributed.copy_from_main(model.buffers())  # in training, BatchNorm's differ between processes
-        is_initial = model is None
-        yield None if is_initial else logits_function(model, preprocess_beside(model, preprocess, config), config)
+        yield None if model is None else logits_function(model, preprocess_beside(model, preprocess, config), config)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
