@@ -71,7 +71,7 @@ class GeneratorConfig(PartConfig):
 
     @property
     def precision(self) -> str:
-        return "float32"
+        return getattr(self, "dtype", "float32")
 
     @property
     def remedy(self) -> str:

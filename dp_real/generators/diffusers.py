@@ -104,10 +104,6 @@ class DiffusersConfig(GeneratorConfig):
 
         return load_pipeline(self.model, self.dtype)
 
-    @property
-    def precision(self) -> str:
-        return self.dtype
-
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
     ) -> "Generator":

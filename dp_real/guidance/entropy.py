@@ -14,7 +14,7 @@ from dp_base.registry import Registry
 from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.section import GuidanceConfig, is_guided
 from dp_real.runtime.seeds import Stream, rng
-from dp_real.runtime.torch_state import usual
+from dp_real.runtime.torch_state import evaluating, usual
 
 Latents = Float[Tensor, "batch *latent"]
 """The variables of a sampler: images, their latents, or vectors."""
@@ -112,7 +112,7 @@ class EntropyGuidance:
         itself. Rows do not depend on each other.
         """
         # The sum, not the mean, so that a row's gradient does not depend on the batch size.
-        with usual(gradients=True, model=self.logits):
+        with usual(gradients=True), evaluating(self.logits):
             values = hardness(self.objective, self.logits(x0_hat), guides=True)
             (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:

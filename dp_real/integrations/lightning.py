@@ -17,15 +17,21 @@ class PracticeCallback(Callback):
     monitor
         The logged metric that `step` gets.
     mode
-        "max" for a metric that rises as the model improves, "min" for one that falls, such as a loss.
+        "max" for a metric that rises as the model improves, "min" for one that falls; None: "min" if its name ends
+        with "loss".
     until
         The share of the training after which nothing is added: the cool-down.
     """
 
     def __init__(
-        self, practice: Practice, monitor: str = "val_acc", mode: Literal["max", "min"] = "max", until: float = 0.8
+        self,
+        practice: Practice,
+        monitor: str = "val_acc",
+        mode: Literal["max", "min"] | None = None,
+        until: float = 0.8,
     ) -> None:
-        self.practice, self.monitor, self.mode, self.until = practice, monitor, mode, until
+        self.practice, self.monitor, self.until = practice, monitor, until
+        self.sign = -1 if (mode or monitor[-4:]) in ("min", "loss") else 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
@@ -33,8 +39,7 @@ class PracticeCallback(Callback):
         if self.monitor not in trainer.callback_metrics:
             raise InputError(f"monitor = '{self.monitor}': logged are {', '.join(sorted(trainer.callback_metrics))}")
         if trainer.global_step < self.until * trainer.estimated_stepping_batches:
-            metric = float(trainer.callback_metrics[self.monitor])
-            self.practice.step(metric if self.mode == "max" else -metric, pl_module)
+            self.practice.step(self.sign * float(trainer.callback_metrics[self.monitor]), pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         return self.practice.state_dict()

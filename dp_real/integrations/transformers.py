@@ -18,7 +18,8 @@ class PracticeCallback(TrainerCallback):
     monitor
         The metric that `step` gets: "eval_" and compute_metrics's name.
     mode
-        "max" for a metric that rises as the model improves, "min" for one that falls, such as "eval_loss".
+        "max" for a metric that rises as the model improves, "min" for one that falls; None: "min" if its name ends
+        with "loss".
     until
         The share of the training after which nothing is added: the cool-down.
     """
@@ -27,10 +28,12 @@ class PracticeCallback(TrainerCallback):
         self,
         practice: Practice,
         monitor: str = "eval_accuracy",
-        mode: Literal["max", "min"] = "max",
+        mode: Literal["max", "min"] | None = None,
         until: float = 0.8,
     ) -> None:
-        self.practice, self.monitor, self.mode, self.until = practice, monitor, mode, until
+        self.practice, self.monitor, self.until = practice, monitor, until
+        self.sign = -1 if (mode or monitor[-4:]) in ("min", "loss") else 1
+        self.others: set[str] = set()  # metrics that were evaluated since the monitored one
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
@@ -42,11 +45,14 @@ class PracticeCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
     ) -> None:
         metrics = objects["metrics"]
-        if self.monitor not in metrics:
-            raise InputError(f"monitor = '{self.monitor}': the Trainer evaluated {', '.join(sorted(metrics))}")
         if state.global_step < self.until * state.max_steps:
-            metric = metrics[self.monitor]
-            self.practice.step(metric if self.mode == "max" else -metric, objects["model"])
+            if self.monitor in metrics:
+                self.others.clear()
+                self.practice.step(self.sign * metrics[self.monitor], objects["model"])
+            elif metrics.keys() <= self.others:  # all sets of a dict of them were evaluated
+                raise InputError(f"monitor = '{self.monitor}': the Trainer evaluated {', '.join(sorted(self.others))}")
+            else:
+                self.others |= metrics.keys()
         callback_states(state)[KEY] = self.practice.state_dict()
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from dp_base.errors import InputError
+from dp_real.data.sets.class_names import warn_once
 from dp_real.pool.pool import MEMORY, Pool
 from dp_real.runtime.pixels import to_bytes, to_float, to_image
 from dp_real.text.codes import texts_of
@@ -32,20 +33,29 @@ class PracticeDataset(Dataset[Any]):
     """
 
     def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
+        if not isinstance(length, int) or length < 0:
+            raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
         self.pool, self.length, self.transform = pool, length, transform
         self.columns: tuple[str, str] | None = None
         self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()  # version of the pool, and its replacements
-        self._replaced = 0
+        self._replaced = self._asked = self._size = 0  # the length that was last asked for, and the pool's before
         self.update(pool)
 
     def update(self, pool: Pool) -> None:
         """Make all worker processes use a pool that has grown, or a new one."""
         if pool is not self.pool:
             self.pool, self._replaced = pool, self._replaced + 1
+        if not self.length and self._asked < self._size:
+            warn_once(
+                f"nobody has asked how long the data set is since it had {self._asked} rows, so later ones are not "
+                "trained on: with ConcatDataset or DistributedSampler set epoch_size"
+            )
+        self._size = len(pool)
         self._shared.copy_(torch.tensor([pool.version, self._replaced]))
 
     def __len__(self) -> int:
-        return self.length or len(self.pool)
+        self._asked = len(self.pool)
+        return self.length or self._asked
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])[0]
@@ -53,8 +63,8 @@ class PracticeDataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Several items at once, for torch's DataLoader."""
         self._refresh()
-        rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
         n = len(self.pool)
+        rows = torch.arange(self.length or n)[torch.as_tensor(indices)]  # IndexError; resolves negative indices
         if not n:
             raise InputError("nothing is drawn yet: with initial = 0, train on other data until `step` or `add` draws")
         if self.length:

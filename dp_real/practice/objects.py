@@ -1,6 +1,5 @@
 """Python objects given to `dp_real.run`, identified by a digest of code and values: an edited one makes another run."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -14,6 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task, as_numbers
+from dp_real.data.sets.class_names import warn_once
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.guidance.section import SamplingConfig
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.protocols import Generator, Labels, Learner, Seeds
 
-log = logging.getLogger(__name__)
 GIVEN = "given"
 SETS = {"validation", "test", "train"}
 _objects: dict[str, Any] = {}  # by digest
@@ -157,6 +156,8 @@ def _of_one_range(data: RealData) -> RealData:
     for name, each in others.items():
         if isinstance(each, Examples) and isinstance(first, torch.Tensor):  # others are read when they are used
             require_one_range(first, each.x, ("data: validation: images", f"data: {name}: images"))
+            if name == "test" and torch.equal(each.x, first) and torch.equal(each.y, data.validation.y):
+                data = replace(data, test=data.validation)  # both lose what real_per_class takes
     return data
 
 
@@ -247,10 +248,26 @@ class GivenLearner(LearnerConfig):
         if shape != right:
             raise InputError(f"learner gives {shape} for samples {list(example.shape)}: should be logits {right}")
         if not torch.equal(gave, again):
-            log.warning(
-                "learner gives other logits for the same samples: it is random or changes when called; %s", INEXACT
-            )
+            warn_once(f"learner gives other logits for the same samples: it is random or changes if called; {INEXACT}")
+        if kinds := _unsaved_changes(deepcopy(learner.module), example.to(learner.device)):
+            warn_once(f"learner: training changes values of {kinds.pop()} that state_dict does not have; {INEXACT}")
         return learner
+
+
+def _unsaved_changes(module: "nn.Module", example: "Tensor") -> set[str]:
+    """The classes of parts in which the second of two passes in training mode changes what no checkpoint keeps."""
+    from dp_real.runtime.object_digest import settings
+    from dp_real.runtime.torch_state import seeded
+
+    def unsaved(part: "nn.Module") -> str:
+        return digest([settings(part), [part._buffers[name] for name in sorted(part._non_persistent_buffers_set)]])
+
+    with seeded(0):
+        module.train()(example)
+        before = [unsaved(part) for part in module.modules()]
+        module(example)
+    pairs = zip(module.modules(), before, strict=True)
+    return {type(part).__name__ for part, known in pairs if unsaved(part) != known}
 
 
 def _module_of(thing: Any, task: Task) -> "nn.Module":
@@ -263,8 +280,9 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
 
     is_function = callable(thing) and not isinstance(thing, nn.Module)
     module = thing(task) if is_function else thing
-    if not isinstance(module, nn.Module) or not any(weight.requires_grad for weight in module.parameters()):
-        right = "a torch module with weights to train, or a function of the task that makes one"
+    is_script = isinstance(module, torch.jit.ScriptModule)  # its copies have no weights of their own
+    if is_script or not isinstance(module, nn.Module) or not any(each.requires_grad for each in module.parameters()):
+        right = "a torch module with weights to train, before torch.jit, or a function of the task that makes one"
         raise InputError(f"learner {'gave' if is_function else 'is'} a {type(module).__name__}: should be {right}")
     for name, value in module.state_dict().items():
         if nn.parameter.is_lazy(value):

@@ -7,7 +7,7 @@ import tomllib
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -30,11 +30,11 @@ from dp_real.pool.section import PoolConfig
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, let_go, with_objects
-from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, loaded, real_labels
+from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
 from dp_real.runtime.object_digest import object_digest
-from dp_real.runtime.torch_state import seeded
+from dp_real.runtime.torch_state import evaluating, seeded
 from dp_real.text.codes import texts_of
 
 UNBOUNDED = 10**9  # samples if additions are unlimited
@@ -164,8 +164,8 @@ class Practice(Additions):
         without initial samples. 0: the whole pool, so that passes grow.
     preprocess
         A differentiable function of samples in [-1, 1] to the model's input; for texts, a tokenizer. A dictionary is
-        passed as keyword arguments. None: images are prepared by the saved processor of a model of transformers or
-        timm's pretrained_cfg; other samples are unchanged.
+        passed as keyword arguments. An image processor of transformers: what it does to images. None: these are
+        prepared by the saved processor of a model of transformers or timm's pretrained_cfg; others are unchanged.
     transform
         A function of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
     seed
@@ -212,7 +212,7 @@ class Practice(Additions):
         **keys: Any,
     ) -> None:
         keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
-        keys["additions"] = (UNBOUNDED - initial) // increment if additions is None else additions
+        keys["additions"] = (UNBOUNDED - initial) // max(1, increment) if additions is None else additions
         config = drawing_config(generator, classes, shape, seed, keys)
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
@@ -245,9 +245,7 @@ class Practice(Additions):
         bool
             Whether the data set has grown.
         """
-        metric = distributed.from_main(float(metric))
-        if math.isnan(metric):
-            raise InputError("practice.step got a metric that is not a number: has the training diverged?")
+        metric = distributed.on_main(lambda: _number(metric))  # that of others may be None
         self.evaluations += 1
         self.observe(metric)
         added = self.are_due
@@ -263,6 +261,8 @@ class Practice(Additions):
         """
         if self._lock and not self._lock.alive:
             raise InputError(f"a newer Practice of this program has taken over {self.folder}: use that one")
+        if model is None and self.state.rounds >= first_addition(self.config):
+            raise InputError("the model is None: give the one for which samples should be hard")
         later = len(rounds_of(self.pool.path)) - self.state.rounds
         if later > 0 and not self._goes_on:
             raise InputError(
@@ -283,12 +283,14 @@ class Practice(Additions):
         return added
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
-        if labels is None or isinstance(labels, int):
-            return self.labels(self.config.practice.increment if labels is None else labels)
-        values, classes = torch.as_tensor(labels), self.config.task.n_classes
-        if values.dim() != 1 or values.is_floating_point() or ((values < 0) | (values >= classes)).any():
-            raise InputError(f"labels {list(values.shape)}: should be a count, or classes 0 to {classes - 1}, [n]")
-        return values.long()
+        labels = self.config.practice.increment if labels is None else labels
+        if isinstance(labels, int) and labels > 0:
+            return self.labels(labels)
+        values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
+        classes = self.config.task.n_classes
+        if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(classes)):
+            raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {classes - 1}, [n]")
+        return torch.tensor(values).long()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint of the training; the samples stay in the folder."""
@@ -296,7 +298,11 @@ class Practice(Additions):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint. The next addition drops later rounds."""
-        known = {each.name for each in fields(PracticeState)}
+        known, there = {each.name for each in fields(PracticeState)}, len(rounds_of(self.pool.path))
+        if (rounds := state.get("rounds")) is None or rounds > there:
+            raise InputError(
+                f"the checkpoint has {rounds} rounds of samples, {self.folder} has {there}: name that training's folder"
+            )
         self.evaluations, self._goes_on = state.get("evaluations", 0), True
         self._open(PracticeState(**{key: value for key, value in state.items() if key in known}))
 
@@ -380,6 +386,13 @@ def drawing_config(
     return validated(DrawingConfig, raw, "Practice")
 
 
+def _number(metric: Any) -> float:
+    with suppress(TypeError, ValueError):
+        if not math.isnan(number := float(metric)):
+            return number
+    raise InputError(f"practice.step got a metric that is not a number, {metric!r}: has the training diverged?")
+
+
 # any model
 
 
@@ -390,13 +403,16 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
     All of these are restored afterwards.
     """
     model = unwrapped(model) if isinstance(model, nn.Module) else model
-    with seeded(config.seed, model), ExitStack() as at_end:
+    with seeded(config.seed), ExitStack() as at_end:
         if isinstance(model, nn.Module) and (own := vars(model).get("_original_forward")):
             # accelerate's mixed precision has replaced it.
             at_end.callback(setattr, model, "forward", model.forward)
             model.forward = own
-        is_initial = model is None
-        yield None if is_initial else logits_function(model, preprocess or preprocess_beside(model, config), config)
+        if isinstance(model, nn.Module) and distributed.this_process().num_processes > 1:
+            for buffer in model.buffers():
+                at_end.callback(buffer.copy_, buffer.clone())
+            distributed.copy_from_main(model.buffers())  # in training, BatchNorm's differ between processes
+        yield None if model is None else logits_function(model, preprocess_beside(model, preprocess, config), config)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -409,14 +425,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return inner
 
 
-def preprocess_beside(model: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
-    """The preprocessing that belongs to an image model (see preprocess_of), or None."""
-    if not isinstance(model, nn.Module) or len(config.task.sample_shape) != 3:
-        return None
+def preprocess_beside(model: Any, preprocess: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
+    """`preprocess`, or of images what it says if it is a processor, or else the model's own (see preprocess_of)."""
+    is_processor = hasattr(getattr(preprocess, "image_processor", preprocess), "image_mean")
+    shape = config.task.sample_shape
+    if not is_processor and (preprocess is not None or not isinstance(model, nn.Module) or len(shape) != 3):
+        return preprocess
     from dp_real.learners.models.preprocess import preprocess_of
 
     try:
-        return preprocess_of(model, side=config.task.sample_shape[-1])
+        return preprocess_of(model, preprocess, side=shape[-1])
     except InputError as error:
         raise InputError(f"{error}, as Practice(preprocess=…)") from error
 
@@ -424,23 +442,38 @@ def preprocess_beside(model: Any, config: DrawingConfig) -> Callable[[Any], Any]
 def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:
     """A model's logits of samples, which are preprocessed and moved to its device."""
     classes = config.task.n_classes
-    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    weights = model.parameters() if isinstance(model, nn.Module) else []
+    weight = next((each for each in weights if each.is_floating_point()), None)
     if hasattr(preprocess, "pad_token"):  # a tokenizer
         preprocess = partial(cast(Any, preprocess), padding=True, truncation=True, return_tensors="pt")
 
     gave_probabilities: list[bool] = []  # whether the first answers were probabilities
 
-    def logits(x: Tensor) -> Tensor:
-        place = x.device if weight is None else weight.device
-        inputs = texts_of(x) if x.dtype == torch.int32 else x.to(place)
+    def at_model(value: Any) -> Any:
+        if weight is None or not isinstance(value, Tensor):
+            return value
+        return value.to(weight.device, weight.dtype if value.is_floating_point() else None)
+
+    def answers_of(inputs: Any) -> Tensor:
         inputs = preprocess(inputs) if preprocess else inputs
         if isinstance(inputs, Mapping):
-            named = {name: value.to(place) if isinstance(value, Tensor) else value for name, value in inputs.items()}
-            answers = model(**named)
+            answers = model(**{name: at_model(value) for name, value in inputs.items()})
         else:
-            answers = model(inputs)
+            answers = model(at_model(inputs))
         answers = getattr(answers, "logits", answers)
-        answers = answers if isinstance(answers, Tensor) else torch.as_tensor(np.asarray(answers))
+        return answers if isinstance(answers, Tensor) else torch.as_tensor(np.asarray(answers))
+
+    def logits(x: Tensor) -> Tensor:
+        try:
+            with evaluating(model):
+                answers = answers_of(
+                    texts_of(x) if x.dtype == torch.int32 else x if weight is None else x.to(weight.device)
+                )
+        except Exception as error:  # any model may raise any error
+            if distributed.out_of_memory(error):
+                raise
+            problem = str(error).partition("\n")[0]
+            raise InputError(f"the model cannot process samples {list(x.shape)}: {problem}") from error
         if tuple(answers.shape) != (len(x), classes):
             raise InputError(
                 f"the model gave {list(answers.shape)} for {len(x)} samples of {classes} classes: should be logits "

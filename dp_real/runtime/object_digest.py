@@ -1,7 +1,10 @@
 """A digest of a Python object's code and values, by the bytes with which `datasets` identifies mapped functions."""
 
 import inspect
+import logging
+import sys
 from dis import get_instructions
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -15,6 +18,8 @@ from torch import nn
 from dp_base.registry import code_digest, is_installed
 from dp_real.runtime.cache import fingerprints
 
+log = logging.getLogger(__name__)
+VALUELESS = sys.stdlib_module_names - {"builtins"}  # whose locks, files and the like hold no values of a user's
 UNORDERED = "_use_default_values"  # a key of diffusers' configurations
 OF_PYTHON = {"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"}  # in every class
 
@@ -31,11 +36,18 @@ class _Pickler(Pickler):
         try:
             super().save(thing, save_persistent_id)
         except Exception:  # it cannot be pickled, or has no values yet: its class stands for it
+            if type(thing).__module__.split(".")[0] not in VALUELESS and not nn.parameter.is_lazy(thing):
+                _remark(type(thing))
             super().save(type(thing).__qualname__)
 
     def reducer_override(self, thing: Any) -> Any:
         state = _state(thing)
         return NotImplemented if state is None else (dict, (), state)  # a state may refer to the object
+
+
+@cache
+def _remark(kind: type) -> None:
+    log.warning("%s.%s cannot be pickled: a resume does not see whether it was changed", kind.__module__, kind.__name__)
 
 
 def _state(thing: Any) -> Any:
@@ -80,14 +92,14 @@ def _network(thing: Any) -> list[Any]:
         return [thing.code]
     thing = getattr(thing, "_orig_mod", thing)  # torch.compile's module
     values = dict(thing.named_buffers()) | dict(thing.state_dict())
-    parts = [_settings(part) for part in thing.modules()]
+    parts = [settings(part) for part in thing.modules()]
     return [repr(thing), getattr(thing, "code", ""), getattr(thing, "config", None), parts, values]
 
 
 OF_MODULES = vars(nn.Module()).keys()  # weights, hooks and the like
 
 
-def _settings(part: nn.Module) -> dict[str, Any]:
+def settings(part: nn.Module) -> dict[str, Any]:
     """A part's attributes besides its weights; of a library's, which may keep caches, only plain values."""
     own = {name: value for name, value in vars(part).items() if name not in OF_MODULES}
     if _is_own(type(part)):

@@ -1,27 +1,21 @@
 """Sets aside the caller's torch settings while something is computed here."""
 
-import inspect
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 
 @contextmanager
-def usual(gradients: bool = False, model: Any = None) -> Iterator[None]:
-    """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings.
-
-    Within the block `model` is in evaluation mode: a module, or those that a function names or is a method of.
-    """
+def usual(gradients: bool = False) -> Iterator[None]:
+    """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings."""
     with ExitStack() as at_end:
         at_end.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
-        for module in modules_of(model):
-            for part in module.modules():
-                at_end.callback(setattr, part, "training", part.training)
-                part.training = False
         at_end.enter_context(torch.inference_mode(False))
         at_end.enter_context(torch.set_grad_enabled(gradients))
         for kind in ("cpu", "cuda"):
@@ -30,20 +24,32 @@ def usual(gradients: bool = False, model: Any = None) -> Iterator[None]:
         yield
 
 
-def modules_of(model: Any) -> list[nn.Module]:
-    """A module, or those that a function names or is a method of."""
-    named = [model, getattr(model, "__self__", None)]
-    if inspect.isfunction(model):
-        seen = inspect.getclosurevars(model)
-        named += [*seen.nonlocals.values(), *seen.globals.values()]
-    return [each for each in named if isinstance(each, nn.Module)]
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Within the block a module, or all that a function calls, are in evaluation mode; then restore their modes."""
+    model = getattr(model, "__self__", model)  # of a method
+    with ExitStack() as at_end:
+
+        def evaluate(module: nn.Module, inputs: Any = None) -> None:
+            for part in module.modules():
+                if getattr(part, "training", False):  # a frozen script has no mode
+                    at_end.callback(setattr, part, "training", True)
+                    part.training = False
+
+        if isinstance(model, nn.Module):
+            evaluate(model)
+        else:
+            at_end.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", "Using `torch.compile")  # whose modules call the hook once more
+            at_end.callback(register_module_forward_pre_hook(evaluate).remove)
+        yield
 
 
 @contextmanager
-def seeded(seed: int, model: Any = None) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """As `usual`, with gradients, on the CPU by default, and with random numbers from `seed`."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with usual(gradients=True, model=model), torch.random.fork_rng(devices), ExitStack() as at_end:
+    with usual(gradients=True), torch.random.fork_rng(devices), ExitStack() as at_end:
         if torch.get_default_device().type != "cpu":
             at_end.enter_context(torch.device("cpu"))
         torch.manual_seed(seed)

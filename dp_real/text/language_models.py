@@ -105,10 +105,6 @@ class CausalLMConfig(PromptedConfig):
     )
     offload: bool = Field(default=False, description="move the weights to the CPU's memory while the learner trains")
 
-    @property
-    def precision(self) -> str:
-        return self.dtype
-
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
     ) -> "Generator":

@@ -27,7 +27,9 @@ def in_transformers(practice, metrics, at, **options):
     from dp_real.integrations.transformers import KEY, PracticeCallback
 
     state = SimpleNamespace(global_step=at, max_steps=100, stateful_callbacks={})
-    PracticeCallback(practice, **options).on_evaluate(None, state, None, metrics=metrics, model="model")
+    callback = PracticeCallback(practice, **options)
+    for _ in range(1 if callback.monitor in metrics else 2):  # the first may be of another set
+        callback.on_evaluate(None, state, None, metrics=metrics, model="model")
     again = Steps()
     PracticeCallback(again).on_train_begin(None, state, None)
     assert again.state_dict() == state.stateful_callbacks[KEY] == practice.state_dict()
@@ -57,8 +59,21 @@ def test_a_callback_steps_until_the_cooldown(evaluated, name):
     practice = Steps()
     evaluated(practice, {name: 0.5}, at=79)
     evaluated(practice, {name: 0.6}, at=80)
-    evaluated(practice, {"loss": 2.0}, at=50, monitor="loss", mode="min")
-    evaluated(practice, {"loss": 1.0}, at=60, monitor="loss", mode="min", until=0.6)
-    assert practice.told == [(0.5, "model"), (-2.0, "model")]
-    with pytest.raises(InputError, match=f"monitor = '{name}': .* (evaluated|logged are|are) ?.*loss"):
+    evaluated(practice, {"loss": 2.0}, at=50, monitor="loss")
+    evaluated(practice, {"error": 1.0}, at=50, monitor="error", mode="min")
+    evaluated(practice, {"loss": 1.0}, at=60, monitor="loss", until=0.6)
+    assert practice.told == [(0.5, "model"), (-2.0, "model"), (-1.0, "model")]
+    with pytest.raises(InputError, match=f"monitor = '{name}': .*(evaluated|logged are) loss"):
         evaluated(practice, {"loss": 1.0}, at=1)
+
+
+def test_the_trainer_evaluates_other_sets_too():
+    """Those of a dict by turns, and a test set when it has trained."""
+    from dp_real.integrations.transformers import PracticeCallback
+
+    practice = Steps()
+    callback = PracticeCallback(practice, monitor="eval_b_accuracy")
+    for step, name in ((10, "eval_a"), (10, "eval_b"), (20, "eval_a"), (20, "eval_b"), (100, "test"), (100, "test")):
+        state = SimpleNamespace(global_step=step, max_steps=100, stateful_callbacks={})
+        callback.on_evaluate(None, state, None, metrics={f"{name}_accuracy": step}, model="model")
+    assert practice.told == [(10, "model"), (20, "model")]

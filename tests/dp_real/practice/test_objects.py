@@ -1,9 +1,12 @@
 """A run takes Python objects: a module, a generator, tensors; what is hard."""
 
 import gc
+import logging
 import platform
 import random
 import re
+import sys
+import threading
 import weakref
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -23,9 +26,12 @@ from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Examples, RealData, Task
+from dp_real.data.sets.class_names import warn_once
+from dp_real.data.sets.few import with_few
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS
 from dp_real.learners.kinds import MLPConfig
+from dp_real.practice.objects import real_data
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
@@ -216,6 +222,10 @@ class Extra(Keeping):
         ({"learner": nn.Linear(2, 4)}, r"learner gives \[2, 4\] for samples \[2, 2\]: should be logits \[2, 3\]"),
         ({"learner": nn.Linear(3, 3)}, r"learner cannot process samples \[2, 2\]: .*shapes cannot be multiplied"),
         ({"generator": lambda labels, generator: labels.numpy()}, r"gave a ndarray: should be a tensor \[1, \*shape"),
+        (
+            {"learner": lambda task: torch.jit.script(nn.Linear(2, 3))},
+            "RecursiveScriptModule: .* before torch.jit",
+        ),
         ({"learner": nn.Identity()}, "learner is a Identity: should be a torch module with weights"),
         ({"data": {"validation": (np.ma.masked_array(X, X > 0), Y)}}, "data: validation gave masked values"),
         ({"data": {"validation": (X, np.ma.masked_array(Y, Y > 1))}}, "data: validation has masked labels"),
@@ -229,6 +239,7 @@ class Extra(Keeping):
         ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be one number a row"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
     with pytest.raises(InputError, match=message) as told:
         run(folder=tmp_path / "run", **{"config": PLAN} | objects | given)
@@ -325,6 +336,19 @@ class Noisy(nn.Linear):
         return super().forward(x) + 1e-3 * torch.randn(3)
 
 
+class CountingPasses(nn.Linear):
+    def __init__(self, **buffer):
+        super().__init__(2, 3)
+        self.passes = 0
+        if buffer:
+            del self.passes
+            self.register_buffer("passes", torch.zeros(()), **buffer)
+
+    def forward(self, x):
+        self.passes += self.training
+        return super().forward(x)
+
+
 def test_any_module_is_taken_and_the_seed_says_its_weights(objects, tmp_path):
     """What a program has drawn, or switched, has no say."""
     table = np.stack([Y.numpy(), Y.numpy()], 1)
@@ -356,6 +380,9 @@ def meta():
     ("given", "told"),
     [
         ({"learner": Noisy(2, 3)}, "learner gives other logits for the same samples"),
+        ({"learner": CountingPasses()}, "training changes values of CountingPasses"),
+        ({"learner": nn.Sequential(CountingPasses(persistent=False))}, "training changes values of CountingPasses"),
+        ({"learner": CountingPasses(persistent=True)}, ""),
         (
             {"generator": lambda labels, g: CENTRES[labels] + torch.rand(1, 2)},
             "draws another sample for the same label",
@@ -365,6 +392,7 @@ def meta():
     ],
 )
 def test_what_no_resume_repeats_is_said_once(objects, given, told, tmp_path, caplog):
+    warn_once.cache_clear()
     run(PLAN, tmp_path / "run", **objects | given)
     said = [each for each in caplog.messages if "at chance" not in each]
     assert [told in each for each in said] == [True] * bool(told)
@@ -444,6 +472,37 @@ def test_what_an_object_refers_to_is_part_of_it(source, one, other):
     """In code of a prompt, too."""
     assert known(source, k=one) == known(source, k=one) != known(source, k=other)
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
+
+
+class Engine:
+    def __getstate__(self):
+        raise TypeError("of another language")
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (Engine(), "test_objects.Engine cannot be pickled: a resume does not see"),
+        ((each for each in [1]), "builtins.generator cannot be pickled"),
+        (threading.Lock(), ""),
+        (threading.local(), ""),
+        (logging.getLogger("one"), ""),
+        (sys.stdin, ""),
+        (nn.LazyLinear(2), ""),
+    ],
+)
+def test_values_that_cannot_be_compared_are_told_once(held, told, caplog):
+    for _ in range(2):
+        digest(lambda: held)
+    assert [told in message for message in caplog.messages] == [True] * bool(told)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_test_set_that_is_the_validation_set_loses_the_same_examples(copied):
+    one, other = Examples(X, Y), Examples(X.clone(), Y.clone())
+    data = real_data(RealData(TASK, None, one, other if copied else one))
+    fewer = with_few(data, 2, halved=False, split=0)
+    assert len(fewer.test.y) == len(fewer.validation.y) == len(Y) - 6
 
 
 def test_a_pipeline_is_its_weights_and_settings_whatever_it_has_drawn():

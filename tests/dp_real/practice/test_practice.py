@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
 
 from dp_base.errors import DivergedError, InputError
 from dp_real import Practice
+from dp_real.data.sets.class_names import warn_once
+from dp_real.learners.models.preprocess import preprocess_of
 from dp_real.pool.marks import mark_of
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.practice.small import Sampler, net
@@ -74,10 +77,27 @@ def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path)
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_a_function_that_names_a_network_is_asked_in_evaluation_mode(tmp_path):
+class Holder:
+    def __init__(self, model):
+        self.models = [model]
+
+    def predict(self, x):
+        return sum(model(x) for model in self.models)
+
+
+CALLED = {
+    "function": lambda model: lambda x: model(x),
+    "method": lambda model: Holder(model).predict,
+    "partial": lambda model: partial(nn.Module.__call__, model),
+    "compiled": lambda model: partial(nn.Module.__call__, torch.compile(model, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("wrap", CALLED)
+def test_whatever_calls_a_network_is_asked_in_evaluation_mode(tmp_path, wrap):
     model = net().train()
     own, of_function = practice(tmp_path / "network"), practice(tmp_path / "function")
-    entropies = [own.add(model).row["entropy"], of_function.add(lambda x: model(x)).row["entropy"]]
+    entropies = [own.add(model).row["entropy"], of_function.add(CALLED[wrap](model)).row["entropy"]]
     assert entropies[0] == entropies[1]
     assert rows(own) == rows(of_function)
     assert model[1].num_batches_tracked == 0
@@ -103,12 +123,15 @@ def test_the_same_samples_whatever_context_the_program_is_in(tmp_path, context):
 
 WRAPPED = {
     "compiled": lambda model: torch.compile(model, backend="eager"),
+    "double": lambda model: model.double(),
+    "frozen script": lambda model: torch.jit.freeze(torch.jit.script(model)),
     "transformers": lambda model: lambda x: SimpleNamespace(logits=model(x)),
     "numpy": lambda model: lambda x: model(x).detach().numpy(),
     "probabilities": lambda model: lambda x: model(x).softmax(1),
 }
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("wrap", WRAPPED)
 def test_models_in_their_wrappers_are_the_same(tmp_path, wrap):
     one, other = (practice(tmp_path / name, draw, candidates=3) for name in ("one", "other"))
@@ -297,6 +320,8 @@ REFUSED = {
     "no denoiser": (draw, {}, "has no denoiser to guide: set guidance.candidates"),
     "an unknown key": (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
     "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every"),
+    "no increment": (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
+    "a negative length": (draw, {"candidates": 2, "epoch_size": -1}, "epoch_size = -1: should be a whole number"),
     "one class": (draw, {"classes": ["a"]}, "at least two names"),
 }
 
@@ -311,19 +336,63 @@ def test_what_does_not_fit_is_told_in_a_line(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
-def test_models_and_labels_that_do_not_fit(tmp_path):
-    own = practice(tmp_path)
-    with pytest.raises(InputError, match=r"gave \[12, 2\] for 12 samples of 3 classes"):
-        own.add(nn.Linear(4, 2))
-    with pytest.raises(InputError, match="classes 0 to 2"):
-        own.add(net(), [0, 3])
-    with pytest.raises(InputError, match="not a number"):
-        own.step(float("nan"), net())
-    broken = net()
+def fails(x):
+    raise RuntimeError("first line\nsecond line")
+
+
+UNFIT = {
+    r"gave \[12, 2\] for 12 samples of 3 classes": lambda own: own.add(nn.Linear(4, 2)),
+    r"cannot process samples \[12, 4\]: first line$": lambda own: own.add(fails),
+    "the model is None": lambda own: own.add(None),
+    r"classes 0 to 2": lambda own: own.add(net(), [0, 3]),
+    r"labels \[1\]: should be a count": lambda own: own.add(net(), ["a"]),
+    r"labels \[\]: should be a count": lambda own: own.add(net(), 0),
+    "not a number, nan": lambda own: own.step(float("nan"), net()),
+    "not a number, None": lambda own: own.step(None, net()),
+    "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
+    "has 2 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": 2}),
+}
+
+
+@pytest.mark.parametrize("said", UNFIT)
+def test_models_labels_and_checkpoints_that_do_not_fit(tmp_path, said):
+    own = practice(tmp_path, Sampler() if "12, 2" in said else draw, candidates=1 + ("12, 2" not in said))
+    with pytest.raises(InputError, match=said):
+        UNFIT[said](own)
+    assert len(own.pool) == 30
+
+
+def test_a_model_that_diverged_is_told(tmp_path):
+    own, broken = practice(tmp_path), net()
     nn.init.constant_(broken[0].weight, torch.nan)
     with pytest.raises(DivergedError, match="finite"):
         own.add(broken)
     assert len(own.pool) == 30
+
+
+def test_who_asks_the_length_of_a_growing_pool_only_once_is_told(tmp_path, caplog):
+    warn_once.cache_clear()
+    for name in ("asks", "asks once"):
+        own = practice(tmp_path / name, epoch_size=0)
+        loader = DataLoader(ConcatDataset([own.dataset]) if "once" in name else own.dataset, 8)
+        for _ in range(2):
+            assert not caplog.messages
+            list(loader)
+            own.add(net())
+    assert "since it had 30 rows" in caplog.text
+
+
+def test_a_processor_prepares_images_for_a_model(tmp_path):
+    """Of guided images, too, which it could not have processed itself."""
+    model, processor = tiny.tiny_vit(), tiny.vit_processor()
+    keys = {"shape": (3, 32, 32), "initial": 3, "increment": 3, "steps": 3, "omega": 0.1}
+    added = []
+    for number, preprocess in enumerate((processor, preprocess_of(model, processor))):
+        pipe = tiny.random_pipeline(tiny.stable_diffusion)
+        own = Practice(pipe, ["a", "b", "c"], tmp_path / str(number), **keys, preprocess=preprocess)
+        own.add(model)
+        added.append(rows(own))
+    assert added[0] == added[1]
 
 
 def test_a_pipeline_of_diffusers_is_guided_by_the_model(tmp_path):

@@ -335,9 +335,12 @@ def train(rank, count, folder, port):
     practice = Practice(
         Sampler(), "a b c".split(), folder, shape=(4,), initial=30, increment=12, patience=1, block_size=5, seed=5
     )
-    model = net() if count == 1 else DistributedDataParallel(net())
-    grown = [practice.step(metric + (rank if metric < 0.5 else 0), model) for metric in (0.5, 0.4, 0.4)]
+    own = net()
+    model = own if count == 1 else DistributedDataParallel(own)
+    own[1].running_mean += rank  # BatchNorm has seen other samples
+    grown = [practice.step(None if rank else metric, model) for metric in (0.5, 0.4, 0.4)]
     assert grown == [False, True, True], grown  # as the main process's metric says
+    assert (own[1].running_mean == rank).all()
     assert len(practice.dataset.pool) == 54
 
 if __name__ == "__main__":
