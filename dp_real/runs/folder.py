@@ -76,7 +76,7 @@ class RunFolder:
         self.accepted: list[str] = []
         self.surroundings = {"number of processes": distributed.this_process().num_processes} | versions()
         self._must_stop = False
-        self._told_at = time.monotonic()
+        self._logged_at = time.monotonic()
         self._since_agreed = 0
         self._main = distributed.this_process().is_main_process
 
@@ -84,8 +84,8 @@ class RunFolder:
         """Record an evaluation, and log a line unless the last one is younger than LINES_APART."""
         if self._main:
             append_row(self.files.metrics, row)
-            if time.monotonic() - self._told_at > LINES_APART:
-                self._told_at = time.monotonic()
+            if time.monotonic() - self._logged_at > LINES_APART:
+                self._logged_at = time.monotonic()
                 steps_log.info("%s: %s", self.files.path.name, line(row, pace, last_step))
         if self.track:
             self.track(row | pace, row["step"])
@@ -177,9 +177,9 @@ class RunFolder:
         """Whether to stop; several processes agree on it every AGREE_EVERY steps."""
         alone = distributed.this_process().num_processes == 1
         self._since_agreed = (self._since_agreed + 1) % (1 if alone else AGREE_EVERY)
-        return self._since_agreed == 0 and self.told_to_stop()
+        return self._since_agreed == 0 and self.any_must_stop()
 
-    def told_to_stop(self) -> bool:
+    def any_must_stop(self) -> bool:
         """Whether any process got a signal to stop. All call this."""
         return distributed.any_process(self._must_stop)
 

@@ -156,7 +156,7 @@ def _train(
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=recorded, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
-        rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.told_to_stop, progress)
+        rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.any_must_stop, progress)
         practice = TrainingLoop(config, learner, pool, data, folder, state, rounds)
         try:
             with folder.stops_on_signal():

@@ -87,9 +87,9 @@ class KeepHard(ThresholdRule):
 
 
 def _lemma1(alpha: Any, rho: Any) -> tuple[Moments, Any, Any, Any, Any, Any]:
-    """The moments; alpha, the density of |t| there, the argument of beta's erf, and near and edge.
+    """The moments; alpha, the density of |t| there, the argument of beta's erf, and reached and edge.
 
-    beta is √(1 - rho²)·near, and beta_tilde rho·near - edge.
+    beta is √(1 - rho²)·reached, and beta_tilde rho·reached - edge.
     """
     alpha = np.minimum(alpha, _FARTHEST)  # avoids inf·0
     rho = np.asarray(rho, float)
@@ -99,19 +99,19 @@ def _lemma1(alpha: Any, rho: Any) -> tuple[Moments, Any, Any, Any, Any, Any]:
         steep = scaled / sine
     p = erf(scaled)
     density = np.exp(_LOG_DENSITY0 - scaled * scaled)
-    near = 2 * PDF0 * erf(steep)
+    reached = 2 * PDF0 * erf(steep)
     edge = density * erf(rho * steep)
     gamma = p - alpha * density
-    beta_tilde = rho * near - edge
+    beta_tilde = rho * reached - edge
     if np.any(small := alpha < _SMALL):
         gamma = np.where(small, _even_moment(alpha, 2), gamma)[()]
         beta_tilde = _odd_moment(alpha, rho, np.asarray(beta_tilde), 1)[()]
-    return Moments(p, gamma, sine * near, beta_tilde), alpha, density, steep, near, edge
+    return Moments(p, gamma, sine * reached, beta_tilde), alpha, density, steep, reached, edge
 
 
-def _bent(steep: Any, near: Any) -> Any:
+def _bent(steep: Any, reached: Any) -> Any:
     reach = np.minimum(steep, 30.0)  # beyond, exp(-steep²) is 0
-    bent = near - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)
+    bent = reached - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)
     if np.any(shallow := reach < _SMALL / SQRT2):
         bent = np.where(shallow, 2 * PDF0 * _even_moment(SQRT2 * reach, 2), bent)[()]
     return bent
