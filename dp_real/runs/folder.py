@@ -73,7 +73,7 @@ class RunFolder:
     accept_changes: bool = False
 
     def __post_init__(self) -> None:
-        self.accepted: list[str] = []
+        self.accepted_changes: list[str] = []
         self.surroundings = {"number of processes": distributed.this_process().num_processes} | versions()
         self._must_stop = False
         self._logged_at = time.monotonic()
@@ -116,7 +116,7 @@ class RunFolder:
                 if log.exists():
                     shutil.copyfile(log, staged / log.name)
             facts = {KEY: FORMAT, "inputs": self.inputs, "surroundings": self.surroundings}
-            facts |= {"accepted": self.accepted} if self.accepted else {}
+            facts |= {"accepted": self.accepted_changes} if self.accepted_changes else {}
             write_json(staged / STATE, vars(state) | facts)
             seal(staged)
             to_disk(staged)  # before the one that it replaces is deleted
@@ -147,7 +147,7 @@ class RunFolder:
         others = [name for name in now.keys() & before.keys() if now[name] != before[name]]
         sentences = [f"{name}: {before[name]} until step {record['step']}, then {now[name]}" for name in sorted(others)]
         changed += accept_inputs(sentences, True, OTHERWISE)
-        self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
+        self.accepted_changes = list(dict.fromkeys([*record.get("accepted", []), *changed]))
         remove(files.path / RECORD)  # of a complete run
         for checkpoint in checkpoints(files.checkpoints):
             if checkpoint == newest:

@@ -168,7 +168,7 @@ def _train(
             last = newest_intact(files)
             last_good = f"the last good checkpoint stays: {last.path}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {last_good}") from error
-    facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted}
+    facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted_changes}
     return conclude(practice, test, facts)
 
 

@@ -57,14 +57,14 @@ class KeepHard(ThresholdRule):
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         """Integrals by parts; their differences cancel at small alpha, where they are series."""
-        moments, alpha, density, steep, near, edge = _lemma1(self.alpha, rho)
+        moments, alpha, density, steep, reached, edge = _lemma1(self.alpha, rho)
         rho = np.asarray(rho, float)
         variance = (1 - rho) * (1 + rho)
         square = alpha * alpha
-        bent = _bent(steep, near)
+        bent = _bent(steep, reached)
         across = variance * bent
         t4 = 3 * moments.gamma - alpha * square * density
-        yt3 = rho * across + 2 * (rho * near - edge) - square * edge
+        yt3 = rho * across + 2 * (rho * reached - edge) - square * edge
         if np.any(small := alpha < _SMALL):
             t4 = np.where(small, _even_moment(alpha, 4), t4)[()]
             yt3 = _odd_moment(alpha, rho, np.asarray(yt3), 3)[()]

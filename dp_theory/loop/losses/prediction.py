@@ -167,17 +167,17 @@ def _stage_over_nodes(
     means = NodeMeans(solution.cell.initial, solution.cell.loss, order, error)
     search = Search(solution)
 
-    def found_of(equations: Search, begin: Array) -> tuple[Array, float]:
+    def solved(equations: Search, begin: Array) -> tuple[Array, float]:
         return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
     begin = search.start() if start is None else search.coordinates(start.orders.row(0))
-    coordinates, miss = found_of(search, begin)
+    coordinates, miss = solved(search, begin)
     least = np.inf
     if start is None and miss > EXACT:
         for easier in search.easier():
-            there, off = found_of(easier, begin)
+            there, off = solved(easier, begin)
             begin, least = (there, easier.ridge) if off <= EXACT else (begin, least)
-        coordinates, miss = found_of(search, begin)
+        coordinates, miss = solved(search, begin)
     if not miss <= EXACT:
         raise _missed(solution, miss, least)
     newest = search.newest(coordinates)
