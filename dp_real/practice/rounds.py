@@ -125,7 +125,7 @@ class Samples(NamedTuple):
 
     x: Tensor  # [B, *sample_shape]
     seeds: np.ndarray  # uint64 [B], with which each can be drawn again
-    draws: np.ndarray  # int64 [B], samples generated for the row
+    n_draws: np.ndarray  # int64 [B], samples generated for the row
     redrawn: np.ndarray  # int64 [B], those of them that replaced a useless one
 
 
@@ -196,12 +196,12 @@ class SampleDrawer:
         self, logits: Logits, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
         """One of several plain candidates for each row, scored as the pool stores them. All count as generated."""
-        x, used, draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
+        x, used, n_draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
         stored = [self.storage.decode(self.storage.encode(each)) for each in x]
         hardness = np.stack([self.score(logits, each, labels).numpy() for each in stored], axis=1)
         used = np.stack(used, axis=1)
         best, row = choose(hardness, float(np.float32(omega)), used), np.arange(len(labels))
-        return Samples(torch.stack(x)[best, row], used[row, best], np.sum(draws, axis=0), np.sum(redrawn, axis=0))
+        return Samples(torch.stack(x)[best, row], used[row, best], np.sum(n_draws, axis=0), np.sum(redrawn, axis=0))
 
     def score(self, logits: Logits, x: Tensor, labels: Tensor) -> Tensor:
         """Entropy in nats, or another objective, plus likelihood_weight·log p(label | sample), float64 [B]."""
@@ -308,8 +308,8 @@ class Rounds:
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
         """A round's costs. The first block's FLOPs stand for all blocks'."""
         config, guidance = self.config, self.config.guidance
-        draws, redraws, flops = (drawn[name].to_numpy() for name in ("draws", "redrawn", "flops"))
-        own = [draws.sum(), redraws.sum(), flops.sum(), draws[flops > 0].sum()]
+        n_draws, redraws, flops = (drawn[name].to_numpy() for name in ("draws", "redrawn", "flops"))
+        own = [n_draws.sum(), redraws.sum(), flops.sum(), n_draws[flops > 0].sum()]
         samples, redrawn, counted, of_samples = np.sum(distributed.gather([own]), axis=0).tolist()
         # Only guidance through the denoiser needs its backward pass, and the control none.
         through = guidance.through == "unet" and guidance.control == "none" and kind_of(config, index) == "guided"
@@ -398,7 +398,7 @@ class Rounds:
             "round": np.full(n, index, np.int32),
             "label": labels.numpy(),
             "seed": samples.seeds,
-            "draws": samples.draws,
+            "draws": samples.n_draws,
             "redrawn": samples.redrawn,
             "example": self.pool.storage.encode(samples.x),
         }
@@ -429,7 +429,7 @@ class Rounds:
         rows = slice(None if distributed.this_process().is_main_process else 0)
         own = real.y[rows]
         zeros = np.zeros(len(own), np.int64)
-        samples = Samples(to_float(real.x[rows]), np.full(len(own), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
+        samples = Samples(to_float(real.x[rows]), np.full(len(own), REAL_SEED, np.uint64), n_draws=zeros, redrawn=zeros)
         certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
         return self._assessed(self._table(0, 0, own, samples, certain), logits)
 
