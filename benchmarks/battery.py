@@ -56,8 +56,8 @@ def main() -> None:
             except ConvergenceError as error:
                 refused.append(str(error))
 
-    (spent,) = seconds(solve_all, repeats=1)
-    row("battery of loops", f"{len(residuals)} of {number} solved", f"{spent:.0f} s", len(residuals) / number)
+    (elapsed,) = seconds(solve_all, repeats=1)
+    row("battery of loops", f"{len(residuals)} of {number} solved", f"{elapsed:.0f} s", len(residuals) / number)
     print(f"  {max(residuals):.1e} missed; refused:", *refused, sep="\n  ")
 
 

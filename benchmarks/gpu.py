@@ -86,9 +86,17 @@ class Table:
             return
         try:
             with time_limit(min(row.seconds, left)):
-                for found in row.work():
-                    bound = "" if found.at_most is None else f"{found.at_most:g}"
-                    yield [row.name, found.quantity, f"{found.value:.4g}", found.unit, bound, found.verdict, ""]
+                for measured in row.work():
+                    bound = "" if measured.at_most is None else f"{measured.at_most:g}"
+                    yield [
+                        row.name,
+                        measured.quantity,
+                        f"{measured.value:.4g}",
+                        measured.unit,
+                        bound,
+                        measured.verdict,
+                        "",
+                    ]
         except Exception as error:
             words = str(error).strip().splitlines() or [""]
             yield [row.name, "", "", "", "", "ERROR", f"{type(error).__name__}: {words[0]}"[:300]]
@@ -188,9 +196,9 @@ def machine(bench: Bench) -> Iterator[Found]:
 
 
 def draw(
-    bench: Bench, name: str, rows: int, guided: bool = True, through: str = "unet", like: str = "", **changes: Any
+    bench: Bench, name: str, rows: int, guided: bool = True, through: str = "unet", baseline: str = "", **changes: Any
 ) -> Iterator[Found]:
-    """Images are drawn as a run draws them, decoding included, and compared with the row `like`."""
+    """Images are drawn as a run draws them, decoding included, and compared with the row `baseline`."""
     import torch
 
     from dp_real.guidance.entropy import EntropyGuidance
@@ -215,8 +223,8 @@ def draw(
     if bench.gpu:
         yield Found("rows together", together)
         yield Found("memory a row", peak / together / GB, "GB")
-    if like in bench.seconds:
-        yield Found(f"time of {like}", bench.seconds[name] / bench.seconds[like], "x")
+    if baseline in bench.seconds:
+        yield Found(f"time of {baseline}", bench.seconds[name] / bench.seconds[baseline], "x")
 
 
 def hours(bench: Bench) -> Iterator[Found]:
@@ -284,8 +292,8 @@ def agree(bench: Bench, through: Literal["unet", "x0"]) -> Iterator[Found]:
     guidance = EntropyGuidance(judge, 0.02, through=through)
     expected = sample_images(pipe, ["crane"] * 4, guidance, steps=4)
     plain = sample_images(pipe, ["crane"] * 4, None, steps=4)
-    found = sample_images(copy.deepcopy(pipe).to(bench.device), ["crane"] * 4, guidance, steps=4).cpu()
-    difference = (found - expected).abs().max().item()
+    images = sample_images(copy.deepcopy(pipe).to(bench.device), ["crane"] * 4, guidance, steps=4).cpu()
+    difference = (images - expected).abs().max().item()
     yield Found("largest difference", difference, at_most=TOLERANCE)
     effect = (plain - expected).abs().max().item()
     yield Found("difference of what guidance changes", difference / effect, at_most=0.1)
@@ -379,10 +387,10 @@ PLAIN, GUIDED, TRAINING = "imagenet100, plain", "imagenet100, guided", "ViT step
 
 def rows_of(bench: Bench) -> list[Row]:
     many, few, batch = (4, 2, 4) if bench.tiny else (64, 32, 256)
-    found = [
+    rows = [
         Row("machine", 20, partial(machine, bench)),
         Row(PLAIN, 90, partial(draw, bench, PLAIN, many, guided=False)),
-        Row(GUIDED, 150, partial(draw, bench, GUIDED, many, like=PLAIN)),
+        Row(GUIDED, 150, partial(draw, bench, GUIDED, many, baseline=PLAIN)),
         Row(TRAINING, 60, partial(train, bench, TRAINING, batch)),
         Row("hours of imagenet100", 30, partial(hours, bench)),
         Row("ViT step, compiled", 120, partial(train, bench, "ViT step, compiled", batch, compile=True)),
@@ -397,12 +405,14 @@ def rows_of(bench: Bench) -> list[Row]:
         levers["own decoder, through x0"] = {"tiny_decoder": None, "through": "x0"}
         levers["compiled"] = {"compile": True}
     for name, changes in levers.items():
-        found.append(Row(f"guided, {name}", 180, partial(draw, bench, f"guided, {name}", few, like=GUIDED, **changes)))
-    found += [Row(f"GPU and CPU, {through}", 30, partial(agree, bench, through)) for through in ("unet", "x0")]
+        rows.append(
+            Row(f"guided, {name}", 180, partial(draw, bench, f"guided, {name}", few, baseline=GUIDED, **changes))
+        )
+    rows += [Row(f"GPU and CPU, {through}", 30, partial(agree, bench, through)) for through in ("unet", "x0")]
     for solver in ("DDIM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep"):
-        found.append(Row(f"GPU and CPU, {solver}", 30, partial(agree_by_solver, bench, f"{solver}Scheduler")))
-    found.append(Row("memory runs out in drawing", 60, partial(memory_runs_out, bench)))
-    return found
+        rows.append(Row(f"GPU and CPU, {solver}", 30, partial(agree_by_solver, bench, f"{solver}Scheduler")))
+    rows.append(Row("memory runs out in drawing", 60, partial(memory_runs_out, bench)))
+    return rows
 
 
 def main() -> None:

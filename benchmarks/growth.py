@@ -70,13 +70,13 @@ def peak() -> float:
 def main() -> None:
     print(f"{'work':16s}{'size':>8s}{'seconds':>12s}{'MB more':>10s}")
     for work, (unit, aim) in WORKS.items():
-        spent = []
+        elapsed = []
         for size in SIZES:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-                spent.append(fresh.submit(measure, work, size).result())
-            print(f"{work.__name__:16s}{size:8d}{spent[-1][0]:12.4f}{spent[-1][1]:10.0f}   {unit}", flush=True)
-        order = math.log10(max(spent[-1][0], 1e-4) / max(spent[-2][0], 1e-4))
-        times, more = (" / ".join(f"{each[part]:.2g}" for each in spent) for part in (0, 1))
+                elapsed.append(fresh.submit(measure, work, size).result())
+            print(f"{work.__name__:16s}{size:8d}{elapsed[-1][0]:12.4f}{elapsed[-1][1]:10.0f}   {unit}", flush=True)
+        order = math.log10(max(elapsed[-1][0], 1e-4) / max(elapsed[-2][0], 1e-4))
+        times, more = (" / ".join(f"{each[part]:.2g}" for each in elapsed) for part in (0, 1))
         row(f"growth of {work.__name__.replace('_', ' ')}", f"{times} s; {more} MB", f"order {aim:g}", order / aim)
 
 

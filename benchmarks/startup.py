@@ -27,16 +27,16 @@ def run(command: list[str]) -> tuple[float, float]:
     """Processor seconds, and wall seconds."""
     before = os.times()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    spent = np.subtract(os.times(), before)
-    return spent[2] + spent[3], spent[4]
+    elapsed = np.subtract(os.times(), before)
+    return elapsed[2] + elapsed[3], elapsed[4]
 
 
 def main() -> None:
     run(NUMPY)  # reads the files once
     for words, aim in COMMANDS.items():
-        spent = np.array([(run([str(DP), *words.split()]), run(NUMPY)) for _ in range(REPEATS)])
-        times = float(np.median(spent[:, 0, 0] / spent[:, 1, 0]))
-        wall = float(np.median(spent[:, 0, 1]))
+        elapsed = np.array([(run([str(DP), *words.split()]), run(NUMPY)) for _ in range(REPEATS)])
+        times = float(np.median(elapsed[:, 0, 0] / elapsed[:, 1, 0]))
+        wall = float(np.median(elapsed[:, 0, 1]))
         row(f"dp {words}: {aim:g} × import numpy", f"{times:.2f} ×, {wall:.2f} s", f"{aim:g} ×", aim / times)
 
 

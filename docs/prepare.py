@@ -94,12 +94,12 @@ def prepare(out: Path) -> None:
 def linked(page: Path) -> str:
     """A page as the site has it: its links lead to the places of files, and those to code become plain text."""
 
-    def place(found: re.Match[str]) -> str:
-        file = (page.parent / found["file"]).resolve()
+    def place(link: re.Match[str]) -> str:
+        file = (page.parent / link["file"]).resolve()
         if file not in PLACES:
-            return found["shown"] if file.exists() else found[0]
+            return link["shown"] if file.exists() else link[0]
         there = os.path.relpath(PLACES[file], Path(PLACES[page]).parent)
-        return f"[{found['shown']}]({there}{found['part'] or ''})"
+        return f"[{link['shown']}]({there}{link['part'] or ''})"
 
     return LINK.sub(place, page.read_text(encoding="utf-8"))
 

@@ -254,9 +254,9 @@ def worth(
         kappa, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
         error = float(best.test_error[stage])
         kept = best.kept[stage] / phi
-        spent = COSTS.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
+        compute = COSTS.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
         rows_to_same_error = plain_rows(flips, error)
-        rows_for_same_cost = spent / COSTS.row("static")
+        rows_for_same_cost = compute / COSTS.row("static")
         new = Shares(np.nan, flips.share)
         if stage:
             added: Any = best.additions[stage - 1]

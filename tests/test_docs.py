@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 import torch
 from dp_experiments.cli import commands as dp_commands
+from dp_experiments.paper.gallery import load
 from dp_experiments.paper.gallery import modules as figure_modules
+from dp_experiments.studies.stored import stored_runs
+from dp_figures.curves import save
 from matplotlib import pyplot as plt
 from typer.core import TyperGroup
 
@@ -287,6 +290,11 @@ def test_the_gallery_has_every_figure_and_the_pages_have_its_pictures():
             assert apart(picture, IMAGES / "gallery" / picture.name) < APART, picture
 
 
+def test_the_picture_of_the_rounds_is_drawn_from_their_stored_table(tmp_path):
+    save(load("rounds-digits").draw(stored_runs("rounds-digits")), tmp_path / "drawn")
+    assert apart(tmp_path / "drawn.png", IMAGES / "rounds-digits.png") < APART
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of runs that learn too little in so few steps
 def test_every_figure_is_drawn_as_the_gallery_has_it(here):
@@ -303,15 +311,23 @@ def test_every_figure_is_drawn_as_the_gallery_has_it(here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "command", "picture"),
+    ("name", "commands", "picture", "bound"),
     [
-        ("loop", "theory practice --rounds 20 --phi 0.25 --lam 0 --window 1 --out out", "out/practice.png"),
-        ("sweep", "theory sweep --alpha 0.5 --out out", "out/sweep.png"),
+        ("loop", "theory practice --rounds 20 --phi 0.25 --lam 0 --window 1 --out out", "out/practice.png", APART),
+        ("sweep", "theory sweep --alpha 0.5 --out out", "out/sweep.png", APART),
+        # processors train other generators
+        (
+            "guided",
+            "real run digits --out run\nreal sample run --omega 0,0.02,0.1 --out out",
+            "out/samples.png",
+            3 * APART,
+        ),
     ],
 )
-def test_pictures_of_the_theory_are_what_their_commands_draw(name, command, picture, here):
-    done(command)
-    assert apart(here / picture, IMAGES / f"{name}.png") < APART
+def test_pictures_are_what_their_commands_draw(name, commands, picture, bound, here):
+    for command in commands.splitlines():
+        done(command)
+    assert apart(here / picture, IMAGES / f"{name}.png") < bound
 
 
 if __name__ == "__main__":

@@ -132,10 +132,10 @@ def _attack_folders(place: Place, cases: list[Case], draw: random.Random) -> Ite
         file = _harmed(place, getattr(place, case.folder), case.pattern, case.damage, draw)
         if file is not None:
             folder, damaged = file
-            answer, told = _read(place, folder, case.command)
+            answer, printed = _read(place, folder, case.command)
             named = str(damaged.parent) in answer.err or str(folder / "pool") in answer.err
             fault = _fault(answer, named, case.command)
-            if fault is None and told != healthy[kind] and not (named and case.command in PARTIAL):
+            if fault is None and printed != healthy[kind] and not (named and case.command in PARTIAL):
                 fault = "another answer, and status 0"
             if fault is None and kind == ("stopped", "resume"):  # a whole run is left as it is
                 fault = run_fault(place, folder)
@@ -156,18 +156,18 @@ def _harmed(place: Place, whole: Path, pattern: str, damage: Damage, draw: rando
 
 
 def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
-    """The answer, and what it told and wrote (None if it failed); not what a report tells, which is times."""
+    """The answer, and what it printed and wrote (None if it failed), without a report's lines, which are times."""
     out = place.new("out")
     words = readers(out)[command](run)
     answer = run_here(place, *words)
     if answer.status:
         return answer, None
     text = answer.out.replace(str(out), "OUT").replace(str(run), "RUN")
-    told = json.loads(text) if "--json" in words else {"text": text}
-    told.pop("out", None)
+    printed = json.loads(text) if "--json" in words else {"text": text}
+    printed.pop("out", None)
     written = sorted((*out.glob("*.parquet"), *out.glob("*.png")))
     contents = [hash(file.read_bytes()) for file in written]
-    return answer, (None if command == "report" else without_times(told), contents)
+    return answer, (None if command == "report" else without_times(printed), contents)
 
 
 def _fault(answer: Answer, named: bool, command: str = "") -> str | None:

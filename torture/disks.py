@@ -44,11 +44,11 @@ def _full_disk(place: Place, work: Work, kilobytes: int) -> Attempt:
     kept = place.new("kept")
     script = _script(place, work, kilobytes, kept=str(kept))
     answer = finish(place.process(*UNSHARE, script), HANGS_AFTER)
-    told, _, later = answer.err.partition(READY)
-    first = Answer(answer.status, "", told, answer.seconds)
+    printed, _, later = answer.err.partition(READY)
+    first = Answer(answer.status, "", printed, answer.seconds)
     faults = []
     if not first.tidy or first.status not in (0, 1, 2, 3):
-        faults.append(f"status {first.status}: {told.strip()[-300:]}")
+        faults.append(f"status {first.status}: {printed.strip()[-300:]}")
     faults.append(work.fault(place, kept) if kept.exists() else f"does not go on: {later.strip()[-200:]}")
     kind = "full disk" if kilobytes else "read-only disk"
     return Attempt(f"{kind}, {work.name}", f"{kilobytes} kB", first.line, all_faults(faults))

@@ -58,7 +58,7 @@ def _attempt(place: Place, name: str, sound: Path) -> Attempt:
     out = place.new("run")
     answer = _run_ranks(place, name, *RUN, "--out", out)
     succeeds, lines = FAULTS[name]
-    faults = [f"not told: {told}" for told in lines if not any(told in line for line in answer.messages)]
+    faults = [f"not printed: {part}" for part in lines if not any(part in line for line in answer.messages)]
     if "Traceback" in answer.err or (answer.status == 0) != succeeds:
         faults.append(f"status {answer.status}: {answer.err[-300:]}")
     if not succeeds:

@@ -62,9 +62,9 @@ class Config(DrawingConfig):
     def _of_learner(self) -> Iterator[str]:
         yield from self._of_kind("learner")
         of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
-        if of_images and self.data.examples != "numbers":
+        if of_images and self.data.modality != "array":
             source = f"data.source = '{self.data.source}'"
-            yield f"training.{of_images[0]} is for images: leave it out, as {source} has {self.data.examples}"
+            yield f"training.{of_images[0]} is for images: leave it out, as {source} has {self.data.modality}s"
         if self.pool.size and not self.learner.any_size:
             yield f"pool.size = {self.pool.size} is for networks; learner.kind = '{self.learner.kind}' needs 0"
 

@@ -58,12 +58,12 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: P
 
 def _quickened(config: Config) -> Config:
     raw, few = config.model_dump(), max(16, config.task.n_classes)
-    most = {
+    limits = {
         "training": {"steps": 60, "batch_size": 16, "ema_decay": 0.9},
         "practice": {"initial": few, "real": few, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 6},
         "sampling": {"steps": 5},
     }
-    for section, values in most.items():
+    for section, values in limits.items():
         raw[section] |= {key: min(raw[section][key], value) for key, value in values.items()}
     raw["guidance"]["window"] = (0.0, 1.0)
     if config.generator.trained_here:

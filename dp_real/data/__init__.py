@@ -28,7 +28,7 @@ class DataConfig(Section):
         split: int
 
     note: ClassVar[str] = ""  # a warning that is printed before a run
-    examples: ClassVar[str] = "numbers"  # the kind of examples, which the generator and the learner must accept
+    modality: ClassVar[str] = "array"  # array (images, vectors) or text; the generator and the learner must fit
     storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # values of pool.storage that can hold them
     has_similarity: ClassVar[bool] = False  # whether there are `near_duplicates`
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it

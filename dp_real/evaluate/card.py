@@ -96,7 +96,7 @@ def _use(config: Config) -> str:
     shape = config.task.sample_shape
     is_image = len(shape) == 3
     if config.learner.library is None:
-        if config.data.examples == "texts":
+        if config.data.modality == "text":
             codes = 'to_codes(["a text", "another"], *learner.task.sample_shape)'
             return OWN.format(needed="from dp_real.text.codes import to_codes", x=codes)
         x = f"torch.zeros(1, {', '.join(map(str, shape))})" + ("  # values in [-1, 1]" if is_image else "")

@@ -43,7 +43,7 @@ class GeneratorConfig(PartConfig):
     any_size: ClassVar[bool] = False  # whether what it loads is AnySize
     has_denoiser: ClassVar[bool] = True  # whether its steps can be guided; if not, samples can only be selected
     has_likelihood: ClassVar[bool] = False  # whether it knows log p(label | sample) (LikelihoodGenerator)
-    examples: ClassVar[str | None] = "numbers"  # what it draws (DataConfig.examples); None: whatever the data are
+    modality: ClassVar[str | None] = "array"  # what it draws (DataConfig.modality); None: whatever the data are
     may_change: ClassVar[tuple[str, ...]] = ()  # keys that no sample depends on: a run may continue with other values
 
     def load(

@@ -31,7 +31,7 @@ class FunctionConfig(GeneratorConfig):
     """Your own function, such as a renderer, a simulator or a service, without a gradient (guidance.candidates)."""
 
     has_denoiser: ClassVar[bool] = False
-    examples: ClassVar[str | None] = None
+    modality: ClassVar[str | None] = None
 
     may_change: ClassVar[tuple[str, ...]] = ("folder",)
 

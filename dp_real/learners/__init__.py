@@ -22,7 +22,7 @@ class LearnerConfig(PartConfig):
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
-    examples: ClassVar[str] = "numbers"  # the examples that it learns (DataConfig.examples)
+    modality: ClassVar[str] = "array"  # of examples that it learns (DataConfig.modality)
     library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what the learner saves
 
     any_size: ClassVar[bool] = True  # whether it takes larger images than the task's, which a pool may hold

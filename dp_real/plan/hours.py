@@ -79,8 +79,8 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
     guided = plain = _timed(lambda: drawn.append(generator.sample(labels, seeds, None)))
     if omega and config.guidance.candidates == 1:
         guided = _timed(lambda: generator.sample(labels, seeds, guidance))
-    most = MAX_ROWS["cuda" if torch.cuda.is_available() else "cpu"]
-    batch = torch.arange(min(config.training.batch_size or rows, most)) % rows
+    max_rows = MAX_ROWS["cuda" if torch.cuda.is_available() else "cpu"]
+    batch = torch.arange(min(config.training.batch_size or rows, max_rows)) % rows
 
     def step() -> float:
         learner.train_step(drawn[0][batch], labels[batch])

@@ -160,8 +160,8 @@ def weights(config: Config) -> Iterator[Finding]:
 
 
 def _kinds_trained_here(config: Config) -> str:
-    fitting = (None, config.data.examples)
-    kinds = [repr(name) for name, kind in GENERATORS.items() if kind.trained_here and kind.examples in fitting]
+    fitting = (None, config.data.modality)
+    kinds = [repr(name) for name, kind in GENERATORS.items() if kind.trained_here and kind.modality in fitting]
     return f"generator.kind = {' or '.join(kinds)}, which data.train trains here"
 
 
@@ -226,7 +226,7 @@ def _looked_at(sets: Sequence[SetStatus]) -> Iterator[Finding]:
 
 def _data(config: Config, sets: Sequence[SetStatus]) -> Iterator[Finding]:
     for each in sets:
-        of_what = "texts" if config.data.examples == "texts" else "images"
+        of_what = "texts" if config.data.modality == "text" else "images"
         count = "" if each.images is None else f": {each.images:,} {of_what}"
         if each.problem and not each.needed:
             yield Finding(f"data: {each.what}", f"{each.problem}; a run goes on without it")

@@ -93,8 +93,8 @@ def with_objects(
     if is_pipeline(generator) and "guided_by" in vars(generator):
         raise InputError("the generator is a guided pipeline: call dp_real.unguide, for the run guides it")
     facts = None if data is None else real_data(data)
-    given = {"learner": learner, "generator": generator, "data": facts, "objective": objective}
-    keys = {name: give(thing) for name, thing in given.items() if thing is not None}
+    objects = {"learner": learner, "generator": generator, "data": facts, "objective": objective}
+    keys = {name: give(thing) for name, thing in objects.items() if thing is not None}
     changed = {**raw}
     if "learner" in keys:
         changed["learner"] = {"kind": GIVEN, "digest": keys["learner"]}
@@ -169,8 +169,8 @@ def _checked(data: RealData) -> RealData:
         if is_coded or not isinstance(each, Examples):
             return each
         examples = _examples(f"data: {name}", each.x, each.y, data.task.sample_shape)
-        if (most := int(examples.y.max())) >= (count := data.task.n_classes):
-            raise InputError(f"data: {name} has a label {most}: should be below the number of classes, {count}")
+        if (largest := int(examples.y.max())) >= (count := data.task.n_classes):
+            raise InputError(f"data: {name} has a label {largest}: should be below the number of classes, {count}")
         return examples
 
     sets = {name: checked(name, each) for name, each in data.sets.items()}
@@ -228,7 +228,7 @@ class GivenData(DataConfig):
 class GivenLearner(LearnerConfig):
     """Your own torch module, or a function of the task that makes one, given to dp_real.run."""
 
-    examples: ClassVar[str | None] = None
+    modality: ClassVar[str | None] = None
 
     kind: Literal["given"]
     digest: str = Digest
@@ -310,7 +310,7 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
 class GivenGenerator(GeneratorConfig):
     """Your own function (labels, generator) -> images, or Generator, given to dp_real.run."""
 
-    examples: ClassVar[str | None] = None
+    modality: ClassVar[str | None] = None
 
     kind: Literal["given"]
     digest: str = Digest

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import tomli_w
@@ -30,7 +30,7 @@ from dp_real.pool.section import PoolConfig
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, let_go, with_objects
-from dp_real.practice.rounds import INITIAL_TOTAL, Rounds, filling, first_addition, loaded, real_labels
+from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
 from dp_real.runtime.object_digest import object_digest
@@ -52,8 +52,14 @@ class PracticeState:
     rounds: int = 0  # in the pool, the initial one included
     stale: int = 0  # T: evaluations since the metric last rose or data was last added
     best: float | None = None  # best metric
-    total_guidance: float = INITIAL_TOTAL  # of the next round's first rows
+    guidance_budget: float = INITIAL_BUDGET  # of the next round's first rows
     costs: Counter[str] = field(default_factory=Counter)  # of generating samples, see Drawn
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The state in a file's record, which has more; an older one says total_guidance for guidance_budget."""
+        known = {"guidance_budget": record.get("total_guidance", INITIAL_BUDGET), **record}
+        return cls(**{each.name: known[each.name] for each in fields(cls) if each.name in known})
 
     def __post_init__(self) -> None:
         self.costs = Counter(self.costs)  # a dict, if read from a file
@@ -102,12 +108,12 @@ class Additions:
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
         distributed.release()  # memory that training holds, for libraries that draw
-        drawn = rounds.draw(state.rounds, labels, logits, state.total_guidance)
+        drawn = rounds.draw(state.rounds, labels, logits, state.guidance_budget)
         distributed.release()  # memory that drawing holds, for training
         self.pool.append(state.rounds, drawn.rows, drawn.files)
         row = {"round": state.rounds} | self._row(drawn.costs, knows=logits is not None)
         state.costs.update(drawn.costs)
-        state.total_guidance = drawn.total_guidance
+        state.guidance_budget = drawn.guidance_budget
         state.rounds += 1
         state.stale = 0
         return Added(row, drawn.saved)
@@ -298,13 +304,13 @@ class Practice(Additions):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint. The next addition drops later rounds."""
-        known, there = {each.name for each in fields(PracticeState)}, len(rounds_of(self.pool.path))
+        there = len(rounds_of(self.pool.path))
         if (rounds := state.get("rounds")) is None or rounds > there:
             raise InputError(
                 f"the checkpoint has {rounds} rounds of samples, {self.folder} has {there}: name that training's folder"
             )
         self.evaluations, self._goes_on = state.get("evaluations", 0), True
-        self._open(PracticeState(**{key: value for key, value in state.items() if key in known}))
+        self._open(PracticeState.from_record(state))
 
     def resume(self, evaluations: int) -> None:
         """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""

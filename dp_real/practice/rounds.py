@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Kind = Literal["plain", "pruned", "chosen", "guided"]
-INITIAL_TOTAL = 0.2  # total guidance (omega times the guided steps) of the first guided rows
-TOTAL_RANGE = (0.02, 1.6)
-DAMPING = 0.5  # the wrong share grows faster than the total guidance: the whole ratio would oscillate
-MAX_FACTOR = 2.0  # of one change of the total guidance
+INITIAL_BUDGET = 0.2  # guidance budget (omega times the guided steps) of the first guided rows
+BUDGET_RANGE = (0.02, 1.6)
+DAMPING = 0.5  # the wrong share grows faster than the guidance budget: the whole ratio would oscillate
+MAX_FACTOR = 2.0  # of one change of the guidance budget
 FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength is adapted
 MIN_ROWS = 20  # of such a part
 COMPARED = 20  # images whose range of values is checked
-CHOICE_STRENGTH = 25.0  # automatic strength of a selection, per nat, at a total guidance of 1
+CHOICE_STRENGTH = 25.0  # automatic strength of a selection, per nat, at a guidance budget of 1
 ROUNDING = 0.05  # at most, of values in [-1, 1]
 END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as there
 
@@ -91,19 +91,19 @@ def first_addition(config: DrawingConfig) -> int:
     return 1 if config.practice.initial else 0
 
 
-def strength(config: DrawingConfig, kind: Kind, total: float) -> float:
-    """Omega for new rows. If automatic, it follows from the total guidance, on which the effect depends."""
+def strength(config: DrawingConfig, kind: Kind, budget: float) -> float:
+    """Omega for new rows. If automatic, it follows from the guidance budget, on which the effect depends."""
     if kind in ("plain", "pruned"):
         return 0.0
     if config.guidance.omega != "auto":
         return config.guidance.omega
-    return CHOICE_STRENGTH * total if kind == "chosen" else total / len(config.guided_steps)
+    return CHOICE_STRENGTH * budget if kind == "chosen" else budget / len(config.guided_steps)
 
 
-def steer(total: float, wrong: float, target: float) -> float:
-    """The next total guidance: higher if the learner got less than `target` of the latest rows wrong."""
+def steer(budget: float, wrong: float, target: float) -> float:
+    """The next guidance budget: higher if the learner got less than `target` of the latest rows wrong."""
     factor = MAX_FACTOR if wrong == 0 else (target / wrong) ** DAMPING
-    return float(np.clip(total * np.clip(factor, 1 / MAX_FACTOR, MAX_FACTOR), *TOTAL_RANGE))
+    return float(np.clip(budget * np.clip(factor, 1 / MAX_FACTOR, MAX_FACTOR), *BUDGET_RANGE))
 
 
 def end_of_range(config: DrawingConfig, omega: float) -> Literal["lowest", "highest"] | None:
@@ -111,7 +111,7 @@ def end_of_range(config: DrawingConfig, omega: float) -> Literal["lowest", "high
     kind = kind_of(config, 1)
     if kind not in ("chosen", "guided") or config.guidance.omega != "auto":
         return None
-    lowest, highest = (strength(config, kind, total) for total in TOTAL_RANGE)
+    lowest, highest = (strength(config, kind, budget) for budget in BUDGET_RANGE)
     if omega <= lowest * END_TOLERANCE:
         return "lowest"
     return "highest" if omega >= highest / END_TOLERANCE else None
@@ -125,7 +125,7 @@ class Samples(NamedTuple):
 
     x: Tensor  # [B, *sample_shape]
     seeds: np.ndarray  # uint64 [B], with which each can be drawn again
-    draws: np.ndarray  # int64 [B], samples generated for the row
+    n_draws: np.ndarray  # int64 [B], samples generated for the row
     redrawn: np.ndarray  # int64 [B], those of them that replaced a useless one
 
 
@@ -196,12 +196,12 @@ class SampleDrawer:
         self, logits: Logits, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
     ) -> Samples:
         """One of several plain candidates for each row, scored as the pool stores them. All count as generated."""
-        x, used, draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
+        x, used, n_draws, redrawn = zip(*(self.draw(labels, each, what=what) for each in seeds), strict=True)
         stored = [self.storage.decode(self.storage.encode(each)) for each in x]
         hardness = np.stack([self.score(logits, each, labels).numpy() for each in stored], axis=1)
         used = np.stack(used, axis=1)
         best, row = choose(hardness, float(np.float32(omega)), used), np.arange(len(labels))
-        return Samples(torch.stack(x)[best, row], used[row, best], np.sum(draws, axis=0), np.sum(redrawn, axis=0))
+        return Samples(torch.stack(x)[best, row], used[row, best], np.sum(n_draws, axis=0), np.sum(redrawn, axis=0))
 
     def score(self, logits: Logits, x: Tensor, labels: Tensor) -> Tensor:
         """Entropy in nats, or another objective, plus likelihood_weight·log p(label | sample), float64 [B]."""
@@ -232,7 +232,7 @@ class Drawn(NamedTuple):
 
     rows: pa.Table  # of this process, with Pool.schema
     costs: Counter[str]  # of all processes: generated, redrawn, forwards, backwards, flops
-    total_guidance: float  # of the next round
+    guidance_budget: float  # of the next round
     saved: float  # seconds saved by blocks that other runs or a stopped one drew
     files: Sequence[Path]  # they hold this process's rows, and no others
 
@@ -256,13 +256,15 @@ class Rounds:
     def __post_init__(self) -> None:
         pool = self.config.pool
         self.marks = read_marks(pool.marks)
-        self.near = self.config.data.near_duplicates(pool.distinct) if pool.distinct and self.generator else None
-        if self.near and distributed.this_process().is_main_process:
+        self.near_duplicates = (
+            self.config.data.near_duplicates(pool.distinct) if pool.distinct and self.generator else None
+        )
+        if self.near_duplicates and distributed.this_process().is_main_process:
             for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
-                self.near.add(self.near.values(examples))
+                self.near_duplicates.add(self.near_duplicates.values(examples))
 
-    def draw(self, index: int, labels: Tensor, logits: Logits | None, total: float = INITIAL_TOTAL) -> Drawn:
-        """Draw round `index` of classes `labels`, the first rows at total guidance `total`. All processes call this.
+    def draw(self, index: int, labels: Tensor, logits: Logits | None, budget: float = INITIAL_BUDGET) -> Drawn:
+        """Draw round `index` of classes `labels`, the first rows at guidance budget `budget`. All processes call this.
 
         The initial round needs no `logits`.
         """
@@ -271,7 +273,7 @@ class Rounds:
         drawn, files = self.pool.schema.empty_table(), []
         begin = time.monotonic()
         if n_real < len(labels):
-            drawn, files, total = self._generated(index, labels[n_real:], logits, total)
+            drawn, files, budget = self._generated(index, labels[n_real:], logits, budget)
             if self.data and not index and len(drawn) > COMPARED:
                 real = self.data.validation.x
                 some = slice(None, None, -(-real.shape[0] // COMPARED))
@@ -289,9 +291,9 @@ class Rounds:
             rows = pa.concat_tables([self._real(few, logits), rows])
         if self.marks:
             rows = self._unmarked(index, rows)
-        if self.near:
-            rows = self._distinct(index, rows, self.near)
-        return Drawn(rows, self._costs(index, drawn), total, saved, files if rows is drawn else [])
+        if self.near_duplicates:
+            rows = self._distinct(index, rows, self.near_duplicates)
+        return Drawn(rows, self._costs(index, drawn), budget, saved, files if rows is drawn else [])
 
     @property
     def _drawer(self) -> SampleDrawer:
@@ -306,8 +308,8 @@ class Rounds:
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
         """A round's costs. The first block's FLOPs stand for all blocks'."""
         config, guidance = self.config, self.config.guidance
-        draws, redraws, flops = (drawn[name].to_numpy() for name in ("draws", "redrawn", "flops"))
-        own = [draws.sum(), redraws.sum(), flops.sum(), draws[flops > 0].sum()]
+        n_draws, redraws, flops = (drawn[name].to_numpy() for name in ("draws", "redrawn", "flops"))
+        own = [n_draws.sum(), redraws.sum(), flops.sum(), n_draws[flops > 0].sum()]
         samples, redrawn, counted, of_samples = np.sum(distributed.gather([own]), axis=0).tolist()
         # Only guidance through the denoiser needs its backward pass, and the control none.
         through = guidance.through == "unet" and guidance.control == "none" and kind_of(config, index) == "guided"
@@ -320,9 +322,9 @@ class Rounds:
         )
 
     def _generated(
-        self, index: int, labels: Tensor, logits: Logits | None, total: float
+        self, index: int, labels: Tensor, logits: Logits | None, budget: float
     ) -> tuple[pa.Table, list[Path], float]:
-        """This process's rows, their files, and the next total guidance."""
+        """This process's rows, their files, and the next guidance budget."""
         config, kind = self.config, kind_of(self.config, index)
         if kind == "pruned":
             labels = labels.repeat(config.practice.oversample)
@@ -331,7 +333,7 @@ class Rounds:
         part = max(MIN_ROWS, -(-n // FIRST_PARTS)) if steers and index == first_addition(config) else n
         drawn = Blocks()
         for rows in distributed.slices(slice(0, n), part):
-            omega = strength(config, kind, total)
+            omega = strength(config, kind, budget)
             blocks = list(distributed.slices(rows, config.sampling.block_size))
             own = distributed.own_share(blocks)
             wrong = 0
@@ -352,10 +354,10 @@ class Rounds:
                         raise stopped or Interrupted
             if steers:
                 wrong = sum(distributed.gather([wrong])) / (rows.stop - rows.start)
-                total = steer(total, wrong, config.guidance.wrong_share)
+                budget = steer(budget, wrong, config.guidance.wrong_share)
         self._drawer.generator.offload()
         drawn.join()
-        return pa.concat_tables([self.pool.schema.empty_table(), *drawn.tables]), drawn.files, total
+        return pa.concat_tables([self.pool.schema.empty_table(), *drawn.tables]), drawn.files, budget
 
     def _block(self, index: int, labels: Tensor, logits: Logits | None, omega: float, rows: slice) -> pa.Table:
         kind, folder = kind_of(self.config, index), self.folder / block_name(index, rows.start)
@@ -377,7 +379,7 @@ class Rounds:
                     samples = drawer.draw(own, seeds[0], guide, what)
                 posterior = drawer.posterior(samples.x) if self.config.pool.soft_labels else None
             if not index and not rows.start:
-                drawer.remark(samples, own, repeats=kind == "plain" and self.config.generator.examples is None)
+                drawer.remark(samples, own, repeats=kind == "plain" and self.config.generator.modality is None)
             flops = counter.total // len(own) if counter else 0
             return add_elapsed(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
 
@@ -396,7 +398,7 @@ class Rounds:
             "round": np.full(n, index, np.int32),
             "label": labels.numpy(),
             "seed": samples.seeds,
-            "draws": samples.draws,
+            "draws": samples.n_draws,
             "redrawn": samples.redrawn,
             "example": self.pool.storage.encode(samples.x),
         }
@@ -427,7 +429,7 @@ class Rounds:
         rows = slice(None if distributed.this_process().is_main_process else 0)
         own = real.y[rows]
         zeros = np.zeros(len(own), np.int64)
-        samples = Samples(to_float(real.x[rows]), np.full(len(own), REAL_SEED, np.uint64), draws=zeros, redrawn=zeros)
+        samples = Samples(to_float(real.x[rows]), np.full(len(own), REAL_SEED, np.uint64), n_draws=zeros, redrawn=zeros)
         certain = F.one_hot(own, self.config.task.n_classes) if self.config.pool.soft_labels else None
         return self._assessed(self._table(0, 0, own, samples, certain), logits)
 
@@ -445,12 +447,12 @@ class Rounds:
             log.warning("round %d: %d examples are left out by pool.marks", index, dropped)
         return select_rows(rows, selected)
 
-    def _distinct(self, index: int, rows: pa.Table, near: NearExamples) -> pa.Table:
+    def _distinct(self, index: int, rows: pa.Table, near_duplicates: NearExamples) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
-        selected = np.array(numbers)[~distributed.on_main(lambda: near.add(values, "unlike"))]
+        selected = np.array(numbers)[~distributed.on_main(lambda: near_duplicates.add(values, "unlike"))]
         if not len(selected):
-            noun, similarity = self.config.data.examples, self.config.pool.distinct
+            noun, similarity = f"{self.config.data.modality}s", self.config.pool.distinct
             raise DivergedError(
                 f"round {index}: all {len(numbers)} {noun} are like earlier ones: "
                 f"raise pool.distinct = {similarity:g}, or make the generator's {noun} more varied"

@@ -166,9 +166,9 @@ class DrawingConfig(Section):
 
     def _of_kind(self, key: str) -> Iterator[str]:
         kind = getattr(self, key)
-        if kind.examples not in (self.data.examples, None):
-            has = f"no {kind.examples}" if self.data.examples == "numbers" else self.data.examples
-            yield f"data.source = '{self.data.source}' has {has}: {key}.kind = '{kind.kind}' is for {kind.examples}"
+        if kind.modality not in (self.data.modality, None):
+            has = f"{self.data.modality}s" if kind.modality == "array" else f"no {kind.modality}s"
+            yield f"data.source = '{self.data.source}' has {has}: {key}.kind = '{kind.kind}' is for {kind.modality}s"
 
     def _of_examples(self) -> Iterator[str]:
         source = f"data.source = '{self.data.source}'"
@@ -177,7 +177,7 @@ class DrawingConfig(Section):
             wanted = " or ".join(f"'{storage}'" for storage in self.data.storages)
             yield f"{source}: pool.storage must be {wanted}"
         if self.pool.distinct and not self.data.has_similarity:
-            yield f"{source} has no measure of similar {self.data.examples}: pool.distinct must be 0"
+            yield f"{source} has no measure of similar {self.data.modality}s: pool.distinct must be 0"
 
     def _of_generator(self) -> Iterator[str]:
         kind = f"generator.kind = '{self.generator.kind}'"

@@ -40,7 +40,7 @@ class Shared:
             return cached_block(file, rows) or cache_block(file, draw())
 
 
-def kept_for_all(config: "Config", folder: Path) -> Shared | None:
+def shared_with_all(config: "Config", folder: Path) -> Shared | None:
     """The blocks of the initial round that a run shares, in `folder`, with earlier and later runs."""
     rows = _drawn_at_first(config)
     return Shared(folder / _family(config), rows) if rows else None

@@ -29,7 +29,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
         raise InputError(f"{run.path}: not finished, so there is no learner yet; continue it by {run.files.resume}")
     source = run.config.data
     shape = run.config.task.sample_shape
-    if sets and source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):
+    if sets and source.modality == "array" and (len(shape) != 3 or shape[1] != shape[2]):
         raise InputError(
             f"{run.path}: {', '.join(sets)}: images cannot be read as its examples, of shape {list(shape)}"
         )

@@ -65,7 +65,7 @@ def branch(
 
 def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint, Path]]]:
     """Results of finished branches, and the others with the checkpoints from which they start."""
-    ended, left, most = [], [], 0
+    ended, left, newest = [], [], 0
     with own_file(files.pool, REMEDY):
         counts = [len(read_round(folder)) for folder in rounds_of(files.pool)]
     checkpoints_of, gone = {at.state.rounds: at for at in kept_checkpoints(files.checkpoints)}, 0
@@ -75,7 +75,7 @@ def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint,
             ended.append(result)
         elif rounds in checkpoints_of:
             left.append((checkpoints_of[rounds], out.path))
-            most = rounds
+            newest = rounds
         elif rounds < len(counts):
             gone += not [*files.checkpoints.glob(f"step-*-rounds-{rounds:04d}")]  # a damaged one has been reported
     if gone and not ended + left:
@@ -84,7 +84,7 @@ def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint,
         )
     if gone:
         log.warning("%s: %d before additions are missing; their sizes are left out", files.checkpoints, gone)
-    verify_pool(files.pool, most)
+    verify_pool(files.pool, newest)
     return ended, left
 
 

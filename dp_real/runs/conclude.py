@@ -42,7 +42,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         examples = real.values(pool.x)
         real.add(real.values(data.validation.x))
         copies = int(earlier.add(examples).sum())
-        return {"likeness": NEAR, "pool": copies, "validation": int(real.add(examples, "none").sum())}
+        return {"similarity": NEAR, "pool": copies, "validation": int(real.add(examples, "none").sum())}
 
     distributed.on_main(save)
     validated, balanced = accuracies(learner, data.validation)
@@ -82,7 +82,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
     if (earlier := config.data.near_duplicates(NEAR)) and (real := config.data.near_duplicates(NEAR)):
         result["near"] = distributed.on_main(lambda: count_near(earlier, real))
         if config.generator.shows_examples and result["near"]["validation"]:
-            noun = config.data.examples
+            noun = f"{config.data.modality}s"
             log.warning(
                 f"{result['near']['validation']} training {noun} are nearly equal to {noun} of the validation set, "
                 f"which prompts contained: its accuracy may be too high; pool.distinct drops such {noun}"

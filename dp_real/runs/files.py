@@ -4,7 +4,7 @@ import logging
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +134,7 @@ class Checkpoint:
 
         record = self.record
         with own_file(self.path / STATE, self.remedy):
-            return LoopState(**{each.name: record[each.name] for each in fields(LoopState) if each.name in record})
+            return LoopState.from_record(record)
 
     @property
     def is_kept(self) -> bool:

@@ -73,10 +73,10 @@ class RunFolder:
     accept_changes: bool = False
 
     def __post_init__(self) -> None:
-        self.accepted: list[str] = []
+        self.accepted_changes: list[str] = []
         self.surroundings = {"number of processes": distributed.this_process().num_processes} | versions()
         self._must_stop = False
-        self._told_at = time.monotonic()
+        self._logged_at = time.monotonic()
         self._since_agreed = 0
         self._main = distributed.this_process().is_main_process
 
@@ -84,8 +84,8 @@ class RunFolder:
         """Record an evaluation, and log a line unless the last one is younger than LINES_APART."""
         if self._main:
             append_row(self.files.metrics, row)
-            if time.monotonic() - self._told_at > LINES_APART:
-                self._told_at = time.monotonic()
+            if time.monotonic() - self._logged_at > LINES_APART:
+                self._logged_at = time.monotonic()
                 steps_log.info("%s: %s", self.files.path.name, line(row, pace, last_step))
         if self.track:
             self.track(row | pace, row["step"])
@@ -116,7 +116,7 @@ class RunFolder:
                 if log.exists():
                     shutil.copyfile(log, staged / log.name)
             facts = {KEY: FORMAT, "inputs": self.inputs, "surroundings": self.surroundings}
-            facts |= {"accepted": self.accepted} if self.accepted else {}
+            facts |= {"accepted": self.accepted_changes} if self.accepted_changes else {}
             write_json(staged / STATE, vars(state) | facts)
             seal(staged)
             to_disk(staged)  # before the one that it replaces is deleted
@@ -147,7 +147,7 @@ class RunFolder:
         others = [name for name in now.keys() & before.keys() if now[name] != before[name]]
         sentences = [f"{name}: {before[name]} until step {record['step']}, then {now[name]}" for name in sorted(others)]
         changed += accept_inputs(sentences, True, OTHERWISE)
-        self.accepted = list(dict.fromkeys([*record.get("accepted", []), *changed]))
+        self.accepted_changes = list(dict.fromkeys([*record.get("accepted", []), *changed]))
         remove(files.path / RECORD)  # of a complete run
         for checkpoint in checkpoints(files.checkpoints):
             if checkpoint == newest:
@@ -177,9 +177,9 @@ class RunFolder:
         """Whether to stop; several processes agree on it every AGREE_EVERY steps."""
         alone = distributed.this_process().num_processes == 1
         self._since_agreed = (self._since_agreed + 1) % (1 if alone else AGREE_EVERY)
-        return self._since_agreed == 0 and self.told_to_stop()
+        return self._since_agreed == 0 and self.any_must_stop()
 
-    def told_to_stop(self) -> bool:
+    def any_must_stop(self) -> bool:
         """Whether any process got a signal to stop. All call this."""
         return distributed.any_process(self._must_stop)
 

@@ -50,17 +50,17 @@ def input_digests(config: Config, data: RealData | None, *, test: bool = True) -
 
     With `data`, they include the validation set, training examples if used, and with `test` the test and further sets.
     """
-    draws, marks = config.practice.needs_generator, config.pool.marks
+    needs_generator, marks = config.practice.needs_generator, config.pool.marks
     digests = {
         "classes": json_digest(config.task.classes),
-        "code": config.generator.code_digest() if draws else "",
+        "code": config.generator.code_digest() if needs_generator else "",
         "learner code": config.learner.code_digest(),
         "data code": config.data.code_digest(),
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
         "marks": json_digest(sorted(read_marks(marks))) if marks else "",
         **object_digests(config),
     }
-    for part in (*([config.generator] if draws else []), config.learner, config.practice):
+    for part in (*([config.generator] if needs_generator else []), config.learner, config.practice):
         digests |= {f"{WEIGHTS}{key}": value for key, value in part.weights_digests().items()}
     if data is not None:
         digests["validation"] = _set_digest(data.validation)

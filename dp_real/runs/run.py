@@ -156,7 +156,7 @@ def _train(
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=recorded, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
-        rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.told_to_stop, progress)
+        rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.any_must_stop, progress)
         practice = TrainingLoop(config, learner, pool, data, folder, state, rounds)
         try:
             with folder.stops_on_signal():
@@ -168,7 +168,7 @@ def _train(
             last = newest_intact(files)
             last_good = f"the last good checkpoint stays: {last.path}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {last_good}") from error
-    facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted}
+    facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted_changes}
     return conclude(practice, test, facts)
 
 

@@ -114,26 +114,28 @@ def require_words(tokenizer: Any, model: str) -> None:
         raise MissingError(f"{model}: {problem}")
 
 
-def require_told_apart(prompts_of_class: Sequence[Sequence[str]], readers: Sequence[tuple[Any, int]]) -> None:
+def require_distinct_prompts(prompts_of_class: Sequence[Sequence[str]], readers: Sequence[tuple[Any, int]]) -> None:
     """InputError if prompts of two classes are equal in the tokens that are used. Logs which are cut.
 
     `readers` are tokenizers, each with the number of tokens that its model uses.
     """
     first: dict[Any, tuple[int, str]] = {}
     cut: list[str] = []
-    longest = max((most for _, most in readers), default=0)
+    longest = max((max_tokens for _, max_tokens in readers), default=0)
     for label, prompts in enumerate(prompts_of_class if readers else ()):
         with quietly():
             tokens = [tokenizer(list(prompts))["input_ids"] for tokenizer, _ in readers]
         for prompt, *read in zip(prompts, *tokens, strict=True):
-            parts = [(ids, most) for ids, (_, most) in zip(read, readers, strict=True)]
-            other, same = first.setdefault(tuple(tuple(ids[: most - 1]) for ids, most in parts), (label, prompt))
+            parts = [(ids, max_tokens) for ids, (_, max_tokens) in zip(read, readers, strict=True)]
+            other, same = first.setdefault(
+                tuple(tuple(ids[: max_tokens - 1]) for ids, max_tokens in parts), (label, prompt)
+            )
             if other != label and same != prompt:
                 raise InputError(
                     f"the prompts {same!r} and {prompt!r} of two classes are the same in the first {longest} tokens, "
                     "all that is read of them: shorten them, or put what distinguishes the classes first"
                 )
-            if all(len(ids) > most for ids, most in parts):
+            if all(len(ids) > max_tokens for ids, max_tokens in parts):
                 cut.append(prompt)
     if cut and distributed.this_process().is_main_process:
         text = "prompts of more than the %d tokens that are read are cut: %d, such as %r"

@@ -40,7 +40,7 @@ class PromptedConfig(GeneratorConfig):
     """Base of language models that are prompted."""
 
     has_denoiser: ClassVar[bool] = False
-    examples: ClassVar[str | None] = "texts"
+    modality: ClassVar[str | None] = "text"
 
     prompts: TextTemplates = Field(
         default=("Write a short text about {}.",),
@@ -218,7 +218,7 @@ class CharLMConfig(TrainedHere):
     """A small language model of characters, trained here on first use."""
 
     has_denoiser: ClassVar[bool] = False
-    examples: ClassVar[str | None] = "texts"
+    modality: ClassVar[str | None] = "text"
     has_likelihood: ClassVar[bool] = True
     recipe: ClassVar[int] = 1
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class BagOfWordsConfig(LearnerConfig):
     """A linear model on scikit-learn's bag of words."""
 
-    examples: ClassVar[str] = "texts"
+    modality: ClassVar[str] = "text"
     counted: ClassVar[bool] = False
 
     kind: Literal["bag-of-words"]
@@ -33,7 +33,7 @@ class BagOfWordsConfig(LearnerConfig):
 class NGramsConfig(LearnerConfig):
     """A bag of n-grams of up to four characters with a multilayer perceptron."""
 
-    examples: ClassVar[str] = "texts"
+    modality: ClassVar[str] = "text"
 
     kind: Literal["ngrams"]
 
@@ -47,7 +47,7 @@ class NGramsConfig(LearnerConfig):
 class TransformersTextConfig(PretrainedConfig):
     """A sequence classifier of transformers: an existing one, a pretrained encoder, or a fresh one."""
 
-    examples: ClassVar[str] = "texts"
+    modality: ClassVar[str] = "text"
 
     kind: Literal["transformers-text"]
     architecture: Architecture = "bert"

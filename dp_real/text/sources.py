@@ -37,7 +37,7 @@ WHEN = "on Monday, last night, after a long wait, for the third time, against al
 class OfTexts(DataConfig):
     """A source of texts, which in memory are int32 [n, L] (dp_real.text.codes)."""
 
-    examples: ClassVar[str] = "texts"
+    modality: ClassVar[str] = "text"
     storages: ClassVar[tuple[str, ...]] = ("text",)
     has_similarity: ClassVar[bool] = True
     pipeline_tag: ClassVar[str] = "text-classification"

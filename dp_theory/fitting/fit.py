@@ -201,29 +201,29 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
     require_kind(Curve, curve=curve)
-    given = {}
+    fixed_values = {}
     for name, value in (fixed or {}).items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")
         require_number(**{name: value})
         low, high = PARAMETERS[name].low, PARAMETERS[name].high
         require(name, value, low <= value <= high, f"lie in [{low:g}, {high:g}]")
-        given[name] = float(value)
+        fixed_values[name] = float(value)
     why_fixed = {}
     if not curve.selected.any():
         why_fixed["rho"] = f"{NOT_IDENTIFIED}: no point with selected rows"
     if not (curve.practised & (curve.kept > curve.initial)).any():
         why_fixed["window"] = f"{NOT_IDENTIFIED}: no point with a round of practice"
-    why_fixed |= dict.fromkeys(given, "fixed")
+    why_fixed |= dict.fromkeys(fixed_values, "fixed")
     wanted = [name for name in PARAMETERS if name not in why_fixed]
     # the number of different points less one, and less one more for the scatter
     spare = 1 if curve.knows_scatter else 2
-    most = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True))) - spare
-    if most < 1:
+    max_free = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True))) - spare
+    if max_free < 1:
         raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
-    why_fixed |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
-    known = {name: given.get(name, PARAMETERS[name].assumed) for name in why_fixed}
-    likelihood = Likelihood(curve, tuple(wanted[:most]), known)
+    why_fixed |= dict.fromkeys(wanted[max_free:], "assumed: too few points to estimate it")
+    known = {name: fixed_values.get(name, PARAMETERS[name].assumed) for name in why_fixed}
+    likelihood = Likelihood(curve, tuple(wanted[:max_free]), known)
     best = most_likely_exact(likelihood) if curve.exact else most_likely(likelihood)
     values = likelihood.values_at(best)
     (chi_square,) = likelihood.deviances(best[None]).tolist()
@@ -237,4 +237,4 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
         excess = chi_square / max(freedom, 1)
         if curve.knows_scatter:
             excess = max(1.0, excess)
-    return Fit(curve, likelihood.near(best), best, values, why_fixed, chi_square, freedom, excess)
+    return Fit(curve, likelihood.linearised_at(best), best, values, why_fixed, chi_square, freedom, excess)

@@ -95,13 +95,15 @@ def forecast(
         floor = fitted.values["floor"]
         require("target", target, target > floor, f"lie above floor = {floor:g}, which is fixed: no rows reach it")
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
-    near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
-    far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MAX_ROUNDS + 1)
+    by_increment = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
+    doubling = np.geomspace(start, 2.0**FEW_ROUNDS * start, MAX_ROUNDS + 1)
     once = np.geomspace(start, 2.0**FEW_ROUNDS * start, FEW_ROUNDS + 1)
     plans = {  # sizes to go through, those tried first before the others
         "static": [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))],
-        "prune": [_plan("practice", s, initial=start, increment=np.maximum(s - start, 1.0)) for s in (near, once)],
-        "practice": [_plan("practice", sizes, initial=start, increment=start) for sizes in (near, far)],
+        "prune": [
+            _plan("practice", s, initial=start, increment=np.maximum(s - start, 1.0)) for s in (by_increment, once)
+        ],
+        "practice": [_plan("practice", sizes, initial=start, increment=start) for sizes in (by_increment, doubling)],
     }
     _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
     notes = {"static": ""} | dict.fromkeys(("prune", "practice"), reason and f"window = 1 is assumed: {reason}")
@@ -211,6 +213,6 @@ class _Question:
             share = erf(values["window"] * np.tan(np.arccos(np.clip(cosine, -1, 1))) / np.sqrt(2))
             generated = plan.initial + (plan.kept - plan.initial) / share
         plain = self.start if plan.has_practice else 0.0
-        spent = self.costs.axes("static", self.start, self.start)[self.x]
+        at_start = self.costs.axes("static", self.start, self.start)[self.x]
         strategy = "direct" if rounds > 1 else "static"
-        return self.costs.axes(strategy, generated, plan.kept, first=plain)[self.x] - spent
+        return self.costs.axes(strategy, generated, plan.kept, first=plain)[self.x] - at_start

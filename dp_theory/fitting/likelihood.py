@@ -24,7 +24,7 @@ UNSOLVED_DEVIATION = 1.0
 # The step of z in finite differences.
 _STEP = 1e-4
 # Given to every direction of z, so that the region has an end in flat ones.
-_LEAST_INFORMATION = 0.02
+_MIN_INFORMATION = 0.02
 
 
 class Linearisation(NamedTuple):
@@ -55,7 +55,7 @@ class Likelihood:
     def values_at(self, z: Float[Array, " free"]) -> dict[str, float]:
         return {name: float(value[0]) for name, value in self.values(z[None]).items()}
 
-    def near(self, z: Float[Array, " free"]) -> "Likelihood":
+    def linearised_at(self, z: Float[Array, " free"]) -> "Likelihood":
         """The same with practice linear about z."""
         return replace(self, about=self.values_at(z))
 
@@ -94,7 +94,7 @@ class Likelihood:
 def whitening_matrix(information: Float[Array, "free free"]) -> Float[Array, "free free"]:
     """S such that the deviance grows by about |s|² along z = z0 + S s."""
     values, vectors = np.linalg.eigh(information)
-    return vectors / np.sqrt(np.maximum(values, 0) + _LEAST_INFORMATION)
+    return vectors / np.sqrt(np.maximum(values, 0) + _MIN_INFORMATION)
 
 
 def _stencil(z: Float[Array, " free"]) -> Float[Array, "sets free"]:
@@ -132,11 +132,11 @@ _LINEAR_STEPS = 12
 # Shares of such a step that are tried.
 _NEARER = (1.0, 0.5, 0.2, 0.05)
 # The gain of deviance below which a search with practice ends: .001 of an interval's width.
-_LEAST_GAIN = 1e-5
+_MIN_GAIN = 1e-5
 # Added to the second derivative, which may be singular.
 _DAMPING = 1e-6
 # The longest step of a search, in z.
-_LONGEST_STEP = 4.0
+_MAX_STEP = 4.0
 
 
 def most_likely_exact(likelihood: Likelihood) -> Float[Array, " free"]:
@@ -176,7 +176,7 @@ def _most_likely_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
     z = _start_with_practice(likelihood)
     (least,) = likelihood.deviances(z[None])
     for _ in range(_LINEAR_STEPS):
-        (aim,) = _search(likelihood.near(z), [z])
+        (aim,) = _search(likelihood.linearised_at(z), [z])
         for share in _NEARER:
             place = z + share * (aim - z)
             (deviance,) = likelihood.deviances(place[None])
@@ -186,7 +186,7 @@ def _most_likely_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
             return z
         gain = least - deviance
         z, least = place, deviance
-        if gain < _LEAST_GAIN:
+        if gain < _MIN_GAIN:
             break
     return z
 
@@ -209,7 +209,7 @@ def _start_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
 def _search(likelihood: Likelihood, starts: Any) -> list[Float[Array, " free"]]:
     from scipy.optimize import minimize
 
-    options = {"maxiter": 60, "gtol": 1e-2 if likelihood.softening else 1e-4, "max_trust_radius": _LONGEST_STEP}
+    options = {"maxiter": 60, "gtol": 1e-2 if likelihood.softening else 1e-4, "max_trust_radius": _MAX_STEP}
 
     @lru_cache(maxsize=1)  # scipy asks for the parts one by one
     def linearised(z: tuple[float, ...]) -> Linearisation:
@@ -256,14 +256,14 @@ def likely_places(likelihood: Likelihood, best: Float[Array, " free"], allowed: 
     if not free:
         return likely
     rng = np.random.default_rng(0)
-    most = likelihood.deviances(likely) + allowed
+    max_deviance = likelihood.deviances(likely) + allowed
     steps = rng.standard_normal((_FIRST_DRAWS, free))
     steps *= rng.uniform(0, 1.3, (_FIRST_DRAWS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
     axes = np.sqrt(allowed) * whitening_matrix(likelihood.linearise(best).information)
     places = best + steps @ axes.T
     for _ in range(_PASSES + 1):
         places = np.clip(places, -WIDE, WIDE)
-        likely = np.vstack([likely, places[likelihood.deviances(places) <= most]])
+        likely = np.vstack([likely, places[likelihood.deviances(places) <= max_deviance]])
         others = rng.standard_normal((_OTHER_WAYS, free)) / (likely.std(axis=0) + 1e-9)
         children = []
         for way in np.vstack([np.eye(free), -np.eye(free), others]):

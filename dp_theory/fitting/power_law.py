@@ -14,7 +14,7 @@ MIN_SIZES = 6
 # A power law's parameters: level, slope and floor.
 _FREE = 3
 # The fewest sizes that the power law is fitted to.
-_FEWEST_SIZES = 5
+_MIN_SIZES = 5
 # Shares of the sizes, the largest ones, which the power law is fitted to.
 _SHARES = (1.0, 0.75, 0.5)
 # Samples of the curve for each share.
@@ -22,13 +22,13 @@ _SAMPLES = 300
 # The floors that are tried, over the least error of a sample.
 _FLOORS = np.concatenate([[0.0], 1 - np.geomspace(0.97, 0.02, 30)])
 # The least relative noise of a point of a sample.
-_LEAST_NOISE = 0.004
+_MIN_NOISE = 0.004
 # The least exponent of a power law.
-_LEAST_SLOPE = 1e-3
+_MIN_SLOPE = 1e-3
 # The quantiles that stand for a distribution.
 _LEVELS = (np.arange(99) + 0.5) / 99
 # The least scatter of (T9.15): points without noise may bend as well.
-_LEAST_BEND = 0.01
+_MIN_BEND = 0.01
 # The freedom of Student's t, whose tails let a few curves turn by far.
 _TURN_FREEDOM = 4
 # The number of its quantiles that are taken.
@@ -67,7 +67,7 @@ def mixture(
     members = [np.log(mean) + q / ndtri((1 + level) / 2) * half, power_law_draws(plain, sizes)]
     shares = zip(members, (weight, 1 - weight), strict=True)
     weights = np.concatenate([np.full(len(draws), share / len(draws)) for draws, share in shares])
-    scatter = np.hypot(np.median(_scatter(plain)), _LEAST_BEND)
+    scatter = np.hypot(np.median(_scatter(plain)), _MIN_BEND)
     beyond = np.log(np.maximum(sizes / plain.kept.max(), 1.0))
     turns = scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
     turned = np.concatenate(members) + turns[:, None, None] * beyond  # (T9.15)
@@ -86,15 +86,15 @@ def power_law_draws(seen: Curve, kept: Array) -> Float[Array, "draws sizes"]:
     sizes = np.unique(seen.kept)
     draws = []
     for share in _SHARES:
-        used = max(min(len(sizes), _FEWEST_SIZES), int(np.ceil(share * len(sizes))))
+        used = max(min(len(sizes), _MIN_SIZES), int(np.ceil(share * len(sizes))))
         points = seen.at(seen.kept >= sizes[-used])
         x = np.log(points.kept)
         y = np.log(points.error)
         known = _scatter(points)
-        sigma = np.maximum(known, _LEAST_NOISE) if known.all() else np.ones(len(y))
+        sigma = np.maximum(known, _MIN_NOISE) if known.all() else np.ones(len(y))
         _, (least,) = _power_laws(x, y[None], sigma)
         excess = least / max(1, len(y) - _FREE)
-        noise = np.maximum(np.sqrt(max(1.0, excess) if known.all() else excess) * sigma, _LEAST_NOISE)
+        noise = np.maximum(np.sqrt(max(1.0, excess) if known.all() else excess) * sigma, _MIN_NOISE)
         laws, _ = _power_laws(x, y + noise * rng.standard_normal((_SAMPLES, len(y))), sigma)
         draws.append(_power_law_log_error(laws, np.log(kept)))
     return np.concatenate(draws)
@@ -115,7 +115,7 @@ def _power_laws(
     centre = (weight * x).sum(axis=-1)
     off = x - centre[..., None]
     slope = (weight * off * z).sum(axis=-1) / (weight * off**2).sum(axis=-1)
-    slope = np.minimum(slope, -_LEAST_SLOPE)
+    slope = np.minimum(slope, -_MIN_SLOPE)
     laws = np.stack([(weight * z).sum(axis=-1) - slope * centre, slope, np.log(floor + 1e-300)])
     chi_square = (((_power_law_log_error(laws, x) - y) / sigma) ** 2).sum(axis=-1)
     best = chi_square.argmin(axis=0), np.arange(len(y))

@@ -83,11 +83,9 @@ class BoundaryFlips:
         require_number(share=share)
         if share == 0:
             return cls(_NARROWEST, 0.0)
-        least, most = (cls(width, eps).share for width in (_NARROWEST, WIDEST))
-        must = (
-            f"be 0, or lie above {least:.3g} and below {most:.3g}, which the narrowest and the widest such flips give"
-        )
-        require("share", share, least < share < most, must)
+        min_share, max_share = (cls(width, eps).share for width in (_NARROWEST, WIDEST))
+        must = f"be 0, or lie above {min_share:.3g} and below {max_share:.3g}, of the narrowest and the widest flips"
+        require("share", share, min_share < share < max_share, must)
         return cls(float(np.tan(np.pi * share / (2 * eps))), eps)
 
     def __call__(self, margin: Real) -> Real:

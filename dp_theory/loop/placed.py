@@ -29,7 +29,7 @@ _LABEL_EDGES = np.array([1, 3, 9])
 # |t| of features of functions at the selector's boundary that are looked for.
 _SMALL_SCALES = (1e-8, 1e-6, 1e-4, 1e-2)
 # The labeller's slope along t over its own part below which labels are smooth in t.
-_LEAST_SLOPE = 0.1
+_MIN_SLOPE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ def panel_edges(placed: PlacedRows, order: int) -> Float[Array, " edges"]:
     if farthest > _DENSITY_EDGES[-3]:
         cuts += (farthest + _TAIL_EDGES / farthest).tolist()
     for width in (blur, softness(placed.flip, blur)):
-        cuts += (_LABEL_EDGES * width / max(abs(slope), _LEAST_SLOPE * width)).tolist()
+        cuts += (_LABEL_EDGES * width / max(abs(slope), _MIN_SLOPE * width)).tolist()
     functions = placed.rows.has_functions
     if functions:
         cuts += _SMALL_SCALES

@@ -199,7 +199,7 @@ class SoftmaxEquations:
         self.problem, self.nodes = problem, nodes
         self.share = float(nodes.mass.mean())
         self.phi, self.lam = problem.phi / self.share, problem.lam / self.share
-        self.near: Float[Array, "rows K"] | None = None  # proximal points of the scores seen last
+        self.proximal: Float[Array, "rows K"] | None = None  # proximal points of the scores seen last
 
     def solve(self, start: Float[Array, " unknowns"] | None = None) -> Float[Array, " unknowns"]:
         """The root, from a point nearby or else along ridges that narrow."""
@@ -210,7 +210,7 @@ class SoftmaxEquations:
             with suppress(ConvergenceError):
                 return self._root(start)
         lam = self.lam
-        self.near = None
+        self.proximal = None
         count = 2 + int(np.ceil(STEPS * max(0.0, np.log10(WIDE / lam))))
         *_, x = self.path(np.geomspace(max(lam, WIDE), lam, count))
         return x
@@ -270,17 +270,17 @@ class SoftmaxEquations:
             )
         sigma, delta = np.exp(x[-2:])
         nodes = self.nodes
-        near = np.empty_like(nodes.rest)
-        products = np.empty((len(x), len(near)))
-        for start in range(0, len(near), BLOCK):
+        proximal = np.empty_like(nodes.rest)
+        products = np.empty((len(x), len(proximal)))
+        for start in range(0, len(proximal), BLOCK):
             block = slice(start, start + BLOCK)
             known = nodes.known[:, block]
             score = np.einsum("j,jnk->nk", x[:-2], known) + sigma * nodes.rest[block]
-            near[block], p, f = prox(score, delta, score if self.near is None else self.near[block])
+            proximal[block], p, f = prox(score, delta, score if self.proximal is None else self.proximal[block])
             products[:-2, block] = np.einsum("nk,jnk->jn", f, known)
             products[-2, block] = np.einsum("nk,nk->n", f, f)
             products[-1, block] = bend(p, delta)
-        self.near = near
+        self.proximal = proximal
         return nodes.means(nodes.mass / self.share * products) / (self.problem.classes - 1)
 
     def _off(self, x: Array, moments: Array) -> Array:

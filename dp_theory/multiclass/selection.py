@@ -60,7 +60,7 @@ class Uncertainty:
         require_number(kappa=self.kappa)
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: it is the slope of logits in scores")
 
-    def of(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
+    def values(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return self._with_slope(scores)[0]
 
     def _with_slope(self, scores: Array) -> tuple[Array, Array]:
@@ -75,7 +75,7 @@ class Uncertainty:
 
     def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
         reached = np.full(len(direction), FARTHEST)
-        rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
+        rows = np.flatnonzero(self.values(FARTHEST * direction) < threshold)  # those whose radius is still looked for
         radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
         low, high, missed = (np.full(len(rows), value) for value in (0.0, FARTHEST, np.inf))
         for _ in range(_NEWTON_STEPS):
@@ -185,7 +185,7 @@ class Threshold(Selection):
         require_number(limit=self.limit)
 
     def keep_probability(self, scores: Array) -> Array:
-        return ((self.hardness.of(scores) > self.limit) == self.hard).astype(float)
+        return ((self.hardness.values(scores) > self.limit) == self.hard).astype(float)
 
     def keep_fraction(self, classes: int) -> Array:
         exceeded = self.hardness.exceeded(self.limit, classes)

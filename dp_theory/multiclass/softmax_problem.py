@@ -42,7 +42,7 @@ TEST_ROWS = 20_000
 # Largest relative error of the weights: far below their scatter.
 FIT = 2e-3
 # Relative: added to the covariance of scores, which may be singular.
-_LEAST_VARIANCE = 1e-12
+_MIN_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tup
     within = w[:, : k - 1]  # along the teacher
     beyond = w[:, k - 1 :]
     t = rng.standard_normal((TEST_ROWS, k - 1))
-    root = np.linalg.cholesky(beyond @ beyond.T + _LEAST_VARIANCE * np.eye(k) * (w * w).sum())
+    root = np.linalg.cholesky(beyond @ beyond.T + _MIN_VARIANCE * np.eye(k) * (w * w).sum())
     scores = t @ within.T + rng.standard_normal((TEST_ROWS, k)) @ root.T
     y = np.argmax(t @ simplex, axis=1)
     losses = np.logaddexp.reduce(scores, axis=1) - np.take_along_axis(scores, y[:, None], axis=1)[:, 0]

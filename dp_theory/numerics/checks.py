@@ -147,10 +147,10 @@ def scalars(shape: tuple[int, ...], **values: Any) -> Iterator[tuple[tuple[int, 
         yield index, {name: float(array[index]) for name, array in arrays.items()}
 
 
-def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:
+def require_size(name: str, value: Any, minimum: float, maximum: float, what: str) -> None:
     """`what` ends the message to a person."""
-    require(name, value, value >= least, f"be at least {least:g}: {what}")
-    require(name, value, value <= most, f"be at most {most:g}: {what}")
+    require(name, value, value >= minimum, f"be at least {minimum:g}: {what}")
+    require(name, value, value <= maximum, f"be at most {maximum:g}: {what}")
 
 
 def whole_rows(name: str, size: float) -> int:

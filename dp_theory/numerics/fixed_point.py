@@ -16,7 +16,7 @@ _NOWHERE = 1e3
 # The number of moves of which the next one is made.
 _MEMORY = 9
 # The farthest that an unknown moves by the map itself.
-_LONGEST = 2.0
+_MAX_STEP = 2.0
 # The farthest that it moves by the method; where it would go further, it moves by the map.
 _FARTHEST = 3.0
 # At this factor of the least miss the search goes back to the best point, and on from there carefully.
@@ -74,7 +74,7 @@ def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tupl
             bound, way = _WORSE * bound, _SHORTER * way
             points, moves = [], []
             continue
-        moved = np.clip(moved, -_LONGEST, _LONGEST)
+        moved = np.clip(moved, -_MAX_STEP, _MAX_STEP)
         points = [*points, point][-_MEMORY:]
         moves = [*moves, moved][-_MEMORY:]
         following = point + moved

@@ -11,7 +11,7 @@ from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
 # No node sees fewer rows.
-_LEAST_SHARE = 1e-14
+_MIN_SHARE = 1e-14
 # The most steps of Newton's method for omega.
 _STEPS = 200
 # Relative error of the kept fraction that is refused.
@@ -62,8 +62,8 @@ class Entropy(Rule):
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:
         """omega ≥ 0, by Newton's method: ln p(omega) is convex and falls."""
         target = np.log(kept_fraction(p))
-        fits = np.asarray(p) >= _LEAST_SHARE
-        require("keep", p, fits, f"be at least {_LEAST_SHARE:g} for the entropy rule: no node sees fewer rows")
+        fits = np.asarray(p) >= _MIN_SHARE
+        require("keep", p, fits, f"be at least {_MIN_SHARE:g} for the entropy rule: no node sees fewer rows")
         omega = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(kappa)))
         t, weights = half_line()
         deficit = entropy_deficit(np.asarray(kappa)[..., None] * t)

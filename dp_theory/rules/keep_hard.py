@@ -57,14 +57,14 @@ class KeepHard(ThresholdRule):
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         """Integrals by parts; their differences cancel at small alpha, where they are series."""
-        moments, alpha, density, steep, near, edge = _lemma1(self.alpha, rho)
+        moments, alpha, density, steep, reached, edge = _lemma1(self.alpha, rho)
         rho = np.asarray(rho, float)
         variance = (1 - rho) * (1 + rho)
         square = alpha * alpha
-        bent = _bent(steep, near)
+        bent = _bent(steep, reached)
         across = variance * bent
         t4 = 3 * moments.gamma - alpha * square * density
-        yt3 = rho * across + 2 * (rho * near - edge) - square * edge
+        yt3 = rho * across + 2 * (rho * reached - edge) - square * edge
         if np.any(small := alpha < _SMALL):
             t4 = np.where(small, _even_moment(alpha, 4), t4)[()]
             yt3 = _odd_moment(alpha, rho, np.asarray(yt3), 3)[()]
@@ -87,9 +87,9 @@ class KeepHard(ThresholdRule):
 
 
 def _lemma1(alpha: Any, rho: Any) -> tuple[Moments, Any, Any, Any, Any, Any]:
-    """The moments; alpha, the density of |t| there, the argument of beta's erf, and near and edge.
+    """The moments; alpha, the density of |t| there, the argument of beta's erf, and reached and edge.
 
-    beta is √(1 - rho²)·near, and beta_tilde rho·near - edge.
+    beta is √(1 - rho²)·reached, and beta_tilde rho·reached - edge.
     """
     alpha = np.minimum(alpha, _FARTHEST)  # avoids inf·0
     rho = np.asarray(rho, float)
@@ -99,19 +99,19 @@ def _lemma1(alpha: Any, rho: Any) -> tuple[Moments, Any, Any, Any, Any, Any]:
         steep = scaled / sine
     p = erf(scaled)
     density = np.exp(_LOG_DENSITY0 - scaled * scaled)
-    near = 2 * PDF0 * erf(steep)
+    reached = 2 * PDF0 * erf(steep)
     edge = density * erf(rho * steep)
     gamma = p - alpha * density
-    beta_tilde = rho * near - edge
+    beta_tilde = rho * reached - edge
     if np.any(small := alpha < _SMALL):
         gamma = np.where(small, _even_moment(alpha, 2), gamma)[()]
         beta_tilde = _odd_moment(alpha, rho, np.asarray(beta_tilde), 1)[()]
-    return Moments(p, gamma, sine * near, beta_tilde), alpha, density, steep, near, edge
+    return Moments(p, gamma, sine * reached, beta_tilde), alpha, density, steep, reached, edge
 
 
-def _bent(steep: Any, near: Any) -> Any:
+def _bent(steep: Any, reached: Any) -> Any:
     reach = np.minimum(steep, 30.0)  # beyond, exp(-steep²) is 0
-    bent = near - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)
+    bent = reached - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)
     if np.any(shallow := reach < _SMALL / SQRT2):
         bent = np.where(shallow, 2 * PDF0 * _even_moment(SQRT2 * reach, 2), bent)[()]
     return bent

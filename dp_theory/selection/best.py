@@ -46,7 +46,7 @@ _EDGES = np.concatenate([[0.0], np.geomspace(0.01, 0.3, 5), np.arange(0.5, 4.0, 
 # Bands that are better than their neighbours on the grid, from which edges move.
 _STARTS = 4
 # Relative error up to which the least share counts as met.
-_LEAST_MET = 1e-6
+_MIN_MET = 1e-6
 # |t| beyond all rows.
 _FARTHEST = 40.0
 # The unit of an edge's move, over its distance to the next one.
@@ -353,7 +353,7 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
         constraints=[share],
         options={"ftol": 1e-14, "maxiter": 100},
     )
-    is_allowed = moments(result.x)[0] > budget.least * (1 - _LEAST_MET)
+    is_allowed = moments(result.x)[0] > budget.least * (1 - _MIN_MET)
     return at(result.x) if is_allowed and result.fun < 1 else bands
 
 
@@ -362,7 +362,7 @@ def gap(budget: Budget, bands: Bands) -> float:
     moments = budget.moments(bands)
     slope = budget.slope(moments)
     level = 0.0  # minus the worth below which rows are kept
-    if moments[0] < budget.least * (1 + _LEAST_MET) and bands.breakpoints():
+    if moments[0] < budget.least * (1 + _MIN_MET) and bands.breakpoints():
         at_edges = budget.features(np.array(bands.breakpoints()))
         level = min(0.0, float(-np.mean(slope @ at_edges / at_edges[0].clip(TINY))))
     t, weights = half_line((*bands.breakpoints(), *CLOSE_EDGES), ORDER)

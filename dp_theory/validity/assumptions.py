@@ -22,7 +22,7 @@ MAX_SQUARE = 13.0
 # A variance of q below which the rule keeps all rows alike.
 _NOT_SELECTED = 1e-12
 # The least variance of the count of positive labels in a group.
-_LEAST_VARIANCE = 0.5
+_MIN_VARIANCE = 0.5
 
 
 class AssumptionTest(NamedTuple):
@@ -70,7 +70,7 @@ def uniform_flips(view: FeatureView) -> AssumptionTest:
     def chi_square(fitted: Array) -> float:
         flips, offset, log_ratio = fitted
         positive = flips + (1 - 2 * flips) * ndtr((score - offset) / (tangent * np.exp(log_ratio)))
-        variance = np.maximum(group_sums(positive * (1 - positive)), _LEAST_VARIANCE)
+        variance = np.maximum(group_sums(positive * (1 - positive)), _MIN_VARIANCE)
         prior = 2 * view.dimension * log_ratio**2
         return float(((seen - group_sums(positive)) ** 2 / variance).sum() + prior)
 

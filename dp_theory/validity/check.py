@@ -180,8 +180,10 @@ def check(
         level /= 2  # which every look at the trials so far takes half of what is left of
         curves = pd.DataFrame([row for each in measured for row in each.rows()])
         if curves["measured"].isna().all():
-            most = round(MAX_USED * curves["share"].max() * len(view.y))
-            raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
+            max_kept = round(MAX_USED * curves["share"].max() * len(view.y))
+            raise InputError(
+                f"keep = {keep:g}: too few rows are kept to measure anything, {max_kept} at most: raise it"
+            )
         compared = _compared_predictions(curves, trials, level, tolerance)
         needed = Needed(0, 0)
         if compared[0]["verdict"] == "undecided":
@@ -296,11 +298,11 @@ def measured_errors(
     """Test errors on kept rows, nan where a rule keeps too few. All sizes of a trial share a random order."""
     errors = np.full((len(trials), len(sizes)), np.nan)
     keep = view.keep_probability(rule)
-    most = int(MAX_USED * len(keep))
+    max_rows = int(MAX_USED * len(keep))
     for row, trial in zip(errors, trials, strict=True):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(trial,)))
         order = rng.permutation(len(keep))
-        kept = np.flatnonzero(rng.random(most) < keep[order[:most]])  # places in the order
+        kept = np.flatnonzero(rng.random(max_rows) < keep[order[:max_rows]])  # places in the order
         for i, size in enumerate(sizes):
             if size <= len(kept):
                 train = order[kept[:size]]

@@ -22,7 +22,7 @@ LEVELS = 16
 # The relative error of δ.
 _PRECISION = 1e-12
 # The least variance of x·ŵ, over the mean square of x·w.
-_LEAST_VARIANCE = 1e-12
+_MIN_VARIANCE = 1e-12
 # A sum of squares that may be divided by.
 _LEAST = 1e-300
 
@@ -65,9 +65,9 @@ class KeptMoments:
         def excess(log_delta: float) -> float:
             return float(np.log(right_side(np.exp(log_delta))) - log_delta)
 
-        least = float(np.log(right_side(0.0))) - _PRECISION
-        most = float(np.log(float(np.trace(second)) / lam / n / mean_length)) + _PRECISION
-        solution = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
+        low = float(np.log(right_side(0.0))) - _PRECISION
+        high = float(np.log(float(np.trace(second)) / lam / n / mean_length)) + _PRECISION
+        solution = root_scalar(excess, bracket=(low, high), xtol=_PRECISION)
         soft, resolvent = equivalent(float(np.exp(solution.root)))
 
         weight = self.keep * soft[of_row] / self.kept_rows
@@ -81,7 +81,7 @@ class KeptMoments:
         of_growth = float(np.vdot(second, growth)) / mean_length  # g
         unseen = max(0.0, 1 - n / self.independent)  # share of V that is not in the scores yet
         covariance = constant + unseen * of_constant / (1 - unseen * of_growth) * growth  # (3)
-        least = _LEAST_VARIANCE * np.square(score).mean()
+        least = _MIN_VARIANCE * np.square(score).mean()
         variance = np.maximum(unseen * _quadratic(x, covariance), least)
         return float(ndtr(-y * score / np.sqrt(variance)).mean())
 

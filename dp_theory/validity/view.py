@@ -28,7 +28,7 @@ ROUNDED = 1e-12
 ROWS_PER_DIRECTION = 10
 MIN_DIRECTIONS = 3
 # Below, labels have nothing to do with the features.
-LEAST_R2 = 0.02
+MIN_R2 = 0.02
 # The leverage of a row beyond which leaving it out takes a direction away.
 MAX_LEVERAGE = 0.99
 # Squared sine between selector and truth that rounding leaves.
@@ -36,7 +36,7 @@ PARALLEL = 1e-6
 # The relative length of a whitened direction below which it has none.
 _NO_LENGTH = 1e-9
 # The largest flip rate: at 1/2 labels say nothing.
-_MOST_FLIPS = 0.49
+_MAX_FLIPS = 0.49
 # Moves of the boundary of a known truth that are tried, in N^-½.
 _MOVES = np.linspace(-3, 3, 25)
 
@@ -119,7 +119,7 @@ class FeatureView:
         moves = [0.0] if self.tangent else _MOVES / np.sqrt(len(self.y))
         wrong = min(float(np.mean(self.y * (self.score - move) < 0)) for move in moves)
         by_angle = np.arctan(self.tangent) / np.pi
-        return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MOST_FLIPS))
+        return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MAX_FLIPS))
 
     def keep_probability(self, rule: Rule) -> Float[Array, " rows"]:
         return np.asarray(rule.keep_probability(self.plane[0]), float)
@@ -135,7 +135,7 @@ def _fitted_truth(z: Array, y: Array, leverage: Array) -> tuple[Array, Array, fl
     v = (z @ pull - leverage * y) / (1 - leverage)  # (2)
     with_labels = float(np.mean(y * v))  # E[yv]
     squared = float(np.mean(v**2))  # E[v²]
-    if not with_labels > LEAST_R2:
+    if not with_labels > MIN_R2:
         raise InputError(
             "y has nothing to do with X that a linear classifier could learn: "
             f"R² = {max(with_labels, 0.0):.3f} on rows left out"

@@ -229,7 +229,7 @@ def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) ->
     if broken:
         rest = f"; and {len(broken) - MAX_NAMED} more" if len(broken) > MAX_NAMED else ""
         raise InputError("; ".join(broken[:MAX_NAMED]) + rest)
-    digests = {name: _tell(sets[name], found) for name, found in zip(different, seen, strict=True)}
+    digests = {name: _tell(sets[name], looked) for name, looked in zip(different, seen, strict=True)}
     tell_shared(digests)
     return digests
 

@@ -145,8 +145,8 @@ def noised(x0: Tensor, scheduler: Any, draw: torch.Generator) -> tuple[Tensor, T
     return scheduler.add_noise(x0, noise, t), t, scheduler.get_velocity(x0, noise, t)
 
 
-def try_out(generator: Generator, most: int, seed: int, remedy: str) -> None:
-    """Draw at most `most` samples just after training. DivergedError if they are useless."""
-    labels = torch.arange(min(generator.n_classes, most))
+def try_out(generator: Generator, max_samples: int, seed: int, remedy: str) -> None:
+    """Draw at most `max_samples` samples just after training. DivergedError if they are useless."""
+    labels = torch.arange(min(generator.n_classes, max_samples))
     samples = generator.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
     require_samples(samples, "the trained generator", remedy)

@@ -19,7 +19,7 @@ from dp_base.errors import InputError
 from dp_real.generators.pipelines.generator import OWN_LOOP
 from dp_real.guidance.guide import check_class
 from dp_real.runtime import distributed
-from dp_real.runtime.hub import load, quietly, reading, require_told_apart, require_words
+from dp_real.runtime.hub import load, quietly, reading, require_distinct_prompts, require_words
 
 
 def load_index(model: str) -> dict[str, Any]:
@@ -71,9 +71,9 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
 def check_prompts(pipe: Any, prompts: Sequence[Sequence[Any]]) -> None:
     """InputError if the prompts of two classes have the same tokens."""
     parameter = signature(type(pipe).__call__).parameters.get("max_sequence_length")
-    most: Any = (parameter and parameter.default) or math.inf
+    max_tokens: Any = (parameter and parameter.default) or math.inf
     tokenizers = (part for part in pipe.components.values() if isinstance(part, PreTrainedTokenizerBase))
-    require_told_apart(prompts, [(each, int(min(each.model_max_length, most))) for each in tokenizers])
+    require_distinct_prompts(prompts, [(each, int(min(each.model_max_length, max_tokens))) for each in tokenizers])
 
 
 def _network(named: Any) -> Any:

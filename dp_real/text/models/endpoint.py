@@ -158,18 +158,18 @@ class EndpointGenerator(PromptedGenerator):
             except Exception as error:  # it is no JSON, or lacks an answer's fields
                 reply = reply or error
         raise MissingError(
-            f"{self.where} gave {ATTEMPTS} invalid answers, the last one {self._said(reply)}; does it name an "
+            f"{self.where} gave {ATTEMPTS} invalid answers, the last one {self._without_key(reply)}; does it name an "
             "OpenAI-compatible API?"
         )
 
-    def _said(self, what: object) -> str:
+    def _without_key(self, what: object) -> str:
         """A short line without the key, of which endpoints may quote the beginning and the end."""
         words = " ".join(str(what).split())
         ends = f"{re.escape(self.key[:PART])}|{re.escape(self.key[-PART:])}"
         return (re.sub(rf"""[^\s"']*({ends})[^\s"']*""", "…", words) if self.key else words)[:SHOWN]
 
     def _explained(self, error: openai.APIError) -> InputError | MissingError:
-        words = self._said(error.__cause__ if isinstance(error, openai.APIConnectionError) else error)
+        words = self._without_key(error.__cause__ if isinstance(error, openai.APIConnectionError) else error)
         code = getattr(error, "status_code", None)
         match code:
             case 401 | 403:

@@ -67,9 +67,9 @@ class SampledRows:
         return of_loss, of_control, points.normals[:, len(factor) - 1], float(factor[-1])
 
     def correction(
-        self, rows: TrainingRows, parameters: OrderParameters, losses: Losses, near: Array | None
+        self, rows: TrainingRows, parameters: OrderParameters, losses: Losses, start: Array | None
     ) -> tuple[ForceMeans, Array]:
-        """The sum over points in (T4.8), and the forces under the loss; `near` are such forces nearby.
+        """The sum over points in (T4.8), and the forces under the loss; `start` are such forces nearby.
 
         Where f_s is not smooth, the stage's own noise is integrated out.
         """
@@ -79,7 +79,7 @@ class SampledRows:
         at = points.y, points.weight, parameters.x[-1, -1]
         mass = points.mass[:, self.of_loss.force.shape[1] + loss.smooth]
         if loss.smooth:
-            force, bend = loss.answer(of_loss, *at, near)
+            force, bend = loss.answer(of_loss, *at, start)
             control_force, control_bend = control.answer(of_control, *at)
             square = force**2 - control_force**2
         else:
@@ -113,7 +113,7 @@ class PointMeans:
     loss: Loss
     control: QuadraticLoss
     settled: bool = False
-    near: Sequence[Array] = field(default=(), init=False)  # the forces of the last call
+    start: Sequence[Array] = field(default=(), init=False)  # the forces of the last call
 
     def __call__(self, newest: StageRow) -> ForceMeans:
         parameters = self.before.orders.extended(newest)
@@ -128,9 +128,9 @@ class PointMeans:
         slopes, means = zip(
             *(rows.newest(parameters, targets, self.control.curvature) for rows in training), strict=True
         )
-        losses, near = (self.loss, self.control), self.near or [None] * len(training)
-        triples = zip(self.sampled, training, near, strict=True)
-        corrections, self.near = zip(
+        losses, start = (self.loss, self.control), self.start or [None] * len(training)
+        triples = zip(self.sampled, training, start, strict=True)
+        corrections, self.start = zip(
             *(each.correction(rows, parameters, losses, forces) for each, rows, forces in triples), strict=True
         )
         return list(slopes), ForceMeans(*(np.sum(part, axis=0) for part in zip(*means, *corrections, strict=True)))

@@ -34,10 +34,10 @@ class Loss:
     curvature: OfRows  # ℓ'',
     prox: OfRows  # and of (score, y, strength) the root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0
 
-    def answer(self, score: Real, y: Real, weight: Real, response: float, near: Real = None) -> tuple[Real, Real]:
+    def answer(self, score: Real, y: Real, weight: Real, response: float, start: Real = None) -> tuple[Real, Real]:
         """A row's force f = −weight·ℓ'(h; y) at h = score + response·f, and its bend −∂f/∂score.
 
-        `near` is a force from which a search may begin.
+        `start` is a force from which a search may begin.
         """
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
@@ -92,22 +92,22 @@ class Logistic(Loss):
     def curvature(self, h: Real, y: Real) -> Real:
         return expit(h) * expit(-h)
 
-    def answer(self, score: Real, y: Real, weight: Real, response: float, near: Real = None) -> tuple[Real, Real]:
+    def answer(self, score: Real, y: Real, weight: Real, response: float, start: Real = None) -> tuple[Real, Real]:
         strength = response * weight
-        tail = expit(-self._margin(y * score, strength, None if near is None else y * (score + response * near)))
+        tail = expit(-self._margin(y * score, strength, None if start is None else y * (score + response * start)))
         bend = weight * tail * (1 - tail)
         return weight * y * tail, bend / (1 + response * bend)
 
     def prox(self, score: Real, y: Real, strength: Real) -> Real:
         return y * self._margin(y * score, strength)
 
-    def _margin(self, w: Real, strength: Real, near: Real = None) -> Real:
+    def _margin(self, w: Real, strength: Real, start: Real = None) -> Real:
         """The root u of u − strength·σ(−u) = w, by Newton's method.
 
         From the point of [w, w + strength] nearest to 0 it can neither overshoot nor cycle.
         """
         safe, enough = np.clip(0.0, w, w + strength), _LAST_STEP * (1 + np.abs(w))
-        for u in [safe] if near is None else [near, safe]:
+        for u in [safe] if start is None else [start, safe]:
             for _ in range(_STEPS):  # scipy.optimize.elementwise.find_root takes 15 to 26 times as long
                 tail = expit(-u)
                 pull = strength * tail
@@ -137,7 +137,7 @@ class SquaredHinge(Loss):
     def curvature(self, h: Real, y: Real) -> Real:
         return np.where(y * h < 1, 1.0, 0.0)
 
-    def answer(self, score: Real, y: Real, weight: Real, response: float, near: Real = None) -> tuple[Real, Real]:
+    def answer(self, score: Real, y: Real, weight: Real, response: float, start: Real = None) -> tuple[Real, Real]:
         steep = weight / (1 + response * weight)
         force = steep * (1 - y * score)
         return y * np.maximum(force, 0.0), np.where(force > 0, steep, 0.0)

@@ -85,8 +85,8 @@ def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) 
     return _over_points(cell, size, seed)
 
 
-def _over_points(cell: "ScalarProblem", size: int, seed: int, near: Solution | None = None) -> Solution:
-    """`near` is a solution to begin with."""
+def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | None = None) -> Solution:
+    """`start` is a solution to begin with."""
     sampled: list[SampledRows] = []  # of the cohorts so far
 
     def solve_stage(solution: Solution, change: Change) -> Solution:
@@ -96,7 +96,7 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int, near: Solution | N
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
             sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
         training = slice(len(sampled) - len(solution.training), None)
-        newest, means, miss = _found_by_points(solution, sampled[training], near)
+        newest, means, miss = _found_by_points(solution, sampled[training], start)
         slopes, forces = means.with_slopes(newest)
         grown = solution.grown(newest, forces, slopes, miss, target=means.control.target)
         losses = cell.loss, means.control
@@ -107,14 +107,14 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int, near: Solution | N
 
 
 def _found_by_points(
-    solution: Solution, sampled: list[SampledRows], near: Solution | None
+    solution: Solution, sampled: list[SampledRows], start: Solution | None
 ) -> tuple[StageRow, PointMeans, float]:
     """From a solution nearby, at once, or along ridges that fall."""
     loss, miss, solved = solution.cell.loss, np.inf, np.inf
     search = Search(solution)
-    if near is not None:
+    if start is not None:
         means = PointMeans(solution, sampled, loss, QuadraticLoss())
-        begin = search.coordinates(near.orders.row(solution.stages))
+        begin = search.coordinates(start.orders.row(solution.stages))
         coordinates, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
         if miss <= EXACT:
             return search.newest(coordinates), means, miss
@@ -156,28 +156,28 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
 # -- without rounds: nodes --------------------------------------------------------------------------------------------
 
 
-def _over_nodes(cell: "ScalarProblem", order: int, near: Solution | None, error: Array | None = None) -> Solution:
-    """`near` is a solution to begin with, and `error` that of the means of forces."""
-    return solve_cell(cell, order, solve_stage=partial(_stage_over_nodes, order=order, near=near, error=error))
+def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | None = None) -> Solution:
+    """`start` is a solution to begin with, and `error` that of the means of forces."""
+    return solve_cell(cell, order, solve_stage=partial(_stage_over_nodes, order=order, start=start, error=error))
 
 
 def _stage_over_nodes(
-    solution: Solution, change: Change, *, order: int, near: Solution | None, error: Array | None
+    solution: Solution, change: Change, *, order: int, start: Solution | None, error: Array | None
 ) -> Solution:
     means = NodeMeans(solution.cell.initial, solution.cell.loss, order, error)
     search = Search(solution)
 
-    def found_of(equations: Search, begin: Array) -> tuple[Array, float]:
+    def solved(equations: Search, begin: Array) -> tuple[Array, float]:
         return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
-    begin = search.start() if near is None else search.coordinates(near.orders.row(0))
-    coordinates, miss = found_of(search, begin)
+    begin = search.start() if start is None else search.coordinates(start.orders.row(0))
+    coordinates, miss = solved(search, begin)
     least = np.inf
-    if near is None and miss > EXACT:
+    if start is None and miss > EXACT:
         for easier in search.easier():
-            there, off = found_of(easier, begin)
+            there, off = solved(easier, begin)
             begin, least = (there, easier.ridge) if off <= EXACT else (begin, least)
-        coordinates, miss = found_of(search, begin)
+        coordinates, miss = solved(search, begin)
     if not miss <= EXACT:
         raise _missed(solution, miss, least)
     newest = search.newest(coordinates)

@@ -19,7 +19,7 @@ _SETTLED = 1e-3
 # The part of the way to the right-hand sides that the damped map moves.
 _PART = 0.5
 # The least part that is tried where a larger one leaves the cone of order parameters.
-_LEAST_PART = 1e-9
+_MIN_PART = 1e-9
 # The least part of a learner, squared, that is new.
 _POSITIVE = 1e-6
 # |ln √C| and |ln X| from which no solution is looked for.
@@ -27,7 +27,7 @@ _FARTHEST = 100.0
 # The ridge from which the search begins where a stage is not found at once.
 _LARGE_RIDGE = 1.0
 # The ridge to which it then falls, unless the stage's own is larger.
-_LEAST_RIDGE = 1e-6
+_MIN_RIDGE = 1e-6
 # Ridges on that way.
 _WAY = 13
 # ln √C of stage 0 to begin with.
@@ -56,7 +56,7 @@ class Search:
         """With more ridge, on the way to these."""
         cell, stage = self.solution.cell, self.solution.stages
         own = cell.ridges[stage]
-        for lam in np.geomspace(_LARGE_RIDGE, max(own, _LEAST_RIDGE), _WAY):
+        for lam in np.geomspace(_LARGE_RIDGE, max(own, _MIN_RIDGE), _WAY):
             if lam != own:
                 ridges = cell.ridges.copy()
                 ridges[stage] = lam
@@ -111,7 +111,7 @@ class Search:
             miss = self.solution.miss(off, newest)
             means.settled |= miss < _SETTLED
             part = _PART
-            while part > _LEAST_PART:
+            while part > _MIN_PART:
                 try:
                     return self.coordinates(StageRow.of(vector + part * off, self.solution.stages + 1)) - point, miss
                 except FloatingPointError:

@@ -34,7 +34,7 @@ def claims_command(
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return
-    from dp_experiments.paper.claims.claims import CLAIMS, found_of, markdown, row_of
+    from dp_experiments.paper.claims.claims import CLAIMS, evidence_of, markdown, row_of
     from dp_experiments.paper.claims.errata import errata
     from dp_experiments.studies.result_tables import write_docs
 
@@ -48,7 +48,7 @@ def claims_command(
     written = write_docs(docs, markdown(rows)) if docs else []
     wrong = errata()
     shown = [
-        {"": place, "where": row["where"], "claim": row["claim"], "verdict": row["verdict"], "found": found_of(row)}
+        {"": place, "where": row["where"], "claim": row["claim"], "verdict": row["verdict"], "found": evidence_of(row)}
         for place, row in enumerate(rows, 1)
     ]
     explained = "errata, with simulated values and their standard errors: docs/errata.md explains each"

@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
-from dp_experiments.paper.asked import Asked, read_settings
+from dp_experiments.paper.figure_spec import FigureSpec, read_settings
 from dp_experiments.terminal.lines import say, table
 
 COMPARE = "compare"
@@ -59,11 +59,11 @@ def figures_command(
         raise InputError("--run and --set are for one figure or table: name it, as in dp figures fig7 --set rho=0.6")
     if settings and tables:
         raise InputError(f"--set {settings[0]}: {tables[0]} is as it was printed, without parameters")
-    asked = _asked(figures, settings, runs)
+    specs = _specs(figures, settings, runs)
     if tables:
         _write_tables(tables, out, runs)
-    if asked:
-        _draw(asked, out, quick)
+    if specs:
+        _draw(specs, out, quick)
 
 
 def _compare(sources: list[str], out: Path) -> None:
@@ -81,12 +81,12 @@ def _compare(sources: list[str], out: Path) -> None:
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
 
 
-def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> list[Asked]:
+def _specs(figures: list[str], settings: list[str], runs: list[Path]) -> list[FigureSpec]:
     """Figures without settings or runs are not loaded before their turn."""
     from dp_experiments.paper.gallery import load
 
     if not settings and not runs:
-        return [Asked(name, {}) for name in figures]
+        return [FigureSpec(name, {}) for name in figures]
     return [read_settings(name, load(name).compute, settings, runs) for name in figures]
 
 
@@ -117,26 +117,26 @@ def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
             print(path)
 
 
-def _draw(figures: list[Asked], out: Path, quick: bool) -> None:
+def _draw(figures: list[FigureSpec], out: Path, quick: bool) -> None:
     """A figure that fails does not stop the others, but the command."""
     from dp_experiments.paper.gallery import Gallery
 
     failed: dict[str, InputError | MissingError] = {}
     with locked(out):
         gallery = Gallery(out)
-        for index, asked in enumerate(figures, start=1):
-            place = f"[{index}/{len(figures)}] {asked.stem}"
-            if gallery.up_to_date(asked, quick):
+        for index, spec in enumerate(figures, start=1):
+            place = f"[{index}/{len(figures)}] {spec.stem}"
+            if gallery.up_to_date(spec, quick):
                 say(f"{place}: up to date")
                 continue
             say(f"{place} ...")
             try:
-                say(f"{place}: {gallery.make(asked, quick):.1f} s")
+                say(f"{place}: {gallery.make(spec, quick):.1f} s")
             except (InputError, MissingError) as error:
                 if len(figures) == 1:
                     raise
                 say(f"{place}: {error}")
-                failed[asked.stem] = error
+                failed[spec.stem] = error
         if len(failed) < len(figures):
             print(gallery.page)
     if failed:

@@ -186,10 +186,10 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         raise InputError(f"{path} has no arm that is a strategy of the theory: {', '.join(ARMS)}")
     notes = [f"{name} is left out: it is no strategy of the theory" for name in table["series"].drop(rows.index)]
     if "settings" not in where and rows["settings"].nunique() > 1:
-        most = str(rows["settings"].value_counts().index[0])
-        left_out = ", ".join(rows["series"][rows["settings"] != most])
+        commonest = str(rows["settings"].value_counts().index[0])
+        left_out = ", ".join(rows["series"][rows["settings"] != commonest])
         notes.append(f"arms of other settings are left out: {left_out}; choose with settings=…")
-        where = where | {"settings": most}
+        where = where | {"settings": commonest}
     rows = select_rows(path, rows, where)
 
     sizes = rows["kept"].to_numpy(float)

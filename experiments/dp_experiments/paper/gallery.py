@@ -2,7 +2,7 @@
 
 A figure is a module: compute(quick) returns a tidy table (`dp_figures.tables`), draw(table) a matplotlib figure, and
 caption(table) its text. The docstring says what it shows, and FIGURES which figures of the paper it draws. Further
-arguments of compute are parameters (`paper.asked`).
+arguments of compute are parameters (`paper.figure_spec`).
 
 The figure NAME is the module NAME (with _ for -) of `paper.figures`, or another package's entry point:
 
@@ -30,7 +30,7 @@ from dp_base.imports import needing
 from dp_base.reading import read_json
 from dp_base.registry import GROUP, OWN
 from dp_experiments.paper import figures
-from dp_experiments.paper.asked import RUN, Asked
+from dp_experiments.paper.figure_spec import RUN, FigureSpec
 from dp_experiments.terminal.pages import rendered
 
 RECORD = "figures.json"
@@ -40,11 +40,11 @@ RECORD = "figures.json"
 def modules() -> dict[str, str]:
     """The module of each figure, without importing it; a name that is taken is refused."""
     own = [module.name for module in pkgutil.iter_modules(figures.__path__)]
-    found = {name.replace("_", "-"): f"{figures.__name__}.{name}" for name in own}
+    modules = {name.replace("_", "-"): f"{figures.__name__}.{name}" for name in own}
     for entry in entry_points(group=f"{GROUP}.figures"):
-        if found.setdefault(entry.name, entry.value) != entry.value:
-            raise InputError(f"two of the figures are called {entry.name!r}: {found[entry.name]} and {entry.value}")
-    return dict(sorted(found.items()))
+        if modules.setdefault(entry.name, entry.value) != entry.value:
+            raise InputError(f"two of the figures are called {entry.name!r}: {modules[entry.name]} and {entry.value}")
+    return dict(sorted(modules.items()))
 
 
 class About(NamedTuple):
@@ -83,7 +83,7 @@ def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
         for number in about(name).paper:
             own.setdefault(number, []).append(name)
     known = [*modules(), *also]
-    wanted = [name for asked in wanted for name in ([asked] if asked in known else own.get(asked, [asked]))]
+    wanted = [name for part in wanted for name in ([part] if part in known else own.get(part, [part]))]
     for name in wanted:
         if name not in known:
             alike = [other for other in known if other.startswith(name)]
@@ -119,33 +119,33 @@ class Gallery:
                     f"--out {folder} holds something else; give a new or empty folder, or one with figures"
                 )
 
-    def up_to_date(self, asked: Asked, quick: bool) -> bool:
+    def up_to_date(self, spec: FigureSpec, quick: bool) -> bool:
         """Whether this code drew the files with the same `quick`; never of a run, which may go on."""
-        done = self.record.get(asked.stem, {})
-        if RUN in asked.settings or done.get("source") != source(asked.name) or done.get("quick") != quick:
+        done = self.record.get(spec.stem, {})
+        if RUN in spec.settings or done.get("source") != source(spec.name) or done.get("quick") != quick:
             return False
-        return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
+        return all((self.folder / f"{spec.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
-    def make(self, asked: Asked, quick: bool) -> float:
+    def make(self, spec: FigureSpec, quick: bool) -> float:
         """Write the table and the pictures of a figure; the seconds that it took."""
-        module = load(asked.name)
+        module = load(spec.name)
         start = time.perf_counter()
         try:
             with needing("real", "this figure"):
-                table = module.compute(quick, **asked.settings)
+                table = module.compute(quick, **spec.settings)
         except ValueError as error:
-            if not asked.settings or isinstance(error, InputError):
+            if not spec.settings or isinstance(error, InputError):
                 raise
-            raise InputError(f"{asked.command}: {error}") from error
-        write_text(self.folder / f"{asked.stem}.csv", table.to_csv(index=False))
-        save(module.draw(table), self.folder / asked.stem)
+            raise InputError(f"{spec.command}: {error}") from error
+        write_text(self.folder / f"{spec.stem}.csv", table.to_csv(index=False))
+        save(module.draw(table), self.folder / spec.stem)
         seconds = round(time.perf_counter() - start, 1)
-        self.record[asked.stem] = {
+        self.record[spec.stem] = {
             "caption": module.caption(table),
-            "command": asked.command + (" --quick" if quick else ""),
+            "command": spec.command + (" --quick" if quick else ""),
             "quick": quick,
             "seconds": seconds,
-            "source": source(asked.name),
+            "source": source(spec.name),
         }
         self._write()
         return seconds

@@ -35,14 +35,14 @@ def variants() -> dict[str, Variant]:
         by_name[name] = Variant(name.split("-")[0], tuple(settings), float(row["val"]), note)
 
     practice = [row for row in table_rows(1) if row["method"] == "deliberate practice"]
-    for name, row, like, where in (
+    for name, row, template, where in (
         ("imagenet100-table1", practice[0], table4[10], "Table 4, row 11"),
         ("imagenet1k-table1-1", practice[1], table5[5], "Table 5, row 6"),
         ("imagenet1k-table1-2", practice[2], table5[5], "Table 5, row 6"),
     ):
-        additions = (int(row["samples"]) - int(like["initial"])) // int(like["increment"])
+        additions = (int(row["samples"]) - int(template["initial"])) // int(template["increment"])
         settings = [
-            *schedule(like, additions, 4 if like in table4 else 5),
+            *schedule(template, additions, 4 if template in table4 else 5),
             f"training.steps={row['iterations']}",
             "sampling.guidance_scale=3.0",
         ]

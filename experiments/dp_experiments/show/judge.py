@@ -46,23 +46,23 @@ class Judge(NamedTuple):
         return layer_inputs(self.network, lambda rows: self.logits(to_float(rows)), x)
 
 
-def load_judge(given: str, task: Task) -> Judge:
+def load_judge(where: str, task: Task) -> Judge:
     """The latest learner of a run, or a transformers classifier by folder or hub id."""
     if len(task.sample_shape) != 3:
-        raise InputError(f"--judge {given}: judges are for images, and these examples are none")
-    if not RunFiles(Path(given)).is_run:
+        raise InputError(f"--judge {where}: judges are for images, and these examples are none")
+    if not RunFiles(Path(where)).is_run:
         from dp_real.learners.models.classifier import known_classifier  # it imports transformers
 
-        model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
+        model: Any = known_classifier(where, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]
         accepted = accepted_answers(names, task.classes)
         return Judge(lambda x: model(x.to(device())), names, accepted, task.classes, network=model)
-    run = Run(given)
+    run = Run(where)
     own = run.config.task
     if len(own.sample_shape) != 3:
         raise InputError(
-            f"{given}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
+            f"{where}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
         )
     learner = run.learner()
     accepted = accepted_answers(own.classes, task.classes)

@@ -17,14 +17,14 @@ from dp_real.text.codes import texts_of
 MAX_EXAMPLES = 1000  # examples on a page
 
 
-def reviewed(run: Run, most: int = MAX_EXAMPLES) -> list[dict[str, Any]]:
-    """The hardest examples first, `most` of them; entropy (nats) and `wrong` are of when an example was added."""
+def reviewed(run: Run, max_examples: int = MAX_EXAMPLES) -> list[dict[str, Any]]:
+    """The `max_examples` hardest examples in order; entropy (nats) and `wrong` are of when an example was added."""
     config = run.config
-    is_text = config.data.examples == "texts"
+    is_text = config.data.modality == "text"
     if not is_text and len(config.task.sample_shape) != 3:
         raise InputError(f"{run.path}: data.source = '{config.data.source}' has neither images nor texts to show")
     pool = run.pool
-    hardest = row_facts(pool).sort_values("entropy", ascending=False, kind="stable")[:most]
+    hardest = row_facts(pool).sort_values("entropy", ascending=False, kind="stable")[:max_examples]
     x = examples_of(pool, hardest)
     shown = (
         [{"text": visible(text)} for text in texts_of(x)] if is_text else [{"picture": encoded(p)} for p in pictures(x)]

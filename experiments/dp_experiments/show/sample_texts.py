@@ -45,7 +45,7 @@ def rows_over(run: str | Path | None, config: Config, omegas: list[float] | None
     if run is None:
         return [TextRow(omega) for omega in omegas or [0.0]]
     own = Run(run)
-    if own.config.data.examples != "texts" or own.config.task.classes != config.task.classes:
+    if own.config.data.modality != "text" or own.config.task.classes != config.task.classes:
         raise InputError(f"--classifier {run}: it does not learn texts of these {config.task.n_classes} classes")
     return [TextRow(omega, own.learner) for omega in omegas or OMEGAS]
 

@@ -16,7 +16,7 @@ Advance = Callable[[int], None]  # takes the number of steps that were made
 
 LINES_APART = 0.1  # least share of the work between two lines of progress,
 EVERY_SECONDS = 2.0  # which are at least so many seconds apart
-AT_LEAST_EVERY = 30.0  # seconds after which a line is printed whatever the share
+MAX_SECONDS = 30.0  # seconds after which a line is printed whatever the share
 ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
 BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # characters that would begin another cell or row
 CONTROLS = (*range(0x20), *range(0x7F, 0xA0))  # a terminal takes them for commands,
@@ -104,11 +104,11 @@ class ProgressLines:
     """Progress as lines on stderr, a tenth of the work and `least` seconds apart, or `most` seconds."""
 
     def __init__(
-        self, description: str, total: int, least: float = EVERY_SECONDS, most: float = AT_LEAST_EVERY
+        self, description: str, total: int, min_seconds: float = EVERY_SECONDS, max_seconds: float = MAX_SECONDS
     ) -> None:
         self.description = description
         self.total = total
-        self.least, self.most = least, most  # seconds between two lines
+        self.min_seconds, self.max_seconds = min_seconds, max_seconds  # seconds between two lines
         self.done = 0
         self.printed = 0  # steps that were done at the last line
         self.printed_at = time.monotonic()
@@ -117,7 +117,7 @@ class ProgressLines:
         self.done += steps
         passed = time.monotonic() - self.printed_at
         far = self.done - self.printed >= LINES_APART * self.total
-        if (far and passed > self.least) or passed > self.most:
+        if (far and passed > self.min_seconds) or passed > self.max_seconds:
             self.printed_at = time.monotonic()
             self._print()
 

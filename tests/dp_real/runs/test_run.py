@@ -133,12 +133,12 @@ def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path
 def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_path, monkeypatch):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: any(index == 1 for index, *_ in drawn))
+    monkeypatch.setattr(RunFolder, "any_must_stop", lambda self: any(index == 1 for index, *_ in drawn))
     with pytest.raises(Interrupted, match="dp real resume"):
         run(config, folder)
     assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1  # the first addition has two blocks
     assert [count for *_, count in drawn] == [32, 28, 32]  # the initial round, and some of the first addition
-    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: False)
+    monkeypatch.setattr(RunFolder, "any_must_stop", lambda self: False)
     drawn.clear()
     assert_resumes_as(unbroken, config, folder)
     assert [count for *_, count in drawn] == [8, 32, 8]  # the rest of the first addition, the second addition
@@ -284,7 +284,7 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbro
     drawing = tmp_path / "run" / "drawing"
 
     def stop_in(index, resume):
-        monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (drawing / f"round-{index}-row-0").exists())
+        monkeypatch.setattr(RunFolder, "any_must_stop", lambda self: (drawing / f"round-{index}-row-0").exists())
         with pytest.raises(Interrupted):
             run(config, tmp_path / "run", resume=resume)
         monkeypatch.undo()

@@ -14,7 +14,7 @@ from dp_base.reading import read_json
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
-from dp_real.runtime.hub import require_told_apart
+from dp_real.runtime.hub import require_distinct_prompts
 from dp_real.runtime.model_folders import is_hub_id, misnamed
 from tests.dp_real.generators.tiny_pipelines import tiny_vit
 from tests.dp_real.runs.folders import set_keys
@@ -129,11 +129,11 @@ def test_prompts_of_two_classes_that_are_alike_once_cut_are_refused(read, caplog
     readers = [(ByT5Tokenizer(extra_ids=0), each) for each in (read, 10)]
     if read == 12:
         with pytest.raises(InputError, match=r"'a photo of a hen' and 'a photo of .* in the first 12 tokens"):
-            require_told_apart(asked, readers)
+            require_distinct_prompts(asked, readers)
     else:
-        require_told_apart(asked, readers)
+        require_distinct_prompts(asked, readers)
         assert caplog.messages == [
             f"prompts of more than the 30 tokens that are read are cut: 1, such as {asked[1][0]!r}"
         ]
-        require_told_apart(asked, [])
-        require_told_apart([asked[0], asked[0]], readers)  # one caption of two classes is a table's own choice
+        require_distinct_prompts(asked, [])
+        require_distinct_prompts([asked[0], asked[0]], readers)  # one caption of two classes is a table's own choice

@@ -100,7 +100,7 @@ def test_a_pool_of_texts(practised):
     assert practised.pool.storage.exported.name == "text"
     text, label = practised.pool[0]
     assert (text.dtype, label) == (torch.int32, 0)
-    assert practised.result["near"].keys() == {"likeness", "pool", "validation"}
+    assert practised.result["near"].keys() == {"similarity", "pool", "validation"}
     assert practised.result["generation_flops"] > 0
     from_disk = Pool.latest(practised.files.pool, (40,))
     assert texts_of(from_disk.x) == texts
@@ -294,7 +294,7 @@ FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
         ("training", {"mixup": 0.5}, "training.mixup is for images"),
         ("generator", {"shots": 0}, "has {examples}, and shots = 0"),
         ("generator", {"prompts": ["a {} text"]}, "has no {examples}, and shots = 1"),
-        ("learner", {"kind": "mlp"}, "'text' has texts: learner.kind = 'mlp' is for numbers"),
+        ("learner", {"kind": "mlp"}, "'text' has texts: learner.kind = 'mlp' is for arrays"),
         ("data", {"source": "digits"}, "'digits' has no texts: generator.kind = 'causal-lm' is for texts"),
         ("generator", FUNCTION, "'function' knows no probability of a label: guidance.likelihood_weight must be 0"),
     ],

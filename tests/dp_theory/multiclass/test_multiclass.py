@@ -72,7 +72,7 @@ def test_thresholds_keep_what_they_should(classes, hardness):
         kept = selection.keep_probability(s)
         assert selection.keep_fraction(classes).mean() == pytest.approx(0.3, abs=1e-9)
         assert kept.mean() == pytest.approx(0.3, abs=0.006)
-        assert mean(hardness.of(s)[kept == 0].mean(), hardness.of(s)[kept == 1].mean())
+        assert mean(hardness.values(s)[kept == 0].mean(), hardness.values(s)[kept == 1].mean())
 
 
 def test_the_reach_is_found_where_newtons_method_cycles():

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 import torch
 from dp_experiments.cli.real.configure import keys
-from dp_experiments.cli.real.options import on_cluster_asked
+from dp_experiments.cli.real.options import requested_cluster
 from dp_experiments.presets.presets import load_preset, preset_names
 
 from dp_real.config import load_config
@@ -46,7 +46,7 @@ def test_keys_are_those_that_a_file_may_have(tmp_path):
 def test_there_is_a_worker_for_each_gpu(gpus, asked, expected, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    with on_cluster_asked(None, asked) as workers:
+    with requested_cluster(None, asked) as workers:
         assert workers == expected
 
 

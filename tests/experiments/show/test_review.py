@@ -34,7 +34,7 @@ def test_the_page_has_each_example_hardest_first(text_run):
     shown = [int(row) for row in re.findall(r'data-row="(\d+)"', page)]
     entropy = pool.table()["entropy"].to_pylist()
     assert shown == sorted(range(len(pool)), key=lambda row: -entropy[row])
-    items = reviewed(Run(text_run), most=3)
+    items = reviewed(Run(text_run), 3)
     assert [item["row"] for item in items] == shown[:3]
     label = int(pool.y[shown[0]])
     assert items[0]["likelihood"] == pytest.approx(float(pool.posterior[shown[0], label]))

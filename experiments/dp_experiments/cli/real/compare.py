@@ -16,8 +16,8 @@ from dp_experiments.cli.real.options import (
     Set,
     Workers,
     arm_names,
-    on_cluster_asked,
     refuse,
+    requested_cluster,
     splits_of,
 )
 from dp_experiments.cli.real.remarks import at_limit, judged_twice, too_few
@@ -89,7 +89,7 @@ def compare_command(
     settled = {name: settle(config, name) for name in names}
     _check(settled, baseline, x)
     out = out or Path("runs") / f"{config.name}-compare"
-    where = on_cluster_asked(dask, workers)
+    where = requested_cluster(dask, workers)
     from dp_experiments.compare.compare import JOURNAL, Comparison, run_arms
     from dp_experiments.compare.verdict import verdict
 

@@ -91,7 +91,7 @@ def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None
             raise InputError(f"--set {setting}: {instead}")
 
 
-def on_cluster_asked(dask: str | None, workers: int | None) -> "AbstractContextManager[int | None]":
+def requested_cluster(dask: str | None, workers: int | None) -> "AbstractContextManager[int | None]":
     """A block in which runs go where --dask says; yields how many at a time, None: the cluster decides."""
     from contextlib import nullcontext
 

@@ -8,7 +8,7 @@ from typer import Argument, Exit, Option
 
 from dp_experiments.cli import launch
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, on_cluster_asked
+from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, requested_cluster
 from dp_experiments.cli.real.remarks import at_limit, too_few
 from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal.lines import answer, progress, say
@@ -84,7 +84,7 @@ def branch_command(
     as_json: Json = False,
 ) -> None:
     """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
-    where = on_cluster_asked(dask, 1 if dask is None else None)
+    where = requested_cluster(dask, 1 if dask is None else None)
     count = 1 if dask is not None else launch.process_count()
     if count > 1:
         words = "real", "branch", str(folder), *_options([], accept_changes, as_json)

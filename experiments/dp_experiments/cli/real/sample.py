@@ -56,7 +56,7 @@ def sample_command(
     run = files.path if files.is_run else None
     config = load_config(files.config, settings) if run else load_preset(source, settings)
     omegas = read_strengths(omega)
-    texts = config.data.examples == "texts"
+    texts = config.data.modality == "text"
     if not texts and len(config.task.sample_shape) != 3:
         raise InputError(f"{source}: data.source = '{config.data.source}' has neither images nor texts to show")
     if along and (run is None or classifier):
@@ -106,7 +106,7 @@ def choose_classes(names: Sequence[str], wanted: str | None) -> list[int]:
         elif name.isdecimal() and int(name) < len(names):
             labels.append(int(name))
         else:
-            near = get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"they are {names[0]} to {names[-1]}"
+            matches = get_close_matches(name, names, n=1)
+            hint = f"did you mean {matches[0]!r}?" if matches else f"they are {names[0]} to {names[-1]}"
             raise InputError(f"--classes {wanted}: {name!r} is none of the {len(names)} classes; {hint}")
     return list(dict.fromkeys(labels))

@@ -8,7 +8,7 @@ from typer import Option
 
 from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
-from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_names, on_cluster_asked, refuse, splits_of
+from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_names, refuse, requested_cluster, splits_of
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal.lines import answer, progress, say
@@ -57,7 +57,7 @@ def tune_command(
     plan = Plan(names, read_searches(search), seeds, splits_of(seeds, splits), first, batch)
     spaces = spaces_of(config, plan)
     out = out or Path("runs") / f"{config.name}-tune"
-    where = on_cluster_asked(dask, workers)
+    where = requested_cluster(dask, workers)
     with claimed(out, REQUEST, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")

@@ -63,18 +63,18 @@ def best_command(
     answer(as_json, facts, titled, *remarks, *written(out))
 
 
-def _any_rule(given: dict[str, Any], training_cost: float, least: float) -> dict[str, Any]:
+def _any_rule(options: dict[str, Any], training_cost: float, least: float) -> dict[str, Any]:
     """The free optimum of one budget; `gap` is how much less a rule nearby may reach."""
     from dataclasses import asdict
 
     from dp_theory.selection.best import Budget, best_selection
 
-    if "psi" in given:
-        budget = Budget(given["rho"], 1 / given["psi"], 0.0, 1.0, least=least)
+    if "psi" in options:
+        budget = Budget(options["rho"], 1 / options["psi"], 0.0, 1.0, least=least)
     else:
-        budget = Budget(given["rho"], given["budget"], 1.0, training_cost, least=least)
+        budget = Budget(options["rho"], options["budget"], 1.0, training_cost, least=least)
     best = best_selection(budget)
-    found = asdict(best) | {"rule": str(best.rule), "lam": best.lam_per_row, "psi": 1 / best.kept}
-    found["cost"] = best.generated + best.kept * training_cost
+    row = asdict(best) | {"rule": str(best.rule), "lam": best.lam_per_row, "psi": 1 / best.kept}
+    row["cost"] = best.generated + best.kept * training_cost
     columns = ("rule", "keep", "lam", "psi", "test_error", "kept", "generated", "cost", "needs_d", "gap")
-    return {column: found[column] for column in columns}
+    return {column: row[column] for column in columns}

@@ -63,10 +63,10 @@ def check_command(
     sides = None if classes is None else [re.sub(r"\s*\+\s*", "+", side) for side in comma_list(classes)]
     rules = comma_list(rule)
     with claimed(out):
-        given = read_features(features, classes=sides, lam_per_row=lam)
+        data = read_features(features, classes=sides, lam_per_row=lam)
         with progress("check", len(rules)) as advance:
-            found = check(
-                given,
+            result = check(
+                data,
                 rules,
                 keep=keep,
                 lam_per_row=lam,
@@ -78,23 +78,23 @@ def check_command(
         if out is not None:
             from dp_figures.curves import save
 
-            write_tables(out, assumptions=found.assumptions, curves=found.curves)
-            save(picture(found), out / "check")
-    view = found.view
+            write_tables(out, assumptions=result.assumptions, curves=result.curves)
+            save(picture(result), out / "check")
+    view = result.view
     facts: dict[str, Any] = {
         "rows": len(view.y),
         "test_rows": 0 if view.test is None else len(view.test[1]),
         "directions": view.dimension,
-        "classes": list(given.classes),
+        "classes": list(data.classes),
         "rho": view.rho,
         "flips": view.flips,
-        "gaussian": found.gaussian,
-        "law": found.law,
-        "trials": found.trials,
-        "more_rows": found.needed.rows,
-        "more_trials": found.needed.trials,
-        "assumptions": records(found.assumptions),
-        "curves": records(found.curves),
+        "gaussian": result.gaussian,
+        "law": result.law,
+        "trials": result.trials,
+        "more_rows": result.needed.rows,
+        "more_trials": result.needed.trials,
+        "assumptions": records(result.assumptions),
+        "curves": records(result.curves),
     }
     assumed, compared = facts["assumptions"][:-2], facts["assumptions"][-2:]
     others = f" and {facts['test_rows']} test rows" if facts["test_rows"] else ""
@@ -110,9 +110,9 @@ def check_command(
             ],
             "test error against kept rows: predicted and measured": facts["curves"],
         },
-        f"{' against '.join(given.classes)}: {len(view.y)} rows{others} in {view.dimension} directions; "
+        f"{' against '.join(data.classes)}: {len(view.y)} rows{others} in {view.dimension} directions; "
         f"the selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}",
-        verdict(found),
+        verdict(result),
         *written(out),
     )
 
@@ -133,19 +133,19 @@ def read_features(path: Path, **options: Any) -> Features:
                 f"{path} {verb} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
                 " optionally w_s, w_g, and both X_test and y_test"
             )
-    given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
+    optional: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
     if has_test:
-        given["test"] = tuple(arrays[name] for name in TEST)
-    return Features.of(arrays["X"], arrays["y"], **given, **options)
+        optional["test"] = tuple(arrays[name] for name in TEST)
+    return Features.of(arrays["X"], arrays["y"], **optional, **options)
 
 
-def picture(found: Check) -> "Figure":
+def picture(result: Check) -> "Figure":
     """Error against kept rows, a panel for each rule; sizes that were not measured are left out."""
     from dp_figures.curves import draw_curves
     from dp_figures.tables import measured, predicted
 
     parts = []
-    for rule, rows in found.curves.dropna().groupby("rule", sort=False):
+    for rule, rows in result.curves.dropna().groupby("rule", sort=False):
         parts.append(predicted("Gaussian theory", rows["kept"], rows["gaussian"], panel=rule))
         parts.append(predicted("measured law", rows["kept"], rows["measured law"], panel=rule))
         parts.append(measured("measured law", rows["kept"], rows["measured"], rows["se"], panel=rule))
@@ -155,21 +155,21 @@ def picture(found: Check) -> "Figure":
     )
 
 
-def verdict(found: Check) -> str:
+def verdict(result: Check) -> str:
     """The answer, in a line."""
-    if found.gaussian == "holds":
+    if result.gaussian == "holds":
         return "the Gaussian theory holds here: its errors are those measured, within the tolerance"
-    if found.gaussian == "undecided":
-        wanted = {"rows": found.needed.rows, "--trials": found.needed.trials}
+    if result.gaussian == "undecided":
+        wanted = {"rows": result.needed.rows, "--trials": result.needed.trials}
         more = " and ".join(f"{count:,} more {what}" for what, count in wanted.items() if count)
         return (
             "undecided: the Gaussian theory's errors are neither shown to be within the tolerance nor beyond it; "
             f"about {more or 'some more rows'} would tell, or a larger --tolerance"
         )
-    off_theory, off_law = found.assumptions["effect"].iloc[-2:]
+    off_theory, off_law = result.assumptions["effect"].iloc[-2:]
     wrong = f"the Gaussian theory does not hold here: errors are {off_theory:+.0%} off what it predicts"
-    if found.law == "fails":
+    if result.law == "fails":
         return f"{wrong}, and {off_law:+.0%} off what the measured law predicts"
-    return f"{wrong}; {'' if found.law == 'holds' else 'whether '}the measured law predicts them" + (
-        "" if found.law == "holds" else " is undecided"
+    return f"{wrong}; {'' if result.law == 'holds' else 'whether '}the measured law predicts them" + (
+        "" if result.law == "holds" else " is undecided"
     )

@@ -58,24 +58,24 @@ def classes_command(
     with claimed(out):
         with progress("classes (half a second or more each)", math.prod(map(len, tables))) as advance:
             options = {"rho": rho, "tolerance": tolerance, "trials": trials, "seed": seed}
-            found = softmax_curves(*tables, **options, workers=cores(), advance=advance)
+            curves = softmax_curves(*tables, **options, workers=cores(), advance=advance)
         if out is not None:
-            _write(found, out)
-    answer(as_json, {"table": records(found)}, records(found.drop(columns=list(HIDDEN))), *written(out))
+            _write(curves, out)
+    answer(as_json, {"table": records(curves)}, records(curves.drop(columns=list(HIDDEN))), *written(out))
 
 
-def _write(found: "DataFrame", out: Path) -> None:
+def _write(curves: "DataFrame", out: Path) -> None:
     import pandas as pd
     from dp_figures.curves import draw_curves, save
     from dp_figures.tables import predicted, simulated
 
-    write_tables(out, classes=found)
-    series = found["rule"]
+    write_tables(out, classes=curves)
+    series = curves["rule"]
     for name in ("keep", "lam"):
-        if found[name].nunique() > 1:
-            series += f" {name} " + found[name].map("{:.2g}".format)
+        if curves[name].nunique() > 1:
+            series += f" {name} " + curves[name].map("{:.2g}".format)
     parts = []
-    for (name, panel), rows in found.groupby([series, found["classes"].map("{} classes".format)], sort=False):
+    for (name, panel), rows in curves.groupby([series, curves["classes"].map("{} classes".format)], sort=False):
         parts.append(predicted(name, rows["kept"], rows["test_error"], panel=panel))
         if "simulated" in rows:
             points = rows["kept"], rows["simulated"], rows["simulated_se"], rows["trials"].iloc[0]

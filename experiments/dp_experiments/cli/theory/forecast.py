@@ -80,10 +80,10 @@ def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _pairs(option: str, entries: list[str]) -> dict[str, str]:
     pairs = [entry.partition("=") for entry in entries]
-    found = {name: value for name, sign, value in pairs if sign}
-    if len(found) < len(entries):
+    values = {name: value for name, sign, value in pairs if sign}
+    if len(values) < len(entries):
         raise InputError(f"{option} {' '.join(entries)}: must read NAME=VALUE, each name once")
-    return found
+    return values
 
 
 def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":

@@ -100,7 +100,7 @@ def _named(config: Config, model: Any) -> np.ndarray:
     import torch
 
     from dp_real.generators import class_prompts
-    from dp_real.runtime.hub import load_tokenizer, require_told_apart
+    from dp_real.runtime.hub import load_tokenizer, require_distinct_prompts
 
     task = config.task
     prompt_lists = class_prompts(
@@ -108,7 +108,7 @@ def _named(config: Config, model: Any) -> np.ndarray:
     )
     tokenizer = load_tokenizer(str(config.practice.encoder), "right")
     length = model.config.text_config.max_position_embeddings
-    require_told_apart(prompt_lists, [(tokenizer, length)])
+    require_distinct_prompts(prompt_lists, [(tokenizer, length)])
     means = []
     for prompts in prompt_lists:
         tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")

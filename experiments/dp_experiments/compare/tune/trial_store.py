@@ -50,9 +50,9 @@ def propose(
         of_trial = np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0]
         study.sampler = TPESampler(seed=int(of_trial))
         parameters = study.ask(space).params
-        given = first or {} if number == numbers.start else {}  # which are taken as they are
+        settings = first or {} if number == numbers.start else {}  # which are taken as they are
         proposals.append(
-            {key: value if key in given else proposed(space[key], value) for key, value in parameters.items()}
+            {key: value if key in settings else proposed(space[key], value) for key, value in parameters.items()}
         )
     return proposals
 

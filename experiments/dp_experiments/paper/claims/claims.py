@@ -404,7 +404,7 @@ def row_of(claim: Claim) -> dict[str, str]:
     return row | {"command": claim.command, "cost": claim.cost}
 
 
-def found_of(row: dict[str, str]) -> str:
+def evidence_of(row: dict[str, str]) -> str:
     """What each source says."""
     return " ".join(f"{source.capitalize()}: {row[source]}." for source in SOURCES if row[source] != NOTHING)
 
@@ -414,6 +414,6 @@ def markdown(table: list[dict[str, str]]) -> str:
     lines = [HEAD]
     for number, row in enumerate(table, 1):
         path = "" if row["path"] == NOTHING else f", {row['path']}"
-        claim = f"**{row['verdict']}**{path}: {row['claim']} ({row['where']}). {found_of(row)}"
+        claim = f"**{row['verdict']}**{path}: {row['claim']} ({row['where']}). {evidence_of(row)}"
         lines.append(f"{number}. {claim} `{row['command']}` ({row['cost']})")
     return "\n".join(lines) + "\n"

@@ -33,13 +33,13 @@ draw = partial(
 
 def caption(table: pd.DataFrame) -> str:
     runs = stored_runs("glyphs")
-    most = "static-128000"
-    gap, gap_of_most = (paired(runs, arm, most) for arm in ("practice-16000", "practice-32000"))
+    largest = "static-128000"
+    gap, gap_of_largest = (paired(runs, arm, largest) for arm in ("practice-16000", "practice-32000"))
     return (
         "Characters of real typefaces, 77 classes, both arms tuned (Fig. 4): means over "
         f"{table['n_seeds'].max()} data splits, each with its own generator; bars are one standard "
         "error without what a split does to all arms. Of practice, "
         f"{worth(runs, 'practice-16000', ARMS['static'])}, and {worth(runs, 'practice-8000', ARMS['static'])}; lead "
-        f"over 128,000 static ones: of 16,000 {gap}, of 32,000 {gap_of_most}. On families of kinds that the generator "
-        "does not know practice gains less."
+        f"over 128,000 static ones: of 16,000 {gap}, of 32,000 {gap_of_largest}. On families of kinds that the "
+        "generator does not know practice gains less."
     )

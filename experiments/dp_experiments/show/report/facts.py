@@ -109,12 +109,12 @@ def run_facts(run: Run) -> Facts:
         "verdict": run_verdict(reached, len(config.task.classes), result.get("seconds")),
         "command": run_command(config, base) or run.files.begin,
         "preset": base.name if base else None,
-        "settings": differences(config, base),
+        "settings": changed_settings(config, base),
         "rounds": records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else [],
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
         "classes": [] if classes is None else classes.to_dict("records"),
         "gallery": hardest_images(run, pool) if pool else [],
-        "hardest": hardest_texts(run, pool) if pool and config.data.examples == "texts" else [],
+        "hardest": hardest_texts(run, pool) if pool and config.data.modality == "text" else [],
         "near": result.get("near", {}),
         "branches": [
             {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"])
@@ -214,7 +214,7 @@ def preset_of(config: Config) -> Config | None:
         return None
 
 
-def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
+def changed_settings(config: Config, base: Config | None) -> dict[str, list[Any]]:
     """The settings that differ, by key: the value of the base (None without a base) and that of the configuration."""
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
@@ -223,7 +223,7 @@ def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
 
 
 def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
-    """The settings of `differences` as key=value."""
+    """The settings of `changed_settings` as key=value."""
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
 
 
@@ -231,7 +231,7 @@ def run_command(config: Config, base: Config | None) -> str | None:
     """The command that repeats a run; None if settings of a preset cannot."""
     if base is None:
         return None
-    settings = as_options({key: change for key, change in differences(config, base).items() if key != "seed"})
+    settings = as_options({key: change for key, change in changed_settings(config, base).items() if key != "seed"})
     try:
         if not load_preset(config.name, settings, seed=config.seed).goes_on_from(config):
             return None
@@ -252,7 +252,7 @@ def compare_command(comparison: Comparison) -> str | None:
     if base is None:
         return None
     for _, candidate in configs:
-        changes = differences(candidate, base)
+        changes = changed_settings(candidate, base)
         settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
         if all(follows(config, arm, settings) for arm, config in configs):
             break

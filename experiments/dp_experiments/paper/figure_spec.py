@@ -17,7 +17,7 @@ from dp_base.reading import toml_value
 RUN = "run"
 
 
-class Asked(NamedTuple):
+class FigureSpec(NamedTuple):
     """The name of a figure, and those of its parameters that were given."""
 
     name: str
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
         return shlex.join(words)
 
 
-def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], runs: Sequence[Path]) -> Asked:
+def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], runs: Sequence[Path]) -> FigureSpec:
     """The parameters KEY=VALUE and folders of runs that a person gives a figure."""
     usual = {
         key: parameter.default
@@ -62,7 +62,7 @@ def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], 
         if key in settings:
             raise InputError(f"--set {text}: {key} is given twice")
         settings[key] = _number(text, toml_value(value), usual[key])
-    return Asked(name, settings)
+    return FigureSpec(name, settings)
 
 
 def _number(text: str, value: Any, usual: float) -> float:
