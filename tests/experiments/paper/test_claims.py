@@ -135,11 +135,12 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     pairs = [(at[k], *pair, "test") for k in at for pair in [("practice", x) for x in ("real", "probe", "finetune")]]
     pairs += [(at[k], *pair, column) for k in at for pair in static for column in ("test", "handwriting")]
     pairs += [(equal, *pair, "test") for pair in static]
-    augmented = "static@training.randaugment=2@training.learning_rate=0.003"
-    pairs += [(at[5], "practice@training.randaugment=2", augmented, column) for column in ("test", "handwriting")]
-    faster = "practice-encoder@training.learning_rate=0.003"
-    pairs += [(at[5], faster, "static-encoder", column) for column in ("test", "handwriting")]
-    for rows, arm, rival, column in [*pairs, (at[5], augmented, "static", "handwriting")]:
+    augmented, faster = "@training.randaugment=2", "@training.learning_rate=0.003"
+    tuned = [f"{arm}{augmented}{faster}" for arm in ("static", "real", "finetune")]
+    leads = [(f"practice{augmented}", rival) for rival in tuned] + [(f"practice-encoder{faster}", "static-encoder")]
+    pairs += [(at[5], *pair, column) for pair in leads for column in ("test", "handwriting")]
+    pairs += [(at[5], tuned[1], "real", "test"), (at[5], tuned[0], "static", "handwriting")]
+    for rows, arm, rival, column in pairs:
         found = paired(rows, arm, rival, column)
         sign = "−" if found.mean < 0 else ""
         said = f"{sign}{abs(found.mean):.2f} ± {found.se:.2f}".replace("0.", ".")
