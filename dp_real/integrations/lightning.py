@@ -31,7 +31,8 @@ class PracticeCallback(Callback):
         until: float = 0.8,
     ) -> None:
         self.practice, self.monitor, self.until = practice, monitor, until
-        self.sign = -1 if (mode or monitor[-4:]) in ("min", "loss") else 1
+        falls = monitor.endswith("loss") if mode is None else mode == "min"
+        self.sign = -1 if falls else 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:

@@ -32,7 +32,8 @@ class PracticeCallback(TrainerCallback):
         until: float = 0.8,
     ) -> None:
         self.practice, self.monitor, self.until = practice, monitor, until
-        self.sign = -1 if (mode or monitor[-4:]) in ("min", "loss") else 1
+        falls = monitor.endswith("loss") if mode is None else mode == "min"
+        self.sign = -1 if falls else 1
         self.others: set[str] = set()  # metrics that were evaluated since the monitored one
 
     def on_train_begin(
