@@ -28,10 +28,14 @@ def usual(gradients: bool = False) -> Iterator[None]:
 def evaluating(model: Any) -> Iterator[None]:
     """Within the block a module, or all that a function calls, are in evaluation mode; then restore their modes."""
     model = getattr(model, "__self__", model)  # of a method
+    seen = set[nn.Module]()  # the hook is called for each part, too
     with ExitStack() as at_end:
 
         def evaluate(module: nn.Module, inputs: Any = None) -> None:
+            if module in seen and not getattr(module, "training", False):
+                return
             for part in module.modules():
+                seen.add(part)
                 if getattr(part, "training", False):  # a frozen script has no mode
                     at_end.callback(setattr, part, "training", True)
                     part.training = False
