@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from dp_base.errors import InputError
 
 
 @contextmanager
@@ -26,7 +29,10 @@ def usual(gradients: bool = False) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Within the block a module, or all that a function calls, are in evaluation mode; then restore their modes."""
+    """Within the block a module, or all that a function calls, are in evaluation mode; then restore their modes.
+
+    InputError for a module that waits for the other processes at each call.
+    """
     model = getattr(model, "__self__", model)  # of a method
     seen = set[nn.Module]()  # the hook is called for each part, too
     with ExitStack() as at_end:
@@ -36,6 +42,9 @@ def evaluating(model: Any) -> Iterator[None]:
                 return
             for part in module.modules():
                 seen.add(part)
+                is_parallel = isinstance(part, DistributedDataParallel) and part.process_group.size() > 1
+                if is_parallel and part.will_sync_module_buffers():
+                    raise InputError("DistributedDataParallel waits for other processes at each call: call its .module")
                 if getattr(part, "training", False):  # a frozen script has no mode
                     at_end.callback(setattr, part, "training", True)
                     part.training = False

@@ -321,9 +321,10 @@ def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkey
 
 
 PRACTICE = """
-import os, sys, torch
+import os, pytest, sys, torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
+from dp_base.errors import InputError
 from dp_real import Practice
 from tests.dp_real.practice.small import Sampler, net
 
@@ -342,6 +343,9 @@ def train(rank, count, folder, port):
     assert grown == [False, True, True], grown  # as the main process's metric says
     assert (own[1].running_mean == rank).all()
     assert len(practice.dataset.pool) == 54
+    if count > 1:
+        with pytest.raises(InputError, match="call its .module"):  # the processes would wait for each other
+            practice.add(lambda x: model(x), 11)
 
 if __name__ == "__main__":
     folder, count, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
