@@ -64,6 +64,8 @@ def run_arms(
     shared = shared_among(configs, out / "drawn")
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     order = judged + [index for index in drawers_first(configs) if index not in judged]
+    if workers == 1:  # all runs of a seed, whose first one makes the generator, then those of the next
+        order.sort(key=lambda index: (index not in judged, configs[index].seed))
     jobs = [
         (arm, cell, comparison.run_folder(arm, cell.seed), shared[index], accept_changes)
         for index in order
@@ -72,7 +74,8 @@ def run_arms(
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for some in (jobs[: len(judged)], jobs[len(judged) :]):
-            prepare_generators([cell for arm, cell, *_ in some if Arm.parse(arm).run is None], workers, progress)
+            if workers != 1:
+                prepare_generators([cell for arm, cell, *_ in some if Arm.parse(arm).run is None], workers, progress)
             for row in in_parallel(workers, _run, some, visible_gpus()):
                 rows.append(row)
                 advance(1)

@@ -91,6 +91,24 @@ def test_each_part_of_a_comparison_says_how_far_it_is(tmp_path, monkeypatch, cap
     assert "seed 0" not in capsys.readouterr().err
 
 
+def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, monkeypatch):
+    """A comparison that is stopped has pairs, since no generator is made before a run needs it."""
+    order = []
+
+    def recorded(arm, config, *rest):
+        order.append((config.seed, arm))
+        return {"arm": arm, "seed": config.seed}
+
+    monkeypatch.setattr("dp_experiments.compare.compare._run", recorded)
+    monkeypatch.setattr("dp_experiments.compare.compare.prepare_generators", lambda *all_at_once: 1 / 0)
+    rows = run_arms(load_preset("gaussian"), ["practice", "static-400"], 2, 2, tmp_path, 1, silent)
+    assert [seed for seed, _ in order] == [0, 0, 1, 1]
+    assert rows[["arm", "seed"]].to_records(index=False).tolist() == [
+        *(("practice", seed) for seed in (0, 1)),
+        *(("static-400", seed) for seed in (0, 1)),
+    ]
+
+
 def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path):
     said = refused("real compare digits --arms real-5000 --seeds 1 --out", tmp_path / "out")
     assert "there are 900 real training examples" in said
