@@ -38,8 +38,10 @@ _FEW = 2**11
 _POINT_ORDER = 24
 # Relative residual over few points at which the search over all points begins.
 _NEAR = 1e-6
-# The residual over few points above which all points are not tried.
+# The residual over few points above which an easier stage counts as not solved.
 _NEAR_ENOUGH = 1e-4
+# The residual over few points above which all points are not tried: few may have no solution where all have one.
+_TRIED_WITH_ALL = 0.1
 # Relative residual at which the search over nodes ends.
 _SOLVED = 1e-12
 # Relative residual at which the search over points ends: points err by far more.
@@ -129,7 +131,7 @@ def _found_by_points(
             if failed == _FAILED:
                 break
         coordinates, miss = fixed_point(search.moves(means), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
-        if miss <= _NEAR_ENOUGH:
+        if miss <= _TRIED_WITH_ALL:
             means = replace(means, sampled=sampled, settled=True)
             coordinates, miss = fixed_point(search.moves(means), coordinates, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
         if miss <= (MISSED if gradually else EXACT):
