@@ -130,9 +130,9 @@ class Additions:
             "count": len(facts),
             "generated": costs["generated"],
             "redrawn": costs["redrawn"],
-            "omega": omega.mean(dtype=float),
-            "entropy": entropy.mean(dtype=float),
-            "fraction_wrong": 1 - correct.mean() if knows else math.nan,
+            "omega": float(omega.mean(dtype=float)),
+            "entropy": float(entropy.mean(dtype=float)),
+            "fraction_wrong": 1 - float(correct.mean()) if knows else math.nan,
             "rarest_class": int(np.bincount(label, minlength=self.config.task.n_classes).min()),
             "denoiser_forwards": costs["forwards"],
             "denoiser_backwards": costs["backwards"],
@@ -260,7 +260,10 @@ class Practice(Additions):
         self._log("metrics", {"metric": metric, "pool_size": len(self.pool), **self.state_dict()})
         return added
 
-    def add(self, model: Any, labels: int | Sequence[int] | Tensor | None = None) -> Added:
+    def __repr__(self) -> str:
+        return f"Practice({str(self.folder)!r}: {len(self.pool)} samples, {self.state.rounds} rounds)"
+
+    def add(self, model: Any, labels: int | Sequence[int] | Tensor | None = None) -> dict[str, Any]:
         """Add samples that are hard for the model, whatever patience says.
 
         `labels` is their number, or the class of each; None: `increment`. Returns the round's row of rounds.jsonl.
@@ -284,9 +287,10 @@ class Practice(Additions):
             added = super().add(logits, self._labels_of(labels))
         if distributed.this_process().is_main_process:
             remove(self.folder / "drawing")
-        self._log("rounds", {"evaluation": self.evaluations} | added.row)
         self.dataset.update(self.pool)
-        return added
+        row = {"evaluation": self.evaluations} | added.row
+        self._log("rounds", row)
+        return row
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         labels = self.config.practice.increment if labels is None else labels

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed import get_world_size
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -42,7 +43,7 @@ def evaluating(model: Any) -> Iterator[None]:
                 return
             for part in module.modules():
                 seen.add(part)
-                is_parallel = isinstance(part, DistributedDataParallel) and part.process_group.size() > 1
+                is_parallel = isinstance(part, DistributedDataParallel) and get_world_size(part.process_group) > 1
                 if is_parallel and part.will_sync_module_buffers():
                     raise InputError("DistributedDataParallel waits for other processes at each call: call its .module")
                 if getattr(part, "training", False):  # a frozen script has no mode

@@ -56,7 +56,7 @@ def test_data_is_added_once_patience_runs_out_and_as_often_as_asked(tmp_path):
 def test_samples_added_are_harder_than_plain_ones(tmp_path):
     model = nn.Linear(4, 3)
     guided, plain = (practice(tmp_path / str(omega), omega=omega, increment=300) for omega in (0.3, 0.0))
-    entropies = [own.add(model).row["entropy"] for own in (guided, plain)]
+    entropies = [own.add(model)["entropy"] for own in (guided, plain)]
     assert entropies[0] > entropies[1] + 0.02
 
 
@@ -97,7 +97,7 @@ CALLED = {
 def test_whatever_calls_a_network_is_asked_in_evaluation_mode(tmp_path, wrap):
     model = net().train()
     own, of_function = practice(tmp_path / "network"), practice(tmp_path / "function")
-    entropies = [own.add(model).row["entropy"], of_function.add(CALLED[wrap](model)).row["entropy"]]
+    entropies = [own.add(model)["entropy"], of_function.add(CALLED[wrap](model))["entropy"]]
     assert entropies[0] == entropies[1]
     assert rows(own) == rows(of_function)
     assert model[1].num_batches_tracked == 0
@@ -238,7 +238,9 @@ def test_workers_that_persist_see_what_is_added_and_taken_back(tmp_path, how):
 
     before = seen()
     own.add(net())
-    own.add(net())
+    row = own.add(net())
+    assert row == json.loads((tmp_path / "rounds.jsonl").read_text().splitlines()[-1])
+    assert "54 samples, 3 rounds" in repr(own)
     first = added()
     assert not before & first
     assert len(seen() & first) >= 12
@@ -313,7 +315,7 @@ def test_texts(tmp_path):
     own.dataset.columns = ("text", "label")
     own.dataset.transform = lambda words: {"input_ids": [ord(letter) for letter in words]}
     assert set(own.dataset[3]) == {"input_ids", "label"}
-    assert own.add(lambda texts: np.zeros((len(texts), 3)), [2, 2]).row["count"] == 2
+    assert own.add(lambda texts: np.zeros((len(texts), 3)), [2, 2])["count"] == 2
 
 
 REFUSED = {
