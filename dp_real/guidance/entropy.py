@@ -1,6 +1,6 @@
 """Entropy guidance (paper section 2) steers a sampler towards samples that the current learner finds hard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -28,9 +28,14 @@ def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
     return -(log_p.exp() * log_p).sum(-1)
 
 
+def logits_of(answers: Any) -> Any:
+    """The logits that a model answers with, or those within: transformers' attribute, or a key of a dict."""
+    return answers.get("logits", answers) if isinstance(answers, Mapping) else getattr(answers, "logits", answers)
+
+
 def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guides: bool = False) -> Float[Tensor, " batch"]:
     """The objective of logits [batch, classes]. InputError for other shapes or, if it `guides`, without a gradient."""
-    logits = getattr(logits, "logits", logits)  # of transformers
+    logits = logits_of(logits)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or (guides and not logits.requires_grad):
         shape = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
         slope = ", differentiable in the images" if guides else ""

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.guidance.entropy import EntropyGuidance, entropy, identity
+from dp_real.guidance.entropy import EntropyGuidance, entropy, identity, logits_of
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
 from dp_real.guidance.section import is_window
@@ -249,8 +249,7 @@ class Shown(nn.Module):
             self.to(images.device)
         weight = next(self.classifier.parameters(), images)
         dtype = weight.dtype if weight.is_floating_point() else images.dtype
-        answers = self.classifier(self.prepare(images.to(weight.device)).to(dtype))
-        return getattr(answers, "logits", answers).float()
+        return logits_of(self.classifier(self.prepare(images.to(weight.device)).to(dtype))).float()
 
 
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:

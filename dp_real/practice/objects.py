@@ -16,6 +16,7 @@ from dp_real.data.examples import Examples, RealData, Task, as_numbers
 from dp_real.data.sets.class_names import warn_once
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.guidance.entropy import logits_of
 from dp_real.guidance.section import SamplingConfig
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.learners.section import TrainingConfig
@@ -290,8 +291,7 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
         if not isinstance(value, torch.Tensor) or value.is_complex() or 0 in value.stride():
             raise InputError(f"learner: {name} cannot be saved: should be a tensor of real numbers with its own memory")
     module = deepcopy(module).float().to(device()).eval()
-    # Models of transformers give an object that has the logits.
-    module.register_forward_hook(lambda module, inputs, gave: getattr(gave, "logits", gave))
+    module.register_forward_hook(lambda module, inputs, gave: logits_of(gave))
     example, failed = torch.zeros(2, *task.sample_shape, device=device()), None
     # Inputs are numbers, the codes of texts, or texts.
     for form in (torch.Tensor.float, torch.Tensor.int, lambda x: [text or " " for text in texts_of(x.int())]):

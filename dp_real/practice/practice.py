@@ -24,6 +24,7 @@ from dp_base.errors import InputError
 from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file, read_rows
+from dp_real.guidance.entropy import logits_of
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
@@ -263,6 +264,9 @@ class Practice(Additions):
     def __repr__(self) -> str:
         return f"Practice({str(self.folder)!r}: {len(self.pool)} samples, {self.state.rounds} rounds)"
 
+    def __getstate__(self) -> Any:
+        raise InputError("a Practice cannot be copied: make it in each process, or let Lightning use ddp or ddp_fork")
+
     def add(self, model: Any, labels: int | Sequence[int] | Tensor | None = None) -> dict[str, Any]:
         """Add samples that are hard for the model, whatever patience says.
 
@@ -470,8 +474,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
             answers = model(**{name: at_model(value) for name, value in inputs.items()})
         else:
             answers = model(at_model(inputs))
-        answers = getattr(answers, "logits", answers)
-        return answers if isinstance(answers, Tensor) else torch.as_tensor(np.asarray(answers))
+        answers = logits_of(answers)
+        return answers if isinstance(answers, Tensor) else torch.as_tensor(np.asarray(answers, float))
 
     def logits(x: Tensor) -> Tensor:
         try:

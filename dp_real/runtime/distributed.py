@@ -19,7 +19,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import DamagedError, InputError, Interrupted, MissingError
-from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, require_one_task
+from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, local_rank_of_lightning, require_one_task
 
 LIMIT = timedelta(hours=2)  # to wait for others that do the same work
 MAIN_LIMIT = timedelta(days=1)  # to wait for the main process, which may be training a generator
@@ -73,7 +73,7 @@ def this_process() -> Process:
     """
     place = _own_device()
     if not distributed.is_initialized():
-        return Process(0, 1, place)
+        return Process(local_rank_of_lightning() or 0, 1, place)
     if distributed.get_world_size() > 1:
         _object_group()  # made now, while all processes exist
     return Process(distributed.get_rank(), distributed.get_world_size(), place)
@@ -85,6 +85,8 @@ def _own_device() -> torch.device:
         adopt_tasks()
         adopt_interface()
     variables = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SEVERAL))
+    if not distributed.is_initialized() and (local_rank := local_rank_of_lightning()) is not None:
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     try:
         place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
     except ValueError as error:

@@ -46,7 +46,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel, TimmWrapperConfig, ViTForImageClassification
-from transformers.modeling_outputs import ImageClassifierOutput
 
 import dp_real
 from dp_base.errors import InputError, MissingError
@@ -590,7 +589,7 @@ class TimmModel(PreTrainedModel):
 
     def forward(self, pixel_values):
         self.seen.append(pixel_values)
-        return ImageClassifierOutput(logits=self.timm_model(pixel_values.mean((2, 3))))
+        return {"logits": self.timm_model(pixel_values.mean((2, 3)))}
 
 
 # TimmWrapperImageProcessor has no image_mean, and takes pictures of Pillow only.

@@ -1,5 +1,8 @@
 """What the callbacks for other libraries' trainers pass on; docs/guide/training.md runs them."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -77,3 +80,52 @@ def test_the_trainer_evaluates_other_sets_too():
         state = SimpleNamespace(global_step=step, max_steps=100, stateful_callbacks={})
         callback.on_evaluate(None, state, None, metrics={f"{name}_accuracy": step}, model="model")
     assert practice.told == [(10, "model"), (20, "model")]
+
+
+LIGHTNING = """
+import sys, torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from dp_real import Practice
+from dp_real.integrations.lightning import PracticeCallback
+from tests.dp_real.practice.small import Sampler, net
+
+class Classifier(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, index):
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, index):
+        self.log("val_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean(), sync_dist=True)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters())
+
+keys = {"initial": 30, "increment": 12, "patience": 1, "min_delta": 1.0}
+practice = Practice(Sampler(), "a b c".split(), "practice", shape=(4,), **keys)
+validation = DataLoader(TensorDataset(torch.randn(30, 4), torch.arange(30) % 3), 10)
+alone = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+trainer = Trainer(
+    max_epochs=4, accelerator="cpu", devices=2, strategy="ddp", callbacks=[PracticeCallback(practice)], **alone
+)
+trainer.fit(Classifier(), DataLoader(practice.dataset, 10, shuffle=True), validation)
+print(f"rank {trainer.global_rank}: {practice!r}, of class 2 {practice.pool.y.tolist().count(2)}")
+"""
+
+
+def test_lightning_starts_the_other_processes_when_a_practice_has_begun(tmp_path):
+    """It runs the program once more for each, without RANK, and starts their group in `fit`."""
+    (tmp_path / "script.py").write_text(LIGHTNING)
+    path = os.pathsep.join([os.getcwd(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    command, env = [sys.executable, "script.py"], os.environ | {"PYTHONPATH": path}
+    said = subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=300, capture_output=True, text=True)
+    ranks = [line for line in said.stdout.splitlines() if "rank" in line and "54 samples, 3 rounds" in line]
+    assert sorted(line[:6] for line in ranks) == ["rank 0", "rank 1"]
+    assert all(line.endswith("of class 2 18") for line in ranks)

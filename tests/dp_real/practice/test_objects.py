@@ -331,6 +331,11 @@ class OfTransformers(nn.Linear):
         return Answers(super().forward(x))
 
 
+class OfTrainer(nn.Linear):
+    def forward(self, x):
+        return {"logits": super().forward(x)}
+
+
 class Noisy(nn.Linear):
     def forward(self, x):
         return super().forward(x) + 1e-3 * torch.randn(3)
@@ -354,7 +359,7 @@ def test_any_module_is_taken_and_the_seed_says_its_weights(objects, tmp_path):
     table = np.stack([Y.numpy(), Y.numpy()], 1)
     table.flags.writeable = False  # as pandas gives it
     objects["data"]["validation"] = X.numpy(), table[:, 0]
-    for learner in (OfTransformers(2, 3), lambda task: nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))):
+    for learner in (OfTransformers(2, 3), OfTrainer(2, 3), lambda task: nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))):
         objects["learner"] = learner
         results = []
         for switched in (torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu"), float64, meta):

@@ -87,6 +87,7 @@ class Holder:
 
 CALLED = {
     "function": lambda model: lambda x: model(x),
+    "function of a dict": lambda model: lambda x: {"loss": None, "logits": model(x)},
     "method": lambda model: Holder(model).predict,
     "partial": lambda model: partial(nn.Module.__call__, model),
     "compiled": lambda model: partial(nn.Module.__call__, torch.compile(model, backend="eager")),
