@@ -354,12 +354,16 @@ class CountingPasses(nn.Linear):
         return super().forward(x)
 
 
+def lazy(task):
+    return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))
+
+
 def test_any_module_is_taken_and_the_seed_says_its_weights(objects, tmp_path):
     """What a program has drawn, or switched, has no say."""
     table = np.stack([Y.numpy(), Y.numpy()], 1)
     table.flags.writeable = False  # as pandas gives it
     objects["data"]["validation"] = X.numpy(), table[:, 0]
-    for learner in (OfTransformers(2, 3), OfTrainer(2, 3), lambda task: nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))):
+    for learner in (OfTransformers(2, 3), OfTrainer(2, 3), lazy):
         objects["learner"] = learner
         results = []
         for switched in (torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu"), float64, meta):
