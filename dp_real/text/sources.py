@@ -12,12 +12,12 @@ from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Task
 from dp_real.data.sets.own import OwnSets
 from dp_real.data.stand_in import MadeUp
-from dp_real.runtime.section import Seed
+from dp_real.runtime.section import Rows, Seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dp_real.data.examples import Examples
+    from dp_real.data.examples import Examples, RealData
     from dp_real.data.sets.class_names import Classes
     from dp_real.data.sets.places import Located
     from dp_real.text.near_duplicates import NearTexts
@@ -67,7 +67,7 @@ class OfTexts(DataConfig):
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):
             raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")
-        return to_codes((text.strip() for text in samples), self.task.sample_shape[0])
+        return to_codes((text.strip() for text in samples), self.task.sample_shape[0], giver)
 
 
 @DATA.named("text", place=7)
@@ -87,7 +87,7 @@ class GivenTexts(OfTexts):
     """The texts of a Practice, without any real ones."""
 
     source: Literal["given-texts"]
-    shape: tuple[int, ...] = Field(description="characters of a text, which is cut there")
+    shape: tuple[Rows] = Field(description="characters of a text, which is cut there")
     classes: tuple[str, ...] = Field(description="their names")
     split: Seed = Field(default=0, description="unused, as there are no real texts")
 
@@ -98,6 +98,9 @@ class GivenTexts(OfTexts):
     @property
     def has_training_examples(self) -> bool:
         return False
+
+    def load(self) -> "RealData":
+        raise InputError("a Practice knows no real texts: leave out shots, and name texts that you have in the prompts")
 
 
 @DATA.named("stand-in-text", place=9)
