@@ -96,6 +96,8 @@ def with_objects(
 
     if objective is not None and not callable(objective):
         raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
+    if not (generator is None or callable(generator) or hasattr(generator, "sample")):
+        raise InputError(f"the generator is of type {type(generator).__name__}: should be a function, or have `sample`")
     if is_pipeline(generator) and "guided_by" in vars(generator):
         raise InputError("the generator is a guided pipeline: call dp_real.unguide, for the run guides it")
     facts = None if data is None else real_data(data)

@@ -294,8 +294,8 @@ class Practice(Additions):
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         labels = self.config.practice.increment if labels is None else labels
-        if isinstance(labels, int) and labels > 0:
-            return self.labels(labels)
+        if isinstance(labels, int | np.integer) and labels > 0:
+            return self.labels(int(labels))
         values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
         classes = self.config.task.n_classes
         if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(classes)):
@@ -380,8 +380,11 @@ def drawing_config(
             hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
             raise InputError(f"Practice has no key {key}: {hint}")
         raw[homes[key]][key] = value
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes) or len(classes) < 2:
-        raise InputError(f"classes = {classes!r}: should be at least two names, or {{name: prompts}}")
+    names = [] if isinstance(classes, str | set | frozenset) else [*classes]  # a set has another order in each process
+    if len(names) < 2 or not all(isinstance(name, str) and names.count(name) == 1 for name in names):
+        raise InputError(
+            f"classes = {classes!r}: should be at least two different names in order, or {{name: prompts}}"
+        )
     if shape is None or raw["pool"].get("storage") == "text":
         import dp_real.text.sources  # noqa: F401 (registers given-texts)
 
@@ -389,7 +392,7 @@ def drawing_config(
         raw["pool"] = {"storage": "text"} | raw["pool"]
     else:
         raw["data"] = {"source": "given", "digest": "", "shape": shape}
-    raw["data"] |= {"classes": [*classes]}
+    raw["data"] |= {"classes": names}
     raw["seed"] = seed
     if is_pipeline(generator):
         raw["guidance"] = {"through": "x0"} | raw["guidance"]
@@ -402,7 +405,12 @@ def drawing_config(
         )
     is_section = isinstance(generator, Mapping)
     raw = {**raw, "generator": dict(generator)} if is_section else with_objects(raw, generator=generator)[0]
-    return validated(DrawingConfig, raw, "Practice")
+    config = validated(DrawingConfig, raw, "Practice")
+    if config.generator.trained_here or config.generator.shows_examples:
+        raise InputError(
+            "a Practice has no real examples, which this generator needs: give it dp_real.load_generator(…)"
+        )
+    return config
 
 
 def _number(metric: Any) -> float:

@@ -17,7 +17,7 @@ from dp_real.runtime.section import Rows, Seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dp_real.data.examples import Examples, RealData
+    from dp_real.data.examples import Examples
     from dp_real.data.sets.class_names import Classes
     from dp_real.data.sets.places import Located
     from dp_real.text.near_duplicates import NearTexts
@@ -98,9 +98,6 @@ class GivenTexts(OfTexts):
     @property
     def has_training_examples(self) -> bool:
         return False
-
-    def load(self) -> "RealData":
-        raise InputError("a Practice knows no real texts: leave out shots, and name texts that you have in the prompts")
 
 
 @DATA.named("stand-in-text", place=9)

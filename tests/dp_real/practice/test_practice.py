@@ -339,7 +339,8 @@ def test_texts(tmp_path):
     own.dataset.columns = ("text", "label")
     own.dataset.transform = lambda words: {"input_ids": [ord(letter) for letter in words]}
     assert set(own.dataset[3]) == {"input_ids", "label"}
-    assert own.add(lambda texts: np.zeros((len(texts), 3)), [2, 2]).row["count"] == 2
+    for labels in ([2, 2], np.int64(2)):
+        assert own.add(lambda texts: np.zeros((len(texts), 3)), labels).row["count"] == 2
 
 
 @pytest.mark.parametrize(("shape", "cut"), [(None, True), ((2000,), False)])
@@ -358,9 +359,13 @@ REFUSED = {
     "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every"),
     "no increment": (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
     "a negative length": (draw, {"candidates": 2, "epoch_size": -1}, "epoch_size = -1: should be a whole number"),
-    "one class": (draw, {"classes": ["a"]}, "at least two names"),
+    "one class": (draw, {"classes": ["a"]}, "at least two different names"),
+    "one class twice": (draw, {"classes": ["a", "b", "a"]}, "at least two different names"),
+    "classes in no order": (draw, {"classes": {"a", "b"}}, "different names in order"),
+    "a name as generator": ("openai", {"candidates": 2}, "is of type str: should be a function"),
     "prompts of a function": (draw, {"classes": {"a": "an a", "b": "a b"}}, "prompts of a class are for a pipeline"),
-    "real texts": (SHOTS, {"shape": None, "candidates": 2}, "a Practice knows no real texts: leave out shots"),
+    "shots": (SHOTS, {"shape": None, "candidates": 2}, "has no real examples, which this generator needs"),
+    "training": ({"kind": "denoiser"}, {"shape": (1, 8, 8)}, "has no real examples, which this generator needs"),
 }
 
 
