@@ -93,7 +93,10 @@ def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> 
 
 
 def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.DataFrame":
-    """The rows of a CSV file. Raises ValueError where pandas would shift columns or rename equal ones."""
+    """The rows of a CSV file; with dtype=str semicolons or tabs may separate columns, as its first line shows.
+
+    Raises ValueError where pandas would shift columns or rename equal ones.
+    """
     import pandas as pd
 
     if comments:
@@ -101,6 +104,8 @@ def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.Da
         options["skiprows"] = int(lines.str.startswith("#").cummin().sum())
     head: dict[str, Any] = {**options, "header": None, "nrows": 1, "dtype": str}
     names = pd.read_csv(path, **head).iloc[0].tolist()
+    if "dtype" in options and len(names) == 1 and (others := [each for each in ";\t" if each in str(names[0])]):
+        return read_plain_csv(path, **options | {"sep": others[0]})
     twice = sorted({str(name) for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a different name")

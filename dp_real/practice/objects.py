@@ -54,10 +54,16 @@ def let_go(keys: Iterable[str]) -> None:
     for key in keys:
         if (thing := _objects.pop(key, None)) is None:
             continue
-        _left[digest(thing)] = key
+        know_again(key, thing)
         OBJECTIVES.forget(f"{GIVEN} {key}")
         with suppress(TypeError):  # it allows no weak reference
             _past[key] = thing
+
+
+def know_again(key: str, thing: Any = None) -> None:
+    """Let this object have the same key after its use, which may have changed what it counts."""
+    if (thing := thing if thing is not None else _past.get(key)) is not None:
+        _left[digest(thing)] = key
 
 
 def taken(key: str, argument: str) -> Any:
@@ -91,6 +97,8 @@ def with_objects(
 
     if objective is not None and not callable(objective):
         raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
+    if not (generator is None or callable(generator) or hasattr(generator, "sample")):
+        raise InputError(f"the generator is of type {type(generator).__name__}: should be a function, or have `sample`")
     if is_pipeline(generator) and "guided_by" in vars(generator):
         raise InputError("the generator is a guided pipeline: call dp_real.unguide, for the run guides it")
     facts = None if data is None else real_data(data)

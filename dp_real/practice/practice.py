@@ -30,7 +30,7 @@ from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
-from dp_real.practice.objects import is_pipeline, let_go, with_objects
+from dp_real.practice.objects import is_pipeline, know_again, let_go, with_objects
 from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
@@ -40,6 +40,7 @@ from dp_real.text.codes import texts_of
 
 UNBOUNDED = 10**9  # samples if additions are unlimited
 TINY = 1e-30  # a lower bound of probabilities
+ROUNDED = 0.02  # by which a sum of probabilities of two digits, or of half precision, may differ from 1
 TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
 OF_RUNS = ("encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup")
@@ -158,7 +159,7 @@ class Practice(Additions):
         The folder of the pool, in Arrow files, and of rounds.jsonl and metrics.jsonl. It has one writer at a time.
     shape
         The shape of a stored sample: [channels, height, width] for images. None: texts, of at most 1,000 characters or
-        the Generator's `sample_shape`.
+        the Generator's `sample_shape`; for longer ones [characters], and storage="text".
     initial, increment, additions
         Samples before training, samples of each addition, and the most additions; None: no limit. With initial = 0
         nothing is drawn until a model has learned from other data.
@@ -288,7 +289,10 @@ class Practice(Additions):
             # Only with the same weights a stopped round continues.
             name = "plain" if logits is None else distributed.on_main(lambda: weights_digest(model))
             self.rounds.folder = self.folder / "drawing" / name
-            added = super().add(logits, self._labels_of(labels))
+            try:
+                added = super().add(logits, self._labels_of(labels))
+            finally:
+                know_again(getattr(self.config.generator, "digest", ""))
         if distributed.this_process().is_main_process:
             remove(self.folder / "drawing")
         self.dataset.update(self.pool)
@@ -298,8 +302,8 @@ class Practice(Additions):
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         labels = self.config.practice.increment if labels is None else labels
-        if isinstance(labels, int) and labels > 0:
-            return self.labels(labels)
+        if isinstance(labels, int | np.integer) and labels > 0:
+            return self.labels(int(labels))
         values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
         classes = self.config.task.n_classes
         if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(classes)):
@@ -345,16 +349,21 @@ class Practice(Additions):
         """Lock the folder for this object's lifetime. InputError if its samples were drawn with other keys."""
         file = self.folder / "practice.toml"
         now = config.model_dump(mode="json", exclude_none=True)
+        may_change = {*MAY_CHANGE, *(f"generator.{key}" for key in config.generator.may_change)}
 
         def claim() -> None:
             self._lock = lock_until_gone(self, self.folder)
-            if not file.exists():
+            is_empty = not rounds_of(self.folder / "pool") and not (self.folder / "drawing").exists()
+            if is_empty or not file.exists():
                 return write_text(file, tomli_w.dumps(now))
             before, after = flat(tomllib.loads(file.read_text(encoding="utf-8"))), flat(now)
             for key in before | after:
-                if key not in MAY_CHANGE and before.get(key) != after.get(key):
-                    was, is_now = before.get(key), after.get(key)
-                    raise InputError(f"{self.folder} has samples of {key} = {was!r}, not {is_now!r}: name a new folder")
+                was, is_now = before.get(key), after.get(key)
+                if key not in may_change and was != is_now:
+                    raise InputError(
+                        f"{self.folder} has samples of {key} = {was!r}, not {is_now!r}: name a new folder, or remove "
+                        f"{file.name} there if they fit nevertheless"
+                    )
 
         distributed.on_main(claim)
 
@@ -379,25 +388,37 @@ def drawing_config(
             hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
             raise InputError(f"Practice has no key {key}: {hint}")
         raw[homes[key]][key] = value
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes) or len(classes) < 2:
-        raise InputError(f"classes = {classes!r}: should be at least two names, or {{name: prompts}}")
-    if shape is None:
+    names = [] if isinstance(classes, str | set | frozenset) else [*classes]  # a set has another order in each process
+    if len(names) < 2 or not all(isinstance(name, str) and names.count(name) == 1 for name in names):
+        raise InputError(
+            f"classes = {classes!r}: should be at least two different names in order, or {{name: prompts}}"
+        )
+    if shape is None or raw["pool"].get("storage") == "text":
         import dp_real.text.sources  # noqa: F401 (registers given-texts)
 
-        raw["data"] = {"source": "given-texts", "shape": getattr(generator, "sample_shape", (TEXT_LENGTH,))}
+        raw["data"] = {"source": "given-texts", "shape": shape or getattr(generator, "sample_shape", (TEXT_LENGTH,))}
         raw["pool"] = {"storage": "text"} | raw["pool"]
     else:
         raw["data"] = {"source": "given", "digest": "", "shape": shape}
-    raw["data"] |= {"classes": [*classes]}
+    raw["data"] |= {"classes": names}
     raw["seed"] = seed
     if is_pipeline(generator):
         raw["guidance"] = {"through": "x0"} | raw["guidance"]
         if isinstance(classes, Mapping):
             own = {name: [prompts] if isinstance(prompts, str) else [*prompts] for name, prompts in classes.items()}
             raw["generator"] = {"prompts": own}
+    elif isinstance(classes, Mapping):
+        raise InputError(
+            "classes: prompts of a class are for a pipeline: give a list of names, and the generator prompts"
+        )
     is_section = isinstance(generator, Mapping)
     raw = {**raw, "generator": dict(generator)} if is_section else with_objects(raw, generator=generator)[0]
-    return validated(DrawingConfig, raw, "Practice")
+    config = validated(DrawingConfig, raw, "Practice")
+    if config.generator.trained_here or config.generator.shows_examples:
+        raise InputError(
+            "a Practice has no real examples, which this generator needs: give it dp_real.load_generator(…)"
+        )
+    return config
 
 
 def _number(metric: Any) -> float:
@@ -455,6 +476,7 @@ def preprocess_beside(model: Any, preprocess: Any, config: DrawingConfig) -> Cal
 
 def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:
     """A model's logits of samples, which are preprocessed and moved to its device."""
+    check_order(model, config.task.classes)
     classes = config.task.n_classes
     weights = model.parameters() if isinstance(model, nn.Module) else []
     weight = next((each for each in weights if each.is_floating_point()), None)
@@ -475,7 +497,7 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
         else:
             answers = model(at_model(inputs))
         answers = logits_of(answers)
-        return answers if isinstance(answers, Tensor) else torch.as_tensor(np.asarray(answers, float))
+        return answers if isinstance(answers, Tensor) else torch.as_tensor(np.array(answers, float))
 
     def logits(x: Tensor) -> Tensor:
         try:
@@ -500,10 +522,21 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
     return logits
 
 
+def check_order(model: Any, names: Sequence[str]) -> None:
+    """Raise InputError if a model of transformers or scikit-learn has these classes in another order."""
+    of_method = getattr(model, "__self__", model)
+    own = getattr(getattr(model, "config", None), "id2label", None) or getattr(of_method, "classes_", ())
+    own = [name for _, name in sorted(own.items())] if isinstance(own, Mapping) else [*own]
+    if all(isinstance(name, str) for name in own):
+        spelt = [[name.casefold() for name in each] for each in (own, names)]
+        if spelt[0] != spelt[1] and sorted(spelt[0]) == sorted(spelt[1]):
+            raise InputError(f"the model's classes are {', '.join(own)}: Practice should have them in this order")
+
+
 def are_probabilities(answers: Tensor) -> bool:
-    """Whether all rows are probabilities, such as predict_proba's."""
+    """Whether all rows are probabilities, such as predict_proba's, perhaps rounded."""
     answers = answers.detach()
-    return bool((answers >= 0).all() and ((answers.sum(1) - 1).abs() < 1e-4).all())
+    return bool((answers >= 0).all() and ((answers.sum(1) - 1).abs() < ROUNDED).all())
 
 
 def weights_digest(model: Any) -> str:

@@ -178,10 +178,12 @@ class SampleDrawer:
         return self.generator.sample(labels.clone(), seeds.copy(), guide(seeds) if guide else None).clone()
 
     def remark(self, samples: Samples, labels: Tensor, repeats: bool) -> None:
-        """Warn of equal samples or, with `repeats`, of a generator that makes a resume inexact."""
+        """Warn if samples of a class are equal or, with `repeats`, if a resume would draw others."""
         x = samples.x
-        if len(x) > 1 and (x == x[:1]).all():
-            log.warning("all %d samples of a block are equal: the generator should draw another for each seed", len(x))
+        first, place = np.unique(labels, return_index=True, return_inverse=True)[1:]
+        alike = first[place] if len(first) < len(x) else 0 * place  # the first row of each one's class, or of all
+        if len(x) > 1 and (x == x[alike]).all():
+            log.warning("%d samples differ by class alone: the generator should draw another for each seed", len(x))
         elif repeats and not torch.allclose(self._sample(labels[:1], samples.seeds[:1], None), x[:1], atol=ROUNDING):
             log.warning("the generator draws another sample for the same label and seed: %s", INEXACT)
 

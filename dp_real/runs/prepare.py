@@ -111,7 +111,7 @@ def check_real_examples(config: Config, data: RealData) -> None:
     n_real, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
     key = f"practice.real = {n_real}"
     if n_real > len(labels):
-        raise InputError(f"{key}: there are {len(labels)} real training examples")
+        raise InputError(f"{key}: there are {len(labels)} real training examples; the arm real-{len(labels)} has all")
     if not n_real or options.imbalance <= 1:
         return
     if n_real < classes:

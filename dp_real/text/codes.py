@@ -10,14 +10,18 @@ from jaxtyping import Int32
 from torch import Tensor
 
 from dp_real.data.examples import ExampleArray
+from dp_real.data.sets.class_names import warn_once
 from dp_real.pool.storages import STORAGES, ExportColumn, Storage
 
 BLOCK = 4096  # texts of one read
 
 
-def to_codes(texts: Iterable[str], length: int) -> Tensor:
-    """Characters beyond `length` are cut off, null characters left out."""
+def to_codes(texts: Iterable[str], length: int, giver: str = "") -> Tensor:
+    """Characters beyond `length` are cut off, as a warning says if a `giver` is named; null characters are left out."""
     rows = [text.replace("\0", "").encode("utf-8", "replace").decode() for text in texts]
+    if giver and any(len(text) > length for text in rows):
+        keeps = 'data.length, or Practice(shape=[LENGTH], storage="text"), keeps more'
+        warn_once(f"{giver} gave texts of more than {length:,} characters, which are cut: {keeps}")
     return torch.from_numpy(np.array(rows, f"U{length}").view(np.int32).reshape(len(rows), length))
 
 

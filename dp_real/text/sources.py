@@ -12,7 +12,7 @@ from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Task
 from dp_real.data.sets.own import OwnSets
 from dp_real.data.stand_in import MadeUp
-from dp_real.runtime.section import Seed
+from dp_real.runtime.section import Rows, Seed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ class OfTexts(DataConfig):
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):
             raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")
-        return to_codes((text.strip() for text in samples), self.task.sample_shape[0])
+        return to_codes((text.strip() for text in samples), self.task.sample_shape[0], giver)
 
 
 @DATA.named("text", place=7)
@@ -87,7 +87,7 @@ class GivenTexts(OfTexts):
     """The texts of a Practice, without any real ones."""
 
     source: Literal["given-texts"]
-    shape: tuple[int, ...] = Field(description="characters of a text, which is cut there")
+    shape: tuple[Rows] = Field(description="characters of a text, which is cut there")
     classes: tuple[str, ...] = Field(description="their names")
     split: Seed = Field(default=0, description="unused, as there are no real texts")
 

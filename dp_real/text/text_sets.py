@@ -91,4 +91,4 @@ def _plain_table(located: Located, path: Path) -> pd.DataFrame:
         if csv:
             return read_plain_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         lines = read_regular(path).decode("utf-8-sig").split("\n")
-        return pd.DataFrame([json.loads(line) for line in lines if line.strip()], dtype=object)
+        return pd.DataFrame([{**json.loads(line)} for line in lines if line.strip()], dtype=object)

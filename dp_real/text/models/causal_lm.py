@@ -121,7 +121,7 @@ class CausalLMGenerator(PromptedGenerator):
         )
         new = written[:, inputs["input_ids"].shape[1] :]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return to_codes(map(self.cut, texts), self.sample_shape[0])
+        return to_codes(map(self.cut, texts), self.sample_shape[0], self.model.name_or_path)
 
     def log_posterior(self, x: Tensor) -> Tensor:
         """By Bayes' rule, from the likelihoods after each class's first prompt, with equal examples for all rows."""

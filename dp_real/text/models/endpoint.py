@@ -77,7 +77,8 @@ class EndpointGenerator(PromptedGenerator):
         missing = {digest: body for digest, body in questions if digest not in self.answers.by_question}
         if missing:
             self._run(self._ask(missing))
-        return to_codes([self._text(self.answers.by_question[digest]) for digest, _ in questions], self.sample_shape[0])
+        texts = [self._text(self.answers.by_question[digest]) for digest, _ in questions]
+        return to_codes(texts, self.sample_shape[0], self.where)
 
     def question(self, label: int, seed: int) -> tuple[str, dict[str, Any]]:
         """A request and its digest, with the user's parameters, without those that the API refuses."""

@@ -396,7 +396,8 @@ def meta():
             {"generator": lambda labels, g: CENTRES[labels] + torch.rand(1, 2)},
             "draws another sample for the same label",
         ),
-        ({"generator": lambda labels, g: torch.ones(1, 2)}, "all 30 samples of a block are equal"),
+        ({"generator": lambda labels, g: torch.ones(1, 2)}, "30 samples differ by class alone"),
+        ({"generator": lambda labels, g: CENTRES[labels]}, "30 samples differ by class alone"),
         ({}, ""),
     ],
 )

@@ -78,8 +78,8 @@ def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path)
 
 
 class Holder:
-    def __init__(self, model):
-        self.models = [model]
+    def __init__(self, model, classes=()):
+        self.models, self.classes_ = [model], classes
 
     def predict(self, x):
         return sum(model(x) for model in self.models)
@@ -127,8 +127,10 @@ WRAPPED = {
     "double": lambda model: model.double(),
     "frozen script": lambda model: torch.jit.freeze(torch.jit.script(model)),
     "transformers": lambda model: lambda x: SimpleNamespace(logits=model(x)),
-    "numpy": lambda model: lambda x: model(x).detach().numpy(),
+    "numpy that is locked": lambda model: lambda x: np.broadcast_to(model(x).detach().numpy(), (len(x), 3)),
     "probabilities": lambda model: lambda x: model(x).softmax(1),
+    "half probabilities": lambda model: lambda x: model(x).softmax(1).bfloat16(),
+    "rounded probabilities": lambda model: lambda x: model(x).softmax(1).detach().numpy().round(3),
 }
 
 
@@ -136,8 +138,8 @@ WRAPPED = {
 @pytest.mark.parametrize("wrap", WRAPPED)
 def test_models_in_their_wrappers_are_the_same(tmp_path, wrap):
     one, other = (practice(tmp_path / name, draw, candidates=3) for name in ("one", "other"))
-    one.add(net().eval())
-    other.add(WRAPPED[wrap](net().eval()))
+    entropies = [own.add(model)["entropy"] for own, model in ((one, net()), (other, WRAPPED[wrap](net().eval())))]
+    assert entropies[0] == pytest.approx(entropies[1], abs=5e-3)
     assert one.pool.y.tolist() == other.pool.y.tolist()
     assert torch.equal(one.pool.x[:], other.pool.x[:])
 
@@ -205,6 +207,30 @@ def test_a_folder_has_one_writer_and_samples_of_the_same_keys(tmp_path):
     del own, newer
     gc.collect()
     assert not [*tmp_path.glob("*lock*")]
+
+
+class Counting:
+    def __init__(self):
+        self.calls, self.fails = 0, True
+
+    def __call__(self, labels, generator):
+        self.calls += 1
+        assert not self.fails
+        return text(labels, generator)
+
+
+def test_a_folder_takes_a_generator_mended_before_its_first_samples_or_that_counts_calls(tmp_path):
+    counting, options = Counting(), {"shape": None, "candidates": 2}
+    with pytest.raises(InputError, match="raised AssertionError"):
+        practice(tmp_path, counting, **options)
+    counting.fails = False
+    practice(tmp_path, counting, **options).add(lambda texts: np.zeros((len(texts), 3)), [0])
+    assert len(practice(tmp_path, counting, **options).pool) == 30
+    counting.fails = 0
+    with pytest.raises(
+        InputError, match=r"samples of generator\.digest = .*: name a new folder, or remove practice.toml"
+    ):
+        practice(tmp_path, counting, **options)
 
 
 def test_another_process_that_writes_the_folder_is_named(tmp_path):
@@ -316,9 +342,19 @@ def test_texts(tmp_path):
     own.dataset.columns = ("text", "label")
     own.dataset.transform = lambda words: {"input_ids": [ord(letter) for letter in words]}
     assert set(own.dataset[3]) == {"input_ids", "label"}
-    assert own.add(lambda texts: np.zeros((len(texts), 3)), [2, 2])["count"] == 2
+    for labels in ([2, 2], np.int64(2)):
+        assert own.add(lambda texts: np.zeros((len(texts), 3)), labels)["count"] == 2
 
 
+@pytest.mark.parametrize(("shape", "cut"), [(None, True), ((2000,), False)])
+def test_longer_texts_are_kept_or_said_to_be_cut(tmp_path, caplog, shape, cut):
+    warn_once.cache_clear()
+    own = practice(tmp_path, lambda *row: text(*row)[0] + "x" * 1500, shape=shape, storage="text", candidates=2)
+    assert ("the generator gave texts of more than 1,000 characters, which are cut" in caplog.text) == cut
+    assert len(own.dataset[0][0]) == (1000 if cut else 1510)
+
+
+SHOTS = {"kind": "openai", "base_url": "http://localhost:1", "model": "m", "shots": 1, "prompts": ["{} {examples}"]}
 REFUSED = {
     "another shape": (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
     "no denoiser": (draw, {}, "has no denoiser to guide: set guidance.candidates"),
@@ -326,7 +362,13 @@ REFUSED = {
     "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every"),
     "no increment": (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
     "a negative length": (draw, {"candidates": 2, "epoch_size": -1}, "epoch_size = -1: should be a whole number"),
-    "one class": (draw, {"classes": ["a"]}, "at least two names"),
+    "one class": (draw, {"classes": ["a"]}, "at least two different names"),
+    "one class twice": (draw, {"classes": ["a", "b", "a"]}, "at least two different names"),
+    "classes in no order": (draw, {"classes": {"a", "b"}}, "different names in order"),
+    "a name as generator": ("openai", {"candidates": 2}, "is of type str: should be a function"),
+    "prompts of a function": (draw, {"classes": {"a": "an a", "b": "a b"}}, "prompts of a class are for a pipeline"),
+    "shots": (SHOTS, {"shape": None, "candidates": 2}, "has no real examples, which this generator needs"),
+    "training": ({"kind": "denoiser"}, {"shape": (1, 8, 8)}, "has no real examples, which this generator needs"),
 }
 
 
@@ -344,7 +386,15 @@ def fails(x):
     raise RuntimeError("first line\nsecond line")
 
 
+def named(*names):
+    model = net()
+    model.config = SimpleNamespace(id2label=dict(enumerate(names)))
+    return model
+
+
 UNFIT = {
+    "classes are B, a, c: Practice should have": lambda own: own.add(named("B", "a", "c")),
+    "classes are c, b, a: Practice should have": lambda own: own.add(Holder(net(), ["c", "b", "a"]).predict),
     r"gave \[12, 2\] for 12 samples of 3 classes": lambda own: own.add(nn.Linear(4, 2)),
     r"cannot process samples \[12, 4\]: first line$": lambda own: own.add(fails),
     "the model is None": lambda own: own.add(None),

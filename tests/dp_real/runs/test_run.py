@@ -193,7 +193,7 @@ def test_real_examples_can_be_the_start(config, tmp_path, monkeypatch):
 
 def test_more_real_examples_than_there_are(config, tmp_path, monkeypatch):
     monkeypatch.setattr(DenoiserConfig, "load", None)  # said before a generator is trained
-    with pytest.raises(InputError, match="real = 901: there are 900 real training examples"):
+    with pytest.raises(InputError, match="real = 901: there are 900 real training examples; the arm real-900 has all"):
         run(changed(config, practice={"initial": 901, "real": 901}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

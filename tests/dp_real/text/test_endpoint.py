@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dp_base.errors import InputError, Interrupted, MissingError
-from dp_real import Run, run
+from dp_real import Practice, Run, run
 from dp_real.plan import work
 from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
@@ -151,6 +151,13 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(config, endp
     assert traces(folder) == traces(tmp_path / "whole")
     with pytest.raises(InputError, match=r": training\.learning_rate differs"):  # not the budget, which may
         run(changed(larger, training={"learning_rate": 0.5}), folder, resume=True)
+
+
+def test_a_practice_goes_on_with_other_keys_of_the_connection(config, endpoint, tmp_path):
+    section = config.generator.model_dump(exclude_unset=True)
+    for changes in ({}, {"requests": 1, "token_budget": 10**6}):
+        own = Practice(section | changes, [*SENTENCES], tmp_path / "own", initial=6, increment=2, candidates=2)
+        assert len(own.pool) == 6
 
 
 def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypatch, caplog):

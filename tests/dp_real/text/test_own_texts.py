@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from itertools import product
 
 import datasets
 import pandas as pd
@@ -71,9 +72,10 @@ TABLE = "text,label\nbad,blame\ngood,praise\n"
 LINES = '{"text": "a", "label": "blame"}\n\n{"text": "b\u2028c", "label": "praise"}\n'
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path):
-    for mark in ("", "\ufeff"):
-        assert load(tmp_path / "a.jsonl", mark + LINES) == load(tmp_path / "a.csv", mark + TABLE) == [1, 0]
+def test_a_byte_order_mark_and_the_separators_of_spreadsheets_do_no_harm(tmp_path):
+    for mark, separator in product(("", "\ufeff"), ",;\t"):
+        table = (mark + TABLE).replace(",", separator) + f'"ba, d"{separator}"blame"\n'
+        assert [*load(tmp_path / "a.jsonl", mark + LINES), 1] == load(tmp_path / "a.csv", table) == [1, 0, 1]
 
 
 def test_labels_that_are_numbers(tmp_path):
@@ -102,7 +104,8 @@ def test_labels_that_are_numbers(tmp_path):
         ("a.csv", "text,label\ngo\0od,praise\nbad,blame\n", "row 1: it has characters of code 0"),
         ("a.jsonl", LINES + '{"text": "c"}', "row 3 has no label; give it one"),
         ("a.jsonl", "[" * 100_000, "cannot be read as JSON, an object a line"),
-        ("a.jsonl", "7", "a.jsonl"),
+        ("a.jsonl", "7", "an object a line"),
+        ("a.jsonl", '[{"text": "a", "label": "blame"}]', "an object a line"),
     ],
 )
 def test_bad_files(tmp_path, name, content, message):
