@@ -336,12 +336,7 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
     """The fields of a `PracticePrediction` but the problem."""
     cells = []
     for cell in problem.cells():
-        if cell.is_square:
-            solved, certificate = certified(cell, tolerance)
-        else:
-            from dp_theory.loop.losses.prediction import certified as certified_otherwise
-
-            solved, certificate = certified_otherwise(cell, tolerance)
+        solved, certificate = certified(cell, tolerance)
         test_error, overlap, squared_norm = solved.outputs()
         cells.append(
             {
