@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import solve
 from scipy.optimize import minimize
 
-from dp_base.errors import ConvergenceError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Addition, draw_labels
 from dp_theory.loop.losses import Loss
 from dp_theory.loop.placed import PlacedRows
@@ -76,7 +76,10 @@ def trial(
             placed = [replace(p, labeller=directions @ p.labeller, along=directions @ p.along) for p in cell.initial]
         else:
             rows: Any = cell.additions[stage - 1]
-            selector = thetas[-1] / np.linalg.norm(thetas[-1])
+            length = np.linalg.norm(thetas[-1])
+            if not length:
+                raise InputError(f"stage {stage - 1} of a run at d = {d} has no row to learn from: give a larger d")
+            selector = thetas[-1] / length
             placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
         for one in placed:
             z, y, t, weight = draw_rows(one, n, rng)

@@ -18,7 +18,7 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.groups import Flips, Group, RoundPlan, Rows, check_flips
+from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, Rows, check_flips
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
 from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.placed import PlacedRows
@@ -35,6 +35,7 @@ from dp_theory.numerics.checks import (
     require_ridge,
     require_some,
     scalars,
+    set_numbers,
     shape_of_all,
 )
 from dp_theory.outcomes import Prediction, Simulation
@@ -243,7 +244,7 @@ class PracticeProblem(AnyProblem):
     loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
-        require_number(phi=self.phi)
+        set_numbers(self, "phi")
         require_positive("it is d/n", phi=self.phi)
         check_flips(self.flip)
         require_loss(self.loss)
@@ -285,12 +286,12 @@ class PracticeProblem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        rules = {f"additions[{i}]": plan.shape for i, plan in enumerate(self.additions) if isinstance(plan, Rows)}
-        return shape_of_all(rules)
+        rows = {"initial": self.initial} | {f"additions[{i}]": plan for i, plan in enumerate(self.additions)}
+        return shape_of_all({name: plan.shape for name, plan in rows.items() if isinstance(plan, Rows)})
 
     def cells(self) -> Iterator[ScalarProblem]:
         one = np.ones(1)
-        first = self.initial if isinstance(self.initial, Rows) else Group(self.initial)
+        first = self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
         cell = ScalarProblem(
             phi=self.phi,
             ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),
@@ -299,13 +300,14 @@ class PracticeProblem(AnyProblem):
             basis=self.labeller_direction[:, None],
             truth=self.truth_direction,
             labeller=one,
-            initial=(PlacedRows(first, self.flip, one, one),),
+            initial=(),
             accumulate=self.accumulate,
             flip=self.flip,
         )
         for index in np.ndindex(self.shape):
             plans = [plan.at(index, self.shape) if isinstance(plan, Rows) else plan for plan in self.additions]
-            yield replace(cell, additions=plans)
+            pool = PlacedRows(first.at(index, self.shape), first.flips(self.flip), one, one)
+            yield replace(cell, initial=(pool,), additions=plans)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " modes"]:
