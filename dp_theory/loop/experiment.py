@@ -11,7 +11,7 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Addition, draw_labels
 from dp_theory.loop.losses import Loss
 from dp_theory.loop.placed import PlacedRows
-from dp_theory.loop.square import ORDER, certified
+from dp_theory.loop.square import ORDER
 from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.numerics.quadrature import sine_of
@@ -42,7 +42,7 @@ def simulated(
     require_memory(d, d, _SMALLER)
     cells = list(problem.cells())
     if any(map(callable, cells[0].additions)):
-        cells = [replace(cell, additions=certified(cell, None)[0].additions) for cell in cells]
+        cells = [replace(cell, additions=cell.certified(None)[0].additions) for cell in cells]
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
     outputs, row_errors, kept = (
         np.reshape(part, (*problem.shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True)

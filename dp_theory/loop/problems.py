@@ -22,7 +22,7 @@ from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, Rows, check
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
 from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.placed import PlacedRows
-from dp_theory.loop.square import certified
+from dp_theory.loop.square import Solution, certified
 from dp_theory.numerics.checks import (
     Array,
     Float,
@@ -79,6 +79,14 @@ class ScalarProblem:
     def last_stage(self, first: int) -> int:
         """The last stage, exclusive, that trains on rows which stage `first` is the first to have."""
         return self.stages if self.accumulate else first + 1
+
+    def certified(self, tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
+        """The solution by the theory of the loss, and its certificate."""
+        if self.is_square:
+            return certified(self, tolerance)
+        from dp_theory.loop.losses.prediction import certified as certified_otherwise
+
+        return certified_otherwise(self, tolerance)
 
     @cached_property
     def truth_in_span(self) -> tuple[Float[Array, " k"], float, Float[Array, " modes"]]:
@@ -338,7 +346,7 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
     """The fields of a `PracticePrediction` but the problem."""
     cells = []
     for cell in problem.cells():
-        solved, certificate = certified(cell, tolerance)
+        solved, certificate = cell.certified(tolerance)
         test_error, overlap, squared_norm = solved.outputs()
         cells.append(
             {

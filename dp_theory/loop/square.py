@@ -516,10 +516,6 @@ def _require_resolved(solution: Solution) -> None:
 
 def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
     """The solution and its certificate: what rounding does, as a perturbed solution shows, and more nodes change."""
-    if not cell.is_square:
-        from dp_theory.loop.losses.prediction import certified as of_other_losses
-
-        return of_other_losses(cell, tolerance)
     tolerance = TOLERANCE if tolerance is None else tolerance
     first, *orders = ORDERS
     solved = solve_cell(cell, first)

@@ -254,7 +254,8 @@ def probability_of(rule: Rule, t: Real) -> Array:
 def kept_fraction(p: Real) -> Real:
     """p in double precision, once it is known to be in (0, 1]."""
     require_in("(0, 1]", "it is the kept fraction of the pool", keep=p)
-    return np.asarray(p, float)[()]
+    p = np.asarray(p, float)
+    return p if p.ndim else p.item()
 
 
 @lru_cache(256)
