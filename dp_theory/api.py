@@ -141,7 +141,7 @@ def simulate(
 
 
 def _require_problem(problem: Any) -> None:
-    if not hasattr(problem, "solve"):
+    if not hasattr(problem, "solve") or isinstance(problem, type):
         raise InputError(
             f"problem = {problem!r} must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
         )

@@ -78,7 +78,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     >>> round(of_window.missed, 3), round(of_window.wrong, 3)
     (0.414, 0.236)
     """
-    require_number(test_error=test_error, alpha=alpha)
+    test_error, alpha = require_number(test_error=test_error, alpha=alpha)
     require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
     require("alpha", alpha, alpha > 0, "be positive: it is the window")
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
@@ -119,6 +119,7 @@ def judged_share(confirmed: float, judge: float = 1.0) -> float:
     InputError
         For shares outside (1/2, 1].
     """
+    confirmed, judge = require_number(confirmed=confirmed, judge=judge)
     for name, value in {"confirmed": confirmed, "judge": judge}.items():
         require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
     cosine = np.cos(np.pi * (1 - confirmed)) / np.cos(np.pi * (1 - judge))
@@ -157,7 +158,7 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     >>> round(float(row_worth(BoundaryFlips(0.5), alpha=1e-3)), 3)
     2.454
     """
-    require_number(alpha=alpha)
+    (alpha,) = require_number(alpha=alpha)
     require("alpha", alpha, alpha >= MIN_VALUE, f"be positive, and at least {MIN_VALUE:g}: it is the window")
     if flips(0.0) == 0.5:
         # A narrower window would lose the digits of 1 - 2 P(flip | z), and has the same worth.
@@ -189,12 +190,12 @@ def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
 def plain_error(flips: BoundaryFlips, rows: Any) -> Any:
     """Test error of static data, `rows` per dimension, at the best ridge."""
     lam = plain_lam(flips, rows)
-    return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows), lam)[0]
+    return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / np.asarray(rows, float), lam)[0]
 
 
 def plain_rows(flips: BoundaryFlips, test_error: float) -> float:
     """Static rows per dimension that reach a test error."""
-    require_number(test_error=test_error)
+    (test_error,) = require_number(test_error=test_error)
     require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
 
     def excess(log_rows: float) -> float:

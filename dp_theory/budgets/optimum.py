@@ -220,7 +220,7 @@ def optimum(
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
     direct = candidate_cost if direct_cost is None else direct_cost
     require_costs(candidate=candidate_cost, direct=direct, training=training_cost)
-    costs = Costs(candidate_cost, direct_cost, training_cost)
+    costs = Costs(float(candidate_cost), None if direct_cost is None else float(direct_cost), float(training_cost))
     options = {"rho": rho, "flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam_per_row": lam_per_row}
     given = {name: value for name, value in options.items() if value is not None}
     require_numbers(**given)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Bool, Float, Int, Shaped, numbers, require, require_in
+from dp_theory.numerics.checks import MAX_VALUE, Array, Bool, Float, Int, Shaped, numbers, require, require_in
 from dp_theory.rules import RULES
 
 if TYPE_CHECKING:
@@ -193,11 +193,11 @@ class Curve:
     def _check(self) -> None:
         if self.rule not in RULES or not fields(RULES[self.rule]):
             raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
-        if np.isnan(self.generated).any():
+        if np.isnan(self.generated[~np.isnan(self.kept)]).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
         for name in ("kept", "generated"):
             value = getattr(self, name)
-            require(name, value, (value >= 1) & np.isfinite(value), "be at least 1: it counts rows")
+            require(name, value, (value >= 1) & (value <= MAX_VALUE), f"lie in [1, {MAX_VALUE:g}]: it counts rows")
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
         is_plausible = (self.se >= MIN_SE) & (self.se <= 1)

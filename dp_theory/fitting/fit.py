@@ -201,8 +201,9 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
     require_kind(Curve, curve=curve)
-    fixed_values = {}
-    for name, value in (fixed or {}).items():
+    fixed, fixed_values = fixed or {}, {}
+    require_kind(Mapping, fixed=fixed)
+    for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")
         require_number(**{name: value})

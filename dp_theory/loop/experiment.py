@@ -7,11 +7,11 @@ import numpy as np
 from scipy.linalg import solve
 from scipy.optimize import minimize
 
-from dp_base.errors import ConvergenceError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Addition, draw_labels
 from dp_theory.loop.losses import Loss
 from dp_theory.loop.placed import PlacedRows
-from dp_theory.loop.square import ORDER, solve_cell
+from dp_theory.loop.square import ORDER
 from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.numerics.quadrature import sine_of
@@ -40,7 +40,9 @@ def simulated(
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
     require_memory(d, d, _SMALLER)
-    cells = [replace(cell, additions=solve_cell(cell).additions) if cell.rounds else cell for cell in problem.cells()]
+    cells = list(problem.cells())
+    if any(map(callable, cells[0].additions)):
+        cells = [replace(cell, additions=cell.certified(None)[0].additions) for cell in cells]
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
     outputs, row_errors, kept = (
         np.reshape(part, (*problem.shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True)
@@ -74,7 +76,10 @@ def trial(
             placed = [replace(p, labeller=directions @ p.labeller, along=directions @ p.along) for p in cell.initial]
         else:
             rows: Any = cell.additions[stage - 1]
-            selector = thetas[-1] / np.linalg.norm(thetas[-1])
+            length = np.linalg.norm(thetas[-1])
+            if not length:
+                raise InputError(f"stage {stage - 1} of a run at d = {d} has no row to learn from: give a larger d")
+            selector = thetas[-1] / length
             placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
         for one in placed:
             z, y, t, weight = draw_rows(one, n, rng)

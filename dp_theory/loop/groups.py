@@ -16,6 +16,7 @@ from scipy.special import expit, ndtr
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
     Array,
+    ByValue,
     Float,
     Real,
     numbers,
@@ -25,6 +26,7 @@ from dp_theory.numerics.checks import (
     require_in,
     require_number,
     require_positive,
+    set_numbers,
 )
 from dp_theory.numerics.quadrature import PDF0, pdf
 from dp_theory.rules import KeepAll, KeepHard, Rule
@@ -72,7 +74,7 @@ class BoundaryFlips:
     eps: float = 0.5
 
     def __post_init__(self) -> None:
-        require_number(width=self.width, eps=self.eps)
+        set_numbers(self, "width", "eps")
         must = f"be positive, and at most {WIDEST:g}: it is where labels become sure, in deviations"
         require("width", self.width, 0 < self.width <= WIDEST, must)
         require_in("[0, 1/2]", "it is a probability", eps=self.eps)
@@ -80,7 +82,7 @@ class BoundaryFlips:
     @classmethod
     def of_share(cls, share: float, eps: float = 0.5) -> "BoundaryFlips":
         """The flips whose width gives `share` of the plain rows a wrong label; 0 are clean labels."""
-        require_number(share=share)
+        (share,) = require_number(share=share)
         if share == 0:
             return cls(_NARROWEST, 0.0)
         min_share, max_share = (cls(width, eps).share for width in (_NARROWEST, WIDEST))
@@ -152,7 +154,7 @@ def _signs(drift: Array, deviation: float, correlation: float) -> Array:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-class SelectedRows:
+class SelectedRows(ByValue):
     """What groups and additions share."""
 
     keep: float | Rule | Weight
@@ -178,7 +180,10 @@ class SelectedRows:
 
         def of_rows(name: str, given: float | Weight) -> Array:
             value = of_arrays(name, given, *([t] if self.has_direction else []), y) if callable(given) else given
-            return np.broadcast_to(np.asarray(value, float), y.shape)
+            value = numbers(name, value)
+            if value.shape not in ((), y.shape):
+                raise InputError(f"{name} has shape {value.shape} for {y.size} rows: a number, or one for each row")
+            return np.broadcast_to(value, y.shape)
 
         kept = of_rows("keep", self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep)
         weights = of_rows("weight", self.weight)
@@ -189,14 +194,14 @@ class SelectedRows:
     def jumps(self) -> list[float]:
         """The threshold of every jump: what is named, 0, and those of a rule."""
         of_rule = self.keep.breakpoints() if isinstance(self.keep, Rule) else ()
-        thresholds = {sign * float(b) for b in of_rule if np.isfinite(b) for sign in (-1, 1)}
-        return sorted(thresholds | set(map(float, self._named())) | ({0.0} if self.has_direction else set()))
+        thresholds = {sign * float(b) for b in of_rule for sign in (-1, 1)} | set(map(float, self._named()))
+        return sorted(filter(np.isfinite, thresholds | ({0.0} if self.has_direction else set())))
 
     def _named(self) -> Sequence[float]:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Group(SelectedRows):
     """`ratio`·n candidate rows that share a labeller, a flip rate and a rule.
 
@@ -320,13 +325,13 @@ class Addition(SelectedRows):
         if self.candidates is not None:
             return self.candidates
         assert self.kept is not None, "checked when made"
-        return self.kept / keep_fraction
+        return float(self.kept) / keep_fraction
 
     def _named(self) -> Sequence[float]:
         return [*self.breaks, *np.negative(self.breaks)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class MeasuredRows(SelectedRows):
     """Rows that a round adds, known by the means over a sample of them. They have the weight 1.
 
@@ -361,8 +366,9 @@ class MeasuredRows(SelectedRows):
         linear, second = numbers("linear", self.linear), numbers("second", self.second)
         if linear.shape != (2,) or second.shape != (2, 2):
             raise InputError(f"linear and second have shapes {linear.shape} and {second.shape}, not (2,) and (2, 2)")
-        if not np.linalg.eigvalsh(second - np.outer(linear, linear)).min() >= -_ROUNDED:
-            raise InputError("no rows have these means: second - linear linearᵀ is not positive semidefinite")
+        rest = second - np.outer(linear, linear)
+        if not (np.abs(rest - rest.T).max() <= _ROUNDED and np.linalg.eigvalsh(rest).min() >= -_ROUNDED):
+            raise InputError("no rows have these: second - linear linearᵀ must be symmetric and positive semidefinite")
 
     def flips(self, problem: Flips) -> Flips:
         return problem

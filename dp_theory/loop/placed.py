@@ -127,7 +127,7 @@ def _closed(placed: PlacedRows) -> tuple[Array, list[float], float]:
     moments, errors = rule.moments_with_errors(float(np.clip(placed.axes.slope, -1, 1)))
     scaled = [share * float(moment) * (weight[0] > 0) for moment in moments]
     weight = np.where(weight > 0, weight, 1.0)  # of no rows
-    return weight, [*scaled[:2], *((1 - 2 * flip) * moment for moment in scaled[2:])], float(max(errors))
+    return weight, [*scaled[:2], *((1 - 2 * float(flip)) * moment for moment in scaled[2:])], float(max(errors))
 
 
 def _by_nodes(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "6 J"]]:

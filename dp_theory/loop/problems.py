@@ -18,11 +18,11 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.groups import Flips, Group, RoundPlan, Rows, check_flips
+from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, Rows, check_flips
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
 from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.placed import PlacedRows
-from dp_theory.loop.square import certified
+from dp_theory.loop.square import Solution, certified
 from dp_theory.numerics.checks import (
     Array,
     Float,
@@ -35,6 +35,7 @@ from dp_theory.numerics.checks import (
     require_ridge,
     require_some,
     scalars,
+    set_numbers,
     shape_of_all,
 )
 from dp_theory.outcomes import Prediction, Simulation
@@ -78,6 +79,14 @@ class ScalarProblem:
     def last_stage(self, first: int) -> int:
         """The last stage, exclusive, that trains on rows which stage `first` is the first to have."""
         return self.stages if self.accumulate else first + 1
+
+    def certified(self, tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
+        """The solution by the theory of the loss, and its certificate."""
+        if self.is_square:
+            return certified(self, tolerance)
+        from dp_theory.loop.losses.prediction import certified as certified_otherwise
+
+        return certified_otherwise(self, tolerance)
 
     @cached_property
     def truth_in_span(self) -> tuple[Float[Array, " k"], float, Float[Array, " modes"]]:
@@ -243,7 +252,7 @@ class PracticeProblem(AnyProblem):
     loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
-        require_number(phi=self.phi)
+        set_numbers(self, "phi")
         require_positive("it is d/n", phi=self.phi)
         check_flips(self.flip)
         require_loss(self.loss)
@@ -285,12 +294,12 @@ class PracticeProblem(AnyProblem):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        rules = {f"additions[{i}]": plan.shape for i, plan in enumerate(self.additions) if isinstance(plan, Rows)}
-        return shape_of_all(rules)
+        rows = {"initial": self.initial} | {f"additions[{i}]": plan for i, plan in enumerate(self.additions)}
+        return shape_of_all({name: plan.shape for name, plan in rows.items() if isinstance(plan, Rows)})
 
     def cells(self) -> Iterator[ScalarProblem]:
         one = np.ones(1)
-        first = self.initial if isinstance(self.initial, Rows) else Group(self.initial)
+        first = self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
         cell = ScalarProblem(
             phi=self.phi,
             ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),
@@ -299,13 +308,14 @@ class PracticeProblem(AnyProblem):
             basis=self.labeller_direction[:, None],
             truth=self.truth_direction,
             labeller=one,
-            initial=(PlacedRows(first, self.flip, one, one),),
+            initial=(),
             accumulate=self.accumulate,
             flip=self.flip,
         )
         for index in np.ndindex(self.shape):
             plans = [plan.at(index, self.shape) if isinstance(plan, Rows) else plan for plan in self.additions]
-            yield replace(cell, additions=plans)
+            pool = PlacedRows(first.at(index, self.shape), first.flips(self.flip), one, one)
+            yield replace(cell, initial=(pool,), additions=plans)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " modes"]:
@@ -336,12 +346,7 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
     """The fields of a `PracticePrediction` but the problem."""
     cells = []
     for cell in problem.cells():
-        if cell.is_square:
-            solved, certificate = certified(cell, tolerance)
-        else:
-            from dp_theory.loop.losses.prediction import certified as certified_otherwise
-
-            solved, certificate = certified_otherwise(cell, tolerance)
+        solved, certificate = cell.certified(tolerance)
         test_error, overlap, squared_norm = solved.outputs()
         cells.append(
             {

@@ -474,8 +474,8 @@ def solve_cell(
         if stage:
             plan = cell.additions[stage - 1]
             rows = plan(float(solution.test_error[-1])) if callable(plan) else plan
-            if not isinstance(rows, Rows):
-                raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition")
+            if not isinstance(rows, Rows) or rows.shape:
+                raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition, of numbers")
             labeller = np.append(cell.labeller, 0.0)
             new = (PlacedRows(rows, rows.flips(cell.flip), labeller, solution.orders.selector()),)
         else:

@@ -55,14 +55,22 @@ class ByValue:
 
     def _values(self) -> tuple[Any, ...]:
         values = (getattr(self, field.name) for field in fields(self))  # pyrefly: ignore[bad-argument-type]
-        values = (np.asarray(each) if isinstance(each, list) else each for each in values)
-        return tuple((each.shape, each.tobytes()) if isinstance(each, np.ndarray) else each for each in values)
+        return tuple(map(_comparable, values))
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._values() == other._values()  # pyrefly: ignore[missing-attribute]
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
+
+
+def _comparable(value: Any) -> Any:
+    array = np.asarray(value) if isinstance(value, list | tuple) else value
+    if not isinstance(array, np.ndarray):
+        return value
+    if array.dtype.kind in "biuf":
+        array = array.astype(float)
+    return array.shape, tuple(map(_comparable, array.flat)) if array.dtype.hasobject else array.tobytes()
 
 
 def numbers(name: str, value: Any) -> Array:
@@ -91,12 +99,19 @@ def of_arrays(name: str, function: Callable[..., Any], *arrays: Any) -> Array:
         ) from error
 
 
-def require_number(**values: Any) -> None:
-    """Each is one real number."""
-    for name, value in values.items():
-        shape = numbers(name, value).shape
-        if shape:
-            raise InputError(f"{name} has shape {shape}: it must be one number")
+def require_number(**values: Any) -> list[float]:
+    """Each is one real number; returned in double precision, as arithmetic keeps to the least precise."""
+    given = require_numbers(**values)
+    for name, number in zip(values, given, strict=True):
+        if number.shape:
+            raise InputError(f"{name} has shape {number.shape}: it must be one number")
+    return [float(number) for number in given]
+
+
+def set_numbers(of: Any, *names: str) -> None:
+    """These fields of a frozen dataclass are numbers, in double precision."""
+    for name in names:
+        object.__setattr__(of, name, require_number(**{name: getattr(of, name)})[0])
 
 
 def require_whole(**values: Any) -> None:

@@ -33,6 +33,7 @@ def pdf(t: ArrayLike) -> Array:
 
 def sine_of(cosine: Real) -> Real:
     """√(1 - cosine²), without cancellation."""
+    cosine = np.asarray(cosine, float)
     return np.sqrt((1 - cosine) * (1 + cosine))
 
 

@@ -216,7 +216,7 @@ def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None
     require_whole(d=d)
     require_room(d)
     shape = problem.shape
-    n = np.round(d / np.asarray(problem.phi))
+    n = np.round(d / np.asarray(problem.phi, float))
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     limit, mean, deviation = _first_order(problem, d / n, d, tolerance)
     exists = np.isfinite(limit[2].reshape(shape))

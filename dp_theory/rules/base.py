@@ -252,9 +252,10 @@ def probability_of(rule: Rule, t: Real) -> Array:
 
 
 def kept_fraction(p: Real) -> Real:
-    """p, once it is known to be in (0, 1]."""
+    """p in double precision, once it is known to be in (0, 1]."""
     require_in("(0, 1]", "it is the kept fraction of the pool", keep=p)
-    return p
+    p = np.asarray(p, float)
+    return p if p.ndim else p.item()
 
 
 @lru_cache(256)

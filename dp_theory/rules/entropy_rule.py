@@ -61,9 +61,9 @@ class Entropy(Rule):
     @classmethod
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:
         """omega ≥ 0, by Newton's method: ln p(omega) is convex and falls."""
-        target = np.log(kept_fraction(p))
-        fits = np.asarray(p) >= _MIN_SHARE
-        require("keep", p, fits, f"be at least {_MIN_SHARE:g} for the entropy rule: no node sees fewer rows")
+        p = kept_fraction(p)
+        target = np.log(p)
+        require("keep", p, p >= _MIN_SHARE, f"be at least {_MIN_SHARE:g} for the entropy rule: no node sees fewer rows")
         omega = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(kappa)))
         t, weights = half_line()
         deficit = entropy_deficit(np.asarray(kappa)[..., None] * t)

@@ -75,7 +75,8 @@ class KeepEasy(ThresholdRule):
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        require("keep", kept_fraction(p), np.asarray(p) < 1, "be below 1 for keep-easy: keep-all keeps all")
+        p = kept_fraction(p)
+        require("keep", p, p < 1, "be below 1 for keep-easy: keep-all keeps all")
         return cls(SQRT2 * erfcinv(p))
 
     def draw(self, rng: np.random.Generator, size: int) -> Float[Array, " size"]:

@@ -91,7 +91,7 @@ def _lemma1(alpha: Any, rho: Any) -> tuple[Moments, Any, Any, Any, Any, Any]:
 
     beta is √(1 - rho²)·reached, and beta_tilde rho·reached - edge.
     """
-    alpha = np.minimum(alpha, _FARTHEST)  # avoids inf·0
+    alpha = np.minimum(np.asarray(alpha, float), _FARTHEST)  # avoids inf·0
     rho = np.asarray(rho, float)
     sine = sine_of(rho)
     scaled = alpha * (1 / SQRT2)

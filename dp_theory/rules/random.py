@@ -21,12 +21,12 @@ class _BlindRule(Rule):
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         p = np.asarray(self.p, float)
-        return Moments(p, p, 2 * PDF0 * p * sine_of(np.asarray(rho, float)), 2 * PDF0 * p * rho), _ERRORS
+        return Moments(p, p, 2 * PDF0 * p * sine_of(rho), 2 * PDF0 * p * rho), _ERRORS
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         moments, errors = self.moments_with_errors(rho)
         p, _, beta, beta_tilde = moments
-        cosine2 = np.square(rho)
+        cosine2 = np.square(np.asarray(rho, float))
         sine2 = 1 - cosine2
         fourth = Fourth(
             t4=3 * p,

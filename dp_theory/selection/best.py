@@ -23,6 +23,7 @@ from dp_theory.numerics.checks import (
     require_number,
     require_positive,
     require_ridge,
+    set_numbers,
 )
 from dp_theory.numerics.costs import MIN_KEEP, TRAINING_COST, require_axis, require_costs, require_least_keep
 from dp_theory.numerics.quadrature import half_line, pdf
@@ -125,12 +126,14 @@ class Budget:
     least: float = MIN_KEEP
 
     def __post_init__(self) -> None:
-        require_number(rho=self.rho, budget=self.budget, flip=self.flip, **{"smallest keep": self.least})
+        require_number(**{"smallest keep": self.least})
+        set_numbers(self, "rho", "budget", "flip", "least")
         require_in("(-1, 1)", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is the cost per dimension", budget=self.budget)
         require_in("[0, 1/2)", "it is a flip rate", flip=self.flip)
         require_least_keep(self.least)
         require_costs(candidate=self.candidate, training=self.training)
+        set_numbers(self, "candidate", "training")
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
         if self.lam_per_row is not None:
             require_ridge(lam_per_row=self.lam_per_row)

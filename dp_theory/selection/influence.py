@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_theory.loop.groups import observed_labels
-from dp_theory.numerics.checks import Array, Float, Inexact, Real, numbers, require, require_in
+from dp_theory.numerics.checks import Array, Float, Inexact, Real, numbers, require, require_in, require_number
 from dp_theory.numerics.quadrature import half_line, sine_of
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
@@ -115,7 +115,8 @@ def influence(
     >>> influence(KeepAll(), [0.0, 2.0], rho=0.9, phi=0.2, lam=0.1) < 0  # rows that the selector finds hard help more
     array([ True, False])
     """
-    problem = Problem(KeepAll(), rho, phi, lam)  # it checks the numbers
+    rho, phi, lam, flip = require_number(rho=rho, phi=phi, lam=lam, flip=flip)
+    Problem(KeepAll(), rho, phi, lam)  # it checks the numbers
     require_in("(-1, 1)", "it is cos(w_s, w0)", rho=rho)
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
     sizes, weights = half_line(keep.breakpoints() if isinstance(keep, Rule) else breaks, ORDER)
@@ -130,8 +131,8 @@ def influence(
     moments = features(rho, flip, margins) @ (np.append(weights[::-1], weights) * kept)
     p = float(moments[0])
     require("keep_fraction", p, p > 0, "be positive: the rule keeps nothing")
-    psi = problem.phi / p
-    ridge = problem.lam / p
+    psi = phi / p
+    ridge = lam / p
     r = float(ridge_ratio(psi, ridge))
     slope = slope_by_moments(moments, psi, rho, r, -psi / p, -ridge / p)
     u = numbers("t", t) if y is None else numbers("t", t) * numbers("y", y)

@@ -1,5 +1,6 @@
 """One face for every kind of problem: who answers, in what protocol, and how it refuses."""
 
+import pickle
 from dataclasses import fields, replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from dp_theory import (
     Problem,
     Simulation,
     SpanProblem,
+    Window,
     check,
     finite_size_correction,
     fit,
@@ -96,10 +98,16 @@ def test_problems_rules_and_predictions_are_equal_by_value():
     def made(last=0.6):
         return Problem(KeepHard(np.array([0.5, 0.6])), [0.5, last], 0.5, 0.01)
 
+    def span(last=0.6):
+        return SpanProblem((1, 0), [Group(along=np.array([0.8, last])), Group()], 0.5, 0.1)
+
+    def loop(last=2):
+        return PracticeProblem(0.5, (1, 2), [Window(last)])
+
     for one, other, another in zip(
-        (made(), made().rule, predict(made())),
-        (made(), made().rule, predict(made())),
-        (made(0.7), KeepHard(0.5), predict(made(0.7))),
+        (made(), made().rule, predict(made()), span(), loop(), predict(loop())),
+        (made(), made().rule, predict(made()), span(), loop(2.0), pickle.loads(pickle.dumps(predict(loop())))),
+        (made(0.7), KeepHard(0.5), predict(made(0.7)), span(0.7), loop(3), predict(loop(3))),
         strict=True,
     ):
         assert one == other

@@ -9,6 +9,8 @@ import pytest
 from dp_theory import (
     LOGISTIC,
     Addition,
+    BoundaryFlips,
+    Budget,
     Direct,
     Entropy,
     Group,
@@ -21,7 +23,11 @@ from dp_theory import (
     SpanProblem,
     Verifier,
     Window,
+    influence,
+    make_rule,
     make_selection,
+    noise,
+    optimum,
     predict,
     row_errors,
     simulate,
@@ -58,6 +64,7 @@ SPANS = {
 }
 LOOPS = {
     "accumulated": PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(ALPHA)), Addition(2, keep=KeepEasy(PHI))]),
+    "first pool": PracticeProblem(0.5, 0.02, [Addition(1), Window(2)], initial=Addition(1, keep=KeepHard(ALPHA))),
     "newest rows": PracticeProblem(0.5, 0.02, [Addition(1, keep=Entropy(4 * ALPHA)), Window(2)], accumulate=False),
 }
 
@@ -83,7 +90,9 @@ def alone(problem, index):
         groups = [replace(group, keep=pick(group.keep)) for group in problem.groups]
         return replace(problem, groups=groups, phi=at(problem.phi), lam=at(problem.lam))
     additions = [replace(a, keep=pick(a.keep)) if isinstance(a, Addition) else a for a in problem.additions]
-    return replace(problem, additions=additions)
+    first = problem.initial
+    first = replace(first, keep=pick(first.keep)) if isinstance(first, Addition) else first
+    return replace(problem, initial=first, additions=additions)
 
 
 SIMULATED = Problem(Direct(WindowByQuadrature(ALPHA)), 0.7, PHI, 0.05)
@@ -117,6 +126,31 @@ def test_a_batch_is_a_loop(problem, answer, rtol):
         if isinstance(batch, PracticePrediction):
             assert np.shape(single.test_error) == (3,)
             np.testing.assert_allclose(row_errors(batch, 0)[index], row_errors(single, 0), rtol=1e-12)
+
+
+SPAN, LOOP = SPANS["one group"], PracticeProblem(0.5, 0.02, [HARD := Addition(kept=0.7, keep=KeepHard(0.3))] * 2)
+PRECISE = {
+    "rule": lambda x: predict(Problem(KeepHard(x), 0.7, PHI, 0.1)),
+    "rho": lambda x: predict(Problem(Random(0.5), x, PHI, 0.1), d=50),
+    "finite d": lambda x: predict(Problem(KeepHard(0.5), 0.7, x / 9, 0.1), d=2000),
+    "flip": lambda x: predict(replace(SPAN, groups=[Group(flip=x)])),
+    "boundary flips": lambda x: (BoundaryFlips(x, x).signal, BoundaryFlips.of_share(x)),
+    "phi": lambda x: predict(replace(LOOP, phi=x)),
+    "kept": lambda x: predict(replace(LOOP, additions=[replace(HARD, kept=x), Window(x, x, x)])),
+    "influence": lambda x: influence(KeepHard(x), [0.0, 2.0], rho=x, phi=x, lam=x, flip=x),
+    "budget": lambda x: Budget.of(x, x, training_cost=x, smallest_keep=x).psi(0.3),
+    "optimum": lambda x: optimum(x, budget=x, training_cost=x, keep=x, lam_per_row=x).to_dict(),
+    "shares": lambda x: noise.shares(BoundaryFlips(x), x, x),
+    "row worth": lambda x: noise.row_worth(BoundaryFlips(x), x),
+    "plain error": lambda x: noise.plain_error(BoundaryFlips(0.3), x),
+    **{name: lambda x, name=name: make_rule(name, keep=x) for name in ("keep-hard", "keep-easy", "entropy")},
+}
+
+
+@pytest.mark.parametrize("answer", PRECISE.values(), ids=PRECISE)
+def test_a_number_of_single_precision_is_the_double_that_it_equals(answer):
+    single = np.float32(0.1)
+    np.testing.assert_equal(answer(single), answer(float(single)))
 
 
 @pytest.mark.parametrize(

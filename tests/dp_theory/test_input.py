@@ -51,6 +51,12 @@ test_refused_in_one_line = refused(
         lambda: predict(SpanProblem((1,), [Group(along=(1,), keep=lambda t, y: y if t > 1 else 0)], 0.5, 0.1)),
         "keep must",
     ),
+    (lambda: predict(SpanProblem((1, 0), [Group(weight="a")], 0.5, 0.1)), "weight = 'a' must be a real number"),
+    (
+        lambda: predict(SpanProblem((1, 0), [Group(keep=lambda y: np.ones(3))], 0.5, 0.1)),
+        r"keep has shape \(3,\) for",
+    ),
+    (lambda: predict(Problem), "must be a Problem"),
     (lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"), "loss = 'logistic' must be a Loss"),
 )
 

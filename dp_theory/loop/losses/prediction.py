@@ -1,5 +1,6 @@
 """The limits under other losses than the square, and their certificates."""
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -114,12 +115,13 @@ def _found_by_points(
     """From a solution nearby, at once, or along ridges that fall."""
     loss, miss, solved = solution.cell.loss, np.inf, np.inf
     search = Search(solution)
-    if start is not None:
-        means = PointMeans(solution, sampled, loss, QuadraticLoss())
-        begin = search.coordinates(start.orders.row(solution.stages))
-        coordinates, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
-        if miss <= EXACT:
-            return search.newest(coordinates), means, miss
+    with suppress(FloatingPointError):  # these points may allow no learner as near to those before it
+        if start is not None:
+            means = PointMeans(solution, sampled, loss, QuadraticLoss())
+            begin = search.coordinates(start.orders.row(solution.stages))
+            coordinates, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
+            if miss <= EXACT:
+                return search.newest(coordinates), means, miss
     few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
     for gradually in (False, True):
         means = replace(few)  # each fits a control of its own

@@ -120,6 +120,9 @@ def test_a_curve_of_next_to_no_errors_has_finite_bands():
 THREE = noiseless_curve("static", [100, 400, 900])
 test_wrong_input_is_refused = refused(
     (lambda: fit(THREE, {"lam": 0.1}), "unknown parameter 'lam' is fixed"),
+    (lambda: fit(THREE, ["lam"]), "must be a Mapping"),
+    (lambda: Curve("static", [100, np.nan], 0.3), r"kept = nan must lie in \[1, 1e\+15\]"),
+    (lambda: Curve("static", [100, 1e20], 0.3), r"kept = 1e\+20 must lie in \[1, 1e\+15\]"),
     (lambda: fit(THREE, {"flip": 0.7}), r"flip = 0.7 must lie in \[0, 0.5\]"),
     (lambda: fit(THREE.at([0])), "too short to fit"),
     (lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}), "says nothing of rho"),

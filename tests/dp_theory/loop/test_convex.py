@@ -124,13 +124,15 @@ def test_ridgeless_on_rows_that_are_not_separable_and_on_such_that_are():
 
 @pytest.mark.slow
 def test_loops_that_were_once_not_found():
-    """Eight windows that narrow under the logistic loss, and hardly any ridge with few rows."""
+    """Windows that narrow, hardly any ridge with few rows, and a learner that hardly moves."""
     windows = PracticeProblem(0.25, 1e-3, [Window(1)] * 8, loss=LOGISTIC)
     errors = solve_loop(windows, size=2**13).test_error
     assert np.all(np.diff(errors) < 0)
     assert errors[-1] == pytest.approx(0.001617, rel=1e-2)
     few = PracticeProblem(0.045, 3e-4, [Addition(2, keep=KeepHard(0.5))] * 4, loss=LOGISTIC)
     assert np.all(np.diff(solve_loop(few, size=2**12).test_error) < 0)
+    near = PracticeProblem(0.07, 2e-3, [Window(1.3, 1.8, power=2), Addition(kept=0.5, weight=0.5)], loss=LOGISTIC)
+    assert predict(near).test_error[-1] == pytest.approx(0.00462, rel=1e-2)
 
 
 def test_a_stage_that_few_points_do_not_solve_is_tried_with_all():

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t
 
 from dp_theory import predict, simulate
-from dp_theory.loop import Addition, BoundaryFlips, Group, PracticeProblem, SpanProblem, row_errors
+from dp_theory.loop import LOGISTIC, Addition, BoundaryFlips, Group, PracticeProblem, SpanProblem, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.agreement import largest_z
 from tests.dp_theory.loop.loops import HARD_ROWS, L1
@@ -56,6 +56,14 @@ def test_simulation_sees_the_naive_mixture():
     run = simulate(L1, 300, 30, seed=3)
     assert (naive - run.test_error[1]) / run.test_error_se[1] > 5
     assert largest_z(run, answer) < 3.5
+
+
+def test_a_plan_hears_the_error_of_the_loss():
+    """The square's is .188."""
+    heard = []
+    loop = PracticeProblem(0.5, 0.5, [lambda error: heard.append(error) or HARD_ROWS], loss=LOGISTIC)
+    simulate(loop, 20, 1)
+    assert heard[-1] == predict(loop).test_error[0] == pytest.approx(0.205, abs=1e-3)
 
 
 def test_runs_depend_on_their_seed():

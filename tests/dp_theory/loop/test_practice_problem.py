@@ -28,6 +28,13 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
     np.testing.assert_allclose(by_moments.kept, by_rule.kept)
 
 
+def test_the_first_pool_has_flips_of_its_own():
+    expected = predict(PracticeProblem(0.5, 0.1, flip=0.3)).test_error
+    np.testing.assert_array_equal(
+        predict(PracticeProblem(0.5, 0.1, initial=Addition(1, flip=0.3))).test_error, expected
+    )
+
+
 MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, (0.0, 0.8), np.eye(2))])
 test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
     (lambda: simulate(MEASURED, 20, 2), "moments alone"),
@@ -47,7 +54,10 @@ test_numbers_out_of_range_are_refused = out_of_range(
 )
 test_bad_problems_additions_and_questions_are_refused = refused(
     (lambda: Addition(), "exactly one of candidates and kept"),
-    (lambda: MeasuredRows(1.0, (1.0, 1.0), np.eye(2)), "is not positive semidefinite"),
+    (lambda: MeasuredRows(1.0, (1.0, 1.0), np.eye(2)), "must be symmetric and positive semidefinite"),
+    (lambda: MeasuredRows(1.0, (0.1, 0.2), [[1, 0.5], [0, 1]]), "must be symmetric and positive semidefinite"),
+    (lambda: predict(one_round(lambda error: Addition(1, keep=KeepHard([0.1, 0.2])))), "an Addition, of numbers"),
+    (lambda: simulate(PracticeProblem(30.0, 0.1, [HARD_ROWS]), 3, 1), "stage 0 of a run at d = 3 has no row"),
     (lambda: MeasuredRows(1.0, 0.5, np.eye(2)), r"have shapes \(\) and \(2, 2\)"),
     (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
     (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),

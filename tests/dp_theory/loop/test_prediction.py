@@ -77,7 +77,7 @@ def test_fresh_data_is_the_span_recipe(addition, flip):
 @pytest.mark.parametrize("rule", [KeepHard(0.7), KeepEasy(0.7)], ids=str)
 def test_quadrature_meets_the_lemmas(rule, flip):
     """The same rule as a bare function goes by the nodes; as a rule, by closed forms."""
-    bare = Addition(1, keep=lambda t, y: rule.keep_probability(t), weight=2.0, breaks=(0.7,))
+    bare = Addition(1, keep=lambda t, y: rule.keep_probability(t), weight=2.0, breaks=(0.7, np.inf))
     by_lemmas = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=rule, weight=2.0)] * 3, flip=flip))
     by_nodes = predict(PracticeProblem(0.5, 0.02, [bare] * 3, flip=flip))
     assert_allclose(by_nodes.test_error, by_lemmas.test_error, rtol=1e-11)
