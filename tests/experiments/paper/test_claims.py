@@ -129,7 +129,7 @@ def test_a_page_names_a_table_that_there_is():
 def test_the_page_of_glyphs_says_what_few_real_images_do():
     page = " ".join((FOLDER / "studies" / "glyphs" / "README.md").read_text(encoding="utf-8").split())
     runs = stored_runs("glyphs-few")
-    at = {k: runs[runs["k"] == k] for k in (2, 5, 10)}
+    at = {k: runs[runs["k"] == k] for k in (2, 5, 10, 30)}
     equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
     static = [("practice", "static"), ("practice-encoder", "static-encoder")]
     pairs = [(at[k], *pair, "test") for k in at for pair in [("practice", x) for x in ("real", "probe", "finetune")]]
@@ -139,7 +139,11 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     tuned = [f"{arm}{augmented}{faster}" for arm in ("static", "real", "finetune")]
     leads = [(f"practice{augmented}", rival) for rival in tuned] + [(f"practice-encoder{faster}", "static-encoder")]
     pairs += [(at[5], *pair, column) for pair in leads for column in ("test", "handwriting")]
-    pairs += [(at[5], tuned[1], "real", "test"), (at[5], tuned[0], "static", "handwriting")]
+    pairs += [
+        (at[30], "static", "real", "handwriting"),
+        (at[5], tuned[1], "real", "test"),
+        (at[5], tuned[0], "static", "handwriting"),
+    ]
     for rows, arm, rival, column in pairs:
         found = paired(rows, arm, rival, column)
         sign = "−" if found.mean < 0 else ""
