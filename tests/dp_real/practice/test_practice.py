@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -30,6 +31,10 @@ def draw(labels, generator):
 def text(labels, generator):
     letters = torch.randint(97, 123, (6,), generator=generator)
     return ["abc"[int(labels[0])] * 3 + " " + "".join(map(chr, letters.tolist()))]
+
+
+def uncertain(samples):
+    return np.zeros((len(samples), 3))
 
 
 def practice(folder, generator=None, **options):
@@ -224,7 +229,7 @@ def test_a_folder_takes_a_generator_mended_before_its_first_samples_or_that_coun
     with pytest.raises(InputError, match="raised AssertionError"):
         practice(tmp_path, counting, **options)
     counting.fails = False
-    practice(tmp_path, counting, **options).add(lambda texts: np.zeros((len(texts), 3)), [0])
+    practice(tmp_path, counting, **options).add(uncertain, [0])
     assert len(practice(tmp_path, counting, **options).pool) == 30
     counting.fails = 0
     with pytest.raises(
@@ -343,7 +348,32 @@ def test_texts(tmp_path):
     own.dataset.transform = lambda words: {"input_ids": [ord(letter) for letter in words]}
     assert set(own.dataset[3]) == {"input_ids", "label"}
     for labels in ([2, 2], np.int64(2)):
-        assert own.add(lambda texts: np.zeros((len(texts), 3)), labels)["count"] == 2
+        assert own.add(uncertain, labels)["count"] == 2
+
+
+@pytest.mark.parametrize("after", ["reopening", "going back", "a full disk"])
+def test_texts_stay_distinct(tmp_path, after):
+    def few(labels, generator):
+        return [f"abc {int(torch.randint(60, (1,), generator=generator))}"]
+
+    options = {"shape": None, "initial": 20, "candidates": 2, "distinct": 1.0}
+    whole, own = (practice(tmp_path / name, few, **options) for name in ("whole", "own"))
+    for _ in range(2):
+        whole.add(uncertain)
+    own.add(uncertain)
+    saved = own.state_dict()
+    if after == "reopening":
+        own = practice(tmp_path / "own", few, **options)
+    elif after == "going back":
+        own.add(uncertain)
+    else:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="full"):
+            patch.setattr(own.pool, "append", Mock(side_effect=OSError("full")))
+            own.add(uncertain)
+    if after != "a full disk":
+        own.load_state_dict(saved)
+    own.add(uncertain)
+    assert rows(own) == rows(whole)
 
 
 @pytest.mark.parametrize(("shape", "cut"), [(None, True), ((2000,), False)])
