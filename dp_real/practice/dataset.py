@@ -1,6 +1,7 @@
 """A pool as a data set for any training program."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -33,9 +34,9 @@ class PracticeDataset(Dataset[Any]):
     """
 
     def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
-        if not isinstance(length, int) or length < 0:
+        if not isinstance(length, Integral) or isinstance(length, bool) or length < 0:
             raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
-        self.pool, self.length, self.transform = pool, length, transform
+        self.pool, self.length, self.transform = pool, int(length), transform
         self.columns: tuple[str, str] | None = None
         self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()  # version of the pool, and its replacements
         self._replaced = self._asked = self._size = 0  # the length that was last asked for, and the pool's before

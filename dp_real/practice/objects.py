@@ -20,7 +20,7 @@ from dp_real.guidance.entropy import logits_of
 from dp_real.guidance.section import SamplingConfig
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.learners.section import TrainingConfig
-from dp_real.runtime.section import Seed
+from dp_real.runtime.section import Count, Seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,7 +213,7 @@ class GivenData(DataConfig):
 
     source: Literal["given"]
     digest: str = Digest
-    shape: tuple[int, ...] = Field(description="of an example")
+    shape: tuple[Count, ...] = Field(description="of an example")
     classes: tuple[str, ...] = Field(description="their names")
     definitions: tuple[str, ...] = Field(default=(), description="of the classes, for prompts")
     synonyms: tuple[str, ...] = Field(default=(), description="likewise")
@@ -341,6 +341,8 @@ class GivenGenerator(GeneratorConfig):
         if isinstance(thing, type):
             raise InputError(f"the generator is the class {thing.__name__}: give an instance")
         if self.guided:
+            if sampling.guidance_scale != 1:
+                raise InputError("sampling.guidance_scale is not passed to the generator that was given: it must be 1")
             return Checked(thing, source)
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
 

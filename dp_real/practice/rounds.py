@@ -221,10 +221,30 @@ class SampleDrawer:
 # rounds
 
 
+def check_drawing(config: DrawingConfig) -> None:
+    """Raise InputError for an objective or rule that is not registered, a task that the generator lacks, or no step."""
+    named: Sequence[tuple[Registry[Any], str, str]] = (
+        (OBJECTIVES, "guidance.objective", config.guidance.objective),
+        (KEEP, "practice.keep", config.practice.keep),
+    )
+    for registry, key, name in named:
+        try:
+            registry[name]
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from error
+    if config.practice.needs_generator:
+        config.generator.check_task(config.task)
+    if config.guidance.guides_sampler and not config.guided_steps:
+        raise InputError(
+            f"guidance.window = {list(config.guidance.window)} guides none of the {config.sampling.steps} "
+            "sampling.steps, the last of which is never guided; widen it, or set guidance.omega = 0"
+        )
+
+
 def loaded(config: DrawingConfig, data: RealData | None = None, progress: Progress = silent) -> Generator:
     """The generator of a configuration, for samples of the pool's size."""
+    check_drawing(config)
     config.generator.check_guidance(config.guidance)
-    config.generator.check_task(config.task)
     generator = config.generator.load(config.sampling, config.data, data, progress)
     return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
 

@@ -288,7 +288,7 @@ def test_a_pass_covers_the_pool_evenly_and_processes_share_it_out(tmp_path):
     own = practice(tmp_path, epoch_size=90)
     counts = Counter(tuple(x.tolist()) for x, _ in (own.dataset[index] for index in range(90)))
     assert [*counts.values()] == [3] * 30
-    own = practice(tmp_path / "other", epoch_size=15)
+    own = practice(tmp_path / "other", epoch_size=np.int64(15), initial=np.int64(30), omega=np.float32(0.1))
     parts = []
     for rank in range(2):
         sampler = DistributedSampler(own.dataset, 2, rank)
@@ -352,7 +352,7 @@ def test_texts(tmp_path):
 
 
 @pytest.mark.parametrize("after", ["reopening", "going back", "a full disk"])
-def test_texts_stay_distinct(tmp_path, after):
+def test_texts_stay_distinct(tmp_path, monkeypatch, after):
     def few(labels, generator):
         return [f"abc {int(torch.randint(60, (1,), generator=generator))}"]
 
@@ -367,9 +367,10 @@ def test_texts_stay_distinct(tmp_path, after):
     elif after == "going back":
         own.add(uncertain)
     else:
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="full"):
-            patch.setattr(own.pool, "append", Mock(side_effect=OSError("full")))
+        monkeypatch.setattr(own.pool, "append", Mock(side_effect=OSError("full")))
+        with pytest.raises(OSError, match="full"):
             own.add(uncertain)
+        monkeypatch.undo()
     if after != "a full disk":
         own.load_state_dict(saved)
     own.add(uncertain)
@@ -385,11 +386,20 @@ def test_longer_texts_are_kept_or_said_to_be_cut(tmp_path, caplog, shape, cut):
 
 
 SHOTS = {"kind": "openai", "base_url": "http://localhost:1", "model": "m", "shots": 1, "prompts": ["{} {examples}"]}
+PIPELINE = partial(tiny.random_pipeline, tiny.stable_diffusion)
 REFUSED = {
     "another shape": (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
     "no denoiser": (draw, {}, "has no denoiser to guide: set guidance.candidates"),
     "an unknown key": (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
-    "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every"),
+    "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every: it is for dp_real.run"),
+    "another size": (draw, {"candidates": 2, "size": 8}, "has no key size: it is for dp_real.run"),
+    "no guided step": (None, {"steps": 1}, "guides none of the 1 sampling.steps"),
+    "a scale that nobody reads": (None, {"guidance_scale": 4}, "is not passed to the generator that was given"),
+    "an unknown objective": (None, {"objective": "margin"}, "guidance.objective: .*there is no 'margin'"),
+    "a rule without rows to prune": (None, {"keep": "covariance"}, "set oversample to at least 2"),
+    "nothing for a count": (draw, {"increment": None}, "increment = None: input should be a valid integer"),
+    "a negative side": (draw, {"candidates": 2, "shape": (-4,)}, "shape.0 = -4: input should be greater than 0"),
+    "no image of a pipeline": (PIPELINE, {"shape": (2, 32, 32)}, "a pipeline draws images .*these have shape"),
     "no increment": (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
     "a negative length": (draw, {"candidates": 2, "epoch_size": -1}, "epoch_size = -1: should be a whole number"),
     "one class": (draw, {"classes": ["a"]}, "at least two different names"),
@@ -405,6 +415,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_told_in_a_line(tmp_path, case):
     generator, options, said = REFUSED[case]
+    generator = generator() if generator is PIPELINE else generator or Sampler()
     options = {"shape": (4,), "initial": 30, "increment": 6} | options
     classes = options.pop("classes", ["a", "b", "c"])
     with pytest.raises(InputError, match=said) as error:
@@ -433,6 +444,7 @@ UNFIT = {
     r"labels \[\]: should be a count": lambda own: own.add(net(), 0),
     "not a number, nan": lambda own: own.step(float("nan"), net()),
     "not a number, None": lambda own: own.step(None, net()),
+    "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
     "has 2 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": 2}),
 }
@@ -472,23 +484,24 @@ def test_a_processor_prepares_images_for_a_model(tmp_path):
     keys = {"shape": (3, 32, 32), "initial": 3, "increment": 3, "steps": 3, "omega": 0.1}
     added = []
     for number, preprocess in enumerate((processor, preprocess_of(model, processor))):
-        pipe = tiny.random_pipeline(tiny.stable_diffusion)
+        pipe = PIPELINE()
         own = Practice(pipe, ["a", "b", "c"], tmp_path / str(number), **keys, preprocess=preprocess)
         own.add(model)
         added.append(rows(own))
     assert added[0] == added[1]
 
 
-def test_a_pipeline_of_diffusers_is_guided_by_the_model(tmp_path):
-    pipe = tiny.random_pipeline(tiny.stable_diffusion)
+@pytest.mark.parametrize(("candidates", "omega"), [(1, 0.1), (2, 5.0)])
+def test_a_pipeline_of_diffusers_is_guided_by_the_model_or_its_images_are_selected(tmp_path, candidates, omega):
+    pipe = PIPELINE()
     classes = {"crane": ["a crane, a bird", "a crane"], "bus": "a bus"}
-    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": 0.1}
-    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8")
+    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": omega}
+    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8", candidates=candidates)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.LazyLinear(2))
     model(torch.zeros(1, 3, 32, 32))
     own.add(model)
     assert len(own.pool) == 8
-    assert own.pool.table()["omega"].to_pylist()[4:] == [pytest.approx(0.1)] * 4
+    assert own.pool.table()["omega"].to_pylist()[4:] == [pytest.approx(omega)] * 4
     with pytest.raises(InputError, match=r"prompts.bus = .*at least one prompt"):
         Practice(pipe, {"crane": ["a crane"], "bus": []}, tmp_path / "other", **keys)
