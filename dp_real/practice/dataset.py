@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dp_base.errors import InputError
 from dp_real.data.sets.class_names import warn_once
-from dp_real.pool.pool import MEMORY, Pool
+from dp_real.pool.pool import MEMORY, Pool, rows_of
 from dp_real.runtime.pixels import to_bytes, to_float, to_image
 from dp_real.text.codes import texts_of
 
@@ -65,7 +65,7 @@ class PracticeDataset(Dataset[Any]):
         """Several items at once, for torch's DataLoader."""
         self._refresh()
         n = len(self.pool)
-        rows = torch.arange(self.length or n)[torch.as_tensor(indices)]  # IndexError; resolves negative indices
+        rows = rows_of(indices, self.length or n)
         if not n:
             raise InputError("nothing is drawn yet: with initial = 0, train on other data until `step` or `add` draws")
         if self.length:

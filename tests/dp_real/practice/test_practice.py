@@ -288,12 +288,16 @@ def test_a_pass_covers_the_pool_evenly_and_processes_share_it_out(tmp_path):
     own = practice(tmp_path, epoch_size=90)
     counts = Counter(tuple(x.tolist()) for x, _ in (own.dataset[index] for index in range(90)))
     assert [*counts.values()] == [3] * 30
-    own = practice(tmp_path / "other", epoch_size=np.int64(15), initial=np.int64(30), omega=np.float32(0.1))
+    own = practice(tmp_path / "other", epoch_size=np.int64(10), initial=np.int64(30), omega=np.float32(0.1))
     parts = []
     for rank in range(2):
         sampler = DistributedSampler(own.dataset, 2, rank)
         parts.append({tuple(x.tolist()) for x, _ in (own.dataset[index] for index in sampler)})
     assert not parts[0] & parts[1]
+    endless = practice(tmp_path / "endless", epoch_size=10**15).dataset  # an item's time does not follow from it
+    assert endless[10**15 - 1][0].shape == endless[-1][0].shape == (4,)
+    with pytest.raises(TypeError, match="slice"):
+        endless[0:2]
     growing = practice(tmp_path / "growing", epoch_size=0)
     growing.add(net())
     assert len(growing.dataset) == 42
@@ -415,7 +419,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_told_in_a_line(tmp_path, case):
     generator, options, said = REFUSED[case]
-    generator = generator() if generator is PIPELINE else generator or Sampler()
+    generator = generator() if isinstance(generator, partial) else generator or Sampler()
     options = {"shape": (4,), "initial": 30, "increment": 6} | options
     classes = options.pop("classes", ["a", "b", "c"])
     with pytest.raises(InputError, match=said) as error:
