@@ -117,6 +117,8 @@ class DiffusersConfig(GeneratorConfig):
 
         index, task = self.index(), source.task
         if index["_class_name"] == DIT:
+            if self.prompts != type(self).model_fields["prompts"].default:
+                raise InputError(f"{DIT} draws classes by their numbers, and reads no prompts: leave them out")
             conditions = class_numbers(index.get("id2label", {}), task.classes)
         else:
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)

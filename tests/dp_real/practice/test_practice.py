@@ -411,6 +411,11 @@ REFUSED = {
     "classes in no order": (draw, {"classes": {"a", "b"}}, "different names in order"),
     "a name as generator": ("openai", {"candidates": 2}, "is of type str: should be a function"),
     "prompts of a function": (draw, {"classes": {"a": "an a", "b": "a b"}}, "prompts of a class are for a pipeline"),
+    "prompts of numbers": (
+        partial(tiny.random_pipeline, tiny.dit),
+        {"classes": {"tench": "a tench", "hen": "a hen"}, "shape": (3, 32, 32)},
+        "reads no prompts: leave them out",
+    ),
     "shots": (SHOTS, {"shape": None, "candidates": 2}, "has no real examples, which this generator needs"),
     "training": ({"kind": "denoiser"}, {"shape": (1, 8, 8)}, "has no real examples, which this generator needs"),
 }
