@@ -16,7 +16,6 @@ from dp_real.data.examples import Examples, RealData, Task, as_numbers
 from dp_real.data.sets.class_names import warn_once
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.guidance.entropy import logits_of
 from dp_real.guidance.section import SamplingConfig
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.learners.section import TrainingConfig
@@ -284,6 +283,7 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
     import torch
     from torch import nn
 
+    from dp_real.guidance.entropy import logits_of
     from dp_real.runtime.distributed import device
     from dp_real.text.codes import texts_of
 
