@@ -13,7 +13,7 @@ from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.runtime.section import ModelPlace, Templates, anchored, not_empty
 
 if TYPE_CHECKING:
-    from dp_real.data.examples import RealData
+    from dp_real.data.examples import RealData, Task
     from dp_real.protocols import Generator
 
 
@@ -81,6 +81,11 @@ class DiffusersConfig(GeneratorConfig):
             raise ValueError(f"prompts_per_class = {self.prompts_per_class}: some class has {fewest} prompts; 0 is all")
         return self
 
+    def check_task(self, task: "Task") -> None:
+        super().check_task(task)
+        if len(shape := task.sample_shape) != 3 or shape[0] not in (1, 3):
+            raise InputError(f"a pipeline draws images [1 or 3, height, width]; these have shape {[*shape]}")
+
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         from dp_real.generators.pipelines.generator import OWN_LOOP
 
@@ -112,6 +117,8 @@ class DiffusersConfig(GeneratorConfig):
 
         index, task = self.index(), source.task
         if index["_class_name"] == DIT:
+            if self.prompts != type(self).model_fields["prompts"].default:
+                raise InputError(f"{DIT} draws classes by their numbers, and reads no prompts: leave them out")
             conditions = class_numbers(index.get("id2label", {}), task.classes)
         else:
             prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)

@@ -1,5 +1,6 @@
 """How samplers draw, and how they are guided."""
 
+from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PlainValidator, model_validator
@@ -27,7 +28,7 @@ MAX_OMEGA = 1e30  # times an entropy, it is well within float32
 def _strength(value: Any) -> float | Literal["auto"]:
     if value == "auto":
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_OMEGA:
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= MAX_OMEGA:
         return float(value)
     raise ValueError(f"should be 'auto' or a number from 0 to {MAX_OMEGA:g}")
 

@@ -10,10 +10,10 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -213,11 +213,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.__getitems__([operator.index(index)])[0]
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
         """Several items at once, for torch's DataLoader."""
-        rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
+        rows = rows_of(indices, len(self))
         return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
 
     def __reduce__(self) -> "tuple[type[Pool], tuple[Any, ...]]":
@@ -351,6 +351,11 @@ class PoolExamples:
 
     def __getitem__(self, rows: slice) -> Shaped[Tensor, "rows *sample"]:
         return pixels.to_float(self._pool.minibatch(torch.arange(*rows.indices(len(self._pool))))[0])
+
+
+def rows_of(indices: Iterable[SupportsIndex], n: int) -> Tensor:
+    """The rows of n that indices name, negative ones from the end, in a time that n does not change."""
+    return torch.tensor([range(n)[operator.index(index)] for index in indices], dtype=torch.int64)
 
 
 def rounds_of(pool: Path) -> list[Path]:

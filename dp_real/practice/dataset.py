@@ -1,6 +1,7 @@
 """A pool as a data set for any training program."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dp_base.errors import InputError
 from dp_real.data.sets.class_names import warn_once
-from dp_real.pool.pool import MEMORY, Pool
+from dp_real.pool.pool import MEMORY, Pool, rows_of
 from dp_real.runtime.pixels import to_bytes, to_float, to_image
 from dp_real.text.codes import texts_of
 
@@ -33,9 +34,9 @@ class PracticeDataset(Dataset[Any]):
     """
 
     def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
-        if not isinstance(length, int) or length < 0:
+        if not isinstance(length, Integral) or isinstance(length, bool) or length < 0:
             raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
-        self.pool, self.length, self.transform = pool, length, transform
+        self.pool, self.length, self.transform = pool, int(length), transform
         self.columns: tuple[str, str] | None = None
         self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()  # version of the pool, and its replacements
         self._replaced = self._asked = self._size = 0  # the length that was last asked for, and the pool's before
@@ -64,7 +65,7 @@ class PracticeDataset(Dataset[Any]):
         """Several items at once, for torch's DataLoader."""
         self._refresh()
         n = len(self.pool)
-        rows = torch.arange(self.length or n)[torch.as_tensor(indices)]  # IndexError; resolves negative indices
+        rows = rows_of(indices, self.length or n)
         if not n:
             raise InputError("nothing is drawn yet: with initial = 0, train on other data until `step` or `add` draws")
         if self.length:

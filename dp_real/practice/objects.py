@@ -16,11 +16,10 @@ from dp_real.data.examples import Examples, RealData, Task, as_numbers
 from dp_real.data.sets.class_names import warn_once
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.guidance.entropy import logits_of
 from dp_real.guidance.section import SamplingConfig
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.learners.section import TrainingConfig
-from dp_real.runtime.section import Seed
+from dp_real.runtime.section import Count, Seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,7 +212,7 @@ class GivenData(DataConfig):
 
     source: Literal["given"]
     digest: str = Digest
-    shape: tuple[int, ...] = Field(description="of an example")
+    shape: tuple[Count, ...] = Field(description="of an example")
     classes: tuple[str, ...] = Field(description="their names")
     definitions: tuple[str, ...] = Field(default=(), description="of the classes, for prompts")
     synonyms: tuple[str, ...] = Field(default=(), description="likewise")
@@ -284,6 +283,7 @@ def _module_of(thing: Any, task: Task) -> "nn.Module":
     import torch
     from torch import nn
 
+    from dp_real.guidance.entropy import logits_of
     from dp_real.runtime.distributed import device
     from dp_real.text.codes import texts_of
 
@@ -341,6 +341,8 @@ class GivenGenerator(GeneratorConfig):
         if isinstance(thing, type):
             raise InputError(f"the generator is the class {thing.__name__}: give an instance")
         if self.guided:
+            if sampling.guidance_scale != 1:
+                raise InputError("sampling.guidance_scale is not passed to the generator that was given: it must be 1")
             return Checked(thing, source)
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
 

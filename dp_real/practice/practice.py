@@ -43,8 +43,11 @@ TINY = 1e-30  # a lower bound of probabilities
 ROUNDED = 0.02  # by which a sum of probabilities of two digits, or of half precision, may differ from 1
 TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
-OF_RUNS = ("encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup")
-"""Keys of [practice] for which a training program has its own code."""
+OF_RUNS = (
+    *("encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup"),
+    "size",
+)
+"""Keys for which a training program has its own code, or Practice an argument."""
 
 
 @dataclass(kw_only=True)
@@ -179,8 +182,8 @@ class Practice(Additions):
     seed
         The seed of all draws.
     keys
-        Keys of the sections [guidance], [sampling], [practice] and [pool]: omega, wrong_share, candidates, through,
-        every, steps, guidance_scale, patience_growth, storage, distinct, … (`dp real keys`).
+        Keys of the sections [guidance], [sampling], [practice] and [pool] without OF_RUNS: omega, wrong_share,
+        candidates, through, every, steps, guidance_scale, patience_growth, storage, distinct, … (`dp real keys`).
 
     Raises
     ------
@@ -220,8 +223,12 @@ class Practice(Additions):
         **keys: Any,
     ) -> None:
         keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
-        keys["additions"] = (UNBOUNDED - initial) // max(1, increment) if additions is None else additions
+        keys |= {} if additions is None else {"additions": additions}
         config = drawing_config(generator, classes, shape, seed, keys)
+        practice = config.practice
+        if additions is None:
+            practice = practice.model_copy(update={"additions": (UNBOUNDED - practice.initial) // practice.increment})
+            config = config.model_copy(update={"practice": practice})
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
         self._claim(config)
@@ -229,12 +236,12 @@ class Practice(Additions):
         let_go([getattr(config.generator, "digest", ""), getattr(config.generator, "model", "")])
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         super().__init__(config, pool, PracticeState(), Rounds(config, pool, self.folder / "drawing", drawer))
-        length = initial or increment if epoch_size is None else epoch_size
+        length = practice.initial or practice.increment if epoch_size is None else epoch_size
         self.dataset = PracticeDataset(pool, length, transform)
-        if initial and rounds_of(pool.path):
+        if practice.initial and rounds_of(pool.path):
             self._open(PracticeState(rounds=1))
-        elif initial:
-            self.add(None, initial)
+        elif practice.initial:
+            self.add(None, practice.initial)
 
     def step(self, metric: float, model: Any) -> bool:
         """Record an evaluation; if patience runs out, add samples that are hard for the model.
@@ -277,7 +284,9 @@ class Practice(Additions):
             raise InputError(f"a newer Practice of this program has taken over {self.folder}: use that one")
         if model is None and self.state.rounds >= first_addition(self.config):
             raise InputError("the model is None: give the one for which samples should be hard")
-        later = len(rounds_of(self.pool.path)) - self.state.rounds
+        later = (there := len(rounds_of(self.pool.path))) - self.state.rounds
+        if later < 0:
+            raise InputError(f"{self.folder} has {there} of {self.state.rounds} rounds of samples: put it back there")
         if later > 0 and not self._goes_on:
             raise InputError(
                 f"{self.folder} has {later} later rounds of samples: call load_state_dict or resume to go on from a "
@@ -386,6 +395,11 @@ def drawing_config(
         if key not in homes:
             similar = difflib.get_close_matches(key, homes, n=1)
             hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
+            hint = (
+                "it is for dp_real.run, where you have an argument, data or code of your own"
+                if key in OF_RUNS
+                else hint
+            )
             raise InputError(f"Practice has no key {key}: {hint}")
         raw[homes[key]][key] = value
     names = [] if isinstance(classes, str | set | frozenset) else [*classes]  # a set has another order in each process
@@ -403,7 +417,7 @@ def drawing_config(
     raw["data"] |= {"classes": names}
     raw["seed"] = seed
     if is_pipeline(generator):
-        raw["guidance"] = {"through": "x0"} | raw["guidance"]
+        raw["guidance"] = ({"through": "x0"} if keys.get("candidates", 1) == 1 else {}) | raw["guidance"]
         if isinstance(classes, Mapping):
             own = {name: [prompts] if isinstance(prompts, str) else [*prompts] for name, prompts in classes.items()}
             raw["generator"] = {"prompts": own}

@@ -221,10 +221,30 @@ class SampleDrawer:
 # rounds
 
 
+def check_drawing(config: DrawingConfig) -> None:
+    """Raise InputError for an objective or rule that is not registered, a task that the generator lacks, or no step."""
+    named: Sequence[tuple[Registry[Any], str, str]] = (
+        (OBJECTIVES, "guidance.objective", config.guidance.objective),
+        (KEEP, "practice.keep", config.practice.keep),
+    )
+    for registry, key, name in named:
+        try:
+            registry[name]
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from error
+    if config.practice.needs_generator:
+        config.generator.check_task(config.task)
+    if config.guidance.guides_sampler and not config.guided_steps:
+        raise InputError(
+            f"guidance.window = {list(config.guidance.window)} guides none of the {config.sampling.steps} "
+            "sampling.steps, the last of which is never guided; widen it, or set guidance.omega = 0"
+        )
+
+
 def loaded(config: DrawingConfig, data: RealData | None = None, progress: Progress = silent) -> Generator:
     """The generator of a configuration, for samples of the pool's size."""
+    check_drawing(config)
     config.generator.check_guidance(config.guidance)
-    config.generator.check_task(config.task)
     generator = config.generator.load(config.sampling, config.data, data, progress)
     return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
 
@@ -256,14 +276,8 @@ class Rounds:
     progress: Progress = silent
 
     def __post_init__(self) -> None:
-        pool = self.config.pool
-        self.marks = read_marks(pool.marks)
-        self.near_duplicates = (
-            self.config.data.near_duplicates(pool.distinct) if pool.distinct and self.generator else None
-        )
-        if self.near_duplicates and distributed.this_process().is_main_process:
-            for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
-                self.near_duplicates.add(self.near_duplicates.values(examples))
+        self.marks = read_marks(self.config.pool.marks)
+        self._compared: tuple[Pool, int, NearExamples] | None = None  # a pool, its version, and its examples
 
     def draw(self, index: int, labels: Tensor, logits: Logits | None, budget: float = INITIAL_BUDGET) -> Drawn:
         """Draw round `index` of classes `labels`, the first rows at guidance budget `budget`. All processes call this.
@@ -293,8 +307,8 @@ class Rounds:
             rows = pa.concat_tables([self._real(few, logits), rows])
         if self.marks:
             rows = self._unmarked(index, rows)
-        if self.near_duplicates:
-            rows = self._distinct(index, rows, self.near_duplicates)
+        if self.config.pool.distinct and self.generator:
+            rows = self._distinct(index, rows)
         return Drawn(rows, self._costs(index, drawn), budget, saved, files if rows is drawn else [])
 
     @property
@@ -449,10 +463,23 @@ class Rounds:
             log.warning("round %d: %d examples are left out by pool.marks", index, dropped)
         return select_rows(rows, selected)
 
-    def _distinct(self, index: int, rows: pa.Table, near_duplicates: NearExamples) -> pa.Table:
+    def _alike(self, index: int, values: Sequence[Any]) -> np.ndarray:
+        """Which examples of a round are like earlier ones. It may be drawn again, and the pool be another by then."""
+        if self._compared and self._compared[:2] == (self.pool, index):
+            near_duplicates = self._compared[2]
+        else:
+            near_duplicates = cast(NearExamples, self.config.data.near_duplicates(self.config.pool.distinct))
+            for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
+                near_duplicates.add(near_duplicates.values(examples))
+        self._compared = None
+        alike = near_duplicates.add(values, "unlike")
+        self._compared = self.pool, index + 1, near_duplicates
+        return alike
+
+    def _distinct(self, index: int, rows: pa.Table) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
-        selected = np.array(numbers)[~distributed.on_main(lambda: near_duplicates.add(values, "unlike"))]
+        selected = np.array(numbers)[~distributed.on_main(lambda: self._alike(index, values))]
         if not len(selected):
             noun, similarity = f"{self.config.data.modality}s", self.config.pool.distinct
             raise DivergedError(

@@ -96,6 +96,8 @@ class PracticeConfig(PartConfig):
             raise ValueError(f"imbalance = {self.imbalance:g} is for real examples: set real")
         if self.real > self.initial:
             raise ValueError(f"real = {self.real}: at most all of the initial = {self.initial} examples")
+        if self.keep != "hardest" and self.oversample == 1:
+            raise ValueError(f"keep = {self.keep!r} prunes what is drawn too often: set oversample to at least 2")
         return self
 
     def t_max(self, pool_size: int) -> int:

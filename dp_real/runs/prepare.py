@@ -9,7 +9,6 @@ import torch
 
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
-from dp_base.registry import Registry
 from dp_real.config import Config
 from dp_real.data.examples import RealData
 from dp_real.data.sets.class_names import warn_once
@@ -19,7 +18,7 @@ from dp_real.evaluate.assess import is_unequal
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.objects import GIVEN, lacking
-from dp_real.practice.rounds import KEEP, loaded
+from dp_real.practice.rounds import check_drawing, loaded
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime import distributed
 from dp_real.runtime.torch_state import seeded
@@ -80,29 +79,13 @@ def check_plan(config: Config) -> None:
     objective = config.guidance.objective
     if objective.startswith(GIVEN) and objective not in OBJECTIVES:
         raise MissingError(lacking("objective"))
-    _require(OBJECTIVES, "guidance.objective", objective)
-    _require(KEEP, "practice.keep", config.practice.keep)
-    classes = config.task.n_classes
-    if config.practice.needs_generator:
-        config.generator.check_task(config.task)
-    shape = config.task.sample_shape
+    check_drawing(config)
+    classes, shape = config.task.n_classes, config.task.sample_shape
     size = config.pool.size
     if size and (len(shape) != 3 or size < max(shape[1:])):
         raise InputError(f"pool.size = {size}: must be 0, or at least the side of the learner's images {list(shape)}")
-    if config.guidance.guides_sampler and not config.guided_steps:
-        raise InputError(
-            f"guidance.window = {list(config.guidance.window)} guides none of the {config.sampling.steps} "
-            "sampling.steps, the last of which is never guided; widen it, or set guidance.omega = 0"
-        )
     if config.practice.initial < classes and not config.data.real_per_class:
         raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")
-
-
-def _require(registry: Registry[Any], key: str, name: str) -> None:
-    try:
-        registry[name]
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from error
 
 
 def check_real_examples(config: Config, data: RealData) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -30,6 +31,10 @@ def draw(labels, generator):
 def text(labels, generator):
     letters = torch.randint(97, 123, (6,), generator=generator)
     return ["abc"[int(labels[0])] * 3 + " " + "".join(map(chr, letters.tolist()))]
+
+
+def uncertain(samples):
+    return np.zeros((len(samples), 3))
 
 
 def practice(folder, generator=None, **options):
@@ -224,7 +229,7 @@ def test_a_folder_takes_a_generator_mended_before_its_first_samples_or_that_coun
     with pytest.raises(InputError, match="raised AssertionError"):
         practice(tmp_path, counting, **options)
     counting.fails = False
-    practice(tmp_path, counting, **options).add(lambda texts: np.zeros((len(texts), 3)), [0])
+    practice(tmp_path, counting, **options).add(uncertain, [0])
     assert len(practice(tmp_path, counting, **options).pool) == 30
     counting.fails = 0
     with pytest.raises(
@@ -283,12 +288,16 @@ def test_a_pass_covers_the_pool_evenly_and_processes_share_it_out(tmp_path):
     own = practice(tmp_path, epoch_size=90)
     counts = Counter(tuple(x.tolist()) for x, _ in (own.dataset[index] for index in range(90)))
     assert [*counts.values()] == [3] * 30
-    own = practice(tmp_path / "other", epoch_size=15)
+    own = practice(tmp_path / "other", epoch_size=np.int64(10), initial=np.int64(30), omega=np.float32(0.1))
     parts = []
     for rank in range(2):
         sampler = DistributedSampler(own.dataset, 2, rank)
         parts.append({tuple(x.tolist()) for x, _ in (own.dataset[index] for index in sampler)})
     assert not parts[0] & parts[1]
+    endless = practice(tmp_path / "endless", epoch_size=10**15).dataset  # an item's time does not follow from it
+    assert endless[10**15 - 1][0].shape == endless[-1][0].shape == (4,)
+    with pytest.raises(TypeError, match="slice"):
+        endless[0:2]
     growing = practice(tmp_path / "growing", epoch_size=0)
     growing.add(net())
     assert len(growing.dataset) == 42
@@ -343,7 +352,33 @@ def test_texts(tmp_path):
     own.dataset.transform = lambda words: {"input_ids": [ord(letter) for letter in words]}
     assert set(own.dataset[3]) == {"input_ids", "label"}
     for labels in ([2, 2], np.int64(2)):
-        assert own.add(lambda texts: np.zeros((len(texts), 3)), labels)["count"] == 2
+        assert own.add(uncertain, labels)["count"] == 2
+
+
+@pytest.mark.parametrize("after", ["reopening", "going back", "a full disk"])
+def test_texts_stay_distinct(tmp_path, monkeypatch, after):
+    def few(labels, generator):
+        return [f"abc {int(torch.randint(60, (1,), generator=generator))}"]
+
+    options = {"shape": None, "initial": 20, "candidates": 2, "distinct": 1.0}
+    whole, own = (practice(tmp_path / name, few, **options) for name in ("whole", "own"))
+    for _ in range(2):
+        whole.add(uncertain)
+    own.add(uncertain)
+    saved = own.state_dict()
+    if after == "reopening":
+        own = practice(tmp_path / "own", few, **options)
+    elif after == "going back":
+        own.add(uncertain)
+    else:
+        monkeypatch.setattr(own.pool, "append", Mock(side_effect=OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            own.add(uncertain)
+        monkeypatch.undo()
+    if after != "a full disk":
+        own.load_state_dict(saved)
+    own.add(uncertain)
+    assert rows(own) == rows(whole)
 
 
 @pytest.mark.parametrize(("shape", "cut"), [(None, True), ((2000,), False)])
@@ -355,11 +390,20 @@ def test_longer_texts_are_kept_or_said_to_be_cut(tmp_path, caplog, shape, cut):
 
 
 SHOTS = {"kind": "openai", "base_url": "http://localhost:1", "model": "m", "shots": 1, "prompts": ["{} {examples}"]}
+PIPELINE = partial(tiny.random_pipeline, tiny.stable_diffusion)
 REFUSED = {
     "another shape": (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
     "no denoiser": (draw, {}, "has no denoiser to guide: set guidance.candidates"),
     "an unknown key": (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
-    "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every"),
+    "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every: it is for dp_real.run"),
+    "another size": (draw, {"candidates": 2, "size": 8}, "has no key size: it is for dp_real.run"),
+    "no guided step": (None, {"steps": 1}, "guides none of the 1 sampling.steps"),
+    "a scale that nobody reads": (None, {"guidance_scale": 4}, "is not passed to the generator that was given"),
+    "an unknown objective": (None, {"objective": "margin"}, "guidance.objective: .*there is no 'margin'"),
+    "a rule without rows to prune": (None, {"keep": "covariance"}, "set oversample to at least 2"),
+    "nothing for a count": (draw, {"increment": None}, "increment = None: input should be a valid integer"),
+    "a negative side": (draw, {"candidates": 2, "shape": (-4,)}, "shape.0 = -4: input should be greater than 0"),
+    "no image of a pipeline": (PIPELINE, {"shape": (2, 32, 32)}, "a pipeline draws images .*these have shape"),
     "no increment": (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
     "a negative length": (draw, {"candidates": 2, "epoch_size": -1}, "epoch_size = -1: should be a whole number"),
     "one class": (draw, {"classes": ["a"]}, "at least two different names"),
@@ -367,6 +411,11 @@ REFUSED = {
     "classes in no order": (draw, {"classes": {"a", "b"}}, "different names in order"),
     "a name as generator": ("openai", {"candidates": 2}, "is of type str: should be a function"),
     "prompts of a function": (draw, {"classes": {"a": "an a", "b": "a b"}}, "prompts of a class are for a pipeline"),
+    "prompts of numbers": (
+        partial(tiny.random_pipeline, tiny.dit),
+        {"classes": {"tench": "a tench", "hen": "a hen"}, "shape": (3, 32, 32)},
+        "reads no prompts: leave them out",
+    ),
     "shots": (SHOTS, {"shape": None, "candidates": 2}, "has no real examples, which this generator needs"),
     "training": ({"kind": "denoiser"}, {"shape": (1, 8, 8)}, "has no real examples, which this generator needs"),
 }
@@ -375,6 +424,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_told_in_a_line(tmp_path, case):
     generator, options, said = REFUSED[case]
+    generator = generator() if isinstance(generator, partial) else generator or Sampler()
     options = {"shape": (4,), "initial": 30, "increment": 6} | options
     classes = options.pop("classes", ["a", "b", "c"])
     with pytest.raises(InputError, match=said) as error:
@@ -403,6 +453,7 @@ UNFIT = {
     r"labels \[\]: should be a count": lambda own: own.add(net(), 0),
     "not a number, nan": lambda own: own.step(float("nan"), net()),
     "not a number, None": lambda own: own.step(None, net()),
+    "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
     "has 2 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": 2}),
 }
@@ -442,23 +493,24 @@ def test_a_processor_prepares_images_for_a_model(tmp_path):
     keys = {"shape": (3, 32, 32), "initial": 3, "increment": 3, "steps": 3, "omega": 0.1}
     added = []
     for number, preprocess in enumerate((processor, preprocess_of(model, processor))):
-        pipe = tiny.random_pipeline(tiny.stable_diffusion)
+        pipe = PIPELINE()
         own = Practice(pipe, ["a", "b", "c"], tmp_path / str(number), **keys, preprocess=preprocess)
         own.add(model)
         added.append(rows(own))
     assert added[0] == added[1]
 
 
-def test_a_pipeline_of_diffusers_is_guided_by_the_model(tmp_path):
-    pipe = tiny.random_pipeline(tiny.stable_diffusion)
+@pytest.mark.parametrize(("candidates", "omega"), [(1, 0.1), (2, 5.0)])
+def test_a_pipeline_of_diffusers_is_guided_by_the_model_or_its_images_are_selected(tmp_path, candidates, omega):
+    pipe = PIPELINE()
     classes = {"crane": ["a crane, a bird", "a crane"], "bus": "a bus"}
-    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": 0.1}
-    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8")
+    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": omega}
+    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8", candidates=candidates)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.LazyLinear(2))
     model(torch.zeros(1, 3, 32, 32))
     own.add(model)
     assert len(own.pool) == 8
-    assert own.pool.table()["omega"].to_pylist()[4:] == [pytest.approx(0.1)] * 4
+    assert own.pool.table()["omega"].to_pylist()[4:] == [pytest.approx(omega)] * 4
     with pytest.raises(InputError, match=r"prompts.bus = .*at least one prompt"):
         Practice(pipe, {"crane": ["a crane"], "bus": []}, tmp_path / "other", **keys)
