@@ -184,10 +184,10 @@ HANGS = """
 import time
 from datetime import timedelta
 from dp_real.runtime import distributed
-distributed.LIMIT = timedelta(seconds=2)
+distributed.LATE, distributed.LIMIT = 1, timedelta(seconds=2)
 if distributed.this_process().process_index == 1:
     time.sleep(120)
-distributed.gather([0])
+distributed.wait_for_all()
 """
 
 
@@ -196,6 +196,7 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
     process = launch(HANGS, 2)
     out, _ = process.communicate(timeout=180)
     assert process.returncode != 0
+    assert "this process has waited 1 s for the others" in out
     assert "other processes ended or hang, or the network failed ([Rank 0]: Rank 1 failed to pass" in out
 
 
@@ -321,7 +322,7 @@ def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkey
 
 
 PRACTICE = """
-import os, pytest, sys, torch
+import os, pytest, sys, time, torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 from dp_base.errors import InputError
@@ -339,10 +340,17 @@ def train(rank, count, folder, port):
     own = net()
     model = own if count == 1 else DistributedDataParallel(own)
     own[1].running_mean += rank  # BatchNorm has seen other samples
+    own[3].bias.data += rank  # only the main process averages weights
+    bias = own[3].bias.clone()
     grown = [practice.step(None if rank else metric, model) for metric in (0.5, 0.4, 0.4)]
     assert grown == [False, True, True], grown  # as the main process's metric says
-    assert (own[1].running_mean == rank).all()
+    assert (own[1].running_mean == rank).all() and torch.equal(own[3].bias, bias)
     assert len(practice.dataset.pool) == 54
+    if not rank:  # so does it load the checkpoint
+        practice.load_state_dict(practice.state_dict() | {"rounds": 2})
+    time.sleep(rank)  # the later round is gone when others look
+    own.register_buffer("fixed", torch.zeros(2, dtype=torch.int16).expand(2, 2))  # gloo does not send its type
+    practice.add(own, torch.arange(12 + rank) // (5 + rank))
     if count > 1:
         with pytest.raises(InputError, match="call its .module"):  # the processes would wait for each other
             practice.add(lambda x: model(x), 11)
