@@ -8,7 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -351,7 +351,7 @@ class Practice(Additions):
         self.state, pool = state, self.pool
         with own_file(pool.path, f"name a new folder, or restore {pool.path}"):
             pool = Pool(pool.path, pool.sample_shape, state.rounds, pool.config, self.config.task.classes)
-        self.pool = self.rounds.pool = pool
+        self.pool, self.rounds = pool, replace(self.rounds, pool=pool)  # which looks for near-duplicates in it, too
         self.dataset.update(pool)
 
     def _log(self, name: str, row: Mapping[str, Any]) -> None:
