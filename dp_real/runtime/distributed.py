@@ -95,9 +95,10 @@ def _own_device() -> torch.device:
     is_first = not PartialState._shared_state
     try:
         place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
-    except ValueError as error:
+    except (ValueError, distributed.DistNetworkError) as error:
         raise InputError(
-            f"{variables}: with these no process group can start: {error}; for one process, unset them"
+            f"{variables}: with these no process group can start: {error}; for several processes, MASTER_PORT should "
+            "be free; for one, unset them"
         ) from error
     if is_first and not distributed.is_initialized():
         PartialState._reset_state()  # or the processes that notebook_launcher forks later would each be alone

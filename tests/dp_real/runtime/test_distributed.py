@@ -269,15 +269,16 @@ def test_a_group_that_the_program_started_is_the_runs(tmp_path):
     assert sorted(said.stdout.replace("\n", "")) == sorted(2 * "[0, 1] (0, 1)")  # lines of two processes may mix
 
 
-@pytest.mark.parametrize("half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}])
-def test_half_of_what_a_launcher_says_is_told(half, monkeypatch):
-    monkeypatch.setattr(os, "environ", half)
+@pytest.mark.parametrize("half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "0"}])
+def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, monkeypatch):
     monkeypatch.setattr(PartialState, "_shared_state", {})
-    (name,) = half
-    with pytest.raises(
-        InputError, match=rf"^{name}={half[name]}: with these no process group can start: .* unset them$"
-    ):
-        distributed._own_device.__wrapped__()
+    ((name, value),) = half.items()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        others = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        others = others | {"OMP_NUM_THREADS": "1"} if name == "RANK" else {}
+        monkeypatch.setattr(os, "environ", half | others)
+        with pytest.raises(InputError, match=rf"^{name}={value}.*: with these no process group can start: .* unset"):
+            distributed._own_device.__wrapped__()
 
 
 def be_one_of_eight(monkeypatch):
