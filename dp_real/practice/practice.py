@@ -458,8 +458,8 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
             model.forward = own
         if isinstance(model, nn.Module):
             # BatchNorm's statistics differ between processes, and so do weights that only the main one averages.
-            for tensor, own in distributed.copy_from_main([*model.parameters(), *model.buffers()]):
-                at_end.callback(tensor.data.copy_, own)
+            for tensor, before in distributed.copy_from_main([*model.parameters(), *model.buffers()]):
+                at_end.callback(tensor.data.copy_, before)
         yield None if model is None else logits_function(model, preprocess_beside(model, preprocess, config), config)
 
 
