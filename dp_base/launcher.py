@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from ipaddress import ip_address
+from zlib import crc32
 
 from dp_base.errors import InputError
 
@@ -28,7 +29,8 @@ def adopt_tasks() -> None:
     variables = {name: os.environ[each] for name, names in MPI.items() for each in names if each in os.environ}
     if "RANK" not in os.environ and variables.keys() == MPI.keys() and variables["WORLD_SIZE"] != "1":
         os.environ |= variables
-        os.environ.setdefault("MASTER_PORT", str(PORTS[0]))
+        job = os.environ.get("PMIX_NAMESPACE", "").encode()  # Open MPI's, as jobs may share a machine
+        os.environ.setdefault("MASTER_PORT", str(PORTS[crc32(job) % len(PORTS)]))
         if variables["LOCAL_WORLD_SIZE"] == variables["WORLD_SIZE"]:  # on several nodes the user gives the address
             os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")

@@ -148,7 +148,7 @@ class Additions:
 class Practice(Additions):
     """A data set that grows by samples that are hard for a model, each time its metric stops rising.
 
-    All processes of a training call its methods together; the main process's metric decides.
+    All processes of a training call its methods together; the main process's metric, weights and state decide.
 
     Parameters
     ----------
@@ -260,6 +260,7 @@ class Practice(Additions):
         bool
             Whether the data set has grown.
         """
+        self._agree()
         metric = distributed.on_main(lambda: _number(metric))  # that of others may be None
         self.evaluations += 1
         self.observe(metric)
@@ -280,26 +281,17 @@ class Practice(Additions):
 
         `labels` is their number, or the class of each; None: `increment`. Returns the round's row of rounds.jsonl.
         """
-        if self._lock and not self._lock.alive:
-            raise InputError(f"a newer Practice of this program has taken over {self.folder}: use that one")
+        self._agree()
         if model is None and self.state.rounds >= first_addition(self.config):
             raise InputError("the model is None: give the one for which samples should be hard")
-        later = (there := len(rounds_of(self.pool.path))) - self.state.rounds
-        if later < 0:
-            raise InputError(f"{self.folder} has {there} of {self.state.rounds} rounds of samples: put it back there")
-        if later > 0 and not self._goes_on:
-            raise InputError(
-                f"{self.folder} has {later} later rounds of samples: call load_state_dict or resume to go on from a "
-                "checkpoint, or name a new folder"
-            )
-        if later > 0:
+        if distributed.on_main(self._count_later):
             self.pool.drop_later()
         with evaluated(model, self.preprocess, self.config) as logits:
             # Only with the same weights a stopped round continues.
             name = "plain" if logits is None else distributed.on_main(lambda: weights_digest(model))
             self.rounds.folder = self.folder / "drawing" / name
             try:
-                added = super().add(logits, self._labels_of(labels))
+                added = super().add(logits, distributed.on_main(lambda: self._labels_of(labels)))
             finally:
                 know_again(getattr(self.config.generator, "digest", ""))
         if distributed.this_process().is_main_process:
@@ -308,6 +300,27 @@ class Practice(Additions):
         row = {"evaluation": self.evaluations} | added.row
         self._log("rounds", row)
         return row
+
+    def _agree(self) -> None:
+        """Wait for all processes, and take the state of the main one, which alone may have loaded a checkpoint."""
+        distributed.wait_for_all()
+        state = distributed.from_main(self.state_dict())
+        if state != self.state_dict():
+            self.load_state_dict(state)
+
+    def _count_later(self) -> int:
+        """Rounds in the folder that this state does not have. InputError if they, or the folder, are another's."""
+        if not cast(Any, self._lock).alive:
+            raise InputError(f"a newer Practice of this program has taken over {self.folder}: use that one")
+        later = (there := len(rounds_of(self.pool.path))) - self.state.rounds
+        if later < 0:
+            raise InputError(f"{self.folder} has {there} of {self.state.rounds} rounds of samples: put it back there")
+        if later > 0 and not self._goes_on:
+            raise InputError(
+                f"{self.folder} has {later} later rounds of samples: call load_state_dict or resume to go on from a "
+                "checkpoint, or name a new folder"
+            )
+        return later
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         labels = self.config.practice.increment if labels is None else labels
@@ -457,19 +470,20 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
             # accelerate's mixed precision has replaced it.
             at_end.callback(setattr, model, "forward", model.forward)
             model.forward = own
-        if isinstance(model, nn.Module) and distributed.this_process().num_processes > 1:
-            for buffer in model.buffers():
-                at_end.callback(buffer.copy_, buffer.clone())
-            distributed.copy_from_main(model.buffers())  # in training, BatchNorm's differ between processes
+        if isinstance(model, nn.Module):
+            # BatchNorm's statistics differ between processes, and so do weights that only the main one averages.
+            for tensor, before in distributed.copy_from_main([*model.parameters(), *model.buffers()]):
+                at_end.callback(tensor.data.copy_, before)
         yield None if model is None else logits_function(model, preprocess_beside(model, preprocess, config), config)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """A model without DistributedDataParallel and torch.compile. InputError if its weights are sharded."""
     inner = extract_model_from_parallel(model, keep_torch_compile=False)
-    if any("FSDP" in type(part).__name__ or "FullySharded" in type(part).__name__ for part in model.modules()):
+    kinds = {type(part).__name__ for part in (*model.modules(), *model.parameters())}
+    if any("FSDP" in kind or kind in ("FullyShardedDataParallel", "DTensor") for kind in kinds):
         raise InputError(
-            "the model is sharded (FSDP), and processes draw different rows: give one with its full state_dict instead"
+            "the model is sharded (FSDP, DTensor), and processes draw different rows: give one with its full state_dict"
         )
     return inner
 

@@ -3,12 +3,14 @@
 import atexit
 import gc
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from threading import Timer
 from typing import Any, NamedTuple, TypeVar
 
 import joblib
@@ -21,9 +23,12 @@ from torch.distributed import distributed_c10d
 from dp_base.errors import DamagedError, InputError, Interrupted, MissingError
 from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, local_rank_of_lightning, require_one_task
 
+log = logging.getLogger(__name__)
+
 LIMIT = timedelta(hours=2)  # to wait for others that do the same work
 MAIN_LIMIT = timedelta(days=1)  # to wait for the main process, which may be training a generator
 LOST = 30.0  # seconds until this process ends when another is lost
+LATE = 120  # seconds of waiting until a process says so
 GRACE = 5.0  # seconds for the main process to end with the same error as this one
 MAX_READ = 256  # rows of one read
 VISIBLE = 180.0  # seconds until another node's file must be visible; NFS caches a folder for up to 60
@@ -87,12 +92,16 @@ def _own_device() -> torch.device:
     variables = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SEVERAL))
     if not distributed.is_initialized() and (local_rank := local_rank_of_lightning()) is not None:
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    is_first = not PartialState._shared_state
     try:
         place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
-    except ValueError as error:
+    except (ValueError, distributed.DistNetworkError) as error:
         raise InputError(
-            f"{variables}: with these no process group can start: {error}; for one process, unset them"
+            f"{variables}: with these no process group can start: {error}; for several processes, MASTER_PORT should "
+            "be free; for one, unset them"
         ) from error
+    if is_first and not distributed.is_initialized():
+        PartialState._reset_state()  # or the processes that notebook_launcher forks later would each be alone
     if place.type == "cuda":
         # So memory runs out before the reserve is used. A single process has no index, which means the present GPU.
         torch.cuda.set_per_process_memory_fraction(SHARE, place.index)
@@ -107,7 +116,8 @@ def _object_group() -> Any:
 def _gloo_beside(world: Any) -> Any:
     """A gloo group for objects: nccl would copy them to the GPUs and back, and has no monitored_barrier."""
     atexit.register(_leave)
-    return distributed.new_group(backend="gloo", timeout=MAIN_LIMIT)
+    with told_if_late():
+        return distributed.new_group(backend="gloo", timeout=MAIN_LIMIT)
 
 
 def _leave() -> None:
@@ -239,7 +249,21 @@ def any_process(flag: bool) -> bool:
 
 def wait_for_all() -> None:
     """Return once all processes have called this."""
-    gather([])
+    with told_if_late():
+        gather([])
+
+
+@contextmanager
+def told_if_late() -> Iterator[None]:
+    """Warn if the block, which waits for the other processes, lasts long."""
+    message = "this process has waited %d s for the others: all should make this call, of a Practice or a run"
+    late = Timer(LATE, log.warning, (message, LATE))
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
@@ -264,15 +288,19 @@ def from_main(value: Result) -> Result:
     return values[0]
 
 
-def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
-    """Overwrite the tensors by those of the main process."""
+def copy_from_main(tensors: Iterable[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Overwrite the tensors by those of the main process. Returns those that differed, with their own values."""
+    differed = list[tuple[torch.Tensor, torch.Tensor]]()
     if this_process().num_processes == 1:
-        return
+        return differed
     for tensor in tensors:
-        values = tensor.contiguous()
-        with exchange():
-            distributed.broadcast(values, 0)
-        tensor.copy_(values)
+        values = tensor.detach().flatten().clone()
+        with exchange():  # as bytes, since gloo lacks some types
+            distributed.broadcast(values.view(torch.uint8), 0, None if tensor.is_cuda else _object_group())
+        if not torch.equal(values := values.view_as(tensor), tensor):  # an expanded buffer cannot be written
+            differed.append((tensor, tensor.detach().clone()))
+            tensor.data.copy_(values)
+    return differed
 
 
 def on_main(work: Callable[[], Result]) -> Result:

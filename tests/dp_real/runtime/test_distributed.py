@@ -184,10 +184,10 @@ HANGS = """
 import time
 from datetime import timedelta
 from dp_real.runtime import distributed
-distributed.LIMIT = timedelta(seconds=2)
+distributed.LATE, distributed.LIMIT = 1, timedelta(seconds=2)
 if distributed.this_process().process_index == 1:
     time.sleep(120)
-distributed.gather([0])
+distributed.wait_for_all()
 """
 
 
@@ -196,6 +196,7 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
     process = launch(HANGS, 2)
     out, _ = process.communicate(timeout=180)
     assert process.returncode != 0
+    assert "this process has waited 1 s for the others" in out
     assert "other processes ended or hang, or the network failed ([Rank 0]: Rank 1 failed to pass" in out
 
 
@@ -268,15 +269,16 @@ def test_a_group_that_the_program_started_is_the_runs(tmp_path):
     assert sorted(said.stdout.replace("\n", "")) == sorted(2 * "[0, 1] (0, 1)")  # lines of two processes may mix
 
 
-@pytest.mark.parametrize("half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}])
-def test_half_of_what_a_launcher_says_is_told(half, monkeypatch):
-    monkeypatch.setattr(os, "environ", half)
+@pytest.mark.parametrize("half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "0"}])
+def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, monkeypatch):
     monkeypatch.setattr(PartialState, "_shared_state", {})
-    (name,) = half
-    with pytest.raises(
-        InputError, match=rf"^{name}={half[name]}: with these no process group can start: .* unset them$"
-    ):
-        distributed._own_device.__wrapped__()
+    ((name, value),) = half.items()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        others = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        others = others | {"OMP_NUM_THREADS": "1"} if name == "RANK" else {}
+        monkeypatch.setattr(os, "environ", half | others)
+        with pytest.raises(InputError, match=rf"^{name}={value}.*: with these no process group can start: .* unset"):
+            distributed._own_device.__wrapped__()
 
 
 def be_one_of_eight(monkeypatch):
@@ -321,7 +323,7 @@ def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkey
 
 
 PRACTICE = """
-import os, pytest, sys, torch
+import os, pytest, sys, time, torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 from dp_base.errors import InputError
@@ -339,10 +341,17 @@ def train(rank, count, folder, port):
     own = net()
     model = own if count == 1 else DistributedDataParallel(own)
     own[1].running_mean += rank  # BatchNorm has seen other samples
+    own[3].bias.data += rank  # only the main process averages weights
+    bias = own[3].bias.clone()
     grown = [practice.step(None if rank else metric, model) for metric in (0.5, 0.4, 0.4)]
     assert grown == [False, True, True], grown  # as the main process's metric says
-    assert (own[1].running_mean == rank).all()
+    assert (own[1].running_mean == rank).all() and torch.equal(own[3].bias, bias)
     assert len(practice.dataset.pool) == 54
+    if not rank:  # so does it load the checkpoint
+        practice.load_state_dict(practice.state_dict() | {"rounds": 2})
+    time.sleep(rank)  # the later round is gone when others look
+    own.register_buffer("fixed", torch.zeros(2, dtype=torch.int16).expand(2, 2))  # gloo does not send its type
+    practice.add(own, torch.arange(12 + rank) // (5 + rank))
     if count > 1:
         with pytest.raises(InputError, match="call its .module"):  # the processes would wait for each other
             practice.add(lambda x: model(x), 11)

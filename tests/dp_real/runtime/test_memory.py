@@ -97,6 +97,7 @@ def test_a_single_process_takes_the_present_gpu(monkeypatch):
     monkeypatch.setattr(PartialState, "_shared_state", {})
     assert distributed._own_device.__wrapped__() == torch.device("cuda")
     assert asked == [(0.95, 1)]
+    assert not PartialState._shared_state  # by which processes that it forks would know themselves alone
 
 
 def test_finished_learners_do_not_stay(config):
