@@ -43,9 +43,8 @@ TINY = 1e-30  # a lower bound of probabilities
 ROUNDED = 0.02  # by which a sum of probabilities of two digits, or of half precision, may differ from 1
 TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
-OF_RUNS = (
-    *("encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup"),
-    "size",
+OF_RUNS = set(
+    ["encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup", "size"]
 )
 """Keys for which a training program has its own code, or Practice an argument."""
 
@@ -262,11 +261,18 @@ class Practice(Additions):
         """
         self._agree()
         metric = distributed.on_main(lambda: _number(metric))  # that of others may be None
+        before = self.state_dict()
         self.evaluations += 1
         self.observe(metric)
         added = self.are_due
-        if added:
-            self.add(model)
+        try:
+            if added:
+                self.add(model)
+        except BaseException:
+            if distributed.this_process().num_processes == 1:  # a notebook, whose user may make this call again
+                with suppress(InputError):  # the folder may be gone
+                    self.load_state_dict(before)
+            raise
         self._log("metrics", {"metric": metric, "pool_size": len(self.pool), **self.state_dict()})
         return added
 
@@ -408,11 +414,8 @@ def drawing_config(
         if key not in homes:
             similar = difflib.get_close_matches(key, homes, n=1)
             hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
-            hint = (
-                "it is for dp_real.run, where you have an argument, data or code of your own"
-                if key in OF_RUNS
-                else hint
-            )
+            if key in OF_RUNS:
+                hint = "it is for dp_real.run, where you have an argument, data or code of your own"
             raise InputError(f"Practice has no key {key}: {hint}")
         raw[homes[key]][key] = value
     names = [] if isinstance(classes, str | set | frozenset) else [*classes]  # a set has another order in each process

@@ -200,6 +200,24 @@ def test_a_stopped_round_goes_on_with_the_same_weights_only(tmp_path):
         assert 99 - generator.left == drawn
 
 
+@pytest.mark.parametrize("at", ["weights_digest", "remove", "append_row"])
+def test_a_step_that_was_stopped_may_be_made_again(tmp_path, monkeypatch, at):
+    """Before its round is drawn, when the pool has it, and before it is logged."""
+    stopped, whole = practice(tmp_path / "stopped"), practice(tmp_path / "whole")
+    for own in (stopped, whole):
+        own.step(0.5, net())
+    with monkeypatch.context() as patch:
+        patch.setattr(f"dp_real.practice.practice.{at}", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stopped.step(0.4, net())
+    assert stopped.step(0.4, net())
+    assert whole.step(0.4, net())
+    assert stopped.state_dict() == whole.state_dict()
+    assert rows(stopped) == rows(whole)
+    for log in ("metrics.jsonl", "rounds.jsonl"):
+        assert (tmp_path / "stopped" / log).read_text() == (tmp_path / "whole" / log).read_text()
+
+
 def test_a_folder_has_one_writer_and_samples_of_the_same_keys(tmp_path):
     own = practice(tmp_path)
     for options in ({"seed": 6}, {"omega": 0.1}, {"initial": 31}):
