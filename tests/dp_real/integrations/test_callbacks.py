@@ -116,7 +116,8 @@ trainer = Trainer(
     max_epochs=4, accelerator="cpu", devices=2, strategy="ddp", callbacks=[PracticeCallback(practice)], **alone
 )
 trainer.fit(Classifier(), DataLoader(practice.dataset, 10, shuffle=True), validation)
-print(f"rank {trainer.global_rank}: {practice!r}, of class 2 {practice.pool.y.tolist().count(2)}")
+print(f"rank {trainer.global_rank}: {practice!r}, of class 2 {practice.pool.y.tolist().count(2)}", flush=True)
+trainer.strategy.barrier()  # the first that ends takes the others' store with it
 """
 
 
@@ -127,5 +128,5 @@ def test_lightning_starts_the_other_processes_when_a_practice_has_begun(tmp_path
     command, env = [sys.executable, "script.py"], os.environ | {"PYTHONPATH": path}
     said = subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=300, capture_output=True, text=True)
     ranks = [line for line in said.stdout.splitlines() if "rank" in line and "54 samples, 3 rounds" in line]
-    assert sorted(line[:6] for line in ranks) == ["rank 0", "rank 1"]
+    assert sorted(line[:6] for line in ranks) == ["rank 0", "rank 1"], said.stdout + said.stderr
     assert all(line.endswith("of class 2 18") for line in ranks)
