@@ -139,6 +139,7 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     tuned = [f"{arm}{augmented}{faster}" for arm in ("static", "real", "finetune")]
     leads = [(f"practice{augmented}", rival) for rival in tuned] + [(f"practice-encoder{faster}", "static-encoder")]
     pairs += [(at[5], *pair, column) for pair in leads for column in ("test", "handwriting")]
+    pairs += [(at[10], leads[0][0], rival, "test") for rival in tuned] + [(at[10], *leads[0], "handwriting")]
     pairs += [
         (at[30], "static", "real", "handwriting"),
         (at[5], tuned[1], "real", "test"),
