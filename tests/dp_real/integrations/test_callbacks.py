@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dp_base.errors import InputError
+from dp_real.runtime.distributed import this_process
 
 
 class Steps:
@@ -121,6 +122,14 @@ trainer.strategy.barrier()  # the first that ends takes the others' store with i
 """
 
 
+def test_a_process_that_lightning_started_has_its_rank_before_its_group(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    for name, value in {"NODE_RANK": "0", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert this_process()[:2] == (1, 1)
+
+
+@pytest.mark.slow
 def test_lightning_starts_the_other_processes_when_a_practice_has_begun(tmp_path):
     """It runs the program once more for each, without RANK, and starts their group in `fit`."""
     (tmp_path / "script.py").write_text(LIGHTNING)
