@@ -53,15 +53,15 @@ def let_go(keys: Iterable[str]) -> None:
     for key in keys:
         if (thing := _objects.pop(key, None)) is None:
             continue
-        know_again(key, thing)
+        _left[digest(thing)] = key
         OBJECTIVES.forget(f"{GIVEN} {key}")
         with suppress(TypeError):  # it allows no weak reference
             _past[key] = thing
 
 
-def know_again(key: str, thing: Any = None) -> None:
-    """Let this object have the same key after its use, which may have changed what it counts."""
-    if (thing := thing if thing is not None else _past.get(key)) is not None:
+def know_again(key: str) -> None:
+    """Let an object that was let go have the same key after its use, which may have changed what it counts."""
+    if (thing := _past.get(key)) is not None:
         _left[digest(thing)] = key
 
 

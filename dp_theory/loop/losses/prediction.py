@@ -115,8 +115,8 @@ def _found_by_points(
     """From a solution nearby, at once, or along ridges that fall."""
     loss, miss, solved = solution.cell.loss, np.inf, np.inf
     search = Search(solution)
-    with suppress(FloatingPointError):  # these points may allow no learner as near to those before it
-        if start is not None:
+    if start is not None:
+        with suppress(FloatingPointError):  # these points may allow no learner as near to those before it
             means = PointMeans(solution, sampled, loss, QuadraticLoss())
             begin = search.coordinates(start.orders.row(solution.stages))
             coordinates, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
