@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +15,10 @@ import pytest
 import torch
 from accelerate import PartialState
 from dp_experiments.presets.presets import load_preset
+from torch.nn.parallel import DistributedDataParallel
 
 from dp_base.errors import DamagedError, InputError
-from dp_real import Pool, Run, run
+from dp_real import Pool, Practice, Run, run
 from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.runs.files import kept_checkpoints
@@ -24,6 +26,7 @@ from dp_real.runtime import distributed
 from dp_real.runtime.distributed import LostError, exchange
 from tests.dp_real.conftest import changed
 from tests.dp_real.pool.made import SHAPE, batch
+from tests.dp_real.practice.small import Sampler, net
 from tests.dp_real.runs.folders import all_rows, json_lines, stopped_at, traces
 from tests.waiting import until
 
@@ -248,27 +251,6 @@ def test_a_failed_exchange_tells_its_cause(error, kind, told):
         raise error
 
 
-OWN_GROUP = """
-import sys, torch
-def own(rank, port):
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
-    from dp_real.runtime import distributed
-    ranks = distributed.gather([distributed.this_process().process_index])
-    torch.distributed.destroy_process_group()
-    print(ranks, distributed.this_process()[:2])
-if __name__ == "__main__":
-    torch.multiprocessing.spawn(own, (int(sys.argv[1]),), nprocs=2)
-"""
-
-
-def test_a_group_that_the_program_started_is_the_runs(tmp_path):
-    (tmp_path / "own.py").write_text(OWN_GROUP)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    said = subprocess.run([sys.executable, tmp_path / "own.py", port], capture_output=True, text=True, check=True)
-    assert sorted(said.stdout.replace("\n", "")) == sorted(2 * "[0, 1] (0, 1)")  # lines of two processes may mix
-
-
 @pytest.mark.parametrize("half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "0"}])
 def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, monkeypatch):
     monkeypatch.setattr(PartialState, "_shared_state", {})
@@ -322,58 +304,55 @@ def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkey
     assert (len(pool), pool.version) == (6, 2)
 
 
-PRACTICE = """
-import os, pytest, sys, time, torch
-from torch import distributed, multiprocessing, nn
-from torch.nn.parallel import DistributedDataParallel
-from dp_base.errors import InputError
-from dp_real import Practice
-from tests.dp_real.practice.small import Sampler, net
-
-def train(rank, count, folder, port):
-    if port:  # a program that starts its group itself, and sets no variables
-        distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
-    elif count > 1:
-        distributed.init_process_group("gloo")
-    practice = Practice(
-        Sampler(), "a b c".split(), folder, shape=(4,), initial=30, increment=12, patience=1, block_size=5, seed=5
-    )
+def train(rank, processes, folder, port=None):
+    """Practise as a program that starts its group itself, and sets no variables, where a port is given."""
+    if port:
+        own_group = f"tcp://127.0.0.1:{port}"
+        torch.distributed.init_process_group("gloo", init_method=own_group, rank=rank, world_size=processes)
+    elif processes > 1:
+        torch.distributed.init_process_group("gloo")
+    keys = {"shape": (4,), "initial": 30, "increment": 12, "patience": 1, "block_size": 5, "seed": 5}
+    practice = Practice(Sampler(), list("abc"), folder, **keys)
     own = net()
-    model = own if count == 1 else DistributedDataParallel(own)
+    model = own if processes == 1 else DistributedDataParallel(own)
     own[1].running_mean += rank  # BatchNorm has seen other samples
     own[3].bias.data += rank  # only the main process averages weights
     bias = own[3].bias.clone()
     grown = [practice.step(None if rank else metric, model) for metric in (0.5, 0.4, 0.4)]
-    assert grown == [False, True, True], grown  # as the main process's metric says
-    assert (own[1].running_mean == rank).all() and torch.equal(own[3].bias, bias)
+    assert grown == [False, True, True]  # as the main process's metric says
+    assert (own[1].running_mean == rank).all()
+    assert torch.equal(own[3].bias, bias)
     assert len(practice.dataset.pool) == 54
     if not rank:  # so does it load the checkpoint
         practice.load_state_dict(practice.state_dict() | {"rounds": 2})
     time.sleep(rank)  # the later round is gone when others look
     own.register_buffer("fixed", torch.zeros(2, dtype=torch.int16).expand(2, 2))  # gloo does not send its type
     practice.add(own, torch.arange(12 + rank) // (5 + rank))
-    if count > 1:
-        with pytest.raises(InputError, match="call its .module"):  # the processes would wait for each other
+    if processes > 1:
+        with pytest.raises(InputError, match=r"call its \.module"):  # the processes would wait for each other
             practice.add(lambda x: model(x), 11)
+        torch.distributed.destroy_process_group()
+        assert distributed.this_process()[:2] == (0, 1)
 
-if __name__ == "__main__":
-    folder, count, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    if port:
-        multiprocessing.spawn(train, (count, folder, port), count)
-    else:
-        train(int(os.environ.get("RANK", 0)), count, folder, 0)
+
+UNDER_TORCHRUN = """
+import os, sys
+from tests.dp_real.runtime.test_distributed import train
+train(int(os.environ["RANK"]), 2, sys.argv[1])
 """
 
 
-def test_a_practice_is_the_same_on_one_process_and_several_whoever_started_them(launch, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    finished(launch(PRACTICE, 1, tmp_path / "one", 1, 0))
-    finished(launch(PRACTICE, 2, tmp_path / "torchrun", 2, 0))
-    started = [sys.executable, tmp_path / "script.py", tmp_path / "spawned", "2", str(port)]
-    subprocess.run([*map(str, started)], check=True, timeout=240)
-    one, *others = (all_rows(tmp_path / name) for name in ("one", "torchrun", "spawned"))
+@pytest.mark.parametrize("by", ["spawn", pytest.param("torchrun", marks=pytest.mark.slow)])
+def test_a_practice_is_the_same_on_one_process_and_several_whoever_started_them(by, launch, tmp_path, monkeypatch):
+    train(0, 1, tmp_path / "one")
+    if by == "spawn":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        started = torch.multiprocessing.spawn(train, (2, tmp_path / by, port), 2, join=False, daemon=True)
+        assert started.join(240) or started.join(240)  # each is told of one process that ended
+    else:
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        finished(launch(UNDER_TORCHRUN, 2, tmp_path / by))
+    one, several = (all_rows(tmp_path / name) for name in ("one", by))
     assert len(one) == 54
-    assert str(one) == str(others[0]) == str(others[1])  # entropies of the initial round are nan
+    assert str(one) == str(several)  # entropies of the initial round are nan
