@@ -64,7 +64,7 @@ test-gpu: .venv/test
 	$(BIN)/pytest -m gpu
 
 test-device: .venv/test
-	$(BIN)/pytest -m fake_device tests/dp_real/runtime
+	$(PYTEST) -m fake_device tests/dp_real/runtime
 
 coverage: install
 	$(PYTEST) --cov --cov-report term --cov-report html:out/coverage
