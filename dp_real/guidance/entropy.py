@@ -108,8 +108,7 @@ class EntropyGuidance:
     _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_row = isinstance(self.omega, Tensor) and self.omega.dim() > 0
-        for omega in self.omega.tolist() if by_row else [self.omega]:
+        for omega in self.omega.tolist() if isinstance(self.omega, Tensor) and self.omega.dim() else [self.omega]:
             check_steps(omega, self.every, self.window)
         for name, known in (("scale", ("relative", "raw")), ("through", ("unet", "x0"))):
             if (value := getattr(self, name)) not in known:

@@ -75,7 +75,7 @@ def guide(
     if omega:
         check_pipeline(pipe)  # checked before a classifier is fetched
         check_scheduler(pipe.scheduler)
-        check_decoder(decoder or pipe.vae)
+        check_decoder(pipe.vae if decoder is None else decoder)
     guidance = guidance_by(classifier, omega, every, window, processor, objective)
     unguide(pipe)
     if guidance:
@@ -151,7 +151,7 @@ def attach(
 ) -> tuple[Guiding, Unpacker]:
     """Guide an unguided pipeline's steps until `detach`."""
     unpack = Unpacker(pipe)
-    vae = decoder or pipe.vae
+    vae = pipe.vae if decoder is None else decoder
     check_decoder(vae)
     vae.eval().requires_grad_(False)
 

@@ -73,6 +73,8 @@ def check_decoder(vae: Any) -> None:
     if not isinstance(getattr(vae, "_orig_mod", vae), DECODERS):  # which torch.compile may have wrapped
         known = ", ".join(kind.__name__ for kind in DECODERS)
         raise InputError(f"latents of {type(vae).__name__} cannot be decoded for the classifier; those of {known} can")
+    if (channels := vae.config.get("out_channels", 3)) > 3:
+        raise InputError(f"{type(vae).__name__} decodes {channels} channels: should be red, green and blue")
     hooks = [name for part in vae.modules() for name in getattr(getattr(part, "_diffusers_hook", None), "hooks", ())]
     if any("group_offloading" in name or name == "layerwise_casting" for name in hooks):
         raise InputError(

@@ -70,8 +70,8 @@ class PipelineGenerator(ABC):
     def __post_init__(self) -> None:
         pipe = self.pipe
         self.kind, self.n_classes = type(pipe).__name__, len(self.conditions)
-        self.guidance_decoder = self.tiny_decoder or pipe.vae
-        self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
+        self.guidance_decoder = pipe.vae if self.tiny_decoder is None else self.tiny_decoder
+        self.network: Any = pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
         self._check_size()
         self.modules = [part for part in (*pipe.components.values(), self.tiny_decoder) if isinstance(part, nn.Module)]
         for part in self.modules:  # convolutions are faster in this memory format
