@@ -42,8 +42,7 @@ def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guided: int = 0
     if not is_table or (guided and not (len(logits) == guided and logits.requires_grad)):
         shape = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
         slope = ", differentiable in the images" if guided else ""
-        wanted = f"[{guided or 'batch'}, classes]"
-        raise InputError(f"a classifier gave logits {shape}: should be a tensor {wanted}{slope}")
+        raise InputError(f"a classifier gave logits {shape}: should be a tensor [{guided or 'batch'}, classes]{slope}")
     values = objective(logits.clone())  # a copy, since it may change them
     if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
         shape = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"

@@ -109,10 +109,8 @@ class Unpacker:
         own = self._of_flux2 if hasattr(self.family, "_unpack_latents_with_ids") else None
         self._own: Callable[..., Tensor] | None = getattr(self.family, "_unpack_latents", own)
         wanted = ["latents", "height", "width", "vae_scale_factor"]
-        is_known = (
-            not hasattr(pipe.vae, "bn") if self._own is None else [*inspect.signature(self._own).parameters] == wanted
-        )
-        if not is_known:
+        own_parameters = list(inspect.signature(self._own).parameters) if self._own else None
+        if own_parameters != wanted and (self._own or hasattr(pipe.vae, "bn")):
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:

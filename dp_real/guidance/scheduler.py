@@ -78,11 +78,9 @@ class Guiding:
     def tell(self) -> None:
         """Warn of a call in which no step was guided."""
         if not self.guided:
-            taken = (
-                f"window = {self.guidance.window} and every = {self.guidance.every} select none of the executed steps"
-            )
-            why = "its scheduler took none" if self.first is None else f"{taken}, or only the last"
-            warn_once(f"no step was guided: {why}")
+            window, every = self.guidance.window, self.guidance.every
+            taken = f"window = {window} and every = {every} select none of the executed steps, or only the last"
+            warn_once(f"no step was guided: {'its scheduler took none' if self.first is None else taken}")
 
 
 class GuidedSteps:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from diffusers import (
+    AnimateDiffVideoToVideoPipeline,
     AutoencoderKL,
     AutoencoderTiny,
     AutoPipelineForImage2Image,
@@ -488,12 +489,6 @@ class Films:
     def __call__(self, prompt, num_frames=16): ...
 
 
-class Edits:
-    """A pipeline as AnimateDiff's from video to video."""
-
-    def __call__(self, prompt, video): ...
-
-
 def of(kind, vae):
     pipe = object.__new__(kind)
     vars(pipe).update(scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae)
@@ -512,7 +507,7 @@ class Kandinsky:
     ("pipe", "reason"),
     [
         (Films(), "Films generates video or audio: the classifier takes only images"),
-        (Edits(), "Edits generates video or audio"),
+        (of(AnimateDiffVideoToVideoPipeline, None), "AnimateDiffVideoToVideoPipeline generates video or audio"),
         (of(BriaFibo2Pipeline, tiny.flux2_vae()), "BriaFibo2Pipeline packs its latents in a way that is not known"),
         (of(QwenImageLayeredPipeline, tiny.shifted_vae()), "QwenImageLayeredPipeline packs its latents in a way"),
         (of(StableDiffusionPipeline, AutoencoderKL(out_channels=6)), "decodes 6 channels: should be red"),
@@ -570,28 +565,19 @@ def test_what_cannot_be_guided_is_said():
         guidance = EntropyGuidance(three, 0.1, **{"through": "x0", **options})
         with pytest.raises(InputError, match="through = 'x0'"):
             Guiding(guidance, three)
-    draws = partial(dp_real.sample_images, pipe)
-    films = partial(dp_real.guide, Films(), three)
-    per_row = EntropyGuidance(three, torch.ones(2))
-    by = partial(EntropyGuidance, three)
-    of_steps = {"omega": [float("nan")], "every": [0, 1.5], "window": [(0.7, 0.2), 1]}
-    of_guidance = {
-        "scale": ["Relative"],
-        "through": ["x_0"],
-        "objective": ["entropy"],
-        "omega": [torch.tensor([0.1, torch.nan])],
+    nan = float("nan")
+    by_row = [EntropyGuidance(three, torch.ones(2)), three]
+    refused = {
+        partial(dp_real.guide, Films(), three): {"omega": ["auto"], "every": [0]},
+        partial(EntropyGuidance, three, omega=0.1): {"every": [1.5], "window": [1, (0.7, 0.2)], "scale": ["Relative"]}
+        | {"omega": [nan, torch.tensor([0.1, nan])], "through": ["x_0"], "objective": ["entropy"]},
+        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "guidance": by_row}
+        | {"steps": [0], "seed": [-1]},
     }
-    of_draws = {"prompts": ["a hen", []], "guidance": [three, per_row], "steps": [0], "seed": [-1]}
-    for call, usual, bad in (
-        (films, {}, {"omega": ["auto"]}),
-        (films, {}, of_steps),
-        (by, {"omega": 0.1}, of_steps),
-        (by, {"omega": 0.1}, of_guidance),
-        (draws, {"prompts": PROMPTS}, of_draws),
-    ):
-        for name, value in ((name, value) for name, values in bad.items() for value in values):
+    for call, options in refused.items():
+        for name, value in ((name, value) for name, values in options.items() for value in values):
             with pytest.raises(InputError, match="should be"):
-                call(**usual | {name: value})
+                call(**{name: value})
 
 
 def stay(vae):
