@@ -89,6 +89,11 @@ class EntropyGuidance:
         What is raised, by default the entropy: a differentiable function of logits [batch, classes] to one number for
         each row, which depends on that row alone.
 
+    Raises
+    ------
+    InputError
+        If an option is none of these, or a number is out of range.
+
     References
     ----------
     Paper, eq. 7, with its sign corrected: as printed, the entropy falls.

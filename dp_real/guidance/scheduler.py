@@ -86,7 +86,7 @@ class Guiding:
 class GuidedSteps:
     """The mixin whose subclass replaces a scheduler's class to guide its steps, as pipelines copy the state alone."""
 
-    guiding: Guiding
+    guiding: Guiding | None = None  # a new scheduler of this class is not guided
 
 
 @cache
@@ -95,7 +95,7 @@ def _guided_class(own: type) -> type:
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
         result = own.step(self, model_output, timestep, sample, *args, **options)
         guiding = self.guiding
-        if not guiding.guides(self, timestep):
+        if guiding is None or not guiding.guides(self, timestep):
             return result
         gradient = guiding.gradient(_estimate(self, model_output, timestep, sample, result))
         _restart(self)

@@ -290,7 +290,7 @@ def sample_images(
     Raises
     ------
     InputError
-        If the pipeline cannot be guided, or not in this way, or cannot draw that size.
+        If the pipeline cannot be guided, or not in this way, or an argument is out of range.
     MissingError
         If not even one image fits into the GPU.
 

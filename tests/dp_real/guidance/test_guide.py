@@ -383,6 +383,14 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
     plain_images = call()
     dp_real.guide(call.args[0], three, 0.1)
     assert torch.equal(call(), plain_images)  # it guides by its own argument only
+    found = []
+
+    def note(pipe, *_):
+        found.append(type(pipe.scheduler).from_config(pipe.scheduler.config))
+        return {}
+
+    first(PROMPTS, num_inference_steps=2, callback_on_step_end=note)
+    first.scheduler = found[0]
     assert torch.equal(draw(dp_real.unguide(first)), plain)
 
 
