@@ -7,7 +7,8 @@ from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_real.guidance.guide import attach, check_steps, detach, guidance_by
+from dp_real.guidance.entropy import check_steps
+from dp_real.guidance.guide import attach, detach, guidance_by
 from dp_real.guidance.latents import PACKED
 
 GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline", *PACKED)

@@ -1,7 +1,9 @@
 """Entropy guidance (paper section 2) steers a sampler towards samples that the current learner finds hard."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_base.registry import Registry
 from dp_real.data.sets.class_names import warn_once
-from dp_real.guidance.section import GuidanceConfig, is_guided
+from dp_real.guidance.section import GuidanceConfig, is_guided, is_window
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.runtime.torch_state import evaluating, usual
 
@@ -33,20 +35,29 @@ def logits_of(answers: Any) -> Any:
     return answers.get("logits", answers) if isinstance(answers, Mapping) else getattr(answers, "logits", answers)
 
 
-def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guides: bool = False) -> Float[Tensor, " batch"]:
-    """The objective of logits [batch, classes]. InputError for other shapes or, if it `guides`, without a gradient."""
+def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guided: int = 0) -> Float[Tensor, " batch"]:
+    """The objective of logits [batch, classes]. InputError for other shapes or, of `guided` rows, no gradient."""
     logits = logits_of(logits)
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or (guides and not logits.requires_grad):
+    is_table = isinstance(logits, Tensor) and logits.dim() == 2
+    if not is_table or (guided and not (len(logits) == guided and logits.requires_grad)):
         shape = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
-        slope = ", differentiable in the images" if guides else ""
-        raise InputError(f"a classifier gave logits {shape}: should be a tensor [batch, classes]{slope}")
+        slope = ", differentiable in the images" if guided else ""
+        raise InputError(f"a classifier gave logits {shape}: should be a tensor [{guided or 'batch'}, classes]{slope}")
     values = objective(logits.clone())  # a copy, since it may change them
     if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
         shape = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise InputError(f"the objective gave {shape} for {len(logits)} rows of logits: should be one number a row")
-    if guides and not values.requires_grad:
+    if guided and not values.requires_grad:
         raise InputError("the objective has no gradient: should be a differentiable function of logits")
     return values
+
+
+def check_steps(omega: Any, every: Any, window: Any) -> None:
+    """Raise InputError for numbers out of range."""
+    if not isinstance(omega, Real) or not math.isfinite(omega):
+        raise InputError(f"omega = {omega!r}: should be a finite number")
+    if not isinstance(every, Integral) or every < 1 or not is_window(window):
+        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
 
 
 OBJECTIVES: Registry[Callable[[Tensor], Tensor]] = Registry("objectives", __name__)
@@ -78,6 +89,11 @@ class EntropyGuidance:
         What is raised, by default the entropy: a differentiable function of logits [batch, classes] to one number for
         each row, which depends on that row alone.
 
+    Raises
+    ------
+    InputError
+        If an option is none of these, or a number is out of range.
+
     References
     ----------
     Paper, eq. 7, with its sign corrected: as printed, the entropy falls.
@@ -94,6 +110,16 @@ class EntropyGuidance:
     every: int = 1
     objective: Callable[[Tensor], Tensor] = entropy
     _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for omega in self.omega.tolist() if isinstance(self.omega, Tensor) and self.omega.dim() else [self.omega]:
+            check_steps(omega, self.every, self.window)
+        for name, known in (("scale", ("relative", "raw")), ("through", ("unet", "x0"))):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name} = {value!r}: should be one of {', '.join(known)}")
+        for name in ("logits", "objective"):
+            if not callable(value := getattr(self, name)):
+                raise InputError(f"{name} = {value!r}: should be a function")
 
     @classmethod
     def from_config(
@@ -116,9 +142,12 @@ class EntropyGuidance:
         x0_hat is the denoised estimate in the learner's form, computed with gradients from x, which may be x0_hat
         itself. Rows do not depend on each other.
         """
+        apart = InputError("x0_hat does not depend on x: should be computed from it with gradients")
+        if not (x0_hat.requires_grad and x.requires_grad):
+            raise apart
         # The sum, not the mean, so that a row's gradient does not depend on the batch size.
         with usual(gradients=True), evaluating(self.logits):
-            values = hardness(self.objective, self.logits(x0_hat), guides=True)
+            values = hardness(self.objective, self.logits(x0_hat), len(x0_hat))
             (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:
             raise InputError("a classifier's logits do not depend on the images: they should be differentiable in them")
@@ -133,7 +162,9 @@ class EntropyGuidance:
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow. So
         # each row is scaled to a length of 0.5 to 1, and back afterwards, by a power of two, which is exact.
         size = _power_of_two(at_x0_hat)
-        (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat))
+        (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat), allow_unused=True)
+        if scaled is None:
+            raise apart
         return scaled * _broadcast(size, scaled)
 
     def move(self, x: Latents, gradient: Latents) -> Latents:
@@ -171,6 +202,7 @@ class RandomGuidance(EntropyGuidance):
     _draws: list[np.random.Generator] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
 
     def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:

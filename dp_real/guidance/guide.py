@@ -1,8 +1,6 @@
-import math
-import numbers
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
 from types import MethodType
@@ -11,14 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.guidance.entropy import EntropyGuidance, entropy, identity, logits_of
+from dp_real.guidance.entropy import EntropyGuidance, check_steps, entropy, identity, logits_of
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
-from dp_real.guidance.section import is_window
 from dp_real.runtime.torch_state import usual
 
 IMAGE = (3, 224, 224)  # of a classifier whose input size is unknown
-NO_IMAGES = {"num_frames", "video_length", "audio_length_in_s", "audio_end_in_s"}
+NO_IMAGES = {"num_frames", "video", "video_length", "audio_length_in_s", "audio_end_in_s"}
 """Arguments of pipelines that generate video or audio."""
 
 
@@ -78,7 +75,7 @@ def guide(
     if omega:
         check_pipeline(pipe)  # checked before a classifier is fetched
         check_scheduler(pipe.scheduler)
-        check_decoder(decoder or pipe.vae)
+        check_decoder(pipe.vae if decoder is None else decoder)
     guidance = guidance_by(classifier, omega, every, window, processor, objective)
     unguide(pipe)
     if guidance:
@@ -119,14 +116,6 @@ def _remade(own: type) -> Any:
     return object.__new__(_guided_class(own))
 
 
-def check_steps(omega: float, every: int, window: tuple[float, float]) -> None:
-    """Raise InputError for numbers out of range."""
-    if not isinstance(omega, numbers.Real) or not math.isfinite(omega):
-        raise InputError(f"omega = {omega!r}: should be a finite number")
-    if every < 1 or not is_window(window):
-        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
-
-
 def guidance_by(
     classifier: Any,
     omega: float,
@@ -139,15 +128,8 @@ def guidance_by(
     if not omega:
         return None
 
-    logits, finite = _logits(classifier, processor), partial(_finite, objective)
-    return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=finite)
-
-
-def _finite(objective: Callable[[Tensor], Tensor], answers: Tensor) -> Tensor:
-    values = objective(answers)
-    if isinstance(values, Tensor) and not values.isfinite().all():
-        raise InputError("the classifier or the objective gave numbers that are not finite")
-    return values
+    logits = _logits(classifier, processor)
+    return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
 
 
 @contextmanager
@@ -169,7 +151,7 @@ def attach(
 ) -> tuple[Guiding, Unpacker]:
     """Guide an unguided pipeline's steps until `detach`."""
     unpack = Unpacker(pipe)
-    vae = decoder or pipe.vae
+    vae = pipe.vae if decoder is None else decoder
     check_decoder(vae)
     vae.eval().requires_grad_(False)
 
@@ -178,7 +160,10 @@ def attach(
             vae.to(x0_hat.device)
         with usual(gradients=True), decoding(vae):
             leaf = x0_hat.float().clone().requires_grad_()
-            return guidance.gradient(to_learner(decode(vae, unpack(leaf))) if guidance.reads_estimate else leaf, leaf)
+            found = guidance.gradient(to_learner(decode(vae, unpack(leaf))) if guidance.reads_estimate else leaf, leaf)
+        if not found.isfinite().all():
+            raise InputError("the classifier or the objective gave numbers that are not finite")
+        return found
 
     guiding = Guiding(guidance, gradient)
     guide_steps(pipe.scheduler, guiding)
@@ -218,8 +203,7 @@ def check_pipeline(pipe: Any) -> None:
     for part in ("scheduler", "vae"):
         if getattr(pipe, part, None) is None:
             raise InputError(f"{name} cannot be guided: it has no {part}")
-    if hasattr(pipe, "prior_prior"):
-        raise InputError(f"{name} cannot be guided: only pipelines of one stage can")
+    Unpacker(pipe)
 
 
 def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:

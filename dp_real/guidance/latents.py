@@ -45,8 +45,15 @@ MAX_ELEMENTS = 2**31 - 1  # of one tensor, as some GPU kernels count elements in
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
     """Decode in parts, so that no activation exceeds MAX_ELEMENTS."""
-    if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
+    is_qwen = "z_dim" in vae.config
+    channels = vae.config["z_dim" if is_qwen else "latent_channels"]
+    if is_qwen and latents.dim() == 4:
         latents = latents.unsqueeze(2)
+    if latents.dim() != 4 + is_qwen or latents.shape[1] != channels:
+        raise InputError(
+            f"latents {list(latents.shape)}: {type(vae).__name__} decodes [batch, {channels}, height, width]; it is of "
+            "another family, or the pipeline packs its latents in a way that is not known here"
+        )
     scale, shift = _scaling(vae, latents)
     scaled = (latents * scale + shift).to(vae.dtype)
     parts = [vae.decode(part, return_dict=False)[0].float() for part in scaled.split(_rows_at_once(vae, latents))]
@@ -63,9 +70,11 @@ def image_side(vae: Any, side: int) -> int:
 
 def check_decoder(vae: Any) -> None:
     """Raise InputError for a decoder that no gradient can pass through."""
-    if not isinstance(vae, DECODERS):
+    if not isinstance(getattr(vae, "_orig_mod", vae), DECODERS):  # which torch.compile may have wrapped
         known = ", ".join(kind.__name__ for kind in DECODERS)
         raise InputError(f"latents of {type(vae).__name__} cannot be decoded for the classifier; those of {known} can")
+    if (channels := vae.config.get("out_channels", 3)) > 3:
+        raise InputError(f"{type(vae).__name__} decodes {channels} channels: should be red, green and blue")
     hooks = [name for part in vae.modules() for name in getattr(getattr(part, "_diffusers_hook", None), "hooks", ())]
     if any("group_offloading" in name or name == "layerwise_casting" for name in hooks):
         raise InputError(
@@ -97,17 +106,16 @@ class Unpacker:
         self.pipe = pipe
         self.size: tuple[int, int] | None = None
         self.family = PACKED.get(type(pipe).__name__, pipe)
-        own = self._of_flux2 if hasattr(self.family, "_unpatchify_latents") else None
+        own = self._of_flux2 if hasattr(self.family, "_unpack_latents_with_ids") else None
         self._own: Callable[..., Tensor] | None = getattr(self.family, "_unpack_latents", own)
         wanted = ["latents", "height", "width", "vae_scale_factor"]
-        if self._own and list(inspect.signature(self._own).parameters) != wanted:
+        own_parameters = list(inspect.signature(self._own).parameters) if self._own else None
+        if own_parameters != wanted and (self._own or hasattr(pipe.vae, "bn")):
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        if latents.dim() != 3:
+        if latents.dim() != 3 or self._own is None or self.size is None:
             return latents
-        if self._own is None or self.size is None:
-            raise InputError(f"the packed latents of {type(self.pipe).__name__} cannot be unpacked: call guide for it")
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
 
     def _of_flux2(self, latents: Tensor, height: int, width: int, vae_scale_factor: int) -> Tensor:

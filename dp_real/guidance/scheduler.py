@@ -39,7 +39,7 @@ RETURN_ESTIMATE: Any = (  # return x0_hat beside the next sample
     SCMScheduler,
 )
 MULTISTEP: Any = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
-FLOW: Any = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # x0_hat = x_t - sigma v
+FLOW: Any = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # straight on to the last sigma
 PNDM: Any = PNDMScheduler  # takes its first step twice
 KNOWN: Any = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDM)
 
@@ -77,15 +77,16 @@ class Guiding:
 
     def tell(self) -> None:
         """Warn of a call in which no step was guided."""
-        if self.first is not None and not self.guided:
-            taken = f"window = {self.guidance.window} and every = {self.guidance.every}"
-            warn_once(f"no step was guided: {taken} select none of the executed steps, or only the last")
+        if not self.guided:
+            window, every = self.guidance.window, self.guidance.every
+            taken = f"window = {window} and every = {every} select none of the executed steps, or only the last"
+            warn_once(f"no step was guided: {'its scheduler took none' if self.first is None else taken}")
 
 
 class GuidedSteps:
     """The mixin whose subclass replaces a scheduler's class to guide its steps, as pipelines copy the state alone."""
 
-    guiding: Guiding
+    guiding: Guiding | None = None  # a new scheduler of this class is not guided
 
 
 @cache
@@ -94,7 +95,7 @@ def _guided_class(own: type) -> type:
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
         result = own.step(self, model_output, timestep, sample, *args, **options)
         guiding = self.guiding
-        if not guiding.guides(self, timestep):
+        if guiding is None or not guiding.guides(self, timestep):
             return result
         gradient = guiding.gradient(_estimate(self, model_output, timestep, sample, result))
         _restart(self)
@@ -169,7 +170,8 @@ def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, res
     if isinstance(scheduler, MULTISTEP):
         return scheduler.model_outputs[-1]
     if isinstance(scheduler, FLOW):
-        return sample.float() - scheduler.sigmas[scheduler.step_index - 1] * output.float()
+        left = scheduler.sigmas[-1] - scheduler.sigmas[scheduler.step_index - 1]  # if inverted, the last is 1
+        return sample.float() + left * output.float()
     alpha_bar = scheduler.alphas_cumprod[timestep]
     x_t = sample.float()
     if scheduler.config["prediction_type"] == "v_prediction":

@@ -1,5 +1,6 @@
 """How samplers draw, and how they are guided."""
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -108,7 +109,7 @@ class GuidanceConfig(Section):
 
 def is_window(window: tuple[float, float]) -> bool:
     """Whether [begin, end] is a part of the trajectory."""
-    return 0 <= window[0] < window[1] <= 1
+    return isinstance(window, Sequence) and len(window) == 2 and 0 <= window[0] < window[1] <= 1
 
 
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:

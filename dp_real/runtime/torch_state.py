@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -16,7 +17,10 @@ from dp_base.errors import InputError
 
 @contextmanager
 def usual(gradients: bool = False) -> Iterator[None]:
-    """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings."""
+    """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings.
+
+    InputError for weights that were made in inference mode, if gradients pass through them.
+    """
     with ExitStack() as at_end:
         at_end.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
@@ -25,7 +29,12 @@ def usual(gradients: bool = False) -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 at_end.enter_context(torch.autocast(kind, enabled=False))
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if not str(error).startswith("Inference tensors cannot be saved"):
+                raise
+            raise InputError("no gradient passes through a model loaded in inference mode: load it outside") from error
 
 
 @contextmanager
@@ -36,10 +45,11 @@ def evaluating(model: Any) -> Iterator[None]:
     """
     model = getattr(model, "__self__", model)  # of a method
     seen = set[nn.Module]()  # the hook is called for each part, too
+    own = get_ident()  # and for what other threads train
     with ExitStack() as at_end:
 
         def evaluate(module: nn.Module, inputs: Any = None) -> None:
-            if module in seen and not getattr(module, "training", False):
+            if get_ident() != own or (module in seen and not getattr(module, "training", False)):
                 return
             for part in module.modules():
                 seen.add(part)

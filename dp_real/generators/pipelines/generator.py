@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from inspect import signature
+from numbers import Integral
 from typing import Any, Self
 
 import torch
@@ -23,7 +24,7 @@ from dp_base.errors import InputError
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance, sample
-from dp_real.guidance.guide import check_pipeline, guided
+from dp_real.guidance.guide import check_pipeline, guided, unguide
 from dp_real.guidance.latents import Images, decode, image_side
 from dp_real.guidance.scheduler import check_scheduler
 from dp_real.protocols import Labels, Seeds
@@ -69,8 +70,8 @@ class PipelineGenerator(ABC):
     def __post_init__(self) -> None:
         pipe = self.pipe
         self.kind, self.n_classes = type(pipe).__name__, len(self.conditions)
-        self.guidance_decoder = self.tiny_decoder or pipe.vae
-        self.network: Any = getattr(pipe, "transformer", None) or pipe.unet
+        self.guidance_decoder = pipe.vae if self.tiny_decoder is None else self.tiny_decoder
+        self.network: Any = pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
         self._check_size()
         self.modules = [part for part in (*pipe.components.values(), self.tiny_decoder) if isinstance(part, nn.Module)]
         for part in self.modules:  # convolutions are faster in this memory format
@@ -210,6 +211,7 @@ class OwnCalls(PipelineGenerator):
     """A pipeline that draws by its own call, guided as by dp_real.guide. Distilled guidance keeps its default scale."""
 
     def __post_init__(self) -> None:
+        self.pipe = unguide(copy(self.pipe))
         check_pipeline(self.pipe)
         check_scheduler(self.pipe.scheduler)
         super().__post_init__()
@@ -288,7 +290,7 @@ def sample_images(
     Raises
     ------
     InputError
-        If the pipeline cannot be guided, or not in this way, or cannot draw that size.
+        If the pipeline cannot be guided, or not in this way, or an argument is out of range.
     MissingError
         If not even one image fits into the GPU.
 
@@ -300,6 +302,17 @@ def sample_images(
         guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
         images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
     """
+    if isinstance(prompts, str) or not prompts:
+        raise InputError(f"prompts = {prompts!r}: should be a list of at least one")
+    for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+        if not isinstance(value, Integral) or value < least:
+            raise InputError(f"{name} = {value!r}: should be a whole number, at least {least}")
+    if guidance and not isinstance(guidance, EntropyGuidance):
+        raise InputError(f"guidance of type {type(guidance).__name__}: should be an EntropyGuidance")
+    if guidance and isinstance(guidance.omega, Tensor) and len(guidance.omega) != len(prompts):
+        raise InputError(
+            f"{len(guidance.omega)} omega for {len(prompts)} prompts: should be one number, or one for each"
+        )
     drawing = pipeline_generator(pipe, [[prompt] for prompt in prompts], None, steps, guidance_scale, size=size)
     rows = range(len(prompts))
     return drawing.sample(torch.tensor(rows), row_seeds(seed, 0, rows), guidance)

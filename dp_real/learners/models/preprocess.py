@@ -123,6 +123,8 @@ def _as_timm(config: Mapping[str, Any], own_size: Any, enlarges: bool) -> Prepro
 def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
     processor = processor or _read(model)
     processor = getattr(processor, "image_processor", processor)
+    if not hasattr(processor, "image_mean"):
+        raise InputError(f"processor = {processor!r}: should be an image processor of transformers")
     mean, std, (height, width) = _probe(model, processor)
     if not getattr(processor, "do_resize", False):
         return Preprocess(side, mean, std)

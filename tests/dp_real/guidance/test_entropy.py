@@ -44,7 +44,8 @@ def margin(logits):
         (lambda x: (2 * x).detach(), entropy, r"logits \[3, 4\]: .*differentiable in the images"),
         (lambda x: x.detach() * torch.ones(4, requires_grad=True), entropy, "logits do not depend on the images"),
         (lambda x: x.detach().numpy(), entropy, "logits of type ndarray: should be a tensor"),
-        (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[batch, classes\]"),
+        (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[3, classes\]"),
+        (lambda x: x.mean(0, keepdim=True), entropy, r"logits \[1, 4\]: should be a tensor \[3, classes\]"),
         (lambda x: x, Tensor.mean, r"the objective gave \[\] for 3 rows of logits"),
         (lambda x: x[:, :1], entropy, "a classifier of one logit"),
         (lambda x: x, lambda logits: logits.argmax(1).float(), "the objective has no gradient"),
@@ -55,6 +56,12 @@ def test_what_gives_no_gradient_is_told(logits, objective, message):
     x = torch.ones(3, 4, requires_grad=True)
     with pytest.raises(InputError, match=message):
         EntropyGuidance(logits, 0.1, objective=objective).gradient(x, x)
+
+
+@pytest.mark.parametrize("relate", [lambda x: (x.detach(), x), lambda x: (2 * x, x.detach()), lambda x: (2 * x, 1 * x)])
+def test_an_estimate_that_does_not_come_from_x_is_told(relate):
+    with pytest.raises(InputError, match="x0_hat does not depend on x"):
+        EntropyGuidance(lambda x: x, 0.1).gradient(*relate(torch.ones(3, 4, requires_grad=True)))
 
 
 @pytest.mark.parametrize("objective", [entropy, margin])

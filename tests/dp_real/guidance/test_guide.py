@@ -8,13 +8,18 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import cpu_offload
 from diffusers import (
+    AnimateDiffVideoToVideoPipeline,
+    AutoencoderKL,
+    AutoencoderTiny,
     AutoPipelineForImage2Image,
+    BriaFibo2Pipeline,
     DDIMScheduler,
     DDPMScheduler,
     DEISMultistepScheduler,
@@ -33,11 +38,13 @@ from diffusers import (
     ModularPipelineBlocks,
     PNDMScheduler,
     QwenImageAutoBlocks,
+    QwenImageLayeredPipeline,
     SanaSprintImg2ImgPipeline,
     StableDiffusion3AutoBlocks,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPanoramaPipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLAutoBlocks,
     UniPCMultistepScheduler,
 )
@@ -58,6 +65,7 @@ from dp_real.guidance.scheduler import GuidedSteps, Guiding, guide_steps
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.seeds import row_noise, row_seeds
+from dp_real.runtime.torch_state import evaluating
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.tiny_pipelines import FAMILIES, PROMPTS, N, assert_guided, draw, random_pipeline, three
 
@@ -107,6 +115,7 @@ DIFFUSION = [
 SOLVERS = [
     *((tiny.stable_diffusion, kind, EPSILON) for kind in DIFFUSION),
     (tiny.stable_diffusion_3, FlowMatchEulerDiscreteScheduler, {}),
+    (tiny.stable_diffusion_3, FlowMatchEulerDiscreteScheduler, {"invert_sigmas": True}),
     (tiny.stable_diffusion_3, FlowMatchHeunDiscreteScheduler, {}),
     *((tiny.stable_diffusion_3, kind, FLOW) for kind in (DPMSolverMultistepScheduler, UniPCMultistepScheduler)),
 ]
@@ -281,6 +290,8 @@ def test_images_that_stay_plain_are_told(caplog):
         (record,) = caplog.records
         assert re.match(message, record.message)
         caplog.clear()
+    Guiding(EntropyGuidance(three, 0.1, through="x0"), three).tell()
+    assert caplog.messages == ["no step was guided: its scheduler took none"]
 
 
 def with_block(blocks, make):
@@ -368,6 +379,18 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
     guided = draw(first)
     assert not torch.equal(guided, plain)
     assert torch.equal(draw(pickle.loads(pickle.dumps(first))), guided)
+    call = partial(dp_real.sample_images, random_pipeline(tiny.stable_diffusion_3), PROMPTS, steps=2)
+    plain_images = call()
+    dp_real.guide(call.args[0], three, 0.1)
+    assert torch.equal(call(), plain_images)  # it guides by its own argument only
+    found = []
+
+    def note(pipe, *_):
+        found.append(type(pipe.scheduler).from_config(pipe.scheduler.config))
+        return {}
+
+    first(PROMPTS, num_inference_steps=2, callback_on_step_end=note)
+    first.scheduler = found[0]
     assert torch.equal(draw(dp_real.unguide(first)), plain)
 
 
@@ -388,10 +411,11 @@ def test_a_panorama_which_copies_its_schedulers_state_is_guided(kind):
     assert not torch.allclose(wide(), plain, atol=1e-3)
 
 
-def test_a_tiny_decoder_may_guide():
+@pytest.mark.parametrize("wrap", [lambda decoder: decoder, partial(torch.compile, backend="eager")])
+def test_a_tiny_decoder_may_guide(wrap):
     pipe = random_pipeline()
     seen = []
-    dp_real.guide(pipe, lambda x: (seen.append(x), three(x))[1], 0.1, decoder=tiny.tiny_decoder())
+    dp_real.guide(pipe, lambda x: (seen.append(x), three(x))[1], 0.1, decoder=wrap(tiny.tiny_decoder()))
     guided = draw(pipe)
     assert [x.shape for x in seen] == 3 * [(N, 3, 32, 32)]  # not at the last step
     assert not torch.equal(draw(dp_real.unguide(pipe)), guided)
@@ -423,6 +447,17 @@ def test_a_network_that_trains_on_guides_by_evaluation(given):
     assert torch.equal(draw(pipe), draw(pipe))
     assert network[0].num_batches_tracked == 0
     assert [part.training for part in network.modules()] == [True, True, True, True, True, False, True]
+
+
+def test_a_network_that_another_thread_trains_stays_in_training():
+    network, modes = nn.Linear(1, 1), []
+    network.register_forward_hook(lambda *_: modes.append(network.training))
+    with evaluating(three):
+        other = Thread(target=network, args=(torch.ones(1),))
+        other.start()
+        other.join()
+        network(torch.ones(1))
+    assert modes == [True, False]
 
 
 @contextmanager
@@ -462,6 +497,12 @@ class Films:
     def __call__(self, prompt, num_frames=16): ...
 
 
+def of(kind, vae):
+    pipe = object.__new__(kind)
+    vars(pipe).update(scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae)
+    return pipe
+
+
 class Kandinsky:
     """A decoder's pipeline as Kandinsky 2.2's."""
 
@@ -474,6 +515,10 @@ class Kandinsky:
     ("pipe", "reason"),
     [
         (Films(), "Films generates video or audio: the classifier takes only images"),
+        (of(AnimateDiffVideoToVideoPipeline, None), "AnimateDiffVideoToVideoPipeline generates video or audio"),
+        (of(BriaFibo2Pipeline, tiny.flux2_vae()), "BriaFibo2Pipeline packs its latents in a way that is not known"),
+        (of(QwenImageLayeredPipeline, tiny.shifted_vae()), "QwenImageLayeredPipeline packs its latents in a way"),
+        (of(StableDiffusionPipeline, AutoencoderKL(out_channels=6)), "decodes 6 channels: should be red"),
         (Kandinsky(), "Kandinsky cannot be guided: it has no vae$"),
         (
             StableDiffusionInpaintPipeline(*7 * [None], requires_safety_checker=False),
@@ -508,19 +553,39 @@ def test_what_cannot_be_guided_is_said():
         draw(pipe)
     pipe.scheduler = usual
     before = draw(dp_real.guide(pipe, three, 0.1))
-    for bad in ({"classifier": 3}, {"classifier": three, "decoder": nn.Identity()}):
-        with pytest.raises(InputError, match=r"classifier = 3: should be|latents of Identity"):
-            dp_real.guide(pipe, **bad)
+    for bad in ({"classifier": 3}, {"decoder": nn.Identity()}, {"classifier": tiny.tiny_vit(), "processor": "vit"}):
+        with pytest.raises(
+            InputError, match=r"classifier = 3: should be|latents of Identity|processor = 'vit': should"
+        ):
+            dp_real.guide(pipe, **{"classifier": three, **bad})
     assert torch.equal(draw(pipe), before)  # it is guided as it was
     with pytest.raises(InputError, match="gave numbers that are not finite"):
         draw(dp_real.guide(pipe, lambda images: three(images) / 0))
+    with pytest.raises(
+        InputError, match=r"latents \[3, 4, 8, 8\]: AutoencoderTiny decodes \[batch, 16, height, width\]"
+    ):
+        draw(dp_real.guide(pipe, three, decoder=AutoencoderTiny(latent_channels=16)))
+    with torch.inference_mode():
+        made = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+    with pytest.raises(InputError, match="a model loaded in inference mode"):
+        draw(dp_real.guide(pipe, made))
     for options in ({"through": "unet"}, {"scale": "raw"}):
         guidance = EntropyGuidance(three, 0.1, **{"through": "x0", **options})
         with pytest.raises(InputError, match="through = 'x0'"):
             Guiding(guidance, three)
-    for options in ({"omega": "auto"}, {"omega": float("nan")}, {"every": 0}, {"window": (0.7, 0.2)}):
-        with pytest.raises(InputError, match="should be"):
-            dp_real.guide(Films(), three, **options)
+    nan = float("nan")
+    by_row = [EntropyGuidance(three, torch.ones(2)), three]
+    refused = {
+        partial(dp_real.guide, Films(), three): {"omega": ["auto"], "every": [0]},
+        partial(EntropyGuidance, three, omega=0.1): {"every": [1.5], "window": [1, (0.7, 0.2)], "scale": ["Relative"]}
+        | {"omega": [nan, torch.tensor([0.1, nan])], "through": ["x_0"], "objective": ["entropy"]},
+        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "guidance": by_row}
+        | {"steps": [0], "seed": [-1]},
+    }
+    for call, options in refused.items():
+        for name, value in ((name, value) for name, values in options.items() for value in values):
+            with pytest.raises(InputError, match="should be"):
+                call(**{name: value})
 
 
 def stay(vae):
