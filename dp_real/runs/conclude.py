@@ -7,7 +7,7 @@ from typing import Any
 from dp_base.checksums import seal
 from dp_base.files import remove, share_files, write_json, write_text
 from dp_real.data.examples import NearExamples
-from dp_real.evaluate.assess import accuracies, accuracy, evaluate_sets, evaluate_shots
+from dp_real.evaluate.assess import accuracies, evaluate_sets, evaluate_shots
 from dp_real.evaluate.card import model_card
 from dp_real.learners.models.saved import ABOUT, about
 from dp_real.runs.identity import versions
@@ -50,13 +50,15 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         log.warning(QUICK)
     elif balanced - practice.chance < practice.doubt / 3:  # two standard errors
         log.warning(
-            f"the run ends at chance: the mean of the classes' validation accuracies is {balanced:.1%}, of guessing "
-            f"{practice.chance:.1%}; look at samples, then at training.learning_rate and training.steps"
+            f"{files.path} ends at chance: the mean of the classes' validation accuracies is {balanced:.1%}, of "
+            f"guessing {practice.chance:.1%}; look at samples, then at training.learning_rate and training.steps"
         )
+    tested, tested_balanced = accuracies(learner, data.test) if test else (None, None)
     result = {
         "name": config.name,
         "seed": config.seed,
-        "test_accuracy": accuracy(learner, data.test) if test else None,
+        "test_accuracy": tested,
+        "test_balanced_accuracy": tested_balanced,
         "test_examples": len(data.test.y) if test else 0,
         "val_accuracy": validated,
         "val_examples": len(data.validation.y),

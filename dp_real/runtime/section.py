@@ -34,9 +34,11 @@ def anchored(value: Any, info: ValidationInfo, only_if_there: bool = False) -> A
     """An absolute path for a relative one, if its folder is known; ~ is the home folder."""
     if not isinstance(value, str):
         return value
+    if not value:
+        raise ValueError("should name a place; leave the key out if there is none")
     home = type(value)(expanduser(value))
     folder = Path.cwd() if isinstance(value, FromCommandLine) else (info.context or {}).get(FOLDER)
-    if folder is None or not home or home.startswith(HUB) or os.path.isabs(home):
+    if folder is None or home.startswith(HUB) or os.path.isabs(home):
         return str(home)
     path = Path(os.path.normpath(Path(folder).absolute() / home))
     return str(path if path.exists() or not only_if_there else home)

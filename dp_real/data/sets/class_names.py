@@ -15,6 +15,7 @@ from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 
 MAX_FOLDER_BYTES = 200  # bytes of a folder's name; file systems allow 255, and a number may be appended
 ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # of image files
+TABLES = {".csv", ".jsonl", ".parquet", ".tar"}  # of files whose rows are examples
 SET_NAMES = {
     "train": "train",
     "training": "train",
@@ -133,7 +134,9 @@ def class_folders(folder: Path) -> list[Path]:
         folders = [path for path in here if path.is_dir()]
     refuse_lost(here)
     if not folders:
-        raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
+        tables = sorted(str(path) for path in here if path.suffix.lower() in TABLES)
+        remedy = f"name a file, such as {tables[0]}" if tables else f"images must be in {folder}/CLASS/IMAGE.jpg"
+        raise InputError(f"{folder}: there are no folders in it; {remedy}")
     for path in folders:
         try:
             path.name.encode()

@@ -32,7 +32,8 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
         sentences = [_difference(test, str(best), str(others.idxmax())) + "."]
     else:
         sentences = [f"{best}: {test[best].mean():.2f} % of the test images."]
-    accuracy, images = runs.groupby("arm")["test_accuracy"].mean(), runs.groupby("arm")["test_examples"].sum()
+    balanced = runs.get("test_balanced_accuracy", runs["test_accuracy"]).fillna(runs["test_accuracy"])
+    accuracy, images = balanced.groupby(runs["arm"]).mean(), runs.groupby("arm")["test_examples"].sum()
     guessing = [arm for arm in kinds if guesses(accuracy[arm], images[arm], classes)]
     if guessing:
         sentences.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
@@ -40,10 +41,10 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
 
 
 def chance_remark(classes: int) -> str:
-    """What to say of an accuracy that guessing would reach."""
+    """What to say of a balanced accuracy that guessing would reach."""
     return (
-        f"At chance, about 1 in {classes} right: the labels of the generated samples do not carry over to the real "
-        "ones. Look at some samples (dp real sample), and at the order of the classes."
+        f"At chance, about 1 in {classes} right, averaged over classes: the labels of the generated samples do not "
+        "carry over to the real ones. Look at some samples (dp real sample), and at the order of the classes."
     )
 
 

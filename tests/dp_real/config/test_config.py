@@ -43,6 +43,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
             "guidance: control = 'random-direction' needs",
         ),
         (["name=a/b"], "name = 'a/b': should be a name for a folder"),
+        (["data={source='folder', validation='', classes=['a', 'b']}"], "validation = '': should name a place"),
         (["name.x=3"], "name: input should be a valid string"),
         (["sampling.xyzzy=1"], "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size"),
         (["generator={kind='latent', prompts=['a coat']}"], "{} where the class.* would have the same prompt$"),

@@ -147,6 +147,7 @@ def test_its_learner_is_that_of_transformers_and_sets_are_masked_to_their_classe
     assert list(rows) == ["validation", "test", "two", "more"]
     whole, part = accuracy(data.validation, [0, 1, 2]), accuracy(data.sets["two"], [0, 2])
     assert whole == found["val_accuracy"] == found["test_accuracy"] == rows["validation"]["accuracy"]
+    assert found["test_balanced_accuracy"] == pytest.approx(whole)  # classes are equal here
     assert rows["more"] | {"set": "validation"} == rows["validation"]
     assert (rows["validation"]["images"], rows["validation"]["classes"]) == (12, 3)
     error = (part * (1 - part) / 6) ** 0.5

@@ -178,14 +178,16 @@ def test_init_from_what_people_have(scans, caplog):
 
 
 def test_init_from_a_table_of_texts(here):
-    lines = [f'"a {word} film, number {row}",{word}' for row in range(20) for word in ("good", "bad")]
+    lines = [f'"a {word} film, number {row}",{word}' for row in range(20) for word in ("good", "{name}")]
     Path("films.csv").write_text("text,label\n" + "\n".join([*lines, *lines]))
     done("real init films --from films.csv")
     config = load_config(Path("films.toml"))
     assert (config.generator.kind, config.learner.kind) == ("char-lm", "bag-of-words")
+    assert config.task.classes == ("good", "{name}")
     real = config.data.load()
     sets = [texts_of(part.x[:]) for part in (real.generator, real.validation, real.test)]
     assert [(len(texts), len(set(texts))) for texts in sets] == [(40, 20), (20, 10), (20, 10)]
+    assert "in it; name a file, such as films-data/test.jsonl" in refused("real init folder --from films-data")
     Path("one.csv").write_text("text,label\n" + "\n".join(f"good {row},a" for row in range(9)))
     assert "one class only" in refused("real init one --from one.csv")
     Path("holes.csv").write_text("text,label\n" + "\n".join([*lines, " ,good"]))

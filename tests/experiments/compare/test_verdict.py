@@ -11,8 +11,8 @@ from tests.experiments.compare.made import runs_of
 SIZES = {"practice": 100, "static": 100, "static-400": 400, "practice-unguided": 100}
 
 
-def said(accuracies, classes=10):
-    runs = runs_of(accuracies, SIZES)
+def said(accuracies, classes=10, **columns):
+    runs = runs_of(accuracies, SIZES, **columns)
     return verdict(runs, summarize(runs, list(accuracies)[-1]), classes)
 
 
@@ -63,6 +63,8 @@ def test_without_practice_the_best_is_held_against_the_next():
 def test_arms_that_guess_are_named():
     *_, last = said({"practice": [0.11, 0.10, 0.11], "static": [0.5, 0.6, 0.5]})
     assert last.startswith("practice: At chance, about 1 in 10 right")
+    *_, last = said({"practice": [0.9], "static": [0.9]}, test_balanced_accuracy=[0.1, 0.8])  # the largest class alone
+    assert last.startswith("practice: At chance")
 
 
 @pytest.mark.parametrize(

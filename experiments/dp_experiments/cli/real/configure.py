@@ -101,7 +101,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
         kind = "text" if of_texts else drawn
     if (kind == "text") != of_texts:
         raise InputError(f"--kind {kind}: {source} has {'texts' if of_texts else 'images'}")
-    template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind))
+    template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind)).replace("{name}", task)
     if of_texts and not has_gpu:
         template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)
     with as_input_error(data):
@@ -119,7 +119,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
         *(["channels = 1  # all are grey"] if divided.grey and kind in ("latent", "denoiser") else []),
     ]
     section = "\n".join(lines)
-    return re.sub(r"\[data\]\n.*?(?=\n\n)", lambda _: section, template, flags=re.DOTALL).replace("{name}", task)
+    return re.sub(r"\[data\]\n.*?(?=\n\n)", lambda _: section, template, flags=re.DOTALL)
 
 
 TINY = 12  # pixels a side, up to which the generator of tiny images is the better one

@@ -106,7 +106,7 @@ def run_facts(run: Run) -> Facts:
     figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
     reached = outcome(run)
     return reached | {
-        "verdict": run_verdict(reached, len(config.task.classes), result.get("seconds")),
+        "verdict": run_verdict(reached, len(config.task.classes), result),
         "command": run_command(config, base) or run.files.begin,
         "preset": base.name if base else None,
         "settings": changed_settings(config, base),
@@ -125,7 +125,7 @@ def run_facts(run: Run) -> Facts:
     }
 
 
-def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
+def run_verdict(reached: Facts, classes: int, result: Mapping[str, Any]) -> str:
     """A sentence: what a run reached, or how far it is."""
     sets = {row["set"]: row for row in reached["accuracies"]}
     name = "test" if "test" in sets else "validation"
@@ -139,8 +139,10 @@ def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
     sentence = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
     if not reached["complete"]:
         return f"{sentence}; not finished, at step {where}."
+    seconds = result.get("seconds")
     sentence += f", in {readable_time(seconds)}." if seconds else "."
-    if row["images"] and guesses(row["accuracy"], row["images"], classes):
+    balanced = result.get("test_balanced_accuracy") or row["accuracy"]
+    if row["images"] and guesses(balanced, row["images"], classes):
         sentence += f" {chance_remark(classes)}"
     return sentence
 

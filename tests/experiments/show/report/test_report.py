@@ -16,6 +16,7 @@ from dp_experiments.compare.compare import Comparison
 from dp_experiments.compare.curve_files import read_curve
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report import hardest_samples, pictures
+from dp_experiments.show.report.facts import run_verdict
 from dp_experiments.show.report.page import readable
 from dp_experiments.show.report.pictures import (
     are_drawn,
@@ -176,6 +177,7 @@ def test_report_of_a_run(guided_run):
     assert "gallery" not in facts  # no pictures in JSON
     assert facts["verdict"] in page.words
     assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
+    assert "At chance" in run_verdict(facts, 10, result | {"test_balanced_accuracy": 0.1})
     assert str(guided_run) in page.words  # as it is: < and & are escaped
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
