@@ -323,8 +323,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.newest = len(facts)
         self.y = torch.cat([self.y, torch.tensor(facts["label"].to_numpy(), device="cpu")])
         if "posterior" in facts.column_names:
-            new = facts["posterior"].combine_chunks().flatten().to_numpy()
-            new = torch.tensor(new, device="cpu").view(len(facts), -1)
+            new = torch.tensor(facts["posterior"].combine_chunks().flatten().to_numpy()).view(len(facts), -1)
             self.posterior = new if self.posterior is None else torch.cat([self.posterior, new])
         before, self._stored = self._stored, None
         if 0 < self.storage.value_bytes * len(self) * self.storage.size <= self.memory:
