@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dp_base.errors import InputError
+from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.practice import Practice
 
 
@@ -34,12 +35,18 @@ class PracticeCallback(Callback):
         falls = monitor.endswith("loss") if mode is None else mode == "min"
         self.sign = -1 if falls else 1
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.enable_validation:
+            warn_once("the Trainer does not validate: the practice adds nothing without validations")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         if self.monitor not in trainer.callback_metrics:
             raise InputError(f"monitor = '{self.monitor}': logged are {', '.join(sorted(trainer.callback_metrics))}")
-        if trainer.global_step < self.until * trainer.estimated_stepping_batches:
+        epoch = trainer.current_epoch + (trainer.fit_loop.batch_idx + 1) / trainer.num_training_batches
+        # A limit that is not set is -1.
+        if max(epoch / (trainer.max_epochs or -1), trainer.global_step / trainer.max_steps) < self.until:
             self.practice.step(self.sign * float(trainer.callback_metrics[self.monitor]), pl_module)
 
     def state_dict(self) -> dict[str, Any]:

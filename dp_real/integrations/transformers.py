@@ -5,6 +5,7 @@ from typing import Any, Literal, cast
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dp_base.errors import InputError
+from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.practice import Practice
 
 KEY = "deliberate-practice"  # key of its state in trainer_state.json
@@ -41,12 +42,19 @@ class PracticeCallback(TrainerCallback):
     ) -> None:
         if saved := callback_states(state).get(KEY):
             self.practice.load_state_dict(saved)
+        if args.eval_strategy == "no":
+            warn_once("eval_strategy = 'no': the practice adds nothing without evaluations")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
+    ) -> None:
+        callback_states(state)[KEY] = self.practice.state_dict()  # a checkpoint may follow
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **objects: Any
     ) -> None:
         metrics = objects["metrics"]
-        if state.global_step < self.until * state.max_steps:
+        if not control.should_training_stop and state.global_step < self.until * state.max_steps:
             if self.monitor in metrics:
                 self.others.clear()
                 self.practice.step(self.sign * metrics[self.monitor], objects["model"])
@@ -54,7 +62,7 @@ class PracticeCallback(TrainerCallback):
                 raise InputError(f"monitor = '{self.monitor}': the Trainer evaluated {', '.join(sorted(self.others))}")
             else:
                 self.others |= metrics.keys()
-        callback_states(state)[KEY] = self.practice.state_dict()
+        self.on_step_end(args, state, control)
 
 
 def callback_states(state: TrainerState) -> dict[str, Any]:

@@ -175,7 +175,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.schema = self._schema(classes)  # of appended rows
         self.version = 0
         self.newest = 0  # rows in the latest round
-        self.y = torch.empty(0, dtype=torch.int64)
+        self.y = torch.empty(0, dtype=torch.int64, device="cpu")
         self.posterior: Tensor | None = None  # float32 [n, K], of a pool with soft labels
         self._chunks: list[pa.Array] = []  # of examples, memory-mapped
         self._place = np.empty((0, 2), np.int64)  # of each row: its chunk, and its index there
@@ -321,13 +321,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._place = np.concatenate([self._place, np.concatenate(place)[order]])
         self._facts.append(facts)
         self.newest = len(facts)
-        self.y = torch.cat([self.y, torch.tensor(facts["label"].to_numpy())])
+        self.y = torch.cat([self.y, torch.tensor(facts["label"].to_numpy(), device="cpu")])
         if "posterior" in facts.column_names:
             new = torch.tensor(facts["posterior"].combine_chunks().flatten().to_numpy()).view(len(facts), -1)
             self.posterior = new if self.posterior is None else torch.cat([self.posterior, new])
         before, self._stored = self._stored, None
         if 0 < self.storage.value_bytes * len(self) * self.storage.size <= self.memory:
-            new = self._read(torch.arange(0 if before is None else n, len(self)))
+            new = self._read(torch.arange(0 if before is None else n, len(self), device="cpu"))
             self._stored = new if before is None else torch.cat([before, new])
         self.version = index + 1
 
@@ -355,7 +355,7 @@ class PoolExamples:
 
 def rows_of(indices: Iterable[SupportsIndex], n: int) -> Tensor:
     """The rows of n that indices name, negative ones from the end, in a time that n does not change."""
-    return torch.tensor([range(n)[operator.index(index)] for index in indices], dtype=torch.int64)
+    return torch.tensor([range(n)[operator.index(index)] for index in indices], dtype=torch.int64, device="cpu")
 
 
 def rounds_of(pool: Path) -> list[Path]:

@@ -1,6 +1,8 @@
 """A pool as a data set for any training program."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from numbers import Integral
 from typing import Any
 
@@ -38,8 +40,9 @@ class PracticeDataset(Dataset[Any]):
             raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
         self.pool, self.length, self.transform = pool, int(length), transform
         self.columns: tuple[str, str] | None = None
-        self._shared = torch.zeros(2, dtype=torch.int64).share_memory_()  # version of the pool, and its replacements
-        self._replaced = self._asked = self._size = 0  # the length that was last asked for, and the pool's before
+        # version of the pool, and its replacements
+        self._shared = torch.zeros(2, dtype=torch.int64, device="cpu").share_memory_()
+        self._replaced, self._asked, self._size = 0, math.inf, 0  # the length last asked for, and the pool's before
         self.update(pool)
 
     def update(self, pool: Pool) -> None:
@@ -52,11 +55,14 @@ class PracticeDataset(Dataset[Any]):
                 "trained on: with ConcatDataset or DistributedSampler set epoch_size"
             )
         self._size = len(pool)
-        self._shared.copy_(torch.tensor([pool.version, self._replaced]))
+        self._shared.numpy()[:] = pool.version, self._replaced
 
     def __len__(self) -> int:
         self._asked = len(self.pool)
         return self.length or self._asked
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy(self)  # with the shared memory, and so the additions
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])[0]
@@ -69,7 +75,7 @@ class PracticeDataset(Dataset[Any]):
         if not n:
             raise InputError("nothing is drawn yet: with initial = 0, train on other data until `step` or `add` draws")
         if self.length:
-            place = (rows + torch.rand(len(rows), dtype=torch.float64)) * (n / self.length)
+            place = (rows + torch.rand(len(rows), dtype=torch.float64, device="cpu")) * (n / self.length)
             rows = place.long().clamp_(max=n - 1)
         x, targets = self.pool.minibatch(rows)
         labels = targets.tolist() if targets.dim() == 1 else list(targets)

@@ -270,8 +270,10 @@ class Practice(Additions):
                 self.add(model)
         except BaseException:
             if distributed.this_process().num_processes == 1:  # a notebook, whose user may make this call again
+                goes_on = self._goes_on
                 with suppress(InputError):  # the folder may be gone
                     self.load_state_dict(before)
+                self._goes_on = goes_on
             raise
         self._log("metrics", {"metric": metric, "pool_size": len(self.pool), **self.state_dict()})
         return added
@@ -292,6 +294,7 @@ class Practice(Additions):
             raise InputError("the model is None: give the one for which samples should be hard")
         if distributed.on_main(self._count_later):
             self.pool.drop_later()
+        self._goes_on = True  # later rounds are from now on this object's
         with evaluated(model, self.preprocess, self.config) as logits:
             # Only with the same weights a stopped round continues.
             name = "plain" if logits is None else distributed.on_main(lambda: weights_digest(model))
@@ -524,11 +527,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
     def answers_of(inputs: Any) -> Tensor:
         inputs = preprocess(inputs) if preprocess else inputs
         if isinstance(inputs, Mapping):
-            answers = model(**{name: at_model(value) for name, value in inputs.items()})
-        else:
-            answers = model(at_model(inputs))
-        answers = logits_of(answers)
-        return answers if isinstance(answers, Tensor) else torch.as_tensor(np.array(answers, float))
+            return as_tensor(model(**{name: at_model(value) for name, value in inputs.items()}))
+        return as_tensor(model(at_model(inputs)))
 
     def logits(x: Tensor) -> Tensor:
         try:
@@ -551,6 +551,14 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
         return answers.clamp_min(TINY).log() if gave_probabilities[0] else answers
 
     return logits
+
+
+def as_tensor(answers: Any) -> Tensor:
+    """The logits or probabilities that a model answers with."""
+    answers = logits_of(answers)
+    if isinstance(answers, tuple):
+        raise TypeError("it gave a tuple, should give logits alone")
+    return answers if isinstance(answers, Tensor) else torch.as_tensor(np.array(answers, float))
 
 
 def check_order(model: Any, names: Sequence[str]) -> None:

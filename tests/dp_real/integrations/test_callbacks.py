@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from dp_base.errors import InputError
+from dp_real.data.sets.class_names import warn_once
 from dp_real.runtime.distributed import this_process
 
 
@@ -28,30 +30,41 @@ class Steps:
         self.told = [None] * state["evaluations"]
 
 
+ON = SimpleNamespace(should_training_stop=False)
+
+
 def in_transformers(practice, metrics, at, **options):
     from dp_real.integrations.transformers import KEY, PracticeCallback
 
     state = SimpleNamespace(global_step=at, max_steps=100, stateful_callbacks={})
     callback = PracticeCallback(practice, **options)
     for _ in range(1 if callback.monitor in metrics else 2):  # the first may be of another set
-        callback.on_evaluate(None, state, None, metrics=metrics, model="model")
+        callback.on_evaluate(None, state, ON, metrics=metrics, model="model")
+    assert state.stateful_callbacks.pop(KEY) == practice.state_dict()
+    callback.on_step_end(None, state, ON)  # the checkpoint before an evaluation has a state, too
     again = Steps()
-    PracticeCallback(again).on_train_begin(None, state, None)
-    assert again.state_dict() == state.stateful_callbacks[KEY] == practice.state_dict()
+    PracticeCallback(again).on_train_begin(SimpleNamespace(eval_strategy="no"), state, ON)
+    assert again.state_dict() == practice.state_dict()
 
 
-def in_lightning(practice, metrics, at, **options):
+def in_lightning(practice, metrics, at, max_epochs=10, max_steps=-1, **options):
     from dp_real.integrations.lightning import PracticeCallback
 
     fitting = SimpleNamespace(fn="fit")
     trainer = SimpleNamespace(
         sanity_checking=False,
         state=fitting,
-        global_step=at,
-        estimated_stepping_batches=100,
+        global_step=3 * at,  # of three optimizers
+        max_steps=max_steps,
+        current_epoch=at // 10,
+        max_epochs=max_epochs,
+        fit_loop=SimpleNamespace(batch_idx=at % 10 - 1),
+        num_training_batches=10,
         callback_metrics=metrics,
+        enable_validation=False,
     )
     callback = PracticeCallback(practice, **options)
+    callback.on_train_start(trainer, "model")
     callback.on_validation_end(trainer, "model")
     assert callback.state_dict() == practice.state_dict()
     for other in ({"sanity_checking": True}, {"state": SimpleNamespace(fn="validate")}):
@@ -59,8 +72,16 @@ def in_lightning(practice, metrics, at, **options):
 
 
 @pytest.mark.filterwarnings("ignore")  # of lightning, when it is imported
-@pytest.mark.parametrize(("evaluated", "name"), [(in_transformers, "eval_accuracy"), (in_lightning, "val_acc")])
-def test_a_callback_steps_until_the_cooldown(evaluated, name):
+@pytest.mark.parametrize(
+    ("evaluated", "name"),
+    [
+        (in_transformers, "eval_accuracy"),
+        (in_lightning, "val_acc"),
+        (partial(in_lightning, max_epochs=-1, max_steps=300), "val_acc"),
+    ],
+)
+def test_a_callback_steps_until_the_cooldown(caplog, evaluated, name):
+    warn_once.cache_clear()
     practice = Steps()
     evaluated(practice, {name: 0.5}, at=79)
     evaluated(practice, {name: 0.6}, at=80)
@@ -70,17 +91,20 @@ def test_a_callback_steps_until_the_cooldown(evaluated, name):
     assert practice.told == [(0.5, "model"), (-2.0, "model"), (-1.0, "model")]
     with pytest.raises(InputError, match=f"monitor = '{name}': .*(evaluated|logged are) loss"):
         evaluated(practice, {"loss": 1.0}, at=1)
+    assert "the practice adds nothing without" in caplog.text
 
 
 def test_the_trainer_evaluates_other_sets_too():
-    """Those of a dict by turns, and a test set when it has trained."""
+    """Those of a dict by turns, and any when it has trained or stopped early."""
     from dp_real.integrations.transformers import PracticeCallback
 
     practice = Steps()
     callback = PracticeCallback(practice, monitor="eval_b_accuracy")
-    for step, name in ((10, "eval_a"), (10, "eval_b"), (20, "eval_a"), (20, "eval_b"), (100, "test"), (100, "test")):
+    during = [(10, "eval_a"), (10, "eval_b"), (20, "eval_a"), (20, "eval_b")]
+    for step, name in [*during, (100, "test"), (100, "test"), (30, "eval_b"), (30, "test"), (30, "test")]:
         state = SimpleNamespace(global_step=step, max_steps=100, stateful_callbacks={})
-        callback.on_evaluate(None, state, None, metrics={f"{name}_accuracy": step}, model="model")
+        control = SimpleNamespace(should_training_stop=step > 20)
+        callback.on_evaluate(None, state, control, metrics={f"{name}_accuracy": step}, model="model")
     assert practice.told == [(10, "model"), (20, "model")]
 
 
