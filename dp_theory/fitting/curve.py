@@ -20,6 +20,8 @@ COLUMNS = ("strategy", "kept", "error", "se", "trials", "generated", "keep", "in
 REQUIRED = COLUMNS[:3]
 # The least standard error of a point: a smaller one says more than floating point can.
 MIN_SE = 1e-12
+# How far, relatively, keep may be rounded off kept/generated.
+MAX_OFF = 0.1
 
 
 @dataclass(frozen=True, init=False)
@@ -200,12 +202,20 @@ class Curve:
             require(name, value, (value >= 1) & (value <= MAX_VALUE), f"lie in [1, {MAX_VALUE:g}]: it counts rows")
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
-        is_plausible = (self.se >= MIN_SE) & (self.se <= 1)
-        require("se", self.se, is_unknown | is_plausible, f"lie between {MIN_SE:g} and 1: it is that of an error")
+        is_plausible = (self.se >= MIN_SE) & (self.se <= np.sqrt(self.error * (1 - self.error)))
+        must = f"lie between {MIN_SE:g} and sqrt(error·(1 − error)): it is that of a share, and not in percent"
+        require("se", self.se, is_unknown | is_plausible, must)
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
         require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
         require_in("(0, 1]", "it is the kept share of a pool", keep=self.keep)
+        is_share = np.abs(self.keep * self.generated / self.kept - 1) <= MAX_OFF
+        require(
+            "keep",
+            self.keep,
+            self.exact | (self.strategy != "prune") | is_share,
+            "be kept/generated for prune; leave out one of them",
+        )
         fits = ~self.practised | (self.initial >= 1) & (self.initial <= self.kept)
         must = "lie in [1, kept]: practice needs initial and increment, its first pool and its rounds"
         require("initial", self.initial, fits, must)

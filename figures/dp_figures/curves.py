@@ -16,6 +16,8 @@ from dp_figures.tables import KINDS, check_table
 
 PANELS_PER_ROW = 3
 LINE_HANDLE = 2.4  # length of a line in a legend, in font sizes
+LINE_HEIGHT = 0.165  # inches, of a line of a legend
+LONG_NAME = 40  # characters, which leave too little width for panels beside them
 
 
 def draw_curves(
@@ -33,25 +35,24 @@ def draw_curves(
 
     A line has a shaded band where its y_low and y_high are apart. Points that were reported are open, others are
     filled. The points of a series without a predicted line are joined by a thin line. Series keep the order of their
-    first row.
+    first row. An axis with values of 0 or less is never logarithmic: all points are to be seen.
 
     panel: a column, each of whose values gets a panel, in the order of their first row. ordered: whether the series are
     steps of one quantity (style.styles_of). Raises ValueError for a table that check_table refuses.
     """
-    check_table(table, *([panel] if panel else []))
-    groups = table.groupby(panel, sort=False) if panel else [("", table)]
-    panels = {style.plain(value): rows for value, rows in groups}
+    table = check_table(table, *([panel] if panel else []))
+    panels = list(table.groupby(panel, sort=False)) if panel else [("", table)]
     looks = style.styles_of(table["series"], ordered=ordered)
     with style.paper():
         figure, axes = _new_panels(len(panels), sharey)
-        for index, (ax, (title, rows)) in enumerate(zip(axes, panels.items(), strict=True)):
+        for index, (ax, (title, rows)) in enumerate(zip(axes, panels, strict=True)):
             for name, of_series in rows.groupby("series", sort=False):
                 _draw_series(ax, of_series, looks[name])
-            if logx:
+            if logx and (table["x"] > 0).all():
                 log_axis(ax, "x")
-            if logy:
+            if logy and (table["y"] > 0).all():
                 log_axis(ax, "y")
-            ax.set_title(title)
+            ax.set_title(style.plain(title))
             ax.set_xlabel(xlabel)
             if index % PANELS_PER_ROW == 0:
                 ax.set_ylabel(ylabel)
@@ -120,7 +121,9 @@ def _readable(value: float) -> str:
 
 
 def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[str], columns: int) -> None:
-    """Add a legend to the right of up to two columns, or below more, if there is something to tell apart."""
+    """Add a legend to the right of up to two columns, or below more or long names, if there is something to tell
+    apart. The figure is made as high as it takes.
+    """
     handles = []
     if len(looks) > 1:
         handles += [Line2D([], [], label=style.plain(name), **look) for name, look in looks.items()]
@@ -129,10 +132,15 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
         handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
     if len(handles) == 1:
         return
-    to_the_right = columns <= 2
-    ncols = 1 if to_the_right else min(len(handles), 4)
+    labels = [str(handle.get_label()) for handle in handles]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    to_the_right = columns <= 2 and longest <= LONG_NAME
+    ncols = 1 if to_the_right else max(1, min(len(handles), 4, 110 // (longest + 6)))  # characters on a line
     loc = "outside right upper" if to_the_right else "outside lower center"
     figure.legend(handles=handles, loc=loc, handlelength=LINE_HANDLE, ncols=ncols)
+    high = LINE_HEIGHT * sum(label.count("\n") + 1 for label in labels) / ncols
+    height = figure.get_figheight()
+    figure.set_figheight(max(height, high + LINE_HEIGHT) if to_the_right else height + max(0.0, high - 0.3))
 
 
 def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
@@ -140,8 +148,7 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
 
     Raises ValueError for a table that check_table refuses.
     """
-    check_table(table)
-    rows = table.sort_values("y", ignore_index=True)
+    rows = check_table(table).sort_values("y", ignore_index=True)
     with style.paper():
         figure = style.new_figure(0.8 + 0.28 * len(rows))
         ax = figure.subplots()

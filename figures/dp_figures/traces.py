@@ -29,24 +29,25 @@ def draw_traces(table: pd.DataFrame, *, logy: Sequence[str] = ()) -> Figure:
     `added` (true in the rows at which data were added). The legend leaves out what needs no telling apart. Raises
     ValueError for a table that check_table refuses.
     """
-    check_table(table, "quantity", "added")
+    table = check_table(table, "quantity", "added")
     quantities = list(dict.fromkeys(table["quantity"]))
     looks = style.styles_of(table["series"])
     with style.paper():
         figure = style.new_figure(style.PANEL_HEIGHT + 0.3)
         axes = figure.subplots(1, len(quantities), squeeze=False).ravel()
         for ax, quantity in zip(axes, quantities, strict=True):
-            _draw_quantity(ax, table.loc[table["quantity"] == quantity].sort_values("x"), looks)
-            if quantity in logy:
+            rows = table.loc[table["quantity"] == quantity].sort_values("x")
+            _draw_quantity(ax, rows, looks)
+            if quantity in logy and (rows["y"] > 0).all():
                 log_axis(ax, "y")
             ax.set_xlabel("optimizer step")
-            ax.set_ylabel(str(quantity))
+            ax.set_ylabel(style.plain(quantity))
         named = looks if len(looks) > 1 else {}
-        handles = [Line2D([], [], label=str(name), **look) for name, look in named.items()]
+        handles = [Line2D([], [], label=style.plain(name), **look) for name, look in named.items()]
         if table["added"].any():
             handles.append(Line2D([], [], label="data added", **_ADDED))
         if handles:
-            figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.4)
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), handlelength=2.4)
     return figure
 
 

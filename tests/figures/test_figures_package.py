@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from dp_figures import curves, grids, style, traces
+from dp_figures import curves, grids, style, tables, traces
 from matplotlib.collections import LineCollection
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -41,12 +41,36 @@ def test_lines_points_bars_and_legend_are_those_of_the_table():
         (tidy().iloc[:0], "no rows"),
         (tidy(kind="guessed"), r"unknown kind \['guessed'\].*predicted"),
         (tidy(y=np.nan), "x and y must be finite, but not in row .*'series': 'a'"),
+        (tidy(series=None), "series must be given, but not in row"),
+        (tidy(y_high=np.nan), "y_low and y_high must both be finite, or neither"),
         (tidy(y_low=2.0), "y must lie between y_low and y_high"),
     ],
 )
 def test_a_wrong_table_is_refused(table, message):
     with pytest.raises(ValueError, match=message):
         curves.draw_curves(table, xlabel="x", ylabel="y")
+
+
+def test_a_logarithmic_axis_hides_no_point():
+    point = tables.measured("$a", 0, 0, quantity="$q", added=False).convert_dtypes()
+    looks = {"xlabel": "x", "ylabel": "y", "logx": True, "logy": True}
+    for table, scales in ((point, ("linear", "linear")), (tidy(y=0, y_low=np.nan, y_high=np.nan), ("log", "linear"))):
+        (ax,) = curves.draw_curves(table, **looks).axes
+        assert (ax.get_xscale(), ax.get_yscale()) == scales
+    (ax,) = traces.draw_traces(point, logy=["$q"]).axes
+    assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", r"\$q")
+
+
+@pytest.mark.parametrize("name", ["s{}", "practice@a.setting=0.04@another.setting=100000@{}"])
+def test_a_legend_is_whole_and_leaves_room(name):
+    table = tables.measured([name.format(i) for i in range(24)], 1, 1)
+    figure = curves.draw_curves(table, xlabel="x", ylabel="y")
+    figure.draw_without_rendering()
+    (legend,), (ax,) = figure.legends, figure.axes
+    assert figure.bbox.containsx(legend.get_window_extent().x0)
+    assert figure.bbox.containsy(legend.get_window_extent().y0)
+    assert ax.bbox.width > figure.bbox.width / 2
+    assert ax.bbox.height > 100
 
 
 def test_logarithmic_ticks_read_as_people_write():

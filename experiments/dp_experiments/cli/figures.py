@@ -69,13 +69,14 @@ def figures_command(
 def _compare(sources: list[str], out: Path) -> None:
     from dp_figures.curves import save
 
-    from dp_base.files import write_text
+    from dp_base.files import as_input_error, write_text
     from dp_experiments.paper.one_plot import laid_out, picture
 
     if not sources:
         raise InputError(f"{COMPARE}: name what to compare, as in dp figures {COMPARE} table4 RUN")
     curves = laid_out(sources)
-    out.mkdir(parents=True, exist_ok=True)
+    with as_input_error(out):
+        out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{COMPARE}.csv", curves.to_csv(index=False))
     save(picture(curves), out / COMPARE)
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")

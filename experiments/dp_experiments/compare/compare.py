@@ -216,7 +216,7 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
 def _figure(lines: pd.DataFrame, xlabel: str) -> Figure:
     """Curves, or a ranking of arms that would hide each other, being of equal size."""
-    label = "test accuracy (%), ± 1 s.e. within pairs"
+    label = "test accuracy (%), ± 1 s.e." + (" within pairs" if len(lines) > 1 else "")
     if lines["x"].is_unique or not lines["series"].is_unique:
         return draw_curves(lines, xlabel=xlabel, ylabel=label, logx=True)
     return draw_ranking(lines, xlabel=label)

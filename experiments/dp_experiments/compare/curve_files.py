@@ -16,7 +16,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.files import file_name
 from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
 from dp_experiments.presets.printed_tables import table_rows
-from dp_theory.fitting.curve import REQUIRED, Curve
+from dp_theory.fitting.curve import COLUMNS, REQUIRED, Curve
 
 SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
 COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
@@ -91,7 +91,7 @@ def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.Data
     error = 1 - table[reached] if is_accuracy else table[reached]
     if not ((error >= 0) & (error <= 1)).all():
         raise InputError(f"{path}: {reached} must lie between 0 and 1, as a share and not in percent")
-    return table.assign(strategy="static", kept=table[rows], error=error)
+    return table.assign(strategy=table.get("strategy", "static"), kept=table[rows], error=error)
 
 
 def select_rows(
@@ -142,8 +142,9 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
     notes = []
     if repeated := selected.duplicated().sum():
         notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
-    for name in selected.columns.difference(["strategy", "rule"]):
-        if selected[name].dtype.kind not in "biuf" and 1 < selected[name].nunique() < len(selected):
+    for name in selected.columns.difference([*COLUMNS, "rule"]):
+        is_of_size = _is_number(selected[name]) and selected.groupby("kept")[name].nunique().max() == 1
+        if not is_of_size and 1 < selected[name].nunique() < len(selected):
             values = shortened(", ".join(map(str, selected[name].unique())))
             notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
     if np.median(curve.error) > 0.5:

@@ -83,7 +83,7 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
 
 def two_digits(ratio: float) -> str:
     """A ratio with two digits."""
-    return "∞" if math.isinf(ratio) else f"{ratio:.2g}"
+    return "∞" if math.isinf(ratio) else f"{float(f'{ratio:.2g}'):g}"
 
 
 def guesses(accuracy: float, images: float, classes: int) -> bool:

@@ -4,7 +4,6 @@ import shlex
 from pathlib import Path
 
 import pandas as pd
-from dp_figures import style
 from dp_figures.curves import draw_curves
 from dp_figures.tables import COLUMNS, check_table, measured
 from dp_figures.tables import reported as as_printed
@@ -22,7 +21,6 @@ from dp_real.runs.reader import Run
 SETTINGS = ("alpha", "rho", "lam")  # of a sweep, which its series do not name
 TABLES = {f"table{number}": number for number in SCALING.values()}
 CLASSES = {"table4": 100, "table5": 1000}
-LINE_HEIGHT = 0.165  # inches, of a line of the legend
 
 
 def laid_out(sources: list[str]) -> pd.DataFrame:
@@ -101,7 +99,4 @@ def _of_sweep(file: Path) -> pd.DataFrame:
 
 def picture(table: pd.DataFrame) -> Figure:
     """Draw the table of `laid_out`."""
-    figure = draw_curves(table, xlabel="samples generated", ylabel="accuracy (%)", logx=True)
-    named = table["series"].nunique() + table["kind"].nunique()
-    figure.set_figheight(max(style.SINGLE_HEIGHT, LINE_HEIGHT * (named + 1)))
-    return figure
+    return draw_curves(table, xlabel="samples generated", ylabel="accuracy (%)", logx=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dp_base.errors import InputError
-from dp_base.files import write_text
+from dp_base.files import as_input_error, write_text
 from dp_experiments.presets.printed_tables import table_path, table_rows
 from dp_experiments.terminal.pages import markdown_table
 
@@ -69,7 +69,8 @@ def write_table(name: str, folder: Path, runs: "Iterable[Run]" = ()) -> list[Pat
         "tex": table.to_latex(index=False, escape=True, caption=title(name)),
         "html": table.to_html(index=False, border=0),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    with as_input_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in formats]
     for path, text in zip(paths, formats.values(), strict=True):
         write_text(path, text)

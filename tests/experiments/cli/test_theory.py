@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from dp_experiments.cli.theory.classes import _write as write_classes
 from dp_experiments.cli.theory.sweep import picture
 from matplotlib import rcParams
 
@@ -231,6 +232,16 @@ def test_one_share_has_a_row_per_round_and_several_the_last_of_each():
     assert told("theory noise --rounds 1 --share 0")["worth_at_boundary"] == [None]  # infinite
     several = told("theory noise --rounds 1 --share 0.02,0.2,0.02")["practice"]
     assert [row["share"] for row in several] == pytest.approx([0.02, 0.2])
+
+
+def test_classes_of_settings_that_are_nearly_alike_are_drawn_apart(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("dp_figures.curves.save", lambda figure, stem: drawn.append(figure))
+    table = pd.DataFrame(
+        {"classes": 3, "rule": "random", "keep": 0.5, "lam": [0.1, 0.101], "kept": 1, "test_error": 0.2}
+    )
+    write_classes(table, tmp_path)
+    assert [len(ax.get_lines()) for figure in drawn for ax in figure.axes] == [2]
 
 
 def test_a_row_for_each_number_of_classes_and_rows():

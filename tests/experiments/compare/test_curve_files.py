@@ -106,6 +106,14 @@ def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
     assert any("is taken for test errors" in note for note in reading.notes) == is_told
 
 
+def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_silence(tmp_path):
+    rows = "static,100,.3,64,1\ndirect,100,.25,64,.5\nstatic,100,.28,128,1\nstatic,400,.2,128,1\n"
+    (tmp_path / "own.csv").write_text(f"strategy,n,err,width,keep\n{rows}")
+    reading = read_curve(tmp_path / "own.csv", columns=("n", "err"))
+    assert reading.curve.strategy.tolist() == ["static", "direct", "static", "static"]
+    assert reading.notes == ["rows of width = 64, 128 are taken for one curve: --where width=… takes one of them"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -120,6 +128,8 @@ def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
             r"holds no curve: it has a, b, between commas; .* be strategy, kept, error .*--columns ROWS,ERROR",
         ),
         ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
+        ("strategy,kept,error,se\nstatic,100,.3,.5\n", "se = 0.5 must lie .*, and not in percent"),
+        ("strategy,kept,generated,keep,error\nprune,100,300,.9,.3\n", "keep = 0.9 must be kept/generated for prune"),
         ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
     ],
 )

@@ -44,6 +44,11 @@ def test_the_static_series_that_an_arm_is_worth_is_named():
     assert "To match it, static needs 100 samples or more" in sentence
 
 
+def test_a_large_worth_is_written_out():
+    (sentence,) = said({"practice": [0.92, 0.95], "static-54321": [0.91, 0.93]})
+    assert "needs 54,321 samples or more: 540 or more times what practice took" in sentence
+
+
 @pytest.mark.parametrize(
     ("axis", "amount"), [("kept", "100 samples"), ("compute", "2e+12 FLOPs"), ("seconds", "2 seconds")]
 )

@@ -73,7 +73,7 @@ def _write(curves: "DataFrame", out: Path) -> None:
     series = curves["rule"]
     for name in ("keep", "lam"):
         if curves[name].nunique() > 1:
-            series += f" {name} " + curves[name].map("{:.2g}".format)
+            series = series + f" {name} " + curves[name].map("{:g}".format)
     parts = []
     for (name, panel), rows in curves.groupby([series, curves["classes"].map("{} classes".format)], sort=False):
         parts.append(predicted(name, rows["kept"], rows["test_error"], panel=panel))

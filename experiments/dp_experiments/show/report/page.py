@@ -131,14 +131,14 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def readable(value: Any) -> str:
-    """Whole numbers below 1e9 in full, other numbers with four digits, nothing for None and nan."""
+    """Numbers below 1e9 in full if they are whole or above 1e4, others with four digits, nothing for None and nan."""
     if value is None or value != value:  # nan is not equal to itself
         return ""
     if isinstance(value, str):
         return value
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:,.0f}" if value == round(value) and value < 1e9 else f"{value:.4g}"
+    return f"{value:,.0f}" if value == round(value) < 1e9 or 1e4 <= value < 1e9 else f"{value:.4g}"
 
 
 def embedded(file: str) -> str:

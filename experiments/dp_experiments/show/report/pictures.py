@@ -112,8 +112,7 @@ def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int
         parts.append(of_one_run(rows["step"], rows[key], quantity=name))
     table = pd.concat(parts)
     table["added"] = table["x"].isin(added)
-    losses = table.loc[table["quantity"] == TRACES["train_loss"], "y"]
-    return draw_traces(table, logy=[TRACES["train_loss"]] if (losses > 0).all() else [])
+    return draw_traces(table, logy=[TRACES["train_loss"]])
 
 
 def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:

@@ -336,6 +336,14 @@ def test_the_page_fits_narrow_screens_and_filters_its_gallery(guided_run, tmp_pa
 
 
 def test_numbers_are_readable():
-    shown = {np.inf: "∞", -np.inf: "−∞", 1200.0: "1,200", 0.12345: "0.1235", None: "", "static": "static"}
+    shown = {
+        52_053.4: "52,053",
+        np.inf: "∞",
+        -np.inf: "−∞",
+        1200.0: "1,200",
+        0.12345: "0.1235",
+        None: "",
+        "static": "static",
+    }
     assert {value: readable(value) for value in shown} == shown
     assert readable(np.nan) == ""
