@@ -402,9 +402,10 @@ def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.nda
         if all(isinstance(text, str) for text in texts):
             return texts
         for row in rows:
-            if not isinstance(row, torch.Tensor):
+            if not isinstance(row, torch.Tensor) or row.shape[:1] != (1,):
+                gave = f"shape {[*row.shape]}" if isinstance(row, torch.Tensor) else f"a {type(row).__name__}"
                 raise InputError(
-                    f"the generator gave a {type(row).__name__}: should be a tensor [1, *shape], or a list of one text"
+                    f"the generator gave {gave} for one label: should be a tensor [1, *shape], or a list of one text"
                 )
         return torch.cat(rows)
 

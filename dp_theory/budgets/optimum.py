@@ -184,6 +184,8 @@ def optimum(
 
     Parameters
     ----------
+    rho
+        Cosine of the selector with the truth.
     psi, budget
         Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension.
     candidate_cost, direct_cost, training_cost
@@ -191,6 +193,8 @@ def optimum(
         costs DIRECT_COST plain ones, as the paper measures.
     keep, lam_per_row
         Kept fraction and ridge per training row, instead of the best ones.
+    flip, smallest_keep
+        Probability that a label is flipped, and the least kept fraction to consider.
     d
         With a finite dimension the mean test error is taken.
 

@@ -231,7 +231,7 @@ class ThresholdRule(Rule):
 def require_rule(rule: Any) -> None:
     """A rule."""
     if not isinstance(rule, Rule):
-        raise InputError(f"rule = {rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+        raise InputError(f"rule = {rule!r} must be a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)")
 
 
 def require_certain(rule: Any, errors: Sequence[Real], tolerance: float | None = None) -> None:

@@ -428,6 +428,7 @@ SHOTS = {"kind": "openai", "base_url": "http://localhost:1", "model": "m", "shot
 PIPELINE = partial(tiny.random_pipeline, tiny.stable_diffusion)
 REFUSED = {
     "another shape": (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
+    "no axis of rows": (lambda labels, generator: torch.zeros(4), {"candidates": 2}, r"gave shape \[4\] for one label"),
     "no denoiser": (draw, {}, "has no denoiser to guide: set guidance.candidates"),
     "an unknown key": (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
     "a run's key": (draw, {"evaluate_every": 1}, "has no key evaluate_every: it is for dp_real.run"),

@@ -95,7 +95,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans, monkeypatch):
     assert all(file.is_symlink() for files in sets.values() for file in files)
     few = {"generator.training": "none", "training.steps": 4, "practice.initial": 4, "practice.additions": 0}
     done("real run lungs.toml", *as_options(few))
-    assert "has images" in refused("real init lungs2 --from", scans, "--kind text")
+    assert "has images; leave --kind out" in refused("real init lungs2 --from", scans, "--kind text")
     assert "cannot be written" in refused("real init /proc/lungs2 --from", scans)
     assert not Path("lungs2-data").exists()  # a refusal leaves nothing that the next try would stumble over
     scans.rename("moved")

@@ -100,7 +100,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
         drawn = "images" if has_gpu else "denoiser" if divided.side <= TINY else "latent"
         kind = "text" if of_texts else drawn
     if (kind == "text") != of_texts:
-        raise InputError(f"--kind {kind}: {source} has {'texts' if of_texts else 'images'}")
+        raise InputError(f"--kind {kind}: {source} has {'texts' if of_texts else 'images'}; leave --kind out")
     template = re.sub(r" There are\n# \{\w+\}", "", template_of(kind)).replace("{name}", task)
     if of_texts and not has_gpu:
         template = re.sub(r"\[generator\]\n.*?(?=\n\n\[)", CHAR_LM, template, flags=re.DOTALL)

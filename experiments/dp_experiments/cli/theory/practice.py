@@ -50,7 +50,7 @@ def practice_command(
     loss: Annotated[str, Option(help=f"What the learner minimises: {', '.join(LOSSES)}.")] = SQUARE,
     d: Annotated[int, Option(help="Dimension of the simulation.")] = 300,
     trials: Annotated[int, Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
-    out: Annotated[Path | None, folder_option("tables and a picture")] = None,
+    out: Annotated[Path | None, folder_option("tables, and a picture if there are exponents")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -83,7 +83,7 @@ def practice_command(
     titled = {"rounds of practice": rows} | (
         {"exponents: slope of ln(error) on ln(samples), second half of the stages": exponents} if exponents else {}
     )
-    no_exponents = f"no exponents, which take the square loss and {SCALING_ROUNDS} rounds"
+    no_exponents = f"no exponents and no picture of them, which take the square loss and {SCALING_ROUNDS} rounds"
     answer(as_json, {"stages": rows, "exponents": exponents}, titled, "" if exponents else no_exponents, *written(out))
 
 
