@@ -455,8 +455,8 @@ def drawing_config(
 
 
 def _number(metric: Any) -> float:
-    with suppress(TypeError, ValueError):
-        if not math.isnan(number := float(metric)):
+    with suppress(TypeError, ValueError, OverflowError):
+        if (number := float(metric)) < math.inf:  # which would stay the best
             return number
     raise InputError(f"practice.step got a metric that is not a number, {metric!r}: has the training diverged?")
 

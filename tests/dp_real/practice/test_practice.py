@@ -489,6 +489,8 @@ UNFIT = {
     r"labels \[1\]: should be a count": lambda own: own.add(net(), ["a"]),
     r"labels \[\]: should be a count": lambda own: own.add(net(), 0),
     "not a number, nan": lambda own: own.step(float("nan"), net()),
+    "not a number, inf": lambda own: own.step(float("inf"), net()),
+    "not a number, 1000": lambda own: own.step(10**309, net()),
     "not a number, None": lambda own: own.step(None, net()),
     "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
