@@ -42,6 +42,14 @@ class PracticeCallback(TrainerCallback):
     ) -> None:
         if saved := callback_states(state).get(KEY):
             self.practice.load_state_dict(saved)
+        dataset, loader = self.practice.dataset, objects.get("train_dataloader")
+        if loader is not None and loader.dataset is dataset and dataset.columns is None:
+            collate = getattr(loader.collate_fn, "data_collator", loader.collate_fn)
+            if collate.__module__.startswith("transformers."):  # the user's own may take tuples
+                example = '("pixel_values", "labels")'
+                raise InputError(
+                    f"practice.dataset.columns = None: should be the model's names for sample and label, as {example}"
+                )
         if args.eval_strategy == "no":
             warn_once("eval_strategy = 'no': the practice adds nothing without evaluations")
 

@@ -160,15 +160,15 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        path: Path,
-        sample_shape: tuple[int, ...],
+        path: str | Path,
+        sample_shape: Sequence[int],
         version: int = 0,
         config: PoolConfig | None = None,
         classes: Sequence[str] = (),
         memory: float = MEMORY,
     ) -> None:
-        self.path = path
-        self.sample_shape = sample_shape
+        self.path = path = Path(path)
+        self.sample_shape = sample_shape = tuple(sample_shape)
         self.config = config or PoolConfig()
         self.memory = memory
         self.storage = open_storage(self.config.storage, sample_shape)
@@ -187,11 +187,12 @@ class Pool(Dataset[tuple[Tensor, int]]):
             self._open(index)
 
     @classmethod
-    def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> Self:
+    def latest(cls, path: str | Path, sample_shape: Sequence[int]) -> Self:
         """Verify and open all rounds; examples are read from disk on demand.
 
         Raises DamagedError if a file is missing or changed.
         """
+        path = Path(path)
         version = len(rounds_of(path))
         verify_pool(path, version)
         return cls(path, sample_shape, version, memory=0)

@@ -44,7 +44,10 @@ class RunFiles:
         """The files in a folder. Raises InputError if it is not a run's."""
         files = cls(Path(folder))
         if not files.is_run:
-            raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
+            files_of_pool = f"{files.pool}/*/*.arrow"
+            pool = f'; datasets.load_dataset("arrow", data_files="{files_of_pool}") opens the samples of a Practice'
+            without = f"{folder} is not the folder of a run: it has no config.toml"
+            raise InputError(without + (pool if files.pool.is_dir() else ""))
         return files
 
     @property

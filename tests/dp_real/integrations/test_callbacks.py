@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ class Steps:
     """A practice that notes what it is told."""
 
     def __init__(self):
-        self.told = []
+        self.told, self.dataset = [], None
 
     def step(self, metric, model):
         self.told.append((metric, model))
@@ -106,6 +107,21 @@ def test_the_trainer_evaluates_other_sets_too():
         control = SimpleNamespace(should_training_stop=step > 20)
         callback.on_evaluate(None, state, control, metrics={f"{name}_accuracy": step}, model="model")
     assert practice.told == [(10, "model"), (20, "model")]
+
+
+@pytest.mark.parametrize(("columns", "own"), [(None, False), (None, True), (("text", "labels"), False)])
+def test_the_trainers_own_collators_need_names_of_columns(columns, own):
+    from transformers import default_data_collator
+
+    from dp_real.integrations.transformers import PracticeCallback
+
+    dataset = SimpleNamespace(columns=columns)
+    collate = SimpleNamespace(data_collator=dict if own else default_data_collator)  # it removes unused columns
+    begin = PracticeCallback(SimpleNamespace(dataset=dataset)).on_train_begin
+    state, loader = SimpleNamespace(stateful_callbacks={}), SimpleNamespace(dataset=dataset, collate_fn=collate)
+    refused = pytest.raises(InputError, match="columns = None: should be") if not (columns or own) else nullcontext()
+    with refused:
+        begin(SimpleNamespace(eval_strategy="epoch"), state, ON, train_dataloader=loader)
 
 
 LIGHTNING = """

@@ -88,7 +88,7 @@ def test_a_pool_that_does_not_say_its_shape_is_opened(tmp_path):
     pool = Pool(tmp_path / "pool", SHAPE)
     pool.schema = pool.schema.remove_metadata()
     x = append(pool, 0, 5)
-    assert torch.equal(Pool.latest(tmp_path / "pool", SHAPE).x[:], x)
+    assert torch.equal(Pool.latest(str(tmp_path / "pool"), [*SHAPE]).x[:], x)
 
 
 def test_a_file_that_cannot_be_mapped_is_told(tmp_path, monkeypatch):

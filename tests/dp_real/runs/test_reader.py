@@ -128,5 +128,8 @@ def test_a_run_that_has_hardly_begun(tmp_path, config):
 def test_a_folder_that_is_no_runs(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "thesis.txt"):
-        with pytest.raises(InputError, match=f"{path} is not the folder of a run: it has no config.toml"):
+        with pytest.raises(InputError, match=f"{path} is not the folder of a run: it has no config.toml$"):
             Run(path)
+    (tmp_path / "pool").mkdir()
+    with pytest.raises(InputError, match=rf'datasets.load_dataset\("arrow", data_files="{tmp_path}/pool/\*/'):
+        Run(tmp_path)
