@@ -130,6 +130,12 @@ def test_a_link_to_itself(command, here):
     assert "self cannot be written: it is a link that leads nowhere" in refused(command, "--out self")
 
 
+@pytest.mark.parametrize("command", ["report", "review", "evaluate", "export --out samples"])
+def test_the_folder_of_a_practice(command, here):
+    Path("mine/pool").mkdir(parents=True)
+    assert "opens the samples of a Practice" in refused(f"real {command}", "mine")
+
+
 def test_a_tuning_asks_for_weights_before_it_draws(here):
     asked = "real tune digits --set learner.kind=transformers --set learner.model=no/such"
     assert "no/such" in done(asked, status=3).err.splitlines()[-1]
