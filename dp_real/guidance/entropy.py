@@ -142,9 +142,9 @@ class EntropyGuidance:
         x0_hat is the denoised estimate in the learner's form, computed with gradients from x, which may be x0_hat
         itself. Rows do not depend on each other.
         """
-        apart = InputError("x0_hat does not depend on x: should be computed from it with gradients")
+        apart = "x0_hat does not depend on x: should be computed from it with gradients"
         if not (x0_hat.requires_grad and x.requires_grad):
-            raise apart
+            raise InputError(apart)
         # The sum, not the mean, so that a row's gradient does not depend on the batch size.
         with usual(gradients=True), evaluating(self.logits):
             values = hardness(self.objective, self.logits(x0_hat), len(x0_hat))
@@ -164,7 +164,7 @@ class EntropyGuidance:
         size = _power_of_two(at_x0_hat)
         (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat), allow_unused=True)
         if scaled is None:
-            raise apart
+            raise InputError(apart)
         return scaled * _broadcast(size, scaled)
 
     def move(self, x: Latents, gradient: Latents) -> Latents:

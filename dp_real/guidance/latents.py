@@ -106,11 +106,12 @@ class Unpacker:
         self.pipe = pipe
         self.size: tuple[int, int] | None = None
         self.family = PACKED.get(type(pipe).__name__, pipe)
-        own = self._of_flux2 if hasattr(self.family, "_unpack_latents_with_ids") else None
-        self._own: Callable[..., Tensor] | None = getattr(self.family, "_unpack_latents", own)
+        of_flux2 = self._of_flux2 if hasattr(self.family, "_unpack_latents_with_ids") else None
+        self._own: Callable[..., Tensor] | None = getattr(self.family, "_unpack_latents", of_flux2)
         wanted = ["latents", "height", "width", "vae_scale_factor"]
-        own_parameters = list(inspect.signature(self._own).parameters) if self._own else None
-        if own_parameters != wanted and (self._own or hasattr(pipe.vae, "bn")):
+        own = self._own
+        is_known = list(inspect.signature(own).parameters) == wanted if own else not hasattr(pipe.vae, "bn")
+        if not is_known:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
     def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:

@@ -44,10 +44,9 @@ class RunFiles:
         """The files in a folder. Raises InputError if it is not a run's."""
         files = cls(Path(folder))
         if not files.is_run:
-            files_of_pool = f"{files.pool}/*/*.arrow"
-            pool = f'; datasets.load_dataset("arrow", data_files="{files_of_pool}") opens the samples of a Practice'
-            without = f"{folder} is not the folder of a run: it has no config.toml"
-            raise InputError(without + (pool if files.pool.is_dir() else ""))
+            call = f'datasets.load_dataset("arrow", data_files="{files.pool}/*/*.arrow")'
+            remedy = f"; {call} opens the samples of a Practice" if files.pool.is_dir() else ""
+            raise InputError(f"{folder} is not the folder of a run: it has no config.toml{remedy}")
         return files
 
     @property

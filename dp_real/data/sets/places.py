@@ -22,7 +22,7 @@ from typing import Any
 
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
-from dp_real.data.sets.class_names import ENDINGS, visible_files
+from dp_real.data.sets.class_names import ENDINGS, TABLES, visible_files
 
 PLACE = re.compile(r"(?s)(.+?)(?:@([\w.-]+))?(?:#(?:([^@#,/]+),)?([^@#,/]+))?")
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?")
@@ -60,9 +60,9 @@ def locate(where: str, fetch: bool = True) -> Located:
 
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[str, list[Path]]:
-    ending = path.suffix.lower()[1:]
-    if ending in ("parquet", "tar", "csv", "jsonl") and not path.is_dir():
-        return ending, [path] if path.exists() else _matching(where, str(path))
+    ending = path.suffix.lower()
+    if ending in TABLES and not path.is_dir():
+        return ending[1:], [path] if path.exists() else _matching(where, str(path))
     if path.is_file():
         raise InputError(f"{where}: neither a folder nor a file that ends in .tar, .parquet, .csv or .jsonl")
     if not path.is_dir():

@@ -58,7 +58,8 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
         if rounds:
             raise InputError(f"{folder}: --rounds is only for runs; name those in {folder / 'runs'}")
         return comparison_facts(comparison, judge, progress)
-    if not RunFiles(folder).is_run and not RunFiles(folder).pool.is_dir():
+    files = RunFiles(folder)
+    if not (files.is_run or files.pool.is_dir()):
         raise InputError(f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv")
     run = Run(folder)
     facts = run_facts(run)
