@@ -42,7 +42,7 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
     def inputs(self) -> list[InputParam]:
         return [
             InputParam("omega", default=0.05, type_hint=float, description="strength"),
-            InputParam("every", default=1, type_hint=int, description="guide each step, or only each second one, …"),
+            InputParam("every", type_hint=int, description="1: guide each step; 2: each second one"),
             InputParam("window", default=(0.0, 1.0), type_hint=tuple, description="the guided part of the steps"),
             InputParam("height", type_hint=int, description="of the images"),
             InputParam("width", type_hint=int, description="of the images"),

@@ -56,7 +56,7 @@ def check_steps(omega: Any, every: Any, window: Any) -> None:
     """Raise InputError for numbers out of range."""
     if not isinstance(omega, Real) or not math.isfinite(omega):
         raise InputError(f"omega = {omega!r}: should be a finite number")
-    if not isinstance(every, Integral) or every < 1 or not is_window(window):
+    if not (every is None or (isinstance(every, Integral) and every >= 1)) or not is_window(window):
         raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
 
 
@@ -84,7 +84,7 @@ class EntropyGuidance:
     window
         The guided part of the trajectory, from 0 (noise) to 1 (image).
     every
-        1: each step of the window is guided; 2: each second one.
+        1: each step of the window is guided; 2: each second one. None: some six of all steps.
     objective
         What is raised, by default the entropy: a differentiable function of logits [batch, classes] to one number for
         each row, which depends on that row alone.
@@ -107,7 +107,7 @@ class EntropyGuidance:
     scale: Literal["relative", "raw"] = "relative"
     through: Literal["unet", "x0"] = "unet"
     window: tuple[float, float] = (0.0, 1.0)
-    every: int = 1
+    every: int | None = 1
     objective: Callable[[Tensor], Tensor] = entropy
     _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 

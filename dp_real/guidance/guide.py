@@ -25,7 +25,7 @@ def guide(
     omega: float = 0.05,
     *,
     processor: Any = None,
-    every: int = 1,
+    every: int | None = None,
     window: tuple[float, float] = (0.0, 1.0),
     decoder: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,
@@ -47,7 +47,8 @@ def guide(
     processor
         The image processor of a loaded classifier; by default the one saved with it.
     every, window
-        Which steps are guided, as in EntropyGuidance.
+        Which steps are guided, as in EntropyGuidance. By default some six are, as in the paper: omega times their
+        number is what counts.
     decoder
         An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images come from the
         pipeline's decoder.
@@ -119,7 +120,7 @@ def _remade(own: type) -> Any:
 def guidance_by(
     classifier: Any,
     omega: float,
-    every: int,
+    every: int | None,
     window: tuple[float, float],
     processor: Any = None,
     objective: Callable[[Tensor], Tensor] = entropy,

@@ -24,6 +24,7 @@ from dp_base.errors import InputError
 from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file, read_rows
+from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.entropy import logits_of
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
@@ -31,7 +32,7 @@ from dp_real.pool.section import PoolConfig
 from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, know_again, let_go, with_objects
-from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, filling, first_addition, loaded, real_labels
+from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
 from dp_real.runtime.object_digest import object_digest
@@ -260,6 +261,7 @@ class Practice(Additions):
             Whether the data set has grown.
         """
         self._agree()
+        distributed.on_main(self._count_later)  # it may raise, before anything is recorded
         metric = distributed.on_main(lambda: _number(metric))  # that of others may be None
         before = self.state_dict()
         self.evaluations += 1
@@ -308,6 +310,8 @@ class Practice(Additions):
         self.dataset.update(self.pool)
         row = {"evaluation": self.evaluations} | added.row
         self._log("rounds", row)
+        if logits is not None and (remark := at_limit(self.config, row["omega"])):
+            warn_once(remark)
         return row
 
     def _agree(self) -> None:

@@ -49,6 +49,7 @@ MAX_FACTOR = 2.0  # of one change of the guidance budget
 FIRST_PARTS = 8  # parts of the first guided round, between which an automatic strength is adapted
 MIN_ROWS = 20  # of such a part
 COMPARED = 20  # images whose range of values is checked
+DARK = -0.5  # a pixel that no image in [0, 1] has
 CHOICE_STRENGTH = 25.0  # automatic strength of a selection, per nat, at a guidance budget of 1
 ROUNDING = 0.05  # at most, of values in [-1, 1]
 END_TOLERANCE = 1.001  # a strength within this factor of an end of its range counts as there
@@ -106,15 +107,18 @@ def steer(budget: float, wrong: float, target: float) -> float:
     return float(np.clip(budget * np.clip(factor, 1 / MAX_FACTOR, MAX_FACTOR), *BUDGET_RANGE))
 
 
-def end_of_range(config: DrawingConfig, omega: float) -> Literal["lowest", "highest"] | None:
-    """At which end of its range an automatic strength is, if any."""
-    kind = kind_of(config, 1)
-    if kind not in ("chosen", "guided") or config.guidance.omega != "auto":
+def at_limit(config: DrawingConfig, omega: float) -> str | None:
+    """A warning if an automatic strength is at an end of its range, and so misses its aim."""
+    kind, options = kind_of(config, 1), config.guidance
+    if kind not in ("chosen", "guided") or options.omega != "auto" or options.control != "none":
         return None
     lowest, highest = (strength(config, kind, budget) for budget in BUDGET_RANGE)
+    aim = f"guidance.wrong_share = {options.wrong_share:g}"
     if omega <= lowest * END_TOLERANCE:
-        return "lowest"
-    return "highest" if omega >= highest / END_TOLERANCE else None
+        return f"the strength is at its lowest: plain samples are as hard as {aim} asks: raise it, or set omega = 0"
+    if omega >= highest / END_TOLERANCE:
+        return f"the strength is at its highest: {aim} is out of reach: lower it"
+    return None
 
 
 # samples for rows
@@ -290,10 +294,8 @@ class Rounds:
         begin = time.monotonic()
         if n_real < len(labels):
             drawn, files, budget = self._generated(index, labels[n_real:], logits, budget)
-            if self.data and not index and len(drawn) > COMPARED:
-                real = self.data.validation.x
-                some = slice(None, None, -(-real.shape[0] // COMPARED))
-                require_one_range(real[some], decoded(drawn.slice(0, COMPARED), self.pool.storage))
+            if not index and len(drawn) > COMPARED:
+                self._check_range(decoded(drawn.slice(0, COMPARED), self.pool.storage))
         # At least 0: the sum itself takes time.
         saved = max(0.0, sum(drawn["seconds"].to_pylist()) - (time.monotonic() - begin))
         rows = drawn
@@ -310,6 +312,13 @@ class Rounds:
         if self.config.pool.distinct and self.generator:
             rows = self._distinct(index, rows)
         return Drawn(rows, self._costs(index, drawn), budget, saved, files if rows is drawn else [])
+
+    def _check_range(self, x: Tensor) -> None:
+        if self.data:
+            real = self.data.validation.x
+            require_one_range(real[:: -(-real.shape[0] // COMPARED)], x)
+        elif x.dim() == 4 and to_float(x.min()) > DARK:
+            log.warning("no pixel of the first %d images is dark: are they in [0, 1]? [-1, 1] is 2 * x - 1", len(x))
 
     @property
     def _drawer(self) -> SampleDrawer:
@@ -495,7 +504,7 @@ def require_one_range(
     """Raise InputError if only one of two sets of images has dark pixels: the others are in [0, 1]."""
     for whose, x, other in zip(names, (real, drawn), (drawn, real), strict=True):
         low, high = map(to_float, x.aminmax())
-        if x.dim() == 4 and low >= 0 and high > 0.5 and to_float(other.min()) < -0.5:
+        if x.dim() == 4 and low >= 0 and high > 0.5 and to_float(other.min()) < DARK:
             raise InputError(f"{whose} are in [0, 1], the others in [-1, 1]: should be in [-1, 1], as by 2 * x - 1")
 
 

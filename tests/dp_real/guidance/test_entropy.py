@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy, raise_score, sample
+from dp_real.guidance.section import is_guided
 from dp_real.runtime.seeds import row_seeds
 
 
@@ -194,11 +195,17 @@ def test_where_nothing_but_noise_is_left_the_score_cannot_be_raised():
         ({"every": 5}, [0, 5]),
         ({"window": (0.3, 0.7)}, [3, 4, 5, 6]),
         ({"window": (0.5, 1.0), "every": 2}, [5, 7]),
+        ({"every": None}, list(range(9))),
     ],
 )
 def test_which_steps_are_guided(options, guided):
     guidance = EntropyGuidance(entropy, 0.1, **options)
     assert [index for index in range(10) if guidance.guides(index, 10)] == guided
+
+
+def test_a_pipeline_of_any_length_is_pushed_about_as_far_as_the_papers():
+    counts = [sum(is_guided(index, steps, (0.0, 1.0), None) for index in range(steps)) for steps in (4, 20, 30, 50)]
+    assert counts == [3, 7, 6, 7]
 
 
 def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():

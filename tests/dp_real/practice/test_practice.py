@@ -185,11 +185,26 @@ def test_later_rounds_are_neither_mixed_in_nor_deleted_in_silence(tmp_path):
     own.step(0.5, net())
     again = practice(tmp_path)
     assert len(again.pool) == 30
-    again.step(0.5, net())
+    log = (tmp_path / "metrics.jsonl").read_bytes()
     for _ in range(2):
         with pytest.raises(InputError, match="has 1 later rounds of samples: call load_state_dict or resume"):
             again.step(0.5, net())
     assert len(list((tmp_path / "pool").glob("round-*"))) == 2
+    assert (tmp_path / "metrics.jsonl").read_bytes() == log
+
+
+def bright(labels, generator):
+    return torch.rand(1, 1, 4, 4, generator=generator)
+
+
+def test_images_in_another_range_and_an_aim_that_cannot_be_met_are_told(tmp_path, caplog):
+    warn_once.cache_clear()
+    practice(tmp_path / "bright", bright, shape=(1, 4, 4), omega=0)
+    practice(tmp_path / "dark", lambda labels, generator: 2 * bright(labels, generator) - 1, shape=(1, 4, 4), omega=0)
+    own = practice(tmp_path / "hard", increment=40)
+    for _ in range(4):
+        own.add(lambda x: -x[:, :3])  # it is wrong
+    assert [message[:21] for message in caplog.messages] == ["no pixel of the first", "the strength is at it"]
 
 
 def test_a_stopped_round_goes_on_with_the_same_weights_only(tmp_path):

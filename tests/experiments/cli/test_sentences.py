@@ -6,13 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.cli.real.remarks import at_limit, too_few
+from dp_experiments.cli.real.remarks import missed_aim, too_few
 from dp_experiments.cli.real.tune import _cost
 from dp_experiments.paper.figures import fig2_digits, fig5d_digits, fig6_digits
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report.facts import readable_time
 
-from dp_real.practice.rounds import end_of_range
 from tests.commands import done, told
 from tests.experiments.conftest import COMPARED, SET
 
@@ -21,10 +20,9 @@ AUTO = load_preset("digits", ["guidance.omega='auto'"])
 
 @pytest.mark.parametrize(("omega", "end", "advice"), [(1e-9, "lowest", "raise it"), (1e9, "highest", "lower it")])
 def test_a_strength_at_its_end_says_which_way_its_aim_is_wrong(omega, end, advice):
-    assert end_of_range(AUTO, omega) == end
     rounds = pd.DataFrame({"round": [0, 1], "omega": [0.0, omega], "fraction_wrong": [0.1, 0.25]})
-    remark = str(at_limit(SimpleNamespace(config=AUTO, rounds=rounds)))
-    assert f"the strength is at its {end}; 25% of the last round's rows are wrong" in remark
+    remark = str(missed_aim(SimpleNamespace(config=AUTO, rounds=rounds)))
+    assert f"25% of the last round's rows are wrong to the learner, and the strength is at its {end}" in remark
     assert advice in remark
 
 
@@ -59,7 +57,7 @@ def test_in_how_many_runs_a_strength_is_at_its_end(compared, tmp_path, monkeypat
     """Of two runs of each arm one has such a remark, and one arm has none."""
     shutil.copytree(compared, tmp_path / "again")
     monkeypatch.setattr(
-        "dp_experiments.cli.real.compare.at_limit",
+        "dp_experiments.cli.real.compare.missed_aim",
         lambda run: "no further" if run.config.seed == 1 and run.config.practice.additions else None,
     )
     said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", tmp_path / "again").err

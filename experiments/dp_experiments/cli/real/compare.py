@@ -20,7 +20,7 @@ from dp_experiments.cli.real.options import (
     requested_cluster,
     splits_of,
 )
-from dp_experiments.cli.real.remarks import at_limit, judged_twice, too_few
+from dp_experiments.cli.real.remarks import judged_twice, missed_aim, too_few
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.terminal.lines import answer, progress, records, say
 
@@ -119,7 +119,7 @@ def compare_command(
             say(f"{name}: on average {remark}")
     limits: dict[str, list[str | None]] = {}
     for name, run in Comparison(out).runs():
-        limits.setdefault(name, []).append(at_limit(run))
+        limits.setdefault(name, []).append(missed_aim(run))
     for name, of_runs in limits.items():
         if remarks := [remark for remark in of_runs if remark]:
             say(f"{name}: in {len(remarks)} of {len(of_runs)} runs {remarks[-1]}")

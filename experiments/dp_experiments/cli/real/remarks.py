@@ -26,22 +26,12 @@ def judged_twice(config: "Config") -> str | None:
     return "data.test is not set: arms are compared on the validation images, which chose patience and tuned settings"
 
 
-def at_limit(run: "Run") -> str | None:
-    """A warning if a run's automatic strength ended at an end of its range, and so missed its aim."""
-    from dp_real.practice.rounds import end_of_range
+def missed_aim(run: "Run") -> str | None:
+    """A warning if a run's automatic strength ended at an end of its range."""
+    from dp_real.practice.rounds import at_limit
 
-    options = run.config.guidance
     rounds = run.rounds
-    added = rounds[rounds["round"] > 0]
-    if options.control != "none" or not len(added):
+    last = rounds[rounds["round"] > 0].tail(1)
+    if not len(last) or not (limit := at_limit(run.config, float(last["omega"].item()))):
         return None
-    end = end_of_range(run.config, float(added["omega"].iloc[-1]))
-    if end is None:
-        return None
-    share = f"{added['fraction_wrong'].iloc[-1]:.0%} of the last round's rows are wrong to the learner"
-    aim = f"guidance.wrong_share = {options.wrong_share:g}"
-    if end == "lowest":
-        why = f"plain ones are as hard as {aim} asks: raise it, or take plain samples"
-    else:
-        why = f"{aim} is out of reach: lower it"
-    return f"the strength is at its {end}; {share}: {why}"
+    return f"{last['fraction_wrong'].item():.0%} of the last round's rows are wrong to the learner, and {limit}"

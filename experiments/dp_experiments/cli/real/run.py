@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option
 from dp_experiments.cli import launch
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, requested_cluster
-from dp_experiments.cli.real.remarks import at_limit, too_few
+from dp_experiments.cli.real.remarks import missed_aim, too_few
 from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal.lines import answer, progress, say
 
@@ -114,7 +114,7 @@ def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config")
     from dp_experiments.show.report.pictures import leave_figures
     from dp_real import Run
 
-    for remark in (too_few(result["pool_size"], result["additions"], config), at_limit(Run(folder))):
+    for remark in (too_few(result["pool_size"], result["additions"], config), missed_aim(Run(folder))):
         if remark:
             say(f"{config.name}: {remark}")
     answer(as_json, result, [_shown(result, SHOWN_OF_RUN)], with_errors(result.get("sets", [])))
