@@ -230,15 +230,20 @@ def test_a_model_brings_no_settings_of_its_own(asked, tmp_path):
     assert all(torch.equal(each, expected) for each in others)
 
 
-def test_a_classifier_may_look_at_the_end_of_a_text(asked):
-    sizes = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
-    section = {"kind": "transformers-text", "architecture": "bart", "config": sizes | {"d_model": 16}, "max_tokens": 32}
+BART = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sizes"), [("bart", BART | {"d_model": 16}), ("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2})]
+)
+def test_a_classifier_may_look_at_the_end_of_a_text(asked, architecture, sizes):
+    section = {"kind": "transformers-text", "architecture": architecture, "config": sizes, "max_tokens": 32}
     config = parse_config(asked.model_dump() | {"learner": section})
     learner = config.learner.fresh(config.task, config.training, 0)
     assert learner.row_flops(config.task.sample_shape) > 0
     assert learner_network(config) is None  # it looks for the end of a text, where a plan has none
-    x = torch.tensor([[*map(ord, "a fine film that ends after thirty-two tokens")]], dtype=torch.int32)
-    assert learner.logits(x).shape == (1, 2)
+    x = to_codes(["a fine film that ends after thirty-two tokens", "short"], 40)
+    assert torch.allclose(learner.logits(x), torch.cat([learner.logits(row) for row in x.split(1)]), atol=1e-6)
 
 
 def test_stop_strings_end_a_text(asked):
