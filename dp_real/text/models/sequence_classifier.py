@@ -15,9 +15,8 @@ from transformers.models.auto.modeling_auto import (
 from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network, is_of_head
 from dp_real.runtime.hub import load, load_tokenizer
-from dp_real.text.codes import texts_of
+from dp_real.text.codes import TOGETHER, texts_of
 
-TOGETHER = 64  # texts of a forward pass without gradients
 UNLIMITED = 2**31  # tokens of a text, where positions are relative
 OFFSET = ("roberta", "xlm-roberta", "camembert")  # models whose positions begin behind the padding token's index
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from dp_base.errors import DivergedError, InputError
 from dp_real import Pool, Run, run
 from dp_real.config import parse_config
+from dp_real.evaluate.assess import layer_inputs, penultimate
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.plan.work import learner_network
 from dp_real.pool.export import write_jsonl, write_parquet
@@ -242,8 +243,11 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked, architecture, sizes):
     learner = config.learner.fresh(config.task, config.training, 0)
     assert learner.row_flops(config.task.sample_shape) > 0
     assert learner_network(config) is None  # it looks for the end of a text, where a plan has none
-    x = to_codes(["a fine film that ends after thirty-two tokens", "short"], 40)
-    assert torch.allclose(learner.logits(x), torch.cat([learner.logits(row) for row in x.split(1)]), atol=1e-6)
+    x = to_codes(["a fine film that ends after thirty-two tokens", "short"] * 40, 40)
+    for read in (learner.logits, lambda rows: torch.from_numpy(penultimate(learner, rows))):
+        assert torch.allclose(read(x), torch.cat([read(row) for row in x.split(1)]), atol=1e-6)
+    with pytest.raises(InputError, match="its last linear layer reads each token"):  # as GPT-2's does
+        layer_inputs(net := torch.nn.Linear(2, 2), net, torch.zeros(1, 3, 2))
 
 
 def test_stop_strings_end_a_text(asked):
