@@ -185,14 +185,17 @@ def test_rows_of_a_language_model_are_their_own(asked):
 
 
 def test_the_likelihood_is_that_of_the_prompts(asked):
-    """Bayes over the likelihoods, one text and class at a time, without padding."""
+    """Bayes over the likelihoods, one text and class at a time, without padding; of a long text, equal parts."""
     generator = load_generator(asked)
-    texts = ["a fine film", "bad jokes"]
-    found = torch.empty(2, 2, dtype=torch.float64)
-    for label in range(2):
-        before = generator.tokenizer(generator.chat_prompt(label, 0), add_special_tokens=False)["input_ids"]
+    texts = ["a fine film", "bad jokes", "zzzz yyyy xxxx"]
+    found = torch.empty(3, 2, dtype=torch.float64)
+    prompts = [generator.chat_prompt(label, 0) for label in range(2)]
+    prompts = generator.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    assert len(prompts[0]) != len(prompts[1])
+    generator.context = max(map(len, prompts)) + 9
+    for label, before in enumerate(prompts):
         for row, text in enumerate(texts):
-            after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
+            after = generator.tokenizer(text, add_special_tokens=False)["input_ids"][:9]
             logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
             found[row, label] = sum(logits[len(before) - 1 + place, token] for place, token in enumerate(after))
     assert torch.allclose(generator.log_posterior(to_codes(texts, 40)), found.log_softmax(1), atol=1e-6)
