@@ -61,7 +61,7 @@ class SequenceClassifier(nn.Module):
 
 def tokenizer_options(model: Any, max_tokens: int) -> dict[str, Any]:
     """How texts are cut to `max_tokens` and the model's limit, and padded where this changes no logits."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     positions = max(0, getattr(config, "max_position_embeddings", None) or 0) or UNLIMITED  # XLNet says -1
     offset = config.pad_token_id + 1 if getattr(config, "model_type", "") in OFFSET else 0
     side = "left" if getattr(config, "summary_type", "") == "last" else "right"  # XLNet looks at the last position
