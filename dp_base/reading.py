@@ -95,8 +95,10 @@ def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> 
 def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.DataFrame":
     """The rows of a CSV file; with dtype=str semicolons or tabs may separate columns, as its first line shows.
 
-    Raises ValueError where pandas would shift columns or rename equal ones.
+    Raises ValueError where pandas would shift columns, rename equal ones, or join rows between two stray quotes.
     """
+    import csv
+
     import pandas as pd
 
     if comments:
@@ -109,6 +111,9 @@ def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.Da
     twice = sorted({str(name) for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a different name")
+    if "dtype" in options:
+        csv.field_size_limit(2**31 - 1)
+        options["engine"] = "python"  # it alone refuses letters behind a closing quote
     table = pd.read_csv(path, **options)
     if not isinstance(table.index, pd.RangeIndex):
         columns = shortened(", ".join(map(str, names)))

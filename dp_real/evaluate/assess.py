@@ -13,6 +13,7 @@ from dp_real.data.sets.long_tail import shots, tail_counts
 from dp_real.practice.assess import ROWS, logits_of
 from dp_real.protocols import Learner
 from dp_real.runtime.distributed import device, distribute, read_slices, slices
+from dp_real.text.codes import TOGETHER
 
 
 @torch.no_grad()
@@ -102,9 +103,11 @@ def layer_inputs(module: object, forward: Callable[[Tensor], object], x: Example
     seen: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].dim() == 3:
+            raise InputError("the learner has no penultimate features: its last linear layer reads each token")
         seen.append(inputs[0].flatten(1).float().cpu())
 
     with linear_layers[-1].register_forward_pre_hook(keep):
-        for rows in slices(slice(0, x.shape[0]), ROWS):
+        for rows in slices(slice(0, x.shape[0]), TOGETHER if len(x.shape) == 2 else ROWS):
             forward(x[rows])
     return torch.cat(seen).numpy()

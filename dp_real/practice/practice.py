@@ -519,7 +519,10 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
     weights = model.parameters() if isinstance(model, nn.Module) else []
     weight = next((each for each in weights if each.is_floating_point()), None)
     if hasattr(preprocess, "pad_token"):  # a tokenizer
-        preprocess = partial(cast(Any, preprocess), padding=True, truncation=True, return_tensors="pt")
+        from dp_real.text.models.sequence_classifier import tokenizer_options
+
+        tokenizer: Any = preprocess
+        preprocess = partial(tokenizer, **tokenizer_options(model, tokenizer.model_max_length))
 
     gave_probabilities: list[bool] = []  # whether the first answers were probabilities
 

@@ -206,7 +206,7 @@ class DrawingConfig(Section):
         if practice.real and self.data.real_per_class:
             yield "practice.real and data.real_per_class both select real examples to train on: set one to 0"
         if practice.real and not self.data.has_training_examples:
-            yield f"practice.real = {practice.real} needs real training images: data.train names them"
+            yield f"practice.real = {practice.real} needs real training examples: data.train names them"
 
     def _of_pool(self) -> Iterator[str]:
         where = f"pool.size = {self.pool.size}"

@@ -84,8 +84,8 @@ class Classes:
 
 
 def composed(name: str) -> str:
-    """A name with each letter and its accents as one character (NFC); macOS uses several."""
-    return unicodedata.normalize("NFC", name)
+    """A name without blanks at its ends, each letter and its accents as one character (NFC); macOS uses several."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def own_classes(names: Sequence[str]) -> Classes:
@@ -142,8 +142,14 @@ def class_folders(folder: Path) -> list[Path]:
             path.name.encode()
         except UnicodeEncodeError:
             raise InputError(f"{folder}: the name of its folder {path.name!r} is not UTF-8; rename it") from None
-    numbers = all(path.name.isdecimal() for path in folders)
-    return sorted(folders, key=lambda path: (int(path.name) if numbers else 0, path.name))
+    by_name = {path.name: path for path in folders}
+    return [by_name[name] for name in in_order(by_name)]
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Sorted as numbers if all are, else by name."""
+    numbers = all(map(str.isdecimal, names))
+    return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
 
 
 def refuse_lost(links: Sequence[Path]) -> None:

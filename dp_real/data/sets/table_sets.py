@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file, shortened
-from dp_real.data.sets.class_names import Classes, folder_name, read_regular
+from dp_real.data.sets.class_names import Classes, composed, folder_name, read_regular
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.places import Located, pick_split
 from dp_real.runtime.cache import unwritable
@@ -132,7 +132,8 @@ def class_names(where: str, values: Sequence[Any], feature: Any, classes: Classe
 def plain_names(where: str, values: Sequence[Any]) -> list[str]:
     """A label column's values as names."""
     for row, value in enumerate(values, 1):
-        if value is None or value == "" or value != value:  # nan differs from itself
+        if value is None or not str(value).strip() or value != value:  # nan differs from itself
             raise InputError(f"{where}: row {row} has no label; give it one, or remove the row")
     # If a table ever lacked a label, the others may have become floats.
-    return [str(int(value)) if isinstance(value, float) and value.is_integer() else str(value) for value in values]
+    whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in values)
+    return [composed(str(value)) for value in whole]

@@ -131,15 +131,15 @@ class CausalLMGenerator(PromptedGenerator):
         return log_likelihood.log_softmax(1)
 
     def _log_likelihood(self, texts: list[str]) -> Tensor:
-        """Log-likelihoods in nats, [B, K], of the part within the model's context."""
+        """Log-likelihoods in nats, [B, K], of the part that the model's context has room for after each prompt."""
+        prompts = [self.encoded([self.chat_prompt(label, 0)], 1)["input_ids"] for label in range(self.n_classes)]
+        room = self.context - max(prompt.shape[1] for prompt in prompts)
+        tokens = self.tokenizer(
+            texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False
+        ).to(device())
+        after, mask = (tokens[key][:, :room] for key in ("input_ids", "attention_mask"))
         columns = []
-        for label in range(self.n_classes):
-            prompt = self.encoded([self.chat_prompt(label, 0)], 1)["input_ids"]
-            tokens = self.tokenizer(
-                texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False
-            )
-            room = self.context - prompt.shape[1]
-            after, mask = (tokens[key][:, :room].to(prompt.device) for key in ("input_ids", "attention_mask"))
+        for prompt in prompts:
             whole = torch.cat([prompt.expand(len(texts), -1), after], 1)
             attended = F.pad(mask, (prompt.shape[1], 0), value=1)
             kept = after.shape[1] + 1  # the prompt's last position predicts the first token

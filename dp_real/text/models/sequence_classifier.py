@@ -15,9 +15,10 @@ from transformers.models.auto.modeling_auto import (
 from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network, is_of_head
 from dp_real.runtime.hub import load, load_tokenizer
-from dp_real.text.codes import texts_of
+from dp_real.text.codes import TOGETHER, texts_of
 
-TOGETHER = 64  # texts of a forward pass without gradients
+UNLIMITED = 2**31  # tokens of a text, where positions are relative
+OFFSET = ("roberta", "xlm-roberta", "camembert")  # models whose positions begin behind the padding token's index
 
 
 class SequenceClassifier(nn.Module):
@@ -30,10 +31,8 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        config = model.config
-        positions = getattr(config, "max_position_embeddings", None) or max_tokens
-        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-        self.max_tokens = min(max_tokens, positions - offset)
+        self.options = tokenizer_options(model, max_tokens)
+        self.max_tokens = self.options["max_length"]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits. Without gradients, texts of similar length are computed together, with less padding."""
@@ -48,14 +47,7 @@ class SequenceClassifier(nn.Module):
         return logits[shortest_first.argsort()]
 
     def _read(self, x: Tensor) -> Tensor:
-        tokens = self.tokenizer(
-            texts_of(x),
-            padding=True,
-            truncation=True,
-            max_length=self.max_tokens,
-            return_tensors="pt",
-            return_token_type_ids=False,
-        )
+        tokens = self.tokenizer(texts_of(x), return_token_type_ids=False, **self.options)
         return self.model(**tokens.to(self.model.device)).logits
 
     def save(self, folder: Path, task: Task) -> None:
@@ -65,6 +57,16 @@ class SequenceClassifier(nn.Module):
 
     def load(self, folder: Path) -> None:
         self.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
+
+
+def tokenizer_options(model: Any, max_tokens: int) -> dict[str, Any]:
+    """How texts are cut to `max_tokens` and the model's limit, and padded where this changes no logits."""
+    config: Any = getattr(model, "config", None)
+    positions = max(0, getattr(config, "max_position_embeddings", None) or 0) or UNLIMITED  # XLNet says -1
+    offset = config.pad_token_id + 1 if getattr(config, "model_type", "") in OFFSET else 0
+    side = "left" if getattr(config, "summary_type", "") == "last" else "right"  # XLNet looks at the last position
+    options = {"padding": True, "padding_side": side, "truncation": True, "return_tensors": "pt"}
+    return options | {"max_length": min(max_tokens, positions - offset)}
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], max_tokens: int) -> SequenceClassifier:

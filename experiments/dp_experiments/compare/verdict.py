@@ -31,7 +31,7 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
         others = test.drop(columns=best).mean()
         sentences = [_difference(test, str(best), str(others.idxmax())) + "."]
     else:
-        sentences = [f"{best}: {test[best].mean():.2f} % of the test images."]
+        sentences = [f"{best}: {test[best].mean():.2f} % of the test set."]
     balanced = runs.get("test_balanced_accuracy", runs["test_accuracy"]).fillna(runs["test_accuracy"])
     accuracy, images = balanced.groupby(runs["arm"]).mean(), runs.groupby("arm")["test_examples"].sum()
     guessing = [arm for arm in kinds if guesses(accuracy[arm], images[arm], classes)]

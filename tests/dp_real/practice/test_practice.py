@@ -15,12 +15,15 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
+from transformers import AutoConfig, AutoModelForSequenceClassification, ByT5Tokenizer
 
 from dp_base.errors import DivergedError, InputError
 from dp_real import Practice
 from dp_real.data.sets.class_names import warn_once
 from dp_real.learners.models.preprocess import preprocess_of
 from dp_real.pool.marks import mark_of
+from dp_real.practice.practice import logits_function
+from dp_real.text.codes import to_codes
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.practice.small import Sampler, net
 
@@ -391,6 +394,18 @@ def test_texts(tmp_path):
     assert set(own.dataset[3]) == {"input_ids", "label"}
     for labels in ([2, 2], np.int64(2)):
         assert own.add(uncertain, labels)["count"] == 2
+
+
+@pytest.mark.parametrize(("kind", "side"), [("gpt2", "left"), ("xlnet", "right")])
+def test_a_text_is_as_hard_as_alone_however_its_tokenizer_pads(tmp_path, kind, side):
+    """One text is longer than the model's context."""
+    tokenizer = ByT5Tokenizer(extra_ids=0, padding_side=side)
+    sizes = {"n_layer": 1, "n_head": 2, "n_embd": 8, "d_model": 8, "n_positions": 12, "initializer_range": 1.0}
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), num_labels=3, pad_token_id=0, **sizes)
+    model = AutoModelForSequenceClassification.from_config(config)
+    logits = logits_function(model, tokenizer, practice(tmp_path, text, shape=None, candidates=2).config)
+    texts = to_codes(["ab", "cdefghi", "klmnopqrstuvwxyz"], 20)
+    assert torch.allclose(logits(texts), torch.cat([logits(row) for row in texts.split(1)]), atol=1e-5)
 
 
 @pytest.mark.parametrize("after", ["reopening", "going back", "a full disk"])

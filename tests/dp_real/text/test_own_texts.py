@@ -68,8 +68,8 @@ def load(file, content):
     return TextConfig(source="text", validation=str(file), classes=CLASSES).load().validation.y.tolist()
 
 
-TABLE = "text,label\nbad,blame\ngood,praise\n"
-LINES = '{"text": "a", "label": "blame"}\n\n{"text": "b\u2028c", "label": "praise"}\n'
+TABLE = "text,label\nbad,blame\ngood,praise \n"
+LINES = '{"text": "a", "label": " blame"}\n\n{"text": "b\u2028c", "label": "praise"}\n'
 
 
 def test_a_byte_order_mark_and_the_separators_of_spreadsheets_do_no_harm(tmp_path):
@@ -101,7 +101,9 @@ def test_labels_that_are_numbers(tmp_path):
         # pandas would shift columns, or rename one
         ("a.csv", "text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
         ("a.csv", "text,label,text\ngood,pos,x\n", "several columns are called text"),
+        ("a.csv", 'text\tlabel\n"good\tpraise\nbad\tblame\n"so so\tblame\na\tpraise\n', "cannot be read as CSV"),
         ("a.csv", "text,label\ngo\0od,praise\nbad,blame\n", "row 1: it has characters of code 0"),
+        ("a.jsonl", LINES + '{"text": "\\ud83d", "label": "blame"}', "row 3: it has characters of code 0 or halves"),
         ("a.jsonl", LINES + '{"text": "c"}', "row 3 has no label; give it one"),
         ("a.jsonl", "[" * 100_000, "cannot be read as JSON, an object a line"),
         ("a.jsonl", "7", "an object a line"),

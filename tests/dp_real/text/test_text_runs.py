@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from dp_base.errors import DivergedError, InputError
 from dp_real import Pool, Run, run
 from dp_real.config import parse_config
+from dp_real.evaluate.assess import layer_inputs, penultimate
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.plan.work import learner_network
 from dp_real.pool.export import write_jsonl, write_parquet
@@ -184,14 +185,17 @@ def test_rows_of_a_language_model_are_their_own(asked):
 
 
 def test_the_likelihood_is_that_of_the_prompts(asked):
-    """Bayes over the likelihoods, one text and class at a time, without padding."""
+    """Bayes over the likelihoods, one text and class at a time, without padding; of a long text, equal parts."""
     generator = load_generator(asked)
-    texts = ["a fine film", "bad jokes"]
-    found = torch.empty(2, 2, dtype=torch.float64)
-    for label in range(2):
-        before = generator.tokenizer(generator.chat_prompt(label, 0), add_special_tokens=False)["input_ids"]
+    texts = ["a fine film", "bad jokes", "zzzz yyyy xxxx"]
+    found = torch.empty(3, 2, dtype=torch.float64)
+    prompts = [generator.chat_prompt(label, 0) for label in range(2)]
+    prompts = generator.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    assert len(prompts[0]) != len(prompts[1])
+    generator.context = max(map(len, prompts)) + 9
+    for label, before in enumerate(prompts):
         for row, text in enumerate(texts):
-            after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
+            after = generator.tokenizer(text, add_special_tokens=False)["input_ids"][:9]
             logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
             found[row, label] = sum(logits[len(before) - 1 + place, token] for place, token in enumerate(after))
     assert torch.allclose(generator.log_posterior(to_codes(texts, 40)), found.log_softmax(1), atol=1e-6)
@@ -230,15 +234,23 @@ def test_a_model_brings_no_settings_of_its_own(asked, tmp_path):
     assert all(torch.equal(each, expected) for each in others)
 
 
-def test_a_classifier_may_look_at_the_end_of_a_text(asked):
-    sizes = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
-    section = {"kind": "transformers-text", "architecture": "bart", "config": sizes | {"d_model": 16}, "max_tokens": 32}
+BART = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sizes"), [("bart", BART | {"d_model": 16}), ("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2})]
+)
+def test_a_classifier_may_look_at_the_end_of_a_text(asked, architecture, sizes):
+    section = {"kind": "transformers-text", "architecture": architecture, "config": sizes, "max_tokens": 32}
     config = parse_config(asked.model_dump() | {"learner": section})
     learner = config.learner.fresh(config.task, config.training, 0)
     assert learner.row_flops(config.task.sample_shape) > 0
     assert learner_network(config) is None  # it looks for the end of a text, where a plan has none
-    x = torch.tensor([[*map(ord, "a fine film that ends after thirty-two tokens")]], dtype=torch.int32)
-    assert learner.logits(x).shape == (1, 2)
+    x = to_codes(["a fine film that ends after thirty-two tokens", "short"] * 40, 40)
+    for read in (learner.logits, lambda rows: torch.from_numpy(penultimate(learner, rows))):
+        assert torch.allclose(read(x), torch.cat([read(row) for row in x.split(1)]), atol=1e-6)
+    with pytest.raises(InputError, match="its last linear layer reads each token"):  # as GPT-2's does
+        layer_inputs(net := torch.nn.Linear(2, 2), net, torch.zeros(1, 3, 2))
 
 
 def test_stop_strings_end_a_text(asked):

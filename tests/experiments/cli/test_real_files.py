@@ -181,6 +181,9 @@ def test_init_from_a_table_of_texts(here):
     lines = [f'"a {word} film, number {row}",{word}' for row in range(20) for word in ("good", "{name}")]
     Path("films.csv").write_text("text,label\n" + "\n".join([*lines, *lines]))
     done("real init films --from films.csv")
+    Path("numbers.csv").write_text("text,label\n" + "\n".join(f"text {row},{row % 3 + 9}" for row in range(30, 0, -1)))
+    done("real init numbers --from numbers.csv")
+    assert load_config(Path("numbers.toml")).task.classes == ("9", "10", "11")
     config = load_config(Path("films.toml"))
     assert (config.generator.kind, config.learner.kind) == ("char-lm", "bag-of-words")
     assert config.task.classes == ("good", "{name}")

@@ -8,6 +8,7 @@ from dp_experiments.cli.real.compare import default_arms
 from dp_experiments.compare.arms import encoders
 from dp_experiments.compare.arms.covariance import matching
 from dp_experiments.compare.arms.probe import zero_shot
+from dp_experiments.presets.presets import load_preset
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
 
 from dp_base.errors import InputError
@@ -105,6 +106,8 @@ def test_any_encoder_of_transformers(config, seeing):
         assert features.shape == (7, width)
         assert features.std(axis=0).min() > 0
     assert np.array_equal(encoders.features_of(config, None)(x), x.flatten(1).numpy())
+    with pytest.raises(InputError, match="texts have no features"):
+        encoders.features_of(load_preset("text-own-smoke"), None)
 
 
 def test_class_names_alone(config, seeing):

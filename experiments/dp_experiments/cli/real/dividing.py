@@ -24,6 +24,7 @@ from dp_real.data.sets.class_names import (
     SET_NAMES,
     class_files,
     class_folders,
+    in_order,
     own_classes,
     visible_files,
     warn_once,
@@ -73,7 +74,9 @@ def divide(source: Path, progress: Progress = silent) -> Divided:
     read = _in_folders if source.is_dir() else _in_table
     parts = {name: read(place) for name, place in (given or {"": source}).items()}
     rows = [row for part in parts.values() for row in part]
-    classes = tuple(dict.fromkeys(label for _, label in rows))
+    classes = tuple(in_order({label for _, label in rows}))
+    if len({name.casefold() for name in classes}) < len(classes):
+        warn_once(f"{source}: the case of letters alone tells some classes apart: {', '.join(classes[:10])}")
     higher = _higher(next(iter(given.values()), source))
     if len(classes) < 2:
         raise InputError(f"{source}: one class only; there must be two, in folders or in the label's column{higher}")

@@ -33,6 +33,8 @@ def features_of(config: Config, real: TrainingExamples | None) -> Features:
     """
     if config.practice.encoder:
         return pretrained(config, load_encoder(config.practice.encoder))
+    if real is None and config.data.modality == "text":
+        raise InputError("texts have no features without a learner of real ones: set data.train")
     if real is None:
         return lambda x: x[: x.shape[0]].flatten(1).numpy()
     return partial(penultimate, trained(config, real))
