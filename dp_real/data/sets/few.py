@@ -22,8 +22,9 @@ def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealDa
     order = rng(split, Stream.SPLIT).permutation(len(y))
     place = np.empty_like(order)  # rank of each row within its class
     place[order] = pd.Series(y[order]).groupby(y[order]).cumcount()
-    taken = place < (-(-per_class // 2) if halved else per_class)
-    left = ~taken & (place < per_class) if halved else ~taken
+    chosen = np.minimum(per_class, np.bincount(y)[y])  # of each row's class
+    taken = place < (-(-chosen // 2) if halved else chosen)
+    left = ~taken & (place < chosen) if halved else ~taken
     if not left.any():
         raise InputError(
             f"data.real_per_class = {per_class}: leaves no validation example to watch; "
