@@ -13,11 +13,15 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
 
+from dp_base.files import write_json
+from dp_base.reading import read_json
 from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import POOLER, class_names, freeze_unused, fresh_network, is_of_head
 from dp_real.learners.models.preprocess import Preprocess, image_size, preprocess_of
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import GREY
+
+PREPROCESS = "preprocess.json"  # of the learner's own images, which are resized and cropped already
 
 
 class Classifier(nn.Module):
@@ -47,8 +51,11 @@ class Classifier(nn.Module):
             image_std=prepare.std.flatten().expand(channels).tolist(),
         )
         processor.save_pretrained(folder)
+        write_json(folder / PREPROCESS, prepare.options)
 
     def load(self, folder: Path) -> None:
+        if (folder / PREPROCESS).exists():
+            self.preprocess = Preprocess(**read_json(folder / PREPROCESS))
         weights = load(AutoModelForImageClassification, str(folder)).state_dict()
         for name in _grey_convolutions(self.model):
             if weights[name].shape[1] == len(GREY):

@@ -43,6 +43,8 @@ class Preprocess(nn.Module):
         super().__init__()
         self.size: tuple[int, ...] = (size, size) if isinstance(size, int) else tuple(size)
         self.resized, self.mode, self.enlarges = resized, mode, enlarges
+        shown = {"resized": resized, "mode": mode, "enlarges": enlarges}
+        self.options: dict[str, Any] = {"size": self.size, "mean": [*mean], "std": [*std], **shown}
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
@@ -60,8 +62,8 @@ class Preprocess(nn.Module):
             return height, width
         if self.resized is None or (height, width) == self.size:
             return self.size
-        if isinstance(self.resized, tuple):
-            return self.resized
+        if not isinstance(self.resized, int):
+            return (*self.resized,)
         least = min(height, width)
         return height * self.resized // least, width * self.resized // least
 
