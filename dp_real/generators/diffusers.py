@@ -39,9 +39,8 @@ def _read_captions(prompts: Any, info: ValidationInfo) -> Any:
         table = read_plain_csv(Path(prompts), dtype=str, keep_default_na=False)
         if not {"class", "caption"} <= set(table):
             raise InputError(f"{prompts}: needs the columns class and caption; it has {', '.join(map(str, table))}")
-        return {
-            str(name): tuple(rows) for name, rows in table.groupby(table["class"].map(composed), sort=False)["caption"]
-        }
+        of_classes = table.groupby(table["class"].map(composed), sort=False)["caption"]
+        return {str(name): tuple(rows) for name, rows in of_classes}
 
 
 @GENERATORS.named("diffusers", place=3)

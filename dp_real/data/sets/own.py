@@ -40,6 +40,7 @@ def _check_classes(value: Any) -> Any:
 
 
 ClassName = Annotated[str, AfterValidator(composed)]
+TextOfClass = dict[ClassName, str]
 
 
 class OwnSets(DataConfig):
@@ -61,10 +62,8 @@ class OwnSets(DataConfig):
     classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_check_classes)] = Field(
         default=None, description="names in the order of labels, or an ImageNet's; none: validation's folders, sorted"
     )
-    definitions: dict[ClassName, str] = Field(default={}, description="class = what it is, for {definition} in prompts")
-    synonyms: dict[ClassName, str] = Field(
-        default={}, description="class = other words for it, for {synonyms} in prompts"
-    )
+    definitions: TextOfClass = Field(default={}, description="class = what it is, for {definition} in prompts")
+    synonyms: TextOfClass = Field(default={}, description="class = other words for it, for {synonyms} in prompts")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @model_validator(mode="after")
