@@ -77,8 +77,8 @@ class FunctionConfig(GeneratorConfig):
                 f"{self._key}: {type(error).__name__}: {error}; it should name a function of a module in the folder of "
                 "the file, or one that is installed"
             ) from error
-        own = self.folder and _module_in(self.folder, self.call)
-        used = own and getattr(sys.modules[own.name], "__file__", None)
+        own = _module_in(self.folder, self.call) if self.folder else None
+        used = getattr(sys.modules[own.name], "__file__", None) if own else None
         if own and own.origin and used and Path(own.origin).resolve() != Path(used).resolve():
             raise InputError(f"{self._key} is that of {used}, not of {own.origin}: rename the latter's module")
         if not callable(function):

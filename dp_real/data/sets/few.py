@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 
 from dp_base.errors import InputError
-from dp_real.data.examples import Examples, ExampleSet, RealData
+from dp_real.data.examples import Examples, ExampleSet, RealData, taken
 from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.runtime.seeds import Stream, rng
 
@@ -39,4 +38,4 @@ def _picked(examples: ExampleSet, rows: list[int]) -> ExampleSet:
     x, y = examples.x, examples.y[rows]
     if isinstance(x, ImageFiles):
         return ImageSet(x.select_rows(rows), y)
-    return Examples(x[rows] if isinstance(x, torch.Tensor) else torch.cat([x[row : row + 1] for row in rows]), y)
+    return Examples(taken(x, rows), y)

@@ -21,7 +21,8 @@ from dp_real.learners.models.preprocess import Preprocess, image_size, preproces
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import GREY
 
-PREPROCESS = "preprocess.json"  # of the learner's own images, which are resized and cropped already
+RESIZING = "resizing.json"  # of the learner's own images; the processor's is of whole pictures
+KEYS = ("resized", "mode", "enlarges")
 
 
 class Classifier(nn.Module):
@@ -51,11 +52,11 @@ class Classifier(nn.Module):
             image_std=prepare.std.flatten().expand(channels).tolist(),
         )
         processor.save_pretrained(folder)
-        write_json(folder / PREPROCESS, prepare.options)
+        write_json(folder / RESIZING, {key: getattr(prepare, key) for key in KEYS})
 
     def load(self, folder: Path) -> None:
-        if (folder / PREPROCESS).exists():
-            self.preprocess = Preprocess(**read_json(folder / PREPROCESS))
+        if (folder / RESIZING).exists():
+            vars(self.preprocess).update(read_json(folder / RESIZING))
         weights = load(AutoModelForImageClassification, str(folder)).state_dict()
         for name in _grey_convolutions(self.model):
             if weights[name].shape[1] == len(GREY):

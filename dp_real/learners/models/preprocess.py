@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from math import floor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,8 +42,6 @@ class Preprocess(nn.Module):
         super().__init__()
         self.size: tuple[int, ...] = (size, size) if isinstance(size, int) else tuple(size)
         self.resized, self.mode, self.enlarges = resized, mode, enlarges
-        shown = {"resized": resized, "mode": mode, "enlarges": enlarges}
-        self.options: dict[str, Any] = {"size": self.size, "mean": [*mean], "std": [*std], **shown}
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
@@ -138,9 +135,8 @@ def _mode(resample: Any) -> str:
 
 
 def _read(model: str) -> Any:
-    is_local = Path(model).is_dir()
     try:
-        with reading(model, "image processor"):
+        with reading(model, "image processor") as is_local:
             return AutoImageProcessor.from_pretrained(model, local_files_only=is_local, trust_remote_code=False)
     except MissingError as error:
         raise MissingError(
