@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64, Shaped, UInt64
 from torch import Tensor
 
-from dp_real.data.examples import Space, Task
+from dp_real.data.examples import Task
 
 if TYPE_CHECKING:
     from dp_real.guidance.entropy import EntropyGuidance
@@ -19,8 +19,18 @@ Seeds = UInt64[np.ndarray, " batch"]
 INEXACT = "a resumed run may not end as an unbroken one"
 
 
-class Generator(Space, Protocol):
+class Generator(Protocol):
     """Draws samples of given classes, plain or guided."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """Labels are 0 to n_classes - 1."""
+        ...
 
     def sample(
         self,

@@ -12,6 +12,7 @@ from dp_base.errors import InputError
 from dp_base.registry import LAST, Registry
 from dp_real.config.config import Config
 from dp_real.config.load import key_of, override_key, parse_config, set_key
+from dp_real.practice.section import flat
 
 Changes = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 Settings = Callable[[Config, int], Changes]
@@ -34,6 +35,7 @@ ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
 PRUNED = {"omega": 0.0, "candidates": 1, "likelihood_weight": 0.0}  # [guidance] of the pruning arms
 OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configuration sets it
 FEW_ALONE: Changes = {"practice": {"initial": 0, "additions": 0}}
+OF_SAMPLES = ("practice.initial", "practice.increment", "practice.additions")  # an arm keeps their total alone
 NOT_OF_AN_ARM = ("seed", "data.split", "name")
 
 
@@ -86,7 +88,12 @@ def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = N
         practice["additions"], rest = divmod(samples - initial, increment)
         if samples < initial or rest:
             raise InputError(f"arm {text}: {samples} is not {initial} plus a multiple of {increment} samples")
-    return parse_config(_laid_over(config, changes), where=text)
+    settled = parse_config(_laid_over(config, changes), where=text)
+    asked, there = (flat(each.model_dump()) for each in (config, settled))
+    for key in map(key_of, own):
+        if key not in OF_SAMPLES and asked.get(key) != there.get(key):
+            raise InputError(f"arm {text}: in this arm {key} is {there.get(key)!r}: leave out that setting")
+    return settled
 
 
 def _laid_over(config: Config, changes: Changes) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Labelled examples, in memory or read on demand, and a task's sets of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -10,20 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float32, Int64
     from torch import Tensor
-
-
-class Space(Protocol):
-    """The space of examples, which generated and real ones share."""
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
-        ...
-
-    @property
-    def n_classes(self) -> int:
-        """Labels are 0 to n_classes - 1."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -136,6 +122,13 @@ class SetStatus(Finding):
     images: int | None = None  # their number; None: unknown
     needed: bool = True  # whether a run stops without it
     examples: ExampleSet | None = field(default=None, compare=False, repr=False)  # if it can be checked
+
+
+def taken(x: ExampleArray, rows: Iterable[int]) -> "Tensor":
+    """These rows of an array, at least one."""
+    import torch
+
+    return torch.cat([x[row : row + 1] for row in rows])
 
 
 def balanced_rows(y: 'Int64[np.ndarray, " n"]', count: int, seed: int) -> 'Int64[np.ndarray, " count"]':

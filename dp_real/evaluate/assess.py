@@ -29,11 +29,6 @@ def predictions(learner: Learner, images: ExampleSet, classes: Tensor | None = N
     return torch.cat(distribute(predict, read_slices(len(images.y))))
 
 
-def accuracy(learner: Learner, images: ExampleSet) -> float:
-    """The share of rows whose prediction is the label."""
-    return accuracies(learner, images)[0]
-
-
 def accuracies(learner: Learner, images: ExampleSet) -> tuple[float, float]:
     """The accuracy, and the balanced accuracy: the mean over the classes that are present."""
     from sklearn.metrics import recall_score  # takes long to import

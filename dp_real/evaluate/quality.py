@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
-from dp_real.data.examples import ExampleArray, RealData
+from dp_real.data.examples import RealData, taken
 from dp_real.evaluate.assess import penultimate
 from dp_real.pool import Pool
 from dp_real.practice.assess import assess
@@ -85,13 +85,13 @@ def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progre
         members[index] = (round_of == index).nonzero()[:, 0]
     count = min(MAX_EXAMPLES, len(data.validation.y), *map(len, members.values()))
     real_rows = spread(torch.arange(len(data.validation.y)), count)
-    real = penultimate(learner, _taken(data.validation.x, real_rows))
+    real = penultimate(learner, taken(data.validation.x, real_rows.tolist()))
     table = []
     with progress("rounds", len(members)) as advance:
         for index, rows in members.items():
             round_rows = spread(rows, count)
             if index is None:
-                examples, y = _taken(data.test.x, round_rows), data.test.y[round_rows]
+                examples, y = taken(data.test.x, round_rows.tolist()), data.test.y[round_rows]
             else:
                 examples, y = pool.minibatch(round_rows)[0], pool.y[round_rows]
             entropy, correct = assess(learner.logits, examples, y)
@@ -110,7 +110,3 @@ def spread(rows: Tensor, count: int) -> Tensor:
     """Random rows, the same each time, since test sets may be sorted by class."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return rows[order[:count].sort().values]
-
-
-def _taken(x: ExampleArray, rows: Tensor) -> Tensor:
-    return torch.cat([x[row : row + 1] for row in rows.tolist()])

@@ -7,6 +7,8 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data import DataConfig
+from dp_real.data.sets.class_names import composed
+from dp_real.data.sets.own import ClassName
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, class_prompts
 from dp_real.generators.pipelines.sizes import known_size
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
@@ -37,7 +39,8 @@ def _read_captions(prompts: Any, info: ValidationInfo) -> Any:
         table = read_plain_csv(Path(prompts), dtype=str, keep_default_na=False)
         if not {"class", "caption"} <= set(table):
             raise InputError(f"{prompts}: needs the columns class and caption; it has {', '.join(map(str, table))}")
-        return {str(name): tuple(rows) for name, rows in table.groupby("class", sort=False)["caption"]}
+        of_classes = table.groupby(table["class"].map(composed), sort=False)["caption"]
+        return {str(name): tuple(rows) for name, rows in of_classes}
 
 
 @GENERATORS.named("diffusers", place=3)
@@ -48,7 +51,7 @@ class DiffusersConfig(GeneratorConfig):
 
     kind: Literal["diffusers"]
     model: ModelPlace = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
-    prompts: Annotated[Templates | dict[str, Captions], BeforeValidator(_read_captions)] = Field(
+    prompts: Annotated[Templates | dict[ClassName, Captions], BeforeValidator(_read_captions)] = Field(
         default=("a photo of a {}",),
         description="templates, one of which a row's seed selects; {}: the class; also {definition}, {synonyms}; or "
         "class = [its prompts], or a FILE.csv of these with the columns class and caption",

@@ -2,7 +2,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -49,8 +50,7 @@ class FunctionConfig(GeneratorConfig):
     @classmethod
     def _beside_the_file(cls, folder: str | None, info: ValidationInfo) -> str | None:
         own_folder = (info.context or {}).get(FOLDER)
-        package = re.split(r"[.:]", info.data.get("call", ""))[0]
-        if folder is None and own_folder is not None and PathFinder.find_spec(package, [str(own_folder)]):
+        if folder is None and own_folder is not None and _module_in(str(own_folder), info.data.get("call", "")):
             return str(own_folder.absolute())
         return folder
 
@@ -77,6 +77,10 @@ class FunctionConfig(GeneratorConfig):
                 f"{self._key}: {type(error).__name__}: {error}; it should name a function of a module in the folder of "
                 "the file, or one that is installed"
             ) from error
+        own = _module_in(self.folder, self.call) if self.folder else None
+        used = getattr(sys.modules[own.name], "__file__", None) if own else None
+        if own and own.origin and used and Path(own.origin).resolve() != Path(used).resolve():
+            raise InputError(f"{self._key} is that of {used}, not of {own.origin}: rename the latter's module")
         if not callable(function):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
         return function
@@ -97,6 +101,11 @@ class FunctionConfig(GeneratorConfig):
     @property
     def _key(self) -> str:
         return f"generator.call = '{self.call}'"
+
+
+def _module_in(folder: str, call: str) -> ModuleSpec | None:
+    """The module, or the package, of a function if it is in this folder."""
+    return PathFinder.find_spec(re.split(r"[.:]", call)[0], [folder])
 
 
 class FunctionGenerator:

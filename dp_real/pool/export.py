@@ -1,6 +1,7 @@
 """Exports a run's pool as an image folder, Parquet or JSONL, which `datasets` loads."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
         raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet or jsonl")
     folders = folder_names(classes)
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
-        for row in (row for group in example_rows(pool) for row in group):
+        for row in chain.from_iterable(example_rows(pool)):
             file = Path(folders[int(row["label"])]) / f"{row['row']:09d}.png"
             (out / file).parent.mkdir(exist_ok=True)
             to_image(to_bytes(row["example"])).save(out / file)
@@ -56,7 +57,7 @@ def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
     if column == IMAGE:
         raise InputError(f"{pool.path}: its examples are images, which JSON cannot hold; --format folder or parquet")
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
-        for row in (row for group in example_rows(pool) for row in group):
+        for row in chain.from_iterable(example_rows(pool)):
             soft = {key: row[key] for key in ("posterior",) if key in row}
             file.write(_for_json(row, classes, {column.name: column.value(row["example"])} | soft))
 

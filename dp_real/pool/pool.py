@@ -361,7 +361,7 @@ def rows_of(indices: Iterable[SupportsIndex], n: int) -> Tensor:
 
 def rounds_of(pool: Path) -> list[Path]:
     """The folders of a pool's rounds, in order."""
-    return sorted(pool.glob("round-*"))
+    return sorted(pool.glob("round-*"), key=lambda folder: (len(folder.name), folder.name))  # round-10000 after 9999
 
 
 def read_round(folder: Path) -> pa.Table:

@@ -14,9 +14,11 @@ from dp_base.registry import code_digest
 from dp_real.config import Config, load_config
 from dp_real.data.examples import ExampleSet, RealData
 from dp_real.data.sets.images import SAMPLED, ImageFiles
+from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
 from dp_real.practice.objects import GIVEN
+from dp_real.practice.rounds import KEEP
 from dp_real.practice.section import flat
 from dp_real.runs.files import STATE, RunFiles, checkpoints
 from dp_real.runtime.cache import fingerprints
@@ -34,6 +36,8 @@ NAMES = {
     "learner code": "code of the learner",
     "data code": "code of the data",
     "storage code": "code of the storage",
+    "keep code": "code of practice.keep",
+    "objective code": "code of guidance.objective",
     "marks": "marked examples",
     "test": "test set",
     **{
@@ -51,12 +55,15 @@ def input_digests(config: Config, data: RealData | None, *, test: bool = True) -
     With `data`, they include the validation set, training examples if used, and with `test` the test and further sets.
     """
     needs_generator, marks = config.practice.needs_generator, config.pool.marks
+    objective = config.guidance.objective
     digests = {
         "classes": json_digest(config.task.classes),
         "code": config.generator.code_digest() if needs_generator else "",
         "learner code": config.learner.code_digest(),
         "data code": config.data.code_digest(),
         "storage code": code_digest(STORAGES[config.pool.storage].__module__),
+        "keep code": code_digest(KEEP[config.practice.keep].__module__),
+        "objective code": "" if objective.startswith(GIVEN) else code_digest(OBJECTIVES[objective].__module__),
         "marks": json_digest(sorted(read_marks(marks))) if marks else "",
         **object_digests(config),
     }

@@ -3,15 +3,14 @@
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
-from dp_real.data.examples import ExampleSet, RealData
+from dp_real.data.examples import RealData
 from dp_real.evaluate.assess import accuracies, chance, is_unequal
-from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.practice.practice import Additions, PracticeState
 from dp_real.practice.rounds import Rounds
@@ -70,14 +69,9 @@ class TrainingLoop:
         self.loader = Loader(self.pool, self.batches.at)
         self.began = time.monotonic() - self.state.seconds
         self.measured: tuple[float, int, float] | None = None  # time, rows seen, and waiting time after an evaluation
-        self.chance, error = chance(self.validation)
+        self.chance, error = chance(self.data.validation)
         self.doubt = BEYOND_DOUBT * error
-        self.is_unequal = is_unequal(self.validation)
-
-    @property
-    def validation(self) -> ExampleSet:
-        """The set on which patience's metric is computed."""
-        return self.data.validation
+        self.is_unequal = is_unequal(self.data.validation)
 
     def run(self) -> None:
         """Train, and add hard examples whenever the validation accuracy stops rising.
@@ -159,11 +153,9 @@ class TrainingLoop:
         state = self.state
         self.measured = self.measured or (time.monotonic(), state.seen, self.loader.waited)
         x, y = self.loader.batch(state.step)
-        if self.config.training.logit_adjustment:
-            offset = self.adjustment.offsets(self.batches.at(state.step))
-            cast(NetworkLearner, self.learner).train_step(x, y, offset)
-        else:
-            self.learner.train_step(x, y)
+        is_adjusted = self.config.training.logit_adjustment  # then the learner is a network, which takes offsets
+        offsets = [self.adjustment.offsets(self.batches.at(state.step))] if is_adjusted else []
+        self.learner.train_step(x, y, *offsets)
         state.step += 1
         rows = self.batches.size or len(self.pool)
         state.seen += rows
@@ -178,7 +170,7 @@ class TrainingLoop:
         state.train_loss = distributed.from_main(self.learner.drain_loss())  # this waits for the device
         pace = self.pace()
         require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
-        state.accuracy, balanced = distributed.from_main(accuracies(self.learner, self.validation))
+        state.accuracy, balanced = distributed.from_main(accuracies(self.learner, self.data.validation))
         if has_collapsed(balanced, state.best_balanced, self.chance, self.doubt):
             fell = f"fell from {state.best_balanced:.1%} to {balanced:.1%}, which is chance"
             raise DivergedError(f"the mean of the classes' validation accuracies {fell}: {LEARNER}")

@@ -144,7 +144,8 @@ def _run(
 def _train(
     config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
 ) -> dict[str, Any]:
-    check_tracker(config.tracker)
+    if config.tracker != "none" and (problem := tracker(config.tracker).problem):
+        raise MissingError(problem)
     read_marks(config.pool.marks)  # raises before anything is trained
     data = load_data(config, progress, test=test)
     check_plan(config)
@@ -170,12 +171,6 @@ def _train(
             raise DivergedError(f"{error}; {last_good}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted_changes}
     return conclude(practice, test, facts)
-
-
-def check_tracker(name: str) -> None:
-    """Raise MissingError if the dashboard's package is missing."""
-    if name != "none" and (problem := tracker(name).problem):
-        raise MissingError(problem)
 
 
 @contextmanager

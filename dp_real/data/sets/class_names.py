@@ -59,19 +59,21 @@ class Classes:
         self.check(labelled, where, needed, what)
         return labelled
 
-    def refuse_counted(self, names: Collection[str], where: object) -> None:
-        """Warn what numbers mean. InputError for 0 to 99 of ImageNet-100, since lists of it differ in their order."""
+    def refuse_counted(self, names: set[str], where: object) -> None:
+        """Warn what numbers mean. InputError for others, and 0 to 99 of ImageNet-100, whose lists differ in order."""
         count = len(self.names)
-        if not names or not all(name.isdecimal() and int(name) < count for name in names):
+        if not names or not all(map(str.isdecimal, names)) or any(map(str.isdecimal, self.names)):
             return
-        if None in self.folders.values():  # the task is a part of ImageNet
+        if beyond := sorted(names - self.folders.keys()):
+            raise InputError(f"{where}: {beyond[0]} is none of the {count} classes, which numbers count from 0")
+        if None not in self.folders.values():
+            ends = f"0 is {self.names[0]}, {count - 1} is {self.names[-1]}"
+            warn_once(f"{where}: its classes are numbers, which count in the order of data.classes: {ends}")
+        elif all(int(name) < count for name in names):  # the task is a part of ImageNet
             raise InputError(
                 f"{where}: its classes are numbers below {count}, and lists of ImageNet-{count} differ in their order: "
                 "give WordNet ids, or name the classes in data.classes in the order of these numbers"
             )
-        if not any(map(str.isdecimal, self.names)):
-            ends = f"0 is {self.names[0]}, {count - 1} is {self.names[-1]}"
-            warn_once(f"{where}: its classes are numbers, which count in the order of data.classes: {ends}")
 
     def check(self, labelled: Sequence[tuple[Any, int]], where: object, needed: Collection[int], what: str) -> None:
         """Raise InputError, which names `where`, if a set is empty or lacks a label in `needed`."""

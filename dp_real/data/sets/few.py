@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 
 from dp_base.errors import InputError
-from dp_real.data.examples import Examples, ExampleSet, RealData
+from dp_real.data.examples import Examples, ExampleSet, RealData, taken
 from dp_real.data.sets.images import ImageFiles, ImageSet
 from dp_real.runtime.seeds import Stream, rng
 
@@ -22,8 +21,9 @@ def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealDa
     order = rng(split, Stream.SPLIT).permutation(len(y))
     place = np.empty_like(order)  # rank of each row within its class
     place[order] = pd.Series(y[order]).groupby(y[order]).cumcount()
-    taken = place < (-(-per_class // 2) if halved else per_class)
-    left = ~taken & (place < per_class) if halved else ~taken
+    chosen = np.minimum(per_class, np.bincount(y)[y])  # of each row's class
+    taken = place < (-(-chosen // 2) if halved else chosen)
+    left = ~taken & (place < chosen) if halved else ~taken
     if not left.any():
         raise InputError(
             f"data.real_per_class = {per_class}: leaves no validation example to watch; "
@@ -38,4 +38,4 @@ def _picked(examples: ExampleSet, rows: list[int]) -> ExampleSet:
     x, y = examples.x, examples.y[rows]
     if isinstance(x, ImageFiles):
         return ImageSet(x.select_rows(rows), y)
-    return Examples(x[rows] if isinstance(x, torch.Tensor) else torch.cat([x[row : row + 1] for row in rows]), y)
+    return Examples(taken(x, rows), y)

@@ -270,7 +270,7 @@ def tell_shared(seen: Mapping[str, Sequence[tuple[str, str]]]) -> None:
 
 
 def _rows_to_check(images: ExampleArray) -> list[slice]:
-    in_memory = images.in_memory if isinstance(images, ImageFiles) else isinstance(images, Tensor)
+    in_memory = getattr(images, "in_memory", isinstance(images, Tensor))
     step = 1 if in_memory else max(1, images.shape[0] // SAMPLED)
     sampled = distributed.read_slices(-(-images.shape[0] // step))
     return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]

@@ -34,6 +34,6 @@ def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split
 
 
 def shots(counts: Int64[Tensor, " classes"]) -> dict[str, Int64[Tensor, " third"]]:
-    """The classes in thirds, by their real examples: many, medium and few."""
-    order = counts.argsort(descending=True, stable=True)
-    return dict(zip(SHOTS, order.tensor_split(3), strict=True))
+    """The classes in thirds, by their real examples: many, medium and few. Two classes have no third."""
+    thirds = counts.argsort(descending=True, stable=True).tensor_split(3)
+    return {name: third for name, third in zip(SHOTS, thirds, strict=True) if len(third)}

@@ -39,8 +39,8 @@ def _check_classes(value: Any) -> Any:
     return tuple(names)
 
 
-TextOfClass = dict[Annotated[str, AfterValidator(composed)], str]
-"""A text for each class, by the class's name."""
+ClassName = Annotated[str, AfterValidator(composed)]
+TextOfClass = dict[ClassName, str]
 
 
 class OwnSets(DataConfig):
@@ -80,7 +80,8 @@ class OwnSets(DataConfig):
     @property
     def task(self) -> Task:
         """The task, whose classes are the key `classes` or the folders of `validation`."""
-        return Task(self.shape, self.labels.names, self._texts("definitions"), self._texts("synonyms"))
+        definitions, resize = self._texts("definitions"), getattr(self, "resize", 0)
+        return Task(self.shape, self.labels.names, definitions, self._texts("synonyms"), resize)
 
     def _texts(self, key: str) -> tuple[str, ...]:
         """The key's text for each class, or WordNet's; raises InputError for a text of no class."""

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from glob import glob
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _matching(where: str, pattern: str) -> list[Path]:
     if absent:
         several = f", which is one of {len(absent)} that are missing" if len(absent) > 1 else ""
         raise MissingError(f"{where}: no such file as {absent[0]}{several}; put it there, or name another place")
-    return [Path(file) for matches in files.values() for file in matches]
+    return [Path(file) for file in dict.fromkeys(chain(*files.values()))]  # {1..10}* finds 10 twice
 
 
 def expand(pattern: str) -> list[str]:

@@ -13,11 +13,16 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
 
+from dp_base.files import write_json
+from dp_base.reading import read_json
 from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import POOLER, class_names, freeze_unused, fresh_network, is_of_head
 from dp_real.learners.models.preprocess import Preprocess, image_size, preprocess_of
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import GREY
+
+RESIZING = "resizing.json"  # of the learner's own images; the processor's is of whole pictures
+KEYS = ("resized", "mode", "enlarges")
 
 
 class Classifier(nn.Module):
@@ -47,8 +52,11 @@ class Classifier(nn.Module):
             image_std=prepare.std.flatten().expand(channels).tolist(),
         )
         processor.save_pretrained(folder)
+        write_json(folder / RESIZING, {key: getattr(prepare, key) for key in KEYS})
 
     def load(self, folder: Path) -> None:
+        if (folder / RESIZING).exists():
+            vars(self.preprocess).update(read_json(folder / RESIZING))
         weights = load(AutoModelForImageClassification, str(folder)).state_dict()
         for name in _grey_convolutions(self.model):
             if weights[name].shape[1] == len(GREY):

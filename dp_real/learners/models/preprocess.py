@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from math import floor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,8 +59,8 @@ class Preprocess(nn.Module):
             return height, width
         if self.resized is None or (height, width) == self.size:
             return self.size
-        if isinstance(self.resized, tuple):
-            return self.resized
+        if not isinstance(self.resized, int):
+            return (*self.resized,)
         least = min(height, width)
         return height * self.resized // least, width * self.resized // least
 
@@ -136,9 +135,8 @@ def _mode(resample: Any) -> str:
 
 
 def _read(model: str) -> Any:
-    is_local = Path(model).is_dir()
     try:
-        with reading(model, "image processor"):
+        with reading(model, "image processor") as is_local:
             return AutoImageProcessor.from_pretrained(model, local_files_only=is_local, trust_remote_code=False)
     except MissingError as error:
         raise MissingError(

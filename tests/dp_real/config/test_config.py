@@ -112,6 +112,9 @@ def test_an_arm_may_have_settings_of_its_own(config):
     assert (pruned.practice.oversample, pruned.guidance.omega) == (2, 0)
     with pytest.raises(InputError, match=r"practice@guidance\.omga=1: unknown key guidance\.omga"):
         arm_config(config, "practice@guidance.omga=1")
+    for name, fixed in (("prune-in-loop@guidance.omega=0.04", "omega is 0.0"), ("real@practice.real=5", "real is 140")):
+        with pytest.raises(InputError, match=f"arm {name}: in this arm .*{fixed}: leave out that setting"):
+            arm_config(config, name)
 
 
 def test_the_arms_of_a_comparison_may_be_set(config):

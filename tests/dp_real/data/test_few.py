@@ -42,7 +42,13 @@ def split(request, tmp_path):
 
 
 def test_no_example_is_in_two_sets(split):
-    for per_class, halved, trained, watched in ((2, True, 2, 2), (5, True, 6, 4), (8, False, 14, 1), (8, True, 8, 6)):
+    for per_class, halved, trained, watched in (
+        (2, True, 2, 2),
+        (5, True, 6, 4),
+        (8, False, 14, 1),
+        (8, True, 7, 7),
+        (12, True, 8, 7),
+    ):
         few, left = split(per_class, halved)
         assert (len(few), len(left), few & left) == (trained, watched, set())
     assert split(4, True) != split(4, True, seed=1)

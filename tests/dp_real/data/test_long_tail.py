@@ -59,6 +59,7 @@ def test_shots_are_thirds_of_the_classes_by_their_counts():
         "medium": [0, 4],
         "few": [2, 5],
     }
+    assert shots(torch.tensor([1, 4])) == {"many": 1, "medium": 0}
 
 
 class Labelled:

@@ -22,6 +22,7 @@ from tests.dp_real.conftest import SMALL
 
 HERE, NUMBER, K = __name__, 3, 4
 PROMPTED = {"kind": "function", "call": "a:b", "prompts": ["{}"]}
+TWIN = {"kind": "function", "call": "twin_renderer:draw"}
 OMEGA = {"candidates": K, "omega": 30.0}
 
 
@@ -99,6 +100,17 @@ def test_what_is_no_function_is_named_by_a_run_and_its_plan(call, error, message
     with pytest.raises(error, match=f"^generator.call = '{call}'.*{message}") as caught:
         load_generator(named(call))
     assert {need.what: need.problem for need in needs(named(call), tmp_path)}["generator"] == str(caught.value)
+
+
+def test_a_module_of_that_name_in_another_folder_is_not_taken_for_it(tmp_path):
+    """As in a notebook that reads the files of two tasks."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / "twin_renderer.py").write_text("draw = print\n")
+    load_generator(configured(generator=TWIN | {"folder": str(one)}))
+    with pytest.raises(InputError, match=f"'twin_renderer:draw' is that of {one}/.*, not of {other}/.*: rename"):
+        load_generator(configured(generator=TWIN | {"folder": str(other)}))
 
 
 LABELS, SEEDS = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)

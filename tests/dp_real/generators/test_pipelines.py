@@ -322,14 +322,17 @@ def test_prompts_are_templates_filled_in():
 def test_a_file_has_captions_of_each_class(tmp_path):
     """What is read becomes part of the configuration, so that a run needs the file no more."""
     file = tmp_path / "captions.csv"
-    file.write_text('class,caption\nhen,a brown bird\ncock,a loud bird\nhen,"a bird, asleep"\n')
+    forms = 'he\u0301n,a brown bird\ncock,a loud bird\nh\u00e9n,"a bird, asleep"\n'  # of one name
+    file.write_text(f"class,caption\n{forms}", encoding="utf-8")
     read = DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=0)
-    assert read.prompts == {"hen": ("a brown bird", "a bird, asleep"), "cock": ("a loud bird",)}
+    assert read.prompts == {"h\u00e9n": ("a brown bird", "a bird, asleep"), "cock": ("a loud bird",)}
+    typed = DiffusersConfig(kind="diffusers", model="some/model", prompts={"he\u0301n": ["a bird"]})
+    assert typed.prompts == {"h\u00e9n": ("a bird",)}
     assert DiffusersConfig(**read.model_dump(mode="json")) == read
     with pytest.raises(InputError, match="class 'owl' has none"):
-        class_prompts(read.prompts, ["hen", "owl"])
+        class_prompts(read.prompts, ["h\u00e9n", "owl"])
     with pytest.raises(InputError, match="'cock' is none of the classes"):
-        class_prompts(read.prompts, ["hen"])
+        class_prompts(read.prompts, ["h\u00e9n"])
     with pytest.raises(ValidationError, match="an empty caption could draw any class"):
         DiffusersConfig(kind="diffusers", model="some/model", prompts={"hen": [" "]})
     with pytest.raises(ValidationError, match="prompts_per_class = 1: some class has 1 prompts; 0 is all"):

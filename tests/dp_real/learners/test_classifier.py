@@ -21,6 +21,7 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.kinds import ConvConfig, TransformersConfig
 from dp_real.learners.models.network import rate_factor
 from dp_real.learners.models.preprocess import preprocess_of
+from dp_real.learners.models.saved import restored
 from dp_real.learners.section import TrainingConfig
 from tests.dp_real.runs.folders import set_keys
 
@@ -154,7 +155,7 @@ def test_a_grey_learner_answers_in_the_librarys_own_pipeline(architecture, sizes
     assert torch.equal(again.logits(x), student.logits(x))  # to the last bit, so that a run read again says the same
 
 
-def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained):
+def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained, tmp_path):
     student, folder = trained
     x = pictures(4, 3, 16, 16)
     model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
@@ -169,6 +170,11 @@ def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained):
     assert torch.equal(four, same)  # with a fresh last layer, seeded
     assert four.shape == (4, 4)
     assert learner(section(model=str(folder)), (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
+
+    known, task, x = section(model=str(folder)), Task((3, 24, 24), CLASSES, resize=30), pictures(4, 3, 24, 24)
+    first = known.fresh(task, TRAINING, seed=0)
+    first.save(tmp_path)  # its processor shows others the middle of a picture, which x is already
+    assert torch.equal(restored(known, task, TRAINING, tmp_path).logits(x), first.logits(x))
 
 
 def test_images_are_normalised_as_the_model_expects(trained, tmp_path):

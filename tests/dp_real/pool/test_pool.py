@@ -13,7 +13,7 @@ from dp_base import checksums
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real import Pool
 from dp_real.pool import pool as pools
-from dp_real.pool.pool import BLOCK, MEMORY, Blocks, cache_block, cached_block
+from dp_real.pool.pool import BLOCK, MEMORY, Blocks, cache_block, cached_block, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.pool.storages import STORAGES, open_storage, storage_of
 from dp_real.runs import batches
@@ -61,6 +61,10 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path):
     x = append(again, 1, 2)
     assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version).x[5:], x)
     assert again.table()["row"].to_pylist() == list(range(7))
+    folders = [tmp_path / f"many/round-{number}" for number in (9998, 9999, 10_000)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert rounds_of(tmp_path / "many") == folders
 
 
 def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(tmp_path):

@@ -11,7 +11,7 @@ from torch import nn
 from dp_base.errors import DivergedError
 from dp_real import Pool, run
 from dp_real.data.examples import Examples
-from dp_real.evaluate.assess import accuracy, chance, is_unequal, standard_error
+from dp_real.evaluate.assess import accuracies, chance, is_unequal, standard_error
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
 from dp_real.practice.rounds import Rounds
@@ -226,4 +226,4 @@ def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(config, generato
 def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run():
     broken = SimpleNamespace(precision="float32", logits=lambda x: torch.full((len(x), 10), torch.nan))
     with pytest.raises(DivergedError, match="logits are not finite"):
-        accuracy(broken, Examples(torch.zeros(3, 1, 8, 8), torch.arange(3)))
+        accuracies(broken, Examples(torch.zeros(3, 1, 8, 8), torch.arange(3)))

@@ -15,9 +15,11 @@ from dp_base.registry import code_digest
 from dp_real import Run, load_config, run
 from dp_real.generators.trained import DenoiserConfig
 from dp_real.runs.branch import branch
+from dp_real.runs.identity import input_digests
 from dp_real.runs.reader import problems
 from dp_real.runtime.model_folders import weights_digest
 from tests.commands import done
+from tests.dp_real.conftest import changed
 from tests.dp_real.data.sets.made import pictures
 from tests.dp_real.generators.tiny_pipelines import save_vit
 
@@ -92,10 +94,14 @@ EDITS = {
     "model": (lambda root: save_vit(root / "vit", side=24), "the weights of learner.model changed since"),
 }
 OUTSIDER = """\
+from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LearnerConfig
+from dp_real.practice.rounds import KEEP
 from outsiders.net import WIDTH
 
 
+@KEEP.named("outside", place=None)
+@OBJECTIVES.named("outside", place=None)
 class Outsider(LearnerConfig):
     pass
 """
@@ -162,8 +168,8 @@ def test_what_is_not_here_is_not_compared(place, caplog):
     assert "the data are missing, so they are not compared" in caplog.text
 
 
-def test_a_kind_from_outside_counts_with_its_module(tmp_path, monkeypatch):
-    """A learner or data as well as a generator, and what lies beside the module in its package."""
+def test_a_kind_from_outside_counts_with_its_module(config, tmp_path, monkeypatch):
+    """A learner, a rule or data as well as a generator, and what lies beside the module in its package."""
     package = tmp_path / "outsiders"
     package.mkdir()
     monkeypatch.syspath_prepend(tmp_path)
@@ -177,6 +183,9 @@ def test_a_kind_from_outside_counts_with_its_module(tmp_path, monkeypatch):
         (package / f"{file}.py").write_text((package / f"{file}.py").read_text() + "OTHER = 1\n")
         seen.append(learner.code_digest())
     assert [one == other for one, other in pairwise(seen)] == [True, False, False, False]
+    rules = {"practice": {"keep": "outside", "oversample": 2}, "guidance": {"omega": 0, "objective": "outside"}}
+    noted = input_digests(changed(config, **rules), None)
+    assert noted["keep code"] == noted["objective code"] == seen[-1]
     (package / "kind.py").write_text("no Python at all")
     assert learner.code_digest() not in ("", *seen)
     assert DenoiserConfig(kind="denoiser").code_digest() == ""  # the version of dp tells

@@ -11,7 +11,7 @@ from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.reading import read_json
 from dp_real import Run, load_learner, run
 from dp_real.config import parse_config
-from dp_real.evaluate.assess import accuracy
+from dp_real.evaluate.assess import accuracies
 from dp_real.runs.branch import branch
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.runs.folders import assert_loads_elsewhere, json_lines
@@ -61,7 +61,7 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):
     """One before each addition, by step."""
     done, x = Run(unbroken), data.test.x[:]
     assert_has_weights(done.learner(), config, unbroken / "learner" / "model.safetensors", "", x)
-    assert accuracy(done.learner(), data.test) == done.result["test_accuracy"]
+    assert accuracies(done.learner(), data.test)[0] == done.result["test_accuracy"]
     assert [at.state.rounds for at in done.checkpoints] == [1, 2]
     assert [at.state.step for at in done.checkpoints] == done.rounds["step"].tolist()[1:]
     assert [at.state.costs["generated"] for at in done.checkpoints] == [60, 100]

@@ -85,7 +85,7 @@ def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(device):
 def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
     trained = learner(device, precision="bfloat16")
     device.waits.clear()
-    assess.accuracy(trained, Examples(torch.zeros(300, *TASK.sample_shape), torch.zeros(300, dtype=torch.int64)))
+    assess.accuracies(trained, Examples(torch.zeros(300, *TASK.sample_shape), torch.zeros(300, dtype=torch.int64)))
     copies = [wait.split()[1:4] for wait in device.waits if not wait.startswith(READ)]
     assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from dp_real import run
 from dp_real.data.examples import Examples, Task
-from dp_real.evaluate.assess import accuracy
+from dp_real.evaluate.assess import accuracies
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
 from dp_real.runs.loop import TrainingLoop
@@ -44,7 +44,7 @@ def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(preci
     student = learner(precision=precision)
     half = precision == "bfloat16"
     student.train_step(*ROWS)
-    accuracy(student, Examples(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)))
+    accuracies(student, Examples(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)))
     student.logits(torch.randn(2, 4, requires_grad=True))
     module = student.module
     assert module.seen == [(True, half), (False, half), (True, False)]

@@ -124,14 +124,14 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _result(config: Config, data: Any, head: Any, validation: float | None, begin: float) -> dict[str, Any]:
     """What a run has in its result.json. validation: the accuracy there; None: it is measured, since it saw none."""
-    from dp_real.evaluate.assess import accuracy, evaluate_sets, evaluate_shots
+    from dp_real.evaluate.assess import accuracies, evaluate_sets, evaluate_shots
 
     return {
         "name": config.name,
         "seed": config.seed,
-        "test_accuracy": accuracy(head, data.test),
+        "test_accuracy": accuracies(head, data.test)[0],
         "test_examples": len(data.test.y),
-        "val_accuracy": accuracy(head, data.validation) if validation is None else validation,
+        "val_accuracy": accuracies(head, data.validation)[0] if validation is None else validation,
         "val_examples": len(data.validation.y),
         "sets": evaluate_sets(head, data.sets) + evaluate_shots(config, head, data.test),
         "pool_size": 0 if validation is None else len((data.few or data.validation).y),

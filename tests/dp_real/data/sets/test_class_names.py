@@ -35,6 +35,8 @@ def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names)
 
 def test_a_number_is_a_name_first():
     assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
+    with pytest.raises(InputError, match="here: 3 is none of the 3 classes, which numbers count from 0"):
+        own_classes(["ape", "bee", "cat"]).refuse_counted({"1", "2", "3"}, "here")
 
 
 def test_the_orders():

@@ -235,7 +235,13 @@ def test_shards_by_pattern(tmp_path, monkeypatch):
     monkeypatch.setattr("dp_real.data.sets.places.MAX_FILES", 1000)
     for shard in (8, 9, 10):
         write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
-    for where in (tmp_path / "val-{08..10}.tar", tmp_path / "*.tar", tmp_path, f"{tmp_path}@validation"):
+    for where in (
+        tmp_path / "val-{08..10}.tar",
+        tmp_path / "*{0..1}*.tar",
+        tmp_path / "*.tar",
+        tmp_path,
+        f"{tmp_path}@validation",
+    ):
         assert values(read(where)) == [8, 9, 10]
     with pytest.raises(InputError, match=r"no split train; add one of @validation"):
         read(f"{tmp_path}@train")
