@@ -131,21 +131,21 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     page = " ".join((FOLDER / "studies" / "glyphs" / "README.md").read_text(encoding="utf-8").split())
     runs = stored_runs("glyphs-few")
     at = {k: runs[runs["k"] == k] for k in (2, 5, 10, 30)}
+    augmented, faster = "@training.randaugment=2", "@training.learning_rate=0.003"
+    both = {arm: f"{arm}{augmented}{faster}" for arm in ("static", "real", "finetune")}
+    practice, encoded = f"practice{augmented}", f"practice-encoder{faster}"
     equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
     static = [("practice", "static"), ("practice-encoder", "static-encoder")]
-    pairs = [(at[k], *pair, "test") for k in at for pair in [("practice", x) for x in ("real", "probe", "finetune")]]
-    pairs += [(at[k], *pair, column) for k in at for pair in static for column in ("test", "handwriting")]
+    pairs = [(at[30], "practice", rival, "test") for rival in ("real", "probe", "finetune")]
+    pairs += [(at[30], *pair, column) for pair in static for column in ("test", "handwriting")]
     pairs += [(equal, *pair, "test") for pair in static]
-    augmented, faster = "@training.randaugment=2", "@training.learning_rate=0.003"
-    tuned = [f"{arm}{augmented}{faster}" for arm in ("static", "real", "finetune")]
-    leads = [(f"practice{augmented}", rival) for rival in tuned] + [(f"practice-encoder{faster}", "static-encoder")]
-    pairs += [(at[5], *pair, column) for pair in leads for column in ("test", "handwriting")]
-    pairs += [(at[k], leads[0][0], rival, "test") for k in (2, 10) for rival in tuned]
-    pairs += [(at[k], *leads[0], "handwriting") for k in (2, 10)]
+    tuned = [(practice, both["static"]), (encoded, "static-encoder")]
+    pairs += [(at[k], *pair, column) for k in (2, 5, 10) for pair in tuned for column in ("test", "handwriting")]
+    pairs += [(at[k], practice, rival, "test") for k in (2, 5, 10) for rival in ("probe", *both.values())]
     pairs += [
         (at[30], "static", "real", "handwriting"),
-        (at[2], tuned[1], "real", "test"),
-        (at[5], tuned[0], "static", "handwriting"),
+        (at[2], both["real"], "real", "test"),
+        (at[5], both["static"], "static", "handwriting"),
     ]
     for rows, arm, rival, column in pairs:
         found = paired(rows, arm, rival, column)
