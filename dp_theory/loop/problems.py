@@ -76,9 +76,8 @@ class ScalarProblem:
     def is_square(self) -> bool:
         return isinstance(self.loss, Square)
 
-    def last_stage(self, first: int) -> int:
-        """The last stage, exclusive, that trains on rows which stage `first` is the first to have."""
-        return self.stages if self.accumulate else first + 1
+    def where(self, stage: int) -> str:
+        return f"phi = {self.phi:g}, lam = {self.ridges[stage]:g}, stage {stage}"
 
     def certified(self, tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
         """The solution by the theory of the loss, and its certificate."""
@@ -347,17 +346,18 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
     cells = []
     for cell in problem.cells():
         solved, certificate = cell.certified(tolerance)
-        test_error, overlap, squared_norm = solved.outputs()
+        test_error, overlap, squared_norm = solved.outputs
+        kept, candidates = solved.sizes()
         cells.append(
             {
                 "test_error": test_error,
                 "overlap": overlap,
                 "squared_norm": squared_norm,
-                "keep_fraction": solved.kept / solved.candidates,
+                "keep_fraction": kept / candidates,
                 "certificate": certificate,
                 "additions": np.array(solved.additions, object),
-                "kept": solved.kept,
-                "candidates": solved.candidates,
+                "kept": kept,
+                "candidates": candidates,
                 "alignment": solved.orders.a[:, 0],
                 "covariance": solved.orders.c,
                 "response": solved.orders.x,
