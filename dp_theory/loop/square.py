@@ -108,8 +108,10 @@ class OrderParameters(NamedTuple):
         view, noise = self.a[..., stages, :], self.c[..., stages, stages]
         if selector is None:
             return view, noise, np.zeros(view.shape[:-1])
-        shared = self.c[..., stages, selector] / np.sqrt(self.c[..., selector, selector])[..., None]
-        noise = noise - shared[..., :, None] * shared[..., None, :]
+        of_selector, variance = self.c[..., selector, stages], self.c[..., selector, selector, None]
+        share = of_selector / variance  # 1 for the selector itself, which has no noise at all
+        noise = noise - share[..., :, None] * of_selector[..., None, :]
+        shared = share * np.sqrt(variance)
         return np.concatenate([view, shared[..., None]], axis=-1), noise, shared
 
 
