@@ -4,8 +4,8 @@ A row has two coordinates: its score t along the direction that the rule sees, a
 sees nothing is shown its labeller's score.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +40,6 @@ class PlacedRows:
     flip: Flips
     labeller: Float[Array, " k"]  # unit vectors
     along: Float[Array, " k"]
-    _kept: "dict[int, Kept]" = field(default_factory=dict, init=False, repr=False)
 
     @property
     def needs_quadrature(self) -> bool:
@@ -56,12 +55,6 @@ class PlacedRows:
         """Keep probability and weight of rows with the labels 1 and -1."""
         keep, weight = zip(*(self.rows.select(t, np.full(t.shape, y)) for y in (1.0, -1.0)), strict=True)
         return np.stack(keep), np.stack(weight)
-
-    def kept(self, order: int) -> "Kept":
-        """`kept_rows`, remembered."""
-        if order not in self._kept:
-            self._kept[order] = kept_rows(self, order)
-        return self._kept[order]
 
 
 class Axes(NamedTuple):
@@ -95,6 +88,7 @@ class Kept(NamedTuple):
         return self.moments[:, 0, 0]
 
 
+@lru_cache(64)
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
     """Quadrature of this order stands in where no closed form is known."""
     axes, error = placed.axes, 0.0
@@ -195,7 +189,7 @@ class Cohort:
 
     @classmethod
     def of(cls, placed: PlacedRows, order: int, first: int, last: int) -> "Cohort":
-        kept = placed.kept(order)
+        kept = kept_rows(placed, order)
         size = placed.rows.candidates_at(float(kept.mass.sum()))
         none = np.zeros((len(kept.weight), 0, 0))
         kept = kept._replace(moments=size * kept.moments)

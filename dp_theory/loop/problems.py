@@ -297,24 +297,15 @@ class PracticeProblem(AnyProblem):
         return shape_of_all({name: plan.shape for name, plan in rows.items() if isinstance(plan, Rows)})
 
     def cells(self) -> Iterator[ScalarProblem]:
-        one = np.ones(1)
+        one, shape = np.ones(1), self.shape
         first = self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
-        cell = ScalarProblem(
-            phi=self.phi,
-            ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),
-            loss=self.loss,
-            eigenvalues=self.eigenvalues,
-            basis=self.labeller_direction[:, None],
-            truth=self.truth_direction,
-            labeller=one,
-            initial=(),
-            accumulate=self.accumulate,
-            flip=self.flip,
-        )
-        for index in np.ndindex(self.shape):
-            plans = [plan.at(index, self.shape) if isinstance(plan, Rows) else plan for plan in self.additions]
-            pool = PlacedRows(first.at(index, self.shape), first.flips(self.flip), one, one)
-            yield replace(cell, initial=(pool,), additions=plans)
+        ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
+        basis, truth = self.labeller_direction[:, None], self.truth_direction
+        modes = self.eigenvalues, basis, truth, one
+        for index in np.ndindex(shape):
+            plans = [plan.at(index, shape) if isinstance(plan, Rows) else plan for plan in self.additions]
+            pool = PlacedRows(first.at(index, shape), first.flips(self.flip), one, one)
+            yield ScalarProblem(self.phi, ridges, self.loss, *modes, (pool,), plans, self.accumulate, self.flip)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " modes"]:

@@ -42,8 +42,10 @@ ORDER = 24
 _AT_THE_PEAK = 1e-12
 # Relative distance from φ at which the alignment is that at the peak.
 _BESIDE_THE_PEAK = 1e-9
-# Steps of Newton's method to a stage: the second finds C_ss, and the third undoes rounding.
-_STEPS = 3
+# The most steps of Newton's method to a stage: the second finds C_ss, and the others undo rounding.
+_STEPS = 4
+# Relative size below which a correction of every unknown is rounding.
+_ROUNDED = 1e-13
 # Relative residual from which a stage is refused; below, it is in the certificate.
 _MISSED = 1e-6
 # Relative error, by rounding, of a moment and of an order parameter.
@@ -52,6 +54,7 @@ _MOMENT_ERROR = 16 * ROUNDING
 _SAFETY = 4
 
 Row = Sequence[Array]  # the newest row of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ; leading axes are several at once
+Change = Callable[[Array], Array]  # what is done to order parameters, to see what rounding does
 
 
 # -- triangular matrices, of which the last row is new ----------------------------------------------------------------
@@ -190,7 +193,7 @@ class Solution:
             rows.append(row)
         return (fg, ff, gamma), rows
 
-    def off(self, newest: Row, means: Row) -> tuple[Float[Array, "*trials unknowns"], Array, Array]:
+    def equations(self, newest: Row, means: Row) -> tuple[Float[Array, "*trials unknowns"], Array, Array]:
         """Right-hand sides of (T3.9), (T3.10) and (T3.11) minus a_s, C_s· and X_s·; the rows of `modes` and `shift`."""
         (a, c, x), (fg, ff, gamma) = newest, means
         phi, basis, firmness = self.cell.phi, self.cell.basis, self.cell.ridges[self.stages] / self.cell.eigenvalues
@@ -213,7 +216,7 @@ class Solution:
 
     def grown(self, newest: Row, means: Row, residual: float, slopes: Sequence[Array] = ()) -> "Solution":
         """With the newest stage, whose rows of B are `slopes`, for the last cohorts."""
-        (a, c, _), (_, modes, shift) = newest, self.off(newest, means)
+        (a, c, _), (_, modes, shift) = newest, self.equations(newest, means)
         # (T3.12) and (T3.13), again without cancellation
         along, norm, outside = self.cell.truth_in_span
         part = a @ along
@@ -239,11 +242,12 @@ class Solution:
 # -- a stage ----------------------------------------------------------------------------------------------------------
 
 
-def solved_stage(solution: Solution, change: Callable[[Array], Array] = lambda value: value) -> Solution:
+def solved_stage(solution: Solution, change: Change | None = None) -> Solution:
     """The solution after one more stage. `change` is applied to its order parameters before the loop goes on."""
     cell, stage = solution.cell, solution.stages
-    kept = sum(cohort.kept.mass.sum() for cohort in solution.training)
-    if cell.ridges[stage] == 0 and kept <= cell.phi * (1 + _AT_THE_PEAK):
+    weight = np.concatenate([cohort.kept.weight for cohort in solution.training])
+    mass = np.concatenate([cohort.kept.mass for cohort in solution.training])
+    if cell.ridges[stage] == 0 and (kept := mass.sum()) <= cell.phi * (1 + _AT_THE_PEAK):
         return _interpolated(solution, kept, change)
     k = cell.basis.shape[1]
     own = k + stage  # the place of C_ss; that of X_ss is the last
@@ -251,35 +255,39 @@ def solved_stage(solution: Solution, change: Callable[[Array], Array] = lambda v
     def split(vectors: Array) -> Row:
         return np.split(vectors, [k, own + 1], axis=-1)
 
-    def off(vectors: Array) -> Array:
+    def off(vectors: Array) -> tuple[Array, Row, list[Array]]:
         newest = split(vectors)
-        means, _ = solution.forces(newest)
-        return solution.off(newest, means)[0][..., :-1] / unit
+        means, slopes = solution.forces(newest)
+        return solution.equations(newest, means)[0][..., :-1] / unit, means, slopes
 
     # given X_ss all is affine, but that C_ss is quadratic in the others, which do not depend on it
     vector = np.zeros(own + stage + 2)
-    vector[-1] = _own_response(solution)
+    vector[-1] = _own_response(cell, cell.ridges[stage], weight, mass)
     deviations = np.sqrt(np.diag(solution.orders.c))
     unit = np.concatenate([np.ones(k), deviations * deviations[-1:], [1.0], np.diag(solution.orders.x)])
-    missed, *columns = off(vector + np.pad(np.diag(unit), ((1, 0), (0, 1))))
+    missed, *columns = off(vector + np.pad(np.diag(unit), ((1, 0), (0, 1))))[0]
     jacobian = (np.array(columns) - missed).T
     jacobian[own] *= np.arange(len(unit)) == own
     inverse = np.linalg.inv(jacobian)
     for _ in range(_STEPS):
         vector = vector - np.append(unit * (inverse @ missed), 0.0)
-        missed = off(vector)
-    newest, correction = split(vector), np.append(unit * (inverse @ missed), 0.0)
+        missed, means, slopes = off(vector)
+        correction = np.append(unit * (inverse @ missed), 0.0)
+        if np.all(np.abs(correction) <= _ROUNDED * np.abs(vector)):
+            break
+    newest = split(vector)
     residual = solution.miss(correction, newest) if vector[own] > 0 else np.inf
     if not residual < _MISSED:
         raise ConvergenceError(
             f"{cell.where(stage)}: relative residual {residual:.1e}, C = {vector[own]:.3g}; give a larger lam"
         )
-    newest = [change(part) for part in newest]
-    means, slopes = solution.forces(newest)
+    if change is not None:
+        newest = [change(part) for part in newest]
+        means, slopes = solution.forces(newest)
     return solution.grown(newest, means, max(residual, 4 * ROUNDING / abs(jacobian[own, own])), slopes)
 
 
-def _interpolated(solution: Solution, kept: float, change: Callable[[Array], Array]) -> Solution:
+def _interpolated(solution: Solution, kept: float, change: Change | None) -> Solution:
     """The limit λ → 0 with fewer kept rows than dimensions, in units of λ: weights are infinite (T2.10)."""
     cell = solution.cell
     if cell.rounds:
@@ -300,11 +308,8 @@ def _interpolated(solution: Solution, kept: float, change: Callable[[Array], Arr
     return solved_stage(replace(solution, cell=unit, cohorts=tuple(cohorts)), change)
 
 
-def _own_response(solution: Solution) -> float:
+def _own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"], mass: Float[Array, " J"]) -> float:
     """X_ss, the root of (T3.18), found in ln X."""
-    cell, lam = solution.cell, solution.cell.ridges[solution.stages]
-    kept = [cohort.kept for cohort in solution.training]
-    weight, mass = (np.concatenate([getattr(each, name) for each in kept]) for name in ("weight", "mass"))
 
     def excess(log_response: float) -> float:
         response = np.exp(log_response)
@@ -367,7 +372,7 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     tolerance = TOLERANCE if tolerance is None else tolerance
     first, *orders = ORDERS
     solved = solve_cell(cell, first)
-    rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(solved, first)
+    rounding = _SAFETY * (_MOMENT_ERROR + _effect_of_rounding(solved, first))
     for cohort in solved.cohorts:  # rules of one's own are integrated once and for all
         require_certain(cohort.placed.rows.keep, [cohort.kept.error], tolerance)
     if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
@@ -393,11 +398,12 @@ def _effect_of_rounding(solved: Solution, order: int) -> Array:
         return value * (1 + error * rng.choice((-1.0, 1.0), np.shape(value)))
 
     def perturbed_stage(solution: Solution) -> Solution:
-        cohorts = list(solution.cohorts)
-        for place, cohort in enumerate(cohorts):
+        cohorts = []
+        for cohort in solution.cohorts:
             if cohort.first == solution.stages:
                 moments = change(cohort.kept.moments, max(_MOMENT_ERROR, cohort.kept.error))
-                cohorts[place] = replace(cohort, kept=cohort.kept._replace(moments=moments))
+                cohort = replace(cohort, kept=cohort.kept._replace(moments=moments))
+            cohorts.append(cohort)
         return solved_stage(replace(solution, cohorts=tuple(cohorts)), change)
 
     try:

@@ -97,7 +97,7 @@ class SampledRows:
             bends = bends if slopes.shape[1] > 1 else bends.sum(keepdims=True)
             product[:-1] += sign * of_rows @ forces.force
             slope += sign * np.append(-slopes @ bends, bends.sum())
-            by_view[: points.view.shape[1]] += sign * of_rows @ points.view
+            by_view += sign * of_rows @ points.view
         by_view = cohort.kept.frame @ by_view
         ff, gamma = (np.append(np.zeros(first), part) for part in (product, slope))
         if k is not None:

@@ -116,7 +116,7 @@ class Search:
         def moved(point: Array) -> tuple[Array, float]:
             newest = self.newest(point)
             vector = np.concatenate(newest)
-            off, *_ = self.solution.off(newest, means(newest))
+            off, *_ = self.solution.equations(newest, means(newest))
             miss = self.solution.miss(off, newest)
             means.settled |= miss < _SETTLED
             part = _PART
