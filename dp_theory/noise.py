@@ -254,8 +254,8 @@ def worth(
     for stage in range(rounds + 1):
         kappa, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
         error = float(best.test_error[stage])
-        kept = best.kept[stage] / phi
-        compute = COSTS.axes("direct", kept, kept, first=best.kept[0] / phi)["compute"]
+        first, kept = best.sizes()[0, [0, stage]] / phi
+        compute = COSTS.axes("direct", kept, kept, first=first)["compute"]
         rows_to_same_error = plain_rows(flips, error)
         rows_for_same_cost = compute / COSTS.row("static")
         new = Shares(np.nan, flips.share)

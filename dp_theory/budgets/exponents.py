@@ -115,18 +115,18 @@ def scaling(
 def _predicted(problems: list[PracticeProblem]) -> Float[Array, "3 points"]:
     """Errors, and rows kept and looked at per dimension: all stages of the first loop, and the last of the others."""
     solved = [solve_loop(problem) for problem in problems]
-    first, *others = (np.stack([run.test_error, run.kept, run.candidates]) for run in solved)
+    first, *others = (np.vstack([run.test_error, run.sizes()]) for run in solved)
     joined = np.concatenate([first, *(run[:, -1:] for run in others)], axis=1)
     return joined / np.array([[1.0], [problems[0].phi], [problems[0].phi]])
 
 
 def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dict[str, bool]]]:
     whole = solve_loop(problem)
-    static = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
+    kept, candidates = np.diff(whole.sizes())
+    static = replace(problem, additions=[Addition(candidates=size) for size in candidates])
     first = whole.additions[0]
     by_kept: Any = {"candidates": None} if isinstance(first, Addition) else {}
-    added = np.cumsum(np.diff(whole.kept))
-    once = [replace(problem, additions=[replace(first, kept=size, **by_kept)]) for size in added]
+    once = [replace(problem, additions=[replace(first, kept=size, **by_kept)]) for size in np.cumsum(kept)]
     newest = _resolved(replace(problem, accumulate=False))
     return [
         ([static], {"static": False}),

@@ -167,7 +167,7 @@ class SelectedRows(ByValue):
 
     def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
         """The rows with the scalar rule at `index` of this one broadcast to `shape`."""
-        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self  # pyrefly: ignore[bad-specialization]
+        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) and shape else self  # pyrefly: ignore[bad-specialization]
 
     @property
     def has_functions(self) -> bool:

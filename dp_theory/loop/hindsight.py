@@ -14,7 +14,7 @@ from dp_theory.loop.groups import Addition, BoundaryFlips
 from dp_theory.loop.losses import Square
 from dp_theory.loop.outcomes import PracticePrediction
 from dp_theory.loop.placed import PlacedRows, score_nodes
-from dp_theory.loop.square import ORDER, OrderParameters, RowView
+from dp_theory.loop.square import ORDER, OrderParameters
 from dp_theory.numerics.checks import Array, Float, require, require_kind, require_whole
 from dp_theory.numerics.quadrature import both_below
 
@@ -89,11 +89,11 @@ def _errors_of_cell(problem: "PracticeProblem", rows: Addition, addition: int, p
     unfitted[:, :, trained] -= fit
 
     # y·score = margin + slope·ζ + noise, of this deviation in all, (nodes, stages) each
-    every_stage = RowView.of(addition, parameters, slice(None))
-    of_view = unfitted @ (every_stage.view @ axes.frame)
+    view, noise, _ = parameters.scores(addition, slice(None))
+    of_view = unfitted @ (view @ axes.frame)
     margin = fit.sum(axis=2) + (y * t)[:, None] * of_view[..., 0]
     slope = y[:, None] * of_view[..., 1]
-    variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, every_stage.noise, unfitted), 0.0)
+    variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, noise, unfitted), 0.0)
     width = np.maximum(np.sqrt(slope**2 + variance), _TINY)
     errors, labels = np.zeros(problem.stages), 0.0
     for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):

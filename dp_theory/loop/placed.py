@@ -4,8 +4,8 @@ A row has two coordinates: its score t along the direction that the rule sees, a
 sees nothing is shown its labeller's score.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +40,6 @@ class PlacedRows:
     flip: Flips
     labeller: Float[Array, " k"]  # unit vectors
     along: Float[Array, " k"]
-    _kept: "dict[int, Kept]" = field(default_factory=dict, init=False, repr=False)
 
     @property
     def needs_quadrature(self) -> bool:
@@ -56,12 +55,6 @@ class PlacedRows:
         """Keep probability and weight of rows with the labels 1 and -1."""
         keep, weight = zip(*(self.rows.select(t, np.full(t.shape, y)) for y in (1.0, -1.0)), strict=True)
         return np.stack(keep), np.stack(weight)
-
-    def kept(self, order: int) -> "Kept":
-        """`kept_rows`, remembered."""
-        if order not in self._kept:
-            self._kept[order] = kept_rows(self, order)
-        return self._kept[order]
 
 
 class Axes(NamedTuple):
@@ -83,66 +76,62 @@ class Axes(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The kept rows by their J distinct weights, per candidate: E[1, y x, x xᵀ; weight], x = (t, ζ, …) in `frame`."""
+    """The kept rows by their J distinct weights, per candidate: E[(y, x)(y, x)ᵀ; weight], x = (t, ζ, …) in `frame`."""
 
     weight: Float[Array, " J"]
-    mass: Float[Array, " J"]
-    linear: Float[Array, "J k"]
-    second: Float[Array, "J k k"]
+    moments: Float[Array, "J k+1 k+1"]
     frame: Float[Array, "k k"]
     error: float = 0.0
 
+    @property
+    def mass(self) -> Float[Array, " J"]:
+        return self.moments[:, 0, 0]
 
+
+@lru_cache(64)
 def kept_rows(placed: PlacedRows, order: int) -> Kept:
     """Quadrature of this order stands in where no closed form is known."""
     axes, error = placed.axes, 0.0
     if isinstance(placed.rows, MeasuredRows):
-        weight = mass = np.ones(1)
-        linear, second = np.asarray(placed.rows.linear, float)[None], np.asarray(placed.rows.second, float)[None]
+        linear, weight = placed.rows.linear, np.ones(1)
+        moments = np.column_stack([np.append(1.0, linear), np.vstack([linear, placed.rows.second])])[None]
     elif placed.needs_quadrature:
-        weight, (mass, *first, tt, tz, zz) = _by_nodes(placed, order)
-        linear, second = np.stack(first, axis=1), np.array([[tt, tz], [tz, zz]]).transpose(2, 0, 1)
+        weight, moments = _by_nodes(placed, order)
     else:
-        weight, (p, gamma, beta, beta_tilde), error = _closed(placed)
-        mass, linear, second = np.array([p]), np.array([[beta_tilde, beta]]), np.array([[[gamma, 0.0], [0.0, p]]])
+        weight, moments, error = _closed(placed)
     # without the labeller's own coordinate where it has none, and with all others
-    frame = axes.frame if axes.frame[:, -1].any() else axes.frame[:, :-1]
+    frame = axes.frame[:, : 1 + axes.frame[:, 1].any()]
     k, columns = frame.shape
-    linear, second = linear[:, :columns], second[:, :columns, :columns]
-    if columns < k:
-        frame = np.column_stack([frame, np.linalg.qr(frame, mode="complete")[0][:, columns:]])
-        linear = np.pad(linear, ((0, 0), (0, k - columns)))
-        plain = mass[:, None, None] * np.eye(k)
-        plain[:, :columns, :columns] = second
-        second = plain
-    return Kept(weight, mass, linear, second, frame, error)
+    of_all, known = moments[:, :1, :1] * np.eye(k + 1), slice(columns + 1)
+    of_all[:, known, known] = moments[:, known, known]
+    others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
+    return Kept(weight, of_all, np.column_stack([frame, others]), error)
 
 
-def _closed(placed: PlacedRows) -> tuple[Array, list[float], float]:
-    """The weight, `Moments` and their error: at most one direction, one weight, and flips of one probability."""
+def _closed(placed: PlacedRows) -> tuple[Float[Array, " 1"], Float[Array, "1 3 3"], float]:
+    """The weight, the moments and their error, where there is one weight and all flips have one probability."""
     rows, flip = placed.rows, placed.flip
     assert not isinstance(flip, BoundaryFlips), "these are integrated"
-    (share,), weight = rows.select(np.zeros(1), np.ones(1))
-    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), float(share))
-    moments, errors = rule.moments_with_errors(float(np.clip(placed.axes.slope, -1, 1)))
-    scaled = [share * float(moment) * (weight[0] > 0) for moment in moments]
-    weight = np.where(weight > 0, weight, 1.0)  # of no rows
-    return weight, [*scaled[:2], *((1 - 2 * float(flip)) * moment for moment in scaled[2:])], float(max(errors))
+    share, weight = rows.select(np.zeros(1), np.ones(1))
+    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), share)
+    of_rule, errors = rule.moments_with_errors(float(np.clip(placed.axes.slope, -1, 1)))
+    p, gamma, beta, beta_tilde = share * (weight > 0) * np.array(of_rule)
+    along, own = (1 - 2 * flip) * np.array([beta_tilde, beta])
+    moments = np.array([[[p, along, own], [along, gamma, 0], [own, 0, p]]])
+    return np.where(weight > 0, weight, 1.0), moments, float(max(errors))  # where none is kept, any weight will do
 
 
-def _by_nodes(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "6 J"]]:
-    """The distinct weights, and E[1, y t, y ζ, t², tζ, ζ²; weight]."""
+def _by_nodes(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "J 3 3"]]:
+    """The distinct weights, and E[(y, t, ζ)(y, t, ζ)ᵀ; weight]."""
     t, measure, labels = score_nodes(placed, order)
     keep, weight = placed.selected(t)
     mass, zeta, zeta2 = (measure * keep * part for part in labels.swapaxes(0, 1))
     used = (mass > 0) & (weight > 0)
     y = np.array([[1.0], [-1.0]])
     sums = np.stack([mass, y * t * mass, y * zeta, t * t * mass, t * zeta, zeta2])[:, used]
-    q = weight[used]
-    if len(q) and q.min() == q.max():
-        return q[:1], sums.sum(axis=1, keepdims=True)
-    distinct, at = np.unique(q, return_inverse=True)
-    return distinct, np.array([np.bincount(at, row, len(distinct)) for row in sums], float)
+    distinct, at = np.unique(weight[used], return_inverse=True)
+    sums = np.array([np.bincount(at, row, len(distinct)) for row in sums], float)
+    return distinct, np.moveaxis(sums[[[0, 1, 2], [1, 3, 4], [2, 4, 5]]], -1, 0)
 
 
 # -- nodes of one score -----------------------------------------------------------------------------------------------
@@ -185,7 +174,10 @@ def _integrands(placed: PlacedRows, t: Array) -> Array:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The rows of one round in units of n, which train the stages first ≤ s < last; `selector` chose them."""
+    """The rows of one round in units of n, which train the stages first ≤ s < last; `selector` chose them.
+
+    `slopes` are B of (T3.16) at the stages so far, for each weight.
+    """
 
     placed: PlacedRows
     kept: Kept
@@ -193,9 +185,12 @@ class Cohort:
     selector: int | None
     first: int
     last: int
+    slopes: Float[Array, "J b b"]
 
     @classmethod
-    def of(cls, placed: PlacedRows, kept: Kept, selector: int | None, first: int, last: int) -> "Cohort":
+    def of(cls, placed: PlacedRows, order: int, first: int, last: int) -> "Cohort":
+        kept = kept_rows(placed, order)
         size = placed.rows.candidates_at(float(kept.mass.sum()))
-        scaled = kept._replace(mass=size * kept.mass, linear=size * kept.linear, second=size * kept.second)
-        return cls(placed, scaled, size, selector, first, last)
+        none = np.zeros((len(kept.weight), 0, 0))
+        kept = kept._replace(moments=size * kept.moments)
+        return cls(placed, kept, size, first - 1 if first else None, first, last, none)

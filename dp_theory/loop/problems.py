@@ -76,9 +76,8 @@ class ScalarProblem:
     def is_square(self) -> bool:
         return isinstance(self.loss, Square)
 
-    def last_stage(self, first: int) -> int:
-        """The last stage, exclusive, that trains on rows which stage `first` is the first to have."""
-        return self.stages if self.accumulate else first + 1
+    def where(self, stage: int) -> str:
+        return f"phi = {self.phi:g}, lam = {self.ridges[stage]:g}, stage {stage}"
 
     def certified(self, tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
         """The solution by the theory of the loss, and its certificate."""
@@ -298,24 +297,15 @@ class PracticeProblem(AnyProblem):
         return shape_of_all({name: plan.shape for name, plan in rows.items() if isinstance(plan, Rows)})
 
     def cells(self) -> Iterator[ScalarProblem]:
-        one = np.ones(1)
+        one, shape = np.ones(1), self.shape
         first = self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
-        cell = ScalarProblem(
-            phi=self.phi,
-            ridges=np.broadcast_to(np.asarray(self.lam, float), self.stages),
-            loss=self.loss,
-            eigenvalues=self.eigenvalues,
-            basis=self.labeller_direction[:, None],
-            truth=self.truth_direction,
-            labeller=one,
-            initial=(),
-            accumulate=self.accumulate,
-            flip=self.flip,
-        )
-        for index in np.ndindex(self.shape):
-            plans = [plan.at(index, self.shape) if isinstance(plan, Rows) else plan for plan in self.additions]
-            pool = PlacedRows(first.at(index, self.shape), first.flips(self.flip), one, one)
-            yield replace(cell, initial=(pool,), additions=plans)
+        ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
+        basis, truth = self.labeller_direction[:, None], self.truth_direction
+        modes = self.eigenvalues, basis, truth, one
+        for index in np.ndindex(shape):
+            plans = [plan.at(index, shape) if isinstance(plan, Rows) else plan for plan in self.additions]
+            pool = PlacedRows(first.at(index, shape), first.flips(self.flip), one, one)
+            yield ScalarProblem(self.phi, ridges, self.loss, *modes, (pool,), plans, self.accumulate, self.flip)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " modes"]:
@@ -347,17 +337,18 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
     cells = []
     for cell in problem.cells():
         solved, certificate = cell.certified(tolerance)
-        test_error, overlap, squared_norm = solved.outputs()
+        test_error, overlap, squared_norm = solved.outputs
+        kept, candidates = solved.sizes()
         cells.append(
             {
                 "test_error": test_error,
                 "overlap": overlap,
                 "squared_norm": squared_norm,
-                "keep_fraction": solved.kept / solved.candidates,
+                "keep_fraction": kept / candidates,
                 "certificate": certificate,
                 "additions": np.array(solved.additions, object),
-                "kept": solved.kept,
-                "candidates": solved.candidates,
+                "kept": kept,
+                "candidates": candidates,
                 "alignment": solved.orders.a[:, 0],
                 "covariance": solved.orders.c,
                 "response": solved.orders.x,

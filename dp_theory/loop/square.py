@@ -1,7 +1,8 @@
 """The loop under the square loss, from top to bottom: (T3.7) to (T3.18) of docs/theory/practice.md, stage by stage.
 
-One scalar root gives X_ss, and a linear solve the rest of a stage. The method is that of Celentano, Cheng and Montanari
-2021; docs/theory/span.md has one stage. For stages s, j and a basis U of the fixed directions:
+Nothing acts on earlier stages, so that of every matrix only the last row is new: one scalar root gives X_ss, and a
+linear solve the rest. The method is that of Celentano, Cheng and Montanari 2021; docs/theory/span.md has one stage. For
+stages s, j and a basis U of the fixed directions, with the entries u_e at an eigenvalue e:
 
     a_s   alignment Uᵀθ_s
     C_sj  covariance θ_s·θ_j off U
@@ -14,7 +15,6 @@ E sums over cohorts, in units of n. Where Σ = I one mode for each fixed directi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -42,10 +42,10 @@ ORDER = 24
 _AT_THE_PEAK = 1e-12
 # Relative distance from φ at which the alignment is that at the peak.
 _BESIDE_THE_PEAK = 1e-9
-# Relative size from which a correction of a stage's affine solution is rounding.
-_ROUNDED = 1e-14
-# The most corrections of that solution: rounding does not let it settle everywhere.
-_CORRECTIONS = 3
+# The most steps of Newton's method to a stage: the second finds C_ss, and the others undo rounding.
+_STEPS = 4
+# Relative size below which a correction of every unknown is rounding.
+_ROUNDED = 1e-13
 # Relative residual from which a stage is refused; below, it is in the certificate.
 _MISSED = 1e-6
 # Relative error, by rounding, of a moment and of an order parameter.
@@ -53,31 +53,39 @@ _MOMENT_ERROR = 16 * ROUNDING
 # Factor of the certificate over what one perturbed solution shows, or more nodes change.
 _SAFETY = 4
 
-
-# -- order parameters -------------------------------------------------------------------------------------------------
-
-
-class StageRow(NamedTuple):
-    """The row of the newest stage s in a, C and X. Leading axes `trials` are several at once."""
-
-    a: Float[Array, "*trials k"]
-    c: Float[Array, "*trials stages"]
-    x: Float[Array, "*trials stages"]
-
-    @classmethod
-    def of(cls, vector: Float[Array, "*trials unknowns"], stages: int) -> "StageRow":
-        return cls(vector[..., : -2 * stages], vector[..., -2 * stages : -stages], vector[..., -stages:])
-
-    def vector(self) -> Float[Array, "*trials unknowns"]:
-        return np.concatenate(self, axis=-1)
+Row = Sequence[Array]  # the newest row of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ; leading axes are several at once
+Change = Callable[[Array], Array]  # what is done to order parameters, to see what rounding does
 
 
-class ForceMeans(NamedTuple):
-    """The row of the newest stage s in E[f gᵀ], E[f fᵀ] and Γ."""
+# -- triangular matrices, of which the last row is new ----------------------------------------------------------------
 
-    fg: Float[Array, "*trials k"]
-    ff: Float[Array, "*trials stages"]
-    gamma: Float[Array, "*trials stages"]
+
+def with_row(matrix: Float[Array, "*#J s s"], row: Float[Array, "*#J grown"], edge: bool = False) -> Array:
+    """A lower triangular matrix with one more row; a symmetric one with one more `edge`."""
+    grown = np.zeros((*row.shape[:-1], row.shape[-1], row.shape[-1]))
+    grown[..., :-1, :-1] = matrix
+    if edge:
+        grown[..., -1] = row
+    grown[..., -1, :] = row
+    return grown
+
+
+def inverse_row(
+    before: Float[Array, "J s s"], row: Float[Array, "*trials grown"], diagonal: Float[Array, " J"]
+) -> Float[Array, "*trials J grown"]:
+    """The last row of (lower triangular matrix + diagonal)^-1 for J diagonals, of its last row and inverses before."""
+    own = 1 / (row[..., -1:] + diagonal)
+    others = np.tensordot(row[..., :-1], before, (-1, 1))
+    return own[..., None] * np.concatenate([-others, np.ones((*own.shape, 1))], axis=-1)
+
+
+def summed(vectors: Float[Array, "*trials J grown"], before: Float[Array, "J s s"], row: Array) -> Array:
+    """The sum over J of vectors times transposed inverses, whose last row is `row`."""
+    others = np.tensordot(vectors[..., :-1], before, ((-2, -1), (0, 2)))
+    return np.concatenate([others, (vectors * row).sum((-2, -1))[..., None]], axis=-1)
+
+
+# -- the equations ----------------------------------------------------------------------------------------------------
 
 
 class OrderParameters(NamedTuple):
@@ -87,274 +95,199 @@ class OrderParameters(NamedTuple):
     c: Float[Array, "*trials stages stages"]
     x: Float[Array, "*trials stages stages"]
 
-    def extended(self, newest: StageRow) -> "OrderParameters":
-        before = np.broadcast_to(self.a, (*newest.a.shape[:-1], *self.a.shape[-2:]))
-        a = np.concatenate([before, newest.a[..., None, :]], axis=-2)
-        return OrderParameters(a, with_edge(self.c, newest.c), with_row(self.x, newest.x))
-
-    def row(self, stage: int) -> StageRow:
-        return StageRow(self.a[stage], self.c[stage, : stage + 1], self.x[stage, : stage + 1])
-
-    def norms(self) -> Float[Array, " stages"]:
-        return np.hypot(np.linalg.norm(self.a, axis=1), np.sqrt(np.diag(self.c)))
+    def grown(self, newest: Row) -> "OrderParameters":
+        a, c, x = newest
+        before = np.broadcast_to(self.a, (*a.shape[:-1], *self.a.shape))
+        a = np.concatenate([before, a[..., None, :]], axis=-2)
+        return OrderParameters(a, with_row(self.c, c, edge=True), with_row(self.x, x))
 
     def selector(self, stage: int = -1) -> Float[Array, " coordinates"]:
         """A learner's direction in the coordinates of the rows that it chooses, by default the newest's."""
         view = np.append(self.a[stage], np.sqrt(self.c[stage, stage]))
         return view / np.linalg.norm(view)
 
-
-def with_row(matrix: Float[Array, "*#J s s"], row: Float[Array, "*#J grown"]) -> Array:
-    """A lower triangular matrix with one more row."""
-    grown = np.zeros((*row.shape[:-1], row.shape[-1], row.shape[-1]))
-    grown[..., :-1, :-1] = matrix
-    grown[..., -1, :] = row
-    return grown
-
-
-def with_edge(matrix: Float[Array, "*#J s s"], row: Float[Array, "*#J grown"]) -> Array:
-    """A symmetric matrix with one more row and column."""
-    grown = with_row(matrix, row)
-    grown[..., -1] = row
-    return grown
-
-
-# -- forces -----------------------------------------------------------------------------------------------------------
-
-
-class RowView(NamedTuple):
-    """How the scores of b stages depend on a row's coordinates: η = view·x + noise (T3.15)."""
-
-    view: Float[Array, "*trials b K"]
-    noise: Float[Array, "*trials b b"]  # its covariance
-    shared: Float[Array, "*trials b"]  # C_jk/√C_kk, with the selector k
-
-    @classmethod
-    def of(cls, selector: int | None, orders: OrderParameters, stages: slice) -> "RowView":
-        view, noise = orders.a[..., stages, :], orders.c[..., stages, stages]
+    def scores(self, selector: int | None, stages: slice) -> tuple[Array, Array, Array]:
+        """η of b stages (T3.15): its slopes on a row's coordinates, the noise's covariance, and C_jk/√C_kk."""
+        view, noise = self.a[..., stages, :], self.c[..., stages, stages]
         if selector is None:
-            return cls(view, noise, np.zeros(view.shape[:-1]))
-        shared = orders.c[..., stages, selector] / np.sqrt(orders.c[..., selector, selector])[..., None]
-        noise = noise - shared[..., :, None] * shared[..., None, :]
-        return cls(np.concatenate([view, shared[..., None]], axis=-1), noise, shared)
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """A cohort, with B of (T3.16) at the stages so far that train on it, for each weight."""
-
-    cohort: Cohort
-    slopes: Float[Array, "J b b"]
-
-    @classmethod
-    def of(cls, cohort: Cohort) -> "TrainingRows":
-        return cls(cohort, np.zeros((len(cohort.kept.weight), 0, 0)))
-
-    def newest(
-        self, orders: OrderParameters, targets: Float[Array, " stages"], curvature: float = 1.0
-    ) -> tuple[Array, ForceMeans]:
-        """The last row of B, and the means of the newest force, under losses H(m y - h)²/2 with H and m of each stage.
-
-        An infinite weight interpolates.
-        """
-        weight, mass, linear, second, frame, _ = self.cohort.kept
-        b = slice(self.cohort.first, None)
-        view, noise, _ = RowView.of(self.cohort.selector, orders, b)
-        view, target = view @ frame, targets[b]
-        bend = 1 / (1 / (curvature * weight) + orders.x[..., -1, -1, None])  # β, for each weight
-        before = np.tensordot(-orders.x[..., -1, b][..., :-1], self.slopes, (-1, 1))
-        row = bend[..., None] * np.concatenate([before, np.ones((*before.shape[:-1], 1))], axis=-1)
-        pull, of_view = row @ target, row @ view
-        by_view = pull[..., None] * linear - (of_view[..., None] * second).sum(-2)  # E[f_s x]
-        by_label = pull * mass - (of_view * linear).sum(-1)  # E[f_s y]
-        by_score = by_label[..., None] * target - by_view @ view.swapaxes(-1, -2) + mass[:, None] * (row @ noise)
-        others = np.tensordot(by_score[..., :-1], self.slopes, ((-2, -1), (0, 2)))
-        product = np.concatenate([others, (by_score * row).sum((-1, -2))[..., None]], axis=-1)
-        return row, self.placed(orders, by_view.sum(-2), product, mass @ row)
-
-    def placed(self, orders: OrderParameters, by_view: Array, product: Array, slope: Array) -> ForceMeans:
-        """The means from E[f_s x], E[f_s fᵀ] and -E[df_s/dη] of this cohort, among all stages (T3.17)."""
-        cohort, k = self.cohort, self.cohort.selector
-        before = np.zeros((*slope.shape[:-1], cohort.first))
-        by_view = by_view @ cohort.kept.frame.T
-        product, gamma = (np.concatenate([before, part], axis=-1) for part in (product, slope))
-        if k is not None:
-            shared = RowView.of(k, orders, slice(cohort.first, None)).shared
-            gamma[..., k] -= (by_view[..., -1] + (slope * shared).sum(-1)) / np.sqrt(orders.c[..., k, k])
-        return ForceMeans(by_view[..., : orders.a.shape[-1]], product, gamma)
-
-
-# -- the learners -----------------------------------------------------------------------------------------------------
+            return view, noise, np.zeros(view.shape[:-1])
+        of_selector, variance = self.c[..., selector, stages], self.c[..., selector, selector, None]
+        share = of_selector / variance  # 1 for the selector itself, which has no noise at all
+        noise = noise - share[..., :, None] * of_selector[..., None, :]
+        shared = share * np.sqrt(variance)
+        return np.concatenate([view, shared[..., None]], axis=-1), noise, shared
 
 
 @dataclass(frozen=True)
 class Solution:
     """The learners of a scalar problem after some of its stages. It never changes: `grown` is one stage further.
 
-    `modes`, `means` and `shift_by_mode` are M_e of (T3.7), M_e b u_e, and M_e(E[f gᵀ] - Λa/e)u_e; `ff` is E[f fᵀ].
-    `targets` are those of the losses, 1 for the square. `overlap` is over |Σ^½w0|, `residual` relative, and `condition`
-    is how much rounding moves X and C.
+    `modes` are M_e of (T3.7), and `shift` is M_e(E[f gᵀ] - Λa/e)u_e, by which M_e b u_e differs from a·u_e; `ff` is
+    E[f fᵀ]. `outputs` are test error, overlap over |Σ^½w0|, and squared norm. `residual` is relative: the part of a
+    stage that is not solved, or rounding's.
     """
 
     cell: "ScalarProblem"
-    rows: tuple[TrainingRows, ...]
+    cohorts: tuple[Cohort, ...]
     orders: OrderParameters
-    targets: Float[Array, " stages"]
     modes: Float[Array, "modes stages stages"]
-    means: Float[Array, "modes stages"]
-    shift_by_mode: Float[Array, "modes stages"]
+    shift: Float[Array, "modes stages"]
     ff: Float[Array, "stages stages"]
-    test_error: Float[Array, " stages"]
-    overlap: Float[Array, " stages"]
+    outputs: Float[Array, "3 stages"]
     residual: Float[Array, " stages"]
-    condition: Float[Array, " stages"]
 
     @classmethod
     def of(cls, cell: "ScalarProblem") -> "Solution":
         modes, k = cell.basis.shape
-        none, by_mode, square, matrices = np.zeros(0), np.zeros((modes, 0)), np.zeros((0, 0)), np.zeros((modes, 0, 0))
-        orders = OrderParameters(np.zeros((0, k)), square, square)
-        return cls(cell, (), orders, none, matrices, by_mode, by_mode, square, none, none, none, none)
+        none, orders = np.zeros(0), OrderParameters(np.zeros((0, k)), np.zeros((0, 0)), np.zeros((0, 0)))
+        return cls(cell, (), orders, np.zeros((modes, 0, 0)), np.zeros((modes, 0)), orders.c, np.zeros((3, 0)), none)
+
+    @property
+    def test_error(self) -> Float[Array, " stages"]:
+        return self.outputs[0]
 
     @property
     def stages(self) -> int:
         return len(self.orders.a)
 
-    @cached_property
-    def training(self) -> list[TrainingRows]:
+    @property
+    def training(self) -> list[Cohort]:
         """The rows that the next stage trains on, which are the last ones."""
-        return [rows for rows in self.rows if rows.cohort.last > self.stages]
+        return [cohort for cohort in self.cohorts if cohort.last > self.stages]
 
     @property
     def additions(self) -> list[Rows]:
         """What the rounds added, with plans resolved."""
-        return [rows.cohort.placed.rows for rows in self.rows if rows.cohort.first]
+        return [cohort.placed.rows for cohort in self.cohorts if cohort.first]
 
-    @property
-    def kept(self) -> Float[Array, " stages"]:
-        return self._so_far([rows.cohort.kept.mass.sum() for rows in self.rows])
-
-    @property
-    def candidates(self) -> Float[Array, " stages"]:
-        return self._so_far([rows.cohort.candidates for rows in self.rows])
-
-    def _so_far(self, sizes: list[float]) -> Array:
-        return np.cumsum(np.bincount([rows.cohort.first for rows in self.rows], sizes), dtype=float)
-
-    def outputs(self) -> Float[Array, "3 stages"]:
-        return np.stack([self.test_error, self.overlap, np.square(self.orders.a).sum(1) + np.diag(self.orders.c)])
+    def sizes(self) -> Float[Array, "2 stages"]:
+        """Rows kept and looked at so far, in units of n."""
+        sizes = np.zeros((2, self.stages))
+        for cohort in self.cohorts:
+            sizes[:, cohort.first] += cohort.kept.mass.sum(), cohort.candidates
+        return sizes.cumsum(axis=1)
 
     def change(self, other: "Solution") -> Float[Array, " stages"]:
         """By how much the outputs of another differ, relative to these, and overlaps to |θ|."""
-        outputs = self.outputs()
-        sizes = np.stack([outputs[0], np.sqrt(outputs[2]), outputs[2]])
-        return (np.abs(other.outputs() - outputs) / sizes).max(axis=0)
+        test_error, _, square = self.outputs
+        return (np.abs(other.outputs - self.outputs) / [test_error, np.sqrt(square), square]).max(axis=0)
 
-    def where(self) -> str:
-        stage = min(self.stages, self.cell.stages - 1)
-        return f"phi = {self.cell.phi:g}, lam = {self.cell.ridges[stage]:g}, stage {stage}"
+    def forces(self, newest: Row) -> tuple[Row, list[Array]]:
+        """The newest row of E[f gᵀ], E[f fᵀ] and Γ (T3.17), and that of each cohort's B (T3.16)."""
+        orders, rows = self.orders.grown(newest), []
+        fg, (ff, gamma) = np.zeros(newest[0].shape), np.zeros((2, *newest[1].shape))
+        for cohort in self.training:
+            k, b, (weight, moments, frame, _) = cohort.selector, slice(cohort.first, None), cohort.kept
+            view, noise, shared = orders.scores(k, b)
+            row = inverse_row(cohort.slopes, newest[2][..., b], 1 / weight)
+            # y - η = pull·(y, x) - noise
+            pull = np.concatenate([np.ones((*view.shape[:-1], 1)), -view @ frame], axis=-1)
+            by_row = np.einsum("...jk,jkl->...jl", row @ pull, moments)  # E[f_s (y, x)]
+            by_pull = by_row @ pull.swapaxes(-1, -2) + cohort.kept.mass[:, None] * (row @ noise)  # E[f_s (y - η)]
+            by_view, slope = by_row[..., 1:].sum(-2) @ frame.T, cohort.kept.mass @ row
+            fg += by_view[..., : fg.shape[-1]]
+            ff[..., b] += summed(by_pull, cohort.slopes, row)
+            gamma[..., b] += slope
+            if k is not None:
+                gamma[..., k] -= (by_view[..., -1] + (slope * shared).sum(-1)) / np.sqrt(orders.c[..., k, k])
+            rows.append(row)
+        return (fg, ff, gamma), rows
 
-    # -- one more stage
+    def equations(self, newest: Row, means: Row) -> tuple[Float[Array, "*trials unknowns"], Array, Array]:
+        """Right-hand sides of (T3.9), (T3.10) and (T3.11) minus a_s, C_s· and X_s·; the rows of `modes` and `shift`."""
+        (a, c, x), (fg, ff, gamma) = newest, means
+        phi, basis, firmness = self.cell.phi, self.cell.basis, self.cell.ridges[self.stages] / self.cell.eigenvalues
+        modes = inverse_row(self.modes, gamma, firmness)
+        pull = fg @ basis.T - firmness * (a @ basis.T)
+        shift = modes[..., -1] * (pull - gamma[..., :-1] @ self.shift.T)
+        # Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ without cancellation
+        a_off = shift @ basis
+        across = shift - a_off @ basis.T
+        spread = np.concatenate([across @ self.shift, (across**2).sum(-1)[..., None]], axis=-1)
+        by_force = summed(modes @ with_row(self.ff, ff, edge=True), self.modes, modes) / len(basis)
+        return np.concatenate([a_off, spread + phi * by_force - c, phi * modes.mean(-2) - x], axis=-1), modes, shift
 
-    def learner(self, newest: StageRow, forces: ForceMeans) -> tuple[Array, Array, Array]:
-        """The rows of the newest stage in `modes`, `means` and `shift_by_mode`."""
-        e, basis, lam = self.cell.eigenvalues, self.cell.basis, self.cell.ridges[self.stages]
-        others, slope = forces.gamma[..., :-1], forces.gamma[..., -1:]
-        own = e / (lam + e * slope)
-        row = -own[..., None] * np.einsum("...j,ejk->...ek", others, self.modes)
-        b = forces.fg + slope * newest.a + others @ self.orders.a
-        mean = own * (b @ basis.T - others @ self.means.T)
-        # (T3.9) less a is Σ M_e(E[f gᵀ] - (Λ/e)a) u_e u_eᵀ, without the cancellation of Γa
-        pull = forces.fg @ basis.T - lam / e * (newest.a @ basis.T)
-        shift = own * (pull - others @ self.shift_by_mode.T)
-        return np.concatenate([row, own[..., None]], axis=-1), mean, shift
-
-    def off(self, newest: StageRow, forces: ForceMeans) -> Float[Array, "*trials unknowns"]:
-        """Right-hand sides of (T3.9), (T3.10) and (T3.11) minus a_s, C_s· and X_s·."""
-        basis, phi = self.cell.basis, self.cell.phi
-        row, mean, shift = self.learner(newest, forces)
-        others, own = row[..., :-1], row[..., -1:]
-        # (T3.10) with Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ as a sum of squares
-        before = self.means - basis @ (basis.T @ self.means)
-        deviation = mean - (mean @ basis) @ basis.T
-        with_before = forces.ff[..., None, :-1]
-        by_force = others @ self.ff + own * with_before  # M_e E[f f_j] for j < s
-        own_force = (others * with_before).sum(-1) + own[..., 0] * forces.ff[..., -1:]
-        with_others = np.einsum("...ek,ejk->...j", by_force, self.modes) / len(basis)
-        with_own = ((by_force * others).sum(-1) + own[..., 0] * own_force).mean(-1)
-        c_off = np.append(deviation @ before, (deviation**2).sum(-1)[..., None], axis=-1) - newest.c
-        c_off = c_off + phi * np.append(with_others, with_own[..., None], axis=-1)
-        return StageRow(shift @ basis, c_off, phi * row.mean(-2) - newest.x).vector()
-
-    def miss(self, off: Array, newest: StageRow) -> float:
+    def miss(self, off: Array, newest: Row) -> float:
         """The largest of `off`, relative to the order parameters."""
-        own = np.hypot(np.linalg.norm(newest.a), np.sqrt(newest.c[-1]))
-        norms = np.append(self.orders.norms(), newest.c[-1] / own)
-        sizes = np.concatenate([np.full(len(newest.a), own), norms * own, np.full(self.stages + 1, newest.x[-1])])
-        return float(np.abs(off / sizes).max())
+        a, c, x = newest
+        own = np.hypot(np.linalg.norm(a), np.sqrt(c[-1]))
+        norms, responses = np.append(np.sqrt(self.outputs[2]), c[-1] / own), np.append(np.diag(self.orders.x), x[-1])
+        return float(np.abs(off / np.concatenate([np.full(len(a), own), norms * own, responses])).max())
 
-    def grown(
-        self,
-        newest: StageRow,
-        forces: ForceMeans,
-        slopes: Sequence[Array],
-        residual: float,
-        condition: float = 1.0,
-        target: float = 1.0,
-    ) -> "Solution":
-        """With the newest stage, whose rows of B are `slopes`, for the last of `rows`; none where no stage follows."""
-        row, mean, shift = self.learner(newest, forces)
-        orders, means = self.orders.extended(newest), np.append(self.means, mean[:, None], axis=1)
-        error, overlap = _outcome(self.cell, orders, means[:, -1])
-        rows = list(self.rows)
-        for place, row_of_b in enumerate(slopes, len(rows) - len(slopes)):
-            rows[place] = replace(rows[place], slopes=with_row(rows[place].slopes, row_of_b))
+    def grown(self, newest: Row, means: Row, residual: float, slopes: Sequence[Array] = ()) -> "Solution":
+        """With the newest stage, whose rows of B are `slopes`, for the last cohorts."""
+        (a, c, _), (_, modes, shift) = newest, self.equations(newest, means)
+        # (T3.12) and (T3.13), again without cancellation
+        along, norm, outside = self.cell.truth_in_span
+        part = a @ along
+        overlap = part * norm + outside @ shift
+        across = a - part * along
+        off = c[-1] + across @ across + (part - overlap) * (part + overlap)
+        test_error = np.arctan2(np.sqrt(off), overlap) / np.pi
+        cohorts = list(self.cohorts)
+        for place, row in enumerate(slopes, len(cohorts) - len(slopes)):
+            cohorts[place] = replace(cohorts[place], slopes=with_row(cohorts[place].slopes, row))
         return Solution(
             self.cell,
-            tuple(rows),
-            orders,
-            np.append(self.targets, target),
-            with_row(self.modes, row),
-            means,
-            np.append(self.shift_by_mode, shift[:, None], axis=1),
-            with_edge(self.ff, forces.ff),
-            np.append(self.test_error, error),
-            np.append(self.overlap, overlap),
+            tuple(cohorts),
+            self.orders.grown(newest),
+            with_row(self.modes, modes),
+            np.column_stack([self.shift, shift]),
+            with_row(self.ff, means[1], edge=True),
+            np.column_stack([self.outputs, [test_error, overlap, a @ a + c[-1]]]),
             np.append(self.residual, residual),
-            np.append(self.condition, condition),
         )
 
 
-def _outcome(cell: "ScalarProblem", orders: OrderParameters, mean: Array) -> tuple[float, float]:
-    """The newest stage's test error and overlap (T3.12), (T3.13)."""
-    a, c, _ = orders
-    along, norm, outside = cell.truth_in_span
-    part = float(a[-1] @ along)
-    overlap = part * norm + float(outside @ mean)
-    across = a[-1] - part * along
-    off = c[-1, -1] + across @ across + (part - overlap) * (part + overlap)  # without cancellation
-    return float(np.arctan2(np.sqrt(off), overlap) / np.pi), overlap
+# -- a stage ----------------------------------------------------------------------------------------------------------
 
 
-# -- a stage, exactly -------------------------------------------------------------------------------------------------
-
-Change = Callable[..., Array] | None  # what is done to numbers of a solution, to see what rounding does
-
-
-def solved_stage(solution: Solution, change: Change) -> Solution:
+def solved_stage(solution: Solution, change: Change | None = None) -> Solution:
     """The solution after one more stage. `change` is applied to its order parameters before the loop goes on."""
     cell, stage = solution.cell, solution.stages
-    kept = sum(float(rows.cohort.kept.mass.sum()) for rows in solution.training)
-    if cell.ridges[stage] == 0 and kept <= cell.phi * (1 + _AT_THE_PEAK):
+    weight = np.concatenate([cohort.kept.weight for cohort in solution.training])
+    mass = np.concatenate([cohort.kept.mass for cohort in solution.training])
+    if cell.ridges[stage] == 0 and (kept := mass.sum()) <= cell.phi * (1 + _AT_THE_PEAK):
         return _interpolated(solution, kept, change)
-    newest, slopes, forces, residual, condition = _exact(solution)
+    k = cell.basis.shape[1]
+    own = k + stage  # the place of C_ss; that of X_ss is the last
+
+    def split(vectors: Array) -> Row:
+        return np.split(vectors, [k, own + 1], axis=-1)
+
+    def off(vectors: Array) -> tuple[Array, Row, list[Array]]:
+        newest = split(vectors)
+        means, slopes = solution.forces(newest)
+        return solution.equations(newest, means)[0][..., :-1] / unit, means, slopes
+
+    # given X_ss all is affine, but that C_ss is quadratic in the others, which do not depend on it
+    vector = np.zeros(own + stage + 2)
+    vector[-1] = _own_response(cell, cell.ridges[stage], weight, mass)
+    deviations = np.sqrt(np.diag(solution.orders.c))
+    unit = np.concatenate([np.ones(k), deviations * deviations[-1:], [1.0], np.diag(solution.orders.x)])
+    missed, *columns = off(vector + np.pad(np.diag(unit), ((1, 0), (0, 1))))[0]
+    jacobian = (np.array(columns) - missed).T
+    jacobian[own] *= np.arange(len(unit)) == own
+    inverse = np.linalg.inv(jacobian)
+    for _ in range(_STEPS):
+        vector = vector - np.append(unit * (inverse @ missed), 0.0)
+        missed, means, slopes = off(vector)
+        correction = np.append(unit * (inverse @ missed), 0.0)
+        if np.all(np.abs(correction) <= _ROUNDED * np.abs(vector)):
+            break
+    newest = split(vector)
+    residual = solution.miss(correction, newest) if vector[own] > 0 else np.inf
+    if not residual < _MISSED:
+        raise ConvergenceError(
+            f"{cell.where(stage)}: relative residual {residual:.1e}, C = {vector[own]:.3g}; give a larger lam"
+        )
     if change is not None:
-        newest = StageRow(*map(change, newest))
-        slopes, forces = _forces(solution, newest)
-    return solution.grown(newest, forces, slopes, residual, condition)
+        newest = [change(part) for part in newest]
+        means, slopes = solution.forces(newest)
+    return solution.grown(newest, means, max(residual, 4 * ROUNDING / abs(jacobian[own, own])), slopes)
 
 
-def _interpolated(solution: Solution, kept: float, change: Change) -> Solution:
+def _interpolated(solution: Solution, kept: float, change: Change | None) -> Solution:
     """The limit λ → 0 with fewer kept rows than dimensions, in units of λ: weights are infinite (T2.10)."""
     cell = solution.cell
     if cell.rounds:
@@ -364,74 +297,24 @@ def _interpolated(solution: Solution, kept: float, change: Change) -> Solution:
         )
     if kept >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
         near_peak = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
-        nearby = solved_stage(near_peak, change)
-        peak = nearby.orders._replace(c=np.full_like(nearby.orders.c, np.inf))
-        return replace(nearby, cell=cell, orders=peak, residual=np.zeros(1))
-    rows = []
-    for cohort in (each.cohort for each in solution.rows):
+        nearby, infinite = solved_stage(near_peak, change), np.full((1, 1), np.inf)
+        outputs = np.vstack([nearby.outputs[:2], infinite])
+        return replace(nearby, orders=nearby.orders._replace(c=infinite), outputs=outputs)
+    cohorts = []
+    for cohort in solution.cohorts:
         infinite = cohort.kept._replace(weight=np.full_like(cohort.kept.weight, np.inf))
-        rows.append(TrainingRows.of(replace(cohort, kept=infinite)))
+        cohorts.append(replace(cohort, kept=infinite))
     unit = replace(cell, ridges=np.ones(1))
-    return solved_stage(replace(solution, cell=unit, rows=tuple(rows)), change)
+    return solved_stage(replace(solution, cell=unit, cohorts=tuple(cohorts)), change)
 
 
-def _forces(solution: Solution, newest: StageRow) -> tuple[Sequence[Array], ForceMeans]:
-    """The last rows of B, and the means of forces over all cohorts."""
-    orders = solution.orders.extended(newest)
-    targets = np.ones(solution.stages + 1)
-    slopes, means = zip(*(rows.newest(orders, targets) for rows in solution.training), strict=True)
-    return slopes, ForceMeans(*(np.sum(part, axis=0) for part in zip(*means, strict=True)))
-
-
-def _exact(solution: Solution) -> tuple[StageRow, Sequence[Array], ForceMeans, float, float]:
-    """The stage, its forces, its residual, and what magnifies rounding.
-
-    All but X_ss is affine, where C_ss has its own slope.
-    """
-    k, s = solution.orders.a.shape[1], solution.stages
-    own = k + s  # the place of C_ss; that of X_ss is the last
-    rest = np.delete(np.arange(k + 2 * s + 1), own)
-    response, slope = _own_response(solution)
-    deviations = np.sqrt(np.diag(solution.orders.c))
-    unit = np.concatenate([np.ones(k), deviations * (deviations[-1] if s else 1.0), [1.0], np.full(s, response)])
-
-    def off(vectors: Array) -> tuple[Array, StageRow, Sequence[Array], ForceMeans]:
-        newest = StageRow.of(vectors, s + 1)
-        slopes, forces = _forces(solution, newest)
-        return solution.off(newest, forces), newest, slopes, forces
-
-    vectors = np.vstack([np.zeros(k + 2 * s + 2), np.diag(np.append(unit, 0.0))[:-1]])
-    vectors[:, -1] = response
-    at_zero, *columns = off(vectors)[0][:, :-1] / unit
-    inverse = np.linalg.inv((np.array(columns) - at_zero).T[np.ix_(rest, rest)])
-    vector = vectors[0]
-    vector[rest] = -unit[rest] * (inverse @ at_zero[rest])
-    for left in range(_CORRECTIONS, -1, -1):
-        missed, newest, slopes, forces = off(vector)
-        correction = np.zeros_like(vector)
-        correction[rest] = unit[rest] * (inverse @ (missed[rest] / unit[rest]))
-        correction[own] = missed[own] / slope
-        if not left or (vector[own] > 0 and solution.miss(correction, newest) < _ROUNDED):
-            break
-        vector = vector - correction
-    residual = solution.miss(missed, newest) if vector[own] > 0 else np.inf
-    return newest, slopes, forces, residual, 1 / abs(slope)
-
-
-def _own_response(solution: Solution) -> tuple[float, float]:
-    """X_ss, the root of (T3.18), found in ln X; and the slope of C_ss's equation."""
-    cell, lam = solution.cell, solution.cell.ridges[solution.stages]
-    e = cell.eigenvalues
-    kept = [rows.cohort.kept for rows in solution.training]
-    weight, mass = (np.concatenate([getattr(each, name) for each in kept]) for name in ("weight", "mass"))
-
-    def own_mode(response: float) -> tuple[Array, Array]:
-        bend = 1 / (1 / weight + response)
-        return e / (lam + e * float(mass @ bend)), bend
+def _own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"], mass: Float[Array, " J"]) -> float:
+    """X_ss, the root of (T3.18), found in ln X."""
 
     def excess(log_response: float) -> float:
         response = np.exp(log_response)
-        return 1 - cell.phi * float(np.mean(own_mode(response)[0])) / response
+        slope = float(mass @ (1 / (1 / weight + response)))
+        return 1 - cell.phi * float(np.mean(cell.eigenvalues / (lam + cell.eigenvalues * slope))) / response
 
     low = high = float(np.log(cell.phi))
     while excess(low) > 0:
@@ -439,9 +322,7 @@ def _own_response(solution: Solution) -> tuple[float, float]:
     while excess(high) < 0:
         high += 4
     # root_scalar: scipy.optimize.elementwise.find_root takes 13 times as long for one root
-    response = float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root))
-    mode, bend = own_mode(response)
-    return response, cell.phi * float(np.mean(mode**2) * (mass @ bend**2)) - 1
+    return float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root))
 
 
 # -- all stages -------------------------------------------------------------------------------------------------------
@@ -456,21 +337,12 @@ def solve_loop(problem: "PracticeProblem") -> Solution:
 def solve_cell(
     cell: "ScalarProblem",
     order: int = ORDER,
-    *,
-    perturb: np.random.Generator | None = None,
-    solve_stage: Callable[[Solution, Change], Solution] = solved_stage,
+    solve_stage: Callable[[Solution], Solution] = solved_stage,
 ) -> Solution:
-    """Solve a scalar problem, one stage after the other, without a certificate.
-
-    `perturb` multiplies every moment and order parameter by 1 ± its rounding error.
-    """
-
-    def change(value: Array, error: float = _MOMENT_ERROR) -> Array:
-        assert perturb is not None, "nothing is changed without"
-        return value * (1 + error * perturb.choice((-1.0, 1.0), np.shape(value)))
-
+    """Solve a scalar problem, one stage after the other, without a certificate."""
     solution = Solution.of(cell)
     for stage in range(cell.stages):
+        new = cell.initial
         if stage:
             plan = cell.additions[stage - 1]
             rows = plan(float(solution.test_error[-1])) if callable(plan) else plan
@@ -478,37 +350,18 @@ def solve_cell(
                 raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition, of numbers")
             labeller = np.append(cell.labeller, 0.0)
             new = (PlacedRows(rows, rows.flips(cell.flip), labeller, solution.orders.selector()),)
-        else:
-            new = cell.initial
-        cohorts = []
-        for placed in new:
-            kept = placed.kept(order)
-            cohort = Cohort.of(placed, kept, stage - 1 if stage else None, stage, cell.last_stage(stage))
-            if perturb is not None:
-                mass, linear, second = (change(part, max(_MOMENT_ERROR, kept.error)) for part in cohort.kept[1:4])
-                second = (second + second.transpose(0, 2, 1)) / 2
-                cohort = replace(cohort, kept=cohort.kept._replace(mass=mass, linear=linear, second=second))
-            cohorts.append(cohort)
+        cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]
         size = sum(float(cohort.kept.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")
-        with_rows = replace(solution, rows=(*solution.rows, *map(TrainingRows.of, cohorts)))
-        solution = replace(solve_stage(with_rows, None if perturb is None else change), cell=cell)
-        _require_resolved(solution)
+        solution = replace(solution, cohorts=(*solution.cohorts, *cohorts))
+        solution = replace(solve_stage(solution), cell=cell)
+        error = solution.test_error[-1]
+        if error < RESOLUTION and cell.rounds:
+            raise ConvergenceError(
+                f"{cell.where(stage)}: test error {error:.1e}; below {RESOLUTION:.0e} double precision does not resolve"
+                " the loop: ask for fewer rounds"
+            )
     return solution
-
-
-def _require_resolved(solution: Solution) -> None:
-    cell, stage = solution.cell, solution.stages - 1
-    where = f"phi = {cell.phi:g}, lam = {cell.ridges[stage]:g}, stage {stage}"
-    variance, residual, error = solution.orders.c[-1, -1], solution.residual[-1], solution.test_error[-1]
-    allowed = _MISSED if cell.is_square else np.inf  # other losses refuse what they miss themselves
-    if not (residual < allowed and variance > 0):
-        raise ConvergenceError(f"{where}: relative residual {residual:.1e}, C = {variance:.3g}; give a larger lam")
-    if error < RESOLUTION and cell.rounds:
-        raise ConvergenceError(
-            f"{where}: test error {error:.1e}; below {RESOLUTION:.0e} double precision does not resolve the loop: ask"
-            " for fewer rounds"
-        )
 
 
 # -- the certificate --------------------------------------------------------------------------------------------------
@@ -519,10 +372,10 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     tolerance = TOLERANCE if tolerance is None else tolerance
     first, *orders = ORDERS
     solved = solve_cell(cell, first)
-    rounding = _MOMENT_ERROR + _SAFETY * _effect_of_rounding(solved, first)
-    for rows in solved.rows:  # rules of one's own are integrated once and for all
-        require_certain(rows.cohort.placed.rows.keep, [rows.cohort.kept.error], tolerance)
-    if not any(rows.cohort.placed.needs_quadrature for rows in solved.rows):
+    rounding = _SAFETY * (_MOMENT_ERROR + _effect_of_rounding(solved, first))
+    for cohort in solved.cohorts:  # rules of one's own are integrated once and for all
+        require_certain(cohort.placed.rows.keep, [cohort.kept.error], tolerance)
+    if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
         return solved, np.maximum.accumulate(rounding)
     agreements = 2 if cell.rounds else 1  # two orders may miss the same feature of a learner's rule
     changes = [np.full(cell.stages, np.inf)] * agreements
@@ -537,14 +390,27 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
 
 
 def _effect_of_rounding(solved: Solution, order: int) -> Array:
-    cell = solved.cell
-    if not np.isfinite(solved.orders.c).all():  # the ridgeless peak
+    cell, rng = solved.cell, np.random.default_rng(0)
+    if not np.isfinite(solved.outputs).all():  # the ridgeless peak
         return np.full(cell.stages, np.inf)
+
+    def change(value: Array, error: float = _MOMENT_ERROR) -> Array:
+        return value * (1 + error * rng.choice((-1.0, 1.0), np.shape(value)))
+
+    def perturbed_stage(solution: Solution) -> Solution:
+        cohorts = []
+        for cohort in solution.cohorts:
+            if cohort.first == solution.stages:
+                moments = change(cohort.kept.moments, max(_MOMENT_ERROR, cohort.kept.error))
+                cohort = replace(cohort, kept=cohort.kept._replace(moments=moments))
+            cohorts.append(cohort)
+        return solved_stage(replace(solution, cohorts=tuple(cohorts)), change)
+
     try:
-        perturbed = solve_cell(cell, order, perturb=np.random.default_rng(0))
+        perturbed = solve_cell(cell, order, perturbed_stage)
     except ConvergenceError:
         return np.full(cell.stages, np.inf)
-    return np.maximum(solved.change(perturbed), np.maximum(solved.residual, 4 * ROUNDING * solved.condition))
+    return np.maximum(solved.change(perturbed), solved.residual)
 
 
 def more_nodes(cell: "ScalarProblem", order: int, change: float, tolerance: float) -> ConvergenceError:

@@ -7,7 +7,8 @@ import numpy as np
 
 from dp_theory.loop.losses.loss import Loss, QuadraticLoss
 from dp_theory.loop.losses.points import Points
-from dp_theory.loop.square import ForceMeans, OrderParameters, RowView, Solution, StageRow, TrainingRows
+from dp_theory.loop.placed import Cohort
+from dp_theory.loop.square import OrderParameters, Row, Solution
 from dp_theory.numerics.checks import Array, Float
 
 Losses = tuple[Loss, QuadraticLoss]  # a loss and its control
@@ -59,22 +60,22 @@ class SampledRows:
     def scores(self, parameters: OrderParameters) -> tuple[Array, Array, Array, float]:
         """u_s under the loss and under the control (T4.6), the part that is new at stage s, and its deviation."""
         points, cohort = self.points, self.points.cohort
-        row = RowView.of(cohort.selector, parameters, slice(cohort.first, None))
-        factor = np.linalg.cholesky(row.noise)[-1]
-        own = points.view @ (row.view[-1] @ cohort.kept.frame) + points.normals[:, : len(factor)] @ factor  # η_s
+        view, noise, _ = parameters.scores(cohort.selector, slice(cohort.first, None))
+        factor = np.linalg.cholesky(noise)[-1]
+        own = points.view @ (view[-1] @ cohort.kept.frame) + points.normals[:, : len(factor)] @ factor  # η_s
         x = parameters.x[-1, cohort.first : -1]
         of_loss, of_control = (own + forces.force @ x for forces in (self.of_loss, self.of_control))
         return of_loss, of_control, points.normals[:, len(factor) - 1], float(factor[-1])
 
-    def correction(
-        self, rows: TrainingRows, parameters: OrderParameters, losses: Losses, start: Array | None
-    ) -> tuple[ForceMeans, Array]:
-        """The sum over points in (T4.8), and the forces under the loss; `start` are such forces nearby.
+    def means(
+        self, parameters: OrderParameters, loss: Loss, controls: Sequence[QuadraticLoss], start: Array | None
+    ) -> tuple[Row, Array]:
+        """(T4.8), and the forces under the loss; `start` are such forces nearby.
 
         Where f_s is not smooth, the stage's own noise is integrated out.
         """
-        points, first = self.points, self.points.cohort.first
-        loss, control = losses
+        points, cohort, control = self.points, self.points.cohort, controls[-1]
+        first, k = cohort.first, cohort.selector
         of_loss, of_control, new, noise = self.scores(parameters)
         at = points.y, points.weight, parameters.x[-1, -1]
         mass = points.mass[:, self.of_loss.force.shape[1] + loss.smooth]
@@ -86,16 +87,23 @@ class SampledRows:
             force, square, bend = loss.mean_answer(of_loss - noise * new, noise, *at)
             control_force, control_square, control_bend = control.mean_answer(of_control - noise * new, noise, *at)
             square = square - control_square
-        means = []
-        for forces, of_rows, bends in (
-            (self.of_loss, mass * force, mass * bend),
-            (self.of_control, mass * control_force, mass * control_bend),
+        product, slope, by_view = control_means(cohort, parameters, controls)
+        product[-1] += mass @ square
+        for sign, forces, of_rows, bends in (
+            (1, self.of_loss, mass * force, mass * bend),
+            (-1, self.of_control, mass * control_force, mass * control_bend),
         ):
             slopes = forces.slopes(parameters.x[first:, first:])
-            slope = slopes @ (bends if slopes.shape[1] > 1 else bends.sum(keepdims=True))
-            means.append((of_rows @ forces.force, np.append(-slope, bends.sum()), of_rows @ points.view))
-        product, slope, by_view = map(np.subtract, *means)
-        return rows.placed(parameters, by_view, np.append(product, mass @ square), slope), force
+            bends = bends if slopes.shape[1] > 1 else bends.sum(keepdims=True)
+            product[:-1] += sign * of_rows @ forces.force
+            slope += sign * np.append(-slopes @ bends, bends.sum())
+            by_view += sign * of_rows @ points.view
+        by_view = cohort.kept.frame @ by_view
+        ff, gamma = (np.append(np.zeros(first), part) for part in (product, slope))
+        if k is not None:
+            shared = parameters.c[:, k] / np.sqrt(parameters.c[k, k])
+            gamma[k] -= (by_view[-1] + slope @ shared[first:]) / np.sqrt(parameters.c[k, k])
+        return (by_view[: parameters.a.shape[1]], ff, gamma), force
 
     def grown(self, parameters: OrderParameters, losses: Losses) -> "SampledRows":
         """With the points' forces on the newest stage."""
@@ -104,36 +112,47 @@ class SampledRows:
         return SampledRows(self.points, *(forces.grown(*loss.answer(score, *at)) for forces, loss, score in pairs))
 
 
+def control_means(
+    cohort: Cohort, parameters: OrderParameters, controls: Sequence[QuadraticLoss]
+) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " K"]]:
+    """E[f_s fᵀ], the newest row of E[B], and E[f_s x], under a quadratic loss for each stage (T3.16)."""
+    b, (weight, moments, frame, _) = slice(cohort.first, None), cohort.kept
+    view, noise, _ = parameters.scores(cohort.selector, b)
+    target, curvature = np.array([(control.target, control.curvature) for control in controls[b]]).T
+    firmness = 1 / (weight[:, None] * curvature)
+    slopes = np.linalg.inv(parameters.x[b, b] + firmness[:, None, :] * np.eye(len(target)))
+    pull = np.column_stack([target, -view @ frame])
+    by_row = slopes[:, -1:] @ pull @ moments
+    mass = cohort.kept.mass
+    by_pull = by_row @ pull.T + mass[:, None, None] * (slopes[:, -1:] @ noise)
+    return np.einsum("jab,jcb->c", by_pull, slopes), mass @ slopes[:, -1], by_row.sum((0, 1))[1:]
+
+
 @dataclass
 class PointMeans:
-    """Means over points, with the control fitted on the way until it is settled."""
+    """Means over points, with the newest control fitted on the way until it is settled."""
 
     before: Solution
     sampled: Sequence[SampledRows]
     loss: Loss
-    control: QuadraticLoss
+    controls: Sequence[QuadraticLoss]  # of the stages before
+    control: QuadraticLoss = field(default_factory=QuadraticLoss)
     settled: bool = False
     start: Sequence[Array] = field(default=(), init=False)  # the forces of the last call
 
-    def __call__(self, newest: StageRow) -> ForceMeans:
-        parameters = self.before.orders.extended(newest)
+    def __call__(self, newest: Row) -> Row:
+        parameters = self.before.orders.grown(newest)
         if not self.settled:
             self.control = closest_quadratic(self.sampled, parameters, self.loss)
-        return self.with_slopes(newest)[1]
-
-    def with_slopes(self, newest: StageRow) -> tuple[list[Array], ForceMeans]:
-        """The control's slopes on the newest stage, and the means."""
-        parameters, training = self.before.orders.extended(newest), self.before.training
-        targets = np.append(self.before.targets, self.control.target)
-        slopes, means = zip(
-            *(rows.newest(parameters, targets, self.control.curvature) for rows in training), strict=True
+        controls, start = [*self.controls, self.control], self.start or [None] * len(self.sampled)
+        means, self.start = zip(
+            *(
+                each.means(parameters, self.loss, controls, forces)
+                for each, forces in zip(self.sampled, start, strict=True)
+            ),
+            strict=True,
         )
-        losses, start = (self.loss, self.control), self.start or [None] * len(training)
-        triples = zip(self.sampled, training, start, strict=True)
-        corrections, self.start = zip(
-            *(each.correction(rows, parameters, losses, forces) for each, rows, forces in triples), strict=True
-        )
-        return list(slopes), ForceMeans(*(np.sum(part, axis=0) for part in zip(*means, *corrections, strict=True)))
+        return [np.sum(part, axis=0) for part in zip(*means, strict=True)]
 
 
 def closest_quadratic(sampled: Sequence[SampledRows], parameters: OrderParameters, loss: Loss) -> QuadraticLoss:

@@ -10,7 +10,7 @@ import numpy as np
 from dp_theory.loop.groups import observed_labels, softness
 from dp_theory.loop.losses.loss import Loss
 from dp_theory.loop.placed import IN_THE_SPAN, Axes, PlacedRows
-from dp_theory.loop.square import ForceMeans, StageRow
+from dp_theory.loop.square import Row
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import panels, pdf
 
@@ -131,7 +131,7 @@ class NodeMeans:
     error: Float[Array, " means"] | None = None  # relative, that is assumed of them
     settled: bool = True
 
-    def __call__(self, newest: StageRow) -> ForceMeans:
+    def __call__(self, newest: Row) -> Row:
         a, (variance,), (response,) = newest
         score = np.append(a, np.sqrt(variance))
         length = float(np.linalg.norm(score))
@@ -146,4 +146,4 @@ class NodeMeans:
                 bend += share * float(of_row @ atoms.moments[0])
         means = np.append(pull[: len(a)], [force, bend])
         means = means if self.error is None else means * (1 + self.error)
-        return ForceMeans(means[:-2], means[-2:-1], means[-1:])
+        return means[:-2], means[-2:-1], means[-1:]

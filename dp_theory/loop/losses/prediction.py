@@ -13,7 +13,7 @@ from dp_theory.loop.losses.loss import QuadraticLoss
 from dp_theory.loop.losses.nodes import NodeMeans
 from dp_theory.loop.losses.points import draw_points
 from dp_theory.loop.losses.search import Search
-from dp_theory.loop.square import Change, Solution, StageRow, more_nodes, solve_cell
+from dp_theory.loop.square import Row, Solution, more_nodes, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
@@ -73,9 +73,10 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
 def _missed(solution: Solution, miss: float, solved: float) -> ConvergenceError:
     """`solved` is the least ridge on the way at which there is a solution."""
     remedy = f"there is one at lam = {solved:.2g}" if np.isfinite(solved) else "give a much larger lam"
+    cell = solution.cell
     return ConvergenceError(
-        f"{solution.where()}, {solution.cell.loss}: no solution is found, equations are missed by {miss:.1e}; {remedy}."
-        " Without ridge there is none where rows are separable"
+        f"{cell.where(solution.stages)}, {cell.loss}: no solution is found, equations are missed by {miss:.1e};"
+        f" {remedy}. Without ridge there is none where rows are separable"
     )
 
 
@@ -91,40 +92,39 @@ def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) 
 def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | None = None) -> Solution:
     """`start` is a solution to begin with."""
     sampled: list[SampledRows] = []  # of the cohorts so far
+    controls: list[QuadraticLoss] = []  # of the stages so far
 
-    def solve_stage(solution: Solution, change: Change) -> Solution:
+    def solve_stage(solution: Solution) -> Solution:
         stage = solution.stages
-        new = [rows.cohort for rows in solution.rows if rows.cohort.first == stage]
-        for cohort in new:
+        for cohort in solution.cohorts[len(sampled) :]:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
             sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
         training = slice(len(sampled) - len(solution.training), None)
-        newest, means, miss = _found_by_points(solution, sampled[training], start)
-        slopes, forces = means.with_slopes(newest)
-        grown = solution.grown(newest, forces, slopes, miss, target=means.control.target)
+        start_means = PointMeans(solution, sampled[training], cell.loss, tuple(controls))
+        newest, means, miss = _found_by_points(start_means, start)
+        grown = solution.grown(newest, means(newest), miss)
+        controls.append(means.control)
         losses = cell.loss, means.control
         sampled[training] = [each.grown(grown.orders, losses) for each in sampled[training]]
         return grown
 
-    return solve_cell(cell, _POINT_ORDER, solve_stage=solve_stage)
+    return solve_cell(cell, _POINT_ORDER, solve_stage)
 
 
-def _found_by_points(
-    solution: Solution, sampled: list[SampledRows], start: Solution | None
-) -> tuple[StageRow, PointMeans, float]:
+def _found_by_points(of_all: PointMeans, start: Solution | None) -> tuple[Row, PointMeans, float]:
     """From a solution nearby, at once, or along ridges that fall."""
-    loss, miss, solved = solution.cell.loss, np.inf, np.inf
+    solution, sampled, miss, solved = of_all.before, of_all.sampled, np.inf, np.inf
     search = Search(solution)
     if start is not None:
         with suppress(FloatingPointError):  # these points may allow no learner as near to those before it
-            means = PointMeans(solution, sampled, loss, QuadraticLoss())
-            begin = search.coordinates(start.orders.row(solution.stages))
+            means = replace(of_all)  # each fits a control of its own
+            begin = search.near(start)
             coordinates, miss = fixed_point(search.moves(means), begin, _SOLVED_OVER_POINTS, _STEPS[1], EXACT)
             if miss <= EXACT:
                 return search.newest(coordinates), means, miss
-    few = PointMeans(solution, [rows.first(_FEW) for rows in sampled], loss, QuadraticLoss())
+    few = replace(of_all, sampled=[rows.first(_FEW) for rows in sampled])
     for gradually in (False, True):
-        means = replace(few)  # each fits a control of its own
+        means = replace(few)
         begin, failed = search.start(), 0
         for easier in search.easier() if gradually else ():
             there, miss = fixed_point(easier.moves(replace(few)), begin, _NEAR, _STEPS[0], _NEAR_ENOUGH)
@@ -162,19 +162,17 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
 
 def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | None = None) -> Solution:
     """`start` is a solution to begin with, and `error` that of the means of forces."""
-    return solve_cell(cell, order, solve_stage=partial(_stage_over_nodes, order=order, start=start, error=error))
+    return solve_cell(cell, order, partial(_stage_over_nodes, order=order, start=start, error=error))
 
 
-def _stage_over_nodes(
-    solution: Solution, change: Change, *, order: int, start: Solution | None, error: Array | None
-) -> Solution:
+def _stage_over_nodes(solution: Solution, *, order: int, start: Solution | None, error: Array | None) -> Solution:
     means = NodeMeans(solution.cell.initial, solution.cell.loss, order, error)
     search = Search(solution)
 
     def solved(equations: Search, begin: Array) -> tuple[Array, float]:
         return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS_OF_NODES, EXACT)
 
-    begin = search.start() if start is None else search.coordinates(start.orders.row(0))
+    begin = search.start() if start is None else search.near(start)
     coordinates, miss = solved(search, begin)
     least = np.inf
     if start is None and miss > EXACT:
@@ -185,7 +183,7 @@ def _stage_over_nodes(
     if not miss <= EXACT:
         raise _missed(solution, miss, least)
     newest = search.newest(coordinates)
-    return solution.grown(newest, means(newest), (), miss)
+    return solution.grown(newest, means(newest), miss)
 
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:

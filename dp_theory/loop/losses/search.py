@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from dp_base.errors import ConvergenceError
-from dp_theory.loop.square import ForceMeans, Solution, StageRow
+from dp_theory.loop.square import Row, Solution
 from dp_theory.numerics.checks import Array, Float
 
 # Relative residual from which on the control stays as it is.
@@ -43,7 +43,7 @@ class Means(Protocol):
 
     settled: bool
 
-    def __call__(self, newest: StageRow) -> ForceMeans: ...
+    def __call__(self, newest: Row) -> Row: ...
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,15 @@ class Search:
 
     @cached_property
     def _units(self) -> tuple[float, float]:
-        parameters = self.solution.orders
-        return (float(parameters.norms()[-1]), float(parameters.x[-1, -1])) if self.solution.stages else (1.0, 1.0)
+        solution = self.solution
+        return (np.sqrt(solution.outputs[2, -1]), solution.orders.x[-1, -1]) if solution.stages else (1.0, 1.0)
 
-    def coordinates(self, newest: StageRow) -> Float[Array, " unknowns"]:
+    def near(self, other: Solution) -> Float[Array, " unknowns"]:
+        """The coordinates of this stage in another solution."""
+        (a, c, x), stage = other.orders, self.solution.stages
+        return self.coordinates((a[stage], c[stage, : stage + 1], x[stage, : stage + 1]))
+
+    def coordinates(self, newest: Row) -> Float[Array, " unknowns"]:
         """Cone coordinates."""
         norm, response = self._units
         a, c, x = newest
@@ -90,14 +95,18 @@ class Search:
         new = np.log(new) / 2 - np.log(norm)
         return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
-    def newest(self, coordinates: Float[Array, " unknowns"]) -> StageRow:
+    def newest(self, coordinates: Float[Array, " unknowns"]) -> Row:
         norm, response = self._units
-        a, factor, x = StageRow.of(coordinates, self.solution.stages + 1)
+        a, factor, x = self.split(coordinates)
         if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
             raise ConvergenceError("|θ| runs away: without ridge it does where the kept rows are separable")
         row = norm * np.append(factor[:-1], np.exp(factor[-1]))
         c = np.append(np.linalg.cholesky(self.solution.orders.c) @ row[:-1], row @ row)
-        return StageRow(norm * a, c, response * np.append(x[:-1], np.exp(x[-1])))
+        return norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))
+
+    def split(self, vector: Array) -> Row:
+        grown = self.solution.stages + 1
+        return np.split(vector, [-2 * grown, -grown])
 
     def moves(self, means: Means) -> Callable[[Array], tuple[Array, float]]:
         """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
@@ -106,14 +115,14 @@ class Search:
 
         def moved(point: Array) -> tuple[Array, float]:
             newest = self.newest(point)
-            vector = newest.vector()
-            off = self.solution.off(newest, means(newest))
+            vector = np.concatenate(newest)
+            off, *_ = self.solution.equations(newest, means(newest))
             miss = self.solution.miss(off, newest)
             means.settled |= miss < _SETTLED
             part = _PART
             while part > _MIN_PART:
                 try:
-                    return self.coordinates(StageRow.of(vector + part * off, self.solution.stages + 1)) - point, miss
+                    return self.coordinates(self.split(vector + part * off)) - point, miss
                 except FloatingPointError:
                     part /= 2
             return np.zeros_like(point), np.inf

@@ -56,7 +56,7 @@ def test_one_stage_is_the_span_recipe(loss, flip):
     loop = solve_loop(PracticeProblem(0.5, 0.02, [Addition(1)], flip=flip, loss=loss), size=2**16)
     expected = predict(selected(1.0, 0.5, 0.02, loss, flip=flip))
     assert loop.test_error[0] == pytest.approx(expected.test_error, rel=5e-5)
-    assert loop.overlap[0] == pytest.approx(expected.overlap, rel=5e-5)
+    assert loop.outputs[1, 0] == pytest.approx(expected.overlap, rel=5e-5)
 
 
 def test_fresh_data_is_a_recursion_of_the_span_recipe():

@@ -8,7 +8,7 @@ import pytest
 
 from dp_theory import KeepHard
 from dp_theory.loop import Addition, PracticeProblem
-from dp_theory.loop.square import OrderParameters, RowView, solve_loop
+from dp_theory.loop.square import OrderParameters, solve_loop
 from tests.dp_theory.loop.loops import R11, R13, R15
 from tests.dp_theory.verification.beyond import interpolating
 
@@ -28,14 +28,15 @@ def square_forces(cohorts, parameters):
     for cohort in cohorts:
         i = slice(cohort.first, cohort.last)
         kept = cohort.kept
-        row = RowView.of(cohort.selector, parameters, i)
-        view = row.view @ kept.frame
-        for weight, mass, linear, second in zip(kept.weight, kept.mass, kept.linear, kept.second, strict=True):
+        view, noise, _ = parameters.scores(cohort.selector, i)
+        view = view @ kept.frame
+        for weight, moments in zip(kept.weight, kept.moments, strict=True):
+            mass, linear, second = moments[0, 0], moments[0, 1:], moments[1:, 1:]
             b = weight * np.linalg.inv(np.eye(len(view)) + weight * x[i, i])
             pull = b.sum(axis=1)
             slopes = b @ view
             cross = np.outer(pull, slopes @ linear)
-            total.ff[i, i] += mass * (np.outer(pull, pull) + b @ row.noise @ b.T) - cross - cross.T
+            total.ff[i, i] += mass * (np.outer(pull, pull) + b @ noise @ b.T) - cross - cross.T
             total.ff[i, i] += slopes @ second @ slopes.T
             by_coordinate = (np.outer(pull, linear) - slopes @ second) @ kept.frame.T
             total.fg[i] += by_coordinate[:, 0]
@@ -78,7 +79,7 @@ def test_each_stage_extends_the_equations_of_all(problem, accumulate):
     problem = replace(problem, accumulate=accumulate)
     loop = solve_loop(problem)
     assert np.all(loop.residual < 1e-13)
-    means = square_forces([rows.cohort for rows in loop.rows], loop.orders)
+    means = square_forces(loop.cohorts, loop.orders)
     np.testing.assert_allclose(loop.ff, means.ff, rtol=0, atol=1e-12 * np.abs(means.ff).max())
     for off, parameter in zip(missed(problem, means, loop.orders), loop.orders, strict=True):
         np.testing.assert_allclose(off, 0, atol=1e-10 * np.abs(parameter).max())

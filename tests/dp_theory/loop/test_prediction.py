@@ -82,6 +82,7 @@ def test_quadrature_meets_the_lemmas(rule, flip):
     by_nodes = predict(PracticeProblem(0.5, 0.02, [bare] * 3, flip=flip))
     assert_allclose(by_nodes.test_error, by_lemmas.test_error, rtol=1e-11)
     assert_allclose(row_errors(by_nodes, 1), row_errors(by_lemmas, 1), rtol=1e-9)
+    assert row_errors(by_nodes, 1)[1] == pytest.approx(1, rel=1e-14)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -92,8 +93,10 @@ def test_what_double_precision_cannot_resolve_is_refused():
         predict(PracticeProblem(0.25, 0.0, [Window(1)] * 30, accumulate=False))
 
 
-def test_a_residual_that_hardly_any_ridge_leaves_is_in_the_certificate():
-    """Such loops were refused from a relative residual of 1e-9 on."""
-    small, larger = (predict(PracticeProblem(3.0, lam, [Addition(kept=1.6, keep=HARD)] * 3)) for lam in (2e-9, 1e-7))
-    assert 1e-9 < small.certificate.max() < 1e-6
+def test_loops_of_hardly_any_ridge_are_known_as_well_as_others():
+    """What their residual leaves of responses that count for nothing is no error; the last was refused for it."""
+    loop = [Addition(kept=1.6, keep=HARD)] * 3
+    larger, small, least = (predict(PracticeProblem(3.0, lam, loop)) for lam in (1e-7, 2e-9, 1e-12))
+    assert max(small.certificate.max(), least.certificate.max()) < 1e-11
     assert_allclose(small.test_error, larger.test_error, rtol=1e-5)
+    assert_allclose(least.test_error, small.test_error, rtol=1e-7)
