@@ -29,6 +29,7 @@ KEYS = {  # what sets these parameters of a request
     "temperature": "generator.temperature",
     "top_p": "generator.top_p",
     "max_tokens": "generator.max_new_tokens",
+    "stop": "generator.stop",
     "seed": "the row's own seed",
 }
 
