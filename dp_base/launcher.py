@@ -93,6 +93,4 @@ def tasks_here() -> int:
 
 def first_host(nodes: str) -> str:
     """The first of SLURM's hosts: gpu-07 of gpu-[07-09,12],login."""
-    first = re.match(r"(?P<start>[^,\[]+)(?:\[(?P<number>\d+)[^\]]*\](?P<end>[^,\[]*))?", nodes)
-    assert first, "SLURM lists hosts by name"
-    return first["start"] + (first["number"] or "") + (first["end"] or "")
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", nodes).partition(",")[0]

@@ -18,6 +18,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from threading import get_ident
 from typing import Generic, TypeVar, cast
 
 from dp_base.checksums import digest, json_digest
@@ -44,6 +45,7 @@ class Registry(Generic[Kind]):
         self._kinds: dict[str, tuple[int | None, Kind]] = {}
         self._broken: dict[str, str] = {}  # entry points that cannot be loaded, and why
         self._searched = False
+        self._searching: set[int] = set()  # threads
 
     def register(self, name: str, kind: Kind, *, place: int | None = LAST) -> Kind:
         """Register a kind. Lists are sorted by `place`, then name, and omit place None.
@@ -100,36 +102,41 @@ class Registry(Generic[Kind]):
         return name in self._kinds
 
     def _search(self) -> None:
-        if self._searched:
+        here = get_ident()
+        if self._searched or here in self._searching:  # a kind's module may use the registry while it is imported
             return
-        self._searched = True  # set first, because a kind's module may use the registry while it is imported
-        room = importlib.import_module(self.room)
-        for module in pkgutil.iter_modules(getattr(room, "__path__", [])):
-            if not module.ispkg:
-                importlib.import_module(f"{self.room}.{module.name}")
-        for entry in entry_points(group=f"{GROUP}.{self.what}"):
-            try:
-                entry.load()
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # another package may raise anything on import, SystemExit included
-                self._broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
+        self._searching.add(here)  # other threads wait for the same imports
+        try:
+            room = importlib.import_module(self.room)
+            for module in pkgutil.iter_modules(getattr(room, "__path__", [])):
+                if not module.ispkg:
+                    importlib.import_module(f"{self.room}.{module.name}")
+            for entry in entry_points(group=f"{GROUP}.{self.what}"):
+                try:
+                    entry.load()
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # another package may raise anything on import, SystemExit included
+                    self._broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
+            self._searched = True
+        finally:
+            self._searching.discard(here)
 
 
 def code_digest(module: str) -> str:
     """A digest of an outside module's code and of what it imports from its own folder; no code is run."""
     sources: dict[str, str] = {}
-    first, waiting = _file_of(module), [module]
+    first, waiting = file_of(module), [module]
     while first and waiting:
         name = waiting.pop()
-        file = None if name in sources else _file_of(name)
+        file = None if name in sources else file_of(name)
         if file and _belongs(name, file, module, first):
             sources[name] = digest(file)
             waiting += _imports_of(name, file)
     return json_digest(sources, sort_keys=True) if len(sources) > 1 else "".join(sources.values())
 
 
-def _file_of(module: str) -> Path | None:
+def file_of(module: str) -> Path | None:
     """An outside module's file, found without importing anything."""
     package, *inner = module.split(".")
     try:

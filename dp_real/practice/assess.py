@@ -23,7 +23,7 @@ def assess(
 ) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
     """Each row's entropy in nats, or `objective`, and whether the prediction is y. This process computes alone."""
     parts = [logits_of(logits, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
-    answers = torch.cat(parts) if parts else torch.empty(0, 1)
+    answers = torch.cat(parts) if parts else torch.empty(0, 2)
     hard = hardness(objective, answers)
     require_finite("the objective's numbers", "mend guidance.objective", [hard])
     return hard, answers.argmax(-1) == y

@@ -298,11 +298,13 @@ class Practice(Additions):
             self.pool.drop_later()
         self._goes_on = True  # later rounds are from now on this object's
         with evaluated(model, self.preprocess, self.config) as logits:
-            # Only with the same weights a stopped round continues.
-            name = "plain" if logits is None else distributed.on_main(lambda: weights_digest(model))
+            labels = distributed.on_main(lambda: self._labels_of(labels))
+            # Only for the same classes, strength and weights a stopped round continues.
+            drawn = [labels, self.state.guidance_budget]
+            name = distributed.on_main(lambda: object_digest([*drawn, logits and weights_values(model)]))
             self.rounds.folder = self.folder / "drawing" / name
             try:
-                added = super().add(logits, distributed.on_main(lambda: self._labels_of(labels)))
+                added = super().add(logits, labels)
             finally:
                 know_again(getattr(self.config.generator, "digest", ""))
         if distributed.this_process().is_main_process:
@@ -391,7 +393,8 @@ class Practice(Additions):
             is_empty = not rounds_of(self.folder / "pool") and not (self.folder / "drawing").exists()
             if is_empty or not file.exists():
                 return write_text(file, tomli_w.dumps(now))
-            before, after = flat(tomllib.loads(file.read_text(encoding="utf-8"))), flat(now)
+            known = validated(DrawingConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
+            before, after = flat(known.model_dump(mode="json", exclude_none=True)), flat(now)
             for key in before | after:
                 was, is_now = before.get(key), after.get(key)
                 if key not in may_change and was != is_now:
@@ -585,9 +588,9 @@ def are_probabilities(answers: Tensor) -> bool:
     return bool((answers >= 0).all() and ((answers.sum(1) - 1).abs() < ROUNDED).all())
 
 
-def weights_digest(model: Any) -> str:
-    """A digest of a module's state or another model's values."""
-    return object_digest(dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model)
+def weights_values(model: Any) -> Any:
+    """A module's state, or another model."""
+    return dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model
 
 
 # one writer of a folder

@@ -353,7 +353,7 @@ def halving(work: Callable[[int], Result], rows: int, remedy: str, least: int = 
                 what = "a single row needs" if rows == 1 else f"BatchNorm's {rows} rows (training.batch_size) need"
                 raise MissingError(f"{what} more memory than the GPU has: {remedy}") from error
             # The error holds the failed work's memory until this block ends, so the cache is emptied after it.
-        rows //= 2
+        rows = max(least, rows // 2)
         release()
 
 

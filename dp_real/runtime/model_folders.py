@@ -1,6 +1,7 @@
 """Checks a model's name or folder before anything is loaded."""
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +69,8 @@ def weights_digest(model: str) -> str:
     folder = Path(model)
     try:
         if folder.is_dir():
-            files = sorted(file for file in folder.rglob("*") if file.suffix in READ and file.is_file())
+            every = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
+            files = sorted(file for file in every if file.suffix in READ and file.is_file())
             return json_digest([[file.relative_to(folder).as_posix(), sampled_digest(file)] for file in files])
         return Path(snapshot_download(model, local_files_only=True)).name
     except (OSError, ValueError, MissingError):

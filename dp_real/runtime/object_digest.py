@@ -3,8 +3,10 @@
 import inspect
 import logging
 import sys
-from dis import get_instructions
+from collections.abc import Iterator
+from dis import Instruction, get_instructions
 from functools import cache
+from importlib.util import resolve_name
 from io import BytesIO
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -15,7 +17,7 @@ from datasets.fingerprint import Hasher
 from datasets.utils._dill import Pickler
 from torch import nn
 
-from dp_base.registry import code_digest, is_installed
+from dp_base.registry import code_digest, file_of, is_installed
 from dp_real.runtime.cache import fingerprints
 
 log = logging.getLogger(__name__)
@@ -78,13 +80,26 @@ def _code(thing: Any) -> list[Any]:
             thing.__bases__,
             {name: value for name, value in vars(thing).items() if name not in OF_PYTHON},
         ]
-    outside = {name: thing.__globals__[name] for name in _names(thing.__code__) & thing.__globals__.keys()}
-    return [thing.__code__, outside, thing.__closure__, thing.__defaults__, thing.__kwdefaults__, vars(thing)]
+    steps, scope = [*_steps(thing.__code__)], thing.__globals__
+    outside = {each.argval: scope[each.argval] for each in steps if "_GLOBAL" in each.opname and each.argval in scope}
+    imported = {
+        name: code_digest(name)
+        for level, chosen, each in zip(steps, steps[1:], steps[2:], strict=False)
+        if each.opname == "IMPORT_NAME"
+        for module in [resolve_name("." * level.argval + each.argval, scope.get("__package__") or "")]
+        for name in (module, *(f"{module}.{part}" for part in chosen.argval or ()))
+        if (file := file_of(name)) and not is_installed(file)
+    }
+    own = [thing.__code__, outside, thing.__closure__, thing.__defaults__, thing.__kwdefaults__, vars(thing)]
+    return [*own, imported] if imported else own
 
 
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
-    return {each.argval for each in get_instructions(code) if "_GLOBAL" in each.opname}.union(*inner)
+def _steps(code: CodeType) -> Iterator[Instruction]:
+    """A function's instructions, and those of the functions in it."""
+    yield from (each for each in get_instructions(code) if each.opname != "EXTENDED_ARG")
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _steps(inner)
 
 
 def _network(thing: Any) -> list[Any]:

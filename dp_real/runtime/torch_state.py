@@ -72,8 +72,8 @@ def evaluating(model: Any) -> Iterator[None]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """As `usual`, with gradients, on the CPU by default, and with random numbers from `seed`."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with usual(gradients=True), torch.random.fork_rng(devices), ExitStack() as at_end:
+    gpus = range(torch.cuda.device_count())  # torch.manual_seed seeds them all
+    with usual(gradients=True), torch.random.fork_rng(gpus), ExitStack() as at_end:
         if torch.get_default_device().type != "cpu":
             at_end.enter_context(torch.device("cpu"))
         torch.manual_seed(seed)

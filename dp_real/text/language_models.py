@@ -29,6 +29,7 @@ KEYS = {  # what sets these parameters of a request
     "temperature": "generator.temperature",
     "top_p": "generator.top_p",
     "max_tokens": "generator.max_new_tokens",
+    "stop": "generator.stop",
     "seed": "the row's own seed",
 }
 
@@ -182,10 +183,8 @@ class EndpointConfig(PromptedConfig):
 
         from dp_real.text.models.answers import Answers
 
-        lacks = unset = None
-        if not find_spec("openai"):
-            lacks = f"generator.kind = 'openai' needs openai: {install_command('endpoint')}"
-        else:
+        lacks, unset = f"generator.kind = 'openai' needs openai: {install_command('endpoint')}", None
+        if find_spec("openai"):
             lacks = connection_problem(self.base_url)
         if self.key and not os.environ.get(self.key, "").strip():
             key = f"generator.key = '{self.key}'"

@@ -1,6 +1,7 @@
 """Kinds are found in their room, in order. Errors name unknown and broken kinds."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -32,6 +33,13 @@ def test_files_of_the_room_register_in_their_places(animals):
     assert animals.items() == [("cat", "meow"), ("ant", "")]
     assert "cat" in animals
     assert "machinery" not in animals
+
+
+def test_threads_find_all_kinds(animals, tmp_path):
+    slow = "import time; time.sleep(0.3)\nfrom zoo import ANIMALS\nANIMALS.register('dog', 'woof')\n"
+    (tmp_path / "zoo" / "dog.py").write_text(slow)
+    with ThreadPoolExecutor(2) as threads:
+        assert [*threads.map(animals.__getitem__, ["dog", "dog"])] == ["woof", "woof"]
 
 
 def test_a_broken_package_stops_only_who_asks_for_it(animals):

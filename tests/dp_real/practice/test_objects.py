@@ -487,6 +487,17 @@ def test_what_an_object_refers_to_is_part_of_it(source, one, other):
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
 
 
+@pytest.mark.parametrize("line", ["import herd.sheep", "from herd import sheep", "from .sheep import wool"])
+def test_what_a_function_imports_is_part_of_it(line, tmp_path, monkeypatch):
+    (tmp_path / "herd").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = set()
+    for code in ("wool = 1", "wool = 2"):
+        (tmp_path / "herd" / "sheep.py").write_text(code)
+        seen.add(known(f"def f(x):\n def inner():\n  {line}\n return inner()", __package__="herd"))
+    assert len(seen) == 2
+
+
 class Engine:
     def __getstate__(self):
         raise TypeError("of another language")

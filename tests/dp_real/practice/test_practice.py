@@ -210,20 +210,21 @@ def test_images_in_another_range_and_an_aim_that_cannot_be_met_are_told(tmp_path
     assert [message[:21] for message in caplog.messages] == ["no pixel of the first", "the strength is at it"]
 
 
-def test_a_stopped_round_goes_on_with_the_same_weights_only(tmp_path):
+def test_a_stopped_round_goes_on_with_the_same_weights_and_classes_only(tmp_path):
     generator = Sampler()
     own = practice(tmp_path, generator, block_size=4)
-    for seed, drawn in ((0, 1), (1, 3)):  # the first weights again, or others
+    for seed, labels, drawn in ((0, None, 1), (1, None, 3), (0, [1] * 12, 3)):
         generator.left = 3
         with pytest.raises(KeyboardInterrupt):
             own.add(net())
-        assert len(own.pool) == 30 + 12 * seed
         generator.left = 99
-        own.add(net(seed))
+        own.add(net(seed), labels)
         assert 99 - generator.left == drawn
+    assert own.pool.y[-12:].tolist() == labels
+    assert len(own.pool) == 30 + 3 * 12
 
 
-@pytest.mark.parametrize("at", ["weights_digest", "remove", "append_row"])
+@pytest.mark.parametrize("at", ["weights_values", "remove", "append_row"])
 def test_a_step_that_was_stopped_may_be_made_again(tmp_path, monkeypatch, at):
     """Before its round is drawn, when the pool has it, and before it is logged."""
     stopped, whole = practice(tmp_path / "stopped"), practice(tmp_path / "whole")
@@ -246,6 +247,8 @@ def test_a_folder_has_one_writer_and_samples_of_the_same_keys(tmp_path):
     for options in ({"seed": 6}, {"omega": 0.1}, {"initial": 31}):
         with pytest.raises(InputError, match=next(iter(options))):
             practice(tmp_path, **options)
+    file = tmp_path / "practice.toml"  # of a version without this key
+    file.write_text(file.read_text().replace("likelihood_weight = 0.0\n", ""))
     newer = practice(tmp_path, additions=9)  # no sample follows from it; a notebook's cell that is run again
     with pytest.raises(InputError, match="a newer Practice of this program"):
         own.add(net())

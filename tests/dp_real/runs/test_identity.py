@@ -197,12 +197,17 @@ def test_models_are_told_apart(tmp_path, monkeypatch):
     (folder / "unet").mkdir(parents=True)
     (folder / "unet" / "model.safetensors").write_bytes(b"one")
     (folder / "README.md").write_text("one")
+    (tmp_path / "vae").mkdir()
+    (folder / "vae").symlink_to(tmp_path / "vae")
+    (tmp_path / "vae" / "config.json").write_text("{}")
     known = weights_digest(str(folder))
     assert weights_digest(str(shutil.copytree(folder, tmp_path / "moved"))) == known
     (folder / "README.md").write_text("two")
     assert weights_digest(str(folder)) == known
     (folder / "unet" / "model.safetensors").write_bytes(b"two")
-    assert weights_digest(str(folder)) != known
+    changed = weights_digest(str(folder))
+    (tmp_path / "vae" / "config.json").write_text("{ }")
+    assert len({known, changed, weights_digest(str(folder))}) == 3
     commit = tmp_path / "snapshots" / "0123abc"
     monkeypatch.setattr(dp_real.runtime.model_folders, "snapshot_download", lambda *_, **__: str(commit))
     assert weights_digest("owner/name") == "0123abc"

@@ -17,6 +17,7 @@ from dp_real.learners.section import TrainingConfig
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, torch_settings
 from dp_real.runtime import distributed
+from dp_real.runtime.torch_state import seeded
 
 TASK = Task((4,), tuple("ab"))
 ROWS = torch.randn(3, 4), torch.tensor([0, 1, 0])
@@ -98,6 +99,24 @@ def test_a_single_process_takes_the_present_gpu(monkeypatch):
     assert distributed._own_device.__wrapped__() == torch.device("cuda")
     assert asked == [(0.95, 1)]
     assert not PartialState._shared_state  # by which processes that it forks would know themselves alone
+
+
+def test_random_numbers_of_every_gpu_are_restored(monkeypatch):
+    restored = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: gpu)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, gpu: restored.append((state, gpu)))
+    with seeded(0):
+        pass
+    assert restored == [(0, 0), (1, 1)]
+
+
+def test_rows_are_halved_down_to_the_least_that_work():
+    def work(rows):
+        if rows > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    assert distributed.halving(work, 3, "", least=2) == (None, 2)
 
 
 def test_finished_learners_do_not_stay(config):

@@ -107,9 +107,10 @@ def test_what_is_no_text_is_empty(config, endpoint):
     assert drawn(config, 8, requests=1) == ["I cannot", "", "", "", *["I cannot"] * 3, ""]
 
 
-def test_parameters_that_keys_set_are_refused(config):
-    with pytest.raises(MissingError, match="parameters has 'max_tokens', which"):
-        drawn(config, 2, parameters={"max_tokens": 9})
+@pytest.mark.parametrize("key", ["max_tokens", "stop"])
+def test_parameters_that_keys_set_are_refused(config, key):
+    with pytest.raises(MissingError, match=f"parameters has '{key}', which"):
+        drawn(config, 2, parameters={key: 9})
 
 
 def test_a_run_gets_past_refusals(config, endpoint, tmp_path):

@@ -130,6 +130,7 @@ def test_the_signal_that_ended_a_process_is_told(monkeypatch, capsys):
         ("gpu-[07-09,12],login", "gpu-07"),
         ("a,b", "a"),
         ("rack[3,5]n1,x", "rack3n1"),
+        ("rack[3,5]n[07-9],x", "rack3n07"),
     ],
 )
 def test_the_first_of_slurms_hosts(nodes, first):
