@@ -1,4 +1,4 @@
-"""Theorem 1 of rules of one's own, of lists and of many cells; numerics/test_certificates.py has its printed formulas."""
+"""Theorem 1 of rules of one's own, of lists and of many cells; test_certificates.py has its printed formulas."""
 
 from typing import Any
 
