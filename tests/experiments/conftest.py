@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from dp_experiments.presets.presets import load_preset
 
-from dp_real.runtime.cache import cached
+from dp_base.files import whole_folder
+from dp_base.locks import locked_beside
 from tests.commands import done
 from torture.attempt import SMALL_SETTINGS, as_options
 
@@ -43,13 +44,16 @@ def left_by_run(folder, preset="digits", **result):
 
 
 @pytest.fixture(scope="session")
-def made_by(tmp_path_factory):
+def made_by(cache, tmp_path_factory):
     """A function that gives a copy of what a command writes, which runs in one of the processes of pytest-xdist."""
 
-    def made(*command):
-        words = [str(word) for word in command]
-        kept = cached("tests/made", {"by": words}, lambda staged: done(*words, "--out", staged / ODD_NAME))
-        return Path(shutil.copytree(kept / ODD_NAME, tmp_path_factory.mktemp("made") / ODD_NAME))
+    def made(name, *command):
+        kept = cache.parent / "made" / name
+        with locked_beside(kept, wait=True):
+            if not kept.exists():
+                with whole_folder(kept) as staged:
+                    done(*command, "--out", staged / ODD_NAME)
+        return Path(shutil.copytree(kept / ODD_NAME, tmp_path_factory.mktemp(name) / ODD_NAME))
 
     return made
 
@@ -57,7 +61,7 @@ def made_by(tmp_path_factory):
 @pytest.fixture(scope="session")
 def guided_run(made_by):
     """A complete run of digits with seed 3 and two guided additions. Tests copy it before they change anything."""
-    return made_by("real", "run", "digits", *GUIDED, "--seed", 3)
+    return made_by("guided", "real", "run", "digits", *GUIDED, "--seed", 3)
 
 
 @pytest.fixture
@@ -70,10 +74,10 @@ def copied(guided_run, tmp_path):
 def text_run(made_by):
     """A complete run of texts whose labels are soft. Tests copy it before they change anything."""
     settings = as_options({"training.steps": 20, "pool.soft_labels": "true", "pool.distinct": 0.0})
-    return made_by("real", "run", "text-own-smoke", *settings)
+    return made_by("texts", "real", "run", "text-own-smoke", *settings)
 
 
 @pytest.fixture(scope="session")
 def compared(made_by):
     """A comparison of three arms of digits. Tests copy it before they change anything."""
-    return made_by("real", "compare", "digits", *SET, *COMPARED, "--workers", 1)
+    return made_by("compared", "real", "compare", "digits", *SET, *COMPARED, "--workers", 1)
