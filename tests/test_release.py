@@ -23,7 +23,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dp_base
-from dp_base.imports import version_of
 from dp_real.evaluate.card import CITATION
 from tests.commands import leaves
 from tests.source import FOLDERS, ROOT, imported, modules
@@ -154,8 +153,8 @@ def test_every_package_that_is_imported_is_declared():
     """Or an installation would lack it as soon as another package no longer brings it."""
     lines = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
-    files = [file.parts for name in declared if version_of(name) for file in metadata.files(name) or ()]
-    known = {first.partition(".")[0] for first, *_ in files}
+    brought = metadata.packages_distributions().items()
+    known = {name for name, packages in brought if declared & {*map(canonicalize_name, packages)}}
     known |= {*sys.stdlib_module_names, *FOLDERS}
     for path in modules().values():
         assert {name.partition(".")[0] for name in imported(path)} <= known, path

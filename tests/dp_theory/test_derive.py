@@ -53,16 +53,6 @@ def test_the_limit_of_theorem1_is_corollary1(page, phase, phi):
         assert_allclose(got, want, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [("w_tilde * p / gamma) / (p - phi)", "w_tilde * p) / (p - phi)"), ("(1 - rho**2) *", "(2 - rho**2) *")],
-)
-def test_a_misprint_would_be_noticed(right, wrong):
-    assert right in CODE
-    with pytest.raises(AssertionError):
-        exec(CODE.replace(right, wrong), {})
-
-
 def test_the_laws(page):
     phi, flips = np.array([1e-3, 1e-4]), np.array([[0.0], [0.2]])
     constant, following = (numeric(page, page[name], "c")(1 - 2 * flips) for name in ("constant", "following"))

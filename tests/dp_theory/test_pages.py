@@ -87,8 +87,11 @@ def test_a_first_round_may_lose_as_the_page_of_wrong_labels_says():
 
 
 def test_exponents_of_the_loop_are_their_table():
-    found = scaling(PracticeProblem(0.25, 0.0, [Window(1)] * 20)).exponents
-    for name, *said in rows_of("practice.md", "strategy")[1:]:
+    told = []
+    found = scaling(PracticeProblem(0.25, 0.0, [Window(1)] * 20), advance=told.append).exponents
+    rows = rows_of("practice.md", "strategy")[1:]
+    assert told == [1] * len(rows)
+    for name, *said in rows:
         shown = []
         for row in found[found.series == name.removesuffix(" only")].itertuples():
             error = f" ± {row.fit_se:.2f}" if row.fit_se > 0.005 else ""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from dp_experiments.presets.presets import load_preset
 
+from dp_base.files import whole_folder
+from dp_base.locks import locked_beside
 from tests.commands import done
 from torture.attempt import SMALL_SETTINGS, as_options
 
@@ -42,11 +44,24 @@ def left_by_run(folder, preset="digits", **result):
 
 
 @pytest.fixture(scope="session")
-def guided_run(tmp_path_factory):
+def made_by(cache, tmp_path_factory):
+    """A function that gives a copy of what a command writes, which runs in one of the processes of pytest-xdist."""
+
+    def made(name, *command):
+        kept = cache.parent / "made" / name
+        with locked_beside(kept, wait=True):
+            if not kept.exists():
+                with whole_folder(kept) as staged:
+                    done(*command, "--out", staged / ODD_NAME)
+        return Path(shutil.copytree(kept / ODD_NAME, tmp_path_factory.mktemp(name) / ODD_NAME))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def guided_run(made_by):
     """A complete run of digits with seed 3 and two guided additions. Tests copy it before they change anything."""
-    folder = tmp_path_factory.mktemp("guided") / ODD_NAME
-    done("real", "run", "digits", *GUIDED, "--seed", 3, "--out", folder)
-    return folder
+    return made_by("guided", "real", "run", "digits", *GUIDED, "--seed", 3)
 
 
 @pytest.fixture
@@ -56,17 +71,13 @@ def copied(guided_run, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def text_run(tmp_path_factory):
+def text_run(made_by):
     """A complete run of texts whose labels are soft. Tests copy it before they change anything."""
-    folder = tmp_path_factory.mktemp("texts") / ODD_NAME
     settings = as_options({"training.steps": 20, "pool.soft_labels": "true", "pool.distinct": 0.0})
-    done("real", "run", "text-own-smoke", *settings, "--out", folder)
-    return folder
+    return made_by("texts", "real", "run", "text-own-smoke", *settings)
 
 
 @pytest.fixture(scope="session")
-def compared(tmp_path_factory):
+def compared(made_by):
     """A comparison of three arms of digits. Tests copy it before they change anything."""
-    folder = tmp_path_factory.mktemp("compared") / "compare"
-    done("real", "compare", "digits", *SET, *COMPARED, "--workers", 1, "--out", folder)
-    return folder
+    return made_by("compared", "real", "compare", "digits", *SET, *COMPARED, "--workers", 1)

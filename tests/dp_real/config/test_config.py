@@ -1,5 +1,3 @@
-import tomllib
-
 import pytest
 
 from dp_base.errors import InputError
@@ -115,14 +113,6 @@ def test_an_arm_may_have_settings_of_its_own(config):
     for name, fixed in (("prune-in-loop@guidance.omega=0.04", "omega is 0.0"), ("real@practice.real=5", "real is 140")):
         with pytest.raises(InputError, match=f"arm {name}: in this arm .*{fixed}: leave out that setting"):
             arm_config(config, name)
-
-
-def test_the_arms_of_a_comparison_may_be_set(config):
-    assert config.compare.arms == ("practice", "static")
-    arms = ["practice", "static-500", "static"]
-    chosen = parse_config(config.model_dump() | {"compare": {"arms": arms, "seeds": 2, "splits": 1}})
-    assert (chosen.compare.arms, chosen.compare.seeds, chosen.compare.splits) == (tuple(arms), 2, 1)
-    assert parse_config(tomllib.loads(chosen.to_toml())) == chosen
 
 
 def test_a_value_that_is_given_twice_is_one_or_refused(file):

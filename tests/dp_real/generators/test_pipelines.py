@@ -144,7 +144,6 @@ def test_other_pipelines_draw_their_own_image(make, given):
         (stable_diffusion_xl, {"omega": 0.03}),
         (dit, {"omega": 0.03}),
         (tiny.stable_diffusion_3, {"omega": 0.01, **X0}),
-        (tiny.flux, {"omega": 0.01, **X0}),
         (tiny.sana_sprint, {"omega": 0.01, **X0}),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.examples import Task
@@ -15,31 +16,36 @@ from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.seeds import Stream, rng, torch_rng
 
 
-@pytest.mark.parametrize(("side", "size"), [(32, None), (64, (16, 16))], ids=["enlarged", "shrunk"])
-def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored(side, size):
-    """A pixel shows its row and its column, and a check of 0 and 100, which shrinks to 50 without aliasing."""
-    n = 400
+def places(side):
+    """400 images [400, 3, side, side] whose pixels show their row and column, and a check of 0 and 100."""
     rows, columns = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
-    x = torch.stack([rows, columns, 100 * ((rows + columns) % 2)]).expand(n, 3, side, side)
-    seen = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True, size=size)
-    assert seen.shape == (n, 3, *(size or (32, 32)))
-    assert seen[:, :2].min() > -1e-3  # nothing from outside the image
-    assert seen[:, :2].max() < side - 1 + 1e-3
-    assert size is None or (seen[:, 2] - 50).abs().max() < 15
-    between = side - 1 if size is None else 60  # the centres of the first pixel and of the last
-    high = (seen[:, 0, -1, 0] - seen[:, 0, 0, 0]) / between
-    wide = (seen[:, 1, 0, -1] - seen[:, 1, 0, 0]) / between
+    return torch.stack([rows, columns, 100 * ((rows + columns) % 2)]).expand(400, 3, side, side)
+
+
+def cropped(x, size=None):
+    return crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True, size=size)
+
+
+def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored():
+    seen = cropped(places(32))[:, :2]
+    assert -1e-3 < seen.min() < seen.max() < 31 + 1e-3  # nothing from outside the image
+    high = (seen[:, 0, -1, 0] - seen[:, 0, 0, 0]) / 31
+    wide = (seen[:, 1, 0, -1] - seen[:, 1, 0, 0]) / 31
     assert 0.4 < (wide < 0).double().mean() < 0.6
     area, ratio = high * wide.abs(), wide.abs() / high
     assert 0.25 < area.min() < 0.35
     assert 0.6 < area.mean() < 0.7  # uniform on [.3, 1], a little less where a long window was cut off
     assert 0.68 < ratio.min() < ratio.max() < 1.45
-    if size is None:
-        top = seen[:, 0, 0, 0] / between / (1 - high).clamp_min(1e-3)
-        assert 0.4 < top[high < 0.95].mean() < 0.6
-    else:  # the same windows, of whole pixels
-        large = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True)
-        torch.testing.assert_close(seen[:, :2].mean((2, 3)), large[:, :2].mean((2, 3)), atol=0.8, rtol=0)
+    top = seen[:, 0, 0, 0] / 31 / (1 - high).clamp_min(1e-3)
+    assert 0.4 < top[high < 0.95].mean() < 0.6
+
+
+def test_a_crop_that_is_shrunk_is_the_same_window_without_aliasing():
+    large, small = cropped(places(64)), cropped(places(64), (16, 16))
+    assert small.shape == (400, 3, 16, 16)
+    assert (small[:, 2] - 50).abs().max() < 15
+    coarse = nn.functional.adaptive_avg_pool2d(large[:, :2], 16)
+    torch.testing.assert_close(small[:, :2], coarse, atol=1, rtol=0)
 
 
 def test_whole_images_stay_as_they_are():

@@ -195,9 +195,8 @@ def test_imagenet100_takes_thirty_two_hours_of_an_h100(tmp_path, monkeypatch):
     assert work.validated(load_preset("imagenet1k")) == 50_000
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "SD1" else pytest.mark.slow) for name in PUBLISHED]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_pipelines_are_as_counted(name):
     known, found = published()[name], counted(name)
     for part in ("denoiser", "decoder", "tiny"):

@@ -179,6 +179,9 @@ def test_every_storage_gives_the_examples_back(tmp_path, storage, off, memory):
         example, label = opened[-4]  # as a data set of torch, in numbers whatever is stored
         assert (example - x[3]).abs().max() <= off
         assert (example.dtype, label) == (torch.float32, 3)
+        for outside in (7, -8):
+            with pytest.raises(IndexError):
+                opened[outside]
 
 
 def test_a_pool_travels_as_its_address(tmp_path):

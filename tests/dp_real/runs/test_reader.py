@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import DataLoader
 
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError, MissingError
@@ -39,22 +38,6 @@ def test_what_it_was_and_what_came_of_it(unbroken, config, monkeypatch):
     pd.testing.assert_frame_equal(done.rounds, pd.DataFrame(json_lines(unbroken / "rounds.jsonl")))
     assert done.rounds["count"].tolist() == [60, 40, 40]
     assert done.branches == []
-
-
-def test_its_pool_is_a_data_set_of_torch(unbroken, config):
-    pool = Run(unbroken).pool
-    assert not pool.in_memory  # it has not been read as a whole yet
-    x, y = (torch.cat(parts) for parts in zip(*DataLoader(pool, batch_size=32), strict=True))
-    assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
-    assert x.shape == (140, *config.task.sample_shape)
-    assert torch.equal(x, pool.x[:])
-    assert torch.equal(y, torch.tensor(pool.table()["label"].to_pylist()))
-    example, label = pool[-1]
-    assert torch.equal(example, x[139])
-    assert label == y[139]
-    for outside in (140, -141):
-        with pytest.raises(IndexError):
-            pool[outside]
 
 
 def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,8 +26,7 @@ from dp_real.runtime.distributed import LostError, exchange
 from tests.dp_real.conftest import changed
 from tests.dp_real.pool.made import SHAPE, batch
 from tests.dp_real.practice.small import Sampler, net
-from tests.dp_real.runs.folders import all_rows, json_lines, stopped_at, traces
-from tests.waiting import until
+from tests.dp_real.runs.folders import all_rows, traces
 
 RUN = """
 import sys
@@ -141,19 +139,6 @@ def test_whole_runs_agree_statistically(config, launch, tmp_path, generator, pro
     error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
     assert error < 0.015  # or agreement would say little
     assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
-
-
-@pytest.mark.slow
-def test_a_signal_stops_all_of_them_after_one_checkpoint(launch, tmp_path, config, generator):
-    (tmp_path / "config.toml").write_text(changed(config, training={"steps": 1_000_000}).to_toml())
-    out = tmp_path / "run"
-    process = launch(RUN, 2, tmp_path / "config.toml", out)
-    until((out / "metrics.jsonl").exists, 120)
-    process.send_signal(signal.SIGTERM)  # torchrun passes it on
-    process.communicate(timeout=240)
-    assert not (out / "result.json").exists()
-    evaluated = [row["step"] for row in json_lines(out / "metrics.jsonl")]
-    assert evaluated[-1] <= stopped_at(out) < evaluated[-1] + 10  # where all of them agreed to stop
 
 
 FAILS_ALONE = """

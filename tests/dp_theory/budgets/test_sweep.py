@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dp_theory import Direct, Entropy, KeepEasy, KeepHard, Problem, predict, sweep
+from dp_theory import Direct, Entropy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import steps
 from dp_theory.budgets.winners import noise_check, winners
 from tests.dp_theory.refusals import out_of_range, refused
@@ -56,13 +56,8 @@ def test_costs(table):
     assert (table["x"] == table["compute"]).all()
 
 
-def test_the_ridge_is_the_same_per_training_row_and_p_the_same_for_all_rules(table):
-    p = float(KeepHard(0.5).moments(0.0).p)
-    easy = KeepEasy.with_keep_fraction(p)
-    want = predict(Problem(easy, 0.9, 64 / 600, p * 0.01)).test_error  # Theorem 1's ridge is per pool row
-    line = table.query("kind == 'predicted' and series == 'prune keep-easy' and generated == 600")
-    assert line["y"].item() == pytest.approx(want, rel=1e-9)
-    # what is kept decides: prune at n and direct at p·n are one learner
+def test_what_is_kept_decides(table):
+    """The ridge is per training row: pruning n rows and drawing p·n directly give one learner."""
     prune, direct = (
         table.query("kind == 'predicted' and series == @s") for s in ("prune keep-hard", "direct keep-hard")
     )
@@ -81,12 +76,13 @@ def test_progress_is_told():
     assert sum(progress) == steps([0.3, 0.5], [0.5, 0.5, 0.8], rules, 2)
 
 
-def test_a_rule_brings_its_parameters_into_a_sweep():
+def test_a_rule_brings_its_parameters_into_a_sweep_and_keeps_as_many_rows_as_others():
     table = sweep(0.5, rules=["entropy", "entropy@kappa=4"], d=16, trials=2, n=64)
     lines = table.query("kind == 'predicted' and generated == 64").set_index("series")
     p = float(KeepHard(0.5).moments(0.0).p)
     for series, kappa in (("prune entropy", 1.0), ("prune entropy@kappa=4", 4.0)):
-        want = predict(Problem(Entropy.with_keep_fraction(p, kappa), 0.9, 16 / 64, p * 0.01)).test_error
+        rule = Entropy.with_keep_fraction(p, kappa)
+        want = predict(Problem(rule, 0.9, 16 / 64, p * 0.01)).test_error  # Theorem 1's ridge is per pool row
         assert lines.loc[series, "y"] == pytest.approx(want, rel=1e-9)
 
 

@@ -1,44 +1,13 @@
-"""Theorem 1 and Corollary 1 against an 80-digit transcription of the printed formulas, and against each other."""
+"""Theorem 1 of rules of one's own, of lists and of many cells; test_certificates.py has its printed formulas."""
 
 from typing import Any
 
-import mpmath as mp
 import numpy as np
 import pytest
 
 from dp_base.errors import ConvergenceError
 from dp_theory import Group, KeepHard, Problem, SpanProblem, corollary1, predict, theorem1
 from dp_theory.rules import SymmetricRule
-from tests.dp_theory.ridge.printed import KINDS, printed_moments, printed_theorem1
-
-
-def corners():
-    values = {"keep-hard": (1e-6, 0.499, 1.0, np.inf), "keep-easy": (1e-6, 1.0, 8.0), "random": (1e-6, 1.0)}
-    for kind in values:
-        for value in values[kind]:
-            p = float(KINDS[kind](value).moments(0.0).p)
-            for rho in (-1.0, -0.9, 0.0, 1e-9, 1 - 1e-12, 1.0):
-                for phi in (1e-6, p, p * (1 + 1e-9), 1e3):
-                    for lam in (1e-12, 1e-3, 1e6):
-                        yield kind, value, rho, phi, lam
-
-
-def test_theorem1_agrees_with_the_printed_formulas_to_1e_9():
-    points = list(corners())
-    with mp.workdps(80):
-        want = []
-        for kind, *point in points:
-            value, rho, phi, lam = map(mp.mpf, point)
-            want.append([float(x) for x in printed_theorem1(printed_moments(kind, value, rho), rho, phi, lam)])
-    got = np.empty((len(points), 3))
-    for kind, rule in KINDS.items():
-        mine = [i for i, point in enumerate(points) if point[0] == kind]
-        value, rho, phi, lam = np.array([points[i][1:] for i in mine]).T
-        prediction = predict(Problem(rule(value), rho, phi, lam))
-        got[mine] = np.transpose([prediction.test_error, prediction.overlap, prediction.squared_norm])
-        assert np.max(prediction.certificate) < 1e-9
-    relative = np.abs(got / np.array(want) - 1)
-    assert relative.max() < 1e-9, (points[relative.max(1).argmax()], relative.max(0))
 
 
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
@@ -84,7 +53,7 @@ def test_blocks_are_seamless():
     alpha, rho = rng.uniform(0.1, 3, 9000), rng.uniform(-1, 1, (2, 1))
     phi, lam = rng.uniform(0.1, 3, 9000), rng.choice([0.0, 0.1], 9000)
     whole = predict(Problem(KeepHard(alpha), rho, phi, lam))
-    for i, j in [(0, 0), (0, 8191), (0, 8192), (1, 0), (1, 8999)]:
+    for i, j in [(0, 0), (0, 8999), (1, 7383), (1, 7384), (1, 8999)]:
         alone = predict(Problem(KeepHard(alpha[j]), rho[i, 0], phi[j], lam[j]))
         for field in vars(whole):
             assert getattr(whole, field).shape == (2, 9000)

@@ -60,7 +60,8 @@ def test_in_how_many_runs_a_strength_is_at_its_end(compared, tmp_path, monkeypat
         "dp_experiments.cli.real.compare.missed_aim",
         lambda run: "no further" if run.config.seed == 1 and run.config.practice.additions else None,
     )
-    said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", tmp_path / "again").err
+    _, out, said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", tmp_path / "again")
+    assert "\ttest_accuracy\t" in out
     assert "practice: in 1 of 2 runs no further\n" in said
     assert said.count("no further") == 1
 

@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.paper import gallery, overlay, tables
-from dp_experiments.paper.claims.equivalence import misprinted_totals
 from dp_experiments.paper.figures import fig1, fig3, fig5c, fig7, fig_growth
-from dp_experiments.presets.printed_tables import reported as printed
 from dp_experiments.presets.variants import variants
 from dp_figures.tables import reported
 from matplotlib.collections import PathCollection
@@ -26,18 +24,6 @@ from tests.commands import done, refused
 from tests.experiments.conftest import left_by_run
 from tests.installed import install
 from tests.source import rows_of
-
-# ---- the reported tables
-
-
-def test_totals_are_initial_plus_rounds_times_increment_but_for_a_misprint():
-    (wrong,) = misprinted_totals(printed(4)).to_dict("records")
-    assert (wrong["total"], wrong["initial"] + wrong["rounds"] * wrong["increment"]) == (1794000, 1858000)
-    five = printed(5)
-    assert misprinted_totals(five).empty
-    five["total"] += five.index == 0  # a planted typing error, in the first row
-    assert list(misprinted_totals(five).index) == [0]
-
 
 # ---- the figures' tables
 

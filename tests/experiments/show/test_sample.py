@@ -18,7 +18,7 @@ from dp_base.errors import InputError
 from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
-from tests.commands import done, refused, told
+from tests.commands import done, told
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.runs.folders import all_rows
 from tests.experiments.conftest import GUIDED
@@ -165,11 +165,6 @@ def test_names_of_a_classifier():
     imagenet = config.model_copy(update={"data": parse_config(SMALL | {"data": source}).data})
     first, *others = accepted_answers([str(label) for label in range(1000)], imagenet.task.classes)
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
-
-
-def test_a_run_without_a_learner_yet(tmp_path):
-    (tmp_path / "config.toml").write_text(parse_config(SMALL).to_toml())
-    assert f"dp real resume {tmp_path}" in refused("real sample", tmp_path, "--out", tmp_path / "out")
 
 
 def test_the_papers_grids_are_drawn_from_a_run(copied, tmp_path):

@@ -1,4 +1,4 @@
-"""Digits, Fashion-MNIST, words and reviews: what is read and how it is split; what is missing or broken is named."""
+"""Fashion-MNIST, words and reviews: what is read and how it is split; what is missing or broken is named."""
 
 import gzip
 from pathlib import Path
@@ -14,12 +14,6 @@ from dp_real.data import DATA
 from dp_real.data.examples import SetStatus
 from dp_real.text.codes import texts_of
 from tests.experiments.studies.made import idx, loaded, reviews_archive, word_lists
-
-
-def test_digits_are_all_of_them():
-    data = loaded(DATA["digits"].model_validate({"source": "digits"}))
-    assert [len(part.y) for part in (data.generator, data.validation, data.test) if part] == [900, 250, 647]
-
 
 # -- Fashion-MNIST -----------------------------------------------------------------------------------------------------
 
