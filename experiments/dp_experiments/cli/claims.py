@@ -31,11 +31,8 @@ def claims_command(
     The evidence is from the paper's own tables, the theory, and the runs stored here.
     With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
     """
-    given = {"NUMBER": number, "--docs": docs, "--rerun": rerun}
-    if len(names := [name for name, value in given.items() if value is not None]) > 1:
-        raise InputError(f"{' and '.join(names)}: give one of them")
-    if rerun is None and out is not None:
-        raise InputError(f"--out {out} is for --rerun")
+    if [number, docs, rerun].count(None) < 2 or (out and not rerun):
+        raise InputError("give one of NUMBER, --docs and --rerun; --out is for --rerun")
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return

@@ -61,7 +61,8 @@ def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
 
 # {_plain(config.name)}
 
-{len(pool):,} examples of {len(names)} classes{_origin(config, facts)}. {result["samples_generated"]:,} were generated for them.
+{len(pool):,} examples of {len(names)} classes{_origin(config, facts)}.
+{result["samples_generated"]:,} were generated for them.
 {_cautions(config, facts)}
 ## Licence
 
