@@ -93,7 +93,7 @@ def less_compute() -> str:
     of_glyphs = 1 / cost_ratio(glyphs(), "practice-16000", "static-128000", "tflop")
     of_digits = 1 / cost_ratio(digits(), "practice", "static-16000", "gflop")
     return (
-        f"in as many steps, and for the accuracy of 128,000 static glyphs, {of_glyphs:.1f} times less computation; for "
+        f"in as many steps, for the accuracy of 128,000 static glyphs, {of_glyphs:.1f} times less computation; for "
         f"that of 16,000 static digits {of_digits:.1f} times less"
     )
 

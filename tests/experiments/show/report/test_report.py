@@ -273,7 +273,7 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
 
 def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path):
     folder = Comparison(shutil.copytree(compared, tmp_path / "compare"))
-    folder.write(folder.read("runs"), folder.baseline, "seconds")
+    folder.write(folder.read("runs").assign(sets=""), folder.baseline, "seconds")
     facts = comparison_facts(folder, None, silent)
     assert facts["command"].count("--x seconds ") == 1
     for arm, shown in zip(facts["arms"], shown_comparison(facts)["shown_arms"], strict=True):
