@@ -31,6 +31,8 @@ def claims_command(
     The evidence is from the paper's own tables, the theory, and the runs stored here.
     With --rerun it checks a stored run instead; docs/results/index.md says what is a match. Else the status is 1.
     """
+    if [number, docs, rerun].count(None) < 2 or (out and not rerun):
+        raise InputError("give one of NUMBER, --docs and --rerun; --out is for --rerun")
     if rerun is not None:
         _run_again(rerun, out, as_json)
         return

@@ -20,7 +20,8 @@ from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.plan.needs import weights
 from dp_real.practice.shared import Shared, drawers_first, shared_among
-from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, torch_settings
+from dp_real.runs.identity import input_digests
+from dp_real.runs.prepare import check_plan, check_real_examples, load_data, load_generator, torch_settings
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
@@ -121,12 +122,7 @@ def prepare_generators(configs: Iterable[Config], workers: int | None, progress:
 
 
 def _prepare(config: Config) -> None:
-    load_generator(config, progress=aside(_generator_name(config)))
-
-
-def _generator_name(config: Config) -> str:
-    """The name of a generator in progress lines."""
-    return f"generator of split {config.data.split}"
+    load_generator(config, progress=aside(f"generator of split {config.data.split}"))
 
 
 def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_changes: bool) -> dict[str, Any]:
@@ -134,14 +130,15 @@ def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_chan
     if judge is not None:
         result = _judged(judge, config, out)
     else:
-        shown = aside(_name(arm, config))
+        shown = aside(f"{arm}, seed {config.seed}")
         result = run(config, out, resume=out.exists(), accept_changes=accept_changes, progress=shown, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 
 def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path) -> dict[str, Any]:
-    """The result of an arm that does something else than the loop. The folder keeps it for this configuration."""
-    file, inputs = out / "result.json", {"config": json_digest(config.model_dump(mode="json"))}
+    """The result of an arm that does something else than the loop. The folder keeps it for these inputs."""
+    inputs = {"config": json_digest(config.model_dump(mode="json"))} | input_digests(config, load_data(config))
+    file = out / "result.json"
     if file.exists() and (result := read_json(file, "remove it"))["inputs"] == inputs:
         return result
     with torch_settings(config):
@@ -149,10 +146,6 @@ def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path
     out.mkdir(parents=True, exist_ok=True)
     write_json(file, result)
     return result
-
-
-def _name(arm: str, config: Config) -> str:
-    return f"{arm}, seed {config.seed}"
 
 
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:

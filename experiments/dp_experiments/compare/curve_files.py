@@ -167,6 +167,7 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     rule = where.pop("rule", "keep-hard" if "keep-hard" in rules else next(iter(rules), "keep-all"))
     if len(rules) > 1:
         notes.append(f"of the rules {', '.join(rules)} only {rule} is fitted: choose with rule=…")
+    _rows_with(path, points, "rule", rule)  # raises if there are none
     points = points[(points["rule"] == rule) | (points["strategy"] == "static")]
     points = select_rows(path, points, where, single=("alpha", "rho", "lam"))
 

@@ -47,6 +47,11 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def axis_of(table: pd.DataFrame) -> str:
+    """The one of AXIS_LABELS that the column x of a comparison's table counts."""
+    return next(axis for axis in AXIS_LABELS if table[axis].equals(table["x"]))
+
+
 def by_unit(runs: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     """A row for each independent unit, a column for each arm, in the order of the arms.
 

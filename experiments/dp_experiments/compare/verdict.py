@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dp_experiments.compare.ratios import AXIS_LABELS, by_unit, half_width
+from dp_experiments.compare.ratios import axis_of, by_unit, half_width
 from dp_real.config.arms import ArmName
 
 AT_CHANCE = 3  # standard errors above 1 / classes, within which an accuracy is one of guessing
@@ -57,8 +57,7 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     more = {">": " or more", "<": " or less"}.get(str(row["bound"]), "")
     low, high = row["ratio_low"], row["ratio_high"]
     interval = "" if math.isnan(low) else f" (95 % interval {two_digits(low)} to {two_digits(high)})"
-    axis = next(axis for axis in AXIS_LABELS if rows[axis].equals(rows["x"]))  # what the column x counts
-    unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis, "samples")
+    unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis_of(rows), "samples")
     number = row["static_to_match"]
     amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
     rival = row.get("static_series", "static data")

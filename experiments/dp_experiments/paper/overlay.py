@@ -65,9 +65,8 @@ def agreement_in_words(table: pd.DataFrame) -> str:
     simulated = table.query("kind == 'simulated'")
     size = simulated["z"].abs()
     trials = simulated["n_seeds"].iloc[0]
-    banded = "y_low" in table and bool(table.query("kind == 'predicted'")["y_low"].notna().any())
     lines = "theory, the limit d → ∞"
-    if banded:
+    if table.query("kind == 'predicted'")["y_low"].notna().any():
         lines = "theory in this dimension, to first order in 1/d, in the band where 95% of single experiments lie"
     return (
         f"Lines: {lines}; points: mean of {trials:.0f} simulated experiments, bars of one standard "

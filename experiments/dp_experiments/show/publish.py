@@ -61,7 +61,8 @@ def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
 
 # {_plain(config.name)}
 
-{len(pool):,} examples of {len(names)} classes{_origin(facts)}. {result["samples_generated"]:,} were generated for them.
+{len(pool):,} examples of {len(names)} classes{_origin(config, facts)}.
+{result["samples_generated"]:,} were generated for them.
 {_cautions(config, facts)}
 ## Licence
 
@@ -117,10 +118,11 @@ def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _origin(facts: pd.DataFrame) -> str:
+def _origin(config: Config, facts: pd.DataFrame) -> str:
     if facts["round"].any():
-        return """, drawn by Deliberate Practice (arXiv:2502.15588): while a learner
-trained on them, a generator added examples that it found hard"""
+        hard = " that it found hard" if config.guidance.omega or config.practice.oversample > 1 else ""
+        return f""", drawn by Deliberate Practice (arXiv:2502.15588): while a learner
+trained on them, a generator added examples{hard}"""
     return ", drawn at once: a static set, as Deliberate Practice (arXiv:2502.15588) is compared with"
 
 

@@ -29,20 +29,20 @@ COLUMNS = {
 
 
 class Difference(NamedTuple):
-    """The mean difference of two arms over seeds, in points, with its standard error."""
+    """The mean difference of two arms over data splits, in points, with its standard error."""
 
     mean: float
     se: float
-    seeds: int
+    splits: int
 
     @property
     def short(self) -> str:
         """Both numbers."""
         sign = "+" if self.mean >= 0 else "−"
-        return f"{sign}{abs(self.mean):.2f}" + (f" ± {self.se:.2f}" if self.seeds > 1 else " (one split)")
+        return f"{sign}{abs(self.mean):.2f}" + (f" ± {self.se:.2f}" if self.splits > 1 else " (one split)")
 
     def __str__(self) -> str:
-        return f"{self.short} points ({self.seeds} seeds)"
+        return f"{self.short} points ({self.splits} splits)"
 
 
 class Worth(NamedTuple):
@@ -99,12 +99,11 @@ def stored_path(name: str) -> Path:
 
 
 def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Difference:
-    """An arm minus its rival on the splits and seeds that both have, one run on each."""
+    """An arm minus its rival on the splits and seeds that both have, one run on each; seeds of a split are no units."""
     both = runs[runs["arm"].isin((arm, rival))]
     by_seed = both.pivot(index=["split", "seed"], columns="arm", values=column)
-    difference = (by_seed[arm] - by_seed[rival]).dropna().to_numpy()
-    error = difference.std(ddof=1) / len(difference) ** 0.5 if len(difference) > 1 else np.nan
-    return Difference(difference.mean(), error, len(difference))
+    difference = (by_seed[arm] - by_seed[rival]).dropna().groupby("split").mean()
+    return Difference(*difference.agg(["mean", "sem"]), len(difference))
 
 
 def worth(runs: pd.DataFrame, arm: str, static: list[str]) -> Worth:

@@ -138,7 +138,7 @@ def test_what_generates_nothing_comes_first_where_it_can(config, seeing, tmp_pat
     assert kept == {"real": 40, "finetune": 40, "probe": 40, "practice": 80, "static": 140}
 
 
-def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path):
+def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path, monkeypatch):
     file = tmp_path / "small.toml"
     file.write_text(config.to_toml())
     command = ["real compare", file, "--seeds 1 --workers 1 --out", tmp_path / "out", "--arms"]
@@ -153,6 +153,10 @@ def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path):
     before = kept.stat().st_mtime_ns
     done(*command, arms, "--resume")
     assert kept.stat().st_mtime_ns == before
+    with monkeypatch.context() as patch:
+        patch.setattr("dp_experiments.compare.compare.input_digests", lambda *given: {"test": "another"})
+        done(*command, arms, "--resume")
+    assert kept.stat().st_mtime_ns > before
     assert "none of them trains on samples" in refused(*command, "probe --resume")
     command[-2] = tmp_path / "two"
     assert "one of images and texts" in done(*command, "static-60,zero-shot", status=2).err

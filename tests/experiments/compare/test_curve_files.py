@@ -22,6 +22,8 @@ def test_a_sweep_is_read(tmp_path, sweep):
     sweep.to_csv(tmp_path / "sweep.csv")
     with pytest.raises(InputError, match=r"several curves, lam = 0\.01, 0\.1: choose with lam="):
         read_curve(tmp_path / "sweep.csv")
+    with pytest.raises(InputError, match="no rows with rule = entropy"):
+        read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "entropy"})
     curve, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
     assert curve.rule == "keep-easy"
     assert curve.exact

@@ -11,7 +11,7 @@ from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_op
 from dp_experiments.terminal.lines import answer, progress
 
 NAMED = {"y": "test_accuracy"}  # columns of a comparison, in percent
-SHOWN_OF_ARMS = ("series", "x", "y", "se", "confirmed", "coverage", "vendi")
+SHOWN_OF_ARMS = ("series", "generated", "y", "se", "confirmed", "coverage", "vendi")
 OWN_SETS = ("validation", "test")  # names of the sets that every run has
 SHOWN_OF_ROUNDS = ("round", "count", "omega", "entropy", "fraction_wrong", "confirmed", "confirmed_of_missed")
 

@@ -53,6 +53,7 @@ def tune_command(
     names = arm_names(arms)
     from dp_experiments.compare.tune.space import read_searches
     from dp_experiments.compare.tune.tune import REQUEST, Plan, spaces_of, tune
+    from dp_real.config.load import key_of
 
     plan = Plan(names, read_searches(search), seeds, splits_of(seeds, splits), first, batch)
     spaces = spaces_of(config, plan)
@@ -67,7 +68,8 @@ def tune_command(
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
-    compare = ["dp", "real", "compare", preset, "--arms", arms, "--tuned", str(out), *set_options(settings)]
+    kept = [setting for setting in settings if key_of(setting) != "seed"]  # compare has --first
+    compare = ["dp", "real", "compare", preset, "--arms", arms, "--tuned", str(out), *set_options(kept)]
     answer(
         as_json,
         {"preset": config.name, "arms": best},

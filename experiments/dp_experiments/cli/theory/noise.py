@@ -43,6 +43,8 @@ def noise_command(
 
     if (share is None) == (confirmed is None):
         raise InputError("give one of --share and --confirmed, which say how many labels are wrong")
+    if share is not None and judge != 1:
+        raise InputError(f"--judge {judge:g} is for --confirmed")
     shares = values("share", share) if share is not None else [judged_share(confirmed or 0.0, judge)]
     if confirmed is not None and confirmed >= judge:
         say(f"the judge confirms as many labels as real images: none seems wrong; share {shares[0]:g} is assumed")

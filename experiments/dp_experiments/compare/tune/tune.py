@@ -186,14 +186,17 @@ def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None
     except InputError as error:  # layers that do not fit together, which only their network knows
         return None, 0.0, str(error)
     try:
-        result = run(config, out, resume=out.exists(), progress=aside(_name(config, out)), test=False, shared=shared)
+        result = run(
+            config,
+            out,
+            resume=out.exists(),
+            progress=aside(f"{out.parent.name}, {out.name}"),
+            test=False,
+            shared=shared,
+        )
     except DivergedError as error:
         return None, 0.0, str(error)
     return result["val_accuracy"], result["seconds"], ""
-
-
-def _name(config: Config, out: Path) -> str:
-    return f"{out.parent.name}, {out.name}"
 
 
 def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]) -> Trial:

@@ -76,12 +76,14 @@ def glyphs() -> pd.DataFrame:
 
 def fewer_samples() -> str:
     """What practice is worth against tuned static data on each data set."""
+    words = stored_runs("words")
+    made = words.loc[words["arm"] == "practice", "generated"].mean()
     of_glyphs = [worth(glyphs(), arm, GLYPHS_STATIC) for arm in ("practice-8000", "practice-16000")]
     parts = [
         f"On digits {worth(digits(), 'practice', DIGITS_STATIC)}",
         f"On glyphs {of_glyphs[0]}, and {of_glyphs[1]}",
         f"On fashion {worth(stored_runs('fashion'), 'practice', FASHION_STATIC)}",
-        "On words it loses per text written",
+        f"On words, {made:,.0f} texts written minus 15,840 static ones: {paired(words, 'practice', 'static-15840')}",
     ]
     return f"against tuned static data. {'. '.join(parts)}"
 
@@ -91,7 +93,7 @@ def less_compute() -> str:
     of_glyphs = 1 / cost_ratio(glyphs(), "practice-16000", "static-128000", "tflop")
     of_digits = 1 / cost_ratio(digits(), "practice", "static-16000", "gflop")
     return (
-        f"in as many steps, and for the accuracy of 128,000 static glyphs, {of_glyphs:.1f} times less computation; for "
+        f"in as many steps, for the accuracy of 128,000 static glyphs, {of_glyphs:.1f} times less computation; for "
         f"that of 16,000 static digits {of_digits:.1f} times less"
     )
 
@@ -118,10 +120,10 @@ def unguided_against_static() -> str:
 def lower_before() -> str:
     """How often added samples are wrong to earlier and later learners (Fig. 6, on digits)."""
     table = stored_runs("fig6-digits")
-    added = 100 * table["round"]
+    added, runs = 100 * table["round"], table["n_seeds"].max()
     before = table.loc[table["x"] < added, "y"].mean()
     after = table.loc[table["x"] > added, "y"].mean()
-    return f"digits, 8 runs: {before:.0f} % wrong by the learners before, 100 % when added, {after:.0f} % after"
+    return f"digits, {runs} runs: {before:.0f} % wrong by the learners before, 100 % when added, {after:.0f} % after"
 
 
 # -- the paper's tables ------------------------------------------------------------------------------------------------

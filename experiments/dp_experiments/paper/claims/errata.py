@@ -82,13 +82,13 @@ def _proposition1() -> list[Row]:
     ]
 
 
-def _equation7(omega: float = 0.5, steps: int = 30) -> list[Row]:
+def _equation7() -> list[Row]:
     """The entropy that guidance by eq. 7 adds to normal data under a logistic learner.
 
     DDIM is deterministic, so it is an integral over starts.
     """
     x, weights = np.polynomial.hermite_e.hermegauss(64)
-    alpha_bar = np.cos(np.linspace(np.pi / 2 - 1e-2, 0, steps + 1)) ** 2
+    alpha_bar = np.cos(np.linspace(np.pi / 2 - 1e-2, 0, 31)) ** 2
 
     def entropy(printed: bool, omega: float) -> float:
         """The mean entropy, with noise moved by ω∇H as printed or by -√(1 - α_bar) ω∇H."""
@@ -102,8 +102,8 @@ def _equation7(omega: float = 0.5, steps: int = 30) -> list[Row]:
         return float(weights @ (np.log(2) - entropy_deficit(xt)) / weights.sum())
 
     plain = entropy(printed=True, omega=0.0)
-    printed = entropy(printed=True, omega=omega) - plain
-    right = entropy(printed=False, omega=omega) - plain
+    printed = entropy(printed=True, omega=0.5) - plain
+    right = entropy(printed=False, omega=0.5) - plain
     return [_row("eq. 7, sign of ω∇H", "entropy gained (nats)", printed, right)]
 
 

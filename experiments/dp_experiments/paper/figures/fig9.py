@@ -23,9 +23,9 @@ def compute(quick: bool) -> pd.DataFrame:
     """The lead of unguided practice over static data, in points, with the 90 % interval of the two one-sided tests."""
     parts = []
     for series, (data, arm, rival) in PAIRS.items():
-        mean, se, seeds = paired(stored_runs(data), arm, rival)
-        reach = float(stats.t.ppf(1 - LEVEL, seeds - 1)) * se
-        row = measured([series], 0.0, mean, se, seeds)
+        mean, se, splits = paired(stored_runs(data), arm, rival)
+        reach = float(stats.t.ppf(1 - LEVEL, splits - 1)) * se
+        row = measured([series], 0.0, mean, se, splits)
         parts.append(row.assign(y_low=mean - reach, y_high=mean + reach, verdict=verdict(mean - reach, mean + reach)))
     return pd.concat(parts, ignore_index=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_experiments.compare.compare import Comparison
+from dp_experiments.compare.ratios import axis_of
 from dp_experiments.compare.verdict import chance_remark, guesses, verdict
 from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.show.judge import Judge, agreement, confirmed, judged_arms, load_judge
@@ -181,6 +182,7 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
         "comparison": str(comparison.path),
         "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),
         "command": compare_command(comparison),
+        "axis": axis_of(arms),
         "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
         "sets": comparison.read("sets").to_dict("records"),
         "runs": [outcome(run) for _, run in runs],
@@ -265,6 +267,7 @@ def compare_command(comparison: Comparison) -> str | None:
     splits = {config.data.split for _, config in configs}
     words = ["dp", "real", "compare", first.name, "--arms", ",".join(arms["series"])]
     words += ["--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    words += ["--x", axis] if (axis := axis_of(arms)) != "generated" else []
     words += ["--first", str(min(splits))] if min(splits) else []
     return shlex.join([*words, "--baseline", comparison.baseline, *set_options(settings)])
 

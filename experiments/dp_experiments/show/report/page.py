@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_experiments.compare.compare import MINUS
+from dp_experiments.compare.ratios import AXIS_LABELS
 from dp_experiments.compare.verdict import two_digits
 from dp_experiments.show.report.facts import COSTS, Facts
 from dp_experiments.show.report.pictures import CAPTIONS
@@ -62,7 +63,7 @@ def named_rounds(rows: Sequence[Facts]) -> list[Facts]:
 
 def shown_comparison(comparison: Facts) -> Facts:
     """The facts of a comparison, with tables of what its arms reached and cost."""
-    arms, costs = [], []
+    arms, costs, counted = [], [], AXIS_LABELS[comparison["axis"]]
     for row in comparison["arms"]:
         worth = {}
         if "ratio" in row:
@@ -70,9 +71,9 @@ def shown_comparison(comparison: Facts) -> Facts:
             worth["worth, times"] = f"{bound}{two_digits(row['ratio'])}"
             if row["ratio_low"] is not None:
                 worth["95 % interval"] = f"{two_digits(row['ratio_low'])} to {two_digits(row['ratio_high'])}"
-            worth["static data to match"] = f"{bound}{readable(row['static_to_match'])}"
+            worth[f"static data to match ({counted})"] = f"{bound}{readable(row['static_to_match'])}"
         shown = {"arm": row["series"]} | worth
-        shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
+        shown |= {"samples": row["generated"], "test accuracy (%)": _with_error(row["y"], row["se"])}
         shown |= _differences(row) | {key: row[key] for key in JUDGED if key in row}
         arms.append(shown)
         of_cost = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")

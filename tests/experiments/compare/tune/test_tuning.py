@@ -327,7 +327,9 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     asked["config"]["pool"].pop("soft_labels")  # as if it had been begun before there was that key
     (out / "tuning.json").write_text(json.dumps(asked))
-    assert f"--arms practice,static --tuned {out} --set" in done(*words, "--resume").err
+    told_next = done(*words, "--set seed=0 --resume").err
+    assert f"--arms practice,static --tuned {out} --set" in told_next
+    assert "seed=" not in told_next  # which compare refuses
     assert (out / "best.csv").read_text() == table
 
     compare = ["real compare digits", *SET, "--tuned", out, "--seeds 1 --workers 1 --out", tmp_path / "compare"]

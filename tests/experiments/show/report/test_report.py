@@ -16,8 +16,8 @@ from dp_experiments.compare.compare import Comparison
 from dp_experiments.compare.curve_files import read_curve
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report import hardest_samples, pictures
-from dp_experiments.show.report.facts import run_verdict
-from dp_experiments.show.report.page import readable
+from dp_experiments.show.report.facts import comparison_facts, run_verdict
+from dp_experiments.show.report.page import readable, shown_comparison
 from dp_experiments.show.report.pictures import (
     are_drawn,
     draw_rounds,
@@ -29,6 +29,7 @@ from dp_experiments.show.report.pictures import (
 from numpy.testing import assert_allclose
 from PIL import Image
 
+from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
 from dp_real.runs.files import RunFiles
@@ -268,6 +269,16 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
         assert f"{arm['series']}{sign}{arm['ratio']:.2g}" in page.words  # a bound stands with its number
     findings = comparison["verdict"][0], alone["verdict"], "Accuracy, ±", "Each addition against"
     assert all(page.words.index(each) < page.words.index("The hardest samples") for each in findings)
+
+
+def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path):
+    folder = Comparison(shutil.copytree(compared, tmp_path / "compare"))
+    folder.write(folder.read("runs").assign(sets=""), folder.baseline, "seconds")
+    facts = comparison_facts(folder, None, silent)
+    assert facts["command"].count("--x seconds ") == 1
+    for arm, shown in zip(facts["arms"], shown_comparison(facts)["shown_arms"], strict=True):
+        assert shown["samples"] == arm["generated"] != arm["x"]
+        assert "static data to match (seconds of generation and training)" in shown
 
 
 @needs_axe
