@@ -56,7 +56,7 @@ def check_steps(omega: Any, every: Any, window: Any) -> None:
     """Raise InputError for numbers out of range."""
     if not isinstance(omega, Real) or not math.isfinite(omega):
         raise InputError(f"omega = {omega!r}: should be a finite number")
-    if not (every is None or (isinstance(every, Integral) and every >= 1)) or not is_window(window):
+    if not (every is None or (isinstance(every, Integral) and int(every) >= 1)) or not is_window(window):
         raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
 
 

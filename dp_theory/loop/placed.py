@@ -116,7 +116,7 @@ def _closed(placed: PlacedRows) -> tuple[Float[Array, " 1"], Float[Array, "1 3 3
     rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), share)
     of_rule, errors = rule.moments_with_errors(float(np.clip(placed.axes.slope, -1, 1)))
     p, gamma, beta, beta_tilde = share * (weight > 0) * np.array(of_rule)
-    along, own = (1 - 2 * flip) * np.array([beta_tilde, beta])
+    along, own = (1 - 2 * float(flip)) * np.array([beta_tilde, beta])
     moments = np.array([[[p, along, own], [along, gamma, 0], [own, 0, p]]])
     return np.where(weight > 0, weight, 1.0), moments, float(max(errors))  # where none is kept, any weight will do
 
