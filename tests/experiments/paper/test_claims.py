@@ -141,6 +141,11 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     tuned = [(practice, both["static"]), (encoded, "static-encoder")]
     pairs += [(at[k], *pair, column) for k in (2, 5, 10) for pair in tuned for column in ("test", "handwriting")]
     pairs += [(at[k], practice, rival, "test") for k in (2, 5, 10) for rival in ("probe", *both.values())]
+    eight = [
+        f"{name}-8000{own}@training.steps=3000"
+        for name, own in (("practice", augmented), ("static", augmented + faster))
+    ]
+    pairs += [(at[5], *eight, column) for column in ("test", "handwriting", "display")]
     pairs += [
         (at[30], "static", "real", "handwriting"),
         (at[2], both["real"], "real", "test"),
