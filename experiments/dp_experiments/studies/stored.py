@@ -103,7 +103,8 @@ def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Di
     both = runs[runs["arm"].isin((arm, rival))]
     by_seed = both.pivot(index=["split", "seed"], columns="arm", values=column)
     difference = (by_seed[arm] - by_seed[rival]).dropna().groupby("split").mean()
-    return Difference(*difference.agg(["mean", "sem"]), len(difference))
+    mean, error = difference.agg(["mean", "sem"]).tolist()
+    return Difference(mean, error, len(difference))
 
 
 def worth(runs: pd.DataFrame, arm: str, static: list[str]) -> Worth:
