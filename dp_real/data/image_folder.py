@@ -1,10 +1,12 @@
 """The data source of a user's own images, or ImageNet's, in folders, shards or data sets."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from dp_real.data import DATA
+from dp_real.data.examples import Task
 from dp_real.data.sets.own import OwnSets
 from dp_real.runtime.section import Width
 
@@ -39,6 +41,10 @@ class FolderConfig(OwnSets):
     size: Width = Field(default=224, description="pixels a side: the shorter side is resized, the longer one cropped")
     channels: Literal[1, 3] = Field(default=3, description="3: colour; 1: grey, for generated images, too")
     resize: Resize = 0
+
+    @property
+    def task(self) -> Task:
+        return replace(super().task, resize=self.resize)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ class SamplingConfig(Section):
         return 1 if self.guidance_scale <= 1 else 2
 
 
+GUIDED_STEPS = 6  # the paper's, of 30
 MAX_OMEGA = 1e30  # times an entropy, it is well within float32
 
 
@@ -112,15 +113,12 @@ def is_window(window: tuple[float, float]) -> bool:
     return isinstance(window, Sequence) and len(window) == 2 and 0 <= window[0] < window[1] <= 1
 
 
-PAPERS = 6  # guided steps, of 30
-
-
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int | None) -> bool:
     """Whether a step is guided: each `every`-th in a window of the trajectory (0 noise, 1 image), but never the last.
 
     After that nothing could repair the sample. `every` None guides some six of all steps.
     """
-    every = every or max(1, steps // PAPERS)
+    every = every or max(1, steps // GUIDED_STEPS)
     begin = round(window[0] * steps)
     end = round(window[1] * steps)
     return begin <= index < min(end, steps - 1) and (index - begin) % every == 0

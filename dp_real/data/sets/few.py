@@ -22,8 +22,8 @@ def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealDa
     place = np.empty_like(order)  # rank of each row within its class
     place[order] = pd.Series(y[order]).groupby(y[order]).cumcount()
     chosen = np.minimum(per_class, np.bincount(y)[y])  # of each row's class
-    taken = place < (-(-chosen // 2) if halved else chosen)
-    left = ~taken & (place < chosen) if halved else ~taken
+    trains = place < (-(-chosen // 2) if halved else chosen)
+    left = ~trains & (place < chosen) if halved else ~trains
     if not left.any():
         raise InputError(
             f"data.real_per_class = {per_class}: leaves no validation example to watch; "
@@ -31,7 +31,8 @@ def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealDa
         )
     validation = _picked(data.validation, np.flatnonzero(left).tolist())
     test = validation if data.test is data.validation else data.test
-    return replace(data, few=_picked(data.validation, np.flatnonzero(taken).tolist()), validation=validation, test=test)
+    few = _picked(data.validation, np.flatnonzero(trains).tolist())
+    return replace(data, few=few, validation=validation, test=test)
 
 
 def _picked(examples: ExampleSet, rows: list[int]) -> ExampleSet:

@@ -80,8 +80,7 @@ class OwnSets(DataConfig):
     @property
     def task(self) -> Task:
         """The task, whose classes are the key `classes` or the folders of `validation`."""
-        definitions, resize = self._texts("definitions"), getattr(self, "resize", 0)
-        return Task(self.shape, self.labels.names, definitions, self._texts("synonyms"), resize)
+        return Task(self.shape, self.labels.names, self._texts("definitions"), self._texts("synonyms"))
 
     def _texts(self, key: str) -> tuple[str, ...]:
         """The key's text for each class, or WordNet's; raises InputError for a text of no class."""

@@ -21,7 +21,7 @@ from dp_real.config.arms import Arm, arm_config
 from dp_real.plan.needs import weights
 from dp_real.practice.shared import Shared, drawers_first, shared_among
 from dp_real.runs.identity import input_digests
-from dp_real.runs.prepare import check_plan, check_real_examples, load_data, load_generator, torch_settings
+from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, torch_settings
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
@@ -137,7 +137,8 @@ def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_chan
 
 def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path) -> dict[str, Any]:
     """The result of an arm that does something else than the loop. The folder keeps it for these inputs."""
-    inputs = {"config": json_digest(config.model_dump(mode="json"))} | input_digests(config, load_data(config))
+    config.data.prepare()  # the judge reads all: a digest needs some examples
+    inputs = {"config": json_digest(config.model_dump(mode="json"))} | input_digests(config, config.real_data())
     file = out / "result.json"
     if file.exists() and (result := read_json(file, "remove it"))["inputs"] == inputs:
         return result
