@@ -47,8 +47,8 @@ def guide(
     processor
         The image processor of a loaded classifier; by default the one saved with it.
     every, window
-        Which steps are guided, as in EntropyGuidance. By default some six are, as in the paper: omega times their
-        number is what counts.
+        Which steps are guided, as in EntropyGuidance. By default some six are, as in the authors' earlier code: omega
+        times their number is what counts.
     decoder
         An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images come from the
         pipeline's decoder.

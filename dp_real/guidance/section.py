@@ -23,7 +23,7 @@ class SamplingConfig(Section):
         return 1 if self.guidance_scale <= 1 else 2
 
 
-GUIDED_STEPS = 6  # the paper's, of 30
+GUIDED_STEPS = 6  # of 30, as in the authors' earlier code
 MAX_OMEGA = 1e30  # times an entropy, it is well within float32
 
 

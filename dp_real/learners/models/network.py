@@ -29,7 +29,7 @@ REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller
 
 
 class NetworkLearner:
-    """Trains a module on batches; logits are those of averaged weights, if any (paper App. D).
+    """Trains a module on batches; logits are those of averaged weights, if any.
 
     `seed` determines all random numbers of training but the batches.
     """

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from dp_real.runs.reader import Run
 
 TABLES = {f"table{number}": number for number in range(1, 6)}
-OURS, SEEDS = "own val", "own runs"  # the columns that runs add
-OF_A_ROW = re.compile(r"-table(?P<table>\d)(-(?P<row>\d+))?$")  # ends the name of a preset that is a row of a table
-PLACES = {"imagenet100-table1": 4, "imagenet1k-table1-1": 8, "imagenet1k-table1-2": 9}  # from 0; others say theirs
+OURS, SEEDS = "own", "own runs"  # begins the name of a column of accuracies that runs add, and that of their number
+OF_A_ROW = re.compile(r"-table(\d)-(\d+)$")  # ends the name of a preset that is a row of a table
+PLACES = {"imagenet100-table1": (1, 5), "imagenet1k-table1-1": (1, 9), "imagenet1k-table1-2": (1, 10)}
+PLACES |= {"imagenet100": (4, 5), "imagenet1k": (5, 4)}
+"""The table and row of presets whose names do not say theirs."""
+SETS = {"val": "validation", "train": "test", "v2": "imagenet-v2", "sketch": "imagenet-sketch", "r": "imagenet-r"}
+SETS |= {"a": "imagenet-a"}
+"""The set of a run that a column is about. The paper's real training images are held out."""
 
 
 def title(name: str) -> str:
@@ -28,36 +33,47 @@ def title(name: str) -> str:
 
 
 def paper_table(name: str, runs: "Iterable[Run]" = ()) -> pd.DataFrame:
-    """table1 … table5, with mean validation accuracies (percent) of complete runs of their presets, and branches."""
+    """table1 … table5, with mean accuracies (percent) of complete runs of their presets, and branches, on each set."""
     number = TABLES[name]
     table = pd.DataFrame(table_rows(number)).drop(columns="note")
-    reached: dict[int, list[float]] = {}
+    reached: dict[int, list[pd.Series]] = {}
     for run in runs:
         if not run.complete:
             raise InputError(f"--run {run.path} is not finished; {run.files.resume} goes on")
-        for row, accuracy in _rows_of(run, number, table):
-            reached.setdefault(row, []).append(100 * accuracy)
+        for row, result in _rows_of(run, number, table):
+            reached.setdefault(row, []).append(_accuracies(run, result))
     if reached:
-        table[OURS] = pd.Series({row: f"{sum(values) / len(values):.2f}" for row, values in reached.items()})
-        table[SEEDS] = pd.Series({row: str(len(values)) for row, values in reached.items()})
+        means = pd.DataFrame({row: pd.concat(each, axis=1).mean(axis=1) for row, each in reached.items()}).T
+        for column in means.dropna(axis=1, how="all").columns.intersection(table.columns):
+            table[f"{OURS} {column}"] = means[column].map("{:.2f}".format, na_action="ignore")
+        table[SEEDS] = pd.Series({row: str(len(each)) for row, each in reached.items()})
     return table.fillna("")
 
 
-def _rows_of(run: "Run", number: int, table: pd.DataFrame) -> list[tuple[int, float]]:
-    config = run.config
-    match = OF_A_ROW.search(config.name)
-    if match is None or int(match["table"]) != number:
-        raise InputError(f"--run {run.path} is of {config.name}, which is no row of Table {number}")
-    row = PLACES.get(config.name, int(match["row"] or 1) - 1)
-    reached = [(row, float(run.result["val_accuracy"]))]
+def _accuracies(run: "Run", result: dict[str, Any]) -> pd.Series:
+    """In percent, by the names of the tables' columns."""
+    by_set = {each["set"]: each["accuracy"] for each in result.get("sets", [])}
+    data: Any = run.config.data
+    held_out = {"test": result.get("test_accuracy")} if data.test != data.validation else {}
+    by_set |= {"validation": result["val_accuracy"], **held_out}
+    return 100 * pd.Series({column: by_set.get(name) for column, name in SETS.items()}, dtype=float)
+
+
+def _rows_of(run: "Run", number: int, table: pd.DataFrame) -> list[tuple[int, dict[str, Any]]]:
+    """The rows of a table that a run and its branches repeat, from 0, with their results."""
+    preset = run.config.name
+    match = OF_A_ROW.search(preset)
+    of, row = PLACES.get(preset) or ((int(match[1]), int(match[2])) if match else (0, 0))
+    if of != number:
+        raise InputError(f"--run {run.path} is of {preset}, which is no row of Table {number}")
+    rows = [(row - 1, run.result)]
     if "total" in table:
-        own = table.loc[row]
+        own = table.loc[row - 1]
         for branch in run.branches:
             alike = (table["initial"] == own["initial"]) & (table["increment"] == own["increment"])
-            for place in table.index[alike & (table["total"] == str(branch["pool_size"]))]:
-                if place != row:
-                    reached.append((int(place), float(branch["val_accuracy"])))
-    return reached
+            places = table.index[alike & (table["total"] == str(branch["pool_size"]))]
+            rows += [(int(place), branch) for place in places if place != row - 1]
+    return rows
 
 
 def write_table(name: str, folder: Path, runs: "Iterable[Run]" = ()) -> list[Path]:

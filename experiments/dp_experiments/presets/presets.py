@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 LINE = r"^(?:\[(.+)\]|([\w-]+) *=(?:.*# (ours|inferred|earlier code)\b)?)"
 """A section or a key of a preset, and the mark of its value."""
-PLAN = ("practice.initial", "practice.increment", "practice.additions", "practice.patience")
+PLAN = {
+    "practice.initial": "N",
+    "practice.increment": "P",
+    "practice.additions": "k",
+    "practice.patience": "T_max",
+    "guidance.omega": "omega",
+}
+"""The paper's names of keys, as the notes of variants have them."""
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
@@ -50,7 +57,8 @@ def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
         origins[f"{section}.{key}".strip(".")] = mark or usual
     if variant:
         for key in map(key_of, variant.settings):
-            is_read = origins.get(key) == "inferred" or (key in PLAN and LIKE in variant.note)
+            names = re.findall(r"\w+", variant.note.split(LIKE)[0]) if LIKE in variant.note else []
+            is_read = origins.get(key) == "inferred" or PLAN.get(key) in names
             origins[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
     return origins | dict.fromkeys(map(key_of, settings), "yours")
 

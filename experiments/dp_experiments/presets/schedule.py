@@ -2,7 +2,8 @@
 
 A row of few additions is a branch of a longer run that left just before the next addition. Read as passes over the
 current pool, the epochs do not fit: between rows 8 and 9 of Table 4 lie 44,000 steps, and the constant rate lasts for
-40,000. Read as N / batch steps all rows fit. tau is then one such epoch, and T_max hardly grows (`fitted`).
+40,000. Read as N / batch steps all rows do. They say how long a run waits, T_max times tau, and not how often it
+evaluates: with tau of one such epoch T_max hardly grows, with a fifth of it by .7 (`fitted`). Table 5 fits neither.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,8 @@ CHEAP = ("sampling.steps=20", "guidance.every=4", "guidance.window=[0.2, 1.0]")
 def variants() -> dict[str, Variant]:
     """Each row of Tables 3, 4 and 5, the practice rows of Table 1, and presets with cheaper images.
 
-    Tables 1 and 3 do not state N, P and T_max: they are of fitting rows of Tables 4 and 5, which the note names.
+    Tables 1 and 3 do not state N, P and T_max, nor Table 1 omega: they are of fitting rows of Tables 4 and 5, which the
+    note names.
     """
     table3, table4, table5 = (table_rows(number) for number in (3, 4, 5))
     by_name: dict[str, Variant] = {}
@@ -46,16 +47,18 @@ def variants() -> dict[str, Variant]:
             f"training.steps={row['iterations']}",
             "sampling.guidance_scale=3.0",
         ]
-        add(name, row, settings, f"N, P and T_max are {LIKE} {where}")
+        add(name, row, settings, f"N, P, k, T_max and omega are {LIKE} {where}")
     for number, row in enumerate(table3, 1):
         settings = [*schedule(table4[8], 18, 4), f"guidance.omega={row['omega']}"]
-        settings += ["practice.patience_growth=0"] if row["patience"] == "fixed" else []
+        fixed = row["patience"] == "fixed"
+        settings += ["practice.patience_growth=0"] if fixed else []
         settings += ["practice.new_sample_weight=2"] if "twice" in row["sampling"] else []
         add(
             f"imagenet100-table3-{number}",
             row,
             settings,
-            f"N, P, k and T_max are {LIKE} Table 4, row 9",
+            f"N, P, k and T_max are {LIKE} Table 4, row 9"
+            + "; by the inferred growth T_max is 4 or 5 in the other rows, 4 here" * fixed,
         )
     for name, rows, table in (("imagenet100-table4", table4, 4), ("imagenet1k-table5", table5, 5)):
         for number, row in enumerate(rows, 1):
@@ -66,8 +69,9 @@ def variants() -> dict[str, Variant]:
             }
             longest = max(alike)
             rounds = int(row["rounds"] or 0)
-            branch = f"printed of a branch: dp real branch of a run of {name}-{alike[longest]} gives that"
-            add(f"{name}-{number}", row, schedule(row, rounds, table), branch if rounds < longest else "")
+            run = f"{name}-{alike[longest]}" + f" with practice.additions={rounds + 1}" * (rounds == longest)
+            branch = f"printed of a branch: dp real branch of a run of {run} gives that"
+            add(f"{name}-{number}", row, schedule(row, rounds, table), branch if row["branch_epoch"] else "")
     for base in ("imagenet100", "imagenet1k"):
         note = f"4 of 20 steps are guided: the moves add up to .2, in {base} (6 of 30) to .3; omega = 0.075 makes up"
         by_name[f"{base}-cheap"] = Variant(base, CHEAP, None, note)

@@ -132,10 +132,17 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
     assert "\\begin{tabular}" in (tmp_path / "out" / "table4.tex").read_text()
     said = refused("figures table5 --run", four, "--out", tmp_path / "out")
     assert "is of imagenet100-table4-4, which is no row of Table 5" in said
-    for preset in ("imagenet100-table1", "imagenet1k-table1-1", "imagenet1k-table1-2", "imagenet100-table3-5"):
-        run = Run(left_by_run(tmp_path / preset, preset, val_accuracy=0.5, pool_size=0))
-        found = tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
-        assert found["val"][found["own val"] == "50.00"].astype(float).tolist() == [variants()[preset].reported]
+    sets = [{"set": "imagenet-r", "accuracy": 0.25}]
+    rows = {"imagenet100": (4, 64.4), "imagenet1k": (5, 50.226)}
+    of_variants = ("imagenet100-table1", "imagenet1k-table1-1", "imagenet1k-table1-2", "imagenet100-table3-5")
+    for preset in (*rows, *of_variants):
+        run = Run(left_by_run(tmp_path / preset, preset, val_accuracy=0.5, test_accuracy=0.75, sets=sets, pool_size=0))
+        number, val = rows.get(preset) or (int(preset.partition("-table")[2][0]), variants()[preset].reported)
+        found = tables.paper_table(f"table{number}", [run])
+        beside = found[found["own val"] == "50.00"]
+        assert beside["val"].astype(float).tolist() == [val]
+        further = {name: beside[name].item() for name in ("own train", "own r") if name in found}
+        assert further == {"own train": "75.00", "own r": "25.00"} if number == 1 else len(further) == 1
 
 
 @pytest.fixture

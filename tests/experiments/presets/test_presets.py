@@ -62,7 +62,8 @@ def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
             assert (config.samples == int(row["total"])) == ("misprint" not in row["note"]), name
             assert variants()[name].reported == float(row["val"])
     assert "a branch: dp real branch of a run of imagenet100-table4-5" in variants()["imagenet100-table4-1"].note
-    assert "branch" not in variants()["imagenet100-table4-5"].note
+    assert "run of imagenet100-table4-5 with practice.additions=9 gives" in variants()["imagenet100-table4-5"].note
+    assert "branch" not in variants()["imagenet100-table4-10"].note
     assert "misprint" in variants()["imagenet100-table4-11"].note  # N + kP is kept, the total is off
     for base in ("imagenet100", "imagenet1k"):
         guided = [load_preset(base + more).guided_steps for more in ("", "-cheap")]
@@ -93,6 +94,8 @@ def test_presets_are_listed():
         ("imagenet100-cheap", {"sampling.steps": "ours", "guidance.omega": "paper"}),
         ("imagenet100-table4-2", {"practice.initial": "paper", "practice.patience_growth": "inferred"}),
         ("imagenet100-table3-2", {"practice.initial": "inferred", "guidance.omega": "paper"}),
+        ("imagenet100-table1", {"practice.increment": "inferred", "guidance.omega": "inferred"}),
+        ("imagenet100", {"guidance.scale": "earlier code", "guidance.through": "paper"}),
     ],
 )
 def test_keys_say_where_their_values_are_from(preset, of):
