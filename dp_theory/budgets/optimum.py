@@ -103,10 +103,10 @@ def least_error(
     smallest_keep: float = MIN_KEEP,
     d: float = np.inf,
 ) -> LeastError:
-    """The least error over p and the ridge, accurate to 1e-8.
+    """The least error over p and the ridge, accurate to 1e-8 of what the theory says.
 
-    psi may be a function of p. A given keep or ridge is not searched. At a finite d fractions with p/gamma > d are left
-    out, and a given one has nan.
+    psi may be a function of p. A given keep or ridge is not searched. A finite d has the mean error of exactly d/psi
+    training rows; fractions with p/gamma > d are left out there, and a given one has nan.
     """
     require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
@@ -196,7 +196,7 @@ def optimum(
     flip, smallest_keep
         Probability that a label is flipped, and the least kept fraction to consider.
     d
-        With a finite dimension the mean test error is taken.
+        With a finite dimension the mean test error is taken, of exactly d/psi training rows.
 
     Returns
     -------

@@ -170,6 +170,8 @@ def _nodes(off_centre: int) -> Array:
 _CENTRE = _nodes(0)
 _AXES = _nodes(1)
 _EDGES = _nodes(2)
+_ALL = np.concatenate([_CENTRE, _AXES, _EDGES])
+_WEIGHTS = np.repeat([1 / 3, 1 / 18, 1 / 36], [1, 6, 12])
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,8 @@ def _first_order(problem: "Problem", phi: Real, d: int, tolerance: float | None)
 
 def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real, m: Real) -> Real:
     """The mean test error at m kept rows, 1/2 at the peak."""
-    error = _outputs(_at_nodes(_turned(law_of_weights(moments, fourth, psi, lam, m), rho), _AXES))[0].mean(0)
+    law = _turned(law_of_weights(moments, fourth, psi, lam, m), rho)
+    error = np.tensordot(_WEIGHTS, _outputs(_at_nodes(law, _ALL))[0], 1)
     return np.where(np.isfinite(error), error, 0.5)
 
 
@@ -301,8 +304,8 @@ def scatter(
     kept, fourth = moments.per_kept_row(), fourth.per_kept_row(p)
     if np.all(p == 1):  # the number of kept rows is n
         law = _turned(law_of_weights(kept, fourth, phi, lam, n), rho)
-        values = _outputs(_at_nodes(law, np.concatenate([_CENTRE, _AXES, _EDGES])))
-        weights = np.repeat([1 / 3, 1 / 18, 1 / 36], [1, 6, 12])[:, None]
+        values = _outputs(_at_nodes(law, _ALL))
+        weights = _WEIGHTS[:, None]
     else:  # if there are any, it is one more normal variable, and has the nodes 0 and ±√3 too
         some = -np.expm1(n * np.log1p(-np.minimum(p, 1 - ROUNDING)))
         several = p * n / some

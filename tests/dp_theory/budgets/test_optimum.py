@@ -88,6 +88,7 @@ def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
     for name, rule in RULES.items():
         best = least_error(name, rho, psi, d=d)
         problem = Problem(Direct(rule.with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam_per_row)
+        assert best.test_error == pytest.approx(predict(problem, d=d).test_error, rel=1e-8)
         results[name] = best.test_error, simulate(problem, d, 150, engine="law", seed=1)
     for predicted, seen in results.values():
         assert abs(seen.test_error - predicted) < 4 * seen.test_error_se
