@@ -151,8 +151,7 @@ class Curve:
         missing = [name for name in REQUIRED if name not in table]
         if missing:
             raise InputError(f"a curve has no {', '.join(missing)}: it needs {', '.join(REQUIRED)}, and better se")
-        columns: dict[str, Any] = {name: np.asarray(table[name]) for name in COLUMNS if name in table}
-        return cls(**columns, **options)
+        return cls(**{name: table[name] for name in COLUMNS if name in table}, **options)
 
     def __len__(self) -> int:
         return len(self.strategy)

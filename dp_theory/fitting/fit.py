@@ -126,12 +126,13 @@ class Fit:
                 raise InputError(f"the curve says nothing of {name}: {remedy}")
         if self.curve.exact:
             expected, deviation = self.likelihood.predict(points, self.best[None])
-            relative = np.nan_to_num(deviation[0], posinf=0.0) / np.sqrt(points.trials) / expected[0]
+            relative = np.nan_to_num(deviation[0], posinf=0.0) / expected[0]
         else:
-            relative = np.sqrt(self.excess) * np.median(self.curve.assumed_se / self.curve.error)
+            of_one = self.curve.assumed_se * np.sqrt(self.curve.trials) / self.curve.error
+            relative = np.sqrt(self.excess) * np.median(of_one)
         table = self.bands(points, level)
         mean = table["error"]
-        scatter = relative * self._quantile(level)
+        scatter = relative / np.sqrt(points.trials) * self._quantile(level)
         below = np.hypot(np.log(mean / table["low"]), scatter)
         above = np.hypot(np.log(table["high"] / mean), scatter)
         above = np.minimum(above, -np.log(mean))  # no error is larger than 1
@@ -163,14 +164,10 @@ class Fit:
         value = np.nan if note.startswith(NOT_IDENTIFIED) else self.values[name]
         return value, low, high, note
 
-    def allowed(self, level: float) -> float:
-        """How far the deviance may rise within the intervals of this level."""
-        require_level(level)
-        return self.excess * self._quantile(level) ** 2
-
     @lru_cache(maxsize=8)  # noqa: B019 (few fits are asked, and each several times)
     def _likely(self, level: float) -> Float[Array, "places free"]:
-        return likely_places(self.likelihood, self.best, self.allowed(level))
+        require_level(level)
+        return likely_places(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
 
     def _quantile(self, level: float) -> float:
         """How far an interval reaches, in standard deviations: by Student's t where the scatter was estimated."""

@@ -92,9 +92,12 @@ def test_scatter_that_was_estimated_has_students_intervals():
     fitted = fit(replace(true, error=error, se=0.02 * error), known)
     assert fitted.excess > 2
     assert fitted.freedom == 3
-    row = fitted.predict({"strategy": ["static"], "kept": [800]}).iloc[0]
-    scatter = np.sqrt(np.log(row.new_high / row.error) ** 2 - np.log(row.high / row.error) ** 2)
-    assert scatter == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(fitted.excess) * 0.02)
+    for trials, new in ((1, 1), (16, 1), (4, 16)):
+        fitted = replace(fitted, curve=replace(fitted.curve, trials=trials))
+        row = fitted.predict({"strategy": ["static"], "kept": [800], "trials": [new]}).iloc[0]
+        scatter = np.sqrt(np.log(row.new_high / row.error) ** 2 - np.log(row.high / row.error) ** 2)
+        of_one = 0.02 * np.sqrt(trials)
+        assert scatter == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(fitted.excess / new) * of_one)
 
 
 def test_the_ends_of_intervals_are_where_the_likelihood_says():
@@ -118,11 +121,13 @@ def test_a_curve_of_next_to_no_errors_has_finite_bands():
 
 
 THREE = noiseless_curve("static", [100, 400, 900])
+HIDDEN = np.ma.masked_array([100.0, 400.0], mask=[0, 1])
 test_wrong_input_is_refused = refused(
     (lambda: fit(THREE, {"lam": 0.1}), "unknown parameter 'lam' is fixed"),
     (lambda: fit(THREE, ["lam"]), "must be a Mapping"),
     (lambda: Curve("static", [100, np.nan], 0.3), r"kept = nan must lie in \[1, 1e\+15\]"),
     (lambda: Curve("static", [100, 1e20], 0.3), r"kept = 1e\+20 must lie in \[1, 1e\+15\]"),
+    (lambda: Curve.of({"strategy": ["static"] * 2, "kept": HIDDEN, "error": 0.3}), "kept = masked_array"),
     (lambda: fit(THREE, {"flip": 0.7}), r"flip = 0.7 must lie in \[0, 0.5\]"),
     (lambda: fit(THREE.at([0])), "too short to fit"),
     (lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}), "says nothing of rho"),
