@@ -6,7 +6,6 @@ number times I - 11ᵀ/K. A row's scores by a learner that has not seen it are �
 the teacher and, where they matter, the selector; δ = φm.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
@@ -122,15 +121,13 @@ _ORDER = 16
 
 def disagreement(classes: int, cosine: float) -> float:
     """P(argmax u ≠ argmax v) of K pairs of standard normals, 1 - K E[P(U < u, V < v)^(K - 1)] (T6.9)."""
-    if abs(cosine) == 1:
-        return (1 - cosine) / 2 if classes == 2 else 0.0
     half, weights = panels(np.linspace(0.0, _REACH, _PANELS + 1), _ORDER)
     weights = weights * pdf(half)
     t = np.concatenate([-half, half])
     plus = np.sqrt((1 + cosine) / 2) * t[:, None]
     minus = np.sqrt((1 - cosine) / 2) * half  # u - v > 0 suffices, since u and v may change places
     below = both_below(plus + minus, plus - minus, cosine)
-    return float(1 - 2 * classes * np.tile(weights, 2) @ below ** (classes - 1) @ weights)
+    return max(0.0, float(1 - 2 * classes * np.tile(weights, 2) @ below ** (classes - 1) @ weights))
 
 
 # Log2 of the points of a set, taken in turn.
@@ -212,15 +209,10 @@ class SoftmaxEquations:
         lam = self.lam
         self.proximal = None
         count = 2 + int(np.ceil(STEPS * max(0.0, np.log10(WIDE / lam))))
-        *_, x = self.path(np.geomspace(max(lam, WIDE), lam, count))
-        return x
-
-    def path(self, ridges: Float[Array, " ridges"]) -> Iterator[Float[Array, " unknowns"]]:
         before = x = np.array([*[1e-3] * len(self.nodes.known), -1.0, np.log(self.phi)])
-        for lam in ridges:
-            self.lam = lam
+        for self.lam in np.geomspace(max(lam, WIDE), lam, count):
             before, x = x, self._root(2 * x - before)
-            yield x
+        return x
 
     def _root(self, start: Array) -> Array:
         def move(x: Array) -> tuple[Array, float]:

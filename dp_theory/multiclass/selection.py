@@ -36,6 +36,8 @@ def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Fl
 FARTHEST = 60.0
 # The largest error of an entropy.
 PRECISION = 1e-12
+# The least slope of logits: entropies differ by its square, and thresholds on them must tell rows apart.
+MIN_KAPPA = 1e-3
 # At most, along all rays.
 _NEWTON_STEPS = 100
 # The number of classes up to which fewer rays suffice.
@@ -54,11 +56,12 @@ class Uncertainty:
     from each set of quasi-random points.
     """
 
-    kappa: float = 1.0  # the slope of the logits in the scores, positive and finite
+    kappa: float = 1.0  # the slope of the logits in the scores, finite and at least MIN_KAPPA
 
     def __post_init__(self) -> None:
         require_number(kappa=self.kappa)
-        require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: it is the slope of logits in scores")
+        fits = MIN_KAPPA <= self.kappa < np.inf
+        require("kappa", self.kappa, fits, f"be at least {MIN_KAPPA:g}: it is the slope of logits in scores")
 
     def values(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
         return self._with_slope(scores)[0]

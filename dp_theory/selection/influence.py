@@ -25,6 +25,8 @@ from dp_theory.rules.base import probability_of
 MOMENTS = 6
 # The number of panels: they are dyadic, so that these resolve the label's scale to 1e-12.
 ORDER = 12
+# Without ridge, the distance of psi from 1 that rounding leaves at the peak.
+_PEAK = 1e-12
 # The step of derivatives.
 _STEP = 1e-30
 # It stands for a share of rows that is 0, in denominators.
@@ -107,7 +109,8 @@ def influence(
     Raises
     ------
     InputError
-        Outside the parameters' domain, and where the rule keeps nothing.
+        Outside the parameters' domain, for labels other than 1 and -1, where the rule keeps nothing, and at the
+        ridgeless peak.
 
     Examples
     --------
@@ -134,8 +137,14 @@ def influence(
     psi = phi / p
     ridge = lam / p
     r = float(ridge_ratio(psi, ridge))
+    is_smooth = lam > 0 or abs(psi - 1) > _PEAK
+    require("phi", phi, is_smooth, "differ from the kept fraction at lam = 0: the error has a peak there, and no slope")
     slope = slope_by_moments(moments, psi, rho, r, -psi / p, -ridge / p)
-    u = numbers("t", t) if y is None else numbers("t", t) * numbers("y", y)
+    u = numbers("t", t)
+    if y is not None:
+        labels = numbers("y", y)
+        require("y", labels, np.abs(labels) == 1, "be 1 or -1: it is a label")
+        u = u * labels
     of_rows = features(rho, flip, u.ravel())
     if y is None:
         of_rows = of_rows + features(rho, flip, -u.ravel())

@@ -50,7 +50,7 @@ def test_disagreement():
     two = [disagreement(2, cosine) for cosine in cosines]
     assert_allclose(two, np.arccos(cosines) / np.pi, atol=1e-12)
     assert disagreement(7, 0.0) == pytest.approx(6 / 7, abs=1e-9)
-    assert disagreement(7, 1.0) == 0.0
+    assert_allclose([disagreement(7, end) for end in (1.0, -1.0)], [0.0, 1.0], atol=1e-12)
     assert disagreement(100, 1 - 1e-6) == pytest.approx(0.0019995776251, rel=1e-9)  # by 40 panels of 20 points
     assert disagreement(100, 1 - 1e-8) == pytest.approx(2.0006509593e-4, rel=1e-7)
     rng = np.random.default_rng(0)
@@ -157,6 +157,7 @@ test_bad_input_is_refused = refused(
     (lambda: replace(NINE, selection=make_selection("keep-hard", 3, keep=0.5)), "classes = 9 must be the selection's"),
     (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
     (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
+    (lambda: make_selection("keep-hard", 2, keep=0.5, kappa=1e-5), r"kappa = 1e-05 must be at least 0\.001"),
     (lambda: simulate(NINE, d=10, engine="law"), "take 'dense'"),
 )
 
