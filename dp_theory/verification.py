@@ -13,7 +13,7 @@ from dp_theory.api import predict, simulate
 from dp_theory.numerics.checks import MAX_TRIALS, Advance, require_size, unseen
 from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.problem import Problem
-from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
+from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def verify(
             agrees = "agrees" if se <= PRECISION * abs(y) else "imprecise"
             rows.append(
                 {
-                    "rule": _label(cell.rule),
+                    "rule": repr(cell.rule),
                     "rho": cell.rho,
                     "phi": cell.phi,
                     "lam": cell.lam,
@@ -103,10 +103,3 @@ def verify(
             )
         advance(1)
     return pd.DataFrame(rows)
-
-
-def _label(rule: Rule) -> str:
-    if isinstance(rule, Direct):
-        return f"direct {_label(rule.rule)}"
-    name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(rule).__name__).lstrip("-")
-    return " ".join([name, *(f"{value:g}" for value in list(vars(rule).values())[:1])])

@@ -177,7 +177,8 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> Pair:
 
 
 def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
-    named = {f"{value:g}" if there.dtype.kind == "f" else str(value): value for value in there}  # 1.0 is asked for as 1
+    is_float = there.dtype.kind == "f"  # 1.0 is asked for as 1
+    named = {np.format_float_positional(value, trim="-") if is_float else str(value): value for value in there}
     sides = [str(side).split("+") for side in wanted]
     members = [name for side in sides for name in side]
     if len(sides) != 2 or len(set(members)) < len(members) or not named.keys() >= set(members):
