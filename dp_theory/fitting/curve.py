@@ -151,7 +151,8 @@ class Curve:
         missing = [name for name in REQUIRED if name not in table]
         if missing:
             raise InputError(f"a curve has no {', '.join(missing)}: it needs {', '.join(REQUIRED)}, and better se")
-        return cls(**{name: table[name] for name in COLUMNS if name in table}, **options)
+        columns: dict[str, Any] = {name: table[name] for name in COLUMNS if name in table}
+        return cls(**columns, **options)
 
     def __len__(self) -> int:
         return len(self.strategy)

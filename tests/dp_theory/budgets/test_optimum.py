@@ -84,17 +84,15 @@ def test_the_truth_as_selector_of_a_pool_has_exponent_1():
 @pytest.mark.parametrize(("rho", "psi"), [(0.9, 0.5), (0.9, 2.5)])
 def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
     d = 300
-    results = {}
+    predicted, seen = {}, {}
     for name, rule in RULES.items():
         best = least_error(name, rho, psi, d=d)
         problem = Problem(Direct(rule.with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam_per_row)
         assert best.test_error == pytest.approx(predict(problem, d=d).test_error, rel=1e-8)
-        results[name] = best.test_error, simulate(problem, d, 150, engine="law", seed=1)
-    for predicted, seen in results.values():
-        assert abs(seen.test_error - predicted) < 4 * seen.test_error_se
-    winner = min(results, key=lambda name: results[name][0])
-    assert winner == ("keep-hard" if psi < 1 else "keep-easy")
-    assert winner == min(results, key=lambda name: results[name][1].test_error)
+        runs = simulate(problem, d, 150, engine="law", seed=1)
+        assert abs(runs.test_error - best.test_error) < 4 * runs.test_error_se
+        predicted[name], seen[name] = best.test_error, runs.test_error
+    assert min(predicted, key=predicted.get) == min(seen, key=seen.get) == ("keep-hard" if psi < 1 else "keep-easy")
 
 
 # -- budgets

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from dp_theory import Curve, KeepHard, fit
+from dp_theory.fitting.curve import COLUMNS
 from dp_theory.fitting.theory import predict_points
 from dp_theory.ridge.simulators.law import draw, triangle
 
 TRUTH = {"dimension": 200.0, "floor": 0.03, "rho": 0.8, "window": 1.0, "flip": 0.1, "ridge": 0.02}
 KEEP = 0.4
-COLUMNS = ("strategy", "kept", "error", "se", "trials", "generated", "keep", "initial", "increment")
 
 
 def parameter_set(**changed):
@@ -84,3 +84,6 @@ def fit_of_few(**fixed):
     """Of the example of docs/theory/fit.md: its floor is best at 0, where nothing has a slope, and may be .108."""
     error = np.array([0.436, 0.422, 0.406, 0.362, 0.279, 0.204, 0.154])
     return fit(Curve(["static"] * 7, [50, 90, 160, 290, 520, 940, 1700], error, se=0.01 * error), fixed)
+
+
+THREE = noiseless_curve("static", [100, 400, 900])

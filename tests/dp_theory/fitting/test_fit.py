@@ -9,6 +9,7 @@ from scipy import stats
 from dp_theory import Curve, fit, forecast
 from dp_theory.fitting.theory import practice_curve
 from tests.dp_theory.fitting.curves import (
+    THREE,
     TRUTH,
     fit_of_few,
     law_curve,
@@ -66,8 +67,7 @@ def test_parameters_that_only_matter_together_are_bounded_on_one_side():
 
 
 def test_few_points_estimate_few_parameters():
-    few = fit(noiseless_curve("static", [100, 400, 900]))
-    assert few.why_fixed["ridge"].startswith("assumed: too few points")
+    assert fit(THREE).why_fixed["ridge"].startswith("assumed: too few points")
 
 
 def test_a_fit_of_nothing_is_the_theory():
@@ -120,7 +120,6 @@ def test_a_curve_of_next_to_no_errors_has_finite_bands():
 # -- messages
 
 
-THREE = noiseless_curve("static", [100, 400, 900])
 HIDDEN = np.ma.masked_array([100.0, 400.0], mask=[0, 1])
 test_wrong_input_is_refused = refused(
     (lambda: fit(THREE, {"lam": 0.1}), "unknown parameter 'lam' is fixed"),

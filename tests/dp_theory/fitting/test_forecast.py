@@ -11,6 +11,7 @@ from dp_theory import Curve, fit, forecast
 from dp_theory.fitting.power_law import mixture, theory_weight
 from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
+    THREE,
     TRUTH,
     fit_of_few,
     noiseless_curve,
@@ -154,7 +155,6 @@ def test_practice_that_never_added_is_as_static():
     assert "no point with a round of practice" in found.why_fixed["window"]
 
 
-THREE = noiseless_curve("static", [100, 400, 900])
 test_wrong_questions_are_refused = refused(
     (lambda: forecast(fit(THREE), 0.6), r"target = 0.6 must lie in \(0, 1/2\)"),
     (lambda: forecast(fit(THREE, {"floor": 0.03}), 0.03), r"target = 0.03 must lie above floor = 0.03, which is fixed"),

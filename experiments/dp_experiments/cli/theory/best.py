@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -11,9 +11,6 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import folder_option, grid, several, write_tables, written
 from dp_experiments.terminal.lines import answer, records
 from dp_theory.numerics.costs import DIRECT_COST, MIN_KEEP, MIN_SEARCHED_KEEP, TRAINING_COST
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told
 LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
@@ -41,16 +38,12 @@ def best_command(
     from dp_theory.budgets.optimum import optimum
 
     given, varied = grid({"rho": rho, "psi": psi, "budget": budget}, geometric=("psi", "budget"))
-
-    def found(least: float) -> tuple["pd.DataFrame", list[dict[str, Any]]]:
-        """All rows, and the best of each cell."""
-        table = optimum(**given, direct_cost=direct_cost, training_cost=training_cost, smallest_keep=least, d=d)
-        return table, records(table.drop_duplicates("cell") if varied else table[:1])
-
+    fixed = {"direct_cost": direct_cost, "training_cost": training_cost, "d": d}
     with claimed(out):
-        result, winners = found(smallest_keep)
+        result = optimum(**given, **fixed, smallest_keep=smallest_keep)
         write_tables(out, best=result)
         rows = records(result)
+        winners = records(result.drop_duplicates("cell")) if varied else rows[:1]
         free = None
         if not varied and d == math.inf and abs(given["rho"]) < 1:
             free = _any_rule(given, training_cost, smallest_keep)
@@ -63,10 +56,11 @@ def best_command(
     needed = max(row["needs_d"] for row in winners)
     if needed > MANY_DIMENSIONS and d == math.inf:
         remarks.append(f"the winner selects so hard that this needs d well above {needed:.0f}: give yours as --d")
-    if any(math.isclose(row["keep"], smallest_keep) for row in winners):
-        _, of_any_share = found(MIN_SEARCHED_KEEP)
-        pairs = zip(winners, of_any_share, strict=True)
-        gain = max(1 - of_any["test_error"] / row["test_error"] for row, of_any in pairs)
+    at_end = [row for row in winners if math.isclose(row["keep"], smallest_keep)]
+    if at_end:
+        cells: dict[str, Any] = {name: [row.get(name, value) for row in at_end] for name, value in given.items()}
+        beyond = optimum(**cells, **fixed, smallest_keep=MIN_SEARCHED_KEEP).groupby("cell")["test_error"].min()
+        gain = max(1 - error / row["test_error"] for row, error in zip(at_end, beyond, strict=True))
         remarks.append(
             f"{'a' if varied else 'the'} winner keeps the least that was considered, {smallest_keep:g}: "
             f"a smaller --smallest-keep takes {gain:.1%} off its error at most"
@@ -77,8 +71,6 @@ def best_command(
 
 def _any_rule(options: dict[str, Any], training_cost: float, least: float) -> dict[str, Any]:
     """The free optimum of one budget; `gap` is how much less a rule nearby may reach."""
-    from dataclasses import asdict
-
     from dp_theory.selection.best import Budget, best_selection
 
     if "psi" in options:
@@ -86,7 +78,15 @@ def _any_rule(options: dict[str, Any], training_cost: float, least: float) -> di
     else:
         budget = Budget(options["rho"], options["budget"], 1.0, training_cost, least=least)
     best = best_selection(budget)
-    row = asdict(best) | {"rule": str(best.rule), "lam": best.lam_per_row, "psi": 1 / best.kept}
-    row["cost"] = best.generated + best.kept * training_cost
-    columns = ("rule", "keep", "lam", "psi", "test_error", "kept", "generated", "cost", "needs_d", "gap")
-    return {column: row[column] for column in columns}
+    return {
+        "rule": str(best.rule),
+        "keep": best.keep,
+        "lam": best.lam_per_row,
+        "psi": 1 / best.kept,
+        "test_error": best.test_error,
+        "kept": best.kept,
+        "generated": best.generated,
+        "cost": best.generated + best.kept * training_cost,
+        "needs_d": best.needs_d,
+        "gap": best.gap,
+    }
