@@ -118,9 +118,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_row(log: Path, row: Mapping[str, Any]) -> None:
-    """Add a line of `strict_json`."""
-    with with_filename(log), open(log, "a", encoding="utf-8") as file:
-        file.write(strict_json(row) + "\n")
+    """Add a line of `strict_json`, in place of one that was cut short."""
+    with with_filename(log), open(log, "ab+") as file:
+        file.seek(max(0, file.tell() - 1))
+        if file.read() not in b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(f"{strict_json(row)}\n".encode())
 
 
 def disk_problem(error: BaseException) -> str | None:

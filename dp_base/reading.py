@@ -77,8 +77,8 @@ def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str,
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
     """The rows that append_row wrote, without an incomplete last line. A file that does not exist has none."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
+    whole, _, _ = (log.read_bytes() if log.exists() else b"").rpartition(b"\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:

@@ -364,9 +364,8 @@ class Practice(Additions):
     def resume(self, evaluations: int) -> None:
         """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""
         log, began = self.folder / "metrics.jsonl", PracticeState(rounds=min(1, self.config.practice.initial))
-        states = {0: asdict(began)} | {
-            row["evaluations"]: row for row in read_rows(log)
-        }  # the latest of each evaluation
+        with own_file(log, "restore it, or load_state_dict of a checkpoint"):
+            states = {0: asdict(began)} | {row["evaluations"]: row for row in read_rows(log)}  # the latest of each
         if evaluations not in states:
             raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is after it")
         self.load_state_dict(states[evaluations])

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
 from transformers import AutoConfig, AutoModelForSequenceClassification, ByT5Tokenizer
 
-from dp_base.errors import DivergedError, InputError
+from dp_base.errors import DamagedError, DivergedError, InputError
 from dp_real import Practice
 from dp_real.data.sets.class_names import warn_once
 from dp_real.learners.models.preprocess import preprocess_of
@@ -170,6 +170,9 @@ def test_resumed_is_as_unbroken(tmp_path):
     saved = json.loads(json.dumps(broken.state_dict()))
     saved["total_guidance"] = saved.pop("guidance_budget")  # as files of before say it
     broken.step(metrics[4], net(99))  # later than the checkpoint, by another model
+    log = tmp_path / "broken" / "metrics.jsonl"
+    lines = log.read_text()
+    log.write_text(lines + lines.partition("}")[0] + "}")  # killed within a line
     again = practice(tmp_path / "broken")
     again.load_state_dict(saved)
     train(again, 4, 7)
@@ -180,6 +183,9 @@ def test_resumed_is_as_unbroken(tmp_path):
     assert (rows(third), third.state) == (rows(whole), whole.state)
     with pytest.raises(InputError, match="ends with evaluation 7"):
         third.resume(8)
+    log.write_text("{\n" + lines)
+    with pytest.raises(DamagedError, match="metrics.jsonl cannot be read"):
+        third.resume(7)
 
 
 def test_later_rounds_are_neither_mixed_in_nor_deleted_in_silence(tmp_path):

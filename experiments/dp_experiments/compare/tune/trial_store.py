@@ -4,7 +4,6 @@ A proposal depends on the seed, the trial's number and earlier batches of all ar
 Only trials that are over are kept, so a resumed tuning has the same trials.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
 from dp_base.checksums import json_digest
-from dp_base.reading import own_file
+from dp_base.files import append_row
+from dp_base.reading import own_file, read_rows
 from dp_experiments.compare.tune.space import Space, proposed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -60,10 +60,8 @@ def propose(
 def finished_trials(file: Path, arms: Sequence[str]) -> dict[str, list[Trial]]:
     """The trials of each arm in a file, which may not be there yet. A last line that was cut short is none."""
     finished: dict[str, list[Trial]] = {arm: [] for arm in arms}
-    whole, _, _ = (file.read_bytes() if file.exists() else b"").rpartition(b"\n")
     with own_file(file, f"remove {file.parent}, and tune again"):
-        for line in whole.decode("utf-8").splitlines():
-            row = json.loads(line)
+        for row in read_rows(file):
             if row.pop("sum") != json_digest(row)[:16]:
                 raise ValueError(f"trial {row['number']} of {row['arm']} is not what was written")
             finished[row.pop("arm")].append(Trial(**row))
@@ -71,13 +69,9 @@ def finished_trials(file: Path, arms: Sequence[str]) -> dict[str, list[Trial]]:
 
 
 def keep(file: Path, arm: str, trial: Trial) -> None:
-    """Add a trial at the end of the file, in place of a line that was cut short."""
+    """Add a trial at the end of the file."""
     row = {"arm": arm} | trial._asdict()
-    line = json.dumps(row | {"sum": json_digest(row)[:16]}, ensure_ascii=False) + "\n"
-    with open(file, "ab+") as lines:
-        lines.seek(0)
-        lines.truncate(lines.read().rfind(b"\n") + 1)
-        lines.write(line.encode("utf-8"))
+    append_row(file, row | {"sum": json_digest(row)[:16]})
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
