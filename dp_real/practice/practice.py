@@ -299,9 +299,9 @@ class Practice(Additions):
         self._goes_on = True  # later rounds are from now on this object's
         with evaluated(model, self.preprocess, self.config) as logits:
             labels = distributed.on_main(lambda: self._labels_of(labels))
-            # Only for the same classes, strength and weights a stopped round continues.
-            drawn = [labels, self.state.guidance_budget]
-            name = distributed.on_main(lambda: object_digest([*drawn, logits and weights_values(model)]))
+            # Only for the same classes, strength, weights and preprocess a stopped round continues.
+            drawn = [labels, self.state.guidance_budget, logits and [weights_values(model), self.preprocess]]
+            name = distributed.on_main(lambda: object_digest(drawn))
             self.rounds.folder = self.folder / "drawing" / name
             try:
                 added = super().add(logits, labels)

@@ -143,6 +143,7 @@ class RunFolder:
         record = newest.record if newest else {}
         changed = input_differences(files, record.get("inputs", {}), self.inputs)
         changed = accept_inputs(changed, self.accept_changes, OTHERWISE)
+        goes_on = newest and newest.is_kept and not changed
         before, now = record.get("surroundings", {}), self.surroundings
         others = [name for name in now.keys() & before.keys() if now[name] != before[name]]
         sentences = [f"{name}: {before[name]} until step {record['step']}, then {now[name]}" for name in sorted(others)]
@@ -158,8 +159,8 @@ class RunFolder:
             if newest and (copy := newest.path / log.name).exists():
                 shutil.copyfile(copy, log)
         if newest:
-            # Remaining blocks are this learner's if an addition follows. Trained again on a GPU, it may differ.
-            discard_blocks(files.drawing, but=newest.state.rounds if newest.is_kept else None)
+            # Remaining blocks are this learner's if an addition follows and no input has changed. Trained again on a GPU, it may differ.
+            discard_blocks(files.drawing, but=newest.state.rounds if goes_on else None)
             return newest
         remove(files.pool)
         if config.practice.needs_generator:

@@ -216,18 +216,24 @@ def test_images_in_another_range_and_an_aim_that_cannot_be_met_are_told(tmp_path
     assert [message[:21] for message in caplog.messages] == ["no pixel of the first", "the strength is at it"]
 
 
-def test_a_stopped_round_goes_on_with_the_same_weights_and_classes_only(tmp_path):
+def test_a_stopped_round_goes_on_with_the_same_weights_classes_and_preprocess_only(tmp_path):
     generator = Sampler()
     own = practice(tmp_path, generator, block_size=4)
-    for seed, labels, drawn in ((0, None, 1), (1, None, 3), (0, [1] * 12, 3)):
+    for seed, labels, prepare, drawn in (
+        (0, None, None, 1),
+        (1, None, None, 3),
+        (0, None, torch.tanh, 3),
+        (0, [1] * 12, None, 3),
+    ):
         generator.left = 3
         with pytest.raises(KeyboardInterrupt):
             own.add(net())
-        generator.left = 99
+        generator.left, own.preprocess = 99, prepare
         own.add(net(seed), labels)
+        own.preprocess = None
         assert 99 - generator.left == drawn
     assert own.pool.y[-12:].tolist() == labels
-    assert len(own.pool) == 30 + 3 * 12
+    assert len(own.pool) == 30 + 4 * 12
 
 
 @pytest.mark.parametrize("at", ["weights_values", "remove", "append_row"])

@@ -290,9 +290,8 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbro
         monkeypatch.undo()
 
     def kept(inputs=None):
-        RunFolder(RunFiles(tmp_path / "run"), lambda n: None, inputs=inputs or {}).restore(
-            config, fresh_learner(config)
-        )
+        folder = RunFolder(RunFiles(tmp_path / "run"), lambda n: None, inputs=inputs or {}, accept_changes=True)
+        folder.restore(config, fresh_learner(config))
         return sorted(path.name for path in drawing.glob("round-*"))
 
     stop_in(0, resume=False)
@@ -302,6 +301,9 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbro
     stop_in(1, resume=True)
     shutil.copytree(drawing / "round-1-row-0", drawing / "round-2-row-0")
     assert kept() == ["round-1-row-0"]
+    shutil.copytree(drawing, tmp_path / "drawing")
+    assert kept(dict.fromkeys(noted, "another")) == []
+    shutil.copytree(tmp_path / "drawing", drawing, dirs_exist_ok=True)
     newest = newest_intact(RunFiles(tmp_path / "run"))
     shutil.rmtree(newest.path)
     assert kept() == []
