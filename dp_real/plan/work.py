@@ -43,16 +43,22 @@ def tokens(config: Config) -> dict[str, int]:
     return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
 
 
+def rows(config: Config) -> int:
+    """The most rows of the pool after all additions, with those of data.real_per_class, which are halved for a loop."""
+    each = config.data.real_per_class
+    return config.samples + config.task.n_classes * (-(-each // 2) if config.practice.additions else each)
+
+
 def waiting_steps(config: Config) -> int:
     """The steps until every addition is made, if the accuracy never rises."""
     options = config.practice
-    sizes = (options.initial + done * options.increment for done in range(options.additions))
+    sizes = (rows(config) - left * options.increment for left in range(1, options.additions + 1))
     return options.evaluate_every * sum(options.t_max(size) for size in sizes)
 
 
 def rows_per_step(config: Config) -> int:
     """Rows over all devices; a solver uses the whole pool."""
-    return config.training.batch_size or config.samples
+    return config.training.batch_size or rows(config)
 
 
 def validated(config: Config) -> int | None:
@@ -121,7 +127,7 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
     copied = pool.marks or pool.distinct or real or max(options.initial_oversample, options.oversample) > 1
     weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
-        "pool": config.samples * values,
+        "pool": rows(config) * values,
         "drawing": largest * values if copied else 0,
         "checkpoints": (options.additions + 1) * 4 * weights,
     }

@@ -107,6 +107,9 @@ def test_what_a_run_makes():
     assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
     assert work.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
     assert work.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
+    for additions, few in ((3, 4), (0, 7)):  # half of those of a loop become its validation set
+        beside = config(data={"real_per_class": 7}, practice={"additions": additions})
+        assert work.disk(beside, MLP)["pool"] == (100 + 50 * additions + 2 * few) * 192
     assert work.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
     photographs = work.disk(load_preset("imagenet100"), None)["pool"]
     assert photographs == pytest.approx(160_000 * 370_000, rel=0.01)
