@@ -44,6 +44,14 @@ TINY = 1e-30  # a lower bound of probabilities
 ROUNDED = 0.02  # by which a sum of probabilities of two digits, or of half precision, may differ from 1
 TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
+COSTS = {
+    "generated": "generated",
+    "redrawn": "redrawn",
+    "flops": "flops",
+    "forwards": "denoiser_forwards",
+    "backwards": "denoiser_backwards",
+}
+"""A cost's name -> its column in rounds.jsonl."""
 OF_RUNS = set(
     ["encoder", "watch", "real", "imbalance", "classes", "new_sample_weight", "evaluate_every", "in_warmup", "size"]
 )
@@ -133,16 +141,11 @@ class Additions:
         label, omega, entropy, correct = (facts[name].to_numpy() for name in ("label", "omega", "entropy", "correct"))
         return {
             "count": len(facts),
-            "generated": costs["generated"],
-            "redrawn": costs["redrawn"],
             "omega": float(omega.mean(dtype=float)),
             "entropy": float(entropy.mean(dtype=float)),
             "fraction_wrong": 1 - float(correct.mean()) if knows else math.nan,
             "rarest_class": int(np.bincount(label, minlength=self.config.task.n_classes).min()),
-            "denoiser_forwards": costs["forwards"],
-            "denoiser_backwards": costs["backwards"],
-            "flops": costs["flops"],
-        }
+        } | {key: costs[name] for name, key in COSTS.items()}
 
 
 class Practice(Additions):
@@ -239,7 +242,7 @@ class Practice(Additions):
         length = practice.initial or practice.increment if epoch_size is None else epoch_size
         self.dataset = PracticeDataset(pool, length, transform)
         if practice.initial and rounds_of(pool.path):
-            self._open(PracticeState(rounds=1))
+            self._open(self._began())
         elif practice.initial:
             self.add(None, practice.initial)
 
@@ -363,12 +366,21 @@ class Practice(Additions):
 
     def resume(self, evaluations: int) -> None:
         """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""
-        log, began = self.folder / "metrics.jsonl", PracticeState(rounds=min(1, self.config.practice.initial))
+        log = self.folder / "metrics.jsonl"
         with own_file(log, "restore it, or load_state_dict of a checkpoint"):
-            states = {0: asdict(began)} | {row["evaluations"]: row for row in read_rows(log)}  # the latest of each
+            states = {0: vars(self._began())} | {
+                row["evaluations"]: row for row in read_rows(log)
+            }  # the latest of each
         if evaluations not in states:
             raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is after it")
         self.load_state_dict(states[evaluations])
+
+    def _began(self) -> PracticeState:
+        """The state before the first evaluation."""
+        if not self.config.practice.initial:
+            return PracticeState()
+        row = next((row for row in read_rows(self.folder / "rounds.jsonl") if row["round"] == 0), {})
+        return PracticeState(rounds=1, costs=Counter({name: row.get(key, 0) for name, key in COSTS.items()}))
 
     def _open(self, state: PracticeState) -> None:
         self.state, pool = state, self.pool

@@ -159,7 +159,8 @@ class RunFolder:
             if newest and (copy := newest.path / log.name).exists():
                 shutil.copyfile(copy, log)
         if newest:
-            # Remaining blocks are this learner's if an addition follows and no input has changed. Trained again on a GPU, it may differ.
+            # Remaining blocks are this learner's if an addition follows and no input has changed. Trained again on a
+            # GPU, it may differ.
             discard_blocks(files.drawing, but=newest.state.rounds if goes_on else None)
             return newest
         remove(files.pool)

@@ -166,6 +166,7 @@ def test_resumed_is_as_unbroken(tmp_path):
     whole = practice(tmp_path / "whole")
     train(whole, 0, 7)
     broken = practice(tmp_path / "broken")
+    began = broken.state.costs.copy()
     train(broken, 0, 4)
     saved = json.loads(json.dumps(broken.state_dict()))
     saved["total_guidance"] = saved.pop("guidance_budget")  # as files of before say it
@@ -174,6 +175,9 @@ def test_resumed_is_as_unbroken(tmp_path):
     lines = log.read_text()
     log.write_text(lines + lines.partition("}")[0] + "}")  # killed within a line
     again = practice(tmp_path / "broken")
+    assert again.state.costs == began
+    again.resume(0)
+    assert again.state.costs == began
     again.load_state_dict(saved)
     train(again, 4, 7)
     assert rows(again) == rows(whole)
@@ -184,7 +188,7 @@ def test_resumed_is_as_unbroken(tmp_path):
     with pytest.raises(InputError, match="ends with evaluation 7"):
         third.resume(8)
     log.write_text("{\n" + lines)
-    with pytest.raises(DamagedError, match="metrics.jsonl cannot be read"):
+    with pytest.raises(DamagedError, match=r"metrics\.jsonl cannot be read"):
         third.resume(7)
 
 
