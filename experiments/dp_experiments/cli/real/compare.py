@@ -85,7 +85,7 @@ def compare_command(
     splits = splits_of(seeds, splits, config.compare.splits)
     names = default_arms(config) if arms is None else arm_names(arms)
     baseline = baseline or names[-1]
-    settle, first = _settled(config, names, preset, settings, tuned, first)
+    settle, first = _settled(config, names, preset, settings, tuned, first, seeds)
     settled = {name: settle(config, name) for name in names}
     _check(settled, baseline, x)
     out = out or Path("runs") / f"{config.name}-compare"
@@ -134,7 +134,13 @@ def default_arms(config: "Config") -> list[str]:
 
 
 def _settled(
-    config: "Config", names: list[str], preset: str, settings: list[str], tuned: Path | None, first: int | None
+    config: "Config",
+    names: list[str],
+    preset: str,
+    settings: list[str],
+    tuned: Path | None,
+    first: int | None,
+    seeds: int,
 ) -> "tuple[Callable[[Config, str], Config], int]":
     """How an arm gets its settings, and the first seed that no trial has seen."""
     from dp_real.config.arms import arm_config
@@ -146,7 +152,7 @@ def _settled(
 
     best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
     first = best.fresh if first is None else first
-    best.check(names, first)
+    best.check(names, range(first, first + seeds))
     best.refuse(config, names, map(key_of, settings))
     differing = best.differing(config)
     for remark in (

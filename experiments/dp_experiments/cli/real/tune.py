@@ -51,7 +51,7 @@ def tune_command(
     refuse(settings, ("data.split",), "--first and --splits say which splits there are")
     config = load_preset(preset, settings)
     names = arm_names(arms)
-    from dp_experiments.compare.tune.space import read_searches
+    from dp_experiments.compare.tune.space import at_end, read_searches
     from dp_experiments.compare.tune.tune import REQUEST, Plan, spaces_of, tune
     from dp_real.config.load import key_of
 
@@ -70,11 +70,18 @@ def tune_command(
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
     kept = [setting for setting in settings if key_of(setting) != "seed"]  # compare has --first
     compare = ["dp", "real", "compare", preset, "--arms", arms, "--tuned", str(out), *set_options(kept)]
+    ends = [
+        f"{row['arm']}: the best {key} lies at the {end} end of its range, {row[key]:g}"
+        for row in best
+        for key, distribution in spaces[row["arm"]].items()
+        if (end := at_end(distribution, row[key]))
+    ]
     answer(
         as_json,
         {"preset": config.name, "arms": best},
         [{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys],
         f"{out}/best.csv, trials.csv; {shlex.join(compare)} compares them on fresh seeds and splits",
+        f"{'; '.join(ends)}: a wider --search may find better" if ends else "",
     )
 
 

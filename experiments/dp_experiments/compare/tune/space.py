@@ -9,6 +9,7 @@ from importlib import resources
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import InputError
@@ -27,6 +28,7 @@ RANGE = re.compile(r"(x?)([^:x]+):(x?)([^:x]+)(:log)?")
 OF_IMAGES = ("training.crop", "training.cutmix", "training.randaugment")  # not of vectors, which nothing else refuses
 SEARCHABLE = ("training", "sampling", "practice", "guidance", "generator", "pool", "learner")  # sections
 SIZES = ("practice.initial", "practice.increment", "practice.additions")
+NEAR_END = 0.02  # of a range's length, or of its logarithm's
 DIGITS = 3  # significant ones of a proposed number
 
 
@@ -146,6 +148,16 @@ def _bound(factor: str, text: str, own: float | None) -> float:
     if factor and own is None:
         raise ValueError("x is a multiple of the configuration's own value, which is no number")
     return float(text) * (own if factor and own is not None else 1)
+
+
+def at_end(distribution: BaseDistribution, value: float) -> str | None:
+    """Which end of its range a value lies at, if any; 0 counts as none."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution) or distribution.low == distribution.high:
+        return None
+    ends_and_value = np.array([distribution.low, distribution.high, value], float)
+    low, high, own = np.log(ends_and_value) if distribution.log else ends_and_value
+    place = (own - low) / (high - low)
+    return "highest" if place > 1 - NEAR_END else "lowest" if place < NEAR_END and distribution.low else None
 
 
 def own_parameters(config: Config, space: Space) -> dict[str, Any]:

@@ -223,7 +223,8 @@ def _write(
         facts = {"trials": len(trials), "failed": failed, "own_settings": _percent(trials[0].accuracy)}
         best.append(_row(arm, winner, spaces[arm], facts))
     write_text(out / "best.csv", pd.DataFrame(best, dtype=object).to_csv(index=False))
-    tuned = {"config": config.model_dump(mode="json"), "fresh": plan.first + plan.seeds, "settings": settings}
+    seen = {"first": plan.first, "fresh": plan.first + plan.seeds}
+    tuned = {"config": config.model_dump(mode="json"), **seen, "settings": settings}
     write_json(out / TUNED, {KEY: FORMAT} | tuned)
     seal(out, [TUNED])
     return best

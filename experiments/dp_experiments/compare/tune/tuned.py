@@ -38,12 +38,13 @@ def with_settings(config: Config, settings: Settings, where: str = "configuratio
 
 
 class Tuned(NamedTuple):
-    """Best settings by arm; `fresh` is the first seed and split that no trial has seen."""
+    """Best settings by arm; trials have seen the seeds and splits `first` to `fresh` - 1."""
 
     path: Path
     config: Config
     fresh: int
     settings: Mapping[str, Mapping[str, Any]]
+    first: int = 0
 
     @classmethod
     def read(cls, folder: Path) -> "Tuned":
@@ -55,7 +56,8 @@ class Tuned(NamedTuple):
         record = read_json(file, remedy)
         with own_file(file, remedy):
             require_format(record, FORMAT, file)
-            return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
+            config, first = parse_config(record["config"], str(file)), int(record.get("first", 0))
+            return cls(folder, config, int(record["fresh"]), record["settings"], first)
 
     @classmethod
     def published(cls, preset: str) -> "Tuned":
@@ -66,13 +68,13 @@ class Tuned(NamedTuple):
             )
         return cls(Path(PUBLISHED), load_preset(preset), **tomllib.loads(files[preset].read_text(encoding="utf-8")))
 
-    def check(self, arms: Iterable[str], first: int) -> None:
+    def check(self, arms: Iterable[str], seeds: range) -> None:
         """Refuse arms that were not tuned, and seeds and splits that trials have seen."""
         for arm in arms:
             self.source(arm)
-        if first < self.fresh:
+        if seeds.start < self.fresh and seeds.stop > self.first:
             raise InputError(
-                f"--first {first}: the trials of {self.path} have seen it; take {self.fresh} or a later one"
+                f"--first {seeds.start}: the trials of {self.path} have seen it; take {self.fresh} or a later one"
             )
 
     def refuse(self, config: Config, arms: Iterable[str], keys: Iterable[str]) -> None:

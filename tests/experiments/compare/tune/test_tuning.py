@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from dp_experiments.compare.tune import tune as tuning
-from dp_experiments.compare.tune.space import own_parameters, read_searches, settings_of, space_of
+from dp_experiments.compare.tune.space import at_end, own_parameters, read_searches, settings_of, space_of
 from dp_experiments.compare.tune.tune import Plan, tune
 from dp_experiments.compare.tune.tuned import Tuned, with_settings
 from dp_experiments.presets.presets import load_preset
@@ -76,6 +76,9 @@ def test_ranges_are_of_the_keys_own_kind():
     assert found["training.steps"] == IntDistribution(2000, 8000, log=True)
     assert found["training.mixup"] == FloatDistribution(0, 1)
     assert found["training.crop"] == CategoricalDistribution(["0", "0.5"])
+    ends = {"training.steps": {8000: "highest", 7900: "highest", 4000: None, 2010: "lowest"}}
+    ends |= {"training.mixup": {0.99: "highest", 0.0: None}, "training.crop": {"0": None}}
+    assert {key: {value: at_end(found[key], value) for value in values} for key, values in ends.items()} == ends
 
 
 @pytest.mark.parametrize("preset", ["digits", "imagenet100-smoke"])
@@ -292,20 +295,21 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
                 assert searched.low <= value <= searched.high, key
         changed = flat(published.arm_config(config, arm).model_dump(mode="json"))
         assert {key: changed[key] for key in settings} == settings
-    published.check(["practice-unguided"], published.fresh)
+    published.check(["practice-unguided"], range(published.fresh, 9))
     longer = load_preset(preset, ["training.steps=100"])
     published.refuse(longer, ["static"], ["training.batch_size"])
     published.refuse(config, ["static"], ["training.steps"])  # as it was when the arms were tuned
     assert not published.differing(longer)  # it is tuned in any case
     with pytest.raises(InputError, match="steps: --tuned published sets it for static"):
         published.refuse(longer, ["static"], ["training.steps"])
+    published._replace(first=2).check(["static"], range(2))
     with pytest.raises(InputError, match="the trials of published have seen it"):
-        published.check(["static"], published.fresh - 1)
+        published.check(["static"], range(published.fresh))
 
 
 def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, monkeypatch):
     out = tmp_path / "tune"
-    search = "--search training.steps=20:40 --search guidance.every=[2]"
+    search = "--search training.steps=20:21 --search guidance.every=[2]"
     words = ["real tune digits", *SET, search, "--trials 2 --workers 1 --out", out]
     load = DigitsConfig.load
     with monkeypatch.context() as patch:
@@ -329,6 +333,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     (out / "tuning.json").write_text(json.dumps(asked))
     told_next = done(*words, "--set seed=0 --resume").err
     assert f"--arms practice,static --tuned {out} --set" in told_next
+    assert "practice: the best training.steps lies at the" in told_next
     assert "seed=" not in told_next  # which compare refuses
     assert (out / "best.csv").read_text() == table
 
