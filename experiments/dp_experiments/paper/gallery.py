@@ -128,6 +128,9 @@ class Gallery:
 
     def make(self, spec: FigureSpec, quick: bool) -> float:
         """Write the table and the pictures of a figure; the seconds that it took."""
+        earlier = self.record.get(spec.stem, {}).get("command", spec.command)
+        if earlier.removesuffix(" --quick") != spec.command:
+            raise InputError(f"--out {self.folder} has {spec.stem} of another run ({earlier}): take another --out")
         module = load(spec.name)
         start = time.perf_counter()
         try:
