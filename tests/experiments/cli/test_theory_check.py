@@ -53,7 +53,7 @@ def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files
 
 def test_features_of_a_run_are_what_its_last_layer_sees(guided_run, tmp_path):
     export = ("real export", guided_run, "--format features")
-    done(*export, "--rows 40 --out", tmp_path / "plain")
+    assert "(features of 40 new samples; --rows" in done(*export, "--rows 40 --out", tmp_path / "plain").err
     done(*export, "--rows 0 --out", tmp_path / "real")
     with np.load(tmp_path / "plain" / "features.npz") as plain:
         assert plain["X"].shape == (32, 64)

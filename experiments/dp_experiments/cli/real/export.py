@@ -59,13 +59,15 @@ def export_command(
     form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
     with as_input_error(out), locked_beside(out), whole_folder(out) as staged:
         if form == "features":
-            write_features(exported, ROWS if rows is None else rows, staged)
+            rows = ROWS if rows is None else rows
+            write_features(exported, rows, staged)
         elif form == "hub":
             stage(exported, staged)
         else:
             write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
             write(exported.pool, exported.config.task.classes, staged)
-    answer(as_json, {"run": str(run), "out": str(out), "format": form}, f"{out}: of {run} ({form})")
+    of_new = f" of {rows:,} new samples; --rows takes others" if rows else ""
+    answer(as_json, {"run": str(run), "out": str(out), "format": form}, f"{out}: of {run} ({form}{of_new})")
 
 
 def write_features(run: "Run", rows: int, folder: Path) -> None:
