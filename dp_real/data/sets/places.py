@@ -12,6 +12,7 @@ hub:axiong/imagenet-r@test#wnid.
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,16 +77,20 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[str, list[Path]]
     if not any(file.suffix.lower() in ENDINGS for file in visible_files(path)):
         for kind in ("parquet", "tar"):
             if any(file.suffix == f".{kind}" for file in visible_files(path)):
-                return kind, [file for file in _split_files(where, path, split) if file.suffix == f".{kind}"]
+                return kind, _split_files(where, path, split, f".{kind}")
     return "folders", [path]
 
 
-def _split_files(where: str, folder: Path, split: str | None) -> list[Path]:
-    """A split's files, by the naming rules of `datasets`."""
+def _split_files(where: str, folder: Path, split: str | None, ending: str) -> list[Path]:
+    """A split's files, by the naming rules of `datasets`. InputError if these leave some out unasked."""
     from datasets.data_files import DataFilesDict, get_data_patterns
 
     files = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
-    return [Path(file) for file in pick_split(where, files, split)]
+    used = {os.path.realpath(file) for each in files.values() for file in each}
+    left = [file for file in visible_files(folder) if file.suffix == ending and os.path.realpath(file) not in used]
+    if left and split is None:
+        raise InputError(f"{where}: {left[0].name} has no split in its name, others have: name the files, or rename it")
+    return [Path(file) for file in pick_split(where, files, split) if Path(file).suffix == ending]
 
 
 def pick_split(where: str, splits: Mapping[Any, Any], split: str | None) -> Any:

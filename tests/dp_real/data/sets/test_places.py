@@ -302,6 +302,13 @@ def test_odd_names_of_places(tmp_path):
     folders(tmp_path / "a@b", [plain(4)], [1])
     (tmp_path / "a@b" / "set").rename(tmp_path / "set@b#c")
     assert values(read(tmp_path / "set@b#c")) == [4]
+    parquet(tmp_path, [plain(0)] * 4, [0] * 4)
+    first, second = sorted((tmp_path / "set" / "data").glob("*"))[1:]
+    first.replace(first.with_name("train-00000-of-00001.parquet"))
+    second.replace(first.with_name("a.parquet"))
+    with pytest.raises(InputError, match=r"a.parquet has no split in its name, others have"):
+        read(tmp_path / "set")
+    assert len(read(tmp_path / "set@train").y) == 3
     os.mkfifo(tmp_path / "pipe.tar")
     with pytest.raises(InputError, match=r"pipe.tar: no regular file"):
         locate(str(tmp_path / "pipe.tar"))
