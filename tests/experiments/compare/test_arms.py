@@ -17,6 +17,7 @@ from dp_real.config.arms import arm_config
 from dp_real.plan import work
 from dp_real.pool import Pool
 from dp_real.runs.run import run
+from dp_real.text.learners import BagOfWordsConfig
 from tests.commands import done, refused, told
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.text.made import tokenizer
@@ -108,6 +109,8 @@ def test_any_encoder_of_transformers(config, seeing):
     assert np.array_equal(encoders.features_of(config, None)(x), x.flatten(1).numpy())
     with pytest.raises(InputError, match="texts have no features"):
         encoders.features_of(load_preset("text-own-smoke"), None)
+    with pytest.raises(InputError, match="kind = 'bag-of-words' has no features"):  # before anything is drawn
+        arm_config(config.model_copy(update={"learner": BagOfWordsConfig(kind="bag-of-words")}), "covariance")
 
 
 def test_class_names_alone(config, seeing):
