@@ -39,11 +39,21 @@ class PracticeDataset(Dataset[Any]):
         if not isinstance(length, Integral) or isinstance(length, bool) or length < 0:
             raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
         self.pool, self.length, self.transform = pool, int(length), transform
-        self.columns: tuple[str, str] | None = None
+        self.columns = None
         # version of the pool, and its replacements
         self._shared = torch.zeros(2, dtype=torch.int64, device="cpu").share_memory_()
         self._replaced, self._asked, self._size = 0, math.inf, 0  # the length last asked for, and the pool's before
         self.update(pool)
+
+    @property
+    def columns(self) -> tuple[str, str] | None:
+        return self._columns
+
+    @columns.setter
+    def columns(self, names: Sequence[str] | None) -> None:
+        if names is not None and (isinstance(names, str) or len(names) != 2):
+            raise InputError(f"columns = {names!r}: should be two names, of sample and label, or None")
+        self._columns = None if names is None else (names[0], names[1])
 
     def update(self, pool: Pool) -> None:
         """Make all worker processes use a pool that has grown, or a new one."""

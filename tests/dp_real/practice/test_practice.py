@@ -543,6 +543,7 @@ UNFIT = {
     "not a number, None": lambda own: own.step(None, net()),
     "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
+    r"columns = \('a',\): should be two names": lambda own: setattr(own.dataset, "columns", ("a",)),
     "has 2 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": 2}),
 }
 
