@@ -1,4 +1,6 @@
-"""Marks of examples that a person found wrong (`dp real review`): hashes with the class's name, valid in any run."""
+"""Marks of examples that a person found wrong (`dp real review`): hashes with the class's name, valid in any run that
+stores examples in the same bytes: those of a JPEG are others than those of uint8 or float32.
+"""
 
 import hashlib
 import re

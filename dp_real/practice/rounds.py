@@ -468,8 +468,14 @@ class Rounds:
         dropped = sum(distributed.gather([len(rows)])) - len(selected)
         if not len(selected):
             raise DivergedError(f"round {index}: pool.marks excludes all {dropped} examples: mark fewer")
-        if dropped and distributed.this_process().is_main_process:
-            log.warning("round %d: %d examples are left out by pool.marks", index, dropped)
+        if distributed.this_process().is_main_process:
+            if dropped:
+                log.warning("round %d: %d examples are left out by pool.marks", index, dropped)
+            elif not index:
+                log.warning(
+                    "pool.marks fits no example of the first round: a mark fits equal bytes alone, so one of "
+                    "pool.storage = 'jpeg' fits no other storage"
+                )
         return select_rows(rows, selected)
 
     def _alike(self, index: int, values: Sequence[Any]) -> np.ndarray:

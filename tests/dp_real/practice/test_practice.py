@@ -375,12 +375,15 @@ def test_beside_real_data_and_without_initial_samples(tmp_path):
     assert sum(len(x) for x, _ in DataLoader(both, 7)) == 14
 
 
-def test_what_was_marked_is_left_out(tmp_path):
+def test_what_was_marked_is_left_out(tmp_path, caplog):
     whole = practice(tmp_path / "whole")
     marks = [mark_of(whole.pool.x[:1][0], "a"), "0" * 64]
     (tmp_path / "marks.csv").write_text("\n".join(["mark", *marks]))
     own = practice(tmp_path / "own", marks=str(tmp_path / "marks.csv"))
     assert torch.equal(own.pool.x[:], whole.pool.x[1:30])
+    assert "pool.marks fits no example" not in caplog.text
+    practice(tmp_path / "other", seed=6, marks=str(tmp_path / "marks.csv"))
+    assert "pool.marks fits no example of the first round" in caplog.text
 
 
 def test_items_are_named_and_transformed(tmp_path):
