@@ -20,6 +20,7 @@ from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Int64
 from torch import Tensor, nn
 
+from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
@@ -234,6 +235,7 @@ class Practice(Additions):
             config = config.model_copy(update={"practice": practice})
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
+        self._training = json_digest([seed, *config.task.classes])[:16]
         self._claim(config)
         drawer = loaded(config)
         let_go([getattr(config.generator, "digest", ""), getattr(config.generator, "model", "")])
@@ -352,7 +354,11 @@ class Practice(Additions):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint of the training; the samples stay in the folder."""
-        return asdict(self.state) | {"costs": dict(self.state.costs), "evaluations": self.evaluations}
+        return asdict(self.state) | {
+            "costs": dict(self.state.costs),
+            "evaluations": self.evaluations,
+            "training": self._training,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint. The next addition drops later rounds."""
@@ -360,6 +366,10 @@ class Practice(Additions):
         if (rounds := state.get("rounds")) is None or rounds > there:
             raise InputError(
                 f"the checkpoint has {rounds} rounds of samples, {self.folder} has {there}: name that training's folder"
+            )
+        if state.get("training", self._training) != self._training:
+            raise InputError(
+                f"the checkpoint has another seed or classes than {self.folder}: name that training's folder"
             )
         self.evaluations, self._goes_on = state.get("evaluations", 0), True
         self._open(PracticeState.from_record(state))

@@ -547,6 +547,7 @@ UNFIT = {
     "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
     r"columns = \('a',\): should be two names": lambda own: setattr(own.dataset, "columns", ("a",)),
+    "another seed or classes": lambda own: own.load_state_dict(practice(own.folder / "b", seed=6).state_dict()),
     "has 2 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": 2}),
 }
 
