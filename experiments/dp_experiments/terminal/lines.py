@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,11 +132,12 @@ class ProgressLines:
 
 
 def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
-    """Progress of one of several pieces of work: a line a minute if piped, nothing where a bar is shared."""
+    """Progress of one of several pieces of work: a line a minute, which other processes leave out beside a bar."""
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Advance]:
         shown = ProgressLines(f"{what}: {description}", total, ASIDE_EVERY, ASIDE_EVERY)
-        yield (lambda steps: None) if sys.stderr.isatty() else shown.advance
+        beside_bar = sys.stderr.isatty() and current_process().name != "MainProcess"
+        yield (lambda steps: None) if beside_bar else shown.advance
 
     return lines

@@ -1,6 +1,7 @@
 """A comparison: paired statistics, the figure's curves, and the folder that keeps it."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -81,14 +82,16 @@ def test_damage_to_a_comparison_is_named(name, compared, tmp_path):
 
 
 def test_each_part_of_a_comparison_says_how_far_it_is(tmp_path, monkeypatch, capsys):
-    """Where nobody watches a bar; on a terminal the bar of all runs is the only one."""
+    """On a terminal in this process alone, whose lines rich prints above the bar of all runs."""
     monkeypatch.setattr("dp_experiments.terminal.lines.ASIDE_EVERY", 0.0)
     config = load_preset("gaussian", ["training.steps=20"])
-    run_arms(config, ["static-400"], 1, 1, tmp_path / "piped", 1, silent)
-    assert "static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    run_arms(config, ["static-400"], 1, 1, tmp_path / "watched", 1, silent)
-    assert "seed 0" not in capsys.readouterr().err
+    for name, watched, told in (("MainProcess", False, True), ("MainProcess", True, True), ("Loky-1", True, False)):
+        monkeypatch.setattr("sys.stderr.isatty", lambda watched=watched: watched)
+        monkeypatch.setattr(
+            "dp_experiments.terminal.lines.current_process", lambda name=name: SimpleNamespace(name=name)
+        )
+        run_arms(config, ["static-400"], 1, 1, tmp_path / f"{name}-{watched}", 1, silent)
+        assert ("static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err) == told
 
 
 def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, monkeypatch):
