@@ -1,11 +1,10 @@
 """Finds sets of real examples by their places in a configuration:
 
     DIR                       class folders, DIR/CLASS/IMAGE.jpg; or a data set that `datasets` saved; or Parquet or tar
-    files
-                              or ImageNet's validation images without folders (dp_real.data.sets.tars)
-    shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet table.csv,
-    table.jsonl    one example a row, for sources that read such tables hub:ORG/NAME              a data set of the hub:
-    /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
+                              files; or ImageNet's validation images without folders (dp_real.data.sets.tars)
+    shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet
+    table.csv, table.jsonl    one example a row, for sources that read such tables
+    hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
 @SPLIT after it selects one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
 hub:axiong/imagenet-r@test#wnid.

@@ -26,9 +26,8 @@ def settings(config: Config, samples: int) -> Mapping[str, Mapping[str, Any]]:
     """Static data, over-generated. InputError without features to compare."""
     lacks = not config.learner.counted if config.data.has_training_examples else config.data.modality == "text"
     if lacks and not config.practice.encoder:
-        raise InputError(
-            f"arm covariance: learner.kind = {config.learner.kind!r} has no features; set data.train, and a network"
-        )
+        remedy = "take a learner that is a network, and for texts data.train"
+        raise InputError(f"arm covariance: learner.kind = {config.learner.kind!r} has no features to compare: {remedy}")
     selected = {"keep": "covariance", "oversample": oversample(config)}
     return {"guidance": PRUNED, "practice": {**static(config, samples)["practice"], **selected}}
 
