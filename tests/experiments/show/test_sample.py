@@ -19,7 +19,7 @@ from dp_base.errors import InputError
 from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
-from tests.commands import done, refused, told
+from tests.commands import done, told
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.runs.folders import all_rows
 from tests.experiments.conftest import GUIDED
@@ -183,4 +183,5 @@ def test_the_papers_grids_are_drawn_from_a_run(copied, tmp_path):
     assert 'src="grid-omega%40run%3Drun.png"' in page
     done("figures fig10 --run", copied, "--out", tmp_path / "out")  # the same run
     other = shutil.copytree(copied, tmp_path / "other" / "run")
-    assert "has grid-rounds@run=run of another run" in refused("figures fig10 --run", other, "--out", tmp_path / "out")
+    said = done("figures fig10 --run", other, "--out", tmp_path / "out", status=2).err
+    assert "has grid-rounds@run=run of another run" in said
