@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dp_real.protocols import Generator, Labels, Learner, Seeds
 
 GIVEN = "given"
+GIVEN_PIPELINE = "given-pipeline"
 SETS = {"validation", "test", "train"}
 _objects: dict[str, Any] = {}  # by digest
 _past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs, while others refer to them
@@ -108,7 +109,7 @@ def with_objects(
         changed["learner"] = {"kind": GIVEN, "digest": keys["learner"]}
     if is_pipeline(generator):
         own = {key: value for key, value in raw.get("generator", {}).items() if key in DiffusersConfig.model_fields}
-        changed["generator"] = {**own, "kind": "given-pipeline", "model": keys["generator"]}
+        changed["generator"] = {**own, "kind": GIVEN_PIPELINE, "model": keys["generator"]}
     elif "generator" in keys:
         guided = hasattr(generator, "sample")
         changed["generator"] = {"kind": GIVEN, "digest": keys["generator"], "guided": guided}
@@ -347,7 +348,7 @@ class GivenGenerator(GeneratorConfig):
         return FunctionGenerator(_row_by_row(thing), "the generator", source)
 
 
-@GENERATORS.named("given-pipeline", place=None)
+@GENERATORS.named(GIVEN_PIPELINE, place=None)
 class GivenPipelineConfig(DiffusersConfig):
     """Your own pipeline, given to dp_real.run."""
 
@@ -360,10 +361,10 @@ class GivenPipelineConfig(DiffusersConfig):
         pipe = taken(self.model, "generator")
         name = type(pipe).__name__
         check_drawing(type(pipe), name, "generator")
-        return {
-            "_class_name": name,
-            "id2label": {str(index): name for name, index in getattr(pipe, "labels", {}).items()},
-        }
+        names: dict[str, str] = {}  # of a DiT, whose classes have several, as in model_index.json
+        for label, index in getattr(pipe, "labels", {}).items():
+            names[str(index)] = ", ".join([*filter(None, [names.get(str(index))]), label])
+        return {"_class_name": name, "id2label": names}
 
     def opened(self) -> Any:
         from dp_real.runtime.distributed import device

@@ -106,7 +106,7 @@ class Additions:
     def are_due(self) -> bool:
         """Whether T ≥ T_max, and additions are left."""
         practice, state = self.config.practice, self.state
-        are_left = state.rounds < practice.additions + (practice.initial > 0)
+        are_left = state.rounds < practice.additions + first_addition(self.config)
         return are_left and state.stale >= practice.t_max(len(self.pool))
 
     def labels(self, count: int) -> Int64[Tensor, " count"]:

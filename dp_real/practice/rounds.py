@@ -89,7 +89,7 @@ def kind_of(config: DrawingConfig, index: int) -> Kind:
 
 def first_addition(config: DrawingConfig) -> int:
     """The first round that depends on a learner."""
-    return 1 if config.practice.initial else 0
+    return 1 if config.practice.initial or config.data.real_per_class else 0
 
 
 def strength(config: DrawingConfig, kind: Kind, budget: float) -> float:

@@ -55,7 +55,7 @@ class RunFiles:
         if not self.config.exists():
             return False
         text = self.config.read_text(encoding="utf-8", errors="replace")
-        return re.search(r'^(kind|source|objective) = "given[" ]', text, re.MULTILINE) is not None
+        return re.search(r'^(kind|source|objective) = "given[" -]', text, re.MULTILINE) is not None
 
     @property
     def begin(self) -> str:

@@ -17,7 +17,7 @@ from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.pool.marks import read_marks
 from dp_real.pool.storages import STORAGES
-from dp_real.practice.objects import GIVEN
+from dp_real.practice.objects import GIVEN, GIVEN_PIPELINE
 from dp_real.practice.rounds import KEEP
 from dp_real.practice.section import flat
 from dp_real.runs.files import STATE, RunFiles, checkpoints
@@ -43,6 +43,7 @@ NAMES = {
     **{
         f"{part}.digest": f"{part} that was given, or globals of its code," for part in ("generator", "learner", "data")
     },
+    "generator.model": "pipeline that was given",
 }
 """Names in messages of what a run depends on, if they differ from the key."""
 OF_DRAWING = ("classes", "validation", "training", "code", "data code", "storage code", f"{WEIGHTS}generator")
@@ -85,7 +86,11 @@ def object_digests(config: Config) -> dict[str, str]:
     """Digests of the given Python objects, by key."""
     keys = flat(config.model_dump(mode="json"))
     return {
-        key: str(each) for key, each in keys.items() if key.endswith(".digest") or str(each).startswith(f"{GIVEN} ")
+        key: str(each)
+        for key, each in keys.items()
+        if key.endswith(".digest")
+        or str(each).startswith(f"{GIVEN} ")
+        or (key == "generator.model" and config.generator.kind == GIVEN_PIPELINE)
     }
 
 

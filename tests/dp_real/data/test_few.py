@@ -63,13 +63,19 @@ def test_a_run_that_adds_has_no_more_real_examples_than_others(split):
 
 
 def test_arms_of_a_few_real_examples(few, tmp_path):
-    for arm, generated, trained in (("real", 0, 50), ("static-60", 60, 50), ("practice", 140, 30)):
-        settled = arm_config(few, arm)
+    begun_with_real = changed(few, practice={"initial": 0})
+    for config, arm, generated, trained in (
+        (few, "real", 0, 50),
+        (few, "static-60", 60, 50),
+        (few, "practice", 140, 30),
+        (begun_with_real, "practice", 80, 30),
+    ):
+        settled = arm_config(config, arm)
         data = settled.real_data()
-        result = run(settled, tmp_path / arm)
+        result = run(settled, tmp_path / f"{arm}-{generated}")
         assert (result["samples_generated"], result["pool_size"]) == (generated, trained + generated)
         assert result["val_examples"] == len(data.validation.y) == (20 if arm == "practice" else 200)
-        pool = Run(tmp_path / arm).pool
+        pool = Run(tmp_path / f"{arm}-{generated}").pool
         real = torch.from_numpy(pool.table()["seed"].to_numpy() == REAL_SEED)
         assert real.tolist() == [True] * trained + [False] * generated
         assert torch.equal(to_bytes(pool.x[:trained]), to_bytes(data.few.x))

@@ -23,6 +23,7 @@ from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.guidance import latents
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.latents import decode
+from dp_real.practice.objects import GivenPipelineConfig, with_objects
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny
@@ -425,6 +426,14 @@ def test_on_a_gpu(make, classifier, tmp_path):
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+def test_a_dit_in_memory_has_all_names_of_a_class():
+    pipe = tiny.random_pipeline(dit)
+    pipe.labels = {"Tinca tinca": 0, "hen": 8, "tench": 0}
+    raw, _ = with_objects({}, generator=pipe)
+    names = GivenPipelineConfig(**raw["generator"]).index()["id2label"]
+    assert class_numbers(names, ["tench", "hen"]) == [[0], [8]] == class_numbers(names, ["Tinca tinca", "hen"])
+
+
 @pytest.mark.parametrize("make", [tiny.stable_diffusion, tiny.stable_diffusion_3])
 def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
     raw = {
@@ -446,5 +455,10 @@ def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
     pools = [dp_real.Run(tmp_path / name).pool for name in ("stored", "given")]
     assert torch.equal(*(pool.x[: len(pool)] for pool in pools))
     dp_real.run(raw, tmp_path / "given", data=data, generator=pipe, resume=True)
+    with torch.no_grad():
+        next(pipe.vae.parameters()).add_(0.01)
+    with pytest.raises(InputError, match="the pipeline that was given changed since"):
+        dp_real.run(raw, tmp_path / "given", data=data, generator=pipe, resume=True)
+    dp_real.run(raw, tmp_path / "given", data=data, generator=pipe, resume=True, accept_changes=True)
     with pytest.raises(InputError, match="is a guided pipeline: call"):
         dp_real.run(raw, tmp_path / "other", data=data, generator=dp_real.guide(pipe, tiny.three))
