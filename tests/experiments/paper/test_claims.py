@@ -145,7 +145,8 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
         f"{name}-8000{own}@training.steps=3000"
         for name, own in (("practice", augmented), ("static", augmented + faster))
     ]
-    pairs += [(at[5], *eight, column) for column in ("test", "handwriting", "display")]
+    started = [f"practice-8000-encoder{faster}@training.steps=3000", "static-8000-encoder@training.steps=3000"]
+    pairs += [(at[5], *pair, column) for pair in (eight, started) for column in ("test", "handwriting", "display")]
     pairs += [
         (at[30], "static", "real", "handwriting"),
         (at[2], both["real"], "real", "test"),
