@@ -60,7 +60,7 @@ THEORY = {  # the words of each command of `dp theory`, and what it takes at lea
     "verify": "--trials 20",
 }
 OTHERS = ("figures --list", "figures fig7 --quick", "figures table1", "play", "--version")  # that need no extra
-OF_REAL = ("doctor", "doctor run", "doctor cache", "figures fig2-digits", "figures compare table4")
+OF_REAL = ("doctor", "doctor run", "figures fig2-digits", "figures compare table4")
 WALK = """
 import contextlib, io, json, sys
 from dp_experiments.cli.main import main

@@ -70,7 +70,7 @@ RESUMED = {
 """The files that --resume of a work reads."""
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
 RUN_AGAIN: Words = ("real", "run")
-CACHE_READERS: tuple[Words, ...] = (("doctor", "cache"), RUN_AGAIN)
+CACHE_READERS: tuple[Words, ...] = (("doctor",), RUN_AGAIN)
 
 
 def readers(out: Path) -> dict[str, Callable[[Path], Words]]:

@@ -3,9 +3,8 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -13,15 +12,13 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from dp_base.checksums import RECORD, damage, json_digest, seal
-from dp_base.errors import DamagedError, MissingError
-from dp_base.files import PART, discard_parts, disk_problem, remove, whole_folder, write_json
+from dp_base.checksums import damage, json_digest, seal
+from dp_base.errors import MissingError
+from dp_base.files import disk_problem, remove, whole_folder, write_json
 from dp_base.locks import locked_beside
-from dp_base.reading import read_json
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
-ANSWERS = "answers"  # entries that grow, without checksums
 UNFINISHED = ".unfinished"
 _intact: set[Path] = set()  # made or verified by this process
 
@@ -32,6 +29,16 @@ def cache_folder() -> Path:
         return Path(platformdirs.user_cache_dir("deliberate-practice"))
     except RuntimeError as error:
         raise MissingError("there is no home folder for the cache: set XDG_CACHE_HOME to a folder") from error
+
+
+def cache_size() -> int:
+    """The bytes of all files in the cache."""
+    size = 0
+    for folder, _, names in os.walk(cache_folder()):
+        for name in names:
+            with suppress(FileNotFoundError):  # another process has removed it meanwhile
+                size += os.stat(os.path.join(folder, name)).st_size
+    return size
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
@@ -103,66 +110,3 @@ def _refusal(problem: str, cache: Path | None = None, key: str = "XDG_CACHE_HOME
 def fingerprints(*arrays: Any) -> list[str]:
     """Hashes of the values of numpy arrays, or tensors on the CPU."""
     return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A cached folder."""
-
-    name: str  # path in the cache
-    depends: dict[str, Any]  # what it was made from
-    size: int  # bytes
-    made: float  # seconds since 1970
-    problem: str = ""  # its damage; empty: none
-
-
-def entries() -> list[Entry]:
-    """All entries, with broken ones."""
-    root = cache_folder()
-    listed = []
-    for folder in _places(root)[0]:
-        with suppress(FileNotFoundError):  # it was removed or replaced meanwhile
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            problem = damage(folder) or ""
-            depends: dict[str, Any] = {}
-            try:
-                depends = read_json(folder / DEPENDS)
-            except DamagedError as error:
-                problem = problem or error.problem
-            name = folder.relative_to(root).as_posix()
-            listed.append(Entry(name, depends, size, folder.stat().st_mtime, problem))
-    return listed
-
-
-def leftovers() -> list[Path]:
-    """What a working or killed process left half-made."""
-    return sorted(_places(cache_folder())[1])
-
-
-def _places(root: Path) -> tuple[list[Path], list[Path]]:
-    """Entries, and half-made folders, which are not listed, since their maker may be removing files."""
-    whole: list[Path] = []
-    half_made: list[Path] = []
-    for above, folders, files in os.walk(root):
-        folder = Path(above)
-        unsettled = [name for name in (*folders, *files) if PART in name or name.endswith(UNFINISHED)]
-        half_made += [folder / name for name in unsettled]
-        folders[:] = sorted(set(folders) - set(unsettled))
-        if DEPENDS in files or RECORD in files:
-            whole.append(folder)
-    return whole, half_made
-
-
-def broken_entries(known: Iterable[Entry] | None = None) -> dict[Path, str]:
-    """The faults of damaged entries, which `cached` makes again."""
-    candidates = entries() if known is None else known
-    return {cache_folder() / entry.name: entry.problem for entry in candidates if entry.problem}
-
-
-def clear() -> None:
-    """Remove the whole cache."""
-    folder = cache_folder()
-    discard_parts(folder.parent, folder.name)  # of a killed `clear`
-    if folder.is_dir():
-        remove(folder)
-    _intact.clear()

@@ -3,14 +3,17 @@
 import contextlib
 import json
 import logging
+from pathlib import Path
 from typing import NamedTuple
 
 from dp_base.checksums import json_digest
 from dp_base.errors import MissingError
 from dp_base.files import write_json
-from dp_real.runtime.cache import ANSWERS, DEPENDS, cache_folder
+from dp_real.runtime.cache import DEPENDS, cache_folder
 
 log = logging.getLogger(__name__)
+ANSWERS = "answers"  # a folder of the cache, whose files grow and have no checksums
+FILE = "answers.jsonl"
 RECIPE = 2  # raise it when the form of questions or answers changes
 
 
@@ -22,13 +25,35 @@ class Answer(NamedTuple):
     cut: bool = False  # whether max_new_tokens cut it; a base model never ends by itself
 
 
+def damaged_answers() -> dict[Path, int]:
+    """How many answers are damaged in each file that has such. They are requested again."""
+    counts: dict[Path, int] = {}
+    for file in sorted(cache_folder().glob(f"{ANSWERS}/*/{FILE}")):
+        with open(file, "rb") as lines:
+            for line in lines:
+                try:
+                    _answer_in(line)
+                except (ValueError, TypeError):
+                    if not line.isspace():
+                        counts[file] = counts.get(file, 0) + 1
+    return counts
+
+
+def _answer_in(line: bytes) -> tuple[str, Answer]:
+    """A question's digest, and its answer. ValueError or TypeError if the line is damaged."""
+    question, answer, digest = json.loads(line)
+    if digest != json_digest([question, answer]):
+        raise ValueError("its checksum is wrong")
+    return question, Answer(**answer)
+
+
 class Answers:
     """One model's answers behind one URL. Several processes may add some; a question's first answer counts."""
 
     def __init__(self, base_url: str, model: str) -> None:
         self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
         self.folder = cache_folder() / f"{ANSWERS}/{json_digest(self.depends, sort_keys=True)[:16]}"
-        self.file = self.folder / "answers.jsonl"
+        self.file = self.folder / FILE
         self.by_question: dict[str, Answer] = {}  # by the question's digest
         self.tokens = 0
         self._read = 0  # bytes read of the file
@@ -42,10 +67,8 @@ class Answers:
                     break
                 self._read += len(line)
                 try:
-                    question, answer, digest = json.loads(line)
-                    if digest != json_digest([question, answer]):
-                        raise ValueError("its checksum is wrong")
-                    self.tokens += self.by_question.setdefault(question, Answer(**answer)).tokens
+                    question, answer = _answer_in(line)
+                    self.tokens += self.by_question.setdefault(question, answer).tokens
                 except (ValueError, TypeError) as error:
                     if not line.isspace():
                         log.warning("%s: an answer is damaged, and requested again: %s", self.file, error)

@@ -3,13 +3,11 @@
 import os
 import platform
 import shutil
-import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, Exit
 
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import install_command, lacking, requirements, version_of
@@ -19,33 +17,20 @@ from dp_experiments.terminal.lines import answer
 
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
 CORES_OF_A_GPU = 2  # at least: one drives it, and one reads. dp real plan says how many a run keeps busy
-CACHE = "cache"  # the target that stands for the cache
 
 
 def doctor_command(
     target: Annotated[
         str | None,
-        Argument(metavar="RUN|cache", help="A run's or comparison's folder, or the cache.  Default: this machine."),
+        Argument(metavar="RUN", help="A run's or comparison's folder.  Default: this machine."),
     ] = None,
-    clear_cache: Annotated[
-        bool, Option("--clear", help="Remove the cache: what is needed again is made again.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Checks versions, devices, disk and cache, or whether a folder is intact, and says how to mend what is wrong.
 
     Exit status: 0 all is well, 2 a folder is damaged, 3 something is missing.
     """
-    if clear_cache:
-        if target != CACHE:
-            raise InputError("--clear is for the cache: dp doctor cache --clear")
-        from dp_real.runtime.cache import clear
-
-        clear()
-    if target is None:
-        findings = list(_machine())
-    else:
-        findings = list(_cache(listed=True) if target == CACHE else _folder(Path(target)))
+    findings = list(_machine() if target is None else _folder(Path(target)))
     wrong = [finding for finding in findings if finding.problem]
     answer(
         as_json,
@@ -77,7 +62,7 @@ def _machine() -> Iterator[Finding]:
     except MissingError as error:
         yield Finding("cache", "no folder", str(error))
         return
-    yield from _cache()
+    yield _cache()
 
 
 def _packages() -> Iterator[Finding]:
@@ -139,35 +124,14 @@ def _disk(what: str, folder: Path) -> Finding:
     return Finding(what, f"{free / 1e9:.0f} GB free at {there}", problem)
 
 
-def _cache(listed: bool = False) -> Iterator[Finding]:
-    """What is wrong in the cache; if `listed`, what is right, too."""
-    from dp_real.runtime.cache import (
-        ANSWERS,
-        DEPENDS,
-        UNFINISHED,
-        broken_entries,
-        cache_folder,
-        entries,
-        leftovers,
-        unwritable,
-    )
-    from dp_real.text.models.answers import Answers
+def _cache() -> Finding:
+    from dp_real.runtime.cache import cache_folder, cache_size, unwritable
+    from dp_real.text.models.answers import damaged_answers
 
-    every = entries()
-    for path, problem in broken_entries(every).items():
-        part = path / DEPENDS if path.parent.name == ANSWERS else path  # answers stay in use, and were paid for
-        yield Finding(f"cache: {path.name}", "damaged", f"{problem}; remove {part}, it is made again when needed")
-    for path in leftovers():
-        what = "the next training goes on from it" if path.name.endswith(UNFINISHED) else "of no use once it is killed"
-        yield Finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
-    intact = [entry for entry in every if not entry.problem]
-    for entry in intact if listed else ():
-        if entry.name.startswith(ANSWERS):
-            Answers(entry.depends["base_url"], entry.depends["model"]).take_in()  # it names damaged ones
-        age = timedelta(seconds=int(time.time() - entry.made))
-        yield Finding(f"cache: {entry.name}", f"{entry.size / 1e6:.3g} MB, made {age} ago")
-    size = sum(entry.size for entry in intact) / 1e6
-    yield Finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}", unwritable())
+    found = f"{cache_size() / 1e6:.0f} MB in {cache_folder()}"
+    for file, count in damaged_answers().items():
+        found += f"; damaged answers, to be requested again: {count} in {file}"
+    return Finding("cache", found, unwritable())
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
@@ -177,9 +141,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
     runs = [folder] if RunFiles(folder).is_run else sorted(path.parent for path in folder.glob("**/config.toml"))
     if not runs:
-        raise InputError(
-            f"{folder}: no run is in it, which would have a config.toml; name a run, a comparison or cache"
-        )
+        raise InputError(f"{folder}: no run is in it, which would have a config.toml; name a run or a comparison")
     problem = None if RunFiles(folder).is_run else damage(folder)
     if problem:
         yield Finding(

@@ -106,7 +106,6 @@ WRONG = [
     ("claims 3 --rerun digits:1", "give one of NUMBER, --docs and --rerun"),
     ("claims --out new", "--out is for --rerun"),
     ("play --out play.txt", "name it FILE.html"),
-    ("doctor --clear", "--clear is for the cache"),
     ("doctor nothing", "no run is in it"),
     *((f"{words} {LONG}", f"{'ä' * 60}…: File name too long; give a path that can be") for words in TAKE_A_PATH),
 ]
