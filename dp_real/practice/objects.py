@@ -258,25 +258,7 @@ class GivenLearner(LearnerConfig):
             raise InputError(f"learner gives {shape} for samples {list(example.shape)}: should be logits {right}")
         if not torch.equal(gave, again):
             warn_once(f"learner gives other logits for the same samples: it is random or changes if called; {INEXACT}")
-        if kinds := _unsaved_changes(deepcopy(learner.module), example.to(learner.device)):
-            warn_once(f"learner: training changes values of {kinds.pop()} that state_dict does not have; {INEXACT}")
         return learner
-
-
-def _unsaved_changes(module: "nn.Module", example: "Tensor") -> set[str]:
-    """The classes of parts in which the second of two passes in training mode changes what no checkpoint keeps."""
-    from dp_real.runtime.object_digest import settings
-    from dp_real.runtime.torch_state import seeded
-
-    def unsaved(part: "nn.Module") -> str:
-        return digest([settings(part), [part._buffers[name] for name in sorted(part._non_persistent_buffers_set)]])
-
-    with seeded(0):
-        module.train()(example)
-        before = [unsaved(part) for part in module.modules()]
-        module(example)
-    pairs = zip(module.modules(), before, strict=True)
-    return {type(part).__name__ for part, known in pairs if unsaved(part) != known}
 
 
 def _module_of(thing: Any, task: Task) -> "nn.Module":

@@ -107,14 +107,14 @@ def _network(thing: Any) -> list[Any]:
         return [thing.code]
     thing = getattr(thing, "_orig_mod", thing)  # torch.compile's module
     values = dict(thing.named_buffers()) | dict(thing.state_dict())
-    parts = [settings(part) for part in thing.modules()]
+    parts = [_settings(part) for part in thing.modules()]
     return [repr(thing), getattr(thing, "code", ""), getattr(thing, "config", None), parts, values]
 
 
 OF_MODULES = vars(nn.Module()).keys()  # weights, hooks and the like
 
 
-def settings(part: nn.Module) -> dict[str, Any]:
+def _settings(part: nn.Module) -> dict[str, Any]:
     """A part's attributes besides its weights; of a library's, which may keep caches, only plain values."""
     own = {name: value for name, value in vars(part).items() if name not in OF_MODULES}
     if _is_own(type(part)):

@@ -344,19 +344,6 @@ class Noisy(nn.Linear):
         return super().forward(x) + 1e-3 * torch.randn(3)
 
 
-class CountingPasses(nn.Linear):
-    def __init__(self, **buffer):
-        super().__init__(2, 3)
-        self.passes = 0
-        if buffer:
-            del self.passes
-            self.register_buffer("passes", torch.zeros(()), **buffer)
-
-    def forward(self, x):
-        self.passes += self.training
-        return super().forward(x)
-
-
 def lazy(task):
     return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))
 
@@ -392,9 +379,6 @@ def meta():
     ("given", "told"),
     [
         ({"learner": Noisy(2, 3)}, "learner gives other logits for the same samples"),
-        ({"learner": CountingPasses()}, "training changes values of CountingPasses"),
-        ({"learner": nn.Sequential(CountingPasses(persistent=False))}, "training changes values of CountingPasses"),
-        ({"learner": CountingPasses(persistent=True)}, ""),
         (
             {"generator": lambda labels, g: CENTRES[labels] + torch.rand(1, 2)},
             "draws another sample for the same label",
