@@ -70,7 +70,7 @@ class DiffusersConfig(GeneratorConfig):
         default=0,
         ge=0,
         le=10**6,
-        description="rows on the GPU at a time; halved when memory runs out; 0: as many as fit",
+        description="rows on the GPU at a time; halved when memory runs out; 0: sampling.block_size",
     )
     checkpointing: bool = Field(default=False, description="recompute activations instead of storing them")
     compile: bool = Field(default=False, description="torch.compile denoiser and decoders; it takes minutes at first")

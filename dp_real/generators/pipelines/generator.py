@@ -34,6 +34,7 @@ from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 from dp_real.runtime.torch_state import usual
 
+AT_ONCE = 100  # images that sample_images draws together at most
 CONDITIONS = 1024  # embedded prompts in the cache; those of ImageNet's 1,000 classes take 0.2 GB
 DIT = "DiTPipeline"
 OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
@@ -79,7 +80,7 @@ class PipelineGenerator(ABC):
         if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # float16 would overflow
             pipe.vae.float()
         self.device = self.network.device
-        self.batches = DeviceBatches(self.batch_size, gpu=self.device.type == "cuda")
+        self.batches = DeviceBatches(self.batch_size)
 
     def _check_size(self) -> None:
         config = self.network.config
@@ -93,7 +94,7 @@ class PipelineGenerator(ABC):
             )
 
     def compile(self) -> None:
-        """Compile for all batch sizes at once, since batches grow until memory is full."""
+        """Compile for all batch sizes at once, since batches are halved if memory runs out."""
         decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
         for part in {self.network, *(decoder.decoder for decoder in decoders)}:
             part.compile(dynamic=True)
@@ -313,6 +314,7 @@ def sample_images(
         raise InputError(
             f"{len(guidance.omega)} omega for {len(prompts)} prompts: should be one number, or one for each"
         )
-    drawing = pipeline_generator(pipe, [[prompt] for prompt in prompts], None, steps, guidance_scale, size=size)
+    conditions = [[prompt] for prompt in prompts]
+    drawing = pipeline_generator(pipe, conditions, None, steps, guidance_scale, size=size, batch_size=AT_ONCE)
     rows = range(len(prompts))
     return drawing.sample(torch.tensor(rows), row_seeds(seed, 0, rows), guidance)

@@ -71,7 +71,7 @@ class CausalLMGenerator(PromptedGenerator):
             eos_token_id=self.tokenizer.eos_token_id if ends is None else ends,
             stop_strings=list(config.stop) or None,
         )
-        self.batches = DeviceBatches(config.batch_size, gpu=device().type == "cuda")
+        self.batches = DeviceBatches(config.batch_size)
         with reading(model, "a prompt"):  # raised by a broken chat template
             seeds = range(len(config.prompts))  # each selects another prompt
             prompts = [self.chat_prompt(label, seed) for label in range(self.n_classes) for seed in seeds]

@@ -29,22 +29,22 @@ def tried(batches, n, room, **kind):
 
 
 @pytest.mark.parametrize(
-    ("size", "gpu", "room", "expected"),
+    ("size", "room", "expected"),
     [
-        (0, False, 1000, [100]),  # all at once without a GPU
-        (40, True, 1000, [40, 40, 20]),
-        (40, True, 25, [40, 20, 20, 20, 20, 20]),  # a given size is halved, and no row is lost
+        (0, 1000, [100]),
+        (40, 1000, [40, 40, 20]),
+        (40, 25, [40, 20, 20, 20, 20, 20]),
     ],
 )
-def test_so_many_rows_go_together(size, gpu, room, expected):
-    assert tried(DeviceBatches(size, gpu=gpu), 100, room) == expected
+def test_so_many_rows_go_together(size, room, expected):
+    assert tried(DeviceBatches(size), 100, room) == expected
 
 
-def test_the_largest_that_fits_is_found_once_and_remembered():
-    batches = DeviceBatches(0, gpu=True)
-    assert tried(batches, 100, 20) == [8, 16, 32, 16, 16, 16, 16, 12]
+def test_the_size_that_fits_is_found_once_and_remembered():
+    batches = DeviceBatches(0)
+    assert tried(batches, 64, 20) == [64, 32, 16, 16, 16, 16]
     assert tried(batches, 40, 20) == [16, 16, 8]
-    assert tried(batches, 40, 4, kind="guided") == [8, 4] + [4] * 9  # it needs more memory: it has a size of its own
+    assert tried(batches, 40, 4, kind="guided") == [40, 20, 10, 5, 2] + [2] * 19  # it has a size of its own
     assert tried(batches, 40, 20) == [16, 16, 8]
 
 
@@ -56,11 +56,11 @@ DOUBTFUL = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate
 def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error):
     """What also has other reasons, as a cuDNN that does not fit the driver, keeps its words on a single row."""
     seen = []
-    assert torch.equal(DeviceBatches(4, gpu=True).draw(4, device(2, seen, error)), torch.arange(4))
+    assert torch.equal(DeviceBatches(4).draw(4, device(2, seen, error)), torch.arange(4))
     assert seen == [4, 2, 2]
     with pytest.raises((MissingError, RuntimeError)) as caught:
-        DeviceBatches(0, gpu=True).draw(10, device(0, seen, error))
-    assert seen[3:] == [8, 4, 2, 1]
+        DeviceBatches(0).draw(10, device(0, seen, error))
+    assert seen[3:] == [10, 5, 2, 1]
     if str(error) == DOUBTFUL:
         assert caught.value is error
     else:
@@ -69,4 +69,4 @@ def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error):
 
 def test_other_errors_are_not_swallowed():
     with pytest.raises(RuntimeError, match="no memory of this"):
-        DeviceBatches(0, gpu=True).draw(10, device(0, [], RuntimeError("no memory of this")))
+        DeviceBatches(0).draw(10, device(0, [], RuntimeError("no memory of this")))

@@ -178,6 +178,14 @@ def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, 
     torch.testing.assert_close(draw(generator, None), plain, atol=1e-3, rtol=0)  # it is not guided now
 
 
+def test_sample_images_draws_some_at_a_time(monkeypatch):
+    monkeypatch.setattr("dp_real.generators.pipelines.generator.AT_ONCE", 2)
+    pipe, seen = random_pipeline(), []
+    pipe.unet.register_forward_pre_hook(lambda unet, inputs: seen.append(len(inputs[0])))
+    assert sample_images(pipe, PROMPTS, steps=1).shape[0] == 3
+    assert seen == [2 * 2, 2 * 1]  # with and without the prompt
+
+
 def test_sample_images_takes_sizes_and_class_numbers():
     assert sample_images(random_pipeline(), PROMPTS, steps=1, size=(32, 64)).shape == (3, 3, 32, 64)
     pipe = random_pipeline(dit)
