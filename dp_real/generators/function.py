@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from dp_base.errors import Finding, InputError, MissingError
+from dp_base.errors import DivergedError, Finding, InputError, MissingError
 from dp_base.progress import Progress, silent
+from dp_base.reading import shortened
 from dp_base.registry import code_digest
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig
@@ -57,7 +58,7 @@ class FunctionConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
     ) -> "Generator":
-        return FunctionGenerator(self._function(), self._key, source)
+        return UserGenerator(unguided(self._function(), self._key), self._key, source)
 
     def requirements(self) -> list[Finding]:
         """Import the function, so that errors come before a run."""
@@ -108,24 +109,23 @@ def _module_in(folder: str, call: str) -> ModuleSpec | None:
     return PathFinder.find_spec(re.split(r"[.:]", call)[0], [folder])
 
 
-class FunctionGenerator:
-    """Samples of function(labels int64 [batch], seeds uint64 [batch]), in numpy.
+Draw = Callable[["Labels", "Seeds", "EntropyGuidance | None"], Any]
+
+
+class UserGenerator:
+    """Samples of a user's `draw`, whose errors become an InputError of one line.
 
     It returns floats [batch, *sample_shape], images in [-1, 1], or whatever the data's `as_samples` takes. Row i must
-    be a function of labels[i] and seeds[i] alone.
+    be a function of labels[i], seeds[i] and the guidance alone.
     """
 
-    def __init__(
-        self,
-        function: "Callable[[np.ndarray, np.ndarray], Any]",
-        name: str,
-        source: DataConfig,
-    ) -> None:
-        self.function = function
+    def __init__(self, draw: Draw, name: str, source: DataConfig, offload: Callable[[], None] = lambda: None) -> None:
+        self.draw = draw
         self.name = name
         self.as_samples = source.as_samples
         self.sample_shape = source.task.sample_shape
         self.n_classes = source.task.n_classes
+        self.offload = offload
 
     def sample(
         self,
@@ -133,17 +133,24 @@ class FunctionGenerator:
         seeds: "Seeds",
         guidance: "EntropyGuidance | None",
     ) -> 'Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]':
-        if guidance is not None:
-            raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         try:
-            samples = self.function(labels.numpy().copy(), seeds.copy())  # copies, since it may change them
-        except InputError:
+            samples = self.draw(labels.clone(), seeds.copy(), guidance)  # copies, since it may change them
+        except (InputError, MissingError, DivergedError):  # of guidance, or of a generator of this package
             raise
         except (Exception, SystemExit) as error:  # it may raise anything
             at = traceback.extract_tb(error.__traceback__)[-1]
-            raised = f"{type(error).__name__}: {error} ({at.filename}, line {at.lineno})"
+            said = shortened(" ".join(str(error).split()))
+            raised = f"{type(error).__name__}: {said} ({at.filename}, line {at.lineno})"
             raise InputError(f"{self.name} raised {raised}") from error
         return self.as_samples(samples, len(labels), self.name)
 
-    def offload(self) -> None:
-        """Do nothing: it holds no memory."""
+
+def unguided(function: "Callable[[np.ndarray, np.ndarray], Any]", name: str) -> Draw:
+    """The `draw` of a function of labels int64 [batch] and seeds uint64 [batch], in numpy."""
+
+    def draw(labels: "Labels", seeds: "Seeds", guidance: "EntropyGuidance | None") -> Any:
+        if guidance is not None:
+            raise InputError(f"{name} gives no gradient: its samples cannot be guided")
+        return function(labels.numpy(), seeds)
+
+    return draw

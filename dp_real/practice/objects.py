@@ -23,10 +23,9 @@ from dp_real.runtime.section import Count, Seed
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import nn
 
-    from dp_real.guidance.entropy import EntropyGuidance
-    from dp_real.protocols import Generator, Labels, Learner, Seeds
+    from dp_real.protocols import Generator, Learner
 
 GIVEN = "given"
 GIVEN_PIPELINE = "given-pipeline"
@@ -318,16 +317,16 @@ class GivenGenerator(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> "Generator":
-        from dp_real.generators.function import FunctionGenerator
+        from dp_real.generators.function import UserGenerator, unguided
 
-        thing = taken(self.digest, "generator")
+        thing, name = taken(self.digest, "generator"), "the generator"
         if isinstance(thing, type):
             raise InputError(f"the generator is the class {thing.__name__}: give an instance")
         if self.guided:
             if sampling.guidance_scale != 1:
                 raise InputError("sampling.guidance_scale is not passed to the generator that was given: it must be 1")
-            return Checked(thing, source)
-        return FunctionGenerator(_row_by_row(thing), "the generator", source)
+            return UserGenerator(thing.sample, name, source, getattr(thing, "offload", lambda: None))
+        return UserGenerator(unguided(_row_by_row(thing), name), name, source)
 
 
 @GENERATORS.named(GIVEN_PIPELINE, place=None)
@@ -355,21 +354,6 @@ class GivenPipelineConfig(DiffusersConfig):
 
     def weights(self) -> dict[str, str]:
         return {key: place for key, place in super().weights().items() if key != "generator.model"}
-
-
-class Checked:
-    """A user's Generator, whose samples are checked."""
-
-    def __init__(self, generator: "Generator", source: DataConfig) -> None:
-        self.generator, self.source = generator, source
-        self.sample_shape, self.n_classes = source.task.sample_shape, source.task.n_classes
-
-    def offload(self) -> None:
-        if hasattr(self.generator, "offload"):
-            self.generator.offload()
-
-    def sample(self, labels: "Labels", seeds: "Seeds", guidance: "EntropyGuidance | None") -> "Tensor":
-        return self.source.as_samples(self.generator.sample(labels, seeds, guidance), len(labels), "the generator")
 
 
 def _row_by_row(function: "Callable[..., Any]") -> "Callable[[np.ndarray, np.ndarray], Any]":

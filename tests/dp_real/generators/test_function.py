@@ -11,7 +11,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
-from dp_real.generators.function import FunctionGenerator
+from dp_real.generators.function import UserGenerator, unguided
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import work
 from dp_real.plan.needs import needs
@@ -117,7 +117,7 @@ LABELS, SEEDS = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
 
 
 def asked(function, guidance=None):
-    return FunctionGenerator(function, "f", configured().data).sample(LABELS, SEEDS, guidance)
+    return UserGenerator(unguided(function, "f"), "f", configured().data).sample(LABELS, SEEDS, guidance)
 
 
 @pytest.mark.parametrize(

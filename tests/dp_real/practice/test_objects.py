@@ -250,6 +250,24 @@ def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ZeroDivisionError("of\ntwo"),
+            r"^the generator raised ZeroDivisionError: of two \(.*test_objects.py, line \d+\)$",
+        ),
+        (MissingError("no weights"), "^no weights$"),
+    ],
+)
+def test_what_a_given_generator_raises_is_a_line(objects, error, message, tmp_path):
+    def breaks(labels, seeds, guidance):
+        raise error
+
+    with pytest.raises((InputError, MissingError), match=message):
+        run(PLAN, tmp_path / "run", **objects | {"generator": Drawer(sample=breaks)})
+
+
+@pytest.mark.parametrize(
     ("shift", "of_generator", "shape", "message"),
     [
         (0.5, 0, (3, 4, 4), r"real images are in \[0, 1\], the others in \[-1, 1\]: should be"),
