@@ -10,7 +10,7 @@ from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.data.examples import ExampleArray, ExampleSet
 from dp_real.data.sets.long_tail import shots, tail_counts
-from dp_real.practice.assess import ROWS, logits_of
+from dp_real.practice.assess import ROWS, cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runtime.distributed import device, distribute, read_slices, slices
 from dp_real.text.codes import TOGETHER
@@ -23,7 +23,7 @@ def predictions(learner: Learner, images: ExampleSet, classes: Tensor | None = N
 
     def predict(rows: slice) -> Tensor:
         with torch.autocast(device().type, precision, enabled=precision != torch.float32):
-            answers = logits_of(learner.logits, images.x[rows])
+            answers = cpu_logits(learner.logits, images.x[rows])
         return answers.argmax(1) if classes is None else classes[answers[:, classes].argmax(1)]
 
     return torch.cat(distribute(predict, read_slices(len(images.y))))
@@ -86,7 +86,7 @@ def standard_error(accuracy: float, n: float) -> float:
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
     """The input of the last linear layer, float32 [n, d]."""
-    return layer_inputs(getattr(learner, "eval_module", None), lambda rows: logits_of(learner.logits, rows), x)
+    return layer_inputs(getattr(learner, "eval_module", None), lambda rows: cpu_logits(learner.logits, rows), x)
 
 
 def layer_inputs(module: object, forward: Callable[[Tensor], object], x: ExampleArray) -> np.ndarray:

@@ -337,11 +337,11 @@ class GivenPipelineConfig(DiffusersConfig):
     model: str = Field(description="the digest of the pipeline; dp_real.run writes it")
 
     def index(self) -> dict[str, Any]:
-        from dp_real.generators.pipelines.loading import check_drawing
+        from dp_real.generators.pipelines.loading import check_draws_images
 
         pipe = taken(self.model, "generator")
         name = type(pipe).__name__
-        check_drawing(type(pipe), name, "generator")
+        check_draws_images(type(pipe), name, "generator")
         names: dict[str, str] = {}  # of a DiT, whose classes have several, as in model_index.json
         for label, index in getattr(pipe, "labels", {}).items():
             names[str(index)] = ", ".join([*filter(None, [names.get(str(index))]), label])

@@ -37,7 +37,7 @@ from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, f
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
 from dp_real.runtime.object_digest import object_digest
-from dp_real.runtime.torch_state import evaluating, seeded
+from dp_real.runtime.torch_state import evaluating, usual_seeded
 from dp_real.text.codes import texts_of
 
 UNBOUNDED = 10**9  # samples if additions are unlimited
@@ -499,7 +499,7 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
     All of these are restored afterwards.
     """
     model = unwrapped(model) if isinstance(model, nn.Module) else model
-    with seeded(config.seed), ExitStack() as at_end:
+    with usual_seeded(config.seed), ExitStack() as at_end:
         if isinstance(model, nn.Module) and (own := vars(model).get("_original_forward")):
             # accelerate's mixed precision has replaced it.
             at_end.callback(setattr, model, "forward", model.forward)

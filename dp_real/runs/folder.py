@@ -109,7 +109,7 @@ class RunFolder:
             return
         older = [] if keep else list(folder.glob("latest-*"))
         tensors = learner.tensors()
-        finite.require_finite("the learner's weights", finite.LEARNER, tensors.values())
+        finite.require_finite("the learner's weights", finite.LEARNER_REMEDY, tensors.values())
         with whole_folder(path) as staged:
             save_file(tensors, staged / LEARNER)
             for log in self.files.logs:

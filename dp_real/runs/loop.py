@@ -17,7 +17,7 @@ from dp_real.practice.rounds import Rounds
 from dp_real.protocols import Learner
 from dp_real.runs.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.runtime import distributed
-from dp_real.runtime.finite import LEARNER, require_finite
+from dp_real.runtime.finite import LEARNER_REMEDY, require_finite
 
 if TYPE_CHECKING:
     from dp_real.runs.folder import RunFolder
@@ -169,11 +169,11 @@ class TrainingLoop:
         state = self.state
         state.train_loss = distributed.from_main(self.learner.drain_loss())  # this waits for the device
         pace = self.pace()
-        require_finite("training losses", LEARNER, [torch.tensor(state.train_loss)])
+        require_finite("training losses", LEARNER_REMEDY, [torch.tensor(state.train_loss)])
         state.accuracy, balanced = distributed.from_main(accuracies(self.learner, self.data.validation))
         if has_collapsed(balanced, state.best_balanced, self.chance, self.doubt):
             fell = f"fell from {state.best_balanced:.1%} to {balanced:.1%}, which is chance"
-            raise DivergedError(f"the mean of the classes' validation accuracies {fell}: {LEARNER}")
+            raise DivergedError(f"the mean of the classes' validation accuracies {fell}: {LEARNER_REMEDY}")
         state.best_balanced = max(state.best_balanced, balanced)
         # With unequal classes a constant answer has a high accuracy, which a learner that begins to learn would not
         # exceed.

@@ -21,7 +21,7 @@ from dp_real.practice.objects import GIVEN, lacking
 from dp_real.practice.rounds import check_drawing, loaded
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime import distributed
-from dp_real.runtime.torch_state import seeded
+from dp_real.runtime.torch_state import usual_seeded
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
@@ -114,7 +114,7 @@ _torch = RLock()  # all threads share torch's settings and random numbers
 @contextmanager
 def torch_settings(config: Config) -> Iterator[None]:
     """Make torch compute as configured, for one thread at a time. With "bfloat16" float32 products are TF32."""
-    with _torch, seeded(config.seed):
+    with _torch, usual_seeded(config.seed):
         threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()
         torch.set_num_threads(config.threads or threads)

@@ -10,7 +10,7 @@ from dp_base.errors import DivergedError
 # For texts (False) and numbers (True): the share of a block that may be useless, and how often a sample is redrawn.
 # Language models refuse some prompts.
 TOLERATED = {True: (0.1, 3), False: (0.5, 10)}
-LEARNER = "lower training.learning_rate or training.weight_decay, or set training.max_grad_norm"
+LEARNER_REMEDY = "lower training.learning_rate or training.weight_decay, or set training.max_grad_norm"
 """The remedy if a learner's numbers are not finite."""
 
 

@@ -70,7 +70,7 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def usual_seeded(seed: int) -> Iterator[None]:
     """As `usual`, with gradients, on the CPU by default, and with random numbers from `seed`."""
     gpus = range(torch.cuda.device_count())  # torch.manual_seed seeds them all
     with usual(gradients=True), torch.random.fork_rng(gpus), ExitStack() as at_end:

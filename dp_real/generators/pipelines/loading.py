@@ -28,11 +28,11 @@ def load_index(model: str) -> dict[str, Any]:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = dict(json.loads(Path(path).read_text(encoding="utf-8")))
     name = str(index.get("_class_name"))
-    check_drawing(getattr(diffusers, name, None), name, model)
+    check_draws_images(getattr(diffusers, name, None), name, model)
     return index
 
 
-def check_drawing(kind: Any, name: str, where: str) -> None:
+def check_draws_images(kind: Any, name: str, where: str) -> None:
     """InputError for a class of pipelines that cannot draw images of given classes."""
     if not isinstance(kind, type) or ("prompt" not in signature(kind.__call__).parameters and name not in OWN_LOOP):
         raise InputError(f"{where}: {name} is no pipeline of diffusers that draws images for prompts, or DiTPipeline")

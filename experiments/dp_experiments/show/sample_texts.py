@@ -16,7 +16,7 @@ from dp_experiments.show.judge import Judge
 from dp_experiments.show.sample import before_additions, places_of, verdicts, without_formulas
 from dp_real.config import Config
 from dp_real.pool.storages import open_storage
-from dp_real.practice.assess import logits_of
+from dp_real.practice.assess import cpu_logits
 from dp_real.practice.rounds import SampleDrawer
 from dp_real.protocols import Learner
 from dp_real.runs.prepare import load_generator
@@ -84,7 +84,9 @@ def draw(
             for row in rows:
                 learner = row.learner() if row.learner else None
                 judge = (
-                    Judge(partial(logits_of, learner.logits), task.classes, accepted, task.classes) if learner else None
+                    Judge(partial(cpu_logits, learner.logits), task.classes, accepted, task.classes)
+                    if learner
+                    else None
                 )
                 sampled = drawer.chosen(learner.logits, y, seeds, row.omega) if learner else drawer.draw(y, seeds[0])
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}

@@ -14,7 +14,7 @@ from dp_real.config import Config
 from dp_real.data.examples import ExampleArray, TrainingExamples
 from dp_real.evaluate.assess import penultimate
 from dp_real.learners.models.classifier import load_encoder, wrapped_classifier
-from dp_real.practice.assess import logits_of
+from dp_real.practice.assess import cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runtime.distributed import slices
 from dp_real.runtime.pixels import to_float
@@ -88,5 +88,5 @@ def trained(config: Config, real: TrainingExamples) -> Learner:
             order = torch.cat([order, torch.randperm(n, generator=torch_rng(split, Stream.BATCH, step))])
         rows, order = order[:size], order[size:]
         learner.train_step(x[rows], real.y[rows])
-    logits_of(learner.logits, x[:1])  # raises DivergedError if it is of no use
+    cpu_logits(learner.logits, x[:1])  # raises DivergedError if it is of no use
     return learner

@@ -12,7 +12,7 @@ from dp_base.errors import InputError, MissingError
 from dp_experiments.show.report.pictures import examples_of, pictures, row_facts
 from dp_experiments.terminal.lines import say
 from dp_real.pool import Pool
-from dp_real.practice.assess import logits_of
+from dp_real.practice.assess import cpu_logits
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of
 
@@ -69,7 +69,7 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
     try:
         learner = run.learner()
         with torch.no_grad():
-            predicted = [names[label] for label in logits_of(learner.logits, x).argmax(1).tolist()]
+            predicted = [names[label] for label in cpu_logits(learner.logits, x).argmax(1).tolist()]
     except (InputError, MissingError) as error:
         say(f"what the learner now predicts is left out: {error}")
         predicted = [None] * len(hardest)
