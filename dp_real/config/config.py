@@ -87,10 +87,6 @@ class Config(DrawingConfig):
         """A copy for a run's record, with values that otherwise only the data show."""
         return self.model_copy(update={"data": self.data.resolved()})
 
-    def goes_on_from(self, begun: "Config") -> bool:
-        """Whether a run begun with another configuration may continue with this one, since no number would differ."""
-        return self.with_neutral_keys_of(begun) == begun
-
     def with_neutral_keys_of(self, begun: "Config") -> "Config":
         """A copy with the other's values of those keys that change no number."""
         same = self.model_copy(update={"compare": begun.compare})

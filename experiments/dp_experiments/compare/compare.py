@@ -27,6 +27,7 @@ from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
 
 JOURNAL = "runs"  # the folder in which runs are kept
+COMMAND = "command.txt"
 MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline
 NOT_TOLD = ["versions", "inputs", "accepted_changes"]  # of a run's result.json, in runs.csv
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
@@ -257,8 +258,10 @@ class Comparison:
         return arms
 
     @property
-    def baseline(self) -> str:
-        return next(name for name in map(str, self.arms) if name.startswith(MINUS)).removeprefix(MINUS)
+    def command(self) -> str | None:
+        """The command that made the comparison; None for one of an earlier version."""
+        file = self.path / COMMAND
+        return file.read_text(encoding="utf-8").strip() if file.exists() else None
 
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Pairs of arm and run, as in runs.csv, without arms that do something else than the loop.
@@ -277,8 +280,10 @@ class Comparison:
                 raise DamagedError(f"{folder} is missing", REMEDY)
             yield arm, Run(folder)
 
-    def write(self, runs: pd.DataFrame, baseline: str, x: str = "generated") -> dict[str, pd.DataFrame]:
-        """Write what runs came to: tables, each whole or not at all, the figure, and checksums of all.
+    def write(
+        self, runs: pd.DataFrame, baseline: str, x: str = "generated", command: str = ""
+    ) -> dict[str, pd.DataFrame]:
+        """Write what runs came to: tables, each whole or not at all, the figure, the command, and checksums of all.
 
         Returns the tables by name: comparison, runs, sets and exponents.
         """
@@ -294,6 +299,7 @@ class Comparison:
             if len(table):
                 write_text(self.path / f"{name}.csv", table.to_csv(index=False))
         save(_figure(curves(runs, tables["comparison"]), AXIS_LABELS[x]), self.figure)
+        write_text(self.path / COMMAND, f"{command}\n")
         own = [file.name for file in self.path.iterdir() if file.is_file() and file.suffix in (".csv", ".png", ".pdf")]
-        seal(self.path, sorted(own))
+        seal(self.path, [*sorted(own), COMMAND])
         return tables

@@ -1,5 +1,7 @@
 """`dp real compare`: runs arms and compares them."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -100,7 +102,7 @@ def compare_command(
             say(remark)
         with where as at_a_time:
             runs = run_arms(config, names, seeds, splits, out, at_a_time, progress, first, settle, accept_changes)
-        tables = Comparison(out).write(runs, baseline, x)
+        tables = Comparison(out).write(runs, baseline, x, shlex.join(["dp", *sys.argv[1:]]))
     summary, rows = tables["comparison"], {name: records(table) for name, table in tables.items()}
     sentences = verdict(runs, summary, len(config.task.classes))
     answer(

@@ -1,7 +1,5 @@
 """The facts of a report, read from the folders of runs and comparisons."""
 
-import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from dp_base.progress import Progress
 from dp_experiments.compare.compare import Comparison
 from dp_experiments.compare.ratios import axis_of
 from dp_experiments.compare.verdict import chance_remark, guesses, verdict
-from dp_experiments.presets.presets import load_preset, set_options
+from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.judge import Judge, agreement, confirmed, judged_arms, load_judge
 from dp_experiments.show.report.hardest_samples import hardest_images, hardest_texts
 from dp_experiments.show.report.pictures import (
@@ -23,7 +21,6 @@ from dp_experiments.show.report.pictures import (
 )
 from dp_experiments.terminal.lines import records
 from dp_real.config import Config
-from dp_real.config.arms import arm_config
 from dp_real.data.examples import ExampleSet
 from dp_real.evaluate.assess import standard_error
 from dp_real.evaluate.quality import round_quality
@@ -109,7 +106,7 @@ def run_facts(run: Run) -> Facts:
     reached = outcome(run)
     return reached | {
         "verdict": run_verdict(reached, len(config.task.classes), result),
-        "command": run_command(config, base) or run.files.begin,
+        "command": run.files.begin,
         "preset": base.name if base else None,
         "settings": changed_settings(config, base),
         "rounds": records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else [],
@@ -181,7 +178,7 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
     return judged | {
         "comparison": str(comparison.path),
         "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),
-        "command": compare_command(comparison),
+        "command": comparison.command,
         "axis": axis_of(arms),
         "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
         "sets": comparison.read("sets").to_dict("records"),
@@ -225,57 +222,3 @@ def changed_settings(config: Config, base: Config | None) -> dict[str, list[Any]
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
     return {key: [before.get(key), own.get(key)] for key in keys}
-
-
-def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
-    """The settings of `changed_settings` as key=value."""
-    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
-
-
-def run_command(config: Config, base: Config | None) -> str | None:
-    """The command that repeats a run; None if settings of a preset cannot."""
-    if base is None:
-        return None
-    settings = as_options({key: change for key, change in changed_settings(config, base).items() if key != "seed"})
-    try:
-        if not load_preset(config.name, settings, seed=config.seed).goes_on_from(config):
-            return None
-    except InputError:
-        return None
-    seed = ["--seed", str(config.seed)] if config.seed != base.seed else []
-    return shlex.join(["dp", "real", "run", config.name, *seed, *set_options(settings)])
-
-
-def compare_command(comparison: Comparison) -> str | None:
-    """The command that repeats a comparison; None if none is found.
-
-    The settings of each run are tried in turn, until the configurations of all runs follow from them.
-    """
-    configs = [(arm, run.config) for arm, run in comparison.runs()]
-    _, first = configs[0]
-    base = preset_of(first)
-    if base is None:
-        return None
-    for _, candidate in configs:
-        changes = changed_settings(candidate, base)
-        settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
-        if all(follows(config, arm, settings) for arm, config in configs):
-            break
-    else:
-        return None
-    arms = comparison.arms
-    splits = {config.data.split for _, config in configs}
-    words = ["dp", "real", "compare", first.name, "--arms", ",".join(arms["series"])]
-    words += ["--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
-    words += ["--x", axis] if (axis := axis_of(arms)) != "generated" else []
-    words += ["--first", str(min(splits))] if min(splits) else []
-    return shlex.join([*words, "--baseline", comparison.baseline, *set_options(settings)])
-
-
-def follows(config: Config, arm: str, settings: list[str]) -> bool:
-    """Whether the preset with these settings gives this configuration for the arm."""
-    try:
-        whole = load_preset(config.name, [*settings, f"data.split={config.data.split}"], seed=config.seed)
-        return arm_config(whole, arm).goes_on_from(config)
-    except InputError:
-        return False
