@@ -58,7 +58,7 @@ class PracticeConfig(PartConfig):
     )
     encoder: ModelPlace | None = Field(
         default=None,
-        description="encodes images in the arms covariance, probe and zero-shot: a folder or hub id of transformers; "
+        description="encodes images in the arms covariance and probe: a folder or hub id of transformers; "
         "none: a learner trained on the generator's real images",
     )
     real: CountOrNone = Field(

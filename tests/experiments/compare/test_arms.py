@@ -1,4 +1,4 @@
-"""The arms that register as those of another package would: covariance matching, a linear probe, and class names."""
+"""The arms that register as those of another package would: covariance matching and a linear probe."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ import torch
 from dp_experiments.cli.real.compare import default_arms
 from dp_experiments.compare.arms import encoders
 from dp_experiments.compare.arms.covariance import matching
-from dp_experiments.compare.arms.probe import zero_shot
 from dp_experiments.presets.presets import load_preset
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
 
@@ -20,7 +19,6 @@ from dp_real.runs.run import run
 from dp_real.text.learners import BagOfWordsConfig
 from tests.commands import done, refused, told
 from tests.dp_real.conftest import SMALL
-from tests.dp_real.text.made import tokenizer
 
 RNG = np.random.default_rng(0)
 REAL = RNG.normal(size=(30, 4)) @ np.diag([3.0, 1.0, 0.3, 1.0])
@@ -82,11 +80,9 @@ def seeing(tmp_path_factory):
         "num_attention_heads": 2,
     }
     image = sizes | {"image_size": 12, "patch_size": 4}
-    words = tokenizer()
-    text = sizes | {"vocab_size": len(words), "max_position_embeddings": 20, "eos_token_id": words.eos_token_id}
     models = {
         "clip": (
-            CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=8)),
+            CLIPModel(CLIPConfig(text_config=sizes, vision_config=image, projection_dim=8)),
             CLIPImageProcessor(size={"shortest_edge": 12}, crop_size={"height": 12, "width": 12}),
         ),
         "vit": (ViTModel(ViTConfig(**image)), ViTImageProcessor(size={"height": 12, "width": 12})),
@@ -95,7 +91,6 @@ def seeing(tmp_path_factory):
     for name, (model, processor) in models.items():
         model.save_pretrained(folders[name])
         processor.save_pretrained(folders[name])
-    words.save_pretrained(folders["clip"])
     return {name: str(folder) for name, folder in folders.items()}
 
 
@@ -111,15 +106,6 @@ def test_any_encoder_of_transformers(config, seeing):
         encoders.features_of(load_preset("text-own-smoke"), None)
     with pytest.raises(InputError, match="kind = 'bag-of-words' has no features"):  # before anything is drawn
         arm_config(config.model_copy(update={"learner": BagOfWordsConfig(kind="bag-of-words")}), "covariance")
-
-
-def test_class_names_alone(config, seeing):
-    result = zero_shot(arm_config(config, f"zero-shot@practice.encoder={seeing['clip']}"))
-    assert (result["pool_size"], result["samples_generated"]) == (0, 0)
-    assert 0 <= result["test_accuracy"] < 0.4  # its weights are random
-    for encoder in (f"@practice.encoder={seeing['vit']}", ""):
-        with pytest.raises(InputError, match="should name one of images and texts"):
-            zero_shot(arm_config(config, f"zero-shot{encoder}"))
 
 
 def test_what_generates_nothing_comes_first_where_it_can(config, seeing, tmp_path):
@@ -141,17 +127,16 @@ def test_what_generates_nothing_comes_first_where_it_can(config, seeing, tmp_pat
     assert kept == {"real": 40, "finetune": 40, "probe": 40, "practice": 80, "static": 140}
 
 
-def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path, monkeypatch):
+def test_arms_that_generate_nothing_are_compared(config, tmp_path, monkeypatch):
     file = tmp_path / "small.toml"
     file.write_text(config.to_toml())
     command = ["real compare", file, "--seeds 1 --workers 1 --out", tmp_path / "out", "--arms"]
-    arms = f"probe,zero-shot@practice.encoder={seeing['clip']},static-60"
-    probe, named, static = told(*command, arms)["arms"]
+    arms = "probe,static-60"
+    probe, static = told(*command, arms)["arms"]
     assert probe["kept"] == 250  # the validation images that it has learned from
     assert probe["y"] > max(90, static["y"])
-    assert (named["generated"], named["ratio"]) == (0, None)
     done("real report", tmp_path / "out")
-    assert "zero-shot" in (tmp_path / "out" / "report.html").read_text()
+    assert "probe" in (tmp_path / "out" / "report.html").read_text()
     kept = tmp_path / "out" / "runs" / "probe-seed0" / "result.json"
     before = kept.stat().st_mtime_ns
     done(*command, arms, "--resume")
@@ -162,5 +147,5 @@ def test_arms_that_generate_nothing_are_compared(config, seeing, tmp_path, monke
     assert kept.stat().st_mtime_ns > before
     assert "none of them trains on samples" in refused(*command, "probe --resume")
     command[-2] = tmp_path / "two"
-    assert "one of images and texts" in done(*command, "static-60,zero-shot", status=2).err
+    assert "not finite" in done(*command, "static-60,probe@training.learning_rate=1e30", status=2).err
     assert not [*tmp_path.glob("two/runs/*")]  # what would fail later is looked at first

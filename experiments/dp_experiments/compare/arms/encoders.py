@@ -32,7 +32,7 @@ def features_of(config: Config, real: TrainingExamples | None) -> Features:
     features. All processes call it.
     """
     if config.practice.encoder:
-        return pretrained(config, load_encoder(config.practice.encoder))
+        return pretrained(config)
     if real is None and config.data.modality == "text":
         raise InputError("texts have no features without a learner of real ones: set data.train")
     if real is None:
@@ -40,8 +40,9 @@ def features_of(config: Config, real: TrainingExamples | None) -> Features:
     return partial(penultimate, trained(config, real))
 
 
-def pretrained(config: Config, model: Any) -> Features:
-    """The features by a model that `load_encoder` returned. Raises InputError if the examples are no images."""
+def pretrained(config: Config) -> Features:
+    """What practice.encoder sees. Raises InputError if the examples are no images."""
+    model: Any = load_encoder(str(config.practice.encoder))
     shape = config.task.sample_shape
     if len(shape) != 3:
         raise InputError(f"practice.encoder = {config.practice.encoder!r} sees images; examples have shape {[*shape]}")

@@ -24,7 +24,8 @@ ALONE = {
     "static": (),
     "real": (),
     "finetune": ("real",),
-    **dict.fromkeys(("covariance", "probe", "zero-shot"), ("static",)),
+    "covariance": ("static",),
+    "probe": ("static",),
 }
 """Arms that are not the loop, and whose settings each takes if it was not tuned."""
 
