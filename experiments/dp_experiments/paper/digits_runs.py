@@ -17,7 +17,7 @@ from torch.nn import functional
 from dp_base.errors import InputError
 from dp_experiments.compare.compare import Comparison, run_arms
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.show.sample import GridRow, sample_row, verdicts
+from dp_experiments.show.sample import Row, sample_row, verdicts
 from dp_experiments.terminal.lines import progress
 from dp_real import Run
 from dp_real.config import Config
@@ -71,7 +71,7 @@ def shown_run(folder: Path | None = None) -> Run:
     return shown
 
 
-def image_rows(run: Run, rows: Iterable[GridRow], names: Iterable[str]) -> pd.DataFrame:
+def image_rows(run: Run, rows: Iterable[Row], names: Iterable[str]) -> pd.DataFrame:
     """An image of each of a run's first classes in every row, from the same noise.
 
     A row's name ends with its judge's mean entropy in nats.

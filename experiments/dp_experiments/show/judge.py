@@ -1,6 +1,7 @@
 """Judges: classifiers that say what an image shows, and that may guide a generator."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from dp_real.data.examples import ExampleArray, Task
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.evaluate.assess import layer_inputs
 from dp_real.evaluate.quality import MAX_EXAMPLES, quality, spread
+from dp_real.practice.assess import logits_of
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
@@ -27,17 +29,16 @@ JUDGED_TOGETHER = 256  # images
 
 
 class Judge(NamedTuple):
-    """A classifier of images, whose K classes may be others than those of the task.
+    """A classifier whose K classes may be others than those of the task.
 
-    logits: differentiable, of [B, C, H, W] in [-1, 1]. accepted: for each of the task's `classes`, which of the K mean
-    it. network: what computes them.
+    logits: of images [B, C, H, W] in [-1, 1], differentiable, or of texts. accepted: for each of the task's `classes`,
+    which of the K mean it. network: what computes them.
     """
 
     logits: Callable[[Tensor], Tensor]
     names: Sequence[str]
     accepted: Sequence[set[int]]
     classes: Sequence[str]
-    pool_size: int | None = None
     network: nn.Module | None = None
 
     @torch.no_grad()
@@ -57,37 +58,40 @@ def load_judge(where: str, task: Task) -> Judge:
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]
         accepted = accepted_answers(names, task.classes)
-        return Judge(lambda x: model(x.to(device())), names, accepted, task.classes, network=model)
+        return Judge(lambda x: model(x.to(device())), names, accepted, task.classes, model)
     run = Run(where)
     own = run.config.task
     if len(own.sample_shape) != 3:
         raise InputError(
             f"{where}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
         )
-    learner = run.learner()
+    return learned(run.learner(), own, task)
+
+
+def learned(learner: Learner, own: Task, task: Task) -> Judge:
+    """A learner of the task `own`. It takes images of any size."""
+    shape = own.sample_shape
+
+    def of_images(x: Tensor) -> Tensor:
+        return learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
+
+    logits = of_images if len(shape) == 3 else partial(logits_of, learner.logits)
     accepted = accepted_answers(own.classes, task.classes)
-    network = getattr(learner, "eval_module", None)
-    return Judge(logits_of(learner, own), own.classes, accepted, task.classes, network=network)
-
-
-def logits_of(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
-    """The learner's logits as a function of images of any size."""
-    shape = task.sample_shape
-    return lambda x: learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
+    return Judge(logits, own.classes, accepted, task.classes, getattr(learner, "eval_module", None))
 
 
 def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
     """For each class of the task, which of a classifier's names, perhaps several between commas, mean it.
 
-    ImageNet classes are found by their order among the 1,000; if no name is known and the numbers agree, position
-    decides.
+    ImageNet classes are found by their order among the 1,000; if all names agree, or none is known and the numbers
+    agree, position decides.
     """
     task = imagenet_of(classes)
     if task and len(names) == 1000:
         return [{entry.index} for entry in imagenet_classes(task)]
     spoken = [{part.strip().lower() for part in name.split(",")} for name in names]
     accepted = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
-    if not any(accepted) and len(names) == len(classes):
+    if list(names) == list(classes) or (not any(accepted) and len(names) == len(classes)):
         return [{label} for label in range(len(classes))]
     return accepted
 

@@ -1,6 +1,7 @@
-"""Plain and guided images from the same noise (paper Figs. 10 to 13)."""
+"""Plain and guided images, or chosen texts, from the same noise (paper Figs. 10 to 13)."""
 
-from collections.abc import Callable, Iterator
+import csv
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +17,13 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_base.files import filled
 from dp_base.progress import Progress
-from dp_experiments.show.judge import Judge, load_judge, logits_of
+from dp_experiments.show.judge import Judge, learned, load_judge
 from dp_experiments.show.report.pictures import pictures
 from dp_real.config import Config
 from dp_real.data.sets.class_names import folder_names
 from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.pool.storages import open_storage
+from dp_real.practice.rounds import SampleDrawer
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Checkpoint, Run
@@ -28,8 +31,10 @@ from dp_real.runtime.distributed import slices
 from dp_real.runtime.finite import require_samples
 from dp_real.runtime.pixels import to_bytes, to_image
 from dp_real.runtime.seeds import row_seeds
+from dp_real.text.codes import texts_of
 
-OMEGAS = [0.0, 0.01, 0.02, 0.05]
+OMEGAS = {"array": [0.0, 0.01, 0.02, 0.05], "text": [0.0, 5.0, 20.0]}
+CANDIDATES = 4  # texts for each, if the configuration has none
 MIN_WIDTH = 2.4  # inches, of a grid
 IMAGE_WIDTH = 0.53  # inches, of an image in it
 LABEL_WIDTH = 1.2  # inches, of what stands to the left of the images
@@ -37,65 +42,62 @@ JUDGED_TOGETHER = 64  # images
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spreadsheet may compute
 
 
-class GridRow(NamedTuple):
-    """Images guided by `judge` at `omega`, plain without, from the labels and noise of the other rows."""
+class Row(NamedTuple):
+    """Samples guided or chosen at `omega` by the judge that `load` gives, plain without, from the same noise."""
 
     omega: float
-    judge: Judge | None
+    load: Callable[[], Judge] | None = None
+    pool_size: int | None = None
+
+    @property
+    def judge(self) -> Judge | None:
+        return self.load() if self.load else None
 
     @property
     def facts(self) -> dict[str, float]:
-        if self.judge and self.judge.pool_size:
-            return {"pool_size": self.judge.pool_size, "omega": self.omega}
-        return {"omega": self.omega}
+        return ({"pool_size": self.pool_size} if self.pool_size else {}) | {"omega": self.omega}
 
     @property
     def folder(self) -> str:
-        learned = f"pool-{self.facts['pool_size']}-" if "pool_size" in self.facts else ""
+        learned = f"pool-{self.pool_size}-" if self.pool_size else ""
         short = f"{self.omega:g}"
         return f"{learned}omega-{short if float(short) == self.omega else self.omega}"
 
 
-def rows_over(classifier: str | Path | None, config: Config, omegas: list[float] | None) -> list[GridRow]:
-    """A row for each strength, guided by what `load_judge` takes; without one, a plain row."""
-    judge = load_judge(str(classifier), config.task) if classifier else None
-    return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
+def rows_over(classifier: str | Path | None, config: Config, omegas: list[float] | None) -> list[Row]:
+    """A row for each strength, by what `load_judge` takes, or by a run of texts; without one, a plain row."""
+    task, modality = config.task, config.data.modality
+    if classifier is None:
+        return [Row(omega) for omega in omegas or [0.0]]
+    if modality == "text":
+        run = Run(classifier)
+        if run.config.data.modality != modality or run.config.task.classes != task.classes:
+            raise InputError(f"--classifier {classifier}: it does not learn texts of these {task.n_classes} classes")
+        judge = learned(run.learner(), task, task)
+    else:
+        judge = load_judge(str(classifier), task)
+    return [Row(omega, lambda: judge) for omega in omegas or OMEGAS[modality]]
 
 
-def before_additions(
-    run: Run, strengths: pd.Series, omegas: list[float] | None
-) -> Iterator[tuple[Checkpoint, int, float]]:
-    """The checkpoint before each addition, its learner's examples, and the strength, for which `omegas` may stand."""
-    counts = run.rounds["count"]
-    for checkpoint in run.checkpoints:
-        done = checkpoint.state.rounds
-        for omega in omegas or strengths[done : done + 1].tolist():
-            if omega:
-                yield checkpoint, int(counts[:done].sum()), omega
-
-
-def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
+def rows_along(run: Run, omegas: list[float] | None) -> list[Row]:
     """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
-    task = run.config.task
-    accepted = [{label} for label in range(task.n_classes)]
+    task, counts = run.config.task, run.rounds["count"]
+    is_used = run.config.data.modality == "text" or run.config.guidance.guides_sampler
+    strengths = run.rounds["omega"] * is_used
 
     @lru_cache(maxsize=1)  # one learner in memory at a time
-    def learned(checkpoint: Checkpoint) -> Callable[[Tensor], Tensor]:
-        return logits_of(run.learner(checkpoint), task)
+    def before(checkpoint: Checkpoint) -> Judge:
+        return learned(run.learner(checkpoint), task, task)
 
-    def replayed(checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        return learned(checkpoint)(x)
-
-    strengths = run.rounds["omega"] * run.config.guidance.guides_sampler
     rows = []
-    for checkpoint, size, omega in before_additions(run, strengths, omegas):
-        judge = Judge(partial(replayed, checkpoint), task.classes, accepted, task.classes, size)
-        rows.append(GridRow(omega, judge))
+    for checkpoint in run.checkpoints:
+        done = checkpoint.state.rounds
+        size = int(counts[:done].sum())
+        at = filter(None, omegas or strengths[done : done + 1].tolist())
+        rows += [Row(omega, partial(before, checkpoint), size) for omega in at]
     if not rows:
-        raise InputError(
-            f"{run.path}: no addition was guided; name a run with guided additions, or strengths by --omega"
-        )
-    return [GridRow(0.0, rows[0].judge), *rows]
+        raise InputError(f"{run.path}: no addition was guided; name a run with such additions, or strengths by --omega")
+    return [rows[0]._replace(omega=0.0), *rows]
 
 
 def places_of(labels: list[int], classes: int) -> tuple[list[int], list[int]]:
@@ -104,46 +106,57 @@ def places_of(labels: list[int], classes: int) -> tuple[list[int], list[int]]:
     return numbers, [number * classes + label for number, label in zip(numbers, labels, strict=True)]
 
 
-def draw(
-    config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
-) -> pd.DataFrame:
-    """Write each image, their grid and samples.csv, all or none, and return the table.
+def draw(config: Config, rows: list[Row], labels: list[int], seed: int, out: Path, progress: Progress) -> pd.DataFrame:
+    """Write samples.csv, and images with their grid, all or none, and return the table.
 
-    The i-th image of a class starts from the noise of the i-th in the initial round of a run with this seed.
+    The i-th sample of a class starts from the noise of the i-th in the initial round of a run with this seed. Rows of
+    texts choose among the same candidates.
     """
-    task = config.task
+    task, of_texts = config.task, config.data.modality == "text"
     generator = load_generator(config, progress=progress)
+    drawer = SampleDrawer(config, generator, open_storage(config.pool.storage, task.sample_shape))
     numbers, places = places_of(labels, task.n_classes)
-    seeds = row_seeds(seed, 0, places)
-    names = [task.classes[label] for label in labels]
-    same_in_each_row = {"class": names, "label": labels, "number": numbers, "seed": seeds}
+    count = max(config.guidance.candidates, CANDIDATES) if of_texts and rows[0].load else 1
+    step = (max(numbers) + 1) * task.n_classes
+    candidates = [row_seeds(seed, 0, [place + step * k for place in places]) for k in range(count)]
+    y = torch.tensor(labels)
+    same_in_each_row = {"class": [task.classes[label] for label in labels], "label": labels, "number": numbers}
     file_stems = folder_names(task.classes)
     grid = []
     parts = []
-    with filled(out) as staged:
-        with progress("images", len(rows) * len(labels)) as advance:
-            for row in rows:
-                x = sample_row(config, generator, row, torch.tensor(labels), seeds, advance)
+    with filled(out) as staged, progress("samples", len(rows) * len(labels)) as advance:
+        for row in rows:
+            judge, seeds = row.judge, candidates[0]
+            if of_texts:
+                x, seeds, *_ = drawer.chosen(judge.logits, y, candidates, row.omega) if judge else drawer.draw(y, seeds)
+                own = {"text": texts_of(x)}
+                if config.pool.soft_labels or config.guidance.likelihood_weight:  # else it would cost, unasked
+                    own["likelihood"] = drawer.posterior(x).gather(1, y.unsqueeze(1)).squeeze(1).tolist()
+                advance(len(labels))
+            else:
+                x = sample_row(config, generator, row, y, seeds, advance)
                 files = [f"{row.folder}/{file_stems[label]}-{i}.png" for label, i in zip(labels, numbers, strict=True)]
+                own = {"file": files}
                 (staged / row.folder).mkdir(exist_ok=True)
                 for file, image in zip(files, x, strict=True):
                     to_image(to_bytes(image)).save(staged / file)
                 grid.append(pictures(x))
-                judged = verdicts(row.judge, x, labels)
-                parts.append(pd.DataFrame(row.facts | same_in_each_row | judged | {"file": files}))
+            facts = row.facts | same_in_each_row | {"seed": seeds}
+            parts.append(pd.DataFrame(facts | verdicts(judge, x, labels) | own))
         samples = pd.concat(parts, ignore_index=True)
-        save(draw_grid(np.stack(grid), samples), staged / "samples")
-        without_formulas(samples).to_csv(staged / "samples.csv", index=False)
+        if grid:
+            save(draw_grid(np.stack(grid), samples), staged / "samples")
+        shown = without_formulas(samples)
+        shown.to_csv(staged / "samples.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)  # a text may have any sign
     return samples
 
 
 def sample_row(
-    config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
+    config: Config, generator: Generator, row: Row, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
     """[n, C, H, W], in blocks as a run draws them; refuses an image that is not finite or constant."""
-    guidance = (
-        EntropyGuidance.from_config(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
-    )
+    judge = row.judge if row.omega else None
+    guidance = EntropyGuidance.from_config(config.guidance, judge.logits, row.omega) if judge else None
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):
         parts.append(generator.sample(y[block], seeds[block], guidance))

@@ -158,6 +158,7 @@ def test_names_of_a_classifier():
     config = parse_config(SMALL)
     cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]
     assert accepted_answers(cranes, ["Goldfish", "crane", "emu"]) == [{1}, {0, 2}, set()]
+    assert accepted_answers(cranes, cranes) == [{0}, {1}, {2}]
     assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b"]) == [{0}, {1}]  # by position
     assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b", "c"]) == [set()] * 3
     with pytest.raises(InputError, match="no class called emu"):

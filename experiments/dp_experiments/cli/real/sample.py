@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
@@ -47,7 +47,7 @@ def sample_command(
 
     The noise is that of the initial round of a run with the same seed; --set seed=1 is another.
     """
-    from dp_experiments.show import sample, sample_texts
+    from dp_experiments.show import sample
     from dp_real import Run
     from dp_real.config import load_config
     from dp_real.runs.files import RunFiles
@@ -64,14 +64,10 @@ def sample_command(
     if not (run or classifier) and any(omegas or []):
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
     tell_changes(run, classifier)
-    sampler: Any = sample_texts if texts else sample
     with claimed(out):
         labels = [label for label in choose_classes(config.task.classes, classes) for _ in range(n)]
-        if along:
-            rows = sampler.rows_along(Run(source), omegas)
-        else:
-            rows = sampler.rows_over(classifier or run, config, omegas)
-        samples = sampler.draw(config, rows, labels, config.seed, out, progress)
+        rows = sample.rows_along(Run(source), omegas) if along else sample.rows_over(classifier or run, config, omegas)
+        samples = sample.draw(config, rows, labels, config.seed, out, progress)
     summary = records(sample.summarize(samples))
     facts = {"source": source, "classifier": classifier, "out": str(out), "seed": config.seed, "rows": summary}
     answer(

@@ -7,7 +7,7 @@ import pandas as pd
 from dp_figures.grids import draw_image_table
 
 from dp_experiments.paper.digits_runs import image_rows, shown_at
-from dp_experiments.show.sample import GridRow, rows_along
+from dp_experiments.show.sample import rows_along
 
 FIGURES = (12, 13)
 
@@ -17,8 +17,8 @@ TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
 def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
     """Rows are multiples of `omega`; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
     shown, omega = shown_at(run, omega)
-    judge = rows_along(shown, [omega])[-1].judge
-    rows = [GridRow(times * omega, judge) for times in TIMES]
+    last = rows_along(shown, [omega])[-1]
+    rows = [last._replace(omega=times * omega) for times in TIMES]
     return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from dp_figures.grids import draw_image_table
 
 from dp_experiments.paper.digits_runs import image_rows, shown_at
-from dp_experiments.show.sample import GridRow, rows_along
+from dp_experiments.show.sample import rows_along
 
 FIGURES = (10, 11)
 
@@ -20,8 +20,8 @@ def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.D
     shown, omega = shown_at(run, omega)
     guided = rows_along(shown, [omega])[1:]
     places = np.unique(np.linspace(0, len(guided) - 1, SHOWN).round().astype(int))
-    rows = [GridRow(0.0, guided[0].judge), *(guided[place] for place in places)]
-    return image_rows(shown, rows, ["plain", *(f"{row.facts['pool_size']} samples" for row in rows[1:])])
+    rows = [guided[0]._replace(omega=0.0), *(guided[place] for place in places)]
+    return image_rows(shown, rows, ["plain", *(f"{row.pool_size} samples" for row in rows[1:])])
 
 
 draw = partial(draw_image_table, rows="learner trained on", columns="requested class")
