@@ -10,7 +10,7 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, SupportsIndex
@@ -22,9 +22,10 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dp_base.checksums import RECORD, damage, digests, seal
+from dp_base.checksums import RECORD, damage, digests, json_digest, seal
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import remove, whole_file, whole_folder
+from dp_base.locks import locked_beside
 from dp_base.reading import own_file
 from dp_real.pool.section import PoolConfig
 from dp_real.pool.storages import NUMBERS_FEATURE, open_storage, storage_of
@@ -94,6 +95,17 @@ def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
     rows = read_rows(folder / BLOCK)
     begin, end = np.searchsorted(rows["row"].to_numpy(), [numbers.start, numbers.stop])
     return rows.slice(begin, end - begin)
+
+
+def shared_block(
+    folder: Path, labels: Tensor, seeds: Sequence[np.ndarray], numbers: slice, draw: Callable[[], pa.Table]
+) -> pa.Table:
+    """A block's rows by another run, for which it waits, or draw() for all. A row's rounding depends on its block."""
+    name = json_digest([labels.tolist(), *(each.tolist() for each in seeds)])
+    file = folder / name[:2] / name  # small folders, since a lock lists its folder
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with locked_beside(file, wait=True):
+        return cached_block(file, numbers) or cache_block(file, draw())
 
 
 class Blocks:

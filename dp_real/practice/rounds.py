@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData, 
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
 from dp_real.pool.marks import mark_of, read_marks
-from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, cache_block, cached_block, with_columns
+from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, cache_block, cached_block, shared_block, with_columns
 from dp_real.pool.storages import Storage
 from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
@@ -35,9 +35,6 @@ from dp_real.runtime.finite import TOLERATED, require_samples, unusable
 from dp_real.runtime.flops import FlopCounter
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
-
-if TYPE_CHECKING:
-    from dp_real.practice.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +272,7 @@ class Rounds:
     folder: Path
     generator: Generator | None = None
     data: RealData | None = None
-    shared: "Shared | None" = None
+    shared: Path | None = None
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
 
@@ -409,7 +406,7 @@ class Rounds:
             return add_elapsed(self._table(index, rows.start, own, samples, posterior, omega=omega, flops=flops), begin)
 
         shared = self.shared if index == 0 else None  # the initial round is plain in every arm
-        drawn = shared.block(own, seeds, rows, draw) if shared else draw()
+        drawn = shared_block(shared, own, seeds, rows, draw) if shared else draw()
         return cache_block(folder, self._assessed(drawn, logits))
 
     def _table(

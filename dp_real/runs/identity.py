@@ -16,6 +16,7 @@ from dp_real.data.examples import ExampleSet, RealData
 from dp_real.data.sets.images import SAMPLED, ImageFiles
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.pool.marks import read_marks
+from dp_real.pool.pool import FORMAT
 from dp_real.pool.storages import STORAGES
 from dp_real.practice.objects import GIVEN, GIVEN_PIPELINE
 from dp_real.practice.rounds import KEEP
@@ -102,11 +103,12 @@ def _set_digest(examples: ExampleSet) -> str:
 
 
 def drawing_identity(config: Config, now: Mapping[str, str]) -> str:
-    """A digest of what plain samples depend on."""
+    """A digest of what the initial samples depend on."""
+    sections = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
     parts = {name: value for name, value in now.items() if name.startswith(OF_DRAWING)}
     if not config.generator.trained_here:
         parts.pop("training", None)
-    return json_digest(parts, sort_keys=True)[:16]
+    return json_digest([FORMAT, sections, config.training.precision, parts], sort_keys=True)[:16]
 
 
 def versions() -> dict[str, str]:

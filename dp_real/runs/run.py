@@ -16,7 +16,6 @@ from dp_real.pool.marks import read_marks
 from dp_real.practice.objects import is_pipeline, let_go, with_objects
 from dp_real.practice.rounds import Rounds
 from dp_real.practice.section import flat
-from dp_real.practice.shared import Shared
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles, newest_intact
 from dp_real.runs.folder import RunFolder, claim, disclaim, naming_command, sole_writer
@@ -42,7 +41,7 @@ def run(
     accept_changes: bool = False,
     progress: Progress = silent,
     test: bool = True,
-    shared: Shared | None = None,
+    shared: Path | None = None,
     learner: Any = None,
     generator: Any = None,
     data: Any = None,
@@ -64,7 +63,7 @@ def run(
     test
         Whether to evaluate the test set and further sets; if not, `test_accuracy` is None.
     shared
-        A cache of rows that other runs draw, too. It changes no result.
+        A folder of rows that other runs draw, too. It changes no result.
     learner
         A torch module, samples [B, *shape] to logits [B, K], or a function of the Task that makes one.
     generator
@@ -120,7 +119,7 @@ def _run(
     accept_changes: bool,
     progress: Progress,
     test: bool,
-    shared: Shared | None,
+    shared: Path | None,
 ) -> dict[str, Any]:
     def threads() -> int:
         """The number of threads, on which results depend: a resumed run keeps its own, and 0 means torch's."""
@@ -142,7 +141,7 @@ def _run(
 
 
 def _train(
-    config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
+    config: Config, files: RunFiles, progress: Progress, test: bool, shared: Path | None, accept_changes: bool
 ) -> dict[str, Any]:
     if config.tracker != "none" and (problem := tracker(config.tracker).problem):
         raise MissingError(problem)
@@ -153,7 +152,7 @@ def _train(
     generator = load_generator(config, data, progress) if config.practice.needs_generator else None
     learner = fresh_learner(config)
     recorded = distributed.on_main(lambda: {CONFIG: digest(files.config)} | input_digests(config, data, test=test))
-    shared = shared and shared.scoped(drawing_identity(config, recorded))
+    shared = shared and shared / drawing_identity(config, recorded)
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=recorded, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)

@@ -19,7 +19,6 @@ from dp_experiments.terminal.lines import aside
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.plan.needs import weights
-from dp_real.practice.shared import Shared, drawers_first, shared_among
 from dp_real.runs.identity import input_digests
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, torch_settings
 from dp_real.runs.reader import Run
@@ -59,17 +58,15 @@ def run_arms(
     """
     require_alone("a comparison")
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
-    configs = [cell for _, cell in cells]
     judged = [index for index, (arm, _) in enumerate(cells) if Arm.parse(arm).run]
     check_arms(config, dict(cells).values(), progress)
     comparison = Comparison(out)
-    shared = shared_among(configs, out / "drawn")
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
-    order = judged + [index for index in drawers_first(configs) if index not in judged]
-    if workers == 1:  # all runs of a seed, whose first one makes the generator, then those of the next
-        order.sort(key=lambda index: (index not in judged, configs[index].seed))
+    # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
+    seed_of = [cell.seed if workers == 1 else 0 for _, cell in cells]
+    order = sorted(range(len(cells)), key=lambda index: (index not in judged, seed_of[index]))
     jobs = [
-        (arm, cell, comparison.run_folder(arm, cell.seed), shared[index], accept_changes)
+        (arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes)
         for index in order
         for arm, cell in [cells[index]]
     ]
@@ -126,7 +123,7 @@ def _prepare(config: Config) -> None:
     load_generator(config, progress=aside(f"generator of split {config.data.split}"))
 
 
-def _run(arm: str, config: Config, out: Path, shared: Shared | None, accept_changes: bool) -> dict[str, Any]:
+def _run(arm: str, config: Config, out: Path, shared: Path, accept_changes: bool) -> dict[str, Any]:
     judge = Arm.parse(arm).run
     if judge is not None:
         result = _judged(judge, config, out)

@@ -4,7 +4,7 @@ import pytest
 
 from dp_real import run
 from dp_real.config.arms import arm_config
-from dp_real.practice.shared import drawers_first, shared_among
+from dp_real.runs.identity import drawing_identity
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import all_rows, halve, traces
 
@@ -17,10 +17,8 @@ def test_each_ends_as_alone_and_no_block_is_drawn_twice(config, tmp_path, drawn)
     for index, config in enumerate(configs):
         run(config, tmp_path / f"alone{index}")
     drawn.clear()
-    order, shared = drawers_first(configs), shared_among(configs, tmp_path / "drawn")
-    assert order == [1, 0, 2]
-    for index in order:
-        result = run(configs[index], tmp_path / f"shared{index}", shared=shared[index])
+    for index, config in enumerate(configs):
+        result = run(config, tmp_path / f"shared{index}", shared=tmp_path / "drawn")
         assert traces(tmp_path / f"shared{index}") == traces(tmp_path / f"alone{index}")
         assert all_rows(tmp_path / f"shared{index}") == all_rows(tmp_path / f"alone{index}")
         assert result["seconds"] == pytest.approx(result["generation_seconds"] + result["training_seconds"])
@@ -28,27 +26,20 @@ def test_each_ends_as_alone_and_no_block_is_drawn_twice(config, tmp_path, drawn)
     assert initial == [(0, 32), (32, 28), (32, 32), (64, 26)]
 
 
-@pytest.mark.parametrize(
-    ("change", "alone"),
-    [
-        ({"seed": 1}, True),
-        ({"pool": {"storage": "uint8"}}, True),
-        ({"practice": {"real": 1, "initial": 1, "additions": 0}}, True),
-        ({"guidance": {"omega": 0.1}}, False),
-        ({"training": {"steps": 9}}, False),
-    ],
-)
-def test_what_draws_otherwise_shares_nothing(config, tmp_path, change, alone):
-    assert (shared_among([config, changed(config, **change)], tmp_path) == [None, None]) == alone
+def test_what_draws_otherwise_shares_nothing(config):
+    own = drawing_identity(config, {})
+    for change in ({"seed": 1}, {"pool": {"storage": "uint8"}}, {"training": {"precision": "bfloat16"}}):
+        assert drawing_identity(changed(config, **change), {}) != own
+    for change in ({"guidance": {"omega": 0.1}}, {"training": {"steps": 9}}):
+        assert drawing_identity(changed(config, **change), {}) == own
 
 
 def test_a_damaged_block_is_drawn_again(config, tmp_path, drawn):
     few = changed(config, training={"steps": 30})
-    configs = [arm_config(few, "static-64"), arm_config(few, "static-64@training.learning_rate=0.01")]
-    shared = shared_among(configs, tmp_path / "drawn")
-    run(configs[0], tmp_path / "first", shared=shared[0])
+    run(arm_config(few, "static-64"), tmp_path / "first", shared=tmp_path / "drawn")
     halve(next((tmp_path / "drawn").rglob("*.arrow")))
     drawn.clear()
-    run(configs[1], tmp_path / "second", shared=shared[1])
+    other = arm_config(few, "static-64@training.learning_rate=0.01")
+    run(other, tmp_path / "second", shared=tmp_path / "drawn")
     assert len(drawn) == 1
     assert all_rows(tmp_path / "first") == all_rows(tmp_path / "second")

@@ -21,7 +21,6 @@ from dp_experiments.terminal.lines import aside
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.data.examples import RealData
-from dp_real.practice.shared import Shared, shared_with_all
 from dp_real.runs.identity import NAMES, input_digests
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
@@ -92,7 +91,7 @@ def tune(
             for arm, space in spaces.items():
                 proposals += _batch(config, plan, arm, space, finished[arm], batch, firsts[arm])
             cells = [
-                (cell, out / RUNS / each.name / f"seed{cell.seed}", shared_with_all(cell, out / DRAWN))
+                (cell, out / RUNS / each.name / f"seed{cell.seed}", out / DRAWN)
                 for each in proposals
                 for cell in each.cells
             ]
@@ -179,7 +178,7 @@ def _batch(
         yield Proposal(arm, number, parameters, cells, problem)
 
 
-def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None, float, str]:
+def _run(config: Config, out: Path, shared: Path) -> tuple[float | None, float, str]:
     """Validation accuracy, seconds, and why it failed if it did. Test images are not looked at."""
     try:
         fresh_learner(config)

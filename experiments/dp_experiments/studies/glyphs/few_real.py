@@ -20,7 +20,6 @@ from dp_experiments.studies.glyphs.source import GlyphsConfig
 from dp_real import run
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import Arm, arm_config
-from dp_real.practice.shared import shared_with_all
 from dp_real.runs.identity import versions
 
 ROWS = Path(__file__).parent / "runs" / "glyphs-few.csv"
@@ -48,8 +47,7 @@ def result_of(
     config = arm_config(config, name)
     if judge := Arm.parse(name).run:
         return judge(config)
-    shared = shared_with_all(config, drawn) if drawn else None
-    return run(config, out, resume=out.exists(), progress=progress, shared=shared)
+    return run(config, out, resume=out.exists(), progress=progress, shared=drawn)
 
 
 def cell(arm: str, k: int, split: int, drawn: Path) -> dict[str, Any]:

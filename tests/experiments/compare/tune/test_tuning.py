@@ -21,6 +21,7 @@ from dp_real.config import load_config
 from dp_real.config.arms import arm_config
 from dp_real.generators import GeneratorConfig
 from dp_real.practice.section import flat
+from dp_real.runs.identity import drawing_identity
 from tests.commands import done, told
 from tests.experiments.conftest import SET
 
@@ -234,8 +235,7 @@ def test_trials_that_draw_alike_find_each_others_rows(search):
     found = defaultdict[tuple[float, int], set[Path]](set)
 
     def noted(config, out, shared):
-        assert shared.rows == config.practice.initial
-        found[config.sampling.guidance_scale, config.seed].add(shared.folder)
+        found[config.sampling.guidance_scale, config.seed].add(shared / drawing_identity(config, {}))
         return smooth(config)
 
     search(noted)
