@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int64
-from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.arms import PRUNED, arm, oversample, static
-from dp_real.practice.rounds import KEEP, Rounds
+from dp_real.practice.rounds import KEEP, Rounds, decoded
 from dp_real.runtime import distributed
 
 DIRECTIONS = 32  # principal ones of a class's real features, in which covariances are compared
@@ -50,7 +49,9 @@ def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " clas
         raise InputError(f"practice.keep = 'covariance': {name!r} has fewer than two validation examples")
     features = features_of(rounds.config, rounds.data.generator)
     real = features(validation.x)
-    mine = features(Decoded(batch, rounds)) if len(batch) else real[:0]  # of many processes, some draw nothing
+    mine = (
+        features(decoded(batch, rounds.pool.storage)) if len(batch) else real[:0]
+    )  # of many processes, some draw nothing
     parts = distributed.gather([(batch["row"].to_numpy(), batch["label"].to_numpy(), mine)])
     rows, label, drawn = (np.concatenate(part) for part in zip(*parts, strict=True))
     selected = [
@@ -59,19 +60,6 @@ def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " clas
         if (of_class := np.flatnonzero(label == number)).size
     ]
     return distributed.from_main(np.concatenate(selected))
-
-
-class Decoded:
-    """The examples of a batch as an ExampleArray, decoded when they are asked for."""
-
-    def __init__(self, batch: pa.Table, rounds: Rounds) -> None:
-        self.column = batch["example"]
-        self.storage = rounds.pool.storage
-        self.shape = (len(batch), *rounds.pool.sample_shape)
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        start, stop, _ = rows.indices(self.shape[0])
-        return self.storage.decode(self.column.slice(start, stop - start).combine_chunks())
 
 
 def matching(
