@@ -18,7 +18,7 @@ from dp_real.data.examples import ExampleArray, Task
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.evaluate.assess import layer_inputs
 from dp_real.evaluate.quality import MAX_EXAMPLES, quality, spread
-from dp_real.practice.assess import logits_of
+from dp_real.practice.assess import cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
@@ -75,7 +75,7 @@ def learned(learner: Learner, own: Task, task: Task) -> Judge:
     def of_images(x: Tensor) -> Tensor:
         return learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
 
-    logits = of_images if len(shape) == 3 else partial(logits_of, learner.logits)
+    logits = of_images if len(shape) == 3 else partial(cpu_logits, learner.logits)
     accepted = accepted_answers(own.classes, task.classes)
     return Judge(logits, own.classes, accepted, task.classes, getattr(learner, "eval_module", None))
 
