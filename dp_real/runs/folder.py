@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from dp_base.checksums import RECORD, seal
@@ -23,7 +22,6 @@ from dp_base.files import (
     remove,
     to_disk,
     unused,
-    whole_file,
     whole_folder,
     write_json,
     write_text,
@@ -46,12 +44,9 @@ from dp_real.runs.identity import (
 )
 from dp_real.runs.loop import LoopState
 from dp_real.runtime import distributed, finite
-from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
 steps_log = logging.getLogger("dp_real.steps")  # one line per evaluation; `dp` shows it if stderr is no terminal
 LINES_APART = 5.0  # seconds at least between two lines of that log
-SHOWN = 64  # images in the picture of a round
-THUMBNAIL = 128  # pixels a side, to which larger ones are resized
 AGREE_EVERY = 20  # steps between agreements whether to stop
 HOUR = 3600  # seconds
 OTHERWISE = "the run will end differently than without this change"
@@ -92,11 +87,10 @@ class RunFolder:
         self.advance(row["step"] - self.step)
         self.step = row["step"]
 
-    def addition(self, row: dict[str, Any], pool: Pool) -> None:
-        """Record a round, and write some of its images to figures/round-INDEX.png."""
+    def addition(self, row: dict[str, Any]) -> None:
+        """Record a round."""
         if self._main:
             append_row(self.files.rounds, row)
-            show_newest(pool, self.files.figures / f"round-{row['round']}.png")
         if self.track:
             self.track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
@@ -227,20 +221,6 @@ def line(row: dict[str, Any], pace: dict[str, float], last_step: int) -> str:
             f"{left / HOUR:.1f} h left" if left >= HOUR else f"{left / 60:.0f} min left",
         ]
     )
-
-
-def show_newest(pool: Pool, path: Path) -> None:
-    """Draw at most SHOWN images of the latest round, evenly spaced."""
-    shape = pool.sample_shape
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        return
-    rows = torch.linspace(len(pool) - pool.newest, len(pool) - 1, min(SHOWN, pool.newest)).round().long()
-    images = to_float(pool.minibatch(rows)[0])
-    if max(shape[1:]) > THUMBNAIL:
-        images = fit(images, (shape[0], THUMBNAIL, THUMBNAIL))
-    path.parent.mkdir(exist_ok=True)
-    with whole_file(path) as partial:
-        mosaic(to_bytes(images)).save(partial)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ class TrainingLoop:
             "training_flops": training_flops - state.training_flops,
             "training_seconds": training_seconds - state.training_seconds,
         }
-        self.folder.addition(row, self.pool)
+        self.folder.addition(row)
         state.training_seconds, state.training_flops = training_seconds, training_flops
         state.generation_seconds += seconds
         state.train_loss = None

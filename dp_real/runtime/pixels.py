@@ -14,8 +14,6 @@ from dp_real.runtime.distributed import own_cores
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R 601-2), as in Pillow
 JPEG_QUALITY = 95  # of JPEG files, from 1 to 100
-COLUMNS = 8  # of a mosaic
-VISIBLE = 48  # least side in pixels of a shown image
 
 
 def to_bytes(x: Tensor) -> Tensor:
@@ -32,18 +30,6 @@ def to_image(pixels: Tensor) -> Image.Image:
     """uint8 [C, H, W], with C = 1 or 3, to a Pillow image."""
     is_grey = len(pixels) == 1
     return Image.fromarray(pixels[0].numpy() if is_grey else pixels.permute(1, 2, 0).contiguous().numpy())
-
-
-def mosaic(pixels: Tensor) -> Image.Image:
-    """Images uint8 [B, C, H, W], C = 1 or 3, in rows. Small ones are enlarged by a whole factor."""
-    factor = max(1, VISIBLE // max(pixels.shape[2:]))
-    framed = F.pad(pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), (0, 1, 0, 1), value=255)
-    batch, channels, height, width = framed.shape
-    rows = -(-batch // COLUMNS)
-    padded = torch.full((rows * COLUMNS, channels, height, width), 255, dtype=torch.uint8)
-    padded[:batch] = framed
-    grid = padded.view(rows, COLUMNS, channels, height, width).permute(2, 0, 3, 1, 4)
-    return to_image(grid.reshape(channels, rows * height, COLUMNS * width))
 
 
 def fit(images: Tensor, shape: Sequence[int], mode: str = "bilinear") -> Tensor:

@@ -10,7 +10,6 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from dp_base import checksums
 from dp_base.checksums import digest
@@ -27,7 +26,6 @@ from dp_real.runs.folder import RunFolder
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.run import tracking
-from dp_real.runtime.pixels import to_bytes
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, dying, json_lines, stopped_at, traces
@@ -37,7 +35,7 @@ def test_what_a_run_leaves(unbroken):
     left = {path.name for path in unbroken.iterdir()}
     assert (unbroken / "learner" / "README.md").exists()
     logs = {"metrics.jsonl", "rounds.jsonl", "result.json", "SHA256SUMS"}
-    assert left == {"config.toml", "pool", "checkpoints", "learner", "figures"} | logs
+    assert left == {"config.toml", "pool", "checkpoints", "learner"} | logs
     found = traces(unbroken)
     result = found["result"]
     assert (result["samples_generated"], result["steps"], result["additions"]) == (140, 120, 2)
@@ -48,19 +46,6 @@ def test_what_a_run_leaves(unbroken):
     assert found["metrics.jsonl"][-1]["val_accuracy"] == result["val_accuracy"]
     assert [row["omega"] for row in found["rounds.jsonl"]] == pytest.approx([0, 0.05, 0.05])
     assert result["test_accuracy"] > 0.3  # it learned; chance is .1
-
-
-def test_a_round_is_shown_as_soon_as_it_is_drawn(unbroken, generator):
-    """Eight images of a row, enlarged six times, with a line after each."""
-    pictures = sorted((unbroken / "figures").glob("round-*.png"))
-    assert [path.name for path in pictures] == ["round-0.png", "round-1.png", "round-2.png"]
-    shown = np.asarray(Image.open(pictures[1]))
-    assert shown.shape == (5 * 49, 8 * 49)
-    examples = Pool.latest(unbroken / "pool", generator.sample_shape)
-    rows = torch.from_numpy(examples.table()["round"].to_numpy().copy()) == 1
-    first, *_, last = to_bytes(examples.x[:][rows])[:, 0].numpy()
-    assert np.array_equal(shown[0:48:6, 0:48:6], first)
-    assert np.array_equal(shown[4 * 49 : 4 * 49 + 48 : 6, 7 * 49 : 7 * 49 + 48 : 6], last)
 
 
 def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken, generator, config):
