@@ -6,13 +6,12 @@ from typing import Any
 import pandas as pd
 
 from dp_base.errors import InputError
-from dp_experiments.show.report.hardest_samples import encoded, likelihood
-from dp_experiments.show.report.pictures import examples_of, pictures, row_facts
+from dp_experiments.show.report.hardest_samples import shown
+from dp_experiments.show.report.pictures import row_facts
 from dp_experiments.terminal.lines import visible
 from dp_experiments.terminal.pages import rendered
-from dp_real.pool.marks import mark_of, read_marks
+from dp_real.pool.marks import read_marks
 from dp_real.runs.reader import Run
-from dp_real.text.codes import texts_of
 
 MAX_EXAMPLES = 1000  # examples on a page
 
@@ -20,23 +19,10 @@ MAX_EXAMPLES = 1000  # examples on a page
 def reviewed(run: Run, max_examples: int = MAX_EXAMPLES) -> list[dict[str, Any]]:
     """The `max_examples` hardest examples in order; entropy (nats) and `wrong` are of when an example was added."""
     config = run.config
-    is_text = config.data.modality == "text"
-    if not is_text and len(config.task.sample_shape) != 3:
+    if config.data.modality != "text" and len(config.task.sample_shape) != 3:
         raise InputError(f"{run.path}: data.source = '{config.data.source}' has neither images nor texts to show")
     pool = run.pool
-    hardest = row_facts(pool).sort_values("entropy", ascending=False, kind="stable")[:max_examples]
-    x = examples_of(pool, hardest)
-    shown = (
-        [{"text": visible(text)} for text in texts_of(x)] if is_text else [{"picture": encoded(p)} for p in pictures(x)]
-    )
-    names = config.task.classes
-    items = []
-    for row, example, view in zip(hardest.to_dict("records"), x, shown, strict=True):
-        name = names[row["label"]]
-        facts = {key: row[key] for key in ("row", "round", "entropy")}
-        facts |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row["row"])}
-        items.append(facts | view | {"mark": mark_of(example, name)})
-    return items
+    return shown(run, pool, row_facts(pool).sort_values("entropy", ascending=False, kind="stable")[:max_examples])
 
 
 def review_page(run: Run, items: Sequence[dict[str, Any]]) -> str:
@@ -44,6 +30,7 @@ def review_page(run: Run, items: Sequence[dict[str, Any]]) -> str:
     return rendered(
         "dp_experiments.show",
         "review.html.jinja",
+        visible,
         run=visible(str(run.path)),
         items=items,
         classes=pd.unique(pd.Series([item["class"] for item in items])),

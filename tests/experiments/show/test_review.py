@@ -50,7 +50,7 @@ def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(text_ru
 
 def test_nothing_of_a_text_is_obeyed(text_run, monkeypatch):
     evil = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\u202e"
-    monkeypatch.setattr("dp_experiments.show.review.texts_of", lambda x: [evil] * len(x))
+    monkeypatch.setattr("dp_experiments.show.report.hardest_samples.texts_of", lambda x: [evil] * len(x))
     items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(text_run), 2)]
     page = review_page(Run(text_run), items)
     assert page.count("<script>") == 1  # its own

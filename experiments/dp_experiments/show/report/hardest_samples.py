@@ -10,8 +10,9 @@ from PIL import Image
 
 from dp_base.errors import InputError, MissingError
 from dp_experiments.show.report.pictures import examples_of, pictures, row_facts
-from dp_experiments.terminal.lines import say
+from dp_experiments.terminal.lines import records, say
 from dp_real.pool import Pool
+from dp_real.pool.marks import mark_of
 from dp_real.practice.assess import cpu_logits
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of
@@ -22,29 +23,31 @@ TEXTS = 20
 MAX_CHARACTERS = 300  # characters of a text
 
 
+def shown(run: Run, pool: Pool, facts: pd.DataFrame) -> list[dict[str, Any]]:
+    """These rows of `row_facts` with their examples; `wrong` is of when an example was added."""
+    x, names = examples_of(pool, facts), run.config.task.classes
+    if run.config.data.modality == "text":
+        views = [{"text": text} for text in texts_of(x)]
+    else:
+        views = [{"picture": encoded(picture)} for picture in pictures(x)]
+    items = []
+    for row, example, view in zip(records(facts), x, views, strict=True):
+        name = names[row["label"]]
+        likelihood = None if pool.posterior is None else float(pool.posterior[row["row"], row["label"]])
+        own = {"class": name, "wrong": not row["correct"], "likelihood": likelihood, "mark": mark_of(example, name)}
+        items.append(row | own | view)
+    return items
+
+
 def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
     """Hardest first; none if the pool has no images or nothing was added."""
-    task = run.config.task
-    if len(task.sample_shape) != 3:
+    if len(run.config.task.sample_shape) != 3:
         return []
     facts = row_facts(pool)
     added = facts[facts["round"] > 0].sort_values("entropy", ascending=False)
     halves = [added[added["correct"] == right].head(IMAGES // 2) for right in (False, True)]
     hardest = pd.concat(halves).sort_values("entropy", ascending=False)
-    if hardest.empty:
-        return []
-    images = pictures(examples_of(pool, hardest))
-    return [
-        {
-            "class": task.classes[row.label],
-            "round": int(row.round),
-            "entropy": float(row.entropy),
-            "omega": float(row.omega),
-            "wrong": not row.correct,
-            "picture": encoded(image),
-        }
-        for row, image in zip(hardest.itertuples(), images, strict=True)
-    ]
+    return [] if hardest.empty else shown(run, pool, hardest)
 
 
 def encoded(image: Any) -> str:
@@ -64,29 +67,24 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
     facts = row_facts(pool)
     added = facts[facts["round"] > 0] if facts["round"].any() else facts
     hardest = added.sort_values("entropy", ascending=False, kind="stable")[:TEXTS]
-    x = examples_of(pool, hardest)
     names = run.config.task.classes
     try:
         learner = run.learner()
         with torch.no_grad():
-            predicted = [names[label] for label in cpu_logits(learner.logits, x).argmax(1).tolist()]
+            answers = cpu_logits(learner.logits, examples_of(pool, hardest)).argmax(1)
+        predicted = [names[label] for label in answers.tolist()]
     except (InputError, MissingError) as error:
         say(f"what the learner now predicts is left out: {error}")
         predicted = [None] * len(hardest)
     return [
         {
-            "text": text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} …",
-            "label": names[row.label],
+            "text": item["text"] if len(item["text"]) <= MAX_CHARACTERS else f"{item['text'][:MAX_CHARACTERS]} …",
+            "label": item["class"],
             "predicted": answer,
-            "entropy": row.entropy,
-            "right when added": "yes" if row.correct else "no",
-            "round": row.round,
+            "entropy": item["entropy"],
+            "right when added": "no" if item["wrong"] else "yes",
+            "round": item["round"],
         }
-        | ({} if pool.posterior is None else {"p(label)": likelihood(pool, row.row)})
-        for text, answer, row in zip(texts_of(x), predicted, hardest.itertuples(), strict=True)
+        | ({} if item["likelihood"] is None else {"p(label)": item["likelihood"]})
+        for item, answer in zip(shown(run, pool, hardest), predicted, strict=True)
     ]
-
-
-def likelihood(pool: Pool, row: int) -> float | None:
-    """The generator's own probability of a row's label, if the pool has soft labels."""
-    return None if pool.posterior is None else float(pool.posterior[row, int(pool.y[row])])
