@@ -56,7 +56,8 @@ def test_a_run_reads_its_data_once(tmp_path, monkeypatch):
 def test_compare_is_paired_resumable_and_drawn(compared, tmp_path):
     out = shutil.copytree(compared, tmp_path / "compare")
     pictures = {"comparison.png", "comparison.pdf"}
-    assert {path.name for path in out.iterdir()} == {"SHA256SUMS", "runs", "runs.csv", "comparison.csv"} | pictures
+    tables = {"runs.csv", "comparison.csv"}
+    assert {path.name for path in out.iterdir()} == {"SHA256SUMS", "command.txt", "runs"} | tables | pictures
     command = ("real compare", *SMALL, *COMPARED, "--workers 1 --out", out)
     done(*command, status=2)  # it holds results
     finished = out / "runs" / "static-seed1" / "result.json"
