@@ -117,7 +117,7 @@ class Additions:
             return torch.cat([real, filling(taken.bincount(minlength=classes), count)])
         return torch.cat([real, (len(taken) + torch.arange(count)) % classes])
 
-    def add(self, logits: Logits | None, labels: Int64[Tensor, " count"]) -> Added:
+    def draw_round(self, logits: Logits | None, labels: Int64[Tensor, " count"]) -> Added:
         """Add samples that are hard for these logits, or at first plain ones, and reset T. All processes call this."""
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
@@ -309,7 +309,7 @@ class Practice(Additions):
             name = distributed.on_main(lambda: object_digest(drawn))
             self.rounds.folder = self.folder / "drawing" / name
             try:
-                added = super().add(logits, labels)
+                added = self.draw_round(logits, labels)
             finally:
                 know_again(getattr(self.config.generator, "digest", ""))
         if distributed.this_process().is_main_process:

@@ -109,7 +109,7 @@ class TrainingLoop:
 
     def add_examples(self, count: int) -> None:
         state, additions, begin = self.state, self.additions, self.seconds
-        added = additions.add(self.learner.logits, additions.labels(count))
+        added = additions.draw_round(self.learner.logits, additions.labels(count))
         self.began -= added.saved
         seconds = self.seconds - begin
         training_seconds, training_flops = begin - state.generation_seconds, self.row_flops * state.seen
