@@ -50,7 +50,7 @@ class Notebook:
     def evaluation(self, row, pace, last_step):
         self.evaluations.append(row)
 
-    def addition(self, row, pool):
+    def addition(self, row):
         self.additions.append(row)
 
     def checkpoint(self, state, learner, pool, keep):
