@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_base.workers import in_parallel, on_cluster
 from tests.cluster import two_workers
 from tests.dp_base import worker_jobs
+from tests.refusals import refusal
 from tests.waiting import until
 
 
@@ -31,7 +32,7 @@ def test_jobs_are_in_order_and_errors_their_own(scheduler, caplog):
     with on_cluster(scheduler):
         logging.getLogger("distributed.client").error("a traceback")
         results = list(in_parallel(None, worker_jobs.plain, [(i,) for i in range(3)]))
-        with pytest.raises(InputError, match=r"^it is wrong$"):
+        with refusal(r"^it is wrong$"):
             list(in_parallel(None, worker_jobs.refused, [()]))
     assert [value for value, _, _ in results] == [0, 2, 4]
     assert os.getpid() not in {process for _, process, _ in results}
@@ -57,7 +58,7 @@ def test_a_dead_workers_job_goes_to_another_and_one_that_kills_all_is_told_of(de
             assert list(in_parallel(None, worker_jobs.patient, jobs)) == [2]
     else:
         with (
-            pytest.raises(MissingError, match=r"4 workers died in one job, the last at .*--resume"),
+            refusal(r"4 workers died in one job, the last at .*--resume", MissingError),
             on_cluster(scheduler),
         ):
             list(in_parallel(None, worker_jobs.patient, jobs))

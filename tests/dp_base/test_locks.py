@@ -17,6 +17,7 @@ from dp_base import locks
 from dp_base.errors import InputError
 from dp_base.files import LOCK, PART
 from dp_base.locks import claimed, locked, locked_beside
+from tests.refusals import refusal
 from tests.waiting import until
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -36,7 +37,7 @@ def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_
     assert held.wait(60)
     said = rf"is being written by process {writer.pid} on {socket.gethostname()} since 20.*: wait for it, or stop it"
     for writing in (locked, claimed):
-        with pytest.raises(InputError, match=said), writing(folder):
+        with refusal(said), writing(folder):
             pass
     writer.kill()
     writer.join(60)
@@ -62,7 +63,7 @@ def test_a_folder_that_its_writer_removes_is_made_again(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("writing", [locked, locked_beside])
 def test_folders_that_were_made_for_nothing_are_removed(writing, tmp_path):
-    with pytest.raises(InputError, match="refused"), writing(tmp_path / "runs" / "mine" / "out"):
+    with refusal("refused"), writing(tmp_path / "runs" / "mine" / "out"):
         raise InputError("refused")
     assert not (tmp_path / "runs").exists()
     with writing(tmp_path / "out"):
@@ -72,7 +73,7 @@ def test_folders_that_were_made_for_nothing_are_removed(writing, tmp_path):
 
 def test_what_appears_as_a_whole_is_locked_beside(tmp_path):
     with locked_beside(tmp_path / "out"):
-        with pytest.raises(InputError, match=f"process {os.getpid()} "), locked_beside(tmp_path / "out"):
+        with refusal(f"process {os.getpid()} "), locked_beside(tmp_path / "out"):
             pass
         with locked_beside(tmp_path / "other"):
             pass
@@ -98,7 +99,7 @@ def test_only_what_dead_processes_left_is_deleted(tmp_path):
 def test_a_place_where_nothing_can_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for writing in (locked(tmp_path / "file" / "out"), locked_beside(tmp_path / "file" / "out" / "x")):
-        with pytest.raises(InputError, match="cannot be written"), writing:
+        with refusal("cannot be written"), writing:
             pass
 
 

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_base.registry import code_digest
 from tests.installed import install
+from tests.refusals import refusal
 
 
 @pytest.fixture
@@ -45,12 +46,12 @@ def test_threads_find_all_kinds(animals, tmp_path):
 def test_a_broken_package_stops_only_who_asks_for_it(animals):
     """tests/dp_real/config/test_extension.py has one that is whole."""
     assert animals.names() == ["cat", "ant"]
-    with pytest.raises(MissingError, match=r"'cow' cannot be loaded: farm: RuntimeError: no grass"):
+    with refusal(r"'cow' cannot be loaded: farm: RuntimeError: no grass", MissingError):
         animals["cow"]
 
 
 def test_an_unknown_name_is_told_the_nearest(animals):
-    with pytest.raises(InputError, match=r"animals: there is no 'cats'; did you mean 'cat'\? there are cat, ant"):
+    with refusal(r"animals: there is no 'cats'; did you mean 'cat'\? there are cat, ant"):
         animals["cats"]
 
 

@@ -20,7 +20,7 @@ from dp_theory import (
     sweep,
 )
 from dp_theory.budgets.optimum import optimum
-from tests.dp_theory.refusals import refused
+from tests.refusals import refused
 
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)

@@ -17,7 +17,7 @@ from dp_theory import (
 )
 from dp_theory.loop.experiment import draw_rows
 from dp_theory.loop.placed import PlacedRows
-from tests.dp_theory.refusals import refused
+from tests.refusals import refusal, refused
 
 AT_ONCE = 1 << 21  # numbers
 
@@ -61,7 +61,7 @@ def test_a_loop_draws_its_candidates_in_parts():
     ],
 )
 def test_what_takes_more_memory_than_there_is_says_how_much_and_what_takes_less(experiment, smaller):
-    with pytest.raises(MissingError, match=smaller):
+    with refusal(smaller, MissingError):
         experiment()
 
 

@@ -8,7 +8,6 @@ from dp_experiments.presets.presets import load_preset
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from dp_base.errors import InputError
 from dp_real import Run, run
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
@@ -17,6 +16,7 @@ from dp_real.practice.rounds import filling
 from dp_real.runs.batches import LogitAdjustment, MiniBatches
 from dp_real.runs.prepare import fresh_learner, load_data
 from tests.dp_real.conftest import changed
+from tests.refusals import refusal
 
 
 @pytest.mark.parametrize(("total", "n_classes", "imbalance"), [(1500, 77, 100), (10, 10, 100), (5, 1, 2)])
@@ -168,14 +168,14 @@ def test_a_tail_that_cannot_be_is_refused():
         ({}, {"real": 0}, "imbalance = 20 is for real examples"),
         (mixed, {}, r"training\.mixup mixes real and generated rows"),
     ):
-        with pytest.raises(InputError, match=said):
+        with refusal(said):
             changed(digits(), training=training, practice=practice)
     changed(digits(), training=mixed, practice={"real": 0, "imbalance": 1.0})
 
 
 def test_a_tail_takes_what_there_is(tmp_path):
     for initial, said in ((900, "real examples of .*: there are"), (9, "fewer")):
-        with pytest.raises(InputError, match=said):
+        with refusal(said):
             run(digits(initial=initial, real=initial, imbalance=1e4, additions=0), tmp_path / f"{initial}")
     run(digits(initial=10, real=10, imbalance=1e4, additions=0), tmp_path / "run")
     assert Run(tmp_path / "run").pool.y.bincount().tolist() == [1] * 10

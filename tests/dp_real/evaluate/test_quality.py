@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dp_base.errors import InputError
 from dp_real.evaluate.quality import quality, vendi_score
+from tests.refusals import refusal
 
 
 def cloud(n, centre, seed):
@@ -35,5 +35,5 @@ def test_figures_are_those_of_their_definitions():
 
 
 def test_too_few_are_refused():
-    with pytest.raises(InputError, match="5 real examples are too few for 5 neighbours"):
+    with refusal("5 real examples are too few for 5 neighbours"):
         quality(cloud(10, 0, 1), cloud(5, 0, 2))

@@ -19,6 +19,7 @@ from dp_real.practice.rounds import MIN_ROWS
 from dp_real.runs.identity import drawing_identity, input_digests
 from dp_real.runs.prepare import load_generator
 from tests.dp_real.conftest import SMALL
+from tests.refusals import refusal
 
 HERE, NUMBER, K = __name__, 3, 4
 PROMPTED = {"kind": "function", "call": "a:b", "prompts": ["{}"]}
@@ -109,7 +110,7 @@ def test_a_module_of_that_name_in_another_folder_is_not_taken_for_it(tmp_path):
         folder.mkdir()
         (folder / "twin_renderer.py").write_text("draw = print\n")
     load_generator(configured(generator=TWIN | {"folder": str(one)}))
-    with pytest.raises(InputError, match=f"'twin_renderer:draw' is that of {one}/.*, not of {other}/.*: rename"):
+    with refusal(f"'twin_renderer:draw' is that of {one}/.*, not of {other}/.*: rename"):
         load_generator(configured(generator=TWIN | {"folder": str(other)}))
 
 
@@ -130,7 +131,7 @@ def asked(function, guidance=None):
     ],
 )
 def test_what_is_no_image_is_refused(given, message):
-    with pytest.raises(InputError, match=f"^f {message}"):
+    with refusal(f"^f {message}"):
         asked(lambda labels, seeds: given)
 
 
@@ -142,7 +143,7 @@ def test_arrays_become_float32_and_the_function_may_change_its_own():
 
     assert asked(shifts).dtype == asked(noisy_bars).dtype == torch.float32
     assert (LABELS.tolist(), SEEDS.tolist()) == ([0, 0], [70, 71])
-    with pytest.raises(InputError, match="gives no gradient"):
+    with refusal("gives no gradient"):
         asked(noisy_bars, EntropyGuidance(lambda x: x, 0.1))
 
 
@@ -151,7 +152,7 @@ def test_what_a_function_raises_names_it(error):
     def breaks(labels, seeds):
         raise error
 
-    with pytest.raises(InputError, match=rf"^f raised {type(error).__name__}: {error} \(.*test_function.py, line"):
+    with refusal(rf"^f raised {type(error).__name__}: {error} \(.*test_function.py, line"):
         asked(breaks)
 
 
@@ -171,7 +172,7 @@ def test_what_a_function_raises_names_it(error):
     ],
 )
 def test_keys_that_do_not_apply_are_refused(sections, message):
-    with pytest.raises(InputError, match=message):
+    with refusal(message):
         configured(**sections)
 
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dp_base.errors import InputError
 from dp_base.progress import silent
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
@@ -18,6 +17,7 @@ from dp_real.guidance.section import SamplingConfig
 from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_seeds
+from tests.refusals import refusal
 
 TASK = Task((1, 16, 16), ("coat", "dress", "bag"))
 TEMPLATES = ("a photo of a {}", "{}")
@@ -126,7 +126,7 @@ def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroke
 
 
 def test_what_it_cannot_be_trained_on(real):
-    with pytest.raises(InputError, match="trained on real examples"):
+    with refusal("trained on real examples"):
         load_generator(RealData(TASK, None, real.validation, real.test))
-    with pytest.raises(InputError, match="whose side is a multiple of 8; these have shape"):
+    with refusal("whose side is a multiple of 8; these have shape"):
         LatentConfig(kind="latent").check_task(Task((1, 12, 12), TASK.classes))

@@ -8,12 +8,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_real.data.examples import Task
 from dp_real.learners.kinds import ConvConfig
 from dp_real.learners.models.augment import Augmentation, RandAugment, crop_and_flip, mix
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.seeds import Stream, rng, torch_rng
+from tests.refusals import refusal
 
 
 def places(side):
@@ -135,7 +136,7 @@ def test_randaugment_changes_images_within_their_range_and_by_its_generator_alon
     for step in range(4):
         grey, colours = (at(step, x[:, :1].expand(-1, channels, -1, -1)) for channels in (1, 3))
         assert torch.equal(grey.expand(-1, 3, -1, -1), colours)  # grey stays grey
-    with pytest.raises(InputError, match=r"training.randaugment takes images"):
+    with refusal(r"training.randaugment takes images"):
         at(0, x.flatten(1))
 
 
@@ -147,7 +148,7 @@ def test_kornias_magnitudes_end_at_29():
 
 def test_randaugment_needs_kornia(monkeypatch):
     monkeypatch.setitem(sys.modules, "kornia.augmentation.auto", None)
-    with pytest.raises(MissingError, match=r"pip install 'deliberate-practice\[augment\]'"):
+    with refusal(r"pip install 'deliberate-practice\[augment\]'", MissingError):
         conv(TrainingConfig(steps=5, randaugment=2))
 
 

@@ -11,6 +11,7 @@ from dp_real.data.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime import distributed
+from tests.refusals import refusal
 
 TASK = Task((1, 8, 8), tuple("abc"))
 SHAKEN = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
@@ -122,7 +123,7 @@ def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnor
         raise NO_MEMORY
 
     monkeypatch.setattr(NetworkLearner, "_forward", none)
-    with pytest.raises(MissingError, match=said):
+    with refusal(said, MissingError):
         learner(norm=norm).train_step(*rows(5))
     assert seen == tries
 

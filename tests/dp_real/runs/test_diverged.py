@@ -23,6 +23,7 @@ from dp_real.runtime import finite, resumable
 from dp_real.runtime.seeds import next_seeds, row_seeds
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import stopped_at
+from tests.refusals import refusal
 
 RAW = {"scale": "raw", "omega": 1e30}
 
@@ -38,7 +39,7 @@ RAW = {"scale": "raw", "omega": 1e30}
 )
 def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, generator, tmp_path, sections, said):
     out = tmp_path / "run"
-    with pytest.raises(DivergedError, match=said):
+    with refusal(said, DivergedError):
         run(changed(config, **sections), out)
     assert not (out / "result.json").exists()
     for weights in out.glob("checkpoints/*/learner.safetensors"):
@@ -55,7 +56,7 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp
     accuracies = iter([(0.1, 0.5), (0.9, 0.8), (0.9, 0.11), (0.9, 0.1)])
     monkeypatch.setattr("dp_real.runs.loop.accuracies", lambda *_: next(accuracies))
     said = r"step 30: the mean of .* accuracies fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
-    with pytest.raises(DivergedError, match=said + ".*the last good checkpoint stays"):
+    with refusal(said + ".*the last good checkpoint stays", DivergedError):
         run(config, tmp_path / "run")
     assert stopped_at(tmp_path / "run") < 30
 
@@ -120,7 +121,7 @@ def test_a_checkpoint_never_has_weights_that_are_not_finite(config, tmp_path):
     with torch.no_grad():
         learner.parameters[0][0] = torch.inf
     folder = RunFolder(RunFiles(tmp_path), lambda steps: None)
-    with pytest.raises(DivergedError, match="weights are not finite"):
+    with refusal("weights are not finite", DivergedError):
         folder.checkpoint(LoopState(10), learner, Pool(tmp_path / "pool", (1, 8, 8)), keep=False)
     assert not list(tmp_path.iterdir())
 
@@ -157,7 +158,7 @@ def test_a_generator_of_no_use_is_not_cached(own_cache, config, data, monkeypatc
     rate = 2e-3 if hides == "samples" else 1e30
     sizes = trained.DenoiserSizes(8, 1, 3 if hides is None else 4, rate)
     monkeypatch.setitem(trained.DENOISERS, "light", sizes)
-    with pytest.raises(DivergedError, match=said):
+    with refusal(said, DivergedError):
         config.generator.load(config.sampling, config.data, data)
     assert not [*own_cache.rglob("depends.json")]
 
@@ -218,12 +219,12 @@ def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
 def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(config, generator, tmp_path, monkeypatch, rows):
     """4 of a block's 32 are more than a tenth; the fifth row is broken in all of its four tries."""
     broken_images(config, monkeypatch, rows, guided=False)
-    with pytest.raises(DivergedError, match=rf"round 0: {(len(rows) + 1) // 2} of 32 samples are "):
+    with refusal(rf"round 0: {(len(rows) + 1) // 2} of 32 samples are ", DivergedError):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "pool").exists()
 
 
 def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run():
     broken = SimpleNamespace(precision="float32", logits=lambda x: torch.full((len(x), 10), torch.nan))
-    with pytest.raises(DivergedError, match="logits are not finite"):
+    with refusal("logits are not finite", DivergedError):
         accuracies(broken, Examples(torch.zeros(3, 1, 8, 8), torch.arange(3)))

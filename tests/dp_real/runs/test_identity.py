@@ -10,7 +10,6 @@ import pytest
 
 import dp_real.runtime.model_folders
 from dp_base.checksums import PART_BYTES, READ_WHOLE, sampled_digest
-from dp_base.errors import InputError
 from dp_base.registry import code_digest
 from dp_real import Run, load_config, run
 from dp_real.generators.trained import DenoiserConfig
@@ -22,6 +21,7 @@ from tests.commands import done
 from tests.dp_real.conftest import changed
 from tests.dp_real.data.sets.made import pictures
 from tests.dp_real.generators.tiny_pipelines import save_vit
+from tests.refusals import refusal
 
 RENDERER = """\
 import numpy as np
@@ -129,7 +129,7 @@ def test_what_is_another_is_named(place, caplog, edit):
     change(place)
     importlib.invalidate_caches()
     remedy = "restore it, or continue nevertheless by --accept-changes"
-    with pytest.raises(InputError, match=f"{said}.* {place}/run began.*: {remedy}"):
+    with refusal(f"{said}.* {place}/run began.*: {remedy}"):
         Run(place / "run").unchanged()
     Run(place / "run").unchanged(accept_changes=True)
     assert said in caplog.text

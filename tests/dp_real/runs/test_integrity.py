@@ -11,7 +11,7 @@ import tomli_w
 import torch
 
 from dp_base.checksums import RECORD, digest, seal
-from dp_base.errors import DamagedError, InputError
+from dp_base.errors import DamagedError
 from dp_base.locks import locked
 from dp_base.reading import read_json
 from dp_real import Run, load_config, run
@@ -24,6 +24,7 @@ from dp_real.runs.identity import input_differences, input_digests
 from dp_real.runs.reader import problems
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
+from tests.refusals import refusal
 
 
 def only(folder, pattern):
@@ -63,7 +64,7 @@ def test_logs_are_those_of_the_checkpoint(config, unbroken, copied):
     with open(copied / "metrics.jsonl", "a") as log:
         log.write('{"stdp": 99}\n{"step":')
     said = rf"rounds.jsonl lacks rows .* dp real resume {copied} "
-    with pytest.raises(DamagedError, match=said):
+    with refusal(said, DamagedError):
         _ = Run(copied).rounds
     assert re.search(said, "\n".join(problems(copied)))
     assert_resumes_as(unbroken, config, copied)
@@ -74,7 +75,7 @@ def test_damage_that_all_checkpoints_share_is_named_and_nothing_is_lost(config, 
     file = only(copied, older)
     halve(file)
     before = sorted(path.relative_to(copied) for path in copied.rglob("*"))
-    with pytest.raises(DamagedError, match=rf"{file.name} .*no checkpoint .* is intact .*in a new folder: dp real run"):
+    with refusal(rf"{file.name} .*no checkpoint .* is intact .*in a new folder: dp real run", DamagedError):
         run(config, copied, resume=True)
     assert sorted(path.relative_to(copied) for path in copied.rglob("*")) == before
 
@@ -106,7 +107,7 @@ def test_readers_of_a_complete_run_name_the_file(complete, harm, pattern, read):
     assert problems(complete) == []
     file = only(complete, pattern)
     harm(file)
-    with pytest.raises(DamagedError, match=rf"{file.name} .*; \w+") as error:
+    with refusal(rf"{file.name} .*; \w+", DamagedError) as error:
         read(Run(complete))
     assert error.value.exit_status == 3
     named = [line for line in problems(complete) if str(file) in line]
@@ -128,7 +129,7 @@ def test_a_run_has_one_writer(config, copied, unbroken):
     before = times(copied)
     with locked(copied):
         for write in (lambda: run(config, copied, resume=True), lambda: branch(copied)):
-            with pytest.raises(InputError, match=r"is being written by process \d+"):
+            with refusal(r"is being written by process \d+"):
                 write()
     assert times(copied) == before
     assert_resumes_as(unbroken, config, copied)
@@ -145,7 +146,7 @@ def test_a_changed_configuration_is_refused_unless_that_is_meant(copied, caplog)
     said = f"{file} changed since {copied} began"
     assert f"{said}; restore it, unless the change is meant" in problems(copied)
     before = times(copied)
-    with pytest.raises(InputError, match=f"{said}.*--accept-changes"):
+    with refusal(f"{said}.*--accept-changes"):
         run(Run(copied).config, copied, resume=True)
     assert before.items() <= times(copied).items()
     result = run(Run(copied).config, copied, resume=True, accept_changes=True)
@@ -169,20 +170,20 @@ def other_labels(config, data, monkeypatch):
 def test_another_set_is_refused(config, copied, other_labels):
     """A result on another test set than the one that the run began with would be told as if it were its own."""
     said = [f"the {name} set changed since {copied} began" for name in ("test", "validation")]
-    with pytest.raises(InputError, match=".*".join(said)):
+    with refusal(".*".join(said)):
         run(config, copied, resume=True)
     assert run(config, copied, resume=True, accept_changes=True)["accepted_changes"] == said
 
 
 def test_a_finished_run_is_not_told_beside_others_of_another_test_set(config, complete, other_labels):
     """`dp real compare --resume` keeps finished runs: all must have been judged by the same examples."""
-    with pytest.raises(InputError, match=f"the test set changed since {complete} began"):
+    with refusal(f"the test set changed since {complete} began"):
         run(config, complete, resume=True)
 
 
 def test_a_finished_run_that_lost_its_configuration_is_named(config, complete):
     RunFiles(complete).config.unlink()
-    with pytest.raises(DamagedError, match=f"{complete}/config.toml is missing; restore it, or remove {complete} "):
+    with refusal(f"{complete}/config.toml is missing; restore it, or remove {complete} ", DamagedError):
         run(config, complete, resume=True)
 
 
@@ -235,14 +236,14 @@ def rewrite_state(folder, change):
 )
 def test_a_checkpoint_of_another_format_is_refused(config, copied, change, said):
     rewrite_state(copied, change)
-    with pytest.raises(InputError, match=said):
+    with refusal(said):
         run(config, copied, resume=True)
 
 
 def test_a_configuration_of_another_format_is_refused(copied):
     file = copied / "config.toml"
     file.write_text(file.read_text().replace("format = 1\n", "format = 7\n"))
-    with pytest.raises(InputError, match=r"config.toml has format 7, and this version of dp reads format 1"):
+    with refusal(r"config.toml has format 7, and this version of dp reads format 1"):
         _ = Run(copied).config
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoModelForImageClassification
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_real import Pool, Run, run
 from dp_real.config import load_config, parse_config
 from dp_real.data.sets.images import read_image, read_set
@@ -27,6 +27,7 @@ from tests.dp_real.data.sets.made import pictures
 from tests.dp_real.generators.tiny_pipelines import VIT
 from tests.dp_real.pool.made import batch
 from tests.dp_real.runs.folders import json_lines
+from tests.refusals import refusal
 
 SHAPE = (3, 16, 16)
 CLASSES = ("cat", "dog", "em/u")
@@ -113,7 +114,7 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config, finished, t
     assert (fit(x[None], SHAPE)[0] - small).abs().mean() < 0.1  # for JPEG and what resizing takes
     assert larger.learner().logits(x[None]).shape == (1, 3)
     assert larger.result["training_flops"] == usual.result["training_flops"]
-    with pytest.raises(InputError, match=r"pool\.size = 8: must be 0, or at least the side of .*\[3, 16, 16\]"):
+    with refusal(r"pool\.size = 8: must be 0, or at least the side of .*\[3, 16, 16\]"):
         run(changed(config, pool={"size": 8}), tmp_path / "smaller")
 
 
@@ -126,7 +127,7 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config, finished, t
     ],
 )
 def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, changes, message):
-    with pytest.raises(InputError, match=re.escape(message)):
+    with refusal(re.escape(message)):
         parse_config(config.model_dump() | {"pool": {"size": 32}} | changes)
 
 
@@ -165,7 +166,7 @@ def test_its_learner_is_judged_elsewhere(finished, tmp_path, caplog):
     rows = evaluate(Run(there), further)
     assert [(row["set"], row["accuracy"] < 1) for row in rows] == [("more", True), ("one", True)]
     assert "the run's own sets are left out: /nowhere: no such folder" in caplog.text
-    with pytest.raises(MissingError, match="nowhere"):
+    with refusal("nowhere", MissingError):
         evaluate(Run(there), {})
 
 
@@ -180,17 +181,17 @@ def test_classes_of_folders_are_in_the_record(config, tmp_path):
     assert run(parse_config(unnamed), tmp_path / "run", resume=True)["pool_size"] == 9
     for name in folders:
         (tmp_path / name / "ape").rename(tmp_path / name / "cow")
-    with pytest.raises(InputError, match="another configuration"):
+    with refusal("another configuration"):
         run(parse_config(unnamed), tmp_path / "run", resume=True)
-    with pytest.raises(InputError, match="cow is none of the 2 classes"):
+    with refusal("cow is none of the 2 classes"):
         evaluate(Run(tmp_path / "run"), {})
 
 
 def test_what_cannot_be_evaluated(finished, tmp_path):
-    with pytest.raises(InputError, match=r"two=.*: the run has a set called two; give this one another name"):
+    with refusal(r"two=.*: the run has a set called two; give this one another name"):
         evaluate(Run(finished), {"two": pictures(tmp_path / "two", ["cat"])})
     (tmp_path / "config.toml").write_bytes((finished / "config.toml").read_bytes())
-    with pytest.raises(InputError, match=r"not finished.*dp real resume"):
+    with refusal(r"not finished.*dp real resume"):
         evaluate(Run(tmp_path), {})
 
 
@@ -199,7 +200,7 @@ def test_a_set_that_is_broken_stops_a_run_before_it_begins(config, tmp_path, nes
     broken = pictures(tmp_path / "broken", ["cat", "dog", "em_u"], count=1)
     (broken / "dog" / "0.png").write_bytes(b"")
     data = {"sets": {"broken": str(broken)}} if nested else {"test": str(broken)}
-    with pytest.raises(InputError, match=r"dog/0\.png: not a whole image"):
+    with refusal(r"dog/0\.png: not a whole image"):
         run(changed(config, data=data), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -215,7 +216,7 @@ def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(config, tmp_pa
         return conclude(*arguments)
 
     monkeypatch.setattr("dp_real.runs.run.conclude", breaks)
-    with pytest.raises(InputError, match=r"dog/0\.png"):
+    with refusal(r"dog/0\.png"):
         run(config, tmp_path / "run")
     assert any((tmp_path / "run" / "learner").iterdir())
     (further / "dog" / "0.png").write_bytes(whole)
@@ -255,7 +256,7 @@ def test_a_pool_without_images(pool, tmp_path):
     """Its numbers go to Parquet as they are; pictures there are none."""
     flat = Pool(tmp_path / "pool", (torch.Size(SHAPE).numel(),))
     flat.append(0, batch(flat, pool.x[:].flatten(1)))
-    with pytest.raises(InputError, match=r"no images.*--format parquet"):
+    with refusal(r"no images.*--format parquet"):
         write_folder(flat, CLASSES, tmp_path)
     write_parquet(flat, CLASSES, tmp_path)
     examples = pq.read_table(tmp_path / "train.parquet")["example"].to_pylist()

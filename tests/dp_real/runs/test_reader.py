@@ -1,12 +1,11 @@
 """A run as its folder tells it: complete, unfinished, hardly begun, or none at all."""
 
 import pandas as pd
-import pytest
 import torch
 from safetensors.torch import load_file
 
 from dp_base.checksums import RECORD
-from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.errors import DamagedError, MissingError
 from dp_base.reading import read_json
 from dp_real import Run, load_learner, run
 from dp_real.config import parse_config
@@ -14,6 +13,7 @@ from dp_real.evaluate.assess import accuracies
 from dp_real.runs.branch import branch
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.runs.folders import assert_loads_elsewhere, json_lines
+from tests.refusals import refusal
 
 
 def assert_has_weights(learner, config, file, prefix, x):
@@ -57,9 +57,9 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):
 def test_its_learner_needs_no_run(tmp_path, hub):
     run(parse_config(SMALL | {"learner": {"kind": "conv"}}), tmp_path / "run")
     assert_loads_elsewhere(tmp_path / "run", tmp_path)
-    with pytest.raises(MissingError, match=r"learner.json cannot be read: .*; name the folder RUN/learner"):
+    with refusal(r"learner.json cannot be read: .*; name the folder RUN/learner", MissingError):
         load_learner(tmp_path / "run")
-    with pytest.raises(MissingError, match=r"org/name: no learner could be read: fetch it"):
+    with refusal(r"org/name: no learner could be read: fetch it", MissingError):
         load_learner("org/name")
 
 
@@ -70,7 +70,7 @@ def test_its_branches_by_size(complete):
     assert [result["pool_size"] for result in done.branches] == [60, 100]
     done.files.branch(60).result.unlink()  # it was there, as the checksums tell
     said = r"000000060/result.json is missing; remove .*dp real branch .* makes it again"
-    with pytest.raises(DamagedError, match=said):
+    with refusal(said, DamagedError):
         _ = done.branches
     (done.files.branch(60).path / RECORD).unlink()  # one that was stopped
     assert [result["pool_size"] for result in done.branches] == [100]
@@ -102,17 +102,17 @@ def test_a_run_that_has_hardly_begun(tmp_path, config):
     assert begun.metrics.empty
     assert begun.rounds.empty
     assert begun.checkpoints == begun.branches == []
-    with pytest.raises(MissingError, match=f"{tmp_path}: there is no pool yet; .* dp real resume {tmp_path}"):
+    with refusal(f"{tmp_path}: there is no pool yet; .* dp real resume {tmp_path}", MissingError):
         _ = begun.pool
-    with pytest.raises(InputError, match=f"{tmp_path}: nothing has been learned yet; .* dp real resume {tmp_path}"):
+    with refusal(f"{tmp_path}: nothing has been learned yet; .* dp real resume {tmp_path}"):
         begun.learner()
 
 
 def test_a_folder_that_is_no_runs(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "thesis.txt"):
-        with pytest.raises(InputError, match=f"{path} is not the folder of a run: it has no config.toml$"):
+        with refusal(f"{path} is not the folder of a run: it has no config.toml$"):
             Run(path)
     (tmp_path / "pool").mkdir()
-    with pytest.raises(InputError, match=rf'datasets.load_dataset\("arrow", data_files="{tmp_path}/pool/\*/'):
+    with refusal(rf'datasets.load_dataset\("arrow", data_files="{tmp_path}/pool/\*/'):
         Run(tmp_path)

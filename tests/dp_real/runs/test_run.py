@@ -13,7 +13,7 @@ import torch
 
 from dp_base import checksums
 from dp_base.checksums import digest
-from dp_base.errors import InputError, Interrupted, MissingError
+from dp_base.errors import Interrupted, MissingError
 from dp_base.reading import read_json
 from dp_real import Pool, Run, run
 from dp_real.config.arms import arm_config
@@ -29,6 +29,7 @@ from dp_real.runs.run import tracking
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_resumes_as, dying, json_lines, stopped_at, traces
+from tests.refusals import refusal
 
 
 def test_what_a_run_leaves(unbroken):
@@ -178,7 +179,7 @@ def test_real_examples_can_be_the_start(config, tmp_path, monkeypatch):
 
 def test_more_real_examples_than_there_are(config, tmp_path, monkeypatch):
     monkeypatch.setattr(DenoiserConfig, "load", None)  # said before a generator is trained
-    with pytest.raises(InputError, match="real = 901: there are 900 real training examples; the arm real-900 has all"):
+    with refusal("real = 901: there are 900 real training examples; the arm real-900 has all"):
         run(changed(config, practice={"initial": 901, "real": 901}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -203,9 +204,9 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
     few, pool = imitated(50), Run(tmp_path / "run").pool
     assert torch.equal(pool.x[:50], few.x)
     assert torch.equal(pool.y[:50], few.y)
-    with pytest.raises(InputError, match=r"generator.real = 901: there are 900"):
+    with refusal(r"generator.real = 901: there are 900"):
         imitated(901)
-    with pytest.raises(InputError, match=r"generator.real = 9: fewer examples than the 10 classes"):
+    with refusal(r"generator.real = 9: fewer examples than the 10 classes"):
         imitated(9)
 
 
@@ -260,7 +261,7 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
     shutil.rmtree(complete / "checkpoints")
     assert [result["pool_size"] for result in branch(complete)] == [60, 140]  # the one that ended needs none
     shutil.rmtree(complete / "branches")
-    with pytest.raises(MissingError, match="checkpoints: those before additions, where branches begin, are missing"):
+    with refusal("checkpoints: those before additions, where branches begin, are missing", MissingError):
         branch(complete)
 
 
@@ -339,7 +340,7 @@ def test_hindsight_sees_what_was_recorded_when_added(unbroken, config):
 
 
 def test_refusals(complete, config, tmp_path):
-    with pytest.raises(InputError, match="complete"):
+    with refusal("complete"):
         run(config, complete)
     for same in (config, changed(config, compare={"seeds": 9})):  # a run is the same in any comparison
         assert run(same, complete, resume=True)["steps"] == 120  # nothing is done again
@@ -355,6 +356,6 @@ def test_refusals(complete, config, tmp_path):
         (config, notes / "thesis.txt", False, "is a file"),
         (config, tmp_path / "nowhere", True, "no run"),
     ):
-        with pytest.raises(InputError, match=said):
+        with refusal(said):
             run(asked, folder, resume=resume)
     assert (notes / "thesis.txt").read_text() == "mine"

@@ -14,6 +14,7 @@ from dp_base.errors import MissingError
 from dp_real.runtime import cache
 from dp_real.runtime.cache import cache_folder, cached
 from tests.dp_real.runs.folders import empty, flip, halve
+from tests.refusals import refusal
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -118,7 +119,7 @@ def test_an_entry_of_before_has_no_checksums_and_is_used():
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
 def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
-    with pytest.raises(MissingError, match=r"the cache .* cannot be written to: .*make room there, or set XDG_CACHE_"):
+    with refusal(r"the cache .* cannot be written to: .*make room there, or set XDG_CACHE_", MissingError):
         cached("mine", {}, Mock(side_effect=error))
     assert entries() == []
 
@@ -126,13 +127,13 @@ def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
 @pytest.mark.parametrize(("place", "problem"), [(__file__, "Not a directory"), ("/proc/cache", "No such file")])
 def test_so_is_a_place_without_a_cache(place, problem, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", place)
-    with pytest.raises(MissingError, match=rf"cannot be written to: .*: {problem}"):
+    with refusal(rf"cannot be written to: .*: {problem}", MissingError):
         cached("mine", {}, fill)
 
 
 def test_so_is_a_folder_in_it():
     (cached("mine", {}, fill).parent / "kind").touch()
-    with pytest.raises(MissingError, match="kind: Not a directory"):
+    with refusal("kind: Not a directory", MissingError):
         cached("kind/mine", {}, fill)
 
 

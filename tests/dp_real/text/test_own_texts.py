@@ -9,11 +9,11 @@ import datasets
 import pandas as pd
 import pytest
 
-from dp_base.errors import InputError
 from dp_real.data.sets.places import locate
 from dp_real.text.codes import texts_of
 from dp_real.text.sources import TextConfig
 from tests.dp_real.text.made import SENTENCES, text_folder
+from tests.refusals import refusal
 
 ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
 CLASSES = ("praise", "blame")
@@ -52,7 +52,7 @@ def test_all_forms_are_read_alike(everywhere):
         (status,) = config.describe()
         assert (status.problem, status.images) == (None, len(ROWS))
         if "#" not in where and "@" not in where:
-            with pytest.raises(InputError, match="it has no splits to choose @test from"):
+            with refusal("it has no splits to choose @test from"):
                 locate(f"{where}@test")
 
 
@@ -86,7 +86,7 @@ def test_labels_that_are_numbers(tmp_path):
     assert config.load().validation.y.tolist() == [1, 0]
     pd.DataFrame({"text": ["a", "b", "c"], "label": [1, None, 0]}).to_parquet(tmp_path / "a.parquet")
     os.utime(tmp_path / "a.parquet", (1, 1))
-    with pytest.raises(InputError, match=r"a.parquet: row 2 has no label"):
+    with refusal(r"a.parquet: row 2 has no label"):
         config.load()
 
 
@@ -111,7 +111,7 @@ def test_labels_that_are_numbers(tmp_path):
     ],
 )
 def test_bad_files(tmp_path, name, content, message):
-    with pytest.raises(InputError, match=message) as told:
+    with refusal(message) as told:
         load(tmp_path / name, content)
     assert name in str(told.value)
 
@@ -127,5 +127,5 @@ def test_text_folders_follow_the_rules_of_image_folders(tmp_path, caplog):
     assert texts_of(config.load().validation.x[:]) == ["bad thing", "another", "good thing", "another"]
     assert "2 files are not read, for their endings are none of texts: .md" in caplog.text
     (tmp_path / "good" / "1.TXT").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"1.TXT: cannot be read as text in UTF-8"):
+    with refusal(r"1.TXT: cannot be read as text in UTF-8"):
         config.load()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dp_base.errors import DivergedError, InputError
+from dp_base.errors import DivergedError
 from dp_real import Pool, Run, run
 from dp_real.config import parse_config
 from dp_real.evaluate.assess import layer_inputs, penultimate
@@ -31,6 +31,7 @@ from tests.dp_real.text.made import (
     language_model,
     text_folder,
 )
+from tests.refusals import refusal
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_distinct_texts(chars, tmp_path, monkeypatch):
     facts = Run(tmp_path / "run").pool.table()
     assert facts["row"].to_pylist() == list(range(result["pool_size"]))
     monkeypatch.setattr(NearTexts, "add", lambda self, texts, *_: np.ones(len(texts), bool))
-    with pytest.raises(DivergedError, match=r"all 60 texts are like earlier ones: raise pool.distinct = 0.8"):
+    with refusal(r"all 60 texts are like earlier ones: raise pool.distinct = 0.8", DivergedError):
         run(config, tmp_path / "none")
 
 
@@ -249,7 +250,7 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked, architecture, sizes):
     x = to_codes(["a fine film that ends after thirty-two tokens", "short"] * 40, 40)
     for read in (learner.logits, lambda rows: torch.from_numpy(penultimate(learner, rows))):
         assert torch.allclose(read(x), torch.cat([read(row) for row in x.split(1)]), atol=1e-6)
-    with pytest.raises(InputError, match="its last linear layer reads each token"):  # as GPT-2's does
+    with refusal("its last linear layer reads each token"):  # as GPT-2's does
         layer_inputs(net := torch.nn.Linear(2, 2), net, torch.zeros(1, 3, 2))
 
 
@@ -284,14 +285,14 @@ def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
 )
 def test_models_that_cannot_be_used(asked, tmp_path, options, message):
     folder = language_model(tmp_path / "lm", **options)
-    with pytest.raises(InputError, match=message):
+    with refusal(message):
         load_generator(changed(asked, generator={"model": str(folder)}))
 
 
 def test_a_model_that_answers_nothing_leaves_the_folder_free(asked, tmp_path, monkeypatch):
     monkeypatch.setattr(CausalLMGenerator, "cut", lambda self, text: "")
     message = r"round 0: 8 of 8 samples are empty: no text, refusals, or cut off: change generator.prompts or stop, or "
-    with pytest.raises(DivergedError, match=message):
+    with refusal(message, DivergedError):
         run(asked, tmp_path / "run")
     monkeypatch.undo()
     assert run(asked, tmp_path / "run")["pool_size"] == 12
@@ -314,5 +315,5 @@ FUNCTION = {"kind": "function", "call": f"{__name__}:remarks"}
 def test_settings_that_exclude_each_other(asked, section, values, message):
     raw = asked.model_dump()
     own = {} if "kind" in values or "source" in values else raw[section]
-    with pytest.raises(InputError, match=message):
+    with refusal(message):
         parse_config(raw | {section: own | values})

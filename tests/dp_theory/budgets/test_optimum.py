@@ -9,7 +9,7 @@ import pytest
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error, optimum
 from tests.dp_theory.loop.loops import selected
-from tests.dp_theory.refusals import out_of_range, refused
+from tests.refusals import out_of_range, refused
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
 PSI = (4, 2, 1, 0.8, 0.5, 0.25, 0.1)

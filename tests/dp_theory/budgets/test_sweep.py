@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from dp_theory import Direct, Entropy, KeepHard, Problem, predict, sweep
 from dp_theory.budgets.sweeps import steps
 from dp_theory.budgets.winners import noise_check, winners
-from tests.dp_theory.refusals import out_of_range, refused
+from tests.refusals import out_of_range, refused
 
 HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}

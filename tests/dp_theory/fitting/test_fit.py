@@ -17,7 +17,7 @@ from tests.dp_theory.fitting.curves import (
     static_and_practice,
     static_and_pruned,
 )
-from tests.dp_theory.refusals import refused
+from tests.refusals import refused
 
 # -- estimates
 

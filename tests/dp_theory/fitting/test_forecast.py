@@ -18,7 +18,7 @@ from tests.dp_theory.fitting.curves import (
     static_and_practice,
     static_and_pruned,
 )
-from tests.dp_theory.refusals import refused
+from tests.refusals import refused
 
 KNOWN = {"floor": 0.0, "flip": 0.1, "ridge": 0.02}
 

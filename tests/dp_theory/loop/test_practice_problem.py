@@ -9,7 +9,7 @@ from dp_theory import predict, simulate
 from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, MeasuredRows, PracticeProblem, Window, row_errors
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
-from tests.dp_theory.refusals import out_of_range, refused
+from tests.refusals import out_of_range, refused
 
 
 def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():

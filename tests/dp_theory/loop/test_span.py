@@ -11,8 +11,8 @@ from dp_theory.loop import Agree, Group, SpanProblem, Verifier
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from tests.dp_theory.agreement import assert_same, outputs
 from tests.dp_theory.loop.loops import selected
-from tests.dp_theory.refusals import refused
 from tests.dp_theory.verification.beyond import LABELLER, OTHER, PRUNER, TRUTH, feature_cells, interpolating
+from tests.refusals import refused
 
 CELLS = feature_cells(160)
 

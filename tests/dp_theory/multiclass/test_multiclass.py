@@ -24,7 +24,7 @@ from dp_theory.multiclass.curves import softmax_curves
 from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
 from dp_theory.multiclass.selection import Share, Uncertainty
 from tests.dp_theory.loop.loops import selected
-from tests.dp_theory.refusals import out_of_range, refused
+from tests.refusals import out_of_range, refused
 
 NOISE = 4.5  # standard errors that a right answer may be off in any of these comparisons
 

@@ -27,8 +27,8 @@ from dp_theory.noise import (
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll
 from tests.dp_theory.loop.loops import selected
-from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.verification.beyond import HEAVY, SOFT
+from tests.refusals import out_of_range, refused
 
 # -- limits -----------------------------------------------------------------------------------------------------------
 

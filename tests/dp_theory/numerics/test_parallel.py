@@ -5,8 +5,9 @@ import pytest
 
 from dp_base.errors import MissingError
 from dp_base.workers import on_cluster
-from dp_theory import Addition, InputError, KeepAll, PracticeProblem, Problem, simulate, sweep
+from dp_theory import Addition, KeepAll, PracticeProblem, Problem, simulate, sweep
 from tests.cluster import two_workers
+from tests.refusals import refusal
 
 PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
 LOOP = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
@@ -35,11 +36,11 @@ def test_work_elsewhere_is_the_same(work, scheduler):
 
 def test_an_address_without_a_scheduler_is_named():
     pytest.importorskip("distributed")
-    with pytest.raises(InputError, match="no dask scheduler answers at 'smoke://signal'"), on_cluster("smoke://signal"):
+    with refusal("no dask scheduler answers at 'smoke://signal'"), on_cluster("smoke://signal"):
         pass
 
 
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(MissingError, match=r"deliberate-practice\[cluster\]"), on_cluster("tcp://host:8786"):
+    with refusal(r"deliberate-practice\[cluster\]", MissingError), on_cluster("tcp://host:8786"):
         pass

@@ -11,7 +11,7 @@ from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import LAW, generator
 from dp_theory.rules import Rule
 from tests.dp_theory.agreement import outputs
-from tests.dp_theory.refusals import out_of_range, refused
+from tests.refusals import out_of_range, refused
 
 ISSUE = Problem(Direct(KeepHard.with_keep_fraction(0.2)), 0.9, 0.5, 0.001)
 

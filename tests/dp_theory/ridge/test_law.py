@@ -8,7 +8,7 @@ from dp_theory import Problem
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import dense_trial
 from dp_theory.rules import KeepEasy, KeepHard, Random
-from tests.dp_theory.refusals import refused
+from tests.refusals import refused
 
 LAMS = np.array([0.0, 0.01, 1.0])
 TRIALS = 1000

@@ -10,7 +10,7 @@ from scipy import stats
 from dp_theory import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure
 from tests.dp_theory.agreement import assert_same, largest_z, outputs
-from tests.dp_theory.refusals import out_of_range, refused
+from tests.refusals import out_of_range, refused
 
 
 @pytest.mark.parametrize("rows", [0, 5, 30, 80])

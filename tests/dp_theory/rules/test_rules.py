@@ -12,8 +12,8 @@ from scipy import stats
 from dp_theory import RULES, Direct, Problem, influence, make_rule, predict, simulate
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Random, Rule, SymmetricRule
 from dp_theory.rules.entropy_rule import entropy_deficit
-from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.rules.reference import integrated_moments, tilted
+from tests.refusals import out_of_range, refused
 from tests.source import ROOT
 
 GUIDE = (ROOT / "docs" / "theory.md").read_text()

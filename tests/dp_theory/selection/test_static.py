@@ -10,7 +10,7 @@ from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.selection.best import CLOSE_EDGES, gap
 from tests.dp_theory.budgets.laws import keep_hard_law
-from tests.dp_theory.refusals import out_of_range, refused
+from tests.refusals import out_of_range, refused
 
 BUDGETS = {
     "one row": Budget.of(0.9, 1.0, "kept"),

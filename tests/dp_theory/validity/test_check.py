@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose
 from dp_theory import Features, check
 from dp_theory.validity import assumptions
 from dp_theory.validity.view import FeatureView
-from tests.dp_theory.refusals import out_of_range, refused
 from tests.dp_theory.validity.rows import LAM_PER_ROW, make_features, make_rows
+from tests.refusals import out_of_range, refused
 
 
 def verdicts(found):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from dp_experiments.cli.theory.check import read_features
 
-from dp_theory import Features, InputError, check
-from tests.dp_theory.refusals import refused
+from dp_theory import Features, check
 from tests.dp_theory.validity.rows import make_features, make_rows
+from tests.refusals import refusal, refused
 
 
 def test_several_classes_are_taken_in_pairs_or_unions():
@@ -22,7 +22,7 @@ def test_several_classes_are_taken_in_pairs_or_unions():
     assert np.mean(union.y > 0) == pytest.approx(2 / 3, abs=0.05)
     assert Features.of(x, label.astype(float), classes=("1", "2")).classes == ("1.0", "2.0")
     assert Features.of(x, names, components=3).x.shape[1] == 3
-    with pytest.raises(InputError, match=r"classes = ant,cow: must be two of ant, bee, cat, dog"):
+    with refusal(r"classes = ant,cow: must be two of ant, bee, cat, dog"):
         Features.of(x, names, classes=("ant", "cow"))
 
 
@@ -55,9 +55,8 @@ def arrays_with(**changed):
 )
 def test_wrong_files_are_told_in_a_line(tmp_path, arrays, message):
     np.savez(tmp_path / "f.npz", **arrays)
-    with pytest.raises(InputError, match=message) as raised:
+    with refusal(message):
         check(read_features(tmp_path / "f.npz"))
-    assert "\n" not in str(raised.value)
 
 
 def test_a_file_of_another_kind_is_told(tmp_path):
@@ -65,7 +64,7 @@ def test_a_file_of_another_kind_is_told(tmp_path):
     np.save(tmp_path / "f.npy", X)
     (tmp_path / "texts.npz").write_text("a text, no pickle\n")
     for name in ("f.npz", "f.npy", "texts.npz"):
-        with pytest.raises(InputError, match=r"no \.npz file of plain arrays: File is not a zip file; numpy.savez"):
+        with refusal(r"no \.npz file of plain arrays: File is not a zip file; numpy.savez"):
             read_features(tmp_path / name)
 
 

@@ -13,7 +13,6 @@ from dp_theory import (
     BoundaryFlips,
     Budget,
     Entropy,
-    InputError,
     KeepEasy,
     KeepHard,
     Problem,
@@ -26,6 +25,7 @@ from dp_theory import (
 from dp_theory.budgets.optimum import optimum
 from dp_theory.noise import judged_share
 from tests.commands import done, dp, refused, told
+from tests.refusals import refusal
 
 PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
 
@@ -214,7 +214,7 @@ def test_a_judge_who_errs_near_the_boundary():
     share = judged_share(float(np.mean(label == answer)), accuracy)
     assert share == pytest.approx(BoundaryFlips(0.2).share, abs=0.002)
     assert judged_share(0.99, 0.98) == pytest.approx(1e-4)  # no more doubts than the judge has by itself
-    with pytest.raises(InputError, match=r"confirmed = 0.4 must lie"):
+    with refusal(r"confirmed = 0.4 must lie"):
         judged_share(0.4, 1)
     found = told("theory noise --rounds 1 --confirmed 0.91 --judge 0.93")["practice"]
     assert found[-1]["share"] == pytest.approx(0.0570, abs=1e-4)

@@ -14,6 +14,7 @@ from dp_base.errors import DamagedError
 from dp_base.progress import silent
 from tests.commands import done, refused
 from tests.experiments.compare.made import runs_of
+from tests.refusals import refusal
 
 
 def test_paired_differences_and_the_data_equivalence():
@@ -66,7 +67,7 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 3
     assert not (tmp_path / "exponents.csv").exists()
     shutil.rmtree(comparison.run_folder("static", 3))
-    with pytest.raises(DamagedError, match="static-seed3 is missing"):
+    with refusal("static-seed3 is missing", DamagedError):
         list(comparison.runs())
 
 

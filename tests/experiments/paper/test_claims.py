@@ -10,9 +10,9 @@ from dp_experiments.paper.claims.claims import CLAIMS, Verdict
 from dp_experiments.studies.result_tables import PLACE, TABLES, table, with_tables
 from dp_experiments.studies.stored import FOLDER, paired, stored_files, stored_runs, worth
 
-from dp_base.errors import InputError
 from tests.commands import done, dp, refused, told
 from tests.experiments.compare import made
+from tests.refusals import refusal
 from tests.source import ROOT
 
 NOISE = 3.5  # standard errors that a simulated value may lie from the right one
@@ -122,7 +122,7 @@ def test_a_table_has_means_and_paired_differences():
 
 
 def test_a_page_names_a_table_that_there_is():
-    with pytest.raises(InputError, match="there is no table 'digts'"):
+    with refusal("there is no table 'digts'"):
         with_tables("<!-- table: digts -->\n<!-- end -->")
 
 

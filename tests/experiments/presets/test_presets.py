@@ -6,10 +6,10 @@ from dp_experiments.presets.presets import load_preset, preset_names, sources
 from dp_experiments.presets.printed_tables import table_rows
 from dp_experiments.presets.variants import variants
 
-from dp_base.errors import InputError
 from dp_real.config import parse_config
 from dp_real.runs.prepare import check_plan
 from tests.commands import done, told
+from tests.refusals import refusal
 
 # As printed: section 5, appendix D.
 
@@ -71,7 +71,7 @@ def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
 
 
 def test_names_of_rows_are_checked():
-    with pytest.raises(InputError, match=r"imagenet100-table4-1…18, .*or a FILE.toml"):
+    with refusal(r"imagenet100-table4-1…18, .*or a FILE.toml"):
         load_preset("imagenet100-table4-19")
 
 

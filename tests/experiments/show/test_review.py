@@ -11,7 +11,7 @@ from dp_experiments.show.review import review_page, reviewed
 from dp_experiments.terminal.lines import visible
 from markupsafe import escape
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_real import Run
 from dp_real.config import load_config
 from dp_real.pool.marks import mark_of, read_marks
@@ -19,6 +19,7 @@ from dp_real.runs.run import run as train
 from dp_real.text.codes import texts_of
 from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.commands import told
+from tests.refusals import refusal
 
 
 def marks_file(file, *marks):
@@ -93,12 +94,12 @@ def test_a_mark_is_of_a_text_and_its_class(text_run):
 
 
 def test_files_that_are_no_marks(text_run, tmp_path):
-    with pytest.raises(MissingError, match="there is no such file; dp real review RUN makes one"):
+    with refusal("there is no such file; dp real review RUN makes one", MissingError):
         read_marks(tmp_path / "nothing.csv")
-    with pytest.raises(InputError, match="line 3: its mark should be 64 hexadecimal digits"):
+    with refusal("line 3: its mark should be 64 hexadecimal digits"):
         read_marks(str(marks_file(tmp_path / "marks.csv", "0" * 64, "=cmd()")))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="no column 'mark'"):
+    with refusal("no column 'mark'"):
         read_marks(tmp_path / "other.csv")
     setting = f"pool.marks={marks_file(tmp_path / 'marks.csv', '0' * 64)}"
     needs = told("real plan", text_run / "config.toml", "--set", setting)["needs"]

@@ -15,7 +15,6 @@ from transformers.models.clip.image_processing_clip import CLIPImageProcessor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_base.errors import InputError
 from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
@@ -23,6 +22,7 @@ from tests.commands import done, told
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.runs.folders import all_rows
 from tests.experiments.conftest import GUIDED
+from tests.refusals import refusal
 
 NAMES = ("cat", "dog", "em/u")
 
@@ -161,7 +161,7 @@ def test_names_of_a_classifier():
     assert accepted_answers(cranes, cranes) == [{0}, {1}, {2}]
     assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b"]) == [{0}, {1}]  # by position
     assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b", "c"]) == [set()] * 3
-    with pytest.raises(InputError, match="no class called emu"):
+    with refusal("no class called emu"):
         confirmed(Judge(torch.relu, [], [set()], ["emu"]), torch.empty(1), np.zeros(1, int))
     source = {"source": "folder", "validation": "nowhere", "classes": "imagenet100", "size": 8}
     imagenet = config.model_copy(update={"data": parse_config(SMALL | {"data": source}).data})

@@ -9,10 +9,11 @@ from dp_experiments.studies.glyphs import fonts as reading
 from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.glyphs.source import FONTS_PER_GROUP, GlyphsConfig
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_real.learners.models.classifier import load_encoder
 from dp_real.learners.section import TrainingConfig
 from tests.experiments.studies.made import SOURCE, loaded, make_font
+from tests.refusals import refusal
 
 FAMILIES = {
     f"{name} {kind}": 0.08 * (place - 4.5) + more
@@ -64,16 +65,16 @@ def test_each_image_has_its_characters_label(fonts):
 def test_handwriting_is_a_set_of_its_own(fonts):
     config = section(fonts, sets={"by hand": "handwriting"})
     assert len(loaded(config).sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
-    with pytest.raises(InputError, match=r"data\.sets\.more = 'display': there is no such font"):
+    with refusal(r"data\.sets\.more = 'display': there is no such font"):
         config.read_set("more", "display")
 
 
 def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
-    with pytest.raises(InputError, match=r"fonts of 0 groups of families.*at least 10 are needed"):
+    with refusal(r"fonts of 0 groups of families.*at least 10 are needed"):
         section(tmp_path).load()
     monkeypatch.setattr(reading, "DEBIAN", tmp_path)
     installs = r"192 of Debian's font packages.*debian\.csv \| cut -d, -f1 \| sort -u \| xargs sudo apt-get install"
-    with pytest.raises(MissingError, match=installs) as caught:
+    with refusal(installs, MissingError) as caught:
         section(None).load()
     (status,) = section(None).describe()
     assert status.problem == str(caught.value)

@@ -10,7 +10,7 @@ from dp_experiments.studies.reviews.packed import PackedLMConfig, PackedTextConf
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_real.data.examples import Task
 from dp_real.guidance.section import SamplingConfig
 from dp_real.learners.section import TrainingConfig
@@ -20,6 +20,7 @@ from dp_real.text.learners import TransformersTextConfig
 from dp_real.text.sources import StandInTextConfig
 from tests.dp_real.text.made import encoder
 from tests.experiments.studies.made import gguf_model
+from tests.refusals import refusal
 
 SOURCE = StandInTextConfig(source="stand-in-text")
 
@@ -48,7 +49,7 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(tmp_path, 
     known = config.weights_digests()
     file.write_bytes(file.read_bytes()[:5000])
     assert known != config.weights_digests() != {}
-    with pytest.raises(InputError, match="cannot be read as GGUF"):
+    with refusal("cannot be read as GGUF"):
         config.load(SamplingConfig(), SOURCE)
 
 
@@ -62,7 +63,7 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(tmp_path, 
 )
 def test_a_file_that_is_not_there_is_named(model, said, monkeypatch):
     monkeypatch.setattr("dp_experiments.studies.reviews.packed.find_spec", lambda name: None)
-    with pytest.raises(MissingError, match=said) as told:
+    with refusal(said, MissingError) as told:
         model_file(model)
     assert section(model).requirements()[0].problem == str(told.value)
     assert section(model).weights_digests() == {}
@@ -81,5 +82,5 @@ def test_a_zip_of_an_encoder_gives_the_same_learner(tmp_path):
     assert torch.equal(*logits)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.json", "{}")
-    with pytest.raises(InputError, match=r"no config\.json"):
+    with refusal(r"no config\.json"):
         packed.fresh(task, training, 0)

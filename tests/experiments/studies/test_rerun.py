@@ -12,9 +12,9 @@ from dp_experiments.studies.rerun import MADE, RERUN, StoredRow
 from dp_experiments.studies.result_tables import ArmsTable
 from dp_experiments.studies.stored import COLUMNS, stored_files, stored_runs
 
-from dp_base.errors import InputError
 from dp_real.runs.reader import Run
 from tests.commands import refused, told
+from tests.refusals import refusal
 from torture.attempt import SMALL_SETTINGS
 
 TABLES = stored_files()
@@ -35,7 +35,7 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
     arms = stored_runs(name).drop_duplicates([*{"stage", "settings", "objective", "k", "arm"} & set(stored_runs(name))])
     for number, row in zip(arms.index + 1, arms.to_dict("records"), strict=True):
         if OWN.search(row["arm"]) or row.get("settings") == "static-4000" or isinstance(row.get("objective"), str):
-            with pytest.raises(InputError, match="settings of its own, which are no arm"):
+            with refusal("settings of its own, which are no arm"):
                 StoredRow.read(f"{name}:{number}")
         else:
             config = StoredRow.read(f"{name}:{number}").config
@@ -78,7 +78,7 @@ def test_a_comparison_becomes_a_table_of_stored_runs(compared, tmp_path, monkeyp
     first = folder / "runs" / "practice-seed1" / "result.json"
     first.write_text(json.dumps(json.loads(first.read_text()) | {"sets": [{"set": "far", "accuracy": 0.25}]}))
     stored.store(folder, file, "digits --tuned published")
-    with pytest.raises(InputError, match=r"small\.csv exists"):
+    with refusal(r"small\.csv exists"):
         stored.store(folder, file, "digits")
     (run, *_), arms = [run for _, run in Comparison(compared).runs()], Comparison(compared).arms.set_index("series")
     row = StoredRow.read("small:1")

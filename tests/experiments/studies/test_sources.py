@@ -9,11 +9,12 @@ import torch
 from dp_experiments.studies.fashion.source import FashionConfig, read_idx
 from dp_experiments.studies.words.source import WordsConfig, plain
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_real.data import DATA
 from dp_real.data.examples import SetStatus
 from dp_real.text.codes import texts_of
 from tests.experiments.studies.made import idx, loaded, reviews_archive, word_lists
+from tests.refusals import refusal
 
 # -- Fashion-MNIST -----------------------------------------------------------------------------------------------------
 
@@ -60,7 +61,7 @@ def test_images_are_padded_and_in_three_disjoint_sets(fashion):
 
 def test_a_missing_file_says_where_to_get_it(fashion):
     Path(fashion.folder, "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(MissingError, match=r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder") as caught:
+    with refusal(r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder", MissingError) as caught:
         fashion.load()
     assert fashion.describe() == [SetStatus("fashion", fashion.folder, str(caught.value), 70_000)]
 
@@ -69,12 +70,12 @@ def test_a_damaged_file_is_named(fashion):
     file = Path(fashion.folder, "train-images-idx3-ubyte.gz")
     for damaged in (file.read_bytes()[:-5], gzip.compress(b""), gzip.compress(b"\0\0\x0d\x01" + bytes(8))):
         file.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"ubyte\.gz: not a whole IDX file"):
+        with refusal(r"ubyte\.gz: not a whole IDX file"):
             read_idx(file.with_suffix(""))
     file.unlink()
     file.with_suffix("").write_bytes(idx(np.zeros((500, 28, 28))))
     file.with_name("t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(29)))
-    with pytest.raises(InputError, match=r"30, 28, 28.*29 labels"):
+    with refusal(r"30, 28, 28.*29 labels"):
         fashion.load()
 
 
@@ -93,7 +94,7 @@ def test_words_without_accents():
 
 
 def test_missing_lists_are_named(words):
-    with pytest.raises(MissingError, match=r"apt-get install --no-install-recommends wamerican wngerman .* wpolish$"):
+    with refusal(r"apt-get install --no-install-recommends wamerican wngerman .* wpolish$", MissingError):
         words.load()
 
 
@@ -107,7 +108,7 @@ def test_words_of_one_language_alone_are_split_by_their_stems(words, tmp_path):
     assert not stems[0] & stems[1] | stems[0] & stems[2] | stems[1] & stems[2]
     assert texts_of(words.load().test.x[:]) == sides[2]
     assert texts_of(words.model_copy(update={"split": 1}).load().test.x[:]) != sides[2]
-    with pytest.raises(InputError, match=r"data.test = 5000: English has \d+ such words of 8 to 20"):
+    with refusal(r"data.test = 5000: English has \d+ such words of 8 to 20"):
         words.model_copy(update={"test": 5000}).load()
 
 
@@ -140,7 +141,7 @@ def test_a_missing_archive_says_how_to_get_it(own_cache):
     section = DATA["reviews"].model_validate({"source": "reviews"})
     command = f"pip download --no-deps --no-build-isolation --no-binary vaderSentiment --dest {own_cache}"
     assert command in str(section.describe()[0].problem)
-    with pytest.raises(MissingError, match=r"vaderSentiment==3\.3\.2"):
+    with refusal(r"vaderSentiment==3\.3\.2", MissingError):
         section.load()
 
 
@@ -154,8 +155,8 @@ def test_a_missing_archive_says_how_to_get_it(own_cache):
 )
 def test_what_is_no_such_file_is_named(films, said, tmp_path):
     path = reviews_archive(tmp_path, films=films)
-    with pytest.raises(InputError, match=said):
+    with refusal(said):
         reviews(path).load()
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(InputError, match="cannot be read as the source distribution"):
+    with refusal("cannot be read as the source distribution"):
         reviews(path).load()

@@ -4,9 +4,9 @@ import unicodedata
 
 import pytest
 
-from dp_base.errors import InputError
 from dp_real.data.sets.class_names import folder_names, own_classes, task_classes
 from dp_real.data.sets.imagenet import imagenet_classes
+from tests.refusals import refusal
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names)
 
 def test_a_number_is_a_name_first():
     assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
-    with pytest.raises(InputError, match="here: 3 is none of the 3 classes, which numbers count from 0"):
+    with refusal("here: 3 is none of the 3 classes, which numbers count from 0"):
         own_classes(["ape", "bee", "cat"]).refuse_counted({"1", "2", "3"}, "here")
 
 
@@ -57,5 +57,5 @@ def test_every_word_of_imagenet_is_of_one_class():
         for number, entry in enumerate(imagenet_classes("imagenet1k")):
             words = {entry.wnid, str(number), entry.name, entry.synonyms} - {"crane"}
             assert {classes.label(word, "here") for word in words} == {labels.get(entry.wnid)}
-    with pytest.raises(InputError, match="crane is none of"):  # a bird's word, and a machine's
+    with refusal("crane is none of"):  # a bird's word, and a machine's
         task_classes("imagenet1k").label("crane", "here")
