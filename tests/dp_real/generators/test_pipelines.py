@@ -3,7 +3,7 @@
 import copy
 import socket
 from dataclasses import replace
-from functools import partialmethod
+from functools import partial, partialmethod
 
 import pytest
 import torch
@@ -316,15 +316,18 @@ def test_a_class_conditional_pipelines_numbers():
         class_numbers(names, ["dog"])
 
 
+def asked(prompts, **more):
+    return DiffusersConfig(kind="diffusers", model="some/model", prompts=prompts, **more)
+
+
 def test_prompts_are_templates_filled_in():
     assert class_prompts(["a {}", "{} by day"], ["hen"]) == [["a hen", "hen by day"]]
     assert class_prompts({"hen": ["a brown bird"]}, ["hen"]) == [["a brown bird"]]
     words = [["hen", "cock"], ["a {bird}", ""], ["hen, biddy", ""]]
     assert class_prompts(["{}: {synonyms}"], *words) == [["hen: hen, biddy"], ["cock: cock"]]
     assert class_prompts(["{definition} {}"], *(each[:1] for each in words)) == [["a {bird} hen"]]
-    asking = DiffusersConfig(kind="diffusers", model="some/model", prompts=["{}, {definition}"])
     with refusal(r"class 'cock' has no definition; write one in data\.definitions"):
-        asking.check_task(Task((3, 8, 8), *map(tuple, words)))
+        asked(["{}, {definition}"]).check_task(Task((3, 8, 8), *map(tuple, words)))
 
 
 def test_a_file_has_captions_of_each_class(tmp_path):
@@ -332,22 +335,21 @@ def test_a_file_has_captions_of_each_class(tmp_path):
     file = tmp_path / "captions.csv"
     forms = 'he\u0301n,a brown bird\ncock,a loud bird\nh\u00e9n,"a bird, asleep"\n'  # of one name
     file.write_text(f"class,caption\n{forms}", encoding="utf-8")
-    read = DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=0)
+    read = asked(str(file), prompts_per_class=0)
     assert read.prompts == {"h\u00e9n": ("a brown bird", "a bird, asleep"), "cock": ("a loud bird",)}
-    typed = DiffusersConfig(kind="diffusers", model="some/model", prompts={"he\u0301n": ["a bird"]})
-    assert typed.prompts == {"h\u00e9n": ("a bird",)}
+    assert asked({"he\u0301n": ["a bird"]}).prompts == {"h\u00e9n": ("a bird",)}
     assert DiffusersConfig(**read.model_dump(mode="json")) == read
     with refusal("class 'owl' has none"):
         class_prompts(read.prompts, ["h\u00e9n", "owl"])
     with refusal("'cock' is none of the classes"):
         class_prompts(read.prompts, ["h\u00e9n"])
     with pytest.raises(ValidationError, match="an empty caption could draw any class"):
-        DiffusersConfig(kind="diffusers", model="some/model", prompts={"hen": [" "]})
+        asked({"hen": [" "]})
     with pytest.raises(ValidationError, match="prompts_per_class = 1: some class has 1 prompts; 0 is all"):
-        DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file), prompts_per_class=1)
+        asked(str(file), prompts_per_class=1)
     file.write_text("name,caption\nhen,a brown bird\n")
     with pytest.raises(ValidationError, match="needs the columns class and caption; it has name, caption"):
-        DiffusersConfig(kind="diffusers", model="some/model", prompts=str(file))
+        asked(str(file))
 
 
 def test_definitions_and_synonyms_of_a_configuration():
@@ -459,14 +461,15 @@ def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
     pipe.save_pretrained(tmp_path / "pipeline")
     stored = raw | {"generator": raw["generator"] | {"kind": "diffusers", "model": str(tmp_path / "pipeline")}}
     dp_real.run(stored, tmp_path / "stored", data=data)
-    dp_real.run(raw, tmp_path / "given", data=data, generator=pipe)
+    given = partial(dp_real.run, raw, tmp_path / "given", data=data, generator=pipe)
+    given()
     pools = [dp_real.Run(tmp_path / name).pool for name in ("stored", "given")]
     assert torch.equal(*(pool.x[: len(pool)] for pool in pools))
-    dp_real.run(raw, tmp_path / "given", data=data, generator=pipe, resume=True)
+    given(resume=True)
     with torch.no_grad():
         next(pipe.vae.parameters()).add_(0.01)
     with refusal("the pipeline that was given changed since"):
-        dp_real.run(raw, tmp_path / "given", data=data, generator=pipe, resume=True)
-    dp_real.run(raw, tmp_path / "given", data=data, generator=pipe, resume=True, accept_changes=True)
+        given(resume=True)
+    given(resume=True, accept_changes=True)
     with refusal("is a guided pipeline: call"):
         dp_real.run(raw, tmp_path / "other", data=data, generator=dp_real.guide(pipe, tiny.three))

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import AdamW
 from transformers import AutoImageProcessor, AutoModelForImageClassification, get_wsd_schedule, pipeline
 
-from dp_base.errors import MissingError
+from dp_base.errors import InputError, MissingError
 from dp_real.data.examples import Task
 from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
@@ -29,6 +29,7 @@ SIZES = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attent
 TINY = SIZES | {"intermediate_size": 16}
 CLASSES = ("cat", "dog", "emu")
 TASK = Task((3, 16, 16), CLASSES)
+MEAN = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.4, 0.25]}
 TRAINING = TrainingConfig(steps=4, learning_rate=0.01, ema_decay=0.5)
 
 
@@ -173,10 +174,10 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
     """At its size, by the filter, mean and deviation of its own processor, for pixels in [0, 1]."""
     folder = shutil.copytree(trained[1], tmp_path / "model")
     file = folder / "preprocessor_config.json"
-    mean, std = [0.1, 0.2, 0.3], [0.5, 0.4, 0.25]
-    values = {"image_mean": mean, "image_std": std}
-    set_keys(file, **values)
-    module = section(model=str(folder)).classifier(TASK)
+    set_keys(file, **MEAN)
+    mean, std = MEAN.values()
+    known = section(model=str(folder))
+    module = known.classifier(TASK)
     x = pictures(2, 3, 24, 24)
     small = nn.functional.interpolate(x, (16, 16), mode="bicubic", antialias=True)
     pixels = torch.stack([((small[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], 1)
@@ -184,13 +185,14 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
 
     file.write_text('{"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": true}')
     with refusal("orders channels differently from red, green, blue"):
-        section(model=str(folder)).classifier(TASK)
+        known.classifier(TASK)
     file.unlink()
     with refusal("no preprocessor_config", MissingError):
-        section(model=str(folder)).classifier(TASK)
+        known.classifier(TASK)
 
 
-MEAN = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.4, 0.25]}
+def square(side):
+    return {"height": side, "width": side}
 
 
 @pytest.mark.parametrize(
@@ -198,14 +200,14 @@ MEAN = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.4, 0.25]}
     [
         ("ViT", {"size": {"height": 20, "width": 28}}),
         ("ViT", {"do_normalize": False, "do_resize": False}),
-        ("CLIP", {"size": {"shortest_edge": 30}, "crop_size": {"height": 24, "width": 24}, **MEAN}),
+        ("CLIP", {"size": {"shortest_edge": 30}, "crop_size": square(24), **MEAN}),
         ("Siglip", MEAN),
         ("ConvNext", {"size": {"shortest_edge": 28}, "crop_pct": 0.7}),
         ("ConvNext", {"size": {"shortest_edge": 384}}),
-        ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}),
-        ("EfficientNet", {"size": {"height": 28, "width": 28}, "include_top": True}),
-        ("DeiT", {"size": {"height": 32, "width": 32}, "crop_size": {"height": 28, "width": 28}}),
-        ("Levit", {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}),
+        ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": square(28)}),
+        ("EfficientNet", {"size": square(28), "include_top": True}),
+        ("DeiT", {"size": square(32), "crop_size": square(28)}),
+        ("Levit", {"size": {"shortest_edge": 28}, "crop_size": square(28)}),
     ],
 )
 def test_images_are_prepared_as_by_the_processor(kind, options):
@@ -241,7 +243,7 @@ def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(c
     ],
 )
 def test_sizes_that_do_not_work(values, message):
-    with refusal(message):
+    with pytest.raises(InputError, match=message):
         learner(section(**values))
 
 

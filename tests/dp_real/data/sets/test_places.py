@@ -182,13 +182,11 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path, caplog):
     index = [WNIDS.index(wnid) for wnid in CMC]
     outside = next(i for i in range(1000) if i not in index)
     assert max(index[3], index[0]) > 99
-    for number, (labels, kind, expected) in enumerate(
-        [
-            ([0, 1, 99], ClassLabel(names=[WORDS[wnid] for wnid in names]), [CMC.index(names[i]) for i in (0, 1, 99)]),
-            ([index[3], outside, index[0]], Value("int64"), [3, 0]),
-        ]
+    for labels, kind, expected in (
+        ([0, 1, 99], ClassLabel(names=[WORDS[wnid] for wnid in names]), [CMC.index(names[i]) for i in (0, 1, 99)]),
+        ([index[3], outside, index[0]], Value("int64"), [3, 0]),
     ):
-        assert read(saved_labels(tmp_path / str(number), labels, kind), HUNDRED).y.tolist() == expected
+        assert read(saved_labels(tmp_path / str(labels), labels, kind), HUNDRED).y.tolist() == expected
     for number in range(2):
         (tmp_path / f"folders/{number}").mkdir(parents=True)
     for where in (saved_labels(tmp_path / "few", [99, 0], Value("int64")), tmp_path / "folders"):
@@ -407,11 +405,15 @@ def test_further_sets_of_a_configuration(tmp_path):
 def test_what_imagenet100_shares_with_imagenet_a(tmp_path):
     """The set is as published: folders of 200 classes by WordNet id, of which 15 are shared."""
     own = [entry.wnid for entry in imagenet_classes("imagenet1k") if entry.in_imagenet_a]
-    write_tar(tmp_path / "all.tar", {f"{wnid}/0.png": plain(0) for wnid in CMC})
+
+    def write(name, wnids):
+        write_tar(tmp_path / name, {f"{wnid}/0.png": plain(0) for wnid in wnids})
+
+    write("all.tar", CMC)
     config = settings(str(tmp_path / "all.tar"), classes="imagenet100", sets={"imagenet-a": str(tmp_path / "a.tar")})
-    write_tar(tmp_path / "a.tar", {f"{wnid}/0.png": plain(0) for wnid in own})
+    write("a.tar", own)
     labels = config.load().sets["imagenet-a"].y
     assert len(labels.unique()) == len(labels) == 15
-    write_tar(tmp_path / "a.tar", {f"{wnid}/0.png": plain(0) for wnid in own if wnid not in CMC[:20]})
+    write("a.tar", {*own} - {*CMC[:20]})
     with refusal(r"a.tar: no images of .*; each class needs some"):
         config.load()
