@@ -66,36 +66,42 @@ def objects():
     return {"learner": module, "generator": draw, "data": {"validation": cloud(90, 1), "test": cloud(300, 2)}}
 
 
+@pytest.fixture
+def mine(objects, tmp_path):
+    """Runs PLAN with the objects, or with others in their places, in a folder of this name."""
+    return lambda name="run", **others: run(folder=tmp_path / name, **{"config": PLAN} | objects | others)
+
+
 GUIDE = (Path(__file__).parents[3] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
 (SHOWN,) = re.findall(r"```python\n(def margin.*?)```", GUIDE, re.S)
 exec(SHOWN)  # the function of the page
 margin = globals()["margin"]
 
 
-def test_a_notebook_trains_its_own_module_on_its_own_generator(objects, tmp_path):
-    result = run(PLAN, tmp_path / "run", **objects)
+def test_a_notebook_trains_its_own_module_on_its_own_generator(mine, tmp_path):
+    result = mine()
     assert result["test_accuracy"] > 0.8
     assert (result["pool_size"], result["samples_generated"]) == (60, 30 + 2 * 3 * 15)
     assert "`dp_real.run`, with the same objects, repeats" in (tmp_path / "run/learner/README.md").read_text()
-    again = run(PLAN, tmp_path / "again", **objects)
+    again = mine("again")
     assert again["test_accuracy"] == result["test_accuracy"]
     learner = Run(tmp_path / "run").learner()
     assert learner.logits(cloud(6, 3)[0]).shape == (6, 3)
 
 
-def test_what_is_hard_is_a_function(objects, tmp_path):
-    run(PLAN, tmp_path / "run", **objects, objective=margin)
-    run(PLAN, tmp_path / "entropy", **objects)
+def test_what_is_hard_is_a_function(mine, tmp_path):
+    mine(objective=margin)
+    mine("entropy")
     by_margin, by_entropy = (Run(tmp_path / name).pool.x for name in ("run", "entropy"))
     assert torch.equal(by_margin[:30], by_entropy[:30])
     assert not torch.equal(by_margin[30:45], by_entropy[30:45])
 
 
-def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
+def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, monkeypatch):
     objects |= {"objective": margin}
-    whole = run(PLAN, tmp_path / "whole", **objects)
+    whole = mine("whole")
     with dying(40):
-        run(PLAN, tmp_path / "run", **objects)
+        mine()
     monkeypatch.setattr("dp_real.practice.objects._past", {})
     assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path / 'run'}', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
@@ -103,22 +109,22 @@ def test_objects_are_part_of_what_a_run_is(objects, tmp_path, monkeypatch):
         with refusal(rf"{name}: this run was given a Python object.* resume=True, {name}=", MissingError):
             run(config, tmp_path / "run", resume=True, **{key: objects[key] for key in names[:place]})
     with refusal(r"of another configuration: guidance\.objective .*differs"):
-        run(PLAN, tmp_path / "run", **objects | {"objective": lambda logits: -margin(logits)})
+        mine(objective=lambda logits: -margin(logits))
     objects |= {"generator": lambda labels, g: draw(labels, g)}
     with refusal(r"the generator that was given, .* changed since .* began"):
-        run(PLAN, tmp_path / "run", resume=True, **objects)
-    again = run(PLAN, tmp_path / "run", resume=True, **objects, accept_changes=True)
+        mine(resume=True)
+    again = mine(resume=True, accept_changes=True)
     assert "generator that was given" in again["accepted_changes"][0]
     assert again["test_accuracy"] == whole["test_accuracy"]
 
 
-def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(objects, tmp_path, monkeypatch):
+def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(mine, tmp_path, monkeypatch):
     plan = PLAN | {"name": "given-names"}
     with dying(40):
-        run(plan, tmp_path / "run", **objects)
+        mine(config=plan)
     now = {"torch": "9.9", "python": platform.python_version(), "number of processes": 2}
     monkeypatch.setattr("dp_real.runs.folder.versions", lambda: now)
-    assert run(plan, tmp_path / "run", resume=True, **objects)["accepted_changes"] == [
+    assert mine(config=plan, resume=True)["accepted_changes"] == [
         "number of processes: 1 until step 40, then 2",
         f"torch: {metadata.version('torch')} until step 40, then 9.9",
     ]
@@ -141,29 +147,29 @@ class Counting:
         return torch.cat(draws)
 
 
-def test_what_a_generator_does_to_itself_and_to_what_it_gets_changes_nothing(objects, tmp_path):
+def test_what_a_generator_does_to_itself_and_to_what_it_gets_changes_nothing(mine, objects, tmp_path):
     """It may count its calls, number classes anew in place, and give one tensor again and again."""
     buffer, counting = torch.empty(1, 2), Counting()
-    whole = run(PLAN, tmp_path / "run", **objects)
+    whole = mine()
     for name, generator in {"buffer": lambda labels, g: buffer.copy_(draw(labels, g)), "counting": counting}.items():
         objects["generator"] = generator
         with dying(40):
-            run(PLAN, tmp_path / name, **objects)
-        result = run(PLAN, tmp_path / name, resume=True, **objects)
+            mine(name)
+        result = mine(name, resume=True)
         assert (result["test_accuracy"], result["accepted_changes"]) == (whole["test_accuracy"], [])
         assert torch.equal(Run(tmp_path / name).pool.x[:], Run(tmp_path / "run").pool.x[:])
     assert counting.calls
 
 
-def test_objects_are_let_go_when_a_run_ends(objects, tmp_path):
-    run(PLAN, tmp_path / "run", **objects)
+def test_objects_are_let_go_when_a_run_ends(mine, objects, tmp_path):
+    mine()
     assert Run(tmp_path / "run").learner()  # while the caller has its module
     alive = weakref.ref(objects.pop("learner"))
     gc.collect()
     assert alive() is None
 
 
-def test_a_cell_that_runs_again_gives_its_function_again(objects, tmp_path):
+def test_a_cell_that_runs_again_gives_its_function_again(mine):
     """It is another object of the same code, and takes the place of the first."""
     for again in ("once", "twice"):
         asked = []
@@ -172,7 +178,7 @@ def test_a_cell_that_runs_again_gives_its_function_again(objects, tmp_path):
             asked.append(len(logits))
             return margin(logits)
 
-        run(PLAN, tmp_path / again, **objects, objective=hard)
+        mine(again, objective=hard)
         assert asked
 
 
@@ -248,9 +254,9 @@ class Extra(Keeping):
     ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
+def test_what_does_not_fit_is_told(mine, given, message):
     with refusal(message) as told:
-        run(folder=tmp_path / "run", **{"config": PLAN} | objects | given)
+        mine(**given)
     assert "raised" not in str(told.value)
 
 
@@ -264,12 +270,12 @@ def test_what_does_not_fit_is_told(objects, given, message, tmp_path):
         (MissingError("no weights"), "^no weights$"),
     ],
 )
-def test_what_a_given_generator_raises_is_a_line(objects, error, message, tmp_path):
+def test_what_a_given_generator_raises_is_a_line(mine, error, message):
     def breaks(labels, seeds, guidance):
         raise error
 
     with pytest.raises((InputError, MissingError), match=message):
-        run(PLAN, tmp_path / "run", **objects | {"generator": Drawer(sample=breaks)})
+        mine(generator=Drawer(sample=breaks))
 
 
 @pytest.mark.parametrize(
@@ -311,9 +317,9 @@ def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatc
     assert Run(tmp_path / "here" / "run").complete
 
 
-def test_tied_weights_are_kept(objects, tmp_path):
+def test_tied_weights_are_kept(mine, tmp_path):
     module = nn.Sequential(*[nn.Linear(2, 2, bias=False)] * 2, nn.Linear(2, 3))
-    run(PLAN, tmp_path / "run", **objects | {"learner": module})
+    mine(learner=module)
     assert Run(tmp_path / "run").learner().logits(X).shape == (90, 3)
 
 
@@ -366,7 +372,7 @@ def lazy(task):
     return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))
 
 
-def test_any_module_is_taken_and_the_seed_says_its_weights(objects, tmp_path):
+def test_any_module_is_taken_and_the_seed_says_its_weights(mine, objects, tmp_path):
     """What a program has drawn, or switched, has no say."""
     table = np.stack([Y.numpy(), Y.numpy()], 1)
     table.flags.writeable = False  # as pandas gives it
@@ -377,7 +383,7 @@ def test_any_module_is_taken_and_the_seed_says_its_weights(objects, tmp_path):
         for switched in (torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu"), float64, meta):
             torch.randn(3)
             with switched():
-                results.append(run(PLAN, tmp_path / f"{len([*tmp_path.glob('*')])}", **objects)["val_accuracy"])
+                results.append(mine(f"{len([*tmp_path.glob('*')])}")["val_accuracy"])
                 assert torch.get_default_dtype() == (torch.float64 if switched is float64 else torch.float32)
         assert len({*results}) == 1
 
@@ -409,9 +415,9 @@ def meta():
         ({}, ""),
     ],
 )
-def test_what_no_resume_repeats_is_said_once(objects, given, told, tmp_path, caplog):
+def test_what_no_resume_repeats_is_said_once(mine, given, told, caplog):
     warn_once.cache_clear()
-    run(PLAN, tmp_path / "run", **objects | given)
+    mine(**given)
     said = [each for each in caplog.messages if "at chance" not in each]
     assert [told in each for each in said] == [True] * bool(told)
 
@@ -545,10 +551,10 @@ def test_a_pipeline_is_its_weights_and_settings_whatever_it_has_drawn():
     assert digest(pipe) not in (known, other)
 
 
-def test_a_run_that_made_nothing_is_in_no_ones_way(objects, tmp_path):
+def test_a_run_that_made_nothing_is_in_no_ones_way(mine, tmp_path):
     """The mended call may follow, or --resume."""
     with refusal("ZeroDivisionError"):
-        run(PLAN, tmp_path / "run", **objects | {"generator": lambda labels, generator: 1 / 0})
+        mine(generator=lambda labels, generator: 1 / 0)
     rows = []
 
     def fails_later(labels, generator):
@@ -557,9 +563,9 @@ def test_a_run_that_made_nothing_is_in_no_ones_way(objects, tmp_path):
 
     blocks = PLAN | {"sampling": {"block_size": 10}}
     with refusal("ZeroDivisionError"):
-        run(blocks, tmp_path / "run", **objects | {"generator": fails_later})
+        mine(config=blocks, generator=fails_later)
     assert [*(tmp_path / "run" / "drawing").glob("round-0-row-0")]
-    run(PLAN, tmp_path / "run", **objects)
+    mine()
     known = digest(draw)
     CENTRES.add_(1)
     assert digest(draw) != known
