@@ -47,6 +47,10 @@ class Notebook:
     def __init__(self):
         self.evaluations, self.additions, self.checkpoints, self.latest = [], [], [], []
 
+    @property
+    def added(self):
+        return [row["step"] for row in self.additions]
+
     def evaluation(self, row, pace, last_step):
         self.evaluations.append(row)
 
@@ -91,7 +95,7 @@ def run(tmp_path, accuracies, warmup=0.1, shares=(300, 300, 300), **plan):
 def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path):
     # best .5 at step 10; steps 20, 30 do not beat it -> add at 30; 40 rises; 50, 60 are equal -> add at 60
     notebook, practice = run(tmp_path, [0.5, 0.5, 0.4, 0.6, 0.6, 0.6, 0.7, 0.8, 0.8, 0.8])
-    assert [row["step"] for row in notebook.additions] == [0, 30, 60]
+    assert notebook.added == [0, 30, 60]
     assert [row["pool_size"] for row in notebook.evaluations] == [9] * 3 + [15] * 3 + [21] * 4
     assert notebook.checkpoints == [30, 60]  # taken before the data, for branching out
     assert practice.state.best == 0.8
@@ -99,9 +103,9 @@ def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path)
 
 def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path):
     notebook, _ = run(tmp_path, [0.5] * 10, patience=1)
-    assert [row["step"] for row in notebook.additions] == [0, 20, 30, 40]  # three additions, then none
+    assert notebook.added == [0, 20, 30, 40]  # three additions, then none
     notebook, _ = run(tmp_path / "late", [0.5] * 10, patience=7)
-    assert [row["step"] for row in notebook.additions] == [0]  # patience runs out at step 80, where cool-down begins
+    assert notebook.added == [0]  # patience runs out at step 80, where cool-down begins
 
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path):
@@ -119,7 +123,7 @@ def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tm
 def test_incremental_patience_grows_with_the_pool(tmp_path):
     # T_max 1 at 9 rows, 1.67 -> 2 at 15, 2.33 -> 2 at 21
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_growth=1.0)
-    assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
+    assert notebook.added == [0, 20, 40, 60]
     assert practice.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
 
 
@@ -141,14 +145,14 @@ def test_patience_watches_what_it_is_told_and_no_lucky_accuracy_of_unequal_class
     tmp_path, watch, shares, script, steps
 ):
     notebook, _ = run(tmp_path, script, shares=shares, watch=watch)
-    assert [row["step"] for row in notebook.additions] == steps
+    assert notebook.added == steps
 
 
 def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path):
     script = [0.34, 0.34, 0.34, 0.6, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7]
     for in_warmup, steps in ((False, [0, 70]), (True, [0, 50, 70])):
         notebook, _ = run(tmp_path / str(in_warmup), script, 0.6, patience=1, additions=2, in_warmup=in_warmup)
-        assert [row["step"] for row in notebook.additions] == steps
+        assert notebook.added == steps
 
 
 def test_costs_are_counted_between_additions_and_in_all(tmp_path):
