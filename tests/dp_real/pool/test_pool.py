@@ -35,12 +35,16 @@ def append(pool, round_index, n):
     return x
 
 
-def test_rows_come_back_as_they_were_added(tmp_path):
-    pool = Pool(tmp_path / "pool", SHAPE)
+@pytest.fixture
+def pool(tmp_path):
+    return Pool(tmp_path / "pool", SHAPE)
+
+
+def test_rows_come_back_as_they_were_added(pool):
     assert len(pool) == 0
     x = torch.cat([append(pool, 0, 5), append(pool, 1, 3)])
     assert torch.equal(pool.minibatch(torch.tensor([6, 0]))[0], x[[6, 0]])
-    reopened = Pool(tmp_path / "pool", SHAPE, pool.version)
+    reopened = Pool(pool.path, SHAPE, pool.version)
     assert torch.equal(reopened.x[:], x)
     assert torch.equal(reopened.y, pool.y)
     table = reopened.table()
@@ -50,17 +54,16 @@ def test_rows_come_back_as_they_were_added(tmp_path):
     np.testing.assert_allclose(table["omega"].to_numpy(), [0] * 5 + [0.1] * 3, rtol=1e-6)
 
 
-def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path):
-    pool = Pool(tmp_path / "pool", SHAPE)
+def test_a_round_after_the_checkpoint_is_dropped_and_added_again(pool, tmp_path):
     append(pool, 0, 5)
     version = pool.version
     append(pool, 1, 3)
-    again = Pool(tmp_path / "pool", SHAPE, version)
+    again = Pool(pool.path, SHAPE, version)
     assert (len(again), again.newest) == (5, 5)
     again.drop_later()
-    assert [path.name for path in (tmp_path / "pool").iterdir()] == ["round-0000"]  # what was dropped takes no space
+    assert [path.name for path in (pool.path).iterdir()] == ["round-0000"]  # what was dropped takes no space
     x = append(again, 1, 2)
-    assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version).x[5:], x)
+    assert torch.equal(Pool(pool.path, SHAPE, again.version).x[5:], x)
     assert again.table()["row"].to_pylist() == list(range(7))
     folders = [tmp_path / f"many/round-{number}" for number in (9998, 9999, 10_000)]
     for folder in folders:
@@ -68,11 +71,10 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path):
     assert rounds_of(tmp_path / "many") == folders
 
 
-def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(tmp_path):
-    pool = Pool(tmp_path / "pool", SHAPE)
+def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(pool, tmp_path):
     x = append(pool, 0, 5)
     other = Pool(tmp_path / "other", SHAPE, config=PoolConfig(storage="uint8"))
-    append(Pool(tmp_path / "pool", SHAPE, 1), 1, 2)
+    append(Pool(pool.path, SHAPE, 1), 1, 2)
     for index, rows, message in (
         *((index, batch(pool, x), f"round {index} cannot be added: the next one is 1") for index in (-1, 0, 5)),
         (1, batch(pool, x[:0]), "no rows"),
@@ -81,34 +83,31 @@ def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(tmp_pa
     ):
         with refusal(message):
             pool.append(index, rows)
-    assert torch.equal(Pool.latest(tmp_path / "pool", SHAPE).x[:5], x)
+    assert torch.equal(Pool.latest(pool.path, SHAPE).x[:5], x)
     with refusal("version = -3"):
-        Pool(tmp_path / "pool", SHAPE, -3)
+        Pool(pool.path, SHAPE, -3)
     with refusal(r"round-0000: its examples have shape \[1, 2, 2\], not \[2, 2, 1\]"):
-        Pool.latest(tmp_path / "pool", (2, 2, 1))
+        Pool.latest(pool.path, (2, 2, 1))
 
 
-def test_a_pool_that_does_not_say_its_shape_is_opened(tmp_path):
+def test_a_pool_that_does_not_say_its_shape_is_opened(pool):
     """As all that were written before 0.2.0 have none."""
-    pool = Pool(tmp_path / "pool", SHAPE)
     pool.schema = pool.schema.remove_metadata()
     x = append(pool, 0, 5)
-    assert torch.equal(Pool.latest(str(tmp_path / "pool"), [*SHAPE]).x[:], x)
+    assert torch.equal(Pool.latest(str(pool.path), [*SHAPE]).x[:], x)
 
 
-def test_a_file_that_cannot_be_mapped_is_told(tmp_path, monkeypatch):
-    pool = Pool(tmp_path / "pool", SHAPE)
+def test_a_file_that_cannot_be_mapped_is_told(pool, monkeypatch):
     append(pool, 0, 5)
     full = OSError("Memory mapping file failed: Cannot allocate memory")  # Arrow's words, which have no number
     monkeypatch.setattr(pa, "memory_map", Mock(side_effect=full))
     with refusal(r"0000.arrow: this process cannot map any more .*vm.max_map_count", MissingError):
-        Pool.latest(tmp_path / "pool", SHAPE)
+        Pool.latest(pool.path, SHAPE)
 
 
 @pytest.mark.parametrize("linked", [0, 1, 9])
-def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(tmp_path, monkeypatch, linked):
+def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(pool, tmp_path, monkeypatch, linked):
     """Of three blocks of a file two become links to the first, if the process lives and the file system has links."""
-    pool = Pool(tmp_path / "pool", SHAPE)
     x = torch.randn(14, *SHAPE)
     rows = batch(pool, x)
     monkeypatch.setattr(pools, "JOINED", 5 * rows[:2].nbytes // 2)
@@ -136,8 +135,7 @@ def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(tmp_path, m
     assert len([*pool.path.glob("round-0000/*.arrow")]) == 3
 
 
-def test_each_process_reads_its_share_of_a_pool(tmp_path, monkeypatch):
-    pool = Pool(tmp_path / "pool", SHAPE)
+def test_each_process_reads_its_share_of_a_pool(pool, monkeypatch):
     for index in range(2):
         append(pool, index, 5)
     two = SimpleNamespace(num_processes=2, process_index=0)
@@ -266,8 +264,7 @@ def test_a_column_that_no_storage_writes_is_damage():
 
 
 @pytest.mark.parametrize("damage", [flip, halve, empty])
-def test_a_block_is_read_if_it_is_whole(tmp_path, damage):
-    pool = Pool(tmp_path / "pool", SHAPE)
+def test_a_block_is_read_if_it_is_whole(pool, tmp_path, damage):
     rows = batch(pool, torch.randn(4, *SHAPE), seed=np.arange(4, dtype=np.uint64) + np.uint64(2**63))
     assert cached_block(tmp_path / "block", slice(0, 4)) is None
     assert cache_block(tmp_path / "block", rows).equals(rows)
