@@ -10,6 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 import dp_real
 from dp_real.data.examples import Examples, RealData, Task
@@ -107,7 +108,7 @@ def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, monke
     else:
         expected = 2 * pipe(PROMPTS, latents=noise, **call).images - 1
     assert expected.std() > 0.05
-    torch.testing.assert_close(images, expected, atol=2e-4, rtol=0)
+    assert_close(images, expected, atol=2e-4, rtol=0)
 
 
 BY_SCALE = {"use_resolution_binning": False, "clean_caption": False}
@@ -134,7 +135,7 @@ def test_other_pipelines_draw_their_own_image(make, given):
     call = {"num_inference_steps": 3, "output_type": "pt", "height": 32, "width": 64}
     expected = 2 * pipe(prompt=PROMPTS, generator=rows, **call, **given).images - 1
     assert expected.std() > 0.02
-    torch.testing.assert_close(draw(generator, None, 3), expected, atol=1e-5, rtol=0)
+    assert_close(draw(generator, None, 3), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -173,9 +174,9 @@ def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, 
     assert (random - plain).abs().amax((1, 2, 3)).min() > 0
     assert abs(entropy(classifier(random)).mean() - before) < harder / 3 or "scale" in options
     generator = make_generator(pipe, size=(32, 32), batch_size=4, **kind)
-    torch.testing.assert_close(gain(+1)[1], images, atol=1e-3, rtol=0)
-    torch.testing.assert_close(draw(generator, control), random, atol=1e-3, rtol=0)
-    torch.testing.assert_close(draw(generator, None), plain, atol=1e-3, rtol=0)  # it is not guided now
+    assert_close(gain(+1)[1], images, atol=1e-3, rtol=0)
+    assert_close(draw(generator, control), random, atol=1e-3, rtol=0)
+    assert_close(draw(generator, None), plain, atol=1e-3, rtol=0)  # it is not guided now
 
 
 def test_sample_images_draws_some_at_a_time(monkeypatch):
@@ -224,8 +225,8 @@ def test_a_large_batch_is_decoded_in_parts(monkeypatch):
     parts = decode(vae, noise)
     (gradient,) = torch.autograd.grad(parts.square().sum(), noise)
     assert max(largest) == 2 * 16 * 32 * 32
-    torch.testing.assert_close(parts, whole)
-    torch.testing.assert_close(gradient, whole_gradient)
+    assert_close(parts, whole)
+    assert_close(gradient, whole_gradient)
 
 
 # loading
@@ -251,7 +252,7 @@ def test_a_saved_pipeline_is_a_generator_by_its_own_index(make, tmp_path, monkey
     assert generator.network.is_gradient_checkpointing
     assert (generator.n_classes, generator.sample_shape) == (3, (3, 32, 32))
     expected = draw(make_generator(pipe, size=(32, 32)), None, 3)
-    torch.testing.assert_close(draw(generator, None, 3), expected, atol=1e-3, rtol=0)
+    assert_close(draw(generator, None, 3), expected, atol=1e-3, rtol=0)
     if make is tiny.sana:
         with refusal(r"guidance.through = 'x0' and guidance.scale = 'relative' only"):
             load_generator(config_of(tmp_path))
@@ -424,7 +425,7 @@ def test_on_a_gpu(make, classifier, tmp_path):
     generator = load_generator(config_of(tmp_path, offload=True))
     at_rest = torch.cuda.memory_allocated()
     on_gpu = replace(guidance, logits=copy.deepcopy(classifier).cuda())
-    torch.testing.assert_close(draw(generator, on_gpu, 6), expected, atol=2e-2, rtol=0)
+    assert_close(draw(generator, on_gpu, 6), expected, atol=2e-2, rtol=0)
     assert torch.cuda.memory_allocated() > at_rest
     generator.offload()
     assert torch.cuda.memory_allocated() <= at_rest + 2**20

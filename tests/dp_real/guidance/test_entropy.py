@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy, raise_score, sample
 from dp_real.guidance.section import is_guided
@@ -30,7 +31,7 @@ def classifier(data):
 def test_entropy_in_nats_at_its_limits():
     logits = torch.tensor([[0.0, 0, 0, 0], [1e4, 0, 0, 0], [math.log(3), 0, -1e4, -1e4]])
     expected = [math.log(4), 0, math.log(4) - 0.75 * math.log(3)]
-    torch.testing.assert_close(entropy(logits), torch.tensor(expected))
+    assert_close(entropy(logits), torch.tensor(expected))
 
 
 def margin(logits):
@@ -82,7 +83,7 @@ def test_gradient_agrees_with_finite_differences(classifier, through, objective)
     step = 1e-5
     with torch.no_grad():
         up, down = (objective(exact(x0_of(x + sign * step * direction))) for sign in (1, -1))
-    torch.testing.assert_close((gradient * direction).sum(1), (up - down) / (2 * step), rtol=1e-6, atol=1e-9)
+    assert_close((gradient * direction).sum(1), (up - down) / (2 * step), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_batch_is_its_rows_one_by_one(generator, classifier, scale):
         return generator.sample(labels[rows], seeds[rows], whole.for_rows(rows))
 
     single = torch.cat([sample(slice(i, i + 1)) for i in range(12)])
-    torch.testing.assert_close(sample(slice(None)), single, atol=2e-5, rtol=0)
+    assert_close(sample(slice(None)), single, atol=2e-5, rtol=0)
 
 
 def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classifier):
@@ -130,9 +131,9 @@ def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classi
     gradient[2] = 0
     moved = EntropyGuidance(classifier, 0.1).move(x, gradient) - x
     lengths = moved.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
-    torch.testing.assert_close(lengths, torch.tensor([0.1, 0.1, 0.0]), atol=1e-6, rtol=1e-5)
+    assert_close(lengths, torch.tensor([0.1, 0.1, 0.0]), atol=1e-6, rtol=1e-5)
     cosine = nn.functional.cosine_similarity(moved.flatten(1), direction.flatten(1))[:2]
-    torch.testing.assert_close(cosine, torch.ones(2))
+    assert_close(cosine, torch.ones(2))
 
 
 def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifier):
@@ -146,7 +147,7 @@ def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifie
         through[dtype] = EntropyGuidance(lambda x: classifier(x) + offset, 1.0).gradient(x0_hat, leaf).flatten(1)
     assert through[torch.float32].abs().amax(1)[2] < 6e-8  # float16's smallest number
     unit = [part / part.norm(dim=1, keepdim=True) for part in through.values()]
-    torch.testing.assert_close(unit[0], unit[1], atol=5e-3, rtol=0)
+    assert_close(unit[0], unit[1], atol=5e-3, rtol=0)
 
 
 def ddim(kind="epsilon", steps=10, **options):
@@ -177,7 +178,7 @@ def test_raw_guidance_is_the_same_whatever_the_denoiser_predicts(classifier, kin
         scheduler, t, answer(x0, noise, a, sigma), EntropyGuidance(classifier, omega, "raw").weigh(gradient)
     )
     noise = noise - omega.view(4, 1) * sigma * gradient
-    torch.testing.assert_close(raised, answer((x - sigma * noise) / a, noise, a, sigma), atol=1e-5, rtol=1e-5)
+    assert_close(raised, answer((x - sigma * noise) / a, noise, a, sigma), atol=1e-5, rtol=1e-5)
 
 
 def test_where_nothing_but_noise_is_left_the_score_cannot_be_raised():
@@ -220,7 +221,7 @@ def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():
     assert torch.equal(sampled, by_hand)
     assert [index for index, _ in seen] == [0, 1, 2, 3, 4]
     alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps[0]]
-    torch.testing.assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())
+    assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())
 
 
 def test_random_directions_belong_to_the_row(classifier):

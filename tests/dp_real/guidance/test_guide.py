@@ -52,6 +52,7 @@ from diffusers.hooks import apply_group_offloading
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
+from torch.testing import assert_close
 from transformers import PreTrainedModel, TimmWrapperConfig, ViTForImageClassification
 
 import dp_real
@@ -90,7 +91,7 @@ def assert_seen(pipe, make, size=(32, 32)):
     dp_real.guide(pipe, lambda x: (seen.append(x.detach()), three(x))[1], 0.01)
     draw(pipe, make, steps=1, size=size)
     assert plain.std() > 0.05
-    torch.testing.assert_close(seen[-1][:N].clamp(-1, 1), plain, atol=1e-4, rtol=0)  # DiT has its rows twice
+    assert_close(seen[-1][:N].clamp(-1, 1), plain, atol=1e-4, rtol=0)  # DiT has its rows twice
 
 
 @pytest.mark.parametrize("make", FAMILIES)
@@ -176,7 +177,7 @@ def test_it_is_the_guidance_of_the_sampler_here():
     guidance = EntropyGuidance(classifier, omega=0.1, through="x0", **options)
     ours = dp_real.sample_images(pipe, PROMPTS, guidance, steps=8, guidance_scale=2.0)
     guided = (dp_real.guide(pipe, classifier, 0.1, **options), theirs())[1]
-    torch.testing.assert_close(guided, ours, atol=1e-4, rtol=0)
+    assert_close(guided, ours, atol=1e-4, rtol=0)
     assert (guided - plain).flatten(1).abs().amax(1).min() > 0.05
 
 
@@ -201,7 +202,7 @@ def test_after_a_push_a_multistep_solver_starts_again(kind):
         (a, s), (a_after, s_after) = (scheduler._sigma_to_alpha_sigma_t(sigma) for sigma in (now, after))
         unguided = a_after * (before - s * output) / a + s_after * output  # DDIM
         guided, whole = (each.flatten(1).norm(dim=1) for each in (x - unguided, unguided))
-        torch.testing.assert_close(guided, omega * whole * (index < steps - 1), atol=1e-3, rtol=1e-3)
+        assert_close(guided, omega * whole * (index < steps - 1), atol=1e-3, rtol=1e-3)
 
 
 def with_scheduler(kind):
@@ -287,7 +288,7 @@ def test_images_that_stay_plain_are_told(caplog):
     for message, (classifier, options) in cases.items():
         dp_real.guide(pipe, classifier, 0.1, **options)
         for _ in range(2):
-            torch.testing.assert_close(draw(pipe), plain, atol=1e-5, rtol=0)
+            assert_close(draw(pipe), plain, atol=1e-5, rtol=0)
         (record,) = caplog.records
         assert re.match(message, record.message)
         caplog.clear()
@@ -407,7 +408,7 @@ def test_a_panorama_which_copies_its_schedulers_state_is_guided(kind):
 
     plain = wide()
     dp_real.guide(pipe, three, 1e-12)
-    torch.testing.assert_close(wide(), plain, atol=1e-5, rtol=0)
+    assert_close(wide(), plain, atol=1e-5, rtol=0)
     dp_real.guide(pipe, three, 0.1)
     assert not torch.allclose(wide(), plain, atol=1e-3)
 
@@ -613,12 +614,12 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
     reread = ViTForImageClassification.from_pretrained(tmp_path)
     ways = [{"classifier": model, "processor": processor}, {"classifier": reread}]
     for given in ways:
-        torch.testing.assert_close(draw(dp_real.guide(pipe, omega=0.01, **given)), expected)
+        assert_close(draw(dp_real.guide(pipe, omega=0.01, **given)), expected)
     assert all(parameter.requires_grad for parameter in model.parameters())  # it stays as it was
     with refusal("ViTForImageClassification: how its images are normalised is unknown"):
         dp_real.guide(pipe, model, 0.01)
     low = draw(dp_real.guide(pipe, model.bfloat16(), 0.01, processor=processor))
-    torch.testing.assert_close(low, expected, atol=0.1, rtol=0)
+    assert_close(low, expected, atol=0.1, rtol=0)
     assert not torch.equal(low, expected)
 
 
@@ -660,12 +661,12 @@ def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
     mean, std = (torch.tensor(TIMM["pretrained_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = (torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16) - mean) / std
     assert logits.shape == (2, 3)
-    torch.testing.assert_close(model.seen[0], expected)
+    assert_close(model.seen[0], expected)
     loaded = nn.Flatten().eval()  # as timm.create_model gives it; it takes smaller images too, unless its size is fixed
     loaded.pretrained_cfg = TIMM["pretrained_cfg"] | {"fixed_input_size": processor is not None}
     side = 8 if processor is None else 16
     seen = _logits(loaded, None)(torch.ones(1, 3, 8, 8)).view(1, 3, side, side)
-    torch.testing.assert_close(seen, expected[1:, :, :side, :side])
+    assert_close(seen, expected[1:, :, :side, :side])
     # It takes the names for another number of classes only together with their number.
     config = TimmWrapperConfig.from_dict(copy.deepcopy(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
     assert (config.num_labels, config.id2label) == (2, {0: "x", 1: "y"})

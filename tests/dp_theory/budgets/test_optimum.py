@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error, optimum
@@ -32,7 +33,7 @@ def test_the_table_for_a_fixed_number_of_rows():
     for name, best in found.items():
         rule = RULES[name].with_keep_fraction(np.minimum(best.keep, 1 - 1e-12))
         there = predict(Problem(Direct(rule), rho, psi, best.lam_per_row))
-        np.testing.assert_allclose(best.test_error, there.test_error, rtol=1e-9)
+        assert_allclose(best.test_error, there.test_error, rtol=1e-9)
     hard, easy = (best.test_error for best in found.values())
     for i, row in enumerate(BEST):
         for j, cell in enumerate(row.split()):
@@ -106,8 +107,8 @@ def test_pruning_under_a_budget(rho, keep, error):
     assert pruned["test_error"] == pytest.approx(error, abs=5e-5)
     assert pruned["keep"] == pytest.approx(keep, abs=0.01)
     assert table.query("strategy == 'static'")["test_error"].iloc[0] == pytest.approx(0.0573, abs=5e-5)
-    np.testing.assert_allclose(table["cost"], 20)
-    np.testing.assert_allclose(table["kept"] * table["psi"], 1)
+    assert_allclose(table["cost"], 20)
+    assert_allclose(table["kept"] * table["psi"], 1)
     assert table["test_error"].is_monotonic_increasing
 
 

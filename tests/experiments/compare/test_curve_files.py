@@ -1,9 +1,9 @@
 """Curves are read from the files that the project writes and from tables of one's own; others are refused."""
 
-import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.compare.curve_files import SWEEP, read_curve, reported_curve
+from numpy.testing import assert_allclose
 
 import dp_theory
 from dp_theory import KeepHard
@@ -31,7 +31,7 @@ def test_a_sweep_is_read(tmp_path, sweep):
     assert len(curve) == 9
     assert notes == ["of the rules keep-hard, keep-easy only keep-easy is fitted: choose with rule=…"]
     assert set(curve.strategy) == {"static", "prune", "direct"}
-    np.testing.assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
+    assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
 
 
 def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path, sweep):
@@ -61,8 +61,8 @@ def test_a_comparison_is_read(tmp_path):
     (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n[generator]\nkind = 'denoiser'\n")
     curve, notes = read_curve(tmp_path / "comparison.csv")
     assert curve.strategy.tolist() == ["static", "static", "practice", "prune"]
-    np.testing.assert_allclose(curve.error, [0.03, 0.02, 0.019, 0.025])
-    np.testing.assert_allclose(curve.se, [0.002, 0.001, 0.001, 0.002])
+    assert_allclose(curve.error, [0.03, 0.02, 0.019, 0.025])
+    assert_allclose(curve.se, [0.002, 0.001, 0.001, 0.002])
     assert (curve.initial[2], curve.increment[2]) == (100, 200)
     assert curve.keep[3] == pytest.approx(1000 / 4600)
     assert notes[0] == "frozen is left out: it is no strategy of the theory"

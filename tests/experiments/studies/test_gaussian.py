@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from dp_experiments.studies.gaussian.exact_score import GaussianGenerator, posterior_mean
+from numpy.testing import assert_allclose
 from scipy.stats import halfnorm, norm, truncnorm
 
 from dp_real.runtime.seeds import row_seeds
@@ -17,8 +18,8 @@ def test_posterior_mean_is_that_of_a_truncated_normal(alpha_bar, first):
     x = torch.tensor([[first, -0.7]] * 2, dtype=torch.float64)
     found = posterior_mean(x, torch.tensor(alpha_bar, dtype=torch.float64), torch.tensor([1.0, -1.0]).double())
     expected = truncnorm.mean([-mean / sigma, -np.inf], [np.inf, -mean / sigma], loc=mean, scale=sigma)
-    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
-    np.testing.assert_allclose(found[:, 1], alpha_bar**0.5 * -0.7)
+    assert_allclose(found[:, 0], expected, rtol=1e-6)
+    assert_allclose(found[:, 1], alpha_bar**0.5 * -0.7)
 
 
 def test_the_sampler_converges_to_the_data_with_its_steps():
@@ -31,7 +32,7 @@ def test_the_sampler_converges_to_the_data_with_its_steps():
         assert np.ptp(x[:, 1]) == 0
         errors.append([np.abs(x[:, 0] - expected).mean(), 1 - x[0, 1]])
         mirrored = GaussianGenerator(2, steps).from_noise(-noise, torch.zeros(500, dtype=torch.int64)).numpy()
-        np.testing.assert_allclose(mirrored, -x)
+        assert_allclose(mirrored, -x)
     ratios = np.divide(*errors)
     assert np.all((ratios > 1.7) & (ratios < 2.3)), ratios
     assert np.max(errors[-1]) < 0.02
