@@ -19,14 +19,6 @@ _MEMORY = 9
 _MAX_STEP = 2.0
 # The farthest that it moves by the method; where it would go further, it moves by the map.
 _FARTHEST = 3.0
-# At this factor of the least miss the search goes back to the best point, and on from there carefully.
-_ASTRAY = 20.0
-# The part of the map's move that it then takes.
-_CAREFUL = 0.3
-# The factor by which that move shrinks each time.
-_SHORTER = 0.7
-# The factor by which the point's miss is raised, so that the search does not return to it for ever.
-_WORSE = 3.0
 # Factor of the start where the map is not defined.
 _NEARER = 0.7
 
@@ -53,27 +45,18 @@ def fixed_point(move: Move, start: Array, tolerance: float, steps: int, enough: 
 
 
 def _by_anderson(move: Move, start: Array, tolerance: float, steps: int) -> tuple[Array, float]:
-    best, least = start, np.inf
-    anchor, bound, way = start, np.inf, np.zeros_like(start)
-    point = start
+    point, best, least = start, start, np.inf
     points: list[np.ndarray] = []
     moves: list[np.ndarray] = []
     for _ in range(steps):
         moved, miss = move(point)
         if miss < least:
             best, least = point, miss
-        if miss < tolerance:
-            break
-        if miss < bound:
-            anchor, bound, way = point, miss, moved
-        if np.isinf(bound):
+        if np.isinf(least):
             point = _NEARER * point
             continue
-        if not miss <= _ASTRAY * bound:
-            point = anchor + _CAREFUL * np.clip(way, -1, 1)
-            bound, way = _WORSE * bound, _SHORTER * way
-            points, moves = [], []
-            continue
+        if miss < tolerance or np.isinf(miss):
+            break
         moved = np.clip(moved, -_MAX_STEP, _MAX_STEP)
         points = [*points, point][-_MEMORY:]
         moves = [*moves, moved][-_MEMORY:]

@@ -18,8 +18,6 @@ from dp_theory.numerics.checks import Array, Float
 _SETTLED = 1e-3
 # The part of the way to the right-hand sides that the damped map moves.
 _PART = 0.5
-# The least part that is tried where a larger one leaves the cone of order parameters.
-_MIN_PART = 1e-9
 # The least part of a learner, squared, that is new.
 _POSITIVE = 1e-6
 # |ln √C| and |ln X| from which no solution is looked for.
@@ -119,13 +117,7 @@ class Search:
             off, *_ = self.solution.equations(newest, means(newest))
             miss = self.solution.miss(off, newest)
             means.settled |= miss < _SETTLED
-            part = _PART
-            while part > _MIN_PART:
-                try:
-                    return self.coordinates(self.split(vector + part * off)) - point, miss
-                except FloatingPointError:
-                    part /= 2
-            return np.zeros_like(point), np.inf
+            return self.coordinates(self.split(vector + _PART * off)) - point, miss
 
         def move(point: Array) -> tuple[Array, float]:
             try:
