@@ -25,9 +25,6 @@ class RowForces:
     force: Float[Array, "points solved"]
     bend: Float[Array, "solved points_or_1"]
 
-    def first(self, size: int) -> "RowForces":
-        return RowForces(self.force[:size], self.bend[:, :size])
-
     def slopes(self, x: Float[Array, "b b"]) -> Float[Array, "solved points_or_1"]:
         """-du_s/dη_j at the newest stage, for j < s (T4.7)."""
         slopes = np.zeros_like(self.bend)
@@ -53,9 +50,6 @@ class SampledRows:
         # bends under the control are the same for points of one weight
         of_loss, of_control = (RowForces(none, np.zeros((0, len(each)))) for each in (points.y, points.weight))
         return cls(points, of_loss, of_control)
-
-    def first(self, size: int) -> "SampledRows":
-        return SampledRows(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
 
     def scores(self, parameters: OrderParameters) -> tuple[Array, Array, Array, float]:
         """u_s under the loss and under the control (T4.6), the part that is new at stage s, and its deviation."""

@@ -53,10 +53,6 @@ class Points(NamedTuple):
     view: Float[Array, "points K"]
     normals: Float[Array, "points b"]
 
-    def first(self, size: int) -> "Points":
-        few = Points(self.cohort, *(part[:size] for part in self[1:]))
-        return few._replace(mass=len(self.y) / size * few.mass)
-
 
 def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     """Scrambled Sobol points. The first coordinate decides kind and t, so that a narrow window takes no more points."""
