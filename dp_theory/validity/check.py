@@ -178,7 +178,7 @@ def check(
     tested = _tested_assumptions(view, list(rule_of.values()), level)
     while True:
         level /= 2  # which every look at the trials so far takes half of what is left of
-        curves = pd.DataFrame([row for each in measured for row in each.rows()])
+        curves = pd.concat([each.table() for each in measured], ignore_index=True)
         if curves["measured"].isna().all():
             max_kept = round(MAX_USED * curves["share"].max() * len(view.y))
             raise InputError(
@@ -248,48 +248,40 @@ class _MeasuredCurve:
         errors = measured_errors(self.view, self.rule, self.sizes, self.lam, range(before, before + more), seed)
         return replace(self, errors=np.vstack([self.errors, np.where(np.isnan(self.law), np.nan, errors)]))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def table(self) -> "pd.DataFrame":
+        import pandas as pd
+
         view, all_rows = self.view, len(self.view.y)
-        rows = []
-        for size, gaussian, law, errors in zip(
-            self.sizes, self.gaussian.tolist(), self.law.tolist(), self.errors.T, strict=True
-        ):
-            of_trials = errors[~np.isnan(errors)]  # a trial may have kept too few rows
-            is_measured = len(of_trials) > 0
-            mean = float(of_trials.mean()) if is_measured else np.nan
-            deviation = float(of_trials.std(ddof=1)) if is_measured else np.nan
-            se = se_trials = deviation / np.sqrt(max(len(of_trials), 1))
-            of_rows = _error_variance(max(mean, gaussian), all_rows)
-            if view.test is not None:
-                se = np.sqrt(se_trials**2 + _error_variance(max(mean, gaussian), len(view.test[1])) + of_rows)
-                of_rows = 0.0
-            se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
-            # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
-            shared = min(size / max(size, self.moments.independent), MAX_SHARED)
-            se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
-            rows.append(
-                {
-                    "rule": self.name,
-                    "kept": size,
-                    "share": self.moments.kept_rows / all_rows,
-                    "gaussian": gaussian,
-                    "measured law": law,
-                    "measured": mean,
-                    "se": se,
-                    "se_trials": se_trials,
-                    "se_gaussian": se_gaussian,
-                    "se_law": se_law,
-                    "z": (mean - gaussian) / se_gaussian,
-                    "z_law": (mean - law) / se_law,
-                }
-            )
-        return rows
-
-
-def _error_variance(rate: float, rows: int) -> float:
-    """The variance of an error rate of so many rows, where the true one may be as large as `rate`."""
-    rate = min(0.5, max(rate, 0.5 / rows))
-    return rate * (1 - rate) / rows
+        errors = pd.DataFrame(self.errors)  # a trial may have kept too few rows
+        mean, deviation = errors.mean().to_numpy(), errors.std().to_numpy()
+        se_trials = deviation / np.sqrt(errors.count().to_numpy().clip(1))
+        rate = np.maximum(mean, self.gaussian).clip(0.5 / all_rows, 0.5)  # as large as the true one may be
+        se, of_rows = se_trials, rate * (1 - rate) / all_rows
+        if view.test is not None:
+            tests = len(view.test[1])
+            rate = rate.clip(0.5 / tests)
+            se, of_rows = np.sqrt(se_trials**2 + rate * (1 - rate) / tests + of_rows), 0.0
+        se_law = np.maximum(se, 0.5 / all_rows)  # half an error among all rows
+        # trials share a fraction f of the kept rows, so the theory's difference also scatters by f·s²/(1 − f)
+        kept = np.asarray(self.sizes)
+        shared = np.minimum(kept / np.maximum(kept, self.moments.independent), MAX_SHARED)
+        se_gaussian = np.sqrt(se_law**2 + shared / (1 - shared) * deviation**2 + of_rows)
+        return pd.DataFrame(
+            {
+                "rule": self.name,
+                "kept": kept,
+                "share": self.moments.kept_rows / all_rows,
+                "gaussian": self.gaussian,
+                "measured law": self.law,
+                "measured": mean,
+                "se": se,
+                "se_trials": se_trials,
+                "se_gaussian": se_gaussian,
+                "se_law": se_law,
+                "z": (mean - self.gaussian) / se_gaussian,
+                "z_law": (mean - self.law) / se_law,
+            }
+        )
 
 
 def measured_errors(
