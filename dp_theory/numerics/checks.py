@@ -199,35 +199,24 @@ def require_some(**values: Any) -> None:
             raise InputError(f"{name} is empty: give at least one number")
 
 
-def require_magnitude(**values: Any) -> None:
-    """Each is 0 or between MIN_VALUE and MAX_VALUE."""
-    for name, value in values.items():
-        size = np.abs(np.asarray(value))
-        fits = (size == 0) | ((size >= MIN_VALUE) & (size <= MAX_VALUE))
-        require(name, value, fits, f"be between {MIN_VALUE:g} and {MAX_VALUE:g}: beyond, formulas lose their digits")
-
-
 def require_positive(what: str, **values: Any) -> None:
     """Each is positive, finite and of a magnitude that formulas take; `what` ends the message to a person."""
     for name, value in values.items():
-        numbers_given = numbers(name, value)
-        require(
-            name, numbers_given, (numbers_given > 0) & np.isfinite(numbers_given), f"be positive and finite: {what}"
-        )
-        require_magnitude(**{name: numbers_given})
+        _require_size(name, numbers(name, value), np.greater, f"be positive and finite: {what}")
 
 
 def require_ridge(**ridges: Any) -> None:
     """Each is at least 0, finite and of a magnitude that formulas take."""
     for name, value in ridges.items():
-        numbers_given = numbers(name, value)
-        require(
-            name,
-            numbers_given,
-            (numbers_given >= 0) & np.isfinite(numbers_given),
-            "be at least 0 and finite: 0 is the ridgeless limit",
+        _require_size(
+            name, numbers(name, value), np.greater_equal, "be at least 0 and finite: 0 is the ridgeless limit"
         )
-        require_magnitude(**{name: numbers_given})
+
+
+def _require_size(name: str, value: Array, exceeds: np.ufunc, must: str) -> None:
+    require(name, value, exceeds(value, 0) & np.isfinite(value), must)
+    fits = (value == 0) | (value >= MIN_VALUE) & (value <= MAX_VALUE)
+    require(name, value, fits, f"be between {MIN_VALUE:g} and {MAX_VALUE:g}: beyond, formulas lose their digits")
 
 
 def require_in(interval: str, what: str, **values: Any) -> None:
