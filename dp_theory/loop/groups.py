@@ -159,6 +159,7 @@ class SelectedRows(ByValue):
 
     keep: float | Rule | Weight
     weight: float | Weight
+    breaks: Sequence[float]
     has_direction: bool  # whether the rule sees one
 
     @property
@@ -192,13 +193,10 @@ class SelectedRows(ByValue):
         return kept, weights
 
     def jumps(self) -> list[float]:
-        """The threshold of every jump: what is named, 0, and those of a rule."""
+        """The threshold of every jump, on either side: what is named, 0, and those of a rule."""
         of_rule = self.keep.breakpoints() if isinstance(self.keep, Rule) else ()
-        thresholds = {sign * float(b) for b in of_rule for sign in (-1, 1)} | set(map(float, self._named()))
+        thresholds = {sign * float(b) for b in [*of_rule, *self.breaks] for sign in (-1, 1)}
         return sorted(filter(np.isfinite, thresholds | ({0.0} if self.has_direction else set())))
-
-    def _named(self) -> Sequence[float]:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -255,9 +253,6 @@ class Group(SelectedRows):
 
     def candidates_at(self, keep_fraction: float) -> float:
         return self.ratio
-
-    def _named(self) -> Sequence[float]:
-        return self.breaks
 
 
 @dataclass(frozen=True)
@@ -326,9 +321,6 @@ class Addition(SelectedRows):
             return self.candidates
         assert self.kept is not None, "checked when made"
         return float(self.kept) / keep_fraction
-
-    def _named(self) -> Sequence[float]:
-        return [*self.breaks, *np.negative(self.breaks)]
 
 
 @dataclass(frozen=True)
