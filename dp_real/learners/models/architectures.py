@@ -44,7 +44,8 @@ def fresh_network(
     except ImportError as error:
         raise MissingError(f"learner.architecture = {architecture!r}: {missing_package(error)}") from error
     except Exception as error:  # the type depends on the architecture
-        raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
+        reason = " ".join(str(error).split())  # of several lines
+        raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {reason}") from error
 
 
 def _require(name: str, known: Iterable[str], problem: str) -> None:

@@ -243,7 +243,7 @@ def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(c
     ],
 )
 def test_sizes_that_do_not_work(values, message):
-    with pytest.raises(InputError, match=message):
+    with refusal(message):
         learner(section(**values))
 
 
