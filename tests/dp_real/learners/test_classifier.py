@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import AdamW
 from transformers import AutoImageProcessor, AutoModelForImageClassification, get_wsd_schedule, pipeline
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_real.data.examples import Task
 from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
