@@ -344,7 +344,8 @@ class GivenPipelineConfig(DiffusersConfig):
         check_draws_images(type(pipe), name, "generator")
         names: dict[str, str] = {}  # of a DiT, whose classes have several, as in model_index.json
         for label, index in getattr(pipe, "labels", {}).items():
-            names[str(index)] = ", ".join([*filter(None, [names.get(str(index))]), label])
+            earlier = names.get(str(index))
+            names[str(index)] = f"{earlier}, {label}" if earlier else label
         return {"_class_name": name, "id2label": names}
 
     def opened(self) -> Any:

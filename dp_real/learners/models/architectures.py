@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import cause_of
 from dp_real.data.examples import Task
 from dp_real.runtime.model_folders import missing_package
 
@@ -44,8 +45,7 @@ def fresh_network(
     except ImportError as error:
         raise MissingError(f"learner.architecture = {architecture!r}: {missing_package(error)}") from error
     except Exception as error:  # the type depends on the architecture
-        reason = " ".join(str(error).split())  # of several lines
-        raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {reason}") from error
+        raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {cause_of(error)}") from error
 
 
 def _require(name: str, known: Iterable[str], problem: str) -> None:

@@ -6,21 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_base.errors import InputError
-from dp_experiments.presets.variants import LIKE, variants
+from dp_experiments.presets.variants import variants
 
 if TYPE_CHECKING:
     from dp_real.config import Config
 
 LINE = r"^(?:\[(.+)\]|([\w-]+) *=(?:.*# (ours|inferred|earlier code)\b)?)"
 """A section or a key of a preset, and the mark of its value."""
-PLAN = {
-    "practice.initial": "N",
-    "practice.increment": "P",
-    "practice.additions": "k",
-    "practice.patience": "T_max",
-    "guidance.omega": "omega",
-}
-"""The paper's names of keys, as the notes of variants have them."""
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
@@ -57,8 +49,7 @@ def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
         origins[f"{section}.{key}".strip(".")] = mark or usual
     if variant:
         for key in map(key_of, variant.settings):
-            names = re.findall(r"\w+", variant.note.split(LIKE)[0]) if LIKE in variant.note else []
-            is_read = origins.get(key) == "inferred" or PLAN.get(key) in names
+            is_read = origins.get(key) == "inferred" or key in variant.inferred
             origins[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
     return origins | dict.fromkeys(map(key_of, settings), "yours")
 

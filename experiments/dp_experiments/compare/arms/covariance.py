@@ -49,9 +49,8 @@ def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " clas
         raise InputError(f"practice.keep = 'covariance': {name!r} has fewer than two validation examples")
     features = features_of(rounds.config, rounds.data.generator)
     real = features(validation.x)
-    mine = (
-        features(decoded(batch, rounds.pool.storage)) if len(batch) else real[:0]
-    )  # of many processes, some draw nothing
+    # Of many processes, some draw nothing.
+    mine = features(decoded(batch, rounds.pool.storage)) if len(batch) else real[:0]
     parts = distributed.gather([(batch["row"].to_numpy(), batch["label"].to_numpy(), mine)])
     rows, label, drawn = (np.concatenate(part) for part in zip(*parts, strict=True))
     selected = [
