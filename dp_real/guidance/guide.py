@@ -45,7 +45,8 @@ def guide(
     omega
         The strength. A negative one makes easy images, and 0 leaves the pipeline as it is.
     processor
-        The image processor of a loaded classifier; by default the one saved with it.
+        The image processor of a loaded classifier, or torchvision's weights.transforms(); by default the one saved with
+        it.
     every, window
         Which steps are guided, as in EntropyGuidance. By default some six are, as in the authors' earlier code: omega
         times their number is what counts.

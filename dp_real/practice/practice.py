@@ -45,6 +45,7 @@ TINY = 1e-30  # a lower bound of probabilities
 ROUNDED = 0.02  # by which a sum of probabilities of two digits, or of half precision, may differ from 1
 TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
+AVERAGING = {"AveragedModel", "ModelEmaV2", "ModelEmaV3"}  # torch's and timm's wrappers of a model
 COSTS = {
     "generated": "generated",
     "redrawn": "redrawn",
@@ -179,8 +180,9 @@ class Practice(Additions):
         without initial samples. 0: the whole pool, so that passes grow.
     preprocess
         A differentiable function of samples in [-1, 1] to the model's input; for texts, a tokenizer. A dictionary is
-        passed as keyword arguments. An image processor of transformers: what it does to images. None: these are
-        prepared by the saved processor of a model of transformers or timm's pretrained_cfg; others are unchanged.
+        passed as keyword arguments. An image processor of transformers, or torchvision's weights.transforms(): what it
+        does to images. None: these are prepared by the saved processor of a model of transformers or timm's
+        pretrained_cfg; others are unchanged.
     transform
         A function of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
     seed
@@ -512,8 +514,9 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """A model without DistributedDataParallel and torch.compile. InputError if its weights are sharded."""
-    inner = extract_model_from_parallel(model, keep_torch_compile=False)
+    """A model without weight averaging's, DDP's and torch.compile's wrapper. InputError if its weights are sharded."""
+    averaged: Any = model.module if type(model).__name__ in AVERAGING else model
+    inner = extract_model_from_parallel(averaged, keep_torch_compile=False)
     kinds = {type(part).__name__ for part in (*model.modules(), *model.parameters())}
     if any("FSDP" in kind or kind in ("FullyShardedDataParallel", "DTensor") for kind in kinds):
         raise InputError(
@@ -524,7 +527,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def preprocess_beside(model: Any, preprocess: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
     """`preprocess`, or of images what it says if it is a processor, or else the model's own (see preprocess_of)."""
-    is_processor = hasattr(getattr(preprocess, "image_processor", preprocess), "image_mean")
+    described = getattr(preprocess, "image_processor", preprocess)
+    is_processor = hasattr(described, "image_mean") or hasattr(described, "resize_size")  # torchvision's has this one
     shape = config.task.sample_shape
     if not is_processor and (preprocess is not None or not isinstance(model, nn.Module) or len(shape) != 3):
         return preprocess

@@ -1,4 +1,4 @@
-"""Prepares images for a classifier as its own processor (transformers) or pretrained_cfg (timm) says."""
+"""Prepares images by a classifier's processor (transformers), pretrained_cfg (timm) or transforms (torchvision)."""
 
 from collections.abc import Mapping, Sequence
 from math import floor
@@ -74,7 +74,7 @@ def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> n
         A classifier of transformers with its saved processor, or of timm with its pretrained_cfg. Any other module gets
         the images unchanged, with one warning.
     processor
-        The image processor of transformers to use instead.
+        The image processor of transformers, or torchvision's `weights.transforms()`, to use instead.
     side
         The side of images if neither the processor nor the model gives it.
 
@@ -86,6 +86,9 @@ def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> n
     MissingError
         If the processor is missing.
     """
+    if hasattr(processor, "resize_size"):  # torchvision's
+        mode = _mode(processor.interpolation.value)
+        return Preprocess(processor.crop_size * 2, processor.mean, processor.std, processor.resize_size[0], mode)
     config = getattr(model, "config", None)
     timm = getattr(processor, "data_config", None)
     if processor is None:
@@ -123,7 +126,7 @@ def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
     processor = processor or _read(model)
     processor = getattr(processor, "image_processor", processor)
     if not hasattr(processor, "image_mean"):
-        raise InputError(f"processor = {processor!r}: should be an image processor of transformers")
+        raise InputError(f"processor = {processor!r}: should be a processor of transformers or weights.transforms()")
     mean, std, (height, width) = _probe(model, processor)
     if not getattr(processor, "do_resize", False):
         return Preprocess(side, mean, std)

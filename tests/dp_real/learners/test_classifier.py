@@ -220,6 +220,11 @@ def test_images_are_prepared_as_by_the_processor(kind, options):
     ours = preprocess_of(model, processor)(torch.from_numpy(picture / 127.5 - 1).float().permute(2, 0, 1)[None])
     theirs = torch.from_numpy(np.asarray(processor(images=[picture], return_tensors="np")["pixel_values"])).float()
     torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
+    if kind == "CLIP":  # torchvision's weights.transforms() of the same sizes, which can be given of any module
+        sizes = {"resize_size": [30], "crop_size": [24], "interpolation": SimpleNamespace(value="bicubic")}
+        preset = SimpleNamespace(**sizes, mean=MEAN["image_mean"], std=MEAN["image_std"])
+        own = preprocess_of(nn.Identity(), preset)(torch.from_numpy(picture / 127.5 - 1).float().permute(2, 0, 1)[None])
+        assert torch.equal(own, ours)
 
 
 def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(caplog):

@@ -572,12 +572,17 @@ def test_a_processor_prepares_images_for_a_model(tmp_path):
     model, processor = tiny.tiny_vit(), tiny.vit_processor()
     keys = {"shape": (3, 32, 32), "initial": 3, "increment": 3, "steps": 3, "omega": 0.1}
     added = []
-    for number, preprocess in enumerate((processor, preprocess_of(model, processor))):
+    scale = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.3]}
+    sizes = {"resize_size": [18], "crop_size": [16], "interpolation": SimpleNamespace(value="bicubic")}
+    preset = SimpleNamespace(**sizes, **scale)  # torchvision's weights.transforms()
+    model.pretrained_cfg = {"input_size": (3, 16, 16), **scale}  # as of a model of timm, which its average lacks
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    for number, preprocess in enumerate((processor, preprocess_of(model, processor), preset, None)):
         pipe = PIPELINE()
         own = Practice(pipe, ["a", "b", "c"], tmp_path / str(number), **keys, preprocess=preprocess)
-        own.add(model)
+        own.add(model if preprocess else averaged)
         added.append(rows(own))
-    assert added[0] == added[1]
+    assert added[0] == added[1] != added[2] == added[3]
 
 
 @pytest.mark.parametrize(("candidates", "omega"), [(1, 0.1), (2, 5.0)])
