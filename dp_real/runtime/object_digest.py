@@ -124,6 +124,8 @@ def _settings(part: nn.Module) -> dict[str, Any]:
 
 def _is_own(code: Any) -> bool:
     """Whether a function, a class or a module is the user's."""
+    if getattr(code, "__module__", "") == "__main__":  # of which `python -m cProfile` and the like are the file
+        return True
     try:
         return not is_installed(Path(inspect.getfile(code)))
     except OSError:  # code of a notebook

@@ -492,8 +492,9 @@ def known(source, **outside):
         ("f = nn.Sequential(nn.Linear(2, 2), nn.Identity()).requires_grad_(False)\nf[0].load_state_dict(k)", *WEIGHTS),
     ],
 )
-def test_what_an_object_refers_to_is_part_of_it(source, one, other):
-    """In code of a prompt, too."""
+def test_what_an_object_refers_to_is_part_of_it(source, one, other, monkeypatch):
+    """In code of a prompt, too, and of a program that a library starts, such as `python -m cProfile`."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", pytest.__file__, raising=False)
     assert known(source, k=one) == known(source, k=one) != known(source, k=other)
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
 
