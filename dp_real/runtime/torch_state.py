@@ -64,7 +64,7 @@ def evaluating(model: Any) -> Iterator[None]:
             evaluate(model)
         else:
             at_end.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", "Using `torch.compile")  # whose modules call the hook once more
+            warnings.filterwarnings("ignore", "Using `torch.compile|Dynamo does")  # whose modules call the hook, too
             at_end.callback(register_module_forward_pre_hook(evaluate).remove)
         yield
 

@@ -146,7 +146,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("wrap", WRAPPED)
 def test_models_in_their_wrappers_are_the_same(tmp_path, wrap):
     one, other = (practice(tmp_path / name, draw, candidates=3) for name in ("one", "other"))
