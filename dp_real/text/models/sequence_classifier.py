@@ -18,7 +18,6 @@ from dp_real.runtime.hub import load, load_tokenizer
 from dp_real.text.codes import TOGETHER, texts_of
 
 UNLIMITED = 2**31  # tokens of a text, where positions are relative
-OFFSET = ("roberta", "xlm-roberta", "camembert")  # models whose positions begin behind the padding token's index
 
 
 class SequenceClassifier(nn.Module):
@@ -63,7 +62,9 @@ def tokenizer_options(model: Any, max_tokens: int) -> dict[str, Any]:
     """How texts are cut to `max_tokens` and the model's limit, and padded where this changes no logits."""
     config: Any = getattr(model, "config", None)
     positions = max(0, getattr(config, "max_position_embeddings", None) or 0) or UNLIMITED  # XLNet says -1
-    offset = config.pad_token_id + 1 if getattr(config, "model_type", "") in OFFSET else 0
+    parts = model.named_modules() if isinstance(model, nn.Module) else ()
+    paddings = (getattr(part, "padding_idx", None) for name, part in parts if name.endswith(".position_embeddings"))
+    offset = max((1 + index for index in paddings if index is not None), default=0)  # RoBERTa's begin behind it
     side = "left" if getattr(config, "summary_type", "") == "last" else "right"  # XLNet looks at the last position
     options = {"padding": True, "padding_side": side, "truncation": True, "return_tensors": "pt"}
     return options | {"max_length": min(max_tokens, positions - offset)}

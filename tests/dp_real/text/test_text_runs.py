@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from dp_base.errors import DivergedError
 from dp_real import Pool, Run, run
 from dp_real.config import parse_config
+from dp_real.data.examples import Task
 from dp_real.evaluate.assess import layer_inputs, penultimate
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.plan.work import learner_network
@@ -20,6 +21,7 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.causal_lm import CausalLMGenerator
+from dp_real.text.models.sequence_classifier import fresh_classifier
 from dp_real.text.near_duplicates import NearTexts
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_loads_elsewhere, assert_resumes_as, dying, json_lines, set_keys
@@ -252,6 +254,17 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked, architecture, sizes):
         assert torch.allclose(read(x), torch.cat([read(row) for row in x.split(1)]), atol=1e-6)
     with refusal("its last linear layer reads each token"):  # as GPT-2's does
         layer_inputs(net := torch.nn.Linear(2, 2), net, torch.zeros(1, 3, 2))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "ibert", "esm"])
+def test_a_long_text_is_cut_to_the_positions_that_a_classifier_has(architecture):
+    """Those of RoBERTa's kin begin behind the padding token's."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes |= {"max_position_embeddings": 40}
+    model = fresh_classifier(Task((80,), ("a", "b")), architecture, sizes, 64).eval()
+    x = to_codes(["long " * 16, "long " * 15 + "other"], 80)
+    assert 38 <= model.max_tokens <= 40
+    assert torch.allclose(model(x)[0], model(x)[1])  # what differs is cut
 
 
 def test_stop_strings_end_a_text(asked):
