@@ -49,12 +49,6 @@ def adopt_tasks() -> None:
     os.environ.setdefault("MASTER_PORT", str(PORTS[job % len(PORTS)]))
 
 
-def local_rank_of_lightning() -> int | None:
-    """The rank on this node if Lightning started this process, which also starts the group, later."""
-    is_its_own = os.environ.keys() >= {"NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"} and "RANK" not in os.environ
-    return int(os.environ["LOCAL_RANK"]) if is_its_own else None
-
-
 def require_one_task(what: str) -> None:
     """Raise InputError if, by the environment variables, a launcher started several processes."""
     adopt_tasks()

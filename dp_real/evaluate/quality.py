@@ -14,8 +14,8 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data.examples import RealData, taken
 from dp_real.evaluate.assess import penultimate
+from dp_real.guidance.entropy import assess
 from dp_real.pool import Pool
-from dp_real.practice.assess import assess
 from dp_real.protocols import Learner
 
 NEIGHBOURS = 5

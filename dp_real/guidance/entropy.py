@@ -8,18 +8,24 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt64
+from jaxtyping import Bool, Float, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.registry import Registry
+from dp_real.data.examples import ExampleArray
 from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.section import GuidanceConfig, is_guided, is_window
+from dp_real.runtime.computing import LEARNER_REMEDY, evaluating, require_finite, usual
+from dp_real.runtime.distributed import device, slices
+from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, rng
-from dp_real.runtime.torch_state import evaluating, usual
 
 Latents = Float[Tensor, "batch *latent"]
 """The variables of a sampler: images, their latents, or vectors."""
+Logits = Callable[[Tensor], Tensor]
+"""A function of examples [batch, *sample], on the device, to logits [batch, classes]."""
+ROWS = 1024  # of one forward pass
 
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
@@ -50,6 +56,25 @@ def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guided: int = 0
     if guided and not values.requires_grad:
         raise InputError("the objective has no gradient: should be a differentiable function of logits")
     return values
+
+
+@torch.no_grad()
+def assess(
+    logits: Logits, x: ExampleArray, y: Int64[Tensor, " n"], objective: Callable[[Tensor], Tensor] = entropy
+) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Each row's entropy in nats, or `objective`, and whether the prediction is y. This process computes alone."""
+    parts = [cpu_logits(logits, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
+    answers = torch.cat(parts) if parts else torch.empty(0, 2)
+    hard = hardness(objective, answers)
+    require_finite("the objective's numbers", "mend guidance.objective", [hard])
+    return hard, answers.argmax(-1) == y
+
+
+def cpu_logits(logits: Logits, x: Tensor) -> Float[Tensor, "batch classes"]:
+    """The logits of floats, codes or uint8, on the CPU."""
+    answers = logits(to_float(x.to(device()))).cpu()
+    require_finite("the learner's logits", LEARNER_REMEDY, [answers])
+    return answers
 
 
 def check_steps(omega: Any, every: Any, window: Any) -> None:

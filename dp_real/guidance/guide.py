@@ -12,7 +12,7 @@ from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance, check_steps, entropy, identity, logits_of
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
-from dp_real.runtime.torch_state import usual
+from dp_real.runtime.computing import usual
 
 IMAGE = (3, 224, 224)  # of a classifier whose input size is unknown
 NO_IMAGES = {"num_frames", "video", "video_length", "audio_length_in_s", "audio_end_in_s"}

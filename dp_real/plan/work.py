@@ -17,7 +17,7 @@ from dp_real.config import Config
 from dp_real.data.examples import Task
 from dp_real.data.sets.imagenet import imagenet_of
 from dp_real.learners import LearnerConfig, PretrainedConfig
-from dp_real.runtime.flops import count
+from dp_real.runtime.computing import count
 from dp_real.runtime.hub import headers_only
 
 JPEG = 0.47  # bytes per number: 71,000 for a colour photograph of 224 x 224 pixels

@@ -26,18 +26,17 @@ from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file, read_rows
 from dp_real.data.sets.class_names import warn_once
-from dp_real.guidance.entropy import logits_of
+from dp_real.guidance.entropy import Logits, logits_of
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
-from dp_real.practice.assess import Logits
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, know_again, let_go, with_objects
 from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
+from dp_real.runtime.computing import evaluating, usual_seeded
 from dp_real.runtime.object_digest import object_digest
-from dp_real.runtime.torch_state import evaluating, usual_seeded
 from dp_real.text.codes import texts_of
 
 UNBOUNDED = 10**9  # samples if additions are unlimited

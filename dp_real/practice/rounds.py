@@ -23,16 +23,14 @@ from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
 from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData, balanced_rows
 from dp_real.data.sets.long_tail import tail_counts, tail_rows
-from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, RandomGuidance
+from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, Logits, RandomGuidance, assess
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, cache_block, cached_block, shared_block, with_columns
 from dp_real.pool.storages import Storage
-from dp_real.practice.assess import Logits, assess
 from dp_real.practice.section import DrawingConfig
 from dp_real.protocols import INEXACT, AnySize, Generator, LikelihoodGenerator
 from dp_real.runtime import distributed
-from dp_real.runtime.finite import TOLERATED, require_samples, unusable
-from dp_real.runtime.flops import FlopCounter
+from dp_real.runtime.computing import TOLERATED, FlopCounter, require_samples, unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, next_seeds, rng, row_seeds
 

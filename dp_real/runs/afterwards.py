@@ -13,7 +13,7 @@ from dp_base.progress import Progress, silent
 from dp_real.data.examples import ExampleSet
 from dp_real.data.sets.images import decode_ahead
 from dp_real.evaluate.assess import evaluate_sets, penultimate
-from dp_real.practice.assess import assess
+from dp_real.guidance.entropy import assess
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.distributed import slices

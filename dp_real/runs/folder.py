@@ -43,7 +43,8 @@ from dp_real.runs.identity import (
     versions,
 )
 from dp_real.runs.loop import LoopState
-from dp_real.runtime import distributed, finite
+from dp_real.runtime import distributed
+from dp_real.runtime.computing import LEARNER_REMEDY, require_finite
 
 steps_log = logging.getLogger("dp_real.steps")  # one line per evaluation; `dp` shows it if stderr is no terminal
 LINES_APART = 5.0  # seconds at least between two lines of that log
@@ -103,7 +104,7 @@ class RunFolder:
             return
         older = [] if keep else list(folder.glob("latest-*"))
         tensors = learner.tensors()
-        finite.require_finite("the learner's weights", finite.LEARNER_REMEDY, tensors.values())
+        require_finite("the learner's weights", LEARNER_REMEDY, tensors.values())
         with whole_folder(path) as staged:
             save_file(tensors, staged / LEARNER)
             for log in self.files.logs:

@@ -17,7 +17,7 @@ from dp_real.practice.rounds import Rounds
 from dp_real.protocols import Learner
 from dp_real.runs.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.runtime import distributed
-from dp_real.runtime.finite import LEARNER_REMEDY, require_finite
+from dp_real.runtime.computing import LEARNER_REMEDY, require_finite
 
 if TYPE_CHECKING:
     from dp_real.runs.folder import RunFolder

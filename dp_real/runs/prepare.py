@@ -21,7 +21,7 @@ from dp_real.practice.objects import GIVEN, lacking
 from dp_real.practice.rounds import check_drawing, loaded
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime import distributed
-from dp_real.runtime.torch_state import usual_seeded
+from dp_real.runtime.computing import usual_seeded
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:

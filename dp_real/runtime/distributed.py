@@ -5,8 +5,9 @@ import gc
 import hashlib
 import logging
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -21,7 +22,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import DamagedError, InputError, Interrupted, MissingError
-from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, local_rank_of_lightning, require_one_task
+from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, require_one_task
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def this_process() -> Process:
     """
     place = _own_device()
     if not distributed.is_initialized():
-        return Process(local_rank_of_lightning() or 0, 1, place)
+        return Process(_local_rank_of_lightning() or 0, 1, place)
     if distributed.get_world_size() > 1:
         _object_group()  # made now, while all processes exist
     return Process(distributed.get_rank(), distributed.get_world_size(), place)
@@ -90,7 +91,7 @@ def _own_device() -> torch.device:
         adopt_tasks()
         adopt_interface()
     variables = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SEVERAL))
-    if not distributed.is_initialized() and (local_rank := local_rank_of_lightning()) is not None:
+    if not distributed.is_initialized() and (local_rank := _local_rank_of_lightning()) is not None:
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     is_first = not PartialState._shared_state
     try:
@@ -125,6 +126,12 @@ def _leave() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
     _gloo_beside.cache_clear()
+
+
+def _local_rank_of_lightning() -> int | None:
+    """The rank on this node if Lightning started this process, which also starts the group, later."""
+    is_its_own = os.environ.keys() >= {"NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"} and "RANK" not in os.environ
+    return int(os.environ["LOCAL_RANK"]) if is_its_own else None
 
 
 def require_alone(what: str) -> None:
@@ -355,6 +362,30 @@ def halving(work: Callable[[int], Result], rows: int, remedy: str, least: int = 
             # The error holds the failed work's memory until this block ends, so the cache is emptied after it.
         rows = max(least, rows // 2)
         release()
+
+
+class DeviceBatches:
+    """Draws rows in device batches, whose size changes the rows by rounding only.
+
+    Size 0 means all rows. The size is halved while a GPU's memory runs out.
+    """
+
+    def __init__(self, size: int, remedy: str) -> None:
+        self.size, self.remedy = size or sys.maxsize, remedy
+        self.fitting: dict[Hashable, int] = {}  # the size, once it was halved
+
+    def draw(self, rows: int, work: Callable[[slice], torch.Tensor], kind: Hashable = None) -> torch.Tensor:
+        """work(slice(0, rows)) in parts, whose size depends on the `kind` of work."""
+        parts: list[torch.Tensor] = []
+        start = 0
+        while start < rows:
+            wanted = min(self.fitting.get(kind, self.size), rows - start)
+            part, fitted = halving(lambda n: work(slice(start, start + n)), wanted, self.remedy)  # noqa: B023
+            parts.append(part)
+            start += fitted
+            if fitted < wanted:
+                self.fitting[kind] = fitted
+        return torch.cat(parts)
 
 
 def out_of_memory(error: BaseException) -> bool:

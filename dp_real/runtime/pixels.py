@@ -33,7 +33,9 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 
 def fit(images: Tensor, shape: Sequence[int], mode: str = "bilinear") -> Tensor:
-    """Resize images to shape [C, H, W]; colour images become grey if C is 1."""
+    """Resize images to shape [C, H, W]; colour images become grey if C is 1. Other examples do not change."""
+    if images.dim() != 4:
+        return images
     channels, *size = shape
     if channels == 1 and images.shape[1] == len(GREY):
         images = (images * images.new_tensor(GREY).view(-1, 1, 1)).sum(1, keepdim=True)

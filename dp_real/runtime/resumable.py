@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from dp_base.checksums import damage, seal
 from dp_base.files import whole_folder, write_json
 from dp_base.reading import read_json
-from dp_real.runtime.finite import require_finite
+from dp_real.runtime.computing import require_finite
 
 OPTIMIZER = "optimizer"
 EVERY = 200  # steps between saves; across such a step a loop must hold no other state

@@ -15,10 +15,9 @@ from dp_real.data.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.protocols import Generator, Labels, Seeds
 from dp_real.runtime import distributed
-from dp_real.runtime.finite import require_finite, require_samples
+from dp_real.runtime.computing import require_finite, require_samples, usual
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
-from dp_real.runtime.torch_state import usual
 
 if TYPE_CHECKING:
     from dp_real.generators.trained import DenoiserSizes

@@ -18,7 +18,7 @@ from dp_base.progress import Progress
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
 from dp_real.runtime import distributed
-from dp_real.runtime.finite import require_finite
+from dp_real.runtime.computing import require_finite
 from dp_real.runtime.hub import load
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng

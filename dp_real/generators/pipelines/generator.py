@@ -22,19 +22,19 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dp_base.errors import InputError
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
-from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.guidance.guide import check_pipeline, guided, unguide
 from dp_real.guidance.latents import Images, decode, image_side
 from dp_real.guidance.scheduler import check_scheduler
 from dp_real.protocols import Labels, Seeds
-from dp_real.runtime.flops import uncounted
+from dp_real.runtime.computing import uncounted, usual
+from dp_real.runtime.distributed import DeviceBatches
 from dp_real.runtime.hub import quietly
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
-from dp_real.runtime.torch_state import usual
 
 AT_ONCE = 100  # images that sample_images draws together at most
+REMEDY = "generator.checkpointing, generator.tiny_decoder, guidance.through = 'x0' or dtype = 'bfloat16' take less"
 CONDITIONS = 1024  # embedded prompts in the cache; those of ImageNet's 1,000 classes take 0.2 GB
 DIT = "DiTPipeline"
 OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
@@ -80,7 +80,7 @@ class PipelineGenerator(ABC):
         if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # float16 would overflow
             pipe.vae.float()
         self.device = self.network.device
-        self.batches = DeviceBatches(self.batch_size)
+        self.batches = DeviceBatches(self.batch_size, REMEDY)
 
     def _check_size(self) -> None:
         config = self.network.config

@@ -33,7 +33,7 @@ class Augmentation:
         if config.crop or config.flip:
             draw, size = rng(self.seed, Stream.CROP, step, rank), self.task.sample_shape[1:]
             x = crop_and_flip(x, draw, least_area=config.crop, flip=config.flip, size=size)
-        x = at_task_size(x, self.task)
+        x = fit(x, self.task.sample_shape)
         if self.randaugment:
             x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, step, rank))
         if config.mixup or config.cutmix:
@@ -41,11 +41,6 @@ class Augmentation:
                 y = F.one_hot(y, self.task.n_classes).float()
             x, y = mix(x, y, rng(self.seed, Stream.MIX, step, rank), mixup=config.mixup, cutmix=config.cutmix)
         return x, y
-
-
-def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tensor, "batch *sample"]:
-    """Resize images of a pool to the module's size."""
-    return fit(x, task.sample_shape) if x.dim() == 4 else x
 
 
 class RandAugment:

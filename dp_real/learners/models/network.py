@@ -17,11 +17,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dp_real.data.examples import Task
-from dp_real.learners.models.augment import Augmentation, at_task_size
+from dp_real.learners.models.augment import Augmentation
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime import distributed
-from dp_real.runtime.flops import count
-from dp_real.runtime.pixels import to_float
+from dp_real.runtime.computing import count
+from dp_real.runtime.pixels import fit, to_float
 from dp_real.runtime.resumable import load_state_tensors, state_tensors, storable
 from dp_real.runtime.seeds import Stream, seed_layers, seeded, torch_rng
 
@@ -72,7 +72,7 @@ class NetworkLearner:
         return cls(module, task, training, seed)
 
     def logits(self, x: Shaped[Tensor, "batch *stored"]) -> Float[Tensor, "batch classes"]:
-        return self.eval_module.eval()(at_task_size(x.to(self.device, copy=True), self.task))
+        return self.eval_module.eval()(fit(x.to(self.device, copy=True), self.task.sample_shape))
 
     def train_step(
         self,

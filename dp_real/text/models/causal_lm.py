@@ -21,10 +21,9 @@ from transformers import (
 from dp_base.errors import InputError
 from dp_real.data import DataConfig
 from dp_real.data.examples import RealData
-from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.cache import cached
-from dp_real.runtime.distributed import device
+from dp_real.runtime.distributed import DeviceBatches, device
 from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import texts_of, to_codes
@@ -34,7 +33,7 @@ from dp_real.text.models.prompted import PromptedGenerator
 if TYPE_CHECKING:
     from dp_real.text.language_models import CausalLMConfig
 
-
+REMEDY = "generator.dtype = 'bfloat16', generator.max_new_tokens or shorter generator.prompts take less"
 STAND_IN_RECIPE = 1  # raise it when the written files change
 STAND_IN_CHAT = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}assistant: "
 
@@ -71,7 +70,7 @@ class CausalLMGenerator(PromptedGenerator):
             eos_token_id=self.tokenizer.eos_token_id if ends is None else ends,
             stop_strings=list(config.stop) or None,
         )
-        self.batches = DeviceBatches(config.batch_size)
+        self.batches = DeviceBatches(config.batch_size, REMEDY)
         with reading(model, "a prompt"):  # raised by a broken chat template
             seeds = range(len(config.prompts))  # each selects another prompt
             prompts = [self.chat_prompt(label, seed) for label in range(self.n_classes) for seed in seeds]

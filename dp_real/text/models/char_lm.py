@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dp_real.data.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import distributed
-from dp_real.runtime.finite import require_finite
+from dp_real.runtime.computing import require_finite
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_uniforms, seed_layers, seeded, torch_rng
 

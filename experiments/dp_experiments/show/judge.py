@@ -18,7 +18,7 @@ from dp_real.data.examples import ExampleArray, Task
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.evaluate.assess import layer_inputs
 from dp_real.evaluate.quality import MAX_EXAMPLES, quality, spread
-from dp_real.practice.assess import cpu_logits
+from dp_real.guidance.entropy import cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run

@@ -27,8 +27,8 @@ from dp_real.practice.rounds import SampleDrawer
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Checkpoint, Run
+from dp_real.runtime.computing import require_samples
 from dp_real.runtime.distributed import slices
-from dp_real.runtime.finite import require_samples
 from dp_real.runtime.pixels import to_bytes, to_image
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of

@@ -65,8 +65,8 @@ from dp_real.guidance.guide import _logits
 from dp_real.guidance.scheduler import GuidedSteps, Guiding, guide_steps
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
+from dp_real.runtime.computing import evaluating
 from dp_real.runtime.seeds import row_noise, row_seeds
-from dp_real.runtime.torch_state import evaluating
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.tiny_pipelines import FAMILIES, PROMPTS, N, assert_guided, draw, random_pipeline, three
 from tests.refusals import refusal

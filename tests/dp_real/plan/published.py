@@ -12,7 +12,7 @@ import torch
 
 from dp_real.generators.models.stable_diffusion import vae_blocks
 from dp_real.generators.pipelines.sizes import NetworkCost
-from dp_real.runtime.flops import count
+from dp_real.runtime.computing import count
 
 KL = vae_blocks(128, 256, 512, 512) | {"layers_per_block": 2}
 KL16 = KL | {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}

@@ -25,7 +25,7 @@ from dp_real.generators.pipelines.sizes import known_size, published
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.plan import hours, needs, work
 from dp_real.runs.prepare import fresh_learner, load_generator
-from dp_real.runtime.flops import count
+from dp_real.runtime.computing import count
 from dp_real.runtime.model_folders import download_command
 from dp_real.runtime.seeds import row_seeds
 from tests.commands import done, refused, told

@@ -5,7 +5,7 @@ import pytest
 import torch
 from dp_experiments.presets.presets import load_preset
 
-from dp_real.practice.assess import assess
+from dp_real.guidance.entropy import assess
 from dp_real.practice.rounds import CHOICE_STRENGTH, at_limit, choose
 from dp_real.runtime.seeds import row_seeds
 

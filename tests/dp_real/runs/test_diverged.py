@@ -19,7 +19,8 @@ from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
 from dp_real.runs.loop import LoopState, has_collapsed
 from dp_real.runs.prepare import fresh_learner
-from dp_real.runtime import finite, resumable
+from dp_real.runtime import resumable
+from dp_real.runtime.computing import require_samples
 from dp_real.runtime.seeds import next_seeds, row_seeds
 from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import stopped_at
@@ -164,7 +165,7 @@ def test_a_generator_of_no_use_is_not_cached(own_cache, config, data, monkeypatc
 
 
 def test_vectors_may_be_of_one_value():
-    finite.require_samples(torch.zeros(4, 5), "round 1", "lower it")
+    require_samples(torch.zeros(4, 5), "round 1", "lower it")
 
 
 def broken_images(config, monkeypatch, rows, guided):

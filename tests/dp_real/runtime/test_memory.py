@@ -17,7 +17,7 @@ from dp_real.learners.section import TrainingConfig
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, torch_settings
 from dp_real.runtime import distributed
-from dp_real.runtime.torch_state import usual_seeded
+from dp_real.runtime.computing import usual_seeded
 
 TASK = Task((4,), tuple("ab"))
 ROWS = torch.randn(3, 4), torch.tensor([0, 1, 0])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_real.pool.storages import open_storage
-from dp_real.runtime.finite import unusable
+from dp_real.runtime.computing import unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.char_lm import inverse_transform

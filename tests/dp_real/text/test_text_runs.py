@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dp_base.errors import DivergedError
+from dp_base.errors import DivergedError, MissingError
 from dp_real import Pool, Run, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Task
@@ -235,6 +235,16 @@ def test_a_model_brings_no_settings_of_its_own(asked, tmp_path):
     configs = [asked, *(changed(asked, generator={"model": str(path)}) for path in (plain, own))]
     expected, *others = (load_generator(each).sample(labels, seeds, None) for each in configs)
     assert all(torch.equal(each, expected) for each in others)
+
+
+def test_a_language_model_without_room_names_its_own_keys(asked, monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    generator = load_generator(asked)
+    monkeypatch.setattr(generator.model, "generate", fail)
+    with refusal(r"a single row needs more memory.*: generator.dtype = 'bfloat16', generator.max_new_t", MissingError):
+        generator.sample(torch.tensor([0, 1]), row_seeds(0, 0, range(2)), None)
 
 
 BART = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}

@@ -13,8 +13,8 @@ from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.data.examples import ExampleArray, TrainingExamples
 from dp_real.evaluate.assess import penultimate
+from dp_real.guidance.entropy import cpu_logits
 from dp_real.learners.models.classifier import load_encoder, wrapped_classifier
-from dp_real.practice.assess import cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runtime.distributed import slices
 from dp_real.runtime.pixels import to_float

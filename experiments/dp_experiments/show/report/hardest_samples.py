@@ -11,9 +11,9 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_experiments.show.report.pictures import examples_of, pictures, row_facts
 from dp_experiments.terminal.lines import records, say
+from dp_real.guidance.entropy import cpu_logits
 from dp_real.pool import Pool
 from dp_real.pool.marks import mark_of
-from dp_real.practice.assess import cpu_logits
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of
 

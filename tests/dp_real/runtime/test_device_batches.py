@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from dp_base.errors import MissingError
-from dp_real.generators.pipelines.device_batches import DeviceBatches
+from dp_real.runtime.distributed import DeviceBatches
 
+REMEDY = "checkpointing takes less"
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
 
 
@@ -37,11 +38,11 @@ def tried(batches, n, room, **kind):
     ],
 )
 def test_so_many_rows_go_together(size, room, expected):
-    assert tried(DeviceBatches(size), 100, room) == expected
+    assert tried(DeviceBatches(size, REMEDY), 100, room) == expected
 
 
 def test_the_size_that_fits_is_found_once_and_remembered():
-    batches = DeviceBatches(0)
+    batches = DeviceBatches(0, REMEDY)
     assert tried(batches, 64, 20) == [64, 32, 16, 16, 16, 16]
     assert tried(batches, 40, 20) == [16, 16, 8]
     assert tried(batches, 40, 4, kind="guided") == [40, 20, 10, 5, 2] + [2] * 19  # it has a size of its own
@@ -56,10 +57,10 @@ DOUBTFUL = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate
 def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error):
     """What also has other reasons, as a cuDNN that does not fit the driver, keeps its words on a single row."""
     seen = []
-    assert torch.equal(DeviceBatches(4).draw(4, device(2, seen, error)), torch.arange(4))
+    assert torch.equal(DeviceBatches(4, REMEDY).draw(4, device(2, seen, error)), torch.arange(4))
     assert seen == [4, 2, 2]
     with pytest.raises((MissingError, RuntimeError)) as caught:
-        DeviceBatches(0).draw(10, device(0, seen, error))
+        DeviceBatches(0, REMEDY).draw(10, device(0, seen, error))
     assert seen[3:] == [10, 5, 2, 1]
     if str(error) == DOUBTFUL:
         assert caught.value is error
@@ -69,4 +70,4 @@ def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error):
 
 def test_other_errors_are_not_swallowed():
     with pytest.raises(RuntimeError, match="no memory of this"):
-        DeviceBatches(0).draw(10, device(0, [], RuntimeError("no memory of this")))
+        DeviceBatches(0, REMEDY).draw(10, device(0, [], RuntimeError("no memory of this")))

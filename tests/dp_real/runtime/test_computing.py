@@ -14,7 +14,7 @@ from dp_real.learners.section import TrainingConfig
 from dp_real.pool import Pool
 from dp_real.practice.rounds import Rounds
 from dp_real.runs.prepare import fresh_learner
-from dp_real.runtime.flops import FlopCounter, count, uncounted
+from dp_real.runtime.computing import FlopCounter, count, uncounted
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import changed
 
