@@ -4,6 +4,7 @@ Beside them are the files of the root, the notebooks as pages, the reference of 
 llms.txt. out/SKILL.md is for agents, and out/demo the page to play with as a static space of the hub.
 
 python docs/prepare.py FIGURES: what `dp figures --quick --out FIGURES` drew becomes the pictures of the gallery.
+python docs/prepare.py typefaces: the fonts of the study of glyphs become its picture.
 """
 
 import base64
@@ -19,18 +20,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from dp_experiments.cli.commands import root
 from dp_experiments.cli.real.configure import keys
 from dp_experiments.paper.gallery import RECORD, about
+from dp_experiments.presets.presets import load_preset
+from dp_experiments.studies.glyphs.collection import collect
+from dp_experiments.studies.glyphs.source import FURTHER, GlyphsConfig
 from PIL import Image
 
+from dp_base.progress import silent
 from dp_real.config import Config
 from dp_real.practice.section import KINDS
 from dp_real.runtime.section import Section
 
 ROOT = Path(__file__).parents[1]
 WIDTH, COLOURS = 480, 64  # of a picture of the gallery
+TYPEFACES = 3  # of each set that are shown
 DOCS, STUDIES = ROOT / "docs", ROOT / "experiments" / "dp_experiments" / "studies"
 OWN = (".py", ".pyc", ".toml")
 PLACES = {file: file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.*") if file.suffix not in OWN}
@@ -179,6 +186,23 @@ def gallery_page() -> Iterator[str]:
     yield "</div>"
 
 
+# -- the data of the study of glyphs ----------------------------------------------------------------------------------
+
+
+def typefaces() -> Image.Image:
+    """Every other character of some fonts of each set: for the generator, validation, test, and of further kinds."""
+    source = load_preset("glyphs").data
+    assert isinstance(source, GlyphsConfig)
+    collection = collect(source._files(), silent)
+    kinds = [[row for row, face in enumerate(collection.faces) if face.kind == kind] for kind in FURTHER]
+    blocks = []
+    for rows in (*source.split_fonts(collection), *kinds):
+        some = collection.images[sorted(rows)[:: len(rows) // TYPEFACES][:TYPEFACES], ::2]
+        block = some.transpose(0, 2, 1, 3).reshape(TYPEFACES * some.shape[2], -1)
+        blocks.append(np.pad(block, ((0, 6), (0, 0)), constant_values=96))
+    return Image.fromarray(np.vstack(blocks)[:-6])
+
+
 # -- the keys of a configuration --------------------------------------------------------------------------------------
 
 
@@ -247,7 +271,9 @@ def cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[1:] == ["typefaces"]:
+        typefaces().save(DOCS / "images" / "glyphs.png", optimize=True)
+    elif sys.argv[1:]:
         store_figures(Path(sys.argv[1]), DOCS / "images" / "gallery")
     else:
         prepare(ROOT / "out" / "docs")

@@ -22,8 +22,10 @@ from dp_experiments.paper.gallery import modules as figure_modules
 from dp_experiments.studies.stored import stored_runs
 from dp_figures.curves import save
 from matplotlib import pyplot as plt
+from PIL import Image
 from typer.core import TyperGroup
 
+from dp_base.errors import MissingError
 from dp_real.config import Config
 from dp_real.config.arms import ARMS
 from dp_real.practice.practice import Practice
@@ -311,23 +313,46 @@ def test_every_figure_is_drawn_as_the_gallery_has_it(here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "commands", "picture", "bound"),
+    ("name", "command", "picture"),
     [
-        ("loop", "theory practice --rounds 20 --phi 0.25 --lam 0 --window 1 --out out", "out/practice.png", APART),
-        ("sweep", "theory sweep --alpha 0.5 --out out", "out/sweep.png", APART),
-        # processors train other generators
-        (
-            "guided",
-            "real run digits --out run\nreal sample run --omega 0,0.02,0.1 --out out",
-            "out/samples.png",
-            3 * APART,
-        ),
+        ("loop", "theory practice --rounds 20 --phi 0.25 --lam 0 --window 1 --out out", "out/practice.png"),
+        ("sweep", "theory sweep --alpha 0.5 --out out", "out/sweep.png"),
     ],
 )
-def test_pictures_are_what_their_commands_draw(name, commands, picture, bound, here):
-    for command in commands.splitlines():
-        done(command)
-    assert apart(here / picture, IMAGES / f"{name}.png") < bound
+def test_pictures_are_what_their_commands_draw(name, command, picture, here):
+    done(command)
+    assert apart(here / picture, IMAGES / f"{name}.png") < APART
+
+
+REPORT = (0, 190, 900, 1360)  # pixels of a report's page, below its heading, which names a folder
+
+
+@pytest.mark.slow
+@needs_browser
+def test_pictures_of_a_run_are_what_its_commands_draw(here):
+    """Processors train other generators."""
+    done("real run digits --out run")
+    done("real report run")
+    done("real sample run --omega 0,0.02,0.1 --out out")
+    shot = f"--screenshot={here / 'shot.png'}"
+    opened(here / "run" / "report.html", REPORT[2], f"--window-size=900,{REPORT[3]}", "--hide-scrollbars", shot)
+    Image.open(here / "shot.png").crop(REPORT).save(here / "report.png")
+    for name, picture in (("guided", here / "out" / "samples.png"), ("report", here / "report.png")):
+        assert apart(picture, IMAGES / f"{name}.png") < 3 * APART
+
+
+@pytest.mark.slow
+def test_the_picture_of_typefaces_is_drawn_from_their_collection(here):
+    try:
+        PREPARE["typefaces"]().save(here / "typefaces.png")
+    except MissingError as lacking:
+        pytest.skip(str(lacking))
+    assert apart(here / "typefaces.png", IMAGES / "glyphs.png") < APART
+
+
+def test_every_picture_of_the_docs_is_held_against_what_draws_it():
+    held = GALLERY.keys() | {"loop", "sweep", "guided", "report", "glyphs"}
+    assert {picture.stem for picture in IMAGES.glob("*.png")} <= held
 
 
 if __name__ == "__main__":
