@@ -1,14 +1,19 @@
 """The page to play with: it needs nothing, agrees with dp_theory, and nothing of it is cut off."""
 
+import html
+import json
 import re
+import subprocess
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from dp_experiments.show.play.page import page
-from dp_experiments.show.play.toy_run import page_of_run, table_of
-from dp_experiments.studies.stored import stored_runs
+from dp_experiments.studies.stored import stored_path, stored_runs
 
-from tests.chromium import barriers, needs_axe, needs_browser, opened
+import dp_base
+from tests.chromium import CHROMIUM, barriers, needs_axe, needs_browser, opened
 from tests.commands import done, run_dp
 from tests.source import ROOT
 
@@ -60,10 +65,30 @@ def test_nothing_keeps_somebody_from_using_it(tmp_path):
     assert not barriers(page(), tmp_path)
 
 
+def toy_run(folder):
+    """A run of the page's toy, which toy_run.js writes into the page's document, as the table that fig1 draws.
+
+    what: an old or a new sample at (x, y) of class `value`; the learner's probability of class 1; an accuracy; the true
+    boundary; the gain over seeds, in points of accuracy, with its standard error.
+    """
+    script = Path(__file__).with_name("toy_run.js").read_text()
+    file = folder / "toy.html"
+    file.write_text(page().replace("</body>", f"<script>{script}</script></body>"))
+    written = re.search(r'data-run="([^"]*)"', opened(file, 1280))
+    columns = ["arm", "samples", "what", "x", "y", "value"]
+    return pd.DataFrame(json.loads(html.unescape(written[1])), columns=columns)
+
+
 @needs_browser
 def test_the_stored_run_of_the_toy_is_what_the_page_does(tmp_path):
     """To the places that are written, since another browser may round a cosine differently."""
-    file = tmp_path / "toy.html"
-    file.write_text(page_of_run())
-    found = table_of(opened(file, 1280)).replace("", None)
-    pd.testing.assert_frame_equal(found, stored_runs("toy"), check_dtype=False, atol=2e-3)
+    found = toy_run(tmp_path).replace("", None)
+    message = "python -m tests.experiments.show.play.test_page writes it anew"
+    pd.testing.assert_frame_equal(found, stored_runs("toy"), check_dtype=False, atol=2e-3, obj=message)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        run = toy_run(Path(folder))
+    version = subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    stored_path("toy").write_text(f"# made: version {dp_base.__version__}; {version}\n" + run.to_csv(index=False))
