@@ -75,7 +75,7 @@ def run_arms(
         for some in (jobs[: len(judged)], jobs[len(judged) :]):
             if workers != 1:
                 prepare_generators([cell for arm, cell, *_ in some if Arm.parse(arm).run is None], workers, progress)
-            for row in in_parallel(workers, _run, some, visible_gpus()):
+            for row in in_parallel(workers, run_arm, some, visible_gpus()):
                 rows.append(row)
                 advance(1)
     remove(out / "drawn")
@@ -123,12 +123,20 @@ def _prepare(config: Config) -> None:
     load_generator(config, progress=aside(f"generator of split {config.data.split}"))
 
 
-def _run(arm: str, config: Config, out: Path, shared: Path, accept_changes: bool) -> dict[str, Any]:
+def run_arm(
+    arm: str,
+    config: Config,
+    out: Path,
+    shared: Path | None = None,
+    accept_changes: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Arm, split and result of one run, which is resumed; without `progress` it is one of several."""
     judge = Arm.parse(arm).run
     if judge is not None:
         result = _judged(judge, config, out)
     else:
-        shown = aside(f"{arm}, seed {config.seed}")
+        shown = progress or aside(f"{arm}, seed {config.seed}")
         result = run(config, out, resume=out.exists(), accept_changes=accept_changes, progress=shown, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 

@@ -15,7 +15,7 @@ from dp_base.checksums import verify
 from dp_base.errors import InputError, MissingError
 from dp_base.files import file_name
 from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
-from dp_experiments.presets.printed_tables import table_rows
+from dp_experiments.presets.printed_tables import reported
 from dp_theory.fitting.curve import COLUMNS, REQUIRED, Curve
 
 SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
@@ -251,14 +251,14 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:
     """Validation errors of ImageNet-100 (table4) or ImageNet-1k (table5): single runs without standard errors."""
-    rows = table_rows(CURVES[name])
+    rows = reported(CURVES[name])
     table = pd.DataFrame(
         {
-            "strategy": ["static" if row["method"] == "static" else "practice" for row in rows],
-            "kept": [float(row["total"]) for row in rows],
-            "error": [1 - float(row["val"]) / 100 for row in rows],
-            "initial": [float(row["initial"]) for row in rows],
-            "increment": [float(row["increment"] or row["total"]) for row in rows],
+            "strategy": rows["method"].where(rows["method"] == "static", "practice"),
+            "kept": rows["total"].astype(float),
+            "error": 1 - rows["val"] / 100,
+            "initial": rows["initial"].astype(float),
+            "increment": rows["increment"].fillna(rows["total"]),
         }
     )
     return Curve.of(select_rows(name, table, where or {}))

@@ -23,7 +23,6 @@ AXIS_LABELS = {
 """What a comparison counts on its x axis: the axes of dp_theory.numerics.costs, and seconds."""
 LEVEL = 0.95
 ROUNDING = 1e-12  # of differences of accuracies
-PLACES = 200  # between two static sizes, at which the end of an interval is looked for
 
 
 Meaning = tuple[str, str | float]
@@ -188,21 +187,18 @@ def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, 
     arm, shape (units, sizes). largest: the largest size that was tried. Both are nan with one unit, or if
     the units do not differ at a size: accuracies come in steps of an image, so a few may agree.
     """
-    index = np.arange(len(n))
-    places = np.linspace(0, len(n) - 1, PLACES * (len(n) - 1) + 1)
-    log_size = np.interp(places, index, np.log(n))
-    middle, away = (np.interp(places, index, values) for values in (ahead.mean(axis=0), half_width(ahead)))
-    if not (half_width(ahead) > ROUNDING).all():
+    middle, away = ahead.mean(axis=0), half_width(ahead)
+    if not (away > ROUNDING).all():
         return np.nan, np.nan
     not_surely_worse = middle + away
-    low = 0.0 if not_surely_worse[0] >= 0 else _first_crossing(log_size, not_surely_worse, largest)
-    return low, _first_crossing(log_size, middle - away, np.inf)
+    low = 0.0 if not_surely_worse[0] >= 0 else _first_crossing(n, not_surely_worse, largest)
+    return low, _first_crossing(n, middle - away, np.inf)
 
 
-def _first_crossing(log_size: np.ndarray, values: np.ndarray, otherwise: float) -> float:
-    """The size at which values, shape (places,), are first not negative; `otherwise` if they all are."""
+def _first_crossing(n: np.ndarray, values: np.ndarray, otherwise: float) -> float:
+    """The size at which values, linear in log n, are first not negative; `otherwise` if they all are."""
     if not (values >= 0).any():
         return otherwise
     at = int((values >= 0).argmax())
     span = slice(max(0, at - 1), at + 1)
-    return float(np.exp(np.interp(0, values[span], log_size[span])))
+    return float(np.exp(np.interp(0, values[span], np.log(n[span]))))

@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 from joblib import cpu_count
 from torch import Tensor
-from torch.nn import functional
 
 from dp_base.errors import InputError
 from dp_experiments.compare.compare import Comparison, run_arms
 from dp_experiments.presets.presets import load_preset
+from dp_experiments.show.report.pictures import pictures
 from dp_experiments.show.sample import Row, sample_row, verdicts
 from dp_experiments.terminal.lines import progress
 from dp_real import Run
@@ -92,8 +92,5 @@ def image_rows(run: Run, rows: Iterable[Row], names: Iterable[str]) -> pd.DataFr
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
     """The pixels of images [n, 1 or 3, H, W] in [-1, 1] as columns in [0, 1], a pixel's colours side by side."""
-    x = x.float().cpu()
-    if x.shape[-1] > MAX_SIDE:
-        x = functional.interpolate(x, (MAX_SIDE, MAX_SIDE), mode="area")
-    pixels = np.clip((x.permute(0, 2, 3, 1).flatten(1).numpy() + 1) / 2, 0, 1)
+    pixels = pictures(x.float().cpu(), MAX_SIDE).reshape(len(x), -1)
     return pd.DataFrame(pixels, columns=[f"pixel_{index}" for index in range(pixels.shape[1])])

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from dp_figures.tables import predicted, simulated
 from joblib import cpu_count
 from numpy.typing import ArrayLike
 
@@ -26,32 +26,15 @@ def overlay(
     Theory is the limit d → ∞; with `band` it is the mean in dimension d, with the band of 95 % of single experiments.
     Points have one standard error.
     """
-    x_line = np.asarray(x_line, float)
-    x_points = np.asarray(x_points, float)
-    predicted = pd.DataFrame({"kind": "predicted", "x": x_line})
+    finite: dict[str, Any] = {"d": d} if band else {}
+    on_line: Any = predict(line, **finite)
+    drawn = predicted(x=x_line, y=on_line.test_error, **groups)
     if band:
-        finite = predict(line, d=d)
-        low, high = finite.band()
-        predicted = predicted.assign(y=finite.test_error, y_low=low, y_high=high)
-        theory = predict(points, d=d).test_error
-    else:
-        predicted = predicted.assign(y=predict(line).test_error)
-        theory = predict(points).test_error
-    simulation = simulate(points, d=d, trials=trials, engine="law", workers=cpu_count())
-    error = simulation.test_error
-    se = simulation.test_error_se
-    simulated = pd.DataFrame(
-        {
-            "kind": "simulated",
-            "x": x_points,
-            "y": error,
-            "y_low": error - se,
-            "y_high": error + se,
-            "n_seeds": trials,
-            "z": (error - theory) / se,
-        }
-    )
-    return pd.concat([predicted, simulated], ignore_index=True).assign(**groups)
+        drawn["y_low"], drawn["y_high"] = on_line.band()
+    seen = simulate(points, d=d, trials=trials, engine="law", workers=cpu_count())
+    z = (seen.test_error - predict(points, **finite).test_error) / seen.test_error_se
+    held = simulated(x=x_points, y=seen.test_error, se=seen.test_error_se, n_seeds=trials, z=z, **groups)
+    return pd.concat([drawn, held], ignore_index=True)
 
 
 def as_accuracy(table: pd.DataFrame) -> pd.DataFrame:
@@ -62,9 +45,9 @@ def as_accuracy(table: pd.DataFrame) -> pd.DataFrame:
 
 def agreement_in_words(table: pd.DataFrame) -> str:
     """What a caption says of theory against simulation; cells share random numbers, so their z are correlated."""
-    simulated = table.query("kind == 'simulated'")
-    size = simulated["z"].abs()
-    trials = simulated["n_seeds"].iloc[0]
+    points = table.query("kind == 'simulated'")
+    size = points["z"].abs()
+    trials = points["n_seeds"].iloc[0]
     lines = "theory, the limit d → ∞"
     if table.query("kind == 'predicted'")["y_low"].notna().any():
         lines = "theory in this dimension, to first order in 1/d, in the band where 95% of single experiments lie"

@@ -42,6 +42,12 @@ class Judge(NamedTuple):
     network: nn.Module | None = None
 
     @torch.no_grad()
+    def predictions(self, x: ExampleArray) -> Tensor:
+        """Logits float32 [n, K] of examples, on the CPU."""
+        blocks = slices(slice(0, x.shape[0]), JUDGED_TOGETHER)
+        return torch.cat([cpu_logits(self.logits, x[rows]) for rows in blocks]).float()
+
+    @torch.no_grad()
     def features(self, x: ExampleArray) -> np.ndarray:
         """What the network's last linear layer gets, float32 [n, d]."""
         return layer_inputs(self.network, lambda rows: self.logits(to_float(rows)), x)
@@ -101,9 +107,7 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
     unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
     if unknown is not None:
         raise InputError(f"the judge has no class called {judge.classes[unknown]}; name one that has as --judge")
-    blocks = slices(slice(0, len(labels)), JUDGED_TOGETHER)
-    with torch.no_grad():
-        answers = [answer for rows in blocks for answer in judge.logits(to_float(x[rows])).argmax(1).tolist()]
+    answers = judge.predictions(x).argmax(1).tolist()
     return np.array([answer in judge.accepted[label] for answer, label in zip(answers, labels, strict=True)], bool)
 
 
@@ -113,7 +117,7 @@ def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
     rows["confirmed"] = confirmed(judge, run.pool.x, rows["label"].to_numpy())
     shares = rows.groupby("round")[["confirmed"]].mean()
     shares["confirmed_of_missed"] = rows[~rows["correct"]].groupby("round")["confirmed"].mean()
-    return records(shares.astype(object).where(shares.notna(), None))
+    return records(shares)
 
 
 def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progress: Progress) -> pd.DataFrame:

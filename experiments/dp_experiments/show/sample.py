@@ -38,7 +38,6 @@ CANDIDATES = 4  # texts for each, if the configuration has none
 MIN_WIDTH = 2.4  # inches, of a grid
 IMAGE_WIDTH = 0.53  # inches, of an image in it
 LABEL_WIDTH = 1.2  # inches, of what stands to the left of the images
-JUDGED_TOGETHER = 64  # images
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spreadsheet may compute
 
 
@@ -165,12 +164,11 @@ def sample_row(
     return torch.cat(parts)
 
 
-@torch.no_grad()
 def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any]:
     """A judge's entropy in nats, predicted class, and whether it is as asked (None: unknown)."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
-    logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(JUDGED_TOGETHER)])
+    logits = judge.predictions(x)
     answers = logits.argmax(1).tolist()
     accepted = [judge.accepted[label] for label in labels]
     return {
@@ -195,19 +193,18 @@ def summarize(samples: pd.DataFrame) -> pd.DataFrame:
     """The mean entropy of each row, and the share that is classified as asked."""
     keys = samples.columns.intersection(["pool_size", "omega"], sort=False).tolist()
     values = samples.astype({"entropy": float, "as_asked": float})
-    means = values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index().astype(object)
-    return means.where(means.notna(), None)
+    return values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index()
 
 
 def draw_grid(images: np.ndarray, samples: pd.DataFrame) -> Figure:
     """Draw images (rows, columns, H, W) or (…, 3) with their entropy, framed if classified as another class."""
     size = images.shape[:2]
     names = []
+    judged = bool(samples["entropy"].notna().all())
     for row in summarize(samples).itertuples():
         learned = f"{row.pool_size:,} examples\n" if "pool_size" in samples else ""
-        hardness = "" if row.entropy is None else f"\nH = {row.entropy:.2f}"
+        hardness = f"\nH = {row.entropy:.2f}" if judged else ""
         names.append(f"{learned}ω = {row.omega:.3g}{hardness}")
-    judged = bool(samples["entropy"].notna().all())
     return draw_images(
         images,
         names,

@@ -14,13 +14,13 @@ import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress
+from dp_experiments.compare.compare import run_arm
 from dp_experiments.compare.tune.tuned import Tuned
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.glyphs import few_real
 from dp_experiments.studies.stored import COLUMNS, stored_path, stored_runs
 from dp_real.config import Config
-from dp_real.config.arms import Arm, arm_config
-from dp_real.runs.run import run
+from dp_real.config.arms import arm_config
 
 MADE = re.compile(r"^# made: (.+)$", re.M)
 RERUN = re.compile(r"^# rerun: (?P<preset>[\w-]+)(?P<tuned> --tuned published)?$", re.M)
@@ -72,13 +72,8 @@ class StoredRow(NamedTuple):
         return SPREADS * float(self.tests.std()) if len(self.tests) >= MIN_RUNS else None
 
     def again(self, out: Path, progress: Progress) -> dict[str, Any]:
-        arm = str(self.row["arm"])
-        if "k" in self.row:
-            return self.compared_with(few_real.result_of(arm, self.config, out, progress))
-        judge = Arm.parse(arm).run
-        return self.compared_with(
-            judge(self.config) if judge else run(self.config, out, resume=out.exists(), progress=progress)
-        )
+        again = few_real.result_of if "k" in self.row else run_arm
+        return self.compared_with(again(str(self.row["arm"]), self.config, out, progress=progress))
 
     def compared_with(self, result: dict[str, Any]) -> dict[str, Any]:
         now = {column: times * result[key] for column, (key, times) in COLUMNS.items()}

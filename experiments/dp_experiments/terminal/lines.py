@@ -61,8 +61,9 @@ def answer(as_json: bool, facts: Mapping[str, Any], *shown: str | Path | Rows | 
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """The rows of a data frame, for `answer`; keys are text."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    """The rows of a data frame, for `answer`; keys are text, and what is not known is None."""
+    known = frame.astype(object).where(frame.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in known.to_dict("records")]
 
 
 def table(rows: Rows, title: str = "") -> None:

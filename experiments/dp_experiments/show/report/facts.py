@@ -101,7 +101,6 @@ def run_facts(run: Run) -> Facts:
         leave_figures(run.path)
     base = preset_of(config)
     pool = readable_pool(run)
-    classes = class_counts(pool, config.task.classes).reset_index() if pool else None
     figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
     reached = outcome(run)
     return reached | {
@@ -111,7 +110,7 @@ def run_facts(run: Run) -> Facts:
         "settings": changed_settings(config, base),
         "rounds": records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else [],
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
-        "classes": [] if classes is None else classes.to_dict("records"),
+        "classes": records(class_counts(pool, config.task.classes).reset_index()) if pool else [],
         "gallery": hardest_images(run, pool) if pool else [],
         "hardest": hardest_texts(run, pool) if pool and config.data.modality == "text" else [],
         "near": result.get("near", {}),
@@ -180,8 +179,8 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
         "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),
         "command": comparison.command,
         "axis": axis_of(arms),
-        "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
-        "sets": comparison.read("sets").to_dict("records"),
+        "arms": records(arms),
+        "sets": records(comparison.read("sets")),
         "runs": [outcome(run) for _, run in runs],
         "figures": {"comparison": str(figure)} if figure.exists() else {},
     }

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from dp_base.progress import Progress, silent
+from dp_experiments.compare.compare import run_arm
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.glyphs.encoder import encoder
 from dp_experiments.studies.glyphs.source import GlyphsConfig
-from dp_real import run
+from dp_experiments.studies.stored import stored_runs
 from dp_real.config import Config, parse_config
-from dp_real.config.arms import Arm, arm_config
+from dp_real.config.arms import arm_config
 from dp_real.runs.identity import versions
 
 ROWS = Path(__file__).parent / "runs" / "glyphs-few.csv"
@@ -44,10 +45,7 @@ def result_of(
         raw["practice"]["encoder"] = model
         config = parse_config(raw | {"learner": {"kind": "transformers", "model": model}})
     name = "@".join([name.removesuffix(ENCODER), *settings])
-    config = arm_config(config, name)
-    if judge := Arm.parse(name).run:
-        return judge(config)
-    return run(config, out, resume=out.exists(), progress=progress, shared=drawn)
+    return run_arm(name, arm_config(config, name), out, drawn, progress=progress)
 
 
 def cell(arm: str, k: int, split: int, drawn: Path) -> dict[str, Any]:
@@ -68,9 +66,8 @@ def cell(arm: str, k: int, split: int, drawn: Path) -> dict[str, Any]:
 
 def main(drawn: Path, splits: str, ks: str, arms: str) -> None:
     for split, k, arm in product(splits.split(","), ks.split(","), arms.split(",")):
-        with open(ROWS, encoding="utf-8", newline="") as file:
-            there = [*csv.DictReader(line for line in file if not line.startswith("#"))]
-        if (arm, k, split) not in {(row["arm"], row["k"], row["split"]) for row in there}:
+        there = stored_runs(ROWS.stem)[["arm", "k", "split"]].astype(str)
+        if (arm, k, split) not in set(there.itertuples(index=False, name=None)):
             row = cell(arm, int(k), int(split), drawn)
             with open(ROWS, "a", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(row.values())

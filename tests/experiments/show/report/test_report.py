@@ -273,6 +273,16 @@ def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path
         assert "static data to match (seconds of generation and training)" in shown
 
 
+def test_of_one_seed_no_error_is_known(compared, tmp_path):
+    folder = Comparison(shutil.copytree(compared, tmp_path / "compare"))
+    runs = folder.read("runs").query("seed == 1")
+    folder.write(runs.assign(sets=[[{"set": "further", "accuracy": 0.5}]] * len(runs)), "static-60")
+    shown = shown_comparison(comparison_facts(folder, None, silent))
+    assert {row["accuracy (%)"] for row in shown["shown_sets"]} == {"50.00"}
+    assert {row["lead over static-60"] for row in shown["shown_sets"]} == {"0.00"}
+    assert not any("nan" in str(value) for row in shown["shown_arms"] for value in row.values())
+
+
 @needs_axe
 def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared, guided_run, tmp_path):
     done("real report", compared, guided_run, "--out", tmp_path / "both.html")
