@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
@@ -23,53 +23,44 @@ from dp_experiments.terminal.pages import markdown_table
 PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | re.M)
 
 
-class ArmsTable(NamedTuple):
-    """Arms on the same splits and seeds: means, paired differences with standard errors, and cost."""
-
-    runs: str
-    """The name of the stored runs."""
-    arms: Mapping[str, str]
-    """What the table calls each arm."""
-    leads: Sequence[str] = ()
-    """Arms that others are subtracted from, a column each."""
-    where: str = ""
-    """Which of the runs (a query of pandas); empty: all."""
-    columns: Mapping[str, str] = MappingProxyType({"test": "test"})
-    """The accuracies that are shown, and their headings."""
-    cost: str = "tflop"
-    by: str = ""
-    """A column of the runs: the table has the first accuracy and its standard error for each value, and no cost."""
-
-    def markdown(self) -> str:
-        runs = stored_runs(self.runs)
-        if self.where:
-            runs = runs.query(self.where)
-        if self.by:
-            tests = runs.groupby(["arm", self.by])[next(iter(self.columns))]
-            errors = tests.sem()
-            cells = tests.mean().map("{:.2f}".format) + errors.map(" ± {:.2f}".format).where(errors.notna(), "")
-            table = cells.unstack(fill_value="")
-            heads = ["arm", *(f"{self.by} = {value}" for value in table)]
-            return markdown_table(heads, [[label, *table.loc[arm]] for arm, label in self.arms.items()])
-        heads = ["arm", "samples", *self.columns.values()]
-        heads += [self.cost.upper(), *(f"lead of {self.arms[lead]}" for lead in self.leads)]
-        lines = []
-        for arm, label in self.arms.items():
-            own = runs[runs["arm"] == arm]
-            mean = own.mean(numeric_only=True)
-            made, kept = round(mean["generated"]), round(mean["kept"])
-            cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
-            cells += [f"{mean[column]:.2f}" for column in self.columns]
-            cost = mean[self.cost]
-            cells.append("" if isnan(cost) else f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
-            cells += ["" if arm == lead else paired(runs, lead, arm).short for lead in self.leads]
-            lines.append(cells)
-        return markdown_table(heads, lines)
-
-
-_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-TABLES = {name: ArmsTable(**_TABLES[table.pop("like", name)] | table) for name, table in _TABLES.items()}
+TABLES: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 """By the name that a page gives."""
+
+
+def arms_table(
+    runs: str,
+    arms: Mapping[str, str],
+    leads: Sequence[str] = (),
+    where: str = "",
+    columns: Mapping[str, str] = MappingProxyType({"test": "test"}),
+    cost: str = "tflop",
+    by: str = "",
+) -> str:
+    """Arms on the same splits and seeds: means, paired differences with standard errors, and cost, in Markdown.
+
+    The arguments are the keys of result_tables.toml.
+    """
+    table = stored_runs(runs)
+    if where:
+        table = table.query(where)
+    if by:
+        tests = table.groupby(["arm", by])[next(iter(columns))]
+        errors = tests.sem()
+        cells = tests.mean().map("{:.2f}".format) + errors.map(" ± {:.2f}".format).where(errors.notna(), "")
+        of_arms = cells.unstack(fill_value="")
+        heads = ["arm", *(f"{by} = {value}" for value in of_arms)]
+        return markdown_table(heads, [[label, *of_arms.loc[arm]] for arm, label in arms.items()])
+    lines = []
+    for arm, label in arms.items():
+        mean = table[table["arm"] == arm].mean(numeric_only=True)
+        made, kept, costs = round(mean["generated"]), round(mean["kept"]), mean[cost]
+        cells = [label, f"{kept:,} of {made:,}" if kept < made else f"{made:,}"]
+        cells += [f"{mean[column]:.2f}" for column in columns]
+        cells.append("" if isnan(costs) else f"{costs:.0f}" if costs >= 25 else f"{costs:.1f}")
+        cells += ["" if arm == lead else paired(table, lead, arm).short for lead in leads]
+        lines.append(cells)
+    heads = ["arm", "samples", *columns.values(), cost.upper(), *(f"lead of {arms[lead]}" for lead in leads)]
+    return markdown_table(heads, lines)
 
 
 def with_tables(page: str) -> str:
@@ -81,7 +72,8 @@ def table(name: str) -> str:
     """The table of this name in Markdown."""
     if name not in TABLES:
         raise InputError(f"there is no table {name!r}; there are {', '.join(TABLES)}")
-    return TABLES[name].markdown()
+    own = dict(TABLES[name])
+    return arms_table(**TABLES[own.pop("like", name)] | own)
 
 
 def write_docs(docs: Path, claims: str) -> list[Path]:
