@@ -324,7 +324,7 @@ def test_pictures_are_what_their_commands_draw(name, command, picture, here):
     assert apart(here / picture, IMAGES / f"{name}.png") < APART
 
 
-REPORT = (0, 190, 900, 1360)  # pixels of a report's page, below its heading, which names a folder
+REPORT = (0, 190, 900, 1440)  # pixels of a report's page, below its heading, which names a folder
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     """What static data of the same mean test accuracy costs, for each arm; empty without static arms.
 
     Costs are counted on `x`, one of AXIS_LABELS. Columns: static_series, the static series that
-    is nearest to the arm in settings, if there are several; static_to_match and bound (audit.static_equivalent); ratio,
+    is nearest to the arm in settings, if there are several; static_to_match and bound (compare.equivalent); ratio,
     static_to_match over the arm's own cost; ratio_low and ratio_high, the ends of its interval (Fieller 1954, of paired
     differences), nan with one unit. They lie on the same curve, where static data is first not surely worse and where
     it is first surely better. An end beyond the static arms is 0 or inf. Nothing is known, nan, if units agree exactly.

@@ -78,7 +78,7 @@ def variants() -> dict[str, Variant]:
 
 def schedule(row: TableRow, additions: int, table: int) -> list[str]:
     """Settings of a row of Table 4 or 5 (static: N only, k = 0); tau and T_max's growth are inferred
-    (reported.schedule).
+    (presets.schedule).
     """
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]

@@ -290,6 +290,18 @@ def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared, guided_run
 
 
 @needs_browser
+def test_a_figure_keeps_its_distance_from_the_table_before_it(guided_run, tmp_path):
+    done("real report", guided_run, "--out", tmp_path / "report.html")
+    told = """
+      const figure = [...shown.querySelectorAll("div.wide + figure")][0];
+      const above = figure.previousElementSibling.getBoundingClientRect().bottom;
+      document.body.dataset.gap = figure.getBoundingClientRect().top - above;"""
+    frame = tmp_path / "frame.html"
+    frame.write_text(framed((tmp_path / "report.html").read_text(), 900, told))
+    assert float(opened(frame, 1000).split('data-gap="')[1].split('"')[0]) > 16  # pixels, a line of text
+
+
+@needs_browser
 def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
     """The names of the arms, which stay in sight, leave it room; tables are scrolled, the page is not."""
     done("real report", compared, "--out", tmp_path / "report.html")
