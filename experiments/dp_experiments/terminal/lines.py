@@ -67,8 +67,11 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def table(rows: Rows, title: str = "") -> None:
-    """Print rows as a table; if piped, as lines with tabs between cells. Floats have four significant digits."""
-    names = list(rows[0] if rows else [])
+    """Print rows, which may have different keys, as a table; if piped, as lines with tabs between cells.
+
+    Floats have four significant digits.
+    """
+    names = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     shown_names = [visible(str(name).translate(BREAKS)) for name in names]
     if sys.stdout.isatty():

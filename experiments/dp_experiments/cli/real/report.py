@@ -39,7 +39,7 @@ def report_command(
     lower precision; one that is narrower a lower recall and vendi score.
     """
     from dp_experiments.show.report.facts import facts_of
-    from dp_experiments.show.report.page import columns, named_rounds, overview, page
+    from dp_experiments.show.report.page import named_rounds, overview, page
     from dp_experiments.terminal.pages import check_page, write_page
 
     if out is None and len(folders) > 1:
@@ -48,8 +48,7 @@ def report_command(
     tell_changes(*folders, judge)
     facts = [facts_of(folder, judge, rounds, progress) for folder in folders]
     write_page(out, page(facts))
-    rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
-    shown: list[Any] = [[{key: row.get(key) for key in columns(rows)} for row in rows]]
+    shown: list[Any] = [overview([run for fact in facts for run in fact.get("runs", [fact])])]
     for fact in facts:
         if judge:
             own = fact["judge"]

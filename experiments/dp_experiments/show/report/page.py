@@ -17,7 +17,6 @@ from dp_experiments.terminal.pages import rendered
 MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
 PASSES = ("denoiser_forwards", "denoiser_backwards")
-NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is scrolled
 JUDGED = ("confirmed", "coverage", "vendi")  # what a judge says of an arm's samples
 MORE = {">": "≥ ", "<": "≤ "}  # the static samples that match an arm lie beyond the sizes that were tried
 
@@ -32,7 +31,6 @@ def page(facts: Sequence[Facts]) -> str:
         comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
         runs=[shown_run(fact) for fact in facts if "run" in fact],
         captions=CAPTIONS,
-        narrowest=NARROWEST_FIGURE,
     )
 
 
