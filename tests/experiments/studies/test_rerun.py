@@ -9,7 +9,7 @@ import pytest
 from dp_experiments.compare.compare import Comparison
 from dp_experiments.studies import stored
 from dp_experiments.studies.rerun import MADE, RERUN, StoredRow
-from dp_experiments.studies.result_tables import ArmsTable
+from dp_experiments.studies.result_tables import arms_table
 from dp_experiments.studies.stored import COLUMNS, stored_files, stored_runs
 
 from dp_real.runs.reader import Run
@@ -86,7 +86,7 @@ def test_a_comparison_becomes_a_table_of_stored_runs(compared, tmp_path, monkeyp
     assert all(f"{name}={version}" in row.made for name, version in run.result["versions"].items())
     assert (row.compared_with(run.result)["verdict"], row.row["far"]) == ("the same", 25)
     assert stored_runs("small").groupby("arm")["test"].mean().to_dict() == pytest.approx(arms["y"].to_dict(), abs=1e-3)
-    page = ArmsTable("small", {"practice": "Practice", "static-60": "Static"}, ["static-60"]).markdown()
+    page = arms_table("small", {"practice": "Practice", "static-60": "Static"}, ["static-60"])
     assert f"| Practice | {arms['x']['practice']:.0f} | {arms['y']['practice']:.2f} |" in page
     difference = arms["minus_static-60"]["practice"]
     assert f"{-difference:+.2f}".replace("-", "−") in page
