@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file
 from dp_experiments.compare.compare import JOURNAL, Comparison
+from dp_experiments.compare.curve_files import CURVES
 from dp_experiments.compare.ratios import costs, series_of
 from dp_experiments.paper.overlay import as_accuracy
-from dp_experiments.presets.printed_tables import SCALING, reported
+from dp_experiments.presets.printed_tables import reported
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
 
 SETTINGS = ("alpha", "rho", "lam")  # of a sweep, which its series do not name
-TABLES = {f"table{number}": number for number in SCALING.values()}
 CLASSES = {"table4": 100, "table5": 1000}
 
 
@@ -45,12 +45,12 @@ def laid_out(sources: list[str]) -> pd.DataFrame:
 
 def _name(source: str) -> str:
     path = Path(source)
-    return source if source in TABLES else (path.parent if path.is_file() else path).resolve().name
+    return source if source in CURVES else (path.parent if path.is_file() else path).resolve().name
 
 
 def _classes(source: str) -> int | None:
     """The number of classes of a source's task; none for a sweep of the theory."""
-    if source in TABLES:
+    if source in CURVES:
         return CLASSES[source]
     path = Path(source)
     folders = sorted((path / JOURNAL).glob("*")) if Comparison(path).exists else [path]
@@ -60,8 +60,8 @@ def _classes(source: str) -> int | None:
 def _read(source: str) -> pd.DataFrame:
     path = Path(source)
     sweep = path if path.is_file() else path / "sweep.csv"
-    if source in TABLES:
-        rows = reported(TABLES[source])
+    if source in CURVES:
+        rows = reported(CURVES[source])
         return as_printed(rows["method"], rows["total"], rows["val"])
     if Comparison(path).exists:
         return _of_comparison(Comparison(path))
@@ -69,7 +69,7 @@ def _read(source: str) -> pd.DataFrame:
         return _of_run(Run(path))
     if sweep.is_file():
         return _of_sweep(sweep)
-    kinds = f"a run, a comparison, a sweep (its folder or sweep.csv), or {' or '.join(TABLES)}"
+    kinds = f"a run, a comparison, a sweep (its folder or sweep.csv), or {' or '.join(CURVES)}"
     raise InputError(f"{source}: nothing to compare; name {kinds}")
 
 

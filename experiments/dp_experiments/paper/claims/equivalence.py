@@ -1,4 +1,4 @@
-"""Checks of the paper's tables, and the data equivalence of Tables 4 and 5.
+"""The data equivalence of Tables 4 and 5.
 
 It is how many static samples reach a practice run's accuracy, over its own.
 """
@@ -7,11 +7,6 @@ import pandas as pd
 
 from dp_experiments.compare.equivalent import static_equivalent
 from dp_experiments.presets.printed_tables import SCALING, reported
-
-
-def misprinted_totals(table: pd.DataFrame) -> pd.DataFrame:
-    """The practice rows whose total is not initial + rounds * increment."""
-    return table.query("method != 'static' and total != initial + rounds * increment")
 
 
 def data_equivalence() -> pd.DataFrame:
