@@ -245,6 +245,12 @@ class Group(SelectedRows):
             raise InputError(f"along has shape {np.shape(self.along)}: a rule sees one direction (d,), or none ()")
         if isinstance(self.keep, Rule) and not self.has_direction:
             raise InputError(f"keep = {self.keep} sees one direction, but along has none")
+        if not isinstance(self.keep, Rule) and not callable(self.keep):
+            require_number(keep=self.keep)
+            require_in("[0, 1]", "it is a probability", keep=self.keep)
+        if not callable(self.weight):
+            require_number(weight=self.weight)
+            require("weight", self.weight, 0 <= self.weight < np.inf, "be at least 0 and finite")
         require_breaks(self.breaks)
 
     @property

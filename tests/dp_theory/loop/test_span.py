@@ -96,7 +96,8 @@ test_input_errors = refused(
     (lambda: Group(along=(PRUNER, OTHER)), r"along has shape \(2, 4\): a rule sees one direction"),
     (lambda: SpanProblem(TRUTH, [], 0.5), "groups is empty"),
     (lambda: SpanProblem(0 * TRUTH, [Group()], 0.5), "truth must be 4 finite numbers"),
-    (lambda: predict(SpanProblem(TRUTH, [Group(keep=2.0)], 0.5)), "keep = 2 must lie in"),
+    (lambda: Group(keep=2.0), "keep = 2 must lie in"),
+    (lambda: Group(weight=-1.0), "weight = -1 must be at least 0 and finite"),
     (lambda: predict(SpanProblem(TRUTH, [Group(weight=0.0)], 0.5)), "no row is kept"),
     (lambda: simulate(MIXTURE, 3, 1), "d = 3 must be at least 4"),
 )
