@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Addition, draw_labels
 from dp_theory.loop.losses import Loss
-from dp_theory.loop.placed import PlacedRows, kept_rows
+from dp_theory.loop.placed import PlacedRows, kept_moments
 from dp_theory.loop.square import ORDER
 from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
@@ -126,7 +126,7 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
     What decides lies in the span of the directions; the rest is drawn for kept rows alone.
     """
     rows, axes = placed.rows, placed.axes
-    keep_fraction = float(kept_rows(placed, ORDER).mass.sum()) if isinstance(rows, Addition) else 1.0
+    keep_fraction = float(kept_moments(placed, ORDER)[1][:, 0, 0].sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
     for start in range(0, max(candidates, 1), MAX_CANDIDATES):

@@ -5,7 +5,7 @@ sees nothing is shown its labeller's score.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,54 +75,27 @@ class Axes(NamedTuple):
         return cls(np.column_stack([along, own]), slope, kappa)
 
 
-class Kept(NamedTuple):
-    """The kept rows by their J distinct weights, per candidate: E[(y, x)(y, x)ᵀ; weight], x = (t, ζ, …) in `frame`."""
+def kept_moments(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "J 3 3"], float]:
+    """The J distinct weights of the kept rows, E[(y, t, ζ)(y, t, ζ)ᵀ; weight] per candidate, and its error.
 
-    weight: Float[Array, " J"]
-    moments: Float[Array, "J k+1 k+1"]
-    frame: Float[Array, "k k"]
-    error: float = 0.0
-
-    @property
-    def mass(self) -> Float[Array, " J"]:
-        return self.moments[:, 0, 0]
-
-
-@lru_cache(64)
-def kept_rows(placed: PlacedRows, order: int) -> Kept:
-    """Quadrature of this order stands in where no closed form is known."""
-    axes, error = placed.axes, 0.0
-    if isinstance(placed.rows, MeasuredRows):
-        linear, weight = placed.rows.linear, np.ones(1)
-        moments = np.column_stack([np.append(1.0, linear), np.vstack([linear, placed.rows.second])])[None]
-    elif placed.needs_quadrature:
-        weight, moments = _by_nodes(placed, order)
-    else:
-        weight, moments, error = _closed(placed)
-    # without the labeller's own coordinate where it has none, and with all others
-    frame = axes.frame[:, : 1 + axes.frame[:, 1].any()]
-    k, columns = frame.shape
-    of_all, known = moments[:, :1, :1] * np.eye(k + 1), slice(columns + 1)
-    of_all[:, known, known] = moments[:, known, known]
-    others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
-    return Kept(weight, of_all, np.column_stack([frame, others]), error)
-
-
-def _closed(placed: PlacedRows) -> tuple[Float[Array, " 1"], Float[Array, "1 3 3"], float]:
-    """The weight, the moments and their error, where there is one weight and all flips have one probability."""
+    Quadrature of this order stands in where no closed form is known.
+    """
     rows, flip = placed.rows, placed.flip
+    if isinstance(rows, MeasuredRows):
+        moments = np.column_stack([np.append(1.0, rows.linear), np.vstack([rows.linear, rows.second])])
+        return np.ones(1), moments[None], 0.0
+    if placed.needs_quadrature:
+        return *_by_nodes(placed, order), 0.0
     assert not isinstance(flip, BoundaryFlips), "these are integrated"
-    share, weight = rows.select(np.zeros(1), np.ones(1))
-    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), share)
+    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), rows.keep)
     of_rule, errors = rule.moments_with_errors(float(np.clip(placed.axes.slope, -1, 1)))
-    p, gamma, beta, beta_tilde = share * (weight > 0) * np.array(of_rule)
+    p, gamma, beta, beta_tilde = share * (rows.weight > 0) * np.array(of_rule)
     along, own = (1 - 2 * float(flip)) * np.array([beta_tilde, beta])
     moments = np.array([[[p, along, own], [along, gamma, 0], [own, 0, p]]])
-    return np.where(weight > 0, weight, 1.0), moments, float(max(errors))  # where none is kept, any weight will do
+    return np.array([rows.weight or 1.0], float), moments, float(max(errors))  # if none is kept, any weight will do
 
 
 def _by_nodes(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "J 3 3"]]:
-    """The distinct weights, and E[(y, t, ζ)(y, t, ζ)ᵀ; weight]."""
     t, measure, labels = score_nodes(placed, order)
     keep, weight = placed.selected(t)
     mass, zeta, zeta2 = (measure * keep * part for part in labels.swapaxes(0, 1))
@@ -176,11 +149,15 @@ def _integrands(placed: PlacedRows, t: Array) -> Array:
 class Cohort:
     """The rows of one round in units of n, which train the stages first ≤ s < last; `selector` chose them.
 
-    `slopes` are B of (T3.16) at the stages so far, for each weight.
+    Kept are rows of J distinct weights. `moments` are E[(y, x)(y, x)ᵀ; weight] with x = (t, ζ, …) in `frame`, and
+    `error` their relative error. `slopes` are B of (T3.16) at the stages so far, for each weight.
     """
 
     placed: PlacedRows
-    kept: Kept
+    weight: Float[Array, " J"]
+    moments: Float[Array, "J grown grown"]
+    frame: Float[Array, "k k"]
+    error: float
     candidates: float
     selector: int | None
     first: int
@@ -189,8 +166,18 @@ class Cohort:
 
     @classmethod
     def of(cls, placed: PlacedRows, order: int, first: int, last: int) -> "Cohort":
-        kept = kept_rows(placed, order)
-        size = placed.rows.candidates_at(float(kept.mass.sum()))
-        none = np.zeros((len(kept.weight), 0, 0))
-        kept = kept._replace(moments=size * kept.moments)
-        return cls(placed, kept, size, first - 1 if first else None, first, last, none)
+        weight, moments, error = kept_moments(placed, order)
+        size = placed.rows.candidates_at(float(moments[:, 0, 0].sum()))
+        # without the labeller's own coordinate where it has none, and with all others
+        frame = placed.axes.frame[:, : 1 + placed.axes.frame[:, 1].any()]
+        k, columns = frame.shape
+        of_all, known = moments[:, :1, :1] * np.eye(k + 1), slice(columns + 1)
+        of_all[:, known, known] = moments[:, known, known]
+        others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
+        frame, none = np.column_stack([frame, others]), np.zeros((len(weight), 0, 0))
+        selector = first - 1 if first else None
+        return cls(placed, weight, size * of_all, frame, error, size, selector, first, last, none)
+
+    @property
+    def mass(self) -> Float[Array, " J"]:
+        return self.moments[:, 0, 0]

@@ -156,7 +156,7 @@ class SpanProblem(AnyProblem):
                 _require_direction("along", group.along, size)
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         rules = {f"groups[{i}]": group.shape for i, group in enumerate(self.groups)}
         return shape_of_all({"phi": np.shape(self.phi), "lam": np.shape(self.lam)} | rules)
@@ -291,14 +291,18 @@ class PracticeProblem(AnyProblem):
     def stages(self) -> int:
         return len(self.additions) + 1
 
-    @property
+    @cached_property
+    def first_pool(self) -> Rows:
+        return self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
-        rows = {"initial": self.initial} | {f"additions[{i}]": plan for i, plan in enumerate(self.additions)}
+        rows = {"initial": self.first_pool} | {f"additions[{i}]": plan for i, plan in enumerate(self.additions)}
         return shape_of_all({name: plan.shape for name, plan in rows.items() if isinstance(plan, Rows)})
 
     def cells(self) -> Iterator[ScalarProblem]:
         one, shape = np.ones(1), self.shape
-        first = self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
+        first = self.first_pool
         ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
         basis, truth = self.labeller_direction[:, None], self.truth_direction
         modes = self.eigenvalues, basis, truth, one

@@ -15,7 +15,7 @@ E sums over cohorts, in units of n. Where Σ = I one mode for each fixed directi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import root_scalar
@@ -164,7 +164,7 @@ class Solution:
         """Rows kept and looked at so far, in units of n."""
         sizes = np.zeros((2, self.stages))
         for cohort in self.cohorts:
-            sizes[:, cohort.first] += cohort.kept.mass.sum(), cohort.candidates
+            sizes[:, cohort.first] += cohort.mass.sum(), cohort.candidates
         return sizes.cumsum(axis=1)
 
     def change(self, other: "Solution") -> Float[Array, " stages"]:
@@ -177,14 +177,14 @@ class Solution:
         orders, rows = self.orders.grown(newest), []
         fg, (ff, gamma) = np.zeros(newest[0].shape), np.zeros((2, *newest[1].shape))
         for cohort in self.training:
-            k, b, (weight, moments, frame, _) = cohort.selector, slice(cohort.first, None), cohort.kept
+            k, b, frame = cohort.selector, slice(cohort.first, None), cohort.frame
             view, noise, shared = orders.scores(k, b)
-            row = inverse_row(cohort.slopes, newest[2][..., b], 1 / weight)
+            row = inverse_row(cohort.slopes, newest[2][..., b], 1 / cohort.weight)
             # y - η = pull·(y, x) - noise
             pull = np.concatenate([np.ones((*view.shape[:-1], 1)), -view @ frame], axis=-1)
-            by_row = np.einsum("...jk,jkl->...jl", row @ pull, moments)  # E[f_s (y, x)]
-            by_pull = by_row @ pull.swapaxes(-1, -2) + cohort.kept.mass[:, None] * (row @ noise)  # E[f_s (y - η)]
-            by_view, slope = by_row[..., 1:].sum(-2) @ frame.T, cohort.kept.mass @ row
+            by_row = np.einsum("...jk,jkl->...jl", row @ pull, cohort.moments)  # E[f_s (y, x)]
+            by_pull = by_row @ pull.swapaxes(-1, -2) + cohort.mass[:, None] * (row @ noise)  # E[f_s (y - η)]
+            by_view, slope = by_row[..., 1:].sum(-2) @ frame.T, cohort.mass @ row
             fg += by_view[..., : fg.shape[-1]]
             ff[..., b] += summed(by_pull, cohort.slopes, row)
             gamma[..., b] += slope
@@ -245,8 +245,8 @@ class Solution:
 def solved_stage(solution: Solution, change: Change | None = None) -> Solution:
     """The solution after one more stage. `change` is applied to its order parameters before the loop goes on."""
     cell, stage = solution.cell, solution.stages
-    weight = np.concatenate([cohort.kept.weight for cohort in solution.training])
-    mass = np.concatenate([cohort.kept.mass for cohort in solution.training])
+    weight = np.concatenate([cohort.weight for cohort in solution.training])
+    mass = np.concatenate([cohort.mass for cohort in solution.training])
     if cell.ridges[stage] == 0 and (kept := mass.sum()) <= cell.phi * (1 + _AT_THE_PEAK):
         return _interpolated(solution, kept, change)
     k = cell.basis.shape[1]
@@ -300,12 +300,8 @@ def _interpolated(solution: Solution, kept: float, change: Change | None) -> Sol
         nearby, infinite = solved_stage(near_peak, change), np.full((1, 1), np.inf)
         outputs = np.vstack([nearby.outputs[:2], infinite])
         return replace(nearby, orders=nearby.orders._replace(c=infinite), outputs=outputs)
-    cohorts = []
-    for cohort in solution.cohorts:
-        infinite = cohort.kept._replace(weight=np.full_like(cohort.kept.weight, np.inf))
-        cohorts.append(replace(cohort, kept=infinite))
-    unit = replace(cell, ridges=np.ones(1))
-    return solved_stage(replace(solution, cell=unit, cohorts=tuple(cohorts)), change)
+    infinite = [replace(cohort, weight=np.full_like(cohort.weight, np.inf)) for cohort in solution.cohorts]
+    return solved_stage(replace(solution, cell=replace(cell, ridges=np.ones(1)), cohorts=tuple(infinite)), change)
 
 
 def _own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"], mass: Float[Array, " J"]) -> float:
@@ -345,13 +341,13 @@ def solve_cell(
         new = cell.initial
         if stage:
             plan = cell.additions[stage - 1]
-            rows = plan(float(solution.test_error[-1])) if callable(plan) else plan
-            if not isinstance(rows, Rows) or rows.shape:
+            rows: Any = plan(float(solution.test_error[-1])) if callable(plan) else plan
+            if callable(plan) and (not isinstance(rows, Rows) or rows.shape):
                 raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition, of numbers")
             labeller = np.append(cell.labeller, 0.0)
             new = (PlacedRows(rows, rows.flips(cell.flip), labeller, solution.orders.selector()),)
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]
-        size = sum(float(cohort.kept.mass.sum()) for cohort in cohorts)
+        size = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")
         solution = replace(solution, cohorts=(*solution.cohorts, *cohorts))
         solution = replace(solve_stage(solution), cell=cell)
@@ -374,7 +370,7 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     solved = solve_cell(cell, first)
     rounding = _SAFETY * (_MOMENT_ERROR + _effect_of_rounding(solved, first))
     for cohort in solved.cohorts:  # rules of one's own are integrated once and for all
-        require_certain(cohort.placed.rows.keep, [cohort.kept.error], tolerance)
+        require_certain(cohort.placed.rows.keep, [cohort.error], tolerance)
     if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
         return solved, np.maximum.accumulate(rounding)
     agreements = 2 if cell.rounds else 1  # two orders may miss the same feature of a learner's rule
@@ -401,8 +397,7 @@ def _effect_of_rounding(solved: Solution, order: int) -> Array:
         cohorts = []
         for cohort in solution.cohorts:
             if cohort.first == solution.stages:
-                moments = change(cohort.kept.moments, max(_MOMENT_ERROR, cohort.kept.error))
-                cohort = replace(cohort, kept=cohort.kept._replace(moments=moments))
+                cohort = replace(cohort, moments=change(cohort.moments, max(_MOMENT_ERROR, cohort.error)))
             cohorts.append(cohort)
         return solved_stage(replace(solution, cohorts=tuple(cohorts)), change)
 

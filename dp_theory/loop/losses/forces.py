@@ -56,7 +56,7 @@ class SampledRows:
         points, cohort = self.points, self.points.cohort
         view, noise, _ = parameters.scores(cohort.selector, slice(cohort.first, None))
         factor = np.linalg.cholesky(noise)[-1]
-        own = points.view @ (view[-1] @ cohort.kept.frame) + points.normals[:, : len(factor)] @ factor  # η_s
+        own = points.view @ (view[-1] @ cohort.frame) + points.normals[:, : len(factor)] @ factor  # η_s
         x = parameters.x[-1, cohort.first : -1]
         of_loss, of_control = (own + forces.force @ x for forces in (self.of_loss, self.of_control))
         return of_loss, of_control, points.normals[:, len(factor) - 1], float(factor[-1])
@@ -92,7 +92,7 @@ class SampledRows:
             product[:-1] += sign * of_rows @ forces.force
             slope += sign * np.append(-slopes @ bends, bends.sum())
             by_view += sign * of_rows @ points.view
-        by_view = cohort.kept.frame @ by_view
+        by_view = cohort.frame @ by_view
         ff, gamma = (np.append(np.zeros(first), part) for part in (product, slope))
         if k is not None:
             shared = parameters.c[:, k] / np.sqrt(parameters.c[k, k])
@@ -110,14 +110,14 @@ def control_means(
     cohort: Cohort, parameters: OrderParameters, controls: Sequence[QuadraticLoss]
 ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " K"]]:
     """E[f_s fᵀ], the newest row of E[B], and E[f_s x], under a quadratic loss for each stage (T3.16)."""
-    b, (weight, moments, frame, _) = slice(cohort.first, None), cohort.kept
+    b = slice(cohort.first, None)
     view, noise, _ = parameters.scores(cohort.selector, b)
     target, curvature = np.array([(control.target, control.curvature) for control in controls[b]]).T
-    firmness = 1 / (weight[:, None] * curvature)
+    firmness = 1 / (cohort.weight[:, None] * curvature)
     slopes = np.linalg.inv(parameters.x[b, b] + firmness[:, None, :] * np.eye(len(target)))
-    pull = np.column_stack([target, -view @ frame])
-    by_row = slopes[:, -1:] @ pull @ moments
-    mass = cohort.kept.mass
+    pull = np.column_stack([target, -view @ cohort.frame])
+    by_row = slopes[:, -1:] @ pull @ cohort.moments
+    mass = cohort.mass
     by_pull = by_row @ pull.T + mass[:, None, None] * (slopes[:, -1:] @ noise)
     return np.einsum("jab,jcb->c", by_pull, slopes), mass @ slopes[:, -1], by_row.sum((0, 1))[1:]
 

@@ -90,8 +90,8 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     weight = placed.rows.select(t, y)[1]
     if weight.min() == weight.max():
         weight = weight[:1]
-    view = np.column_stack([t, zeta])[:, : len(cohort.kept.frame)]
-    return Points(cohort, y, weight, cohort.kept.mass.sum() * mass / mass.sum(axis=0), view, normals)
+    view = np.column_stack([t, zeta])[:, : len(cohort.frame)]
+    return Points(cohort, y, weight, cohort.mass.sum() * mass / mass.sum(axis=0), view, normals)
 
 
 def _quantile(

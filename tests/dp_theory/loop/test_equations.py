@@ -27,10 +27,9 @@ def square_forces(cohorts, parameters):
     total = Means(np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape))
     for cohort in cohorts:
         i = slice(cohort.first, cohort.last)
-        kept = cohort.kept
         view, noise, _ = parameters.scores(cohort.selector, i)
-        view = view @ kept.frame
-        for weight, moments in zip(kept.weight, kept.moments, strict=True):
+        view = view @ cohort.frame
+        for weight, moments in zip(cohort.weight, cohort.moments, strict=True):
             mass, linear, second = moments[0, 0], moments[0, 1:], moments[1:, 1:]
             b = weight * np.linalg.inv(np.eye(len(view)) + weight * x[i, i])
             pull = b.sum(axis=1)
@@ -38,7 +37,7 @@ def square_forces(cohorts, parameters):
             cross = np.outer(pull, slopes @ linear)
             total.ff[i, i] += mass * (np.outer(pull, pull) + b @ noise @ b.T) - cross - cross.T
             total.ff[i, i] += slopes @ second @ slopes.T
-            by_coordinate = (np.outer(pull, linear) - slopes @ second) @ kept.frame.T
+            by_coordinate = (np.outer(pull, linear) - slopes @ second) @ cohort.frame.T
             total.fg[i] += by_coordinate[:, 0]
             total.gamma[i, i] += mass * b
             if (k := cohort.selector) is not None:
