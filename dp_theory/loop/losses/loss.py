@@ -64,22 +64,6 @@ class Square(Loss):
 
 
 @dataclass(frozen=True)
-class QuadraticLoss:
-    """The loss H(m y - h)²/2 with curvature H and target m."""
-
-    curvature: float = 1.0
-    target: float = 1.0
-
-    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
-        beta = weight * self.curvature / (1 + response * weight * self.curvature)
-        return beta * (self.target * y - score), beta
-
-    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        force, beta = self.answer(score, y, weight, response)
-        return force, force**2 + (beta * noise) ** 2, beta
-
-
-@dataclass(frozen=True)
 class Logistic(Loss):
     """ln(1 + exp(−yh))."""
 

@@ -129,7 +129,6 @@ class NodeMeans:
     loss: Loss
     order: int
     error: Float[Array, " means"] | None = None  # relative, that is assumed of them
-    settled: bool = True
 
     def __call__(self, newest: Row) -> Row:
         a, (variance,), (response,) = newest

@@ -1,26 +1,22 @@
 """The limits under other losses than the square, and their certificates."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.loop.losses.forces import PointMeans, SampledRows
-from dp_theory.loop.losses.loss import QuadraticLoss
 from dp_theory.loop.losses.nodes import NodeMeans
 from dp_theory.loop.losses.points import draw_points
-from dp_theory.loop.losses.search import Search
+from dp_theory.loop.losses.search import Means, Search
 from dp_theory.loop.square import Solution, more_nodes, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem
-
-Kind = TypeVar("Kind", PointMeans, NodeMeans)
 
 # Orders of the quadrature without rounds, taken in turn until two agree.
 ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)
@@ -60,18 +56,12 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     return _by_nodes(cell, TOLERANCE if tolerance is None else tolerance)
 
 
-def _found(
-    solution: Solution, fresh: Callable[[], Kind], start: Solution | None, enough: float
-) -> tuple[Solution, Kind]:
-    """The solution after one more stage by the means of `fresh`, each of which may fit a control of its own.
-
-    It is found from a solution nearby, at once, or along ridges that fall.
-    """
+def _found(solution: Solution, means: Means, start: Solution | None, enough: float) -> Solution:
+    """The solution after one more stage: from a solution nearby, at once, or along ridges that fall."""
     search, least = Search(solution), np.inf
 
-    def solved(equations: Search, begin: Array) -> tuple[Kind, Array, float]:
-        means = fresh()
-        return means, *fixed_point(equations.moves(means), begin, _SOLVED, _STEPS, EXACT)
+    def solved(equations: Search, begin: Array) -> tuple[Array, float]:
+        return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS, EXACT)
 
     begin = search.start()
     starts = [begin]
@@ -79,17 +69,17 @@ def _found(
         with suppress(FloatingPointError):  # these points may allow no learner as near to those before it
             starts = [search.near(start), begin]
     for place in starts:
-        means, coordinates, miss = solved(search, place)
+        coordinates, miss = solved(search, place)
         if miss <= EXACT:
             break
     else:
         failed = 0
         for easier in search.easier():
-            _, there, off = solved(easier, begin)
+            there, off = solved(easier, begin)
             begin, least, failed = (there, easier.ridge, 0) if off <= enough else (begin, least, failed + 1)
             if failed == _FAILED:
                 break
-        means, coordinates, miss = solved(search, begin)
+        coordinates, miss = solved(search, begin)
     if not miss <= enough:
         remedy = f"there is one at lam = {least:.2g}" if np.isfinite(least) else "give a much larger lam"
         cell = solution.cell
@@ -98,7 +88,7 @@ def _found(
             f" {remedy}. Without ridge there is none where rows are separable"
         )
     newest = search.newest(coordinates)
-    return solution.grown(newest, means(newest), miss), means
+    return solution.grown(newest, means(newest), miss)
 
 
 # -- with rounds: points ----------------------------------------------------------------------------------------------
@@ -113,7 +103,6 @@ def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) 
 def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | None = None) -> Solution:
     """`start` is a solution to begin with."""
     sampled: list[SampledRows] = []  # of the cohorts so far
-    controls: list[QuadraticLoss] = []  # of the stages so far
 
     def solve_stage(solution: Solution) -> Solution:
         stage = solution.stages
@@ -121,11 +110,8 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | 
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
             sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
         training = slice(len(sampled) - len(solution.training), None)
-        fresh = partial(PointMeans, solution, sampled[training], cell.loss, tuple(controls))
-        grown, means = _found(solution, fresh, start, MISSED)
-        controls.append(means.control)
-        losses = cell.loss, means.control
-        sampled[training] = [each.grown(grown.orders, losses) for each in sampled[training]]
+        grown = _found(solution, PointMeans(solution, sampled[training], cell.loss), start, MISSED)
+        sampled[training] = [rows.grown(grown.orders, cell.loss) for rows in sampled[training]]
         return grown
 
     return solve_cell(cell, _POINT_ORDER, solve_stage)
@@ -156,8 +142,8 @@ def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error
 
 
 def _stage_over_nodes(solution: Solution, *, order: int, start: Solution | None, error: Array | None) -> Solution:
-    fresh = partial(NodeMeans, solution.cell.initial, solution.cell.loss, order, error)
-    return _found(solution, fresh, start, EXACT)[0]
+    means = NodeMeans(solution.cell.initial, solution.cell.loss, order, error)
+    return _found(solution, means, start, EXACT)
 
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:

@@ -5,7 +5,6 @@ coordinates that always stand for possible order parameters.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -14,8 +13,6 @@ from dp_base.errors import ConvergenceError
 from dp_theory.loop.square import Row, Solution
 from dp_theory.numerics.checks import Array, Float
 
-# Relative residual from which on the control stays as it is.
-_SETTLED = 1e-3
 # The part of the way to the right-hand sides that the damped map moves.
 _PART = 0.5
 # The least part of a learner, squared, that is new.
@@ -36,12 +33,7 @@ _FIRST_ALIGNMENT = 1e-3
 _NEW_PART = 0.5
 
 
-class Means(Protocol):
-    """The means of forces of the newest stage."""
-
-    settled: bool
-
-    def __call__(self, newest: Row) -> Row: ...
+Means = Callable[[Row], Row]  # the means of forces of the newest stage, by its order parameters
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,6 @@ class Search:
             vector = np.concatenate(newest)
             off, *_ = self.solution.equations(newest, means(newest))
             miss = self.solution.miss(off, newest)
-            means.settled |= miss < _SETTLED
             return self.coordinates(self.split(vector + _PART * off)) - point, miss
 
         def move(point: Array) -> tuple[Array, float]:
