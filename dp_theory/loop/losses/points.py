@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from dp_theory.loop.groups import BoundaryFlips, chance_of_flip
 from dp_theory.loop.placed import Cohort, panel_edges
 from dp_theory.numerics.checks import Array, Float
-from dp_theory.numerics.quadrature import gauss, pdf
+from dp_theory.numerics.quadrature import pdf
 
 # Points are drawn from wider normals than the rows have, and weighted accordingly: forces grow in the tails.
 # Standard deviation from which t is drawn.
@@ -23,12 +23,8 @@ _NORMAL_WIDTHS = (1.4, 1.15)
 
 # Nodes that resolve the density of kept rows on a panel.
 _PANEL_ORDER = 16
-# Parts of a panel: on each the distribution of kept rows is nearly linear.
-_PARTS = 16
-# Nodes on such a part.
-_PART_ORDER = 4
-# Steps of Newton's method that invert the distribution on a part.
-_NEWTON_STEPS = 4
+# Parts of a panel: on each the density of kept rows is nearly even.
+_PARTS = 128
 # Distance of uniform points from 0 and 1, where normal quantiles are infinite.
 _INSIDE = 1e-12
 # It stands for a 0 in a denominator or a logarithm.
@@ -73,7 +69,7 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
 
     uniform = qmc.Sobol(2 + cohort.last - cohort.first, rng=rng).random(size)
     uniform = np.clip(uniform, _INSIDE, 1 - _INSIDE)
-    kind, t = _quantile(uniform[:, 0], density, panel_edges(placed, _PANEL_ORDER), 4 if wrong else 2)
+    kind, t, share = _drawn(uniform[:, 0], density, panel_edges(placed, _PANEL_ORDER), 4 if wrong else 2)
     true = _TRUE_LABELS[kind]  # the sign of cosine·t + sine·ζ
     chance = ndtr(np.clip(true * tau * t, -37, 40))
     zeta = -true * ndtri(np.maximum(uniform[:, 1] * chance, _TINY))
@@ -85,7 +81,7 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     excess = of_normals + (1 - _SCORE_WIDTH**-2) / 2 * t[:, None] ** 2
     flipped = chance_of_flip(flip, cosine * t + sine * zeta)
     of_label = np.where(kind < 2, (1 - flipped) / (right or 1.0), flipped / (wrong or 1.0))
-    mass = np.exp(-excess) * of_label[:, None]
+    mass = np.exp(-excess) * (share * of_label)[:, None]
     y = _OBSERVED_LABELS[kind]
     weight = placed.rows.select(t, y)[1]
     if weight.min() == weight.max():
@@ -94,28 +90,21 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     return Points(cohort, y, weight, cohort.mass.sum() * mass / mass.sum(axis=0), view, normals)
 
 
-def _quantile(
+def _drawn(
     uniform: Array, density: Callable[[Array, np.ndarray], Array], edges: Array, kinds: int
-) -> tuple[np.ndarray, Array]:
-    """The kind and t of each uniform number, of which density(t, kind) is smooth between the edges."""
-    nodes, shares = gauss(_PART_ORDER)
-
-    def amount(left: Array, width: Array, kind: np.ndarray) -> Array:
-        t = left[:, None] + width[:, None] * nodes
-        return width * (density(t.ravel(), np.repeat(kind, _PART_ORDER)).reshape(t.shape) @ shares)
-
+) -> tuple[np.ndarray, Array, Array]:
+    """The kind and t of each uniform number, and the density there over that of the draw, which is even on each part of
+    a panel.
+    """
     inner = edges[:-1, None] + np.diff(edges)[:, None] * np.arange(_PARTS) / _PARTS
     cuts = np.append(inner.ravel(), edges[-1])
-    # intervals of t, for one kind after the other
+    # parts of t, for one kind after the other
     left, width = np.tile(cuts[:-1], kinds), np.tile(np.diff(cuts), kinds)
     kind = np.repeat(np.arange(kinds), len(cuts) - 1)
-    below = np.append(0.0, np.cumsum(amount(left, width, kind)))
-    level = uniform * below[-1]
-    interval = np.searchsorted(below[1:-1], level, side="right")
-    left, width, kind = left[interval], width[interval], kind[interval]
-    level = level - below[interval]
-    t = left + width * level / np.maximum(below[interval + 1] - below[interval], _TINY)
-    for _ in range(_NEWTON_STEPS):
-        off = (amount(left, t - left, kind) - level) / np.maximum(density(t, kind), _TINY)
-        t = np.clip(t - off, left, left + width)
-    return kind, t
+    level = density(left + width / 2, kind)
+    below = np.append(0.0, np.cumsum(width * level))
+    at = uniform * below[-1]
+    part = np.searchsorted(below[1:-1], at, side="right")
+    level, kind = level[part], kind[part]
+    t = left[part] + (at - below[part]) / level
+    return kind, t, density(t, kind) / level
