@@ -44,7 +44,7 @@ class Points(NamedTuple):
 
     cohort: Cohort
     y: Float[Array, " points"]
-    weight: Float[Array, " points_or_1"]
+    weight: Float[Array, " points"]
     mass: Float[Array, "points functions"]
     view: Float[Array, "points K"]
     normals: Float[Array, "points b"]
@@ -84,8 +84,6 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     mass = np.exp(-excess) * (share * of_label)[:, None]
     y = _OBSERVED_LABELS[kind]
     weight = placed.rows.select(t, y)[1]
-    if weight.min() == weight.max():
-        weight = weight[:1]
     view = np.column_stack([t, zeta])[:, : len(cohort.frame)]
     return Points(cohort, y, weight, cohort.mass.sum() * mass / mass.sum(axis=0), view, normals)
 
