@@ -146,8 +146,6 @@ WIDE = 1.0
 STEPS = 2
 # Rows at a time: what stays in a processor's cache.
 BLOCK = 1 << 12
-# The most steps of the search for a root.
-_SEARCH_STEPS = 40
 # The step of the unknowns for derivatives.
 _NUDGE = 1e-6
 
@@ -222,7 +220,7 @@ class SoftmaxEquations:
                 return np.zeros_like(x), np.inf
             return off, float(np.abs(off).max())
 
-        x, missed = fixed_point(move, start, PRECISION, _SEARCH_STEPS, PRECISION)
+        x, missed = fixed_point(move, start)
         if not missed <= PRECISION:
             problem = f"phi = {self.problem.phi:g}, lam = {self.problem.lam:g}, {self.problem.classes} classes"
             raise ConvergenceError(f"{problem}: the fixed point is missed by {missed:.1e}")

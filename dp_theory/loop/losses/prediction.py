@@ -33,10 +33,6 @@ MISSED = 1e-4
 
 # The order of the quadrature of rules where forces are means over points.
 _POINT_ORDER = 24
-# Relative residual at which a search ends.
-_SOLVED = 1e-12
-# Its steps at most.
-_STEPS = 40
 # An order at which a stage without a solution has none: fewer nodes may miss it.
 _GIVEN_UP = ORDERS[2]
 # Easier stages in a row without a solution, after which none is tried.
@@ -61,7 +57,7 @@ def _found(solution: Solution, means: Means, start: Solution | None, enough: flo
     search, least = Search(solution), np.inf
 
     def solved(equations: Search, begin: Array) -> tuple[Array, float]:
-        return fixed_point(equations.moves(means), begin, _SOLVED, _STEPS, EXACT)
+        return fixed_point(equations.moves(means), begin)
 
     begin = search.start()
     starts = [begin]

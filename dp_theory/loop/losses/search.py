@@ -1,4 +1,4 @@
-"""A stage under another loss than the square: Anderson's method solves the damped fixed-point map of its equations, in
+"""A stage under another loss than the square: Powell's method solves the damped fixed-point map of its equations, in
 coordinates that always stand for possible order parameters.
 """
 
