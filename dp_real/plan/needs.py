@@ -29,6 +29,7 @@ from dp_real.runtime.model_folders import (
     NO_TIMM,
     TIMM,
     download_command,
+    folder_here,
     is_hub_id,
     misnamed,
 )
@@ -168,22 +169,20 @@ def _kinds_trained_here(config: Config) -> str:
 def _weights_of(config: Config, key: str, model: str) -> Finding:
     if fault := misnamed(model):
         return Finding(key, model, fault)
-    is_local = Path(model).is_dir()
-    try:
-        folder = model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True)
-    except (OSError, ValueError):  # it is not in the hub's cache
+    folder = folder_here(model)
+    if folder:
+        try:
+            with headers_only():
+                _read(config, key, str(folder))
+            return Finding(key, str(folder))
+        except MissingError as error:
+            fault = str(error)
+        if folder == Path(model):
+            return Finding(key, model, fault)
+    else:
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
             return Finding(key, model, f"{fault}; {NAME}")
-    else:
-        try:
-            with headers_only():
-                _read(config, key, folder)
-            return Finding(key, folder)
-        except MissingError as error:
-            fault = str(error)
-        if is_local:
-            return Finding(key, folder, fault)
     if model.startswith(f"{TIMM}/") and not find_spec(TIMM):
         return Finding(key, model, f"{model} {NO_TIMM}")
     try:

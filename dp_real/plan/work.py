@@ -5,11 +5,9 @@ Operations are in TFLOP, sizes in bytes.
 
 from functools import cache
 from math import prod
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import nn
 
 from dp_base.errors import MissingError
@@ -19,6 +17,7 @@ from dp_real.data.sets.imagenet import imagenet_of
 from dp_real.learners import LearnerConfig, PretrainedConfig
 from dp_real.runtime.computing import count
 from dp_real.runtime.hub import headers_only
+from dp_real.runtime.model_folders import folder_here
 
 JPEG = 0.47  # bytes per number: 71,000 for a colour photograph of 224 x 224 pixels
 IMAGENET = 50  # validation images per class
@@ -97,11 +96,10 @@ def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | N
 def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
     if not isinstance(learner, PretrainedConfig) or learner.model is None:
         return learner.network(task)
-    is_local = Path(learner.model).is_dir()
+    folder = folder_here(learner.model)
     try:
-        folder = learner.model if is_local else snapshot_download(learner.model, local_files_only=True)
-        return learner.known(folder, task)
-    except (OSError, ValueError, MissingError):  # `needs` reports it
+        return learner.known(str(folder), task) if folder else None
+    except MissingError:  # `needs` reports it
         return None
 
 

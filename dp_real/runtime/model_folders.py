@@ -11,7 +11,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from dp_base.checksums import json_digest, sampled_digest
-from dp_base.errors import InputError, Lack, MissingError
+from dp_base.errors import InputError, Lack
 from dp_base.imports import install_command
 
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
@@ -64,16 +64,25 @@ def misnamed(model: str) -> str | None:
     return None
 
 
-def weights_digest(model: str) -> str:
-    """A digest of a model's files (sampled_digest), or its commit on the hub; empty if it is missing."""
+def folder_here(model: str) -> Path | None:
+    """The folder of a model, or of its files in the hub's cache; None if it is missing."""
     folder = Path(model)
     try:
-        if folder.is_dir():
-            every = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
-            files = sorted(file for file in every if file.suffix in READ and file.is_file())
-            return json_digest([[file.relative_to(folder).as_posix(), sampled_digest(file)] for file in files])
-        return Path(snapshot_download(model, local_files_only=True)).name
-    except (OSError, ValueError, MissingError):
+        return folder if folder.is_dir() else Path(snapshot_download(model, local_files_only=True))
+    except (OSError, ValueError):  # no hub id, or not fetched
+        return None
+
+
+def weights_digest(model: str) -> str:
+    """A digest of a model's files (sampled_digest), or its commit on the hub; empty if it is missing."""
+    folder = folder_here(model)
+    if folder is None or folder != Path(model):
+        return folder.name if folder else ""
+    every = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    files = sorted(file for file in every if file.suffix in READ and file.is_file())
+    try:
+        return json_digest([[file.relative_to(folder).as_posix(), sampled_digest(file)] for file in files])
+    except OSError:
         return ""
 
 

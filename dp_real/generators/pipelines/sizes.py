@@ -1,7 +1,6 @@
 """The costs of published pipelines, counted on their architectures: sizes.toml."""
 
 import tomllib
-from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -44,20 +43,11 @@ def known_size(model: str) -> PipelineSize | None:
     for size in published().values():
         if model in size.models:
             return size
-    for part in ("transformer", "unet"):
-        file = _file(model, f"{part}/config.json")
-        if file and file.is_file():
+    from dp_real.runtime.model_folders import folder_here
+
+    folder = folder_here(model)
+    for part in ("transformer", "unet") if folder else ():
+        if (file := Path(folder, part, "config.json")).is_file():
             own = read_json(file)
             return next((size for size in published().values() if size.config.items() <= own.items()), None)
-    return None
-
-
-def _file(model: str, name: str) -> Path | None:
-    if Path(model).is_dir():
-        return Path(model, name)
-    import huggingface_hub
-
-    with suppress(ValueError):  # it is no hub id
-        cached = huggingface_hub.try_to_load_from_cache(model, name)
-        return Path(cached) if isinstance(cached, str) else None
     return None

@@ -28,10 +28,12 @@ from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.computing import count
 from dp_real.runtime.model_folders import download_command
 from dp_real.runtime.seeds import row_seeds
+from dp_real.text.language_models import CausalLMConfig
 from tests.commands import done, refused, told
 from tests.dp_real.conftest import changed
 from tests.dp_real.generators.tiny_pipelines import save_vit
 from tests.dp_real.plan.published import PUBLISHED, cost_of, counted
+from tests.dp_real.text.made import language_model
 
 GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
 
@@ -224,6 +226,18 @@ def test_other_pipelines_are_priced(tmp_path):
         assert known_size(str(tmp_path)) is each
     (tmp_path / "transformer" / "config.json").write_text(json.dumps({"num_layers": 3}))
     assert known_size(str(tmp_path)) is None
+
+
+def test_a_language_model_is_priced_in_a_folder_and_in_the_hubs_cache(hub):
+    section = CausalLMConfig(kind="causal-lm", model="org/lm")
+    assert section.image_cost(None, None) is None
+    cache = hub.parents[2] / "models--org--lm"
+    folder = language_model(cache / "snapshots" / hub.name)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(hub.name)
+    of_folder = CausalLMConfig(kind="causal-lm", model=str(folder)).image_cost(None, None)
+    assert section.image_cost(None, None) == of_folder
+    assert of_folder.plain > 0
 
 
 # what is there
