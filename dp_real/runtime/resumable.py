@@ -24,7 +24,7 @@ LOOKED_AT_EVERY = 100  # steps, since checking a loss waits for the device
 class Resumable:
     """A training loop's optimizer. It saves the loop's state in `unfinished`; with damaged files the loop restarts.
 
-    An error says that losses of `what` are not finite, and the `remedy`.
+    An error says that losses or weights of `what` are not finite, and the `remedy`.
     """
 
     what: str
@@ -49,6 +49,8 @@ class Resumable:
                 require_finite(f"training {self.what}: step {done}: losses", self.remedy, [self.loss])
             if self.unfinished is not None and done % EVERY == 0 and done < total:
                 self.keep(self.unfinished, done)
+        weights = (value for module in self.modules.values() for value in module.state_dict().values())
+        require_finite(f"weights of {self.what}", self.remedy, weights)
 
     def backward(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from dp_real.data.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import distributed
-from dp_real.runtime.computing import require_finite
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_uniforms, seed_layers, seeded, torch_rng
 
@@ -146,5 +145,4 @@ def train_char_lm(
             x = F.pad(x, (0, 1))[:, : int(lengths.max()) + 1]  # each text ends
             loop.backward(-model.log_likelihood(x, y).sum() / (lengths + 1).sum())  # a character
             loop.update(longest=1.0)
-    require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
     return model

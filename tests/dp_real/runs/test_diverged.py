@@ -146,14 +146,15 @@ def test_gradients_are_shortened_on_request_only(config):
     ("hides", "said"),
     [
         (None, r"step 3: losses are not finite: the examples that it learns are at fault"),
-        ("losses", "weights of the trained generator"),
+        ("losses", "weights of the generator"),
         ("samples", "of one value throughout"),
     ],
 )
 def test_a_generator_of_no_use_is_not_cached(own_cache, config, data, monkeypatch, hides, said):
     """Its losses are not finite, or these are, but its weights are broken, or all its samples alike."""
     if hides == "losses":
-        monkeypatch.setattr(resumable, "require_finite", lambda *_: None)
+        true = resumable.require_finite
+        monkeypatch.setattr(resumable, "require_finite", lambda what, *of: "losses" in what or true(what, *of))
     if hides == "samples":
         monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
     rate = 2e-3 if hides == "samples" else 1e30
