@@ -46,8 +46,8 @@ def known_size(model: str) -> PipelineSize | None:
     from dp_real.runtime.model_folders import folder_here
 
     folder = folder_here(model)
-    for part in ("transformer", "unet") if folder else ():
-        if (file := Path(folder, part, "config.json")).is_file():
-            own = read_json(file)
-            return next((size for size in published().values() if size.config.items() <= own.items()), None)
+    files = [folder / part / "config.json" for part in ("transformer", "unet")] if folder else []
+    if file := next(filter(Path.is_file, files), None):
+        own = read_json(file)
+        return next((size for size in published().values() if size.config.items() <= own.items()), None)
     return None
