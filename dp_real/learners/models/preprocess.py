@@ -102,8 +102,8 @@ def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> n
         if not hasattr(model, "preprocess"):
             kind = type(model).__name__
             warn_once(
-                f"{kind}: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]. For others give "
-                "processor= to guide, preprocess= to Practice"
+                f"{kind}: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]. For others "
+                "give processor= to guide, preprocess= to Practice"
             )
         return nn.Identity()
     if processor is None and not name:
