@@ -39,6 +39,15 @@ def test_points_without_noise_give_their_parameters_back():
         assert fitted.values[name] == pytest.approx(TRUTH[name], rel=2e-2), name
 
 
+def test_experiments_without_noise_give_theirs_back_where_another_valley_is_nearer():
+    """One of chi-square 76 at dimension 4."""
+    truth = {"dimension": 256.0, "floor": 0.0, "rho": 0.9, "flip": 0.0, "ridge": 0.01}
+    points = static_and_pruned(np.geomspace(64, 4096, 6), truth)
+    fitted = fit(replace(points, se=np.full(12, np.nan), trials=np.full(12, 16.0), exact=True))
+    assert fitted.chi_square < 1e-3
+    assert fitted.values["dimension"] == pytest.approx(256, rel=1e-3)
+
+
 def test_practice_gives_its_window():
     curve = static_and_practice({"window": 1.5, "floor": 0.0})
     practice_curve.cache_clear()
