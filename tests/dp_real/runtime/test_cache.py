@@ -65,26 +65,6 @@ def test_of_two_processes_that_want_the_same_one_makes_it_and_the_other_if_that_
     assert entry.name.startswith("mine-")
 
 
-def test_what_fails_leaves_nothing_and_is_tried_again():
-    def fails(staged):
-        (staged / "half").write_text("half")
-        raise ZeroDivisionError
-
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            cached("mine", {}, fails)
-    assert entries() == []
-    folder = cached("mine", {}, fill)
-    assert (folder / "weights").read_text() == "weights"
-    assert cached("mine", {}, fails) == folder
-
-
-def test_what_depends_on_other_things_is_another():
-    folders = {cached("mine", {"seed": seed}, lambda staged: None) for seed in (0, 1, 0)}
-    assert len(folders) == 2
-    assert entries() == sorted(folders)
-
-
 def fill(staged):
     (staged / "weights").write_text("weights")
 
