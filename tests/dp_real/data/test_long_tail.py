@@ -1,7 +1,8 @@
 """Long tails: the counts of unbalanced classes, what fills them up, the rivals of generation, and whole runs."""
 
+from unittest.mock import MagicMock
+
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from dp_experiments.presets.presets import load_preset
@@ -13,7 +14,7 @@ from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.rounds import filling
-from dp_real.runs.batches import LogitAdjustment, MiniBatches
+from dp_real.runs.batches import MiniBatches
 from dp_real.runs.prepare import fresh_learner, load_data
 from tests.dp_real.conftest import changed
 from tests.refusals import refusal
@@ -62,25 +63,10 @@ def test_shots_are_thirds_of_the_classes_by_their_counts():
     assert shots(torch.tensor([1, 4])) == {"many": 1, "medium": 0}
 
 
-class Labelled:
-    """A pool of rows of which only labels matter, and that the first ones are real."""
-
-    def __init__(self, y, real=0):
-        self.y = y
-        self.real = real
-        self.newest = 0
-
-    def table(self):
-        return pa.table({"seed": np.where(np.arange(len(self)) < self.real, 0, 7).astype(np.uint64)})
-
-    def __len__(self):
-        return len(self.y)
-
-
 def test_balanced_batches_have_each_class_alike():
     y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
     config = changed(digits(), training={"batch_size": 60, "balanced_batches": True})
-    batches = MiniBatches(config, Labelled(y))
+    batches = MiniBatches(config, MagicMock(y=y, newest=0, **{"__len__.return_value": len(y)}))
     rows = torch.cat([batches.at(step) for step in range(256)])
     drawn = y[rows].bincount()
     assert (drawn.double() / len(rows)).tolist() == pytest.approx([1 / 3] * 3, abs=0.012)  # 3 binomial s.e.
@@ -120,20 +106,6 @@ def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
     assert rows["few"]["images"] == few.sum()
 
 
-def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
-    """A class without rows of a kind counts as one with a single row."""
-    real = torch.cat([torch.arange(10), torch.zeros(20, dtype=torch.int64)])
-    pool = Labelled(torch.cat([real, torch.arange(10)]), real=30)
-    adjustment = LogitAdjustment(digits(1.5, initial=40, real=30), pool)
-    found = adjustment.offsets(torch.tensor([3, 35, 0]))
-    of_real = 1.5 * torch.log(torch.tensor([21 / 30] + [1 / 30] * 9))
-    of_generated = 1.5 * torch.log(torch.full([10], 0.1))
-    assert_close(found, torch.stack([of_real, of_generated, of_real]))
-    pool.y = torch.cat([real, torch.full([11], 1)])  # the next round
-    shares = torch.tensor([1 / 20, 11 / 20] + [1 / 20] * 8)
-    assert_close(adjustment.offsets(torch.tensor([40])), 1.5 * shares.log()[None])
-
-
 def test_what_is_added_to_the_logits_is_in_the_loss():
     learner = fresh_learner(digits())
     draw = torch.Generator().manual_seed(1)
@@ -145,21 +117,27 @@ def test_what_is_added_to_the_logits_is_in_the_loss():
     assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path, monkeypatch):
-    offsets = []
+def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_path, monkeypatch):
+    """From each round's first step on. A class without rows of a kind counts as one with a single row."""
+    seen = []
     step = NetworkLearner.train_step
 
     def noted(self, x, y, offset):
-        offsets.append(offset)
+        seen.append((x, offset))
         step(self, x, y, offset)
 
     monkeypatch.setattr(NetworkLearner, "train_step", noted)
-    run(digits(1.0, initial=90, real=60), tmp_path / "run")
-    y = Run(tmp_path / "run").pool.y
-    counts = [labels.bincount(minlength=10).clamp(min=1) for labels in (y[:60], y[60:90])]
-    for row in offsets[0]:
-        assert any(torch.allclose(row, torch.log(count / count.sum())) for count in counts)
-    assert len(offsets[0].unique(dim=0)) == 2
+    run(digits(1.5, initial=90, real=60, evaluate_every=1), tmp_path / "run")
+    done = Run(tmp_path / "run")
+    real, y = done.pool.x[:60], done.pool.y
+    assert len(done.rounds) > 1
+    for at, size in zip(done.rounds["step"], done.rounds["count"].cumsum(), strict=True):
+        x, offset = seen[at]
+        is_real = (x.unsqueeze(1) == real).flatten(2).all(2).any(1)
+        counts = torch.stack([labels.bincount(minlength=10).clamp(min=1) for labels in (y[60:size], y[:60])])
+        expected = 1.5 * torch.log(counts / counts.sum(1, keepdim=True))
+        assert_close(offset, expected[is_real.long()])
+        assert 0 < is_real.sum() < len(x)
 
 
 def test_a_tail_that_cannot_be_is_refused():
