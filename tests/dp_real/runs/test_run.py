@@ -71,7 +71,7 @@ def signals_at(step, signals, monkeypatch):
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
 def test_of_signals_only_a_second_ctrl_c_stops_at_once(config, unbroken, tmp_path, monkeypatch, again):
     """Launchers and cluster managers send the others as often as they like."""
-    signals_at(17, [signal.SIGTERM, again], monkeypatch)
+    signals_at(17, [signal.SIGUSR1, again], monkeypatch)
     with pytest.raises(Interrupted, match="dp real resume"):
         run(config, tmp_path / "run")
     monkeypatch.undo()

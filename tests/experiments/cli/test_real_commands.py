@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import signal
 
 import pytest
 from dp_experiments.studies.digits.source import DigitsConfig
 from dp_experiments.terminal.rich import print_table
 
 from dp_base.locks import locked
-from dp_real.runs.loop import TrainingLoop
 from tests.commands import done, refused, told
 from tests.experiments.conftest import COMPARED
 from torture.attempt import POOL_ROWS, SMALL
@@ -84,25 +82,6 @@ def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch)
     out.mkdir()
     (out / "comparison.csv").touch()
     assert "comparison.csv cannot be read" in refused("real report", out, status=3)
-
-
-def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path, monkeypatch):
-    steps = []
-    step = TrainingLoop.train_step
-
-    def signalling(self):
-        steps.append(self)
-        if len(steps) == 5:
-            signal.raise_signal(signal.SIGUSR1)
-        step(self)
-
-    monkeypatch.setattr(TrainingLoop, "train_step", signalling)
-    out = tmp_path / "run"
-    err = done("real run", *SMALL, "--out", out, status=130).err
-    assert "Traceback" not in err
-    assert f"dp real resume {out} goes on" in err
-    assert list((out / "checkpoints").iterdir())
-    assert not (out / "result.json").exists()
 
 
 @pytest.mark.parametrize(
