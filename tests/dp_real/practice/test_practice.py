@@ -444,18 +444,6 @@ def test_texts_stay_distinct(tmp_path, monkeypatch, after):
     assert rows(own) == rows(whole)
 
 
-def test_a_resumed_practice_knows_near_duplicates_of_its_pool(tmp_path):
-    def few(labels, generator):
-        return [f"text {torch.randint(30, (1,), generator=generator)}"]
-
-    for rounds in (1, 2):
-        own = practice(tmp_path, few, shape=None, candidates=2, distinct=0.99)
-        own.load_state_dict({"rounds": rounds})
-        own.add(lambda texts: torch.ones(len(texts), 3), 20)
-    texts = own.pool.x[:].tolist()
-    assert len(set(map(tuple, texts))) == len(texts) > 20
-
-
 @pytest.mark.parametrize(("shape", "cut"), [(None, True), ((2000,), False)])
 def test_longer_texts_are_kept_or_said_to_be_cut(tmp_path, caplog, shape, cut):
     warn_once.cache_clear()
