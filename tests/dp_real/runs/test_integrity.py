@@ -154,25 +154,6 @@ def test_a_changed_configuration_is_refused_unless_that_is_meant(copied, caplog)
     assert result["accepted_changes"] == [said]
 
 
-@pytest.fixture
-def other_labels(config, data, monkeypatch):
-    """The first image of the validation and of the test set has another label."""
-
-    def relabelled(own):
-        y = own.y.clone()
-        y[0] = 9 - y[0]
-        return Examples(own.x[:], y)
-
-    other = replace(data, validation=relabelled(data.validation), test=relabelled(data.test))
-    monkeypatch.setattr(type(config.data), "load", lambda self: other)
-
-
-def test_a_finished_run_is_not_told_beside_others_of_another_test_set(config, complete, other_labels):
-    """`dp real compare --resume` keeps finished runs: all must have been judged by the same examples."""
-    with refusal(f"the test set changed since {complete} began"):
-        run(config, complete, resume=True)
-
-
 def test_a_finished_run_that_lost_its_configuration_is_named(config, complete):
     RunFiles(complete).config.unlink()
     with refusal(f"{complete}/config.toml is missing; restore it, or remove {complete} ", DamagedError):
