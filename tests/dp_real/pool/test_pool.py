@@ -264,7 +264,7 @@ def test_a_column_that_no_storage_writes_is_damage():
 
 
 @pytest.mark.parametrize("damage", [flip, halve, empty])
-def test_a_block_is_read_if_it_is_whole(pool, tmp_path, damage):
+def test_a_block_is_read_if_it_is_whole_and_may_be_made_again(pool, tmp_path, damage):
     rows = batch(pool, torch.randn(4, *SHAPE), seed=np.arange(4, dtype=np.uint64) + np.uint64(2**63))
     assert cached_block(tmp_path / "block", slice(0, 4)) is None
     assert cache_block(tmp_path / "block", rows).equals(rows)
@@ -272,6 +272,8 @@ def test_a_block_is_read_if_it_is_whole(pool, tmp_path, damage):
     assert left.equals(rows)
     damage(tmp_path / "block" / BLOCK)
     assert cached_block(tmp_path / "block", slice(0, 4)) is None
+    cache_block(tmp_path / "block", rows)
+    assert cached_block(tmp_path / "block", slice(0, 4)).equals(rows)
 
 
 def test_the_engine_has_no_word_of_texts():

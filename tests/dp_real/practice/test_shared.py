@@ -6,7 +6,7 @@ from dp_real import run
 from dp_real.config.arms import arm_config
 from dp_real.runs.identity import drawing_identity
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import all_rows, halve, traces
+from tests.dp_real.runs.folders import all_rows, traces
 
 ARMS = ("practice", "static-90@training.learning_rate=0.01", "static-64")
 
@@ -32,14 +32,3 @@ def test_what_draws_otherwise_shares_nothing(config):
         assert drawing_identity(changed(config, **change), {}) != own
     for change in ({"guidance": {"omega": 0.1}}, {"training": {"steps": 9}}):
         assert drawing_identity(changed(config, **change), {}) == own
-
-
-def test_a_damaged_block_is_drawn_again(config, tmp_path, drawn):
-    few = changed(config, training={"steps": 30})
-    run(arm_config(few, "static-64"), tmp_path / "first", shared=tmp_path / "drawn")
-    halve(next((tmp_path / "drawn").rglob("*.arrow")))
-    drawn.clear()
-    other = arm_config(few, "static-64@training.learning_rate=0.01")
-    run(other, tmp_path / "second", shared=tmp_path / "drawn")
-    assert len(drawn) == 1
-    assert all_rows(tmp_path / "first") == all_rows(tmp_path / "second")
