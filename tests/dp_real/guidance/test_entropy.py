@@ -112,18 +112,6 @@ def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(generator
     assert torch.equal(guided(0), plain)
 
 
-@pytest.mark.parametrize("scale", ["relative", "raw"])
-def test_a_batch_is_its_rows_one_by_one(generator, classifier, scale):
-    labels, seeds = torch.arange(12) % 10, row_seeds(0, 0, range(12))
-    whole = EntropyGuidance(classifier, torch.linspace(0.0, 0.1, 12), scale)
-
-    def sample(rows):
-        return generator.sample(labels[rows], seeds[rows], whole.for_rows(rows))
-
-    single = torch.cat([sample(slice(i, i + 1)) for i in range(12)])
-    assert_close(sample(slice(None)), single, atol=2e-5, rtol=0)
-
-
 def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classifier):
     x, gradient = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
     direction = gradient.clone()

@@ -1,7 +1,4 @@
-import numpy as np
-import torch
-
-from dp_real.runtime.seeds import Stream, rng, row_noise, row_seeds, torch_rng
+from dp_real.runtime.seeds import Stream, rng, torch_rng
 
 
 def test_positions_streams_and_seeds_are_independent():
@@ -10,12 +7,3 @@ def test_positions_streams_and_seeds_are_independent():
     assert len(set(draws)) == len(draws)
     assert rng(0, Stream.NOISE, 1).random() == draws[3]
     assert len({torch_rng(*position).initial_seed() for position in positions}) == len(positions)
-
-
-def test_a_rows_noise_does_not_depend_on_its_batch():
-    seeds = row_seeds(3, 1, range(5))
-    whole = row_noise(seeds, (2, 3))
-    assert whole.shape == (5, 2, 3)
-    assert torch.equal(whole[3:4], row_noise(row_seeds(3, 1, [3]), (2, 3)))
-    assert not torch.equal(whole[0], row_noise(row_seeds(3, 2, [0]), (2, 3))[0])
-    assert row_noise(np.zeros(0, np.uint64), (2,)).shape == (0, 2)
