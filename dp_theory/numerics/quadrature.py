@@ -49,18 +49,9 @@ def both_below(u: ArrayLike, v: ArrayLike, correlation: ArrayLike) -> Array:
 
 @lru_cache
 def gauss(order: int) -> tuple[Array, Array]:
-    """Nodes and weights on [0, 1], exact to rounding; the outermost of numpy and scipy are off by 1e-13 to 1e-10."""
-    x = np.polynomial.legendre.leggauss(order)[0].astype(np.longdouble)
-    slope = np.ones_like(x)
-    for _ in range(2):  # steps of Newton's method
-        before = np.ones_like(x)
-        value = x
-        for k in range(1, order):  # the polynomials of degree k - 1 and k
-            before, value = value, ((2 * k + 1) * x * value - k * before) / (k + 1)
-        slope = order * (before - x * value) / ((1 - x) * (1 + x))
-        x = x - value / slope
-    weights = 1 / ((1 - x) * (1 + x) * slope**2)
-    return ((x + 1) / 2).astype(float), weights.astype(float)
+    """Nodes and weights on [0, 1]."""
+    x, weights = np.polynomial.legendre.leggauss(order)
+    return (x + 1) / 2, weights / 2
 
 
 def panels(edges: Array, order: int) -> tuple[Array, Array]:
