@@ -6,13 +6,12 @@ edges, and then the edges of the best move. `gap` is how much is left to first o
 
 from dataclasses import dataclass
 from itertools import combinations
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import minimum_filter
 from scipy.optimize import minimize
 
+from dp_theory.budgets.optimum import minimise
 from dp_theory.numerics.checks import (
     Array,
     Float,
@@ -44,22 +43,19 @@ CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())
 
 # edges of bands that are tried
 _EDGES = np.concatenate([[0.0], np.geomspace(0.01, 0.3, 5), np.arange(0.5, 4.0, 0.25), [4.5, 5.5, np.inf]])
-# Bands that are better than their neighbours on the grid, from which edges move.
-_STARTS = 4
 # Relative error up to which the least share counts as met.
 _MIN_MET = 1e-6
-# |t| beyond all rows.
-_FARTHEST = 40.0
 # The unit of an edge's move, over its distance to the next one.
 _UNIT = 0.1
+# The largest move, so that edges do not meet.
+_MOST = 4.9
+# The part of the error below which another search from there gains nothing.
+_SAME = 1e-9
 # Ratio of a band's edges, or an edge, below which the lower one counts as 0.
 _NO_GAP = 1e-6
 
-# The best ridge is sought as r = top/(1 + exp(-logit)), where top = min(1, psi) stands for lam = 0.
-# The last is lam = 0 in double precision.
-_LOGITS = np.append(np.arange(-12.0, 13.0), 40.0)
-# Halvings of the spacing of the logits, each with a parabola through three of them.
-_REFINEMENTS = 16
+# The best ridge is sought as x in r = top/(1 + x), where top = min(1, psi) stands for lam = 0.
+_RIDGES = (1e-6, 1e6)
 
 
 @dataclass(frozen=True)
@@ -174,18 +170,11 @@ class Budget:
             return ridge_ratio(psi, self.lam_per_row)
         top = np.minimum(1.0, psi)
 
-        def error(logit: Array) -> Array:
-            return self._error(moments[:, None], psi, top / (1 + np.exp(-logit)))
+        def error(x: Array) -> Array:
+            return self._error(moments, psi, top / (1 + x))
 
-        ridgeless = _LOGITS[-1]
-        best = _LOGITS[error(_LOGITS[:, None])[:-1].argmin(axis=0)]
-        for spacing in 2.0 ** -np.arange(_REFINEMENTS):
-            low, here, high = error(best + spacing * np.array([[-1.0], [0.0], [1.0]]))
-            bend = np.maximum(low - 2 * here + high, TINY)
-            best = best + spacing * np.clip((low - high) / (2 * bend), -2, 2)
-        errors = error(np.stack([best, np.full_like(best, ridgeless)]))
-        best = np.where(errors[1] <= errors[0], ridgeless, best)
-        return top / (1 + np.exp(-best))
+        least, x = minimise(error, *_RIDGES, top.shape)
+        return top / (1 + np.where(error(0.0) <= least, 0.0, x))
 
     def _error(self, moments: Array, psi: Array, r: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -298,15 +287,16 @@ def _best_bands(budget: Budget) -> Bands:
         return np.where(moments[0] >= budget.least, budget.errors(moments), np.inf)
 
     def polished(places: np.ndarray) -> tuple[float, Bands]:
-        bands = _with_best_edges(budget, Bands.between(_EDGES[places]))
-        return budget.error(budget.moments(bands)), bands
+        bands, error = Bands.between(_EDGES[places]), 1.0
+        while True:
+            moved = _with_best_edges(budget, bands)
+            less = budget.error(budget.moments(moved))
+            if not less < error * (1 - _SAME):
+                return error, bands
+            bands, error = moved, less
 
     one, two = (np.array(list(combinations(range(len(_EDGES)), edges))) for edges in (2, 4))
-    by_edges = np.full((len(_EDGES), len(_EDGES)), np.inf)
-    by_edges[tuple(one.T)] = errors(one)
-    starts = np.argwhere((by_edges == minimum_filter(by_edges, 3)) & np.isfinite(by_edges))
-    best_first = np.argsort(by_edges[tuple(starts.T)], kind="stable")
-    least, best = min(map(polished, starts[best_first[:_STARTS]]), key=itemgetter(0))
+    least, best = polished(one[errors(one).argmin()])
     of_two = errors(two)
     return polished(two[of_two.argmin()])[1] if of_two.min() < least else best
 
@@ -326,11 +316,11 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
     outward = np.tile([-1.0, 1.0], len(edges) // 2)[moving]  # the direction that widens a band
 
     def positions(z: Array) -> Array:
-        return np.exp(np.minimum(start + unit * z, np.log(_FARTHEST)))
+        return np.exp(start + unit * z)
 
     def at(z: Array) -> Bands:
         moved = edges.copy()
-        moved[moving] = np.sort(positions(z))
+        moved[moving] = positions(z)
         if moved[0] < _NO_GAP * min(moved[1], 1.0):
             moved[0] = 0.0
         return Bands.between(moved)
@@ -353,6 +343,7 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
         0 * start,
         jac=lambda z: budget.slope(moments(z)) @ jacobian(z) / scale,
         method="SLSQP",
+        bounds=[(-_MOST, _MOST)] * len(start),
         constraints=[share],
         options={"ftol": 1e-14, "maxiter": 100},
     )

@@ -76,6 +76,12 @@ def test_nothing_beats_the_best(name):
     assert budget.errors(tried[:, tried[0] > budget.least]).min() > best.test_error * (1 - 1e-9)
 
 
+def test_edges_of_a_narrow_band_are_followed_to_the_least_share():
+    best = best_selection(Budget.of(0.8, 3.0, "kept", lam_per_row=0.01, flip=0.05))
+    assert abs(best.keep / 0.002 - 1) < 1e-6
+    assert best.gap < 1e-6 * best.test_error
+
+
 def test_the_gap_notices_a_rule_that_is_not_best():
     budget = Budget.of(0.9, 1.0, "kept", smallest_keep=0.1)
     best = best_selection(budget)
