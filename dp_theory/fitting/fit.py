@@ -230,7 +230,6 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
         excess = 1.0
         mean, _ = likelihood.predict(curve, best[None])
         likelihood = replace(likelihood, curve=replace(curve, error=mean[0]))  # (T9.8)
-        best = most_likely(likelihood, start=best)
     else:
         excess = chi_square / max(freedom, 1)
         if curve.knows_scatter:

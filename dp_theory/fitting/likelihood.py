@@ -82,7 +82,7 @@ class Likelihood:
         return mean, variance, terms.sum(-1)
 
     def linearise(self, z: Float[Array, " free"]) -> Linearisation:
-        mean, variance, deviance = self.moments(_stencil(z))
+        mean, variance, deviance = self.linearised_at(z).moments(_stencil(z))
         slope = _differences(mean)
         information = slope.T @ (slope / variance[0][:, None])  # (T9.10)
         if self.with_log:
@@ -127,12 +127,6 @@ _SOFTENING = 0.1
 _WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])
 # Times; a third moves estimates by less than a hundredth of their standard error.
 _REWEIGHTED = 2
-# Steps of a search with practice, each with the theory linear about the best place so far.
-_LINEAR_STEPS = 12
-# Shares of such a step that are tried.
-_NEARER = (1.0, 0.5, 0.2, 0.05)
-# The gain of deviance below which a search with practice ends: .001 of an interval's width.
-_MIN_GAIN = 1e-5
 # Added to the second derivative, which may be singular.
 _DAMPING = 1e-6
 # The longest step of a search, in z.
@@ -153,10 +147,10 @@ def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = No
     """The z of the least deviance found, from `start` or from several places."""
     if not likelihood.free:
         return np.empty(0)
-    if likelihood.curve.has_practice:
-        return _most_likely_with_practice(likelihood)
     if start is not None:
         return _search(likelihood, [start])[0]
+    if likelihood.curve.has_practice:
+        return _search(likelihood, [_start_with_practice(likelihood)])[0]
     softened = replace(likelihood, softening=_SOFTENING)
     places = _random_places(_STARTS, len(likelihood.free))
     best_first = np.argsort(softened.deviances(places))
@@ -170,25 +164,6 @@ def most_likely(likelihood: Likelihood, start: Float[Array, " free"] | None = No
 
 def _random_places(count: int, free: int) -> Float[Array, "count free"]:
     return np.random.default_rng(0).normal(scale=_SPREAD, size=(count, free))
-
-
-def _most_likely_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:
-    z = _start_with_practice(likelihood)
-    (least,) = likelihood.deviances(z[None])
-    for _ in range(_LINEAR_STEPS):
-        (aim,) = _search(likelihood.linearised_at(z), [z])
-        for share in _NEARER:
-            place = z + share * (aim - z)
-            (deviance,) = likelihood.deviances(place[None])
-            if deviance < least:
-                break
-        else:
-            return z
-        gain = least - deviance
-        z, least = place, deviance
-        if gain < _MIN_GAIN:
-            break
-    return z
 
 
 def _start_with_practice(likelihood: Likelihood) -> Float[Array, " free"]:

@@ -69,7 +69,7 @@ MAX_ROUNDS = 14
 # Parameters of a loop, whose floor is added afterwards.
 OF_PRACTICE = ("dimension", "window", "flip", "ridge")
 # The step of a parameter's place for the slope of practice.
-_STEP = 1e-3
+_STEP = 1e-5
 
 
 def predict_points(

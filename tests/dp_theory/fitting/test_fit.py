@@ -140,3 +140,12 @@ test_wrong_input_is_refused = refused(
     (lambda: fit(THREE.at([0])), "too short to fit"),
     (lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}), "says nothing of rho"),
 )
+
+
+def test_a_fit_with_practice_that_theory_hardly_follows_is_the_most_likely():
+    sizes = np.array([60, 116, 224, 432, 834, 1610, 3108, 6000, *(432 * np.arange(1, 7))])
+    error = [0.15, 0.107, 0.08, 0.057, 0.044, 0.033, 0.026, 0.02, 0.058, 0.039, 0.033, 0.028, 0.025, 0.023]
+    first = np.repeat([np.nan, 432.0], [8, 6])
+    strategy = np.repeat(["static", "practice"], [8, 6])
+    curve = Curve(strategy, sizes, error, 0.02 * np.array(error), initial=first, increment=first)
+    assert fit(curve).chi_square < 17.2  # 28 where the search ends early
