@@ -170,7 +170,7 @@ class Budget:
             return ridge_ratio(psi, self.lam_per_row)
         top = np.minimum(1.0, psi)
 
-        def error(x: Array) -> Array:
+        def error(x: Real) -> Array:
             return self._error(moments, psi, top / (1 + x))
 
         least, x = minimise(error, *_RIDGES, top.shape)
