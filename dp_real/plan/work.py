@@ -99,7 +99,7 @@ def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
     folder = folder_here(learner.model)
     try:
         return learner.known(str(folder), task) if folder else None
-    except MissingError:  # `needs` reports it
+    except (OSError, ValueError, MissingError):  # `needs` reports it
         return None
 
 
