@@ -526,17 +526,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def preprocess_beside(model: Any, preprocess: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
     """`preprocess`, or of images what it says if it is a processor, or else the model's own (see preprocess_of)."""
-    described = getattr(preprocess, "image_processor", preprocess)
-    is_processor = hasattr(described, "image_mean") or hasattr(described, "resize_size")  # torchvision's has this one
     shape = config.task.sample_shape
-    if not is_processor and (preprocess is not None or not isinstance(model, nn.Module) or len(shape) != 3):
-        return preprocess
-    from dp_real.learners.models.preprocess import preprocess_of
+    if preprocess is None and not (isinstance(model, nn.Module) and len(shape) == 3):
+        return None
+    from dp_real.learners.models.preprocess import is_processor, preprocess_of
 
-    try:
-        return preprocess_of(model, preprocess, side=shape[-1])
-    except InputError as error:
-        raise InputError(f"{error}, as Practice(preprocess=…)") from error
+    return preprocess_of(model, preprocess, shape[-1]) if preprocess is None or is_processor(preprocess) else preprocess
 
 
 def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Logits:

@@ -18,6 +18,7 @@ from dp_real.runtime.pixels import fit
 PROBE_SIZE = (64, 64)  # side of the images that probe a processor's normalisation and size
 RAMP = (512, 1463)  # sides of those that probe how it resizes, in a ratio that no processor has
 BICUBIC = {1, 3, "lanczos", "bicubic"}  # Pillow's and timm's filters that are not bilinear
+PROCESSORS = ("image_mean", "data_config", "resize_size")  # attributes of transformers', timm's and torchvision's
 
 
 class Preprocess(nn.Module):
@@ -65,6 +66,14 @@ class Preprocess(nn.Module):
         return height * self.resized // least, width * self.resized // least
 
 
+def is_processor(thing: Any) -> bool:
+    """Whether it prepares pictures, not images in [-1, 1]; `preprocess_of` refuses those that it cannot read."""
+    described = getattr(thing, "image_processor", thing)
+    if any(hasattr(described, name) for name in PROCESSORS) or type(thing).__name__.endswith(("ToTensor", "ToImage")):
+        return True
+    return any(map(is_processor, getattr(thing, "transforms", ())))
+
+
 def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> nn.Module:
     """A differentiable function of images [batch, channels, height, width] in [-1, 1] to `model`'s input.
 
@@ -96,7 +105,8 @@ def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> n
     if timm:
         own_size = (getattr(config, "model_args", None) or {}).get("img_size")
         own_size = own_size or getattr(getattr(model, "patch_embed", None), "img_size", None)
-        return _as_timm(timm, own_size, enlarges=config is not None or timm.get("fixed_input_size", False))
+        is_whole = processor is not None or config is not None  # both prepare pictures
+        return _as_timm(timm, own_size, is_whole or timm.get("fixed_input_size", False))
     name = getattr(model, "name_or_path", None)
     if processor is None and name is None:
         if not hasattr(model, "preprocess"):
@@ -107,7 +117,10 @@ def preprocess_of(model: nn.Module, processor: Any = None, side: int = 224) -> n
             )
         return nn.Identity()
     if processor is None and not name:
-        raise InputError(f"{type(model).__name__}: how its images are normalised is unknown: give its processor=")
+        raise InputError(
+            f"{type(model).__name__}: how its images are normalised is unknown: give its processor= to guide; "
+            "preprocess= to Practice, perhaps a function of images in [-1, 1]"
+        )
     return _as_processor(name or type(model).__name__, processor, image_size(config) or side)
 
 
@@ -129,7 +142,10 @@ def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
     processor = processor or _read(model)
     processor = getattr(processor, "image_processor", processor)
     if not hasattr(processor, "image_mean"):
-        raise InputError(f"processor = {processor!r}: should be a processor of transformers or weights.transforms()")
+        raise InputError(
+            f"processor = {' '.join(repr(processor).split())}: should be a processor of transformers or "
+            "weights.transforms(); preprocess= of Practice may be a function of images in [-1, 1]"
+        )
     mean, std, (height, width) = _probe(model, processor)
     if not getattr(processor, "do_resize", False):
         return Preprocess(side, mean, std)

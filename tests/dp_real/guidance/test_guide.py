@@ -667,6 +667,8 @@ def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
     side = 8 if processor is None else 16
     seen = _logits(loaded, None)(torch.ones(1, 3, 8, 8)).view(1, 3, side, side)
     assert_close(seen, expected[1:, :, :side, :side])
+    if processor:  # of any module, as it would prepare a picture
+        assert_close(_logits(nn.Flatten().eval(), processor)(torch.ones(1, 3, 8, 8)).view(1, 3, 16, 16), expected[1:])
     # It takes the names for another number of classes only together with their number.
     config = TimmWrapperConfig.from_dict(copy.deepcopy(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
     assert (config.num_labels, config.id2label) == (2, {0: "x", 1: "y"})

@@ -564,13 +564,41 @@ def test_a_processor_prepares_images_for_a_model(tmp_path):
     sizes = {"resize_size": [18], "crop_size": [16], "interpolation": SimpleNamespace(value="bicubic")}
     preset = SimpleNamespace(**sizes, **scale)  # torchvision's weights.transforms()
     model.pretrained_cfg = {"input_size": (3, 16, 16), **scale}  # as of a model of timm, which its average lacks
+    wrapper = SimpleNamespace(data_config=model.pretrained_cfg)  # TimmWrapperImageProcessor
     averaged = torch.optim.swa_utils.AveragedModel(model)
-    for number, preprocess in enumerate((processor, preprocess_of(model, processor), preset, None)):
+    for number, preprocess in enumerate((processor, preprocess_of(model, processor), preset, wrapper, None)):
         pipe = PIPELINE()
         own = Practice(pipe, ["a", "b", "c"], tmp_path / str(number), **keys, preprocess=preprocess)
         own.add(model if preprocess else averaged)
         added.append(rows(own))
-    assert added[0] == added[1] != added[2] == added[3]
+    assert added[0] == added[1] != added[2] == added[3] == added[4]
+
+
+class ToTensor:
+    """As torchvision's, timm's MaybeToTensor and ToImage of transforms.v2, some of which let tensors pass."""
+
+    def __call__(self, picture):
+        return picture
+
+
+class Compose(ToTensor):
+    def __init__(self, *transforms):
+        self.transforms = transforms
+
+    def __repr__(self):
+        return f"Compose(\n{self.transforms}\n)"
+
+
+def test_transforms_of_pictures_are_no_function_of_images(tmp_path):
+    """They would normalise images in [-1, 1] as if they were in [0, 1]."""
+    keys = {"shape": (1, 2, 2), "candidates": 2}
+    own = practice(tmp_path, lambda *row: draw(*row).view(1, 1, 2, 2), **keys, preprocess=nn.Flatten())
+    own.add(net())
+    for own.preprocess in (Compose(Compose(nn.Flatten(), ToTensor())), ToTensor()):
+        with refusal("^processor = .*preprocess= of Practice may be a function of images"):
+            own.add(nn.Sequential(nn.Flatten(), net()))
+    own.preprocess = Compose(nn.Flatten())
+    own.add(nn.Sequential(nn.Flatten(), net()))
 
 
 @pytest.mark.parametrize(("candidates", "omega"), [(1, 0.1), (2, 5.0)])
