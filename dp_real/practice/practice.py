@@ -509,7 +509,23 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
             # BatchNorm's statistics differ between processes, and so do weights that only the main one averages.
             for tensor, before in distributed.copy_from_main([*model.parameters(), *model.buffers()]):
                 at_end.callback(tensor.data.copy_, before)
+            at_end.enter_context(unchanged([each for each in model.buffers() if not nn.parameter.is_lazy(each)]))
         yield None if model is None else logits_function(model, preprocess_beside(model, preprocess, config), config)
+
+
+@contextmanager
+def unchanged(buffers: Sequence[Tensor]) -> Iterator[None]:
+    """Put back what the block changes: observers of quantisation observe in evaluation mode, too."""
+    before = [each.detach().clone() for each in buffers]
+    yield
+    changed = [(each, own) for each, own in zip(buffers, before, strict=True) if not torch.equal(each, own)]
+    if changed:
+        warn_once(
+            f"{len(changed)} buffers of the model change at a call in evaluation mode, and were put back: one that was "
+            "exported in training mode should be exported in evaluation mode"
+        )
+    for each, own in changed:
+        each.data.copy_(own)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

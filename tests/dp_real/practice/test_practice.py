@@ -86,6 +86,28 @@ def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path)
     assert all(weight.grad is None for weight in model.parameters())
 
 
+class Observing(nn.Module):
+    """As fake quantisation, and as what was exported in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.largest = net(), nn.Buffer(torch.zeros(()))
+
+    def forward(self, x):
+        self.largest.copy_(torch.maximum(self.largest, x.abs().max()))
+        return self.net(x)
+
+
+def test_buffers_that_change_in_evaluation_mode_are_put_back_and_that_is_told(tmp_path, caplog):
+    own, model = practice(tmp_path, draw, candidates=2), Observing()
+    own.add(model)
+    assert model.largest == 0
+    assert "1 buffers of the model change at a call in evaluation mode" in caplog.text
+    caplog.clear()
+    own.add(nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.Linear(8, 3)))
+    assert not caplog.text
+
+
 class Holder:
     def __init__(self, model, classes=()):
         self.models, self.classes_ = [model], classes
