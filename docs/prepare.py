@@ -25,12 +25,8 @@ import pandas as pd
 from dp_experiments.cli.commands import root
 from dp_experiments.cli.real.configure import keys
 from dp_experiments.paper.gallery import RECORD, about
-from dp_experiments.presets.presets import load_preset
-from dp_experiments.studies.glyphs.collection import collect
-from dp_experiments.studies.glyphs.source import FURTHER, GlyphsConfig
 from PIL import Image
 
-from dp_base.progress import silent
 from dp_real.config import Config
 from dp_real.practice.section import KINDS
 from dp_real.runtime.section import Section
@@ -191,9 +187,10 @@ def gallery_page() -> Iterator[str]:
 
 def typefaces() -> Image.Image:
     """Every other character of some fonts of each set: for the generator, validation, test, and of further kinds."""
-    source = load_preset("glyphs").data
-    assert isinstance(source, GlyphsConfig)
-    collection = collect(source._files(), silent)
+    from dp_experiments.studies.glyphs.source import FURTHER, GlyphsConfig
+
+    source = GlyphsConfig(source="glyphs")
+    collection = source.collection()
     kinds = [[row for row, face in enumerate(collection.faces) if face.kind == kind] for kind in FURTHER]
     blocks = []
     for rows in (*source.split_fonts(collection), *kinds):

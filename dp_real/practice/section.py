@@ -207,6 +207,8 @@ class DrawingConfig(Section):
             yield "practice.real and data.real_per_class both select real examples to train on: set one to 0"
         if practice.real and not self.data.has_training_examples:
             yield f"practice.real = {practice.real} needs real training examples: data.train names them"
+        if practice.encoder and self.data.modality == "text":
+            yield f"practice.encoder = {practice.encoder!r} encodes images, and data.source has texts: leave it out"
 
     def _of_pool(self) -> Iterator[str]:
         where = f"pool.size = {self.pool.size}"

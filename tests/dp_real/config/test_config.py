@@ -47,6 +47,10 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
         (["generator={kind='latent', prompts=['a coat']}"], "{} where the class.* would have the same prompt$"),
         (["generator={kind='latent', prompts=['{}: {defintion}']}"], "{defintion} is no placeholder"),
         (["data.source=gaussian", "practice.real=5"], "practice.real = 5 needs real training examples: data.train"),
+        (
+            ["data.source=stand-in-text", "practice.encoder=vit"],
+            "practice.encoder = 'vit' encodes images, and data.source",
+        ),
         (["training.batch_size=0", "practice.new_sample_weight=2"], "with training.batch_size = 0, all rows are"),
         (["omega"], "must read key=value"),
         (["=3"], "must read key=value"),

@@ -39,7 +39,7 @@ def section(fonts, **values):
 def test_no_group_of_families_is_on_two_sides(fonts):
     for split in (0, 1):
         config = section(fonts, split=split)
-        collection = config._collection()
+        collection = config.collection()
         sides = config.split_fonts(collection)
         groups = [{collection.faces[row].group for row in side} for side in sides]
         assert [len(side) for side in groups] == [6, 1, 3]  # 55, 15 and 30 % of ten
@@ -54,7 +54,7 @@ def test_no_group_of_families_is_on_two_sides(fonts):
 def test_each_image_has_its_characters_label(fonts):
     config = section(fonts, size=32)
     data = loaded(config)
-    collection = config._collection()
+    collection = config.collection()
     assert data.task.classes[:2] == ("digit two", "digit three")
     first = torch.from_numpy(collection.images[config.split_fonts(collection)[2][0]])
     torch.testing.assert_close((data.test.x[: len(first), 0] + 1) * 127.5, first.float(), atol=1e-3, rtol=0)

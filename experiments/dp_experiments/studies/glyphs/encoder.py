@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.progress import Progress, silent
-from dp_experiments.studies.glyphs.collection import POINTS, SIDE, collect, draw_character
+from dp_experiments.studies.glyphs.collection import POINTS, SIDE, draw_character
 from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.glyphs.source import GlyphsConfig
 from dp_real.data.examples import Task
@@ -37,12 +37,12 @@ TRAINING = TrainingConfig(steps=3000, batch_size=128, learning_rate=2e-3, weight
 
 def encoder(source: GlyphsConfig, progress: Progress = silent) -> Path:
     """A classifier of OTHERS in the folder that transformers reads, trained on first use in about three minutes."""
-    faces = collect(source._files(), progress)
+    faces = source.collection(progress)
     rows, _, _ = source.split_fonts(faces)
     files = sorted({faces.faces[row].file for row in rows})
 
     def make(folder: Path) -> None:
-        x, y, names = characters([path for path in source._files() if path.name in files])
+        x, y, names = characters([path for path in source.font_paths() if path.name in files])
         learner = TransformersConfig(kind="transformers", architecture="resnet", config=NETWORK).fresh(
             Task((1, source.size, source.size), names), TRAINING, source.split
         )

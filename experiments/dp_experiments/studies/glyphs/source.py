@@ -43,11 +43,11 @@ class GlyphsConfig(DataConfig):
         return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
 
     def prepare(self, progress: Progress = silent) -> None:
-        self._collection(progress)
+        self.collection(progress)
 
     def load(self) -> RealData:
         """Of the groups of alike families, 55 % are for the generator, 15 % validate and 30 % test."""
-        collection = self._collection()
+        collection = self.collection()
         generator, validation, test = (self._examples(collection, rows) for rows in self.split_fonts(collection))
         sets = {name: self.read_set(name, where) for name, where in self.sets.items()}
         return RealData(self.task, generator, validation, test, sets)
@@ -77,7 +77,7 @@ class GlyphsConfig(DataConfig):
         """The fonts are counted, not drawn."""
         where = self.fonts or DEBIANS
         try:
-            return [SetStatus("fonts", f"{where}: {len(self._files()):,} files")]
+            return [SetStatus("fonts", f"{where}: {len(self.font_paths()):,} files")]
         except MissingError as error:
             return [SetStatus("fonts", where, str(error))]
 
@@ -85,13 +85,14 @@ class GlyphsConfig(DataConfig):
         """`where` may also be "handwriting" or "display", for all fonts of that kind."""
         if where not in FURTHER:
             return super().read_set(name, where)
-        collection = self._collection()
+        collection = self.collection()
         rows = [row for row, face in enumerate(collection.faces) if face.kind == where]
         if not rows:
             raise InputError(f"data.sets.{name} = {where!r}: there is no such font in {self.fonts or DEBIANS}")
         return self._examples(collection, rows)
 
-    def _files(self) -> list[Path]:
+    def font_paths(self) -> list[Path]:
+        """The files of data.fonts, or of Debian's packages. Raises MissingError if too few are there."""
         if self.fonts is not None:
             if not Path(self.fonts).is_dir():
                 raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")
@@ -106,10 +107,11 @@ class GlyphsConfig(DataConfig):
             )
         return [path for path in fonts if path.is_file()]
 
-    def _collection(self, progress: Progress = silent) -> "Collection":
+    def collection(self, progress: Progress = silent) -> "Collection":
+        """The characters of all fonts. Raises as font_paths."""
         from dp_experiments.studies.glyphs.collection import collect
 
-        return collect(self._files(), progress)
+        return collect(self.font_paths(), progress)
 
     def _examples(self, collection: "Collection", rows: list[int]) -> Examples:
         import torch
