@@ -26,7 +26,7 @@ from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file, read_rows
 from dp_real.data.sets.class_names import warn_once
-from dp_real.guidance.entropy import Logits, logits_of
+from dp_real.guidance.entropy import Logits, cpu_logits, logits_of
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
@@ -103,11 +103,13 @@ class Additions:
         state.best = metric if is_best else state.best
 
     @property
+    def are_left(self) -> bool:
+        return self.state.rounds < self.config.practice.additions + first_addition(self.config)
+
+    @property
     def are_due(self) -> bool:
         """Whether T ≥ T_max, and additions are left."""
-        practice, state = self.config.practice, self.state
-        are_left = state.rounds < practice.additions + first_addition(self.config)
-        return are_left and state.stale >= practice.t_max(len(self.pool))
+        return self.are_left and self.state.stale >= self.config.practice.t_max(len(self.pool))
 
     def labels(self, count: int) -> Int64[Tensor, " count"]:
         """The classes of the next examples: real ones first, then each class equally often, or the rarest first."""
@@ -269,6 +271,9 @@ class Practice(Additions):
         self._agree()
         distributed.on_main(self._count_later)  # it may raise, before anything is recorded
         metric = distributed.on_main(lambda: _number(metric))  # that of others may be None
+        if not self.evaluations and self.are_left and len(self.pool) and model is not None:
+            with evaluated(model, self.preprocess, self.config) as logits:
+                cpu_logits(cast(Logits, logits), self.pool.x[:1])  # it may raise, before hours of training are at stake
         before = self.state_dict()
         self.evaluations += 1
         self.observe(metric)
@@ -517,15 +522,17 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
 def unchanged(buffers: Sequence[Tensor]) -> Iterator[None]:
     """Put back what the block changes: observers of quantisation observe in evaluation mode, too."""
     before = [each.detach().clone() for each in buffers]
-    yield
-    changed = [(each, own) for each, own in zip(buffers, before, strict=True) if not torch.equal(each, own)]
+    try:
+        yield
+    finally:
+        changed = [(each, own) for each, own in zip(buffers, before, strict=True) if not torch.equal(each, own)]
+        for each, own in changed:
+            each.data.copy_(own)
     if changed:
         warn_once(
             f"{len(changed)} buffers of the model change at a call in evaluation mode, and were put back: one that was "
             "exported in training mode should be exported in evaluation mode"
         )
-    for each, own in changed:
-        each.data.copy_(own)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

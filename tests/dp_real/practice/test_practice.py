@@ -62,6 +62,14 @@ def test_data_is_added_once_patience_runs_out_and_as_often_as_asked(tmp_path):
     assert log[1]["omega"] > 0
 
 
+def test_a_model_that_does_not_fit_is_refused_at_the_first_evaluation(tmp_path):
+    own = practice(tmp_path / "grows", patience=9)
+    with refusal("the model gave .* for 1 samples of 3 classes"):
+        own.step(0.5, nn.Linear(4, 2))
+    assert own.evaluations == 0
+    assert not practice(tmp_path / "static", additions=0).step(0.5, None)
+
+
 def test_samples_added_are_harder_than_plain_ones(tmp_path):
     model = nn.Linear(4, 3)
     guided, plain = (practice(tmp_path / str(omega), omega=omega, increment=300) for omega in (0.3, 0.0))
