@@ -525,7 +525,8 @@ def unchanged(buffers: Sequence[Tensor]) -> Iterator[None]:
     try:
         yield
     finally:
-        changed = [(each, own) for each, own in zip(buffers, before, strict=True) if not torch.equal(each, own)]
+        pairs = [pair for pair in zip(buffers, before, strict=True) if pair[0].shape == pair[1].shape]  # not the lazy
+        changed = [(each, own) for each, own in pairs if not torch.equal(each, own)]
         for each, own in changed:
             each.data.copy_(own)
     if changed:
