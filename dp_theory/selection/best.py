@@ -45,10 +45,10 @@ CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())
 _EDGES = np.concatenate([[0.0], np.geomspace(0.01, 0.3, 5), np.arange(0.5, 4.0, 0.25), [4.5, 5.5, np.inf]])
 # Relative error up to which the least share counts as met.
 _MIN_MET = 1e-6
-# The unit of an edge's move, over its distance to the next one.
-_UNIT = 0.1
-# The largest move, so that edges do not meet.
-_MOST = 4.9
+# The most by which a search moves the logarithm of the first edge,
+_FARTHEST = 5.0
+# and that of a distance between the logarithms of edges.
+_WIDEST = 1.0
 # The part of the error below which another search from there gains nothing.
 _SAME = 1e-9
 # Ratio of a band's edges, or an edge, below which the lower one counts as 0.
@@ -305,18 +305,19 @@ def _best_bands(budget: Budget) -> Bands:
 
 
 def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
-    """Edges other than 0 and infinity move in proportion."""
+    """Edges other than 0 and infinity move: the logarithm of the first, and those of its distances to the next."""
     edges = bands.edges
     moving = (edges > 0) & np.isfinite(edges)
     if not moving.any():
         return bands
-    start = np.log(edges[moving])
-    distance = np.diff(start, prepend=-np.inf, append=np.inf)
-    unit = np.minimum(_UNIT * np.minimum(distance[:-1], distance[1:]), 1.0)
+    first, *distance = np.diff(np.log(edges[moving]), prepend=0.0)
     outward = np.tile([-1.0, 1.0], len(edges) // 2)[moving]  # the direction that widens a band
 
+    def steps(z: Array) -> Array:
+        return np.append(first + z[0], distance * np.exp(z[1:]))
+
     def positions(z: Array) -> Array:
-        return np.exp(start + unit * z)
+        return np.exp(np.cumsum(steps(z)))
 
     def at(z: Array) -> Bands:
         moved = edges.copy()
@@ -327,12 +328,15 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
 
     def jacobian(z: Array) -> Array:
         t = positions(z)
-        return budget.features(t) * 2 * pdf(t) * outward * t * unit
+        by_edge = budget.features(t) * 2 * pdf(t) * outward * t
+        by_step = np.cumsum(by_edge[:, ::-1], axis=1)[:, ::-1]  # a step moves all edges after it
+        return by_step * np.append(1.0, steps(z)[1:])
 
     def moments(z: Array) -> Array:
         return budget.moments(at(z))
 
-    scale = budget.error(moments(0 * start))
+    start = np.zeros(moving.sum())
+    scale = budget.error(moments(start))
     share = {
         "type": "ineq",
         "fun": lambda z: np.log(moments(z)[:1].clip(TINY) / budget.least),
@@ -340,10 +344,10 @@ def _with_best_edges(budget: Budget, bands: Bands) -> Bands:
     }
     result = minimize(
         lambda z: budget.error(moments(z)) / scale,
-        0 * start,
+        start,
         jac=lambda z: budget.slope(moments(z)) @ jacobian(z) / scale,
         method="SLSQP",
-        bounds=[(-_MOST, _MOST)] * len(start),
+        bounds=[(-_FARTHEST, _FARTHEST), *[(-_WIDEST, _WIDEST)] * len(distance)],
         constraints=[share],
         options={"ftol": 1e-14, "maxiter": 100},
     )
@@ -355,11 +359,9 @@ def gap(budget: Budget, bands: Bands) -> float:
     """How much less, to first order, the error of a rule nearby may be; 0 at a local optimum."""
     moments = budget.moments(bands)
     slope = budget.slope(moments)
-    level = 0.0  # minus the worth below which rows are kept
-    if moments[0] < budget.least * (1 + _MIN_MET) and bands.breakpoints():
-        at_edges = budget.features(np.array(bands.breakpoints()))
-        level = min(0.0, float(-np.mean(slope @ at_edges / at_edges[0].clip(TINY))))
     t, weights = half_line((*bands.breakpoints(), *CLOSE_EDGES), ORDER)
-    of_t = budget.features(t)
-    worth = slope @ of_t + level * of_t[0]
-    return float(weights @ np.maximum(np.where(bands.keep_probability(t), worth, -worth), 0.0))
+    harm = slope @ budget.features(t)
+    # the best rule keeps what harms less than this: only what helps, or more where that is not the least share
+    level = max(0.0, float(np.quantile(harm, budget.least, weights=weights, method="inverted_cdf")))
+    exchanged = weights @ np.maximum(np.where(bands.keep_probability(t), harm - level, level - harm), 0.0)
+    return max(0.0, float(exchanged + level * (moments[0] - budget.least)))

@@ -4,10 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from dp_theory import Bands, Budget, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.numerics.quadrature import half_line
+from dp_theory.selection import best as best_module
 from dp_theory.selection.best import CLOSE_EDGES, gap
 from tests.dp_theory.budgets.laws import keep_hard_law
 from tests.refusals import out_of_range, refused
@@ -92,6 +94,38 @@ def test_the_gap_notices_a_rule_that_is_not_best():
     assert gap(budget, best.rule) == best.gap < 1e-9
     many = best_selection(Budget.of(0.9, 1e6, "kept"))  # where slopes are lost to rounding
     assert many.gap <= many.test_error
+
+
+def test_a_gap_at_the_least_share_is_none_of_the_far_edge():
+    """Hardly a row lies at the outer edge, whose harm says nothing of what the least share costs."""
+    budget = Budget.of(-0.5, 0.555, "kept", smallest_keep=0.5)
+    best = best_selection(budget)
+    assert best.gap < 1e-6
+    assert best.keep == pytest.approx(0.5, rel=2e-6)
+    assert gap(budget, Bands(((0.6744897, 5.5),))) < 1e-6
+    assert gap(budget, Bands(((0.0, 0.6744897),))) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("budget", "narrow"),
+    [
+        (Budget.of(1 - 1e-9, 1.0, "kept"), 1.0),
+        (Budget.of(0.9, 38.5, "generated", lam_per_row=0.0, smallest_keep=0.5), 1.85),
+    ],
+    ids=["one", "two"],
+)
+def test_a_narrow_band_moves_as_far_as_a_wide_one(monkeypatch, budget, narrow):
+    searches = []
+
+    def counted(*arguments, **options):
+        searches.append(1)
+        return minimize(*arguments, **options)
+
+    monkeypatch.setattr(best_module, "minimize", counted)
+    best = best_selection(budget)
+    assert best.rule.bands[-1] == pytest.approx((narrow, narrow), rel=0.02)
+    assert best.gap < 1e-6 * best.test_error
+    assert len(searches) < 40
 
 
 # -- limits, and the experiment ---------------------------------------------------------------------------------------
