@@ -124,9 +124,12 @@ def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dic
     whole = solve_loop(problem)
     kept, candidates = np.diff(whole.sizes())
     static = replace(problem, additions=[Addition(candidates=size) for size in candidates])
-    first = whole.additions[0]
+    first, ridges = whole.additions[0], np.broadcast_to(problem.lam, problem.stages).tolist()
     by_kept: Any = {"candidates": None} if isinstance(first, Addition) else {}
-    once = [replace(problem, additions=[replace(first, kept=size, **by_kept)]) for size in np.cumsum(kept)]
+    once = [
+        replace(problem, lam=[ridges[0], lam], additions=[replace(first, kept=size, **by_kept)])
+        for lam, size in zip(ridges[1:], np.cumsum(kept), strict=True)
+    ]
     newest = _resolved(replace(problem, accumulate=False))
     return [
         ([static], {"static": False}),
@@ -142,7 +145,9 @@ def _resolved(problem: PracticeProblem) -> PracticeProblem:
         solve_loop(problem)
         return problem
     except ConvergenceError:
-        return _resolved(replace(problem, additions=problem.additions[: len(problem.additions) * 3 // 4]))
+        rounds = len(problem.additions) * 3 // 4
+        lam = problem.lam if np.ndim(problem.lam) == 0 else problem.lam[: rounds + 1]
+        return _resolved(replace(problem, lam=lam, additions=problem.additions[:rounds]))
 
 
 def _exponent(x: Array, errors: Array) -> dict[str, float]:

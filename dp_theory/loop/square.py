@@ -369,8 +369,7 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     first, *orders = ORDERS
     solved = solve_cell(cell, first)
     rounding = _SAFETY * (_MOMENT_ERROR + _effect_of_rounding(solved, first))
-    for cohort in solved.cohorts:  # rules of one's own are integrated once and for all
-        require_certain(cohort.placed.rows.keep, [cohort.error], tolerance)
+    require_certain_rules(solved.cohorts, tolerance)
     if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
         return solved, np.maximum.accumulate(rounding)
     agreements = 2 if cell.rounds else 1  # two orders may miss the same feature of a learner's rule
@@ -383,6 +382,12 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
         if np.max(changes) <= allowed:
             return solved, np.maximum.accumulate(rounding + np.max(changes, axis=0))
     raise more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
+
+
+def require_certain_rules(cohorts: Sequence[Cohort], tolerance: float) -> None:
+    """Rules of one's own are integrated once and for all."""
+    for cohort in cohorts:
+        require_certain(cohort.placed.rows.keep, [cohort.error], tolerance)
 
 
 def _effect_of_rounding(solved: Solution, order: int) -> Array:

@@ -130,6 +130,8 @@ _TOGETHER = 1 << 20
 _ROOM = 1e-12
 # |tau·t| from which the integrands do not change any more.
 _FARTHEST = 40
+# |tau| that stands for infinity, since nodes may lie at 0.
+_STEEPEST = 1e200
 
 Integrands = Callable[[Any, Any], list[Any]]  # (t, b = tau·t) -> the value of each integrand
 
@@ -308,5 +310,5 @@ def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Integrands)
     if not (np.allclose(q, mirrored) and np.abs(q - 0.5).max() < 0.5 + _ROOM):
         raise InputError(f"{type(rule).__name__}: keep_probability must be in [0, 1], and the same at t and -t")
     mass = weights * q
-    b = np.clip(tau[:, None] * t, -_FARTHEST, _FARTHEST)
+    b = np.clip(tau.clip(-_STEEPEST, _STEEPEST)[:, None] * t, -_FARTHEST, _FARTHEST)
     return np.array([np.broadcast_to((mass * f).sum(-1), rho.shape) for f in integrands(t, b)])

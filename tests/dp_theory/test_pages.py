@@ -100,6 +100,18 @@ def test_exponents_of_the_loop_are_their_table():
         assert shown == said, name
 
 
+def test_scaling_takes_a_ridge_for_each_stage():
+    rounds = [Window(1)] * 5
+    of_one = scaling(PracticeProblem(0.25, 0.01, rounds)).exponents
+    assert scaling(PracticeProblem(0.25, [0.01] * 6, rounds)).exponents.equals(of_one)
+    ridges = [0.05, 0.04, 0.03, 0.02, 0.01, 0.01]
+    last = scaling(PracticeProblem(0.25, ridges, rounds)).curves.query("series == 'prune once' and axis == 'kept'").y
+    once = PracticeProblem(0.25, [ridges[0], ridges[-1]], [Window(1, kept=5.0)])
+    assert last.iloc[-1] == pytest.approx(predict(once).test_error[-1], rel=1e-9)
+    many = scaling(PracticeProblem(0.25, [0.0] * 41, [Window(1)] * 40)).curves  # newest rows end before
+    assert many.groupby("series").stage.max()["practice, newest rows"] < 40
+
+
 def line(low, high, order=400):
     """Nodes and standard normal weights of an interval that is split at 0, where labels may jump."""
     nodes, weights = np.polynomial.legendre.leggauss(order)

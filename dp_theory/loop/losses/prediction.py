@@ -11,7 +11,8 @@ from dp_theory.loop.losses.forces import PointMeans, SampledRows
 from dp_theory.loop.losses.nodes import NodeMeans
 from dp_theory.loop.losses.points import draw_points
 from dp_theory.loop.losses.search import Means, Search
-from dp_theory.loop.square import Solution, more_nodes, solve_cell
+from dp_theory.loop.placed import Cohort
+from dp_theory.loop.square import Solution, more_nodes, require_certain_rules, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
@@ -116,6 +117,7 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | 
 def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
     """The certificate is the change by four times as many other points, or the equations' residual if it is larger."""
     solved = _over_points(cell, SIZES[0], 0)
+    require_certain_rules(solved.cohorts, tolerance)
     change = np.full(cell.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
         before = solved
@@ -144,6 +146,7 @@ def _stage_over_nodes(solution: Solution, *, order: int, start: Solution | None,
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
     """The certificate is the last change by more nodes, and what rounding does."""
+    require_certain_rules([Cohort.of(placed, ORDERS[0], 0, 1) for placed in cell.initial], tolerance)
     change = np.inf
     solutions: list[tuple[int, Solution]] = []
     for order in ORDERS:

@@ -28,6 +28,12 @@ def test_entropy_moments_against_integrals(omega, kappa, rho):
     assert_allclose(Entropy(omega, kappa).moments(rho), want, rtol=1e-10)
 
 
+@pytest.mark.parametrize("rho", [1.0, -1.0])
+def test_a_break_at_0_is_no_node_where_labels_are_known(rho):
+    smooth, broken = (SymmetricRule(lambda t: np.exp(-t), breaks) for breaks in ((), (0.0,)))
+    assert_allclose(broken.moments(rho), smooth.moments(rho), rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", ["keep-hard", "keep-easy", "random", "entropy"])
 def test_with_keep_fraction_inverts_the_kept_fraction(name):
     p = np.array([1e-4, 0.2, 0.5, 0.999])
