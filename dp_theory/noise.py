@@ -22,7 +22,10 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_in,
+    require_kind,
     require_number,
+    require_numbers,
+    require_some,
     require_whole,
     unseen,
 )
@@ -242,12 +245,16 @@ def worth(
     """
     import pandas as pd
 
+    require_kind(BoundaryFlips, flips=flips)
+    given = {name: value for name, value in (("windows", windows), ("lams", lams)) if value is not None}
+    require_numbers(**given)
+    require_some(**given)
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
     start = PracticeProblem(phi, 0.0, flip=flips)
     runs: list[tuple[float, float, Solution]] = []
-    for kappa in windows:
-        for lam in _ridges(flips, 1 / phi) if lams is None else lams:
+    for kappa in np.atleast_1d(windows).tolist():
+        for lam in _ridges(flips, 1 / phi) if lams is None else np.atleast_1d(lams).tolist():
             runs.append((kappa, lam, solve_loop(replace(start, lam=lam, additions=[Window(kappa)] * rounds))))
             advance(1)
     rows = []

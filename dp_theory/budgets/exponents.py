@@ -146,7 +146,7 @@ def _resolved(problem: PracticeProblem) -> PracticeProblem:
         return problem
     except ConvergenceError:
         rounds = len(problem.additions) * 3 // 4
-        lam = problem.lam if np.ndim(problem.lam) == 0 else problem.lam[: rounds + 1]
+        lam = np.broadcast_to(problem.lam, problem.stages)[: rounds + 1].tolist()
         return _resolved(replace(problem, lam=lam, additions=problem.additions[:rounds]))
 
 

@@ -21,6 +21,7 @@ from dp_theory.numerics.checks import (
     require_in,
     require_number,
     require_numbers,
+    require_one_of,
     require_positive,
     require_ridge,
     require_some,
@@ -161,8 +162,7 @@ def least_error(
 
 def direct_rule(name: str, p: Any) -> Direct:
     """The direct rule that keeps a fraction p."""
-    if name not in RULE_NAMES:
-        raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
+    require_one_of("rule", name, RULE_NAMES)
     return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))
 
 
@@ -225,8 +225,8 @@ def optimum(
     direct = candidate_cost if direct_cost is None else direct_cost
     require_costs(candidate=candidate_cost, direct=direct, training=training_cost)
     costs = Costs(float(candidate_cost), None if direct_cost is None else float(direct_cost), float(training_cost))
-    options = {"rho": rho, "flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam_per_row": lam_per_row}
-    given = {name: value for name, value in options.items() if value is not None}
+    options = {"flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam_per_row": lam_per_row}
+    given = {"rho": rho} | {name: value for name, value in options.items() if value is not None}
     require_numbers(**given)
     require_some(**given)
     if budget is not None:

@@ -8,7 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import MAX_VALUE, Array, Bool, Float, Int, Shaped, numbers, require, require_in
+from dp_theory.numerics.checks import (
+    MAX_VALUE,
+    Array,
+    Bool,
+    Float,
+    Int,
+    Shaped,
+    numbers,
+    on_a_line,
+    require,
+    require_flags,
+    require_in,
+)
 from dp_theory.rules import RULES
 
 if TYPE_CHECKING:
@@ -22,6 +34,12 @@ REQUIRED = COLUMNS[:3]
 MIN_SE = 1e-12
 # How far, relatively, keep may be rounded off kept/generated.
 MAX_OFF = 0.1
+
+
+def require_table(table: Any) -> None:
+    """Columns by name."""
+    if not hasattr(table, "keys"):
+        raise InputError(f"table = {on_a_line(table)} must have columns by name, as a DataFrame or a dict does")
 
 
 @dataclass(frozen=True, init=False)
@@ -95,11 +113,15 @@ class Curve:
         rule: str = "keep-hard",
         exact: bool = False,
     ) -> None:
-        strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
+        require_flags(exact=exact)
+        try:
+            strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
+        except ValueError:
+            raise InputError(f"strategy = {on_a_line(strategy)} must be a name for each point, or for all") from None
         if not len(strategy):
             raise InputError("a curve needs a point")
         if len(strategy) == 1:  # it holds for all
-            strategy = np.repeat(strategy, max(1, np.size(kept)))
+            strategy = np.repeat(strategy, max(1, numbers("kept", kept).size))
         unknown = strategy[~np.isin(strategy, STRATEGIES)]
         if len(unknown):
             raise InputError(f"unknown strategy '{unknown[0]}' of a point: one of {', '.join(STRATEGIES)}")
@@ -113,7 +135,8 @@ class Curve:
 
         kept = column("kept", kept)
         generated = column("generated", generated)
-        keep = column("keep", keep, np.where(is_pruned, kept / generated, 1.0))
+        with np.errstate(divide="ignore", invalid="ignore"):  # sizes that are none are refused below
+            keep = column("keep", keep, np.where(is_pruned, kept / generated, 1.0))
         keep = np.where(is_pruned | (strategy == "direct"), keep, 1.0)
         initial = column("initial", initial, np.where(strategy == "practice", np.nan, kept))
         vars(self).update(  # a frozen dataclass has no other way
@@ -148,6 +171,7 @@ class Curve:
         InputError
             Where a column of REQUIRED is missing, and as `Curve` does.
         """
+        require_table(table)
         missing = [name for name in REQUIRED if name not in table]
         if missing:
             raise InputError(f"a curve has no {', '.join(missing)}: it needs {', '.join(REQUIRED)}, and better se")
@@ -193,8 +217,8 @@ class Curve:
         return np.round((self.kept - self.initial) / self.increment).astype(int)
 
     def _check(self) -> None:
-        if self.rule not in RULES or not fields(RULES[self.rule]):
-            raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
+        if not isinstance(self.rule, str) or self.rule not in RULES or not fields(RULES[self.rule]):
+            raise InputError(f"unknown rule {on_a_line(self.rule)} of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated[~np.isnan(self.kept)]).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
         for name in ("kept", "generated"):

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from dp_base.errors import InputError
-from dp_theory.fitting.curve import Curve
+from dp_theory.fitting.curve import Curve, require_table
 from dp_theory.fitting.likelihood import (
     Likelihood,
     likely_places,
@@ -119,6 +119,7 @@ class Fit:
             practice.
         """
         if not isinstance(points, Curve):
+            require_table(points)
             points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
         for name, rows, what in (("rho", points.selected, "a pruned point"), ("window", points.practised, "practice")):
             if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
@@ -164,9 +165,12 @@ class Fit:
         value = np.nan if note.startswith(NOT_IDENTIFIED) else self.values[name]
         return value, low, high, note
 
-    @lru_cache(maxsize=8)  # noqa: B019 (few fits are asked, and each several times)
     def _likely(self, level: float) -> Float[Array, "places free"]:
         require_level(level)
+        return self._places(float(level))
+
+    @lru_cache(maxsize=8)  # noqa: B019 (few fits are asked, and each several times)
+    def _places(self, level: float) -> Float[Array, "places free"]:
         return likely_places(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
 
     def _quantile(self, level: float) -> float:
@@ -198,7 +202,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
     require_kind(Curve, curve=curve)
-    fixed, fixed_values = fixed or {}, {}
+    fixed, fixed_values = {} if fixed is None else fixed, {}
     require_kind(Mapping, fixed=fixed)
     for name, value in fixed.items():
         if name not in PARAMETERS:

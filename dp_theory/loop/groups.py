@@ -15,12 +15,14 @@ from scipy.special import expit, ndtr
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
+    MAX_VALUE,
     Array,
     ByValue,
     Float,
     Real,
     numbers,
     of_arrays,
+    on_a_line,
     require,
     require_breaks,
     require_in,
@@ -35,6 +37,7 @@ PLAIN = KeepAll()
 Weight = Callable[..., ArrayLike]  # (t, y) -> values, or (y) where the rule sees no direction
 
 SIZE = "the rows of a round, in units of n"
+_WEIGHT = f"be at least 0 and finite, up to {MAX_VALUE:g}"
 # An eigenvalue of a covariance that is not below 0, but for rounding.
 _ROUNDED = 1e-12
 _MOMENTS_ALONE = "rows that are known by their moments alone cannot be drawn or fitted: give a rule"
@@ -189,7 +192,7 @@ class SelectedRows(ByValue):
         kept = of_rows("keep", self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep)
         weights = of_rows("weight", self.weight)
         require("keep", kept, (kept >= 0) & (kept <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
-        require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
+        require("weight", weights, (weights >= 0) & (weights <= MAX_VALUE), _WEIGHT)
         return kept, weights
 
     def jumps(self) -> list[float]:
@@ -250,7 +253,7 @@ class Group(SelectedRows):
             require_in("[0, 1]", "it is a probability", keep=self.keep)
         if not callable(self.weight):
             require_number(weight=self.weight)
-            require("weight", self.weight, 0 <= self.weight < np.inf, "be at least 0 and finite")
+            require("weight", self.weight, 0 <= self.weight <= MAX_VALUE, _WEIGHT)
         require_breaks(self.breaks)
 
     @property
@@ -312,7 +315,7 @@ class Addition(SelectedRows):
         require_number(**given)
         require_positive(SIZE, **given)
         if not isinstance(self.keep, Rule) and not callable(self.keep):
-            raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
+            raise InputError(f"keep = {on_a_line(self.keep)} must be a rule or a function (t, y) -> probability")
         if not callable(self.weight):
             require_number(weight=self.weight)
             require_positive("it counts the row in the loss", weight=self.weight)
@@ -444,6 +447,9 @@ class Verifier:
     """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right."""
 
     slope: float
+
+    def __post_init__(self) -> None:
+        set_numbers(self, "slope")
 
     def __call__(self, t: Real, y: Real) -> Real:
         return expit(self.slope * np.multiply(y, t))

@@ -2,7 +2,7 @@
 
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from fractions import Fraction
@@ -117,7 +117,7 @@ def set_numbers(of: Any, *names: str) -> None:
 def require_whole(**values: Any) -> None:
     """Each is a whole number."""
     for name, value in values.items():
-        if not isinstance(value, Integral):
+        if not isinstance(value, Integral) or isinstance(value, bool):
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
 
 
@@ -185,11 +185,29 @@ def require_memory(rows: float, columns: int, smaller: str) -> None:
         )
 
 
+def on_a_line(value: Any) -> str:
+    """A value as a message shows it."""
+    return " ".join(repr(value).split())
+
+
+def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
+    """One of the names."""
+    if not isinstance(value, str) or value not in names:
+        raise InputError(f"unknown {what} {on_a_line(value)}: one of {', '.join(names)}")
+
+
+def require_flags(**values: Any) -> None:
+    """Each is True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise InputError(f"{name} = {on_a_line(value)} must be True or False")
+
+
 def require_kind(kind: type, **given: Any) -> None:
     """Each is of this class."""
     for name, value in given.items():
         if not isinstance(value, kind):
-            raise InputError(f"{name} = {value!r} must be a {kind.__name__}")
+            raise InputError(f"{name} = {on_a_line(value)} must be a {kind.__name__}")
 
 
 def require_some(**values: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import require, require_in, require_number
+from dp_theory.numerics.checks import require, require_in, require_number, require_one_of
 
 AXES = ("generated", "kept", "compute")
 STRATEGIES = ("static", "prune", "direct")
@@ -50,8 +50,7 @@ def require_costs(**costs: float) -> None:
 
 def require_axis(axis: str, **costs: float | None) -> None:
     """An unknown axis is refused, and a cost, not None, that it does not count."""
-    if axis not in AXES:
-        raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
+    require_one_of("axis", axis, AXES)
     for name, cost in costs.items():
         if cost is not None and axis != "compute":
             raise InputError(f"{name} = {cost} is for compute: {axis} counts samples")

@@ -132,6 +132,7 @@ class Budget:
         set_numbers(self, "candidate", "training")
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
         if self.lam_per_row is not None:
+            set_numbers(self, "lam_per_row")
             require_ridge(lam_per_row=self.lam_per_row)
 
     @classmethod

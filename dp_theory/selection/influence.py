@@ -13,8 +13,22 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dp_base.errors import InputError
 from dp_theory.loop.groups import observed_labels
-from dp_theory.numerics.checks import Array, Float, Inexact, Real, numbers, require, require_in, require_number
+from dp_theory.numerics.checks import (
+    Array,
+    Float,
+    Inexact,
+    Real,
+    numbers,
+    of_arrays,
+    on_a_line,
+    require,
+    require_breaks,
+    require_in,
+    require_number,
+    shape_of_all,
+)
 from dp_theory.numerics.quadrature import half_line, sine_of
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
@@ -124,11 +138,14 @@ def influence(
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
     sizes, weights = half_line(keep.breakpoints() if isinstance(keep, Rule) else breaks, ORDER)
     margins = np.append(-sizes[::-1], sizes)
+    require_breaks(breaks)
+    if not isinstance(keep, Rule) and not callable(keep):
+        raise InputError(f"keep = {on_a_line(keep)} must be a rule or a function (t, y) -> probability")
     if isinstance(keep, Rule):
         kept = probability_of(keep, margins)
     else:
         ones = np.ones_like(margins)
-        sides = np.array([np.broadcast_to(keep(s * margins, s * ones), ones.shape) for s in (1, -1)], float)
+        sides = np.array([of_arrays("keep", keep, s * margins, s * ones) + 0 * ones for s in (1, -1)])
         require("keep", sides, (sides >= 0) & (sides <= 1), "lie in [0, 1]: it is a probability")
         kept = sides.mean(0)
     moments = features(rho, flip, margins) @ (np.append(weights[::-1], weights) * kept)
@@ -141,9 +158,11 @@ def influence(
     require("phi", phi, is_smooth, "differ from the kept fraction at lam = 0: the error has a peak there, and no slope")
     slope = slope_by_moments(moments, psi, rho, r, -psi / p, -ridge / p)
     u = numbers("t", t)
+    require("t", u, np.isfinite(u), "be finite: it is a score")
     if y is not None:
         labels = numbers("y", y)
         require("y", labels, np.abs(labels) == 1, "be 1 or -1: it is a label")
+        shape_of_all({"t": u.shape, "y": labels.shape})
         u = u * labels
     of_rows = features(rho, flip, u.ravel())
     if y is None:

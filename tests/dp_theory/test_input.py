@@ -4,6 +4,9 @@ import numpy as np
 
 from dp_theory import (
     Addition,
+    BoundaryFlips,
+    Budget,
+    Curve,
     Direct,
     Entropy,
     Group,
@@ -13,18 +16,24 @@ from dp_theory import (
     Problem,
     SpanProblem,
     SymmetricRule,
+    Verifier,
     Window,
     corollary1,
+    fit,
     influence,
     predict,
+    simulate,
     sweep,
 )
 from dp_theory.budgets.optimum import optimum
+from dp_theory.noise import worth
 from tests.refusals import refused
 
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)
 MOMENTS = HARD.moments(0.5)
+CURVE = Curve("static", [100, 200, 400], [0.3, 0.2, 0.15], 0.01)
+FITTED = fit(CURVE, {"flip": 0.0, "floor": 0.0})
 
 
 test_refused_in_one_line = refused(
@@ -60,6 +69,35 @@ test_refused_in_one_line = refused(
         r"keep has shape \(3,\) for",
     ),
     (lambda: predict(Problem), "must be a Problem"),
+    (lambda: predict(np.zeros((2, 2))), r"problem = array\(\[\[0\., 0\.\], \[0\., 0\.\]\]\) must be a Problem"),
+    (lambda: simulate(PROBLEM, 20, True), "trials = True must be a whole number"),
+    (lambda: simulate(PROBLEM, 20, engine=["law"]), r"unknown engine \['law'\]: one of dense, law"),
+    (lambda: PracticeProblem(0.5, 0.1, accumulate="no"), "accumulate = 'no' must be True or False"),
+    (lambda: SpanProblem([[1], [1, 2]], [Group()], 0.5), r"truth = \[\[1\], \[1, 2\]\] must be a real number"),
+    (lambda: Verifier("steep"), "slope = 'steep' must be a real number"),
+    (
+        lambda: predict(SpanProblem((1, 0), [Group(weight=1e300)], 0.5)),
+        "weight = 1e[+]300 must be at least 0 and finite",
+    ),
+    (lambda: sweep(rules=None), "rules = None must be names"),
+    (lambda: sweep(x=np.zeros(2)), r"unknown axis array\(\[0\., 0\.\]\): one of generated"),
+    (lambda: optimum(None, psi=0.5), "rho = None must be a real number"),
+    (lambda: Budget.of(0.5, 1.0, lam_per_row=[0.1, 0.2]), r"lam_per_row has shape \(2,\): it must be one number"),
+    (lambda: influence("easy", 1.0, rho=0.5, phi=0.5, lam=0.1), "keep = 'easy' must be a rule or a function"),
+    (lambda: influence(HARD, np.nan, rho=0.5, phi=0.5, lam=0.1), "t = nan must be finite"),
+    (lambda: influence(HARD, np.ones(2), np.ones(3), rho=0.5, phi=0.5, lam=0.1), r"do not broadcast: t \(2,\), y"),
+    (lambda: influence(HARD, 1.0, rho=0.5, phi=0.5, lam=0.1, breaks="a"), "breaks = 'a' must be a real number"),
+    (lambda: Curve([["static"], ["static", "prune"]], 1, 0.3), "strategy = .* must be a name for each point"),
+    (lambda: Curve("static", [[1], [1, 2]], 0.3), r"kept = \[\[1\], \[1, 2\]\] must be a real number"),
+    (lambda: Curve("static", 100, 0.3, exact="yes"), "exact = 'yes' must be True or False"),
+    (lambda: Curve("static", 100, 0.3, rule=[1]), r"unknown rule \[1\] of a curve"),
+    (lambda: Curve("prune", 100, 0.3, generated=0), "must lie in"),
+    (lambda: Curve.of(3), "table = 3 must have columns by name"),
+    (lambda: fit(CURVE, np.zeros(2)), r"fixed = array\(\[0\., 0\.\]\) must be a Mapping"),
+    (lambda: FITTED.predict(3), "table = 3 must have columns by name"),
+    (lambda: FITTED.parameters([0.9]), r"level has shape \(1,\): it must be one number"),
+    (lambda: worth(0.1), "flips = 0.1 must be a BoundaryFlips"),
+    (lambda: worth(BoundaryFlips(0.3), lams=[]), "lams is empty"),
     (lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"), "loss = 'logistic' must be a Loss"),
 )
 

@@ -17,6 +17,7 @@ from dp_theory.numerics.checks import (
     Real,
     require,
     require_memory,
+    require_one_of,
     require_size,
     require_whole,
     whole_rows,
@@ -138,8 +139,7 @@ ENGINES = {"dense": dense_trial, "law": law_trial}
 
 def check_engine(engine: str) -> None:
     """The engine must be one of ENGINES."""
-    if engine not in ENGINES:
-        raise InputError(f"unknown engine '{engine}': one of {', '.join(ENGINES)}")
+    require_one_of("engine", engine, ENGINES)
 
 
 def simulate_problem(
