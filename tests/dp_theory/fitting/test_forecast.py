@@ -33,8 +33,8 @@ def test_forecast_is_where_the_theory_reaches_the_target():
         return mean[0, 0] - 0.06
 
     needed = np.exp(root_scalar(excess, bracket=(np.log(1600), np.log(1e6))).root)
-    assert table.kept["static"] == pytest.approx(needed, rel=5e-3)
-    assert table.more["static"] == pytest.approx(needed - 1600, rel=1e-2)
+    assert table.kept["static"] == pytest.approx(needed, rel=1e-3)
+    assert table.more["static"] == pytest.approx(needed - 1600, rel=2e-3)
     assert (table.low <= table.more).all()
     assert (table.more <= table.high).all()
     assert table.use["practice"] == "yes"
@@ -42,6 +42,20 @@ def test_forecast_is_where_the_theory_reaches_the_target():
     beyond = forecast(fitted, 0.001)  # what was not looked at is not denied
     assert (beyond.use == "unknown").all()
     assert np.isfinite(beyond.low).all()
+
+
+@pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
+def test_little_more_is_foreseen_as_well_as_much_more(share):
+    curve = noiseless_curve("static", np.geomspace(50, 6400, 5), {"floor": 0.02})
+    fitted = fit(curve, {"floor": 0.02, "flip": 0.1, "ridge": 0.02})
+    target = share * curve.error[-1]
+    points = {"strategy": ["static"]}
+    needed = root_scalar(
+        lambda log_n: fitted.predict(points | {"kept": [np.exp(log_n)]}).error[0] - target,
+        bracket=np.log([6400, 6e7]),
+    )
+    more = forecast(fitted, target).set_index("strategy").more["static"]
+    assert more == pytest.approx(np.exp(needed.root) - 6400, rel=4e-3)
 
 
 def test_a_target_below_the_floor_is_never_reached():
