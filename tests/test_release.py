@@ -34,7 +34,7 @@ OPTIONS = " ".join(SMALL)
 COMMANDS = (
     "--version",
     "theory predict --alpha 1 --rho 0.5 --phi 1 --json",
-    "theory verify lemma1",
+    "theory verify --trials 20",
     "real keys",
     "real init pets",
     f"real run {OPTIONS} --out run",
