@@ -18,7 +18,7 @@ from dp_base.progress import Progress
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
 from dp_real.runtime import distributed
-from dp_real.runtime.hub import load
+from dp_real.runtime.hub import load, quietly
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
@@ -64,7 +64,8 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], wor
             kl = posterior.kl().mean() / posterior.mean[0].numel()
             loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
             loop.update(longest=1.0)
-    vae.save_pretrained(work.folder)
+    with quietly():
+        vae.save_pretrained(work.folder)
 
 
 def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: Path, work: Work) -> None:
@@ -109,7 +110,8 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
             if step % AVERAGED_EVERY == 0 or step + 1 == steps:
                 ema.update_parameters(both)
     both.load_state_dict(ema.module.state_dict())
-    pipe.save_pretrained(work.folder)
+    with quietly():
+        pipe.save_pretrained(work.folder)
 
 
 @torch.no_grad()
