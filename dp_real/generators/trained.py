@@ -87,12 +87,9 @@ class LatentConfig(TrainedHere):
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
     ) -> "Generator":
         from dp_real.generators.models.denoiser import try_out
-        from dp_real.runtime.hub import quietly
-
-        with quietly():  # that torchvision, which is not needed, is missing
-            from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
-            from dp_real.generators.pipelines.generator import OwnLoop
-            from dp_real.generators.pipelines.loading import load_pipeline
+        from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
+        from dp_real.generators.pipelines.generator import OwnLoop
+        from dp_real.generators.pipelines.loading import load_pipeline
 
         task, seed = source.task, source.split
         self.check_task(task)

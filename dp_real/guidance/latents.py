@@ -13,14 +13,15 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     AutoencoderTiny,
-    Flux2KleinPipeline,
-    FluxPipeline,
-    QwenImagePipeline,
 )
 from jaxtyping import Float
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.runtime.hub import quietly
+
+with quietly():  # which tells that torchvision, which is not needed, is missing
+    from diffusers import Flux2KleinPipeline, FluxPipeline, QwenImagePipeline
 
 DECODERS: Any = (
     AutoencoderKL,

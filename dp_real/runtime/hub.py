@@ -201,6 +201,12 @@ def reading(model: str, what: str) -> Iterator[bool]:
         raise InputError(f"{problem}: {type(error).__name__}: {cause}") from error
 
 
+def save(model: Any, folder: Path, **options: Any) -> None:
+    """Save by save_pretrained, without its progress bar."""
+    with quietly():
+        model.save_pretrained(folder, **options)
+
+
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep diffusers and transformers from printing, except for progress bars of downloads."""

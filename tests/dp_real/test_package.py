@@ -46,6 +46,12 @@ def test_a_local_language_model_needs_neither_the_client_of_endpoints_nor_its_st
     assert (answer.returncode, answer.stdout) == (0, "\n"), answer.stderr
 
 
+def test_what_guides_pipelines_is_imported_without_a_word():
+    """Nor do transformers tell that torchvision is missing."""
+    answer = python("import dp_real; dp_real.guide")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
 def test_every_name_is_there():
     everything = {}
     exec("from dp_real import *", everything)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
@@ -18,9 +18,12 @@ from dp_base.progress import Progress
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
 from dp_real.runtime import distributed
-from dp_real.runtime.hub import load, quietly
+from dp_real.runtime.hub import load, quietly, save
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
+
+with quietly():  # which tells that torchvision, which is not needed, is missing
+    from diffusers import StableDiffusionPipeline
 
 TEXT_WIDTH = 64
 REMEDY = "its images or generator.training are at fault"
@@ -64,8 +67,7 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], wor
             kl = posterior.kl().mean() / posterior.mean[0].numel()
             loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
             loop.update(longest=1.0)
-    with quietly():
-        vae.save_pretrained(work.folder)
+    save(vae, work.folder)
 
 
 def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: Path, work: Work) -> None:
@@ -110,8 +112,7 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
             if step % AVERAGED_EVERY == 0 or step + 1 == steps:
                 ema.update_parameters(both)
     both.load_state_dict(ema.module.state_dict())
-    with quietly():
-        pipe.save_pretrained(work.folder)
+    save(pipe, work.folder)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from dp_base.reading import read_json
 from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import POOLER, class_names, freeze_unused, fresh_network, is_of_head
 from dp_real.learners.models.preprocess import Preprocess, image_size, preprocess_of
-from dp_real.runtime.hub import load, quietly
+from dp_real.runtime.hub import load, save
 from dp_real.runtime.pixels import GREY
 
 RESIZING = "resizing.json"  # of the learner's own images; the processor's is of whole pictures
@@ -73,8 +73,7 @@ def _save_for_colours(model: Any, folder: Path) -> None:
         red = GREY[0] * weights[name]
         green = GREY[1] * weights[name]
         weights[name] = torch.cat([red, green, weights[name] - (red + green)], 1)
-    with quietly():
-        model.save_pretrained(folder, state_dict=weights)
+    save(model, folder, state_dict=weights)
     if grey:
         config = deepcopy(model.config)
         config.num_channels = len(GREY)

@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import (
 
 from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network, is_of_head
-from dp_real.runtime.hub import load, load_tokenizer, quietly
+from dp_real.runtime.hub import load, load_tokenizer, save
 from dp_real.text.codes import TOGETHER, texts_of
 
 UNLIMITED = 2**31  # tokens of a text, where positions are relative
@@ -51,8 +51,7 @@ class SequenceClassifier(nn.Module):
 
     def save(self, folder: Path, task: Task) -> None:
         """Save model and tokenizer for AutoModelForSequenceClassification and AutoTokenizer."""
-        with quietly():
-            self.model.save_pretrained(folder)
+        save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
