@@ -73,11 +73,11 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
 @pytest.mark.slow
 def test_it_learns_what_the_prompts_mean(real, efforts):
     """Images of a class are nearer to its mean than to another's."""
-    efforts["light"] = TrainingSteps(400, 16, 600, 16)
+    efforts["light"] = TrainingSteps(400, 16, 1000, 16)
     x = load_generator(real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
     means = torch.stack([real.validation.x[real.validation.y == label].mean(0) for label in range(3)])
     nearest = torch.cdist(x.flatten(1), means.flatten(1)).argmin(1)
-    assert (nearest == torch.arange(30) % 3).double().mean() > 0.8  # guessing: 1/3
+    assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
 
 
 def train(real, folder, seed=0, progress=silent, keep=False):
