@@ -1,5 +1,6 @@
 """Errors that are meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
+import re
 import signal
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,9 +10,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class InputError(ValueError):
-    """The input is wrong. The message says what, where, and what would be right."""
+    """The input is wrong. The message says on one line what, where, and what would be right."""
 
     exit_status = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(re.sub(r"\s*\n\s*", " ", message))  # an array that it quotes may have several lines
 
 
 class MissingError(RuntimeError):

@@ -141,9 +141,7 @@ def simulate(
 
 
 def _require_problem(problem: Any) -> None:
-    from dp_theory.numerics.checks import on_a_line
-
     if not hasattr(problem, "solve") or isinstance(problem, type):
         raise InputError(
-            f"problem = {on_a_line(problem)} must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
+            f"problem = {problem!r} must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
         )

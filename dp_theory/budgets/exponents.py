@@ -124,7 +124,7 @@ def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dic
     whole = solve_loop(problem)
     kept, candidates = np.diff(whole.sizes())
     static = replace(problem, additions=[Addition(candidates=size) for size in candidates])
-    first, ridges = whole.additions[0], np.broadcast_to(problem.lam, problem.stages).tolist()
+    first, ridges = whole.additions[0], whole.cell.ridges
     by_kept: Any = {"candidates": None} if isinstance(first, Addition) else {}
     once = [
         replace(problem, lam=[ridges[0], lam], additions=[replace(first, kept=size, **by_kept)])

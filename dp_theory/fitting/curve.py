@@ -16,7 +16,6 @@ from dp_theory.numerics.checks import (
     Int,
     Shaped,
     numbers,
-    on_a_line,
     require,
     require_flags,
     require_in,
@@ -39,7 +38,7 @@ MAX_OFF = 0.1
 def require_table(table: Any) -> None:
     """Columns by name."""
     if not hasattr(table, "keys"):
-        raise InputError(f"table = {on_a_line(table)} must have columns by name, as a DataFrame or a dict does")
+        raise InputError(f"table = {table!r} must have columns by name, as a DataFrame or a dict does")
 
 
 @dataclass(frozen=True, init=False)
@@ -117,7 +116,7 @@ class Curve:
         try:
             strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
         except ValueError:
-            raise InputError(f"strategy = {on_a_line(strategy)} must be a name for each point, or for all") from None
+            raise InputError(f"strategy = {strategy!r} must be a name for each point, or for all") from None
         if not len(strategy):
             raise InputError("a curve needs a point")
         if len(strategy) == 1:  # it holds for all
@@ -218,7 +217,7 @@ class Curve:
 
     def _check(self) -> None:
         if not isinstance(self.rule, str) or self.rule not in RULES or not fields(RULES[self.rule]):
-            raise InputError(f"unknown rule {on_a_line(self.rule)} of a curve: one that selects, such as keep-hard")
+            raise InputError(f"unknown rule {self.rule!r} of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated[~np.isnan(self.kept)]).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
         for name in ("kept", "generated"):

@@ -28,7 +28,6 @@ from dp_theory.numerics.checks import (
     Float,
     Real,
     numbers,
-    on_a_line,
     require,
     require_flags,
     require_in,
@@ -144,7 +143,7 @@ class SpanProblem(AnyProblem):
         require_some(phi=self.phi, lam=self.lam)
         require_loss(self.loss)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
-            raise InputError(f"groups = {on_a_line(self.groups)} must be a list of Groups")
+            raise InputError(f"groups = {self.groups!r} must be a list of Groups")
         if not self.groups:
             raise InputError("groups is empty: give at least one group of rows")
         if self.spectrum is not None:
@@ -259,12 +258,10 @@ class PracticeProblem(AnyProblem):
         require_flags(accumulate=self.accumulate)
         require_loss(self.loss)
         if not isinstance(self.additions, Sequence | np.ndarray):
-            raise InputError(
-                f"additions = {on_a_line(self.additions)} must be a list, with one addition for each round"
-            )
+            raise InputError(f"additions = {self.additions!r} must be a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
             if not isinstance(plan, Rows) and not callable(plan):
-                raise InputError(f"additions[{place}] = {on_a_line(plan)} must be an Addition or a plan such as Window")
+                raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")
         require_ridge(lam=self.lam)
         if np.shape(self.lam) not in ((), (self.stages,)):
             count = np.size(self.lam)

@@ -23,7 +23,7 @@ from scipy.optimize import root_scalar
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Rows
 from dp_theory.loop.placed import Cohort, PlacedRows
-from dp_theory.numerics.checks import ROUNDING, Array, Float, on_a_line, require
+from dp_theory.numerics.checks import ROUNDING, Array, Float, require
 from dp_theory.rules.base import require_certain
 
 if TYPE_CHECKING:
@@ -343,9 +343,7 @@ def solve_cell(
             plan = cell.additions[stage - 1]
             rows: Any = plan(float(solution.test_error[-1])) if callable(plan) else plan
             if callable(plan) and (not isinstance(rows, Rows) or rows.shape):
-                raise InputError(
-                    f"additions[{stage - 1}] answers {on_a_line(rows)}: it must answer an Addition, of numbers"
-                )
+                raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition, of numbers")
             labeller = np.append(cell.labeller, 0.0)
             new = (PlacedRows(rows, rows.flips(cell.flip), labeller, solution.orders.selector()),)
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]

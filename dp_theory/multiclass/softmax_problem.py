@@ -24,7 +24,6 @@ from dp_theory.numerics.checks import (
     Real,
     clipped,
     common_shape,
-    on_a_line,
     require,
     require_in,
     require_memory,
@@ -74,9 +73,7 @@ class SoftmaxProblem(AnyProblem):
     def __post_init__(self) -> None:
         require_classes(self.classes)
         if not isinstance(self.selection, Selection):
-            raise InputError(
-                f"selection = {on_a_line(self.selection)} must be a selection of K classes: see make_selection"
-            )
+            raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
         require("classes", self.classes, self.selection.classes in (None, self.classes), "be the selection's")
         require_number(rho=self.rho)
         require_in("[-1, 1]", "it is the cosine of selector and teacher", rho=self.rho)

@@ -185,29 +185,24 @@ def require_memory(rows: float, columns: int, smaller: str) -> None:
         )
 
 
-def on_a_line(value: Any) -> str:
-    """A value as a message shows it."""
-    return " ".join(repr(value).split())
-
-
 def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
     """One of the names."""
     if not isinstance(value, str) or value not in names:
-        raise InputError(f"unknown {what} {on_a_line(value)}: one of {', '.join(names)}")
+        raise InputError(f"unknown {what} {value!r}: one of {', '.join(names)}")
 
 
 def require_flags(**values: Any) -> None:
     """Each is True or False."""
     for name, value in values.items():
         if not isinstance(value, bool | np.bool_):
-            raise InputError(f"{name} = {on_a_line(value)} must be True or False")
+            raise InputError(f"{name} = {value!r} must be True or False")
 
 
 def require_kind(kind: type, **given: Any) -> None:
     """Each is of this class."""
     for name, value in given.items():
         if not isinstance(value, kind):
-            raise InputError(f"{name} = {on_a_line(value)} must be a {kind.__name__}")
+            raise InputError(f"{name} = {value!r} must be a {kind.__name__}")
 
 
 def require_some(**values: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Real, on_a_line
+from dp_theory.numerics.checks import Real
 from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction
 from dp_theory.rules.custom import Direct, SymmetricRule
 from dp_theory.rules.entropy_rule import Entropy
@@ -45,7 +45,7 @@ def listed(rules: str | Sequence[str]) -> list[str]:
     try:
         return [rules] if isinstance(rules, str) else list(rules)
     except TypeError:
-        raise InputError(f"rules = {on_a_line(rules)} must be names, such as keep-hard") from None
+        raise InputError(f"rules = {rules!r} must be names, such as keep-hard") from None
 
 
 def fields_of(name: str) -> list[str]:

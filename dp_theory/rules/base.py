@@ -33,7 +33,6 @@ from dp_theory.numerics.checks import (
     Real,
     common_shape,
     numbers,
-    on_a_line,
     require,
     require_in,
     require_size,
@@ -234,7 +233,7 @@ class ThresholdRule(Rule):
 def require_rule(rule: Any) -> None:
     """A rule."""
     if not isinstance(rule, Rule):
-        raise InputError(f"rule = {on_a_line(rule)} must be a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)")
+        raise InputError(f"rule = {rule!r} must be a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)")
 
 
 def require_certain(rule: Any, errors: Sequence[Real], tolerance: float | None = None) -> None:

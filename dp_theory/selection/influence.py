@@ -13,8 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dp_base.errors import InputError
-from dp_theory.loop.groups import observed_labels
+from dp_theory.loop.groups import observed_labels, require_keep
 from dp_theory.numerics.checks import (
     Array,
     Float,
@@ -22,7 +21,6 @@ from dp_theory.numerics.checks import (
     Real,
     numbers,
     of_arrays,
-    on_a_line,
     require,
     require_breaks,
     require_in,
@@ -136,11 +134,10 @@ def influence(
     Problem(KeepAll(), rho, phi, lam)  # it checks the numbers
     require_in("(-1, 1)", "it is cos(w_s, w0)", rho=rho)
     require_in("[0, 1/2)", "it is a flip rate", flip=flip)
+    require_keep(keep)
+    require_breaks(breaks)
     sizes, weights = half_line(keep.breakpoints() if isinstance(keep, Rule) else breaks, ORDER)
     margins = np.append(-sizes[::-1], sizes)
-    require_breaks(breaks)
-    if not isinstance(keep, Rule) and not callable(keep):
-        raise InputError(f"keep = {on_a_line(keep)} must be a rule or a function (t, y) -> probability")
     if isinstance(keep, Rule):
         kept = probability_of(keep, margins)
     else:

@@ -143,7 +143,7 @@ def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
     processor = getattr(processor, "image_processor", processor)
     if not hasattr(processor, "image_mean"):
         raise InputError(
-            f"processor = {' '.join(repr(processor).split())}: should be a processor of transformers or "
+            f"processor = {processor!r}: should be a processor of transformers or "
             "weights.transforms(); preprocess= of Practice may be a function of images in [-1, 1]"
         )
     mean, std, (height, width) = _probe(model, processor)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit, ndtr
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.numerics.checks import Real, on_a_line
+from dp_theory.numerics.checks import Real
 from dp_theory.numerics.quadrature import pdf
 
 # Nodes of a force's mean over a score.
@@ -147,4 +147,4 @@ LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hing
 def require_loss(loss: Any) -> None:
     """What is no loss is refused."""
     if not isinstance(loss, Loss):
-        raise InputError(f"loss = {on_a_line(loss)} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
+        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
