@@ -36,7 +36,6 @@ from dp_theory.loop import PracticeSimulation as PracticeSimulation
 from dp_theory.loop import SpanProblem as SpanProblem
 from dp_theory.loop import Verifier as Verifier
 from dp_theory.loop import Window as Window
-from dp_theory.loop import row_errors as row_errors
 from dp_theory.multiclass.selection import make_selection as make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem as SoftmaxProblem
 from dp_theory.outcomes import Prediction as Prediction

@@ -10,7 +10,6 @@ from dp_theory.loop.groups import (
     Verifier,
     Window,
 )
-from dp_theory.loop.hindsight import row_errors
 from dp_theory.loop.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
 from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.problems import PracticeProblem, SpanProblem
@@ -34,5 +33,4 @@ __all__ = [
     "Square",
     "Verifier",
     "Window",
-    "row_errors",
 ]

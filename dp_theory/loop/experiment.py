@@ -44,21 +44,15 @@ def simulated(
     if any(map(callable, cells[0].additions)):
         cells = [replace(cell, additions=cell.certified(None)[0].additions) for cell in cells]
     runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
-    outputs, row_errors, kept = (
-        np.reshape(part, (*problem.shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True)
-    )
-    more = {"test_errors": outputs[..., 0, :], "row_errors": row_errors, "kept": kept}
+    outputs, kept = (np.reshape(part, (*problem.shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True))
+    more = {"test_errors": outputs[..., 0, :], "kept": kept}
     return averaged(QUANTITIES, outputs, axis=-3) | {"d": d, "trials": trials, "seed": seed} | more
 
 
 def trial(
     cell: "ScalarProblem", d: int, seed: int, number: int
-) -> tuple[Float[Array, "3 stages"], Float[Array, "rounds stages"], Float[Array, " stages"]]:
-    """One run of a scalar problem, in the whitened eigenbasis of Σ.
-
-    Returns the outputs; the errors of each stage on the rows of each round that were misclassified when they were
-    added; and the rows kept so far, in units of n.
-    """
+) -> tuple[Float[Array, "3 stages"], Float[Array, " stages"]]:
+    """One run of a scalar problem, in the whitened eigenbasis of Σ: the outputs, and rows kept so far, over n."""
     rng = generator(seed, DENSE, number)
     n = d / cell.phi
     directions, truth = _directions(cell, d)
@@ -68,7 +62,6 @@ def trial(
     pool: list[tuple[Array, Array, Array]] = []
     thetas = np.zeros((0, d))
     kept = np.zeros(cell.stages)
-    wrong_rows = []
     for stage in range(cell.stages):
         if not cell.accumulate:
             gram, moment, pool = 0.0, 0.0, []
@@ -82,7 +75,7 @@ def trial(
             selector = thetas[-1] / length
             placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
         for one in placed:
-            z, y, t, weight = draw_rows(one, n, rng)
+            z, y, weight = draw_rows(one, n, rng)
             kept[stage] += len(y) / n
             x = z * roots
             if cell.is_square:
@@ -90,9 +83,6 @@ def trial(
                 moment = moment + x.T @ (weight * y)
             else:
                 pool.append((x, y, weight / n))
-            if stage:
-                wrong = y * t < 0
-                wrong_rows.append((z[wrong], y[wrong]))
         lam = float(cell.ridges[stage])
         if not cell.is_square:
             x, y, weight = (np.concatenate(part) for part in zip(*pool, strict=True))
@@ -103,11 +93,7 @@ def trial(
             w = np.linalg.lstsq(gram, moment)[0]
         thetas = np.vstack([thetas, roots * w])
     outputs = np.array([measure(theta, truth) for theta in thetas]).T
-    row_errors = [
-        np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) if len(y) else np.full(cell.stages, np.nan)
-        for z, y in wrong_rows
-    ]
-    return outputs, np.reshape(row_errors, (-1, cell.stages)), np.cumsum(kept)
+    return outputs, np.cumsum(kept)
 
 
 def _directions(cell: "ScalarProblem", d: int) -> tuple[Array, Array]:
@@ -120,8 +106,8 @@ def _directions(cell: "ScalarProblem", d: int) -> tuple[Array, Array]:
     return np.eye(d, k), truth
 
 
-def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
-    """Kept rows: whitened (rows, d), observed labels, scores t, and weights.
+def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Kept rows: whitened (rows, d), observed labels, and weights.
 
     What decides lies in the span of the directions; the rest is drawn for kept rows alone.
     """
@@ -139,7 +125,7 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
     require_memory(len(y), len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
-    return z, y, z @ placed.along, weight
+    return z, y, weight
 
 
 # -- fits by standard solvers -----------------------------------------------------------------------------------------

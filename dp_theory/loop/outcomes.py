@@ -30,19 +30,12 @@ class PracticePrediction(Prediction):
         The rows of each round, with plans resolved, (*S, rounds).
     kept, candidates
         Rows kept and looked at so far, in units of n.
-    alignment
-        Order parameter a_s: θ_s along the unit vector of Σ^½w_g.
-    covariance, response
-        Order parameters C and X, (*S, stages, stages). dp_theory.loop.square defines all three.
     """
 
     problem: "PracticeProblem"
     additions: np.ndarray
     kept: Float[Array, "*cells stages"]
     candidates: Float[Array, "*cells stages"]
-    alignment: Float[Array, "*cells stages"]
-    covariance: Float[Array, "*cells stages stages"]
-    response: Float[Array, "*cells stages stages"]
 
 
 @dataclass(frozen=True)
@@ -53,11 +46,7 @@ class PracticeSimulation(Simulation):
     ----------
     test_errors, kept
         Test error, and rows kept so far in units of n, of every run: (*S, trials, stages).
-    row_errors
-        Share that each stage gets wrong of a round's rows that were misclassified when added, nan where there were
-        none: (*S, trials, rounds, stages).
     """
 
     test_errors: Float[Array, "*cells trials stages"]
-    row_errors: Float[Array, "*cells trials rounds stages"]
     kept: Float[Array, "*cells trials stages"]

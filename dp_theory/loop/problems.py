@@ -355,9 +355,6 @@ def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> 
                 "additions": np.array(solved.additions, object),
                 "kept": kept,
                 "candidates": candidates,
-                "alignment": solved.orders.a[:, 0],
-                "covariance": solved.orders.c,
-                "response": solved.orders.x,
             }
         )
     return {

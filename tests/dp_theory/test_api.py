@@ -26,7 +26,6 @@ from dp_theory import (
     fit,
     forecast,
     predict,
-    row_errors,
     scaling,
     simulate,
 )
@@ -57,7 +56,6 @@ def test_every_kind_answers_the_same_protocol(problem):
         assert isinstance(simulation, PracticeSimulation)
         assert prediction.problem is LOOP
         assert_array_equal(simulation.test_errors.mean(axis=0), simulation.test_error)
-        assert simulation.row_errors.shape == (4, 2, 3)
 
 
 def test_a_labeller_turns_the_overlap():
@@ -73,7 +71,6 @@ ASKED_OF = {
     check: "Features",
     scaling: "PracticeProblem",
     partial(forecast, target=0.1): "Fit",
-    partial(row_errors, addition=0): "PracticePrediction",
     partial(finite_size_correction, d=9): "Problem",
 }
 test_what_cannot_be_answered_is_refused_in_one_line = refused(

@@ -29,7 +29,6 @@ from dp_theory import (
     noise,
     optimum,
     predict,
-    row_errors,
     simulate,
 )
 from dp_theory.loop import PracticePrediction
@@ -125,7 +124,6 @@ def test_a_batch_is_a_loop(problem, answer, rtol):
                 np.testing.assert_allclose(got[index], want, rtol=rtol, atol=rtol, err_msg=name)
         if isinstance(batch, PracticePrediction):
             assert np.shape(single.test_error) == (3,)
-            np.testing.assert_allclose(row_errors(batch, 0)[index], row_errors(single, 0), rtol=1e-12)
 
 
 SPAN, LOOP = SPANS["one group"], PracticeProblem(0.5, 0.02, [HARD := Addition(kept=0.7, keep=KeepHard(0.3))] * 2)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from dp_theory import predict, simulate
-from dp_theory.loop import LOGISTIC, Addition, Agree, BoundaryFlips, MeasuredRows, PracticeProblem, Window, row_errors
+from dp_theory.loop import LOGISTIC, Addition, MeasuredRows, PracticeProblem, Window
 from dp_theory.rules import KeepHard
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
 from tests.refusals import out_of_range, refused
@@ -38,13 +38,7 @@ def test_the_first_pool_has_flips_of_its_own():
 MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, (0.0, 0.8), np.eye(2))])
 test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
     (lambda: simulate(MEASURED, 20, 2), "moments alone"),
-    (lambda: row_errors(predict(MEASURED), 0), "moments alone"),
     (lambda: predict(replace(MEASURED, loss=LOGISTIC)), "moments alone"),
-    (lambda: row_errors(predict(PracticeProblem(0.5, 0.1, loss=LOGISTIC)), 0), "square loss"),
-    (
-        lambda: row_errors(predict(PracticeProblem(0.5, 0.1, [HARD_ROWS], flip=BoundaryFlips(0.3))), 0),
-        "one probability",
-    ),
 )
 PROBLEM = partial(replace, PracticeProblem(0.5, 0.1))
 test_numbers_out_of_range_are_refused = out_of_range(
@@ -72,6 +66,4 @@ test_bad_problems_additions_and_questions_are_refused = refused(
     (lambda: PracticeProblem(0.5, 0.1, spectrum=2.0), r"spectrum has shape \(\)"),
     (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),
     (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1, -1.0]), "a positive cosine to truth"),
-    (lambda: row_errors(predict(one_round(HARD_ROWS)), 1), "addition = 1 must be at least 0 and below 1"),
-    (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
 )
