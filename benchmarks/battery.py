@@ -1,4 +1,4 @@
-"""Loops of every convex loss, drawn at random: how many are solved or refused, in how long, and how far they are off.
+"""Loops with the logistic loss, drawn at random: how many are solved or refused, in how long, and how far they are off.
 
     python benchmarks/battery.py [NUMBER]
 
@@ -13,7 +13,6 @@ from _timing import row, seconds
 from dp_base.errors import ConvergenceError
 from dp_theory import (
     LOGISTIC,
-    SQUARED_HINGE,
     Addition,
     Agree,
     Entropy,
@@ -38,7 +37,7 @@ def drawn(rng: np.random.Generator) -> PracticeProblem:
         additions=[plans[rng.integers(len(plans))]] * int(rng.integers(1, 9)),
         accumulate=bool(rng.random() < 0.8),
         flip=float(rng.choice([0.0, 0.05, 0.2])),
-        loss=[LOGISTIC, SQUARED_HINGE][rng.integers(2)],
+        loss=LOGISTIC,
     )
 
 

@@ -24,7 +24,6 @@ from dp_theory.fitting.fit import fit as fit
 from dp_theory.fitting.forecast import forecast as forecast
 from dp_theory.loop import LOGISTIC as LOGISTIC
 from dp_theory.loop import SQUARE as SQUARE
-from dp_theory.loop import SQUARED_HINGE as SQUARED_HINGE
 from dp_theory.loop import Addition as Addition
 from dp_theory.loop import Agree as Agree
 from dp_theory.loop import BoundaryFlips as BoundaryFlips

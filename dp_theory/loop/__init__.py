@@ -10,14 +10,13 @@ from dp_theory.loop.groups import (
     Verifier,
     Window,
 )
-from dp_theory.loop.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
+from dp_theory.loop.losses import LOGISTIC, SQUARE, Logistic, Loss, Square
 from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
 from dp_theory.loop.problems import PracticeProblem, SpanProblem
 
 __all__ = [
     "LOGISTIC",
     "SQUARE",
-    "SQUARED_HINGE",
     "Addition",
     "Agree",
     "BoundaryFlips",

@@ -114,7 +114,7 @@ class SpanProblem(AnyProblem):
     spectrum
         Eigenvalues of Σ (d,), one for each entry of the vectors. None is Σ = I.
     loss
-        SQUARE, LOGISTIC, SQUARED_HINGE or another of dp_theory.loop.losses.
+        SQUARE, LOGISTIC or another of dp_theory.loop.losses.
 
     Raises
     ------

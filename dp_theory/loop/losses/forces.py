@@ -24,14 +24,13 @@ class SampledRows:
         none = np.zeros((len(points.y), 0))
         return cls(points, none, none.T)
 
-    def scores(self, parameters: OrderParameters) -> tuple[Array, Array, float]:
-        """u_s (T4.6), the part of it that is new at stage s, and its deviation."""
+    def scores(self, parameters: OrderParameters) -> Array:
+        """u_s (T4.6)."""
         points, cohort = self.points, self.points.cohort
         view, noise, _ = parameters.scores(cohort.selector, slice(cohort.first, None))
         factor = np.linalg.cholesky(noise)[-1]
         eta = points.view @ (view[-1] @ cohort.frame) + points.normals[:, : len(factor)] @ factor
-        score = eta + self.force @ parameters.x[-1, cohort.first : -1]
-        return score, points.normals[:, len(factor) - 1], float(factor[-1])
+        return eta + self.force @ parameters.x[-1, cohort.first : -1]
 
     def slopes(self, x: Float[Array, "b b"]) -> Float[Array, "solved points"]:
         """-du_s/dη_j at the newest stage, for j < s (T4.7)."""
@@ -41,25 +40,16 @@ class SampledRows:
         return slopes
 
     def means(self, parameters: OrderParameters, loss: Loss, start: Array | None) -> tuple[Row, Array]:
-        """(T4.8), and the forces; `start` are such forces nearby.
-
-        Where f_s is not smooth, the stage's own noise is integrated out.
-        """
+        """(T4.8), and the forces; `start` are such forces nearby."""
         points, cohort = self.points, self.points.cohort
         first, k = cohort.first, cohort.selector
-        score, new, noise = self.scores(parameters)
-        at = points.y, points.weight, parameters.x[-1, -1]
-        mass = points.mass[:, self.force.shape[1] + loss.smooth]
-        if loss.smooth:
-            force, bend = loss.answer(score, *at, start)
-            square = force**2
-        else:
-            force, square, bend = loss.mean_answer(score - noise * new, noise, *at)
+        mass = points.mass[:, self.force.shape[1] + 1]
+        force, bend = loss.answer(self.scores(parameters), points.y, points.weight, parameters.x[-1, -1], start)
         of_rows, of_bends = mass * force, mass * bend
         by_view = cohort.frame @ (of_rows @ points.view)
         slope = np.append(-self.slopes(parameters.x[first:, first:]) @ of_bends, of_bends.sum())
         ff, gamma = np.zeros((2, len(parameters.a)))
-        ff[first:], gamma[first:] = np.append(of_rows @ self.force, mass @ square), slope
+        ff[first:], gamma[first:] = np.append(of_rows @ self.force, mass @ force**2), slope
         if k is not None:
             shared = parameters.c[first:, k] / np.sqrt(parameters.c[k, k])
             gamma[k] -= (by_view[-1] + slope @ shared) / np.sqrt(parameters.c[k, k])
@@ -67,8 +57,7 @@ class SampledRows:
 
     def grown(self, parameters: OrderParameters, loss: Loss) -> "SampledRows":
         """With the points' forces on the newest stage."""
-        score, *_ = self.scores(parameters)
-        force, bend = loss.answer(score, self.points.y, self.points.weight, parameters.x[-1, -1])
+        force, bend = loss.answer(self.scores(parameters), self.points.y, self.points.weight, parameters.x[-1, -1])
         return SampledRows(self.points, np.column_stack([self.force, force]), np.vstack([self.bend, bend]))
 
 

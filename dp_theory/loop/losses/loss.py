@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import expit
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import Real
-from dp_theory.numerics.quadrature import pdf
 
-# Nodes of a force's mean over a score.
-_MEAN_NODES = 32
 # A step of Newton's method after which the logistic prox is exact: its error is at most half the square of the step.
 _LAST_STEP = 1e-8
 # The most steps of Newton's method.
@@ -22,12 +19,10 @@ OfRows = Callable[..., Real]
 
 
 class Loss:
-    """A convex loss ℓ(h; y) of the score h of a row and its label y = ±1. All methods are elementwise.
+    """A convex loss ℓ(h; y) of the score h of a row and its label y = ±1, twice differentiable in h.
 
-    `smooth` says whether the forces have a derivative everywhere.
+    All methods are elementwise.
     """
-
-    smooth: ClassVar[bool] = True
 
     value: OfRows  # ℓ(h, y),
     slope: OfRows  # ℓ',
@@ -42,16 +37,6 @@ class Loss:
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
         return -weight * self.slope(h, y), bend / (1 + response * bend)
-
-    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        """The means of the force, its square and its bend over a score that is N(score, noise²).
-
-        Gauss-Hermite quadrature sees kinks at its nodes alone: a loss that is not smooth should override this.
-        """
-        nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
-        force, bend = self.answer(score + noise * nodes[:, None], y, weight, response)
-        mean_force, square, mean_bend = (np.average(part, 0, shares) for part in (force, force**2, bend))
-        return mean_force, square, mean_bend
 
     def bends(self, response: float) -> list[tuple[float, float]]:
         """Scores around which forces bend, each with a width, for quadrature."""
@@ -106,42 +91,9 @@ class Logistic(Loss):
         return [(side * float(np.log1p(response)), 1.0) for side in (-1, 1)]
 
 
-@dataclass(frozen=True)
-class SquaredHinge(Loss):
-    """max(0, 1 − yh)²/2."""
-
-    smooth: ClassVar[bool] = False
-
-    def value(self, h: Real, y: Real) -> Real:
-        return np.maximum(1 - y * h, 0.0) ** 2 / 2
-
-    def slope(self, h: Real, y: Real) -> Real:
-        return -y * np.maximum(1 - y * h, 0.0)
-
-    def curvature(self, h: Real, y: Real) -> Real:
-        return np.where(y * h < 1, 1.0, 0.0)
-
-    def answer(self, score: Real, y: Real, weight: Real, response: float, start: Real = None) -> tuple[Real, Real]:
-        steep = weight / (1 + response * weight)
-        force = steep * (1 - y * score)
-        return y * np.maximum(force, 0.0), np.where(force > 0, steep, 0.0)
-
-    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
-        steep = weight / (1 + response * weight)
-        missing = (1 - y * score) / noise
-        chance, density = ndtr(missing), pdf(missing)
-        force = steep * noise * y * (missing * chance + density)
-        square = (steep * noise) ** 2 * ((1 + missing**2) * chance + missing * density)
-        return force, square, steep * chance
-
-    def bends(self, response: float) -> list[tuple[float, float]]:
-        return [(side, 0.0) for side in (-1.0, 1.0)]
-
-
 SQUARE = Square()
 LOGISTIC = Logistic()
-SQUARED_HINGE = SquaredHinge()
-LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE}
+LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC}
 
 
 def require_loss(loss: Any) -> None:
