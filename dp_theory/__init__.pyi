@@ -60,7 +60,6 @@ from dp_theory.rules import make_rule as make_rule
 from dp_theory.selection.best import Bands as Bands
 from dp_theory.selection.best import Budget as Budget
 from dp_theory.selection.best import best_selection as best_selection
-from dp_theory.selection.influence import influence as influence
 from dp_theory.validity.check import Check as Check
 from dp_theory.validity.check import check as check
 from dp_theory.validity.features import Features as Features

@@ -1,1 +1,1 @@
-"""The best selection: what a row is worth, and the best rule for a budget."""
+"""The best rule for a budget."""

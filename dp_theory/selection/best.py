@@ -28,7 +28,7 @@ from dp_theory.numerics.costs import MIN_KEEP, TRAINING_COST, require_axis, requ
 from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.ridge.theorem1 import error_of
 from dp_theory.rules import Rule
-from dp_theory.selection.influence import (
+from dp_theory.selection.moments import (
     MOMENTS,
     ORDER,
     TINY,
@@ -158,7 +158,7 @@ class Budget:
         return (self.candidate / p + self.training) / self.budget
 
     def features(self, t: Float[Array, " atoms"]) -> Float[Array, "6 atoms"]:
-        """E[1, u, w, u², uw, w²; |t|] over the density of |G|, for u = yt and w of dp_theory.selection.influence."""
+        """E[1, u, w, u², uw, w²; |t|] over the density of |G|, for u = yt and w of dp_theory.selection.moments."""
         return features(self.rho, self.flip, t) + features(self.rho, self.flip, -t)
 
     def moments(self, bands: Bands) -> Float[Array, " 6"]:

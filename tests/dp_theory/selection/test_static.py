@@ -6,12 +6,24 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from dp_theory import Bands, Budget, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
+from dp_theory import (
+    Bands,
+    Budget,
+    Direct,
+    KeepEasy,
+    KeepHard,
+    Problem,
+    SymmetricRule,
+    best_selection,
+    predict,
+    simulate,
+)
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.selection import best as best_module
 from dp_theory.selection.best import CLOSE_EDGES, gap
 from tests.dp_theory.budgets.laws import keep_hard_law
+from tests.dp_theory.loop.loops import selected
 from tests.refusals import out_of_range, refused
 
 BUDGETS = {
@@ -45,6 +57,25 @@ def test_the_slope_of_a_budget_counts_what_rows_cost(budget):
     steps = 1e-5 * np.eye(6)
     numeric = (budget.errors(moments[:, None] + steps) - budget.errors(moments[:, None] - steps)) / 2e-5
     assert budget.slope(moments) == pytest.approx(numeric, rel=1e-5, abs=1e-8)
+
+
+def test_the_slope_of_a_budget_is_the_derivative_along_a_rule():
+    """Against Richardson's finite differences of the span recipe, which shares no formula with it."""
+    rho, flip = 0.8, 0.1
+    t, weights = half_line()
+    rule, change = (lambda t: 0.2 + 0.6 * np.exp(-(t**2) / 2)), (lambda t: 0.2 * np.cos(t))
+    for psi, lam in [(0.6, 0.05), (2.0, 0.0)]:
+        budget = Budget.of(rho, 1 / psi, "kept", lam_per_row=lam, flip=flip)
+
+        def error(step, psi=psi, lam=lam):
+            p = weights @ (rule(t) + step * change(t))
+            keep = SymmetricRule(lambda t: rule(t) + step * change(t))
+            return predict(selected(rho, psi * p, lam * p, flip=flip, keep=keep)).test_error
+
+        near, far = ((error(step) - error(-step)) / (2 * step) for step in (5e-3, 1e-2))
+        features = budget.features(t)
+        slope = budget.slope(features @ (weights * rule(t))) @ features @ (weights * change(t))
+        assert slope == pytest.approx((4 * near - far) / 3, rel=1e-8)
 
 
 def other_rules(budget):
