@@ -1,6 +1,5 @@
 """Which rows a selector of K classes keeps, by their scores s (K,), where each s_k ~ N(0, 1)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,8 +10,16 @@ from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, ndtri
 from scipy.stats import qmc
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.numerics.checks import Array, Float, require, require_number, require_size, require_whole
-from dp_theory.rules import kept_fraction, read_rule, value_of
+from dp_theory.numerics.checks import (
+    Array,
+    Float,
+    require,
+    require_number,
+    require_one_of,
+    require_size,
+    require_whole,
+)
+from dp_theory.rules import kept_fraction
 
 # Sets of points, each scrambled by itself: their scatter says how well means over all are known.
 SETS = 32
@@ -27,17 +34,10 @@ def uniforms(dimensions: int, log2: int, seed: int, *key: int) -> Float[Array, "
     return points + 0.5 ** (_BITS + 1)  # off the corner, where quantiles are infinite
 
 
-def sets_of_normals(dimensions: int, log2: int, sets: int = SETS) -> Iterator[Float[Array, "rows dims"]]:
-    """Independent sets, which differ from those of every seed with a key of one number."""
-    return (ndtri(uniforms(dimensions, log2, 0, 1, number)) for number in range(sets))
-
-
 # A radius that no row of a few dozen coordinates has.
 FARTHEST = 60.0
 # The largest error of an entropy.
 PRECISION = 1e-12
-# The least slope of logits: entropies differ by its square, and thresholds on them must tell rows apart.
-MIN_KAPPA = 1e-3
 # At most, along all rays.
 _NEWTON_STEPS = 100
 # The number of classes up to which fewer rays suffice.
@@ -48,76 +48,64 @@ _RAYS_FOR_FEW = 10
 _RAYS_FOR_MORE = 12
 
 
-@dataclass(frozen=True)
-class Uncertainty:
-    """The entropy of softmax(kappa · s), in nats.
-
-    `reach` is the radius R where of(R · direction) = threshold, at most FARTHEST. `exceeded` is P(of(s) > threshold)
-    from each set of quasi-random points.
-    """
-
-    kappa: float = 1.0  # the slope of the logits in the scores, finite and at least MIN_KAPPA
-
-    def __post_init__(self) -> None:
-        require_number(kappa=self.kappa)
-        fits = MIN_KAPPA <= self.kappa < np.inf
-        require("kappa", self.kappa, fits, f"be at least {MIN_KAPPA:g}: it is the slope of logits in scores")
-
-    def values(self, scores: Float[Array, "rows K"]) -> Float[Array, " rows"]:
-        return self._with_slope(scores)[0]
-
-    def _with_slope(self, scores: Array) -> tuple[Array, Array]:
-        by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
-        logits = self.kappa * (by_class - by_class.max(0))
-        p = np.exp(logits)
-        total = p.sum(0)
-        weighted = p * logits
-        mean = weighted.sum(0) / total
-        mean_square = (weighted * logits).sum(0) / total
-        return np.log(total) - mean, mean**2 - mean_square
-
-    def reach(self, direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
-        reached = np.full(len(direction), FARTHEST)
-        rows = np.flatnonzero(self.values(FARTHEST * direction) < threshold)  # those whose radius is still looked for
-        radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
-        low, high, missed = (np.full(len(rows), value) for value in (0.0, FARTHEST, np.inf))
-        for _ in range(_NEWTON_STEPS):
-            entropy, slope = self._with_slope(radius[:, None] * direction[rows])
-            excess = entropy - threshold
-            missed_before, missed = missed, np.abs(excess)
-            reached[rows] = radius
-            unfinished = missed > PRECISION
-            if not unfinished.any():
-                return reached
-            low, high = np.where(excess > 0, [radius, high], [low, radius])
-            with np.errstate(all="ignore"):  # a slope of 0 leads out of the bracket, and is not used
-                aimed = radius * np.exp(-excess / slope)
-            good = (aimed > low) & (aimed < high) & (missed < missed_before / 2)
-            radius = np.where(good, aimed, (low + high) / 2)
-            rows, radius, low, high, missed = (part[unfinished] for part in (rows, radius, low, high, missed))
-        raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
-
-    @lru_cache(8)  # noqa: B019 (hardnesses are few, and equal ones are one)
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[Array, " {sets}"]:
-        log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
-        fractions = np.empty(sets)
-        for number, scores in enumerate(sets_of_normals(classes, log2, sets)):
-            direction = scores - scores.mean(1, keepdims=True)
-            direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-            fractions[number] = gammainc((classes - 1) / 2, self.reach(direction, threshold) ** 2 / 2).mean()
-        fractions.flags.writeable = False
-        return fractions
+def entropies(scores: Float[Array, "rows K"]) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    """The entropy of softmax(s) of each row, in nats, and its slope by the logarithm of the row's length."""
+    by_class = np.ascontiguousarray(np.moveaxis(scores, -1, 0))  # sums over classes are then fast sums of long rows
+    logits = by_class - by_class.max(0)
+    p = np.exp(logits)
+    total = p.sum(0)
+    weighted = p * logits
+    mean = weighted.sum(0) / total
+    mean_square = (weighted * logits).sum(0) / total
+    return np.log(total) - mean, mean**2 - mean_square
 
 
-def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:
+def reach(direction: Float[Array, "rows K"], threshold: float) -> Float[Array, " rows"]:
+    """The radius, at most FARTHEST, at which the entropy along each direction is the threshold."""
+    reached = np.full(len(direction), FARTHEST)
+    rows = np.flatnonzero(entropies(FARTHEST * direction)[0] < threshold)  # those whose radius is still looked for
+    radius = np.clip(1 / np.abs(direction[rows]).max(1), 0.01, FARTHEST)
+    low, high, missed = (np.full(len(rows), value) for value in (0.0, FARTHEST, np.inf))
+    for _ in range(_NEWTON_STEPS):
+        entropy, slope = entropies(radius[:, None] * direction[rows])
+        excess = entropy - threshold
+        missed_before, missed = missed, np.abs(excess)
+        reached[rows] = radius
+        unfinished = missed > PRECISION
+        if not unfinished.any():
+            return reached
+        low, high = np.where(excess > 0, [radius, high], [low, radius])
+        with np.errstate(all="ignore"):  # a slope of 0 leads out of the bracket, and is not used
+            aimed = radius * np.exp(-excess / slope)
+        good = (aimed > low) & (aimed < high) & (missed < missed_before / 2)
+        radius = np.where(good, aimed, (low + high) / 2)
+        rows, radius, low, high, missed = (part[unfinished] for part in (rows, radius, low, high, missed))
+    raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
+
+
+@lru_cache(8)
+def exceeded(threshold: float, classes: int, sets: int = SETS) -> Float[Array, " {sets}"]:
+    """The share of rows whose entropy is above the threshold, from each set of quasi-random points."""
+    log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
+    fractions = np.empty(sets)
+    for number in range(sets):  # these differ from the points of every seed with a key of one number
+        scores = ndtri(uniforms(classes, log2, 0, 1, number))
+        direction = scores - scores.mean(1, keepdims=True)
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        fractions[number] = gammainc((classes - 1) / 2, reach(direction, threshold) ** 2 / 2).mean()
+    fractions.flags.writeable = False
+    return fractions
+
+
+def threshold(keep: float, classes: int) -> float:
     """A fraction `keep` of the rows exceeds it."""
 
     def excess(level: float, sets: int = SETS) -> float:
-        return float(hardness.exceeded(level, classes, sets).mean()) - keep
+        return float(exceeded(level, classes, sets).mean()) - keep
 
     low, high = 10 * PRECISION, np.log(classes) - 10 * PRECISION  # which practically all rows exceed, and none
     possible = excess(high, 1) < 0 < excess(low, 1)
-    require("keep", keep, possible, f"be further from 0 and 1 for a threshold on {hardness}")
+    require("keep", keep, possible, "be further from 0 and 1 for a threshold on the entropy")
     rough = float(brentq(excess, low, high, args=(1,)))  # pyrefly: ignore[bad-argument-type]
     below, above = (rough + (end - rough) / 10 for end in (low, high))
     if excess(below) > 0 > excess(above):
@@ -125,16 +113,8 @@ def threshold(hardness: Uncertainty, keep: float, classes: int) -> float:
     return float(brentq(excess, low, high, xtol=1e-12))  # pyrefly: ignore[bad-argument-type]
 
 
-# What each rule takes.
-TAKES = {
-    "keep-all": (),
-    "random": ("keep",),
-    "keep-hard": ("keep", "kappa"),
-    "keep-easy": ("keep", "kappa"),
-}
+RULES = ("keep-all", "random", "keep-hard", "keep-easy")
 MAX_CLASSES = 100
-# Log2 of the rows in each set, over which a kept fraction is averaged.
-_ROWS = 12
 
 
 class Selection:
@@ -148,7 +128,7 @@ class Selection:
 
     def keep_fraction(self, classes: int) -> Float[Array, " estimates"]:
         """From each set of quasi-random points, or a single number where it is known."""
-        return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
+        raise NotImplementedError
 
     def along_rays(
         self, scores: Float[Array, "rows K"], radius: Float[Array, " rows"], freedom: int
@@ -177,43 +157,36 @@ class Share(Selection):
 
 @dataclass(frozen=True)
 class Threshold(Selection):
-    """Keeps the rows on one side of a threshold."""
+    """Keeps the rows on one side of a threshold on their entropy."""
 
-    limit: float  # the threshold on the hardness
-    hardness: Uncertainty  # the measure of hardness
-    hard: bool = True  # whether the rows above the limit are kept, or the others
-    classes: int | None = None
-
-    def __post_init__(self) -> None:
-        require_number(limit=self.limit)
+    limit: float
+    hard: bool  # whether the rows above the limit are kept, or the others
+    classes: int
 
     def keep_probability(self, scores: Array) -> Array:
-        return ((self.hardness.values(scores) > self.limit) == self.hard).astype(float)
+        return ((entropies(scores)[0] > self.limit) == self.hard).astype(float)
 
     def keep_fraction(self, classes: int) -> Array:
-        exceeded = self.hardness.exceeded(self.limit, classes)
-        return exceeded if self.hard else 1 - exceeded
+        above = exceeded(self.limit, classes)
+        return above if self.hard else 1 - above
 
     def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
-        edge = self.hardness.reach(scores / radius[:, None], self.limit) ** 2 / 2
+        edge = reach(scores / radius[:, None], self.limit) ** 2 / 2
         cdf, quantile = (gammainc, gammaincinv) if self.hard else (gammaincc, gammainccinv)
         mass = cdf(freedom / 2, edge)
         moved = np.sqrt(2 * quantile(freedom / 2, mass * cdf(freedom / 2, radius**2 / 2)))
         return mass, np.minimum(moved, FARTHEST) / radius
 
 
-def make_selection(rule: str, classes: int, **values: Any) -> Selection:
-    """The selection that a name and its parameters stand for.
+def make_selection(rule: str, classes: int, keep: float | None = None) -> Selection:
+    """The selection that a name and a kept fraction stand for.
 
     Parameters
     ----------
     rule
-        A name of TAKES, or RULE@FIELD=VALUE@…, such as "keep-hard@kappa=2".
-    values
-        What the rule takes besides; those that are None do not count.
-
-        - keep: the fraction of the rows that is kept.
-        - kappa: the slope of the logits in the scores, by default 1.
+        One of RULES.
+    keep
+        The fraction of the rows that is kept, which all rules but keep-all take.
 
     Raises
     ------
@@ -221,24 +194,14 @@ def make_selection(rule: str, classes: int, **values: Any) -> Selection:
         For another rule, for another number of classes than 2 to MAX_CLASSES, and for what the rule does not take.
     """
     require_classes(classes)
-    name, given = read_rule(rule, _takes, **values)
-    numbers = {key: value_of(rule, key, value) for key, value in given.items()}
-    if name == "keep-all":
-        return Share()
-    if "keep" not in numbers:
-        raise InputError(f"rule {name} takes a keep")
-    keep, hardness = numbers["keep"], Uncertainty(numbers.get("kappa", 1.0))
-    share = Share(keep)
-    if keep == 1 or name == "random":
+    require_one_of("rule", rule, RULES)
+    if (keep is None) != (rule == "keep-all"):
+        raise InputError(f"rule {rule} takes {'no' if keep is not None else 'a'} keep")
+    share = Share(1.0 if keep is None else keep)
+    if keep is None or keep == 1 or rule == "random":
         return share
-    hard = name == "keep-hard"
-    return Threshold(threshold(hardness, keep if hard else 1 - keep, classes), hardness, hard, classes)
-
-
-def _takes(name: str) -> tuple[str, ...]:
-    if name not in TAKES:
-        raise InputError(f"unknown rule '{name}': one of {', '.join(TAKES)}")
-    return TAKES[name]
+    hard = rule == "keep-hard"
+    return Threshold(threshold(keep if hard else 1 - keep, classes), hard, classes)
 
 
 def require_classes(classes: Any) -> None:

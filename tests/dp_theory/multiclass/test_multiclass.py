@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.special import softmax
+from scipy.stats import entropy
 
 from dp_base.errors import ConvergenceError
 from dp_theory import (
@@ -22,7 +23,7 @@ from dp_theory import (
 )
 from dp_theory.multiclass.curves import softmax_curves
 from dp_theory.multiclass.prediction import Nodes, cross_entropy, disagreement, prox
-from dp_theory.multiclass.selection import Share, Uncertainty
+from dp_theory.multiclass.selection import Share
 from tests.dp_theory.loop.loops import selected
 from tests.refusals import out_of_range, refused
 
@@ -59,15 +60,17 @@ def test_disagreement():
     assert disagreement(5, 0.6) == pytest.approx(different.mean(), abs=4 * different.std() / np.sqrt(len(u)))
 
 
-@pytest.mark.parametrize(("classes", "hardness"), [(2, Uncertainty(0.5)), (5, Uncertainty(1.0))])
-def test_thresholds_keep_what_they_should(classes, hardness):
+@pytest.mark.parametrize("classes", [2, 5])
+def test_thresholds_keep_what_they_should(classes):
     s = np.random.default_rng(0).standard_normal((100_000, classes))
     for rule, mean in (("keep-hard", np.less), ("keep-easy", np.greater)):
-        selection = make_selection(rule, classes, keep=0.3, kappa=hardness.kappa)
+        selection = make_selection(rule, classes, keep=0.3)
         kept = selection.keep_probability(s)
         assert selection.keep_fraction(classes).mean() == pytest.approx(0.3, abs=1e-9)
         assert kept.mean() == pytest.approx(0.3, abs=0.006)
-        assert mean(hardness.values(s)[kept == 0].mean(), hardness.values(s)[kept == 1].mean())
+        assert mean(
+            entropy(softmax(s, axis=1)[kept == 0], axis=1).mean(), entropy(softmax(s, axis=1)[kept == 1], axis=1).mean()
+        )
 
 
 def test_the_reach_is_found_where_newtons_method_cycles():
@@ -157,7 +160,7 @@ test_bad_input_is_refused = refused(
     (lambda: replace(NINE, selection=make_selection("keep-hard", 3, keep=0.5)), "classes = 9 must be the selection's"),
     (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
     (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
-    (lambda: make_selection("keep-hard", 2, keep=0.5, kappa=1e-5), r"kappa = 1e-05 must be at least 0\.001"),
+    (lambda: make_selection("keep-all", 2, keep=0.5), "rule keep-all takes no keep"),
     (lambda: simulate(NINE, d=10, engine="law"), "take 'dense'"),
 )
 

@@ -22,7 +22,7 @@ from dp_experiments.cli.theory.options import (
     written,
 )
 from dp_experiments.terminal.lines import answer, progress, records
-from dp_theory.multiclass.selection import TAKES
+from dp_theory.multiclass.selection import RULES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -34,7 +34,7 @@ def classes_command(
     classes: Annotated[str, Option(help="Numbers of classes, a comma list.")] = "3,10",
     rule: Annotated[
         str,
-        Option(help=f"Rules, a comma list of {', '.join(TAKES)}.  keep-hard@kappa=2: of logits twice as steep."),
+        Option(help=f"Rules, a comma list of {', '.join(RULES)}."),
     ] = "random,keep-hard,keep-easy",
     keep: Annotated[str, several("Kept fraction p.")] = "0.5",
     rho: Annotated[float, Option(help="Cosine of each direction of the selector with the teacher's.")] = 0.9,
