@@ -17,7 +17,6 @@ from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import Solution, solve_loop
 from dp_theory.numerics.checks import (
-    MIN_VALUE,
     Advance,
     numbers,
     require,
@@ -30,7 +29,7 @@ from dp_theory.numerics.checks import (
     unseen,
 )
 from dp_theory.numerics.costs import Costs
-from dp_theory.numerics.quadrature import both_below, half_line, sine_of
+from dp_theory.numerics.quadrature import both_below, sine_of
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepHard
 
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 ORDER = 24
 # The share of wrong labels that stands for none.
 MIN_SHARE = 1e-4
-# The distance from the boundary that stands for none, over the flips' width.
-NEXT_TO = 1e-8
 
 
 class Shares(NamedTuple):
@@ -129,49 +126,20 @@ def judged_share(confirmed: float, judge: float = 1.0) -> float:
     return max(float(np.arccos(min(cosine, 1.0)) / np.pi), MIN_SHARE)
 
 
-def row_worth(flips: BoundaryFlips, alpha: float) -> float:
-    """How many plain rows teach as much as one of the window |z| ≤ alpha, once the learner knows where the boundary is.
+def row_worth(flips: BoundaryFlips) -> float:
+    """How many plain rows teach as much as one at the boundary, once the learner knows where that is (T8.9).
 
-    For a selector that is the truth itself, lam → 0+ and psi = d/kept < 1, the test error E follows
-
-        (1)  tan²(πE) = psi/(1 - psi) · γ(γ - c²)/c²,   γ = E[z²; kept],   c = E[y z; kept]
-
-    The worth is this expression for plain rows over that for the window's.
-
-    Parameters
-    ----------
-    flips
-        How labels are wrong near the boundary.
-    alpha
-        The window's end, in standard deviations of the labeller's margin.
-
-    Returns
-    -------
-    float
-        Plain rows per row of the window.
-
-    Raises
-    ------
-    InputError
-        For a window that is not positive.
+    It is the limit of narrow windows for a selector that is the truth, lam → 0+ and psi = d/kept < 1: infinite, unless
+    labels at the boundary are a coin's.
 
     Examples
     --------
     >>> from dp_theory import BoundaryFlips
-    >>> round(float(row_worth(BoundaryFlips(0.5), alpha=1e-3)), 3)
+    >>> round(row_worth(BoundaryFlips(0.5)), 3)
     2.454
     """
-    (alpha,) = require_number(alpha=alpha)
-    require("alpha", alpha, alpha >= MIN_VALUE, f"be positive, and at least {MIN_VALUE:g}: it is the window")
-    if flips(0.0) == 0.5:
-        # A narrower window would lose the digits of 1 - 2 P(flip | z), and has the same worth.
-        alpha = max(alpha, NEXT_TO * flips.width)
-    z, measure = half_line((alpha,))
-    in_window = measure * (z <= alpha)
-    second = float(in_window @ z**2) / in_window.sum()
-    pull = float((in_window * (1 - 2 * flips(z))) @ z) / in_window.sum()
-    plain = flips.signal**2
-    return (1 - plain) / plain * pull**2 / (second * (second - pull**2))
+    require_kind(BoundaryFlips, flips=flips)
+    return 1 + (1 - 2 / np.pi) / flips.width**2 if flips.eps == 0.5 else np.inf
 
 
 # κ of a `Window`.

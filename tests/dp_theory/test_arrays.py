@@ -137,7 +137,6 @@ PRECISE = {
     "budget": lambda x: Budget.of(x, x, training_cost=x, smallest_keep=x).psi(0.3),
     "optimum": lambda x: optimum(x, budget=x, training_cost=x, keep=x, lam_per_row=x).to_dict(),
     "shares": lambda x: noise.shares(BoundaryFlips(x), x, x),
-    "row worth": lambda x: noise.row_worth(BoundaryFlips(x), x),
     "plain error": lambda x: noise.plain_error(BoundaryFlips(0.3), x),
     **{name: lambda x, name=name: make_rule(name, keep=x) for name in ("keep-hard", "keep-easy", "entropy")},
 }

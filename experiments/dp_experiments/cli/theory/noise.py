@@ -1,6 +1,5 @@
 """`dp theory noise`: what practice is worth where labels are wrong near the boundary."""
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,6 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import folder_option, several, values, write_tables, written
 from dp_experiments.terminal.lines import answer, progress, records, say
 from dp_theory.numerics.costs import Costs
-
-EDGE = 1e-3  # in units of the flips' width: the window that stands for the boundary itself
 
 
 def noise_command(
@@ -63,7 +60,7 @@ def noise_command(
         write_tables(out, noise=practice)
     costs = Costs()
     price = costs.row("direct") / costs.row("static")  # of a row that is kept at the boundary, in plain rows
-    at_boundary = [row_worth(flips, EDGE * flips.width) if flips.share else math.inf for flips in all_flips]
+    at_boundary = [row_worth(flips) for flips in all_flips]
     rows = records(practice)
     answer(
         as_json,
