@@ -20,7 +20,7 @@ from dp_theory.loop.losses import Square
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import solve_loop
 from dp_theory.numerics.checks import Advance, Array, Float, require_kind, unseen
-from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
+from dp_theory.numerics.costs import AXES, Costs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,29 +52,20 @@ class Scaling:
     exponents: "pd.DataFrame"
 
 
-def scaling(
-    problem: PracticeProblem,
-    *,
-    direct_cost: float = DIRECT_COST,
-    training_cost: float = TRAINING_COST,
-    advance: Advance = unseen,
-) -> Scaling:
+def scaling(problem: PracticeProblem, *, advance: Advance = unseen) -> Scaling:
     """The error of every strategy against its samples, and the exponents.
 
     Parameters
     ----------
     problem
         The practice that the strategies share. It must accumulate, with scalar rules and the square loss.
-    direct_cost, training_cost
-        Costs of a directly drawn sample and of training on a row, in plain samples.
     advance
         It is called with 1 after each of the STEPS.
 
     Raises
     ------
     InputError
-        For fewer than four rounds, for arrays of parameters, for other losses than the square, and for costs that are
-        negative or not finite.
+        For fewer than four rounds, for arrays of parameters, and for other losses than the square.
 
     Examples
     --------
@@ -94,15 +85,13 @@ def scaling(
         raise InputError(f"scaling takes one practice, but its rules' parameters have the shape {problem.shape}")
     if not isinstance(problem.loss, Square):
         raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
-    require_costs(direct=direct_cost, training=training_cost)
-    costs = Costs(direct=direct_cost, training=training_cost)
     curves = []
     exponents = []
     for problems, strategies in _compared(problem):
         errors, kept, candidates = _predicted(problems)
         for series, is_direct in strategies.items():
             generated = kept if is_direct else candidates
-            counted = costs.axes("direct" if is_direct else "prune", generated, kept, first=generated[0])
+            counted = Costs().axes("direct" if is_direct else "prune", generated, kept, first=generated[0])
             for axis in _KEPT_FIRST:
                 head = {"series": series, "kind": "predicted", "axis": axis, "stage": np.arange(len(errors))}
                 bars = {"y": errors, "y_low": errors, "y_high": errors, "n_seeds": 0}

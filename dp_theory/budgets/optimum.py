@@ -27,6 +27,7 @@ from dp_theory.numerics.checks import (
     require_some,
 )
 from dp_theory.numerics.costs import (
+    DIRECT_COST,
     MIN_KEEP,
     STRATEGIES,
     TRAINING_COST,
@@ -171,8 +172,7 @@ def optimum(
     *,
     psi: Real | None = None,
     budget: Real | None = None,
-    candidate_cost: float = 1.0,
-    direct_cost: float | None = None,
+    direct_cost: float = DIRECT_COST,
     training_cost: float = TRAINING_COST,
     keep: Real | None = None,
     lam_per_row: Real | None = None,
@@ -188,9 +188,8 @@ def optimum(
         Cosine of the selector with the truth.
     psi, budget
         Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension.
-    candidate_cost, direct_cost, training_cost
-        Costs of a plain sample, of a directly drawn one and of training on a row. By default a directly drawn sample
-        costs DIRECT_COST plain ones, as the paper measures.
+    direct_cost, training_cost
+        Costs of a directly drawn sample and of training on a row, in plain samples.
     keep, lam_per_row
         Kept fraction and ridge per training row, instead of the best ones.
     flip, smallest_keep
@@ -222,9 +221,8 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    direct = candidate_cost if direct_cost is None else direct_cost
-    require_costs(candidate=candidate_cost, direct=direct, training=training_cost)
-    costs = Costs(float(candidate_cost), None if direct_cost is None else float(direct_cost), float(training_cost))
+    require_costs(direct=direct_cost, training=training_cost)
+    costs = Costs(float(direct_cost), float(training_cost))
     options = {"flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam_per_row": lam_per_row}
     given = {"rho": rho} | {name: value for name, value in options.items() if value is not None}
     require_numbers(**given)
@@ -232,7 +230,7 @@ def optimum(
     if budget is not None:
         is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
         require("budget", budget, is_positive, "be positive: it is the cost per dimension")
-        if min(costs.row("static"), costs.row("direct")) == 0:
+        if costs.row("direct") == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
     shape = common_shape(**given)
     flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}

@@ -18,7 +18,6 @@ from dp_theory.numerics.checks import (
     Float,
     Int,
     numbers,
-    require,
     require_memory,
     require_numbers,
     require_ridge,
@@ -27,7 +26,7 @@ from dp_theory.numerics.checks import (
     require_some,
     unseen,
 )
-from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
+from dp_theory.numerics.costs import Costs, require_axis
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators import law
@@ -75,13 +74,13 @@ class Line:
             return Problem(self.rule, self.rho, d / n, self.p * lam)
         return Problem(KeepAll() if self.strategy == "static" else Direct(self.rule), self.rho, d / n, lam)
 
-    def axes(self, n: Any, costs: Costs) -> dict[str, Any]:
+    def axes(self, n: Any) -> dict[str, Any]:
         # random direct draws are plain samples
         strategy = "static" if isinstance(self.rule, Random) and self.strategy == "direct" else self.strategy
-        return costs.axes(strategy, n, self.p * n if strategy == "prune" else n)
+        return Costs().axes(strategy, n, self.p * n if strategy == "prune" else n)
 
 
-def sweep(  # noqa: PLR0913
+def sweep(
     alpha: float | Sequence[float] = 0.5,
     *,
     rho: float | Sequence[float] = 0.9,
@@ -92,8 +91,6 @@ def sweep(  # noqa: PLR0913
     trials: int = 64,
     engine: str = "law",
     x: str = "generated",
-    direct_cost: float = DIRECT_COST,
-    training_cost: float = TRAINING_COST,
     seed: int = 0,
     workers: int | None = 1,
     advance: Advance = unseen,
@@ -114,8 +111,6 @@ def sweep(  # noqa: PLR0913
         Trial k of all series draws from the same stream.
     engine
         With 'law' the points of a series are independent, with 'dense' they share rows.
-    direct_cost, training_cost
-        Costs of a directly drawn sample and of training on a row, in plain samples.
     workers
         As in dp_theory.numerics.parallel. A job is one trial of one rule at all sizes and ridges.
 
@@ -145,12 +140,6 @@ def sweep(  # noqa: PLR0913
     check_engine(engine)
     require_seed(seed)
     require_axis(x)
-    require_costs(direct=direct_cost, training=training_cost)
-    if x == "compute":
-        total = direct_cost + training_cost
-        must = "be positive on the axis of compute: else directly drawn rows cost nothing"
-        require("direct_cost + training_cost", total, total > 0, must)
-    costs = Costs(direct=direct_cost, training=training_cost)
     require_numbers(alpha=alpha, rho=rho, lam_per_row=lam_per_row)
     numbers_of_rows = numbers("n", default_sizes(d) if n is None else n)
     require_some(alpha=alpha, rho=rho, lam_per_row=lam_per_row, n=numbers_of_rows)
@@ -182,8 +171,8 @@ def sweep(  # noqa: PLR0913
     frames = []
     for line, (i, ridge) in product(lines, enumerate(lams)):
         frames += [
-            _frame(line, ridge, d, x, costs, fine),
-            _frame(line, ridge, d, x, costs, sizes, np.array(samples[line])[..., i]),
+            _frame(line, ridge, d, x, fine),
+            _frame(line, ridge, d, x, sizes, np.array(samples[line])[..., i]),
         ]
     return pd.concat(frames, ignore_index=True)
 
@@ -220,15 +209,13 @@ def _matched(rule: str, p: float, alpha: float) -> Rule:
         raise InputError(f"{name} cannot take part: {of_all}; {error}") from None
 
 
-def _frame(
-    line: Line, lam: float, d: int, x: str, costs: Costs, at: np.ndarray, samples: np.ndarray | None = None
-) -> "pd.DataFrame":
+def _frame(line: Line, lam: float, d: int, x: str, at: np.ndarray, samples: np.ndarray | None = None) -> "pd.DataFrame":
     import pandas as pd
 
     theory = np.asarray(predict(line.problem(at, lam, d)).test_error)
     y, se = (theory, np.full(at.shape, np.nan)) if samples is None else mean_and_se(samples, axis=0)
     bar = np.where(np.isfinite(se), se, np.nan)  # that of a single trial is infinite
-    counted = line.axes(at, costs)
+    counted = line.axes(at)
     return pd.DataFrame(
         {
             "series": line.series,

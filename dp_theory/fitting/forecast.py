@@ -12,7 +12,7 @@ from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.power_law import mixture, theory_weight
 from dp_theory.fitting.theory import MAX_ROUNDS, pool_sizes
 from dp_theory.numerics.checks import Array, require, require_in, require_kind, require_number
-from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
+from dp_theory.numerics.costs import Costs, require_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,6 @@ def forecast(
     *,
     x: str = "generated",
     level: float = 0.95,
-    direct_cost: float | None = None,
-    training_cost: float | None = None,
 ) -> "pd.DataFrame":
     """How much more each strategy takes to reach a target error, the best strategy first.
 
@@ -62,8 +60,6 @@ def forecast(
         A test error, in (0, 1/2).
     x
         What is counted, one of AXES of dp_theory.numerics.costs.
-    direct_cost, training_cost
-        Costs in plain samples, if `x` is "compute": by default DIRECT_COST and TRAINING_COST.
 
     Returns
     -------
@@ -79,16 +75,13 @@ def forecast(
     Raises
     ------
     InputError
-        For a target outside (0, 1/2) or not above a floor that is fixed, an unknown axis, and costs that are negative,
-        no numbers, or not counted.
+        For a target outside (0, 1/2) or not above a floor that is fixed, and for an unknown axis.
     """
     import pandas as pd
 
     require_kind(Fit, fitted=fitted)
     require_number(target=target)
-    require_axis(x, direct_cost=direct_cost, training_cost=training_cost)
-    costs = Costs(direct=direct_cost, training=TRAINING_COST if training_cost is None else training_cost)
-    require_costs(direct=costs.sample("direct"), training=costs.training)
+    require_axis(x)
     require_in("(0, 1/2)", "it is a test error", target=target)
     curve = fitted.curve
     if fitted.why_fixed.get("floor") == "fixed":
@@ -117,7 +110,7 @@ def forecast(
     beyond = {end: np.inf for end, floor in floors if floor >= target}
     rows = []
     for name, tried in plans.items():
-        question = _Question(fitted, target, x, level, costs, 0.0 if name == _FROM_NOTHING else start)
+        question = _Question(fitted, target, x, level, 0.0 if name == _FROM_NOTHING else start)
         if weight is not None and name == "static":
             note = f"by theory {weight:.2f}, power law with floor {1 - weight:.2f}"
             rows.append((name, *question.answer(tried, weight), note))
@@ -161,7 +154,6 @@ class _Question:
     target: float
     x: str
     level: float
-    costs: Costs
     start: float  # the plain rows that a plan goes on from
 
     def answer(self, plans: list[Curve], weight: float | None = None) -> _Answer:
@@ -213,6 +205,6 @@ class _Question:
             share = erf(values["window"] * np.tan(np.arccos(np.clip(cosine, -1, 1))) / np.sqrt(2))
             generated = plan.initial + (plan.kept - plan.initial) / share
         plain = self.start if plan.has_practice else 0.0
-        at_start = self.costs.axes("static", self.start, self.start)[self.x]
+        at_start = Costs().axes("static", self.start, self.start)[self.x]
         strategy = "direct" if rounds > 1 else "static"
-        return self.costs.axes(strategy, generated, plan.kept, first=plain)[self.x] - at_start
+        return Costs().axes(strategy, generated, plan.kept, first=plain)[self.x] - at_start

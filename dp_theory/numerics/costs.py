@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from dp_base.errors import InputError
 from dp_theory.numerics.checks import require, require_in, require_number, require_one_of
 
 AXES = ("generated", "kept", "compute")
@@ -48,26 +47,20 @@ def require_costs(**costs: float) -> None:
         require(f"{name}_cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
 
 
-def require_axis(axis: str, **costs: float | None) -> None:
-    """An unknown axis is refused, and a cost, not None, that it does not count."""
+def require_axis(axis: str) -> None:
+    """One of AXES."""
     require_one_of("axis", axis, AXES)
-    for name, cost in costs.items():
-        if cost is not None and axis != "compute":
-            raise InputError(f"{name} = {cost} is for compute: {axis} counts samples")
 
 
 @dataclass(frozen=True)
 class Costs:
-    """The cost of a plain sample, of a directly drawn one and of training on a row."""
+    """The cost of a directly drawn sample and of training on a row, in plain samples."""
 
-    plain: float = 1.0
-    direct: float | None = None
+    direct: float = DIRECT_COST
     training: float = TRAINING_COST
 
     def sample(self, strategy: str) -> float:
-        if strategy != "direct":
-            return self.plain
-        return DIRECT_COST * self.plain if self.direct is None else self.direct
+        return self.direct if strategy == "direct" else 1.0
 
     def row(self, strategy: str, p: Any = 1.0) -> Any:
         """The cost of one training row; prune generates 1/p samples for it."""
@@ -75,5 +68,5 @@ class Costs:
 
     def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:
         """What each axis counts; `first` samples are plain whatever the strategy."""
-        generation = self.plain * first + self.sample(strategy) * (generated - first)
+        generation = first + self.sample(strategy) * (generated - first)
         return {"generated": generated, "kept": kept, "compute": generation + self.training * kept}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
+from dp_base.errors import InputError
 from dp_theory.budgets.optimum import minimise
 from dp_theory.numerics.checks import (
     Array,
@@ -148,7 +149,9 @@ class Budget:
         smallest_keep: float = MIN_KEEP,
     ) -> "Budget":
         """A budget that counts an axis; on "compute" a generated row costs 1, and training on it training_cost."""
-        require_axis(axis, training_cost=training_cost)
+        require_axis(axis)
+        if training_cost is not None and axis != "compute":
+            raise InputError(f"training_cost = {training_cost} is for compute: {axis} counts samples")
         training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
         return cls(rho, budget, candidate, training, lam_per_row, flip, smallest_keep)

@@ -102,12 +102,12 @@ def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
 @pytest.mark.parametrize(("rho", "keep", "error"), [(0.6, 0.53, 0.0499), (0.99, 0.12, 0.0122)])
 def test_pruning_under_a_budget(rho, keep, error):
     """Candidates at a tenth of a training row, 20 rows' worth per dimension."""
-    table = optimum(rho, budget=20, candidate_cost=0.1, training_cost=1.0)
+    table = optimum(rho, budget=200, training_cost=10.0)
     pruned = table.query("strategy == 'prune' and rule == 'keep-hard'").iloc[0]
     assert pruned["test_error"] == pytest.approx(error, abs=5e-5)
     assert pruned["keep"] == pytest.approx(keep, abs=0.01)
     assert table.query("strategy == 'static'")["test_error"].iloc[0] == pytest.approx(0.0573, abs=5e-5)
-    assert_allclose(table["cost"], 20)
+    assert_allclose(table["cost"], 200)
     assert_allclose(table["kept"] * table["psi"], 1)
     assert table["test_error"].is_monotonic_increasing
 
@@ -118,13 +118,13 @@ def test_pruning_under_a_budget(rho, keep, error):
 HALF = partial(least_error, "keep-hard", rho=0.5, psi=0.5)
 test_numbers_out_of_range_are_refused = out_of_range(
     (HALF, {"rho": 1.5, "psi": 0.0, "lam_per_row": -1.0, "keep": 2.0, "flip": 0.5, "d": 2}),
-    (partial(optimum, 0.5, budget=1.0), {"budget": -1.0, "candidate_cost": -1.0, "training_cost": -1.0}),
+    (partial(optimum, 0.5, budget=1.0), {"budget": -1.0, "direct_cost": -1.0, "training_cost": -1.0}),
 )
 test_bad_input_is_named = refused(
     (lambda: least_error("keep-medium", 0.5, 0.5), "unknown rule 'keep-medium'"),
     (lambda: least_error("keep-hard", 0.5, 0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
     (lambda: optimum(0.5), "exactly one of psi"),
-    (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),
+    (lambda: optimum(0.5, budget=1.0, direct_cost=0.0, training_cost=0.0), "costs nothing"),
     (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
     (lambda: optimum(0.9, psi=0.5, d=400.5), "d = 400.5 must be a whole number"),
 )

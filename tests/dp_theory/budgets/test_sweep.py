@@ -111,10 +111,6 @@ test_bad_input_is_named = refused(
         lambda: sweep(rules=["keep-hard@alpha=1"], **TINY),
         "keep-hard cannot take part: all rules of a sweep keep 0.382925",
     ),
-    (
-        lambda: sweep(x="compute", direct_cost=0.0, training_cost=0.0, **TINY),
-        r"direct_cost \+ training_cost = 0 must be",
-    ),
     (lambda: sweep(alpha=20.0, **TINY), "keep-easy cannot take part: all rules of a sweep keep 1"),
     (lambda: sweep(rules=[KeepHard(0.5)], **TINY), "rules has a KeepHard: should be names"),
 )

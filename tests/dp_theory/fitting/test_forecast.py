@@ -172,5 +172,4 @@ def test_practice_that_never_added_is_as_static():
 test_wrong_questions_are_refused = refused(
     (lambda: forecast(fit(THREE), 0.6), r"target = 0.6 must lie in \(0, 1/2\)"),
     (lambda: forecast(fit(THREE, {"floor": 0.03}), 0.03), r"target = 0.03 must lie above floor = 0.03, which is fixed"),
-    (lambda: forecast(fit(THREE), 0.1, x="kept", direct_cost=2), "direct_cost = 2 is for compute: kept counts samples"),
 )
