@@ -97,16 +97,15 @@ def equal_lengths(view: FeatureView) -> AssumptionTest:
 def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
     """E[q y z] = 0 off the plane, for each rule q: N|mean|² over its expectation.
 
-    What t, ζ and a fitted y explain of z is taken out: e = q y − p y − b t.
+    What t, ζ and the fitted y explain of z is taken out: e = q y − p y − b t.
     """
     z = view.off_plane
     freedom = view.dimension - len(view.plane)
     p_values = []
     for rule in rules:
         rest = view.keep_probability(rule) * view.y
-        if view.tangent:
-            zeta = view.plane[-1]
-            rest = rest - float(rest @ zeta / (view.y @ zeta)) * view.y
+        zeta = view.plane[-1]
+        rest = rest - float(rest @ zeta / (view.y @ zeta)) * view.y
         rest = rest - np.linalg.lstsq(view.plane.T, rest)[0] @ view.plane
         if rest.var() > _NOT_SELECTED:
             chi_square = float(np.square(rest @ z).sum() / np.square(rest).sum())

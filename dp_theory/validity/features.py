@@ -39,7 +39,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Rows of two classes, with the directions that select and label them.
+    """Rows of two classes, with the direction that selects them.
 
     Parameters
     ----------
@@ -49,8 +49,6 @@ class Features:
         Their labels, 1 and -1.
     w_s
         The selector. Rules look at its score t = x·w_s of the centred rows.
-    w_g
-        The direction that labels the rows, where it is known.
     classes
         Names of the classes y = 1 and y = -1.
     test
@@ -65,13 +63,12 @@ class Features:
     x: Float[Array, "rows columns"]
     y: Float[Array, " rows"]
     w_s: Float[Array, " columns"]
-    w_g: Float[Array, " columns"] | None = None
     classes: tuple[str, str] = ("1", "-1")
     test: tuple[Float[Array, "tests columns"], Float[Array, " tests"]] | None = None
 
     def __post_init__(self) -> None:
         rows = _row_sets(self.x, self.y, self.test)
-        _check_arrays(rows, {"w_s": self.w_s, "w_g": self.w_g})
+        _check_arrays(rows, self.w_s)
         for which, (_, y) in rows.items():
             if not np.all(np.abs(y) == 1):
                 raise InputError(f"y{which} has the values {_listed(np.unique(y))}: two classes must be -1 and 1 here")
@@ -85,7 +82,6 @@ class Features:
         y: ArrayLike,
         *,
         w_s: ArrayLike | None = None,
-        w_g: ArrayLike | None = None,
         classes: Sequence[Any] | None = None,
         components: int | None = None,
         lam_per_row: float = 0.05,
@@ -103,8 +99,6 @@ class Features:
         w_s
             The selector (columns,), by default ridge regression on a random tenth of the rows, which take no further
             part.
-        w_g
-            The direction (columns,) that labels the rows, where it is known.
         classes
             The two classes that are told apart: names such as 4, or unions such as 0+1+2. Rows of other classes are
             left out. By default the pair whose means are nearest in the metric of the covariance within classes.
@@ -128,25 +122,23 @@ class Features:
         require_seed(seed)
         given = _row_sets(x, y, test).items()
         rows = {which: (numbers(f"X{which}", x), np.array(np.asarray(y).tolist())) for which, (x, y) in given}
-        directions: dict[str, Any] = {
-            name: numbers(name, w) for name, w in (("w_s", w_s), ("w_g", w_g)) if w is not None
-        }
-        _check_arrays(rows, directions)
+        selector = None if w_s is None else numbers("w_s", w_s)
+        _check_arrays(rows, selector)
         pair = _pair(*rows[""], classes)
         rows = {which: _rows_of_pair(x, y, pair) for which, (x, y) in rows.items()}
         _check_draws(*rows[""])
         if components is not None:
             axes = _leading_components(rows[""][0], components)
             rows = {which: (x @ axes, y) for which, (x, y) in rows.items()}
-            directions = {name: w @ axes for name, w in directions.items()}
+            selector = selector @ axes if selector is not None else None
         x, y = rows[""]
-        if "w_s" not in directions:
+        if selector is None:
             order = np.random.default_rng(seed).permutation(len(y))
             aside, rest = np.split(order, [max(2, round(SET_ASIDE * len(y)))])
-            directions["w_s"] = _trained_selector(x[aside], y[aside], lam_per_row)
+            selector = _trained_selector(x[aside], y[aside], lam_per_row)
             x, y = x[rest], y[rest]
         first, second = ("+".join(map(str, members)) for members in pair)
-        return cls(x, y, **directions, classes=(first, second), test=rows.get("_test"))
+        return cls(x, y, selector, classes=(first, second), test=rows.get("_test"))
 
 
 def _row_sets(x: Any, y: Any, test: tuple[Any, Any] | None) -> dict[str, tuple[Any, Any]]:
@@ -218,7 +210,7 @@ def _trained_selector(x: Array, y: Array, lam: float) -> Array:
 # -- checks: each raises InputError for the first thing that is wrong
 
 
-def _check_arrays(rows: Mapping[str, tuple[Array, np.ndarray]], directions: Mapping[str, Array | None]) -> None:
+def _check_arrays(rows: Mapping[str, tuple[Array, np.ndarray]], w_s: Array | None) -> None:
     x, _ = rows[""]
     for which, (other, y) in rows.items():
         _check_rows(other, y, which)
@@ -230,13 +222,11 @@ def _check_arrays(rows: Mapping[str, tuple[Array, np.ndarray]], directions: Mapp
     if spread > 0 and not 1 / MAX_SPREAD < spread < MAX_SPREAD:
         raise InputError(f"X spreads over {spread:.3g}: scale its columns, so that variances can be computed")
     columns = x.shape[1]
-    for name, w in directions.items():
-        if w is None:
-            continue
-        if np.shape(w) != (columns,):
-            raise InputError(f"{name} has shape {np.shape(w)}: with {columns} columns in X it must be ({columns},)")
-        if not (np.isfinite(w).all() and np.any(w)):
-            raise InputError(f"{name} must be finite and not zero: it is a direction")
+    if w_s is not None:
+        if np.shape(w_s) != (columns,):
+            raise InputError(f"w_s has shape {np.shape(w_s)}: with {columns} columns in X it must be ({columns},)")
+        if not (np.isfinite(w_s).all() and np.any(w_s)):
+            raise InputError("w_s must be finite and not zero: it is a direction")
 
 
 def _check_rows(x: Array, y: np.ndarray, which: str) -> None:

@@ -1,7 +1,7 @@
 """What the theory sees of features: their covariance, two scores of each row, and the length of the rest.
 
-Rows are centred and whitened, x − mean = Σ^½z. t is the selector's score and g the truth's. A truth that is not known
-is the direction of least squares, at an angle γ to it, whose scores v are left out one by one by the leverage h_i:
+Rows are centred and whitened, x − mean = Σ^½z. t is the selector's score and g the truth's. For the truth stands the
+direction of least squares, at an angle γ to it, whose scores v are left out one by one by the leverage h_i:
 
     g = ρt + √(1 − ρ²)ζ                                              (1)
     v_i = (ŷ_i − h_i y_i)/(1 − h_i)                                  (2)
@@ -37,8 +37,6 @@ PARALLEL = 1e-6
 _NO_LENGTH = 1e-9
 # The largest flip rate: at 1/2 labels say nothing.
 _MAX_FLIPS = 0.49
-# Moves of the boundary of a known truth that are tried, in N^-½.
-_MOVES = np.linspace(-3, 3, 25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +48,8 @@ class FeatureView:
     spectrum: Float[Array, " d"]  # the eigenvalues of Σ
     basis: Float[Array, "d k"]  # u_s, and the unit vector along the rest of u_0
     plane: Float[Array, "k rows"]  # t and ζ
-    score: Float[Array, " rows"]  # v/√E[v²], or g where the truth is known
-    tangent: float  # tan γ; 0 where the truth is known
+    score: Float[Array, " rows"]  # v/√E[v²]
+    tangent: float  # tan γ
     rho: float  # the cosine of u_s and u_0
     # Other rows, as x and y, that only test.
     test: tuple[Float[Array, "tests d"], Float[Array, " tests"]] | None = None
@@ -69,13 +67,8 @@ class FeatureView:
                 f"row {row} of those used has a direction of X to itself (leverage {leverage[row]:.3f}): leave it out,"
                 " or take fewer components, or a larger lam_per_row"
             )
-        selector = _whitened_direction(features.w_s, "w_s", spectrum, axes)
-        if features.w_g is None:
-            truth, score, cosine = _fitted_truth(z, y, leverage)
-        else:
-            truth = _whitened_direction(features.w_g, "w_g", spectrum, axes)
-            truth = -truth if np.mean(y * (z @ truth)) < 0 else truth
-            score, cosine = z @ truth, 1.0
+        selector = _whitened_selector(features.w_s, spectrum, axes)
+        truth, score, cosine = _fitted_truth(z, y, leverage)
         t = z @ selector
         tangent = float(np.sqrt(1 / cosine**2 - 1))
         rho = float(np.mean(t * score)) / cosine
@@ -113,11 +106,8 @@ class FeatureView:
 
     @cached_property
     def flips(self) -> float:
-        """The share of labels that the truth's own direction gets wrong; a fitted truth errs on a share γ/π of the
-        others besides.
-        """
-        moves = [0.0] if self.tangent else _MOVES / np.sqrt(len(self.y))
-        wrong = min(float(np.mean(self.y * (self.score - move) < 0)) for move in moves)
+        """The share of labels that the truth gets wrong; the fitted one errs on a share γ/π of the others besides."""
+        wrong = float(np.mean(self.y * self.score < 0))
         by_angle = np.arctan(self.tangent) / np.pi
         return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MAX_FLIPS))
 
@@ -144,11 +134,11 @@ def _fitted_truth(z: Array, y: Array, leverage: Array) -> tuple[Array, Array, fl
     return pull / np.linalg.norm(pull), v / np.sqrt(squared), cosine
 
 
-def _whitened_direction(w: Array, name: str, spectrum: Array, axes: Array) -> Array:
+def _whitened_selector(w: Array, spectrum: Array, axes: Array) -> Array:
     u = np.sqrt(spectrum) * (w @ axes)
     length = np.linalg.norm(u)
     if not length > _NO_LENGTH * np.linalg.norm(w) * np.sqrt(spectrum[-1]):
-        raise InputError(f"{name} has no variance: it lies where rows do not differ")
+        raise InputError("w_s has no variance: it lies where rows do not differ")
     return u / length
 
 

@@ -43,10 +43,10 @@ def make_rows(kind="normal", seed=0, flip=0.05, d=COLUMNS, n=ROWS, sparse=False)
     return Rows(x, np.where(x @ truth > 0, 1.0, -1.0) * flips, selector, truth)
 
 
-def make_features(known=False, **options):
-    """The features of rows with the options of `make_rows`. known: whether the truth is given."""
+def make_features(**options):
+    """The features of rows with the options of `make_rows`."""
     rows = make_rows(**options)
-    return Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth if known else None)
+    return Features.of(rows.x, rows.y, w_s=rows.selector)
 
 
 def make_view(lam=LAM_PER_ROW, **options):

@@ -88,8 +88,8 @@ def test_labels_that_err_near_the_boundary_are_told_from_uniform_flips():
 def test_curves_do_not_depend_on_units_or_a_rotation():
     rows = make_rows("spectrum", d=20, n=2000)
     turn, _ = np.linalg.qr(np.random.default_rng(2).standard_normal((20, 20)))
-    features = Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth)
-    turned = Features.of(7 * rows.x @ turn + 3, rows.y, w_s=rows.selector @ turn, w_g=rows.truth @ turn)
+    features = Features.of(rows.x, rows.y, w_s=rows.selector)
+    turned = Features.of(7 * rows.x @ turn + 3, rows.y, w_s=rows.selector @ turn)
     one, other = (check(each, ["keep-hard"], kept=(30, 100), trials=4) for each in (features, turned))
     assert_allclose(other.curves.drop(columns="rule"), one.curves.drop(columns="rule"), rtol=1e-6)
 
@@ -102,7 +102,7 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
     half_flipped = y_test * np.resize([1, -1], 1500)
 
     def checked(test):
-        features = Features.of(rows.x[:2500], rows.y[:2500], w_s=rows.selector, w_g=rows.truth, test=test)
+        features = Features.of(rows.x[:2500], rows.y[:2500], w_s=rows.selector, test=test)
         return check(features, ["random", "keep-hard"], kept=(50, 400), trials=8)
 
     alone = checked(None)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Arrays of a file.
 ROWS = ("X", "y")
-DIRECTIONS = ("w_s", "w_g")
+SELECTOR = "w_s"
 TEST = ("X_test", "y_test")
 
 
@@ -39,8 +39,7 @@ def check_command(
         Path,
         Argument(
             metavar="FEATURES.npz",
-            help="Arrays X (rows, columns) and y (rows,). Optional: X_test and y_test; w_s, the selector; w_g, the "
-            "direction that labels the rows.",
+            help="Arrays X (rows, columns) and y (rows,). Optional: X_test and y_test; w_s, the selector.",
         ),
     ],
     classes: Annotated[
@@ -126,17 +125,15 @@ def read_features(path: Path, **options: Any) -> Features:
         arrays = dict(file)
     has_test = not arrays.keys().isdisjoint(TEST)
     missing = {*ROWS, *(TEST if has_test else ())} - arrays.keys()
-    unknown = arrays.keys() - {*ROWS, *TEST, *DIRECTIONS}
+    unknown = arrays.keys() - {*ROWS, *TEST, SELECTOR}
     for verb, wrong in (("lacks", missing), ("has", unknown)):
         if wrong:
             raise InputError(
                 f"{path} {verb} {', '.join(sorted(wrong))}: its arrays must be X (rows, columns), y (rows,) and"
-                " optionally w_s, w_g, and both X_test and y_test"
+                " optionally w_s, and both X_test and y_test"
             )
-    optional: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
-    if has_test:
-        optional["test"] = tuple(arrays[name] for name in TEST)
-    return Features.of(arrays["X"], arrays["y"], **optional, **options)
+    test = (arrays["X_test"], arrays["y_test"]) if has_test else None
+    return Features.of(arrays["X"], arrays["y"], w_s=arrays.get(SELECTOR), test=test, **options)
 
 
 def picture(result: Check) -> "Figure":
