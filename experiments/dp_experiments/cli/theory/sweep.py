@@ -22,7 +22,7 @@ from dp_experiments.cli.theory.options import (
     write_tables,
     written,
 )
-from dp_experiments.terminal.lines import answer, progress, records, say
+from dp_experiments.terminal.lines import answer, progress, records
 from dp_theory.numerics.costs import AXES
 from dp_theory.rules import rule_names
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-LAW_SECONDS = 2.5e-7  # of a core for a row of all strategies, measured; with the engine dense also times d²
-DENSE_SECONDS = 2e-9
-LONG = 60  # seconds of work that are told beforehand
-MAX_SECONDS = 24 * 3600  # and seconds that are refused
 UNASKED = Path("runs/sweep")  # the picture and its table, without --out
 SETTINGS = ["alpha", "rho", "lam"]  # what a sweep may vary beside the number of samples
 AXIS_LABELS = {
@@ -66,7 +62,7 @@ def sweep_command(
     from dp_figures.curves import save
 
     import dp_theory
-    from dp_theory.budgets.sweeps import default_sizes, steps
+    from dp_theory.budgets.sweeps import steps
     from dp_theory.budgets.winners import noise_check, winners
 
     alphas, rhos, rules = values("alpha", alpha), values("rho", rho), comma_list(rule)
@@ -74,12 +70,6 @@ def sweep_command(
     sizes = None if n is None else values("n", n, geometric=True)
     if n is not None and ":" not in n and any(size % 1 for size in sizes or ()):
         raise InputError(f"n = {n}: must be whole numbers, for they count samples")
-    rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
-    seconds = rows * (DENSE_SECONDS * d**2 * len(lams) if engine == "dense" else LAW_SECONDS) / cores()
-    if MAX_SECONDS < seconds < float("inf"):  # impossible sizes are refused below
-        raise InputError(f"this would take about {seconds / 3600:,.0f} hours: give fewer --n or --trials")
-    if LONG < seconds < MAX_SECONDS:
-        say(f"this takes about {seconds / 60:.0f} minutes")
     with claimed(out):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
             result = dp_theory.sweep(
