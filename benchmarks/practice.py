@@ -10,7 +10,7 @@ from dp_theory import PracticeProblem, Window, predict, simulate
 
 
 def main() -> None:
-    loop = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 8)
+    loop = PracticeProblem(0.25, 1e-6, [Window(1)] * 8)
     prediction, runs = predict(loop), []
     (theory,) = seconds(lambda: predict(loop))
     (both,) = seconds(lambda: runs.append(simulate(loop, 1000, 2)), repeats=1)

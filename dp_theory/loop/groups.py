@@ -392,8 +392,7 @@ class MeasuredRows(SelectedRows):
 class Window:
     """A plan: every round keeps the rows on which its learner is likely to err.
 
-    These are the rows with |t| ≤ alpha = kappa·tan(πE), where E is the learner's test error. All kept rows of a round
-    have the weight alpha^-power.
+    These are the rows with |t| ≤ kappa·tan(πE), where E is the learner's test error.
 
     Parameters
     ----------
@@ -401,34 +400,25 @@ class Window:
         Width of the window in units of tan(πE).
     kept
         Rows that are kept, in units of n.
-    power
-        With power = 2 every round's rows count equally along the direction of their learner.
 
     Raises
     ------
     InputError
-        If `kappa` or `kept` is not positive, or `power` is not finite.
+        If `kappa` or `kept` is not positive.
     """
 
     kappa: float = 1.0
     kept: float = 1.0
-    power: float = 0.0
 
     def __post_init__(self) -> None:
-        require_number(kappa=self.kappa, kept=self.kept, power=self.power)
+        require_number(kappa=self.kappa, kept=self.kept)
         require_positive("the threshold is kappa·tan(πE)", kappa=self.kappa)
         require_positive(SIZE, kept=self.kept)
-        require("power", self.power, np.isfinite(self.power), "be finite")
-
-    def threshold(self, test_error: float) -> float:
-        return self.kappa * np.tan(np.pi * min(test_error, MAX_ERROR))
 
     def __call__(self, test_error: float) -> Addition:
         """The rows to add after a stage of this test error."""
-        alpha = self.threshold(test_error)
-        with np.errstate(over="ignore"):  # the addition refuses such a weight
-            weight = alpha**-self.power
-        return Addition(kept=self.kept, keep=KeepHard(alpha), weight=weight)
+        alpha = self.kappa * np.tan(np.pi * min(test_error, MAX_ERROR))
+        return Addition(kept=self.kept, keep=KeepHard(alpha))
 
 
 Rows = Addition | MeasuredRows

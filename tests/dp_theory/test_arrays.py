@@ -133,7 +133,7 @@ PRECISE = {
     "flip": lambda x: predict(replace(SPAN, groups=[Group(flip=x)])),
     "boundary flips": lambda x: (BoundaryFlips(x, x).signal, BoundaryFlips.of_share(x)),
     "phi": lambda x: predict(replace(LOOP, phi=x)),
-    "kept": lambda x: predict(replace(LOOP, additions=[replace(HARD, kept=x), Window(x, x, x)])),
+    "kept": lambda x: predict(replace(LOOP, additions=[replace(HARD, kept=x), Window(x, x)])),
     "budget": lambda x: Budget.of(x, x, training_cost=x, smallest_keep=x).psi(0.3),
     "optimum": lambda x: optimum(x, budget=x, training_cost=x, keep=x, lam_per_row=x).to_dict(),
     "shares": lambda x: noise.shares(BoundaryFlips(x), x, x),

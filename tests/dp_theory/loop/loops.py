@@ -5,15 +5,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dp_theory import SQUARE
-from dp_theory.loop import Addition, Group, PracticeProblem, SpanProblem, Verifier, Window
+from dp_theory.loop import Addition, Group, PracticeProblem, SpanProblem, Verifier
 from dp_theory.loop.losses import Loss
 from dp_theory.rules import KeepHard
 from tests.dp_theory.verification.beyond import interpolating
 
+
+def weighted_window(kappa, kept=1.0):
+    """A window whose rows of each round count equally along the direction of their learner."""
+
+    def rows(error):
+        alpha = kappa * np.tan(np.pi * error)
+        return Addition(kept=kept, keep=KeepHard(alpha), weight=alpha**-2)
+
+    return rows
+
+
 HARD = KeepHard(0.3)
 HARD_ROWS = Addition(1, keep=HARD)
 R11 = PracticeProblem(0.5, 0.01, [Addition(2, keep=HARD)] * 3)
-R13 = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 7)
+R13 = PracticeProblem(0.25, 1e-6, [weighted_window(1)] * 7)
 R15 = PracticeProblem(0.5, 0.02, [Addition(1, weight=interpolating(1, 3.0))] * 2, flip=0.05, labeller=0.9)
 R15_VERIFIER = replace(R15, additions=[Addition(1, weight=Verifier(2.0))] * 2)
 L1 = PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(0.5))])

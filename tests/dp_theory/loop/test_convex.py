@@ -19,7 +19,7 @@ from dp_theory.loop.losses.points import Points
 from dp_theory.loop.losses.prediction import solve_loop
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
-from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE, selected
+from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE, selected, weighted_window
 from tests.dp_theory.verification.beyond import feature_cells, loops
 
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))
@@ -125,7 +125,7 @@ def test_loops_that_were_once_not_found():
     assert errors[-1] == pytest.approx(0.001617, rel=1e-2)
     few = PracticeProblem(0.045, 3e-4, [Addition(2, keep=KeepHard(0.5))] * 4, loss=LOGISTIC)
     assert np.all(np.diff(solve_loop(few, size=2**12).test_error) < 0)
-    near = PracticeProblem(0.07, 2e-3, [Window(1.3, 1.8, power=2), Addition(kept=0.5, weight=0.5)], loss=LOGISTIC)
+    near = PracticeProblem(0.07, 2e-3, [weighted_window(1.3, 1.8), Addition(kept=0.5, weight=0.5)], loss=LOGISTIC)
     assert predict(near).test_error[-1] == pytest.approx(0.00462, rel=1e-2)
 
 

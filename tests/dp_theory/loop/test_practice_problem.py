@@ -43,7 +43,7 @@ test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
 PROBLEM = partial(replace, PracticeProblem(0.5, 0.1))
 test_numbers_out_of_range_are_refused = out_of_range(
     (partial(Addition, candidates=1), {"candidates": 0.0, "weight": -1.0}),
-    (Window, {"kappa": np.nan, "kept": -1.0, "power": np.inf}),
+    (Window, {"kappa": np.nan, "kept": -1.0}),
     (PROBLEM, {"phi": 0.0, "lam": -1.0, "initial": 0.0, "flip": 2.0, "labeller": 2.0}),
 )
 test_bad_problems_additions_and_questions_are_refused = refused(
@@ -53,7 +53,7 @@ test_bad_problems_additions_and_questions_are_refused = refused(
     (lambda: predict(one_round(lambda error: Addition(1, keep=KeepHard([0.1, 0.2])))), "an Addition, of numbers"),
     (lambda: simulate(PracticeProblem(30.0, 0.1, [HARD_ROWS]), 3, 1), "stage 0 of a run at d = 3 has no row"),
     (lambda: MeasuredRows(1.0, 0.5, np.eye(2)), r"have shapes \(\) and \(2, 2\)"),
-    (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
+    (lambda: Addition(1, weight=1e300), "weight = .* must be between"),
     (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
     (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),
     (lambda: PracticeProblem(0.5, [0.1, 0.2]), "lam has 2 values"),
