@@ -121,12 +121,13 @@ class Features:
         require_positive("the ridge per row, over the mean variance", lam_per_row=lam_per_row)
         require_seed(seed)
         given = _row_sets(x, y, test).items()
-        rows = {which: (numbers(f"X{which}", x), np.array(np.asarray(y).tolist())) for which, (x, y) in given}
+        rows = {which: (numbers(f"X{which}", x), _labels(f"y{which}", y)) for which, (x, y) in given}
         selector = None if w_s is None else numbers("w_s", w_s)
         _check_arrays(rows, selector)
         pair = _pair(*rows[""], classes)
         rows = {which: _rows_of_pair(x, y, pair) for which, (x, y) in rows.items()}
-        _check_draws(*rows[""])
+        _check_shares(rows[""][1])
+        _check_draws(rows)
         if components is not None:
             axes = _leading_components(rows[""][0], components)
             rows = {which: (x @ axes, y) for which, (x, y) in rows.items()}
@@ -244,20 +245,36 @@ def _check_rows(x: Array, y: np.ndarray, which: str) -> None:
         raise InputError(f"{name} is of type {y.dtype}: it must hold numbers or names of classes")
 
 
-def _check_draws(x: Array, y: Array) -> None:
-    """Copies are refused, because standard errors take rows for independent."""
+def _labels(name: str, y: ArrayLike) -> np.ndarray:
+    """What is missing would be a class of its own among names, or whatever a mask hides."""
+    given = np.asarray(y, object).tolist()
+    labels = np.array(given)
+    if np.ma.is_masked(y) or (labels.dtype.kind == "U" and any(label != label for label in given)):  # as nan is
+        raise InputError(f"{name} has nan or what is masked: it must hold a class for each row")
+    return labels
+
+
+def _check_shares(y: Array) -> None:
     share = float(min(np.mean(y > 0), np.mean(y < 0)))
     if share < MIN_SHARE:
         raise InputError(
             f"the smaller class has {share:.1%} of the rows: the theory's boundary halves them, and says nothing below"
             f" {MIN_SHARE:.0%}; leave out rows of the larger class, or choose other classes"
         )
-    distinct = len({row.tobytes() for row in np.ascontiguousarray(x) + 0.0})  # -0 becomes 0, which it equals
-    if 1 < distinct < (1 - MAX_REPEATED) * len(x):
-        raise InputError(
-            f"X has {distinct} distinct rows of {len(x)}: the check takes rows for independent draws; leave out copies"
-            " (numpy.unique(X, axis=0, return_index=True) finds them)"
-        )
+
+
+def _check_draws(rows: Mapping[str, tuple[Array, Array]]) -> None:
+    """Copies are refused, because standard errors take rows for independent, and test rows that train test nothing."""
+    before: set[bytes] = set()
+    for which, (x, _) in rows.items():
+        distinct = {row.tobytes() for row in np.ascontiguousarray(x) + 0.0} - before  # -0 becomes 0, which it equals
+        if len(distinct) < (1 - MAX_REPEATED) * len(x) and (which or len(distinct) > 1):
+            raise InputError(
+                f"X{which} has {len(distinct)} distinct rows of {len(x)}{' that X lacks' if which else ''}: the check"
+                " takes rows for independent draws; leave out copies"
+                f" (numpy.unique(X{which}, axis=0, return_index=True) finds them)"
+            )
+        before |= distinct
 
 
 def _listed(values: np.ndarray) -> str:

@@ -81,6 +81,10 @@ test_rows_that_cannot_be_checked_are_told = refused(
     (lambda: check(Features.of(X, CHANCE, w_s=ROWS.selector)), "y has nothing to do with X"),
     (lambda: Features.of(X, (np.arange(500) < 18) * 1.0), r"the smaller class has 3\.6% of the rows"),
     (lambda: Features.of(X[np.arange(500) % 300], np.arange(500) % 2.0), "X has 300 distinct rows of 500"),
+    (lambda: Features.of(X, Y, test=(X[:200], Y[:200])), "X_test has 0 distinct rows of 200 that X lacks"),
+    (lambda: Features.of(X, Y, test=(X[np.arange(200) % 9] + 1, Y[:200])), "X_test has 9 distinct rows of 200"),
+    (lambda: Features.of(X, np.ma.masked_array(Y, np.arange(500) < 3)), "y has nan or what is masked"),
+    (lambda: Features.of(X, [np.nan, *np.where(Y[1:] > 0, "ant", "bee")]), "y has nan or what is masked"),
     (
         lambda: check(Features.of(ALONE, Y, w_s=ROWS.selector)),
         "row 7 of those used has a direction of X to itself",
