@@ -190,11 +190,11 @@ def typefaces() -> Image.Image:
     from dp_experiments.studies.glyphs.source import FURTHER, GlyphsConfig
 
     source = GlyphsConfig(source="glyphs")
-    collection = source.collection()
-    kinds = [[row for row, face in enumerate(collection.faces) if face.kind == kind] for kind in FURTHER]
+    faces, images = source.collection()
+    kinds = [[row for row, face in enumerate(faces) if face.kind == kind] for kind in FURTHER]
     blocks = []
-    for rows in (*source.split_fonts(collection), *kinds):
-        some = collection.images[sorted(rows)[:: len(rows) // TYPEFACES][:TYPEFACES], ::2]
+    for rows in (*source.split_fonts(faces), *kinds):
+        some = images[sorted(rows)[:: len(rows) // TYPEFACES][:TYPEFACES], ::2]
         block = some.transpose(0, 2, 1, 3).reshape(TYPEFACES * some.shape[2], -1)
         blocks.append(np.pad(block, ((0, 6), (0, 0)), constant_values=96))
     return Image.fromarray(np.vstack(blocks)[:-6])

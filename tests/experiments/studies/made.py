@@ -1,6 +1,6 @@
 """Files of the studies' data as they are published, made for a test: images, fonts, texts, and a language model.
 
-The fonts are DejaVu Sans, which matplotlib brings, with slanted outlines and names of our own.
+The fonts are DejaVu Sans, which matplotlib brings, with slanted outlines.
 """
 
 import io
@@ -26,8 +26,6 @@ from tests.dp_real.text.made import tokenizer
 RATED = {"films": (30, 2), "products": (4, 3), "tweets": (2, 2), "editorials": (3, 1)}
 SOURCE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 ALL = "".join(CHARACTERS)
-MACINTOSH = (1, 0, 0)
-WINDOWS = (3, 1, 0x409)
 
 
 def loaded(section):
@@ -60,19 +58,8 @@ def _plain(characters):
     return file.getvalue()
 
 
-def make_font(
-    path,
-    family,
-    slope=0.0,
-    style="Regular",
-    characters=ALL,
-    panose=0,
-    instead="",
-):
-    """Write a font that leans by `slope` and goes a little downhill.
-
-    `instead` has pairs of characters, of which the first is drawn as the second.
-    """
+def make_font(path, slope=0.0, characters=ALL):
+    """Write a font that leans by `slope` and goes a little downhill."""
     font = TTFont(io.BytesIO(_plain(characters)))
     glyphs = font.getGlyphSet()
     table = font["glyf"]
@@ -85,15 +72,6 @@ def make_font(
         drawn[name] = pen.glyph()
     for name, glyph in drawn.items():
         table[name] = glyph
-    names = font.getBestCmap()
-    for shown, drawn_as in zip(instead[::2], instead[1::2], strict=True):
-        table[names[ord(shown)]] = table[names[ord(drawn_as)]]
-        font["hmtx"][names[ord(shown)]] = font["hmtx"][names[ord(drawn_as)]]
-    for number, text in ((1, family), (2, style), (16, family), (17, style)):
-        for platform in (MACINTOSH, WINDOWS):
-            font["name"].setName(text, number, *platform)
-    font["OS/2"].panose.bFamilyType = panose
-    font["OS/2"].usWeightClass = 700 if "Bold" in style else 400
     path.parent.mkdir(parents=True, exist_ok=True)
     font.save(path)
     return path

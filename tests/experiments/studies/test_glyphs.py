@@ -1,35 +1,42 @@
 """Glyphs: no family on two sides of a split, further sets of their own, and messages that say what is missing."""
 
+import csv
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 from dp_experiments.studies.glyphs import encoder as encoding
 from dp_experiments.studies.glyphs import fonts as reading
-from dp_experiments.studies.glyphs.fonts import CHARACTERS
+from dp_experiments.studies.glyphs.collection import INK, SIDE, draw_font
+from dp_experiments.studies.glyphs.fonts import BEYOND_ASCII, CHARACTERS, Face, debian_fonts
 from dp_experiments.studies.glyphs.source import FONTS_PER_GROUP, GlyphsConfig
 
 from dp_base.errors import MissingError
 from dp_real.learners.models.classifier import load_encoder
 from dp_real.learners.section import TrainingConfig
-from tests.experiments.studies.made import SOURCE, loaded, make_font
+from tests.experiments.studies.made import ALL, SOURCE, loaded, make_font
 from tests.refusals import refusal
 
-FAMILIES = {
-    f"{name} {kind}": 0.08 * (place - 4.5) + more
-    for place, name in enumerate("ABCDEFGHIJ")
-    for kind, more in (("Serif", 0.0), ("Sans", 0.02))
-}
+LIST = reading.DEBIANS_FONTS
 
 
 @pytest.fixture(scope="module")
 def fonts(tmp_path_factory):
-    """Ten groups of two families, and one of handwriting."""
+    """Ten groups of three fonts, and one of handwriting, in the place of Debian's."""
     root = tmp_path_factory.mktemp("fonts")
-    for family, slope in FAMILIES.items():
-        make_font(root / family.split()[0] / f"{family}.ttf", family, slope)
-    make_font(root / "script.ttf", "Z Script", 0.42)
-    return root
+    rows = [["package", "font", "kind", "group", "ascii_only"], ["hand", "script.ttf", "handwriting", 99, ""]]
+    make_font(root / "script.ttf", 0.42)
+    for group in range(10):
+        for number in range(3):
+            font = f"{group}/{number}.ttf"
+            make_font(root / font, 0.08 * (group - 4.5) + 0.02 * number)
+            rows.append([f"fonts-{group}", font, "text", group, ""])
+    with open(root / "list.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "DEBIANS_FONTS", root / "list.csv")
+        yield root
 
 
 def section(fonts, **values):
@@ -39,24 +46,24 @@ def section(fonts, **values):
 def test_no_group_of_families_is_on_two_sides(fonts):
     for split in (0, 1):
         config = section(fonts, split=split)
-        collection = config.collection()
-        sides = config.split_fonts(collection)
-        groups = [{collection.faces[row].group for row in side} for side in sides]
+        faces = config.faces()
+        sides = config.split_fonts(faces)
+        groups = [{faces[row].group for row in side} for side in sides]
         assert [len(side) for side in groups] == [6, 1, 3]  # 55, 15 and 30 % of ten
         assert sum(map(len, groups)) == len(set.union(*groups))
-        assert {collection.faces[row].kind for side in sides for row in side} == {"text"}
+        assert {faces[row].kind for side in sides for row in side} == {"text"}
         for evaluated in sides[1:]:
-            members = [collection.faces[row].group for row in evaluated]
+            members = [faces[row].group for row in evaluated]
             assert max(map(members.count, members)) <= FONTS_PER_GROUP
-    assert sides != section(fonts).split_fonts(collection)
+    assert sides != section(fonts).split_fonts(faces)
 
 
 def test_each_image_has_its_characters_label(fonts):
     config = section(fonts, size=32)
     data = loaded(config)
-    collection = config.collection()
+    faces, images = config.collection()
     assert data.task.classes[:2] == ("digit two", "digit three")
-    first = torch.from_numpy(collection.images[config.split_fonts(collection)[2][0]])
+    first = torch.from_numpy(images[config.split_fonts(faces)[2][0]])
     torch.testing.assert_close((data.test.x[: len(first), 0] + 1) * 127.5, first.float(), atol=1e-3, rtol=0)
     assert data.test.y[: len(first)].tolist() == list(range(len(CHARACTERS)))
     assert loaded(section(fonts)).task.sample_shape == (1, 24, 24)
@@ -65,22 +72,50 @@ def test_each_image_has_its_characters_label(fonts):
 def test_handwriting_is_a_set_of_its_own(fonts):
     config = section(fonts, sets={"by hand": "handwriting"})
     assert len(loaded(config).sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
-    with refusal(r"data\.sets\.more = 'display': there is no such font"):
-        config.read_set("more", "display")
 
 
 def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
-    with refusal(r"fonts of 0 groups of families.*at least 10 are needed"):
-        section(tmp_path).load()
-    monkeypatch.setattr(reading, "DEBIAN", tmp_path)
-    installs = r"192 of Debian's font packages.*debian\.csv \| cut -d, -f1 \| sort -u \| xargs sudo apt-get install"
-    with refusal(installs, MissingError) as caught:
-        section(None).load()
-    (status,) = section(None).describe()
-    assert status.problem == str(caught.value)
     (there,) = section(fonts).describe()
     assert there.problem is None
-    assert "21 files" in there.found
+    assert "31 files" in there.found
+    monkeypatch.setattr(reading, "DEBIANS_FONTS", LIST)
+    installs = r"178 of Debian's font packages.*debian\.csv \| cut -d, -f1 \| sort -u \| xargs sudo apt-get install"
+    with refusal(installs, MissingError) as caught:
+        section(tmp_path).load()
+    (status,) = section(tmp_path).describe()
+    assert status.problem == str(caught.value)
+
+
+def test_the_list_has_every_kind_of_font_and_gives_each_once(monkeypatch):
+    monkeypatch.setattr(reading, "DEBIANS_FONTS", LIST)
+    faces = debian_fonts()
+    assert len({face.path for face in faces}) == len(faces) == 984
+    assert {face.kind for face in faces} == {"text", "handwriting", "display"}
+    assert 0 < sum(face.ascii_only for face in faces) < len(faces) / 4
+    assert section(None).describe()[0].found.startswith("/usr/share")
+
+
+def test_characters_are_white_on_black_and_fill_the_square(tmp_path):
+    font = make_font(tmp_path / "all.ttf")
+    images = draw_font(Face(font, "all", "text", 0, False))
+    assert images.shape == (len(CHARACTERS), SIDE, SIDE)
+    assert (images.max((1, 2)) > 200).all()
+    for image in images:
+        height, width = (np.ptp(np.flatnonzero(image.any(axis))) + 1 for axis in (1, 0))
+        assert max(height, width) == INK
+    rim = (SIDE - INK) // 2
+    assert not images[:, :rim].any()
+    assert not images[:, :, -rim:].any()
+    capital = images[[*CHARACTERS].index("A")]
+    top, foot = (np.ptp(np.flatnonzero(capital[row])) for row in (rim + 1, SIDE - rim - 1))
+    assert top < foot / 2
+
+
+def test_characters_that_a_font_lacks_or_has_other_letters_for_are_black(tmp_path):
+    lacking = draw_font(Face(make_font(tmp_path / "few.ttf", characters=ALL[17:]), "few", "text", 0, False))
+    assert lacking.any((1, 2)).tolist() == [False] * 17 + [True] * (len(ALL) - 17)
+    other = draw_font(Face(make_font(tmp_path / "all.ttf"), "all", "text", 0, True))
+    assert np.flatnonzero(~other.any((1, 2))).tolist() == BEYOND_ASCII
 
 
 def test_the_encoder_knows_other_characters_and_is_made_once(fonts, monkeypatch):
@@ -98,5 +133,5 @@ def test_the_encoder_knows_other_characters_and_is_made_once(fonts, monkeypatch)
     monkeypatch.setattr(encoding, "characters", lambda files: (asked.append(files), (x, y, names))[1])
     folders = [encoding.encoder(section(fonts, split=split)) for split in (0, 0, 1)]
     assert folders[0] == folders[1] != folders[2]
-    assert [len(files) for files in asked] == [12, 12]  # the fonts of the generator
+    assert [len(files) for files in asked] == [18, 18]  # the fonts of the generator
     assert load_encoder(str(folders[0])).config.hidden_sizes == [32, 64, 128]

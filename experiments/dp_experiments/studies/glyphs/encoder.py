@@ -12,7 +12,7 @@ from torch import Tensor
 from dp_base.checksums import json_digest
 from dp_base.progress import Progress, silent
 from dp_experiments.studies.glyphs.collection import POINTS, SIDE, draw_character
-from dp_experiments.studies.glyphs.fonts import CHARACTERS
+from dp_experiments.studies.glyphs.fonts import CHARACTERS, letters_of
 from dp_experiments.studies.glyphs.source import GlyphsConfig
 from dp_real.data.examples import Task
 from dp_real.learners.kinds import TransformersConfig
@@ -37,12 +37,13 @@ TRAINING = TrainingConfig(steps=3000, batch_size=128, learning_rate=2e-3, weight
 
 def encoder(source: GlyphsConfig, progress: Progress = silent) -> Path:
     """A classifier of OTHERS in the folder that transformers reads, trained on first use in about three minutes."""
-    faces = source.collection(progress)
+    faces = source.faces()
     rows, _, _ = source.split_fonts(faces)
-    files = sorted({faces.faces[row].file for row in rows})
+    paths = [face.path for face in sorted((faces[row] for row in rows), key=lambda face: (face.package, face.path))]
+    files = sorted(path.name for path in paths)
 
     def make(folder: Path) -> None:
-        x, y, names = characters([path for path in source.font_paths() if path.name in files])
+        x, y, names = characters(paths)
         learner = TransformersConfig(kind="transformers", architecture="resnet", config=NETWORK).fresh(
             Task((1, source.size, source.size), names), TRAINING, source.split
         )
@@ -66,12 +67,9 @@ def encoder(source: GlyphsConfig, progress: Progress = silent) -> Path:
 
 def characters(files: list[Path]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """uint8 [n, 1, SIDE, SIDE], labels and names, of those that at least MIN_FONTS of the fonts have."""
-    from fontTools.ttLib import TTFont
-
     drawn: dict[str, list[np.ndarray]] = {}
     for path in files:
-        with TTFont(path, lazy=True, fontNumber=0) as font:
-            known = font.getBestCmap() or {}
+        known = letters_of(path)
         face = ImageFont.truetype(path, POINTS, layout_engine=ImageFont.Layout.BASIC)
         for letter in OTHERS:
             if ord(letter) in known and (image := draw_character(face, letter)).any():
