@@ -7,7 +7,6 @@ from typer import Argument, Option
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
-from dp_experiments.paper.figure_spec import FigureSpec, read_settings
 from dp_experiments.terminal.lines import say, table
 
 COMPARE = "compare"
@@ -29,11 +28,8 @@ def figures_command(
         Option(
             "--run",
             metavar="RUN",
-            help="For a table: runs of its presets, in further columns.  For a figure of runs: yours instead of ours.",
+            help="For a table: runs of its presets, in further columns.",
         ),
-    ] = [],
-    settings: Annotated[
-        list[str], Option("--set", metavar="KEY=VALUE", help="A parameter of the figure; --list names them.")
     ] = [],
     listed: Annotated[bool, Option("--list", help="List figures and tables, and draw none.")] = False,
 ) -> None:
@@ -45,7 +41,7 @@ def figures_command(
     from dp_experiments.paper.tables import TABLES
 
     if wanted and wanted[0] == COMPARE:
-        if settings or runs or quick or listed:
+        if runs or quick or listed:
             raise InputError(f"{COMPARE} takes what it compares, and --out alone")
         _compare(wanted[1:], out)
         return
@@ -55,15 +51,12 @@ def figures_command(
     if listed:
         _list(figures, tables if wanted else list(TABLES))
         return
-    if (runs or settings) and not wanted:
-        raise InputError("--run and --set are for one figure or table: name it, as in dp figures fig7 --set rho=0.6")
-    if settings and tables:
-        raise InputError(f"--set {settings[0]}: {tables[0]} is as it was printed, without parameters")
-    specs = _specs(figures, settings, runs)
+    if runs and (figures or not tables):
+        raise InputError("--run is for tables alone: name them, as in dp figures table4 --run RUN")
     if tables:
         _write_tables(tables, out, runs)
-    if specs:
-        _draw(specs, out, quick)
+    if figures:
+        _draw(figures, out, quick)
 
 
 def _compare(sources: list[str], out: Path) -> None:
@@ -82,15 +75,6 @@ def _compare(sources: list[str], out: Path) -> None:
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
 
 
-def _specs(figures: list[str], settings: list[str], runs: list[Path]) -> list[FigureSpec]:
-    """Figures without settings or runs are not loaded before their turn."""
-    from dp_experiments.paper.gallery import load
-
-    if not settings and not runs:
-        return [FigureSpec(name, {}) for name in figures]
-    return [read_settings(name, load(name).compute, settings, runs) for name in figures]
-
-
 def _list(figures: list[str], tables: list[str]) -> None:
     from dp_experiments.paper.gallery import about
     from dp_experiments.paper.tables import title
@@ -98,10 +82,9 @@ def _list(figures: list[str], tables: list[str]) -> None:
     rows = []
     for name in figures:
         figure = about(name)
-        lists = {"paper": ", ".join(figure.paper), "shows": figure.shows, "parameters": ", ".join(figure.parameters)}
-        rows.append({"name": name} | lists)
+        rows.append({"name": name, "paper": ", ".join(figure.paper), "shows": figure.shows})
     for name in tables:
-        rows.append({"name": name, "paper": name, "shows": title(name), "parameters": "run"})
+        rows.append({"name": name, "paper": name, "shows": title(name)})
     table(rows)
 
 
@@ -118,29 +101,29 @@ def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
             print(path)
 
 
-def _draw(figures: list[FigureSpec], out: Path, quick: bool) -> None:
+def _draw(figures: list[str], out: Path, quick: bool) -> None:
     """A figure that fails does not stop the others, but the command."""
     from dp_experiments.paper.gallery import Gallery
 
     failed: dict[str, InputError | MissingError] = {}
     with locked(out):
         gallery = Gallery(out)
-        for index, spec in enumerate(figures, start=1):
-            place = f"[{index}/{len(figures)}] {spec.stem}"
-            if gallery.up_to_date(spec, quick):
+        for index, name in enumerate(figures, start=1):
+            place = f"[{index}/{len(figures)}] {name}"
+            if gallery.up_to_date(name, quick):
                 say(f"{place}: up to date")
                 continue
             say(f"{place} ...")
             try:
-                say(f"{place}: {gallery.make(spec, quick):.1f} s")
+                say(f"{place}: {gallery.make(name, quick):.1f} s")
             except (InputError, MissingError) as error:
                 if len(figures) == 1:
                     raise
                 say(f"{place}: {error}")
-                failed[spec.stem] = error
+                failed[name] = error
         if len(failed) < len(figures):
             print(gallery.page)
     if failed:
         (first, error), *others = failed.items()
-        more = f"; nor were {', '.join(name for name, _ in others)}" if others else ""
+        more = f"; nor were {', '.join(other for other, _ in others)}" if others else ""
         raise type(error)(f"figure {first} was not drawn: {error}{more}")

@@ -13,7 +13,6 @@ import torch
 from joblib import cpu_count
 from torch import Tensor
 
-from dp_base.errors import InputError
 from dp_experiments.compare.compare import Comparison, run_arms
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report.pictures import pictures
@@ -26,7 +25,7 @@ from dp_real.runtime.seeds import row_seeds
 
 SPLITS = 4  # of the data, over which seeds are spread
 CLASSES = 10  # that a grid shows, at most
-OMEGA = 0.02
+OMEGA = 0.02  # of guided images in a grid
 MAX_SIDE = 64  # pixels a side of an image in a grid
 
 
@@ -48,27 +47,10 @@ def _shared(config: str, splits: int) -> Path:
     return folder
 
 
-def shown_at(folder: Path | None, omega: float) -> tuple[Run, float]:
-    """The run, and the strength as asked, or of its last guided addition; OMEGA for the preset's."""
-    if omega < 0:
-        raise InputError(f"--set omega={omega:g}: must be above 0; 0 stands for the run's own")
-    run = shown_run(folder)
-    omega = omega or (0 if folder else OMEGA)
-    guided = run.rounds["omega"][run.rounds["omega"] > 0].tolist()
-    if not omega and not guided:
-        raise InputError(f"--run {run.path}: no addition was guided; say how strongly, for example --set omega=0.02")
-    return run, omega or guided[-1]
-
-
-def shown_run(folder: Path | None = None) -> Run:
-    """A user's run, or the first one of the preset `digits`."""
-    if folder is None:
-        _, done = digits_arms(digits(), ["practice"], seeds=1, splits=SPLITS)
-        return Run(done.run_folder("practice", 0))
-    shown = Run(folder)
-    if len(shown.config.task.sample_shape) != 3 or not shown.checkpoints:
-        raise InputError(f"--run {folder}: it has no images, or no addition of data yet, so no learner that guides one")
-    return shown
+def shown_run() -> Run:
+    """The first run of the preset `digits`."""
+    _, done = digits_arms(digits(), ["practice"], seeds=1, splits=SPLITS)
+    return Run(done.run_folder("practice", 0))
 
 
 def image_rows(run: Run, rows: Iterable[Row], names: Iterable[str]) -> pd.DataFrame:

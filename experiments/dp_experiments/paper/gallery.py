@@ -1,8 +1,7 @@
 """Draws figures, each with its table, and writes a page that shows them all.
 
 A figure is a module: compute(quick) returns a tidy table (`dp_figures.tables`), draw(table) a matplotlib figure, and
-caption(table) its text. The docstring says what it shows, and FIGURES which figures of the paper it draws. Further
-arguments of compute are parameters (`paper.figure_spec`).
+caption(table) its text. The docstring says what it shows, and FIGURES which figures of the paper it draws.
 
 The figure NAME is the module NAME (with _ for -) of `paper.figures`, or another package's entry point:
 
@@ -30,11 +29,10 @@ from dp_base.imports import needing
 from dp_base.reading import read_json
 from dp_base.registry import GROUP, OWN
 from dp_experiments.paper import figures
-from dp_experiments.paper.figure_spec import RUN, FigureSpec
 from dp_experiments.terminal.pages import rendered
 
 RECORD = "figures.json"
-"""The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its stem."""
+"""The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its name."""
 
 
 def modules() -> dict[str, str]:
@@ -53,8 +51,6 @@ class About(NamedTuple):
     paper: list[str]
     """The paper's names of it, such as fig5."""
     shows: str
-    parameters: list[str]
-    """The names of its parameters; "run" if it can be drawn from a run."""
 
 
 def about(name: str) -> About:
@@ -62,13 +58,10 @@ def about(name: str) -> About:
     file = _file_of(name)
     tree = ast.parse(file.read_text(encoding="utf-8") if file else "")
     paper: list[str] = []
-    parameters: list[str] = []
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FIGURES":
             paper = [f"fig{number}" for number in ast.literal_eval(node.value)]
-        if isinstance(node, ast.FunctionDef) and node.name == "compute":
-            parameters = [argument.arg for argument in node.args.kwonlyargs]
-    return About(paper, (ast.get_docstring(tree) or "").partition("\n")[0], parameters)
+    return About(paper, (ast.get_docstring(tree) or "").partition("\n")[0])
 
 
 def _file_of(name: str) -> Path | None:
@@ -119,36 +112,28 @@ class Gallery:
                     f"--out {folder} holds something else; give a new or empty folder, or one with figures"
                 )
 
-    def up_to_date(self, spec: FigureSpec, quick: bool) -> bool:
-        """Whether this code drew the files with the same `quick`; never of a run, which may go on."""
-        done = self.record.get(spec.stem, {})
-        if RUN in spec.settings or done.get("source") != source(spec.name) or done.get("quick") != quick:
+    def up_to_date(self, name: str, quick: bool) -> bool:
+        """Whether this code drew the files with the same `quick`."""
+        done = self.record.get(name, {})
+        if done.get("source") != source(name) or done.get("quick") != quick:
             return False
-        return all((self.folder / f"{spec.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
+        return all((self.folder / f"{name}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
-    def make(self, spec: FigureSpec, quick: bool) -> float:
+    def make(self, name: str, quick: bool) -> float:
         """Write the table and the pictures of a figure; the seconds that it took."""
-        earlier = self.record.get(spec.stem, {}).get("command", spec.command)
-        if earlier.removesuffix(" --quick") != spec.command:
-            raise InputError(f"--out {self.folder} has {spec.stem} of another run ({earlier}): take another --out")
-        module = load(spec.name)
+        module = load(name)
         start = time.perf_counter()
-        try:
-            with needing("real", "this figure"):
-                table = module.compute(quick, **spec.settings)
-        except ValueError as error:
-            if not spec.settings or isinstance(error, InputError):
-                raise
-            raise InputError(f"{spec.command}: {error}") from error
-        write_text(self.folder / f"{spec.stem}.csv", table.to_csv(index=False))
-        save(module.draw(table), self.folder / spec.stem)
+        with needing("real", "this figure"):
+            table = module.compute(quick)
+        write_text(self.folder / f"{name}.csv", table.to_csv(index=False))
+        save(module.draw(table), self.folder / name)
         seconds = round(time.perf_counter() - start, 1)
-        self.record[spec.stem] = {
+        self.record[name] = {
             "caption": module.caption(table),
-            "command": spec.command + (" --quick" if quick else ""),
+            "command": f"dp figures {name}" + (" --quick" if quick else ""),
             "quick": quick,
             "seconds": seconds,
-            "source": source(spec.name),
+            "source": source(name),
         }
         self._write()
         return seconds

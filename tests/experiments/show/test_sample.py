@@ -3,12 +3,13 @@
 import itertools
 import json
 import math
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dp_experiments.paper.digits_runs import OMEGA
+from dp_experiments.paper.figures import grid_omega, grid_rounds
 from PIL import Image
 from safetensors.numpy import load_file
 from transformers.models.clip.image_processing_clip import CLIPImageProcessor
@@ -169,20 +170,14 @@ def test_names_of_a_classifier():
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
 
 
-def test_the_papers_grids_are_drawn_from_a_run(copied, tmp_path):
-    """Figs. 10 to 13: a plain row and one for each learner; and multiples of the strength of the last addition."""
-    done("figures fig10 fig13 --run", copied, "--out", tmp_path / "out")
-    rounds, omegas = (pd.read_csv(tmp_path / "out" / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))
+def test_the_papers_grids_of_a_run(guided_run, monkeypatch):
+    """Figs. 10 to 13: a plain row and one for each learner; and multiples of a strength."""
+    for module in (grid_rounds, grid_omega):
+        monkeypatch.setattr(module, "shown_run", lambda: Run(guided_run))
+    rounds, omegas = (module.compute(quick=True) for module in (grid_rounds, grid_omega))
     assert [name.split("  ")[0] for name in rounds["row"].unique()] == ["plain", "40 samples", "60 samples"]
-    strength = Run(copied).rounds["omega"].iloc[-1]
-    np.testing.assert_allclose(omegas["omega"].unique()[[0, 3, 7]], [0, strength, 15 * strength])
+    np.testing.assert_allclose(omegas["omega"].unique()[[0, 3, 7]], [0, OMEGA, 15 * OMEGA])
     pixels = rounds.columns[rounds.columns.str.startswith("pixel_")]
     np.testing.assert_array_equal(rounds[pixels].iloc[:10], omegas[pixels].iloc[:10])  # plain, from the same noise
     assert not np.array_equal(omegas[pixels].iloc[:10], omegas[pixels].iloc[30:40])
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "Images generated in a run of digits" in page
-    assert 'src="grid-omega%40run%3Drun.png"' in page
-    done("figures fig10 --run", copied, "--out", tmp_path / "out")  # the same run
-    other = shutil.copytree(copied, tmp_path / "other" / "run")
-    said = done("figures fig10 --run", other, "--out", tmp_path / "out", status=2).err
-    assert "has grid-rounds@run=run of another run" in said
+    assert "Images generated in a run of digits" in grid_rounds.caption(rounds)

@@ -19,20 +19,20 @@ GENERATED = "counting the samples generated"
 TRAINED = "counting the samples trained on"
 
 
-def compute(quick: bool, *, rho: float = RHO, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """Both panels (which samples x counts) show the same experiments; lam is the ridge per training row."""
+def compute(quick: bool) -> pd.DataFrame:
+    """Both panels (which samples x counts) show the same experiments."""
     trials, sizes = (24, 8) if quick else (100, 14)
     parts = []
     for p in KEPT_FRACTIONS:
         rule = KeepHard.with_keep_fraction(p) if p < 1 else KeepAll()
         name = f"keep {p:.0%}" if p < 1 else "keep all"
-        pool_of_line = np.geomspace(d / 4, 64 * d, 300) / p
-        pool_of_points = (np.geomspace(d / 4, 64 * d, sizes).round() / p).round()
-        line = Problem(rule, rho, d / pool_of_line, p * lam)
-        points = Problem(rule, rho, d / pool_of_points, p * lam)
-        of_p = overlay(line, points, pool_of_line, pool_of_points, d=d, trials=trials, band=True, series=name, p=p)
+        pool_of_line = np.geomspace(D / 4, 64 * D, 300) / p
+        pool_of_points = (np.geomspace(D / 4, 64 * D, sizes).round() / p).round()
+        line = Problem(rule, RHO, D / pool_of_line, p * LAM)
+        points = Problem(rule, RHO, D / pool_of_points, p * LAM)
+        of_p = overlay(line, points, pool_of_line, pool_of_points, d=D, trials=trials, band=True, series=name, p=p)
         parts += [of_p.assign(axis=GENERATED), of_p.assign(axis=TRAINED, x=of_p["x"] * p)]
-    return as_accuracy(pd.concat(parts, ignore_index=True)).assign(rho=rho, d=d, lam=lam)
+    return as_accuracy(pd.concat(parts, ignore_index=True)).assign(rho=RHO, d=D, lam=LAM)
 
 
 draw = partial(draw_curves, xlabel="samples", ylabel="test accuracy (%)", logx=True, panel="axis", ordered=True)

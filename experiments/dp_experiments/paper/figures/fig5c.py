@@ -17,22 +17,22 @@ LAM = 0.01  # per training row
 RHOS = (0.7, 0.9, 0.97, 1.0)
 
 
-def compute(quick: bool, *, kept: int = KEPT, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """x is N/m, samples generated over kept; lam is the ridge per training row."""
+def compute(quick: bool) -> pd.DataFrame:
+    """x is N/m, samples generated over kept."""
     trials, sizes = (24, 8) if quick else (100, 12)
     of_line = np.geomspace(1.01, 32, 200)
     of_points = np.geomspace(1.1, 32, sizes)
     parts = []
     for rho in RHOS:
-        line = _problem(of_line, rho, kept, d, lam)
-        points = _problem(of_points, rho, kept, d, lam)
+        line = _problem(of_line, rho)
+        points = _problem(of_points, rho)
         name = f"cosine {rho:g}"
-        parts.append(overlay(line, points, of_line, of_points, d=d, trials=trials, band=True, series=name, rho=rho))
-    return as_accuracy(pd.concat(parts, ignore_index=True)).assign(kept=kept, d=d, lam=lam)
+        parts.append(overlay(line, points, of_line, of_points, d=D, trials=trials, band=True, series=name, rho=rho))
+    return as_accuracy(pd.concat(parts, ignore_index=True)).assign(kept=KEPT, d=D, lam=LAM)
 
 
-def _problem(ratio: np.ndarray, rho: float, kept: int, d: int, lam: float) -> Problem:
-    return Problem(KeepHard.with_keep_fraction(1 / ratio), rho, d / (kept * ratio), lam / ratio)
+def _problem(ratio: np.ndarray, rho: float) -> Problem:
+    return Problem(KeepHard.with_keep_fraction(1 / ratio), rho, D / (KEPT * ratio), LAM / ratio)
 
 
 draw = partial(draw_curves, xlabel="over-sampling ratio N/m", ylabel="test accuracy (%)", logx=True, ordered=True)

@@ -22,20 +22,20 @@ TIE = 1e-3  # errors that differ by less than this share are called equal
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
 
 
-def compute(quick: bool, *, rho: float = RHO, d: int = D, lam: float = LAM) -> pd.DataFrame:
-    """n is rows of the pool, threshold phi = d/n, and the argument lam the larger of two ridges."""
-    lams = {SMALL_LAM: "λ = 10⁻⁶", lam: f"λ = {lam:g}"}
+def compute(quick: bool) -> pd.DataFrame:
+    """n is rows of the pool, and threshold phi = d/n."""
+    lams = {SMALL_LAM: "λ = 10⁻⁶", LAM: f"λ = {LAM:g}"}
     trials, sizes = (24, 8) if quick else (100, 14)
     p_line = np.linspace(0.02, 0.98, 385)
     p_points = np.linspace(0.04, 0.96, sizes)
     parts = []
     for n, (ridge, label), (name, rule) in itertools.product(POOLS, lams.items(), RULES.items()):
-        line = Problem(rule.with_keep_fraction(p_line), rho, d / n, ridge)
-        points = Problem(rule.with_keep_fraction(p_points), rho, d / n, ridge)
-        groups = {"series": f"{name}, {label}", "rule": name, "lam": ridge, "n": n, "threshold": d / n}
-        shared = {"rho": rho, "panel": f"n = {n}"}
-        parts.append(overlay(line, points, p_line, p_points, d=d, trials=trials, **groups, **shared))
-    return pd.concat(parts, ignore_index=True).assign(d=d)
+        line = Problem(rule.with_keep_fraction(p_line), RHO, D / n, ridge)
+        points = Problem(rule.with_keep_fraction(p_points), RHO, D / n, ridge)
+        groups = {"series": f"{name}, {label}", "rule": name, "lam": ridge, "n": n, "threshold": D / n}
+        shared = {"rho": RHO, "panel": f"n = {n}"}
+        parts.append(overlay(line, points, p_line, p_points, d=D, trials=trials, **groups, **shared))
+    return pd.concat(parts, ignore_index=True).assign(d=D)
 
 
 def draw(table: pd.DataFrame) -> Figure:

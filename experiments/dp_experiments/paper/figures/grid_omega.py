@@ -1,12 +1,11 @@
-"""Figs. 12 and 13 on digits, or of a run: images from the same noise under guidance of increasing strength."""
+"""Figs. 12 and 13 on digits: images from the same noise under guidance of increasing strength."""
 
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from dp_figures.grids import draw_image_table
 
-from dp_experiments.paper.digits_runs import image_rows, shown_at
+from dp_experiments.paper.digits_runs import OMEGA, image_rows, shown_run
 from dp_experiments.show.sample import rows_along
 
 FIGURES = (12, 13)
@@ -14,12 +13,11 @@ FIGURES = (12, 13)
 TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
 
 
-def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
-    """Rows are multiples of `omega`; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
-    shown, omega = shown_at(run, omega)
-    last = rows_along(shown, [omega])[-1]
-    rows = [last._replace(omega=times * omega) for times in TIMES]
-    return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
+def compute(quick: bool) -> pd.DataFrame:
+    run = shown_run()
+    last = rows_along(run, [OMEGA])[-1]
+    rows = [last._replace(omega=times * OMEGA) for times in TIMES]
+    return image_rows(run, rows, [f"ω = {row.omega:.3g}" for row in rows])
 
 
 draw = partial(draw_image_table, rows="guidance strength", columns="requested class")

@@ -1,13 +1,12 @@
-"""Figs. 10 and 11 on digits, or of a run: images from the same noise, guided by the learner at each addition."""
+"""Figs. 10 and 11 on digits: images from the same noise, guided by the learner at each addition."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from dp_figures.grids import draw_image_table
 
-from dp_experiments.paper.digits_runs import image_rows, shown_at
+from dp_experiments.paper.digits_runs import OMEGA, image_rows, shown_run
 from dp_experiments.show.sample import rows_along
 
 FIGURES = (10, 11)
@@ -15,13 +14,12 @@ FIGURES = (10, 11)
 SHOWN = 5  # learners, at most
 
 
-def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
-    """`omega` is of all rows; 0 stands for that of the run's last addition, that of the preset is OMEGA."""
-    shown, omega = shown_at(run, omega)
-    guided = rows_along(shown, [omega])[1:]
+def compute(quick: bool) -> pd.DataFrame:
+    run = shown_run()
+    guided = rows_along(run, [OMEGA])[1:]
     places = np.unique(np.linspace(0, len(guided) - 1, SHOWN).round().astype(int))
     rows = [guided[0]._replace(omega=0.0), *(guided[place] for place in places)]
-    return image_rows(shown, rows, ["plain", *(f"{row.pool_size} samples" for row in rows[1:])])
+    return image_rows(run, rows, ["plain", *(f"{row.pool_size} samples" for row in rows[1:])])
 
 
 draw = partial(draw_image_table, rows="learner trained on", columns="requested class")
