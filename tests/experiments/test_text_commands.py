@@ -11,9 +11,7 @@ from dp_experiments.show.report.pictures import draw_rounds
 from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.evaluate.card import model_card
-from dp_real.text.codes import texts_of
 from tests.commands import done, told
-from tests.dp_real.runs.folders import all_rows
 
 
 def test_a_plan_says_that_the_model_is_not_there(here, monkeypatch):
@@ -25,17 +23,8 @@ def test_a_plan_says_that_the_model_is_not_there(here, monkeypatch):
 
 
 def test_report_and_evaluate(text_run):
-    (facts,) = told("real report", text_run)["reports"]
-    hardest = [row["entropy"] for row in facts["hardest"]]
-    texts = texts_of(Run(text_run).pool.x[:])
-    right = {text: row["correct"] for text, row in zip(texts, all_rows(text_run), strict=True)}
-    assert [row["right when added"] for row in facts["hardest"]] == [
-        "yes" if right[row["text"]] else "no" for row in facts["hardest"]
-    ]
-    assert hardest == sorted(hardest, reverse=True)
-    assert {row["predicted"] for row in facts["hardest"]} <= {"business", "science", "sports", "weather"}
+    done("real report", text_run)
     page = (text_run / "report.html").read_text()
-    assert "The hardest texts that were added" in page
     assert "nearly one of the validation set" in page
     assert [row["images"] for row in told("real evaluate", text_run)["sets"]] == [52, 52]
 

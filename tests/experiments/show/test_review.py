@@ -6,7 +6,6 @@ import re
 
 import pytest
 import torch
-from dp_experiments.show.report.hardest_samples import hardest_texts
 from dp_experiments.show.review import review_page, reviewed
 from dp_experiments.terminal.lines import visible
 from markupsafe import escape
@@ -42,16 +41,9 @@ def test_the_page_has_each_example_hardest_first(text_run):
     assert escape(visible(texts_of(pool.x)[shown[0]])) in page
 
 
-def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(text_run):
-    pool = Run(text_run).pool
-    for row in hardest_texts(Run(text_run), pool):
-        place = texts_of(pool.x).index(row["text"])
-        assert row["p(label)"] == pytest.approx(float(pool.posterior[place].gather(0, pool.y[place])))
-
-
 def test_nothing_of_a_text_is_obeyed(text_run, monkeypatch):
     evil = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\u202e"
-    monkeypatch.setattr("dp_experiments.show.report.hardest_samples.texts_of", lambda x: [evil] * len(x))
+    monkeypatch.setattr("dp_experiments.show.review.texts_of", lambda x: [evil] * len(x))
     items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(text_run), 2)]
     page = review_page(Run(text_run), items)
     assert page.count("<script>") == 1  # its own

@@ -57,8 +57,7 @@ def report_command(
             shown.append(f"the judge is right about {own['accuracy']:.1%} of {own['images']:,} real images")
         if rounds:
             shown.append(named_rounds(fact["quality"]))
-    reports = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
-    answer(as_json, {"out": str(out), "reports": reports}, *shown, str(out))
+    answer(as_json, {"out": str(out), "reports": facts}, *shown, str(out))
 
 
 def review_command(

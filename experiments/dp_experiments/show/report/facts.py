@@ -1,5 +1,6 @@
 """The facts of a report, read from the folders of runs and comparisons."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from dp_experiments.compare.ratios import axis_of
 from dp_experiments.compare.verdict import chance_remark, guesses, verdict
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.judge import Judge, agreement, confirmed, judged_arms, load_judge
-from dp_experiments.show.report.hardest_samples import hardest_images, hardest_texts
 from dp_experiments.show.report.pictures import (
     CAPTIONS,
     are_drawn,
@@ -19,6 +19,7 @@ from dp_experiments.show.report.pictures import (
     leave_figures,
     readable_pool,
 )
+from dp_experiments.show.review import has_views
 from dp_experiments.terminal.lines import records
 from dp_real.config import Config
 from dp_real.data.examples import ExampleSet
@@ -109,10 +110,9 @@ def run_facts(run: Run) -> Facts:
         "preset": base.name if base else None,
         "settings": changed_settings(config, base),
         "rounds": records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else [],
-        "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
+        "costs": {key: result[key] for key in COSTS if key in result},
         "classes": records(class_counts(pool, config.task.classes).reset_index()) if pool else [],
-        "gallery": hardest_images(run, pool) if pool else [],
-        "hardest": hardest_texts(run, pool) if pool and config.data.modality == "text" else [],
+        "review": shlex.join(["dp", "real", "review", str(run.path)]) if pool and has_views(config) else None,
         "near": result.get("near", {}),
         "branches": [
             {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"])
@@ -189,22 +189,6 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
 def with_error(accuracy: float, n: int | None) -> Facts:
     """An accuracy over n independent examples, and its binomial standard error."""
     return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
-
-
-def costs_so_far(run: Run) -> Facts:
-    """The costs of an unfinished run, as far as its logs tell."""
-    metrics = run.metrics
-    rounds = run.rounds
-    last = metrics.iloc[-1] if len(metrics) else {}
-    columns_of_metrics = {"steps": "step", "samples_generated": "images_generated", "seconds": "seconds"}
-    columns_of_rounds = {
-        "generation_seconds": "seconds",
-        "generation_flops": "flops",
-        "denoiser_forwards": "denoiser_forwards",
-        "denoiser_backwards": "denoiser_backwards",
-    }
-    costs: Facts = {key: last[column] for key, column in columns_of_metrics.items() if column in last}
-    return costs | {key: rounds[column].sum() for key, column in columns_of_rounds.items() if column in rounds}
 
 
 def preset_of(config: Config) -> Config | None:

@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 from dp_experiments.compare.compare import Comparison
 from dp_experiments.compare.curve_files import read_curve
-from dp_experiments.show.report import hardest_samples, pictures
+from dp_experiments.show.report import pictures
 from dp_experiments.show.report.facts import comparison_facts, run_verdict
 from dp_experiments.show.report.page import readable, shown_comparison
 from dp_experiments.show.report.pictures import (
@@ -168,8 +169,7 @@ def test_report_of_a_run(guided_run):
     left = {path.name: path.read_bytes() for path in (guided_run / "figures").iterdir()}
     of_all_rounds = {name: content for name, content in left.items() if not name.startswith("round-")}
     assert of_all_rounds.keys() == {"training.png", "rounds.png", "samples.png"}
-    assert set(page.pictures) >= set(of_all_rounds.values())
-    assert "gallery" not in facts  # no pictures in JSON
+    assert set(page.pictures) == set(of_all_rounds.values())
     assert facts["verdict"] in page.words
     assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
     assert "At chance" in run_verdict(facts, 10, result | {"test_balanced_accuracy": 0.1})
@@ -239,7 +239,7 @@ def test_an_unfinished_run(copied):
     page = Page(copied / "report.html")
     assert "not finished, at step 40 of 120" in page.words
     assert f"dp real resume {copied}" in page.words
-    assert len(page.pictures) == 3 + 40
+    assert len(page.pictures) == 3
     assert "test" not in columns
 
 
@@ -253,7 +253,7 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page(tmp_path / "both.html")
-    assert len(page.pictures) == 1 + 3 + 40  # the rows that were added to the run are in its gallery
+    assert len(page.pictures) == 1 + 3
     assert comparison["verdict"][0] in page.words
     assert f"{comparison['command']} made it" in page.words
     assert "the best static arm" in comparison["verdict"][0]
@@ -261,7 +261,7 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
         sign = {">": "≥ ", "<": "≤ "}.get(arm["bound"], "")
         assert f"{arm['series']}{sign}{arm['ratio']:.2g}" in page.words  # a bound stands with its number
     findings = comparison["verdict"][0], alone["verdict"], "Accuracy, ±", "Each addition against"
-    assert all(page.words.index(each) < page.words.index("The hardest samples") for each in findings)
+    assert all(page.words.index(each) < page.words.index(f"dp real review {guided_run}") for each in findings)
 
 
 def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path):
@@ -321,43 +321,27 @@ def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
     assert float(document.split('data-right="')[1].split('"')[0]) < 390
 
 
-def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(guided_run, monkeypatch):
-    monkeypatch.setattr(hardest_samples, "IMAGES", 8)
-    finished = Run(guided_run)
-    rows = finished.pool.table().to_pandas().query("round > 0").sort_values("entropy", ascending=False)
-    shown = hardest_samples.hardest_images(finished, finished.pool)
-    for wrong in (True, False):
-        hardest = rows[rows["correct"] != wrong]["entropy"].head(4)
-        assert [item["entropy"] for item in shown if item["wrong"] == wrong] == pytest.approx(list(hardest))
-    picture = Image.open(io.BytesIO(base64.b64decode(shown[0]["picture"])))
-    assert picture.size == (8, 8)
-
-
 def test_a_pool_of_images_is_reviewed(guided_run, tmp_path):
     page = tmp_path / "review.html"
     done("real review", guided_run, "--out", page)
     text = page.read_text()
     assert text.count('src="data:image/png;base64,') == text.count("data-mark=") == 80
+    (encoded, *_) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (8, 8)
     assert "p(label)" not in text  # nobody knows
 
 
 @needs_browser
-def test_the_page_fits_narrow_screens_and_filters_its_gallery(guided_run, tmp_path):
-    """A script at the end of the page says whether it is cut off, and how many rows of which rounds it shows."""
+def test_the_page_fits_narrow_screens(guided_run, tmp_path):
+    """A script at the end of the page says whether it is cut off."""
     done("real report", guided_run)
     told = """<script>
-      const select = document.querySelector("[data-filter=round]");
-      select.value = "2"; select.dispatchEvent(new Event("change"));
-      const shown = [...document.querySelectorAll(".gallery li")].filter(item => !item.hidden);
       document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
-      document.body.dataset.shown = shown.map(item => item.dataset.round).join("");
     </script></body>"""
     page = tmp_path / "page.html"
     page.write_text((guided_run / "report.html").read_text().replace("</body>", told))
     for width in (1280, 500):
-        document = opened(page, width)
-        assert 'data-wide="false"' in document
-        assert f'data-shown="{"2" * 20}"' in document
+        assert 'data-wide="false"' in opened(page, width)
 
 
 def test_numbers_are_readable():
