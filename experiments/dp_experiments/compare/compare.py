@@ -14,7 +14,7 @@ from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
-from dp_experiments.compare.ratios import AXIS_LABELS, by_unit, costs, exponents, paired_errors, series_of, worth
+from dp_experiments.compare.ratios import AXIS_LABELS, by_unit, costs, paired_errors, series_of, worth
 from dp_experiments.terminal.lines import aside
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
@@ -242,11 +242,9 @@ class Comparison:
         return (self.path / "comparison.csv").is_file()
 
     def read(self, name: str) -> pd.DataFrame:
-        """A table: comparison, runs, sets or exponents; empty without the last two. Raises DamagedError for a file that
-        is not as it was written.
-        """
+        """A table: comparison, runs, or sets, empty without any. Raises DamagedError for one that is not as written."""
         file = self.path / f"{name}.csv"
-        if name in ("sets", "exponents") and not file.exists():
+        if name == "sets" and not file.exists():
             return pd.DataFrame()
         verify(self.path, REMEDY, [file.name])
         with own_file(file, REMEDY):
@@ -290,12 +288,11 @@ class Comparison:
     ) -> dict[str, pd.DataFrame]:
         """Write what runs came to: tables, each whole or not at all, the figure, the command, and checksums of all.
 
-        Returns the tables by name: comparison, runs, sets and exponents.
+        Returns the tables by name: comparison, runs and sets.
         """
         tables = {
             "runs": runs.drop(columns=NOT_TOLD, errors="ignore"),
             "sets": over_sets(runs, baseline),
-            "exponents": exponents(runs),
             "comparison": summarize(runs, baseline, x),
         }
         remove(self.path / RECORD)

@@ -1,4 +1,4 @@
-"""How many static samples an arm is worth, and how fast errors fall with samples, both with intervals.
+"""How many static samples an arm is worth, with its interval.
 
 Runs on one data split share its generator and its test images. So the independent unit is a split if there are several,
 and else a seed. All means are over units. All intervals are Student's, with one degree of freedom fewer than units.
@@ -120,28 +120,6 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
         rows[arm] = row | dict(zip(("ratio", "ratio_low", "ratio_high"), ratios.tolist(), strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table if len(static) > 1 else table.drop(columns="static_series")
-
-
-def exponents(runs: pd.DataFrame) -> pd.DataFrame:
-    """How fast errors fall: a row for each series of arms that ended with at least three sizes of pools.
-
-    Columns: series; sizes, their number; exponent, the b of test error ~ n^-b with n the size of the pool, the mean
-    over units of slopes fitted to logarithms by least squares; low and high, the ends of its interval, nan with one
-    unit. A run without an error counts as one with half of an image wrong.
-    """
-    error = (1 - runs["test_accuracy"]).clip(lower=0.5 / runs["test_examples"])
-    table = by_unit(runs, error.map(np.log))
-    sizes = by_unit(runs, runs["pool_size"]).mean()
-    rows = []
-    for series, arms in _members(series_of(list(map(str, table)))).items():
-        distinct = sizes[arms].nunique()
-        if distinct < 3:
-            continue
-        slopes = -np.polyfit(np.log(sizes[arms]), table[arms].to_numpy().T, 1)[0]
-        exponent = slopes.mean()
-        away = half_width(slopes)
-        rows.append((series, distinct, exponent, exponent - away, exponent + away))
-    return pd.DataFrame(rows, columns=["series", "sizes", "exponent", "low", "high"])
 
 
 def _members(series: Mapping[str, str]) -> dict[str, list[str]]:

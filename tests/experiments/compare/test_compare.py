@@ -52,11 +52,11 @@ def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
 
 
 def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path):
-    """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
+    """An arm's name may have a slash. Runs of arms that an earlier call had, and a table of sets, are not its."""
     arms = ["practice@generator.model=openai/x", "static"]
     runs = runs_of({arm: [0.5] for arm in arms}, dict.fromkeys(arms, 200), first=3)
     comparison = Comparison(tmp_path)
-    (tmp_path / "exponents.csv").write_text("arm\nstatic\n")
+    (tmp_path / "sets.csv").write_text("arm\nstatic\n")
     for arm in (*arms, "static-400"):
         folder = comparison.run_folder(arm, 3)
         folder.mkdir(parents=True)
@@ -65,7 +65,7 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path):
     assert [arm for arm, _ in comparison.runs()] == arms
     assert {folder.parent for folder in (tmp_path / "runs").iterdir()} == {tmp_path / "runs"}
     assert len(list((tmp_path / "runs").iterdir())) == 3
-    assert not (tmp_path / "exponents.csv").exists()
+    assert not (tmp_path / "sets.csv").exists()
     shutil.rmtree(comparison.run_folder("static", 3))
     with refusal("static-seed3 is missing", DamagedError):
         list(comparison.runs())

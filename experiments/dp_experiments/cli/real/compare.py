@@ -108,10 +108,9 @@ def compare_command(
     answer(
         as_json,
         {"preset": config.name, "seeds": seeds, "splits": splits, "arms": rows["comparison"]}
-        | {"sets": rows["sets"], "exponents": rows["exponents"], "verdict": sentences},
+        | {"sets": rows["sets"], "verdict": sentences},
         records(summary.drop(columns=NOT_SHOWN).rename(columns=NAMED)),
         rows["sets"],
-        rows["exponents"],
         *sentences,
         f"{out}/comparison.csv, .png, .pdf",
     )
