@@ -89,13 +89,11 @@ def branch_command(
     if count > 1:
         words = "real", "branch", str(folder), *_options([], accept_changes, as_json)
         raise Exit(launch.run_together(count, *words))
-    from dp_experiments.show.report.pictures import leave_figures
     from dp_real.runs.branch import branch
 
     with where as at_a_time:
         results = branch(folder, progress, at_a_time, accept_changes)
     answer(as_json, {"branches": results}, [_shown(result, SHOWN_OF_BRANCH) for result in results])
-    leave_figures(folder)
 
 
 def _shown(result: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

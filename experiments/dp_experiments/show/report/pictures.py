@@ -29,7 +29,6 @@ CAPTIONS = {
     "training": "Validation accuracy, once warmed up, training loss and learning rate. Triangles: data were added.",
     "rounds": "Each addition against the pool's size after it: strength, hardness for the learner at the time, cost; "
     "and the validation accuracy that the learner reached with that pool.",
-    "scaling": "Test accuracy after cooling down from each pool size.",
     "samples": "The first example of each class in each round; below it its entropy when it was added, in nats; framed "
     "if the learner took it for another class.",
 }
@@ -80,8 +79,6 @@ def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
     figures: dict[str, Callable[[], Figure]] = {}
     if len(rounds) > 1 and len(metrics):
         figures["rounds"] = partial(draw_rounds, metrics, rounds)
-    if len(sizes := sizes_reached(run)) > 1:
-        figures["scaling"] = partial(draw_scaling, sizes)
     task = run.config.task
     if len(task.sample_shape) == 3 and (pool := readable_pool(run)):
         figures["samples"] = partial(draw_samples, pool, task.classes)
@@ -131,17 +128,6 @@ def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
         if ax.get_title() != ROUNDS["val_accuracy"]:
             ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
     return figure
-
-
-def sizes_reached(run: Run) -> pd.DataFrame:
-    """A row for each branch (paper section 5), and for the run itself if it has ended."""
-    return pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
-
-
-def draw_scaling(results: pd.DataFrame) -> Figure:
-    """Test accuracy against the pool's size, for `sizes_reached`."""
-    table = of_one_run(results["pool_size"], 100 * results["test_accuracy"])
-    return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
 
 def row_facts(pool: Pool) -> Any:
