@@ -11,6 +11,8 @@ from dp_experiments.presets.variants import variants
 if TYPE_CHECKING:
     from dp_real.config import Config
 
+LINE = r"^(?:\[(.+)\]|([\w-]+) *=(?:.*# (ours|inferred|earlier code)\b)?)"
+"""A section or a key of a preset, and the mark of its value."""
 STUDIES = Path(__file__).parents[1] / "studies"
 
 
@@ -31,6 +33,25 @@ def families() -> list[str]:
         stem, _, number = re.fullmatch(r"(.+?)(-(\d+))?", name).groups()  # pyrefly: ignore[missing-attribute]
         last[stem] = f"-1…{number}" if number else ""
     return [*preset_names(), *sorted(stem + rows for stem, rows in last.items())]
+
+
+def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
+    """Where the values are from that a preset, a variant, a file and --set give."""
+    from dp_real.config.load import key_of
+
+    variant, own = variants().get(name), name.endswith(".toml")
+    file = Path(name) if own else preset_files()[variant.base if variant else name]
+    text = file.read_text(encoding="utf-8-sig")
+    usual = "yours" if own else "paper" if "Values are the paper's" in text else "ours"
+    origins, section = {}, ""
+    for head, key, mark in re.findall(LINE, text, re.MULTILINE):
+        section = head or section
+        origins[f"{section}.{key}".strip(".")] = mark or usual
+    if variant:
+        for key in map(key_of, variant.settings):
+            is_read = origins.get(key) == "inferred" or key in variant.inferred
+            origins[key] = "ours" if variant.reported is None else "inferred" if is_read else "paper"
+    return origins | dict.fromkeys(map(key_of, settings), "yours")
 
 
 def set_options(settings: Iterable[str]) -> list[str]:

@@ -14,8 +14,10 @@ class Variant(NamedTuple):
     settings: tuple[str, ...]
     reported: float | None  # validation accuracy in percent
     note: str  # what the table leaves open or misprints, and where the preset departs from it; may be empty
+    inferred: tuple[str, ...] = ()  # keys that the table does not have
 
 
+PLAN = ("practice.initial", "practice.increment", "practice.additions", "practice.patience")
 CHEAP = ("sampling.steps=20", "guidance.every=4", "guidance.window=[0.2, 1.0]")
 """On digits and glyphs no worse, if the strength is tuned for it."""
 
@@ -30,9 +32,9 @@ def variants() -> dict[str, Variant]:
     table3, table4, table5 = (table_rows(number) for number in (3, 4, 5))
     by_name: dict[str, Variant] = {}
 
-    def add(name: str, row: TableRow, settings: list[str], note: str = "") -> None:
+    def add(name: str, row: TableRow, settings: list[str], note: str = "", inferred: tuple[str, ...] = ()) -> None:
         note = "; ".join(part for part in (row["note"], note) if part)
-        by_name[name] = Variant(name.split("-")[0], tuple(settings), float(row["val"]), note)
+        by_name[name] = Variant(name.split("-")[0], tuple(settings), float(row["val"]), note, inferred)
 
     practice = [row for row in table_rows(1) if row["method"] == "deliberate practice"]
     for name, row, template, where in (
@@ -47,7 +49,7 @@ def variants() -> dict[str, Variant]:
             "sampling.guidance_scale=3.0",
         ]
         note = f"N, P, k, T_max and omega are not in the table: those of {where}"
-        add(name, row, settings, note)
+        add(name, row, settings, note, (*PLAN, "guidance.omega"))
     for number, row in enumerate(table3, 1):
         settings = [*schedule(table4[8], 18, 4), f"guidance.omega={row['omega']}"]
         fixed = row["patience"] == "fixed"
@@ -55,7 +57,7 @@ def variants() -> dict[str, Variant]:
         settings += ["practice.new_sample_weight=2"] if "twice" in row["sampling"] else []
         note = "N, P, k and T_max are not in the table: those of Table 4, row 9"
         note += "; by the inferred growth T_max is 4 or 5 in the other rows, 4 here" * fixed
-        add(f"imagenet100-table3-{number}", row, settings, note)
+        add(f"imagenet100-table3-{number}", row, settings, note, PLAN)
     for name, rows, table in (("imagenet100-table4", table4, 4), ("imagenet1k-table5", table5, 5)):
         for number, row in enumerate(rows, 1):
             alike = {

@@ -1,7 +1,8 @@
 """The presets and their variants against the paper, and the smoke presets as a whole path."""
 
 import pytest
-from dp_experiments.presets.presets import load_preset, preset_names
+from dp_experiments.cli.real.configure import keys
+from dp_experiments.presets.presets import load_preset, preset_names, sources
 from dp_experiments.presets.printed_tables import table_rows
 from dp_experiments.presets.variants import variants
 
@@ -83,6 +84,23 @@ def test_presets_are_listed():
     _, out, err = done("real keys")
     assert len(out.splitlines()) == 1 + len(rows)
     assert "imagenet100-table4-11: misprint" in err
+
+
+@pytest.mark.parametrize(
+    ("preset", "of"),
+    [
+        ("digits", {"training.steps": "ours", "training.crop": "default"}),
+        ("imagenet100", {"data.sets": "paper", "sampling.steps": "earlier code", "pool.size": "ours"}),
+        ("imagenet100-cheap", {"sampling.steps": "ours", "guidance.omega": "paper"}),
+        ("imagenet100-table4-2", {"practice.initial": "paper", "practice.patience_growth": "inferred"}),
+        ("imagenet100-table3-2", {"practice.initial": "inferred", "guidance.omega": "paper"}),
+        ("imagenet100-table1", {"practice.increment": "inferred", "guidance.omega": "inferred"}),
+        ("imagenet100", {"guidance.scale": "earlier code", "guidance.through": "paper"}),
+    ],
+)
+def test_keys_say_where_their_values_are_from(preset, of):
+    found = {row["key"]: row["source"] for row in keys(load_preset(preset), sources(preset, []))}
+    assert {key: found[key] for key in of} == of
 
 
 def test_a_quick_run_has_every_part_few_examples_and_is_no_measurement(tmp_path):

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +14,7 @@ from typer import Argument, Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import PRESET, Set
-from dp_experiments.presets.presets import load_preset, preset_names
+from dp_experiments.presets.presets import load_preset, preset_names, sources
 from dp_experiments.presets.variants import variants
 from dp_experiments.terminal.lines import answer, progress, say
 
@@ -159,13 +159,15 @@ def keys_command(
     settings: Set = [],
     as_json: Json = False,
 ) -> None:
-    """Shows a key's value there, its default, and what it may be.
+    """Shows a key's value there, where that is from, its default, and what it may be.
+
+    The paper, the authors' earlier code, inferred from the paper's tables, ours, or yours.
 
     Without a name it lists the presets, with the validation accuracy that the paper reports for the rows of its tables.
     """
     if preset:
         config = load_preset(preset, settings)
-        rows = list(keys(config))
+        rows = list(keys(config, sources(preset, settings)))
         answer(as_json, {"preset": preset, "keys": rows}, rows)
         return
     rows = [_preset(name) for name in (*preset_names(), *variants())]
@@ -173,7 +175,7 @@ def keys_command(
     answer(as_json, {"presets": rows}, shown, *(f"{row['preset']}: {row['note']}" for row in rows if row["note"]))
 
 
-def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
+def keys(section: "Section", sources: Mapping[str, str] = {}, prefix: str = "") -> Iterator[dict[str, Any]]:
     """A record for each key of a section, and of the sections within it."""
     from dp_real.runtime.section import Section
 
@@ -181,7 +183,7 @@ def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            yield from keys(value, f"{prefix}{name}.")
+            yield from keys(value, sources, f"{prefix}{name}.")
             continue
         schema = properties[name]
         # The key that names a section's kind is explained by what that kind is.
@@ -189,6 +191,7 @@ def keys(section: "Section", prefix: str = "") -> Iterator[dict[str, Any]]:
         yield {
             "key": f"{prefix}{name}",
             "value": _written(value),
+            "source": sources.get(f"{prefix}{name}", "default"),
             "default": "required" if field.is_required() else _written(field.get_default(call_default_factory=True)),
             "may be": _may_be(schema),
             "meaning": meaning.splitlines()[0] if meaning else "",
