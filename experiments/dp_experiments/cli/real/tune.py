@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from typer import Option
 
@@ -12,9 +12,6 @@ from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_name
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.presets.presets import load_preset, set_options
 from dp_experiments.terminal.lines import answer, progress, say
-
-if TYPE_CHECKING:
-    from dp_real.config import Config
 
 
 def tune_command(
@@ -62,9 +59,8 @@ def tune_command(
     with claimed(out, REQUEST, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")
-        for remark in (judged_twice(config), _cost(config, trials * len(names) * seeds)):
-            if remark:
-                say(remark)
+        if remark := judged_twice(config):
+            say(remark)
         with where as at_a_time:
             best = tune(config, plan, trials, out, at_a_time, progress)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
@@ -83,13 +79,3 @@ def tune_command(
         f"{out}/best.csv, trials.csv; {shlex.join(compare)} compares them on fresh seeds and splits",
         f"{'; '.join(ends)}: a wider --search may find better" if ends else "",
     )
-
-
-def _cost(config: "Config", runs: int) -> str:
-    from dp_real.plan.hours import assumed, hours
-    from dp_real.plan.needs import this_device
-    from dp_real.plan.work import learner_network
-
-    device = this_device()
-    each: Any = hours(config, assumed(config, learner_network(config), device.name, device.cores), 1)["clock"]
-    return f"{runs} runs" if each is None else f"{runs} runs, about {runs * each:.2g} hours of {device.name}"
