@@ -25,7 +25,7 @@ def figures_command(
     quick: Annotated[bool, Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
     listed: Annotated[bool, Option("--list", help="List figures, and draw none.")] = False,
 ) -> None:
-    """The figures come from theory, simulations and runs. One that is up to date is not drawn again.
+    """The figures come from theory, simulations and runs.
 
     A name of the paper, such as fig5, draws all that show it.
     """
@@ -69,9 +69,6 @@ def _draw(figures: list[str], out: Path, quick: bool) -> None:
         gallery = Gallery(out)
         for index, name in enumerate(figures, start=1):
             place = f"[{index}/{len(figures)}] {name}"
-            if gallery.up_to_date(name, quick):
-                say(f"{place}: up to date")
-                continue
             say(f"{place} ...")
             try:
                 say(f"{place}: {gallery.make(name, quick):.1f} s")

@@ -11,7 +11,6 @@ The figure NAME is the module NAME (with _ for -) of `paper.figures`, or another
 
 import ast
 import difflib
-import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -27,12 +26,12 @@ from dp_base.errors import InputError, MissingError
 from dp_base.files import as_input_error, unused, write_json, write_text
 from dp_base.imports import needing
 from dp_base.reading import read_json
-from dp_base.registry import GROUP, OWN
+from dp_base.registry import GROUP
 from dp_experiments.paper import figures
 from dp_experiments.terminal.pages import rendered
 
 RECORD = "figures.json"
-"""The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its name."""
+"""The file that records the figures of a folder: caption, command and seconds of each, by its name."""
 
 
 def modules() -> dict[str, str]:
@@ -112,13 +111,6 @@ class Gallery:
                     f"--out {folder} holds something else; give a new or empty folder, or one with figures"
                 )
 
-    def up_to_date(self, name: str, quick: bool) -> bool:
-        """Whether this code drew the files with the same `quick`."""
-        done = self.record.get(name, {})
-        if done.get("source") != source(name) or done.get("quick") != quick:
-            return False
-        return all((self.folder / f"{name}.{extension}").exists() for extension in ("csv", "png", "pdf"))
-
     def make(self, name: str, quick: bool) -> float:
         """Write the table and the pictures of a figure; the seconds that it took."""
         module = load(name)
@@ -131,9 +123,7 @@ class Gallery:
         self.record[name] = {
             "caption": module.caption(table),
             "command": f"dp figures {name}" + (" --quick" if quick else ""),
-            "quick": quick,
             "seconds": seconds,
-            "source": source(name),
         }
         self._write()
         return seconds
@@ -142,11 +132,3 @@ class Gallery:
         self.record = dict(sorted(self.record.items()))
         write_json(self.folder / RECORD, self.record)
         write_text(self.page, rendered("dp_experiments.paper", "gallery.html.jinja", record=self.record))
-
-
-def source(name: str) -> str:
-    """A hash of what a figure depends on: the project's code, presets and reported tables, and its module."""
-    roots = [Path(spec.origin).parent for each in OWN if (spec := importlib.util.find_spec(each)) and spec.origin]
-    files = {path for root in roots for path in root.rglob("*") if path.suffix in (".py", ".toml", ".csv")}
-    files |= {file for file in [_file_of(name)] if file}
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]
