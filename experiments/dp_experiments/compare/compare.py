@@ -172,8 +172,8 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     table["se"] = test.sem()
     table["y_low"] = table["y"] - table["se"]
     table["y_high"] = table["y"] + table["se"]
-    table["n_seeds"] = runs["seed"].nunique()
-    table["units"] = len(test)
+    table["n_seeds"] = runs.groupby("arm")["seed"].nunique()
+    table["units"] = test.count()
     table["validation"] = 100 * by_unit(runs, runs["val_accuracy"]).mean()
     return table.join(_differences(test, baseline)).join(worth(runs, x)).reset_index(drop=True)
 

@@ -110,7 +110,7 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
         if arm in [static[own][place] for place in curve]:  # it is a point of the curve
             low = high = number
         else:
-            ahead = test[static[own]].sub(test[arm], axis=0).to_numpy()
+            ahead = test[static[own]].sub(test[arm], axis=0).dropna().to_numpy()
             low, high = _interval(n[curve], ahead[:, curve], n.max())
             unsure = n[ahead.mean(axis=0) + half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
             low = min([low, *unsure])

@@ -15,8 +15,8 @@ AT_CHANCE = 3  # standard errors above 1 / classes, within which an accuracy is 
 def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str]:
     """The sentences that a reader of a comparison wants first, from runs.csv and the table of `summarize`.
 
-    One for each arm that practises, against the best static arm; without such arms, for the arm that is ahead. The last
-    one names arms that only guess, if there are any.
+    One for each arm that practises, against the best static arm; without such arms, for the arm that is ahead. Then one
+    for an arm of another kind that is ahead of them. The last one names arms that only guess, if there are any.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
     kinds = {arm: ArmName.parse(arm).arm for arm in test.columns}
@@ -27,6 +27,10 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
     if static and practised:
         strongest = test[static].mean().idxmax()
         sentences = [_against(test, arm, str(strongest), rows) for arm in practised]
+        if kinds[best] not in ("static", "practice"):
+            own = str(test[practised].mean().idxmax())
+            drew = runs.loc[runs["arm"] == best, "samples_generated"].any()
+            sentences.append(f"{_difference(test, str(best), own)}.{'' if drew else ' It generates nothing.'}")
     elif len(kinds) > 1:
         others = test.drop(columns=best).mean()
         sentences = [_difference(test, str(best), str(others.idxmax())) + "."]
@@ -66,16 +70,18 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
 
 
 def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> str:
-    difference = test[arm] - test[rival]
+    pairs = test[[arm, rival]].dropna()
+    difference = pairs[arm] - pairs[rival]
     units = len(difference)
     mean = float(difference.mean())
-    way = "above" if mean >= 0 else "below"
-    start = f"{arm} reached {test[arm].mean():.2f} %, {abs(mean):.2f} points {way} {rival}{remark}"
+    points = f"{abs(mean):.2f}"
+    way = "level with" if points == "0.00" else f"{points} points {'above' if mean > 0 else 'below'}"
+    start = f"{arm} reached {pairs[arm].mean():.2f} %, {way} {rival}{remark}"
     if units == 1:
         return f"{start} (one seed: nothing is known of its spread)"
     reach = float(half_width(difference.to_numpy()))
     if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image, so a few may agree
-        return f"{start} (all {units} seeds or splits differ by exactly this much; they are too few for an error bar)"
+        return f"{start} (in all {units} seeds or splits by exactly as much, so nothing is known of its spread)"
     sure = "" if abs(mean) > reach else ": which is better is not known"
     return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"
 

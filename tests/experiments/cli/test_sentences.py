@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.cli.real.remarks import missed_aim, too_few
-from dp_experiments.cli.real.tune import _cost
 from dp_experiments.paper.figures import fig2_digits, fig5d_digits, fig6_digits
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report.facts import readable_time
@@ -42,27 +41,25 @@ def test_a_plan_warns_if_patience_takes_more_steps_than_there_are(every):
     assert ("NOT EVERY ADDITION" in done(command).err) == (every == 1000)
 
 
-def test_a_plan_says_what_its_numbers_are(monkeypatch):
+def test_a_plan_says_what_its_numbers_are():
     command = "real plan imagenet100 --device H100"
     costs, shown = told(command, status=3), done(command, status=3).err
     assert f"disk: {', '.join(f'{what} {size / 1e9:.3g} GB' for what, size in costs['bytes'].items())}" in shown
     hours = costs["hours"][0]
     share = hours["validating"] / sum(hours[part] for part in ("drawing", "training", "validating"))
     assert f"validation takes {share:.0%} of them" in shown
-    monkeypatch.setattr("dp_real.plan.hours.hours", lambda *arguments: {"clock": 0.25})
-    assert _cost(AUTO, 40).startswith("40 runs, about 10 hours of ")
 
 
 def test_in_how_many_runs_a_strength_is_at_its_end(compared, tmp_path, monkeypatch):
-    """Of two runs of each arm one has such a remark, and one arm has none."""
+    """Both runs of one arm have such a remark, of which the last is quoted."""
     shutil.copytree(compared, tmp_path / "again")
     monkeypatch.setattr(
         "dp_experiments.cli.real.compare.missed_aim",
-        lambda run: "no further" if run.config.seed == 1 and run.config.practice.additions else None,
+        lambda run: f"no further {run.config.seed}" if run.config.practice.additions else None,
     )
     _, out, said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", tmp_path / "again")
     assert "\ttest_accuracy\t" in out
-    assert "practice: in 1 of 2 runs no further\n" in said
+    assert "practice: in 2 of 2 runs, in the last of them: no further 2\n" in said
     assert said.count("no further") == 1
 
 

@@ -44,6 +44,39 @@ def test_the_static_series_that_an_arm_is_worth_is_named():
     assert "To match it, static needs 100 samples or more" in sentence
 
 
+@pytest.mark.parametrize("static", [[0.93, 0.93], [0.9299, 0.93005]])
+def test_arms_that_are_as_good_are_called_level(static):
+    """To what is printed; an error that no seed shows is said to be unknown, and not to need more seeds."""
+    (sentence,) = said({"practice": [0.93, 0.93], "static": static})
+    assert sentence.startswith("practice reached 93.00 %, level with static, the best static arm (")
+    assert ("in all 2 seeds or splits by exactly as much" in sentence) == (static[0] == static[1])
+    (at_the_end,) = said({"practice": [1.0] * 4, "static": [1.0] * 4})
+    assert "100.00 %, level with static, the best static arm (in all 4 seeds" in at_the_end
+
+
+def test_an_arm_that_is_ahead_of_practice_is_named_and_whether_it_generates():
+    ahead = {"practice": [0.93, 0.95], "static": [0.9, 0.91], "covariance-100": [0.96, 0.97]}
+    _, sentence = said(ahead)
+    assert sentence.startswith("covariance-100 reached 96.50 %, 2.50 points above practice (95 % interval ")
+    assert "generates nothing" not in sentence
+    runs = runs_of(ahead | {"probe": [0.97, 0.98]}, SIZES | {"probe": 20})
+    runs.loc[runs["arm"] == "probe", "samples_generated"] = 0
+    *_, sentence = verdict(runs, summarize(runs, "static"), 10)
+    assert sentence.startswith("probe reached 97.50 %, 3.50 points above practice (")
+    assert sentence.endswith(" It generates nothing.")
+
+
+def test_a_seed_that_an_arm_lacks_is_no_pair():
+    runs = runs_of({"practice": [0.93, 0.95, 0.6], "static": [0.90, 0.91, 0.5]}, SIZES).drop(5)
+    table = summarize(runs, "static").set_index("series")
+    (sentence,) = verdict(runs, table.reset_index(), 10)
+    low, high = stats.t.interval(0.95, 1, 3.5, stats.sem([3.0, 4.0]))
+    assert sentence.startswith("practice reached 94.00 %, 3.50 points above static")
+    assert f"(95 % interval {low:+.2f} to {high:+.2f}, 2 seeds or splits): which is better is not known" in sentence
+    assert table[["n_seeds", "units"]].to_numpy().tolist() == [[3, 3], [2, 2]]
+    assert table.loc["practice", ["ratio_low", "ratio_high"]].tolist() == [0, np.inf]
+
+
 def test_a_large_worth_is_written_out():
     (sentence,) = said({"practice": [0.92, 0.95], "static-54321": [0.91, 0.93]})
     assert "needs 54,321 samples or more: 540 or more times what practice took" in sentence

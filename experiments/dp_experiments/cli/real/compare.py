@@ -123,7 +123,8 @@ def compare_command(
         limits.setdefault(name, []).append(missed_aim(run))
     for name, of_runs in limits.items():
         if remarks := [remark for remark in of_runs if remark]:
-            say(f"{name}: in {len(remarks)} of {len(of_runs)} runs {remarks[-1]}")
+            which = ", in the last of them" if len(remarks) > 1 else ""
+            say(f"{name}: in {len(remarks)} of {len(of_runs)} runs{which}: {remarks[-1]}")
 
 
 def default_arms(config: "Config") -> list[str]:

@@ -67,7 +67,7 @@ def shown_comparison(comparison: Facts) -> Facts:
         if "ratio" in row:
             bound = MORE.get(row["bound"], "")
             worth["worth, times"] = f"{bound}{two_digits(row['ratio'])}"
-            if row["ratio_low"] is not None:
+            if row["ratio_low"] != row["ratio_high"]:  # a point of the static curve is worth itself
                 worth["95 % interval"] = f"{two_digits(row['ratio_low'])} to {two_digits(row['ratio_high'])}"
             worth[f"static data to match ({counted})"] = f"{bound}{readable(row['static_to_match'])}"
         shown = {"arm": row["series"]} | worth
@@ -92,7 +92,7 @@ def _differences(row: Facts) -> Facts:
 def _with_error(value: float | None, error: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.2f}" + ("" if not error else f" ± {error:.2f}")
+    return f"{value:z.2f}" + ("" if not error else f" ± {error:.2f}")
 
 
 def overview(runs: Sequence[Facts]) -> list[Facts]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.compare.compare import Comparison
+from dp_experiments.compare.compare import Comparison, summarize
 from dp_experiments.compare.curve_files import read_curve
 from dp_experiments.show.report import pictures
 from dp_experiments.show.report.facts import comparison_facts, run_verdict
@@ -25,6 +25,7 @@ from dp_experiments.show.report.pictures import (
     draw_training,
     leave_figures,
 )
+from dp_experiments.terminal.lines import records
 from numpy.testing import assert_allclose
 from PIL import Image
 
@@ -34,6 +35,7 @@ from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
 from tests.commands import done, refused, told
 from tests.dp_real.runs.folders import all_rows
+from tests.experiments.compare.made import runs_of
 from tests.experiments.conftest import COMPARED, SET
 
 # figures
@@ -338,6 +340,15 @@ def test_the_page_fits_narrow_screens(guided_run, tmp_path):
     page.write_text((guided_run / "report.html").read_text().replace("</body>", told))
     for width in (1280, 500):
         assert 'data-wide="false"' in opened(page, width)
+
+
+def test_a_lead_of_nothing_has_no_sign_and_a_static_arm_no_interval_of_its_own_size():
+    runs = runs_of({"practice": [0.93, 0.92999], "static": [0.93, 0.93]}, {"practice": 100, "static": 100})
+    arms = records(summarize(runs, "static"))
+    practice, static = shown_comparison({"axis": "generated", "arms": arms, "sets": []})["shown_arms"]
+    assert practice["lead over static"] == "0.00 ± 0.00"
+    assert practice["95 % interval"] == "0 to ∞"
+    assert "95 % interval" not in static
 
 
 def test_numbers_are_readable():
