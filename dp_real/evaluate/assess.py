@@ -79,8 +79,9 @@ def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
 
 
 def standard_error(accuracy: float, n: float) -> float:
-    """The binomial standard error over n independent examples."""
-    return (accuracy * (1 - accuracy) / n) ** 0.5
+    """The binomial standard error over n independent examples; of all or none right, that of half an example away."""
+    share = min(max(accuracy, 0.5 / n), 1 - 0.5 / n)
+    return (share * (1 - share) / n) ** 0.5
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ NEEDED = (
 )
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
 TWO_CLASSES = "gaussian"  # the generator of the theory's own rows
+AGREED = 1e-9  # points, the standard error of seeds that differ by rounding alone
 MORE_CLASSES = (
     "the theory has two classes: if this curve has more, its parameters are effective numbers, to be trusted as far as "
     "hidden points confirm them"
@@ -205,10 +206,14 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
     rows = rows[~unknown]
     if rows.empty:
         raise InputError(f"{path} has arms of practice alone, and no runs in its folder say how they began")
+    agree, se = rows["se"] < AGREED, rows["se"]
+    if agree.any():
+        se = se.where(~agree, (se[~agree] ** 2).mean() ** 0.5)
+        notes.append(f"the seeds of {', '.join(rows['series'][agree])} agree: the spread of the other arms is taken")
     columns = {
         "strategy": rows["arm"].map(ARMS),
         "error": 1 - rows["y"].to_numpy(float) / 100,
-        "se": rows["se"].to_numpy(float) / 100,
+        "se": se.to_numpy(float) / 100,
         "trials": rows["units"] if "units" in rows else rows["n_seeds"],
     }
     curve = Curve.of(columns | {name: rows[name] for name in ("kept", "generated", "initial", "increment")})

@@ -2,11 +2,13 @@
 
 import pandas as pd
 import pytest
+from dp_experiments.compare.compare import summarize
 from dp_experiments.compare.curve_files import SWEEP, read_curve, reported_curve
 from numpy.testing import assert_allclose
 
 import dp_theory
 from dp_theory import KeepHard
+from tests.experiments.compare.made import runs_of
 from tests.refusals import refusal
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
@@ -76,6 +78,14 @@ def read(folder, text):
     """What a CSV file of this text holds."""
     (folder / "curve.csv").write_text(text)
     return read_curve(folder / "curve.csv")
+
+
+def test_seeds_that_agree_have_the_spread_of_others(tmp_path):
+    accuracies = {"static-100": [0.80, 0.82], "static-200": [0.85, 0.85], "static-400": [0.88, 0.90]}
+    summarize(runs_of(accuracies), "static-100").to_csv(tmp_path / "comparison.csv", index=False)
+    curve, notes = read_curve(tmp_path / "comparison.csv")
+    assert curve.se.tolist() == pytest.approx([0.01] * 3)
+    assert any("seeds of static-200 agree" in note for note in notes)
 
 
 @pytest.mark.parametrize(("errors", "are_high"), [((0.1, 0.2), False), ((0.8, 0.9), True)])
