@@ -300,7 +300,8 @@ class Comparison:
             remove(self.path / f"{name}.csv")  # of a comparison of more arms, perhaps
             if len(table):
                 write_text(self.path / f"{name}.csv", table.to_csv(index=False))
-        save(_figure(curves(runs, tables["comparison"]), AXIS_LABELS[x]), self.figure)
+        lines = curves(runs, tables["comparison"]).dropna(subset="x")  # FLOPs of a probe are not counted
+        save(_figure(lines, AXIS_LABELS[x]), self.figure)
         write_text(self.path / COMMAND, f"{command}\n")
         own = [file.name for file in self.path.iterdir() if file.is_file() and file.suffix in (".csv", ".png", ".pdf")]
         seal(self.path, [*sorted(own), COMMAND])

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from dp_experiments.compare.compare import Comparison, curves, run_arms, summarize
 from dp_experiments.presets.presets import load_preset
+from dp_experiments.show.report.page import shown_comparison
+from dp_experiments.terminal.lines import records
 from scipy import stats
 
 from dp_base.errors import DamagedError
@@ -69,6 +71,18 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path):
     shutil.rmtree(comparison.run_folder("static", 3))
     with refusal("static-seed3 is missing", DamagedError):
         list(comparison.runs())
+
+
+def test_an_arm_whose_flops_are_not_counted_has_no_place_on_their_axis(tmp_path):
+    """A probe, which `dp real compare` adds by itself, must not end it when all runs are made."""
+    runs = runs_of({"practice-100": [0.93, 0.95], "probe-20": [0.97, 0.98], "static-100": [0.9, 0.91]})
+    runs.loc[runs["arm"] == "probe-20", ["generation_flops", "training_flops", "samples_generated"]] = 0
+    arms = records(Comparison(tmp_path).write(runs, "static-100", "compute")["comparison"])
+    assert (tmp_path / "comparison.png").exists()
+    practice, probe, _ = shown_comparison({"axis": "compute", "arms": arms, "sets": []})["shown_arms"]
+    assert "worth, times" in practice
+    assert "worth, times" not in probe
+    assert probe["test accuracy (%)"] == "97.50 ± 0.50"
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "runs.csv", "comparison.png"])

@@ -64,7 +64,7 @@ def shown_comparison(comparison: Facts) -> Facts:
     arms, costs, counted = [], [], AXIS_LABELS[comparison["axis"]]
     for row in comparison["arms"]:
         worth = {}
-        if "ratio" in row:
+        if row.get("ratio") is not None:
             bound = MORE.get(row["bound"], "")
             worth["worth, times"] = f"{bound}{two_digits(row['ratio'])}"
             if row["ratio_low"] != row["ratio_high"]:  # a point of the static curve is worth itself
