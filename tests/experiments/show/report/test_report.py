@@ -259,7 +259,7 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
         sign = {">": "≥ ", "<": "≤ "}.get(arm["bound"], "")
         assert f"{arm['series']}{sign}{arm['ratio']:.2g}" in page.words  # a bound stands with its number
     findings = comparison["verdict"][0], alone["verdict"], "Accuracy, ±", "Each addition against"
-    assert all(page.words.index(each) < page.words.index(f"dp real review {guided_run}") for each in findings)
+    assert all(page.words.index(each) < page.words.index(alone["review"]) for each in findings)
 
 
 def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path):
