@@ -46,10 +46,6 @@ class Generator(Protocol):
         """
         ...
 
-    def offload(self) -> None:
-        """Free the device for the learner after each round, if the configuration says so."""
-        ...
-
 
 class LikelihoodGenerator(Generator, Protocol):
     """A generator whose kind `has_likelihood`: it knows the probability of each class."""

@@ -74,7 +74,6 @@ class DiffusersConfig(GeneratorConfig):
     )
     checkpointing: bool = Field(default=False, description="recompute activations instead of storing them")
     compile: bool = Field(default=False, description="torch.compile denoiser and decoders; it takes minutes at first")
-    offload: bool = Field(default=False, description="move the weights to the CPU's memory while the learner trains")
 
     @model_validator(mode="after")
     def _check_prompts(self) -> "DiffusersConfig":
@@ -138,7 +137,6 @@ class DiffusersConfig(GeneratorConfig):
             tiny_decoder=tiny,
             size=(self.size, self.size) if self.size else None,
             batch_size=self.batch_size,
-            offloads=self.offload,
         )
         # The decoders of SANA and Qwen-Image do not support it, but their denoisers, which take most of the memory, do.
         for part in (drawing.network, pipe.vae, tiny) if self.checkpointing else ():
@@ -146,7 +144,6 @@ class DiffusersConfig(GeneratorConfig):
                 part.enable_gradient_checkpointing()
         if self.compile:
             drawing.compile()
-        drawing.offload()
         return drawing
 
     def weights(self) -> dict[str, str]:

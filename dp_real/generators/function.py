@@ -119,13 +119,12 @@ class UserGenerator:
     be a function of labels[i], seeds[i] and the guidance alone.
     """
 
-    def __init__(self, draw: Draw, name: str, source: DataConfig, offload: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, draw: Draw, name: str, source: DataConfig) -> None:
         self.draw = draw
         self.name = name
         self.as_samples = source.as_samples
         self.sample_shape = source.task.sample_shape
         self.n_classes = source.task.n_classes
-        self.offload = offload
 
     def sample(
         self,

@@ -211,7 +211,7 @@ def _read(config: Config, key: str, folder: str) -> None:
     if key == "learner.model" and isinstance(config.learner, PretrainedConfig):
         config.learner.known(folder, task)
     if key == "generator.model" and isinstance(config.generator, DiffusersConfig | CausalLMConfig):
-        alone = {"model": folder, "tiny_decoder": None, "shots": 0, "offload": False}
+        alone = {"model": folder, "tiny_decoder": None, "shots": 0}
         config.generator.model_copy(update=alone).load(config.sampling, config.data)
 
 

@@ -325,7 +325,7 @@ class GivenGenerator(GeneratorConfig):
         if self.guided:
             if sampling.guidance_scale != 1:
                 raise InputError("sampling.guidance_scale is not passed to the generator that was given: it must be 1")
-            return UserGenerator(thing.sample, name, source, getattr(thing, "offload", lambda: None))
+            return UserGenerator(thing.sample, name, source)
         return UserGenerator(unguided(_row_by_row(thing), name), name, source)
 
 

@@ -375,7 +375,6 @@ class Rounds:
             if steers:
                 wrong = sum(distributed.gather([wrong])) / (rows.stop - rows.start)
                 budget = steer(budget, wrong, config.guidance.wrong_share)
-        self._drawer.generator.offload()
         drawn.join()
         return pa.concat_tables([self.pool.schema.empty_table(), *drawn.tables]), drawn.files, budget
 

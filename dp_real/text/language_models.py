@@ -103,7 +103,6 @@ class CausalLMConfig(PromptedConfig):
     batch_size: int = Field(
         default=0, ge=0, le=10**6, description="rows on the GPU at a time; halved when memory runs out; 0: all that fit"
     )
-    offload: bool = Field(default=False, description="move the weights to the CPU's memory while the learner trains")
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent

@@ -51,6 +51,3 @@ class Weather:
             leaf = x.requires_grad_()
             gradient = guidance.gradient(leaf, leaf)
         return guidance.move(x.detach(), gradient)
-
-    def offload(self) -> None:
-        """Called between rounds, when the learner needs the device. A generator without weights does nothing."""

@@ -100,9 +100,6 @@ class DenoiserGenerator:
         x = row_noise(seeds, self.sample_shape).to(labels.device)
         return sample(denoise, self.scheduler, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
 
-    def offload(self) -> None:
-        """Do nothing: it is small."""
-
 
 def train_denoiser(
     sizes: "DenoiserSizes",

@@ -65,7 +65,6 @@ class PipelineGenerator(ABC):
     tiny_decoder: Any = None
     size: tuple[int, int] | None = None
     batch_size: int = 0
-    offloads: bool = False
 
     @usual()
     def __post_init__(self) -> None:
@@ -74,9 +73,9 @@ class PipelineGenerator(ABC):
         self.guidance_decoder = pipe.vae if self.tiny_decoder is None else self.tiny_decoder
         self.network: Any = pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
         self._check_size()
-        self.modules = [part for part in (*pipe.components.values(), self.tiny_decoder) if isinstance(part, nn.Module)]
-        for part in self.modules:  # convolutions are faster in this memory format
-            convert_conv2d_weight_memory_format(part.eval().requires_grad_(False), torch.channels_last)
+        for part in (*pipe.components.values(), self.tiny_decoder):
+            if isinstance(part, nn.Module):  # convolutions are faster in this memory format
+                convert_conv2d_weight_memory_format(part.eval().requires_grad_(False), torch.channels_last)
         if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # float16 would overflow
             pipe.vae.float()
         self.device = self.network.device
@@ -112,7 +111,6 @@ class PipelineGenerator(ABC):
         def draw(rows: slice) -> Tensor:
             return self.to_learner(self.draw(conditions[rows], seeds[rows], guidance and guidance.for_rows(rows)))
 
-        self._move(self.device)
         with quietly():  # a warning for each prompt that is cut, of which check_prompts warned once
             return self.batches.draw(len(conditions), draw, kind=guidance and guidance.through).cpu()
 
@@ -128,16 +126,6 @@ class PipelineGenerator(ABC):
         other = copy(self)
         other.sample_shape = sample_shape
         return other
-
-    def offload(self) -> None:
-        if self.offloads:
-            self._move(torch.device("cpu"))
-            torch.cuda.empty_cache()
-
-    def _move(self, device: torch.device) -> None:
-        """Move the weights, if they may leave their device."""
-        for part in self.modules if self.offloads else ():
-            part.to(device)
 
 
 class OwnLoop(PipelineGenerator):

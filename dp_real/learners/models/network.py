@@ -25,7 +25,7 @@ from dp_real.runtime.pixels import fit, to_float
 from dp_real.runtime.resumable import load_state_tensors, state_tensors, storable
 from dp_real.runtime.seeds import Stream, seed_layers, seeded, torch_rng
 
-REMEDY = "training.precision = 'bfloat16', generator.offload = true or a smaller learner take less"
+REMEDY = "training.precision = 'bfloat16' or a smaller learner take less"
 
 
 class NetworkLearner:

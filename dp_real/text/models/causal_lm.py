@@ -75,7 +75,6 @@ class CausalLMGenerator(PromptedGenerator):
             seeds = range(len(config.prompts))  # each selects another prompt
             prompts = [self.chat_prompt(label, seed) for label in range(self.n_classes) for seed in seeds]
         self.encoded(prompts, config.max_new_tokens)
-        self.offload()
 
     def chat_prompt(self, label: int, seed: int) -> str:
         prompt = self.prompt(label, seed)
@@ -100,7 +99,6 @@ class CausalLMGenerator(PromptedGenerator):
         return tokens.to(device())
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        self.model.to(device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
@@ -125,7 +123,6 @@ class CausalLMGenerator(PromptedGenerator):
     def log_posterior(self, x: Tensor) -> Tensor:
         """By Bayes' rule, from the likelihoods after each class's first prompt, with equal examples for all rows."""
         texts = texts_of(x)
-        self.model.to(device())
         log_likelihood = self.batches.draw(len(texts), lambda rows: self._log_likelihood(texts[rows]), "likelihood")
         return log_likelihood.log_softmax(1)
 
@@ -148,10 +145,6 @@ class CausalLMGenerator(PromptedGenerator):
             each = logits.gather(2, after.unsqueeze(2)).squeeze(2).double() - logits.logsumexp(2).double()
             columns.append((each * mask).sum(1).cpu())
         return torch.stack(columns, 1)
-
-    def offload(self) -> None:
-        if self.config.offload:
-            self.model.to("cpu")
 
 
 def stand_in_folder() -> str:

@@ -109,9 +109,6 @@ class CharLMGenerator:
         log_likelihood = torch.stack([self.model.log_likelihood(x, label) for label in labels], 1)
         return log_likelihood.double().log_softmax(1).cpu()
 
-    def offload(self) -> None:
-        """Do nothing: it is small."""
-
 
 def known_characters(texts: Tensor) -> Tensor:
     """The code points in texts, ascending."""

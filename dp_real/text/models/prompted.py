@@ -33,6 +33,3 @@ class PromptedGenerator:
 
     def cut(self, text: str) -> str:
         return min((text.partition(stop)[0] for stop in self.config.stop), key=len, default=text).strip()
-
-    def offload(self) -> None:
-        """Free the device's memory, if any is held."""

@@ -37,9 +37,6 @@ class ConstantGenerator:
             x = x @ torch.eye(2)
         return nn.functional.pad(x, (0, 1)).view(-1, 3, 1, 1)
 
-    def offload(self):
-        pass
-
 
 class Notebook:
     """Notes what a run's folder would be given."""

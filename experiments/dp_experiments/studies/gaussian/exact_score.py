@@ -72,6 +72,3 @@ class GaussianGenerator:
             return posterior_mean(x, alpha_bar[t], sign, self.guidance_scale)
 
         return sample(denoiser, self.scheduler, x, guidance=guidance)
-
-    def offload(self) -> None:
-        """Nothing is done: there are no weights to move."""
