@@ -31,7 +31,6 @@ from dp_real.runtime.model_folders import (
     download_command,
     folder_here,
     is_hub_id,
-    misnamed,
 )
 from dp_real.text.language_models import CausalLMConfig
 
@@ -167,8 +166,6 @@ def _kinds_trained_here(config: Config) -> str:
 
 
 def _weights_of(config: Config, key: str, model: str) -> Finding:
-    if fault := misnamed(model):
-        return Finding(key, model, fault)
     folder = folder_here(model)
     if folder:
         try:

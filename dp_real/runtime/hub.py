@@ -22,7 +22,7 @@ from torch.nn.modules.module import (
 
 from dp_base.errors import InputError, MissingError
 from dp_real.runtime import distributed
-from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, misnamed, missing_package
+from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, missing_package
 
 MAX_RATIO = 30  # a network may have this many times the parts or numbers of a folder's weights, which may be packed
 MAX_PARTS = 10_000
@@ -169,8 +169,6 @@ def _no_larger_than(folder: Path) -> Iterator[None]:
 @contextmanager
 def reading(model: str, what: str) -> Iterator[bool]:
     """Turn errors of reading a model into MissingError or InputError. Yields whether it is a folder."""
-    if fault := misnamed(model):
-        raise MissingError(fault)
     is_local = Path(model).is_dir()
     if not is_local and not is_hub_id(model):
         raise MissingError(f"{model}: no such folder; {NAME}")

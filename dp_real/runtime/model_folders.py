@@ -14,7 +14,6 @@ from dp_base.checksums import json_digest, sampled_digest
 from dp_base.errors import InputError, Lack
 from dp_base.imports import install_command
 
-HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of the files that are read in a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
@@ -51,17 +50,6 @@ def download_command(model: str) -> str:
     included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
     excluded = "".join(f" --exclude '{files}'" for files in ("*fp16*", "*non_ema*", "safety_checker/*"))
     return f"hf download {model}{included}{excluded}"
-
-
-def misnamed(model: str) -> str | None:
-    """A message on a name that is a URL or a file; None for others."""
-    if url := HUB_URL.match(model):
-        return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
-    if "://" in model:
-        return f"{model} is a URL; {NAME}"
-    if Path(model).is_file():
-        return f"{model} is one file, not a folder (diffusers' from_single_file reads a pipeline's); {NAME}"
-    return None
 
 
 def folder_here(model: str) -> Path | None:

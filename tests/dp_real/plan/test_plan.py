@@ -350,7 +350,7 @@ def test_a_complete_machine(machine):
             "tracker=wandb": ("package", "pip install 'deliberate-practice[track]' wandb"),
         },
         {
-            "generator.model=sd/vae/model.safetensors": ("generator.model", "is one file, not a folder"),
+            "generator.model=sd/vae/model.safetensors": ("generator.model", "is neither a folder nor in the"),
             "learner={kind='transformers', model='nobody/knows'}": ("learner.model", "--set learner.model=FOLDER"),
             "generator.tiny_decoder=data": (
                 "generator.tiny_decoder",
