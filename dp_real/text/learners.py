@@ -18,15 +18,11 @@ class BagOfWordsConfig(LearnerConfig):
     counted: ClassVar[bool] = False
 
     kind: Literal["bag-of-words"]
-    unit: Literal["word", "character"] = Field(
-        default="word",
-        description="the counted units; character: up to four of them, for languages without spaces between words",
-    )
 
     def network(self, task: "Task") -> "nn.Module":
         from dp_real.text.models.ngrams import BagOfWords
 
-        return BagOfWords(task.n_classes, self.unit)
+        return BagOfWords(task.n_classes)
 
 
 @LEARNERS.named("ngrams", place=6)

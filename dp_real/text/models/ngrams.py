@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -11,7 +11,7 @@ from dp_real.text.codes import texts_of
 EMBEDDINGS = 2**14  # shared by n-grams, by a hash
 MAX_N = 4  # characters of an n-gram
 WIDTH = 64  # of the embeddings and the hidden layer
-BUCKETS = 2**18  # of a bag of words, shared by n-grams, by a hash
+BUCKETS = 2**18  # of a bag of words, shared by words, by a hash
 EDGE = -1  # stands before and after a text
 MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits, odd, so that multiplication is a bijection
 
@@ -51,20 +51,14 @@ class NGramNetwork(nn.Module):
 
 
 class BagOfWords(nn.Module):
-    """Texts [B, L] -> logits [B, K], linear in the n-grams; weights start at 0.
+    """Texts [B, L] -> logits [B, K], linear in the words; weights start at 0.
 
     A text's counts are scaled to length 1. A single letter is a word, too.
     """
 
-    def __init__(self, n_classes: int, unit: Literal["word", "character"], buckets: int = BUCKETS) -> None:
+    def __init__(self, n_classes: int, buckets: int = BUCKETS) -> None:
         super().__init__()
-        self.vectorizer = HashingVectorizer(
-            analyzer="word" if unit == "word" else "char_wb",
-            token_pattern=r"\w+",
-            ngram_range=(1, 1 if unit == "word" else MAX_N),
-            n_features=buckets,
-            alternate_sign=False,
-        )
+        self.vectorizer = HashingVectorizer(token_pattern=r"\w+", n_features=buckets, alternate_sign=False)
         self.weight = nn.Parameter(torch.zeros(buckets, n_classes))
         self.bias = nn.Parameter(torch.zeros(n_classes))
 
