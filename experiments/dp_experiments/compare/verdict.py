@@ -19,10 +19,10 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
     for an arm of another kind that is ahead of them. The last one names arms that only guess, if there are any.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
-    kinds = {arm: ArmName.parse(arm).arm for arm in test.columns}
+    kinds = {arm: ArmName.parse(arm).arm for arm in map(str, test.columns)}
     static = [arm for arm, kind in kinds.items() if kind == "static"]
     practised = [arm for arm, kind in kinds.items() if kind == "practice"]
-    best = test.mean().idxmax()
+    best = str(test.mean().idxmax())
     rows = summary.set_index("series")
     if static and practised:
         strongest = test[static].mean().idxmax()
@@ -30,10 +30,10 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
         if kinds[best] not in ("static", "practice"):
             own = str(test[practised].mean().idxmax())
             drew = runs.loc[runs["arm"] == best, "samples_generated"].any()
-            sentences.append(f"{_difference(test, str(best), own)}.{'' if drew else ' It generates nothing.'}")
+            sentences.append(f"{_difference(test, best, own)}.{'' if drew else ' It generates nothing.'}")
     elif len(kinds) > 1:
         others = test.drop(columns=best).mean()
-        sentences = [_difference(test, str(best), str(others.idxmax())) + "."]
+        sentences = [_difference(test, best, str(others.idxmax())) + "."]
     else:
         sentences = [f"{best}: {test[best].mean():.2f} % of the test set."]
     balanced = runs.get("test_balanced_accuracy", runs["test_accuracy"]).fillna(runs["test_accuracy"])

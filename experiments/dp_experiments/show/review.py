@@ -9,21 +9,15 @@ import pandas as pd
 from PIL import Image
 
 from dp_base.errors import InputError
-from dp_experiments.show.report.pictures import examples_of, pictures, row_facts
+from dp_experiments.show.report.pictures import examples_of, has_views, pictures, row_facts
 from dp_experiments.terminal.lines import records, visible
 from dp_experiments.terminal.pages import rendered
-from dp_real.config import Config
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.reader import Run
 from dp_real.text.codes import texts_of
 
 MAX_EXAMPLES = 1000  # examples on a page
 SIDE = 96  # pixels of a thumbnail at most; smaller images keep their size
-
-
-def has_views(config: Config) -> bool:
-    """Whether examples are images or texts, which one can look at."""
-    return config.data.modality == "text" or len(config.task.sample_shape) == 3
 
 
 def reviewed(run: Run, max_examples: int = MAX_EXAMPLES) -> list[dict[str, Any]]:

@@ -16,10 +16,10 @@ from dp_experiments.show.report.pictures import (
     CAPTIONS,
     are_drawn,
     class_counts,
+    has_views,
     leave_figures,
     readable_pool,
 )
-from dp_experiments.show.review import has_views
 from dp_experiments.terminal.lines import records
 from dp_real.config import Config
 from dp_real.data.examples import ExampleSet

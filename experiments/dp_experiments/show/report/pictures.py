@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from dp_base.errors import DamagedError, MissingError
 from dp_experiments.terminal.lines import say
+from dp_real.config import Config
 from dp_real.pool import Pool
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
@@ -96,6 +97,11 @@ def readable_pool(run: Run) -> Pool | None:
     except MissingError:
         pass
     return None
+
+
+def has_views(config: Config) -> bool:
+    """Whether examples are images or texts, which one can look at."""
+    return config.data.modality == "text" or len(config.task.sample_shape) == 3
 
 
 def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:
