@@ -1,4 +1,4 @@
-"""`dp figures`: draws figures."""
+"""`dp figures`: draws figures, and writes the paper's tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,31 +17,46 @@ def figures_command(
         list[str] | None,
         Argument(
             metavar="NAME | compare A B…",
-            help="Figures to draw.  Default: all.  Or compare, then runs, comparisons, sweeps, table4 or table5, which "
-            "are drawn on one plot.",
+            help="Figures to draw, or table1 to table5.  Default: all figures.  Or compare, then runs, comparisons, "
+            "sweeps, table4 or table5, which are drawn on one plot.",
         ),
     ] = None,
     out: Annotated[Path, Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
     quick: Annotated[bool, Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
-    listed: Annotated[bool, Option("--list", help="List figures, and draw none.")] = False,
+    runs: Annotated[
+        list[Path],
+        Option(
+            "--run",
+            metavar="RUN",
+            help="For a table: runs of its presets, in further columns.",
+        ),
+    ] = [],
+    listed: Annotated[bool, Option("--list", help="List figures and tables, and draw none.")] = False,
 ) -> None:
     """The figures come from theory, simulations and runs.
 
-    A name of the paper, such as fig5, draws all that show it.
+    A name of the paper, such as fig5, draws all that show it. Tables are written as CSV, Markdown, LaTeX and HTML.
     """
-    from dp_experiments.paper.gallery import about, check_names, modules
+    from dp_experiments.paper.gallery import check_names, modules
+    from dp_experiments.paper.tables import TABLES
 
     if wanted and wanted[0] == COMPARE:
-        if quick or listed:
+        if runs or quick or listed:
             raise InputError(f"{COMPARE} takes what it compares, and --out alone")
         _compare(wanted[1:], out)
         return
-    figures = check_names(wanted or modules())
-    if not listed:
-        _draw(figures, out, quick)
+    tables = [name for name in wanted or [] if name in TABLES]
+    figures = [name for name in wanted or modules() if name not in TABLES]
+    figures = check_names(figures, also=TABLES)
+    if listed:
+        _list(figures, tables if wanted else list(TABLES))
         return
-    found = {name: about(name) for name in figures}
-    table([{"name": name, "paper": ", ".join(each.paper), "shows": each.shows} for name, each in found.items()])
+    if runs and (figures or not tables):
+        raise InputError("--run is for tables alone: name them, as in dp figures table4 --run RUN")
+    if tables:
+        _write_tables(tables, out, runs)
+    if figures:
+        _draw(figures, out, quick)
 
 
 def _compare(sources: list[str], out: Path) -> None:
@@ -58,6 +73,32 @@ def _compare(sources: list[str], out: Path) -> None:
     write_text(out / f"{COMPARE}.csv", curves.to_csv(index=False))
     save(picture(curves), out / COMPARE)
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
+
+
+def _list(figures: list[str], tables: list[str]) -> None:
+    from dp_experiments.paper.gallery import about
+    from dp_experiments.paper.tables import title
+
+    rows = []
+    for name in figures:
+        figure = about(name)
+        rows.append({"name": name, "paper": ", ".join(figure.paper), "shows": figure.shows})
+    for name in tables:
+        rows.append({"name": name, "paper": name, "shows": title(name)})
+    table(rows)
+
+
+def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
+    from dp_experiments.paper.tables import write_table
+
+    finished = []
+    if runs:
+        from dp_real import Run
+
+        finished = [Run(folder).unchanged(accept_changes=True) for folder in runs]
+    for name in tables:
+        for path in write_table(name, out, finished):
+            print(path)
 
 
 def _draw(figures: list[str], out: Path, quick: bool) -> None:

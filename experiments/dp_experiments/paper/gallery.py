@@ -68,13 +68,13 @@ def _file_of(name: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
-def check_names(wanted: Iterable[str]) -> list[str]:
+def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
     """The wanted names, each once; one of the paper's stands for all that draw it."""
     own: dict[str, list[str]] = {}  # by the paper's name of it, such as fig5
     for name in modules():
         for number in about(name).paper:
             own.setdefault(number, []).append(name)
-    known = [*modules()]
+    known = [*modules(), *also]
     wanted = [name for part in wanted for name in ([part] if part in known else own.get(part, [part]))]
     for name in wanted:
         if name not in known:

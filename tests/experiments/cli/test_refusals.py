@@ -93,6 +93,7 @@ WRONG = [
     ("real export RUN", "Missing option '--out'"),
     ("real export RUN --out other --format jsonl", "its examples are images, which JSON cannot hold"),
     ("figures fig4-reportd", "there is no figure 'fig4-reportd'; did you mean 'fig4-reported'?"),
+    ("figures fig7 --run RUN", "--run is for tables alone: name them, as in dp figures table4"),
     ("figures compare table1", "table1: nothing to compare; name a run, a comparison, a sweep"),
     ("figures compare table4 table4", "two of table4, table4 are called the same"),
     ("figures compare table4 --quick", "takes what it compares, and --out alone"),

@@ -8,17 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.paper import gallery, overlay
+from dp_experiments.paper import gallery, overlay, tables
 from dp_experiments.paper.figures import fig1, fig3, fig5c, fig7, fig_growth
+from dp_experiments.presets.variants import variants
 from dp_figures.tables import reported
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from dp_base.errors import MissingError
+from dp_real import Run
 from dp_theory import BoundaryFlips, PracticeProblem
 from dp_theory.loop.square import solve_loop
 from tests.chromium import barriers, needs_axe
-from tests.commands import done
+from tests.commands import done, refused
+from tests.experiments.conftest import left_by_run
 from tests.installed import install
 from tests.source import rows_of
 
@@ -113,6 +116,33 @@ def test_stored_runs_give_figures(tmp_path):
     assert "practice err on 2.51 %, 128,000 static ones on 2.53 %: in accuracy +0.02 ± 0.02" in caption
     for curve in (four.query("panel == 'display' and series == 'static'"), of_digits.query("series == 'static'")):
         assert curve[["x", "y"]].apply(lambda column: column.is_monotonic_increasing).all()
+
+
+def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
+    name = "imagenet100-table4-4"
+    four, again = (left_by_run(tmp_path / str(val), name, val_accuracy=val, pool_size=0) for val in (0.61, 0.63))
+    for size, val in {80_000: 0.55, 112_000: 0.6, 99_999: 0.1}.items():
+        left_by_run(four / "branches" / str(size), name, val_accuracy=val, pool_size=size)
+    done("figures table4 --run", four, "--run", again, "--out", tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "table4.csv")
+    assert table["own val"].dropna().to_dict() == {0: 55.0, 2: 60.0, 3: 62.0}
+    assert table["own runs"].dropna().to_dict() == {0: 1, 2: 1, 3: 2}
+    assert table["val"].iloc[3] == 62.68  # as reported
+    assert (tmp_path / "out" / "table4.md").read_text().count("\n") == 2 + len(table)
+    assert "\\begin{tabular}" in (tmp_path / "out" / "table4.tex").read_text()
+    said = refused("figures table5 --run", four, "--out", tmp_path / "out")
+    assert "is of imagenet100-table4-4, which is no row of Table 5" in said
+    sets = [{"set": "imagenet-r", "accuracy": 0.25}]
+    rows = {"imagenet100": (4, 64.4), "imagenet1k": (5, 50.226)}
+    of_variants = ("imagenet100-table1", "imagenet1k-table1-1", "imagenet1k-table1-2", "imagenet100-table3-5")
+    for preset in (*rows, *of_variants):
+        run = Run(left_by_run(tmp_path / preset, preset, val_accuracy=0.5, test_accuracy=0.75, sets=sets, pool_size=0))
+        number, val = rows.get(preset) or (int(preset.partition("-table")[2][0]), variants()[preset].reported)
+        found = tables.paper_table(f"table{number}", [run])
+        beside = found[found["own val"] == "50.00"]
+        assert beside["val"].astype(float).tolist() == [val]
+        further = {name: beside[name].item() for name in ("own train", "own r") if name in found}
+        assert further == {"own train": "75.00", "own r": "25.00"} if number == 1 else len(further) == 1
 
 
 @pytest.fixture
