@@ -103,14 +103,15 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     rows = {}
     for arm, name in series.items():
         own = _nearest(name, static)
+        pairs = test[list(dict.fromkeys([*static[own], arm]))].dropna()
         n = cost[static[own]].to_numpy()
-        accuracy = test[static[own]].mean().to_numpy()
+        accuracy = pairs[static[own]].mean().to_numpy()
         curve = rising(n, accuracy)
-        (number,), (bound,) = static_equivalent(test[[arm]].mean().to_numpy(), n, accuracy)
+        (number,), (bound,) = static_equivalent(pairs[[arm]].mean().to_numpy(), n, accuracy)
         if arm in [static[own][place] for place in curve]:  # it is a point of the curve
             low = high = number
         else:
-            ahead = test[static[own]].sub(test[arm], axis=0).dropna().to_numpy()
+            ahead = pairs[static[own]].sub(pairs[arm], axis=0).to_numpy()
             low, high = _interval(n[curve], ahead[:, curve], n.max())
             unsure = n[ahead.mean(axis=0) + half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
             low = min([low, *unsure])

@@ -73,6 +73,7 @@ def test_a_seed_that_an_arm_lacks_is_no_pair():
     low, high = stats.t.interval(0.95, 1, 3.5, stats.sem([3.0, 4.0]))
     assert sentence.startswith("practice reached 94.00 %, 3.50 points above static")
     assert f"(95 % interval {low:+.2f} to {high:+.2f}, 2 seeds or splits): which is better is not known" in sentence
+    assert "To match it, static data needs 100 samples or more: 1 or more times" in sentence
     assert table[["n_seeds", "units"]].to_numpy().tolist() == [[3, 3], [2, 2]]
     assert table.loc["practice", ["ratio_low", "ratio_high"]].tolist() == [0, np.inf]
 
