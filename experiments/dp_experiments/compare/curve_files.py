@@ -208,8 +208,10 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         raise InputError(f"{path} has arms of practice alone, and no runs in its folder say how they began")
     agree, se = rows["se"] < AGREED, rows["se"]
     if agree.any():
-        se = se.where(~agree, (se[~agree] ** 2).mean() ** 0.5)
-        notes.append(f"the seeds of {', '.join(rows['series'][agree])} agree: the spread of the other arms is taken")
+        of_others = (se[~agree] ** 2).mean() ** 0.5
+        se = se.where(~agree, of_others)
+        spread = "nothing is known of the spread" if np.isnan(of_others) else "the spread of the other arms is taken"
+        notes.append(f"the seeds of {', '.join(rows['series'][agree])} agree: {spread}")
     columns = {
         "strategy": rows["arm"].map(ARMS),
         "error": 1 - rows["y"].to_numpy(float) / 100,

@@ -1,5 +1,6 @@
 """Curves are read from the files that the project writes and from tables of one's own; others are refused."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.compare.compare import summarize
@@ -81,11 +82,15 @@ def read(folder, text):
 
 
 def test_seeds_that_agree_have_the_spread_of_others(tmp_path):
-    accuracies = {"static-100": [0.80, 0.82], "static-200": [0.85, 0.85], "static-400": [0.88, 0.90]}
-    summarize(runs_of(accuracies), "static-100").to_csv(tmp_path / "comparison.csv", index=False)
-    curve, notes = read_curve(tmp_path / "comparison.csv")
-    assert curve.se.tolist() == pytest.approx([0.01] * 3)
-    assert any("seeds of static-200 agree" in note for note in notes)
+    for first, last, spread, said in (
+        ([0.80, 0.82], [0.88, 0.90], 0.01, "static-200 agree: the spread of the other arms is taken"),
+        ([0.81, 0.81], [0.89, 0.89], np.nan, "static-100, static-200, static-400 agree: nothing is known of the spread"),
+    ):
+        runs = runs_of({"static-100": first, "static-200": [0.85, 0.85], "static-400": last})
+        summarize(runs, "static-100").to_csv(tmp_path / "comparison.csv", index=False)
+        curve, notes = read_curve(tmp_path / "comparison.csv")
+        assert_allclose(curve.se, spread)
+        assert f"the seeds of {said}" in notes
 
 
 @pytest.mark.parametrize(("errors", "are_high"), [((0.1, 0.2), False), ((0.8, 0.9), True)])
