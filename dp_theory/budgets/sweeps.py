@@ -141,7 +141,7 @@ def sweep(
     require_seed(seed)
     require_axis(x)
     require_numbers(alpha=alpha, rho=rho, lam_per_row=lam_per_row)
-    numbers_of_rows = numbers("n", default_sizes(d) if n is None else n)
+    numbers_of_rows = numbers("n", np.geomspace(d / 4, 16 * d, SIZES) if n is None else n)
     require_some(alpha=alpha, rho=rho, lam_per_row=lam_per_row, n=numbers_of_rows)
     sizes = np.unique(np.round(numbers_of_rows))
     require_size("n", sizes, 1, MAX_ROWS, "it is the number of samples generated")
@@ -175,11 +175,6 @@ def sweep(
             _frame(line, ridge, d, x, sizes, np.array(samples[line])[..., i]),
         ]
     return pd.concat(frames, ignore_index=True)
-
-
-def default_sizes(d: int) -> list[float]:
-    """From d/4 to 16d, in equal ratios."""
-    return np.geomspace(d / 4, 16 * d, SIZES).tolist()
 
 
 def steps(alpha: Any, rho: Any, rules: str | Sequence[str], trials: int) -> int:

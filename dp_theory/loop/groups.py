@@ -7,7 +7,7 @@ z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observ
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -263,12 +263,6 @@ class Group(SelectedRows):
         return self.ratio
 
 
-def require_keep(keep: Any) -> None:
-    """A rule, or a function of scores and observed labels."""
-    if not isinstance(keep, Rule) and not callable(keep):
-        raise InputError(f"keep = {keep!r} must be a rule or a function (t, y) -> probability")
-
-
 @dataclass(frozen=True)
 class Addition(SelectedRows):
     """The rows that one round adds, selected by the scores of its learner.
@@ -319,7 +313,8 @@ class Addition(SelectedRows):
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
         require_number(**given)
         require_positive(SIZE, **given)
-        require_keep(self.keep)
+        if not isinstance(self.keep, Rule) and not callable(self.keep):
+            raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
         if not callable(self.weight):
             require_number(weight=self.weight)
             require_positive("it counts the row in the loss", weight=self.weight)

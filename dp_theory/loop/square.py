@@ -101,9 +101,9 @@ class OrderParameters(NamedTuple):
         a = np.concatenate([before, a[..., None, :]], axis=-2)
         return OrderParameters(a, with_row(self.c, c, edge=True), with_row(self.x, x))
 
-    def selector(self, stage: int = -1) -> Float[Array, " coordinates"]:
-        """A learner's direction in the coordinates of the rows that it chooses, by default the newest's."""
-        view = np.append(self.a[stage], np.sqrt(self.c[stage, stage]))
+    def selector(self) -> Float[Array, " coordinates"]:
+        """The newest learner's direction in the coordinates of the rows that it chooses."""
+        view = np.append(self.a[-1], np.sqrt(self.c[-1, -1]))
         return view / np.linalg.norm(view)
 
     def scores(self, selector: int | None, stages: slice) -> tuple[Array, Array, Array]:

@@ -31,7 +31,6 @@ __all__ = [
     "make_rule",
     "read_rule",
     "rule_names",
-    "value_of",
 ]
 
 
@@ -72,14 +71,6 @@ def read_rule(rule: str, takes: Callable[[str], Sequence[str]] = fields_of, **gi
     return name, values
 
 
-def value_of(rule: str, key: str, value: Any) -> Any:
-    """What is no text stays as it is."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        raise InputError(f"rule '{rule}': {key} = '{value}' must be a number") from None
-
-
 def make_rule(rule: str, **values: Real) -> Rule:
     """The rule that a name and its parameters stand for.
 
@@ -106,7 +97,12 @@ def make_rule(rule: str, **values: Real) -> Rule:
     Random(p=0.2)
     """
     name, texts = read_rule(rule, **values)
-    given = {key: value_of(rule, key, value) for key, value in texts.items()}
+    given: dict[str, Any] = {}
+    for key, value in texts.items():
+        try:
+            given[key] = float(value) if isinstance(value, str) else value
+        except ValueError:
+            raise InputError(f"rule '{rule}': {key} = '{value}' must be a number") from None
     kind = _kind(name)
     needed = [field.name for field in fields(kind) if field.default is MISSING]
     by_keep = "keep" in given

@@ -24,9 +24,7 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 
 SPLITS = 4  # of the data, over which seeds are spread
-CLASSES = 10  # that a grid shows, at most
 OMEGA = 0.02  # of guided images in a grid
-MAX_SIDE = 64  # pixels a side of an image in a grid
 
 
 def digits(*overrides: str) -> Config:
@@ -54,13 +52,13 @@ def shown_run() -> Run:
 
 
 def image_rows(run: Run, rows: Iterable[Row], names: Iterable[str]) -> pd.DataFrame:
-    """An image of each of a run's first classes in every row, from the same noise.
+    """An image of each of a run's classes in every row, from the same noise.
 
     A row's name ends with its judge's mean entropy in nats.
     """
     config = run.config
     generator = load_generator(config, progress=progress)
-    classes = config.task.classes[:CLASSES]
+    classes = config.task.classes
     labels = torch.arange(len(classes))
     seeds = row_seeds(0, 0, range(len(labels)))
     parts = []
@@ -74,5 +72,5 @@ def image_rows(run: Run, rows: Iterable[Row], names: Iterable[str]) -> pd.DataFr
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
     """The pixels of images [n, 1 or 3, H, W] in [-1, 1] as columns in [0, 1], a pixel's colours side by side."""
-    pixels = pictures(x.float().cpu(), MAX_SIDE).reshape(len(x), -1)
+    pixels = pictures(x.float().cpu()).reshape(len(x), -1)
     return pd.DataFrame(pixels, columns=[f"pixel_{index}" for index in range(pixels.shape[1])])

@@ -84,7 +84,12 @@ def read(folder, text):
 def test_seeds_that_agree_have_the_spread_of_others(tmp_path):
     for first, last, spread, said in (
         ([0.80, 0.82], [0.88, 0.90], 0.01, "static-200 agree: the spread of the other arms is taken"),
-        ([0.81, 0.81], [0.89, 0.89], np.nan, "static-100, static-200, static-400 agree: nothing is known of the spread"),
+        (
+            [0.81, 0.81],
+            [0.89, 0.89],
+            np.nan,
+            "static-100, static-200, static-400 agree: nothing is known of the spread",
+        ),
     ):
         runs = runs_of({"static-100": first, "static-200": [0.85, 0.85], "static-400": last})
         summarize(runs, "static-100").to_csv(tmp_path / "comparison.csv", index=False)

@@ -189,10 +189,10 @@ def spread_out(count: int) -> list[int]:
     return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
 
 
-def pictures(x: torch.Tensor, side: int = THUMBNAIL) -> np.ndarray:
-    """Images [B, C, H, W] in [-1, 1] as (B, H, W) or (B, H, W, 3) in [0, 1], large ones with so many pixels a side."""
-    if max(x.shape[2:]) > side:
-        x = functional.adaptive_avg_pool2d(x, side)
+def pictures(x: torch.Tensor) -> np.ndarray:
+    """Images [B, C, H, W] in [-1, 1] as (B, H, W) or (B, H, W, 3) in [0, 1], at most THUMBNAIL pixels a side."""
+    if max(x.shape[2:]) > THUMBNAIL:
+        x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
     x = ((x + 1) / 2).clamp(0, 1)
     return (x[:, 0] if x.shape[1] == 1 else x.movedim(1, -1)).numpy()
 
