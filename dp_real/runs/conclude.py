@@ -50,8 +50,9 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         log.warning(QUICK)
     elif balanced - practice.chance < practice.doubt / 3:  # two standard errors
         log.warning(
-            f"{files.path} ends at chance: the mean of the classes' validation accuracies is {balanced:.1%}, of "
-            f"guessing {practice.chance:.1%}; look at samples, then at training.learning_rate and training.steps"
+            f"{files.path} ends at chance, as far as {len(data.validation.y):,} validation examples tell: the mean of "
+            f"the classes' accuracies is {balanced:.1%}, of guessing {practice.chance:.1%}; look at samples, then at "
+            "training.learning_rate and training.steps"
         )
     tested, tested_balanced = accuracies(learner, data.test) if test else (None, None)
     result = {

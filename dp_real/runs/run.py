@@ -166,7 +166,9 @@ def _train(
             raise Interrupted(f"{why}interrupted at step {state.step}: {files.resume} goes on") from None
         except DivergedError as error:
             last = newest_intact(files)
-            last_good = f"the last good checkpoint stays: {last.path}" if last else "there is no checkpoint yet"
+            last_good = (
+                f"the last good checkpoint stays: {last.path}" if last else f"{files.path} has no checkpoint yet"
+            )
             raise DivergedError(f"{error}; {last_good}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted_changes}
     return conclude(practice, test, facts)

@@ -47,8 +47,9 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
 def chance_remark(classes: int) -> str:
     """What to say of a balanced accuracy that guessing would reach."""
     return (
-        f"At chance, about 1 in {classes} right, averaged over classes: the labels of the generated samples do not "
-        "carry over to the real ones. Look at some samples (dp real sample), and at the order of the classes."
+        f"At chance, as far as its test examples tell: guessing has 1 in {classes} right, averaged over classes. "
+        "Either training came to nothing, or the labels that it saw do not carry over to the real examples. Look at "
+        "the pool (dp real review), at the order of the classes, then at training.learning_rate and training.steps."
     )
 
 
@@ -63,7 +64,7 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     interval = "" if math.isnan(low) else f" (95 % interval {two_digits(low)} to {two_digits(high)})"
     unit = {"compute": "FLOPs", "seconds": "seconds"}.get(axis_of(rows), "samples")
     number = row["static_to_match"]
-    amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
+    amount = f"{number:,.0f} {unit}{more}" if 100 <= number < 1e9 else f"{number:.3g} {unit}{more}"
     rival = row.get("static_series", "static data")
     times = f"{two_digits(row['ratio'])}{more} times what {arm} took"
     return f"{sentence} To match it, {rival} needs {amount}: {times}{interval}."

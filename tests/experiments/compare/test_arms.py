@@ -7,6 +7,7 @@ import torch
 from dp_experiments.cli.real.compare import default_arms
 from dp_experiments.compare.arms import encoders
 from dp_experiments.compare.arms.covariance import matching
+from dp_experiments.compare.arms.probe import probe
 from dp_experiments.presets.presets import load_preset
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
 
@@ -16,6 +17,7 @@ from dp_real.plan import work
 from dp_real.pool import Pool
 from dp_real.runs.run import run
 from dp_real.text.learners import BagOfWordsConfig
+from dp_real.text.sources import TextConfig
 from tests.commands import done, refused, told
 from tests.dp_real.conftest import SMALL
 from tests.refusals import refusal
@@ -102,10 +104,13 @@ def test_any_encoder_of_transformers(config, seeing):
         assert features.shape == (7, width)
         assert features.std(axis=0).min() > 0
     assert np.array_equal(encoders.features_of(config, None)(x), x.flatten(1).numpy())
-    with refusal("texts have no features"):
-        encoders.features_of(load_preset("text-own-smoke"), None)
-    with refusal("kind = 'bag-of-words' has no features"):  # before anything is drawn
-        arm_config(config.model_copy(update={"learner": BagOfWordsConfig(kind="bag-of-words")}), "covariance")
+    own_texts = TextConfig(source="text", classes=("a", "b"), validation="texts.csv")
+    with refusal("has no features: take a learner that is a network, and for texts data.train"):
+        encoders.features_of(load_preset("text-own-smoke").model_copy(update={"data": own_texts}), None)
+    of_words = config.model_copy(update={"learner": BagOfWordsConfig(kind="bag-of-words")})
+    for name in ("covariance", "probe"):
+        with refusal("kind = 'bag-of-words' has no features"):  # before anything is drawn or trained
+            arm_config(of_words, name)
 
 
 def test_what_generates_nothing_comes_first_where_it_can(config, seeing, tmp_path):
@@ -125,6 +130,13 @@ def test_what_generates_nothing_comes_first_where_it_can(config, seeing, tmp_pat
     arms = told("real compare", file, "--seeds 1 --workers 1 --out", tmp_path / "out")["arms"]
     kept = {arm["series"]: arm["kept"] for arm in arms}
     assert kept == {"real": 40, "finetune": 40, "probe": 40, "practice": 80, "static": 140}
+
+
+def test_a_probe_gives_a_class_no_probability(config, monkeypatch):
+    """Where a test example lies far from all that the probe has seen; no warning is printed."""
+    far = lambda x: x[: x.shape[0]].flatten(1).double().numpy() * (1 if x.shape[0] == 250 else 1e9)  # noqa: E731
+    monkeypatch.setattr(encoders, "features_of", lambda config, real: far)
+    assert 0.2 < probe(config)["test_accuracy"] < 0.9
 
 
 def test_arms_that_generate_nothing_are_compared(config, tmp_path, monkeypatch):

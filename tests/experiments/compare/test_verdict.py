@@ -91,6 +91,9 @@ def test_what_matches_an_arm_has_the_unit_of_the_axis(axis, amount):
     runs[["generation_flops", "training_flops"]] = 10**12
     (sentence,) = verdict(runs, summarize(runs, "static", axis), 10)
     assert f"To match it, static data needs {amount} or less" in sentence
+    runs["training_seconds"] = runs["generation_seconds"] = 0.123
+    (sentence,) = verdict(runs, summarize(runs, "static", "seconds"), 10)
+    assert "To match it, static data needs 0.246 seconds or less" in sentence
 
 
 def test_without_practice_the_best_is_held_against_the_next():
@@ -101,7 +104,8 @@ def test_without_practice_the_best_is_held_against_the_next():
 
 def test_arms_that_guess_are_named():
     *_, last = said({"practice": [0.11, 0.10, 0.11], "static": [0.5, 0.6, 0.5]})
-    assert last.startswith("practice: At chance, about 1 in 10 right")
+    assert last.startswith("practice: At chance, as far as its test examples tell: guessing has 1 in 10 right")
+    assert "the labels of the generated samples do not carry over" not in last  # of an arm that generates nothing, too
     *_, last = said({"practice": [0.9], "static": [0.9]}, test_balanced_accuracy=[0.1, 0.8])  # the largest class alone
     assert last.startswith("practice: At chance")
 

@@ -115,7 +115,7 @@ def compare_command(
         f"{out}/comparison.csv, .png, .pdf",
     )
     for name, of_arm in runs.groupby("arm", sort=False):
-        remark = too_few(of_arm["pool_size"].mean(), of_arm["additions"].mean(), settled[str(name)])
+        remark = too_few(of_arm["additions"].mean(), settled[str(name)])
         if remark:
             say(f"{name}: on average {remark}")
     limits: dict[str, list[str | None]] = {}

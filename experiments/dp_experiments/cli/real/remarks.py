@@ -7,10 +7,11 @@ if TYPE_CHECKING:
     from dp_real.config import Config
 
 
-def too_few(made: float, additions: float, config: "Config") -> str | None:
+def too_few(additions: float, config: "Config") -> str | None:
     """A warning if runs have fewer additions than planned, in the mean, and no budget of their own ended them."""
     if additions >= config.practice.additions:
         return None
+    made = config.practice.initial + additions * config.practice.increment  # the pool may have real ones, too
     return (
         f"{made:,.0f} of {config.samples:,} samples were made: patience took the steps; lower practice.patience or "
         "practice.evaluate_every, or raise training.steps"

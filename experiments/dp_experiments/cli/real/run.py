@@ -112,7 +112,7 @@ def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config")
     from dp_experiments.show.report.pictures import leave_figures
     from dp_real import Run
 
-    for remark in (too_few(result["pool_size"], result["additions"], config), missed_aim(Run(folder))):
+    for remark in (too_few(result["additions"], config), missed_aim(Run(folder))):
         if remark:
             say(f"{config.name}: {remark}")
     answer(as_json, result, [_shown(result, SHOWN_OF_RUN)], with_errors(result.get("sets", [])))

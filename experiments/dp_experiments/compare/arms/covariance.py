@@ -23,10 +23,9 @@ DIRECTIONS = 32  # principal ones of a class's real features, in which covarianc
 @arm("covariance", "static; over-generated, and those kept whose features vary as real validation images do")
 def settings(config: Config, samples: int) -> Mapping[str, Mapping[str, Any]]:
     """Static data, over-generated. InputError without features to compare."""
-    lacks = not config.learner.counted if config.data.has_training_examples else config.data.modality == "text"
-    if lacks and not config.practice.encoder:
-        remedy = "take a learner that is a network, and for texts data.train"
-        raise InputError(f"arm covariance: learner.kind = {config.learner.kind!r} has no features to compare: {remedy}")
+    from dp_experiments.compare.arms.encoders import check_features
+
+    check_features(config)
     selected = {"keep": "covariance", "oversample": oversample(config)}
     return {"guidance": PRUNED, "practice": {**static(config, samples)["practice"], **selected}}
 

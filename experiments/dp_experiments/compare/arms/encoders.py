@@ -25,6 +25,14 @@ Features = Callable[[ExampleArray], np.ndarray]
 TOGETHER = 256  # images
 
 
+def check_features(config: Config) -> None:
+    """Raise InputError where `features_of` has neither an encoder, nor a network of real examples, nor raw values."""
+    lacks = not config.learner.counted if config.data.has_training_examples else config.data.modality == "text"
+    if lacks and not config.practice.encoder:
+        remedy = "take a learner that is a network, and for texts data.train"
+        raise InputError(f"arms covariance and probe: learner.kind = {config.learner.kind!r} has no features: {remedy}")
+
+
 def features_of(config: Config, real: TrainingExamples | None) -> Features:
     """What practice.encoder sees, else the penultimate features of a learner of the `real` examples, else raw values.
 
@@ -33,8 +41,7 @@ def features_of(config: Config, real: TrainingExamples | None) -> Features:
     """
     if config.practice.encoder:
         return pretrained(config)
-    if real is None and config.data.modality == "text":
-        raise InputError("texts have no features without a learner of real ones: set data.train")
+    check_features(config)
     if real is None:
         return lambda x: x[: x.shape[0]].flatten(1).numpy()
     return partial(penultimate, trained(config, real))

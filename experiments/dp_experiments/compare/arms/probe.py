@@ -68,7 +68,8 @@ def probe(config: Config) -> dict[str, Any]:
 
     def score(seen: np.ndarray) -> np.ndarray:
         logits = np.full((len(seen), config.task.n_classes), NEVER)
-        logits[:, search.classes_] = search.predict_log_proba(seen).clip(NEVER)
+        with np.errstate(divide="ignore"):  # a probability may be 0
+            logits[:, search.classes_] = search.predict_log_proba(seen).clip(NEVER)
         return logits
 
     head: Any = Head(features, score)
@@ -92,5 +93,8 @@ def probe(config: Config) -> dict[str, Any]:
 
 @arm("probe", "generates nothing: a linear head on frozen features of the validation images", run=probe)
 def settings(config: Config, samples: int) -> Mapping[str, Mapping[str, Any]]:
-    """The settings of static data, of which nothing is drawn."""
+    """The settings of static data, of which nothing is drawn. InputError without features to learn from."""
+    from dp_experiments.compare.arms.encoders import check_features
+
+    check_features(config)
     return static(config, samples)
