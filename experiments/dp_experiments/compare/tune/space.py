@@ -16,7 +16,7 @@ from dp_base.errors import InputError
 from dp_base.reading import foreign_file, toml_value
 from dp_experiments.compare.tune.tuned import with_settings
 from dp_real.config import Config
-from dp_real.config.arms import ArmName, arm_config
+from dp_real.config.arms import Arm, ArmName, arm_config
 from dp_real.config.load import key_of
 from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.section import flat
@@ -57,6 +57,8 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     errors.
     """
     _require_searchable(searches)
+    if Arm.parse(arm).run:
+        raise InputError(f"arm {arm} trains no learner of the configuration: it has nothing to be tuned")
     cell = arm_config(config, arm)
     name = ArmName.parse(arm)
     settled = set(map(key_of, name.settings))

@@ -194,7 +194,7 @@ def _run(config: Config, out: Path, shared: Path) -> tuple[float | None, float, 
             shared=shared,
         )
     except DivergedError as error:
-        return None, 0.0, str(error)
+        return None, 0.0, str(error.__cause__ or error)  # without the checkpoint, which goes with the trial
     return result["val_accuracy"], result["seconds"], ""
 
 

@@ -44,6 +44,8 @@ def test_each_arm_searches_what_it_has():
     assert set(space("practice", *searches)) - fixed == {"practice.patience"}
     assert set(space("practice-unguided", *searches)) - loop == {"practice.patience"}
     assert set(space("static", *searches)) == static
+    with refusal("arm probe trains no learner of the configuration"):
+        space("probe")
 
 
 def test_randaugment_is_searched_where_its_library_is(monkeypatch):
@@ -204,7 +206,8 @@ def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(search):
 def test_what_fails_counts_and_the_search_goes_on(search, tmp_path):
     def fragile(config, *_):
         if config.training.label_smoothing > 0.1:
-            raise DivergedError("step 3: the training losses are not finite")
+            cause = DivergedError("step 3: the training losses are not finite")
+            raise DivergedError(f"{cause}; the last good checkpoint stays: it goes with the trial") from cause
         return smooth(config)
 
     best, trials = search(fragile)
