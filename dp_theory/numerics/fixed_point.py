@@ -15,7 +15,9 @@ _POWELL = {"xtol": 1e-9, "factor": 1.0}
 _NOWHERE = 1e3
 # Factor of the start where the map is not defined.
 _NEARER = 0.7
-# How often it is applied at most.
+# Entries of the start that count as 0: Powell's first differences have steps in proportion to the entries but 0.
+_TINY = 1e-6
+# How often _NEARER is applied at most.
 _MOST = 40
 
 
@@ -24,6 +26,7 @@ def fixed_point(move: Move, start: Array) -> tuple[Array, float]:
 
     `move` gives by how much the map moves a point, with entries of order 1, and its miss, inf where it is not defined.
     """
+    start = np.where(np.abs(start) < _TINY, 0.0, start)
     best, least = start, np.inf
 
     def excess(point: Array) -> Array:

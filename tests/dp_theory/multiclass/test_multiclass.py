@@ -170,3 +170,9 @@ def test_a_missed_tolerance_is_an_error():
         predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
     with pytest.raises(ConvergenceError, match=r"points the selection leaves fewer than 256; keep more"):
         predict(SoftmaxProblem(2, make_selection("keep-hard", 2, keep=1e-4), 0.9, 5e-5, 5e-6), tolerance=5e-3)
+
+
+def test_as_many_rows_as_dimensions_have_a_solution():
+    """Whose search starts at ln(phi) = 2e-16, which is 0 but for rounding."""
+    (row,) = softmax_curves([4], ["keep-easy"], [0.5], [1.0], [0.1], tolerance=0.1, trials=0).to_dict("records")
+    assert 0.42 < row["test_error"] < 0.46
