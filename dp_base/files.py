@@ -91,7 +91,7 @@ def as_input_error(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         lost = path.is_symlink() and not path.exists()
-        why = "it is a link that leads nowhere" if lost else error.strerror
+        why = "it is a link that leads nowhere" if lost else error.strerror or error  # Arrow gives no number
         raise InputError(f"{path} cannot be written: {why}") from error
 
 

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from dp_base.files import (
     PART,
+    as_input_error,
     discard_parts,
     disk_problem,
     file_name,
@@ -167,3 +168,12 @@ def test_a_full_disk_is_told_with_the_file(tmp_path):
             raise full
         assert disk_problem(raised.value) == f"{tmp_path / 'table.csv'}: No space left on device"
         full.filename = None
+
+
+def test_an_error_without_a_number_keeps_its_reason(tmp_path):
+    """As those of Arrow and of Pillow."""
+    with (
+        refusal(r"table\.parquet cannot be written: no room for the footer"),
+        as_input_error(tmp_path / "table.parquet"),
+    ):
+        raise OSError("no room for the footer")

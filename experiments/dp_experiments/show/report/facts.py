@@ -76,7 +76,7 @@ def outcome(run: Run) -> Facts:
     """What a run came to so far."""
     config = run.config
     result = run.result
-    metrics = run.metrics
+    metrics, rounds = run.metrics, run.rounds
     last = result or (metrics.iloc[-1].to_dict() if len(metrics) else {})
     own = []
     for name, key in (("test", "test"), ("validation", "val")):
@@ -90,7 +90,7 @@ def outcome(run: Run) -> Facts:
         "complete": bool(result),
         "step": int(last.get("steps", last.get("step", 0))),
         "steps": config.training.steps,
-        "pool_size": int(last.get("pool_size", 0)),
+        "pool_size": int(last.get("pool_size", rounds["count"].sum() if len(rounds) else 0)),
         "accuracies": [*own, *result.get("sets", [])],
     }
 

@@ -16,7 +16,7 @@ import pytest
 from dp_experiments.compare.compare import Comparison, summarize
 from dp_experiments.compare.curve_files import read_curve
 from dp_experiments.show.report import pictures
-from dp_experiments.show.report.facts import comparison_facts, run_verdict
+from dp_experiments.show.report.facts import comparison_facts, outcome, run_verdict
 from dp_experiments.show.report.page import readable, shown_comparison
 from dp_experiments.show.report.pictures import (
     are_drawn,
@@ -36,7 +36,7 @@ from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
 from tests.commands import done, refused, told
 from tests.dp_real.runs.folders import all_rows
 from tests.experiments.compare.made import runs_of
-from tests.experiments.conftest import COMPARED, SET
+from tests.experiments.conftest import COMPARED, SET, left_by_run
 
 # figures
 
@@ -173,6 +173,14 @@ def test_report_of_a_run(guided_run):
     assert "At chance" in run_verdict(facts, 10, result | {"test_balanced_accuracy": 0.1})
     assert str(guided_run) in page.words  # as it is: < and & are escaped
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
+
+
+def test_a_run_that_ended_before_an_evaluation_has_the_examples_of_its_rounds(tmp_path):
+    """As one that diverges at its first steps."""
+    run = left_by_run(tmp_path / "run")
+    assert outcome(Run(run))["pool_size"] == 0
+    (run / "rounds.jsonl").write_text('{"round": 0, "count": 24}\n{"round": 1, "count": 12}\n')
+    assert outcome(Run(run))["pool_size"] == 36
 
 
 def test_a_judge_confirms_rows_of_each_round(guided_run, tmp_path):
