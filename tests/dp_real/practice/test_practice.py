@@ -62,10 +62,18 @@ def test_data_is_added_once_patience_runs_out_and_as_often_as_asked(tmp_path):
     assert log[1]["omega"] > 0
 
 
+def alone(x):
+    if len(x) > 1:
+        raise ValueError("only one at a time")
+    return torch.zeros(1, 3)
+
+
 def test_a_model_that_does_not_fit_is_refused_at_the_first_evaluation(tmp_path):
     own = practice(tmp_path / "grows", patience=9)
-    with refusal("the model gave .* for 1 samples of 3 classes"):
+    with refusal("the model gave .* for 2 samples of 3 classes"):
         own.step(0.5, nn.Linear(4, 2))
+    with refusal("only one at a time"):  # as GPT-2 without a padding token
+        own.step(0.5, alone)
     assert own.evaluations == 0
     assert not practice(tmp_path / "static", additions=0).step(0.5, None)
 
