@@ -1,3 +1,4 @@
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from dp_real.runtime.hub import load, load_tokenizer, quietly, reading
 from dp_real.runtime.seeds import row_uniforms
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.models.char_lm import inverse_transform
-from dp_real.text.models.prompted import PromptedGenerator
+from dp_real.text.models.prompted import THOUGHT, PromptedGenerator
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import CausalLMConfig
@@ -103,7 +104,8 @@ class CausalLMGenerator(PromptedGenerator):
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
-        inputs = self.encoded([*map(self.chat_prompt, labels.tolist(), seeds.tolist())], config.max_new_tokens)
+        prompts = [*map(self.chat_prompt, labels.tolist(), seeds.tolist())]
+        inputs = self.encoded(prompts, config.max_new_tokens)
         processors = LogitsProcessorList([TemperatureLogitsWarper(config.temperature)])
         if config.top_k:
             processors.append(TopKLogitsWarper(config.top_k))
@@ -118,7 +120,10 @@ class CausalLMGenerator(PromptedGenerator):
         )
         new = written[:, inputs["input_ids"].shape[1] :]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return to_codes(map(self.cut, texts), self.sample_shape[0], self.model.name_or_path)
+        # Some chat templates begin the thought.
+        begun = [prompt if re.search(rf"(?i)<{THOUGHT}\s*$", prompt) else "" for prompt in prompts]
+        texts = [self.cut(self.said(before + text)) for before, text in zip(begun, texts, strict=True)]
+        return to_codes(texts, self.sample_shape[0], self.model.name_or_path)
 
     def log_posterior(self, x: Tensor) -> Tensor:
         """By Bayes' rule, from the likelihoods after each class's first prompt, with equal examples for all rows."""

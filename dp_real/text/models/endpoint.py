@@ -36,7 +36,6 @@ PART = 4  # characters of a key by which it is recognised and hidden
 SHOWN = 300  # characters of an endpoint's message that ours quote
 CHARACTERS = 4  # about, per token, if the endpoint does not count them
 FILTERED = "content_filter"  # an endpoint's code of a refusal
-THOUGHT = "(?:think|thinking|thought|reasoning)>"
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
@@ -99,11 +98,9 @@ class EndpointGenerator(PromptedGenerator):
         return json_digest([body, self.path, seed], sort_keys=True), body
 
     def _text(self, answer: Answer) -> str:
-        """The part after the last thought and before the first stop string; empty if a thought has no end."""
-        after = re.split(f"(?i)</{THOUGHT}", answer.text)[-1].strip()
+        after = self.said(answer.text)
         text = self.cut(after)
-        is_cut_off = answer.cut and text == after
-        return "" if is_cut_off or re.search(f"(?i)<{THOUGHT}", after) else text
+        return "" if answer.cut and text == after else text
 
     def _run(self, asking: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine, in a thread if an event loop is running here, as in a notebook."""

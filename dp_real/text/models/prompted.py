@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ from dp_real.data.examples import RealData
 from dp_real.generators import class_prompts
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.text.codes import text_of
+
+THOUGHT = "(?:think|thinking|thought|reasoning)>"
 
 
 class PromptedGenerator:
@@ -31,5 +34,12 @@ class PromptedGenerator:
         rows = rng(seed, Stream.CHOICE).permutation(np.flatnonzero(self.shots.y == label))[: self.config.shots]
         return prompt.replace("{examples}", "\n\n".join(text_of(self.shots.x[row : row + 1][0]) for row in rows))
 
+    @staticmethod
+    def said(text: str) -> str:
+        """The part after the last thought; empty if a thought has no end."""
+        after = re.split(f"(?i)</{THOUGHT}", text)[-1].strip()
+        return "" if re.search(f"(?i)<{THOUGHT}", after) else after
+
     def cut(self, text: str) -> str:
+        """The part before the first stop string."""
         return min((text.partition(stop)[0] for stop in self.config.stop), key=len, default=text).strip()

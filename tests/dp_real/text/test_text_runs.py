@@ -287,6 +287,24 @@ def test_stop_strings_end_a_text(asked):
     assert [text.partition(stop)[0].strip() for text in texts] == drawn(stop=[stop])
 
 
+@pytest.mark.parametrize(
+    ("begun", "said"),
+    [
+        ("", "<think>\nHm.\n</think>\n a text"),
+        ("<think>\n", "Hm.</think>a text"),
+        ("<think>\n", "no end"),
+        ("", "a text"),
+    ],
+)
+def test_thoughts_of_a_language_model_are_no_part_of_a_text(asked, monkeypatch, begun, said):
+    """As of one behind an endpoint. Some templates begin the thought."""
+    generator = load_generator(asked)
+    generator.tokenizer.chat_template += begun
+    monkeypatch.setattr(generator.tokenizer, "batch_decode", lambda new, **_: [said] * len(new))
+    drawn = generator.sample(torch.tensor([0, 1]), row_seeds(0, 0, range(2)), None)
+    assert texts_of(drawn) == ["" if said == "no end" else "a text"] * 2
+
+
 def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
     """A model that only repeats what its prompt showed."""
 
