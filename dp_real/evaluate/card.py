@@ -65,7 +65,7 @@ PIPELINE = """\
 from transformers import pipeline
 
 classify = pipeline("{task}", model="LEARNER")  # this folder
-classify("a text")"""
+classify("a text", truncation=True)"""
 OPENED = """\
 import numpy as np
 from PIL import Image, ImageOps

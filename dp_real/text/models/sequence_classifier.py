@@ -31,7 +31,7 @@ class SequenceClassifier(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.options = tokenizer_options(model, max_tokens)
-        self.max_tokens = self.options["max_length"]
+        self.max_tokens = tokenizer.model_max_length = self.options["max_length"]  # also where others load it
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits. Without gradients, texts of similar length are computed together, with less padding."""

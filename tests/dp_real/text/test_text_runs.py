@@ -167,7 +167,8 @@ def test_a_language_model_is_asked(asked, models, tmp_path):
     learner = tmp_path / "run" / "learner"
     model, tokenizer = (kind.from_pretrained(learner) for kind in (AutoModelForSequenceClassification, AutoTokenizer))
     assert model.config.id2label == {0: "blame", 1: "praise"}
-    inputs = tokenizer(["a fine film"], return_tensors="pt")
+    assert tokenizer.model_max_length == asked.learner.max_tokens
+    inputs = tokenizer(["a fine film"], return_tensors="pt", truncation=True)
     theirs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
     (models / "encoder").rename(models / "gone")
     try:
