@@ -491,9 +491,10 @@ class Rounds:
         selected = np.array(numbers)[~distributed.on_main(lambda: self._alike(index, values))]
         if not len(selected):
             noun, similarity = f"{self.config.data.modality}s", self.config.pool.distinct
+            remedy = f"raise pool.distinct = {similarity:g}, or " if similarity < 1 else ""
             raise DivergedError(
-                f"round {index}: all {len(numbers)} {noun} are like earlier ones: "
-                f"raise pool.distinct = {similarity:g}, or make the generator's {noun} more varied"
+                f"round {index}: all {len(numbers)} {noun} are like earlier ones: {remedy}"
+                f"make the generator's {noun} more varied"
             )
         return select_rows(rows, selected)
 

@@ -158,6 +158,8 @@ def test_distinct_texts(chars, tmp_path, monkeypatch):
     monkeypatch.setattr(NearTexts, "add", lambda self, texts, *_: np.ones(len(texts), bool))
     with refusal(r"all 60 texts are like earlier ones: raise pool.distinct = 0.8", DivergedError):
         run(config, tmp_path / "none")
+    with refusal(r"all 60 texts are like earlier ones: make the generator's texts more varied", DivergedError):
+        run(changed(config, pool={"distinct": 1.0}), tmp_path / "equal")
 
 
 def test_a_language_model_is_asked(asked, models, tmp_path):
