@@ -273,7 +273,8 @@ class Practice(Additions):
         metric = distributed.on_main(lambda: _number(metric))  # that of others may be None
         if not self.evaluations and self.are_left and len(self.pool) and model is not None:
             with evaluated(model, self.preprocess, self.config) as logits:
-                cpu_logits(cast(Logits, logits), self.pool.x[:2])  # it may raise, before hours of training are at stake
+                # It may raise, before hours of training are at stake. One text would need no padding.
+                cpu_logits(cast(Logits, logits), self.pool.x[:2])
         before = self.state_dict()
         self.evaluations += 1
         self.observe(metric)

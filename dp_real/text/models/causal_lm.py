@@ -120,9 +120,9 @@ class CausalLMGenerator(PromptedGenerator):
         )
         new = written[:, inputs["input_ids"].shape[1] :]
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        # Some chat templates begin the thought.
-        begun = [prompt if re.search(rf"(?i)<{THOUGHT}\s*$", prompt) else "" for prompt in prompts]
-        texts = [self.cut(self.said(before + text)) for before, text in zip(begun, texts, strict=True)]
+        begun = [re.search(rf"(?i)<{THOUGHT}\s*$", prompt) for prompt in prompts]  # by some chat templates
+        answers = [f"{tag[0]}{text}" if tag else text for tag, text in zip(begun, texts, strict=True)]
+        texts = [self.cut(self.said(answer)) for answer in answers]
         return to_codes(texts, self.sample_shape[0], self.model.name_or_path)
 
     def log_posterior(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dp_real.generators import class_prompts
 from dp_real.runtime.seeds import Stream, rng
 from dp_real.text.codes import text_of
 
-THOUGHT = "(?:think|thinking|thought|reasoning)>"
+THOUGHT = "(?:think|thinking|thought|reasoning)>"  # ends the tags around a model's thought
 
 
 class PromptedGenerator:
