@@ -19,10 +19,9 @@ def play_command(
 
     A browser shows it if the command is given in a terminal, without --json.
     """
-    from dp_experiments.show.play.page import page
-    from dp_experiments.terminal.pages import check_page, write_page
+    from dp_experiments.terminal.pages import check_page, rendered, write_page
 
-    write_page(check_page(out), page())
+    write_page(check_page(out), rendered("dp_experiments.show.play", "page.html.jinja"))
     answer(as_json, {"out": str(out)}, str(out))
     if not as_json and sys.stdout.isatty():
         webbrowser.open(out.resolve().as_uri())

@@ -7,15 +7,22 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.show.play.page import page
 from dp_experiments.studies.stored import stored_path, stored_runs
+from dp_experiments.terminal.lines import records
+from dp_experiments.terminal.pages import rendered
 
 import dp_base
+from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict
 from tests.chromium import CHROMIUM, barriers, needs_axe, needs_browser, opened
 from tests.commands import done, run_dp
 from tests.source import ROOT
+
+
+def page():
+    return rendered("dp_experiments.show.play", "page.html.jinja")
 
 
 def test_the_page_needs_no_network_and_no_other_file():
@@ -44,6 +51,28 @@ def test_the_page_of_the_docs_is_current():
     assert (ROOT / "docs" / "play.html").read_text() == page(), "dp play --out docs/play.html writes it anew"
 
 
+def points():
+    """200 random points of each rule within the sliders' ranges, with dp_theory's errors."""
+    draw = np.random.default_rng(0)
+    found = []
+    for name, rule in {"hard": KeepHard, "easy": KeepEasy}.items():
+        alpha, lam, rows = np.exp(draw.uniform(np.log([0.1, 1e-4, 0.2]), np.log([2.5, 10, 200]), (200, 3))).T
+        rho = np.cos(np.radians(draw.uniform(2, 80, 200)))
+        error = predict(Problem(Direct(rule(alpha)), rho=rho, phi=1 / rows, lam=lam)).test_error
+        columns = {"rule": name, "alpha": alpha, "rho": rho, "lam": lam, "rows": rows, "error": error}
+        found += records(pd.DataFrame(columns))
+    return found
+
+
+@needs_browser
+def test_the_page_computes_theorem_1_as_dp_theory_does(tmp_path):
+    file = tmp_path / "play.html"
+    off = "points.map((at) => Math.abs(testError(at.rule, at.alpha, at.rho, at.lam, at.rows) / at.error - 1))"
+    script = f"const points = {json.dumps(points())}; document.body.dataset.off = Math.max(...{off})"
+    file.write_text(page().replace("</body>", f"<script>{script}</script></body>"))
+    assert float(re.search(r'data-off="([^"]+)"', opened(file, 1280))[1]) < 1e-9
+
+
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 500])
 def test_in_a_browser(tmp_path, width):
@@ -54,8 +83,6 @@ def test_in_a_browser(tmp_path, width):
     document = opened(file, width)
     assert "data-error" not in document
     assert 'data-wide="false"' in document
-    agreement = re.search(r'data-agreement="([^"]+)"', document)
-    assert float(agreement.group(1)) < 1e-9  # the errors in the page have ten digits
     assert "Plain data reaches the last with" in document
     assert re.search(r"practice: <span[^>]*>\d+ samples, 9\d", document)
 
