@@ -1,6 +1,6 @@
 """Comparisons of arms in pairs: the runs, their statistics, and the folder that holds both."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.plan.needs import weights
 from dp_real.runs.identity import input_digests
-from dp_real.runs.prepare import check_plan, check_real_examples, load_generator, torch_settings
+from dp_real.runs.prepare import check_plan, check_real_examples, torch_settings
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
@@ -58,13 +58,12 @@ def run_arms(
     """
     require_alone("a comparison")
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
-    judged = [index for index, (arm, _) in enumerate(cells) if Arm.parse(arm).run]
     check_arms(config, dict(cells).values(), progress)
     comparison = Comparison(out)
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
     seed_of = [cell.seed if workers == 1 else 0 for _, cell in cells]
-    order = sorted(range(len(cells)), key=lambda index: (index not in judged, seed_of[index]))
+    order = sorted(range(len(cells)), key=lambda index: (Arm.parse(cells[index][0]).run is None, seed_of[index]))
     jobs = [
         (arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes)
         for index in order
@@ -72,12 +71,9 @@ def run_arms(
     ]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
-        for some in (jobs[: len(judged)], jobs[len(judged) :]):
-            if workers != 1:
-                prepare_generators([cell for arm, cell, *_ in some if Arm.parse(arm).run is None], workers, progress)
-            for row in in_parallel(workers, run_arm, some, visible_gpus()):
-                rows.append(row)
-                advance(1)
+        for row in in_parallel(workers, run_arm, jobs, visible_gpus()):
+            rows.append(row)
+            advance(1)
     remove(out / "drawn")
     return pd.DataFrame(rows, index=order).sort_index()
 
@@ -101,26 +97,6 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
         data = config.data.model_copy(update={"split": first + index % splits})
         configs.append(config.model_copy(update={"seed": first + index, "data": data}))
     return configs
-
-
-def prepare_generators(configs: Iterable[Config], workers: int | None, progress: Progress) -> None:
-    """Get the generators of these configurations ready, so that the runs find them in the cache.
-
-    One that is trained here is trained once for each data split. Runs on real examples alone need none. Raises as
-    load_generator does.
-    """
-    distinct: dict[tuple[int | None, str], tuple[Config]] = {}
-    for config in configs:
-        if config.practice.needs_generator:
-            split = config.data.split if config.generator.trained_here else None
-            distinct[split, config.generator.model_dump_json()] = (config,)
-    with progress("generators", len(distinct)) as advance:
-        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
-            advance(1)
-
-
-def _prepare(config: Config) -> None:
-    load_generator(config, progress=aside(f"generator of split {config.data.split}"))
 
 
 def run_arm(

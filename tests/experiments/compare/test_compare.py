@@ -118,7 +118,6 @@ def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, m
         return {"arm": arm, "seed": config.seed}
 
     monkeypatch.setattr("dp_experiments.compare.compare.run_arm", recorded)
-    monkeypatch.setattr("dp_experiments.compare.compare.prepare_generators", lambda *all_at_once: 1 / 0)
     rows = run_arms(load_preset("gaussian"), ["practice", "static-400"], 2, 2, tmp_path, 1, silent)
     assert [seed for seed, _ in order] == [0, 0, 1, 1]
     assert rows[["arm", "seed"]].to_records(index=False).tolist() == [

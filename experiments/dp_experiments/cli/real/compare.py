@@ -97,7 +97,7 @@ def compare_command(
 
     with claimed(out, JOURNAL, resume):
         if config.generator.trained_here and any(of_arm.practice.needs_generator for of_arm in settled.values()):
-            say(f"the generator of each data split ({splits}) is trained here first, unless it is in the cache")
+            say(f"the generator of each data split ({splits}) is trained here, unless it is in the cache")
         if remark := judged_twice(config):
             say(remark)
         with where as at_a_time:

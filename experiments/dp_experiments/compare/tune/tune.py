@@ -13,7 +13,7 @@ from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_base.workers import in_parallel
-from dp_experiments.compare.compare import check_arms, on_seeds, prepare_generators
+from dp_experiments.compare.compare import check_arms, on_seeds
 from dp_experiments.compare.tune.space import Space, own_parameters, settings_of, space_of
 from dp_experiments.compare.tune.trial_store import Trial, best_of, finished_trials, keep, propose, untried
 from dp_experiments.compare.tune.tuned import FORMAT, TUNED
@@ -80,7 +80,6 @@ def tune(
     spaces = spaces_of(config, plan)
     check_arms(config, [arm_config(config, arm) for arm in plan.arms], progress)
     _begin(config, plan, out, progress)
-    prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)
     finished = finished_trials(out / TRIALS, plan.arms)
     with progress("trials", trials * len(plan.arms)) as advance:
         advance(sum(map(len, finished.values())))

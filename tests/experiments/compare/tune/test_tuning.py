@@ -125,7 +125,6 @@ def search(tmp_path, monkeypatch):
 
     accuracy: of validation, by the configuration, the folder and what is shared.
     """
-    monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
 
     def search(accuracy, trials=5, plan=PLAN, name="out"):
         def run(config, out, **options):
