@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from dp_experiments.cli.commands import root
 from dp_experiments.cli.real.configure import keys
-from dp_experiments.paper.gallery import RECORD, about
+from dp_experiments.paper.gallery import RECORD, load
 from PIL import Image
 
 from dp_real.config import Config
@@ -176,7 +176,10 @@ def gallery_page() -> Iterator[str]:
     yield '<div class="gallery">'
     record = json.loads((DOCS / "images" / "gallery" / RECORD).read_text(encoding="utf-8"))
     for name, figure in record.items():
-        picture, shows = f'<img src="images/gallery/{name}.png" alt="">', html.escape(about(name).shows)
+        picture, shows = (
+            f'<img src="images/gallery/{name}.png" alt="">',
+            html.escape(load(name).__doc__.splitlines()[0]),
+        )
         said = f"<code>{figure['command']}</code><br>{html.escape(figure['caption'])}"
         yield f"<details><summary>{picture}{shows}</summary>{said}</details>"
     yield "</div>"

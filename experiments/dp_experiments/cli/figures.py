@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
-from dp_experiments.terminal.lines import say, table
+from dp_experiments.terminal.lines import say
 
 COMPARE = "compare"
 
@@ -31,7 +31,7 @@ def figures_command(
             help="For a table: runs of its presets, in further columns.",
         ),
     ] = [],
-    listed: Annotated[bool, Option("--list", help="List figures and tables, and draw none.")] = False,
+    listed: Annotated[bool, Option("--list", help="Name figures and tables, and draw none.")] = False,
 ) -> None:
     """The figures come from theory, simulations and runs.
 
@@ -49,7 +49,7 @@ def figures_command(
     figures = [name for name in wanted or modules() if name not in TABLES]
     figures = check_names(figures, also=TABLES)
     if listed:
-        _list(figures, tables if wanted else list(TABLES))
+        print(*figures, *(tables if wanted else TABLES), sep="\n")
         return
     if runs and (figures or not tables):
         raise InputError("--run is for tables alone: name them, as in dp figures table4 --run RUN")
@@ -73,19 +73,6 @@ def _compare(sources: list[str], out: Path) -> None:
     write_text(out / f"{COMPARE}.csv", curves.to_csv(index=False))
     save(picture(curves), out / COMPARE)
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
-
-
-def _list(figures: list[str], tables: list[str]) -> None:
-    from dp_experiments.paper.gallery import about
-    from dp_experiments.paper.tables import title
-
-    rows = []
-    for name in figures:
-        figure = about(name)
-        rows.append({"name": name, "paper": ", ".join(figure.paper), "shows": figure.shows})
-    for name in tables:
-        rows.append({"name": name, "paper": name, "shows": title(name)})
-    table(rows)
 
 
 def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:

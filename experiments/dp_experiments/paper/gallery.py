@@ -1,7 +1,7 @@
 """Draws figures, each with its table, and writes a page that shows them all.
 
 A figure is a module: compute(quick) returns a tidy table (`dp_figures.tables`), draw(table) a matplotlib figure, and
-caption(table) its text. The docstring says what it shows, and FIGURES which figures of the paper it draws.
+caption(table) its text. The docstring says what it shows.
 
 The figure NAME is the module NAME (with _ for -) of `paper.figures`, or another package's entry point:
 
@@ -9,16 +9,15 @@ The figure NAME is the module NAME (with _ for -) of `paper.figures`, or another
     mine = "my_package.my_figure"
 """
 
-import ast
 import difflib
 import importlib
-import importlib.util
 import pkgutil
+import re
 import time
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dp_figures.curves import save
 
@@ -32,6 +31,9 @@ from dp_experiments.terminal.pages import rendered
 
 RECORD = "figures.json"
 """The file that records the figures of a folder: caption, command and seconds of each, by its name."""
+OF_PAPER = re.compile(r"fig\d+")
+GRIDS = {"fig10": "grid-rounds", "fig11": "grid-rounds", "fig12": "grid-omega", "fig13": "grid-omega"}
+"""The figures of the paper that the names of ours do not begin with."""
 
 
 def modules() -> dict[str, str]:
@@ -44,44 +46,17 @@ def modules() -> dict[str, str]:
     return dict(sorted(modules.items()))
 
 
-class About(NamedTuple):
-    """What the source of a figure's module says of it."""
-
-    paper: list[str]
-    """The paper's names of it, such as fig5."""
-    shows: str
-
-
-def about(name: str) -> About:
-    """Read from the source without importing it: some figures need torch."""
-    file = _file_of(name)
-    tree = ast.parse(file.read_text(encoding="utf-8") if file else "")
-    paper: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FIGURES":
-            paper = [f"fig{number}" for number in ast.literal_eval(node.value)]
-    return About(paper, (ast.get_docstring(tree) or "").partition("\n")[0])
-
-
-def _file_of(name: str) -> Path | None:
-    spec = importlib.util.find_spec(modules()[name])
-    return Path(spec.origin) if spec and spec.origin else None
-
-
 def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
-    """The wanted names, each once; one of the paper's stands for all that draw it."""
-    own: dict[str, list[str]] = {}  # by the paper's name of it, such as fig5
-    for name in modules():
-        for number in about(name).paper:
-            own.setdefault(number, []).append(name)
-    known = [*modules(), *also]
-    wanted = [name for part in wanted for name in ([part] if part in known else own.get(part, [part]))]
-    for name in wanted:
-        if name not in known:
-            alike = [other for other in known if other.startswith(name)]
+    """The wanted names, each once; one of the paper's, such as fig5, stands for all that draw it."""
+    known, names = [*modules(), *also], []
+    for part in wanted:
+        name = GRIDS.get(part, part)
+        alike = [name] if name in known else [other for other in known if other.startswith(name)]
+        if not alike or (name not in known and not OF_PAPER.fullmatch(name)):
             nearest = (alike or difflib.get_close_matches(name, known, 1, cutoff=0))[0]
             raise InputError(f"there is no figure {name!r}; did you mean {nearest!r}? All: {', '.join(known)}")
-    return list(dict.fromkeys(wanted))
+        names += alike
+    return list(dict.fromkeys(names))
 
 
 def load(name: str) -> Any:

@@ -5,8 +5,6 @@ from dp_figures.plane import draw_pools
 
 from dp_experiments.studies.stored import stored_runs
 
-FIGURES = (1,)
-
 
 def compute(quick: bool) -> pd.DataFrame:
     table = stored_runs("toy")

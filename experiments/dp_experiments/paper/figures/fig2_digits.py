@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 from dp_experiments.paper.digits_runs import SPLITS, digits, digits_arms
 from dp_real import Run
 
-FIGURES = (2,)
-
 ADDITIONS = (0, 1, 2)
 SIZE = 300  # samples at first, and of each addition
 SHOWN_FROM = 300  # optimizer step; the range of earlier ones would hide the rest

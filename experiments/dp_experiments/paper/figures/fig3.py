@@ -9,8 +9,6 @@ from dp_figures.curves import draw_curves
 from dp_experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
 from dp_theory import KeepAll, KeepHard, Problem
 
-FIGURES = (3,)
-
 D = 512
 RHO = 0.97
 LAM = 1e-4  # per training row

@@ -8,8 +8,6 @@ from dp_figures.curves import draw_curves
 from dp_experiments.paper.claims.claims import DIGITS_STATIC, digits
 from dp_experiments.studies.stored import paired, scaling, worth
 
-FIGURES = (4,)
-
 ARMS = {
     "practice": ["practice-400", "practice"],
     "practice, unguided": ["practice-unguided"],

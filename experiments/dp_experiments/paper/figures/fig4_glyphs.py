@@ -7,8 +7,6 @@ from dp_figures.curves import draw_curves
 
 from dp_experiments.studies.stored import paired, scaling, stored_runs, worth
 
-FIGURES = (4,)
-
 ARMS = {
     "practice": [f"practice-{size}" for size in (8000, 16000, 32000)],
     "static": [f"static-{size}" for size in (8000, 16000, 32000, 64000, 128000)],

@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 
 from dp_experiments.paper.claims.equivalence import data_equivalence
 
-FIGURES = (4,)
-
 
 def compute(quick: bool) -> pd.DataFrame:
     curves = data_equivalence()

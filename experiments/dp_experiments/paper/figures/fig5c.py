@@ -9,8 +9,6 @@ from dp_figures.curves import draw_curves
 from dp_experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
 from dp_theory import KeepHard, Problem
 
-FIGURES = (5,)
-
 D = 512
 KEPT = 2 * D
 LAM = 0.01  # per training row

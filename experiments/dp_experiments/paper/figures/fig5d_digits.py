@@ -9,8 +9,6 @@ from dp_experiments.compare.compare import summarize
 from dp_experiments.compare.ratios import AXIS_LABELS
 from dp_experiments.paper.digits_runs import SPLITS, digits, digits_arms
 
-FIGURES = (5,)
-
 RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept
 OMEGAS = (0.005, 0.01, 0.02, 0.04, 0.08)
 PLAN = ("practice.initial=200", "practice.increment=200", "practice.additions=1")

@@ -10,8 +10,6 @@ from dp_experiments.paper.digits_runs import SPLITS, digits, digits_arms
 from dp_real import Run
 from dp_real.runs.afterwards import hindsight
 
-FIGURES = (6,)
-
 SHOWN = (1, 3, 5, 7)  # rounds
 
 

@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from dp_experiments.paper.overlay import agreement_in_words, overlay
 from dp_theory import KeepEasy, KeepHard, Problem
 
-FIGURES = (7,)
-
 D = 350
 RHO = 0.9
 POOLS = (700, 1400, 3500)

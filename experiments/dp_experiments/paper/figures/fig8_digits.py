@@ -14,8 +14,6 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 
-FIGURES = (8,)
-
 LABELS = (2, 5, 8)
 STEPS = (0, 1, 2, 4, 6, 9, 12, 15, 17, 19)
 OMEGA = 0.03

@@ -9,8 +9,6 @@ from scipy import stats
 
 from dp_experiments.studies.stored import paired, stored_runs
 
-FIGURES = (9,)
-
 MARGIN = 0.5  # points: differences within it count as none
 LEVEL = 0.05  # of each of the two one-sided tests
 PAIRS = {

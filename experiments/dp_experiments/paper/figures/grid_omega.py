@@ -8,8 +8,6 @@ from dp_figures.grids import draw_image_table
 from dp_experiments.paper.digits_runs import OMEGA, image_rows, shown_run
 from dp_experiments.show.sample import rows_along
 
-FIGURES = (12, 13)
-
 TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
 
 

@@ -9,8 +9,6 @@ from dp_figures.grids import draw_image_table
 from dp_experiments.paper.digits_runs import OMEGA, image_rows, shown_run
 from dp_experiments.show.sample import rows_along
 
-FIGURES = (10, 11)
-
 SHOWN = 5  # learners, at most
 
 

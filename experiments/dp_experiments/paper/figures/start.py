@@ -8,8 +8,6 @@ from dp_figures.curves import draw_curves
 from dp_experiments.paper.figures.fig4_glyphs import ARMS
 from dp_experiments.studies.stored import paired, scaling, stored_runs
 
-FIGURES = ()
-
 
 def compute(quick: bool) -> pd.DataFrame:
     """Errors in percent, so that their ends change places."""
