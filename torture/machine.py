@@ -164,7 +164,7 @@ def be_rank(fault: str, *arguments: str) -> None:
 if __name__ == "__main__":
     multiprocessing.set_forkserver_preload(["torture.machine", *LOADED])
     processes = int(sys.argv.pop(1))
-    launch.process_count = lambda gpus="all": processes
+    launch.process_count = lambda: processes
     Forking.fault = sys.argv.pop(1)
     api.elastic_launch = Forking
     main()

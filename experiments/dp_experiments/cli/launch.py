@@ -6,17 +6,12 @@ import signal
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Option
-
-from dp_base.errors import InputError, MissingError
 from dp_experiments.terminal.lines import say
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-Gpus = Annotated[str, Option(help="How many GPUs of this machine to use, with a process on each: a number, or all.")]
 
 PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
 CODE = "from dp_experiments.cli.main import main; main()"
@@ -25,20 +20,11 @@ OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that some
 RESTARTS = 3  # in a row without a newer checkpoint, after which the run is given up
 
 
-def process_count(gpus: str = "all") -> int:
-    """1 if this is one of several processes already, or if there are not several GPUs."""
+def process_count() -> int:
+    """One for each GPU that CUDA_VISIBLE_DEVICES leaves; 1 if this is one of several processes already."""
     import torch
 
-    if "RANK" in os.environ:
-        return 1
-    available = torch.cuda.device_count()
-    if gpus == "all":
-        return max(available, 1)
-    if not gpus.isdecimal() or not int(gpus):
-        raise InputError(f"--gpus {gpus}: must be a number of at least 1, or all")
-    if int(gpus) > available:
-        raise MissingError(f"--gpus {gpus}: this machine has {available}; leave it out to use what is there")
-    return int(gpus)
+    return 1 if "RANK" in os.environ else max(torch.cuda.device_count(), 1)
 
 
 def run_and_restart(count: int, out: Path, *arguments: str) -> int:

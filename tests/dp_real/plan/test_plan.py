@@ -325,12 +325,16 @@ def test_the_files_to_fetch_are_those_that_are_used():
 
 
 def test_a_complete_machine(machine):
-    answer = plan(OWN, options="--gpus '8, 32'")
+    answer = plan(OWN)
     assert not problems(answer)
     assert found(answer, "device") == "8 × NVIDIA H100 80GB HBM3"
     assert found(answer, "data: imagenet-a") == "data/imagenet-a: 15 images"
     assert answer["images"] == {"plain": 32_000, "guided": 128_000}
-    assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [(2048, 256), (2048, 64)]
+    assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [
+        (2048, 2048),
+        (2048, 256),
+        (2048, 64),
+    ]
     rows = 50_000 // load_preset("imagenet100").practice.evaluate_every * 100
     assert answer["hours"][0]["validating"] == pytest.approx(rows * 0.1051 / 3 / (0.15 * 989) / 3600, rel=0.01)
 
@@ -375,13 +379,13 @@ def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, monkeypatc
 def test_a_plan_for_a_gpu_elsewhere(machine, monkeypatch):
     """A CPU would take too long, also if only the hours of training are known."""
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
-    answer = plan(OWN, options="--device l40s --gpus 8")
+    answer = plan(OWN, options="--device l40s")
     assert found(answer, "device") == "L40S, elsewhere"
-    assert answer["hours"][0]["devices"] == 8
+    assert [row["devices"] for row in answer["hours"]] == [1, 8, 32]
     assert answer["seconds"]["guided"] > 62.55 / hours.GPUS["L40S"] / 0.25
     for known in (published()["SD1"], None):
         monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
-        answer = plan(OWN, status=3, options="--gpus 8")
+        answer = plan(OWN, status=3)
         assert list(problems(answer)) == ["device"]
         assert "no GPU: it would take this CPU, 2 cores," in problems(answer)["device"]
         assert "assumed of H100" in answer["seconds"]["source"]

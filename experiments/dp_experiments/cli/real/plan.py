@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Exit, Option
 
 from dp_base.errors import InputError, MissingError
-from dp_experiments.cli.options import Json, comma_list
+from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Preset, Set, default_folder
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.variants import variants
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
     from dp_real.plan.needs import Device
 
 QUICK = "dp real run with --quick tries every part in about a minute"
-GPU_COUNTS = "1,8,32"
+GPU_COUNTS = [1, 8, 32]  # for which hours are shown
 
 
 def plan_command(
     preset: Preset,
     settings: Set = [],
-    gpus: Annotated[
-        str | None, Option(help=f"Numbers of GPUs to plan for, comma-separated.  Default: {GPU_COUNTS}.")
-    ] = None,
     device: Annotated[
         str | None,
         Option(help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: this machine's device."),
@@ -36,7 +33,6 @@ def plan_command(
 ) -> None:
     """Shows disk and device-hours as well. Exit status 3 if something is missing."""
     config = load_preset(preset, settings)
-    counts = _counts(gpus or GPU_COUNTS)
     from dp_real.plan.needs import needs
     from dp_real.runs.prepare import check_plan
 
@@ -46,7 +42,7 @@ def plan_command(
     needed = [vars(need) for need in needs(config, default_folder(config), target)]
     ready = not any(need["problem"] for need in needed)
     try:
-        costs = _costs(config, counts, target, measure)
+        costs = _costs(config, target, measure)
     except MissingError:  # the data that tell the task, or the weights to measure with
         if ready:
             raise
@@ -54,17 +50,8 @@ def plan_command(
         say("disk and hours are known once that is there")
     note = variants()[preset].note if preset in variants() else ""
     facts = {"preset": config.name, "ready": ready, "needs": needed, "note": note}
-    if gpus and costs and counts != [row["devices"] for row in costs["hours"]]:
-        say(f"--gpus {gpus}: the figures are of this CPU; --device plans for GPUs")
     answer(as_json, facts | costs, needed, note, *(_lines(costs) if costs else ()), QUICK)
     raise Exit(0 if ready else MissingError.exit_status)
-
-
-def _counts(gpus: str) -> list[int]:
-    parts = comma_list(gpus)
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise InputError(f"--gpus {gpus}: must be numbers of at least 1, for example 1,8,32")
-    return [int(part) for part in parts]
 
 
 def _target(name: str | None, measured: bool) -> "Device | None":
@@ -81,7 +68,7 @@ def _target(name: str | None, measured: bool) -> "Device | None":
     return gpu(name.upper())
 
 
-def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
+def _costs(config: "Config", target: "Device | None", measured: bool) -> dict[str, Any]:
     from dp_real.plan import hours, work
     from dp_real.plan.needs import planned_for
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
@@ -96,7 +83,7 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
         seconds = hours.measure(config, generator, fresh_learner(config), device.name)
     else:
         seconds = hours.assumed(config, network, device.name, device.cores)
-    return hours.costs(config, network, seconds, [1] if device.cores else gpus)
+    return hours.costs(config, network, seconds, [1] if device.cores else GPU_COUNTS)
 
 
 def _lines(costs: dict[str, Any]) -> Iterator[Any]:

@@ -28,7 +28,6 @@ def run_command(
     seed: Annotated[
         int | None, Option(min=0, help="Seed of all random numbers.  Default: the configuration's, 0.")
     ] = None,
-    gpus: launch.Gpus = "all",
     quick: Annotated[bool, Option("--quick", help="Every part once, in about a minute; it measures nothing.")] = False,
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
@@ -42,7 +41,7 @@ def run_command(
     out = out or default_folder(config)
     if not resume:
         require(config, out)
-    count = launch.process_count(gpus)
+    count = launch.process_count()
     if count > 1:
         given = ["--out", str(out), "--seed", str(config.seed), *_options(settings, accept_changes, as_json)]
         again = ["--resume"] if resume else []
