@@ -1,12 +1,11 @@
 """A finished run as folders of a data set and a model with cards, as the hub of Hugging Face takes them."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import tomli_w
 from huggingface_hub import DatasetCardData
@@ -15,7 +14,6 @@ from dp_base.checksums import RECORD, verify
 from dp_base.errors import InputError
 from dp_base.files import write_text
 from dp_experiments.terminal.lines import BREAKS, visible
-from dp_experiments.terminal.pages import markdown_table
 from dp_real.config import Config
 from dp_real.evaluate.card import CITATION
 from dp_real.pool import REAL_SEED, Pool
@@ -46,8 +44,6 @@ def stage(run: Run, folder: Path) -> None:
 def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
     """Return the card of the pool as a data set, in Markdown."""
     facts: pd.DataFrame = pool.table().to_pandas()
-    names = config.task.classes
-    counts = pd.crosstab(facts["label"].map(dict(enumerate(names))), facts["round"]).add_prefix("round ")
     soft = "" if pool.posterior is None else ", `posterior` (the generator's own probability of each class)"
     sections = config.model_dump(mode="json", exclude_none=True)
     generator = {name: sections[name] for name in ("generator", "sampling", "guidance")}
@@ -61,7 +57,7 @@ def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
 
 # {_plain(config.name)}
 
-{len(pool):,} examples of {len(names)} classes{_origin(config, facts)}.
+{len(pool):,} examples of {config.task.n_classes} classes{_origin(config, facts)}.
 {result["samples_generated"]:,} were generated for them.
 {_cautions(config, facts)}
 ## Licence
@@ -75,14 +71,6 @@ The example, `label`, and of when it was drawn: `round` (0: before training), `s
 choice or of the guidance), `entropy` (of the learner's prediction, in nats) and `correct` (whether the
 learner predicted the label){soft}.
 
-## Rounds
-
-{_table(rounds_of(facts))}
-
-## Classes
-
-{_table(counts.reset_index(names="class").to_dict("records"))}
-
 ## Generator
 
 ```toml
@@ -95,27 +83,6 @@ learner predicted the label){soft}.
 {CITATION}
 ```
 """
-
-
-def rounds_of(facts: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row for each round; the generator's share of equal labels is known if it gave soft labels."""
-    if "posterior" in facts:
-        facts = facts.assign(agreed=facts["posterior"].map(np.argmax) == facts["label"])
-    rows = []
-    for number, part in facts.groupby("round"):
-        entropy = part["entropy"]
-        row = {
-            "round": number,
-            "rows": f"{len(part):,}",
-            "omega": f"{part['omega'].mean():.4g}",
-            "entropy, mean": f"{entropy.mean():.3f}",
-            "entropy, a tenth above": f"{entropy.quantile(0.9):.3f}",
-            "learner agreed (%)": f"{100 * part['correct'].mean():.1f}",
-        }
-        if "agreed" in part:
-            row["generator agrees (%)"] = f"{100 * part['agreed'].mean():.1f}"
-        rows.append(row)
-    return rows
 
 
 def _origin(config: Config, facts: pd.DataFrame) -> str:
@@ -136,10 +103,6 @@ def _cautions(config: Config, facts: pd.DataFrame) -> str:
     return "".join(cautions)
 
 
-def _table(rows: Sequence[Mapping[Any, Any]]) -> str:
-    return markdown_table(map(_plain, rows[0]), (map(_plain, row.values()) for row in rows)).strip()
-
-
 def _plain(value: Any) -> str:
     """A text without what Markdown or HTML would obey."""
-    return escape(visible(str(value).translate(BREAKS)), quote=False).replace("|", "\\|")
+    return escape(visible(str(value).translate(BREAKS)), quote=False)

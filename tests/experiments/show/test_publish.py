@@ -26,14 +26,9 @@ def test_a_folder_loads_as_a_data_set_and_a_model(text_run, tmp_path):
     assert "license" not in card.data.to_dict()
     assert "# license:" in file.read_text()
     assert "Write a short news item about {}" in card.text
-    assert "generator agrees (%)" in card.text
     assert "The prompts showed real examples" in card.text
     assert "added examples that it found hard." in card.text
     run = Run(text_run)
     unguided = run.config.model_copy(update={"guidance": run.config.guidance.model_copy(update={"omega": 0.0})})
     assert "a generator added examples." in dataset_card(unguided, run.result, run.pool)
     assert "of them are real examples" not in card.text
-    for row in Run(text_run).rounds.itertuples():
-        (line,) = (line for line in card.text.splitlines() if line.startswith(f"| {row.round} | {row.count:,} | "))
-        assert f" | {row.entropy:.3f} | " in line
-        assert f" | {100 * (1 - row.fraction_wrong):.1f} | " in line
