@@ -15,7 +15,6 @@ from dp_experiments.show.judge import Judge, agreement, confirmed, judged_arms, 
 from dp_experiments.show.report.pictures import (
     CAPTIONS,
     are_drawn,
-    class_counts,
     has_views,
     leave_figures,
     readable_pool,
@@ -111,7 +110,6 @@ def run_facts(run: Run) -> Facts:
         "settings": changed_settings(config, base),
         "rounds": records(rounds.assign(pool_size=rounds["count"].cumsum())) if len(rounds) else [],
         "costs": {key: result[key] for key in COSTS if key in result},
-        "classes": records(class_counts(pool, config.task.classes).reset_index()) if pool else [],
         "review": shlex.join(["dp", "real", "review", str(run.path)]) if pool and has_views(config) else None,
         "near": result.get("near", {}),
         "branches": [

@@ -14,8 +14,6 @@ from dp_experiments.show.report.facts import COSTS, Facts
 from dp_experiments.show.report.pictures import CAPTIONS
 from dp_experiments.terminal.pages import rendered
 
-MANY_CLASSES = 30  # if a run has more, only the hardest are listed
-HARDEST_SHOWN = 10
 PASSES = ("denoiser_forwards", "denoiser_backwards")
 JUDGED = ("confirmed", "coverage", "vendi")  # what a judge says of an arm's samples
 MORE = {">": "≥ ", "<": "≤ "}  # the static samples that match an arm lie beyond the sizes that were tried
@@ -41,15 +39,11 @@ def shown_run(run: Facts) -> Facts:
     for key, values in run["settings"].items():
         before, own = (json.dumps(value, ensure_ascii=False) for value in values)
         settings.append({"key": key, origin: before, "run": own})
-    many = len(run["classes"]) > MANY_CLASSES
     is_idle = {key for key in PASSES if not run["costs"].get(key)}  # of texts, which no denoiser draws
-    hardest = sorted(run["classes"], key=lambda row: -row["wrong"])[:HARDEST_SHOWN]
     return run | {
         "shown_settings": settings,
         "shown_costs": [{"": COSTS[key], "total": cost} for key, cost in run["costs"].items() if key not in is_idle],
         "shown_rounds": [{key: row[key] for key in row if key not in is_idle} for row in run["rounds"]],
-        "shown_classes": hardest if many else run["classes"],
-        "many_classes": many,
         "shown_quality": named_rounds(run.get("quality", [])),
     }
 

@@ -146,20 +146,6 @@ def examples_of(pool: Pool, facts: pd.DataFrame) -> torch.Tensor:
     return to_float(pool.minibatch(torch.tensor(facts["row"].to_numpy()))[0])
 
 
-def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
-    """Initial examples, added ones by whether the learner was right then, and mean entropy in nats."""
-    facts = row_facts(pool)
-    added = facts[facts["round"] > 0]
-    counts = {
-        "initial": facts["label"][facts["round"] == 0].value_counts(),
-        "right": added["label"][added["correct"]].value_counts(),
-        "wrong": added["label"][~added["correct"]].value_counts(),
-    }
-    table = pd.DataFrame(counts, index=range(len(classes))).fillna(0).astype(int)
-    table["entropy"] = added.groupby("label")["entropy"].mean()
-    return table.set_index(pd.Index(classes, name="class"))
-
-
 def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     """The first example of each class in each round, framed if the learner was wrong."""
     facts = row_facts(pool)

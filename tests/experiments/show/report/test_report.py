@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from dp_experiments.compare.compare import Comparison, summarize
 from dp_experiments.compare.curve_files import read_curve
@@ -98,7 +97,7 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(copied):
     assert not are_drawn(RunFiles(copied))
     answer = done("real report", copied, "--json")
     (report,) = json.loads(answer.out)["reports"]
-    assert (report["classes"], set(report["figures"])) == ([], {"training", "rounds"})
+    assert set(report["figures"]) == {"training", "rounds"}
     assert report["rounds"]
     assert are_drawn(RunFiles(copied))
     assert f"{file} is damaged" in answer.err
@@ -113,7 +112,6 @@ def test_branches_are_reported_and_read_as_a_curve(copied):
     assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
     assert curve.error.tolist() == pytest.approx([1 - reached[size] for size in (40, 60)])
     assert "one run says nothing" in notes[0]
-    assert "has two classes" in notes[1]
 
 
 # report
@@ -157,10 +155,6 @@ def test_report_of_a_run(guided_run):
     assert facts["settings"]["practice.patience"] == [3, 1]
     assert "practice.branch" not in facts["settings"]
     assert [row["pool_size"] for row in facts["rounds"]] == [40, 60, 80]
-    assert [(row["initial"], row["right"] + row["wrong"]) for row in facts["classes"]] == [(4, 4)] * 10
-    of_seven = pd.DataFrame(all_rows(guided_run)).query("label == 7 and round > 0")
-    assert facts["classes"][7]["wrong"] == (~of_seven["correct"]).sum()
-    assert facts["classes"][7]["entropy"] == pytest.approx(of_seven["entropy"].mean())
     assert shlex.split(facts["command"]) == ["dp", "real", "run", str(guided_run / "config.toml")]
 
     page = Page(guided_run / "report.html")
