@@ -1,6 +1,5 @@
 """Curves in files of `dp theory sweep`, `dp real compare` and `dp real branch`, and in tables of a user."""
 
-import re
 import shlex
 import tomllib
 from collections.abc import Mapping
@@ -16,23 +15,16 @@ from dp_base.errors import InputError, MissingError
 from dp_base.files import file_name
 from dp_base.reading import foreign_file, own_file, read_plain_csv, shortened
 from dp_experiments.presets.printed_tables import reported
-from dp_theory.fitting.curve import COLUMNS, REQUIRED, Curve
+from dp_theory.fitting.curve import COLUMNS, Curve
 
 SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
 COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
 NEEDED = (
-    f"its columns must be {', '.join(REQUIRED)} (better also se, trials, generated, keep; initial, increment for "
-    "practice), or those of sweep.csv or comparison.csv; --columns ROWS,ERROR names others"
+    "its columns must be kept, error (better also se, trials, generated, keep; strategy, if not all rows are static; "
+    "initial, increment for practice), or those of sweep.csv or comparison.csv"
 )
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
-TWO_CLASSES = "gaussian"  # the generator of the theory's own rows
 AGREED = 1e-9  # points, the standard error of seeds that differ by rounding alone
-MORE_CLASSES = (
-    "the theory has two classes: if this curve has more, its parameters are effective numbers, to be trusted as far as "
-    "hidden points confirm them"
-)
-_RIGHT = re.compile(r"(?<!in)(?:acc|correct)|top[-_@ ]?\d|recall|precision|f1|score", re.IGNORECASE)  # val_acc, top1
-_WRONG = re.compile(r"err|wrong|loss|mis", re.IGNORECASE)  # top1_err
 _SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
 
 
@@ -46,9 +38,7 @@ class Reading(NamedTuple):
     notes: list[str]  # what the file has that the curve leaves out, a line each
 
 
-def read_curve(
-    path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
-) -> Reading:
+def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Reading:
     """The curve of a CSV file, of a run's branches or of CURVES, with notes on what it leaves out.
 
     Of a sweep: simulated points of static data and of one rule. Of a comparison: arms that are strategies of the
@@ -57,10 +47,8 @@ def read_curve(
     path = Path(path)
     where = dict(where or {})
     if str(path) in CURVES:
-        return Reading(reported_curve(str(path), where), [MORE_CLASSES])
+        return Reading(reported_curve(str(path), where), [])
     if path.is_dir():
-        if columns:
-            raise InputError(f"columns = {','.join(columns)} is for a CSV file; {path} is a folder")
         return _read_branches(path, where)
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
@@ -69,30 +57,11 @@ def read_curve(
         table = read_plain_csv(path, comments=True, skipinitialspace=True)
     if table.empty:
         raise InputError(f"{path} has no rows below the names of its columns: a curve needs a row for each point")
-    if columns:
-        reading = _read_own(path, _named(path, table, columns), where)
-        if not (_RIGHT.search(columns[1]) or _WRONG.search(columns[1])):
-            reading.notes.append(f"{columns[1]} is taken for test errors: the name of accuracies has acc in it")
-        return reading
-    for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
+    for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, ("kept", "error"))):
         if set(table.columns).issuperset(needed):
             return read(path, table, where)
     names = shortened(", ".join(map(str, table.columns)))
     raise InputError(f"{path} holds no curve: it has {names}, between commas; {NEEDED}")
-
-
-def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
-    rows, reached = columns
-    for name in columns:
-        if not _is_number(_column(path, table, name)):
-            raise InputError(f"{path}: the column {name} holds something else than numbers")
-        if table[name].isna().any():
-            raise InputError(f"{path}: the column {name} has empty cells; fill them, or remove their rows")
-    is_accuracy = _RIGHT.search(reached) and not _WRONG.search(reached)
-    error = 1 - table[reached] if is_accuracy else table[reached]
-    if not ((error >= 0) & (error <= 1)).all():
-        raise InputError(f"{path}: {reached} must lie between 0 and 1, as a share and not in percent")
-    return table.assign(strategy=table.get("strategy", "static"), kept=table[rows], error=error)
 
 
 def select_rows(
@@ -134,7 +103,7 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    selected = select_rows(path, table, where)
+    selected = select_rows(path, table.assign(strategy=table.get("strategy", "static")), where)
     rules = list(selected["rule"].dropna().unique()) if "rule" in selected else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
@@ -150,13 +119,7 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
             notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
     if np.median(curve.error) > 0.5:
         notes.append("most errors are above 1/2: of two classes that is worse than chance; are they accuracies?")
-    elif _is_above_chance(curve):
-        notes.append(MORE_CLASSES)
     return Reading(curve, notes)
-
-
-def _is_above_chance(curve: Curve) -> bool:
-    return bool(np.any(curve.error > 0.5 + 3 * np.nan_to_num(curve.se)))
 
 
 def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -199,7 +162,7 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
     rows = rows.assign(initial=sizes, increment=sizes, generated=np.maximum(rows["generated"], sizes))
     for index, name in rows["series"][rows["arm"] == "practice"].items():
         configs = sorted(path.parent.glob(f"runs/{escape(file_name(str(name)))}-seed*/config.toml"))
-        practice = _section(configs[0], "practice") if configs else {}
+        practice = _practice(configs[0]) if configs else {}
         rows.loc[index, ["initial", "increment"]] = [practice.get("initial", np.nan), practice.get("increment", np.nan)]
     unknown = rows["initial"].isna()
     notes += [f"{name} is left out: no runs in its folder say how it began" for name in rows["series"][unknown]]
@@ -218,17 +181,14 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         "se": se.to_numpy(float) / 100,
         "trials": rows["units"] if "units" in rows else rows["n_seeds"],
     }
-    curve = Curve.of(columns | {name: rows[name] for name in ("kept", "generated", "initial", "increment")})
-    config = next(iter(sorted(path.parent.glob("runs/*/config.toml"))), None)
-    kind = _section(config, "generator").get("kind") if config else None
-    if kind not in (None, TWO_CLASSES) or _is_above_chance(curve):
-        notes.append(MORE_CLASSES)
-    return Reading(curve, notes)
+    own = {name: rows[name] for name in ("kept", "generated", "initial", "increment")}
+    return Reading(Curve.of(columns | own), notes)
 
 
-def _section(config: Path, name: str) -> dict[str, Any]:
+def _practice(config: Path) -> dict[str, Any]:
+    """The section of a run's configuration."""
     with own_file(config, "restore it"):
-        return tomllib.loads(config.read_text(encoding="utf-8")).get(name, {})
+        return tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {})
 
 
 def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
@@ -251,8 +211,6 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
         }
     )
     notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
-    if run.config.generator.kind != TWO_CLASSES:
-        notes.append(MORE_CLASSES)
     return Reading(Curve.of(select_rows(folder, table, where)), notes)
 
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]  # takes the number of steps that were made
 
-LINES_APART = 0.1  # least share of the work between two lines of progress,
-EVERY_SECONDS = 2.0  # which are at least so many seconds apart
-MAX_SECONDS = 30.0  # seconds after which a line is printed whatever the share
+EVERY_SECONDS = 10.0  # between two lines of progress
 ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
 BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # characters that would begin another cell or row
 CONTROLS = (*range(0x20), *range(0x7F, 0xA0))  # a terminal takes them for commands,
@@ -86,7 +84,7 @@ def table(rows: Rows, title: str = "") -> None:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:  # nan
+    if value is None or value == "" or value != value:  # nan
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value).translate(BREAKS))
 
@@ -106,23 +104,19 @@ def progress(description: str, total: int) -> Iterator[Advance]:
 
 
 class ProgressLines:
-    """Progress as lines on stderr, a tenth of the work and `least` seconds apart, or `most` seconds."""
+    """Progress as lines on stderr, so many seconds apart."""
 
-    def __init__(
-        self, description: str, total: int, min_seconds: float = EVERY_SECONDS, max_seconds: float = MAX_SECONDS
-    ) -> None:
+    def __init__(self, description: str, total: int, seconds: float = EVERY_SECONDS) -> None:
         self.description = description
         self.total = total
-        self.min_seconds, self.max_seconds = min_seconds, max_seconds  # seconds between two lines
+        self.seconds = seconds
         self.done = 0
         self.printed = 0  # steps that were done at the last line
         self.printed_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
         self.done += steps
-        passed = time.monotonic() - self.printed_at
-        far = self.done - self.printed >= LINES_APART * self.total
-        if (far and passed > self.min_seconds) or passed > self.max_seconds:
+        if time.monotonic() - self.printed_at > self.seconds:
             self.printed_at = time.monotonic()
             self._print()
 
@@ -140,7 +134,7 @@ def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[A
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Advance]:
-        shown = ProgressLines(f"{what}: {description}", total, ASIDE_EVERY, ASIDE_EVERY)
+        shown = ProgressLines(f"{what}: {description}", total, ASIDE_EVERY)
         beside_bar = sys.stderr.isatty() and current_process().name != "MainProcess"
         yield (lambda steps: None) if beside_bar else shown.advance
 

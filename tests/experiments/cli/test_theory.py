@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from dp_experiments.cli.theory.classes import _write as write_classes
 from dp_experiments.cli.theory.sweep import picture
 from matplotlib import rcParams
 
@@ -37,7 +36,7 @@ PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
         ("practice --rounds 1 --loss logistic --lam 0.1", {"stages.csv"}),
         (
             "classes --classes 2 --kept 1 --rule keep-easy --lam 0.1 --tolerance 0.05",
-            {"classes.csv", "classes.png", "classes.pdf"},
+            {"classes.csv"},
         ),
         ("noise --rounds 1 --share 0.02", {"noise.csv"}),
     ],
@@ -173,9 +172,9 @@ def test_self_verification_and_other_losses():
 
 
 def test_rows_of_best_are_what_the_package_returns():
-    options = "--budget 20 --direct-cost 3 --training-cost 1 --d 512 --smallest-keep 0.1"
+    options = "--budget 20 --d 512 --smallest-keep 0.1"
     answer = told("theory best --rho 0.9", options)
-    want = optimum(0.9, budget=20, direct_cost=3.0, training_cost=1.0, d=512, smallest_keep=0.1).to_dict("records")
+    want = optimum(0.9, budget=20, d=512, smallest_keep=0.1).to_dict("records")
     assert answer == {"best": want[0], "table": want, "any_rule": None}
 
 
@@ -231,16 +230,6 @@ def test_one_share_has_a_row_per_round_and_several_the_last_of_each():
     assert [row["share"] for row in several] == pytest.approx([0.02, 0.2])
 
 
-def test_classes_of_settings_that_are_nearly_alike_are_drawn_apart(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("dp_figures.curves.save", lambda figure, stem: drawn.append(figure))
-    table = pd.DataFrame(
-        {"classes": 3, "rule": "random", "keep": 0.5, "lam": [0.1, 0.101], "kept": 1, "test_error": 0.2}
-    )
-    write_classes(table, tmp_path)
-    assert [len(ax.get_lines()) for figure in drawn for ax in figure.axes] == [2]
-
-
 def test_a_row_for_each_number_of_classes_and_rows():
     found = told("theory classes --classes 2,3 --kept 1:4:2 --rule keep-easy --lam 0.1 --trials 3 --tolerance 0.05")
     rows = pd.DataFrame(found["table"])
@@ -276,25 +265,19 @@ def test_forecast_says_how_well_the_theory_fits(curve):
     assert f"chi-square {answer['chi_square']:.3g} of {answer['freedom']} degrees of freedom" in said
 
 
-def test_two_columns_of_ones_own_are_a_curve_of_static_data(curve):
+def test_rows_without_a_strategy_are_a_curve_of_static_data(curve):
     own = curve.with_name("own.csv")
-    own.write_text("n,accuracy,error rate,se\n100,.7,.3,.01\n200,.75,.25,.01\n400,.81,.19,.01\n800,.88,.12,.01\n")
-    fitted = done("theory forecast", curve, KNOWN).out
-    assert done("theory forecast", own, "--columns n,accuracy", KNOWN).out == fitted
-    assert done("theory forecast", own, "--columns 'n, error rate'", KNOWN).out == fitted
+    own.write_text("kept,error,se\n100,.3,.01\n200,.25,.01\n400,.19,.01\n800,.12,.01\n")
+    assert done("theory forecast", own, KNOWN).out == done("theory forecast", curve, KNOWN).out
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--columns n,accurcy", "has no column accurcy: one of n, accuracy, name"),
-        ("--columns n,accuracy", "accuracy must lie between 0 and 1, as a share and not in percent"),
-        ("--columns n,name", "the column name holds something else than numbers"),
+        ("--where stratgy=static", "has no column stratgy: one of strategy, kept"),
         ("--fix floor=x", "--fix floor=x: VALUE must be a number"),
         ("--where strategy", "--where strategy: must read NAME=VALUE"),
     ],
 )
 def test_what_makes_no_curve_is_refused(curve, options, message):
-    if "--columns" in options:
-        curve.write_text("n,accuracy,name\n100,70,a\n200,75,b\n")
     assert message in refused("theory forecast", curve, options)

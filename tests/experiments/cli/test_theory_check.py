@@ -37,7 +37,7 @@ def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(files):
     assert (first[0], first[-1]) == ("selector's score t is normal", "rejected")
 
 
-def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files, tmp_path):
+def test_json_is_what_the_package_returns_and_out_has_tables(files, tmp_path):
     out = tmp_path / "out"
     options = (OPTIONS, "--rule", "keep-hard,entropy", "--keep", 0.4, "--lam", 0.1)
     answer = told("theory check", files / "sparse.npz", *options, "--out", out)
@@ -48,7 +48,7 @@ def test_json_is_what_the_package_returns_and_out_has_tables_and_a_picture(files
     pd.testing.assert_frame_equal(pd.DataFrame(answer["assumptions"]), want.assumptions)
     assert (answer["gaussian"], answer["law"]) == (want.gaussian, want.law)
     assert (answer["more_rows"], answer["more_trials"]) == want.needed
-    assert {path.name for path in out.iterdir()} >= {"assumptions.csv", "curves.csv", "check.png", "check.pdf"}
+    assert {path.name for path in out.iterdir()} >= {"assumptions.csv", "curves.csv"}
 
 
 def test_features_of_a_run_are_what_its_last_layer_sees(guided_run, tmp_path):

@@ -61,7 +61,7 @@ def test_a_comparison_is_read(tmp_path):
     table.astype({"kept": float}).to_csv(tmp_path / "comparison.csv")  # as a mean over seeds is written
     run = tmp_path / "runs" / "practice-seed0"
     run.mkdir(parents=True)
-    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n[generator]\nkind = 'denoiser'\n")
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n")
     curve, notes = read_curve(tmp_path / "comparison.csv")
     assert curve.strategy.tolist() == ["static", "static", "practice", "prune"]
     assert_allclose(curve.error, [0.03, 0.02, 0.019, 0.025])
@@ -71,7 +71,6 @@ def test_a_comparison_is_read(tmp_path):
     assert notes[0] == "frozen is left out: it is no strategy of the theory"
     assert notes[1].startswith("arms of other settings are left out: static@training.steps=6")
     assert notes[2] == "practice-400 is left out: no runs in its folder say how it began"
-    assert "has two classes" in notes[3]
     assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
 
 
@@ -114,25 +113,9 @@ def test_a_sign_within_a_line_begins_no_comment(tmp_path):
     assert ids.curve.kept.tolist() == [100, 400, 900]
 
 
-@pytest.mark.parametrize(
-    ("name", "is_accuracy", "is_told"),
-    [
-        *((name, True, False) for name in ("Test Accuracy", "valAcc", "top1", "top-5 acc", "correct", "F1")),
-        *((name, False, False) for name in ("error", "top1_err", "inaccuracy error", "val_loss")),
-        ("y", False, True),
-    ],
-)
-def test_which_columns_are_accuracies(tmp_path, name, is_accuracy, is_told):
-    (tmp_path / "own.csv").write_text(f"n,{name}\n100,.7\n400,.8\n")
-    reading = read_curve(tmp_path / "own.csv", columns=("n", name))
-    assert reading.curve.error.tolist() == pytest.approx([0.3, 0.2] if is_accuracy else [0.7, 0.8])
-    assert any("is taken for test errors" in note for note in reading.notes) == is_told
-
-
 def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_silence(tmp_path):
     rows = "static,100,.3,64,1\ndirect,100,.25,64,.5\nstatic,100,.28,128,1\nstatic,400,.2,128,1\n"
-    (tmp_path / "own.csv").write_text(f"strategy,n,err,width,keep\n{rows}")
-    reading = read_curve(tmp_path / "own.csv", columns=("n", "err"))
+    reading = read(tmp_path, f"strategy,kept,error,width,keep\n{rows}")
     assert reading.curve.strategy.tolist() == ["static", "direct", "static", "static"]
     assert reading.notes == ["rows of width = 64, 128 are taken for one curve: --where width=… takes one of them"]
 
@@ -148,7 +131,7 @@ def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_si
         (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
         (
             "a,b\n1,2\n",
-            r"holds no curve: it has a, b, between commas; .* be strategy, kept, error .*--columns ROWS,ERROR",
+            r"holds no curve: it has a, b, between commas; .* be kept, error .*; strategy, if not all rows are static",
         ),
         ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
         ("strategy,kept,error,se\nstatic,100,.3,.5\n", "se = 0.5 must lie .*, and not in percent"),

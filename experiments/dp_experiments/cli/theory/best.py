@@ -10,7 +10,7 @@ from dp_base.locks import claimed
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import folder_option, grid, several, write_tables, written
 from dp_experiments.terminal.lines import answer, records
-from dp_theory.numerics.costs import DIRECT_COST, MIN_KEEP, MIN_SEARCHED_KEEP, TRAINING_COST
+from dp_theory.numerics.costs import MIN_KEEP, MIN_SEARCHED_KEEP, TRAINING_COST
 
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told
 LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
@@ -20,8 +20,6 @@ def best_command(
     rho: Annotated[str, several("Cosine of the fixed selector with the truth.")],
     psi: Annotated[str | None, several("d over the number of training rows.")] = None,
     budget: Annotated[str | None, several("In place of --psi: what may be spent, per dimension.")] = None,
-    direct_cost: Annotated[float, Option(help="Cost of a directly drawn sample, in plain ones.")] = DIRECT_COST,
-    training_cost: Annotated[float, Option(help="Cost of training on a row, in plain samples.")] = TRAINING_COST,
     d: Annotated[float, Option(help="Dimension.")] = math.inf,
     smallest_keep: Annotated[float, Option(help="Least kept fraction to consider.")] = MIN_KEEP,
     out: Annotated[Path | None, folder_option("best.csv")] = None,
@@ -38,15 +36,14 @@ def best_command(
     from dp_theory.budgets.optimum import optimum
 
     given, varied = grid({"rho": rho, "psi": psi, "budget": budget}, geometric=("psi", "budget"))
-    fixed = {"direct_cost": direct_cost, "training_cost": training_cost, "d": d}
     with claimed(out):
-        result = optimum(**given, **fixed, smallest_keep=smallest_keep)
+        result = optimum(**given, d=d, smallest_keep=smallest_keep)
         write_tables(out, best=result)
         rows = records(result)
         winners = records(result.drop_duplicates("cell")) if varied else rows[:1]
         free = None
         if not varied and d == math.inf and abs(given["rho"]) < 1:
-            free = _any_rule(given, training_cost, smallest_keep)
+            free = _any_rule(given, smallest_keep)
     titled = {"what is best for each": winners} if varied else {"least test error, the best first": rows}
     remarks = []
     if free is not None:
@@ -59,7 +56,7 @@ def best_command(
     at_end = [row for row in winners if math.isclose(row["keep"], smallest_keep)]
     if at_end:
         cells: dict[str, Any] = {name: [row.get(name, value) for row in at_end] for name, value in given.items()}
-        beyond = optimum(**cells, **fixed, smallest_keep=MIN_SEARCHED_KEEP).groupby("cell")["test_error"].min()
+        beyond = optimum(**cells, d=d, smallest_keep=MIN_SEARCHED_KEEP).groupby("cell")["test_error"].min()
         gain = max(1 - error / row["test_error"] for row, error in zip(at_end, beyond, strict=True))
         remarks.append(
             f"{'a' if varied else 'the'} winner keeps the least that was considered, {smallest_keep:g}: "
@@ -69,14 +66,14 @@ def best_command(
     answer(as_json, facts, titled, *remarks, *written(out))
 
 
-def _any_rule(options: dict[str, Any], training_cost: float, least: float) -> dict[str, Any]:
+def _any_rule(options: dict[str, Any], least: float) -> dict[str, Any]:
     """The free optimum of one budget; `gap` is how much less a rule nearby may reach."""
     from dp_theory.selection.best import Budget, best_selection
 
     if "psi" in options:
         budget = Budget(options["rho"], 1 / options["psi"], 0.0, 1.0, least=least)
     else:
-        budget = Budget(options["rho"], options["budget"], 1.0, training_cost, least=least)
+        budget = Budget(options["rho"], options["budget"], 1.0, TRAINING_COST, least=least)
     best = best_selection(budget)
     return {
         "rule": str(best.rule),
@@ -86,7 +83,7 @@ def _any_rule(options: dict[str, Any], training_cost: float, least: float) -> di
         "test_error": best.test_error,
         "kept": best.kept,
         "generated": best.generated,
-        "cost": best.generated + best.kept * training_cost,
+        "cost": best.generated + best.kept * TRAINING_COST,
         "needs_d": best.needs_d,
         "gap": best.gap,
     }

@@ -2,9 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import pandas as pd
 from numpy.lib.npyio import NpzFile
 from typer import Argument, Option
 
@@ -24,9 +23,6 @@ from dp_experiments.cli.theory.options import (
 from dp_experiments.terminal.lines import answer, progress, records
 from dp_theory.validity.check import LAM_PER_ROW, RULES, Check
 from dp_theory.validity.features import Features
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Arrays of a file.
 ROWS = ("X", "y")
@@ -52,7 +48,7 @@ def check_command(
     kept: Annotated[str | None, Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")] = None,
     trials: Annotated[int, Option(help="Experiments for each rule to begin with; a minute of more may follow.")] = 20,
     tolerance: Annotated[float, Option(help="Relative error of predictions that does not matter.")] = 0.1,
-    out: Annotated[Path | None, folder_option("assumptions.csv, curves.csv, check.png and .pdf")] = None,
+    out: Annotated[Path | None, folder_option("assumptions.csv and curves.csv")] = None,
     as_json: Json = False,
 ) -> None:
     """Tests the assumptions of the Gaussian theory one by one, and holds its errors against measured ones."""
@@ -74,11 +70,7 @@ def check_command(
                 tolerance=tolerance,
                 advance=advance,
             )
-        if out is not None:
-            from dp_figures.curves import save
-
-            write_tables(out, assumptions=result.assumptions, curves=result.curves)
-            save(picture(result), out / "check")
+        write_tables(out, assumptions=result.assumptions, curves=result.curves)
     view = result.view
     facts: dict[str, Any] = {
         "rows": len(view.y),
@@ -134,22 +126,6 @@ def read_features(path: Path, **options: Any) -> Features:
             )
     test = (arrays["X_test"], arrays["y_test"]) if has_test else None
     return Features.of(arrays["X"], arrays["y"], w_s=arrays.get(SELECTOR), test=test, **options)
-
-
-def picture(result: Check) -> "Figure":
-    """Error against kept rows, a panel for each rule; sizes that were not measured are left out."""
-    from dp_figures.curves import draw_curves
-    from dp_figures.tables import measured, predicted
-
-    parts = []
-    for rule, rows in result.curves.dropna().groupby("rule", sort=False):
-        parts.append(predicted("Gaussian theory", rows["kept"], rows["gaussian"], panel=rule))
-        parts.append(predicted("measured law", rows["kept"], rows["measured law"], panel=rule))
-        parts.append(measured("measured law", rows["kept"], rows["measured"], rows["se"], panel=rule))
-    table = pd.concat(parts, ignore_index=True)
-    return draw_curves(
-        table, xlabel="kept rows", ylabel="test error", logx=True, logy=True, panel="panel", sharey=False
-    )
 
 
 def verdict(result: Check) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Option
 
@@ -24,9 +24,6 @@ from dp_experiments.cli.theory.options import (
 from dp_experiments.terminal.lines import answer, progress, records
 from dp_theory.multiclass.selection import RULES
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 HIDDEN = ("cross_entropy_se", "overlap_se", "squared_norm_se")  # columns that only --json and --out have
 
 
@@ -42,7 +39,7 @@ def classes_command(
     lam: Annotated[str, ridge("the training rows", metavar=VALUES, least=POSITIVE)] = "0.01",
     tolerance: Annotated[float, Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
     trials: Annotated[int, Option(min=0, help="Simulated experiments for each row, in 240 dimensions; 0: none.")] = 0,
-    out: Annotated[Path | None, folder_option("classes.csv, .png and .pdf")] = None,
+    out: Annotated[Path | None, folder_option("classes.csv")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -59,26 +56,5 @@ def classes_command(
         with progress("classes (half a second or more each)", math.prod(map(len, tables))) as advance:
             options = {"rho": rho, "tolerance": tolerance, "trials": trials, "seed": seed}
             curves = softmax_curves(*tables, **options, workers=cores(), advance=advance)
-        if out is not None:
-            _write(curves, out)
+        write_tables(out, classes=curves)
     answer(as_json, {"table": records(curves)}, records(curves.drop(columns=list(HIDDEN))), *written(out))
-
-
-def _write(curves: "DataFrame", out: Path) -> None:
-    import pandas as pd
-    from dp_figures.curves import draw_curves, save
-    from dp_figures.tables import predicted, simulated
-
-    write_tables(out, classes=curves)
-    series = curves["rule"]
-    for name in ("keep", "lam"):
-        if curves[name].nunique() > 1:
-            series = series + f" {name} " + curves[name].map("{:g}".format)
-    parts = []
-    for (name, panel), rows in curves.groupby([series, curves["classes"].map("{} classes".format)], sort=False):
-        parts.append(predicted(name, rows["kept"], rows["test_error"], panel=panel))
-        if "simulated" in rows:
-            points = rows["kept"], rows["simulated"], rows["simulated_se"], rows["trials"].iloc[0]
-            parts.append(simulated(name, *points, panel=panel))
-    labels = {"xlabel": "training rows per dimension", "ylabel": "test error", "panel": "panel"}
-    save(draw_curves(pd.concat(parts, ignore_index=True), **labels, logx=True, logy=True), out / "classes")

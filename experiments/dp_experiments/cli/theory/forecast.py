@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from dp_base.errors import InputError
-from dp_experiments.cli.options import Json, comma_list
+from dp_experiments.cli.options import Json
 from dp_experiments.terminal.lines import answer, records, say
 from dp_theory.numerics.costs import AXES, require_axis
 
@@ -19,8 +19,8 @@ def forecast_command(
         Path,
         Argument(
             metavar="CURVE",
-            help="comparison.csv, sweep.csv, a run with branches, or a CSV with the columns strategy, kept, error and, "
-            "better, se. The paper's own curves are called table4 and table5.",
+            help="comparison.csv, sweep.csv, a run with branches, or a CSV of columns kept, error, better also se, "
+            "and strategy if not all rows are static. The paper's own curves are called table4 and table5.",
         ),
     ],
     target: Annotated[float | None, Option(help="The test error to reach.")] = None,
@@ -28,14 +28,6 @@ def forecast_command(
         list[str],
         Option(metavar="COLUMN=VALUE", help="Which of a file's curves to take; may be given several times."),
     ] = [],
-    columns: Annotated[
-        str | None,
-        Option(
-            metavar="ROWS,ERROR",
-            help="Which columns of a CSV file of static data hold the training rows, and the test error; or "
-            "ROWS,ACCURACY if the second name says so, as val_acc or top1.",
-        ),
-    ] = None,
     fix: Annotated[
         list[str], Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
     ] = [],
@@ -45,12 +37,15 @@ def forecast_command(
     """Shows the parameters under which the measured curve is most likely, with 95 % intervals.
 
     With --target, it shows as well what each strategy needs to reach that test error, the best first.
+
+    The theory has two classes: of more, its parameters are effective numbers, to be trusted as far as hidden points
+    confirm them.
     """
     from dp_theory.fitting.fit import fit
     from dp_theory.fitting.forecast import forecast
 
     require_axis(x)  # before the fit, which takes its time
-    points = _read(curve, _pairs("--where", where), columns)
+    points = _read(curve, _pairs("--where", where))
     try:
         fixed = {name: float(value) for name, value in _pairs("--fix", fix).items()}
     except ValueError:
@@ -61,21 +56,17 @@ def forecast_command(
         say("the curve has selected rows, whose theory takes some seconds")
     fitted = fit(points, fixed)
     parameters = records(fitted.parameters())
-    titled = {"parameters of the theory": _dashed(parameters)}
+    titled = {"parameters of the theory": parameters}
     rows: list[dict[str, Any]] = []
     remarks = []
     if target is not None:
         rows = records(forecast(fitted, target, x=x))
-        titled[f"more {x} to reach {target:g}, the best first"] = _dashed(rows)
+        titled[f"more {x} to reach {target:g}, the best first"] = rows
         remarks.append("practice has rounds as large as its first pool; smaller ones may take less: dp theory practice")
     goodness = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     allowance = f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else ""
     goodness_of_fit = f"chi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}"
     answer(as_json, {"parameters": parameters, "forecast": rows, **goodness}, titled, *remarks, goodness_of_fit)
-
-
-def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {"note": row["note"] or "-"} for row in rows]
 
 
 def _pairs(option: str, entries: list[str]) -> dict[str, str]:
@@ -86,15 +77,12 @@ def _pairs(option: str, entries: list[str]) -> dict[str, str]:
     return values
 
 
-def _read(path: Path, where: dict[str, str], columns: str | None) -> "Curve":
+def _read(path: Path, where: dict[str, str]) -> "Curve":
     """The curve of a file, or the reported one of that name; says what is noted."""
-    from dp_experiments.compare.curve_files import CURVES, read_curve
+    from dp_experiments.compare.curve_files import read_curve
     from dp_theory.fitting.theory import MAX_ROUNDS
 
-    named = None if columns is None else tuple(comma_list(columns))
-    if named is not None and (len(named) != 2 or str(path) in CURVES):
-        raise InputError(f"--columns {columns}: names two columns of a CSV file of your own, for example n,accuracy")
-    curve, notes = read_curve(path, where, named)
+    curve, notes = read_curve(path, where)
     rounds = curve.rounds.max()
     if rounds > MAX_ROUNDS:
         notes.append(f"practice of {rounds} rounds is solved as {MAX_ROUNDS} larger ones, whose errors are higher")
