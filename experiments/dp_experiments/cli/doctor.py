@@ -97,23 +97,15 @@ def _devices() -> Iterator[Finding]:
 
 def _gpu(count: int) -> Iterator[Finding]:
     import torch
-    from torch.cuda import nccl
-
-    from dp_real.runtime.distributed import SHARE
 
     driver = torch._C._cuda_getDriverVersion()  # pyrefly: ignore[missing-attribute]
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
     yield Finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
-    if torch.distributed.is_nccl_available():
-        yield Finding("nccl", ".".join(map(str, nccl.version())))
-    else:
-        lack = "several GPUs cannot share a run: install a build of torch with NCCL" if count > 1 else None
-        yield Finding("nccl", "not in this build of torch", lack)
+    if count > 1 and not torch.distributed.is_nccl_available():
+        yield Finding("nccl", "not in this build of torch", "several GPUs cannot share a run: install one with NCCL")
     ones = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)
     works = torch.cuda.is_bf16_supported() and float((ones @ ones).float().sum()) == 64**3
     yield Finding("bfloat16", "works" if works else "does not work", None if works else "keep dtypes at float32")
-    free, total = torch.cuda.mem_get_info()
-    yield Finding("gpu memory", f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free; a run takes {SHARE:.0%} at its peak")
 
 
 def _disk(what: str, folder: Path) -> Finding:

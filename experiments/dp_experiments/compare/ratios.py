@@ -5,7 +5,6 @@ and else a seed. All means are over units. All intervals are Student's, with one
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -23,10 +22,6 @@ AXIS_LABELS = {
 """What a comparison counts on its x axis: the axes of dp_theory.numerics.costs, and seconds."""
 LEVEL = 0.95
 ROUNDING = 1e-12  # of differences of accuracies
-
-
-Meaning = tuple[str, str | float]
-"""The key and the value of a setting."""
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -70,19 +65,10 @@ def paired_errors(of_units: pd.DataFrame) -> pd.Series:
 
 
 def series_of(arms: Sequence[str]) -> dict[str, str]:
-    """The name of each arm's series: its kind, with the settings that not all of the arms have, KIND@KEY=VALUE.
-
-    Arms whose settings mean the same are one series, named as the first of them writes the settings.
-    """
+    """The name of each arm's series: its kind, with the settings that not all of the arms have, KIND@KEY=VALUE."""
     parsed = {arm: ArmName.parse(arm) for arm in arms}
-    shared = set.intersection(*(set(map(_meaning, arm.settings)) for arm in parsed.values()))
-    names: dict[tuple[str, frozenset[Meaning]], str] = {}
-    series = {}
-    for arm, name in parsed.items():
-        own = dict.fromkeys(setting for setting in name.settings if _meaning(setting) not in shared)
-        key = name.arm, frozenset(map(_meaning, own))
-        series[arm] = names.setdefault(key, "@".join([name.arm, *own]))
-    return series
+    shared = set.intersection(*(set(arm.settings) for arm in parsed.values()))
+    return {arm: "@".join([name.arm, *sorted({*name.settings} - shared)]) for arm, name in parsed.items()}
 
 
 def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
@@ -130,20 +116,12 @@ def _members(series: Mapping[str, str]) -> dict[str, list[str]]:
     return members
 
 
-def _meaning(setting: str) -> Meaning:
-    """What KEY=VALUE means: crop=.7 and crop=0.70 mean the same."""
-    key, _, value = (part.strip() for part in setting.partition("="))
-    with suppress(ValueError):
-        return key, float(value)
-    return key, value
-
-
 def _nearest(name: str, static: Mapping[str, list[str]]) -> str:
     """The static series nearest to a series in settings: one whose settings the series all has, then one that shares
     more, then one with fewer.
     """
-    own = set(map(_meaning, name.split("@")[1:]))
-    settings = {series: set(map(_meaning, series.split("@")[1:])) for series in static}
+    own = set(name.split("@")[1:])
+    settings = {series: set(series.split("@")[1:]) for series in static}
 
     def nearness(series: str) -> tuple[bool, int, int]:
         return settings[series] <= own, len(settings[series] & own), -len(settings[series])

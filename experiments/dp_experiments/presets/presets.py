@@ -26,15 +26,6 @@ def preset_names() -> list[str]:
     return list(preset_files())
 
 
-def families() -> list[str]:
-    """All names of presets and variants. The rows of a table are one entry, such as imagenet100-table4-1…18."""
-    last: dict[str, str] = {}
-    for name in variants():
-        stem, _, number = re.fullmatch(r"(.+?)(-(\d+))?", name).groups()  # pyrefly: ignore[missing-attribute]
-        last[stem] = f"-1…{number}" if number else ""
-    return [*preset_names(), *sorted(stem + rows for stem, rows in last.items())]
-
-
 def sources(name: str, settings: Iterable[str]) -> dict[str, str]:
     """Where the values are from that a preset, a variant, a file and --set give."""
     from dp_real.config.load import key_of
@@ -68,6 +59,7 @@ def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Conf
     variant = variants().get(name)
     base = variant.base if variant else name
     if base not in preset_files():
-        raise InputError(f"unknown preset {name!r}: one of {', '.join(families())}, or a FILE.toml")
+        known = f"{', '.join(preset_names())}, a row of the paper's tables (dp real keys), or a FILE.toml"
+        raise InputError(f"unknown preset {name!r}: it must be {known}")
     changes = (*variant.settings, f"name={name}") if variant else ()
     return load_config(preset_files()[base], settings, changes, anchor=False, **values)

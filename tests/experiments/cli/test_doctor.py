@@ -48,28 +48,22 @@ def test_what_is_said_of_a_gpu(monkeypatch):
         "torch._C._cuda_getDriverVersion": lambda: 12080,
         "torch.version.cuda": "12.6",
         "torch.distributed.is_nccl_available": lambda: True,
-        "torch.cuda.nccl.version": lambda: (2, 27, 5),
         "torch.cuda.is_bf16_supported": lambda: True,
-        "torch.cuda.mem_get_info": lambda: (70 * 10**9, 80 * 10**9),
         "torch.ones": lambda *size, device, dtype: ones(*size, dtype=dtype),
     }
     for name, value in machine.items():
         monkeypatch.setattr(name, value, raising=False)
     said = done("doctor").out
-    for found in (
-        "torch is built for 12.6, the driver for 12.8",
-        "2.27.5",
-        "bfloat16\tworks",
-        "70 of 80 GB free; a run takes 95% at its peak",
-    ):
-        assert found in said
+    assert "torch is built for 12.6, the driver for 12.8" in said
+    assert "bfloat16\tworks" in said
     monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
-    broken = RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
-    monkeypatch.setattr("torch.cuda.mem_get_info", mock.Mock(side_effect=broken))
     said = done("doctor", status=3).err
     assert "nccl: several GPUs cannot share a run" in said
     assert "bfloat16: keep dtypes at float32" in said
+    broken = RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
+    monkeypatch.setattr("torch.ones", mock.Mock(side_effect=broken))
+    said = done("doctor", status=3).err
     assert "gpu: CUDA error: no kernel image; nvidia-smi may say more" in said
 
 

@@ -71,7 +71,7 @@ def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
 
 
 def test_names_of_rows_are_checked():
-    with refusal(r"imagenet100-table4-1…18, .*or a FILE.toml"):
+    with refusal(r"must be digits, .*, a row of the paper's tables \(dp real keys\), or a FILE.toml"):
         load_preset("imagenet100-table4-19")
 
 
