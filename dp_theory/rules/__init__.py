@@ -1,6 +1,6 @@
 """The selection rules, a file each, and the registry `RULES` of those that have a name; see dp_theory.rules.base."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -53,11 +53,11 @@ def fields_of(name: str) -> list[str]:
     return [*names, "keep"] if names else []
 
 
-def read_rule(rule: str, takes: Callable[[str], Sequence[str]] = fields_of, **given: Any) -> tuple[str, dict[str, Any]]:
+def read_rule(rule: str, **given: Any) -> tuple[str, dict[str, Any]]:
     """The name in RULE@FIELD=VALUE@…, and its values as texts, besides those `given`."""
     name, *entries = (part.strip() for part in rule.split("@"))
     values = {key: value for key, value in given.items() if value is not None}
-    fields_taken = takes(name)
+    fields_taken = fields_of(name)
     for entry in entries:
         key, sign, value = (part.strip() for part in entry.partition("="))
         if not (key and sign):

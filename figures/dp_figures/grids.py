@@ -114,29 +114,19 @@ def _sheet(images: np.ndarray, layout: _Layout) -> np.ndarray:
 
 
 def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
-    """Draw a grid from a table with a row for each image, which is square, and grey or coloured.
+    """Draw a grid from a table with a row for each image, which is square and grey.
 
-    The table has the columns `row`, `column`, and `pixel_0`, `pixel_1` and so on, the three colours of a pixel beside
-    each other. Rows and columns keep the order of their first appearance; a place without an image stays white. Raises
-    ValueError if a place is taken twice, if the pixels do not make a square, or if a value lies outside [0, 1].
+    The table has the columns `row`, `column`, and `pixel_0`, `pixel_1` and so on. Rows and columns keep the order of
+    their first appearance; a place without an image stays white. Raises ValueError if a place is taken twice, if the
+    pixels do not make a square, or if a value lies outside [0, 1].
     """
     if table.duplicated(["row", "column"]).any():
         raise ValueError("two images have the same row and column")
     row_labels = list(dict.fromkeys(table["row"]))
     column_labels = list(dict.fromkeys(table["column"]))
     pixels = table.filter(regex=r"^pixel_\d+$").to_numpy(float)
-    shape = _square(pixels.shape[1])
-    empty = np.nan if len(shape) == 2 else 1.0
-    images = np.full((len(row_labels), len(column_labels), *shape), empty)
+    side = math.isqrt(pixels.shape[1])
+    images = np.full((len(row_labels), len(column_labels), side, side), np.nan)
     for row, column, image in zip(table["row"], table["column"], pixels, strict=True):
-        images[row_labels.index(row), column_labels.index(column)] = image.reshape(shape)
+        images[row_labels.index(row), column_labels.index(column)] = image.reshape(side, side)
     return draw_images(images, row_labels, column_labels, rows=rows, columns=columns)
-
-
-def _square(values: int) -> tuple[int, ...]:
-    """Grey, or else of three colours; no number of values fits both."""
-    for colours in ((), (3,)):
-        side = math.isqrt(values // math.prod(colours))
-        if values and side**2 * math.prod(colours) == values:
-            return (side, side, *colours)
-    raise ValueError(f"{values} pixel columns do not make a square image")

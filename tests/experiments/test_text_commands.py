@@ -37,11 +37,8 @@ def test_sample_writes_plain_and_chosen_texts(text_run, tmp_path):
     assert samples["class"].tolist() == ["business", "business", "sports", "sports"] * 2
     plain, chosen = (samples[samples["omega"] == omega] for omega in (0, 1000))
     assert chosen["entropy"].mean() >= plain["entropy"].mean()
-    assert "likelihood" not in samples  # nobody asked the generator for it
     done("real sample text-own-smoke --out", tmp_path / "plain", "--omega 0 --classes 1")
-    asked = pd.read_csv(tmp_path / "plain" / "samples.csv")
-    assert len(asked) == 1
-    assert asked["likelihood"].between(0, 1, inclusive="neither").all()
+    assert len(pd.read_csv(tmp_path / "plain" / "samples.csv")) == 1
 
 
 def test_nothing_of_it_speaks_of_images(text_run, tmp_path):

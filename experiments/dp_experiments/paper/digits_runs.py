@@ -71,6 +71,6 @@ def image_rows(run: Run, rows: Iterable[Row], names: Iterable[str]) -> pd.DataFr
 
 
 def pixel_columns(x: Tensor) -> pd.DataFrame:
-    """The pixels of images [n, 1 or 3, H, W] in [-1, 1] as columns in [0, 1], a pixel's colours side by side."""
+    """The pixels of images [n, 1, H, W] in [-1, 1] as columns in [0, 1]."""
     pixels = pictures(x.float().cpu()).reshape(len(x), -1)
     return pd.DataFrame(pixels, columns=[f"pixel_{index}" for index in range(pixels.shape[1])])

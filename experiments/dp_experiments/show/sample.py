@@ -129,8 +129,6 @@ def draw(config: Config, rows: list[Row], labels: list[int], seed: int, out: Pat
             if of_texts:
                 x, seeds, *_ = drawer.chosen(judge.logits, y, candidates, row.omega) if judge else drawer.draw(y, seeds)
                 own = {"text": texts_of(x)}
-                if config.pool.soft_labels or config.guidance.likelihood_weight:  # else it would cost, unasked
-                    own["likelihood"] = drawer.posterior(x).gather(1, y.unsqueeze(1)).squeeze(1).tolist()
                 advance(len(labels))
             else:
                 x = sample_row(config, generator, row, y, seeds, advance)

@@ -13,23 +13,20 @@ from dp_experiments.cli.theory.options import GRAMMAR, Seed, folder_option, ridg
 from dp_experiments.terminal.lines import answer, progress, records
 from dp_theory.loop.losses import LOSSES, Square
 from dp_theory.ridge.simulators.dense import check_size
-from dp_theory.rules import RULES, fields_of, make_rule, read_rule
+from dp_theory.rules import RULES, make_rule
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dp_theory.loop import PracticePrediction, PracticeSimulation, RoundPlan
 
-SELF_VERIFY = "self-verify"  # keeps the rows whose labels the learner confirms
 SQUARE = "square"  # the loss for which exponents are known
 SCALING_ROUNDS = 4  # fewer rounds fix no exponent
 
 
 def practice_command(
     rounds: Annotated[int, Option(min=1, max=1000, help="Rounds of additions.")] = 8,
-    rule: Annotated[
-        str, Option(help=f"How the learner chooses rows: {', '.join((*RULES, SELF_VERIFY))}.  {GRAMMAR}")
-    ] = "keep-hard",
+    rule: Annotated[str, Option(help=f"How the learner chooses rows: {', '.join(RULES)}.  {GRAMMAR}")] = "keep-hard",
     alpha: Annotated[
         float | None, Option(help="Constant threshold, in standard deviations of the learner's scores.")
     ] = None,
@@ -88,7 +85,7 @@ def practice_command(
 
 
 def _plan(rule: str, alpha: float | None, window: float | None, increment: float, candidates: bool) -> "RoundPlan":
-    from dp_theory.loop import Addition, Agree, Window
+    from dp_theory.loop import Addition, Window
 
     if rule == "keep-hard" and alpha is None:
         if candidates:
@@ -96,8 +93,7 @@ def _plan(rule: str, alpha: float | None, window: float | None, increment: float
         return Window(1.0 if window is None else window, increment)
     if window is not None:
         raise InputError("--window is for keep-hard without --alpha: leave it out")
-    name, parameters = read_rule(rule, lambda name: () if name == SELF_VERIFY else fields_of(name), alpha=alpha)
-    keep = Agree() if name == SELF_VERIFY else make_rule(name, **parameters)
+    keep = make_rule(rule, alpha=alpha)
     return Addition(increment if candidates else None, None if candidates else increment, keep=keep)
 
 
