@@ -17,7 +17,8 @@ class PoolConfig(Section):
         default=0.0,
         ge=0,
         le=1,
-        description="drop examples at least this similar to an earlier one; 1: equal ones only; 0: none",
+        description="drop examples at least this similar to an earlier one; 1: those that are equal but for case, "
+        "blanks and repetition; 0: none",
     )
     marks: Place | None = Field(
         default=None, description="a CSV file of dp real review: its marked examples are left out; none: all stay"

@@ -231,9 +231,7 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
     with ExitStack() as held:
 
         def lock() -> None:
-            if out.exists() and not out.is_dir():
-                raise InputError(f"{out} is a file; name a folder")
-            if resume and not out.is_dir():
+            if resume and not out.exists():
                 raise InputError(f"there is no run in {out} to resume; leave out that option to begin one")
             held.enter_context(locked(out))
             branches = (out / "branches", *(branch.path for branch in files.branches))

@@ -101,6 +101,8 @@ def test_a_place_where_nothing_can_be_made_is_refused(tmp_path):
     for writing in (locked(tmp_path / "file" / "out"), locked_beside(tmp_path / "file" / "out" / "x")):
         with refusal("cannot be written"), writing:
             pass
+    with refusal("file is a file; name a folder"), claimed(tmp_path / "file"):
+        pass
 
 
 def test_a_place_without_locks_is_written_with_a_remark(tmp_path, monkeypatch, caplog):

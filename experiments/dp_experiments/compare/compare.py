@@ -9,13 +9,13 @@ from dp_figures.curves import draw_curves, draw_ranking, save
 from matplotlib.figure import Figure
 
 from dp_base.checksums import RECORD, json_digest, seal, verify
-from dp_base.errors import DamagedError, MissingError
+from dp_base.errors import DamagedError, DivergedError, MissingError
 from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
 from dp_experiments.compare.ratios import AXIS_LABELS, by_unit, costs, paired_errors, series_of, worth
-from dp_experiments.terminal.lines import aside
+from dp_experiments.terminal.lines import aside, say
 from dp_real.config import Config
 from dp_real.config.arms import Arm, arm_config
 from dp_real.plan.needs import weights
@@ -54,7 +54,8 @@ def run_arms(
     workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes. settle: turns
     a configuration into that of an arm. accept_changes: go on though data have changed since.
 
-    Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does.
+    Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does, on a run that
+    diverged when all others are over: without it, an arm's mean would tell of its lucky seeds alone.
     """
     require_alone("a comparison")
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
@@ -70,10 +71,18 @@ def run_arms(
         for arm, cell in [cells[index]]
     ]
     rows: list[dict[str, Any]] = []
+    diverged: list[str] = []
     with progress("runs", len(jobs)) as advance:
-        for row in in_parallel(workers, run_arm, jobs, visible_gpus()):
-            rows.append(row)
+        for row in in_parallel(workers, _row_or_fault, jobs, visible_gpus()):
+            if isinstance(row, str):
+                say(row)
+                diverged.append(row)
+            else:
+                rows.append(row)
             advance(1)
+    if diverged:
+        what = f"{len(diverged)} of {len(jobs)} runs diverged, and the others are finished"
+        raise DivergedError(f"{what}: change these arms, or leave them out, and --resume; the last: {diverged[-1]}")
     remove(out / "drawn")
     return pd.DataFrame(rows, index=order).sort_index()
 
@@ -97,6 +106,14 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
         data = config.data.model_copy(update={"split": first + index % splits})
         configs.append(config.model_copy(update={"seed": first + index, "data": data}))
     return configs
+
+
+def _row_or_fault(*job: Any) -> dict[str, Any] | str:
+    """What `run_arm` returns or, of a run that diverged, why."""
+    try:
+        return run_arm(*job)
+    except DivergedError as error:
+        return str(error)
 
 
 def run_arm(

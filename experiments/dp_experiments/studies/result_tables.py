@@ -78,7 +78,7 @@ def table(name: str) -> str:
 
 def write_docs(docs: Path, claims: str) -> list[Path]:
     """Write the page of claims and all tables of docs and of studies; returns the pages that changed."""
-    files = [*docs.rglob("*.md"), *docs.parent.glob("experiments/dp_experiments/studies/*/README.md")]
+    files = [*docs.rglob("*.md"), *docs.resolve().parent.glob("experiments/dp_experiments/studies/*/README.md")]
     pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(files)}
     pages[docs / "claims.md"] = claims
     changed = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]

@@ -12,7 +12,7 @@ from dp_experiments.show.report.page import shown_comparison
 from dp_experiments.terminal.lines import records
 from scipy import stats
 
-from dp_base.errors import DamagedError
+from dp_base.errors import DamagedError, DivergedError
 from dp_base.progress import silent
 from tests.commands import done, refused
 from tests.experiments.compare.made import runs_of
@@ -124,6 +124,28 @@ def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, m
         *(("practice", seed) for seed in (0, 1)),
         *(("static-400", seed) for seed in (0, 1)),
     ]
+
+
+def test_a_run_that_diverges_costs_no_other_run(tmp_path, monkeypatch, capsys):
+    """And no arm is judged by the seeds that happened to end."""
+
+    def diverging(arm, config, *rest):
+        if (arm, config.seed) == ("practice", 0):
+            raise DivergedError("step 5: training losses are not finite")
+        ended.append((arm, config.seed))
+        return {"arm": arm, "seed": config.seed}
+
+    ended = []
+    monkeypatch.setattr("dp_experiments.compare.compare.run_arm", diverging)
+    with refusal("1 of 4 runs diverged, .*: change these arms, .*--resume; the last: step 5", DivergedError):
+        run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path, 1, silent)
+    assert sorted(ended) == [("practice", 1), ("static", 0), ("static", 1)]
+    assert "step 5: training losses are not finite\n" in capsys.readouterr().err
+
+
+def test_a_comparison_that_was_stopped_is_told_how_to_end(tmp_path):
+    (tmp_path / "runs").mkdir()
+    assert refused("real report", tmp_path).endswith("comparison.csv: dp real compare --resume finishes one")
 
 
 def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path):

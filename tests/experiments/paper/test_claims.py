@@ -59,6 +59,16 @@ def test_claims_of_imagenet_cost_what_its_plan_says(command):
     assert claim.cost == f"{clock:.0f} hours on 8 H100"
 
 
+def test_tables_of_studies_are_written_from_within_the_docs_too(tmp_path, monkeypatch):
+    study = tmp_path / "experiments/dp_experiments/studies/digits/README.md"
+    study.parent.mkdir(parents=True)
+    study.write_text("<!-- table: digits -->\n\nold\n<!-- end -->\n")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.chdir(tmp_path / "docs")
+    assert "README.md" in done("claims --docs .").err
+    assert "old" not in study.read_text()
+
+
 def test_the_command_recomputes_the_headlines(tmp_path):
     answer = told("claims --docs", tmp_path)
     found = {row["claim"]: row for row in answer["claims"]}

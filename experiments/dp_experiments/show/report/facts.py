@@ -58,7 +58,10 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
         return comparison_facts(comparison, judge, progress)
     files = RunFiles(folder)
     if not (files.is_run or files.pool.is_dir()):
-        raise InputError(f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv")
+        raise InputError(
+            f"{folder}: neither a run, which has a config.toml, nor a finished comparison, which has a comparison.csv: "
+            "dp real compare --resume finishes one"
+        )
     run = Run(folder)
     facts = run_facts(run)
     if judge:
