@@ -90,8 +90,12 @@ def as_input_error(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        lost = path.is_symlink() and not path.exists()
-        why = "it is a link that leads nowhere" if lost else error.strerror or error  # Arrow gives no number
+        nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        why = error.strerror or error  # Arrow gives no number
+        if not nearest.exists():
+            why = f"{nearest} is a link that leads nowhere"
+        elif isinstance(error, FileExistsError | NotADirectoryError):
+            why = f"{nearest} is a file; name a folder"
         raise InputError(f"{path} cannot be written: {why}") from error
 
 

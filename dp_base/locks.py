@@ -34,8 +34,6 @@ def locked(folder: Path) -> Iterator[None]:
 
     The folder is created, what killed writers left is deleted, and a folder that the block leaves empty is removed.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder")
     made = [folder, *_missing(folder.parent)]
     with as_input_error(folder):
         lock = _acquire(folder / LOCK, folder, patience)

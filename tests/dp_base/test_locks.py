@@ -99,10 +99,12 @@ def test_only_what_dead_processes_left_is_deleted(tmp_path):
 def test_a_place_where_nothing_can_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for writing in (locked(tmp_path / "file" / "out"), locked_beside(tmp_path / "file" / "out" / "x")):
-        with refusal("cannot be written"), writing:
+        with refusal("cannot be written: .*file is a file; name a folder"), writing:
             pass
-    with refusal("file is a file; name a folder"), claimed(tmp_path / "file"):
-        pass
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out, why in (("file", "is a file; name a folder"), ("link/x", "link is a link that leads nowhere")):
+        with refusal(why), claimed(tmp_path / out):
+            pass
 
 
 def test_a_place_without_locks_is_written_with_a_remark(tmp_path, monkeypatch, caplog):
