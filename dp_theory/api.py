@@ -39,10 +39,9 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
     ----------
     problem
         - `Problem`: Theorem 1, and Corollary 1 where lam = 0. All parameters may be arrays, which broadcast.
-        - `SpanProblem`: groups of rows, soft weights, labellers, any covariance and convex loss. phi, lam and what the
-          rules take broadcast.
-        - `PracticeProblem`: the loop. What the rules take broadcasts.
-        - `SoftmaxProblem`: K classes. phi and lam broadcast.
+        - `SpanProblem`: groups of rows, soft weights, labellers, any covariance and convex loss.
+        - `PracticeProblem`: the loop.
+        - `SoftmaxProblem`: K classes.
     d
         A finite dimension for a `Problem`, with n = round(d/phi) pool rows. The answer then has means to first order in
         1/d and the scatter of single experiments.
@@ -54,9 +53,9 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
     Returns
     -------
     Prediction
-        Arrays of the problem's shape, or floats for a scalar problem: a `FinitePrediction` where d is given; for a loop
-        a `PracticePrediction`, with an entry for each stage on the last axis; for K classes a `SoftmaxPrediction`, with
-        standard errors in place of a certificate.
+        Floats, or arrays of the shape of a `Problem`: a `FinitePrediction` where d is given; for a loop a
+        `PracticePrediction`, with an entry for each stage; for K classes a `SoftmaxPrediction`, with standard errors in
+        place of a certificate.
 
         What conditioning makes of rounding is certified but not refused, unless a tolerance is given and the
         certificate is not finite: at the ridgeless peak the squared norm is inf, and the test error 1/2.
@@ -103,7 +102,7 @@ def simulate(
     Parameters
     ----------
     problem
-        Of any kind that `predict` takes. An array of problems is simulated cell by cell with common random numbers.
+        Of any kind that `predict` takes. The cells of a `Problem` share their random numbers.
     d
         It may be left out where the problem has a spectrum, which fixes it.
     engine
@@ -114,8 +113,8 @@ def simulate(
     Returns
     -------
     Simulation
-        Arrays of the problem's shape, or floats for a scalar problem: a `PracticeSimulation` for a loop, a
-        `SoftmaxSimulation` for K classes.
+        Floats, or arrays of the shape of a `Problem`: a `PracticeSimulation` for a loop, a `SoftmaxSimulation` for K
+        classes.
 
     Raises
     ------

@@ -38,8 +38,8 @@ class Cells(ByValue):
 class Prediction(Cells):
     """The limit n, d → ∞ at d/n = phi, of every kind of problem.
 
-    Fields have the problem's shape, and are floats for a scalar problem. A practice loop has one more axis, the last,
-    for its stages.
+    Fields of a `Problem` have its shape, and are floats for a scalar one; those of a practice loop have an entry for
+    each stage.
 
     Attributes
     ----------
@@ -104,21 +104,15 @@ class SoftmaxPrediction(SoftmaxOutputs):
     """The limit n, d → ∞ at d/n = phi.
 
     Expectations over K classes are means over quasi-random points in 32 independent sets, whose scatter gives the
-    standard errors. Arrays have the problem's shape, and a scalar problem has floats.
+    standard errors.
 
     Attributes
     ----------
     keep_fraction
         Kept rows over the rows of the pool.
-    keep_fraction_se
-        Its standard error, a part of the others'.
-    points
-        Number of quasi-random points.
     """
 
     keep_fraction: float
-    keep_fraction_se: float
-    points: Real
 
 
 @dataclass(frozen=True)

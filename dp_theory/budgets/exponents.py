@@ -58,14 +58,14 @@ def scaling(problem: PracticeProblem, *, advance: Advance = unseen) -> Scaling:
     Parameters
     ----------
     problem
-        The practice that the strategies share. It must accumulate, with scalar rules and the square loss.
+        The practice that the strategies share. It must accumulate, with the square loss.
     advance
         It is called with 1 after each of the STEPS.
 
     Raises
     ------
     InputError
-        For fewer than four rounds, for arrays of parameters, and for other losses than the square.
+        For fewer than four rounds, and for other losses than the square.
 
     Examples
     --------
@@ -81,8 +81,6 @@ def scaling(problem: PracticeProblem, *, advance: Advance = unseen) -> Scaling:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
         )
-    if problem.shape:
-        raise InputError(f"scaling takes one practice, but its rules' parameters have the shape {problem.shape}")
     if not isinstance(problem.loss, Square):
         raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
     curves = []

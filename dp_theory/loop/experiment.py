@@ -31,7 +31,7 @@ MAX_CANDIDATES = 1 << 20
 def simulated(
     problem: "SpanProblem | PracticeProblem", d: int | None, trials: int, least: int, seed: int, workers: int | None
 ) -> dict[str, Any]:
-    """The fields of a `PracticeSimulation`. All cells share their random numbers.
+    """The fields of a `PracticeSimulation`.
 
     The theory resolves plans first, so that both use the same thresholds and sizes.
     """
@@ -40,12 +40,12 @@ def simulated(
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
     require_memory(d, d, _SMALLER)
-    cells = list(problem.cells())
-    if any(map(callable, cells[0].additions)):
-        cells = [replace(cell, additions=cell.certified(None)[0].additions) for cell in cells]
-    runs = run_jobs(trial, [(cell, d, seed, number) for cell in cells for number in range(trials)], workers)
-    outputs, kept = (np.reshape(part, (*problem.shape, trials, *np.shape(part[0]))) for part in zip(*runs, strict=True))
-    more = {"test_errors": outputs[..., 0, :], "kept": kept}
+    cell = problem.cell
+    if any(map(callable, cell.additions)):
+        cell = replace(cell, additions=cell.certified(None)[0].additions)
+    runs = run_jobs(trial, [(cell, d, seed, number) for number in range(trials)], workers)
+    outputs, kept = map(np.array, zip(*runs, strict=True))
+    more = {"test_errors": outputs[:, 0], "kept": kept}
     return averaged(QUANTITIES, outputs, axis=-3) | {"d": d, "trials": trials, "seed": seed} | more
 
 

@@ -6,8 +6,8 @@ z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observ
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -164,13 +164,9 @@ class SelectedRows(ByValue):
     breaks: Sequence[float]
     has_direction: bool  # whether the rule sees one
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.keep.shape if isinstance(self.keep, Rule) else ()
-
-    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
-        """The rows with the scalar rule at `index` of this one broadcast to `shape`."""
-        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) and shape else self  # pyrefly: ignore[bad-specialization]
+    def require_scalar_rule(self) -> None:
+        if isinstance(self.keep, Rule) and self.keep.shape:
+            raise InputError(f"keep = {self.keep} has the shape {self.keep.shape}: give one problem for each number")
 
     @property
     def has_functions(self) -> bool:
@@ -216,8 +212,7 @@ class Group(SelectedRows):
     along
         The direction (d,) whose projection t the rule sees. () for none.
     keep
-        Probability that a row is kept: a number, a function (t, y), of y alone without a direction, or a `Rule`, whose
-        parameters may be arrays.
+        Probability that a row is kept: a number, a function (t, y), of y alone without a direction, or a `Rule`.
     weight
         Weight q of a kept row: a number or such a function.
     breaks
@@ -254,6 +249,7 @@ class Group(SelectedRows):
             require_number(weight=self.weight)
             require("weight", self.weight, 0 <= self.weight <= MAX_VALUE, _WEIGHT)
         require_breaks(self.breaks)
+        self.require_scalar_rule()
 
     @property
     def has_direction(self) -> bool:
@@ -276,7 +272,7 @@ class Addition(SelectedRows):
     kept
         Rows that are kept, in units of n. As many candidates are drawn as this takes.
     keep
-        A `Rule`, whose parameters may be arrays, or a function (t, observed y) -> probability.
+        A `Rule`, or a function (t, observed y) -> probability.
     weight
         Weight c of a kept row in the training loss: a number or a function (t, y) -> weight.
     breaks
@@ -292,8 +288,8 @@ class Addition(SelectedRows):
     Examples
     --------
     >>> from dp_theory import Addition, KeepHard
-    >>> Addition(kept=1.0, keep=KeepHard(0.3)).shape
-    ()
+    >>> Addition(kept=1.0, keep=KeepHard(0.3)).candidates_at(keep_fraction=0.25)
+    4.0
     """
 
     candidates: float | None = None
@@ -319,6 +315,7 @@ class Addition(SelectedRows):
             require_number(weight=self.weight)
             require_positive("it counts the row in the loss", weight=self.weight)
         require_breaks(self.breaks)
+        self.require_scalar_rule()
 
     def flips(self, problem: Flips) -> Flips:
         return problem if self.flip is None else self.flip

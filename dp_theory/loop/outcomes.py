@@ -1,10 +1,10 @@
 """What theory predicts of a practice loop, and what its experiments measure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from dp_theory.loop.groups import Rows
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.outcomes import Prediction, Simulation
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PracticePrediction(Prediction):
-    """The limit of the loop as n, d → ∞, for every stage.
-
-    Fields have the shape (*S, stages), where S is the problem's own, unless another is given.
+    """The limit of the loop as n, d → ∞: fields have an entry for every stage.
 
     Attributes
     ----------
@@ -27,26 +25,26 @@ class PracticePrediction(Prediction):
         points, which is no bound: on 48 random loops the error over all stages was within it on 45, and up to four
         times as large on the others. It never falls from stage to stage.
     additions
-        The rows of each round, with plans resolved, (*S, rounds).
+        The rows of each round, with plans resolved.
     kept, candidates
         Rows kept and looked at so far, in units of n.
     """
 
     problem: "PracticeProblem"
-    additions: np.ndarray
-    kept: Float[Array, "*cells stages"]
-    candidates: Float[Array, "*cells stages"]
+    additions: Sequence[Rows]
+    kept: Float[Array, " stages"]
+    candidates: Float[Array, " stages"]
 
 
 @dataclass(frozen=True)
 class PracticeSimulation(Simulation):
-    """Independent runs of the loop in dimension d; means are (*S, stages).
+    """Independent runs of the loop in dimension d; means have an entry for every stage.
 
     Attributes
     ----------
     test_errors, kept
-        Test error, and rows kept so far in units of n, of every run: (*S, trials, stages).
+        Test error, and rows kept so far in units of n, of every run.
     """
 
-    test_errors: Float[Array, "*cells trials stages"]
-    kept: Float[Array, "*cells trials stages"]
+    test_errors: Float[Array, "trials stages"]
+    kept: Float[Array, "trials stages"]

@@ -7,10 +7,9 @@ may be as short as the angles between them need. A rule sees t = x·w/‖Σ^½w�
 flipped with probability `flip`. w0 is the truth, w_g the labeller. The test error is angle(θ, Σ^½w0)/π.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +25,6 @@ from dp_theory.loop.square import Solution, certified
 from dp_theory.numerics.checks import (
     Array,
     Float,
-    Real,
     numbers,
     require,
     require_flags,
@@ -34,12 +32,9 @@ from dp_theory.numerics.checks import (
     require_number,
     require_positive,
     require_ridge,
-    require_some,
-    scalars,
     set_numbers,
-    shape_of_all,
 )
-from dp_theory.outcomes import Prediction, Simulation
+from dp_theory.outcomes import QUANTITIES, Prediction, Simulation
 from dp_theory.ridge.problem import AnyProblem
 
 # Distance of a unit vector's length from 1.
@@ -108,7 +103,7 @@ class SpanProblem(AnyProblem):
     groups
         At least one.
     phi
-        Aspect ratio d/n, positive. It broadcasts with lam and the rules' parameters.
+        Aspect ratio d/n, positive.
     lam
         Ridge, at least 0. 0 is the limit λ → 0+.
     spectrum
@@ -132,15 +127,15 @@ class SpanProblem(AnyProblem):
 
     truth: ArrayLike
     groups: Sequence[Group]
-    phi: Real
-    lam: Real = 0.0
+    phi: float
+    lam: float = 0.0
     spectrum: ArrayLike | None = None
     loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
+        set_numbers(self, "phi", "lam")
         require_positive("it is d/n", phi=self.phi)
         require_ridge(lam=self.lam)
-        require_some(phi=self.phi, lam=self.lam)
         require_loss(self.loss)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
             raise InputError(f"groups = {self.groups!r} must be a list of Groups")
@@ -155,14 +150,9 @@ class SpanProblem(AnyProblem):
                 _require_direction("labeller", group.labeller, size)
             if group.has_direction:
                 _require_direction("along", group.along, size)
-        self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        rules = {f"groups[{i}]": group.shape for i, group in enumerate(self.groups)}
-        return shape_of_all({"phi": np.shape(self.phi), "lam": np.shape(self.lam)} | rules)
-
-    def cells(self) -> Iterator[ScalarProblem]:
+    @property
+    def cell(self) -> ScalarProblem:
         directions = [
             (self.whitened(self.truth if group.labeller is None else group.labeller), self.whitened(group.along))
             for group in self.groups
@@ -175,10 +165,8 @@ class SpanProblem(AnyProblem):
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
-        for index, of_cell in scalars(self.shape, phi=self.phi, lam=self.lam):
-            rows = tuple(replace(each, rows=each.rows.at(index, self.shape)) for each in placed)
-            ridges = np.array([of_cell["lam"]])
-            yield ScalarProblem(of_cell["phi"], ridges, self.loss, eigenvalues, basis, truth, rows[0].labeller, rows)
+        modes = eigenvalues, basis, truth, placed[0].labeller
+        return ScalarProblem(self.phi, np.array([self.lam]), self.loss, *modes, tuple(placed))
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " d"]:
@@ -189,16 +177,13 @@ class SpanProblem(AnyProblem):
         return _unit(self.eigenvalues, np.reshape(vectors, (-1, self.eigenvalues.size)))
 
     def solve(self, tolerance: float | None) -> Prediction:
-        limits = _limits(self, tolerance)
-        return _of_first_stage(Prediction, limits | {"keep_fraction": limits["kept"]})
+        solved, certificate = self.cell.certified(tolerance)
+        return Prediction(*(each[0] for each in (*solved.outputs, solved.sizes()[0], certificate)))
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        return _of_first_stage(Simulation, simulated(self, d, trials, self.eigenvalues.size, seed, workers))
-
-
-def _of_first_stage(kind: Any, limits: dict[str, Any]) -> Any:
-    own = {field.name: limits[field.name] for field in fields(kind)}
-    return kind(**{name: value[..., 0][()] if np.ndim(value) else value for name, value in own.items()})
+        runs = simulated(self, d, trials, self.eigenvalues.size, seed, workers)
+        means = {name: value[0] for name, value in runs.items() if name.removesuffix("_se") in QUANTITIES}
+        return Simulation(**means, d=runs["d"], trials=trials, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +196,7 @@ class PracticeProblem(AnyProblem):
         Ridge, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows than
         dimensions.
     additions
-        What each round adds, in turn. The parameters of the rules broadcast.
+        What each round adds, in turn.
     initial
         Size of the first pool of plain rows in units of n, or the rows themselves.
     accumulate
@@ -270,8 +255,6 @@ class PracticeProblem(AnyProblem):
             require_number(initial=self.initial)
             require_positive("it is the first pool over n", initial=self.initial)
         self._require_directions()
-        if 0 in self.shape:
-            raise InputError(f"a rule's parameters have the shape {self.shape}: without a number nothing is practised")
 
     def _require_directions(self) -> None:
         labeller = numbers("labeller", self.labeller)
@@ -293,25 +276,15 @@ class PracticeProblem(AnyProblem):
     def stages(self) -> int:
         return len(self.additions) + 1
 
-    @cached_property
-    def first_pool(self) -> Rows:
-        return self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
-
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        rows = {"initial": self.first_pool} | {f"additions[{i}]": plan for i, plan in enumerate(self.additions)}
-        return shape_of_all({name: plan.shape for name, plan in rows.items() if isinstance(plan, Rows)})
-
-    def cells(self) -> Iterator[ScalarProblem]:
-        one, shape = np.ones(1), self.shape
-        first = self.first_pool
+    @property
+    def cell(self) -> ScalarProblem:
+        one = np.ones(1)
+        first = self.initial if isinstance(self.initial, Rows) else Addition(self.initial)
+        pool = PlacedRows(first, first.flips(self.flip), one, one)
         ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
-        basis, truth = self.labeller_direction[:, None], self.truth_direction
-        modes = self.eigenvalues, basis, truth, one
-        for index in np.ndindex(shape):
-            plans = [plan.at(index, shape) if isinstance(plan, Rows) else plan for plan in self.additions]
-            pool = PlacedRows(first.at(index, shape), first.flips(self.flip), one, one)
-            yield ScalarProblem(self.phi, ridges, self.loss, *modes, (pool,), plans, self.accumulate, self.flip)
+        modes = self.eigenvalues, self.labeller_direction[:, None], self.truth_direction, one
+        loop = self.additions, self.accumulate, self.flip
+        return ScalarProblem(self.phi, ridges, self.loss, *modes, (pool,), *loop)
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " modes"]:
@@ -332,35 +305,14 @@ class PracticeProblem(AnyProblem):
         return _unit(self.eigenvalues, 1.0 if self.truth is None else self.truth)
 
     def solve(self, tolerance: float | None) -> PracticePrediction:
-        return PracticePrediction(problem=self, **_limits(self, tolerance))
+        solved, certificate = self.cell.certified(tolerance)
+        kept, candidates = solved.sizes()
+        return PracticePrediction(
+            *solved.outputs, kept / candidates, certificate, self, solved.additions, kept, candidates
+        )
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> PracticeSimulation:
         return PracticeSimulation(**simulated(self, d, trials, 3, seed, workers))
-
-
-def _limits(problem: SpanProblem | PracticeProblem, tolerance: float | None) -> dict[str, Array]:
-    """The fields of a `PracticePrediction` but the problem."""
-    cells = []
-    for cell in problem.cells():
-        solved, certificate = cell.certified(tolerance)
-        test_error, overlap, squared_norm = solved.outputs
-        kept, candidates = solved.sizes()
-        cells.append(
-            {
-                "test_error": test_error,
-                "overlap": overlap,
-                "squared_norm": squared_norm,
-                "keep_fraction": kept / candidates,
-                "certificate": certificate,
-                "additions": np.array(solved.additions, object),
-                "kept": kept,
-                "candidates": candidates,
-            }
-        )
-    return {
-        name: np.reshape([cell[name] for cell in cells], (*problem.shape, *value.shape))
-        for name, value in cells[0].items()
-    }
 
 
 def _require_spectrum(spectrum: ArrayLike) -> int:

@@ -325,9 +325,8 @@ def _own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"],
 
 
 def solve_loop(problem: "PracticeProblem") -> Solution:
-    """A loop with scalar rules and the square loss, without a certificate."""
-    (cell,) = problem.cells()
-    return solve_cell(cell)
+    """A loop with the square loss, without a certificate."""
+    return solve_cell(problem.cell)
 
 
 def solve_cell(
@@ -342,8 +341,8 @@ def solve_cell(
         if stage:
             plan = cell.additions[stage - 1]
             rows: Any = plan(float(solution.test_error[-1])) if callable(plan) else plan
-            if callable(plan) and (not isinstance(rows, Rows) or rows.shape):
-                raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition, of numbers")
+            if not isinstance(rows, Rows):
+                raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition")
             labeller = np.append(cell.labeller, 0.0)
             new = (PlacedRows(rows, rows.flips(cell.flip), labeller, solution.orders.selector()),)
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]

@@ -72,7 +72,7 @@ def softmax_curves(
             row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
             row |= {"generated": number / fraction, "lam": ridge}
             prediction = predict_softmax(problem, tolerance=tolerance, seed=seed)
-            row |= {name: float(getattr(prediction, name)) for name in SoftmaxOutputs.__annotations__}
+            row |= {name: getattr(prediction, name) for name in SoftmaxOutputs.__annotations__}
             if trials:
                 runs = problem.draw(d, trials, engine="dense", seed=seed, workers=workers)
                 se = np.hypot(runs.test_error_se, prediction.test_error_se)

@@ -7,7 +7,6 @@ the teacher and, where they matter, the selector; δ = φm.
 """
 
 from contextlib import suppress
-from dataclasses import fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +19,7 @@ from dp_theory.multiclass.selection import SETS, Selection, uniforms
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 from dp_theory.numerics.quadrature import both_below, panels, pdf, sine_of
-from dp_theory.outcomes import SoftmaxOutputs, SoftmaxPrediction
+from dp_theory.outcomes import SoftmaxPrediction
 
 if TYPE_CHECKING:
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -150,23 +149,12 @@ BLOCK = 1 << 12
 _NUDGE = 1e-6
 
 
-def predict_softmax(problem: "SoftmaxProblem", *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
-    """The limits, with standard errors by the scatter of sets."""
-    tolerance = TOLERANCE if tolerance is None else tolerance
-    count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
-    cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, count))
-    *outputs, points = (cells[..., i][()] for i in range(count))
-    kept = problem.selection.keep_fraction(problem.classes)
-    kept_se = float(kept.std() / np.sqrt(max(len(kept) - 1, 1)))
-    return SoftmaxPrediction(
-        *outputs, keep_fraction=float(kept.mean()), keep_fraction_se=kept_se, points=points.astype(int)
-    )
-
-
 _nodes = lru_cache(2 * len(LEVELS))(Nodes.of)
 
 
-def _predict(problem: "SoftmaxProblem", tolerance: float, seed: int) -> Array:
+def predict_softmax(problem: "SoftmaxProblem", *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
+    """The limits, with standard errors by the scatter of sets."""
+    tolerance = TOLERANCE if tolerance is None else tolerance
     x, error, se = None, np.inf, np.inf
     for level in LEVELS:
         nodes = _nodes(problem.classes, problem.selection, problem.rho, SETS, level, seed)
@@ -180,7 +168,8 @@ def _predict(problem: "SoftmaxProblem", tolerance: float, seed: int) -> Array:
         outputs = equations.outputs(x)
         error, se = outputs[0]
         if se <= tolerance * error:
-            return np.append(outputs, SETS * 2**level)
+            kept = float(problem.selection.keep_fraction(problem.classes).mean())
+            return SoftmaxPrediction(*outputs.ravel(), keep_fraction=kept)
     raise ConvergenceError(
         f"phi = {problem.phi:g}, lam = {problem.lam:g}: the test error, {error:.4g}, has the standard error {se:.1e}"
         f" with {SETS * 2 ** LEVELS[-1]} points; tolerance = {tolerance:g} must be at least {se / error:.2g} there"

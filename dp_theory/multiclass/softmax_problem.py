@@ -9,8 +9,7 @@ are separable, so that λ must be positive. The test error is P(argmax Ŵx ≠ a
 W* centred, the squared norm ‖Ŵ‖²/(K - 1). Two classes are logistic regression with ridge λ/2.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import helmert
@@ -21,15 +20,12 @@ from dp_theory.multiclass.prediction import predict_softmax
 from dp_theory.multiclass.selection import Selection, require_classes
 from dp_theory.numerics.checks import (
     Array,
-    Real,
     clipped,
-    common_shape,
     require,
     require_in,
     require_memory,
-    require_number,
     require_positive,
-    scalars,
+    set_numbers,
 )
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.numerics.quadrature import sine_of
@@ -56,7 +52,7 @@ class SoftmaxProblem(AnyProblem):
     rho
         The cosine ρ of a selector's direction with the teacher's of the same class.
     phi, lam
-        The ratio φ = d/n and the ridge λ, both positive: numbers, or arrays that broadcast together.
+        The ratio φ = d/n and the ridge λ, both positive.
 
     Raises
     ------
@@ -67,47 +63,36 @@ class SoftmaxProblem(AnyProblem):
     classes: int
     selection: Selection
     rho: float
-    phi: Real
-    lam: Real
+    phi: float
+    lam: float
 
     def __post_init__(self) -> None:
         require_classes(self.classes)
         if not isinstance(self.selection, Selection):
             raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
         require("classes", self.classes, self.selection.classes in (None, self.classes), "be the selection's")
-        require_number(rho=self.rho)
+        set_numbers(self, "rho", "phi", "lam")
         require_in("[-1, 1]", "it is the cosine of selector and teacher", rho=self.rho)
         object.__setattr__(self, "rho", clipped(self.rho))
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
         require_positive("without ridge the weights run away", lam=self.lam)
-        self.shape  # noqa: B018 (raises where shapes do not broadcast)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return common_shape(phi=self.phi, lam=self.lam)
-
-    def cells(self) -> "Iterator[SoftmaxProblem]":
-        for _, numbers in scalars(self.shape, phi=self.phi, lam=self.lam):
-            yield replace(self, **numbers)
 
     def solve(self, tolerance: float | None) -> SoftmaxPrediction:
         return predict_softmax(self, tolerance=tolerance)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> SoftmaxSimulation:
-        """All cells share their random numbers."""
         d = check_size(d, trials)
         room = 2 * (self.classes - 1)
         require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
-        jobs = [(cell, d, seed, trial) for cell in self.cells() for trial in range(trials)]
-        results = np.reshape(run_jobs(softmax_trial, jobs, workers), (*self.shape, trials, 4))
-        return SoftmaxSimulation(**averaged(SOFTMAX_QUANTITIES, results), d=d, trials=trials, seed=seed)
+        results = run_jobs(softmax_trial, [(self, d, seed, trial) for trial in range(trials)], workers)
+        return SoftmaxSimulation(**averaged(SOFTMAX_QUANTITIES, np.array(results)), d=d, trials=trials, seed=seed)
 
 
 # -- the experiment ----------------------------------------------------------------------------------------------------
 
 
 def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tuple[float, ...]:
-    """One experiment with a scalar problem: SOFTMAX_QUANTITIES."""
+    """One experiment: SOFTMAX_QUANTITIES."""
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
     require_memory(n, d, "a smaller d or a larger phi")

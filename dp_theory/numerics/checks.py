@@ -2,7 +2,7 @@
 
 import os
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from fractions import Fraction
@@ -143,11 +143,7 @@ def require_tolerance(tolerance: Any) -> None:
 
 def common_shape(**values: Any) -> tuple[int, ...]:
     """The shape that the values broadcast to."""
-    return shape_of_all({name: np.shape(value) for name, value in values.items()})
-
-
-def shape_of_all(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """The shape that arrays of these shapes broadcast to."""
+    shapes = {name: np.shape(value) for name, value in values.items()}
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:

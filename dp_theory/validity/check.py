@@ -235,8 +235,8 @@ class _MeasuredCurve:
         count = max(1, int(np.append(is_kept, False).argmin()))  # up to the first that is too large
         is_kept, sizes = is_kept[:count], sizes[:count]
         p = float(rule.moments(0.0).p)
-        phi = p * view.dimension / np.asarray(sizes, float)
-        against_truth = np.asarray(predict(view.problem(rule, phi, lam * p)).test_error)
+        problems = [view.problem(rule, p * view.dimension / size, lam * p) for size in sizes]
+        against_truth = np.array([predict(problem).test_error for problem in problems])
         law = [moments.error(size, lam) if kept else np.nan for size, kept in zip(sizes, is_kept, strict=True)]
         errors = np.where(is_kept, errors[:, :count], np.nan)
         gaussian = view.flips + (1 - 2 * view.flips) * against_truth

@@ -114,7 +114,7 @@ class FeatureView:
     def keep_probability(self, rule: Rule) -> Float[Array, " rows"]:
         return np.asarray(rule.keep_probability(self.plane[0]), float)
 
-    def problem(self, rule: Rule, phi: float | Array, lam: float) -> SpanProblem:
+    def problem(self, rule: Rule, phi: float, lam: float) -> SpanProblem:
         unwhitened = self.basis / np.sqrt(self.spectrum)[:, None]
         group = Group(along=unwhitened[:, 0], keep=rule, flip=self.flips)
         return SpanProblem(unwhitened @ self.truth, [group], phi, lam, self.spectrum)

@@ -44,7 +44,7 @@ test_refused_in_one_line = refused(
     (lambda: predict(PracticeProblem(0.5, 0.1, [lambda error: 3])), r"additions\[0\] answers 3"),
     (lambda: Addition(1, keep="easy"), "keep = 'easy' must be a rule or a function"),
     (lambda: Window([1.0, 2.0]), "kappa has shape"),
-    (lambda: SpanProblem((1, 0), [Group()], np.ones(2), np.ones(3)), "do not broadcast: phi"),
+    (lambda: SpanProblem((1, 0), [Group()], np.ones(2)), r"phi has shape \(2,\): it must be one number"),
     (lambda: SpanProblem("ab", [Group()], 0.1), "truth = 'ab' must be a real number"),
     (lambda: SpanProblem((1, 0), [3], 0.1), "must be a list of Groups"),
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),

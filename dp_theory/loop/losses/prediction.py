@@ -92,9 +92,8 @@ def _found(solution: Solution, means: Means, start: Solution | None, enough: flo
 
 
 def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) -> Solution:
-    """A loop with scalar rules, over so many points of each cohort, without a certificate."""
-    (cell,) = problem.cells()
-    return _over_points(cell, size, seed)
+    """A loop, over so many points of each cohort, without a certificate."""
+    return _over_points(problem.cell, size, seed)
 
 
 def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | None = None) -> Solution:

@@ -47,7 +47,7 @@ def square_forces(cohorts, parameters):
 
 def missed(problem, means, parameters):
     """Right-hand sides of (T3.9), (T3.10) and (T3.11) less a, C and X."""
-    (cell,) = problem.cells()
+    cell = problem.cell
     a, c, x = parameters[0][:, 0], *parameters[1:]
     a_off, c_off, x_off = -a, -c - np.outer(a, a), -x
     b = means.fg + means.gamma @ a

@@ -112,7 +112,7 @@ def test_two_classes_are_logistic_regression(selection, rule):
     binary = predict(selected(0.8, 0.4, 0.01, LOGISTIC, keep=rule))
     ours = predict(SoftmaxProblem(2, selection(), 0.8, 0.4, 0.02))
     for name, scale in {"test_error": 1, "overlap": np.sqrt(2), "squared_norm": 2, "keep_fraction": 1}.items():
-        noise = NOISE * scale * getattr(ours, f"{name}_se") + 1e-9 * (name == "keep_fraction")
+        noise = NOISE * scale * getattr(ours, f"{name}_se", 0.0) + 1e-9 * (name == "keep_fraction")
         assert scale * getattr(ours, name) == pytest.approx(getattr(binary, name), rel=1e-9, abs=noise), name
     assert ours.test_error_se < 2e-3 * ours.test_error
 
@@ -127,14 +127,6 @@ def test_the_experiment_agrees():
     for name in ("test_error", "cross_entropy", "overlap", "squared_norm"):
         se = np.hypot(getattr(theory, f"{name}_se"), getattr(runs, f"{name}_se"))
         assert abs(getattr(theory, name) - getattr(runs, name)) < 4 * se, name
-
-
-def test_arrays_broadcast_and_repeat():
-    problem = SoftmaxProblem(3, Share(0.5), 0.9, np.array([[0.3], [0.9]]), np.array([0.05, 0.5]))
-    batch = predict(problem)
-    assert batch.test_error.shape == (2, 2)
-    one = predict(replace(problem, phi=0.9, lam=0.05))
-    assert (one.test_error, one.points) == (batch.test_error[1, 0], batch.points[1, 0])
 
 
 def test_curves_compare_at_equal_rows():
