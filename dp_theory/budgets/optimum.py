@@ -23,7 +23,6 @@ from dp_theory.numerics.checks import (
     require_numbers,
     require_one_of,
     require_positive,
-    require_ridge,
     require_some,
 )
 from dp_theory.numerics.costs import (
@@ -38,7 +37,7 @@ from dp_theory.numerics.costs import (
 )
 from dp_theory.ridge.finite_dimension import mean_error, require_room
 from dp_theory.ridge.theorem1 import corollary1, theorem1
-from dp_theory.rules import RULES, Direct, Moments, kept_fraction, rule_names
+from dp_theory.rules import RULES, Direct, Moments, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,27 +98,19 @@ def least_error(
     rho: Real,
     psi: Any,
     *,
-    keep: Real | None = None,
-    lam_per_row: Real | None = None,
-    flip: Real = 0.0,
     smallest_keep: float = MIN_KEEP,
     d: float = np.inf,
 ) -> LeastError:
     """The least error over p and the ridge, accurate to 1e-8 of what the theory says.
 
-    psi may be a function of p. A given keep or ridge is not searched. A finite d has the mean error of exactly d/psi
-    training rows; fractions with p/gamma > d are left out there, and a given one has nan.
+    psi may be a function of p. A finite d has the mean error of exactly d/psi training rows; fractions with p/gamma > d
+    are left out there.
     """
     require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
-    require_in("[0, 1/2)", "it is a flip rate", flip=flip)
-    require_ridge(lam_per_row=0.0 if lam_per_row is None else lam_per_row)
     require_number(d=d)
     require_room(d)
     fits = np.isinf(d) or (d <= MAX_VALUE and d % 1 == 0)
     require("d", d, fits, f"be a whole number up to {MAX_VALUE:g}, or inf: it is the dimension")
-    require_least_keep(smallest_keep)
-    if keep is not None:
-        kept_fraction(keep)
 
     def psi_of(p: Any) -> Any:
         return psi(p) if callable(psi) else numbers("psi", psi)
@@ -128,37 +119,27 @@ def least_error(
     require_positive("it is d/m", psi=plain_psi)
     require("psi", plain_psi, plain_psi <= d, f"be at most d = {d:g}: there is less than one training row")
     rho = np.asarray(rho, float)
-    flip = np.asarray(flip, float)
-    given = {"psi": plain_psi, "rho": rho, "flip": flip, "keep": keep, "lam_per_row": lam_per_row}
-    shape = common_shape(**{parameter: value for parameter, value in given.items() if value is not None})
+    shape = common_shape(psi=plain_psi, rho=rho)
 
-    def at_best_ridge(p: Any) -> tuple[Any, Any, Any]:
-        """The error, the ridge, and whether d is large enough for the theory."""
+    def at_best_ridge(p: Any) -> tuple[Any, Any]:
         rule = direct_rule(name, p)
-        moments = rule.moments(rho).flipped(flip)
+        moments = rule.moments(rho)
         psi = psi_of(p)
-        is_sound = d == np.inf or (moments.gamma * d >= 1) & (psi <= d)
-        fourth = None if d == np.inf else rule.up_to_fourth(rho)[2].flipped(flip)
+        is_sound = d == np.inf or (moments.gamma * d >= 1) & (psi <= d)  # else d is too small for the theory
+        fourth = None if d == np.inf else rule.up_to_fourth(rho)[2]
 
         def error(ridge: Any) -> Any:
             if fourth is None:
                 return ridge_error(moments, rho, psi, ridge)
             return np.where(is_sound, mean_error(moments, fourth, rho, psi, ridge, d / psi), 0.5)
 
-        if lam_per_row is not None:
-            return error(np.asarray(lam_per_row, float)), lam_per_row, is_sound
         least, ridge = minimise(error, *RIDGES, np.shape(p))
         ridgeless = error(0.0)
-        return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge), is_sound
+        return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge)
 
-    if keep is None:
-        _, p = minimise(lambda p: at_best_ridge(p)[0], smallest_keep, 1.0, shape)
-        error, ridge, _ = at_best_ridge(p)
-    else:
-        p = np.broadcast_to(np.asarray(keep, float), shape)
-        error, ridge, is_sound = at_best_ridge(p)
-        error = np.where(is_sound, error, np.nan)
-    return LeastError(*(np.broadcast_to(np.asarray(field, float), shape)[()] for field in (error, p, ridge)))
+    _, p = minimise(lambda p: at_best_ridge(p)[0], smallest_keep, 1.0, shape)
+    error, ridge = at_best_ridge(p)
+    return LeastError(error[()], p[()], ridge[()])
 
 
 def direct_rule(name: str, p: Any) -> Direct:
@@ -174,9 +155,6 @@ def optimum(
     budget: Real | None = None,
     direct_cost: float = DIRECT_COST,
     training_cost: float = TRAINING_COST,
-    keep: Real | None = None,
-    lam_per_row: Real | None = None,
-    flip: Real = 0.0,
     smallest_keep: float = MIN_KEEP,
     d: float = np.inf,
 ) -> "pd.DataFrame":
@@ -190,10 +168,8 @@ def optimum(
         Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension.
     direct_cost, training_cost
         Costs of a directly drawn sample and of training on a row, in plain samples.
-    keep, lam_per_row
-        Kept fraction and ridge per training row, instead of the best ones.
-    flip, smallest_keep
-        Probability that a label is flipped, and the least kept fraction to consider.
+    smallest_keep
+        The least kept fraction to consider.
     d
         With a finite dimension the mean test error is taken, of exactly d/psi training rows.
 
@@ -202,8 +178,8 @@ def optimum(
     DataFrame
         A row for each strategy and rule, the best first. Columns are strategy, rule, keep, lam (per training row), psi
         and test_error; per dimension kept, generated and cost; and needs_d = p/gamma, which d must exceed by far for
-        the limit d → ∞ to hold. Arrays of rho, psi, budget, keep, lam_per_row and flip broadcast to a phase diagram:
-        the rows of all cells, in C order, with further columns cell, rho, flip and budget.
+        the limit d → ∞ to hold. Arrays of rho, psi and budget broadcast to a phase diagram: the rows of all cells, in C
+        order, with further columns cell, rho and budget.
         `table.groupby("cell").first()` is what wins.
 
     Raises
@@ -222,9 +198,10 @@ def optimum(
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
     require_costs(direct=direct_cost, training=training_cost)
+    require_least_keep(smallest_keep)
+    smallest_keep = float(smallest_keep)
     costs = Costs(float(direct_cost), float(training_cost))
-    options = {"flip": flip, "psi": psi, "budget": budget, "keep": keep, "lam_per_row": lam_per_row}
-    given = {"rho": rho} | {name: value for name, value in options.items() if value is not None}
+    given = {"rho": rho} | ({"psi": psi} if budget is None else {"budget": budget})
     require_numbers(**given)
     require_some(**given)
     if budget is not None:
@@ -243,22 +220,19 @@ def optimum(
                 best = _best(strategy, name, costs, parameters, smallest_keep, d)
                 tables.append(pd.DataFrame({"cell": cells, **best}))
     table = pd.concat(tables).sort_values(["cell", "test_error", "cost"], kind="stable", ignore_index=True)
-    return table if shape else table.drop(columns=["cell", "rho", "flip", "budget"], errors="ignore")
+    return table if shape else table.drop(columns=["cell", "rho", "budget"], errors="ignore")
 
 
 def _best(
     strategy: str, name: str, costs: Costs, parameters: dict[str, Any], smallest_keep: float, d: float
 ) -> dict[str, Any]:
-    columns = {key: parameters[key] for key in ("rho", "flip", "budget") if key in parameters}
-    searched = {key: parameters[key] for key in ("rho", "flip", "keep", "lam_per_row") if key in parameters}
-    if strategy == "static":
-        searched["keep"] = 1.0
     price = partial(costs.row, strategy)
-    psi = parameters.get("psi")
-    psi_of_keep = (lambda p: price(p) / columns["budget"]) if psi is None else psi
-    error, p, lam = least_error(name, psi=psi_of_keep, smallest_keep=smallest_keep, d=d, **searched)
-    kept = columns["budget"] / price(p) if psi is None else 1 / psi
-    return columns | {
+    rho, psi, budget = (parameters.get(key) for key in ("rho", "psi", "budget"))
+    psi_of_keep = (lambda p: price(p) / budget) if psi is None else psi
+    least = 1.0 if strategy == "static" else smallest_keep
+    error, p, lam = least_error(name, rho, psi_of_keep, smallest_keep=least, d=d)
+    kept = budget / price(p) if psi is None else 1 / psi
+    return {key: parameters[key] for key in ("rho", "budget") if key in parameters} | {
         "strategy": strategy,
         "rule": "keep-all" if strategy == "static" else name,
         "keep": p,
@@ -268,5 +242,5 @@ def _best(
         "kept": kept,
         "generated": generated(strategy, kept, p),
         "cost": kept * price(p),
-        "needs_d": 1 / direct_rule(name, p).moments(parameters["rho"]).gamma,
+        "needs_d": 1 / direct_rule(name, p).moments(rho).gamma,
     }

@@ -1,6 +1,5 @@
 """Ways to spend a budget of generated samples, as curves."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -31,16 +30,12 @@ from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import (
-    CURVES,
     LAW,
     check_engine,
     check_size,
-    fit_ridge,
+    dense_trial,
     generator,
-    labels,
     mean_and_se,
-    measure,
-    truth,
 )
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, listed, make_rule, read_rule, rule_names
 
@@ -110,9 +105,9 @@ def sweep(
     d, trials
         Trial k of all series draws from the same stream.
     engine
-        With 'law' the points of a series are independent, with 'dense' they share rows.
+        With 'law' the points of a series are independent.
     workers
-        As in dp_theory.numerics.parallel. A job is one trial of one rule at all sizes and ridges.
+        As in dp_theory.numerics.parallel. A job is one trial of one series at all sizes and ridges.
 
     Returns
     -------
@@ -151,35 +146,20 @@ def sweep(
     require_ridge(lam_per_row=lam_per_row)
     lams = np.unique(lam_per_row).astype(float)
     rules = listed(rules)
-    for rule in rules:
-        if not isinstance(rule, str):
-            kind = type(rule).__name__
-            raise InputError(f"rules has a {kind}: should be names, as keep-hard; RULES.named gives your rule one")
     lines = list(_lines(np.unique(alpha), np.unique(rho), rules))
-    # Lines that can share rows: prune's kept rows are direct draws, a Binomial number of them.
-    groups = defaultdict[tuple[Any, ...], list[Line]](list)
-    for line in lines:
-        groups[line.name, line.alpha, line.rho].append(line)
-    jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups.values() for trial in range(trials)]
-    results = run_jobs(_trial, jobs, workers, advance)
-    samples = defaultdict[Line, list[Array]](list)
-    for (group, *_), errors in zip(jobs, results, strict=True):
-        for line, of_line in zip(group, errors, strict=True):
-            samples[line].append(of_line)
+    jobs = [(line, sizes, lams, d, engine, seed, trial) for line in lines for trial in range(trials)]
+    results = np.reshape(run_jobs(_trial, jobs, workers, advance), (len(lines), trials, len(sizes), len(lams)))
 
     fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
     frames = []
-    for line, (i, ridge) in product(lines, enumerate(lams)):
-        frames += [
-            _frame(line, ridge, d, x, fine),
-            _frame(line, ridge, d, x, sizes, np.array(samples[line])[..., i]),
-        ]
+    for (line, errors), (i, ridge) in product(zip(lines, results, strict=True), enumerate(lams)):
+        frames += [_frame(line, ridge, d, x, fine), _frame(line, ridge, d, x, sizes, errors[..., i])]
     return pd.concat(frames, ignore_index=True)
 
 
 def steps(alpha: Any, rho: Any, rules: str | Sequence[str], trials: int) -> int:
     """The number of jobs that `sweep` reports."""
-    return len(np.unique(alpha)) * len(np.unique(rho)) * len({"keep-all", *listed(rules)}) * trials
+    return len(np.unique(alpha)) * len(np.unique(rho)) * (1 + 2 * len({*listed(rules)})) * trials
 
 
 # -- lines, and the table ---------------------------------------------------------------------------------------------
@@ -239,36 +219,17 @@ def _frame(line: Line, lam: float, d: int, x: str, at: np.ndarray, samples: np.n
 
 
 def _trial(
-    group: list[Line],
+    line: Line,
     sizes: Int[np.ndarray, " sizes"],
     lams: Float[Array, " ridges"],
     d: int,
     engine: str,
     seed: int,
     trial: int,
-) -> Float[Array, "lines sizes ridges"]:
-    if engine == "law":
-        errors = np.empty((len(group), len(sizes), len(lams)))
-        for (i, line), (j, n) in product(enumerate(group), enumerate(sizes.tolist())):
-            problem = line.problem(1.0, 1.0, d)
-            ridges = problem.lam * lams  # per pool row
-            rng = generator(seed, LAW, trial, n)
-            errors[i, j] = law.trial(problem.rule, line.rho, n, d, ridges, rng)[:, 0]
-        return errors
-    rng = generator(seed, CURVES, trial)
-    kept = []
-    counted = []
-    for line in group:
-        is_pruned = line.strategy == "prune"
-        kept.append(rng.binomial(np.diff(sizes, prepend=0), line.p).cumsum() if is_pruned else sizes)
-        counted.append(line.p * sizes if is_pruned else sizes)
-    x = rng.standard_normal((np.max(kept), d))
-    x[:, 0] = group[0].rule.draw(rng, len(x))
-    w0 = truth(group[0].rho, d)
-    y = labels(x, w0)
-
-    def error(rows: int, penalty: float) -> float:
-        return measure(fit_ridge(x[:rows], y[:rows], penalty), w0)[0]
-
-    penalties = np.array(counted)[..., None] * lams
-    return np.vectorize(error)(np.array(kept)[..., None], penalties)
+) -> Float[Array, "sizes ridges"]:
+    if engine == "dense":
+        return np.array([[dense_trial(line.problem(n, lam, d), d, seed, trial)[0] for lam in lams] for n in sizes])
+    problem = line.problem(1.0, 1.0, d)
+    ridges = problem.lam * lams  # per pool row
+    draws = [(n, generator(seed, LAW, trial, n)) for n in sizes.tolist()]
+    return np.array([law.trial(problem.rule, line.rho, n, d, ridges, rng)[:, 0] for n, rng in draws])

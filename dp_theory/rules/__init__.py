@@ -41,10 +41,7 @@ def rule_names(holds: str) -> tuple[str, ...]:
 
 def listed(rules: str | Sequence[str]) -> list[str]:
     """One name, or several."""
-    try:
-        return [rules] if isinstance(rules, str) else list(rules)
-    except TypeError:
-        raise InputError(f"rules = {rules!r} must be names, such as keep-hard") from None
+    return [rules] if isinstance(rules, str) else list(rules)
 
 
 def fields_of(name: str) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from dp_base.errors import InputError
 from dp_theory.budgets.optimum import minimise
 from dp_theory.numerics.checks import (
     Array,
@@ -19,13 +18,12 @@ from dp_theory.numerics.checks import (
     Real,
     require,
     require_in,
-    require_kind,
     require_number,
     require_positive,
     require_ridge,
     set_numbers,
 )
-from dp_theory.numerics.costs import MIN_KEEP, TRAINING_COST, require_axis, require_costs, require_least_keep
+from dp_theory.numerics.costs import MIN_KEEP, require_costs, require_least_keep
 from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.ridge.theorem1 import error_of
 from dp_theory.rules import Rule
@@ -100,7 +98,7 @@ class Budget:
     budget
         What may be spent per dimension.
     candidate, training
-        Costs of generating a row and of training on it, in the unit of `budget`.
+        Costs of generating a row and of training on it, in the unit of `budget`. By default it counts training rows.
     lam_per_row
         Ridge per training row. None is the best one, 0 the limit without.
     flip
@@ -116,8 +114,8 @@ class Budget:
 
     rho: float
     budget: float
-    candidate: float
-    training: float
+    candidate: float = 0.0
+    training: float = 1.0
     lam_per_row: float | None = None
     flip: float = 0.0
     least: float = MIN_KEEP
@@ -135,26 +133,6 @@ class Budget:
         if self.lam_per_row is not None:
             set_numbers(self, "lam_per_row")
             require_ridge(lam_per_row=self.lam_per_row)
-
-    @classmethod
-    def of(
-        cls,
-        rho: float,
-        budget: float,
-        axis: str = "compute",
-        *,
-        training_cost: float | None = None,
-        lam_per_row: float | None = None,
-        flip: float = 0.0,
-        smallest_keep: float = MIN_KEEP,
-    ) -> "Budget":
-        """A budget that counts an axis; on "compute" a generated row costs 1, and training on it training_cost."""
-        require_axis(axis)
-        if training_cost is not None and axis != "compute":
-            raise InputError(f"training_cost = {training_cost} is for compute: {axis} counts samples")
-        training_cost = TRAINING_COST if training_cost is None else training_cost
-        candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
-        return cls(rho, budget, candidate, training, lam_per_row, flip, smallest_keep)
 
     def psi(self, p: Any) -> Any:
         """Dimensions over training rows, where a share p is kept."""
@@ -250,19 +228,13 @@ def best_selection(budget: Budget) -> BestRule:
     BestRule
         The bands, with what they cost and reach.
 
-    Raises
-    ------
-    InputError
-        Where what is given is no `Budget`.
-
     Examples
     --------
     >>> from dp_theory.selection.best import Budget, best_selection
-    >>> best = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
+    >>> best = best_selection(Budget(0.9, 1.0, least=0.1))
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)
     """
-    require_kind(Budget, budget=budget)
     bands = _best_bands(budget)
     moments = budget.moments(bands)
     p = float(moments[0])

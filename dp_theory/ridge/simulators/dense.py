@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 # Streams of random numbers: experiments with the same seed and different streams are independent.
 DENSE = 0
 LAW = 1
-CURVES = 2
 
 
 def generator(seed: int, stream: int, *key: int) -> np.random.Generator:

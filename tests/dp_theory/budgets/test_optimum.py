@@ -9,7 +9,6 @@ from numpy.testing import assert_allclose
 
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error, optimum
-from tests.dp_theory.loop.loops import selected
 from tests.refusals import out_of_range, refused
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
@@ -40,16 +39,8 @@ def test_the_table_for_a_fixed_number_of_rows():
             won, lost = (hard, easy) if cell[0] == "H" else (easy, hard)
             assert won[i, j] < lost[i, j]
             assert round(float(won[i, j]), 4) == float(cell[1:])
-    assert np.round(least_error("keep-easy", 0.0, np.array(PSI), keep=1.0).test_error, 4).tolist() == list(PLAIN)
-
-
-def test_flipped_labels_are_the_span_recipe():
-    rho, psi, lam, flip = 0.7, 0.6, 0.05, 0.15
-    rule = KeepHard.with_keep_fraction(0.4)
-    want = predict(selected(rho, 0.4 * psi, 0.4 * lam, keep=rule, flip=flip)).test_error  # per pool row
-    assert least_error("keep-hard", rho, psi, keep=0.4, lam_per_row=lam, flip=flip).test_error == pytest.approx(
-        want, rel=1e-8
-    )
+    static = optimum(0.0, psi=np.array(PSI)).query("strategy == 'static'")
+    assert np.round(static["test_error"], 4).tolist() == list(PLAIN)
 
 
 def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
@@ -58,7 +49,7 @@ def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
     for paid in (False, True):
 
         def search(r, x, paid=paid):
-            return optimum(r, budget=1 / x, lam_per_row=0.05) if paid else optimum(r, psi=x, lam_per_row=0.05)
+            return optimum(r, budget=1 / x) if paid else optimum(r, psi=x)
 
         table = search(rho, psi)
         assert table["cell"].is_monotonic_increasing
@@ -74,7 +65,7 @@ def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
 
 def test_the_truth_as_selector_of_a_pool_has_exponent_1():
     phi = 1e-4  # d/n of the pool; it has d/(phi p) kept rows per dimension
-    best = least_error("keep-hard", 1.0, lambda p: phi / p, lam_per_row=0.0, smallest_keep=phi)
+    best = least_error("keep-hard", 1.0, lambda p: phi / p, smallest_keep=phi)
     assert best.keep == pytest.approx(2 * phi, rel=1e-3)
     assert best.test_error / phi == pytest.approx(np.sqrt(2 / np.pi) / 3, rel=1e-4)
 
@@ -117,12 +108,12 @@ def test_pruning_under_a_budget(rho, keep, error):
 
 HALF = partial(least_error, "keep-hard", rho=0.5, psi=0.5)
 test_numbers_out_of_range_are_refused = out_of_range(
-    (HALF, {"rho": 1.5, "psi": 0.0, "lam_per_row": -1.0, "keep": 2.0, "flip": 0.5, "d": 2}),
+    (HALF, {"rho": 1.5, "psi": 0.0, "d": 2}),
     (partial(optimum, 0.5, budget=1.0), {"budget": -1.0, "direct_cost": -1.0, "training_cost": -1.0}),
 )
 test_bad_input_is_named = refused(
     (lambda: least_error("keep-medium", 0.5, 0.5), "unknown rule 'keep-medium'"),
-    (lambda: least_error("keep-hard", 0.5, 0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
+    (lambda: optimum(0.5, psi=0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
     (lambda: optimum(0.5), "exactly one of psi"),
     (lambda: optimum(0.5, budget=1.0, direct_cost=0.0, training_cost=0.0), "costs nothing"),
     (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
@@ -136,4 +127,3 @@ def test_a_finite_dimension_is_not_left_to_an_expansion_that_fails():
     p, lam = float(found.keep), float(found.lam_per_row)
     measured = simulate(Problem(KeepHard.with_keep_fraction(p), 1.0, p, lam * p), 400, 20)
     assert abs(found.test_error - measured.test_error) < 0.1
-    assert np.isnan(least_error("keep-hard", 1.0, 1.0, keep=0.004, d=400).test_error)

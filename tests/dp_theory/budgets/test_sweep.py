@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dp_theory import Direct, Entropy, KeepHard, Problem, predict, sweep
+from dp_theory import Direct, Entropy, KeepHard, Problem, predict, simulate, sweep
 from dp_theory.budgets.sweeps import steps
 from dp_theory.budgets.winners import noise_check, winners
 from tests.refusals import out_of_range, refused
@@ -70,7 +70,7 @@ def test_what_is_kept_decides(table):
 
 def test_progress_is_told():
     sweep(0.5, advance=(done := []).append, rules="keep-easy", d=16, trials=3, n=[8, 20], workers=2)
-    assert sum(done) == steps(0.5, 0.9, "keep-easy", 3) == 6
+    assert sum(done) == steps(0.5, 0.9, "keep-easy", 3) == 9
     rules = ["keep-hard", "entropy", "entropy@kappa=2"]
     sweep([0.3, 0.5], rho=[0.5, 0.5, 0.8], rules=rules, d=16, trials=2, n=8, advance=(progress := []).append)
     assert sum(progress) == steps([0.3, 0.5], [0.5, 0.5, 0.8], rules, 2)
@@ -84,6 +84,14 @@ def test_a_rule_brings_its_parameters_into_a_sweep_and_keeps_as_many_rows_as_oth
         rule = Entropy.with_keep_fraction(p, kappa)
         want = predict(Problem(rule, 0.9, 16 / 64, p * 0.01)).test_error  # Theorem 1's ridge is per pool row
         assert lines.loc[series, "y"] == pytest.approx(want, rel=1e-9)
+
+
+def test_points_of_the_dense_engine_are_experiments():
+    points = sweep(0.5, rules="keep-hard", d=12, trials=3, n=[12, 48], engine="dense").query("kind == 'simulated'")
+    rows = points[points["strategy"] == "prune"]
+    p = float(KeepHard(0.5).moments(0.0).p)
+    runs = simulate(Problem(KeepHard(0.5), 0.9, np.array([1.0, 0.25]), p * 0.01), 12, 3)
+    assert_allclose([rows["y"], rows["se"]], [runs.test_error, runs.test_error_se])
 
 
 def test_winners_partition_the_axis():
@@ -112,5 +120,4 @@ test_bad_input_is_named = refused(
         "keep-hard cannot take part: all rules of a sweep keep 0.382925",
     ),
     (lambda: sweep(alpha=20.0, **TINY), "keep-easy cannot take part: all rules of a sweep keep 1"),
-    (lambda: sweep(rules=[KeepHard(0.5)], **TINY), "rules has a KeepHard: should be names"),
 )
