@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from dp_theory.fitting.likelihood import (
     most_likely_exact,
 )
 from dp_theory.fitting.theory import PARAMETERS
-from dp_theory.numerics.checks import Array, Float, require, require_kind, require_level, require_number
+from dp_theory.numerics.checks import Array, Float, require, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# Of intervals.
+LEVEL = 0.95
 # Begins the reason why a parameter has no value.
 NOT_IDENTIFIED = "not identified"
 # What is said of an interval, by whether it ends where the range does: below, above.
@@ -66,8 +68,8 @@ class Fit:
     freedom: int
     excess: float
 
-    def parameters(self, level: float = 0.95) -> "pd.DataFrame":
-        """The estimates of all parameters, with their profile-likelihood intervals.
+    def parameters(self) -> "pd.DataFrame":
+        """The estimates of all parameters, with their profile-likelihood intervals of 95 %.
 
         Returns
         -------
@@ -79,25 +81,25 @@ class Fit:
         import pandas as pd
 
         columns = ["parameter", "value", "low", "high", "note"]
-        return pd.DataFrame([(name, *self._estimate(name, level)) for name in PARAMETERS], columns=columns)
+        return pd.DataFrame([(name, *self._estimate(name)) for name in PARAMETERS], columns=columns)
 
-    def limits(self, name: str, level: float = 0.95) -> tuple[float, float]:
+    def limits(self, name: str) -> tuple[float, float]:
         """The ends of a parameter's profile-likelihood interval, or of its range."""
         if name in self.why_fixed:
             return self.values[name], self.values[name]
         parameter = PARAMETERS[name]
-        z = self._likely(level)[:, self.likelihood.free.index(name)]
+        z = self.likely[:, self.likelihood.free.index(name)]
         return (
             parameter.low if z.min() < -_AT_END else float(parameter.from_z(z.min())),
             parameter.high if z.max() > _AT_END else float(parameter.from_z(z.max())),
         )
 
-    def outermost(self, level: float = 0.95) -> Float[Array, "places free"]:
+    def outermost(self) -> Float[Array, "places free"]:
         """z of the fit, and where each parameter is at an end of its interval."""
-        z = self._likely(level)
+        z = self.likely
         return z[[0, *z.argmin(axis=0), *z.argmax(axis=0)]]
 
-    def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> "pd.DataFrame":
+    def predict(self, points: Curve | Mapping[str, Any]) -> "pd.DataFrame":
         """What the theory expects at other points.
 
         Parameters
@@ -108,9 +110,8 @@ class Fit:
         Returns
         -------
         pd.DataFrame
-            Columns strategy, kept, generated, error, low, high, new_low and new_high, a row for each point. `low` and
-            `high` are the profile-likelihood interval of the expected error. `new_low` and `new_high` are that of a new
-            mean of `trials` experiments.
+            Columns strategy, kept, generated, error, low and high, a row for each point. `low` and `high` are the
+            profile-likelihood interval of 95 % of the expected error.
 
         Raises
         ------
@@ -125,25 +126,13 @@ class Fit:
             if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
                 remedy = f"fit it with {what}, or {name} = a number in `fixed`"
                 raise InputError(f"the curve says nothing of {name}: {remedy}")
-        if self.curve.exact:
-            expected, deviation = self.likelihood.predict(points, self.best[None])
-            relative = np.nan_to_num(deviation[0], posinf=0.0) / expected[0]
-        else:
-            of_one = self.curve.assumed_se * np.sqrt(self.curve.trials) / self.curve.error
-            relative = np.sqrt(self.excess) * np.median(of_one)
-        table = self.bands(points, level)
-        mean = table["error"]
-        scatter = relative / np.sqrt(points.trials) * self._quantile(level)
-        below = np.hypot(np.log(mean / table["low"]), scatter)
-        above = np.hypot(np.log(table["high"] / mean), scatter)
-        above = np.minimum(above, -np.log(mean))  # no error is larger than 1
-        return table.assign(new_low=mean * np.exp(-below), new_high=mean * np.exp(above))
+        return self.bands(points)
 
-    def bands(self, points: Curve, level: float = 0.95) -> "pd.DataFrame":
-        """The columns of `predict` but the last two."""
+    def bands(self, points: Curve) -> "pd.DataFrame":
+        """What `predict` answers, by assumed values of what the curve does not determine."""
         import pandas as pd
 
-        expected, _ = self.likelihood.predict(points, self._likely(level))
+        expected, _ = self.likelihood.predict(points, self.likely)
         return pd.DataFrame(
             {
                 "strategy": points.strategy,
@@ -155,28 +144,23 @@ class Fit:
             }
         )
 
-    def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
+    def _estimate(self, name: str) -> tuple[float, float, float, str]:
         if name in self.why_fixed:
             low = high = np.nan
             note = self.why_fixed[name]
         else:
-            low, high = self.limits(name, level)
+            low, high = self.limits(name)
             note = _NOTES[low == PARAMETERS[name].low, high == PARAMETERS[name].high]
         value = np.nan if note.startswith(NOT_IDENTIFIED) else self.values[name]
         return value, low, high, note
 
-    def _likely(self, level: float) -> Float[Array, "places free"]:
-        require_level(level)
-        return self._places(float(level))
-
-    @lru_cache(maxsize=8)  # noqa: B019 (few fits are asked, and each several times)
-    def _places(self, level: float) -> Float[Array, "places free"]:
-        return likely_places(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
-
-    def _quantile(self, level: float) -> float:
-        """How far an interval reaches, in standard deviations: by Student's t where the scatter was estimated."""
+    @cached_property
+    def likely(self) -> Float[Array, "places free"]:
+        """Student's t, where the scatter was estimated, says how far they reach."""
         is_estimated = self.excess != 1 or not self.curve.knows_scatter
-        return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
+        end = (1 + LEVEL) / 2
+        deviations = stdtrit(self.freedom, end) if is_estimated else ndtri(end)
+        return likely_places(self.likelihood, self.best, self.excess * deviations**2)
 
 
 def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
@@ -201,9 +185,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     ----------
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
-    require_kind(Curve, curve=curve)
     fixed, fixed_values = {} if fixed is None else fixed, {}
-    require_kind(Mapping, fixed=fixed)
     for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")

@@ -11,7 +11,7 @@ from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.power_law import mixture, theory_weight
 from dp_theory.fitting.theory import MAX_ROUNDS, pool_sizes
-from dp_theory.numerics.checks import Array, require, require_in, require_kind, require_number
+from dp_theory.numerics.checks import Array, require, require_in, require_number
 from dp_theory.numerics.costs import Costs, require_axis
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def forecast(
     target: float,
     *,
     x: str = "generated",
-    level: float = 0.95,
 ) -> "pd.DataFrame":
     """How much more each strategy takes to reach a target error, the best strategy first.
 
@@ -79,7 +78,6 @@ def forecast(
     """
     import pandas as pd
 
-    require_kind(Fit, fitted=fitted)
     require_number(target=target)
     require_axis(x)
     require_in("(0, 1/2)", "it is a test error", target=target)
@@ -106,11 +104,11 @@ def forecast(
         plans[_FROM_NOTHING] = [_plan("prune", sizes, keep=keep, generated=sizes / keep, rule=curve.rule)]
         notes[_FROM_NOTHING] = f"from nothing, keeps {keep:.3g}"
     weight = theory_weight(fitted)
-    floors = zip(("low", "high"), fitted.limits("floor", level), strict=True)
+    floors = zip(("low", "high"), fitted.limits("floor"), strict=True)
     beyond = {end: np.inf for end, floor in floors if floor >= target}
     rows = []
     for name, tried in plans.items():
-        question = _Question(fitted, target, x, level, 0.0 if name == _FROM_NOTHING else start)
+        question = _Question(fitted, target, x, 0.0 if name == _FROM_NOTHING else start)
         if weight is not None and name == "static":
             note = f"by theory {weight:.2f}, power law with floor {1 - weight:.2f}"
             rows.append((name, *question.answer(tried, weight), note))
@@ -153,7 +151,6 @@ class _Question:
     fitted: Fit
     target: float
     x: str
-    level: float
     start: float  # the plain rows that a plan goes on from
 
     def answer(self, plans: list[Curve], weight: float | None = None) -> _Answer:
@@ -166,15 +163,15 @@ class _Question:
         return next((answer for answer in answers if np.isfinite(answer.more)), answers[-1])
 
     def _answer_of(self, plan: Curve, weight: float | None) -> _Answer:
-        errors = self.fitted.bands(plan, self.level)[["error", "low", "high"]].to_numpy().T
+        errors = self.fitted.bands(plan)[["error", "low", "high"]].to_numpy().T
         if weight is not None:
             curve = self.fitted.curve
-            errors = mixture(curve.at(curve.plain), plan.kept, weight, errors, self.level)
+            errors = mixture(curve.at(curve.plain), plan.kept, weight, errors)
         counted = self._counted(plan, self.fitted.values, errors[0, 0])
         more, *ends = (self._more(plan, counted, line) for line in errors)
         if weight is None:
             likelihood = self.fitted.likelihood
-            places = self.fitted.outermost(self.level)
+            places = self.fitted.outermost()
             at_places, _ = likelihood.predict(plan, places)
             for line, z in zip(at_places, places, strict=True):
                 if np.isfinite(line).all():  # else the theory has no solution there

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit, ndtri, stdtrit
 
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.fit import Fit
+from dp_theory.fitting.fit import LEVEL, Fit
 from dp_theory.numerics.checks import Array, Float
 
 # The fewest sizes of plain points at which the theory and the power law are told apart.
@@ -55,7 +55,7 @@ def theory_weight(fitted: Fit) -> float | None:
 
 
 def mixture(
-    plain: Curve, sizes: Float[Array, " sizes"], weight: float, theory: Float[Array, "3 sizes"], level: float
+    plain: Curve, sizes: Float[Array, " sizes"], weight: float, theory: Float[Array, "3 sizes"]
 ) -> Float[Array, "3 sizes"]:
     """Median errors and the ends of their intervals, from the theory's weight, mean errors and ends of intervals.
 
@@ -64,7 +64,7 @@ def mixture(
     mean, low, high = theory
     q = ndtri(_LEVELS)[:, None]
     half = np.where(q < 0, np.log(mean / low), np.log(high / mean))
-    members = [np.log(mean) + q / ndtri((1 + level) / 2) * half, power_law_draws(plain, sizes)]
+    members = [np.log(mean) + q / ndtri((1 + LEVEL) / 2) * half, power_law_draws(plain, sizes)]
     shares = zip(members, (weight, 1 - weight), strict=True)
     weights = np.concatenate([np.full(len(draws), share / len(draws)) for draws, share in shares])
     scatter = np.hypot(np.median(_scatter(plain)), _MIN_BEND)
@@ -72,7 +72,7 @@ def mixture(
     turns = scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
     turned = np.concatenate(members) + turns[:, None, None] * beyond  # (T9.15)
     log_error = np.minimum(turned, 0.0).reshape(-1, len(sizes))
-    ends = [0.5, (1 - level) / 2, (1 + level) / 2]
+    ends = [0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2]
     return np.exp(np.quantile(log_error, ends, axis=0, weights=np.tile(weights, _TURNS), method="inverted_cdf"))
 
 

@@ -93,20 +93,13 @@ def test_a_fit_of_nothing_is_the_theory():
 # -- intervals
 
 
-def test_scatter_that_was_estimated_has_students_intervals():
-    """Standard errors that are three times too small are found out, by few points; the normal's would be too narrow."""
+def test_standard_errors_that_are_too_small_are_found_out():
     known = {"floor": 0.0, "flip": 0.0, "ridge": 0.02}
     true = noiseless_curve("static", np.geomspace(50, 1600, 4), known)
     error = true.error * np.exp(0.06 * np.array([1, -1, -1, 1]))
     fitted = fit(replace(true, error=error, se=0.02 * error), known)
     assert fitted.excess > 2
     assert fitted.freedom == 3
-    for trials, new in ((1, 1), (16, 1), (4, 16)):
-        fitted = replace(fitted, curve=replace(fitted.curve, trials=trials))
-        row = fitted.predict({"strategy": ["static"], "kept": [800], "trials": [new]}).iloc[0]
-        scatter = np.sqrt(np.log(row.new_high / row.error) ** 2 - np.log(row.high / row.error) ** 2)
-        of_one = 0.02 * np.sqrt(trials)
-        assert scatter == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(fitted.excess / new) * of_one)
 
 
 def test_the_ends_of_intervals_are_where_the_likelihood_says():
@@ -123,7 +116,7 @@ def test_the_ends_of_intervals_are_where_the_likelihood_says():
 def test_a_curve_of_next_to_no_errors_has_finite_bands():
     fitted = fit(Curve(["static"] * 3, [60, 100, 200], np.array([1e-7, 6e-8, 3e-8]), se=1e-9))
     table = fitted.predict({"strategy": ["static"] * 2, "kept": [60, 400]})
-    assert (table["new_high"] <= 1).all()
+    assert (table["high"] <= 1).all()
 
 
 # -- messages
@@ -132,7 +125,6 @@ def test_a_curve_of_next_to_no_errors_has_finite_bands():
 HIDDEN = np.ma.masked_array([100.0, 400.0], mask=[0, 1])
 test_wrong_input_is_refused = refused(
     (lambda: fit(THREE, {"lam": 0.1}), "unknown parameter 'lam' is fixed"),
-    (lambda: fit(THREE, ["lam"]), "must be a Mapping"),
     (lambda: Curve("static", [100, np.nan], 0.3), r"kept = nan must lie in \[1, 1e\+15\]"),
     (lambda: Curve("static", [100, 1e20], 0.3), r"kept = 1e\+20 must lie in \[1, 1e\+15\]"),
     (lambda: Curve.of({"strategy": ["static"] * 2, "kept": HIDDEN, "error": 0.3}), "kept = masked_array"),

@@ -155,7 +155,7 @@ def test_without_noise_the_interval_holds_the_truth(floor):
         return (0.4 - floor) * (n / 100) ** -0.35 + floor
 
     error = law(kept)
-    _, low, high = mixture(Curve(["static"] * 8, kept, error, se=1e-9), far, 0.0, np.full((3, 3), 0.1), 0.95)
+    _, low, high = mixture(Curve(["static"] * 8, kept, error, se=1e-9), far, 0.0, np.full((3, 3), 0.1))
     assert (low < law(far)).all()
     assert (law(far) < high).all()
 
