@@ -1,26 +1,20 @@
 """A test for each assumption of the Gaussian theory: a statistic, and the probability of one as large if it holds.
 
-z are the whitened rows; t, ζ, g, v and γ are those of dp_theory.validity.view. Several statistics share Bonferroni's p.
+z are the whitened rows; t, ζ, g, v and γ are those of dp_theory.validity.view.
 """
 
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc, log_ndtr, ndtr
 
 from dp_theory.numerics.checks import Array, Float
-from dp_theory.rules import Rule
 from dp_theory.validity.view import FeatureView
 
-# Directions of the plane that are tested.
-ANGLES = 8
 # Groups of rows by their margin; with an odd number there is one around 0.
 BINS = 21
 # The A*² beyond which the formula for its p-value ends: at exp(−69).
 MAX_SQUARE = 13.0
-# A variance of q below which the rule keeps all rows alike.
-_NOT_SELECTED = 1e-12
 # The least variance of the count of positive labels in a group.
 _MIN_VARIANCE = 0.5
 
@@ -29,22 +23,13 @@ class AssumptionTest(NamedTuple):
     """The answer of a test."""
 
     statistic: str  # its name and value, for people
-    p_value: float  # an upper bound, over all that was tried
+    p_value: float
 
 
-def normal(samples: Sequence[Float[Array, " rows"]]) -> AssumptionTest:
-    """The largest A*² of Anderson and Darling, with fitted mean and variance."""
-    square = max(map(anderson_darling, samples))
-    largest = "largest " if len(samples) > 1 else ""
-    return AssumptionTest(f"{largest}A*² = {square:.3g}", min(1.0, len(samples) * anderson_p(square)))
-
-
-def normal_plane(view: FeatureView) -> AssumptionTest:
-    """Every combination of (t, g) is normal (Cramér and Wold); ANGLES are tested."""
-    if len(view.plane) == 1:
-        return normal([view.plane[0]])
-    angles = np.pi * (np.arange(ANGLES) + 0.5) / ANGLES
-    return normal([np.cos(angle) * view.plane[0] + np.sin(angle) * view.score for angle in angles])
+def normal(sample: Float[Array, " rows"]) -> AssumptionTest:
+    """A*² of Anderson and Darling, with fitted mean and variance."""
+    square = anderson_darling(sample)
+    return AssumptionTest(f"A*² = {square:.3g}", anderson_p(square))
 
 
 def uniform_flips(view: FeatureView) -> AssumptionTest:
@@ -92,49 +77,6 @@ def equal_lengths(view: FeatureView) -> AssumptionTest:
     ratio = float(leverage.var() / leverage.mean() ** 2) / of_normal_rows
     z = (ratio - 1) / np.sqrt((2 + 6 * of_normal_rows) / rows)
     return AssumptionTest(f"variance {ratio:.3g} × normal", float(ndtr(-z)))
-
-
-def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
-    """E[q y z] = 0 off the plane, for each rule q: N|mean|² over its expectation.
-
-    What t, ζ and the fitted y explain of z is taken out: e = q y − p y − b t.
-    """
-    z = view.off_plane
-    freedom = view.dimension - len(view.plane)
-    p_values = []
-    for rule in rules:
-        rest = view.keep_probability(rule) * view.y
-        zeta = view.plane[-1]
-        rest = rest - float(rest @ zeta / (view.y @ zeta)) * view.y
-        rest = rest - np.linalg.lstsq(view.plane.T, rest)[0] @ view.plane
-        if rest.var() > _NOT_SELECTED:
-            chi_square = float(np.square(rest @ z).sum() / np.square(rest).sum())
-            p_values.append((float(chdtrc(freedom, chi_square)), chi_square / freedom))
-    return _worst(p_values, "χ²/d")
-
-
-def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
-    """E[q zzᵀ] = p I off the plane: |mean (q − p) zzᵀ|² over its expectation."""
-    z = view.off_plane
-    dimension = view.dimension - len(view.plane)
-    fourth = float(np.square(np.square(z).sum(1)).mean())
-    deviation = 2 / np.sqrt(dimension * (dimension + 1.0))  # of the ratio
-    p_values = []
-    for rule in rules:
-        q = view.keep_probability(rule)
-        q = q - q.mean()
-        if q.var() > _NOT_SELECTED:
-            mean = (q[:, None] * z).T @ z / len(q)
-            ratio = float(np.square(mean).sum()) / (q.var() * fourth / len(q))
-            p_values.append((float(ndtr((1 - ratio) / deviation)), ratio))
-    return _worst(p_values, "|·|²/expected")
-
-
-def _worst(p_values: list[tuple[float, float]], name: str) -> AssumptionTest:
-    if not p_values:
-        return AssumptionTest("no rule selects", 1.0)
-    p_value, statistic = min(p_values, key=lambda one: (one[0], -one[1]))
-    return AssumptionTest(f"{name} = {statistic:.3g}", min(1.0, len(p_values) * p_value))
 
 
 def anderson_darling(sample: Float[Array, " rows"]) -> float:

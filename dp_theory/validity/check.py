@@ -15,9 +15,6 @@ from dp_theory.numerics.checks import (
     Advance,
     Array,
     Float,
-    require,
-    require_kind,
-    require_level,
     require_number,
     require_positive,
     require_seed,
@@ -31,10 +28,7 @@ from dp_theory.ridge.simulators.dense import fit_ridge
 from dp_theory.rules import Rule, listed, make_rule
 from dp_theory.validity.assumptions import (
     equal_lengths,
-    isotropic_rest,
-    no_pull,
     normal,
-    normal_plane,
     uniform_flips,
 )
 from dp_theory.validity.features import Features
@@ -56,6 +50,10 @@ MIN_KEPT = 16
 MAX_SHARED = 0.95
 # Share of the rows that may train; the others test, where there are no test rows.
 MAX_USED = 0.75
+# After which no more trials are added.
+SECONDS = 60.0
+# Level of significance of all tests together.
+LEVEL = 0.01
 # Families of tests that share the level: of the assumptions, of the theory and of the measured law.
 FAMILIES = 3
 Conclusion = Literal["holds", "fails", "undecided"]
@@ -118,9 +116,7 @@ def check(
     lam_per_row: float = LAM_PER_ROW,
     kept: Sequence[int] | None = None,
     trials: int = 20,
-    seconds: float = 60.0,
     seed: int = 0,
-    level: float = 0.01,
     tolerance: float = 0.1,
     advance: Advance = unseen,
 ) -> Check:
@@ -135,12 +131,8 @@ def check(
     kept
         Numbers of kept rows, by default d/2, d, 2d, … as far as there are rows.
     trials
-        Experiments to begin with, each on random rows. They double until the Gaussian theory is decided, as long as
-        trials can tell.
-    seconds
-        After which no more trials are added.
-    level
-        Level of significance of all tests together.
+        Experiments to begin with, each on random rows. They double until the Gaussian theory is decided or more of them
+        would not tell, and for SECONDS at most.
     tolerance
         A relative error of predictions that does not matter.
     advance
@@ -154,28 +146,25 @@ def check(
     """
     import pandas as pd
 
-    require_kind(Features, features=features)
-    require_number(keep=keep, lam_per_row=lam_per_row, seconds=seconds)
-    require("seconds", seconds, seconds >= 0, "be at least 0: they bound how long trials are added")
+    require_number(keep=keep, lam_per_row=lam_per_row)
     require_whole(trials=trials)
     require_seed(seed)
     require_positive("the ridge per kept row, over the mean variance", lam_per_row=lam_per_row)
-    require_level(level)
     require_tolerance(tolerance)
     require_size("trials", trials, MIN_TRIALS, MAX_TRIALS, "a standard error is needed")
     rules = listed(rules)
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
     rule_of = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
-    until = monotonic() + seconds
+    until = monotonic() + SECONDS
     view = FeatureView.of(features, lam_per_row)
     sizes = _sizes(view, kept)
     measured = []
     for name, rule in rule_of.items():
         measured.append(_MeasuredCurve.of(view, name, rule, lam_per_row, sizes, trials, seed))
         advance(1)
-    level /= FAMILIES
-    tested = _tested_assumptions(view, list(rule_of.values()), level)
+    level = LEVEL / FAMILIES
+    tested = _tested_assumptions(view, level)
     while True:
         level /= 2  # which every look at the trials so far takes half of what is left of
         curves = pd.concat([each.table() for each in measured], ignore_index=True)
@@ -188,8 +177,7 @@ def check(
         needed = Needed(0, 0)
         if compared[0]["verdict"] == "undecided":
             needed = _needed(len(view.y), curves, trials, level, tolerance)
-        can_tell = needed.trials and _trials_can_tell(curves, trials, level, tolerance)
-        if not can_tell or 2 * trials > MAX_TRIALS or monotonic() > until:
+        if not needed.trials or 2 * trials > MAX_TRIALS or monotonic() > until:
             return Check(view, curves, pd.DataFrame(tested + compared), needed, trials)
         measured = [each.grown(trials, seed) for each in measured]
         trials *= 2
@@ -308,15 +296,12 @@ def measured_errors(
 # -- verdicts
 
 
-def _tested_assumptions(view: FeatureView, rules: Sequence[Rule], level: float) -> list[dict[str, Any]]:
+def _tested_assumptions(view: FeatureView, level: float) -> list[dict[str, Any]]:
     tests = {
-        "selector's score t is normal": normal([view.plane[0]]),
-        "truth's score g is normal": normal([view.score]),
-        "(t, g) are jointly normal": normal_plane(view),
+        "selector's score t is normal": normal(view.plane[0]),
+        "truth's score g is normal": normal(view.score),
         "labels are sign(g), flips uniform": uniform_flips(view),
         "rows are equally long off the plane": equal_lengths(view),
-        "kept labels do not pull off the plane": no_pull(view, rules),
-        "kept rows are isotropic off the plane": isotropic_rest(view, rules),
     }
     rows = []
     for name, test in tests.items():
@@ -352,14 +337,6 @@ def _compared_predictions(curves: "pd.DataFrame", trials: int, level: float, tol
             }
         )
     return rows
-
-
-def _trials_can_tell(curves: "pd.DataFrame", trials: int, level: float, tolerance: float) -> bool:
-    """Whether rows, of which trials make no more, leave the theory's errors certain enough."""
-    curves = curves.dropna()
-    of_rows = np.sqrt(curves["se_gaussian"] ** 2 - curves["se_trials"] ** 2) * stdtrit(trials - 1, 1 - level)
-    off, allowed = (curves["measured"] - curves["gaussian"]).abs(), tolerance * curves["gaussian"]
-    return bool((of_rows < allowed).all() or (off > np.maximum(of_rows, allowed)).any())
 
 
 def _needed(rows: int, curves: "pd.DataFrame", trials: int, level: float, tolerance: float) -> Needed:

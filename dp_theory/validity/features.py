@@ -16,7 +16,6 @@ from dp_theory.numerics.checks import (
     require_number,
     require_positive,
     require_seed,
-    require_whole,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
 
@@ -39,9 +38,9 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Rows of two classes, with the direction that selects them.
+    """Rows of two classes, with the direction that selects them, as `of` makes them.
 
-    Parameters
+    Attributes
     ----------
     x
         The rows.
@@ -53,27 +52,13 @@ class Features:
         Names of the classes y = 1 and y = -1.
     test
         Other rows and their labels, on which experiments count errors. No prediction looks at them.
-
-    Raises
-    ------
-    InputError
-        For shapes that do not match, numbers that are not finite, fewer than MIN_ROWS rows, and labels of one class.
     """
 
     x: Float[Array, "rows columns"]
     y: Float[Array, " rows"]
     w_s: Float[Array, " columns"]
-    classes: tuple[str, str] = ("1", "-1")
-    test: tuple[Float[Array, "tests columns"], Float[Array, " tests"]] | None = None
-
-    def __post_init__(self) -> None:
-        rows = _row_sets(self.x, self.y, self.test)
-        _check_arrays(rows, self.w_s)
-        for which, (_, y) in rows.items():
-            if not np.all(np.abs(y) == 1):
-                raise InputError(f"y{which} has the values {_listed(np.unique(y))}: two classes must be -1 and 1 here")
-            if len(np.unique(y)) < 2:
-                raise InputError(f"y{which} is {y[0]:g} in all rows: there must be two classes")
+    classes: tuple[str, str]
+    test: tuple[Float[Array, "tests columns"], Float[Array, " tests"]] | None
 
     @classmethod
     def of(
@@ -83,7 +68,6 @@ class Features:
         *,
         w_s: ArrayLike | None = None,
         classes: Sequence[Any] | None = None,
-        components: int | None = None,
         lam_per_row: float = 0.05,
         seed: int = 0,
         test: tuple[ArrayLike, ArrayLike] | None = None,
@@ -102,8 +86,6 @@ class Features:
         classes
             The two classes that are told apart: names such as 4, or unions such as 0+1+2. Rows of other classes are
             left out. By default the pair whose means are nearest in the metric of the covariance within classes.
-        components
-            How many leading principal components are kept, by default all.
         lam_per_row
             Ridge per row of the selector's training, in units of the mean variance.
         seed
@@ -114,36 +96,30 @@ class Features:
         Raises
         ------
         InputError
-            As `Features` does, and for unknown classes, rows without variance, more components than columns, a class
-            with hardly any rows, or many copied rows.
+            For shapes that do not match, numbers that are not finite, fewer than MIN_ROWS rows, unknown classes, rows
+            without variance, a class with hardly any rows, or many copied rows.
         """
         require_number(lam_per_row=lam_per_row)
         require_positive("the ridge per row, over the mean variance", lam_per_row=lam_per_row)
         require_seed(seed)
-        given = _row_sets(x, y, test).items()
-        rows = {which: (numbers(f"X{which}", x), _labels(f"y{which}", y)) for which, (x, y) in given}
+        given = {"": (x, y)} | ({} if test is None else {"_test": test})
+        rows = {which: (numbers(f"X{which}", x), _labels(f"y{which}", y)) for which, (x, y) in given.items()}
         selector = None if w_s is None else numbers("w_s", w_s)
         _check_arrays(rows, selector)
         pair = _pair(*rows[""], classes)
         rows = {which: _rows_of_pair(x, y, pair) for which, (x, y) in rows.items()}
         _check_shares(rows[""][1])
         _check_draws(rows)
-        if components is not None:
-            axes = _leading_components(rows[""][0], components)
-            rows = {which: (x @ axes, y) for which, (x, y) in rows.items()}
-            selector = selector @ axes if selector is not None else None
         x, y = rows[""]
         if selector is None:
             order = np.random.default_rng(seed).permutation(len(y))
             aside, rest = np.split(order, [max(2, round(SET_ASIDE * len(y)))])
             selector = _trained_selector(x[aside], y[aside], lam_per_row)
             x, y = x[rest], y[rest]
+        if len(x) < MIN_ROWS:
+            raise InputError(f"X has {len(x)} rows: a check takes at least {MIN_ROWS}")
         first, second = ("+".join(map(str, members)) for members in pair)
         return cls(x, y, selector, classes=(first, second), test=rows.get("_test"))
-
-
-def _row_sets(x: Any, y: Any, test: tuple[Any, Any] | None) -> dict[str, tuple[Any, Any]]:
-    return {"": (x, y)} if test is None else {"": (x, y), "_test": test}
 
 
 # -- classes and directions
@@ -184,19 +160,10 @@ def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
 def _rows_of_pair(x: Array, y: np.ndarray, pair: Pair) -> tuple[Array, Array]:
     is_first = np.isin(y, pair[0])
     is_used = is_first | np.isin(y, pair[1])
-    if not is_used.any():  # of test rows
+    if is_first[is_used].all() or not is_first.any():  # of test rows
         wanted = _listed(np.array([name for side in pair for name in side]))
-        raise InputError(f"y_test holds none of the classes {wanted} of y: it has {_listed(np.unique(y))}")
+        raise InputError(f"y_test must hold both of the classes {wanted} of y: it has {_listed(np.unique(y))}")
     return x[is_used], np.where(is_first[is_used], 1.0, -1.0)
-
-
-def _leading_components(x: Array, components: int) -> Array:
-    require_whole(components=components)
-    fits = 1 <= components <= x.shape[1]
-    require("components", components, fits, f"lie between 1 and {x.shape[1]}, the columns of X")
-    centred = x - x.mean(0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    return axes[:, ::-1][:, :components]
 
 
 def _trained_selector(x: Array, y: Array, lam: float) -> Array:
@@ -217,8 +184,6 @@ def _check_arrays(rows: Mapping[str, tuple[Array, np.ndarray]], w_s: Array | Non
         _check_rows(other, y, which)
         if other.shape[1] != x.shape[1]:
             raise InputError(f"X{which} has {other.shape[1]} columns: it must have the {x.shape[1]} of X")
-    if len(x) < MIN_ROWS:
-        raise InputError(f"X has {len(x)} rows: a check takes at least {MIN_ROWS}")
     spread = float(np.ptp(x, axis=0).max())
     if spread > 0 and not 1 / MAX_SPREAD < spread < MAX_SPREAD:
         raise InputError(f"X spreads over {spread:.3g}: scale its columns, so that variances can be computed")

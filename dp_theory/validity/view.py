@@ -65,7 +65,7 @@ class FeatureView:
         if leverage[row] > MAX_LEVERAGE:
             raise InputError(
                 f"row {row} of those used has a direction of X to itself (leverage {leverage[row]:.3f}): leave it out,"
-                " or take fewer components, or a larger lam_per_row"
+                " or take a larger lam_per_row"
             )
         selector = _whitened_selector(features.w_s, spectrum, axes)
         truth, score, cosine = _fitted_truth(z, y, leverage)
@@ -164,7 +164,7 @@ def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tup
     if len(centred) < ROWS_PER_DIRECTION * seen:
         raise InputError(
             f"X has {len(centred)} rows in {seen} directions: a check takes {ROWS_PER_DIRECTION} rows a "
-            f"direction; give more rows, fewer components ({len(centred) // ROWS_PER_DIRECTION}), or a larger "
+            f"direction; give more rows, {len(centred) // ROWS_PER_DIRECTION} principal components, or a larger "
             "lam_per_row, which hides directions"
         )
     unit = spectrum.mean()

@@ -21,7 +21,6 @@ def test_several_classes_are_taken_in_pairs_or_unions():
     assert len(union.y) == round(0.9 * np.isin(label, (0, 1, 2)).sum())
     assert np.mean(union.y > 0) == pytest.approx(2 / 3, abs=0.05)
     assert Features.of(x, label.astype(float), classes=("1", "2")).classes == ("1.0", "2.0")
-    assert Features.of(x, names, components=3).x.shape[1] == 3
     with refusal(r"classes = ant,cow: must be two of ant, bee, cat, dog"):
         Features.of(x, names, classes=("ant", "cow"))
 
@@ -42,7 +41,7 @@ def arrays_with(**changed):
         ({"X": X}, "lacks y"),
         (arrays_with(z=X), "has z: its arrays must be"),
         (arrays_with(X=np.where(X > 3, np.nan, X)), "X has nan or inf, first in row"),
-        (arrays_with(X=X[:50], y=np.ones(50)), "X has 50 rows: a check takes at least 100"),
+        (arrays_with(X=X[:50], y=Y[:50]), "X has 50 rows: a check takes at least 100"),
         (arrays_with(y=np.ones(499)), r"y has shape \(499,\): X has 500 rows, so that it must be \(500,\)"),
         (arrays_with(y=np.ones(500)), "there must be two classes"),
         (arrays_with(y=np.arange(500)), "classes = 500 must be at most a tenth of the rows"),
@@ -75,9 +74,17 @@ CHANCE = np.random.default_rng(1).choice([-1.0, 1.0], 500)
 test_rows_that_cannot_be_checked_are_told = refused(
     (
         lambda: Features.of(X, Y, w_s=ROWS.selector, test=(X, 7 * Y)),
-        r"y_test holds none of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0",
+        r"y_test must hold both of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0",
     ),
-    (lambda: check(make_features(d=100, n=600)), r"X has 600 rows in 100 directions: .* fewer components \(60\)"),
+    (
+        lambda: Features.of(X, Y, w_s=ROWS.selector, test=(X + 1, np.ones(500))),
+        r"y_test must hold both of the classes 1\.0, -1\.0 of y: it has 1\.0",
+    ),
+    (lambda: Features.of(X, np.arange(500) % 50, w_s=ROWS.selector), "X has 20 rows: a check takes at least 100"),
+    (
+        lambda: check(make_features(d=100, n=600)),
+        r"X has 600 rows in 100 directions: .* 60 principal components",
+    ),
     (lambda: check(Features.of(X, CHANCE, w_s=ROWS.selector)), "y has nothing to do with X"),
     (lambda: Features.of(X, (np.arange(500) < 18) * 1.0), r"the smaller class has 3\.6% of the rows"),
     (lambda: Features.of(X[np.arange(500) % 300], np.arange(500) % 2.0), "X has 300 distinct rows of 500"),
@@ -89,6 +96,6 @@ test_rows_that_cannot_be_checked_are_told = refused(
         lambda: check(Features.of(ALONE, Y, w_s=ROWS.selector)),
         "row 7 of those used has a direction of X to itself",
     ),
-    (lambda: Features.of(X, Y, w_s=np.ones(3), components=5), r"w_s has shape \(3,\): with 20 columns in X"),
+    (lambda: Features.of(X, Y, w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X"),
     (lambda: Features.of(X, Y, lam_per_row=-1), "lam_per_row = -1 must be positive"),
 )
