@@ -31,7 +31,6 @@ from dp_theory.loop import Group as Group
 from dp_theory.loop import MeasuredRows as MeasuredRows
 from dp_theory.loop import PracticePrediction as PracticePrediction
 from dp_theory.loop import PracticeProblem as PracticeProblem
-from dp_theory.loop import PracticeSimulation as PracticeSimulation
 from dp_theory.loop import SpanProblem as SpanProblem
 from dp_theory.loop import Verifier as Verifier
 from dp_theory.loop import Window as Window
@@ -42,7 +41,6 @@ from dp_theory.outcomes import Simulation as Simulation
 from dp_theory.outcomes import SoftmaxPrediction as SoftmaxPrediction
 from dp_theory.outcomes import SoftmaxSimulation as SoftmaxSimulation
 from dp_theory.ridge.finite_dimension import FinitePrediction as FinitePrediction
-from dp_theory.ridge.finite_dimension import finite_size_correction as finite_size_correction
 from dp_theory.ridge.problem import Problem as Problem
 from dp_theory.ridge.theorem1 import corollary1 as corollary1
 from dp_theory.ridge.theorem1 import theorem1 as theorem1

@@ -1,14 +1,10 @@
 """`predict` and `simulate` for every kind of problem."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-
-if TYPE_CHECKING:
-    from dp_theory.ridge.finite_dimension import FinitePrediction
-    from dp_theory.ridge.problem import Problem
 
 TRIALS = 20
 Answer = TypeVar("Answer", covariant=True)
@@ -18,6 +14,7 @@ class Solvable(Protocol[Answer]):
     """A problem that theory answers."""
 
     def solve(self, tolerance: float | None) -> Answer: ...
+    def solve_at(self, d: int, tolerance: float | None) -> Answer: ...
 
 
 class Drawable(Protocol[Answer]):
@@ -28,11 +25,7 @@ class Drawable(Protocol[Answer]):
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Answer: ...
 
 
-@overload
-def predict(problem: "Problem", *, d: int, tolerance: float | None = None) -> "FinitePrediction": ...
-@overload
-def predict(problem: Solvable[Answer], *, tolerance: float | None = None) -> Answer: ...
-def predict(problem: Any, *, d: int | None = None, tolerance: float | None = None) -> Any:
+def predict(problem: Solvable[Answer], *, d: int | None = None, tolerance: float | None = None) -> Answer:
     """The limit n, d → ∞ of a problem, with a certificate of every number.
 
     Parameters
@@ -113,8 +106,8 @@ def simulate(
     Returns
     -------
     Simulation
-        Floats, or arrays of the shape of a `Problem`: a `PracticeSimulation` for a loop, a `SoftmaxSimulation` for K
-        classes.
+        Floats, or arrays of the shape of a `Problem`, or with an entry for each stage of a loop; a `SoftmaxSimulation`
+        for K classes.
 
     Raises
     ------

@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import root_scalar
 
-from dp_theory.loop.groups import PLAIN, Addition, BoundaryFlips, Window
+from dp_theory.loop.groups import Addition, BoundaryFlips, Window
 from dp_theory.loop.placed import PlacedRows, score_nodes
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import Solution, solve_loop
@@ -21,7 +20,6 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_in,
-    require_kind,
     require_number,
     require_numbers,
     require_some,
@@ -80,8 +78,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     """
     test_error, alpha = require_number(test_error=test_error, alpha=alpha)
     require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
-    require("alpha", alpha, alpha > 0, "be positive: it is the window")
-    window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
+    window = KeepHard(alpha)
     cosine, sine = float(np.cos(np.pi * test_error)), float(np.sin(np.pi * test_error))
     labeller = np.array([cosine, sine_of(cosine)])
     t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, labeller, np.eye(1, 2)[0]), ORDER)
@@ -138,7 +135,6 @@ def row_worth(flips: BoundaryFlips) -> float:
     >>> round(row_worth(BoundaryFlips(0.5)), 3)
     2.454
     """
-    require_kind(BoundaryFlips, flips=flips)
     return 1 + (1 - 2 / np.pi) / flips.width**2 if flips.eps == 0.5 else np.inf
 
 
@@ -165,14 +161,12 @@ def plain_error(flips: BoundaryFlips, rows: Any) -> Any:
 
 
 def plain_rows(flips: BoundaryFlips, test_error: float) -> float:
-    """Static rows per dimension that reach a test error."""
+    """Static rows per dimension that reach a test error: `plain_error` solved for them."""
     (test_error,) = require_number(test_error=test_error)
     require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
 
-    def excess(log_rows: float) -> float:
-        return float(np.log(plain_error(flips, np.exp(log_rows)) / test_error))
-
-    return float(np.exp(root_scalar(excess, bracket=(-40, 40), xtol=1e-12).root))
+    signal, cosine = flips.signal**2, np.cos(np.pi * test_error) ** 2
+    return float(cosine * (1 - signal * cosine) / signal / np.sin(np.pi * test_error) ** 2)
 
 
 def worth(
@@ -213,7 +207,6 @@ def worth(
     """
     import pandas as pd
 
-    require_kind(BoundaryFlips, flips=flips)
     given = {name: value for name, value in (("windows", windows), ("lams", lams)) if value is not None}
     require_numbers(**given)
     require_some(**given)

@@ -11,8 +11,7 @@ from dp_theory.loop.groups import (
     Window,
 )
 from dp_theory.loop.losses import LOGISTIC, SQUARE, Logistic, Loss, Square
-from dp_theory.loop.outcomes import PracticePrediction, PracticeSimulation
-from dp_theory.loop.problems import PracticeProblem, SpanProblem
+from dp_theory.loop.problems import PracticePrediction, PracticeProblem, SpanProblem
 
 __all__ = [
     "LOGISTIC",
@@ -26,7 +25,6 @@ __all__ = [
     "MeasuredRows",
     "PracticePrediction",
     "PracticeProblem",
-    "PracticeSimulation",
     "RoundPlan",
     "SpanProblem",
     "Square",

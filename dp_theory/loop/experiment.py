@@ -15,7 +15,7 @@ from dp_theory.loop.square import ORDER
 from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.numerics.quadrature import sine_of
-from dp_theory.outcomes import QUANTITIES
+from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
 
 if TYPE_CHECKING:
@@ -29,13 +29,19 @@ MAX_CANDIDATES = 1 << 20
 
 
 def simulated(
-    problem: "SpanProblem | PracticeProblem", d: int | None, trials: int, least: int, seed: int, workers: int | None
-) -> dict[str, Any]:
-    """The fields of a `PracticeSimulation`.
+    problem: "SpanProblem | PracticeProblem",
+    stages: int | slice,
+    d: int | None,
+    trials: int,
+    least: int,
+    seed: int,
+    workers: int | None,
+) -> Simulation:
+    """Means over runs, of one stage or several.
 
     The theory resolves plans first, so that both use the same thresholds and sizes.
     """
-    size = None if problem.spectrum is None else len(problem.eigenvalues)
+    size = None if problem.spectrum is None else np.size(problem.spectrum)
     d = check_size(size if d is None else d, trials)
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
@@ -44,15 +50,12 @@ def simulated(
     if any(map(callable, cell.additions)):
         cell = replace(cell, additions=cell.certified(None)[0].additions)
     runs = run_jobs(trial, [(cell, d, seed, number) for number in range(trials)], workers)
-    outputs, kept = map(np.array, zip(*runs, strict=True))
-    more = {"test_errors": outputs[:, 0], "kept": kept}
-    return averaged(QUANTITIES, outputs, axis=-3) | {"d": d, "trials": trials, "seed": seed} | more
+    outputs = np.array(runs)[..., stages]
+    return Simulation(**averaged(QUANTITIES, outputs, -outputs.ndim), d=d, trials=trials, seed=seed)
 
 
-def trial(
-    cell: "ScalarProblem", d: int, seed: int, number: int
-) -> tuple[Float[Array, "3 stages"], Float[Array, " stages"]]:
-    """One run of a scalar problem, in the whitened eigenbasis of Σ: the outputs, and rows kept so far, over n."""
+def trial(cell: "ScalarProblem", d: int, seed: int, number: int) -> Float[Array, "3 stages"]:
+    """One run of a scalar problem, in the whitened eigenbasis of Σ."""
     rng = generator(seed, DENSE, number)
     n = d / cell.phi
     directions, truth = _directions(cell, d)
@@ -61,7 +64,6 @@ def trial(
     moment: Any = 0.0
     pool: list[tuple[Array, Array, Array]] = []
     thetas = np.zeros((0, d))
-    kept = np.zeros(cell.stages)
     for stage in range(cell.stages):
         if not cell.accumulate:
             gram, moment, pool = 0.0, 0.0, []
@@ -76,7 +78,6 @@ def trial(
             placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
         for one in placed:
             z, y, weight = draw_rows(one, n, rng)
-            kept[stage] += len(y) / n
             x = z * roots
             if cell.is_square:
                 gram = gram + (x * weight[:, None]).T @ x
@@ -92,8 +93,7 @@ def trial(
         else:  # the shortest w where the rows do not determine it
             w = np.linalg.lstsq(gram, moment)[0]
         thetas = np.vstack([thetas, roots * w])
-    outputs = np.array([measure(theta, truth) for theta in thetas]).T
-    return outputs, np.cumsum(kept)
+    return np.array([measure(theta, truth) for theta in thetas]).T
 
 
 def _directions(cell: "ScalarProblem", d: int) -> tuple[Array, Array]:

@@ -194,13 +194,6 @@ def require_flags(**values: Any) -> None:
             raise InputError(f"{name} = {value!r} must be True or False")
 
 
-def require_kind(kind: type, **given: Any) -> None:
-    """Each is of this class."""
-    for name, value in given.items():
-        if not isinstance(value, kind):
-            raise InputError(f"{name} = {value!r} must be a {kind.__name__}")
-
-
 def require_some(**values: Any) -> None:
     """No array is empty."""
     for name, value in values.items():
@@ -246,12 +239,6 @@ def require_in(interval: str, what: str, **values: Any) -> None:
 def clipped(cosine: Real) -> Real:
     """A cosine that rounding has left beyond an end."""
     return cosine if np.all(np.abs(cosine) <= 1) else np.clip(cosine, -1.0, 1.0)
-
-
-def require_level(level: Any) -> None:
-    """A probability inside (0, 1)."""
-    require_number(level=level)
-    require_in("(0, 1)", "it is a probability", level=level)
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:

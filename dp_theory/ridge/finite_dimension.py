@@ -11,9 +11,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_kind, require_level, require_whole
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_whole
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.ridge.theorem1 import blocks_with_moments, fixed_point, limits, outputs_of
@@ -154,12 +153,10 @@ def spectral_traces(psi: Any, lam: Any) -> Traces:
 # Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
 _BLOCK = 512
 _ROOT3 = 3**0.5
+# Deviations from the mean within which 95 % of normal numbers lie.
+_95_PERCENT = 1.959963984540054
 # Times d, where the first order is all that is left.
 _NEARER = 1000
-# The dimension of an experiment on a laptop.
-USUAL_D = 200
-# The part of the limit by which a mean must differ to be mentioned.
-FAR = 0.02
 
 
 def _nodes(off_centre: int) -> Array:
@@ -195,21 +192,15 @@ class FinitePrediction(Prediction):
     norm_certificate: Real
     d: int
 
-    def band(self, level: float = 0.95) -> tuple[Real, Real]:
-        """The interval that holds the test error of one experiment with this probability.
+    def band(self) -> tuple[Real, Real]:
+        """The interval that holds the test error of 95 % of experiments.
 
         Returns
         -------
         low, high
-            Mean ± z standard deviations, within [0, 1]. Shapes are those of `test_error`.
-
-        Raises
-        ------
-        InputError
-            For a level outside (0, 1).
+            Mean ± 1.96 standard deviations, within [0, 1]. Shapes are those of `test_error`.
         """
-        require_level(level)
-        half = ndtri((1 + level) / 2) * self.test_error_sd
+        half = _95_PERCENT * self.test_error_sd
         return np.maximum(self.test_error - half, 0.0), np.minimum(self.test_error + half, 1.0)
 
 
@@ -235,42 +226,6 @@ def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None
     mean[2][(lam == 0) & (np.abs(kept - d) <= 1)] = np.inf  # that of the inverse of a Wishart matrix
     outputs = (*mean, keep_fraction, certificate, *deviation, norm_certificate)
     return FinitePrediction(*(values.reshape(shape)[()] for values in outputs), d=d)
-
-
-def finite_size_correction(problem: "Problem", d: int = USUAL_D) -> Real:
-    """How far the mean test error in dimension d is off the limit's, over it, to first order in 1/d (ours).
-
-    Parameters
-    ----------
-    problem
-        Arrays of parameters broadcast.
-    d
-        The dimension, above 2.
-
-    Returns
-    -------
-    Real
-        Of the problem's shape. nan at the ridgeless peak, which has no mean.
-
-    Raises
-    ------
-    InputError
-        For a d that is not whole or too small, and where nothing is kept.
-
-    Examples
-    --------
-    >>> from dp_theory import KeepAll, Problem, finite_size_correction
-    >>> round(float(finite_size_correction(Problem(KeepAll(), 0.0, phi=0.8, lam=0.001), d=20)), 3)
-    -0.019
-    """
-    from dp_theory import Problem  # whose module imports this one
-
-    require_kind(Problem, problem=problem)
-    require_whole(d=d)
-    require_room(d)
-    limit, mean, _ = _first_order(problem, problem.phi, d, None)
-    with np.errstate(invalid="ignore"):
-        return (mean[0] / limit[0] - 1).reshape(problem.shape)[()]
 
 
 def _first_order(problem: "Problem", phi: Real, d: int, tolerance: float | None) -> tuple[Array, Array, Array]:

@@ -30,11 +30,10 @@ def runs():
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_simulation_agrees(runs, name):
-    """The quantities and kept rows of every stage. Bonferroni over all."""
+    """The quantities of every stage. Bonferroni over all."""
     answer = predict(LOOPS[name])
     run = runs[name]
     assert largest_z(run, answer) < t.isf(1e-4, TRIALS - 1)
-    np.testing.assert_allclose(run.kept.mean(axis=0), answer.kept, rtol=0.02)
 
 
 def test_simulation_sees_the_naive_mixture():
@@ -58,7 +57,7 @@ def test_a_plan_hears_the_error_of_the_loss():
 
 
 def test_runs_depend_on_their_seed():
-    one, same, other = (simulate(L1, 40, 4, seed=seed).test_errors for seed in (3, 3, 4))
+    one, same, other = (simulate(L1, 40, 4, seed=seed).test_error for seed in (3, 3, 4))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
 

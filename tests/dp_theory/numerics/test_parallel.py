@@ -13,7 +13,7 @@ PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
 LOOP = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
 WORKS = {
     "experiments": lambda **where: simulate(PLAIN, 20, 4, **where).test_error,
-    "loops": lambda **where: simulate(LOOP, 20, 4, **where).test_errors,
+    "loops": lambda **where: simulate(LOOP, 20, 4, **where).test_error,
     "a sweep": lambda **where: (
         sweep(0.5, rules=["keep-hard"], d=16, trials=6, n=[8, 40], **where).select_dtypes("number").to_numpy()
     ),

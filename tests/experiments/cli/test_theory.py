@@ -185,7 +185,7 @@ def test_lists_are_a_phase_diagram(tmp_path):
 
 
 def test_the_best_of_all_rules_stands_beside_the_named_ones():
-    want = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
+    want = best_selection(Budget(0.9, 1.0, least=0.1))
     answer = told("theory best --rho 0.9 --psi 1 --smallest-keep 0.1")
     found = answer["any_rule"]
     assert found["rule"] == str(want.rule)

@@ -18,7 +18,8 @@ from dp_theory.rules import RULES, make_rule
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dp_theory.loop import PracticePrediction, PracticeSimulation, RoundPlan
+    from dp_theory import Simulation
+    from dp_theory.loop import PracticePrediction, RoundPlan
 
 SQUARE = "square"  # the loss for which exponents are known
 SCALING_ROUNDS = 4  # fewer rounds fix no exponent
@@ -97,7 +98,7 @@ def _plan(rule: str, alpha: float | None, window: float | None, increment: float
     return Addition(increment if candidates else None, None if candidates else increment, keep=keep)
 
 
-def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
+def _stages(prediction: "PracticePrediction", simulation: "Simulation | None") -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
