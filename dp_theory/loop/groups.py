@@ -111,12 +111,9 @@ Flips = float | BoundaryFlips
 
 def check_flips(flip: Flips) -> None:
     """A probability or BoundaryFlips."""
-    if isinstance(flip, BoundaryFlips):
-        return
-    if callable(flip):
-        raise InputError("flip must be a number or BoundaryFlips")
-    require_number(flip=flip)
-    require_in("[0, 1]", "it is a probability", flip=flip)
+    if not isinstance(flip, BoundaryFlips):
+        require_number(flip=flip)
+        require_in("[0, 1]", "it is a probability", flip=flip)
 
 
 def chance_of_flip(flip: Flips, margin: Real) -> Real:
@@ -238,8 +235,6 @@ class Group(SelectedRows):
         check_flips(self.flip)
         numbers("along", self.along)
         require("ratio", self.ratio, 0 < self.ratio < np.inf, "be positive: it is the group's candidate rows over n")
-        if np.ndim(self.along) > 1:
-            raise InputError(f"along has shape {np.shape(self.along)}: a rule sees one direction (d,), or none ()")
         if isinstance(self.keep, Rule) and not self.has_direction:
             raise InputError(f"keep = {self.keep} sees one direction, but along has none")
         if not isinstance(self.keep, Rule) and not callable(self.keep):

@@ -323,9 +323,8 @@ class PracticeProblem(AnyProblem):
         solved, certificate = self.cell.certified(tolerance)
         test_error, overlap, squared_norm = solved.outputs
         kept, candidates = solved.sizes()
-        share = kept / candidates
-        of_all = test_error, overlap, squared_norm, share, certificate
-        return PracticePrediction(*of_all, self, solved.additions, kept, candidates)
+        of_additions = self, solved.additions, kept, candidates
+        return PracticePrediction(test_error, overlap, squared_norm, kept / candidates, certificate, *of_additions)
 
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
         return simulated(self, slice(None), d, trials, 3, seed, workers)

@@ -93,7 +93,7 @@ def test_a_forgotten_break_is_found():
 
 test_input_errors = refused(
     (lambda: Group(keep=KeepHard(1.0)), "sees one direction, but along has none"),
-    (lambda: Group(along=(PRUNER, OTHER)), r"along has shape \(2, 4\): a rule sees one direction"),
+    (lambda: SpanProblem(TRUTH, [Group(along=(PRUNER, OTHER))], 0.5), "along must be 4 finite numbers"),
     (lambda: SpanProblem(TRUTH, [], 0.5), "groups is empty"),
     (lambda: SpanProblem(0 * TRUTH, [Group()], 0.5), "truth must be 4 finite numbers"),
     (lambda: Group(keep=2.0), "keep = 2 must lie in"),
