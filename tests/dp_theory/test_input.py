@@ -83,7 +83,6 @@ test_refused_in_one_line = refused(
     (lambda: Curve("static", 100, 0.3, rule=[1]), r"unknown rule \[1\] of a curve"),
     (lambda: Curve("prune", 100, 0.3, generated=0), "must lie in"),
     (lambda: Curve.of(3), "table = 3 must have columns by name"),
-    (lambda: fit(CURVE, np.zeros(2)), r"fixed = array\(\[0\., 0\.\]\) must be a Mapping"),
     (lambda: FITTED.predict(3), "table = 3 must have columns by name"),
     (lambda: worth(BoundaryFlips(0.3), lams=[]), "lams is empty"),
     (lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"), "loss = 'logistic' must be a Loss"),

@@ -51,7 +51,7 @@ def missed(problem, means, parameters):
     a, c, x = parameters[0][:, 0], *parameters[1:]
     a_off, c_off, x_off = -a, -c - np.outer(a, a), -x
     b = means.fg + means.gamma @ a
-    for e, v in zip(cell.eigenvalues, problem.labeller_direction, strict=True):
+    for e, v in zip(cell.eigenvalues, cell.basis[:, 0], strict=True):
         m = e * np.linalg.inv(np.diag(cell.ridges) + e * means.gamma)
         share = cell.phi / len(cell.eigenvalues)
         a_off = a_off + v**2 * m @ b

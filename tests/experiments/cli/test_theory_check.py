@@ -26,7 +26,7 @@ def files(tmp_path_factory):
 def test_a_dense_selector_passes_and_a_sparse_one_is_flagged(files):
     undecided = dp("theory check", files / "dense.npz", OPTIONS).err
     assert "undecided: the Gaussian theory's errors are neither shown to be within the tolerance" in undecided
-    assert "more --trials would tell" in undecided
+    assert "more rows would tell" in undecided
     dense = dp("theory check", files / "dense.npz", OPTIONS, "--tolerance 0.5").err
     assert "the Gaussian theory holds here" in dense
     assert "3000 rows in 120 directions" in dense
