@@ -147,6 +147,8 @@ def sweep(
     lams = np.unique(lam_per_row).astype(float)
     rules = listed(rules)
     lines = list(_lines(np.unique(alpha), np.unique(rho), rules))
+    drawn = trials * len(lines) * sizes.sum(dtype=float)
+    require_size("rows in all", drawn, 0, MAX_ROWS, "give a smaller n, or fewer trials or rules")
     jobs = [(line, sizes, lams, d, engine, seed, trial) for line in lines for trial in range(trials)]
     results = np.reshape(run_jobs(_trial, jobs, workers, advance), (len(lines), trials, len(sizes), len(lams)))
 

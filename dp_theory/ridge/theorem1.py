@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, common_shape, require_numbers
+from dp_theory.numerics.checks import (
+    ROUNDING,
+    Array,
+    Float,
+    Real,
+    common_shape,
+    require,
+    require_in,
+    require_numbers,
+)
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
 
 # Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
 _BLOCK = 16384
+# Moments may have rounding errors.
+_ABOVE = 1 + 1e-6
 
 
 def blocks_with_moments(
@@ -81,15 +92,13 @@ def theorem1(
     Raises
     ------
     InputError
-        For a parameter that is no number.
+        For a parameter that is no number, and for what no rule or problem can have.
 
     References
     ----------
     Theorem 1 of the paper, with r as in the proof in C.2: (T1.10), in the form (T1.14).
     """
-    *moments, rho, phi, lam = require_numbers(
-        p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam
-    )
+    *moments, rho, phi, lam = _checked(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam)
     u, slope = fixed_point(moments[0], phi, lam)
     ell = lam + u
     return _outputs(ell, u / (ell * slope), Moments(*moments), rho)
@@ -109,18 +118,29 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     Raises
     ------
     InputError
-        For a parameter that is no number.
+        For a parameter that is no number, and for what no rule or problem can have.
 
     References
     ----------
     Corollary 1 of the paper, (T1.15).
     """
-    *moments, rho, phi = require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi)
+    *moments, rho, phi, _ = _checked(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=0)
     p = moments[0]
     ell = np.maximum(phi - p, 0.0)  # lam·(1 + delta) → 0 below the threshold, and phi - p above
     with np.errstate(divide="ignore"):
         variance = np.minimum(1.0, phi / p) / np.abs(p - phi)
     return _outputs(ell, variance, Moments(*moments), rho)
+
+
+def _checked(**values: Real) -> list[Array]:
+    """Arrays of what a rule and a problem can have: by Cauchy-Schwarz |beta| ≤ p and beta_tilde² ≤ p·gamma."""
+    p, gamma, beta, beta_tilde, rho, phi, lam = given = require_numbers(**values)
+    is_rule = (p > 0) & (p <= _ABOVE) & (np.abs(beta) <= p * _ABOVE) & (beta_tilde**2 <= p * gamma * _ABOVE)
+    require("p", p, is_rule, "lie in (0, 1], and a rule's other moments have |beta| ≤ p and beta_tilde² ≤ p·gamma")
+    require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
+    require("phi", phi, phi > 0, "be positive: it is d/n, n the size of the pool")
+    require("lam", lam, lam >= 0, "be at least 0: 0 is the ridgeless limit")
+    return given
 
 
 def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:

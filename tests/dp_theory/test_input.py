@@ -22,6 +22,7 @@ from dp_theory import (
     predict,
     simulate,
     sweep,
+    theorem1,
 )
 from dp_theory.budgets.optimum import optimum
 from dp_theory.noise import worth
@@ -49,6 +50,13 @@ test_refused_in_one_line = refused(
     (lambda: SpanProblem((1, 0), [3], 0.1), "must be a list of Groups"),
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),
     (lambda: sweep(n=[]), "n is empty"),
+    (lambda: sweep(n=1e12), r"rows in all = 5.76e\+14 must be at most 1e\+12: give a smaller n, or fewer trials"),
+    (lambda: theorem1(*MOMENTS, 0.9, 0.5, -1e-9), "lam = -1e-09 must be at least 0"),
+    (lambda: theorem1(*MOMENTS, 1.5, 0.5, 0.1), r"rho = 1.5 must lie in \[-1, 1\]"),
+    (lambda: theorem1(0.1, 0.1, 0.9, 0.1, 0.5, 0.5, 0.1), r"p = 0.1 must lie in \(0, 1\], .* \|beta\| ≤ p"),
+    (lambda: corollary1(0.1, 0.1, 0.1, [0.05, 0.9], 0.5, 0.5), "p = 0.1 must .* beta_tilde² ≤ p·gamma"),
+    (lambda: corollary1(1.5, 0.1, 0.1, 0.1, 0.5, 0.5), "p = 1.5 must lie in "),
+    (lambda: corollary1(*MOMENTS, 0.5, 0), "phi = 0 must be positive"),
     (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Group(along=(1, 0), breaks=0.3), "breaks = 0.3 must be a sequence of numbers"),
