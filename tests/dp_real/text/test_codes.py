@@ -73,8 +73,7 @@ def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(kind):
 LONG = "the quick brown fox jumps over the lazy dog and runs into the dark green forest"
 
 
-def test_copies_and_small_changes_are_near(monkeypatch):
-    monkeypatch.setattr("dp_real.text.near_duplicates.BLOCK", 3)
+def test_copies_and_small_changes_are_near():
     texts = [LONG, LONG.upper(), f"  {LONG.replace(' ', '  ')}", LONG.replace("dark", "deep"), LONG[:40], "x", "x", ""]
     near = NearTexts(0.8)
     assert near.add(texts).tolist() == [False, True, True, True, False, False, True, False]
