@@ -11,12 +11,11 @@ from torch import Tensor
 
 from dp_real.config import Config
 from dp_real.pool import REAL_SEED, Pool
-from dp_real.runtime.distributed import device, own_cores, own_share, this_process
+from dp_real.runtime.distributed import device, own_share, this_process
 from dp_real.runtime.seeds import Stream, torch_rng
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once, to save time
-READ = 64  # rows that a thread reads and decodes together
-MAX_READERS = 32  # threads; each has two such parts in memory
+AHEAD = 4  # batches that are read at a time, so that one is decoded while another waits for the disk
 
 MiniBatch = tuple[Tensor, Tensor]
 """Examples and their targets."""
@@ -94,9 +93,8 @@ class Loader:
         self.pool = pool
         self.rows_at = rows_at
         self.pins = device().type == "cuda"
-        self._ahead: dict[tuple[int, int], list[Future[MiniBatch]]] = {}  # by step and size of the pool
-        self.readers = min(MAX_READERS, max(2, own_cores()))  # one decodes while another waits for the disk
-        self._threads = ThreadPoolExecutor(self.readers)
+        self._ahead: dict[tuple[int, int], Future[MiniBatch]] = {}  # by step and size of the pool
+        self._threads = ThreadPoolExecutor(AHEAD)
         self.waited = 0.0  # seconds in `batch`
 
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
@@ -108,30 +106,13 @@ class Loader:
     def _batch(self, step: int) -> MiniBatch:
         if self.pool.in_memory and not self.pins:
             return self.pool.minibatch(self.rows_at(step))
-        size = len(self.pool)
-        rows_per_step = max(1, len(self.rows_at(step)))
-        steps = max(2, 2 * self.readers * READ // rows_per_step)  # enough to keep all threads busy
-        wanted = range(step, step + steps)
+        size, wanted = len(self.pool), range(step, step + AHEAD)
         self._ahead = {(later, size): self._ahead.get((later, size)) or self._start(later) for later in wanted}
-        parts = [part.result() for part in self._ahead.pop((step, size))]
-        if len(parts) == 1:
-            return parts[0]
-        x, y = zip(*parts, strict=True)
-        return self._join(x), self._join(y)
+        return self._ahead.pop((step, size)).result()
 
-    def _start(self, step: int) -> list[Future[MiniBatch]]:
-        rows = self.rows_at(step)
-        need_joining = len(rows) > READ  # and only the joined ones are pinned
-        return [self._threads.submit(self._read, part, self.pins and not need_joining) for part in rows.split(READ)]
+    def _start(self, step: int) -> Future[MiniBatch]:
+        return self._threads.submit(self._read, self.rows_at(step))
 
-    def _read(self, rows: Tensor, pin: bool) -> MiniBatch:
+    def _read(self, rows: Tensor) -> MiniBatch:
         x, y = self.pool.minibatch(rows)
-        return (x.pin_memory(), y.pin_memory()) if pin else (x, y)
-
-    def _join(self, parts: tuple[Tensor, ...]) -> Tensor:
-        first, n = parts[0], sum(map(len, parts))
-        # Decoded images have this layout, in which joining them is 5 times faster.
-        is_channels_last = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if is_channels_last else torch.contiguous_format
-        joined = torch.empty(n, *first.shape[1:], dtype=first.dtype, memory_format=layout, pin_memory=self.pins)
-        return torch.cat(parts, out=joined)
+        return (x.pin_memory(), y.pin_memory()) if self.pins else (x, y)

@@ -60,7 +60,11 @@ def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
     """Images as uint8 [B, C, H, W] with shape = [C, H, W]; in memory, channels are last."""
     channels, height, width = shape
     pixels = torch.empty(len(files), height, width, channels, dtype=torch.uint8)
-    for row, file in zip(pixels, files, strict=True):
+
+    def decode_one(row: Tensor, file: bytes) -> None:
         decoded = np.array(Image.open(io.BytesIO(file), formats=["JPEG"]))
         row.copy_(torch.from_numpy(decoded).view(row.shape))
+
+    with ThreadPoolExecutor(own_cores()) as threads:  # decoding releases Python's lock
+        list(threads.map(decode_one, pixels, files))
     return pixels.permute(0, 3, 1, 2)

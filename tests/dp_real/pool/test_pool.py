@@ -16,7 +16,6 @@ from dp_real.pool import pool as pools
 from dp_real.pool.pool import BLOCK, MEMORY, Blocks, cache_block, cached_block, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.pool.storages import STORAGES, open_storage, storage_of
-from dp_real.runs import batches
 from dp_real.runs.batches import Loader
 from dp_real.runtime import distributed
 from dp_real.runtime.pixels import to_float
@@ -235,13 +234,11 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, monkeyp
             reopened()
 
 
-def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "READ", 3)
-    x = smooth(8)
-    pool = stored(tmp_path, x, storage="jpeg")
-    joined, y = Loader(pool, lambda step: torch.arange(8)).batch(0)
-    assert torch.equal(joined, pool.minibatch(torch.arange(8))[0])
-    assert joined.is_contiguous(memory_format=torch.channels_last)
+def test_a_batch_lies_as_its_images_were_decoded(tmp_path):
+    pool = stored(tmp_path, smooth(8), storage="jpeg")
+    x, y = Loader(pool, lambda step: torch.arange(8)).batch(0)
+    assert torch.equal(x, pool.minibatch(torch.arange(8))[0])
+    assert x.is_contiguous(memory_format=torch.channels_last)
     assert len(y) == 8
 
 
