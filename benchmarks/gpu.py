@@ -228,9 +228,8 @@ def draw(
 
 
 def hours(bench: Bench) -> Iterator[Found]:
-    from dp_real.plan.hours import Seconds, assumed
-    from dp_real.plan.hours import hours as planned
-    from dp_real.plan.work import learner_network
+    from dp_real.plan.forecast import Seconds, assumed, learner_network
+    from dp_real.plan.forecast import hours as planned
 
     plain, guided, row = (bench.seconds.get(name) for name in (PLAIN, GUIDED, TRAINING))
     measured = Seconds(plain, guided, row, "measured")

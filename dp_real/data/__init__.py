@@ -30,7 +30,6 @@ class DataConfig(Section):
     note: ClassVar[str] = ""  # a warning that is printed before a run
     modality: ClassVar[str] = "array"  # array (images, vectors) or text; the generator and the learner must fit
     storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # values of pool.storage that can hold them
-    has_similarity: ClassVar[bool] = False  # whether there are `near_duplicates`
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
     real_per_class: CountOrNone = Field(

@@ -8,7 +8,7 @@ from dp_base.errors import Finding, InputError
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float32, Int64
+    from jaxtyping import Float32
     from torch import Tensor
 
 
@@ -129,18 +129,6 @@ def taken(x: ExampleArray, rows: Iterable[int]) -> "Tensor":
     import torch
 
     return torch.cat([x[row : row + 1] for row in rows])
-
-
-def balanced_rows(y: 'Int64[np.ndarray, " n"]', count: int, seed: int) -> 'Int64[np.ndarray, " count"]':
-    """Random rows, equally many of each class that has enough. A larger count extends a smaller one's rows."""
-    import numpy as np
-    import pandas as pd
-
-    from dp_real.runtime.seeds import Stream, rng
-
-    order = rng(seed, Stream.SPLIT).permutation(len(y))
-    among_its_class = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
-    return order[np.sort(among_its_class.argsort(kind="stable")[:count])]
 
 
 def as_numbers(samples: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Tensor, "batch *sample"]':

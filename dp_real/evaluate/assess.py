@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.data.examples import ExampleArray, ExampleSet
-from dp_real.data.sets.long_tail import shots, tail_counts
+from dp_real.data.sets.real_rows import shots, tail_counts
 from dp_real.guidance.entropy import ROWS, cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runtime.distributed import device, distribute, read_slices, slices

@@ -110,7 +110,8 @@ class TrainedHere(GeneratorConfig):
         """The examples to train on. With the key `real` practice.real begins with these."""
         import torch
 
-        from dp_real.data.examples import Examples, balanced_rows
+        from dp_real.data.examples import Examples
+        from dp_real.data.sets.real_rows import balanced_rows
 
         examples = (data or source.load()).generator
         if examples is None:

@@ -19,7 +19,7 @@ from dp_real.data.sets.images import decode_ahead
 from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.learners import PretrainedConfig
-from dp_real.plan import hours, work
+from dp_real.plan import forecast
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.cache import cache_folder, unwritable
 from dp_real.runtime.distributed import own_cores
@@ -58,21 +58,21 @@ def this_device() -> Device:
 
 
 def gpu(name: str) -> Device:
-    """A GPU of hours.GPUS, on another machine."""
+    """A GPU of forecast.GPUS, on another machine."""
     return Device(name, 0, 0)
 
 
-def planned_for(config: Config, network: work.Network | None) -> Device:
+def planned_for(config: Config, network: forecast.Network | None) -> Device:
     """This machine, or a GPU elsewhere if this CPU would take too long."""
     here = this_device()
     return gpu(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
 
 
-def _days(config: Config, network: work.Network | None, device: Device) -> float:
+def _days(config: Config, network: forecast.Network | None, device: Device) -> float:
     """Days on a CPU, if known; 0 on GPUs."""
     if not device.cores:
         return 0
-    estimate = hours.hours(config, hours.assumed(config, network, device.name, device.cores), 1)
+    estimate = forecast.hours(config, forecast.assumed(config, network, device.name, device.cores), 1)
     known = sum(estimate[part] or 0 for part in ("drawing", "training"))
     return (estimate["clock"] or known) / 24
 
@@ -93,7 +93,7 @@ def require(config: Config, out: Path) -> None:
 
 def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Finding]:
     try:
-        network = work.learner_network(config)
+        network = forecast.learner_network(config)
         yield _device(config, network, device or this_device())
         yield _disk(config, network, out)
         if config.practice.needs_generator and (seconds := config.generator.training_seconds(config.task)):
@@ -123,7 +123,7 @@ def tracker(package: str) -> Finding:
     return Finding("package", package, None if find_spec(package) else problem)
 
 
-def _device(config: Config, network: work.Network | None, device: Device) -> Finding:
+def _device(config: Config, network: forecast.Network | None, device: Device) -> Finding:
     if not device.cores:
         return Finding("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
     days = _days(config, network, device)
@@ -131,8 +131,8 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Fin
     return Finding("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
 
 
-def _disk(config: Config, network: work.Network | None, out: Path) -> Finding:
-    taken = sum(work.disk(config, network).values())
+def _disk(config: Config, network: forecast.Network | None, out: Path) -> Finding:
+    taken = sum(forecast.disk(config, network).values())
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"

@@ -21,8 +21,8 @@ from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
-from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData, balanced_rows
-from dp_real.data.sets.long_tail import tail_counts, tail_rows
+from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData
+from dp_real.data.sets.real_rows import balanced_rows, tail_counts, tail_rows
 from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, Logits, RandomGuidance, assess
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, cache_block, cached_block, shared_block, with_columns

@@ -183,7 +183,7 @@ class DrawingConfig(Section):
         if self.pool.storage not in self.data.storages:
             wanted = " or ".join(f"'{storage}'" for storage in self.data.storages)
             yield f"{source}: pool.storage must be {wanted}"
-        if self.pool.distinct and not self.data.has_similarity:
+        if self.pool.distinct and self.data.near_duplicates(1.0) is None:
             yield f"{source} has no measure of similar {self.data.modality}s: pool.distinct must be 0"
 
     def _of_generator(self) -> Iterator[str]:
@@ -225,7 +225,7 @@ class DrawingConfig(Section):
 
     def real_data(self) -> RealData:
         """The sets. With data.real_per_class some validation examples are moved to `few`. Raises as data.load."""
-        from dp_real.data.sets.few import with_few
+        from dp_real.data.sets.real_rows import with_few
 
         data, few = self.data.load(), self.data.real_per_class
         return with_few(data, few, self.practice.additions > 0, self.data.split) if few else data

@@ -13,7 +13,7 @@ from dp_real.config import Config
 from dp_real.data.examples import RealData
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead
-from dp_real.data.sets.long_tail import tail_counts
+from dp_real.data.sets.real_rows import tail_counts
 from dp_real.evaluate.assess import is_unequal
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner

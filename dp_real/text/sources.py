@@ -39,7 +39,6 @@ class OfTexts(DataConfig):
 
     modality: ClassVar[str] = "text"
     storages: ClassVar[tuple[str, ...]] = ("text",)
-    has_similarity: ClassVar[bool] = True
     pipeline_tag: ClassVar[str] = "text-classification"
 
     def near_duplicates(self, similarity: float) -> "NearTexts":

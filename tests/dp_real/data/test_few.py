@@ -6,8 +6,8 @@ import torch
 from dp_real import Run, run
 from dp_real.config.arms import arm_config
 from dp_real.data.examples import Examples, RealData, Task
-from dp_real.data.sets.few import with_few
 from dp_real.data.sets.images import ImageFiles
+from dp_real.data.sets.real_rows import with_few
 from dp_real.pool.pool import REAL_SEED
 from dp_real.runtime.pixels import to_bytes, to_image
 from tests.dp_real.conftest import changed

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from dp_real import Run, run
-from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
+from dp_real.data.sets.real_rows import shots, tail_counts, tail_rows
 from dp_real.evaluate.assess import predictions
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.rounds import filling

@@ -13,7 +13,7 @@ from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
 from dp_real.generators.function import UserGenerator, unguided
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.plan import work
+from dp_real.plan import forecast
 from dp_real.plan.needs import needs
 from dp_real.practice.rounds import MIN_ROWS
 from dp_real.runs.identity import drawing_identity, input_digests
@@ -59,7 +59,7 @@ def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen, tm
         assert chosen.rounds[counted].tolist() == control.rounds[counted].tolist()
     assert chosen.rounds["generated"].tolist() == [60, 40 * K, 40 * K]
     assert chosen.rounds["denoiser_forwards"].tolist() == [0, 0, 0]
-    assert work.images(chosen.config) == (60 + 2 * 40 * K, 0)
+    assert forecast.images(chosen.config) == (60 + 2 * 40 * K, 0)
     assert chosen.rounds["entropy"][0] == control.rounds["entropy"][0]
     assert chosen.rounds["entropy"][1] > 1.2 * control.rounds["entropy"][1]  # of the same learner and candidates
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from dp_base.errors import MissingError
 from dp_real.data.examples import Task
-from dp_real.learners.kinds import ConvConfig
+from dp_real.learners import ConvConfig
 from dp_real.learners.models.augment import Augmentation, RandAugment, crop_and_flip, mix
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.seeds import Stream, rng, torch_rng

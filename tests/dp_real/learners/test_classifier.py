@@ -17,7 +17,7 @@ from dp_base.errors import MissingError
 from dp_real.data.examples import Task
 from dp_real.data.sets.images import read_image
 from dp_real.evaluate.card import OPENED
-from dp_real.learners.kinds import ConvConfig, TransformersConfig
+from dp_real.learners import ConvConfig, TransformersConfig
 from dp_real.learners.models.network import rate_factor
 from dp_real.learners.models.preprocess import preprocess_of
 from dp_real.learners.models.saved import restored

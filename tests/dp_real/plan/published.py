@@ -1,7 +1,7 @@
 """Published text-to-image architectures, made without memory for their weights, and what they cost by counting.
 
 Sources: the defaults of diffusers' classes and its scripts that convert the published weights, which name the sizes.
-`python -m tests.dp_real.plan.published NAME...` prints what dp_real.generators.pipelines.sizes has.
+`python -m tests.dp_real.plan.published NAME...` prints what dp_real.generators.diffusers has.
 """
 
 import sys
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import diffusers
 import torch
 
+from dp_real.generators.diffusers import NetworkCost
 from dp_real.generators.models.stable_diffusion import vae_blocks
-from dp_real.generators.pipelines.sizes import NetworkCost
 from dp_real.runtime.computing import count
 
 KL = vae_blocks(128, 256, 512, 512) | {"layers_per_block": 2}

@@ -19,11 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from dp_real.config import parse_config
 from dp_real.data.stand_in import StandInConfig
+from dp_real.generators.diffusers import PipelineSize, known_size, published
 from dp_real.generators.models.stable_diffusion import make_pipeline
-from dp_real.generators.pipelines import sizes
-from dp_real.generators.pipelines.sizes import known_size, published
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.plan import hours, needs, work
+from dp_real.plan import forecast, needs
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.computing import count
 from dp_real.runtime.model_folders import download_command
@@ -68,15 +67,15 @@ def config(**changes):
 
 
 # Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image.
-MLP = work.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12)
+MLP = forecast.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12)
 
 
 def test_the_learner_is_counted():
-    counted = work.learner_network(config())
+    counted = forecast.learner_network(config())
     assert counted.parameters == MLP.parameters
     assert counted.training == pytest.approx(MLP.training)
-    assert work.learner_network(load_preset("gaussian")) is None
-    vit = work.learner_network(load_preset("imagenet100"))
+    assert forecast.learner_network(load_preset("gaussian")) is None
+    vit = forecast.learner_network(load_preset("imagenet100"))
     assert vit.parameters == 85_798_656 + 768 * 100 + 100  # ViT-B/16 without its head, as published
     assert vit.training == pytest.approx(3 * 2 * 17.56e9 / 1e12, rel=0.01)  # 17.56 G multiplications forward
 
@@ -87,45 +86,45 @@ def test_an_existing_learner_is_counted_where_it_is_here(tmp_path):
         parse_config(MINE.model_dump() | {"learner": {"kind": "transformers", "model": str(tmp_path / name)}})
         for name in ("vit", "none")
     )
-    learner, network = fresh_learner(there), work.learner_network(there)
+    learner, network = fresh_learner(there), forecast.learner_network(there)
     assert network.training * 1e12 == pytest.approx(learner.row_flops((3, 8, 8)))
     assert network.parameters == sum(weight.numel() for weight in learner.parameters)
-    assert work.learner_network(absent) is None
+    assert forecast.learner_network(absent) is None
 
 
 def test_what_a_run_makes():
     mine = config()
     pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
-    assert work.images(mine) == (100, 150)
-    assert work.images(config(guidance={"omega": 0.0})) == (250, 0)
-    assert work.images(config(practice={"real": 30}, data={"train": "nowhere"})) == (70, 150)
-    assert work.images(pruned) == (100 + 750, 0)
-    assert work.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
-    assert work.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
-    disk = work.disk(mine, MLP)
+    assert forecast.images(mine) == (100, 150)
+    assert forecast.images(config(guidance={"omega": 0.0})) == (250, 0)
+    assert forecast.images(config(practice={"real": 30}, data={"train": "nowhere"})) == (70, 150)
+    assert forecast.images(pruned) == (100 + 750, 0)
+    assert forecast.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
+    assert forecast.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
+    disk = forecast.disk(mine, MLP)
     assert disk["pool"] == 250 * 3 * 8 * 8
     assert disk["drawing"] == 0  # blocks become the pool's files, unless something is left out
-    assert work.disk(config(pool={"marks": "marks.csv"}), MLP)["drawing"] == 100 * 192
+    assert forecast.disk(config(pool={"marks": "marks.csv"}), MLP)["drawing"] == 100 * 192
     assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
-    assert work.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
-    assert work.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
+    assert forecast.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
+    assert forecast.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
     for additions, few in ((3, 4), (0, 7)):  # half of those of a loop become its validation set
         beside = config(data={"real_per_class": 7}, practice={"additions": additions})
-        assert work.disk(beside, MLP)["pool"] == (100 + 50 * additions + 2 * few) * 192
-    assert work.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
-    photographs = work.disk(load_preset("imagenet100"), None)["pool"]
+        assert forecast.disk(beside, MLP)["pool"] == (100 + 50 * additions + 2 * few) * 192
+    assert forecast.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
+    photographs = forecast.disk(load_preset("imagenet100"), None)["pool"]
     assert photographs == pytest.approx(160_000 * 370_000, rel=0.01)
 
 
 def operations(asked, network=MLP):
     """TFLOP of a plain and of a guided image together."""
-    plain, guided = work.image_operations(asked, network) or ((0.0,), (0.0,))
+    plain, guided = forecast.image_operations(asked, network) or ((0.0,), (0.0,))
     return sum(plain), sum(guided)
 
 
 def test_operations_of_an_image():
     """There are 30 steps of two evaluations. Six of them are guided: 0, 5, ..., 25."""
-    parts = work.image_operations(config(), MLP)
+    parts = forecast.image_operations(config(), MLP)
     assert parts[0] == pytest.approx((60 * 0.803 + 2.515, 0))
     learner = 6 * 2 / 3 * MLP.training
     assert parts[1] == pytest.approx((parts[0][0] + 6 * (2 * 0.923 + 2.515 + 2.549), learner))
@@ -135,9 +134,9 @@ def test_operations_of_an_image():
     assert operations(config(sampling={"guidance_scale": 1.0}))[0] == pytest.approx(30 * 0.803 + 2.515)
     again = operations(config(generator={"checkpointing": True}))  # a forward pass more in a guided step
     assert (again[0] - parts[0][0], again[1] - sum(parts[1])) == pytest.approx((0, 6 * 2 * 0.803))
-    assert work.image_operations(config(generator={"model": "some/thing"}), MLP) is None
+    assert forecast.image_operations(config(generator={"model": "some/thing"}), MLP) is None
     preset = load_preset("imagenet100", (OWN_DECODER,))
-    plain, guided = operations(preset, work.learner_network(preset))
+    plain, guided = operations(preset, forecast.learner_network(preset))
     assert guided / plain == pytest.approx(1.82, abs=0.02)  # the paper's figure, of time
 
 
@@ -154,7 +153,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
         "decoder": lambda x: pipe.vae.decode(x, return_dict=False)[0],
     }
     costs = {name: cost_of(part, generator.latent_shape) for name, part in parts.items()}
-    size = sizes.PipelineSize(**costs, tiny=None, side=32, config={}, models=[])
+    size = PipelineSize(**costs, tiny=None, side=32, config={}, models=[])
     monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     guidance = EntropyGuidance.from_config(mine.guidance, learner.logits, 0.05)
@@ -162,28 +161,28 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
     generator.sample(*one, None)  # encodes the prompt
     found = [count(partial(generator.sample, *one, each)) for each in (None, guidance)]
     assert [flops / 1e12 for flops in found] == pytest.approx(operations(mine), rel=1e-3)
-    network = work.learner_network(mine)
+    network = forecast.learner_network(mine)
     assert learner.row_flops((3, 8, 8)) / 1e12 == pytest.approx(network.training)
 
 
 def test_seconds_and_hours():
     mine = config(training={"precision": "bfloat16"})
-    seconds = hours.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
+    seconds = forecast.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
     assert seconds.plain == pytest.approx((60 * 0.803 + 2.515) / 78)
     assert seconds.row == pytest.approx(MLP.training / 46.8)
     assert seconds.source.endswith("of its peak of 312 TFLOP/s 25% in drawing, 15% in training")
-    assert hours.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(5 * seconds.row)  # float32
-    assert hours.assumed(mine, MLP, "an abacus").plain is None
-    assert hours.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
+    assert forecast.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(5 * seconds.row)  # float32
+    assert forecast.assumed(mine, MLP, "an abacus").plain is None
+    assert forecast.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
-    found = hours.hours(mine, hours.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
+    found = forecast.hours(mine, forecast.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
     assert (found["rows_per_step"], found["rows_per_device"]) == (32, 4)
     assert found["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
     assert found["training"] == pytest.approx(1000 * 32 * 0.9 / 3600)
     assert found["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
     assert found["clock"] == pytest.approx((4 + 8 + 0.25) / 8)
     assert (found["low"], found["high"]) == pytest.approx((found["clock"] / 2, found["clock"] * 2))
-    unknown = hours.hours(mine, hours.Seconds(None, None, 0.9, "given"), 1)
+    unknown = forecast.hours(mine, forecast.Seconds(None, None, 0.9, "given"), 1)
     assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
 
 
@@ -191,13 +190,13 @@ def test_imagenet100_takes_thirty_two_hours_of_an_h100(tmp_path, monkeypatch):
     """Those of validation are known without its images. A band holds what 40 % of the peak would give."""
     monkeypatch.chdir(tmp_path)
     paper = load_preset("imagenet100")
-    network = work.learner_network(paper)
-    seconds = hours.assumed(paper, network, "H100")
+    network = forecast.learner_network(paper)
+    seconds = forecast.assumed(paper, network, "H100")
     assert operations(paper, network)[1] / operations(paper, network)[0] == pytest.approx(1.26, abs=0.005)
-    (found,) = hours.costs(paper, network, seconds, [1])["hours"]
+    (found,) = forecast.costs(paper, network, seconds, [1])["hours"]
     assert [found[part] for part in ("validating", "low", "clock", "high")] == pytest.approx([1, 13, 32, 81], rel=0.04)
     assert found["low"] < found["drawing"] * 0.25 / 0.4 + (found["training"] + found["validating"]) * 0.15 / 0.4
-    assert work.validated(load_preset("imagenet1k")) == 50_000
+    assert forecast.validated(load_preset("imagenet1k")) == 50_000
 
 
 @pytest.mark.slow
@@ -219,7 +218,7 @@ def test_other_pipelines_are_priced(tmp_path):
     half = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev", "size": 512}))
     assert half == pytest.approx((flux[0] / 4, flux[1] / 4))
     sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "tiny_decoder": "a/b"}
-    assert work.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
+    assert forecast.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
     (tmp_path / "transformer").mkdir()
     for each in (size for size in published().values() if "cross_attention_dim" not in size.config):
         (tmp_path / "transformer" / "config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
@@ -382,7 +381,7 @@ def test_a_plan_for_a_gpu_elsewhere(machine, monkeypatch):
     answer = plan(OWN, options="--device l40s")
     assert found(answer, "device") == "L40S, elsewhere"
     assert [row["devices"] for row in answer["hours"]] == [1, 8, 32]
-    assert answer["seconds"]["guided"] > 62.55 / hours.GPUS["L40S"] / 0.25
+    assert answer["seconds"]["guided"] > 62.55 / forecast.GPUS["L40S"] / 0.25
     for known in (published()["SD1"], None):
         monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
         answer = plan(OWN, status=3)

@@ -27,10 +27,9 @@ from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.data.sets.class_names import warn_once
-from dp_real.data.sets.few import with_few
+from dp_real.data.sets.real_rows import with_few
 from dp_real.guidance.entropy import OBJECTIVES
-from dp_real.learners import LEARNERS
-from dp_real.learners.kinds import MLPConfig
+from dp_real.learners import LEARNERS, MLPConfig
 from dp_real.practice.objects import real_data
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest

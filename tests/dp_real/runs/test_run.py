@@ -17,7 +17,7 @@ from dp_base.errors import Interrupted, MissingError
 from dp_base.reading import read_json
 from dp_real import Pool, Run, run
 from dp_real.config.arms import arm_config
-from dp_real.data.examples import balanced_rows
+from dp_real.data.sets.real_rows import balanced_rows
 from dp_real.generators.trained import DenoiserConfig
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch

@@ -12,7 +12,7 @@ from torch import nn
 from dp_real.data.examples import Examples, Task
 from dp_real.evaluate import assess
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
-from dp_real.learners.kinds import TransformersConfig
+from dp_real.learners import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime import distributed

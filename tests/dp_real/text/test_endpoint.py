@@ -9,7 +9,7 @@ import torch
 
 from dp_base.errors import InputError, Interrupted, MissingError
 from dp_real import Practice, Run, run
-from dp_real.plan import work
+from dp_real.plan import forecast
 from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
@@ -61,7 +61,7 @@ def test_a_run_asks_each_row_once(config, endpoint, tmp_path):
     found = {need.what: need for need in needs(config, tmp_path)}
     assert found["answers"].found == "0 stored, of 0 tokens"
     assert endpoint.url in found["generator.base_url"].found
-    assert work.tokens(config)["written"] == ALL * 8
+    assert forecast.tokens(config)["written"] == ALL * 8
     endpoint.delay = 0.05
     result = run(config, tmp_path / "run")
     assert (result["pool_size"], result["additions"], result["samples_generated"]) == (20, 1, ALL)

@@ -13,7 +13,7 @@ from dp_real.config import parse_config
 from dp_real.data.examples import Task
 from dp_real.evaluate.assess import layer_inputs, penultimate
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.plan.work import learner_network
+from dp_real.plan.forecast import learner_network
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate
 from dp_real.runs.branch import branch

@@ -13,7 +13,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, V
 
 from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
-from dp_real.plan import work
+from dp_real.plan import forecast
 from dp_real.pool import Pool
 from dp_real.runs.run import run
 from dp_real.text.learners import BagOfWordsConfig
@@ -47,7 +47,7 @@ def test_each_step_of_covariance_matching_is_the_best_one():
 def test_a_pool_keeps_those_that_match_their_class(config, tmp_path):
     """Of twice as many, which the costs count; after a kill, the same ones."""
     settled = arm_config(config, "covariance-60@practice.oversample=2")
-    assert work.images(settled) == (120, 0)
+    assert forecast.images(settled) == (120, 0)
     result = run(settled, tmp_path / "run")
     assert (result["samples_generated"], result["pool_size"], result["additions"]) == (120, 60, 0)
     pool = Pool.latest(tmp_path / "run" / "pool", (1, 8, 8))

@@ -56,7 +56,7 @@ def plan_command(
 
 def _target(name: str | None, measured: bool) -> "Device | None":
     """The GPU of that name, or this machine's if it is to be measured; None as in dp_real.plan.needs.planned_for."""
-    from dp_real.plan.hours import GPUS
+    from dp_real.plan.forecast import GPUS
     from dp_real.plan.needs import gpu, this_device
 
     if name is None:
@@ -69,21 +69,21 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 
 def _costs(config: "Config", target: "Device | None", measured: bool) -> dict[str, Any]:
-    from dp_real.plan import hours, work
+    from dp_real.plan import forecast
     from dp_real.plan.needs import planned_for
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
-    network = work.learner_network(config)
+    network = forecast.learner_network(config)
     device = target or planned_for(config, network)
     if measured:
         data = None
         with suppress(MissingError):  # most generators need none
             data = load_data(config)
         generator = load_generator(config, data, progress)
-        seconds = hours.measure(config, generator, fresh_learner(config), device.name)
+        seconds = forecast.measure(config, generator, fresh_learner(config), device.name)
     else:
-        seconds = hours.assumed(config, network, device.name, device.cores)
-    return hours.costs(config, network, seconds, [1] if device.cores else GPU_COUNTS)
+        seconds = forecast.assumed(config, network, device.name, device.cores)
+    return forecast.costs(config, network, seconds, [1] if device.cores else GPU_COUNTS)
 
 
 def _lines(costs: dict[str, Any]) -> Iterator[Any]:

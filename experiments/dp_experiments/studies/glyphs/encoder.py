@@ -15,7 +15,7 @@ from dp_experiments.studies.glyphs.collection import POINTS, SIDE, draw_characte
 from dp_experiments.studies.glyphs.fonts import CHARACTERS, letters_of
 from dp_experiments.studies.glyphs.source import GlyphsConfig
 from dp_real.data.examples import Task
-from dp_real.learners.kinds import TransformersConfig
+from dp_real.learners import TransformersConfig
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.cache import cached
 from dp_real.runtime.pixels import fit, to_float

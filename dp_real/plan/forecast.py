@@ -1,20 +1,32 @@
-"""A run's hours, by the assumed or measured rate of a device."""
+"""What a run draws, trains on, computes and stores, counted from its configuration, and its hours by a device's rate.
+
+Operations are in TFLOP, sizes in bytes.
+"""
 
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import cache
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dp_base.errors import MissingError
 from dp_real.config import Config
+from dp_real.data.examples import Task
+from dp_real.data.sets.imagenet import imagenet_of
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.plan import work
-from dp_real.plan.work import Network
+from dp_real.learners import LearnerConfig, PretrainedConfig
 from dp_real.protocols import Generator, Learner
+from dp_real.runtime.computing import count
+from dp_real.runtime.hub import headers_only
+from dp_real.runtime.model_folders import folder_here
 from dp_real.runtime.seeds import row_seeds
 
+JPEG = 0.47  # bytes per number: 71,000 for a colour photograph of 224 x 224 pixels
+IMAGENET = 50  # validation images per class
 HOUR = 3600  # seconds
 
 
@@ -30,6 +42,120 @@ TIMED = 1.2  # factor by which measured seconds may be wrong
 MEASURED = 16  # images that a measurement draws, at most a block
 MAX_ROWS = {"cuda": 256, "cpu": 64}  # of a measured training step
 GUESSED_OMEGA = 0.01  # for a measurement if omega is "auto"
+
+
+# what is done
+
+
+def images(config: Config) -> tuple[int, int]:
+    """Plain and guided images, if every addition is made."""
+    options = config.practice
+    added = options.additions * options.increment * config.drawn_per_row
+    plain = (options.initial - options.real) * options.initial_oversample
+    return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
+
+
+def tokens(config: Config) -> dict[str, int]:
+    """About the tokens that a language model reads, and at most writes; `judged` are those of likelihoods."""
+    prompt, written = config.generator.tokens(config.task)
+    drawn = sum(images(config))
+    initial = config.practice.initial - config.practice.real
+    judged = drawn - initial if config.guidance.likelihood_weight else 0
+    judged += config.samples - config.practice.real if config.pool.soft_labels else 0
+    each = config.task.n_classes * (prompt + written)
+    return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
+
+
+def rows(config: Config) -> int:
+    """The most rows of the pool after all additions, with those of data.real_per_class, which are halved for a loop."""
+    each = config.data.real_per_class
+    return config.samples + config.task.n_classes * (-(-each // 2) if config.practice.additions else each)
+
+
+def waiting_steps(config: Config) -> int:
+    """The steps until every addition is made, if the accuracy never rises."""
+    options = config.practice
+    sizes = (rows(config) - left * options.increment for left in range(1, options.additions + 1))
+    return options.evaluate_every * sum(options.t_max(size) for size in sizes)
+
+
+def rows_per_step(config: Config) -> int:
+    """Rows over all devices; a solver uses the whole pool."""
+    return config.training.batch_size or rows(config)
+
+
+def validated(config: Config) -> int | None:
+    """The size of the validation set; ImageNet's is known without it."""
+    images = next((each.images for each in config.data.describe() if each.what == "validation"), None)
+    classes = config.task.classes
+    return IMAGENET * len(classes) if images is None and imagenet_of(classes) else images
+
+
+class Network(NamedTuple):
+    """The size of a learner that is a network."""
+
+    parameters: int
+    training: float  # TFLOP per row of a training step
+
+
+def learner_network(config: Config) -> Network | None:
+    """Count without memory for weights; None if they are missing, or if the module depends on its input's values."""
+    return _network(type(config.learner), config.learner.model_dump_json(), config.task)
+
+
+@cache
+def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | None:
+    with torch.device("meta"), headers_only():
+        module = _module(kind.model_validate_json(section), task)
+        row = torch.empty(1, *task.sample_shape)
+    if module is None:
+        return None
+    try:
+        training = count(lambda: module(row).sum().backward()) / 1e12
+    except RuntimeError:
+        return None
+    return Network(sum(weight.numel() for weight in module.parameters()), training)
+
+
+def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
+    if not isinstance(learner, PretrainedConfig) or learner.model is None:
+        return learner.network(task)
+    folder = folder_here(learner.model)
+    try:
+        return learner.known(str(folder), task) if folder else None
+    except (OSError, ValueError, MissingError):  # `needs` reports it
+        return None
+
+
+def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, float], ...] | None:
+    """TFLOP in generator and learner, for a plain and a guided image; None: unknown."""
+    image = config.generator.image_cost(config.sampling, config.guidance)
+    if image is None or network is None:
+        return None
+    # A guidance step goes through the learner and back to the image, not to the weights: two thirds of a training step.
+    return (image.plain, 0.0), (image.guided, len(config.guided_steps) * 2 / 3 * network.training)
+
+
+def disk(config: Config, network: Network | None) -> dict[str, float]:
+    """Bytes of the final pool, of blocks of the largest round besides it, and of checkpoints.
+
+    If a round is kept whole, its blocks become the pool's files.
+    """
+    options, pool = config.practice, config.pool
+    values = prod(config.pool_shape) * {"jpeg": JPEG, "float32": 4}.get(pool.storage, 1)
+    added = options.increment * options.oversample if options.additions else 0
+    largest = max(options.initial * options.initial_oversample, added) if options.needs_generator else 0
+    real = options.real or config.data.real_per_class
+    copied = pool.marks or pool.distinct or real or max(options.initial_oversample, options.oversample) > 1
+    weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
+    return {
+        "pool": rows(config) * values,
+        "drawing": largest * values if copied else 0,
+        "checkpoints": (options.additions + 1) * 4 * weights,
+    }
+
+
+# how long it takes
 
 
 @dataclass(frozen=True)
@@ -60,7 +186,7 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
         return Seconds(None, None, None, f"the rate of {device} is unknown: measure it")
     plain, guided = (
         sum(part / rate for part, rate in zip(parts, rates, strict=True)) if parts else None
-        for parts in work.image_operations(config, network) or (None, None)
+        for parts in image_operations(config, network) or (None, None)
     )
     return Seconds(plain, guided, network.training / rates[1] if network else None, source, spread)
 
@@ -99,8 +225,8 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
 
     `drawing`, `training` and `validating` are device-hours; `clock` is likely between `low` and `high`.
     """
-    plain, guided = work.images(config)
-    rows = work.rows_per_step(config)
+    plain, guided = images(config)
+    rows = rows_per_step(config)
     rows_per_device = -(-rows // devices)
     steps = config.training.steps
     evaluations = steps // config.practice.evaluate_every
@@ -127,17 +253,17 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
 
 def costs(config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int]) -> dict[str, Any]:
     """All costs, with `hours` for each number of devices."""
-    validation = work.validated(config)
-    plain, guided = work.images(config)
+    validation = validated(config)
+    plain, guided = images(config)
     options = config.training
     return {
         "images": {"plain": plain, "guided": guided},
-        "tokens": work.tokens(config),
+        "tokens": tokens(config),
         "steps": options.steps,
-        "rows_per_step": work.rows_per_step(config),
+        "rows_per_step": rows_per_step(config),
         "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,
-        "waiting_steps": work.waiting_steps(config),
-        "bytes": work.disk(config, network),
+        "waiting_steps": waiting_steps(config),
+        "bytes": disk(config, network),
         "seconds": asdict(seconds),
         "hours": [hours(config, seconds, number, validation) for number in devices],
     }
