@@ -4,6 +4,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
@@ -24,18 +25,24 @@ WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetenso
 """Names of weight files that transformers and diffusers read, whole or in shards."""
 
 
-def numbers_in(folder: Path) -> int:
-    """Count the numbers of a folder's weights by their headers."""
-    count = 0
+class Held(NamedTuple):
+    """The numbers of tensors and values in a folder's weights."""
+
+    tensors: int
+    numbers: int
+
+
+def held(folder: Path) -> Held:
+    """Count a folder's weights by their headers."""
+    shapes: list[list[int]] = []
     for file in sorted(folder.glob("*.safetensors")):
         if WEIGHTS.fullmatch(file.name):
             try:
                 with safe_open(file, "numpy") as opened:
-                    names = opened.keys()
-                    count += sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
+                    shapes += [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
             except SafetensorError as error:
                 raise InputError(f"{file} is no whole file of safetensors: {error}") from error
-    return count
+    return Held(len(shapes), sum(map(math.prod, shapes)))
 
 
 def download_command(model: str) -> str:
