@@ -95,7 +95,6 @@ def verify(
                     "dense_se": mean_se,
                     "dense_z": dense_z,
                     "level": level,
-                    "trials": trials,
                     "d": d,
                     "dense_d": dense_d,
                     "verdict": agrees if max(abs(z), abs(dense_z)) < level else "DISAGREES",

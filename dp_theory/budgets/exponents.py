@@ -20,7 +20,7 @@ from dp_theory.loop.losses import Square
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import solve_loop
 from dp_theory.numerics.checks import Advance, Array, Float, unseen
-from dp_theory.numerics.costs import AXES, Costs
+from dp_theory.numerics.costs import Costs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 STEPS = 6
 # The fewest rounds to which an exponent and its curvature can be fitted.
 MIN_ROUNDS = 4
-# Order of the tables: the exponent is about kept rows.
-_KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def scaling(problem: PracticeProblem, *, advance: Advance = unseen) -> Scaling:
         for series, is_direct in strategies.items():
             generated = kept if is_direct else candidates
             counted = Costs().axes("direct" if is_direct else "prune", generated, kept, first=generated[0])
-            for axis in _KEPT_FIRST:
+            for axis in ("kept", "generated", "compute"):  # the exponent is about kept rows
                 head = {"series": series, "kind": "predicted", "axis": axis, "stage": np.arange(len(errors))}
                 bars = {"y": errors, "y_low": errors, "y_high": errors, "n_seeds": 0}
                 curves.append(pd.DataFrame({**head, "x": counted[axis], **bars}))

@@ -240,8 +240,12 @@ class Curve:
             "be kept/generated for prune; leave out one of them",
         )
         fits = ~self.practised | (self.initial >= 1) & (self.initial <= self.kept)
-        must = "lie in [1, kept]: practice needs initial and increment, its first pool and its rounds"
-        require("initial", self.initial, fits, must)
+        require(
+            "initial",
+            self.initial,
+            fits,
+            "lie in [1, kept]: practice needs initial and increment, its first pool and its rounds",
+        )
         is_given = ~self.practised | (self.increment > 0)
         require("increment", self.increment, is_given, "be given for practice: the rows of a round")
         if self.exact and self.has_practice:

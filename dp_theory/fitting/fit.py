@@ -185,7 +185,9 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     ----------
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
-    fixed, fixed_values = {} if fixed is None else fixed, {}
+    if not isinstance(curve, Curve):
+        raise InputError(f"curve is a {type(curve).__name__}: should be a Curve")
+    fixed, fixed_values = fixed or {}, {}
     for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")

@@ -151,13 +151,6 @@ def common_shape(**values: Any) -> tuple[int, ...]:
         raise InputError(f"shapes do not broadcast: {shapes_given}") from None
 
 
-def scalars(shape: tuple[int, ...], **values: Any) -> Iterator[tuple[tuple[int, ...], dict[str, float]]]:
-    """The index and the numbers of every cell of values that broadcast to `shape`."""
-    arrays = {name: np.broadcast_to(np.asarray(value, float), shape) for name, value in values.items()}
-    for index in np.ndindex(shape):
-        yield index, {name: float(array[index]) for name, array in arrays.items()}
-
-
 def require_size(name: str, value: Any, minimum: float, maximum: float, what: str) -> None:
     """`what` ends the message to a person."""
     require(name, value, value >= minimum, f"be at least {minimum:g}: {what}")

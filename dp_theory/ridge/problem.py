@@ -32,7 +32,6 @@ from dp_theory.numerics.checks import (
     require_in,
     require_positive,
     require_ridge,
-    scalars,
 )
 from dp_theory.rules import Rule
 from dp_theory.rules.base import require_rule
@@ -100,8 +99,9 @@ class Problem(AnyProblem):
         return common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
     def cells(self) -> "Iterator[Problem]":
-        for index, numbers in scalars(self.shape, rho=self.rho, phi=self.phi, lam=self.lam):
-            yield Problem(self.rule.at(index, self.shape), **numbers)
+        numbers = [np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam)]
+        for index in np.ndindex(self.shape):
+            yield Problem(self.rule.at(index, self.shape), *(float(x[index]) for x in numbers))
 
     def blocks(self, size: int, phi: Real = None) -> Iterator[tuple[slice, Rule, Array, Array, Array]]:
         """The cells in C order, so many at a time: their places, and rule, rho, phi (perhaps another one) and lam."""

@@ -26,6 +26,7 @@ from dp_theory.numerics.checks import (
     require,
     require_in,
     require_numbers,
+    require_ridge,
 )
 from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
@@ -139,7 +140,7 @@ def _checked(**values: Real) -> list[Array]:
     require("p", p, is_rule, "lie in (0, 1], and a rule's other moments have |beta| ≤ p and beta_tilde² ≤ p·gamma")
     require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
     require("phi", phi, phi > 0, "be positive: it is d/n, n the size of the pool")
-    require("lam", lam, lam >= 0, "be at least 0: 0 is the ridgeless limit")
+    require_ridge(lam=lam)
     return given
 
 

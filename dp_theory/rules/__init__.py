@@ -46,7 +46,7 @@ def listed(rules: str | Sequence[str]) -> list[str]:
 
 def fields_of(name: str) -> list[str]:
     """The rule's fields, and `keep` in place of the first."""
-    names = [field.name for field in fields(_kind(name))]
+    names = [field.name for field in fields(RULES[name])]
     return [*names, "keep"] if names else []
 
 
@@ -100,17 +100,10 @@ def make_rule(rule: str, **values: Real) -> Rule:
             given[key] = float(value) if isinstance(value, str) else value
         except ValueError:
             raise InputError(f"rule '{rule}': {key} = '{value}' must be a number") from None
-    kind = _kind(name)
+    kind = RULES[name]
     needed = [field.name for field in fields(kind) if field.default is MISSING]
     by_keep = "keep" in given
     if any(key not in given for key in needed[by_keep:]) or (by_keep and needed and needed[0] in given):
         listed = ", ".join(given) or "nothing"
         raise InputError(f"rule {name} takes exactly one of {needed[0]} and keep; given: {listed}")
     return kind.with_keep_fraction(given.pop("keep"), **given) if by_keep else kind(**given)
-
-
-def _kind(name: str) -> type[Rule]:
-    try:
-        return RULES[name]
-    except InputError:
-        raise InputError(f"unknown rule '{name}': one of {', '.join(RULES)}") from None

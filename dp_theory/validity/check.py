@@ -146,6 +146,8 @@ def check(
     """
     import pandas as pd
 
+    if not isinstance(features, Features):
+        raise InputError(f"features is a {type(features).__name__}: should be Features, as by Features.of(X, y)")
     require_number(keep=keep, lam_per_row=lam_per_row)
     require_whole(trials=trials)
     require_seed(seed)

@@ -25,7 +25,7 @@ WRONG = [
     ("theory sweep --lam 0.1,,1 --out new", "lam = 0.1,,1: must be a value"),
     ("theory sweep --lam 0:1:3 --out new", "lam = 0:1:3: must start and stop above 0"),
     ("theory sweep --n 16.5,32 --out new", "n = 16.5,32: must be whole numbers"),
-    ("theory sweep --rule keep-hard,best --out new", "unknown rule 'best'"),
+    ("theory sweep --rule keep-hard,best --out new", "there is no 'best'"),
     ("theory sweep --trials 1000000000 --out new", "trials = 1e+09 must be at most 1e+06"),
     ("theory predict --alpha 1:9:2000 --rho 0:1:2000 --phi 1", "alpha x rho are 4,000,000 combinations"),
     ("theory practice --rounds 1000000000", ""),

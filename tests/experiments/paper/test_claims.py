@@ -156,7 +156,7 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
         for name, own in (("practice", augmented), ("static", augmented + faster))
     ]
     started = [f"practice-8000-encoder{faster}@training.steps=3000", "static-8000-encoder@training.steps=3000"]
-    pairs += [(at[k], *started, column) for k in (2, 5) for column in ("test", "handwriting", "display")]
+    pairs += [(at[k], *started, column) for k in (2, 5, 10) for column in ("test", "handwriting", "display")]
     pairs += [(at[k], *eight, column) for k in (2, 5, 10) for column in ("test", "display")]
     pairs += [(at[30], "static", "real", "handwriting")]
     for rows, arm, rival, column in pairs:

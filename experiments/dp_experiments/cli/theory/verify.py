@@ -34,7 +34,7 @@ def verify_command(
             "disagree": disagree,
             "largest_relative_se": precision,
         },
-        {"theory against simulation": records(cells.drop(columns=["level", "trials", "d", "dense_d"]))},
+        {"theory against simulation": records(cells.drop(columns=["level", "d", "dense_d"]))},
         f"{len(cells)} comparisons: law at d = {cells['d'].max()} against theory, largest |z| {largest['z']:.2f};"
         f" experiment against law at d = {cells['dense_d'].max()}, largest |z| {largest['dense_z']:.2f}"
         f" (level {largest['level']:.2f}); {disagree} disagree",
