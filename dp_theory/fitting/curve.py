@@ -226,8 +226,12 @@ class Curve:
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
         is_plausible = (self.se >= MIN_SE) & (self.se <= np.sqrt(self.error * (1 - self.error)))
-        must = f"lie between {MIN_SE:g} and sqrt(error·(1 − error)): it is that of a share, and not in percent"
-        require("se", self.se, is_unknown | is_plausible, must)
+        require(
+            "se",
+            self.se,
+            is_unknown | is_plausible,
+            f"lie between {MIN_SE:g} and sqrt(error·(1 − error)): it is that of a share, and not in percent",
+        )
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
         require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")

@@ -97,7 +97,7 @@ test_bad_rules_are_named = refused(
     (lambda: simulate(Problem(Sure(), 0.5, 0.5, 0.1), d=8), r"keep_probability of Sure = 1\.5 must lie in \[0, 1\]"),
     (lambda: Random(2.0), "^p = 2 must lie"),
     (lambda: make_rule("random", keep=2.0), "^keep = 2 must lie"),
-    (lambda: make_rule("keep-best", alpha=1), "rule: there is no 'keep-best'; did you mean 'keep-easy'?"),
+    (lambda: make_rule("keep-best", alpha=1), "rules: there is no 'keep-best'; did you mean 'keep-easy'"),
     (lambda: make_rule("keep-hard", alpha=1.0, keep=0.5), "given: alpha, keep"),
     (lambda: make_rule("keep-easy", alpha=50.0), "underflows"),
     (lambda: make_rule("keep-all", keep=0.5), "rule keep-all has no keep: it takes no parameter"),
