@@ -198,8 +198,8 @@ def optimum(
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
     require_costs(direct=direct_cost, training=training_cost)
+    (smallest_keep,) = require_number(**{"smallest keep": smallest_keep})
     require_least_keep(smallest_keep)
-    smallest_keep = float(smallest_keep)
     costs = Costs(float(direct_cost), float(training_cost))
     given = {"rho": rho} | ({"psi": psi} if budget is None else {"budget": budget})
     require_numbers(**given)

@@ -18,7 +18,6 @@ from dp_theory.numerics.checks import (
     Real,
     require,
     require_in,
-    require_number,
     require_positive,
     require_ridge,
     set_numbers,
@@ -121,7 +120,6 @@ class Budget:
     least: float = MIN_KEEP
 
     def __post_init__(self) -> None:
-        require_number(**{"smallest keep": self.least})
         set_numbers(self, "rho", "budget", "flip", "least")
         require_in("(-1, 1)", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is the cost per dimension", budget=self.budget)
