@@ -41,7 +41,7 @@ def rule_names(holds: str) -> tuple[str, ...]:
 
 def listed(rules: str | Sequence[str]) -> list[str]:
     """One name, or several."""
-    return [rules] if isinstance(rules, str) else list(rules)
+    return [rules] if isinstance(rules, str | Rule) else list(rules)
 
 
 def fields_of(name: str) -> list[str]:
@@ -52,7 +52,7 @@ def fields_of(name: str) -> list[str]:
 
 def read_rule(rule: str, **given: Any) -> tuple[str, dict[str, Any]]:
     """The name in RULE@FIELD=VALUE@…, and its values as texts, besides those `given`."""
-    name, *entries = (part.strip() for part in rule.split("@"))
+    name, *entries = (part.strip() for part in str(rule).split("@"))
     values = {key: value for key, value in given.items() if value is not None}
     fields_taken = fields_of(name)
     for entry in entries:

@@ -51,6 +51,8 @@ test_refused_in_one_line = refused(
     (lambda: SpanProblem((1, 0), [3], 0.1), "must be a list of Groups"),
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),
     (lambda: sweep(n=[]), "n is empty"),
+    (lambda: sweep(rules=HARD), r"there is no 'KeepHard\(alpha=1.0\)'; .*there are keep-hard"),
+    (lambda: sweep(rules=["random", HARD]), r"there is no 'KeepHard\(alpha=1.0\)'; .*there are keep-hard"),
     (lambda: fit({"kept": [100]}), "curve is a dict: should be a Curve"),
     (lambda: check(np.eye(3)), "features is a ndarray: should be Features, as by Features.of"),
     (lambda: sweep(n=1e12), r"rows in all = 5.76e\+14 must be at most 1e\+12: give a smaller n, or fewer trials"),
