@@ -19,7 +19,9 @@ LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
 def best_command(
     rho: Annotated[str, several("Cosine of the fixed selector with the truth.")],
     psi: Annotated[str | None, several("d over the number of training rows.")] = None,
-    budget: Annotated[str | None, several("In place of --psi: what may be spent, per dimension.")] = None,
+    budget: Annotated[
+        str | None, several("In place of --psi: what may be spent, in plain samples per dimension.")
+    ] = None,
     d: Annotated[float, Option(help="Dimension.")] = math.inf,
     smallest_keep: Annotated[float, Option(help="Least kept fraction to consider.")] = MIN_KEEP,
     out: Annotated[Path | None, folder_option("best.csv")] = None,
