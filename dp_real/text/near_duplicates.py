@@ -22,7 +22,7 @@ class NearTexts:
         self.similarity = similarity
         draw = np.random.default_rng(0)
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
-        self._meeting: dict[tuple[int, ...], list[frozenset[int]]] = {}  # a band and its hashes -> texts with them
+        self._meeting: dict[int, list[bytes]] = {}  # key of a band and its hashes -> trigrams of the texts with them
 
     values = staticmethod(texts_of)
 
@@ -34,16 +34,18 @@ class NearTexts:
             first, second, third = np.lib.stride_tricks.sliding_window_view(np.frombuffer(framed, "<i4"), 3).T.astype(
                 int
             )
-            trigrams = frozenset((first << 42 | second << 21 | third).tolist())  # a character takes 21 bits
-            hashes = ((self._factor * (np.array([*trigrams]) % PRIME) + self._offset) % PRIME).min(1)
+            trigrams = np.unique(first << 42 | second << 21 | third)  # a character takes 21 bits
+            hashes = ((self._factor * (trigrams % PRIME) + self._offset) % PRIME).min(1)
             bands = enumerate(hashes.reshape(BANDS, ROWS).tolist())
-            places = [self._meeting.setdefault((band, *row), []) for band, row in bands]
+            places = [self._meeting.setdefault(hash((band, *row)), []) for band, row in bands]
             duplicates.append(any(self._is_like(trigrams, other) for other in set().union(*places)))
             if which == "all" or (which == "unlike" and not duplicates[-1]):
+                packed = trigrams.tobytes()  # which take a tenth of what a set of numbers takes
                 for place in places:
-                    place.append(trigrams)
+                    place.append(packed)
         return np.array(duplicates, bool)
 
-    def _is_like(self, one: frozenset[int], other: frozenset[int]) -> bool:
-        shared = len(one & other)
+    def _is_like(self, one: np.ndarray, packed: bytes) -> bool:
+        other = np.frombuffer(packed, int)
+        shared = len(np.intersect1d(one, other, assume_unique=True))
         return shared >= self.similarity * (len(one) + len(other) - shared)

@@ -1,5 +1,7 @@
 """Texts as numbers, draws of tokens, n-grams, and near-duplicates."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,17 @@ def test_each_copy_is_near_though_many_texts_share_a_boilerplate():
     near = NearTexts(1.0)
     assert not near.add(texts).any()
     assert near.add(texts, "none").all()
+
+
+def test_a_text_of_a_page_takes_little_memory():
+    """8 bytes a trigram, and 32 bands: of 100,000 reviews 3 GB."""
+    letters = np.random.default_rng(0).choice(list("abcdefghijklmnopqrstuvwxyz "), (50, 2000))
+    near = NearTexts(0.8)
+    tracemalloc.start()
+    near.add(list(map("".join, letters)))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / 50 < 30_000
 
 
 def test_what_is_like_an_earlier_one_counts_where_it_stays():
