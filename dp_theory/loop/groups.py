@@ -112,7 +112,7 @@ Flips = float | BoundaryFlips
 def check_flips(flip: Flips) -> None:
     """A probability or BoundaryFlips."""
     if not isinstance(flip, BoundaryFlips):
-        require_number(**{"flip, unless it is BoundaryFlips,": flip})
+        require_number(flip=flip)
         require_in("[0, 1]", "it is a probability", flip=flip)
 
 

@@ -64,16 +64,19 @@ def run_arms(
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
     seed_of = [cell.seed if workers == 1 else 0 for _, cell in cells]
-    order = sorted(range(len(cells)), key=lambda index: (Arm.parse(cells[index][0]).run is None, seed_of[index]))
+    draws = [Arm.parse(arm).run is None for arm, _ in cells]
+    order = sorted(range(len(cells)), key=lambda index: (draws[index], seed_of[index]))
     jobs = [
         (arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes)
         for index in order
         for arm, cell in [cells[index]]
     ]
-    rows: list[dict[str, Any]] = []
+    n_judged = draws.count(False)
     diverged: list[str] = []
     with progress("runs", len(jobs)) as advance:
-        for row in in_parallel(workers, _row_or_fault, jobs, visible_gpus()):
+        rows = list(in_parallel(workers, run_arm, jobs[:n_judged], visible_gpus()))
+        advance(n_judged)
+        for row in in_parallel(workers, _row_or_fault, jobs[n_judged:], visible_gpus()):
             if isinstance(row, str):
                 say(row)
                 diverged.append(row)
@@ -81,8 +84,10 @@ def run_arms(
                 rows.append(row)
             advance(1)
     if diverged:
-        what = f"{len(diverged)} of {len(jobs)} runs diverged, and the others are finished"
-        raise DivergedError(f"{what}: change these arms, or leave them out, and --resume; the last: {diverged[-1]}")
+        raise DivergedError(
+            f"{len(diverged)} of {len(jobs)} runs diverged, and the others are finished: change these arms, or leave "
+            f"them out, and --resume; the last: {diverged[-1]}"
+        )
     remove(out / "drawn")
     return pd.DataFrame(rows, index=order).sort_index()
 
@@ -258,14 +263,11 @@ class Comparison:
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Pairs of arm and run, as in runs.csv, without arms that do something else than the loop.
 
-        Raises DamagedError if it names no run, or one that is missing.
+        Raises DamagedError if the file is not as written, or a run is missing.
         """
         table = self.read("runs")
-        with own_file(self.path / "runs.csv", REMEDY):
-            pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
-            pairs = [(arm, seed) for arm, seed in pairs if Arm.parse(arm).run is None]
-            if not pairs:
-                raise ValueError("it has no rows")
+        pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
+        pairs = [(arm, seed) for arm, seed in pairs if Arm.parse(arm).run is None]
         for arm, seed in pairs:
             folder = self.run_folder(arm, seed)
             if not folder.is_dir():

@@ -124,7 +124,7 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(worth, SOFT), {"rounds": 0}),
 )
 test_bad_flips_are_refused = refused(
-    (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
+    (lambda: Group(flip=lambda z: 0.1), "must be a real number"),  # type: ignore[arg-type]
 )
 
 
