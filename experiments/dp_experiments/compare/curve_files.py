@@ -109,7 +109,7 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
     options = {"rule": str(rules[0])} if rules else {}
     curve = Curve.of(selected, **options)
-    notes = []
+    notes = [] if "strategy" in table else ["all rows are taken for static data: there is no column strategy"]
     if repeated := selected.duplicated().sum():
         notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
     for name in selected.columns.difference([*COLUMNS, "rule"]):

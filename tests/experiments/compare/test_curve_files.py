@@ -118,6 +118,8 @@ def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_si
     reading = read(tmp_path, f"strategy,kept,error,width,keep\n{rows}")
     assert reading.curve.strategy.tolist() == ["static", "direct", "static", "static"]
     assert reading.notes == ["rows of width = 64, 128 are taken for one curve: --where width=… takes one of them"]
+    reading = read(tmp_path, "kept,generated,error\n100,1000,.3\n400,4000,.2\n900,9000,.1\n")
+    assert reading.notes == ["all rows are taken for static data: there is no column strategy"]
 
 
 @pytest.mark.parametrize(

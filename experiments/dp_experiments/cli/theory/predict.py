@@ -78,7 +78,7 @@ def _off_limit(problem: Problem) -> str:
         off = np.ravel(predict(problem, d=USUAL_D).test_error / predict(problem).test_error - 1)
     except InputError:  # there is no mean at the ridgeless peak, or no row in this dimension
         return ""
-    largest = off[np.argmax(np.abs(off))] if off.size else 0.0
+    largest = off[np.argmax(np.abs(off))]
     if not abs(largest) > FAR:
         return ""
     start = f"this is the limit of large d: in dimension {USUAL_D} the mean test error is {'up to ' * (off.size > 1)}"
