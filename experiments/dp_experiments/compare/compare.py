@@ -114,10 +114,12 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
 
 
 def _row_or_fault(*job: Any) -> dict[str, Any] | str:
-    """What `run_arm` returns or, of a run that diverged, why."""
+    """What `run_arm` returns or, of a run that diverged, why. It raises if a generator did, and so no run began."""
     try:
         return run_arm(*job)
     except DivergedError as error:
+        if not job[2].exists():
+            raise
         return str(error)
 
 
@@ -231,11 +233,6 @@ class Comparison:
         return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
 
     @property
-    def figure(self) -> Path:
-        """The path of the figure of the arms, without its ending."""
-        return self.path / "comparison"
-
-    @property
     def exists(self) -> bool:
         return (self.path / "comparison.csv").is_file()
 
@@ -292,7 +289,7 @@ class Comparison:
             if len(table):
                 write_text(self.path / f"{name}.csv", table.to_csv(index=False))
         lines = curves(runs, tables["comparison"]).dropna(subset="x")  # FLOPs of a probe are not counted
-        save(_figure(lines, AXIS_LABELS[x]), self.figure)
+        save(_figure(lines, AXIS_LABELS[x]), self.path / "comparison")
         write_text(self.path / COMMAND, f"{command}\n")
         own = [file.name for file in self.path.iterdir() if file.is_file() and file.suffix in (".csv", ".png", ".pdf")]
         seal(self.path, [*sorted(own), COMMAND])

@@ -129,18 +129,24 @@ def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, m
 def test_a_run_that_diverges_costs_no_other_run(tmp_path, monkeypatch, capsys):
     """And no arm is judged by the seeds that happened to end."""
 
-    def diverging(arm, config, *rest):
+    def diverging(arm, config, out, *rest):
+        if begins:
+            out.mkdir(parents=True)
         if (arm, config.seed) == ("practice", 0):
             raise DivergedError("step 5: training losses are not finite")
         ended.append((arm, config.seed))
         return {"arm": arm, "seed": config.seed}
 
-    ended = []
+    ended, begins = [], True
     monkeypatch.setattr("dp_experiments.compare.compare.run_arm", diverging)
     with refusal("1 of 4 runs diverged, .*: change these arms, .*--resume; the last: step 5", DivergedError):
         run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path, 1, silent)
     assert sorted(ended) == [("practice", 1), ("static", 0), ("static", 1)]
     assert "step 5: training losses are not finite\n" in capsys.readouterr().err
+    ended, begins = [], False  # the generator of a split diverged, which each of its runs would train again
+    with refusal("^step 5: training losses are not finite$", DivergedError):
+        run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path / "new", 1, silent)
+    assert not ended
 
 
 def test_a_comparison_that_was_stopped_is_told_how_to_end(tmp_path):

@@ -166,7 +166,7 @@ def _judge_facts(name: str, judge: Judge, real: ExampleSet) -> Facts:
 def comparison_facts(comparison: Comparison, judge: str | None, progress: Progress) -> Facts:
     """The arms of a comparison, and the outcome of each run. judge: adds what it says of each arm's samples."""
     arms = comparison.arms
-    figure = comparison.figure.with_suffix(".png")
+    figure = comparison.path / "comparison.png"
     runs = list(comparison.runs())
     task = runs[0][1].config.task
     judged = {}
