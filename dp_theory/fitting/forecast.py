@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import erf
 
+from dp_base.errors import InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.power_law import mixture, theory_weight
@@ -79,6 +80,8 @@ def forecast(
     import pandas as pd
 
     require_number(target=target)
+    if not isinstance(fitted, Fit):
+        raise InputError(f"fitted is a {type(fitted).__name__}: should be a Fit, as by fit(curve)")
     require_axis(x)
     require_in("(0, 1/2)", "it is a test error", target=target)
     curve = fitted.curve

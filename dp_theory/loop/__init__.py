@@ -10,24 +10,19 @@ from dp_theory.loop.groups import (
     Verifier,
     Window,
 )
-from dp_theory.loop.losses import LOGISTIC, SQUARE, Logistic, Loss, Square
-from dp_theory.loop.problems import PracticePrediction, PracticeProblem, SpanProblem
+from dp_theory.loop.losses import LOGISTIC
+from dp_theory.loop.problems import PracticeProblem, SpanProblem
 
 __all__ = [
     "LOGISTIC",
-    "SQUARE",
     "Addition",
     "Agree",
     "BoundaryFlips",
     "Group",
-    "Logistic",
-    "Loss",
     "MeasuredRows",
-    "PracticePrediction",
     "PracticeProblem",
     "RoundPlan",
     "SpanProblem",
-    "Square",
     "Verifier",
     "Window",
 ]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dp_theory import Simulation
-    from dp_theory.loop import PracticePrediction, RoundPlan
+    from dp_theory.loop import RoundPlan
+    from dp_theory.loop.problems import PracticePrediction
 
 SQUARE = "square"  # the loss for which exponents are known
 SCALING_ROUNDS = 4  # fewer rounds fix no exponent
