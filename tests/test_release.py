@@ -56,7 +56,7 @@ THEORY = {  # the words of each command of `dp theory`, and what it takes at lea
     "noise": "--share 0.06",
     "classes": "--classes 3 --keep 0.5 --rho 0.9 --kept 2",
     "check": "features.npz",
-    "forecast": "curve.csv --columns n,error --target 0.1",
+    "forecast": "curve.csv --target 0.1",
     "verify": "--trials 20",
 }
 OTHERS = ("figures --list", "figures fig7 --quick", "figures table1", "play", "--version")  # that need no extra
@@ -174,7 +174,7 @@ def test_the_wheel_alone_answers_every_command(built, versions, tmp_path, monkey
         (tmp_path / name / "mine.py").write_text(f"of_{name} = 1\n")
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    (tmp_path / "curve.csv").write_text("n,error\n100,.3\n200,.25\n400,.21\n800,.18\n")
+    (tmp_path / "curve.csv").write_text("kept,error\n100,.3\n200,.25\n400,.21\n800,.18\n")
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 8))
     np.savez(tmp_path / "features.npz", X=x, y=x[:, 0] > 0)
