@@ -37,10 +37,11 @@ _TURNS = 15
 
 def theory_weight(fitted: Fit) -> float | None:
     """The theory's probability on the plain points, if it or the power law is true (T9.14), or None for few sizes."""
-    rows = fitted.curve.plain
-    plain = fitted.curve.at(rows)
-    if len(np.unique(plain.kept)) < MIN_SIZES:
+    curve = fitted.curve
+    rows = curve.plain
+    if np.unique(curve.kept[rows]).size < MIN_SIZES:
         return None
+    plain = curve.at(rows)
     mean, variance, _ = fitted.likelihood.moments(fitted.best[None])
     y = np.log(plain.error)
     sigma = np.sqrt(variance[0, rows]) / plain.error

@@ -169,6 +169,16 @@ def test_practice_that_never_added_is_as_static():
     assert "no point with a round of practice" in found.why_fixed["window"]
 
 
+def test_practice_alone_is_a_curve():
+    """As the branches of a run are."""
+    curve = Curve("practice", [100, 200, 400], [0.3, 0.22, 0.15], se=0.004, initial=100, increment=100)
+    table = forecast(fit(curve, KNOWN), 0.1)
+    assert len(table) == 3
+    assert (table.low <= table.more).all()
+    assert (table.more <= table.high).all()
+    assert np.isfinite(table.low).all()
+
+
 test_wrong_questions_are_refused = refused(
     (lambda: forecast(fit(THREE), 0.6), r"target = 0.6 must lie in \(0, 1/2\)"),
     (lambda: forecast(fit(THREE, {"floor": 0.03}), 0.03), r"target = 0.03 must lie above floor = 0.03, which is fixed"),
