@@ -22,7 +22,7 @@ from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.data.examples import RealData
 from dp_real.runs.identity import NAMES, input_digests
-from dp_real.runs.prepare import check_plan, fresh_learner
+from dp_real.runs.prepare import check_plan, fresh_learner, load_generator
 from dp_real.runs.run import run
 from dp_real.runtime.distributed import require_alone, visible_gpus
 
@@ -80,6 +80,8 @@ def tune(
     spaces = spaces_of(config, plan)
     check_arms(config, [arm_config(config, arm) for arm in plan.arms], progress)
     _begin(config, plan, out, progress)
+    if config.practice.needs_generator:  # one that diverges would be trained, and fail, in every trial
+        load_generator(on_seeds(config, 1, 1, plan.first)[0], progress=progress)
     finished = finished_trials(out / TRIALS, plan.arms)
     with progress("trials", trials * len(plan.arms)) as advance:
         advance(sum(map(len, finished.values())))

@@ -133,6 +133,7 @@ def search(tmp_path, monkeypatch):
             return {"val_accuracy": accuracy(config, out, options["shared"]), "seconds": 1.0}
 
         monkeypatch.setattr(tuning, "run", run)
+        monkeypatch.setattr(tuning, "load_generator", lambda config, progress: None)
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         best = tune(load_preset("digits"), plan, trials, out, 1, silent)
@@ -144,6 +145,20 @@ def search(tmp_path, monkeypatch):
 def smooth(config, *_):
     """The best settings are known: label smoothing .2; and .1 more for seed 1."""
     return 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed
+
+
+def test_a_generator_that_is_of_no_use_is_told_before_any_trial(tmp_path, monkeypatch):
+    """Each trial would train it again, and fail."""
+
+    def useless(*args):
+        raise DivergedError("its images are not finite")
+
+    monkeypatch.setattr("dp_real.generators.models.denoiser.try_out", useless)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "out").mkdir()
+    with refusal("^its images are not finite$", DivergedError):
+        tune(load_preset("digits", ["generator.training=none"]), PLAN, 1, tmp_path / "out", 1, silent)
+    assert not (tmp_path / "out" / "trials.csv").exists()
 
 
 def test_the_best_of_each_arm_is_kept(search, tmp_path):
