@@ -226,21 +226,21 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
     `drawing`, `training` and `validating` are device-hours; `clock` is likely between `low` and `high`.
     """
     plain, guided = images(config)
-    rows = rows_per_step(config)
-    rows_per_device = -(-rows // devices)
+    per_step = rows_per_step(config)
+    rows_per_device = -(-per_step // devices)
     steps = config.training.steps
     evaluations = steps // config.practice.evaluate_every
     drawing = _hours((plain, seconds.plain), (guided, seconds.guided))
-    training = _hours((steps * rows, seconds.row))
+    training = _hours((steps * per_step, seconds.row))
     forward = seconds.row and seconds.row / 3  # the backward pass takes twice as long
     validating = None if validation is None else _hours((evaluations * validation, forward))
     clock = None
     if drawing is not None and training is not None:
-        share = rows_per_device / rows if config.training.batch_size else 1.0  # a solver's pool is in each process
+        share = rows_per_device / per_step if config.training.batch_size else 1.0  # a solver's pool is in each process
         clock = (drawing + (validating or 0)) / devices + training * share
     return {
         "devices": devices,
-        "rows_per_step": rows,
+        "rows_per_step": per_step,
         "rows_per_device": rows_per_device,
         "drawing": drawing,
         "training": training,

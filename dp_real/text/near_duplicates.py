@@ -31,10 +31,8 @@ class NearTexts:
         duplicates = []
         for text in texts:
             framed = f"\2\2{' '.join(text.lower().split())}\3".encode("utf-32-le")
-            first, second, third = np.lib.stride_tricks.sliding_window_view(np.frombuffer(framed, "<i4"), 3).T.astype(
-                int
-            )
-            trigrams = np.unique(first << 42 | second << 21 | third)  # a character takes 21 bits
+            codes = np.frombuffer(framed, "<i4").astype(int)
+            trigrams = np.unique(codes[:-2] << 42 | codes[1:-1] << 21 | codes[2:])  # a character takes 21 bits
             hashes = ((self._factor * (trigrams % PRIME) + self._offset) % PRIME).min(1)
             bands = enumerate(hashes.reshape(BANDS, ROWS).tolist())
             places = [self._meeting.setdefault(hash((band, *row)), []) for band, row in bands]

@@ -63,9 +63,8 @@ def run_arms(
     comparison = Comparison(out)
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
-    seed_of = [cell.seed if workers == 1 else 0 for _, cell in cells]
     draws = [Arm.parse(arm).run is None for arm, _ in cells]
-    order = sorted(range(len(cells)), key=lambda index: (draws[index], seed_of[index]))
+    order = sorted(range(len(cells)), key=lambda index: (draws[index], workers == 1 and cells[index][1].seed))
     jobs = [
         (arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes)
         for index in order

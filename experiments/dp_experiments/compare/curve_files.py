@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -162,7 +162,10 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
     rows = rows.assign(initial=sizes, increment=sizes, generated=np.maximum(rows["generated"], sizes))
     for index, name in rows["series"][rows["arm"] == "practice"].items():
         configs = sorted(path.parent.glob(f"runs/{escape(file_name(str(name)))}-seed*/config.toml"))
-        practice = _practice(configs[0]) if configs else {}
+        practice = {}
+        for config in configs[:1]:
+            with own_file(config, "restore it"):
+                practice = tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {})
         rows.loc[index, ["initial", "increment"]] = [practice.get("initial", np.nan), practice.get("increment", np.nan)]
     unknown = rows["initial"].isna()
     notes += [f"{name} is left out: no runs in its folder say how it began" for name in rows["series"][unknown]]
@@ -183,12 +186,6 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
     }
     own = {name: rows[name] for name in ("kept", "generated", "initial", "increment")}
     return Reading(Curve.of(columns | own), notes)
-
-
-def _practice(config: Path) -> dict[str, Any]:
-    """The section of a run's configuration."""
-    with own_file(config, "restore it"):
-        return tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {})
 
 
 def _read_branches(folder: Path, where: dict[str, str]) -> Reading:

@@ -73,7 +73,7 @@ def _any_rule(options: dict[str, Any], least: float) -> dict[str, Any]:
     from dp_theory.selection.best import Budget, best_selection
 
     if "psi" in options:
-        budget = Budget(options["rho"], 1 / options["psi"], 0.0, 1.0, least=least)
+        budget = Budget(options["rho"], 1 / options["psi"], least=least)
     else:
         budget = Budget(options["rho"], options["budget"], 1.0, TRAINING_COST, least=least)
     best = best_selection(budget)

@@ -18,9 +18,8 @@ from dp_theory.rules import RULES, make_rule
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dp_theory import Simulation
+    from dp_theory import PracticePrediction, Simulation
     from dp_theory.loop import RoundPlan
-    from dp_theory.loop.problems import PracticePrediction
 
 SQUARE = "square"  # the loss for which exponents are known
 SCALING_ROUNDS = 4  # fewer rounds fix no exponent

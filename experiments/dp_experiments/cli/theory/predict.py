@@ -9,7 +9,7 @@ from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.theory.options import GRAMMAR, VALUES, Engine, Seed, grid, ridge, several
 from dp_experiments.terminal.lines import answer
-from dp_theory import Problem, make_rule, predict, simulate
+from dp_theory import Prediction, Problem, make_rule, predict, simulate
 from dp_theory.rules import RULES, fields_of, read_rule
 
 THRESHOLD_RULES = ", ".join(name for name in RULES if "alpha" in fields_of(name))
@@ -50,7 +50,7 @@ def predict_command(
     cells, varied = grid(parameters | {"rho": rho, "phi": phi, "lam": lam}, geometric=("phi", "lam"))
     selection = make_rule(name, **{key: cells[key] for key in parameters})
     problem = Problem(selection, cells["rho"], cells["phi"], cells["lam"])
-    facts, remark = (asdict(predict(problem)), _off_limit(problem)) if d is None else _at(problem, d)
+    facts, remark = (asdict(limit := predict(problem)), _off_limit(problem, limit)) if d is None else _at(problem, d)
     rows = _rows({name: cells[name] for name in varied} | facts, problem.shape) if varied else [facts]
     answer(as_json, {"table": rows} if varied else facts, rows, remark)
 
@@ -70,15 +70,15 @@ def _at(problem: Problem, d: int) -> tuple[dict[str, Any], str]:
     return facts, remark if worst > DOUBTFUL else ""
 
 
-def _off_limit(problem: Problem) -> str:
+def _off_limit(problem: Problem, limit: Prediction) -> str:
     """A remark where a usual dimension is far off the limit."""
     import numpy as np
 
     try:
-        off = np.ravel(predict(problem, d=USUAL_D).test_error / predict(problem).test_error - 1)
+        off = np.ravel(predict(problem, d=USUAL_D).test_error / limit.test_error - 1)
     except InputError:  # there is no mean at the ridgeless peak, or no row in this dimension
         return ""
-    largest = off[np.argmax(np.abs(off))]
+    largest: Any = max(off, key=abs)
     if not abs(largest) > FAR:
         return ""
     start = f"this is the limit of large d: in dimension {USUAL_D} the mean test error is {'up to ' * (off.size > 1)}"
