@@ -40,9 +40,9 @@ class Memory:
 
 
 def practice_loop(config: Config, rows: Memory) -> None:
-    unused: Any = None
     pool: Any = rows
-    practice = TrainingLoop(config, fresh_learner(config), pool, unused, unused, LoopState(STEPS))
+    unused: Any = None
+    practice = TrainingLoop(config, fresh_learner(config), pool, config.data.load(), unused, LoopState(STEPS))
     for _ in range(STEPS):
         practice.train_step()
 
