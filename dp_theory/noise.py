@@ -20,14 +20,16 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_in,
+    require_kind,
     require_number,
     require_numbers,
     require_some,
     require_whole,
+    sine_of,
     unseen,
 )
 from dp_theory.numerics.costs import Costs
-from dp_theory.numerics.quadrature import both_below, sine_of
+from dp_theory.numerics.quadrature import both_below
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepHard
 
@@ -207,6 +209,7 @@ def worth(
     """
     import pandas as pd
 
+    require_kind(BoundaryFlips, "BoundaryFlips, such as BoundaryFlips(0.3)", flips=flips)
     given = {name: value for name, value in (("windows", windows), ("lams", lams)) if value is not None}
     require_numbers(**given)
     require_some(**given)

@@ -19,7 +19,7 @@ from dp_theory.loop.groups import Addition
 from dp_theory.loop.losses import Square
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import solve_loop
-from dp_theory.numerics.checks import Advance, Array, Float, unseen
+from dp_theory.numerics.checks import Advance, Array, Float, require_kind, unseen
 from dp_theory.numerics.costs import Costs
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def scaling(problem: PracticeProblem, *, advance: Advance = unseen) -> Scaling:
     """
     import pandas as pd
 
+    require_kind(PracticeProblem, "a PracticeProblem", problem=problem)
     if not problem.accumulate or len(problem.additions) < MIN_ROUNDS:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"

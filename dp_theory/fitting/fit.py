@@ -17,7 +17,7 @@ from dp_theory.fitting.likelihood import (
     most_likely_exact,
 )
 from dp_theory.fitting.theory import PARAMETERS
-from dp_theory.numerics.checks import Array, Float, require, require_number
+from dp_theory.numerics.checks import Array, Float, require, require_kind, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,9 +185,9 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     ----------
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
-    if not isinstance(curve, Curve):
-        raise InputError(f"curve is a {type(curve).__name__}: should be a Curve")
+    require_kind(Curve, "a Curve", curve=curve)
     fixed, fixed_values = fixed or {}, {}
+    require_kind(Mapping, "a dict of numbers by their names in PARAMETERS", fixed=fixed)
     for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")

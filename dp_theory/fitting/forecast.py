@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import erf
 
-from dp_base.errors import InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.power_law import mixture, theory_weight
 from dp_theory.fitting.theory import MAX_ROUNDS, pool_sizes
-from dp_theory.numerics.checks import Array, require, require_in, require_number
+from dp_theory.numerics.checks import Array, require, require_in, require_kind, require_number
 from dp_theory.numerics.costs import Costs, require_axis
 
 if TYPE_CHECKING:
@@ -80,8 +79,7 @@ def forecast(
     import pandas as pd
 
     require_number(target=target)
-    if not isinstance(fitted, Fit):
-        raise InputError(f"fitted is a {type(fitted).__name__}: should be a Fit, as by fit(curve)")
+    require_kind(Fit, "a Fit, as by fit(curve)", fitted=fitted)
     require_axis(x)
     require_in("(0, 1/2)", "it is a test error", target=target)
     curve = fitted.curve

@@ -12,9 +12,8 @@ from dp_theory.loop.groups import Addition, draw_labels
 from dp_theory.loop.losses import Loss
 from dp_theory.loop.placed import PlacedRows, kept_moments
 from dp_theory.loop.square import ORDER
-from dp_theory.numerics.checks import Array, Float, require, require_memory, whole_rows
+from dp_theory.numerics.checks import Array, Float, require, require_memory, sine_of, whole_rows
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
 

@@ -101,11 +101,6 @@ class OrderParameters(NamedTuple):
         a = np.concatenate([before, a[..., None, :]], axis=-2)
         return OrderParameters(a, with_row(self.c, c, edge=True), with_row(self.x, x))
 
-    def selector(self) -> Float[Array, " coordinates"]:
-        """The newest learner's direction in the coordinates of the rows that it chooses."""
-        view = np.append(self.a[-1], np.sqrt(self.c[-1, -1]))
-        return view / np.linalg.norm(view)
-
     def scores(self, selector: int | None, stages: slice) -> tuple[Array, Array, Array]:
         """η of b stages (T3.15): its slopes on a row's coordinates, the noise's covariance, and C_jk/√C_kk."""
         view, noise = self.a[..., stages, :], self.c[..., stages, stages]
@@ -343,8 +338,10 @@ def solve_cell(
             rows: Any = plan(float(solution.test_error[-1])) if callable(plan) else plan
             if not isinstance(rows, Rows):
                 raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition")
-            labeller = np.append(cell.labeller, 0.0)
-            new = (PlacedRows(rows, rows.flips(cell.flip), labeller, solution.orders.selector()),)
+            # in the coordinates (Uᵀz, z_k/√C_kk) of the rows that the newest learner chooses
+            learner = np.append(solution.orders.a[-1], np.sqrt(solution.orders.c[-1, -1]))
+            labeller, along = np.append(cell.labeller, 0.0), learner / np.linalg.norm(learner)
+            new = (PlacedRows(rows, rows.flips(cell.flip), labeller, along),)
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]
         size = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")

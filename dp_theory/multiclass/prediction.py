@@ -16,9 +16,9 @@ from scipy.special import logsumexp, ndtri
 
 from dp_base.errors import ConvergenceError
 from dp_theory.multiclass.selection import SETS, Selection, uniforms
-from dp_theory.numerics.checks import Array, Float
+from dp_theory.numerics.checks import Array, Float, sine_of
 from dp_theory.numerics.fixed_point import fixed_point
-from dp_theory.numerics.quadrature import both_below, panels, pdf, sine_of
+from dp_theory.numerics.quadrature import both_below, panels, pdf
 from dp_theory.outcomes import SoftmaxPrediction
 
 if TYPE_CHECKING:

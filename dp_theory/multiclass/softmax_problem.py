@@ -26,9 +26,9 @@ from dp_theory.numerics.checks import (
     require_memory,
     require_positive,
     set_numbers,
+    sine_of,
 )
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxPrediction, SoftmaxSimulation
 from dp_theory.ridge.problem import AnyProblem
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, pool_size

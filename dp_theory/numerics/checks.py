@@ -180,6 +180,13 @@ def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
         raise InputError(f"unknown {what} {value!r}: one of {', '.join(names)}")
 
 
+def require_kind(kind: type, what: str, **values: Any) -> None:
+    """Each is of a class; `what` ends the message to a person."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise InputError(f"{name} is a {type(value).__name__}: should be {what}")
+
+
 def require_flags(**values: Any) -> None:
     """Each is True or False."""
     for name, value in values.items():
@@ -232,6 +239,12 @@ def require_in(interval: str, what: str, **values: Any) -> None:
 def clipped(cosine: Real) -> Real:
     """A cosine that rounding has left beyond an end."""
     return cosine if np.all(np.abs(cosine) <= 1) else np.clip(cosine, -1.0, 1.0)
+
+
+def sine_of(cosine: Real) -> Real:
+    """√(1 - cosine²), without cancellation."""
+    cosine = np.asarray(cosine, float)
+    return np.sqrt((1 - cosine) * (1 + cosine))
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:

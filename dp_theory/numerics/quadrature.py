@@ -31,12 +31,6 @@ def pdf(t: ArrayLike) -> Array:
     return PDF0 * np.exp(-np.square(t) / 2)
 
 
-def sine_of(cosine: Real) -> Real:
-    """√(1 - cosine²), without cancellation."""
-    cosine = np.asarray(cosine, float)
-    return np.sqrt((1 - cosine) * (1 + cosine))
-
-
 def both_below(u: ArrayLike, v: ArrayLike, correlation: ArrayLike) -> Array:
     """P(U < u, V < v) of standard normals, by Owen's T function (Owen 1956)."""
     u, v = (np.where(bound == 0, _NO_ZERO, np.clip(bound, -40, 40)) for bound in np.broadcast_arrays(u, v))

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_whole
-from dp_theory.numerics.quadrature import sine_of
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require, require_whole, sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.ridge.theorem1 import blocks_with_moments, fixed_point, limits, outputs_of
 from dp_theory.rules import Fourth, Moments

@@ -27,8 +27,8 @@ from dp_theory.numerics.checks import (
     require_in,
     require_numbers,
     require_ridge,
+    sine_of,
 )
-from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import Prediction
 from dp_theory.rules import Moments, Rule
 from dp_theory.rules.base import require_certain
@@ -171,16 +171,16 @@ def limits(
     with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 and 1/0 of the ridgeless limit
         ell, slope, fitted, condition = _scalars(p, errors.p, phi, lam)
         variance = fitted / slope
-        along, from_s, from_v, outside, off = _components(ell, variance, moments, rho)
+        along, across, size, outside, off = _components(ell, variance, moments, rho)
         # twice the relative error of a
         twice = 2 * (2 * (error + 4 * ROUNDING) + condition * ell / (ell + np.minimum(moments.gamma, p)))
-        across = np.abs(from_s - from_v) * (np.abs(from_s) + np.abs(from_v))  # the two cancel
-        moved = twice * (across + variance * p) + outside * condition * (2 - fitted)  # the terms of Q are at most p
+        # the terms of Q are at most p
+        moved = twice * (np.abs(across) * size + variance * p) + outside * condition * (2 - fitted)
         certificate = twice + moved / off
         if not slope.all():  # at the peak the norm is inf if p is known exactly, and anything if it is not
             certificate = np.where(slope > 0, certificate, np.where(condition > 0, np.inf, error))
-    certificate = np.where(np.isnan(certificate), np.inf, certificate)  # all moments are lost below the smallest number
-    return *outputs_of(along, off), p, certificate
+    # where all moments are lost below the smallest number it is nan
+    return *outputs_of(along, off), p, np.fmin(certificate, np.inf)
 
 
 def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> tuple[Any, Any, Any, Any]:
@@ -198,7 +198,7 @@ def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> tuple[Any, Any, Any, A
 
 
 def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """w_hat along w0; across it in the plane, what a_s adds and what a_v takes; sigma²; and |w_hat|² off w0."""
+    """w_hat along w0, and across it in the plane, a difference of two parts of that size; sigma²; |w_hat|² off w0."""
     p, gamma, beta, beta_tilde = moments
     ell_s = ell + gamma
     ell_v = ell + p
@@ -210,7 +210,8 @@ def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[An
     from_v = rho * a_v
     across = from_s - from_v
     outside = variance * residual
-    return rho * a_s + sine * a_v, from_s, from_v, outside, across * across + outside
+    size = np.abs(from_s) + np.abs(from_v)
+    return rho * a_s + sine * a_v, across, size, outside, across * across + outside
 
 
 def _outputs(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[Any, Any, Any]:

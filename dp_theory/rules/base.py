@@ -36,8 +36,9 @@ from dp_theory.numerics.checks import (
     require,
     require_in,
     require_size,
+    sine_of,
 )
-from dp_theory.numerics.quadrature import PDF0, half_line, sine_of
+from dp_theory.numerics.quadrature import PDF0, half_line
 
 SQRT2 = np.sqrt(2)
 
@@ -239,7 +240,7 @@ def require_rule(rule: Any) -> None:
 def require_certain(rule: Any, errors: Sequence[Real], tolerance: float | None = None) -> None:
     """Moments whose relative errors are within the tolerance, by default TOLERANCE."""
     tolerance = TOLERANCE if tolerance is None else tolerance
-    error = max(float(np.max(each)) for each in errors)
+    error = max(map(np.max, errors))
     if not error <= tolerance:
         raise ConvergenceError(
             f"moments of {rule} are certain to {error:.1e} only, tolerance = {tolerance:g}: does q jump off its breaks?"

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import erf, erfinv
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real
-from dp_theory.numerics.quadrature import PDF0, sine_of
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, sine_of
+from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, SQRT2, Fourth, Moments, ThresholdRule, kept_fraction, sine_and_tau
 
 # Threshold beyond which all rows are kept, to 1e-300.

@@ -5,8 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_in
-from dp_theory.numerics.quadrature import PDF0, sine_of
+from dp_theory.numerics.checks import ROUNDING, Array, Float, Real, require_in, sine_of
+from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction
 
 # p and gamma are as given.

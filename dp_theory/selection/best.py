@@ -18,6 +18,7 @@ from dp_theory.numerics.checks import (
     Real,
     require,
     require_in,
+    require_kind,
     require_positive,
     require_ridge,
     set_numbers,
@@ -233,6 +234,7 @@ def best_selection(budget: Budget) -> BestRule:
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)
     """
+    require_kind(Budget, "a Budget, such as Budget(rho=0.9, budget=1.0)", budget=budget)
     bands = _best_bands(budget)
     moments = budget.moments(bands)
     p = float(moments[0])

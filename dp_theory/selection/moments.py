@@ -11,8 +11,7 @@ r)·L (T7.2).
 import numpy as np
 
 from dp_theory.loop.groups import observed_labels
-from dp_theory.numerics.checks import Array, Float, Inexact, Real
-from dp_theory.numerics.quadrature import sine_of
+from dp_theory.numerics.checks import Array, Float, Inexact, Real, sine_of
 from dp_theory.ridge.theorem1 import fixed_point
 
 # On which a learner depends.

@@ -15,6 +15,7 @@ from dp_theory.numerics.checks import (
     Advance,
     Array,
     Float,
+    require_kind,
     require_number,
     require_positive,
     require_seed,
@@ -146,8 +147,7 @@ def check(
     """
     import pandas as pd
 
-    if not isinstance(features, Features):
-        raise InputError(f"features is a {type(features).__name__}: should be Features, as by Features.of(X, y)")
+    require_kind(Features, "Features, as by Features.of(X, y)", features=features)
     require_number(keep=keep, lam_per_row=lam_per_row)
     require_whole(trials=trials)
     require_seed(seed)

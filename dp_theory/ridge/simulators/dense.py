@@ -20,10 +20,10 @@ from dp_theory.numerics.checks import (
     require_one_of,
     require_size,
     require_whole,
+    sine_of,
     whole_rows,
 )
 from dp_theory.numerics.parallel import run_jobs
-from dp_theory.numerics.quadrature import sine_of
 from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators import law
 from dp_theory.rules import Direct

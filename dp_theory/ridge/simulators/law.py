@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Float, require
-from dp_theory.numerics.quadrature import sine_of
+from dp_theory.numerics.checks import Array, Float, require, sine_of
 from dp_theory.rules import KeepAll, Random, Rule
 from dp_theory.rules.base import share_of
 
