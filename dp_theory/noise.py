@@ -209,7 +209,7 @@ def worth(
     """
     import pandas as pd
 
-    require_kind(BoundaryFlips, "BoundaryFlips, such as BoundaryFlips(0.3)", flips=flips)
+    require_kind("flips", flips, BoundaryFlips, "BoundaryFlips, such as BoundaryFlips(0.3)")
     given = {name: value for name, value in (("windows", windows), ("lams", lams)) if value is not None}
     require_numbers(**given)
     require_some(**given)

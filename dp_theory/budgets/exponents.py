@@ -74,7 +74,7 @@ def scaling(problem: PracticeProblem, *, advance: Advance = unseen) -> Scaling:
     """
     import pandas as pd
 
-    require_kind(PracticeProblem, "a PracticeProblem", problem=problem)
+    require_kind("problem", problem, PracticeProblem, "a PracticeProblem")
     if not problem.accumulate or len(problem.additions) < MIN_ROUNDS:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"

@@ -185,9 +185,9 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     ----------
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
-    require_kind(Curve, "a Curve", curve=curve)
+    require_kind("curve", curve, Curve, "a Curve")
     fixed, fixed_values = fixed or {}, {}
-    require_kind(Mapping, "a dict of numbers by their names in PARAMETERS", fixed=fixed)
+    require_kind("fixed", fixed, Mapping, "a dict of numbers by their names in PARAMETERS")
     for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")

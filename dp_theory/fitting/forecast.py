@@ -79,7 +79,7 @@ def forecast(
     import pandas as pd
 
     require_number(target=target)
-    require_kind(Fit, "a Fit, as by fit(curve)", fitted=fitted)
+    require_kind("fitted", fitted, Fit, "a Fit, as by fit(curve)")
     require_axis(x)
     require_in("(0, 1/2)", "it is a test error", target=target)
     curve = fitted.curve

@@ -180,11 +180,10 @@ def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
         raise InputError(f"unknown {what} {value!r}: one of {', '.join(names)}")
 
 
-def require_kind(kind: type, what: str, **values: Any) -> None:
-    """Each is of a class; `what` ends the message to a person."""
-    for name, value in values.items():
-        if not isinstance(value, kind):
-            raise InputError(f"{name} is a {type(value).__name__}: should be {what}")
+def require_kind(name: str, value: Any, kind: type, what: str) -> None:
+    """An instance of a class; `what` ends the message to a person."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is a {type(value).__name__}: should be {what}")
 
 
 def require_flags(**values: Any) -> None:

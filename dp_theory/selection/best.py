@@ -234,7 +234,7 @@ def best_selection(budget: Budget) -> BestRule:
     >>> str(best.rule), round(best.test_error, 4)
     ('1.38 < |t| < 1.828', 0.1685)
     """
-    require_kind(Budget, "a Budget, such as Budget(rho=0.9, budget=1.0)", budget=budget)
+    require_kind("budget", budget, Budget, "a Budget, such as Budget(rho=0.9, budget=1.0)")
     bands = _best_bands(budget)
     moments = budget.moments(bands)
     p = float(moments[0])

@@ -147,7 +147,7 @@ def check(
     """
     import pandas as pd
 
-    require_kind(Features, "Features, as by Features.of(X, y)", features=features)
+    require_kind("features", features, Features, "Features, as by Features.of(X, y)")
     require_number(keep=keep, lam_per_row=lam_per_row)
     require_whole(trials=trials)
     require_seed(seed)
