@@ -17,8 +17,8 @@ from dp_theory.numerics.checks import (
     Shaped,
     numbers,
     require,
-    require_flags,
     require_in,
+    require_kind,
 )
 from dp_theory.rules import RULES
 
@@ -112,7 +112,7 @@ class Curve:
         rule: str = "keep-hard",
         exact: bool = False,
     ) -> None:
-        require_flags(exact=exact)
+        require_kind("exact", exact, bool | np.bool_, "True or False")
         try:
             strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
         except ValueError:

@@ -185,7 +185,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     ----------
     dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
-    require_kind("curve", curve, Curve, "a Curve")
+    require_kind("curve", curve, Curve, "a Curve, as by Curve.of(table)")
     fixed, fixed_values = fixed or {}, {}
     require_kind("fixed", fixed, Mapping, "a dict of numbers by their names in PARAMETERS")
     for name, value in fixed.items():

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Addition, draw_labels
-from dp_theory.loop.losses import Loss
+from dp_theory.loop.losses import Loss, Square
 from dp_theory.loop.placed import PlacedRows, kept_moments
 from dp_theory.loop.square import ORDER
 from dp_theory.numerics.checks import Array, Float, require, require_memory, sine_of, whole_rows
@@ -58,6 +58,7 @@ def trial(cell: "ScalarProblem", d: int, seed: int, number: int) -> Float[Array,
     rng = generator(seed, DENSE, number)
     n = d / cell.phi
     directions, truth = _directions(cell, d)
+    is_square = isinstance(cell.loss, Square)
     roots = np.sqrt(cell.eigenvalues) if len(cell.eigenvalues) == d else np.ones(d)
     gram: Any = 0.0  # for the square loss rows are known by their moments
     moment: Any = 0.0
@@ -78,13 +79,13 @@ def trial(cell: "ScalarProblem", d: int, seed: int, number: int) -> Float[Array,
         for one in placed:
             z, y, weight = draw_rows(one, n, rng)
             x = z * roots
-            if cell.is_square:
+            if is_square:
                 gram = gram + (x * weight[:, None]).T @ x
                 moment = moment + x.T @ (weight * y)
             else:
                 pool.append((x, y, weight / n))
         lam = float(cell.ridges[stage])
-        if not cell.is_square:
+        if not is_square:
             x, y, weight = (np.concatenate(part) for part in zip(*pool, strict=True))
             w = fit_convex(x, y, weight, lam, cell.loss)
         elif lam:

@@ -26,8 +26,8 @@ from dp_theory.numerics.checks import (
     Float,
     numbers,
     require,
-    require_flags,
     require_in,
+    require_kind,
     require_number,
     require_positive,
     require_ridge,
@@ -67,16 +67,12 @@ class ScalarProblem:
     def rounds(self) -> int:
         return len(self.additions)
 
-    @property
-    def is_square(self) -> bool:
-        return isinstance(self.loss, Square)
-
     def where(self, stage: int) -> str:
         return f"phi = {self.phi:g}, lam = {self.ridges[stage]:g}, stage {stage}"
 
     def certified(self, tolerance: float | None) -> tuple[Solution, Float[Array, " stages"]]:
         """The solution by the theory of the loss, and its certificate."""
-        if self.is_square:
+        if isinstance(self.loss, Square):
             return certified(self, tolerance)
         from dp_theory.loop.losses.prediction import certified as certified_otherwise
 
@@ -261,10 +257,9 @@ class PracticeProblem(AnyProblem):
         set_numbers(self, "phi")
         require_positive("it is d/n", phi=self.phi)
         check_flips(self.flip)
-        require_flags(accumulate=self.accumulate)
+        require_kind("accumulate", self.accumulate, bool | np.bool_, "True or False")
         require_loss(self.loss)
-        if not isinstance(self.additions, Sequence | np.ndarray):
-            raise InputError(f"additions = {self.additions!r} must be a list, with one addition for each round")
+        require_kind("additions", self.additions, Sequence | np.ndarray, "a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
             if not isinstance(plan, Rows) and not callable(plan):
                 raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")

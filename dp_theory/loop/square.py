@@ -131,12 +131,6 @@ class Solution:
     outputs: Float[Array, "3 stages"]
     residual: Float[Array, " stages"]
 
-    @classmethod
-    def of(cls, cell: "ScalarProblem") -> "Solution":
-        modes, k = cell.basis.shape
-        none, orders = np.zeros(0), OrderParameters(np.zeros((0, k)), np.zeros((0, 0)), np.zeros((0, 0)))
-        return cls(cell, (), orders, np.zeros((modes, 0, 0)), np.zeros((modes, 0)), orders.c, np.zeros((3, 0)), none)
-
     @property
     def test_error(self) -> Float[Array, " stages"]:
         return self.outputs[0]
@@ -330,7 +324,10 @@ def solve_cell(
     solve_stage: Callable[[Solution], Solution] = solved_stage,
 ) -> Solution:
     """Solve a scalar problem, one stage after the other, without a certificate."""
-    solution = Solution.of(cell)
+    modes, k = cell.basis.shape
+    none, of_modes = np.zeros((0, 0)), (np.zeros((modes, 0, 0)), np.zeros((modes, 0)))
+    orders = OrderParameters(np.zeros((0, k)), none, none)
+    solution = Solution(cell, (), orders, *of_modes, none, np.zeros((3, 0)), np.zeros(0))
     for stage in range(cell.stages):
         new = cell.initial
         if stage:

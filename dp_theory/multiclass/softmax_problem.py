@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import helmert
 from scipy.optimize import OptimizeResult, minimize
 
-from dp_base.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError
 from dp_theory.multiclass.prediction import predict_softmax
 from dp_theory.multiclass.selection import Selection, require_classes
 from dp_theory.numerics.checks import (
@@ -23,6 +23,7 @@ from dp_theory.numerics.checks import (
     clipped,
     require,
     require_in,
+    require_kind,
     require_memory,
     require_positive,
     set_numbers,
@@ -68,8 +69,7 @@ class SoftmaxProblem(AnyProblem):
 
     def __post_init__(self) -> None:
         require_classes(self.classes)
-        if not isinstance(self.selection, Selection):
-            raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
+        require_kind("selection", self.selection, Selection, "a selection of K classes: see make_selection")
         require("classes", self.classes, self.selection.classes in (None, self.classes), "be the selection's")
         set_numbers(self, "rho", "phi", "lam")
         require_in("[-1, 1]", "it is the cosine of selector and teacher", rho=self.rho)

@@ -180,17 +180,11 @@ def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
         raise InputError(f"unknown {what} {value!r}: one of {', '.join(names)}")
 
 
-def require_kind(name: str, value: Any, kind: type, what: str) -> None:
-    """An instance of a class; `what` ends the message to a person."""
+def require_kind(name: str, value: Any, kind: Any, what: str) -> None:
+    """An instance of a class, or of one of several; `what` ends the message to a person."""
     if not isinstance(value, kind):
-        raise InputError(f"{name} is a {type(value).__name__}: should be {what}")
-
-
-def require_flags(**values: Any) -> None:
-    """Each is True or False."""
-    for name, value in values.items():
-        if not isinstance(value, bool | np.bool_):
-            raise InputError(f"{name} = {value!r} must be True or False")
+        shown = " ".join(reprlib.repr(value).split())  # a table has lines
+        raise InputError(f"{name} = {shown} must be {what}")
 
 
 def require_some(**values: Any) -> None:

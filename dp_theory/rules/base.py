@@ -35,6 +35,7 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_in,
+    require_kind,
     require_size,
     sine_of,
 )
@@ -233,8 +234,7 @@ class ThresholdRule(Rule):
 
 def require_rule(rule: Any) -> None:
     """A rule."""
-    if not isinstance(rule, Rule):
-        raise InputError(f"rule = {rule!r} must be a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)")
+    require_kind("rule", rule, Rule, "a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)")
 
 
 def require_certain(rule: Any, errors: Sequence[Real], tolerance: float | None = None) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from dp_base.errors import ConvergenceError, InputError
-from dp_theory.numerics.checks import Real
+from dp_base.errors import ConvergenceError
+from dp_theory.numerics.checks import Real, require_kind
 
 # A step of Newton's method after which the logistic prox is exact: its error is at most half the square of the step.
 _LAST_STEP = 1e-8
@@ -98,5 +98,4 @@ LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC}
 
 def require_loss(loss: Any) -> None:
     """What is no loss is refused."""
-    if not isinstance(loss, Loss):
-        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
+    require_kind("loss", loss, Loss, "a Loss, such as SQUARE or LOGISTIC (dp_theory.loop.losses)")
