@@ -171,11 +171,11 @@ def limits(
     with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 and 1/0 of the ridgeless limit
         ell, slope, fitted, condition = _scalars(p, errors.p, phi, lam)
         variance = fitted / slope
-        along, across, size, outside, off = _components(ell, variance, moments, rho)
+        along, from_s, from_v, outside, off = _components(ell, variance, moments, rho)
         # twice the relative error of a
         twice = 2 * (2 * (error + 4 * ROUNDING) + condition * ell / (ell + np.minimum(moments.gamma, p)))
-        # the terms of Q are at most p
-        moved = twice * (np.abs(across) * size + variance * p) + outside * condition * (2 - fitted)
+        across = np.abs(from_s - from_v) * (np.abs(from_s) + np.abs(from_v))  # the two cancel
+        moved = twice * (across + variance * p) + outside * condition * (2 - fitted)  # the terms of Q are at most p
         certificate = twice + moved / off
         if not slope.all():  # at the peak the norm is inf if p is known exactly, and anything if it is not
             certificate = np.where(slope > 0, certificate, np.where(condition > 0, np.inf, error))
@@ -198,7 +198,7 @@ def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> tuple[Any, Any, Any, A
 
 
 def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """w_hat along w0, and across it in the plane, a difference of two parts of that size; sigma²; |w_hat|² off w0."""
+    """w_hat along w0; across it in the plane, what a_s adds and what a_v takes; sigma²; and |w_hat|² off w0."""
     p, gamma, beta, beta_tilde = moments
     ell_s = ell + gamma
     ell_v = ell + p
@@ -210,8 +210,7 @@ def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[An
     from_v = rho * a_v
     across = from_s - from_v
     outside = variance * residual
-    size = np.abs(from_s) + np.abs(from_v)
-    return rho * a_s + sine * a_v, across, size, outside, across * across + outside
+    return rho * a_s + sine * a_v, from_s, from_v, outside, across * across + outside
 
 
 def _outputs(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[Any, Any, Any]:
