@@ -6,7 +6,7 @@ order.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import update_wrapper
 from typing import Any
 
 from diffusers import (
@@ -61,9 +61,6 @@ class Guiding:
         if (self.guidance.through, self.guidance.scale) != ("x0", "relative"):
             raise InputError("a pipeline's scheduler guides with through = 'x0' and scale = 'relative' only")
 
-    def __deepcopy__(self, memo: Any) -> "Guiding":
-        return self
-
     def guides(self, scheduler: Any, timestep: Any) -> bool:
         """Whether to guide the step just taken; never the last of several."""
         index, steps = _place(scheduler, timestep, self.first)
@@ -83,22 +80,26 @@ class Guiding:
             warn_once(f"no step was guided: {'its scheduler took none' if self.first is None else taken}")
 
 
-class GuidedSteps:
-    """The mixin whose subclass replaces a scheduler's class to guide its steps, as pipelines copy the state alone."""
+class GuidedStep:
+    """A scheduler's step, guided, which its `step` is until `end_guidance`.
 
-    guiding: Guiding | None = None  # a new scheduler of this class is not guided
+    The scheduler keeps its class, by which pipelines tell it, and panoramas copy its state alone.
+    """
 
+    def __init__(self, scheduler: Any, guiding: Guiding) -> None:
+        update_wrapper(self, scheduler.step)  # pipelines inspect its parameters
+        self.scheduler, self.guiding = scheduler, guiding
 
-@cache
-def _guided_class(own: type) -> type:
-    @wraps(own.step)  # pipelines inspect its parameters
-    def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
-        result = own.step(self, model_output, timestep, sample, *args, **options)
-        guiding = self.guiding
-        if guiding is None or not guiding.guides(self, timestep):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "GuidedStep":
+        return GuidedStep(memo[id(self.scheduler)], self.guiding) if id(self.scheduler) in memo else self
+
+    def __call__(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
+        scheduler, guiding = self.scheduler, self.guiding
+        result = self.__wrapped__(model_output, timestep, sample, *args, **options)
+        if not guiding.guides(scheduler, timestep):
             return result
-        gradient = guiding.gradient(_estimate(self, model_output, timestep, sample, result))
-        _restart(self)
+        gradient = guiding.gradient(_estimate(scheduler, model_output, timestep, sample, result))
+        _restart(scheduler)
 
         def moved(x: Tensor) -> Tensor:
             return guiding.guidance.move(x.float(), gradient).to(x)
@@ -111,22 +112,20 @@ def _guided_class(own: type) -> type:
         result.prev_sample = moved(result.prev_sample)
         return result
 
-    return type(own.__name__, (GuidedSteps, own), {"__module__": own.__module__, "step": step})
-
 
 def guide_steps(scheduler: Any, guiding: Guiding) -> None:
     """Guide a scheduler's steps until `end_guidance`."""
     check_scheduler(scheduler)
     end_guidance(scheduler)
-    scheduler.guiding = guiding
-    scheduler.__class__ = _guided_class(type(scheduler))
+    scheduler.step = GuidedStep(scheduler, guiding)
 
 
 def end_guidance(scheduler: Any) -> None:
     """Undo `guide_steps`, if it was called."""
-    if isinstance(scheduler, GuidedSteps):
-        scheduler.__class__ = type(scheduler).__mro__[2]
-        del scheduler.guiding
+    if isinstance(scheduler.step, GuidedStep):
+        own = vars(scheduler).pop("step").__wrapped__
+        if own != scheduler.step:  # the caller's program has replaced it
+            scheduler.step = own
 
 
 def check_scheduler(scheduler: Any) -> None:

@@ -55,6 +55,7 @@ STANDS_IN = {  # sizes of the denoiser, and what the call is given
     "ZImagePipeline": ({}, {name: list(value) for name, value in TEXT.items()}),
     "Flux2Pipeline": ({"in_channels": 16}, {"prompt_embeds": EMBEDDED}),
     "OvisImagePipeline": ({"in_channels": 16}, TEXT | {"negative_prompt": None}),
+    "BriaPipeline": ({"in_channels": 16}, TEXT),  # tells schedulers by their class
     "PRXPipeline": ({}, MASKED | {"use_resolution_binning": False}),
     "HunyuanDiTPipeline": ({"doubled": True}, MASKED | SECOND | {"use_resolution_binning": False}),
 }

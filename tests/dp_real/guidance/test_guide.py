@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -40,6 +40,7 @@ from diffusers import (
     QwenImageAutoBlocks,
     QwenImageLayeredPipeline,
     SanaSprintImg2ImgPipeline,
+    SanaVideoPipeline,
     StableDiffusion3AutoBlocks,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -62,7 +63,7 @@ from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.block import EntropyGuidanceBlock
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.guidance.guide import _logits
-from dp_real.guidance.scheduler import GuidedSteps, Guiding, guide_steps
+from dp_real.guidance.scheduler import Guiding, guide_steps
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.computing import evaluating
@@ -374,7 +375,7 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
     plain = draw(first)
     for guided, other in ((second, first), (first, second)):
         dp_real.guide(guided, three, 0.1)
-        assert not isinstance(other.scheduler, GuidedSteps)
+        assert "step" not in vars(other.scheduler)
         dp_real.unguide(guided)
     third = AutoPipelineForImage2Image.from_pipe(dp_real.guide(first, three, 0.1))
     assert torch.equal(draw(type(first)(**third.components, requires_safety_checker=False)), plain)
@@ -411,6 +412,25 @@ def test_a_panorama_which_copies_its_schedulers_state_is_guided(kind):
     assert_close(wide(), plain, atol=1e-5, rtol=0)
     dp_real.guide(pipe, three, 0.1)
     assert not torch.allclose(wide(), plain, atol=1e-3)
+
+
+def test_a_step_that_the_callers_program_replaced_is_guided_and_a_copied_scheduler_has_its_own(pushes):
+    pipe, steps = with_scheduler(EulerDiscreteScheduler), []
+    scheduler = pipe.scheduler
+    own = scheduler.step
+    scheduler.step = mine = wraps(own)(lambda *args, **options: (steps.append(args), own(*args, **options))[1])
+
+    def look_ahead(pipe, index, t, tensors):
+        if index < 3:
+            copied = copy.deepcopy(scheduler)
+            copied.step(tensors["latents"], scheduler.timesteps[index + 1], tensors["latents"])
+            assert (scheduler.step_index, copied.step_index) == (index + 1, index + 2)
+        return {}
+
+    dp_real.guide(pipe, three, 0.1)(PROMPTS, num_inference_steps=4, callback_on_step_end=look_ahead)
+    assert scheduler.step is mine
+    assert len(steps) == 4
+    assert pushes
 
 
 @pytest.mark.parametrize("wrap", [lambda decoder: decoder, partial(torch.compile, backend="eager")])
@@ -518,6 +538,7 @@ class Kandinsky:
     [
         (Films(), "Films generates video or audio: the classifier takes only images"),
         (of(AnimateDiffVideoToVideoPipeline, None), "AnimateDiffVideoToVideoPipeline generates video or audio"),
+        (of(SanaVideoPipeline, None), "SanaVideoPipeline generates video or audio"),
         (of(BriaFibo2Pipeline, tiny.flux2_vae()), "BriaFibo2Pipeline packs its latents in a way that is not known"),
         (of(QwenImageLayeredPipeline, tiny.shifted_vae()), "QwenImageLayeredPipeline packs its latents in a way"),
         (of(StableDiffusionPipeline, AutoencoderKL(out_channels=6)), "decodes 6 channels: should be red"),
