@@ -87,15 +87,15 @@ class GuidedStep:
     """
 
     def __init__(self, scheduler: Any, guiding: Guiding) -> None:
-        update_wrapper(self, scheduler.step)  # pipelines inspect its parameters
-        self.scheduler, self.guiding = scheduler, guiding
+        self.scheduler, self.guiding, self.own = scheduler, guiding, scheduler.step
+        update_wrapper(self, self.own)  # pipelines inspect its parameters
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GuidedStep":
         return GuidedStep(memo[id(self.scheduler)], self.guiding) if id(self.scheduler) in memo else self
 
     def __call__(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
         scheduler, guiding = self.scheduler, self.guiding
-        result = self.__wrapped__(model_output, timestep, sample, *args, **options)
+        result = self.own(model_output, timestep, sample, *args, **options)
         if not guiding.guides(scheduler, timestep):
             return result
         gradient = guiding.gradient(_estimate(scheduler, model_output, timestep, sample, result))
@@ -123,7 +123,7 @@ def guide_steps(scheduler: Any, guiding: Guiding) -> None:
 def end_guidance(scheduler: Any) -> None:
     """Undo `guide_steps`, if it was called."""
     if isinstance(scheduler.step, GuidedStep):
-        own = vars(scheduler).pop("step").__wrapped__
+        own = vars(scheduler).pop("step").own
         if own != scheduler.step:  # the caller's program has replaced it
             scheduler.step = own
 
