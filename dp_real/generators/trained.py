@@ -87,24 +87,19 @@ class LatentConfig(TrainedHere):
         self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
     ) -> "Generator":
         from dp_real.generators.models.denoiser import try_out
-        from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
+        from dp_real.generators.models.stable_diffusion import REMEDY, train_pipeline
         from dp_real.generators.pipelines.generator import OwnLoop
         from dp_real.generators.pipelines.loading import load_pipeline
+        from dp_real.runtime.hub import save
 
-        task, seed = source.task, source.split
+        task = source.task
         self.check_task(task)
         examples = self.imitated(source, data)
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        effort = EFFORTS[self.training]
 
-        def train_vae(folder: Path, unfinished: Path) -> None:
-            train_autoencoder(examples.x, Work(effort.vae_steps, effort.vae_batch, seed, progress, folder, unfinished))
-
-        def train(folder: Path, unfinished: Path) -> None:
-            vae = self.trained(source, examples, None, train_vae, {"training": self.training})
-            work = Work(effort.unet_steps, effort.unet_batch, seed, progress, folder, unfinished)
-            train_pipeline(examples, prompts, vae, work)
-            try_out(drawing(folder, 4, 1.0), 8, seed, REMEDY)
+        def train(folder: Path) -> None:
+            save(train_pipeline(examples, prompts, EFFORTS[self.training], source.split, progress), folder)
+            try_out(drawing(folder, 4, 1.0), 8, source.split, REMEDY)
 
         def drawing(folder: Path, steps: int, guidance_scale: float) -> OwnLoop:
             return OwnLoop(load_pipeline(str(folder)), prompts, task.sample_shape, steps, guidance_scale)
