@@ -95,6 +95,9 @@ class Additions:
     state: PracticeState
     rounds: Rounds | None
 
+    def __post_init__(self) -> None:
+        self.n_classes = self.config.task.n_classes
+
     def observe(self, metric: float) -> None:
         """Record an evaluation: a new best metric resets T to 0; otherwise T rises by 1."""
         state = self.state
@@ -113,11 +116,11 @@ class Additions:
 
     def labels(self, count: int) -> Int64[Tensor, " count"]:
         """The classes of the next examples: real ones first, then each class equally often, or the rarest first."""
-        real, classes = real_labels(self.config, self.state.rounds), self.config.task.n_classes
+        real = real_labels(self.config, self.state.rounds)
         taken, count = torch.cat([self.pool.y, real]), count - len(real)
         if self.config.practice.classes == "fill":
-            return torch.cat([real, filling(taken.bincount(minlength=classes), count)])
-        return torch.cat([real, (len(taken) + torch.arange(count)) % classes])
+            return torch.cat([real, filling(taken.bincount(minlength=self.n_classes), count)])
+        return torch.cat([real, (len(taken) + torch.arange(count)) % self.n_classes])
 
     def draw_round(self, logits: Logits | None, labels: Int64[Tensor, " count"]) -> Added:
         """Add samples that are hard for these logits, or at first plain ones, and reset T. All processes call this."""
@@ -147,7 +150,7 @@ class Additions:
             "omega": float(omega.mean(dtype=float)),
             "entropy": float(entropy.mean(dtype=float)),
             "fraction_wrong": 1 - float(correct.mean()) if knows else math.nan,
-            "rarest_class": int(np.bincount(label, minlength=self.config.task.n_classes).min()),
+            "rarest_class": int(np.bincount(label, minlength=self.n_classes).min()),
         } | {key: costs[name] for name, key in COSTS.items()}
 
 
@@ -354,9 +357,8 @@ class Practice(Additions):
         if isinstance(labels, int | np.integer) and labels > 0:
             return self.labels(int(labels))
         values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
-        classes = self.config.task.n_classes
-        if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(classes)):
-            raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {classes - 1}, [n]")
+        if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(self.n_classes)):
+            raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {self.n_classes - 1}, [n]")
         return torch.tensor(values).long()
 
     def state_dict(self) -> dict[str, Any]:
