@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from _timing import row, seconds
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal.lines import progress
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.optimization import get_wsd_schedule
@@ -102,7 +101,7 @@ def timed(owner: Any, name: str) -> list[float]:
 def main() -> None:
     torch.set_num_threads(1)
     compare_loops(load_preset("digits", [f"training.steps={STEPS}"]))
-    load_generator(load_preset("digits"), progress=progress)  # trained before the clock runs
+    load_generator(load_preset("digits"))  # trained before the clock runs
     overhead(load_preset("digits"))
 
 

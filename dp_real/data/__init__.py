@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
 
-from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
 from dp_real.data.sets.class_names import Classes, own_classes
 from dp_real.data.sets.places import Located, locate
@@ -51,9 +50,6 @@ class DataConfig(Section):
     @property
     def has_training_examples(self) -> bool:
         return True
-
-    def prepare(self, progress: Progress = silent) -> None:
-        """Make what `load` reads, if the source is made up on first use."""
 
     def load(self) -> "RealData":
         """Raises MissingError if examples are missing, InputError if broken or unfit."""

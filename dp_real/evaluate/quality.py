@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_real.data.examples import RealData, taken
 from dp_real.evaluate.assess import penultimate
 from dp_real.guidance.entropy import assess
@@ -72,7 +72,7 @@ def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[
     return distances[:, -1]
 
 
-def round_quality(learner: Learner, pool: Pool, data: RealData, progress: Progress = silent) -> list[dict[str, Any]]:
+def round_quality(learner: Learner, pool: Pool, data: RealData) -> list[dict[str, Any]]:
     """Compare rounds with the real validation examples, by one learner's penultimate features.
 
     Equally many examples of each set are taken. The first row (round None) is a separate test set, as a reference.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 from pydantic import Field
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
@@ -46,9 +46,7 @@ class GeneratorConfig(PartConfig):
     modality: ClassVar[str | None] = "array"  # what it draws (DataConfig.modality); None: whatever the data are
     may_change: ClassVar[tuple[str, ...]] = ()  # keys that no sample depends on: a run may continue with other values
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         """Load the generator, or train it if it is trained here and not in the cache.
 
         Raises MissingError without weights or data, and InputError if they do not fit.
@@ -154,7 +152,6 @@ class TrainedHere(GeneratorConfig):
         self,
         source: DataConfig,
         examples: "TrainingExamples",
-        progress: Progress,
         make: Callable[[], Module],
         train: Callable[..., Module],
         sizes: Any,

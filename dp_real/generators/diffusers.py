@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file, read_json, read_plain_csv
 from dp_real.data import DataConfig
 from dp_real.data.sets.class_names import composed
@@ -113,9 +112,7 @@ class DiffusersConfig(GeneratorConfig):
 
         return load_pipeline(self.model, self.dtype)
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.generators.pipelines.generator import DIT, class_numbers, pipeline_generator
         from dp_real.generators.pipelines.loading import check_prompts, load_tiny_decoder
 

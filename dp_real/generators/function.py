@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from dp_base.errors import DivergedError, Finding, InputError, MissingError
-from dp_base.progress import Progress, silent
 from dp_base.reading import shortened
 from dp_base.registry import code_digest
 from dp_real.data import DataConfig
@@ -55,9 +54,7 @@ class FunctionConfig(GeneratorConfig):
             return str(own_folder.absolute())
         return folder
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         return UserGenerator(unguided(self._function(), self._key), self._key, source)
 
     def requirements(self) -> list[Finding]:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere, class_prompts
 from dp_real.guidance.section import SamplingConfig
@@ -35,9 +34,7 @@ class DenoiserConfig(TrainedHere):
 
     kind: Literal["denoiser"]
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
         shape, n_classes = source.task.sample_shape, source.task.n_classes
@@ -46,7 +43,7 @@ class DenoiserConfig(TrainedHere):
         def make() -> Denoiser:
             return Denoiser(shape, n_classes, sizes.width, sizes.blocks)
 
-        denoiser = self.trained_module(source, examples, progress, make, train_denoiser, sizes)
+        denoiser = self.trained_module(source, examples, make, train_denoiser, sizes)
         return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: "Task") -> float:
@@ -83,9 +80,7 @@ class LatentConfig(TrainedHere):
         description="templates, one of which a row's seed selects; {}: the class; also {definition}, {synonyms}",
     )
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.generators.models.denoiser import try_out
         from dp_real.generators.models.stable_diffusion import REMEDY, train_pipeline
         from dp_real.generators.pipelines.generator import OwnLoop
@@ -98,7 +93,7 @@ class LatentConfig(TrainedHere):
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
 
         def train(folder: Path) -> None:
-            save(train_pipeline(examples, prompts, EFFORTS[self.training], source.split, progress), folder)
+            save(train_pipeline(examples, prompts, EFFORTS[self.training], source.split), folder)
             try_out(drawing(folder, 4, 1.0), 8, source.split, REMEDY)
 
         def drawing(folder: Path, steps: int, guidance_scale: float) -> OwnLoop:

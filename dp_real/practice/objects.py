@@ -10,7 +10,6 @@ from weakref import WeakValueDictionary
 from pydantic import Field
 
 from dp_base.errors import InputError, MissingError
-from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task, as_numbers
 from dp_real.data.sets.class_names import warn_once
@@ -314,9 +313,7 @@ class GivenGenerator(GeneratorConfig):
     def remedy(self) -> str:
         return "mend the generator that was given"
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None) -> "Generator":
         from dp_real.generators.function import UserGenerator, unguided
 
         thing, name = taken(self.digest, "generator"), "the generator"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError, InputError, Interrupted
 from dp_base.files import remove
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_base.registry import Registry
 from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData
 from dp_real.data.sets.real_rows import balanced_rows, tail_counts, tail_rows
@@ -240,11 +240,11 @@ def check_drawing(config: DrawingConfig) -> None:
         )
 
 
-def loaded(config: DrawingConfig, data: RealData | None = None, progress: Progress = silent) -> Generator:
+def loaded(config: DrawingConfig, data: RealData | None = None) -> Generator:
     """The generator of a configuration, for samples of the pool's size."""
     check_drawing(config)
     config.generator.check_guidance(config.guidance)
-    generator = config.generator.load(config.sampling, config.data, data, progress)
+    generator = config.generator.load(config.sampling, config.data, data)
     return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
 
 
@@ -272,7 +272,6 @@ class Rounds:
     data: RealData | None = None
     shared: Path | None = None
     stop: Callable[[], bool] = lambda: False
-    progress: Progress = silent
 
     def __post_init__(self) -> None:
         self.marks = read_marks(self.config.pool.marks)
@@ -357,7 +356,7 @@ class Rounds:
             blocks = list(distributed.slices(rows, config.sampling.block_size))
             own = distributed.own_share(blocks)
             wrong = 0
-            with self.progress("drawing examples", max(1, len(own))) as advance:
+            with progress("drawing examples", max(1, len(own))) as advance:
                 for turn in range(-(-len(blocks) // distributed.this_process().num_processes)):
                     stopped: Interrupted | None = None
                     if self.stop():

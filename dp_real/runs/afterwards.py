@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_real.data.examples import ExampleSet
 from dp_real.data.sets.images import decode_ahead
 from dp_real.evaluate.assess import evaluate_sets, penultimate
@@ -79,15 +79,15 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
+def features(run: Run, rows: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Penultimate features [n, d] and labels [n] of `rows` new plain samples, or of all real examples."""
     config, learner = run.config, run.learner()
     if rows is None:
-        data = load_data(config, progress)
+        data = load_data(config)
         sets = (data.validation,) if data.test is data.validation else (data.validation, data.test)
         x = np.concatenate([penultimate(learner, examples.x) for examples in sets])
         return x, torch.cat([examples.y for examples in sets]).numpy()
-    generator = load_generator(config, progress=progress)
+    generator = load_generator(config)
     labels = torch.arange(rows) % config.task.n_classes
     parts = []
     with torch.no_grad(), progress("drawing samples", rows) as advance:

@@ -8,7 +8,7 @@ from typing import Any
 from dp_base.errors import MissingError
 from dp_base.files import remove
 from dp_base.locks import locked_beside
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_base.reading import own_file
 from dp_base.workers import in_parallel
 from dp_real.config import Config, load_config
@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @distributed.together()
-def branch(
-    run: Path, progress: Progress = silent, workers: int | None = 1, accept_changes: bool = False
-) -> list[dict[str, Any]]:
+def branch(run: Path, workers: int | None = 1, accept_changes: bool = False) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition (paper section 5, Tables 4 and 5).
 
     Returns the result of each pool size, with the run's own if it is complete. Finished branches are not repeated.
@@ -44,10 +42,9 @@ def branch(
         ended, left = distributed.on_main(lambda: _plan(files))
         if left and workers == 1:
             with torch_settings(config):
-                data = load_data(config, progress)
-                ended += [_branch_at(at, out, config, files, data, progress, changed) for at, out in left]
+                data = load_data(config)
+                ended += [_branch_at(at, out, config, files, data, changed) for at, out in left]
         elif left:
-            config.data.prepare(progress)
             jobs = [(at, out, config, files, changed) for at, out in left]
             with progress("branches", len(jobs)) as advance:
                 for result in in_parallel(workers, _branch_alone, jobs, distributed.visible_gpus()):
@@ -91,7 +88,7 @@ def _plan(files: RunFiles) -> tuple[list[dict[str, Any]], list[tuple[Checkpoint,
 def _branch_alone(at: Checkpoint, out: Path, config: Config, files: RunFiles, changed: list[str]) -> dict[str, Any]:
     """A branch's result, computed in its own process, while the command's process locks the folder."""
     with locked_beside(out), torch_settings(config):
-        return _branch_at(at, out, config, files, load_data(config), silent, changed)
+        return _branch_at(at, out, config, files, load_data(config), changed)
 
 
 def _branch_at(
@@ -100,7 +97,6 @@ def _branch_at(
     config: Config,
     files: RunFiles,
     data: RealData,
-    progress: Progress,
     changed: list[str],
 ) -> dict[str, Any]:
     learner = fresh_learner(config)

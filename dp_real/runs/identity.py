@@ -147,7 +147,6 @@ def _data_here(config: Config) -> RealData | None:
         for each in config.data.describe():
             if each.problem and each.found.startswith(HUB):
                 raise MissingError(each.problem)
-        config.data.prepare()
         return config.real_data()
     except MissingError as error:
         log.warning("the data are missing, so they are not compared with the run's: %s", error)

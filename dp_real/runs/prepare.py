@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.data.examples import RealData
 from dp_real.data.sets.class_names import warn_once
@@ -24,17 +23,13 @@ from dp_real.runtime import distributed
 from dp_real.runtime.computing import usual_seeded
 
 
-def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
+def load_data(config: Config, *, test: bool = True) -> RealData:
     """Load the real data, the main process first, and decode what stays in memory and some of the rest.
 
     Training examples are checked if they are used.
     """
 
-    def load() -> RealData:
-        config.data.prepare(progress)
-        return config.real_data()
-
-    data = distributed.main_first(load)
+    data = distributed.main_first(config.real_data)
     looked_at: dict[str, Any] = {**data.sets} if test else {}
     if test and data.test is not data.validation:
         looked_at["test"] = data.test
@@ -42,7 +37,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
         looked_at["train"] = getattr(data.generator, "seen", data.generator)
     if data.few is not None:
         looked_at["few"] = data.few
-    decode_ahead({"validation": data.validation, **looked_at}, progress=progress)
+    decode_ahead({"validation": data.validation, **looked_at})
     if config.practice.watch == "accuracy" and is_unequal(data.validation):
         y = data.validation.y
         largest = y.mode().values
@@ -54,16 +49,10 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
     return data
 
 
-def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
+def load_generator(config: Config, data: RealData | None = None) -> Generator:
     """Load the generator, or train it under torch_settings, the main process first."""
-
-    def load() -> Generator:
-        if data is None:
-            config.data.prepare(progress)
-        return loaded(config, data, progress)
-
     with torch_settings(config):
-        return distributed.main_first(load)
+        return distributed.main_first(lambda: loaded(config, data))
 
 
 def fresh_learner(config: Config) -> Learner:

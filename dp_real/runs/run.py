@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dp_base.checksums import digest
 from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
-from dp_base.progress import Progress, silent
+from dp_base.progress import Progress, progress, showing
 from dp_real.config import Config, load_config, parse_config
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
@@ -39,7 +39,7 @@ def run(
     *,
     resume: bool = False,
     accept_changes: bool = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     test: bool = True,
     shared: Path | None = None,
     learner: Any = None,
@@ -107,7 +107,8 @@ def run(
     files = RunFiles(Path(folder).absolute() if objects_by_name else Path(folder))
     try:
         config = parse_config(raw, folder=Path.cwd()).resolved()
-        return _run(config, files, resume, accept_changes, progress, test, shared)
+        with showing(progress):
+            return _run(config, files, resume, accept_changes, test, shared)
     finally:
         let_go(objects_by_name)
 
@@ -117,7 +118,6 @@ def _run(
     files: RunFiles,
     resume: bool,
     accept_changes: bool,
-    progress: Progress,
     test: bool,
     shared: Path | None,
 ) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _run(
         result = distributed.on_main(lambda: claim(config, files, resume, accept_changes))
         with naming_command(files.resume), torch_settings(config):
             try:
-                return result or _train(config, files, progress, test, shared, accept_changes)
+                return result or _train(config, files, test, shared, accept_changes)
             except Interrupted:
                 raise
             except Exception:
@@ -140,23 +140,21 @@ def _run(
                 raise
 
 
-def _train(
-    config: Config, files: RunFiles, progress: Progress, test: bool, shared: Path | None, accept_changes: bool
-) -> dict[str, Any]:
+def _train(config: Config, files: RunFiles, test: bool, shared: Path | None, accept_changes: bool) -> dict[str, Any]:
     if config.tracker != "none" and (problem := tracker(config.tracker).problem):
         raise MissingError(problem)
     read_marks(config.pool.marks)  # raises before anything is trained
-    data = load_data(config, progress, test=test)
+    data = load_data(config, test=test)
     check_plan(config)
     check_real_examples(config, data)
-    generator = load_generator(config, data, progress) if config.practice.needs_generator else None
+    generator = load_generator(config, data) if config.practice.needs_generator else None
     learner = fresh_learner(config)
     recorded = distributed.on_main(lambda: {CONFIG: digest(files.config)} | input_digests(config, data, test=test))
     shared = shared and shared / drawing_identity(config, recorded)
     with progress(config.name, config.training.steps) as advance, tracking(config, files) as track:
         folder = RunFolder(files, advance, track=track, inputs=recorded, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
-        rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.any_must_stop, progress)
+        rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.any_must_stop)
         practice = TrainingLoop(config, learner, pool, data, folder, state, rounds)
         try:
             with folder.stops_on_signal():

@@ -7,7 +7,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import Finding, MissingError
 from dp_base.imports import install_command
-from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
@@ -104,9 +103,7 @@ class CausalLMConfig(PromptedConfig):
         default=0, ge=0, le=10**6, description="rows on the GPU at a time; halved when memory runs out; 0: all that fit"
     )
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.text.models.causal_lm import CausalLMGenerator, stand_in_folder
 
         return CausalLMGenerator(self, stand_in_folder() if self.model == STAND_IN else self.model, source, data)
@@ -166,9 +163,7 @@ class EndpointConfig(PromptedConfig):
             raise ValueError("key should be the name of an environment variable, in capitals; no file holds the key")
         return self
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         for need in self.requirements():
             if need.problem:
                 raise MissingError(need.problem)
@@ -222,9 +217,7 @@ class CharLMConfig(TrainedHere):
     kind: Literal["char-lm"]
     temperature: Temperature = Field(default=1.0, gt=0)
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
         examples, sizes = self.imitated(source, data), CHAR_LMS[self.training]
@@ -233,7 +226,7 @@ class CharLMConfig(TrainedHere):
         def make() -> CharLM:
             return CharLM(known_characters(examples.x), task.n_classes, sizes.width)
 
-        model = self.trained_module(source, examples, progress, make, train_char_lm, sizes)
+        model = self.trained_module(source, examples, make, train_char_lm, sizes)
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: "Task") -> float:

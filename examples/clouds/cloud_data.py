@@ -6,7 +6,6 @@ Only what a configuration needs is imported at the head of the module. torch is 
 
 from typing import Literal
 
-from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task
 
@@ -26,7 +25,7 @@ class CloudsConfig(DataConfig):
         """The shape of an example and the names of the classes, which are known without loading anything."""
         return Task((2,), ("east", "north", "west"))
 
-    def load(self, progress: Progress = silent) -> RealData:
+    def load(self) -> RealData:
         """The real examples. There are none to train a generator on: that of this package knows the centres."""
         import torch
 

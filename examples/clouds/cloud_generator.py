@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from cloud_data import CENTRES
 
-from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.data.examples import RealData, Task
 from dp_real.generators import GENERATORS, GeneratorConfig
@@ -23,7 +22,6 @@ class WeatherConfig(GeneratorConfig):
         sampling: SamplingConfig,
         source: DataConfig,
         data: RealData | None = None,
-        progress: Progress = silent,
     ) -> "Weather":
         """The generator itself, ready to draw. One that is trained here would do so on `data`."""
         return Weather(self.width, source.task)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_base.reading import cause_of, foreign_file
 from dp_real.data.examples import ExampleArray, ExampleSet
 from dp_real.data.sets import table_sets, tars
@@ -207,7 +207,7 @@ class Seen(NamedTuple):
     digest: str  # of its pixels, or of its text
 
 
-def decode_ahead(sets: Mapping[str, ExampleSet], progress: Progress = silent) -> dict[str, list[tuple[str, str]]]:
+def decode_ahead(sets: Mapping[str, ExampleSet]) -> dict[str, list[tuple[str, str]]]:
     """Decode images before a run, so that a broken one stops it early; warn of flat, twice labelled and shared ones.
 
     Sets in memory are decoded whole, of others about SAMPLED images. Returns the digest and name of each image or text.

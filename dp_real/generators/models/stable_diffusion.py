@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dp_base.progress import Progress
+from dp_base.progress import progress
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
 from dp_real.runtime import distributed
@@ -35,9 +35,7 @@ AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, 
 ENCODED_ROWS = 500  # images that are encoded together
 
 
-def train_autoencoder(
-    images: Float[Tensor, "images channels height width"], effort: "TrainingSteps", seed: int, progress: Progress
-) -> Any:
+def train_autoencoder(images: Float[Tensor, "images channels height width"], effort: "TrainingSteps", seed: int) -> Any:
     """A trained VAE.
 
     The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian.
@@ -65,13 +63,12 @@ def train_pipeline(
     prompts: Sequence[Sequence[str]],
     effort: "TrainingSteps",
     seed: int,
-    progress: Progress,
 ) -> Any:
     """A pipeline whose VAE is trained first, then its UNet and text encoder on latents by v-prediction.
 
     The text encoder is updated every ENCODED_EVERY steps, by their mean gradient.
     """
-    vae = train_autoencoder(images.x, effort, seed, progress)
+    vae = train_autoencoder(images.x, effort, seed)
     draw = torch_rng(seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):

@@ -8,7 +8,7 @@ from typer import Argument, Exit, Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.version import version_line
-from dp_experiments.terminal.lines import answer, progress
+from dp_experiments.terminal.lines import answer
 
 
 def claims_command(
@@ -61,7 +61,7 @@ def _run_again(named: str, out: Path | None, as_json: bool) -> None:
     from dp_experiments.studies.rerun import StoredRow
 
     row = StoredRow.read(named)
-    outcome = row.again(out or Path("runs") / f"{row.name}-{row.number}", progress)
+    outcome = row.again(out or Path("runs") / f"{row.name}-{row.number}")
     spread = "unknown" if outcome["spread"] is None else f"{outcome['spread']:.2f} points of test accuracy"
     answer(
         as_json,

@@ -19,10 +19,11 @@ from dp_base.errors import InputError, MissingError
 from dp_base.files import disk_problem
 from dp_base.imports import needing
 from dp_base.launcher import adopt_tasks
+from dp_base.progress import showing
 from dp_experiments.cli import real, theory
 from dp_experiments.cli.lazy import LazyCommand
 from dp_experiments.cli.process import INTERRUPTED
-from dp_experiments.terminal.lines import say, visible
+from dp_experiments.terminal.lines import progress, say, visible
 
 NOT_UTF8 = r"[^\s\"']*[\ud800-\udfff][^\s\"']*"
 """A path with bytes that are not UTF-8, which Python keeps as lone surrogates."""
@@ -94,7 +95,7 @@ def run() -> int:
         for argument in arguments:
             argument.encode()  # libraries take paths in UTF-8 only, and some fail late
         root._main_shell_completion({}, "dp")
-        with needing("real", "this command"), root.make_context("dp", arguments) as context:
+        with needing("real", "this command"), showing(progress), root.make_context("dp", arguments) as context:
             root.invoke(context)
     except typer.Exit as end:
         status = end.exit_code

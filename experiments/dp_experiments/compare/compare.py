@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dp_base.checksums import RECORD, json_digest, seal, verify
 from dp_base.errors import DamagedError, DivergedError, MissingError
 from dp_base.files import file_name, remove, write_json, write_text
-from dp_base.progress import Progress
+from dp_base.progress import progress, showing
 from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
 from dp_experiments.compare.ratios import AXIS_LABELS, by_unit, costs, paired_errors, series_of, worth
@@ -39,7 +39,6 @@ def run_arms(
     splits: int,
     out: Path,
     workers: int | None,
-    progress: Progress,
     first: int = 0,
     settle: Callable[[Config, str], Config] = arm_config,
     accept_changes: bool = False,
@@ -59,7 +58,7 @@ def run_arms(
     """
     require_alone("a comparison")
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
-    check_arms(config, dict(cells).values(), progress)
+    check_arms(config, dict(cells).values())
     comparison = Comparison(out)
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
@@ -91,13 +90,12 @@ def run_arms(
     return pd.DataFrame(rows, index=order).sort_index()
 
 
-def check_arms(config: Config, of_arms: Collection[Config], progress: Progress) -> None:
+def check_arms(config: Config, of_arms: Collection[Config]) -> None:
     """Raise before anything is drawn if an arm cannot be run. of_arms: a configuration of each arm."""
     for plan in of_arms:
         check_plan(plan)
     if missing := {need.problem for plan in of_arms for need in weights(plan) if need.problem}:
         raise MissingError(*sorted(missing))
-    config.data.prepare(progress)
     for plan in of_arms:
         if plan.practice.real or plan.data.real_per_class:
             check_real_examples(plan, plan.real_data())
@@ -115,7 +113,8 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
 def _row_or_fault(*job: Any) -> dict[str, Any] | str:
     """What `run_arm` returns or, of a run that diverged, why. It raises if a generator did, and so no run began."""
     try:
-        return run_arm(*job)
+        with showing(aside(f"{job[0]}, seed {job[1].seed}")):
+            return run_arm(*job)
     except DivergedError as error:
         if not job[2].exists():
             raise
@@ -128,21 +127,18 @@ def run_arm(
     out: Path,
     shared: Path | None = None,
     accept_changes: bool = False,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Arm, split and result of one run, which is resumed; without `progress` it is one of several."""
+    """Arm, split and result of one run, which is resumed."""
     judge = Arm.parse(arm).run
     if judge is not None:
         result = _judged(judge, config, out)
     else:
-        shown = progress or aside(f"{arm}, seed {config.seed}")
-        result = run(config, out, resume=out.exists(), accept_changes=accept_changes, progress=shown, shared=shared)
+        result = run(config, out, resume=out.exists(), accept_changes=accept_changes, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 
 def _judged(judge: Callable[[Config], dict[str, Any]], config: Config, out: Path) -> dict[str, Any]:
     """The result of an arm that does something else than the loop. The folder keeps it for these inputs."""
-    config.data.prepare()  # the judge reads all: a digest needs some examples
     inputs = {"config": json_digest(config.model_dump(mode="json"))} | input_digests(config, config.real_data())
     file = out / "result.json"
     if file.exists() and (result := read_json(file, "remove it"))["inputs"] == inputs:

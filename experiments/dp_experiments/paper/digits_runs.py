@@ -17,7 +17,6 @@ from dp_experiments.compare.compare import Comparison, run_arms
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report.pictures import pictures
 from dp_experiments.show.sample import Row, sample_row, verdicts
-from dp_experiments.terminal.lines import progress
 from dp_real import Run
 from dp_real.config import Config
 from dp_real.runs.prepare import load_generator
@@ -35,7 +34,7 @@ def digits(*overrides: str) -> Config:
 def digits_arms(config: Config, arms: Sequence[str], *, seeds: int, splits: int) -> tuple[pd.DataFrame, Comparison]:
     """The table of the arms' runs, and their folders. Figures share runs, which are removed when the process ends."""
     folder = _shared(config.to_toml(), splits)
-    return run_arms(config, arms, seeds, splits, folder, cpu_count(), progress), Comparison(folder)
+    return run_arms(config, arms, seeds, splits, folder, cpu_count()), Comparison(folder)
 
 
 @cache
@@ -57,7 +56,7 @@ def image_rows(run: Run, rows: Iterable[Row], names: Iterable[str]) -> pd.DataFr
     A row's name ends with its judge's mean entropy in nats.
     """
     config = run.config
-    generator = load_generator(config, progress=progress)
+    generator = load_generator(config)
     classes = config.task.classes
     labels = torch.arange(len(classes))
     seeds = row_seeds(0, 0, range(len(labels)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress
+from dp_base.progress import progress
 from dp_experiments.compare.compare import Comparison
 from dp_experiments.terminal.lines import records
 from dp_real.data.examples import ExampleArray, Task
@@ -120,7 +120,7 @@ def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
     return records(shares)
 
 
-def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray, progress: Progress) -> pd.DataFrame:
+def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray) -> pd.DataFrame:
     """The share of samples that the judge confirms, and how they cover the real ones, by arm in the mean over its runs.
 
     At most MAX_EXAMPLES samples of a run are looked at, and as many real images [n, C, H, W].

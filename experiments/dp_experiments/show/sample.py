@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.files import filled
-from dp_base.progress import Progress
+from dp_base.progress import progress
 from dp_experiments.show.judge import Judge, learned, load_judge
 from dp_experiments.show.report.pictures import pictures
 from dp_real.config import Config
@@ -105,14 +105,14 @@ def places_of(labels: list[int], classes: int) -> tuple[list[int], list[int]]:
     return numbers, [number * classes + label for number, label in zip(numbers, labels, strict=True)]
 
 
-def draw(config: Config, rows: list[Row], labels: list[int], seed: int, out: Path, progress: Progress) -> pd.DataFrame:
+def draw(config: Config, rows: list[Row], labels: list[int], seed: int, out: Path) -> pd.DataFrame:
     """Write samples.csv, and images with their grid, all or none, and return the table.
 
     The i-th sample of a class starts from the noise of the i-th in the initial round of a run with this seed. Rows of
     texts choose among the same candidates.
     """
     task, of_texts = config.task, config.data.modality == "text"
-    generator = load_generator(config, progress=progress)
+    generator = load_generator(config)
     drawer = SampleDrawer(config, generator, open_storage(config.pool.storage, task.sample_shape))
     numbers, places = places_of(labels, task.n_classes)
     count = max(config.guidance.candidates, CANDIDATES) if of_texts and rows[0].load else 1

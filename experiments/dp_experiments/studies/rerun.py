@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress
 from dp_experiments.compare.compare import run_arm
 from dp_experiments.compare.tune.tuned import Tuned
 from dp_experiments.presets.presets import load_preset
@@ -71,9 +70,9 @@ class StoredRow(NamedTuple):
         """How far two runs of this arm may lie apart, in points; None: too few runs to tell."""
         return SPREADS * float(self.tests.std()) if len(self.tests) >= MIN_RUNS else None
 
-    def again(self, out: Path, progress: Progress) -> dict[str, Any]:
+    def again(self, out: Path) -> dict[str, Any]:
         again = few_real.result_of if "k" in self.row else run_arm
-        return self.compared_with(again(str(self.row["arm"]), self.config, out, progress=progress))
+        return self.compared_with(again(str(self.row["arm"]), self.config, out))
 
     def compared_with(self, result: dict[str, Any]) -> dict[str, Any]:
         now = {column: times * result[key] for column, (key, times) in COLUMNS.items()}

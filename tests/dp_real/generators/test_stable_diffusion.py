@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dp_base.progress import silent
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.models import stable_diffusion
@@ -76,9 +75,9 @@ def test_it_learns_what_the_prompts_mean(real, efforts):
 def test_training_is_a_function_of_its_seed(real, monkeypatch):
     monkeypatch.setattr(stable_diffusion, "ENCODED_EVERY", 2)
     prompts, effort = class_prompts(TEMPLATES, TASK.classes), TrainingSteps(6, 4, 6, 4)
-    first = train_pipeline(real.validation, prompts, effort, 0, silent)
+    first = train_pipeline(real.validation, prompts, effort, 0)
     torch.manual_seed(1)  # what was drawn before does not matter
-    again, other = (train_pipeline(real.validation, prompts, effort, seed, silent) for seed in (0, 1))
+    again, other = (train_pipeline(real.validation, prompts, effort, seed) for seed in (0, 1))
     for part in ("unet", "vae", "text_encoder"):
         weights, equal, different = (getattr(each, part).state_dict() for each in (first, again, other))
         assert all(torch.equal(weights[name], equal[name]) for name in weights), part

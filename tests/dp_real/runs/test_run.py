@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,6 +15,7 @@ import torch
 from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import Interrupted, MissingError
+from dp_base.progress import progress
 from dp_base.reading import read_json
 from dp_real import Pool, Run, run
 from dp_real.config.arms import arm_config
@@ -294,6 +296,20 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbro
     shutil.rmtree(newest.path)
     assert kept() == []
     assert_resumes_as(unbroken, config, tmp_path / "run")
+
+
+def test_its_progress_is_shown_as_it_is_asked(config, tmp_path):
+    shown = []
+
+    @contextmanager
+    def noting(description, total):
+        shown.append(description)
+        yield lambda steps: None
+
+    run(config, tmp_path / "run", progress=noting)
+    assert {config.name, "checking images", "drawing examples"} <= {*shown}
+    with progress("what follows", 1):
+        assert "what follows" not in shown
 
 
 def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, monkeypatch):

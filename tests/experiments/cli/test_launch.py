@@ -17,7 +17,6 @@ from dp_experiments.presets.presets import load_preset
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dp_base import launcher
-from dp_base.progress import silent
 from tests.commands import refused
 from tests.refusals import refusal
 from torture.attempt import SMALL_SETTINGS, as_options
@@ -104,7 +103,7 @@ def test_how_many_processes(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert "dp real tune runs in one process, not 8" in refused("real tune digits")
     with refusal("a comparison runs in one process, not 8"):  # a program hung here
-        run_arms(load_preset("digits"), ["static"], 1, 1, tmp_path, 1, silent)
+        run_arms(load_preset("digits"), ["static"], 1, 1, tmp_path, 1)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert launch.process_count() == 1
 

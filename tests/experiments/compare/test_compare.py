@@ -13,7 +13,6 @@ from dp_experiments.terminal.lines import records
 from scipy import stats
 
 from dp_base.errors import DamagedError, DivergedError
-from dp_base.progress import silent
 from tests.commands import done, refused
 from tests.experiments.compare.made import runs_of
 from tests.refusals import refusal
@@ -105,7 +104,7 @@ def test_each_part_of_a_comparison_says_how_far_it_is(tmp_path, monkeypatch, cap
         monkeypatch.setattr(
             "dp_experiments.terminal.lines.current_process", lambda name=name: SimpleNamespace(name=name)
         )
-        run_arms(config, ["static-400"], 1, 1, tmp_path / f"{name}-{watched}", 1, silent)
+        run_arms(config, ["static-400"], 1, 1, tmp_path / f"{name}-{watched}", 1)
         assert ("static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err) == told
 
 
@@ -118,7 +117,7 @@ def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, m
         return {"arm": arm, "seed": config.seed}
 
     monkeypatch.setattr("dp_experiments.compare.compare.run_arm", recorded)
-    rows = run_arms(load_preset("gaussian"), ["practice", "static-400"], 2, 2, tmp_path, 1, silent)
+    rows = run_arms(load_preset("gaussian"), ["practice", "static-400"], 2, 2, tmp_path, 1)
     assert [seed for seed, _ in order] == [0, 0, 1, 1]
     assert rows[["arm", "seed"]].to_records(index=False).tolist() == [
         *(("practice", seed) for seed in (0, 1)),
@@ -140,12 +139,12 @@ def test_a_run_that_diverges_costs_no_other_run(tmp_path, monkeypatch, capsys):
     ended, begins = [], True
     monkeypatch.setattr("dp_experiments.compare.compare.run_arm", diverging)
     with refusal("1 of 4 runs diverged, .*: change these arms, .*--resume; the last: step 5", DivergedError):
-        run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path, 1, silent)
+        run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path, 1)
     assert sorted(ended) == [("practice", 1), ("static", 0), ("static", 1)]
     assert "step 5: training losses are not finite\n" in capsys.readouterr().err
     ended, begins = [], False  # the generator of a split diverged, which each of its runs would train again
     with refusal("^step 5: training losses are not finite$", DivergedError):
-        run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path / "new", 1, silent)
+        run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path / "new", 1)
     assert not ended
 
 

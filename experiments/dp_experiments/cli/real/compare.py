@@ -24,7 +24,7 @@ from dp_experiments.cli.real.options import (
 )
 from dp_experiments.cli.real.remarks import judged_twice, missed_aim, too_few
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal.lines import answer, progress, records, say
+from dp_experiments.terminal.lines import answer, records, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -101,7 +101,7 @@ def compare_command(
         if remark := judged_twice(config):
             say(remark)
         with where as at_a_time:
-            runs = run_arms(config, names, seeds, splits, out, at_a_time, progress, first, settle, accept_changes)
+            runs = run_arms(config, names, seeds, splits, out, at_a_time, first, settle, accept_changes)
         tables = Comparison(out).write(runs, baseline, x, shlex.join(["dp", *sys.argv[1:]]))
     summary, rows = tables["comparison"], {name: records(table) for name, table in tables.items()}
     sentences = verdict(runs, summary, len(config.task.classes))

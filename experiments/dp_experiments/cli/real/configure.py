@@ -16,7 +16,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import PRESET, Set
 from dp_experiments.presets.presets import load_preset, preset_names, sources
 from dp_experiments.presets.variants import variants
-from dp_experiments.terminal.lines import answer, progress, say
+from dp_experiments.terminal.lines import answer, say
 
 if TYPE_CHECKING:
     from dp_real.runtime.section import Section
@@ -94,7 +94,7 @@ def _from(source: Path, path: Path, task: str, kind: str | None) -> str:
     data = path.with_name(f"{task}-data")
     if data.exists():
         raise InputError(f"{data} exists and stays as it is; name another task, or remove it")
-    divided, has_gpu = divide(source, progress), torch.cuda.is_available()
+    divided, has_gpu = divide(source), torch.cuda.is_available()
     of_texts = not divided.side
     if kind is None:
         drawn = "images" if has_gpu else "denoiser" if divided.side <= TINY else "latent"

@@ -17,7 +17,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from dp_base.errors import InputError
 from dp_base.files import whole_folder
-from dp_base.progress import Progress, silent
 from dp_real.data.examples import Examples
 from dp_real.data.sets.class_names import (
     ENDINGS,
@@ -63,7 +62,7 @@ class Divided:
             return {name: out / _leave(rows, staged, name) for name, rows in self.sets.items()}
 
 
-def divide(source: Path, progress: Progress = silent) -> Divided:
+def divide(source: Path) -> Divided:
     """Divide class folders of images or texts, or a table of texts, into sets. Nothing is written.
 
     Folders called train, val or test stay. Else half of each class is for training, a quarter each for the others.
@@ -83,7 +82,7 @@ def divide(source: Path, progress: Progress = silent) -> Divided:
     if higher:
         warn_once(f"{source}: its folders are the classes, {', '.join(classes[:10])}{higher}")
     files = [each for each, _ in rows if isinstance(each, Path) and each.suffix.lower() in ENDINGS]
-    decoded = decode_ahead({name: _seen(part) for name, part in parts.items()}, progress)
+    decoded = decode_ahead({name: _seen(part) for name, part in parts.items()})
     contents = [content for part in decoded.values() for content, _ in part]
     side, grey = _look(files) if files else (0, False)
     if given:

@@ -8,7 +8,7 @@ from typer import Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun
-from dp_experiments.terminal.lines import answer, progress
+from dp_experiments.terminal.lines import answer
 
 if TYPE_CHECKING:
     from dp_real import Run
@@ -76,7 +76,7 @@ def write_features(run: "Run", rows: int, folder: Path) -> None:
 
     from dp_real.runs.afterwards import features
 
-    x, labels = features(run, rows or None, progress)
+    x, labels = features(run, rows or None)
     order = np.random.default_rng(run.config.seed).permutation(len(labels))  # folders are read class by class
     x = x[order]
     y = np.array(run.config.task.classes)[labels[order]]

@@ -11,7 +11,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Preset, Set, default_folder
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.variants import variants
-from dp_experiments.terminal.lines import answer, progress, say
+from dp_experiments.terminal.lines import answer, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -79,7 +79,7 @@ def _costs(config: "Config", target: "Device | None", measured: bool) -> dict[st
         data = None
         with suppress(MissingError):  # most generators need none
             data = load_data(config)
-        generator = load_generator(config, data, progress)
+        generator = load_generator(config, data)
         seconds = forecast.measure(config, generator, fresh_learner(config), device.name)
     else:
         seconds = forecast.assumed(config, network, device.name, device.cores)

@@ -8,7 +8,7 @@ from typer import Argument, Option
 from dp_base.errors import InputError
 from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, FinishedRun, judge_option, tell_changes
-from dp_experiments.terminal.lines import answer, progress
+from dp_experiments.terminal.lines import answer
 
 NAMED = {"y": "test_accuracy"}  # columns of a comparison, in percent
 SHOWN_OF_ARMS = ("series", "generated", "y", "se", "confirmed", "coverage", "vendi")
@@ -46,7 +46,7 @@ def report_command(
         raise InputError("several folders: name the file of the report as --out FILE.html")
     out = check_page(out or folders[0] / "report.html")
     tell_changes(*folders, judge)
-    facts = [facts_of(folder, judge, rounds, progress) for folder in folders]
+    facts = [facts_of(folder, judge, rounds) for folder in folders]
     write_page(out, page(facts))
     shown: list[Any] = [overview([run for fact in facts for run in fact.get("runs", [fact])])]
     for fact in facts:

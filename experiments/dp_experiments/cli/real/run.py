@@ -11,7 +11,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import AcceptChanges, Dask, Preset, Set, default_folder, requested_cluster
 from dp_experiments.cli.real.remarks import missed_aim, too_few
 from dp_experiments.presets.presets import load_preset, set_options
-from dp_experiments.terminal.lines import answer, progress, say
+from dp_experiments.terminal.lines import answer, say
 
 if TYPE_CHECKING:
     from dp_real.config import Config
@@ -48,7 +48,7 @@ def run_command(
         raise Exit(launch.run_and_restart(count, out, "real", "run", preset, *given, *again))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
-    result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
+    result = run(config, out, resume=resume, accept_changes=accept_changes)
     _show(result, out, as_json, config)
 
 
@@ -72,7 +72,7 @@ def resume_command(
     elif (count := launch.process_count()) > 1:
         words = "real", "resume", str(folder), *_options(settings, accept_changes, as_json)
         raise Exit(launch.run_and_restart(count, folder, *words))
-    result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
+    result = run(config, folder, resume=True, accept_changes=accept_changes)
     _show(result, folder, as_json, begun.config)
 
 
@@ -91,7 +91,7 @@ def branch_command(
     from dp_real.runs.branch import branch
 
     with where as at_a_time:
-        results = branch(folder, progress, at_a_time, accept_changes)
+        results = branch(folder, at_a_time, accept_changes)
     answer(as_json, {"branches": results}, [_shown(result, SHOWN_OF_BRANCH) for result in results])
 
 

@@ -12,7 +12,7 @@ from dp_base.locks import claimed
 from dp_experiments.cli.options import Json, comma_list
 from dp_experiments.cli.real.options import Set, judge_option, tell_changes
 from dp_experiments.presets.presets import load_preset
-from dp_experiments.terminal.lines import answer, progress, records
+from dp_experiments.terminal.lines import answer, records
 
 CLASSES = 10  # classes that are shown by default
 NOT_SHOWN_OF_TEXTS = ["label", "number", "seed", "as_asked"]  # columns that samples.csv has
@@ -67,7 +67,7 @@ def sample_command(
     with claimed(out):
         labels = [label for label in choose_classes(config.task.classes, classes) for _ in range(n)]
         rows = sample.rows_along(Run(source), omegas) if along else sample.rows_over(classifier or run, config, omegas)
-        samples = sample.draw(config, rows, labels, config.seed, out, progress)
+        samples = sample.draw(config, rows, labels, config.seed, out)
     summary = records(sample.summarize(samples))
     facts = {"source": source, "classifier": classifier, "out": str(out), "seed": config.seed, "rows": summary}
     answer(

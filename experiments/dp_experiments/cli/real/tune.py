@@ -11,7 +11,7 @@ from dp_experiments.cli.options import Json
 from dp_experiments.cli.real.options import Dask, Preset, Set, Workers, arm_names, refuse, requested_cluster, splits_of
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.presets.presets import load_preset, set_options
-from dp_experiments.terminal.lines import answer, progress, say
+from dp_experiments.terminal.lines import answer, say
 
 
 def tune_command(
@@ -62,7 +62,7 @@ def tune_command(
         if remark := judged_twice(config):
             say(remark)
         with where as at_a_time:
-            best = tune(config, plan, trials, out, at_a_time, progress)
+            best = tune(config, plan, trials, out, at_a_time)
     keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
     kept = [setting for setting in settings if key_of(setting) != "seed"]  # compare has --first
     compare = ["dp", "real", "compare", preset, "--arms", arms, "--tuned", str(out), *set_options(kept)]

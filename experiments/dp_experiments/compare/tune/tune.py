@@ -10,7 +10,7 @@ import pandas as pd
 from dp_base.checksums import seal
 from dp_base.errors import DivergedError, InputError
 from dp_base.files import file_name, remove, write_json, write_text
-from dp_base.progress import Progress
+from dp_base.progress import progress
 from dp_base.reading import KEY, own_file, read_json, require_format
 from dp_base.workers import in_parallel
 from dp_experiments.compare.compare import check_arms, on_seeds
@@ -69,19 +69,17 @@ def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
     return spaces
 
 
-def tune(
-    config: Config, plan: Plan, trials: int, out: Path, workers: int | None, progress: Progress
-) -> list[dict[str, Any]]:
+def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int | None) -> list[dict[str, Any]]:
     """Give each arm `trials` trials, of which those kept count, and return the rows of best.csv.
 
     Settings that diverge or cannot be are trials that failed.
     """
     require_alone("a tuning")
     spaces = spaces_of(config, plan)
-    check_arms(config, [arm_config(config, arm) for arm in plan.arms], progress)
-    _begin(config, plan, out, progress)
+    check_arms(config, [arm_config(config, arm) for arm in plan.arms])
+    _begin(config, plan, out)
     if config.practice.needs_generator:  # one that diverges would be trained, and fail, in every trial
-        load_generator(on_seeds(config, 1, 1, plan.first)[0], progress=progress)
+        load_generator(on_seeds(config, 1, 1, plan.first)[0])
     finished = finished_trials(out / TRIALS, plan.arms)
     with progress("trials", trials * len(plan.arms)) as advance:
         advance(sum(map(len, finished.values())))
@@ -108,9 +106,9 @@ def tune(
     return _write(config, plan, spaces, {arm: finished[arm][:trials] for arm in plan.arms}, out)
 
 
-def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
+def _begin(config: Config, plan: Plan, out: Path) -> None:
     request = {"plan": json.loads(json.dumps(plan._asdict())), "config": config.model_dump(mode="json")}
-    request["inputs"] = _inputs(config, plan, progress)
+    request["inputs"] = _inputs(config, plan)
     file = out / REQUEST
     if not file.exists():
         write_json(file, {KEY: FORMAT} | request)
@@ -131,7 +129,7 @@ def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
             raise InputError(f"{out} was begun with another {other}: {remedy}, or another --out")
 
 
-def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
+def _inputs(config: Config, plan: Plan) -> dict[str, str]:
     """Digests of what trials read, by name, arm and split; all must read the same."""
     digests = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
@@ -140,7 +138,6 @@ def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
             armed = arm_config(cell, arm)
             section = armed.data.model_dump_json(), armed.practice.additions > 0  # which real_data depends on
             if section not in loaded:
-                armed.data.prepare(progress)
                 loaded[section] = armed.real_data()
             for name, value in input_digests(armed, loaded[section], test=False).items():
                 digests[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value

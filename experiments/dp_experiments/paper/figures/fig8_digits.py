@@ -8,7 +8,6 @@ from dp_figures.grids import draw_image_table
 from torch import Tensor
 
 from dp_experiments.paper.digits_runs import pixel_columns, shown_run
-from dp_experiments.terminal.lines import progress
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runs.prepare import load_generator
@@ -22,7 +21,7 @@ OMEGA = 0.03
 def compute(quick: bool) -> pd.DataFrame:
     run = shown_run()
     learner = run.learner(run.checkpoints[-1])
-    generator = load_generator(run.config, progress=progress)
+    generator = load_generator(run.config)
     assert isinstance(generator, DenoiserGenerator), "the preset's kind"
     guidance = EntropyGuidance.from_config(run.config.guidance, learner.logits, OMEGA)
     parts = []

@@ -26,7 +26,6 @@ from scipy.stats import sem
 from dp_experiments.compare.compare import Comparison, run_arms
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.gaussian.exact_score import GaussianGenerator
-from dp_experiments.terminal.lines import progress
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.practice.section import PracticeConfig
@@ -63,7 +62,7 @@ class Trace:
 def traces(
     config: Config, arms: Sequence[str], seeds: int, folder: Path, workers: int = cpu_count()
 ) -> dict[str, Trace]:
-    run_arms(config, arms, seeds, seeds, folder, workers, progress)
+    run_arms(config, arms, seeds, seeds, folder, workers)
     scale, _ = sampler_law(config)
     by_arm = {}
     for arm in arms:

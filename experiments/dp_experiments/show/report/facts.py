@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from dp_base.errors import InputError
-from dp_base.progress import Progress
 from dp_experiments.compare.compare import Comparison
 from dp_experiments.compare.ratios import axis_of
 from dp_experiments.compare.verdict import chance_remark, guesses, verdict
@@ -47,7 +46,7 @@ COSTS = {
 Facts = dict[str, Any]
 
 
-def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) -> Facts:
+def facts_of(folder: Path, judge: str | None, rounds: bool) -> Facts:
     """judge: adds the share of each round's samples that it confirms. rounds: adds how the rounds compare with real
     validation examples, as the latest learner sees them.
     """
@@ -55,7 +54,7 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
     if comparison.exists:
         if rounds:
             raise InputError(f"{folder}: --rounds is only for runs; name those in {folder / 'runs'}")
-        return comparison_facts(comparison, judge, progress)
+        return comparison_facts(comparison, judge)
     files = RunFiles(folder)
     if not (files.is_run or files.pool.is_dir()):
         raise InputError(
@@ -66,11 +65,11 @@ def facts_of(folder: Path, judge: str | None, rounds: bool, progress: Progress) 
     facts = run_facts(run)
     if judge:
         classifier = load_judge(judge, run.config.task)
-        facts["judge"] = _judge_facts(judge, classifier, _validation(run, progress))
+        facts["judge"] = _judge_facts(judge, classifier, _validation(run))
         shares = agreement(run, classifier)
         facts["rounds"] = [row | own for row, own in zip(facts["rounds"], shares, strict=False)]
     if rounds:
-        facts["quality"] = round_quality(run.learner(), run.pool, load_data(run.config, progress), progress=progress)
+        facts["quality"] = round_quality(run.learner(), run.pool, load_data(run.config))
     return facts
 
 
@@ -154,8 +153,8 @@ def readable_time(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def _validation(run: Run, progress: Progress) -> ExampleSet:
-    return load_data(run.config, progress, test=False).validation
+def _validation(run: Run) -> ExampleSet:
+    return load_data(run.config, test=False).validation
 
 
 def _judge_facts(name: str, judge: Judge, real: ExampleSet) -> Facts:
@@ -163,7 +162,7 @@ def _judge_facts(name: str, judge: Judge, real: ExampleSet) -> Facts:
     return {"what": name, "images": len(right)} | with_error(float(right.mean()), len(right))
 
 
-def comparison_facts(comparison: Comparison, judge: str | None, progress: Progress) -> Facts:
+def comparison_facts(comparison: Comparison, judge: str | None) -> Facts:
     """The arms of a comparison, and the outcome of each run. judge: adds what it says of each arm's samples."""
     arms = comparison.arms
     figure = comparison.path / "comparison.png"
@@ -172,9 +171,9 @@ def comparison_facts(comparison: Comparison, judge: str | None, progress: Progre
     judged = {}
     if judge:
         classifier = load_judge(judge, task)
-        real = _validation(runs[0][1], progress)
+        real = _validation(runs[0][1])
         judged = {"judge": _judge_facts(judge, classifier, real)}
-        arms = arms.join(judged_arms(comparison, classifier, real.x, progress), on="series")
+        arms = arms.join(judged_arms(comparison, classifier, real.x), on="series")
     return judged | {
         "comparison": str(comparison.path),
         "verdict": verdict(comparison.read("runs"), arms, len(task.classes)),

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import GENERATORS, GeneratorConfig
@@ -55,9 +54,7 @@ class GaussianConfig(GeneratorConfig):
 
     kind: Literal["gaussian"]
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None) -> "Generator":
         from dp_experiments.studies.gaussian.exact_score import GaussianGenerator
 
         (dimension,) = source.task.sample_shape

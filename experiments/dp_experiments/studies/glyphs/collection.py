@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dp_base.checksums import json_digest
-from dp_base.progress import Progress
+from dp_base.progress import progress
 from dp_base.reading import own_file
 from dp_base.workers import in_parallel
 from dp_experiments.studies.glyphs.fonts import BEYOND_ASCII, CHARACTERS, Face, letters_of
@@ -20,7 +20,7 @@ SIDE = 32  # pixels a side of an image
 INK = 26  # pixels a side of the square that the ink is fitted into
 
 
-def collect(faces: Sequence[Face], progress: Progress) -> np.ndarray:
+def collect(faces: Sequence[Face]) -> np.ndarray:
     """The characters of fonts, uint8 [fonts, CHARACTERS, SIDE, SIDE]; missing ones are all 0.
 
     They are cached by each file's name, size and time; to draw them takes less than a minute.

@@ -10,7 +10,7 @@ from PIL import ImageFont
 from torch import Tensor
 
 from dp_base.checksums import json_digest
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_experiments.studies.glyphs.collection import POINTS, SIDE, draw_character
 from dp_experiments.studies.glyphs.fonts import CHARACTERS, letters_of
 from dp_experiments.studies.glyphs.source import GlyphsConfig
@@ -35,7 +35,7 @@ NETWORK: dict[str, Any] = {
 TRAINING = TrainingConfig(steps=3000, batch_size=128, learning_rate=2e-3, weight_decay=0.05, crop=0.7)
 
 
-def encoder(source: GlyphsConfig, progress: Progress = silent) -> Path:
+def encoder(source: GlyphsConfig) -> Path:
     """A classifier of OTHERS in the folder that transformers reads, trained on first use in about three minutes."""
     faces = source.faces()
     rows, _, _ = source.split_fonts(faces)

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from dp_base.progress import Progress, silent
 from dp_experiments.compare.compare import run_arm
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.studies.glyphs.encoder import encoder
@@ -34,9 +33,7 @@ def preset(arm: str, k: int, split: int) -> Config:
     return load_preset("glyphs", settings, seed=split)
 
 
-def result_of(
-    arm: str, config: Config, out: Path, progress: Progress = silent, drawn: Path | None = None
-) -> dict[str, Any]:
+def result_of(arm: str, config: Config, out: Path, drawn: Path | None = None) -> dict[str, Any]:
     """The result of an arm, whose encoder is made on first use. Plain rows that arms share are kept in `drawn`."""
     name, *settings = arm.split("@")
     if name in ("probe", "finetune") or name.endswith(ENCODER):
@@ -45,7 +42,7 @@ def result_of(
         raw["practice"]["encoder"] = model
         config = parse_config(raw | {"learner": {"kind": "transformers", "model": model}})
     name = "@".join([name.removesuffix(ENCODER), *settings])
-    return run_arm(name, arm_config(config, name), out, drawn, progress=progress)
+    return run_arm(name, arm_config(config, name), out, drawn)
 
 
 def cell(arm: str, k: int, split: int, drawn: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from dp_base.errors import MissingError
-from dp_base.progress import Progress, silent
 from dp_experiments.studies.glyphs.fonts import CHARACTERS, DEBIAN, DEBIANS_FONTS, Face, debian_fonts
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, ExampleSet, RealData, SetStatus, Task
@@ -40,9 +39,6 @@ class GlyphsConfig(DataConfig):
     @property
     def task(self) -> Task:
         return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
-
-    def prepare(self, progress: Progress = silent) -> None:
-        self.collection(progress)
 
     def load(self) -> RealData:
         """Of the groups of alike families, 55 % are for the generator, 15 % validate and 30 % test."""
@@ -97,12 +93,12 @@ class GlyphsConfig(DataConfig):
             )
         return there
 
-    def collection(self, progress: Progress = silent) -> "tuple[list[Face], np.ndarray]":
+    def collection(self) -> "tuple[list[Face], np.ndarray]":
         """The fonts, and their characters as collection.collect gives them."""
         from dp_experiments.studies.glyphs.collection import collect
 
         faces = self.faces()
-        return faces, collect(faces, progress)
+        return faces, collect(faces)
 
     def _examples(self, images: "np.ndarray") -> Examples:
         import torch

@@ -12,7 +12,6 @@ from pydantic import Field
 from dp_base.checksums import digest, sampled_digest
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import require_extra
-from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS
@@ -63,11 +62,9 @@ class PackedLMConfig(Packed, CausalLMConfig):
     kind: Literal["packed-lm"]
     model: str = Field(description="package:NAME/FILE.gguf, or a .gguf file")
 
-    def load(
-        self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None, progress: Progress = silent
-    ) -> "Generator":
+    def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         unpacked = self.model_copy(update={"model": as_folder(self.model, _unpack_gguf)})
-        return CausalLMConfig.load(unpacked, sampling, source, data, progress)
+        return CausalLMConfig.load(unpacked, sampling, source, data)
 
 
 @LEARNERS.named("packed-text", place=7)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from dp_base.checksums import digest
 from dp_base.errors import InputError, MissingError
-from dp_base.progress import Progress, silent
+from dp_base.progress import progress
 from dp_real.data import DATA
 from dp_real.data.examples import Examples, RealData, SetStatus, Task
 from dp_real.runtime.section import Count, Seed
@@ -63,9 +63,6 @@ class WordsConfig(OfTexts):
     def task(self) -> Task:
         return Task((self.most,), tuple(LANGUAGES))
 
-    def prepare(self, progress: Progress = silent) -> None:
-        self._words(progress)
-
     def load(self) -> RealData:
         """Words with the same first STEM letters are on one side of the split; only the generator may have fewer."""
         import torch
@@ -98,7 +95,7 @@ class WordsConfig(OfTexts):
     def describe(self) -> list[SetStatus]:
         return [SetStatus("words", str(FOLDER), _problem())]
 
-    def _words(self, progress: Progress = silent) -> dict[str, list[str]]:
+    def _words(self) -> dict[str, list[str]]:
         """Words that one language alone has, sorted; of each at most MOST, evenly spaced."""
         from dp_real.runtime.cache import cached
 

@@ -16,7 +16,6 @@ from dp_experiments.studies.digits.source import DigitsConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import DivergedError
-from dp_base.progress import silent
 from dp_real.config import load_config
 from dp_real.config.arms import arm_config
 from dp_real.generators import GeneratorConfig
@@ -133,10 +132,10 @@ def search(tmp_path, monkeypatch):
             return {"val_accuracy": accuracy(config, out, options["shared"]), "seconds": 1.0}
 
         monkeypatch.setattr(tuning, "run", run)
-        monkeypatch.setattr(tuning, "load_generator", lambda config, progress: None)
+        monkeypatch.setattr(tuning, "load_generator", lambda config: None)
         out = tmp_path / name
         out.mkdir(exist_ok=True)
-        best = tune(load_preset("digits"), plan, trials, out, 1, silent)
+        best = tune(load_preset("digits"), plan, trials, out, 1)
         return best, pd.read_csv(out / "trials.csv")
 
     return search
@@ -157,7 +156,7 @@ def test_a_generator_that_is_of_no_use_is_told_before_any_trial(tmp_path, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "out").mkdir()
     with refusal("^its images are not finite$", DivergedError):
-        tune(load_preset("digits", ["generator.training=none"]), PLAN, 1, tmp_path / "out", 1, silent)
+        tune(load_preset("digits", ["generator.training=none"]), PLAN, 1, tmp_path / "out", 1)
     assert not (tmp_path / "out" / "trials.csv").exists()
 
 

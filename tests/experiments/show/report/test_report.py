@@ -28,7 +28,6 @@ from dp_experiments.terminal.lines import records
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from dp_base.progress import silent
 from dp_real import Run
 from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
@@ -267,7 +266,7 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
 def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path):
     folder = Comparison(shutil.copytree(compared, tmp_path / "compare"))
     folder.write(folder.read("runs").assign(sets=""), "static-60", "seconds")
-    facts = comparison_facts(folder, None, silent)
+    facts = comparison_facts(folder, None)
     for arm, shown in zip(facts["arms"], shown_comparison(facts)["shown_arms"], strict=True):
         assert shown["samples"] == arm["generated"] != arm["x"]
         assert "static data to match (seconds of generation and training)" in shown
@@ -277,7 +276,7 @@ def test_of_one_seed_no_error_is_known(compared, tmp_path):
     folder = Comparison(shutil.copytree(compared, tmp_path / "compare"))
     runs = folder.read("runs").query("seed == 1")
     folder.write(runs.assign(sets=[[{"set": "further", "accuracy": 0.5}]] * len(runs)), "static-60")
-    shown = shown_comparison(comparison_facts(folder, None, silent))
+    shown = shown_comparison(comparison_facts(folder, None))
     assert {row["accuracy (%)"] for row in shown["shown_sets"]} == {"50.00"}
     assert {row["lead over static-60"] for row in shown["shown_sets"]} == {"0.00"}
     assert not any("nan" in str(value) for row in shown["shown_arms"] for value in row.values())
