@@ -41,7 +41,8 @@ class Memory:
 def practice_loop(config: Config, rows: Memory) -> None:
     pool: Any = rows
     unused: Any = None
-    practice = TrainingLoop(config, fresh_learner(config), pool, config.data.load(), unused, LoopState(STEPS))
+    data = config.data.load()
+    practice = TrainingLoop(config, pool, LoopState(STEPS), None, fresh_learner(config), data, unused)
     for _ in range(STEPS):
         practice.train_step()
 

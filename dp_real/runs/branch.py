@@ -109,6 +109,7 @@ def _branch_at(
 
     distributed.on_main(begin)
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
-        practice = TrainingLoop(config, learner, pool, data, RunFolder(RunFiles(out), advance, state.step), state)
+        folder = RunFolder(RunFiles(out), advance, state.step)
+        practice = TrainingLoop(config, pool, state, None, learner, data, folder)
         practice.cool_down()
     return conclude(practice, facts={"accepted_changes": changed} if changed else {})

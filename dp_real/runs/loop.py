@@ -11,9 +11,7 @@ from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
 from dp_real.data.examples import RealData
 from dp_real.evaluate.assess import accuracies, chance, is_unequal
-from dp_real.pool import Pool
 from dp_real.practice.practice import Additions, PracticeState
-from dp_real.practice.rounds import Rounds
 from dp_real.protocols import Learner
 from dp_real.runs.batches import Loader, LogitAdjustment, MiniBatches
 from dp_real.runtime import distributed
@@ -51,19 +49,17 @@ class LoopState(PracticeState):
 
 
 @dataclass
-class TrainingLoop:
+class TrainingLoop(Additions):
     """The loop of one run from `state` on, with `learner` and `pool` of that time. `rounds` is None in a branch."""
 
     config: Config
+    state: LoopState
     learner: Learner
-    pool: Pool
     data: RealData
     folder: "RunFolder"
-    state: LoopState
-    rounds: Rounds | None = None
 
     def __post_init__(self) -> None:
-        self.additions = Additions(self.config, self.pool, self.state, self.rounds)
+        super().__post_init__()
         self.batches = MiniBatches(self.config, self.pool)
         self.adjustment = LogitAdjustment(self.config, self.pool)
         self.loader = Loader(self.pool, self.batches.at)
@@ -101,15 +97,15 @@ class TrainingLoop:
     def wants_examples(self) -> bool:
         """Whether to add: only at a constant rate or, with practice.in_warmup, if the learner knows something."""
         options, training, state = self.config.practice, self.config.training, self.state
-        if state.train_loss is None or not self.additions.are_due:
+        if state.train_loss is None or not self.are_due:
             return False
         if state.step >= state.last_step - training.cooldown_steps:
             return False
         return state.step >= training.warmup_steps or (options.in_warmup and self.knows_something)
 
     def add_examples(self, count: int) -> None:
-        state, additions, begin = self.state, self.additions, self.seconds
-        added = additions.draw_round(self.learner.logits, additions.labels(count))
+        state, begin = self.state, self.seconds
+        added = self.draw_round(self.learner.logits, self.labels(count))
         self.began -= added.saved
         seconds = self.seconds - begin
         training_seconds, training_flops = begin - state.generation_seconds, self.row_flops * state.seen
@@ -124,7 +120,7 @@ class TrainingLoop:
         state.generation_seconds += seconds
         state.train_loss = None
         self.checkpoint(keep=False)
-        additions.forget()
+        self.forget()
 
     @property
     def knows_something(self) -> bool:
@@ -179,7 +175,7 @@ class TrainingLoop:
         # exceed.
         is_lucky = self.is_unequal and not self.knows_something
         watched = balanced if is_lucky or self.config.practice.watch == "balanced" else state.accuracy
-        self.additions.observe(watched)
+        self.observe(watched)
         state.seconds = distributed.from_main(self.seconds)
         row = {
             "step": state.step,

@@ -155,7 +155,7 @@ def _train(config: Config, files: RunFiles, test: bool, shared: Path | None, acc
         folder = RunFolder(files, advance, track=track, inputs=recorded, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
         rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.any_must_stop)
-        practice = TrainingLoop(config, learner, pool, data, folder, state, rounds)
+        practice = TrainingLoop(config, pool, state, rounds, learner, data, folder)
         try:
             with folder.stops_on_signal():
                 practice.run()

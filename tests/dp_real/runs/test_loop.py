@@ -81,7 +81,7 @@ def run(tmp_path, accuracies, warmup=0.1, shares=(300, 300, 300), **plan):
     validation = Examples(torch.zeros(len(labels), 3, 1, 1), labels)  # chance: .333, its error of 900 .016
     rounds = Rounds(config, pool, tmp_path / "drawing", ConstantGenerator())
     data = RealData(config.task, None, validation, validation)
-    practice = TrainingLoop(config, scripted_learner(), pool, data, notebook, LoopState(100), rounds)
+    practice = TrainingLoop(config, pool, LoopState(100), rounds, scripted_learner(), data, notebook)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dp_real.runs.loop.accuracies", lambda *_: next(script))
         patch.setattr("dp_real.runs.loop.has_collapsed", lambda *_: False)
