@@ -11,9 +11,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from dp_experiments.cli import version
+from dp_experiments.cli import commands, version
 
+from dp_base.progress import silent
 from tests.commands import done, refused
+from tests.experiments.conftest import SET
 
 DP = f'"{sys.executable}" -c "from dp_experiments.cli.main import main; main()"'
 BEGUN = "from dp_experiments.cli.main import main; print(flush=True); main()"
@@ -74,6 +76,13 @@ def test_streams_that_are_closed_or_full(streams, status, err):
 def test_a_full_disk_is_a_line_that_says_to_make_room(error, monkeypatch):
     monkeypatch.setattr(version, "version_line", lambda: (_ for _ in ()).throw(error))
     assert "make room there, and give the command again" in refused("--version", status=3)
+
+
+def test_what_takes_long_shows_its_progress(monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr(commands, "progress", lambda what, total: shown.append(what) or silent(what, total))
+    done("real run digits", *SET, "--out", tmp_path / "run")
+    assert {"digits", "drawing examples"} <= {*shown}
 
 
 def test_a_path_that_is_not_utf8_is_named(monkeypatch):
