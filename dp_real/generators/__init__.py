@@ -130,10 +130,13 @@ class TrainedHere(GeneratorConfig):
         source: DataConfig,
         examples: "TrainingExamples",
         classes: object,
-        train: Callable[[Path], None],
+        train: Callable[[Path, Path], None],
         settings: Mapping[str, Any],
     ) -> Path:
-        """The folder that `train` filled, cached by the examples' content and `settings`."""
+        """The folder that `train` filled, cached by the examples' content and `settings`.
+
+        `train` takes that folder, and one for checkpoints in case it is killed.
+        """
         import torch
 
         from dp_real.runtime.cache import cached
@@ -146,7 +149,7 @@ class TrainedHere(GeneratorConfig):
             "seed": source.split,
             "threads": torch.get_num_threads(),  # changes sums by rounding
         }
-        return cached(f"generators/{source.source}", depends, train)
+        return cached(f"generators/{source.source}", depends, train, resumable=True)
 
     def trained_module(
         self,
@@ -156,14 +159,14 @@ class TrainedHere(GeneratorConfig):
         train: Callable[..., Module],
         sizes: Any,
     ) -> Module:
-        """What `make` returns, with the weights of train(sizes, examples, classes, seed, advance)."""
+        """What `make` returns, with the weights of train(sizes, examples, classes, seed, unfinished, advance)."""
         from safetensors.torch import load_file, save_file
 
         n_classes = source.task.n_classes
 
-        def fill(folder: Path) -> None:
+        def fill(folder: Path, unfinished: Path) -> None:
             with progress("training the generator", sizes.train_steps) as advance:
-                trained = train(sizes, examples, n_classes, source.split, advance)
+                trained = train(sizes, examples, n_classes, source.split, unfinished, advance)
             save_file(trained.state_dict(), folder / "model.safetensors")
 
         folder = self.trained(source, examples, n_classes, fill, {"kind": self.kind, **sizes._asdict()})

@@ -82,19 +82,24 @@ class LatentConfig(TrainedHere):
 
     def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.generators.models.denoiser import try_out
-        from dp_real.generators.models.stable_diffusion import REMEDY, train_pipeline
+        from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import OwnLoop
         from dp_real.generators.pipelines.loading import load_pipeline
-        from dp_real.runtime.hub import save
 
-        task = source.task
+        task, seed = source.task, source.split
         self.check_task(task)
         examples = self.imitated(source, data)
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+        effort = EFFORTS[self.training]
 
-        def train(folder: Path) -> None:
-            save(train_pipeline(examples, prompts, EFFORTS[self.training], source.split), folder)
-            try_out(drawing(folder, 4, 1.0), 8, source.split, REMEDY)
+        def train_vae(folder: Path, unfinished: Path) -> None:
+            train_autoencoder(examples.x, Work(effort.vae_steps, effort.vae_batch, seed, folder, unfinished))
+
+        def train(folder: Path, unfinished: Path) -> None:
+            vae = self.trained(source, examples, None, train_vae, {"training": self.training})
+            work = Work(effort.unet_steps, effort.unet_batch, seed, folder, unfinished)
+            train_pipeline(examples, prompts, vae, work)
+            try_out(drawing(folder, 4, 1.0), 8, seed, REMEDY)
 
         def drawing(folder: Path, steps: int, guidance_scale: float) -> OwnLoop:
             return OwnLoop(load_pipeline(str(folder)), prompts, task.sample_shape, steps, guidance_scale)

@@ -14,11 +14,12 @@ import platformdirs
 
 from dp_base.checksums import damage, json_digest, seal
 from dp_base.errors import MissingError
-from dp_base.files import disk_problem, whole_folder, write_json
+from dp_base.files import disk_problem, remove, whole_folder, write_json
 from dp_base.locks import locked_beside
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
+UNFINISHED = ".unfinished"
 _intact: set[Path] = set()  # made or verified by this process
 
 
@@ -40,10 +41,11 @@ def cache_size() -> int:
     return size
 
 
-def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
     """The folder that make(folder) filled, now or earlier with the same `depends`. Other processes wait for it.
 
-    A damaged folder is made again.
+    If `resumable`, make(folder, unfinished) stores in `unfinished` what it needs to continue. A damaged folder is made
+    again.
     """
     digest = json_digest(depends, sort_keys=True)[:16]
     folder = cache_folder() / f"{name}-{digest}"
@@ -53,10 +55,15 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
         if not _usable(folder):
             if folder.exists() and (problem := damage(folder)):
                 log.warning("%s; it is made again", problem)
+            unfinished = folder.with_name(folder.name + UNFINISHED)
             with whole_folder(folder, replace=True) as staged:
-                make(staged)
+                if resumable:
+                    make(staged, unfinished)
+                else:
+                    make(staged)
                 write_json(staged / DEPENDS, depends)
                 seal(staged)
+            remove(unfinished)
     _intact.add(folder)
     return folder
 

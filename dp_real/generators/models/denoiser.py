@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,8 +16,8 @@ from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.protocols import Generator, Labels, Seeds
 from dp_real.runtime import distributed
 from dp_real.runtime.computing import require_samples, usual
+from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
-from dp_real.runtime.training import Training
 
 if TYPE_CHECKING:
     from dp_real.generators.trained import DenoiserSizes
@@ -105,6 +106,7 @@ def train_denoiser(
     images: TrainingExamples,
     n_classes: int,
     seed: int,
+    unfinished: Path | None,
     advance: Callable[[int], None],
 ) -> Denoiser:
     """Train by v-prediction, with a cosine decay of AdamW's rate to 0 and averaged weights."""
@@ -114,9 +116,11 @@ def train_denoiser(
     with seeded(draw):
         model = Denoiser(sample_shape, n_classes, sizes.width, sizes.blocks).to(device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.train_learning_rate, fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
     scheduler = make_scheduler("v_prediction")
-    loop = Training("the generator", REMEDY, model, sizes.train_steps, sizes.train_learning_rate)
-    for _ in loop.steps(advance):
+    loop = Resumable("the generator", REMEDY, {"trained": model, "average": ema}, optimizer, anneal, draw, unfinished)
+    for _ in loop.steps(sizes.train_steps, advance):
         rows = torch.randint(len(images.x), (BATCH,), generator=draw)
         label = images.y[rows]
         label = label.where(torch.rand(len(rows), generator=draw) >= LABEL_DROPOUT, torch.tensor(n_classes))

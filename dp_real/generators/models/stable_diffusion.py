@@ -1,7 +1,8 @@
 """A small Stable Diffusion of diffusers' own classes, trained here in minutes on a CPU."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -16,12 +18,9 @@ from dp_base.progress import progress
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
 from dp_real.runtime import distributed
-from dp_real.runtime.hub import quietly
+from dp_real.runtime.hub import load, quietly, save
+from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
-from dp_real.runtime.training import Training
-
-if TYPE_CHECKING:
-    from dp_real.generators.trained import TrainingSteps
 
 with quietly():  # which tells that torchvision, which is not needed, is missing
     from diffusers import StableDiffusionPipeline
@@ -35,19 +34,31 @@ AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, 
 ENCODED_ROWS = 500  # images that are encoded together
 
 
-def train_autoencoder(images: Float[Tensor, "images channels height width"], effort: "TrainingSteps", seed: int) -> Any:
-    """A trained VAE.
+class Work(NamedTuple):
+    """One training. After a kill it continues from `unfinished`."""
+
+    steps: int
+    batch: int  # images per step
+    seed: int
+    folder: Path  # of the trained model
+    unfinished: Path | None = None
+
+
+def train_autoencoder(images: Float[Tensor, "images channels height width"], work: Work) -> None:
+    """Train a VAE and save it.
 
     The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian.
     """
-    draw = torch_rng(seed, Stream.GENERATOR, 0)
+    draw = torch_rng(work.seed, Stream.GENERATOR, 0)
     with seeded(draw):
         vae: Any = make_vae(images.shape[-1])
     vae.to(distributed.device())
-    loop = Training("the VAE", REMEDY, vae, effort.vae_steps, 4e-3, betas=(0.9, 0.99))
-    with progress("training the VAE", effort.vae_steps) as advance:
-        for _ in loop.steps(advance):
-            x = images[torch.randint(len(images), (effort.vae_batch,), generator=draw)]
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.steps)
+    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, anneal, draw, work.unfinished)
+    with progress("training the VAE", work.steps) as advance:
+        for _ in loop.steps(work.steps, advance):
+            x = images[torch.randint(len(images), (work.batch,), generator=draw)]
             x = x.to(vae.device).expand(-1, 3, -1, -1)
             posterior = vae.encode(x, return_dict=False)[0]
             noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
@@ -55,45 +66,38 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], eff
             kl = posterior.kl().mean() / posterior.mean[0].numel()
             loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
             loop.update(longest=1.0)
-    return vae.eval().requires_grad_(False)
+    save(vae, work.folder)
 
 
-def train_pipeline(
-    images: TrainingExamples,
-    prompts: Sequence[Sequence[str]],
-    effort: "TrainingSteps",
-    seed: int,
-) -> Any:
-    """A pipeline whose VAE is trained first, then its UNet and text encoder on latents by v-prediction.
+def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: Path, work: Work) -> None:
+    """Train UNet and text encoder on a saved VAE's latents by v-prediction, and save the pipeline.
 
     The text encoder is updated every ENCODED_EVERY steps, by their mean gradient.
     """
-    vae = train_autoencoder(images.x, effort, seed)
-    draw = torch_rng(seed, Stream.GENERATOR, 1)
+    draw = torch_rng(work.seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions)
-    pipe.vae = vae
+    pipe.vae = load(AutoencoderKL, str(vae)).eval().requires_grad_(False)
     pipe = pipe.to(distributed.device())
     latents = _latents(pipe.vae, images.x)
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
-    steps, warmup = effort.unet_steps, max(1, effort.unet_steps // 36)
+    steps, warmup = work.steps, max(1, work.steps // 36)
     decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
     ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
+    optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
+    anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
     tokens = pipe.tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"].to(pipe.device)
     encoded: Any = None
     text: Any = None
-
-    def factor(step: int) -> float:
-        return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
-
-    loop = Training("the UNet", REMEDY, both, steps, 2e-3, factor)
+    modules = {"trained": both, "average": ema}
+    loop = Resumable("the UNet", REMEDY, modules, optimizer, anneal, draw, work.unfinished)
     with progress("training the UNet", steps) as advance:
-        for step in loop.steps(advance):
+        for step in loop.steps(steps, advance):
             if step % ENCODED_EVERY == 0:
                 encoded = pipe.text_encoder(tokens).last_hidden_state
                 text = encoded.detach().requires_grad_()
-            rows = torch.randint(len(latents), (effort.unet_batch,), generator=draw)
+            rows = torch.randint(len(latents), (work.batch,), generator=draw)
             templates = len(prompts[0])  # per class
             caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=draw)
             dropped = torch.rand(len(rows), generator=draw) < CAPTION_DROPOUT
@@ -107,7 +111,7 @@ def train_pipeline(
             if step % AVERAGED_EVERY == 0 or step + 1 == steps:
                 ema.update_parameters(both)
     both.load_state_dict(ema.module.state_dict())
-    return pipe
+    save(pipe, work.folder)
 
 
 @torch.no_grad()

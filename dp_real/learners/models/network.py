@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import convert_conv2d_weight_memory_format
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -23,9 +22,9 @@ from dp_real.learners.section import TrainingConfig
 from dp_real.runtime import distributed
 from dp_real.runtime.computing import count
 from dp_real.runtime.pixels import fit, to_float
+from dp_real.runtime.resumable import load_state_tensors, state_tensors, storable
 from dp_real.runtime.seeds import Stream, seed_layers, seeded, torch_rng
 
-OPTIMIZER = "optimizer"
 REMEDY = "training.precision = 'bfloat16' or a smaller learner take less"
 
 
@@ -241,42 +240,3 @@ def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
     rate = reached / warmup if reached < warmup else 1.0
     cooled = (step - reached) / max(1, cooldown)
     return rate * 0.5 * (1 + math.cos(math.pi * cooled)) if step < last else 0.0
-
-
-# the state of modules and their optimizer, as tensors
-
-
-def state_tensors(modules: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[str, Tensor]:
-    """The state of named modules and their optimizer."""
-    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"{OPTIMIZER}.{index}.{slot}": value for slot, value in slots.items()}
-    return storable(tensors)
-
-
-def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors in safetensors's form: contiguous, tied weights as copies."""
-    first: dict[int, str] = {}
-    return {
-        name: value.contiguous() if first.setdefault(value.data_ptr(), name) == name else value.clone()
-        for name, value in tensors.items()
-    }
-
-
-def load_state_tensors(tensors: Mapping[str, Tensor], modules: Mapping[str, nn.Module], optimizer: Optimizer) -> None:
-    """Restore `state_tensors`."""
-    for name, module in modules.items():
-        module.load_state_dict(_below(f"{name}.", tensors))
-    parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below(f"{OPTIMIZER}.", tensors).items():
-        index, slot = name.split(".", 1)
-        if value.dim():
-            # The fused optimizer needs averages and weights in the same memory order.
-            value = torch.empty_like(parameters[int(index)]).copy_(value)
-        slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

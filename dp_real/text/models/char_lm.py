@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +11,8 @@ from torch.nn import functional as F
 from dp_real.data.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import distributed
+from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_uniforms, seed_layers, seeded, torch_rng
-from dp_real.runtime.training import Training
 
 if TYPE_CHECKING:
     from dp_real.text.language_models import CharLMSizes
@@ -120,16 +121,20 @@ def train_char_lm(
     texts: TrainingExamples,
     n_classes: int,
     seed: int,
+    unfinished: Path | None,
     advance: Callable[[int], None],
 ) -> CharLM:
-    """Train by AdamW with a cosine decay to 0."""
+    """Train by AdamW with a cosine decay to 0, from the state in `unfinished`, if any."""
     draw = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()
     with seeded(draw):
         model = CharLM(known_characters(texts.x), n_classes, sizes.width, DROPOUT).to(device)
-        rate = sizes.train_learning_rate
-        loop = Training("the generator", REMEDY, model, sizes.train_steps, rate, weight_decay=WEIGHT_DECAY)
-        for step in loop.steps(advance):
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=sizes.train_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
+        loop = Resumable("the generator", REMEDY, {"model": model}, optimizer, anneal, draw, unfinished)
+        for step in loop.steps(sizes.train_steps, advance):
             seed_layers(torch_rng(seed, Stream.DROPOUT, step), device)
             rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
             x, y = texts.x[rows], texts.y[rows].to(device)

@@ -1,16 +1,21 @@
 """The small Stable Diffusion that is trained here."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dp_base.progress import showing
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.models import stable_diffusion
-from dp_real.generators.models.stable_diffusion import train_pipeline
+from dp_real.generators.models.stable_diffusion import Work, train_autoencoder, train_pipeline
+from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.generators.trained import LatentConfig, TrainingSteps
 from dp_real.guidance.section import SamplingConfig
+from dp_real.runtime import resumable
+from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_seeds
 from tests.refusals import refusal
 
@@ -54,12 +59,15 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
         latents = vae.encode(real.validation.x.expand(-1, 3, -1, -1), return_dict=False)[0].mode()
     assert vae.config.scaling_factor == pytest.approx(1 / latents.std().item(), rel=1e-5)
 
+    monkeypatch.setattr(stable_diffusion, "train_autoencoder", None)  # not called again: the VAE is in the cache
+    other = load_generator(real, prompts=("a {}",))
+    assert torch.equal(other.pipe.vae.decoder.conv_in.weight, vae.decoder.conv_in.weight)
+    efforts["full"] = efforts["light"]
+    with pytest.raises(TypeError):
+        load_generator(real, training="full")
     monkeypatch.setattr(stable_diffusion, "train_pipeline", None)
     assert torch.equal(load_generator(real).sample(labels, seeds, None), x)
-    efforts["full"] = efforts["light"]
-    for other in ({"prompts": ("a {}",)}, {"training": "full"}):
-        with pytest.raises(TypeError):
-            load_generator(real, **other)
+    assert not list(cache_folder().rglob(f"*{UNFINISHED}*"))
 
 
 @pytest.mark.slow
@@ -72,16 +80,49 @@ def test_it_learns_what_the_prompts_mean(real, efforts):
     assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
 
 
-def test_training_is_a_function_of_its_seed(real, monkeypatch):
+def train(real, folder, seed=0, keep=False):
+    """A pipeline, trained for a few steps. keep: so that it can go on after a kill."""
+    prompts = class_prompts(TEMPLATES, TASK.classes)
+    unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
+    if not (folder / "vae").exists():
+        train_autoencoder(real.validation.x, Work(6, 4, seed, folder / "vae", unfinished[0]))
+    work = Work(6, 4, seed, folder / "unet", unfinished[1])
+    train_pipeline(real.validation, prompts, folder / "vae", work)
+    return load_pipeline(str(folder / "unet"))
+
+
+@contextmanager
+def kills(description, total):
+    """A Progress that ends each training in its fifth step, unless it began later."""
+    done = []
+
+    def advance(steps):
+        done.append(steps)
+        if done[0] == 0 and sum(done) == 5:
+            raise KeyboardInterrupt
+
+    yield advance
+
+
+def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, monkeypatch):
+    """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
+    monkeypatch.setattr(resumable, "EVERY", 2)
     monkeypatch.setattr(stable_diffusion, "ENCODED_EVERY", 2)
-    prompts, effort = class_prompts(TEMPLATES, TASK.classes), TrainingSteps(6, 4, 6, 4)
-    first = train_pipeline(real.validation, prompts, effort, 0)
+    unbroken = train(real, tmp_path / "unbroken")
+    begins = []
+    restore = resumable.Resumable.restore
+    monkeypatch.setattr(resumable.Resumable, "restore", lambda self: begins.append(restore(self)) or begins[-1])
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), showing(kills):
+            train(real, tmp_path / "broken", keep=True)
     torch.manual_seed(1)  # what was drawn before does not matter
-    again, other = (train_pipeline(real.validation, prompts, effort, seed) for seed in (0, 1))
+    pipe = train(real, tmp_path / "broken", keep=True)
+    assert begins == [0, 4, 0, 4]
+    other = train(real, tmp_path / "other", seed=1)
     for part in ("unet", "vae", "text_encoder"):
-        weights, equal, different = (getattr(each, part).state_dict() for each in (first, again, other))
-        assert all(torch.equal(weights[name], equal[name]) for name in weights), part
-        assert not all(torch.equal(weights[name], different[name]) for name in weights), part
+        whole, resumed = (getattr(each, part).state_dict() for each in (unbroken, pipe))
+        assert all(torch.equal(whole[name], resumed[name]) for name in whole), part
+        assert not all(torch.equal(whole[name], value) for name, value in getattr(other, part).state_dict().items())
 
 
 def test_what_it_cannot_be_trained_on(real):

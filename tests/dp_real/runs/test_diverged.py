@@ -19,7 +19,7 @@ from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
 from dp_real.runs.loop import LoopState, has_collapsed
 from dp_real.runs.prepare import fresh_learner
-from dp_real.runtime import training
+from dp_real.runtime import resumable
 from dp_real.runtime.computing import require_samples
 from dp_real.runtime.seeds import next_seeds, row_seeds
 from tests.dp_real.conftest import changed
@@ -159,8 +159,8 @@ def test_gradients_are_shortened_on_request_only(config):
 def test_a_generator_of_no_use_is_not_cached(own_cache, config, data, monkeypatch, hides, said):
     """Its losses are not finite, or these are, but its weights are broken, or all its samples alike."""
     if hides == "losses":
-        true = training.require_finite
-        monkeypatch.setattr(training, "require_finite", lambda what, *of: "losses" in what or true(what, *of))
+        true = resumable.require_finite
+        monkeypatch.setattr(resumable, "require_finite", lambda what, *of: "losses" in what or true(what, *of))
     if hides == "samples":
         monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
     rate = 2e-3 if hides == "samples" else 1e30

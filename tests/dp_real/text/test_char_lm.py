@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dp_real.data.examples import Examples
+from dp_real.runtime.resumable import Resumable
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.language_models import CharLMSizes
 from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
@@ -15,9 +16,13 @@ SIZES = CharLMSizes(width=32, train_steps=60, train_learning_rate=0.01)
 LABELS, SEEDS = torch.tensor([0, 1] * 6), np.arange(12, dtype=np.uint64)
 
 
+def trained(folder=None):
+    return train_char_lm(SIZES, WORDS, 2, 0, folder, lambda done: None)
+
+
 @pytest.fixture(scope="module")
 def generator():
-    return CharLMGenerator(train_char_lm(SIZES, WORDS, 2, 0, lambda done: None), 8, 2, 1.0)
+    return CharLMGenerator(trained(), 8, 2, 1.0)
 
 
 def test_it_learns_the_classes(generator):
@@ -44,3 +49,20 @@ def test_likelihoods_of_all_texts_add_up_to_one():
     for label in range(3):
         total = model.log_likelihood(texts, torch.full((6,), label)).exp().sum()
         assert total.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path, monkeypatch):
+    monkeypatch.setattr("dp_real.runtime.resumable.EVERY", 20)
+    whole, keep = trained(), Resumable.keep
+
+    def killed(self, folder, step):
+        keep(self, folder, step)
+        if step == 40:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Resumable, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "unfinished")
+    monkeypatch.setattr(Resumable, "keep", keep)
+    again = trained(tmp_path / "unfinished").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in whole.state_dict().items())
