@@ -40,6 +40,7 @@ def test_every_kind_answers_the_same_protocol(problem):
     assert [field.name for field in fields(prediction)][:5] == PROTOCOL
     assert [field.name for field in fields(simulation)][:9] == SIMULATED
     assert (simulation.d, simulation.trials, simulation.seed) == (20, 4, 3)
+    assert simulate(problem, 20, 4, seed=3) == simulation != simulate(problem, 20, 4, seed=4)
     shape = (3,) if problem is LOOP else ()
     for record, names in ((prediction, PROTOCOL), (simulation, SIMULATED[:6])):
         assert {np.shape(getattr(record, name)) for name in names} == {shape}

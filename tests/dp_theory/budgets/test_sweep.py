@@ -56,18 +56,6 @@ def test_costs(table):
     assert (table["x"] == table["compute"]).all()
 
 
-def test_what_is_kept_decides(table):
-    """The ridge is per training row: pruning n rows and drawing p·n directly give one learner."""
-    prune, direct = (
-        table.query("kind == 'predicted' and series == @s") for s in ("prune keep-hard", "direct keep-hard")
-    )
-    again = np.interp(np.log(prune["kept"]), np.log(direct["kept"]), direct["y"])
-    shared = prune["kept"] > direct["kept"].min()
-    assert np.max(np.abs(again / prune["y"] - 1)[shared]) < 2e-3
-    static, control = (table.query("kind == 'predicted' and series == @s")["y"] for s in ("static", "direct random"))
-    assert_allclose(static, control)
-
-
 def test_progress_is_told():
     sweep(0.5, advance=(done := []).append, rules="keep-easy", d=16, trials=3, n=[8, 20], workers=2)
     assert sum(done) == steps(0.5, 0.9, "keep-easy", 3) == 9
@@ -80,10 +68,12 @@ def test_a_rule_brings_its_parameters_into_a_sweep_and_keeps_as_many_rows_as_oth
     table = sweep(0.5, rules=["entropy", "entropy@kappa=4"], d=16, trials=2, n=64)
     lines = table.query("kind == 'predicted' and generated == 64").set_index("series")
     p = float(KeepHard(0.5).moments(0.0).p)
-    for series, kappa in (("prune entropy", 1.0), ("prune entropy@kappa=4", 4.0)):
+    for suffix, kappa in (("", 1.0), ("@kappa=4", 4.0)):
         rule = Entropy.with_keep_fraction(p, kappa)
-        want = predict(Problem(rule, 0.9, 16 / 64, p * 0.01)).test_error  # Theorem 1's ridge is per pool row
-        assert lines.loc[series, "y"] == pytest.approx(want, rel=1e-9)
+        pruned, direct = Problem(rule, 0.9, 16 / 64, p * 0.01), Problem(Direct(rule), 0.9, 16 / 64, 0.01)
+        for strategy, problem in (("prune", pruned), ("direct", direct)):  # Theorem 1's ridge is per pool row
+            want = predict(problem).test_error
+            assert lines.loc[f"{strategy} entropy{suffix}", "y"] == pytest.approx(want, rel=1e-9)
 
 
 def test_points_of_the_dense_engine_are_experiments():

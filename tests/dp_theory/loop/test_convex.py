@@ -14,8 +14,6 @@ from dp_theory import LOGISTIC, predict, simulate
 from dp_theory.loop import Addition, PracticeProblem, Window, square
 from dp_theory.loop.experiment import fit_convex
 from dp_theory.loop.losses import prediction
-from dp_theory.loop.losses.forces import SampledRows
-from dp_theory.loop.losses.points import Points
 from dp_theory.loop.losses.prediction import solve_loop
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
@@ -43,16 +41,6 @@ def test_the_search_finds_the_loop_with_the_square_loss(name):
     found = solve_loop(replace(problem, loss=UNNAMED_SQUARE), size=2**15).orders
     for ours, theirs in zip(found, square.solve_loop(problem).orders, strict=True):
         assert_allclose(ours, theirs, rtol=0, atol=5e-4 * np.abs(theirs).max())
-
-
-def test_slopes_of_linear_forces_are_an_inverse_matrix():
-    """(T4.7) is (T3.16) for the square loss, on each point."""
-    rng = np.random.default_rng(0)
-    x, weight = np.tril(rng.uniform(0.1, 1, (5, 5))), np.array([0.3, 1.0, 7.0])
-    bend = 1 / (1 / weight + np.diag(x)[:, None])
-    inverse = np.linalg.inv(np.eye(5) / weight[:, None, None] + x)
-    rows = SampledRows(Points(*[None] * 6), np.zeros((3, 4)), bend[:-1])
-    assert_allclose(-bend[-1] * rows.slopes(x), inverse[:, -1, :-1].T, rtol=1e-12)
 
 
 def test_reference_value():
@@ -156,16 +144,6 @@ def test_loops_against_the_experiment(problem):
 
 def test_experiments_that_keep_no_row_learn_nothing():
     assert np.array_equal(fit_convex(np.zeros((0, 3)), np.zeros(0), np.zeros(0), 0.0, LOGISTIC), np.zeros(3))
-
-
-def test_logistic_fits_are_those_of_scikit_learn():
-    linear_model = pytest.importorskip("sklearn.linear_model")
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((120, 60))
-    y, q = np.sign(x[:, 0] + rng.standard_normal(120)), rng.uniform(0.5, 1.5, 120) / 120
-    solver = linear_model.LogisticRegression(C=1 / 0.02, fit_intercept=False, solver="newton-cholesky", tol=1e-10)
-    expected = solver.fit(x, y, sample_weight=q).coef_[0]
-    assert_allclose(fit_convex(x, y, q, 0.02, LOGISTIC), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_solution_that_is_not_found_is_reported(monkeypatch):

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from dp_theory import predict
 from dp_theory.loop import Agree, Group, SpanProblem, Verifier
 from dp_theory.rules import KeepEasy, KeepHard
-from tests.dp_theory.agreement import assert_same, outputs
+from tests.dp_theory.agreement import outputs
 from tests.dp_theory.verification.beyond import power_law
 
 
@@ -66,13 +66,6 @@ MIXED = (
     Group(0.5, labeller=[1.0, 1.0, 0.0], flip=0.1, along=[1.0, -0.5, 0.2], keep=Agree()),
     Group(1.0, along=[0.3, 1.0, 1.0], keep=KeepEasy(0.5), weight=Verifier(2)),
 )
-
-
-def test_identity_up_to_scale_is_isotropic():
-    """Σ = cI is Σ = I at λ/c."""
-    isotropic = SpanProblem([1.0, 0.0, 0.0], MIXED, 0.6, 0.05)
-    scaled = replace(isotropic, spectrum=[7.0] * 3, lam=0.35)
-    assert_same(predict(scaled), predict(isotropic), 1e-12)
 
 
 @pytest.mark.parametrize("phi", [0.3, 3.0])

@@ -16,6 +16,7 @@ from dp_theory.loop import (
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER, selected
+from tests.dp_theory.verification.beyond import SOFT
 
 WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
 
@@ -42,18 +43,12 @@ def test_reference_values(loop, errors):
 # -- limits that other theory knows -----------------------------------------------------------------------------------
 
 
-def test_errors_of_narrow_windows_contract_at_the_known_rate():
-    """Windows shrink with the error, which contracts by √(ψ(π/2 − 1)/(1 − ψ)) a round as they get narrow."""
-    errors = predict(PracticeProblem(0.25, 0.0, [Window(0.02)] * 10, accumulate=False)).test_error
-    assert errors[-1] < 1e-4
-    assert_allclose(errors[3:] / errors[2:-1], np.sqrt(0.25 * (np.pi / 2 - 1) / 0.75), rtol=2e-3)
-
-
 @pytest.mark.parametrize(
     "addition",
     [
         Addition(2, keep=HARD, weight=3.0),
         Addition(2, keep=Agree()),
+        Addition(2, keep=HARD, flip=SOFT),
         Addition(2, keep=Entropy(3.0, 2.0), weight=Verifier(4.0)),
     ],
     ids=str,
@@ -63,7 +58,8 @@ def test_fresh_data_is_the_span_recipe(addition, flip):
     """Second stage, every kind of rule: the same problem in the span recipe's own words."""
     answer = predict(PracticeProblem(0.5, 0.02, [addition], accumulate=False, flip=flip))
     rho = np.cos(np.pi * answer.test_error[0])
-    expected = predict(selected(rho, 0.5, 0.02, ratio=2.0, flip=flip, keep=addition.keep, weight=addition.weight))
+    rows = {"flip": addition.flip or flip, "keep": addition.keep, "weight": addition.weight}
+    expected = predict(selected(rho, 0.5, 0.02, ratio=2.0, **rows))
     assert_allclose(outputs(answer)[:, 1], outputs(expected), rtol=1e-9)
 
 

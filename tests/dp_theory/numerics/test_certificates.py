@@ -131,12 +131,6 @@ def test_in_ordinary_cells_it_is_small():
         assert np.max(predict(Problem(rule, rho, phi, lam)).certificate, where=away, initial=0) < 1e-9
 
 
-def test_a_tolerance_that_the_moments_miss_is_refused():
-    problem = Problem(SymmetricRule(lambda t: np.exp(-12 * (t - 1.5) ** 2)), 0.7, 0.4, 0.01)
-    with pytest.raises(ConvergenceError, match="tolerance = 1e-16"):
-        predict(problem, tolerance=1e-16)
-
-
 @pytest.mark.parametrize(
     "problem",
     [

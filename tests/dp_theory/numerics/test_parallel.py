@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dp_base.errors import MissingError
 from dp_base.workers import on_cluster
 from dp_theory import Addition, KeepAll, PracticeProblem, Problem, simulate, sweep
 from tests.cluster import two_workers
@@ -37,10 +36,4 @@ def test_work_elsewhere_is_the_same(work, scheduler):
 def test_an_address_without_a_scheduler_is_named():
     pytest.importorskip("distributed")
     with refusal("no dask scheduler answers at 'smoke://signal'"), on_cluster("smoke://signal"):
-        pass
-
-
-def test_the_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with refusal(r"deliberate-practice\[cluster\]", MissingError), on_cluster("tcp://host:8786"):
         pass

@@ -4,7 +4,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from dp_theory.numerics.quadrature import gauss, half_line, panels
+from dp_theory.numerics.quadrature import gauss, half_line
 
 
 @pytest.mark.parametrize("order", [1, 5, 24, 256])
@@ -22,14 +22,6 @@ def test_gauss_is_exact_to_rounding_in_every_weight(order):
             assert float(node) == pytest.approx(float((x + 1) / 2), rel=4e-16)
             assert float(weight) == pytest.approx(float(1 / ((1 - x * x) * slope**2)), rel=4e-16)
     assert weights.sum() == pytest.approx(1, rel=1e-15)
-
-
-def test_panels_integrate_polynomials_exactly_and_ignore_empty_panels():
-    edges = np.array([[0.0, 1.0, 1.0, 3.0], [-1.0, 0.0, 2.0, 2.0]])
-    t, weights = panels(edges, 4)
-    assert t.shape == weights.shape == (2, 12)
-    np.testing.assert_allclose((weights * t**7).sum(-1), [3.0**8 / 8, (2.0**8 - 1) / 8], rtol=1e-14)
-    assert np.all(weights[0, 4:8] == 0)
 
 
 def test_half_line_resolves_small_scales_and_cuts_where_told():

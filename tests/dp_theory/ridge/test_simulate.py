@@ -56,11 +56,8 @@ def test_direct_draws_are_what_pruning_a_pool_keeps():
 
 def test_trials_are_a_pure_function_of_seed_and_trial():
     problem = Problem(KeepHard(0.5), 0.7, 0.5, 0.01)
-    one = simulate(problem, 20, 4, seed=3)
-    assert simulate(problem, 20, 4, seed=3) == one
-    assert simulate(problem, 20, 4, seed=4) != one
     trials = np.array([dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)])
-    assert one.test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
+    assert simulate(problem, 20, 4, seed=3).test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
 
 
 PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
