@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 
 from dp_theory import (
     LOGISTIC,
@@ -40,7 +39,8 @@ def test_every_kind_answers_the_same_protocol(problem):
     assert [field.name for field in fields(prediction)][:5] == PROTOCOL
     assert [field.name for field in fields(simulation)][:9] == SIMULATED
     assert (simulation.d, simulation.trials, simulation.seed) == (20, 4, 3)
-    assert simulate(problem, 20, 4, seed=3) == simulation != simulate(problem, 20, 4, seed=4)
+    assert simulate(problem, 20, 4, seed=3) == simulation
+    assert np.all(simulate(problem, 20, 4, seed=4).test_error != simulation.test_error)
     shape = (3,) if problem is LOOP else ()
     for record, names in ((prediction, PROTOCOL), (simulation, SIMULATED[:6])):
         assert {np.shape(getattr(record, name)) for name in names} == {shape}
@@ -50,20 +50,11 @@ def test_every_kind_answers_the_same_protocol(problem):
         assert prediction.problem is LOOP
 
 
-def test_a_labeller_turns_the_overlap():
-    """Off the labeller the learner is isotropic: its overlap with the truth is cos times that with the labeller."""
-    turned, straight = predict(replace(LOOP, labeller=0.6)), predict(LOOP)
-    assert_allclose(turned.overlap, 0.6 * straight.overlap, rtol=1e-12)
-    assert_allclose(turned.squared_norm, straight.squared_norm, rtol=1e-12)
-    assert_allclose(np.cos(np.pi * turned.test_error), turned.overlap / np.sqrt(turned.squared_norm))
-
-
 test_what_cannot_be_answered_is_refused_in_one_line = refused(
     (
         lambda: simulate(SPAN, 20, engine="law"),
         "engine = 'law' draws a Problem only: take 'dense' for a SpanProblem",
     ),
-    (lambda: simulate(LOOP, 20, engine="sparse"), "unknown engine 'sparse': one of dense, law"),
     (lambda: simulate(THEOREM), "d is missing"),
     (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
     (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the length"),

@@ -22,13 +22,13 @@ from dp_theory import (
     corollary1,
     fit,
     forecast,
+    optimum,
     predict,
     scaling,
     simulate,
     sweep,
     theorem1,
 )
-from dp_theory.budgets.optimum import optimum
 from dp_theory.noise import worth
 from tests.refusals import refused
 
@@ -84,7 +84,6 @@ test_refused_in_one_line = refused(
         lambda: predict(SpanProblem((1, 0), [Group(keep=lambda y: np.ones(3))], 0.5, 0.1)),
         r"keep has shape \(3,\) for",
     ),
-    (lambda: predict(Problem), "must be a Problem"),
     (lambda: predict(np.zeros((2, 2))), r"problem = array\(\[\[0\., 0\.\], \[0\., 0\.\]\]\) must be a Problem"),
     (lambda: simulate(PROBLEM, 20, True), "trials = True must be a whole number"),
     (lambda: simulate(PROBLEM, 20, engine=["law"]), r"unknown engine \['law'\]: one of dense, law"),

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from dp_theory import Curve, Direct, KeepAll, KeepHard, Problem, fit, predict
+from dp_theory import Curve, Direct, KeepAll, KeepHard, PracticeProblem, Problem, Window, fit, predict
 from dp_theory.fitting.likelihood import Likelihood
 from dp_theory.fitting.theory import PARAMETERS, practice_curve, predict_points, with_floor
-from dp_theory.loop import PracticeProblem, Window
 from tests.dp_theory.fitting.curves import TRUTH, experiment, law_curve, parameter_set
 
 

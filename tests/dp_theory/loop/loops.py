@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dp_theory import SQUARE
-from dp_theory.loop import Addition, Group, PracticeProblem, SpanProblem, Verifier
+from dp_theory import SQUARE, Addition, Group, KeepHard, PracticeProblem, SpanProblem, Verifier
 from dp_theory.loop.losses import Loss
-from dp_theory.rules import KeepHard
 from tests.dp_theory.verification.beyond import interpolating
 
 

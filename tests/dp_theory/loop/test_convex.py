@@ -9,13 +9,13 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from dp_base.errors import ConvergenceError
-from dp_theory import LOGISTIC, predict, simulate
+from dp_theory import LOGISTIC, ConvergenceError, Entropy, KeepEasy, KeepHard, predict, simulate
 from dp_theory.loop import Addition, PracticeProblem, Window, square
 from dp_theory.loop.experiment import fit_convex
 from dp_theory.loop.losses import prediction
+from dp_theory.loop.losses.forces import SampledRows
+from dp_theory.loop.losses.points import Points
 from dp_theory.loop.losses.prediction import solve_loop
-from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import assert_same, largest_z
 from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE, selected, weighted_window
 from tests.dp_theory.verification.beyond import feature_cells, loops
@@ -41,6 +41,16 @@ def test_the_search_finds_the_loop_with_the_square_loss(name):
     found = solve_loop(replace(problem, loss=UNNAMED_SQUARE), size=2**15).orders
     for ours, theirs in zip(found, square.solve_loop(problem).orders, strict=True):
         assert_allclose(ours, theirs, rtol=0, atol=5e-4 * np.abs(theirs).max())
+
+
+def test_slopes_of_linear_forces_are_an_inverse_matrix():
+    """(T4.7) is (T3.16) for the square loss, on each point."""
+    rng = np.random.default_rng(0)
+    x, weight = np.tril(rng.uniform(0.1, 1, (5, 5))), np.array([0.3, 1.0, 7.0])
+    bend = 1 / (1 / weight + np.diag(x)[:, None])
+    inverse = np.linalg.inv(np.eye(5) / weight[:, None, None] + x)
+    rows = SampledRows(Points(*[None] * 6), np.zeros((3, 4)), bend[:-1])
+    assert_allclose(-bend[-1] * rows.slopes(x), inverse[:, -1, :-1].T, rtol=1e-12)
 
 
 def test_reference_value():

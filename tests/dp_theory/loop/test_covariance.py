@@ -9,9 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dp_theory import predict
-from dp_theory.loop import Agree, Group, SpanProblem, Verifier
-from dp_theory.rules import KeepEasy, KeepHard
+from dp_theory import Agree, Group, KeepEasy, KeepHard, SpanProblem, Verifier, predict
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.verification.beyond import power_law
 

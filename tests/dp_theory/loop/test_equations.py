@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from dp_theory import KeepHard
-from dp_theory.loop import Addition, PracticeProblem
+from dp_theory import Addition, KeepHard, PracticeProblem
 from dp_theory.loop.square import OrderParameters, solve_loop
 from tests.dp_theory.loop.loops import R11, R13, R15
 from tests.dp_theory.verification.beyond import interpolating

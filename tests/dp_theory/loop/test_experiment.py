@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from dp_theory import predict, simulate
-from dp_theory.loop import LOGISTIC, Addition, Group, PracticeProblem, SpanProblem
+from dp_theory import LOGISTIC, Addition, Group, PracticeProblem, SpanProblem, predict, simulate
 from tests.dp_theory.agreement import largest_z
 from tests.dp_theory.loop.loops import HARD_ROWS
 from tests.dp_theory.verification.beyond import loops

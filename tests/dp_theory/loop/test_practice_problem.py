@@ -5,9 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from dp_theory import predict, simulate
-from dp_theory.loop import LOGISTIC, Addition, MeasuredRows, PracticeProblem, Window
-from dp_theory.rules import KeepHard
+from dp_theory import LOGISTIC, Addition, KeepHard, MeasuredRows, PracticeProblem, Window, predict, simulate
 from tests.dp_theory.loop.loops import HARD_ROWS, one_round
 from tests.refusals import out_of_range, refused
 

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dp_base.errors import ConvergenceError
-from dp_theory import predict
-from dp_theory.loop import (
+from dp_theory import (
     Addition,
     Agree,
+    ConvergenceError,
+    Entropy,
+    KeepEasy,
+    KeepHard,
     PracticeProblem,
     Verifier,
     Window,
+    predict,
 )
-from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from tests.dp_theory.agreement import outputs
 from tests.dp_theory.loop.loops import HARD, L1, R11, R13, R15, R15_VERIFIER, selected
 from tests.dp_theory.verification.beyond import SOFT

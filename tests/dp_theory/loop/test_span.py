@@ -6,9 +6,20 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, t
 
-from dp_theory import Problem, predict, simulate
-from dp_theory.loop import Agree, Group, SpanProblem, Verifier
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
+from dp_theory import (
+    Agree,
+    Entropy,
+    Group,
+    KeepAll,
+    KeepEasy,
+    KeepHard,
+    Problem,
+    Random,
+    SpanProblem,
+    Verifier,
+    predict,
+    simulate,
+)
 from tests.dp_theory.agreement import assert_same, outputs
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.verification.beyond import LABELLER, OTHER, PRUNER, TRUTH, feature_cells, interpolating
@@ -81,13 +92,6 @@ def test_interpolation_forgets_the_weights(weight, phi):
 
 
 # -- certificates, shapes, errors ------------------------------------------------------------------------------------
-
-
-def test_a_forgotten_break_is_found():
-    hard = Group(along=PRUNER, keep=KeepHard(0.777))
-    group = replace(hard, keep=lambda t, y: abs(t) < 0.777)
-    expected = predict(SpanProblem(TRUTH, [hard], 0.5, 0.01))
-    assert_same(predict(SpanProblem(TRUTH, [group], 0.5, 0.01)), expected, 1e-11)
 
 
 test_input_errors = refused(

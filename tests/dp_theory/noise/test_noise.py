@@ -11,10 +11,12 @@ from dp_theory import (
     BoundaryFlips,
     Entropy,
     Group,
+    KeepAll,
     KeepHard,
     PracticeProblem,
     Window,
     predict,
+    theorem1,
 )
 from dp_theory.noise import (
     plain_error,
@@ -24,8 +26,6 @@ from dp_theory.noise import (
     shares,
     worth,
 )
-from dp_theory.ridge.theorem1 import theorem1
-from dp_theory.rules import KeepAll
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.verification.beyond import HEAVY, SOFT
 from tests.refusals import out_of_range, refused

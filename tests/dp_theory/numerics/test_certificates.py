@@ -198,10 +198,16 @@ def test_loops_against_many_nodes(cell, monkeypatch):
 UNNAMED = Addition(1, keep=lambda t, y: abs(t) < 0.777)
 
 
-def test_a_loop_finds_jumps_that_are_not_named():
-    answer, best = (
-        predict(PracticeProblem(0.5, 0.02, [rows] * 2)) for rows in (UNNAMED, Addition(1, keep=KeepHard(0.777)))
-    )
+@pytest.mark.parametrize(
+    "selected",
+    [
+        lambda keep: PracticeProblem(0.5, 0.02, [Addition(1, keep=keep)] * 2),
+        lambda keep: SpanProblem(TRUTH, [Group(along=PRUNER, keep=keep)], 0.5, 0.01),
+    ],
+    ids=["loop", "span"],
+)
+def test_jumps_that_are_not_named_are_found(selected):
+    answer, best = predict(selected(UNNAMED.keep)), predict(selected(KeepHard(0.777)))
     assert answer.certificate.max() < 1e-9
     assert_close_to(answer, best)
 

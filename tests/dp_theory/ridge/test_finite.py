@@ -5,11 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dp_theory import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Problem, Random, predict
-from dp_theory.loop import PracticeProblem
+from dp_theory import Direct, Entropy, KeepAll, KeepEasy, KeepHard, PracticeProblem, Problem, Random, Rule, predict
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import LAW, generator
-from dp_theory.rules import Rule
 from tests.dp_theory.agreement import outputs
 from tests.refusals import out_of_range, refused
 

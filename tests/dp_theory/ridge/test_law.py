@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from dp_theory import Problem
+from dp_theory import KeepEasy, KeepHard, Problem, Random
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import dense_trial
-from dp_theory.rules import KeepEasy, KeepHard, Random
 from tests.refusals import refused
 
 LAMS = np.array([0.0, 0.01, 1.0])

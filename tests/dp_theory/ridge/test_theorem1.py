@@ -5,9 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_base.errors import ConvergenceError
-from dp_theory import Group, KeepHard, Problem, SpanProblem, corollary1, predict, theorem1
-from dp_theory.rules import SymmetricRule
+from dp_theory import (
+    ConvergenceError,
+    Group,
+    KeepHard,
+    Problem,
+    SpanProblem,
+    SymmetricRule,
+    corollary1,
+    predict,
+    theorem1,
+)
 
 
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():

@@ -47,7 +47,6 @@ def arrays_with(**changed):
         (arrays_with(y=np.arange(500)), "classes = 500 must be at most a tenth of the rows"),
         (arrays_with(X_test=X), "lacks y_test: its arrays must be"),
         (arrays_with(X_test=X[:, :3], y_test=Y), "X_test has 3 columns: it must have the 20 of X"),
-        (arrays_with(w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X it must be \(20,\)"),
         (arrays_with(X=np.ones((500, 20))), "X has no variance"),
         (arrays_with(X=1e200 * X), "spreads over"),
     ],
@@ -96,6 +95,6 @@ test_rows_that_cannot_be_checked_are_told = refused(
         lambda: check(Features.of(ALONE, Y, w_s=ROWS.selector)),
         "row 7 of those used has a direction of X to itself",
     ),
-    (lambda: Features.of(X, Y, w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X"),
+    (lambda: Features.of(X, Y, w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X it must be \(20,\)"),
     (lambda: Features.of(X, Y, lam_per_row=-1), "lam_per_row = -1 must be positive"),
 )

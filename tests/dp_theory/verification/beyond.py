@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from dp_theory.loop import (
+from dp_theory import (
     LOGISTIC,
     Addition,
     Agree,
     BoundaryFlips,
+    Entropy,
     Group,
+    KeepEasy,
+    KeepHard,
     PracticeProblem,
     SpanProblem,
     Verifier,
 )
-from dp_theory.rules import Entropy, KeepEasy, KeepHard
 
 TRUTH = np.array([1.0, 0.0, 0.0, 0.0])
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
