@@ -24,27 +24,32 @@ def opened(file, width, *options):
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def barriers(page, folder, width=500):
-    """What axe-core finds in a page that keeps somebody from using it: a line for each of its rules.
+def left_by(script, page, folder, width=500, *options):
+    """What a script at the end of a page leaves in the data of `root`, the document's element, by name.
 
     The page is written into the folder, beside the files that it names.
     """
-    axe = (Path(AXE.origin).parent / "axe.min.js").read_text()
-    told = "result => { document.documentElement.dataset.axe = JSON.stringify(result.violations) }"
-    file = folder / "with-axe.html"
-    scripts = f"<script>{axe}</script><script>axe.run().then({told})</script>"
-    file.write_text(page.replace("</body>", f"{scripts}</body>"))
-    document = opened(file, width, "--virtual-time-budget=10000")  # until what it promised is there
-    found = re.search(r'data-axe="([^"]*)"', document)
-    assert found is not None, "axe-core did not end"
-    rules = json.loads(html.unescape(found[1]))
-    return [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in rules]
+    file = folder / "with-script.html"
+    told = f"<script>const root = document.documentElement; {script}</script></body>"
+    file.write_text(page.replace("</body>", told))
+    root = re.search(r'<html( [\w-]+="[^"]*")*', opened(file, width, *options))[0]
+    return {name: html.unescape(value) for name, value in re.findall('data-([a-z]+)="([^"]*)"', root)}
 
 
-def framed(page, width, told):
-    """A page that shows another in a frame of this width, which may be less than a window's least.
+def left_by_frame(script, page, folder, width):
+    """The same of a script that runs when a page is shown in a frame, which may be narrower than any window.
 
-    told: a script that runs when it is shown. `shown` is the document in the frame.
+    `shown` is the document in the frame.
     """
-    onload = html.escape(f"const shown = this.contentDocument; {told}")
-    return f'<body><iframe width={width} height=900 srcdoc="{html.escape(page)}" onload="{onload}"></iframe></body>'
+    onload = html.escape(f"const shown = this.contentDocument; {script}")
+    frame = f'<iframe width={width} height=900 srcdoc="{html.escape(page)}" onload="{onload}"></iframe>'
+    return left_by("", f"<body>{frame}</body>", folder, max(width + 100, 500))
+
+
+def barriers(page, folder):
+    """What axe-core finds in a page that keeps somebody from using it: a line for each of its rules."""
+    axe = (Path(AXE.origin).parent / "axe.min.js").read_text()
+    told = "axe.run().then(result => { root.dataset.axe = JSON.stringify(result.violations) })"
+    until_told = "--virtual-time-budget=10000"
+    rules = json.loads(left_by(f"{axe};\n{told}", page, folder, 500, until_told)["axe"])
+    return [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in rules]

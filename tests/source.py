@@ -21,7 +21,7 @@ FOLDERS = {  # where a package lies; a wheel adds no import name that does not b
 
 
 def rows_of(page, first):
-    """The cells of a page's table that begins with the cell `first`, by rows, its header without the line below it."""
+    """The cells of the table of a page (of docs/theory, or a whole path) that begins with the cell `first`, by rows."""
     table = f"| {first}" + (ROOT / "docs" / "theory" / page).read_text().partition(f"| {first}")[2].partition("\n\n")[0]
     return [
         [cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines() if "---" not in line

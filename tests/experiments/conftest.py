@@ -77,7 +77,7 @@ def text_run(made_by):
     return made_by("texts", "real", "run", "text-own-smoke", *settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def compared(made_by):
-    """A comparison of three arms of digits. Tests copy it before they change anything."""
+    """A comparison of three arms of digits, which the test may change."""
     return made_by("compared", "real", "compare", "digits", *SET, *COMPARED, "--workers", 1)

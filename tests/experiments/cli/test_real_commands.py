@@ -1,7 +1,6 @@
 """`dp real ...` as a person meets it: files, exit statuses, one line for a mistake."""
 
 import json
-import shutil
 
 import pytest
 from dp_experiments.studies.digits.source import DigitsConfig
@@ -51,20 +50,19 @@ def test_a_run_reads_its_data_once(tmp_path, monkeypatch):
     assert not loaded
 
 
-def test_compare_is_paired_resumable_and_drawn(compared, tmp_path):
-    out = shutil.copytree(compared, tmp_path / "compare")
+def test_compare_is_paired_resumable_and_drawn(compared):
     pictures = {"comparison.png", "comparison.pdf"}
     tables = {"runs.csv", "comparison.csv"}
-    assert {path.name for path in out.iterdir()} == {"SHA256SUMS", "command.txt", "runs"} | tables | pictures
-    command = ("real compare", *SMALL, *COMPARED, "--workers 1 --out", out)
+    assert {path.name for path in compared.iterdir()} == {"SHA256SUMS", "command.txt", "runs"} | tables | pictures
+    command = ("real compare", *SMALL, *COMPARED, "--workers 1 --out", compared)
     done(*command, status=2)  # it holds results
-    finished = out / "runs" / "static-seed1" / "result.json"
-    before, table = finished.stat().st_mtime_ns, (out / "comparison.csv").read_bytes()
+    finished = compared / "runs" / "static-seed1" / "result.json"
+    before, table = finished.stat().st_mtime_ns, (compared / "comparison.csv").read_bytes()
     arms = told(*command, "--resume")["arms"]
     sizes = [("practice", POOL_ROWS), ("static-60", 60), ("static", POOL_ROWS)]
     assert [(arm["series"], arm["x"]) for arm in arms] == sizes
     assert finished.stat().st_mtime_ns == before  # not run again
-    assert (out / "comparison.csv").read_bytes() == table
+    assert (compared / "comparison.csv").read_bytes() == table
 
 
 def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from tests.commands import done, refused
 
 LONG = "ä" * 300
+POINTS = "gaussian --arms static-400 --seeds 1 --workers 1 --set training.steps=20"
 TAKE_A_PATH = ("doctor", "real report", "real resume")
 WRONG = [
     ("reel", "No such command 'reel'. Did you mean 'real'?"),
@@ -61,6 +62,8 @@ WRONG = [
     ("real compare digits --arms static@foo", "'foo' must read KEY=VALUE, as in static@guidance.omega=0.04"),
     ("real compare digits --arms static-40@training.crop=0@seed=3", "seed is the same for all arms"),
     ("real compare digits --arms static --baseline practice", "--baseline practice"),
+    ("real compare digits --arms real-5000 --seeds 1", "there are 900 real training examples"),
+    (f"real compare {POINTS} --x compute", "--x compute: static-400 has a learner whose FLOPs are not counted"),
     ("""real compare digits --set 'compare.arms=["static","static"]'""", "names one twice"),
     ("real compare digits --set seed=7", "--first, --seeds and --splits say which"),
     (

@@ -1,6 +1,5 @@
 """What a sentence claims is a value that the code returns: the advice fits its cause."""
 
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,14 +50,13 @@ def test_a_plan_says_what_its_numbers_are():
     assert f"validation takes {share:.0%} of them" in shown
 
 
-def test_in_how_many_runs_a_strength_is_at_its_end(compared, tmp_path, monkeypatch):
+def test_in_how_many_runs_a_strength_is_at_its_end(compared, monkeypatch):
     """Both runs of one arm have such a remark, of which the last is quoted."""
-    shutil.copytree(compared, tmp_path / "again")
     monkeypatch.setattr(
         "dp_experiments.cli.real.compare.missed_aim",
         lambda run: f"no further {run.config.seed}" if run.config.practice.additions else None,
     )
-    _, out, said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", tmp_path / "again")
+    _, out, said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", compared)
     assert "\ttest_accuracy\t" in out
     assert "practice: in 2 of 2 runs, in the last of them: no further 2\n" in said
     assert said.count("no further") == 1

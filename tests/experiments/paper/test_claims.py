@@ -7,40 +7,26 @@ import re
 import numpy as np
 import pytest
 from dp_experiments.paper.claims.claims import CLAIMS
-from dp_experiments.studies.result_tables import PLACE, TABLES, table, with_tables
-from dp_experiments.studies.stored import FOLDER, paired, stored_files, stored_runs, worth
+from dp_experiments.studies.result_tables import PLACE, TABLES, with_tables
+from dp_experiments.studies.stored import FOLDER, paired, stored_files, stored_runs
 
 from tests.commands import done, dp, refused, told
-from tests.experiments.compare import made
+from tests.experiments.compare.made import runs_of
 from tests.refusals import refusal
-from tests.source import ROOT
+from tests.source import ROOT, rows_of
 
 NOISE = 3.5  # standard errors that a simulated value may lie from the right one
 CLEARLY = 7  # standard errors that it lies from the printed one at least
 DOCS = ROOT / "docs"
 
 
-def runs_of(accuracies, kept):
-    runs = made.runs_of(accuracies, kept, splits=2)
-    return runs.rename(columns={"test_accuracy": "test", "pool_size": "kept"})
-
-
 def test_differences_are_paired():
-    runs = runs_of({"practice": [91.0, 93.0, 95.0], "static": [90.0, 93.0, 92.0, 50.0]}, {"practice": 1, "static": 1})
+    accuracies = {"practice": [91.0, 93.0, 95.0], "static": [90.0, 93.0, 92.0, 50.0]}
+    runs = runs_of(accuracies, {"practice": 1, "static": 1}, splits=2)
     expected = np.array([2.0, 0.0])  # seeds 0 and 2 share a split, which is the unit
-    found = paired(runs, "practice", "static")
+    found = paired(runs, "practice", "static", "test_accuracy")
     assert found == pytest.approx((expected.mean(), expected.std(ddof=1) / 2**0.5, 2))
-    assert str(paired(runs, "static", "practice")) == "−1.00 ± 1.00 points (2 splits)"
-
-
-def test_worth_is_read_off_the_static_curve():
-    kept = {"practice": 100, "static-100": 100, "static-400": 400}
-    runs = runs_of({"practice": [92.0, 92.0], "static-100": [91.0, 91.0], "static-400": [93.0, 93.0]}, kept)
-    found = worth(runs, "practice", ["static-100", "static-400"])
-    assert found.static == pytest.approx(200)
-    assert str(found) == "100 samples are worth 200 static ones"
-    best = runs.assign(test=runs["test"] + 5 * (runs["arm"] == "practice"))
-    assert "the most that were tried" in str(worth(best, "practice", ["static-100", "static-400"]))
+    assert str(paired(runs, "static", "practice", "test_accuracy")) == "−1.00 ± 1.00 points (2 splits)"
 
 
 def test_a_verdict_rests_on_something():
@@ -119,48 +105,35 @@ def test_stored_rows_have_a_cell_for_each_head(path):
     assert len({len(row) for row in csv.reader(lines, strict=True)}) == 1
 
 
-def test_a_table_has_means_and_paired_differences():
-    runs = stored_runs("glyphs").set_index(["arm", "split"])["test"]
-    practice, static = runs["practice-8000"], runs["static-32000"]
-    difference = practice - static
-    (row,) = [line for line in table("glyphs").splitlines() if line.startswith("| static, 32,000 ")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert "| prune in the loop | 8,000 of 36,000 | " in table("glyphs")
-    assert cells[1] == "32,000"
-    assert cells[2] == f"{static.mean():.2f}"
-    assert cells[8] == f"−{-difference.mean():.2f} ± {difference.sem():.2f}"
-
-
 def test_a_page_names_a_table_that_there_is():
     with refusal("there is no table 'digts'"):
         with_tables("<!-- table: digts -->\n<!-- end -->")
 
 
 def test_the_page_of_glyphs_says_what_few_real_images_do():
-    page = " ".join((FOLDER / "studies" / "glyphs" / "README.md").read_text(encoding="utf-8").split())
+    """Its leads of practice, by rows, and those in its sentences. With 30 a class nothing is tuned."""
+    file = FOLDER / "studies" / "glyphs" / "README.md"
     runs = stored_runs("glyphs-few")
-    at = {k: runs[runs["k"] == k] for k in (2, 5, 10, 30)}
-    augmented, faster = "@training.randaugment=2", "@training.learning_rate=0.003"
-    both = {arm: f"{arm}{augmented}{faster}" for arm in ("static", "real", "finetune")}
-    practice, encoded = f"practice{augmented}", f"practice-encoder{faster}"
-    equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
-    static = [("practice", "static"), ("practice-encoder", "static-encoder")]
-    pairs = [(at[30], "practice", rival, "test") for rival in ("real", "probe", "finetune")]
-    pairs += [(at[30], *pair, column) for pair in static for column in ("test", "handwriting")]
-    pairs += [(equal, *pair, "test") for pair in static]
-    tuned = [(practice, both["static"]), (encoded, "static-encoder")]
-    pairs += [(at[k], *pair, column) for k in (2, 5, 10) for pair in tuned for column in ("test", "handwriting")]
-    pairs += [(at[k], practice, rival, "test") for k in (2, 5, 10) for rival in ("probe", *both.values())]
-    eight = [
-        f"{name}-8000{own}@training.steps=3000"
-        for name, own in (("practice", augmented), ("static", augmented + faster))
-    ]
-    started = [f"practice-8000-encoder{faster}@training.steps=3000", "static-8000-encoder@training.steps=3000"]
-    pairs += [(at[k], *started, column) for k in (2, 5, 10) for column in ("test", "handwriting", "display")]
-    pairs += [(at[k], *eight, column) for k in (2, 5, 10) for column in ("test", "display")]
-    pairs += [(at[30], "static", "real", "handwriting")]
-    for rows, arm, rival, column in pairs:
+    augmented, faster, longer = "@training.randaugment=2", "@training.learning_rate=0.003", "@training.steps=3000"
+    both = augmented + faster
+    practice, static, encoded = f"practice{augmented}", f"static{both}", (f"practice-encoder{faster}", "static-encoder")
+    eight = f"practice-8000{augmented}{longer}", f"static-8000{both}{longer}"
+    started = f"practice-8000-encoder{faster}{longer}", f"static-8000-encoder{longer}"
+    leads = [(practice, rival, "test") for rival in (f"real{both}", "probe", f"finetune{both}", static)]
+    leads += [(practice, static, "handwriting"), (*eight, "test"), (*eight, "display")]
+    leads += [(*encoded, "test"), (*encoded, "handwriting")]
+    leads += [(*started, column) for column in ("test", "handwriting", "display")]
+
+    def said(rows, arm, rival, column):
         found = paired(rows, arm, rival, column)
-        sign = "−" if found.mean < 0 else ""
-        said = re.sub(r"\b0\.", ".", f"{sign}{abs(found.mean):.2f} ± {found.se:.2f}")
-        assert said in page, (arm, rival, column, said)
+        return re.sub(r"\b0\.", ".", f"{found.mean:.2f} ± {found.se:.2f}").replace("-", "−")
+
+    for (name, *cells), (*arms, column) in zip(rows_of(file, "over")[1:], leads, strict=True):
+        for k, cell in zip((2, 5, 10, 30), cells, strict=True):
+            own = arms if k < 30 else [arm.partition("@")[0] for arm in arms]
+            assert not cell or said(runs[runs["k"] == k], *own, column) == cell, (name, k)
+    page = " ".join(file.read_text(encoding="utf-8").split())
+    equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
+    assert said(equal, "practice", "static", "test") in page
+    assert said(equal, "practice-encoder", "static-encoder", "test") in page
+    assert said(runs[runs["k"] == 30], "static", "real", "handwriting") in page

@@ -14,10 +14,8 @@ from dp_experiments.paper.figures.gaussian import (
 )
 from numpy.testing import assert_allclose
 
-from dp_theory.loop import MeasuredRows
-from dp_theory.ridge.problem import Problem
+from dp_theory import KeepAll, MeasuredRows, Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
-from dp_theory.rules import KeepAll
 
 SEEDS = 6
 SMALL = (
@@ -105,14 +103,3 @@ def test_with_guidance_the_pipeline_is_as_its_rows_predict(small, measured, monk
     assert list(table["x"].unique()) == [300, 660, 120, 480]
     assert "standard errors off" in fig_gaussian.caption(table)
     assert fig_gaussian.draw(table).axes
-
-
-@pytest.mark.slow
-def test_the_preset_is_as_predicted(tmp_path):
-    """40 runs an arm: guided rows and plain ones within 4 standard errors."""
-    config = gaussian("guidance.omega=0.01", "data.test=1000")
-    found = traces(config, ["practice-unguided", "practice"], 40, tmp_path)
-    plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
-    guided = predict_loop(config, guided_rows(config, found["practice"]))
-    assert np.abs(standard_errors(found["practice-unguided"], plain)).max() < 4
-    assert np.abs(standard_errors(found["practice"], guided)).max() < 4

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 from dp_experiments.compare.compare import Comparison
@@ -43,11 +41,16 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
 
 
 @pytest.fixture
-def table(tmp_path, own_cache, monkeypatch):
-    """A table of six runs, of which the first three are of the arm ARM."""
+def file(tmp_path, monkeypatch):
+    """The place of a table of stored runs, the only one."""
     monkeypatch.setattr(stored, "FOLDER", tmp_path)
-    file = tmp_path / "runs" / "small.csv"
-    file.parent.mkdir()
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs" / "small.csv"
+
+
+@pytest.fixture
+def table(file, own_cache):
+    """A table of six runs, of which the first three are of the arm ARM."""
     rows = [f"{ARM},{split},{split},70.0,{test},40,40" for split, test in enumerate((70.0, 71.0, 72.0))]
     rows += [f"static,{split},{split},10.0,{test},40,40" for split, test in enumerate((69.0, 71.0, 73.0))]
     head = "# made: version 0.1.0\n# rerun: digits\narm,split,seed,validation,test,generated,kept\n"
@@ -70,21 +73,18 @@ def test_a_row_is_run_again(table, tmp_path):
     assert row.compared_with(result | {"samples_generated": 50})["verdict"] == "within the spread"
 
 
-def test_a_comparison_becomes_a_table_of_stored_runs(compared, tmp_path, monkeypatch):
-    monkeypatch.setattr(stored, "FOLDER", tmp_path)
-    file = tmp_path / "runs" / "small.csv"
-    file.parent.mkdir()
-    folder = Path(shutil.copytree(compared, tmp_path / "compare"))
-    first = folder / "runs" / "practice-seed1" / "result.json"
-    first.write_text(json.dumps(json.loads(first.read_text()) | {"sets": [{"set": "far", "accuracy": 0.25}]}))
-    stored.store(folder, file, "digits --tuned published")
+def test_a_comparison_becomes_a_table_of_stored_runs(compared, file):
+    _, run = next(Comparison(compared).runs())
+    result = run.result
+    (run.path / "result.json").write_text(json.dumps(result | {"sets": [{"set": "far", "accuracy": 0.25}]}))
+    stored.store(compared, file, "digits --tuned published")
     with refusal(r"small\.csv exists"):
-        stored.store(folder, file, "digits")
-    (run, *_), arms = [run for _, run in Comparison(compared).runs()], Comparison(compared).arms.set_index("series")
+        stored.store(compared, file, "digits")
+    arms = Comparison(compared).arms.set_index("series")
     row = StoredRow.read("small:1")
     assert (row.config.name, row.config.seed) == ("digits", 1)
-    assert all(f"{name}={version}" in row.made for name, version in run.result["versions"].items())
-    assert (row.compared_with(run.result)["verdict"], row.row["far"]) == ("the same", 25)
+    assert all(f"{name}={version}" in row.made for name, version in result["versions"].items())
+    assert (row.compared_with(result)["verdict"], row.row["far"]) == ("the same", 25)
     assert stored_runs("small").groupby("arm")["test"].mean().to_dict() == pytest.approx(arms["y"].to_dict(), abs=1e-3)
     page = arms_table("small", {"practice": "Practice", "static-60": "Static"}, ["static-60"])
     assert f"| Practice | {arms['x']['practice']:.0f} | {arms['y']['practice']:.2f} |" in page

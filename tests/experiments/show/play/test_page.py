@@ -1,6 +1,5 @@
 """The page to play with: it needs nothing, agrees with dp_theory, and nothing of it is cut off."""
 
-import html
 import json
 import re
 import subprocess
@@ -16,7 +15,7 @@ from dp_experiments.terminal.pages import rendered
 
 import dp_base
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict
-from tests.chromium import CHROMIUM, barriers, needs_axe, needs_browser, opened
+from tests.chromium import CHROMIUM, barriers, left_by, needs_axe, needs_browser
 from tests.commands import done, run_dp
 from tests.source import ROOT
 
@@ -66,25 +65,21 @@ def points():
 
 @needs_browser
 def test_the_page_computes_theorem_1_as_dp_theory_does(tmp_path):
-    file = tmp_path / "play.html"
     off = "points.map((at) => Math.abs(testError(at.rule, at.alpha, at.rho, at.lam, at.rows) / at.error - 1))"
-    script = f"const points = {json.dumps(points())}; document.body.dataset.off = Math.max(...{off})"
-    file.write_text(page().replace("</body>", f"<script>{script}</script></body>"))
-    assert float(re.search(r'data-off="([^"]+)"', opened(file, 1280))[1]) < 1e-9
+    script = f"const points = {json.dumps(points())}; root.dataset.off = Math.max(...{off})"
+    assert float(left_by(script, page(), tmp_path)["off"]) < 1e-9
 
 
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 500])
 def test_in_a_browser(tmp_path, width):
-    file = tmp_path / "play.html"
-    report = "<script>document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth</script>"
+    script = "root.dataset.wide = root.scrollWidth > innerWidth; root.dataset.text = document.body.innerText"
     errors = "<script>onerror = (message) => { document.documentElement.dataset.error = message }</script>"
-    file.write_text(page().replace("<head>", f"<head>{errors}").replace("</body>", f"{report}</body>"))
-    document = opened(file, width)
-    assert "data-error" not in document
-    assert 'data-wide="false"' in document
-    assert "Plain data reaches the last with" in document
-    assert re.search(r"practice: <span[^>]*>\d+ samples, 9\d", document)
+    found = left_by(script, page().replace("<head>", f"<head>{errors}"), tmp_path, width)
+    assert "error" not in found
+    assert found["wide"] == "false"
+    assert "Plain data reaches the last with" in found["text"]
+    assert re.search(r"practice: \d+ samples, 9\d", found["text"])
 
 
 @needs_axe
@@ -98,12 +93,8 @@ def toy_run(folder):
     what: an old or a new sample at (x, y) of class `value`; the learner's probability of class 1; an accuracy; the true
     boundary; the gain over seeds, in points of accuracy, with its standard error.
     """
-    script = Path(__file__).with_name("toy_run.js").read_text()
-    file = folder / "toy.html"
-    file.write_text(page().replace("</body>", f"<script>{script}</script></body>"))
-    written = re.search(r'data-run="([^"]*)"', opened(file, 1280))
-    columns = ["arm", "samples", "what", "x", "y", "value"]
-    return pd.DataFrame(json.loads(html.unescape(written[1])), columns=columns)
+    written = left_by(Path(__file__).with_name("toy_run.js").read_text(), page(), folder, 1280)["run"]
+    return pd.DataFrame(json.loads(written), columns=["arm", "samples", "what", "x", "y", "value"])
 
 
 @needs_browser

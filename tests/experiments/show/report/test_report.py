@@ -30,7 +30,7 @@ from PIL import Image
 
 from dp_real import Run
 from dp_real.runs.files import RunFiles
-from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
+from tests.chromium import barriers, left_by, left_by_frame, needs_axe, needs_browser
 from tests.commands import done, refused, told
 from tests.dp_real.runs.folders import all_rows
 from tests.experiments.compare.made import runs_of
@@ -263,8 +263,8 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
     assert all(page.words.index(each) < page.words.index(alone["review"]) for each in findings)
 
 
-def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path):
-    folder = Comparison(shutil.copytree(compared, tmp_path / "compare"))
+def test_a_comparison_that_counts_something_else_than_samples(compared):
+    folder = Comparison(compared)
     folder.write(folder.read("runs").assign(sets=""), "static-60", "seconds")
     facts = comparison_facts(folder, None)
     for arm, shown in zip(facts["arms"], shown_comparison(facts)["shown_arms"], strict=True):
@@ -272,8 +272,8 @@ def test_a_comparison_that_counts_something_else_than_samples(compared, tmp_path
         assert "static data to match (seconds of generation and training)" in shown
 
 
-def test_of_one_seed_no_error_is_known(compared, tmp_path):
-    folder = Comparison(shutil.copytree(compared, tmp_path / "compare"))
+def test_of_one_seed_no_error_is_known(compared):
+    folder = Comparison(compared)
     runs = folder.read("runs").query("seed == 1")
     folder.write(runs.assign(sets=[[{"set": "further", "accuracy": 0.5}]] * len(runs)), "static-60")
     shown = shown_comparison(comparison_facts(folder, None))
@@ -291,33 +291,29 @@ def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared, guided_run
 @needs_browser
 def test_a_figure_keeps_its_distance_from_the_table_before_it(guided_run, tmp_path):
     done("real report", guided_run, "--out", tmp_path / "report.html")
-    told = """
+    gap = """
       const figure = [...shown.querySelectorAll("div.wide + figure")][0];
       const above = figure.previousElementSibling.getBoundingClientRect().bottom;
-      document.body.dataset.gap = figure.getBoundingClientRect().top - above;"""
-    frame = tmp_path / "frame.html"
-    frame.write_text(framed((tmp_path / "report.html").read_text(), 900, told))
-    assert float(opened(frame, 1000).split('data-gap="')[1].split('"')[0]) > 16  # pixels, a line of text
+      root.dataset.gap = figure.getBoundingClientRect().top - above;"""
+    page = (tmp_path / "report.html").read_text()
+    assert float(left_by_frame(gap, page, tmp_path, 900)["gap"]) > 16  # pixels, a line of text
 
 
 @needs_browser
 def test_a_phone_shows_the_ratio_of_a_comparison(compared, tmp_path):
     """The names of the arms, which stay in sight, leave it room; tables are scrolled, the page is not."""
     done("real report", compared, "--out", tmp_path / "report.html")
-    told = """
+    places = """
       const heads = [...shown.querySelectorAll("th")].filter(head => head.textContent.startsWith("worth"));
-      document.body.dataset.right = heads[0].getBoundingClientRect().right;
+      root.dataset.right = heads[0].getBoundingClientRect().right;
       const arm = [...shown.querySelectorAll("td:first-child")].find(cell => cell.textContent === "practice");
       const word = shown.createRange();
       word.selectNodeContents(arm);
-      document.body.dataset.lines = word.getClientRects().length;
-      document.body.dataset.wide = shown.documentElement.scrollWidth > 390;"""
-    frame = tmp_path / "frame.html"
-    frame.write_text(framed((tmp_path / "report.html").read_text(), 390, told))
-    document = opened(frame, 500)
-    assert 'data-wide="false"' in document
-    assert 'data-lines="1"' in document
-    assert float(document.split('data-right="')[1].split('"')[0]) < 390
+      root.dataset.lines = word.getClientRects().length;
+      root.dataset.wide = shown.documentElement.scrollWidth > 390;"""
+    found = left_by_frame(places, (tmp_path / "report.html").read_text(), tmp_path, 390)
+    assert (found["wide"], found["lines"]) == ("false", "1")
+    assert float(found["right"]) < 390
 
 
 def test_a_pool_of_images_is_reviewed(guided_run, tmp_path):
@@ -332,15 +328,10 @@ def test_a_pool_of_images_is_reviewed(guided_run, tmp_path):
 
 @needs_browser
 def test_the_page_fits_narrow_screens(guided_run, tmp_path):
-    """A script at the end of the page says whether it is cut off."""
     done("real report", guided_run)
-    told = """<script>
-      document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
-    </script></body>"""
-    page = tmp_path / "page.html"
-    page.write_text((guided_run / "report.html").read_text().replace("</body>", told))
+    page = (guided_run / "report.html").read_text()
     for width in (1280, 500):
-        assert 'data-wide="false"' in opened(page, width)
+        assert left_by("root.dataset.wide = root.scrollWidth > innerWidth", page, tmp_path, width)["wide"] == "false"
 
 
 def test_a_lead_of_nothing_has_no_sign_and_a_static_arm_no_interval_of_its_own_size():
