@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import brentq
-from scipy.stats import norm
 
 from dp_theory import Agree, Group, KeepEasy, KeepHard, SpanProblem, Verifier, predict
 from tests.dp_theory.agreement import outputs
@@ -27,11 +26,7 @@ def proposition(spectrum, truth, along, alpha, phi, lam):
     u = s / np.linalg.norm(s)
     rho = u @ w / np.linalg.norm(w)
     v = (w / np.linalg.norm(w) - rho * u) / np.sqrt(1 - rho**2)
-    p = 2 * norm.cdf(alpha) - 1
-    gamma = p - 2 * alpha * norm.pdf(alpha)
-    sine = np.sqrt(1 - rho**2)
-    eps1, eps2 = 2 * norm.cdf(alpha / sine) - 1, 2 * norm.cdf(rho / sine * alpha) - 1
-    beta, beta_tilde = 2 * norm.pdf(0) * sine * eps1, 2 * (rho * norm.pdf(0) * eps1 - norm.pdf(alpha) * eps2)
+    p, gamma, beta, beta_tilde = KeepHard(alpha).moments(rho)
 
     eye = np.eye(len(spectrum))
     delta = brentq(lambda x: np.sum(spectrum / (p / (1 + x) * spectrum + lam)) / n - x, 0, phi / lam, xtol=1e-15)
