@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -112,27 +113,21 @@ def test_scaling_takes_a_ridge_for_each_stage():
     assert many.groupby("series").stage.max()["practice, newest rows"] < 40
 
 
-def line(low, high, order=400):
-    """Nodes and standard normal weights of an interval that is split at 0, where labels may jump."""
+def line(*edges, order):
+    """Nodes and standard normal weights between edges, at which labels may jump."""
     nodes, weights = np.polynomial.legendre.leggauss(order)
-    halves = [(low, 0.0), (0.0, high)] if low < 0 < high else [(low, high)]
-    t = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in halves])
-    w = np.concatenate([(b - a) / 2 * weights for a, b in halves])
+    panels = [(b - a) / 2 * np.stack([nodes + (b + a) / (b - a), weights]) for a, b in pairwise(edges)]
+    t, w = np.concatenate(panels, axis=1)
     return t, w * norm.pdf(t)
 
 
 def sampled(rho, alpha):
     """Nodes of kept rows (t, v, y) and their weights per kept row, for keep-hard and a truth of cosine rho."""
-    t, pdf = line(-alpha, alpha, 60)
-    sine = np.sqrt(1 - rho**2)
-    nodes, weights = np.polynomial.legendre.leggauss(120)
     rows = []
-    for ti, wi in zip(t, pdf, strict=True):
-        cut = -rho * ti / sine
-        for a, b in ((-11.0, cut), (cut, 11.0)):
-            v = (b - a) / 2 * nodes + (a + b) / 2
-            y = np.full_like(v, np.sign(a + b - 2 * cut))
-            rows.append(np.stack([np.full_like(v, ti), v, y, wi * (b - a) / 2 * weights * norm.pdf(v)]))
+    for t, mass in np.transpose(line(-alpha, 0.0, alpha, order=60)):
+        cut = -rho * t / np.sqrt(1 - rho**2)
+        v, w = line(-11.0, cut, 11.0, order=120)
+        rows.append(np.stack([np.full_like(v, t), v, np.sign(v - cut), mass * w]))
     t, v, y, w = np.concatenate(rows, axis=1)
     return t, v, y, w / w.sum()
 
@@ -186,16 +181,11 @@ def test_the_covariance_of_the_plane_is_its_page():
 def test_probit_labels_are_their_page(eps):
     """(T8.4) is the integral (T8.3) of (T8.1)."""
     width, drift, blur = 0.3, 0.25, 0.6
-    nodes, weights = np.polynomial.legendre.leggauss(400)
-    cut = -drift / blur
-    expected = np.zeros((2, 3))
-    for low, high, sign in ((-11.0, cut, -1), (cut, 11.0, 1)):
-        zeta = (high - low) / 2 * nodes + (high + low) / 2
-        mass = weights * (high - low) / 2 * norm.pdf(zeta)
-        wrong = eps * 2 * ndtr(-np.abs(drift + blur * zeta) / width)
-        for row, s in enumerate((1, -1)):
-            share = 1 - wrong if s == sign else wrong
-            expected[row] += [(mass * share) @ zeta**j for j in range(3)]
+    zeta, mass = line(-11.0, -drift / blur, 11.0, order=400)
+    margin = drift + blur * zeta
+    wrong = eps * 2 * ndtr(-np.abs(margin) / width)
+    shares = (np.where(margin * s > 0, 1 - wrong, wrong) for s in (1, -1))
+    expected = [[(mass * share) @ zeta**j for j in range(3)] for share in shares]
     found = observed_labels(BoundaryFlips(width, eps=eps), np.array([drift]), blur)
     assert_allclose(found[..., 0], expected, rtol=EXACT)
 
