@@ -1,31 +1,17 @@
-"""Files of the studies' data as they are published, made for a test: images, fonts, texts, and a language model.
-
-The fonts are DejaVu Sans, which matplotlib brings, with slanted outlines.
-"""
+"""Files of the studies' data as they are published, made for a test: images, texts, and a language model."""
 
 import io
 import json
 import tarfile
-from functools import cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
-from dp_experiments.studies.glyphs.fonts import CHARACTERS
 from dp_experiments.studies.reviews.source import ARCHIVE, DOMAINS, INNER
 from dp_experiments.studies.words.source import LANGUAGES
-from fontTools.pens.recordingPen import DecomposingRecordingPen
-from fontTools.pens.transformPen import TransformPen
-from fontTools.pens.ttGlyphPen import TTGlyphPen
-from fontTools.subset import Subsetter
-from fontTools.ttLib import TTFont
 
 from tests.dp_real.text.made import tokenizer
 
 RATED = {"films": (30, 2), "products": (4, 3), "tweets": (2, 2), "editorials": (3, 1)}
-SOURCE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-ALL = "".join(CHARACTERS)
 
 
 def loaded(section):
@@ -42,39 +28,6 @@ def loaded(section):
         assert set(part.y.tolist()) <= set(range(task.n_classes))
     assert all(len(part.y.unique()) == task.n_classes for part in parts)
     return data
-
-
-@cache
-def _plain(characters):
-    """Return DejaVu Sans with these characters only. Its composite glyphs are made simple."""
-    font = TTFont(SOURCE)
-    subsetter = Subsetter()
-    file = io.BytesIO()
-    subsetter.options.drop_tables += ["FFTM", "GPOS", "GSUB", "kern"]
-    subsetter.options.hinting = False
-    subsetter.populate(text=characters)
-    subsetter.subset(font)
-    font.save(file)
-    return file.getvalue()
-
-
-def make_font(path, slope=0.0, characters=ALL):
-    """Write a font that leans by `slope` and goes a little downhill."""
-    font = TTFont(io.BytesIO(_plain(characters)))
-    glyphs = font.getGlyphSet()
-    table = font["glyf"]
-    drawn = {}
-    for name in font.getGlyphOrder():
-        pen = TTGlyphPen(None)
-        recorded = DecomposingRecordingPen(glyphs)
-        glyphs[name].draw(recorded)
-        recorded.replay(TransformPen(pen, (1, 0.3 * slope, slope, 1, 0, 0)))
-        drawn[name] = pen.glyph()
-    for name, glyph in drawn.items():
-        table[name] = glyph
-    path.parent.mkdir(parents=True, exist_ok=True)
-    font.save(path)
-    return path
 
 
 def idx(array):

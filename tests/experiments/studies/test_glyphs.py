@@ -2,6 +2,8 @@
 
 import csv
 import unicodedata
+from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,27 +13,29 @@ from dp_experiments.studies.glyphs import fonts as reading
 from dp_experiments.studies.glyphs.collection import INK, SIDE, draw_font
 from dp_experiments.studies.glyphs.fonts import BEYOND_ASCII, CHARACTERS, Face, debian_fonts
 from dp_experiments.studies.glyphs.source import FONTS_PER_GROUP, GlyphsConfig
+from fontTools.subset import Subsetter
+from fontTools.ttLib import TTFont
+from matplotlib import get_data_path
 
 from dp_base.errors import MissingError
 from dp_real.learners.models.classifier import load_encoder
 from dp_real.learners.section import TrainingConfig
-from tests.experiments.studies.made import ALL, SOURCE, loaded, make_font
+from tests.experiments.studies.made import loaded
 from tests.refusals import refusal
 
 LIST = reading.DEBIANS_FONTS
+DEJAVU = Path(get_data_path(), "fonts", "ttf")
+SOURCE = DEJAVU / "DejaVuSans.ttf"
 
 
 @pytest.fixture(scope="module")
 def fonts(tmp_path_factory):
-    """Ten groups of three fonts, and one of handwriting, in the place of Debian's."""
+    """Ten groups of three fonts, and one of handwriting, in the place of Debian's: matplotlib's, again and again."""
     root = tmp_path_factory.mktemp("fonts")
     rows = [["package", "font", "kind", "group", "ascii_only"], ["hand", "script.ttf", "handwriting", 99, ""]]
-    make_font(root / "script.ttf", 0.42)
-    for group in range(10):
-        for number in range(3):
-            font = f"{group}/{number}.ttf"
-            make_font(root / font, 0.08 * (group - 4.5) + 0.02 * number)
-            rows.append([f"fonts-{group}", font, "text", group, ""])
+    rows += [[f"fonts-{n // 3}", f"{n}.ttf", "text", n // 3, ""] for n in range(30)]
+    for (_, font, *_), face in zip(rows[1:], cycle(sorted(DEJAVU.glob("DejaVu*[!y].ttf")))):
+        (root / font).symlink_to(face)
     with open(root / "list.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     with pytest.MonkeyPatch.context() as patch:
@@ -95,9 +99,8 @@ def test_the_list_has_every_kind_of_font_and_gives_each_once(monkeypatch):
     assert section(None).describe()[0].found.startswith("/usr/share")
 
 
-def test_characters_are_white_on_black_and_fill_the_square(tmp_path):
-    font = make_font(tmp_path / "all.ttf")
-    images = draw_font(Face(font, "all", "text", 0, False))
+def test_characters_are_white_on_black_and_fill_the_square():
+    images = draw_font(Face(SOURCE, "all", "text", 0, False))
     assert images.shape == (len(CHARACTERS), SIDE, SIDE)
     assert (images.max((1, 2)) > 200).all()
     for image in images:
@@ -112,9 +115,14 @@ def test_characters_are_white_on_black_and_fill_the_square(tmp_path):
 
 
 def test_characters_that_a_font_lacks_or_has_other_letters_for_are_black(tmp_path):
-    lacking = draw_font(Face(make_font(tmp_path / "few.ttf", characters=ALL[17:]), "few", "text", 0, False))
-    assert lacking.any((1, 2)).tolist() == [False] * 17 + [True] * (len(ALL) - 17)
-    other = draw_font(Face(make_font(tmp_path / "all.ttf"), "all", "text", 0, True))
+    font, few = TTFont(SOURCE), Subsetter()
+    few.options.drop_tables += ["FFTM", "GPOS", "GSUB", "kern"]
+    few.populate(text="".join([*CHARACTERS][17:]))
+    few.subset(font)
+    font.save(tmp_path / "few.ttf")
+    lacking = draw_font(Face(tmp_path / "few.ttf", "few", "text", 0, False))
+    assert lacking.any((1, 2)).tolist() == [False] * 17 + [True] * (len(CHARACTERS) - 17)
+    other = draw_font(Face(SOURCE, "all", "text", 0, True))
     assert np.flatnonzero(~other.any((1, 2))).tolist() == BEYOND_ASCII
 
 
