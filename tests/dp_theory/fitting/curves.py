@@ -5,10 +5,9 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from dp_theory import Curve, KeepHard, fit
+from dp_theory import Curve, Group, KeepHard, SpanProblem, fit, simulate
 from dp_theory.fitting.curve import COLUMNS
 from dp_theory.fitting.theory import predict_points
-from dp_theory.ridge.simulators.law import draw, triangle
 
 TRUTH = {"dimension": 200.0, "floor": 0.03, "rho": 0.8, "window": 1.0, "flip": 0.1, "ridge": 0.02}
 KEEP = 0.4
@@ -19,38 +18,24 @@ def parameter_set(**changed):
     return {name: np.array([value]) for name, value in (TRUTH | changed).items()}
 
 
-def experiment(keep, n, rng):
-    """The test error of one experiment with TRUTH, drawn in law.
-
-    `law.trial` has neither flips nor a labeller, so this is written out with the same building blocks.
-    """
-    d = int(TRUTH["dimension"])
-    rho = TRUTH["rho"]
-    sine = np.sqrt(1 - rho**2)
-    floor = np.pi * TRUTH["floor"]
-    m = int(rng.binomial(n, keep))
-    t = KeepHard.with_keep_fraction(keep).draw(rng, m)
-    v = rng.standard_normal(m)
-    flips = np.where(rng.random(m) < TRUTH["flip"], -1, 1)
-    y = np.sign(rho * t + sine * v) * flips
-    special, rest, *_ = draw(triangle([np.column_stack([y, t, v])], 2), m, d, n, [keep * TRUTH["ridge"]], rng)
-    along = special[0] @ [rho, sine]
-    across = special[0] @ [sine, -rho]
-    turned = rest[0] * rng.standard_normal() / np.sqrt(d - 2)  # along what the labeller lacks of the truth
-    length = np.sqrt(along**2 + across**2 + rest[0] ** 2)
-    return np.arccos((np.cos(floor) * along + np.sin(floor) * turned) / length) / np.pi
+def experiments(keep, n, trials, seed):
+    """Experiments with TRUTH: n rows of a labeller and with flips, of which a selector keeps a share."""
+    angle, rho = np.pi * TRUTH["floor"], TRUTH["rho"]
+    along = rho, np.sqrt(1 - rho**2), 0.0
+    rows = Group(labeller=(1.0, 0.0, 0.0), flip=TRUTH["flip"], along=along, keep=KeepHard.with_keep_fraction(keep))
+    truth, d = (np.cos(angle), 0.0, np.sin(angle)), int(TRUTH["dimension"])
+    return simulate(SpanProblem(truth, [rows], d / n, keep * TRUTH["ridge"]), d, trials, seed=seed)
 
 
-def law_curve(seed, trials=4, sizes=8, pruned=True):
+def measured_curve(seed, trials=4, sizes=8, pruned=True):
     """An exact curve of experiments: static data, and pruned by a fixed selector."""
-    rng = np.random.default_rng(seed)
     shares = {"static": 1.0, "prune": KEEP} if pruned else {"static": 1.0}
     rows = []
     for m in np.geomspace(50, 1600, sizes).astype(int):
         for strategy, keep in shares.items():
             n = round(m / keep)
-            errors = [experiment(keep, n, rng) for _ in range(trials)]
-            rows.append((strategy, keep * n, n, keep, np.mean(errors)))
+            error = experiments(keep, n, trials, 100 * seed + len(rows)).test_error
+            rows.append((strategy, keep * n, n, keep, error))
     table = pd.DataFrame(rows, columns=["strategy", "kept", "generated", "keep", "error"])
     return Curve.of(table.assign(trials=trials), exact=True)
 

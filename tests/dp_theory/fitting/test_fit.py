@@ -12,7 +12,7 @@ from tests.dp_theory.fitting.curves import (
     THREE,
     TRUTH,
     fit_of_few,
-    law_curve,
+    measured_curve,
     noiseless_curve,
     static_and_practice,
     static_and_pruned,
@@ -23,7 +23,7 @@ from tests.refusals import refused
 
 
 def test_known_parameters_are_recovered_within_their_intervals():
-    fitted = fit(law_curve(3, trials=16))
+    fitted = fit(measured_curve(3, trials=16))
     table = fitted.parameters().set_index("parameter")
     for name in ("dimension", "rho", "flip", "ridge"):
         assert table.low[name] <= TRUTH[name] <= table.high[name], table.loc[name]
@@ -59,7 +59,7 @@ def test_practice_gives_its_window():
 
 
 def test_what_a_curve_cannot_tell_is_said():
-    static = law_curve(5, sizes=6, pruned=False)
+    static = measured_curve(5, sizes=6, pruned=False)
     table = fit(static).parameters().set_index("parameter")
     assert np.isnan(table.value["rho"])
     assert table.note["rho"] == "not identified: no point with selected rows"

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from dp_theory import Curve, Direct, KeepAll, KeepHard, PracticeProblem, Problem, Window, fit, predict
 from dp_theory.fitting.likelihood import Likelihood
 from dp_theory.fitting.theory import PARAMETERS, practice_curve, predict_points, with_floor
-from tests.dp_theory.fitting.curves import TRUTH, experiment, law_curve, parameter_set
+from tests.dp_theory.fitting.curves import TRUTH, experiments, measured_curve, parameter_set
 
 
 def test_means_and_scatter_are_those_of_predict():
@@ -43,7 +43,7 @@ def test_the_floor_is_that_of_a_labeller():
 
 def test_the_likelihood_is_that_of_a_transcription():
     """Normal densities about sampled means with sampled variances: flips and the floor are written out by hand."""
-    curve = law_curve(1, sizes=3)
+    curve = measured_curve(1, sizes=3)
     known = {name: value for name, value in TRUTH.items() if name != "window"}
     likelihood = Likelihood(curve, tuple(known), {"window": 1.0}, with_log=True)
     z = np.array(
@@ -52,13 +52,11 @@ def test_the_likelihood_is_that_of_a_transcription():
             for name, value in known.items()
         ]
     )
-    rng = np.random.default_rng(0)
     expected = 0.0
-    for strategy, n, keep, error in zip(curve.strategy, curve.generated, curve.keep, curve.error, strict=True):
-        assert strategy in ("static", "prune")
-        drawn = [experiment(keep, round(n), rng) for _ in range(300)]
-        variance = np.var(drawn) / 4
-        expected += (error - np.mean(drawn)) ** 2 / variance + np.log(variance)
+    for n, keep, error in zip(curve.generated, curve.keep, curve.error, strict=True):
+        drawn = experiments(keep, round(n), 300, seed=0)
+        variance = 300 * drawn.test_error_se**2 / 4
+        expected += (error - drawn.test_error) ** 2 / variance + np.log(variance)
     assert likelihood.deviances(z[None])[0] == pytest.approx(expected, abs=1.0)
     steps = 1e-4 * np.eye(len(z))
     ahead = likelihood.deviances(z + steps)
@@ -68,7 +66,7 @@ def test_the_likelihood_is_that_of_a_transcription():
 
 def test_an_exact_curve_is_weighted_by_its_own_estimate():
     """Estimate: generalised least squares with the variances there. Region: about the fitted means, own variances."""
-    curve = law_curve(1, sizes=5)
+    curve = measured_curve(3, sizes=5)
     fitted = fit(curve)
     region = fitted.likelihood
     z = fitted.best
