@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -19,6 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from dp_base import launcher
 from tests.commands import refused
 from tests.refusals import refusal
+from tests.waiting import until
 from torture.attempt import SMALL_SETTINGS, as_options
 
 SET = as_options(SMALL_SETTINGS | {"training.steps": 30, "practice.evaluate_every": 10, "threads": 1})
@@ -67,9 +67,7 @@ def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path):
         )
         for rank in range(2)
     ]
-    deadline = time.monotonic() + 100
-    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until((out / "metrics.jsonl").exists, 100)
     tasks[1].send_signal(signal.SIGTERM)
     _, err = tasks[1].communicate(timeout=240)
     (latest,) = (out / "checkpoints").glob("latest-*")  # as soon as rank 1 has left

@@ -4,9 +4,9 @@ import contextlib
 import os
 import signal
 import threading
-from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from dp_real.runtime.cache import cache_folder
@@ -67,14 +67,12 @@ def killing(phases):
 
 def worker_of(lock):
     """The worker, a child of this process, that holds a lock; None if there is none by now."""
-    with contextlib.suppress(OSError, ValueError, IndexError):  # it may be gone, or not written yet
+    with contextlib.suppress(
+        OSError, ValueError, IndexError, psutil.NoSuchProcess
+    ):  # it may be gone, or not written yet
         worker = int(lock.read_text().split()[1])
-        return worker if parent_of(worker) == os.getpid() else None
+        return worker if psutil.Process(worker).ppid() == os.getpid() else None
     return None
-
-
-def parent_of(process):
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def generators():
