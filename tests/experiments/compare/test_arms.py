@@ -9,7 +9,7 @@ from dp_experiments.compare.arms import encoders
 from dp_experiments.compare.arms.covariance import matching
 from dp_experiments.compare.arms.probe import probe
 from dp_experiments.presets.presets import load_preset
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTModel
 
 from dp_real.config import parse_config
 from dp_real.config.arms import arm_config
@@ -20,6 +20,7 @@ from dp_real.text.learners import BagOfWordsConfig
 from dp_real.text.sources import TextConfig
 from tests.commands import done, refused, told
 from tests.dp_real.conftest import SMALL
+from tests.dp_real.generators.tiny_pipelines import VIT, vit_processor
 from tests.refusals import refusal
 
 RNG = np.random.default_rng(0)
@@ -75,24 +76,16 @@ def test_a_class_without_real_examples_has_no_covariance(config, monkeypatch, tm
 def seeing(tmp_path_factory):
     """Encoders of images, the first of which reads texts, too; the last has a pooling layer without meaning."""
     torch.manual_seed(0)
-    sizes = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
-    image = sizes | {"image_size": 12, "patch_size": 4}
+    image = VIT | {"image_size": 16}
+    clip = CLIPModel(CLIPConfig(text_config=VIT, vision_config=image, projection_dim=8))
     models = {
-        "clip": (
-            CLIPModel(CLIPConfig(text_config=sizes, vision_config=image, projection_dim=8)),
-            CLIPImageProcessor(size={"shortest_edge": 12}, crop_size={"height": 12, "width": 12}),
-        ),
-        "vit": (ViTModel(ViTConfig(**image)), ViTImageProcessor(size={"height": 12, "width": 12})),
+        "clip": (clip, CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16)),
+        "vit": (ViTModel(ViTConfig(**image)), vit_processor()),
     }
     folders = {name: tmp_path_factory.mktemp(name) for name in models}
-    for name, (model, processor) in models.items():
-        model.save_pretrained(folders[name])
-        processor.save_pretrained(folders[name])
+    for name, parts in models.items():
+        for part in parts:
+            part.save_pretrained(folders[name])
     return {name: str(folder) for name, folder in folders.items()}
 
 

@@ -12,6 +12,8 @@ from dp_experiments.paper.digits_runs import OMEGA
 from dp_experiments.paper.figures import grid_omega, grid_rounds
 from PIL import Image
 from safetensors.numpy import load_file
+from scipy.special import softmax
+from scipy.stats import entropy
 
 from dp_real import Run
 from dp_real.config import parse_config
@@ -46,8 +48,7 @@ def pixels(file):
 def probabilities(weights, file):
     """The class probabilities of the digits perceptron for an image, written out."""
     hidden = np.maximum(weights["1.weight"] @ (pixels(file).ravel() / 127.5 - 1) + weights["1.bias"], 0)
-    logits = weights["3.weight"] @ hidden + weights["3.bias"]
-    return np.exp(logits) / np.exp(logits).sum()
+    return softmax(weights["3.weight"] @ hidden + weights["3.bias"])
 
 
 def test_plain_images_are_those_of_the_initial_round_and_guidance_starts_from_the_same_noise(guided_run, tmp_path):
@@ -72,7 +73,7 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run, tmp_pat
     weights = load_file(guided_run / "learner" / "model.safetensors")
     for row in samples:
         p = probabilities(weights, out / row["file"])
-        assert row["entropy"] == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)  # the files are rounded to bytes
+        assert row["entropy"] == pytest.approx(entropy(p), abs=0.06)  # the files are rounded to bytes
         if np.sort(p)[-1] - np.sort(p)[-2] > 0.06:
             assert row["predicted"] == str(p.argmax())
         assert row["as_asked"] == (row["predicted"] == row["class"])
@@ -92,7 +93,7 @@ def test_along_a_run(guided_run, tmp_path):
         weights = {name.removeprefix("module."): value for name, value in saved.items()}
         for row in of_it:
             p = probabilities(weights, tmp_path / "out" / row["file"])
-            assert row["entropy"] == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)
+            assert row["entropy"] == pytest.approx(entropy(p), abs=0.06)
 
 
 def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):
@@ -136,8 +137,8 @@ def test_text_prompts_need_no_real_images(vit, tmp_path):
     asked = {"cat": "Cat", "em/u": "emu, em/u, big bird"}
     for row in rows:
         assert row["as_asked"] == (None if row["class"] == "dog" else row["predicted"] == asked[row["class"]])
-    entropy = np.array([row["entropy"] for row in rows]).reshape(2, 6)
-    assert (entropy[1] > entropy[0]).all()
+    plain, guided = np.array([row["entropy"] for row in rows]).reshape(2, 6)
+    assert (guided > plain).all()
     assert all((out / f"samples.{kind}").stat().st_size > 1000 for kind in ("png", "pdf"))
 
 
