@@ -130,8 +130,8 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
 
     for (name, *cells), (*arms, column) in zip(rows_of(file, "over")[1:], leads, strict=True):
         for k, cell in zip((2, 5, 10, 30), cells, strict=True):
-            own = arms if k < 30 else [arm.partition("@")[0] for arm in arms]
-            assert not cell or said(runs[runs["k"] == k], *own, column) == cell, (name, k)
+            arm, rival = arms if k < 30 else [each.partition("@")[0] for each in arms]
+            assert not cell or said(runs[runs["k"] == k], arm, rival, column) == cell, (name, k)
     page = " ".join(file.read_text(encoding="utf-8").split())
     equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
     assert said(equal, "practice", "static", "test") in page
