@@ -24,7 +24,6 @@ from dp_theory import (
     predict,
     scaling,
 )
-from dp_theory.fitting.power_law import _power_law_log_error
 from dp_theory.fitting.theory import with_floor
 from dp_theory.loop.groups import observed_labels
 from dp_theory.noise import worth
@@ -188,8 +187,8 @@ def test_probit_labels_are_their_page(eps):
     assert_allclose(found[..., 0], expected, rtol=EXACT)
 
 
-def test_the_floor_and_the_power_law_are_their_page():
-    """(T9.1), (T9.2) and (T9.13)."""
+def test_the_floor_is_its_page():
+    """(T9.1) and (T9.2)."""
     error, deviation, floor, d = 0.12, 0.004, 0.05, 300.0
     cosine = np.cos(np.pi * error) * np.cos(np.pi * floor)
     own = (np.cos(np.pi * floor) * np.sin(np.pi * error)) ** 2 * np.pi**2 * deviation**2
@@ -197,6 +196,3 @@ def test_the_floor_and_the_power_law_are_their_page():
     found = with_floor(error, deviation, floor, d)
     expected = np.arccos(cosine) / np.pi, np.sqrt((own + off) / (1 - cosine**2)) / np.pi
     assert_allclose(found, expected, rtol=EXACT)
-
-    e = np.exp(_power_law_log_error(np.array([-1.7, -0.4, np.log(0.03)]), np.array([2.0])))
-    assert np.log(e - 0.03) == pytest.approx(-1.7 - 0.4 * 2.0, rel=EXACT)
