@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # commands of theory take all cores
 
+from tests.cluster import two_workers
 from tests.shapes import PACKAGES, check_shapes_of
 from tests.source import ROOT
 
@@ -32,6 +33,13 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """The address of a dask scheduler with two workers, each a process."""
+    with two_workers() as address:
+        yield address
 
 
 @pytest.fixture

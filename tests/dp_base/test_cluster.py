@@ -9,17 +9,9 @@ import pytest
 
 from dp_base.errors import MissingError
 from dp_base.workers import in_parallel, on_cluster
-from tests.cluster import two_workers
 from tests.dp_base import worker_jobs
 from tests.refusals import refusal
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def scheduler():
-    """The address of a scheduler with two workers, each a process."""
-    with two_workers() as workers:
-        yield workers.address
 
 
 def calls(folder):

@@ -5,7 +5,6 @@ import pytest
 
 from dp_base.workers import on_cluster
 from dp_theory import Addition, KeepAll, PracticeProblem, Problem, simulate, sweep
-from tests.cluster import two_workers
 from tests.refusals import refusal
 
 PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
@@ -17,12 +16,6 @@ WORKS = {
         sweep(0.5, rules=["keep-hard"], d=16, trials=6, n=[8, 40], **where).select_dtypes("number").to_numpy()
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def scheduler():
-    with two_workers() as found:
-        yield found.address
 
 
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)

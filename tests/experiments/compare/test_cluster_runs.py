@@ -30,12 +30,12 @@ SET = [part for setting in SETTINGS for part in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory):
+def scheduler(tmp_path_factory):
     """Workers that have the cache of this module, which its tests move."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        with two_workers() as found:
-            yield found
+        with two_workers() as address:
+            yield address
 
 
 @contextlib.contextmanager
@@ -94,7 +94,7 @@ def assert_same_tables(folder, other, *names):
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
-def test_a_comparison_survives_a_kill_in_each_phase(workers, tmp_path):
+def test_a_comparison_survives_a_kill_in_each_phase(scheduler, tmp_path):
     runs = tmp_path / "cluster" / "runs"
     phases = {
         "generator": lambda: generators().glob(".*.lock"),
@@ -103,7 +103,7 @@ def test_a_comparison_survives_a_kill_in_each_phase(workers, tmp_path):
     }
     command = ["real compare digits", *SET, "--arms practice,static --seeds 2"]
     with killing(phases) as killed:
-        done(*command, "--dask", workers.address, "--out", tmp_path / "cluster")
+        done(*command, "--dask", scheduler, "--out", tmp_path / "cluster")
     assert killed == phases.keys()
     generators().rename(tmp_path / "generators")
     done(*command, "--workers 1 --out", tmp_path / "machine")
@@ -113,12 +113,12 @@ def test_a_comparison_survives_a_kill_in_each_phase(workers, tmp_path):
     assert_same_tables(tmp_path / "cluster", tmp_path / "machine", "runs.csv")
 
 
-def test_tuning_has_the_same_trials(workers, tmp_path):
+def test_tuning_has_the_same_trials(scheduler, tmp_path):
     pytest.importorskip("optuna")
     command = ["real tune digits", *SET, "--arms practice,static --trials 3 --batch 2"]
     held = {"trial": lambda: (tmp_path / "cluster" / "runs").glob("practice-trial1/*/.lock")}
     with killing(held) as killed:
-        done(*command, "--dask", workers.address, "--out", tmp_path / "cluster")
+        done(*command, "--dask", scheduler, "--out", tmp_path / "cluster")
     assert killed
     done(*command, "--workers 1 --out", tmp_path / "machine")
     assert_same_tables(tmp_path / "cluster", tmp_path / "machine", "trials.csv", "best.csv")
