@@ -145,7 +145,7 @@ def test_labeller_pruner_and_truth_that_differ(kind, phi, lam):
     np.testing.assert_allclose((found.test_error, found.overlap, found.squared_norm), np.float64(expected), rtol=1e-12)
 
 
-def curated(rho, phi=0.04, keep=1.0, breaks=()):
+def curated(rho, phi, keep, breaks=()):
     group = Group(labeller=[rho, np.sqrt(1 - rho**2)], along=[1, 0], keep=keep, breaks=breaks)
     return predict(SpanProblem([1, 0], [group], phi, 1e-3)).test_error
 

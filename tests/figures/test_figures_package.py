@@ -122,19 +122,12 @@ def test_traces_mark_the_additions():
     assert [list(line.get_xdata()) for line in markers] == [[10, 10], [10, 10]]
 
 
-def images(rows=2, columns=3, side=4):
-    pixels = np.linspace(0, 1, side * side)
-    return pd.DataFrame(
-        [
-            {"row": f"r{i}", "column": f"c{j}", **{f"pixel_{k}": value for k, value in enumerate(pixels)}}
-            for i in range(rows)
-            for j in range(columns)
-        ]
-    )
-
-
 def test_image_table_becomes_a_labelled_grid():
-    (ax,) = grids.draw_image_table(images(), rows="round", columns="class").axes
+    pixels = {f"pixel_{k}": value for k, value in enumerate(np.linspace(0, 1, 16))}
+    table = pd.DataFrame(
+        [{"row": row, "column": column} | pixels for row in ("r0", "r1") for column in ("c0", "c1", "c2")]
+    )
+    (ax,) = grids.draw_image_table(table, rows="round", columns="class").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["r0", "r1"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["c0", "c1", "c2"]
     (image,) = ax.images

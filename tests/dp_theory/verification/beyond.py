@@ -39,7 +39,7 @@ def interpolating(omega, slope=1.0):
     return lambda t, y: np.cosh(slope * t / 2) ** (-2 * omega)
 
 
-def feature_cells(d=200):
+def feature_cells(d):
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
     return _groups() | _spectra(d) | _logistic(d)
 

@@ -9,13 +9,13 @@ from tests.experiments.compare.made import runs_of
 SIZES = (1000, 2000, 4000, 8000)
 
 
-def runs(noise, seeds=8, faster=3.0, splits=1, rng=5):
-    """Runs with the error .2 (n / 1000)^-.3 of static data; practice is worth `faster` times its samples.
+def runs(noise, seeds=8, splits=1, rng=5):
+    """Runs with the error .2 (n / 1000)^-.3 of static data; practice is worth three times its samples.
 
     Half of the variance of the noise is the split's, where there are several.
     """
     draw = np.random.default_rng(rng)
-    static = {f"static-{n}": n for n in SIZES} | {f"practice-{n}": faster * n for n in SIZES[:3]}  # of this worth
+    static = {f"static-{n}": n for n in SIZES} | {f"practice-{n}": 3 * n for n in SIZES[:3]}  # of this worth
     error = 0.2 * (np.array([*static.values()]) / 1000) ** -0.3
     of_split = draw.normal(0, noise, (splits, len(static))) if splits > 1 else np.zeros((1, len(static)))
     shared, *of_run = draw.standard_normal((seeds, 1 + len(static))).T  # shared by a seed, which pairing takes out
