@@ -12,19 +12,13 @@ from dp_theory.validity.view import FeatureView
 from tests.dp_theory.validity.rows import LAM_PER_ROW, make_features, make_rows
 from tests.refusals import out_of_range, refused
 
-
-def verdicts(found):
-    """The verdict on each assumption."""
-    return dict(zip(found.assumptions["assumption"], found.assumptions["verdict"], strict=True))
-
-
 # -- verdicts
 
 
 @pytest.mark.parametrize("kind", ["normal", "signs"])
 def test_dense_directions_pass(kind):
     found = check(make_features(kind=kind, seed=1), kept=(50, 200), trials=16)
-    said = list(verdicts(found).values())
+    said = found.assumptions["verdict"].tolist()
     assert said.count("not rejected") >= 3
     assert found.gaussian == "undecided"  # with 5,000 rows nobody knows an error of .1 to a tenth, at this level
     assert found.law != "fails"
@@ -46,7 +40,7 @@ def test_the_theory_holds_once_that_is_shown(monkeypatch):
 
 def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors():
     found = check(make_features(kind="signs", sparse=True), kept=(50, 200, 400), trials=20)
-    said = verdicts(found)
+    said = found.assumptions.set_index("assumption")["verdict"]
     assert said["selector's score t is normal"] == "rejected"
     assert said["truth's score g is normal"] == "not rejected"
     assert said["rows are equally long off the plane"] == "not rejected"
@@ -60,7 +54,7 @@ def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors()
 
 def test_lengths_are_told_from_other_failures():
     found = check(make_features(kind="lengths", n=8000), ["random"], kept=(100, 300), trials=16)
-    said = verdicts(found)
+    said = found.assumptions.set_index("assumption")["verdict"]
     assert said["rows are equally long off the plane"] == "rejected"
     assert said["labels are sign(g), flips uniform"] == "not rejected"
     assert found.law == "holds"
