@@ -86,13 +86,15 @@ def gguf_model(file):
     words = [*sorted(own.get_vocab(), key=own.get_vocab().__getitem__), *special]
     merges = [" ".join(merge) for merge in json.loads(own.backend_tokenizer.to_str())["model"]["merges"]]
     width, inner, layers = 32, 48, 2
-    said = {"block_count": layers, "context_length": 96, "embedding_length": width}
-    said |= {"feed_forward_length": inner, "attention.head_count": 2, "attention.head_count_kv": 2}
-    said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)}
     writer = GGUFWriter(file, "llama")
     writer.add_name("tiny")
-    for key, value in said.items():
-        writer.add_uint32(key, value)
+    writer.add_block_count(layers)
+    writer.add_context_length(96)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_vocab_size(len(words))
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(words)
