@@ -19,19 +19,11 @@ LOOPS = loops() | {
 TRIALS = 24
 
 
-@pytest.fixture(scope="module")
-def runs():
-    return {
-        name: simulate(loop, 150 if loop.spectrum is None else None, TRIALS, seed=1) for name, loop in LOOPS.items()
-    }
-
-
-@pytest.mark.parametrize("name", LOOPS)
-def test_simulation_agrees(runs, name):
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_simulation_agrees(loop):
     """The quantities of every stage. Bonferroni over all."""
-    answer = predict(LOOPS[name])
-    run = runs[name]
-    assert largest_z(run, answer) < t.isf(1e-4, TRIALS - 1)
+    run = simulate(loop, 150 if loop.spectrum is None else None, TRIALS, seed=1)
+    assert largest_z(run, predict(loop)) < t.isf(1e-4, TRIALS - 1)
 
 
 def test_a_plan_hears_the_error_of_the_loss():
