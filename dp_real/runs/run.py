@@ -60,6 +60,8 @@ def run(
         on, such as a generator's budget, may differ.
     accept_changes
         Whether to continue although what the run depends on has changed. The result lists it.
+    progress
+        What shows how far the work is; by default what the block of `dp_base.progress.showing` around it names, if any.
     test
         Whether to evaluate the test set and further sets; if not, `test_accuracy` is None.
     shared
