@@ -56,6 +56,18 @@ def test_costs(table):
     assert (table["x"] == table["compute"]).all()
 
 
+def test_what_is_kept_decides(table):
+    """The ridge is per training row: pruning n rows and drawing p·n directly give one learner."""
+    prune, direct = (
+        table.query("kind == 'predicted' and series == @s") for s in ("prune keep-hard", "direct keep-hard")
+    )
+    again = np.interp(np.log(prune["kept"]), np.log(direct["kept"]), direct["y"])
+    shared = prune["kept"] > direct["kept"].min()
+    assert np.max(np.abs(again / prune["y"] - 1)[shared]) < 2e-3
+    static, control = (table.query("kind == 'predicted' and series == @s")["y"] for s in ("static", "direct random"))
+    assert_allclose(static, control)
+
+
 def test_progress_is_told():
     sweep(0.5, advance=(done := []).append, rules="keep-easy", d=16, trials=3, n=[8, 20], workers=2)
     assert sum(done) == steps(0.5, 0.9, "keep-easy", 3) == 9

@@ -9,6 +9,7 @@ from scipy.optimize import least_squares, root_scalar
 
 from dp_theory import Curve, fit, forecast
 from dp_theory.fitting.power_law import mixture, theory_weight
+from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
     THREE,
     TRUTH,
@@ -25,7 +26,15 @@ KNOWN = {"floor": 0.0, "flip": 0.1, "ridge": 0.02}
 def test_a_forecast_has_its_interval_and_which_strategies_to_use():
     fitted = fit(static_and_pruned(np.geomspace(50, 1600, 4), {"floor": 0.0}), KNOWN)
     table = forecast(fitted, 0.06).set_index("strategy")
-    assert table.kept["static"] == pytest.approx(1600 + table.more["static"])
+    values = {name: np.array([value]) for name, value in fitted.values.items()}
+
+    def excess(log_n):
+        mean, _ = predict_points(Curve(["static"], [np.exp(log_n)], [0.1]), values)
+        return mean[0, 0] - 0.06
+
+    needed = np.exp(root_scalar(excess, bracket=(np.log(1600), np.log(1e6))).root)
+    assert table.kept["static"] == pytest.approx(needed, rel=1e-3)
+    assert table.more["static"] == pytest.approx(needed - 1600, rel=2e-3)
     assert (table.low <= table.more).all()
     assert (table.more <= table.high).all()
     assert table.use["practice"] == "yes"

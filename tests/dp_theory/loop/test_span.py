@@ -83,12 +83,14 @@ def test_what_leaves_the_learner_alone(problem, rtol):
 
 @pytest.mark.parametrize("weight", [Verifier(2), interpolating(-0.5)])
 @pytest.mark.parametrize("phi", [0.4, 2.0])
-def test_interpolation_forgets_the_weights(weight, phi):
+def test_ridgeless_limit_of_soft_weights(weight, phi):
+    """λ = 0 is the limit: what λ changes is proportional to λ. Interpolation forgets the weights."""
     group = Group(labeller=LABELLER, along=PRUNER, weight=weight)
-    weighted, plain = (
-        outputs(predict(SpanProblem(TRUTH, [each], phi))) for each in (group, replace(group, weight=1.0))
-    )
-    assert np.allclose(weighted, plain, rtol=1e-12) == (phi > 1)
+    limit = outputs(predict(SpanProblem(TRUTH, [group], phi)))
+    steps = np.array([outputs(predict(SpanProblem(TRUTH, [group], phi, lam))) - limit for lam in (1e-7, 1e-8)])
+    np.testing.assert_allclose(steps[0] / steps[1], 10, rtol=0.01)
+    plain = outputs(predict(SpanProblem(TRUTH, [replace(group, weight=1.0)], phi)))
+    assert np.allclose(limit, plain, rtol=1e-12) == (phi > 1)
 
 
 # -- certificates, shapes, errors ------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import softmax
+from scipy.stats import entropy
 
 from dp_theory import (
     LOGISTIC,
@@ -37,15 +39,23 @@ def test_disagreement():
     assert_allclose([disagreement(7, end) for end in (1.0, -1.0)], [0.0, 1.0], atol=1e-12)
     assert disagreement(100, 1 - 1e-6) == pytest.approx(0.0019995776251, rel=1e-9)  # by 40 panels of 20 points
     assert disagreement(100, 1 - 1e-8) == pytest.approx(2.0006509593e-4, rel=1e-7)
+    rng = np.random.default_rng(0)
+    u, v = rng.standard_normal((2, 200_000, 5))
+    different = u.argmax(1) != (0.6 * u + 0.8 * v).argmax(1)
+    assert disagreement(5, 0.6) == pytest.approx(different.mean(), abs=4 * different.std() / np.sqrt(len(u)))
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_thresholds_keep_what_they_should(classes):
     s = np.random.default_rng(0).standard_normal((100_000, classes))
-    for rule in ("keep-hard", "keep-easy"):
+    for rule, mean in (("keep-hard", np.less), ("keep-easy", np.greater)):
         selection = make_selection(rule, classes, keep=0.3)
+        kept = selection.keep_probability(s)
         assert selection.keep_fraction(classes).mean() == pytest.approx(0.3, abs=1e-9)
-        assert selection.keep_probability(s).mean() == pytest.approx(0.3, abs=0.006)
+        assert kept.mean() == pytest.approx(0.3, abs=0.006)
+        assert mean(
+            entropy(softmax(s, axis=1)[kept == 0], axis=1).mean(), entropy(softmax(s, axis=1)[kept == 1], axis=1).mean()
+        )
 
 
 def test_the_reach_is_found_where_newtons_method_cycles():

@@ -35,10 +35,6 @@ PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
         ("sweep --d 16 --trials 2 --n 8,40", {"sweep.csv", "sweep.png", "sweep.pdf"}),
         ("practice --rounds 1 --loss logistic --lam 0.1", {"stages.csv"}),
         (
-            "practice --rounds 4 --trials 3 --d 40",
-            {"stages.csv", "exponents.csv", "practice.csv", "practice.png", "practice.pdf"},
-        ),
-        (
             "classes --classes 2 --kept 1 --rule keep-easy --lam 0.1 --tolerance 0.05",
             {"classes.csv"},
         ),
@@ -149,6 +145,15 @@ def test_without_a_folder_the_picture_is_drawn_all_the_same(here, monkeypatch):
 
 
 # -- practice ----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_of_practice_are_of_six_strategies(tmp_path):
+    done("theory practice --rounds 4 --trials 3 --d 40 --out", tmp_path)
+    written = {"stages.csv", "exponents.csv", "practice.csv", "practice.png", "practice.pdf"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    curves = pd.read_csv(tmp_path / "practice.csv")
+    assert set(curves["kind"]) == {"predicted"}
+    assert curves["series"].nunique() == 6
 
 
 def test_one_experiment_has_no_z():

@@ -103,3 +103,14 @@ def test_with_guidance_the_pipeline_is_as_its_rows_predict(small, measured, monk
     assert list(table["x"].unique()) == [300, 660, 120, 480]
     assert "standard errors off" in fig_gaussian.caption(table)
     assert fig_gaussian.draw(table).axes
+
+
+@pytest.mark.slow
+def test_the_preset_is_as_predicted(tmp_path):
+    """40 runs an arm: guided rows and plain ones within 4 standard errors."""
+    config = gaussian("guidance.omega=0.01", "data.test=1000")
+    found = traces(config, ["practice-unguided", "practice"], 40, tmp_path)
+    plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
+    guided = predict_loop(config, guided_rows(config, found["practice"]))
+    assert np.abs(standard_errors(found["practice-unguided"], plain)).max() < 4
+    assert np.abs(standard_errors(found["practice"], guided)).max() < 4
