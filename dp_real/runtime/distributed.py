@@ -165,7 +165,7 @@ def own_cores() -> int:
 def is_reporter(error: str) -> bool:
     """Whether this process reports its error: the main one does, or another if that is silent for GRACE s."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return os.environ.get("RANK", "0") == "0"
+        return (rank := os.environ.get("RANK", "0")) == "0" or not rank.isdigit()
     store: Any = distributed_c10d._get_default_store()
     note = f"error/{hashlib.sha256(error.encode()).hexdigest()}"
     try:

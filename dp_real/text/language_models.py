@@ -154,6 +154,8 @@ class EndpointConfig(PromptedConfig):
         """Messages never show base_url or key, which may hold a secret."""
         if own := sorted(set(OWN) & set(self.parameters)):
             raise ValueError(f"parameters has {own[0]!r}, which is not a sampling parameter: leave it out")
+        if twice := [key for key in KEYS if self.parameters.get(key, "") != ""]:
+            raise ValueError(f"parameters has {twice[0]!r}, which {KEYS[twice[0]]} sets: leave it out")
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("base_url should begin with http:// or https://, such as http://localhost:8000/v1")
@@ -182,12 +184,9 @@ class EndpointConfig(PromptedConfig):
         if self.key and not os.environ.get(self.key, "").strip():
             key = f"generator.key = '{self.key}'"
             unset = f"{key}: that environment variable is not set: it should hold the key of the API"
-        twice = next((key for key in KEYS if self.parameters.get(key, "") != ""), "")
-        parameters = f"generator.parameters has {twice!r}, which {KEYS.get(twice)} sets: leave it out"
         answers = Answers(self.base_url, self.model)
         answers.take_in()
         return [
-            *([Finding("generator.parameters", twice, parameters)] if twice else []),
             Finding("package", "openai", lacks),
             Finding("generator.base_url", f"{self.base_url}, key: {self.key or 'none is sent'}", unset),
             Finding("answers", f"{len(answers.by_question):,} stored, of {answers.tokens:,} tokens"),

@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import MissingError
 from dp_base.imports import install_command
 from dp_real.data.examples import Task
 from dp_real.learners.section import TrainingConfig
@@ -63,8 +63,6 @@ class RandAugment:
         self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
         """Augment images; grey ones become colour images."""
-        if x.dim() != 4 or x.shape[1] not in (1, 3):
-            raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
         pixels = (x.expand(-1, 3, -1, -1) + 1) / 2
         with seeded(draw):
             changed = self.operations(pixels) * 2 - 1
@@ -84,8 +82,6 @@ def crop_and_flip(
     The window's area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3]. least_area = 0: whole
     images.
     """
-    if x.dim() != 4:
-        raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
     n, (height, width) = len(x), x.shape[2:]
     area = ratio = np.ones(n)
     if least_area:
@@ -129,10 +125,6 @@ def mix(
 
     `mixup` and `cutmix` are the a of Beta(a, a); 0: never. Under CutMix a label's weight is the area really kept.
     """
-    if cutmix and x.dim() != 4:
-        raise InputError(
-            f"training.cutmix cuts images [B, C, H, W]; these examples are {tuple(x.shape[1:])}: set it to 0"
-        )
     n = len(x)
     partner = _on(x.device, rng.permutation(n))
     is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))

@@ -249,6 +249,12 @@ def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, mon
             distributed._own_device.__wrapped__()
 
 
+def test_a_rank_that_is_no_number_is_not_silent(monkeypatch):
+    for rank, reports in {"0": True, "1": False, "a": True}.items():
+        monkeypatch.setenv("RANK", rank)
+        assert distributed.is_reporter("a fault") is reports
+
+
 def be_one_of_eight(monkeypatch):
     monkeypatch.setattr(distributed, "this_process", lambda: SimpleNamespace(num_processes=8))
     monkeypatch.setattr(distributed, "PAUSE", 0.0)

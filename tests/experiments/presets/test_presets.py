@@ -114,6 +114,13 @@ def test_a_quick_run_has_every_part_few_examples_and_is_no_measurement(tmp_path)
     assert "no measurement" in answer["quick"]
 
 
+@pytest.mark.parametrize("key", ["crop", "flip", "cutmix", "randaugment"])
+def test_augmentations_of_images_are_refused_for_vectors_before_anything_is_drawn(key):
+    vectors, training = load_preset("gaussian").model_dump(), {"steps": 20, key: 1}
+    with refusal(rf"training\.{key} is for images \[C, H, W\]; samples are \[\d+\]: leave it out"):
+        check_plan(parse_config(vectors | {"learner": {"kind": "mlp"}, "training": training}))
+
+
 def test_the_smoke_preset_goes_the_ways_of_the_real_one():
     real, smoke = load_preset("imagenet100"), load_preset("imagenet100-smoke")
     used = smoke.training
