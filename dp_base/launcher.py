@@ -49,6 +49,14 @@ def adopt_tasks() -> None:
     os.environ.setdefault("MASTER_PORT", str(PORTS[job % len(PORTS)]))
 
 
+def rank() -> int:
+    """This process's rank among those that a launcher started; 0 if it is alone, or the variables make no sense."""
+    with contextlib.suppress(ValueError):
+        own = int(os.environ.get("RANK", "0"))
+        return own if 0 <= own < int(os.environ.get("WORLD_SIZE", "1")) else 0
+    return 0
+
+
 def require_one_task(what: str) -> None:
     """Raise InputError if, by the environment variables, a launcher started several processes."""
     adopt_tasks()

@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from dp_base.checksums import RECORD, seal
-from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted
+from dp_base.errors import DamagedError, InputError, Interrupted
 from dp_base.files import (
     LOCK,
     append_row,
@@ -192,10 +192,7 @@ class RunFolder:
                 raise KeyboardInterrupt
             self._must_stop = True
 
-        with ExitStack() as at_end:
-            with suppress(ValueError):  # not the main thread: the caller handles signals
-                for number in STOP_SIGNALS:
-                    at_end.callback(signal.signal, number, signal.signal(number, ask))
+        with distributed.handling_signals(ask):
             try:
                 yield
             except distributed.LostError:

@@ -5,10 +5,11 @@ import gc
 import hashlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from threading import Timer
@@ -21,8 +22,8 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import distributed
 from torch.distributed import distributed_c10d
 
-from dp_base.errors import DamagedError, InputError, Interrupted, MissingError
-from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, require_one_task
+from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted, MissingError
+from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, rank, require_one_task
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,10 @@ def _own_device() -> torch.device:
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     is_first = not PartialState._shared_state
     try:
-        place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
+        if "RANK" in os.environ and not 0 <= int(os.environ["RANK"]) < int(os.environ.get("WORLD_SIZE", sys.maxsize)):
+            raise ValueError("RANK should be at least 0, and below WORLD_SIZE")
+        with handling_signals(signal.SIG_DFL):  # one of Python's own would wait for the other processes
+            place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
     except (ValueError, distributed.DistNetworkError) as error:
         raise InputError(
             f"{variables}: with these no process group can start: {error}; for several processes, MASTER_PORT should "
@@ -134,6 +138,16 @@ def _local_rank_of_lightning() -> int | None:
     return int(os.environ["LOCAL_RANK"]) if is_its_own else None
 
 
+@contextmanager
+def handling_signals(handler: Any) -> Iterator[None]:
+    """Answer STOP_SIGNALS by a handler; but in a thread, where the caller handles them."""
+    with ExitStack() as at_end:
+        with suppress(ValueError):
+            for number in STOP_SIGNALS:
+                at_end.callback(signal.signal, number, signal.signal(number, handler))
+        yield
+
+
 def require_alone(what: str) -> None:
     """Raise InputError if this is one of several processes."""
     require_one_task(what)
@@ -165,7 +179,7 @@ def own_cores() -> int:
 def is_reporter(error: str) -> bool:
     """Whether this process reports its error: the main one does, or another if that is silent for GRACE s."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return (rank := os.environ.get("RANK", "0")) == "0" or not rank.isdigit()
+        return rank() == 0
     store: Any = distributed_c10d._get_default_store()
     note = f"error/{hashlib.sha256(error.encode()).hexdigest()}"
     try:

@@ -18,7 +18,7 @@ from typer.main import get_command
 from dp_base.errors import InputError, MissingError
 from dp_base.files import disk_problem
 from dp_base.imports import needing
-from dp_base.launcher import adopt_tasks
+from dp_base.launcher import adopt_tasks, rank
 from dp_base.progress import showing
 from dp_experiments.cli import real, theory
 from dp_experiments.cli.lazy import LazyCommand
@@ -87,7 +87,7 @@ def run() -> int:
     quiet_libraries()
     adopt_tasks()
     stderr = sys.stderr
-    if rank() != "0":
+    if rank():
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     status = 0
@@ -118,7 +118,7 @@ def tell(error: Exception, stderr: TextIO) -> int:
         sys.stderr = stderr
     if "--debug" in sys.argv[1:]:
         traceback.print_exc()
-    sender = "dp:" if rank() == "0" else f"dp: rank {rank()}:"
+    sender = "dp:" if rank() == 0 else f"dp: rank {rank()}:"
     lines = message.splitlines() if status == MissingError.exit_status else [message]
     for line in filter(None, lines):  # it is empty if typer printed the help instead
         say(f"{sender} {' '.join(line.split())}")
@@ -153,11 +153,6 @@ class VisibleFormatter(logging.Formatter):
         return visible(super().format(record))
 
 
-def rank() -> str:
-    """Among processes that share the work; 0 is the main one."""
-    return os.environ.get("RANK", "0")
-
-
 def explain(error: Exception) -> tuple[int, str]:
     """The exit status that an error stands for, and what to say of it."""
     if hasattr(error, "exit_status"):  # an error of this project
@@ -181,7 +176,7 @@ def explain(error: Exception) -> tuple[int, str]:
 def is_reporter(message: str) -> bool:
     """Whether this process is to print an error; rank 0 is until torch, which takes seconds, is loaded."""
     distributed = sys.modules.get("dp_real.runtime.distributed")
-    return rank() == "0" if distributed is None else distributed.is_reporter(message)
+    return rank() == 0 if distributed is None else distributed.is_reporter(message)
 
 
 def finish_streams() -> int:

@@ -237,7 +237,9 @@ def test_a_failed_exchange_tells_its_cause(error, kind, told):
         raise error
 
 
-@pytest.mark.parametrize("half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "0"}])
+@pytest.mark.parametrize(
+    "half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "0"}, {"RANK": "2"}]
+)
 def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, monkeypatch):
     monkeypatch.setattr(PartialState, "_shared_state", {})
     ((name, value),) = half.items()
@@ -249,10 +251,14 @@ def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, mon
             distributed._own_device.__wrapped__()
 
 
-def test_a_rank_that_is_no_number_is_not_silent(monkeypatch):
-    for rank, reports in {"0": True, "1": False, "a": True}.items():
+def test_a_rank_that_makes_no_sense_is_not_silent(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, reports in {"0": True, "1": False, "2": True, "-1": True, "a": True}.items():
         monkeypatch.setenv("RANK", rank)
         assert distributed.is_reporter("a fault") is reports
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE")  # it is alone
+    assert distributed.is_reporter("a fault")
 
 
 def be_one_of_eight(monkeypatch):
