@@ -24,11 +24,6 @@ from dp_real.pool.section import PoolConfig
 from dp_real.runtime.section import FOLDER, Count, CountOrNone, ModelPlace, PartConfig, Section, Seed
 
 MAX_SAMPLES = 10**9
-FORMER_KEYS = {
-    "generator.offload": "generator.dtype = 'bfloat16' takes half of the memory",
-    "learner.unit": "learner.kind = 'ngrams' counts characters",
-}
-"""Keys of earlier versions, and what does their work now."""
 
 
 class PracticeConfig(PartConfig):
@@ -318,8 +313,6 @@ def explain(problem: Any, raw: Mapping[str, Any], root: type[Section]) -> str:
     keys = [str(part) for part in problem["loc"] if not re.match(r"[\w-]+\[", str(part))]  # a type of value is no key
     key = ".".join(keys)
     match problem["type"]:
-        case "extra_forbidden" if key in FORMER_KEYS:
-            return f"unknown key {key}, of an earlier version: remove it; {FORMER_KEYS[key]}"
         case "extra_forbidden":
             fields = root.model_fields.items()
             homes = [name for name, field in fields if key in getattr(field.annotation, "model_fields", ())]

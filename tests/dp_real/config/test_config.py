@@ -52,11 +52,6 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
             "practice.encoder = 'vit' encodes images, and data.source",
         ),
         (["training.batch_size=0", "practice.new_sample_weight=2"], "with training.batch_size = 0, all rows are"),
-        (
-            ["generator={kind='diffusers', model='sd', offload=true}"],
-            "generator.offload, of an .* 'bfloat16' takes",
-        ),
-        (["learner={kind='bag-of-words', unit='word'}"], "learner.unit, of an earlier version: .* counts characters"),
         (["omega"], "must read key=value"),
         (["=3"], "must read key=value"),
         (["a..b=3"], "must read key=value"),
