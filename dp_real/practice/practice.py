@@ -7,7 +7,7 @@ import tomllib
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.practice.dataset import PracticeDataset
-from dp_real.practice.objects import is_pipeline, know_again, let_go, with_objects
+from dp_real.practice.objects import is_pipeline, know_again, with_objects
 from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
@@ -234,17 +234,17 @@ class Practice(Additions):
     ) -> None:
         keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
         keys |= {} if additions is None else {"additions": additions}
-        config = drawing_config(generator, classes, shape, seed, keys)
-        practice = config.practice
-        if additions is None:
-            practice = practice.model_copy(update={"additions": (UNBOUNDED - practice.initial) // practice.increment})
-            config = config.model_copy(update={"practice": practice})
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
-        self._training = json_digest([seed, *config.task.classes])[:16]
-        self._claim(config)
-        drawer = loaded(config)
-        let_go([getattr(config.generator, "digest", ""), getattr(config.generator, "model", "")])
+        with drawing_config(generator, classes, shape, seed, keys) as config:
+            practice = config.practice
+            if additions is None:
+                unlimited = {"additions": (UNBOUNDED - practice.initial) // practice.increment}
+                practice = practice.model_copy(update=unlimited)
+                config = config.model_copy(update={"practice": practice})
+            self._training = json_digest([seed, *config.task.classes])[:16]
+            self._claim(config)
+            drawer = loaded(config)
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         super().__init__(config, pool, PracticeState(), Rounds(config, pool, self.folder / "drawing", drawer))
         length = practice.initial or practice.increment if epoch_size is None else epoch_size
@@ -440,14 +440,15 @@ MAY_CHANGE = ("practice.additions", "practice.patience", "practice.min_delta", "
 """Keys that no sample depends on."""
 
 
+@contextmanager
 def drawing_config(
     generator: Any,
     classes: Sequence[str] | Mapping[str, Any],
     shape: Sequence[int] | None,
     seed: int,
     keys: Mapping[str, Any],
-) -> DrawingConfig:
-    """The configuration that Practice's arguments mean."""
+) -> Iterator[DrawingConfig]:
+    """The configuration that Practice's arguments mean; within the block the generator can be loaded."""
     raw: dict[str, Any] = {name: {} for name in SECTIONS}
     homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
     for key, value in keys.items():
@@ -481,14 +482,14 @@ def drawing_config(
         raise InputError(
             "classes: prompts of a class are for a pipeline: give a list of names, and the generator prompts"
         )
-    is_section = isinstance(generator, Mapping)
-    raw = {**raw, "generator": dict(generator)} if is_section else with_objects(raw, generator=generator)[0]
-    config = validated(DrawingConfig, raw, "Practice")
-    if config.generator.trained_here or config.generator.shows_examples:
-        raise InputError(
-            "a Practice has no real examples, which this generator needs: give it dp_real.load_generator(…)"
-        )
-    return config
+    is_section, section = isinstance(generator, Mapping), {**raw, "generator": generator}
+    with nullcontext(section) if is_section else with_objects(raw, generator=generator) as whole:
+        config = validated(DrawingConfig, whole, "Practice")
+        if config.generator.trained_here or config.generator.shows_examples:
+            raise InputError(
+                "a Practice has no real examples, which this generator needs: give it dp_real.load_generator(…)"
+            )
+        yield config
 
 
 def _number(metric: Any) -> float:
