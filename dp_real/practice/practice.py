@@ -6,7 +6,7 @@ import os
 import tomllib
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -232,6 +232,8 @@ class Practice(Additions):
         seed: int = 0,
         **keys: Any,
     ) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise InputError(f"folder = {folder!r}: should be a path")
         keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
         keys |= {} if additions is None else {"additions": additions}
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
@@ -247,6 +249,9 @@ class Practice(Additions):
             drawer = loaded(config)
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         super().__init__(config, pool, PracticeState(), Rounds(config, pool, self.folder / "drawing", drawer))
+        if 0 < practice.initial < self.n_classes:
+            few = f"initial = {practice.initial}: fewer samples than the {self.n_classes} classes"
+            warn_once(f"{few}, so that some have none until others are added")
         length = practice.initial or practice.increment if epoch_size is None else epoch_size
         self.dataset = PracticeDataset(pool, length, transform)
         if practice.initial and rounds_of(pool.path):
@@ -348,7 +353,7 @@ class Practice(Additions):
         if later > 0 and not self._goes_on:
             raise InputError(
                 f"{self.folder} has {later} later rounds of samples: call load_state_dict or resume to go on from a "
-                "checkpoint, or name a new folder"
+                "checkpoint; remove the folder, or name a new one, to begin anew"
             )
         return later
 
@@ -386,20 +391,22 @@ class Practice(Additions):
     def resume(self, evaluations: int) -> None:
         """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""
         log = self.folder / "metrics.jsonl"
+        began = vars(self._began())
         with own_file(log, "restore it, or load_state_dict of a checkpoint"):
-            states = {0: vars(self._began())} | {
-                row["evaluations"]: row for row in read_rows(log)
-            }  # the latest of each
-        if evaluations not in states:
-            raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is after it")
-        self.load_state_dict(states[evaluations])
+            states = {0: began} | {row["evaluations"]: row for row in read_rows(log)}  # the latest of each
+            if evaluations not in states:
+                last = max(states)
+                raise InputError(f"{log} ends with evaluation {last}: practice.resume({evaluations}) is after it")
+            self.load_state_dict(states[evaluations])
 
     def _began(self) -> PracticeState:
         """The state before the first evaluation."""
         if not self.config.practice.initial:
             return PracticeState()
-        row = next((row for row in read_rows(self.folder / "rounds.jsonl") if row["round"] == 0), {})
-        return PracticeState(rounds=1, costs=Counter({name: row.get(key, 0) for name, key in COSTS.items()}))
+        log = self.folder / "rounds.jsonl"
+        with own_file(log, "restore it, or remove it, and the costs of the first round count as 0"):
+            row = next((row for row in read_rows(log) if row["round"] == 0), {})
+            return PracticeState(rounds=1, costs=Counter({name: row.get(key, 0) for name, key in COSTS.items()}))
 
     def _open(self, state: PracticeState) -> None:
         self.state, pool = state, self.pool
@@ -423,7 +430,8 @@ class Practice(Additions):
             is_empty = not rounds_of(self.folder / "pool") and not (self.folder / "drawing").exists()
             if is_empty or not file.exists():
                 return write_text(file, tomli_w.dumps(now))
-            known = validated(DrawingConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
+            with own_file(file, "restore it, or remove it if the samples are of these keys"):
+                known = validated(DrawingConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
             before, after = flat(known.model_dump(mode="json", exclude_none=True)), flat(now)
             for key in before | after:
                 was, is_now = before.get(key), after.get(key)
@@ -449,17 +457,9 @@ def drawing_config(
     keys: Mapping[str, Any],
 ) -> Iterator[DrawingConfig]:
     """The configuration that Practice's arguments mean; within the block the generator can be loaded."""
-    raw: dict[str, Any] = {name: {} for name in SECTIONS}
-    homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
-    for key, value in keys.items():
-        if key not in homes:
-            similar = difflib.get_close_matches(key, homes, n=1)
-            hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
-            if key in OF_RUNS:
-                hint = "it is for dp_real.run, where you have an argument, data or code of your own"
-            raise InputError(f"Practice has no key {key}: {hint}")
-        raw[homes[key]][key] = value
-    names = [] if isinstance(classes, str | set | frozenset) else [*classes]  # a set has another order in each process
+    raw = by_section(keys)
+    is_ordered = isinstance(classes, Iterable) and not isinstance(classes, str | set | frozenset)
+    names = [*classes] if is_ordered else []  # a set has another order in each process
     if len(names) < 2 or not all(isinstance(name, str) and names.count(name) == 1 for name in names):
         raise InputError(
             f"classes = {classes!r}: should be at least two different names in order, or {{name: prompts}}"
@@ -492,9 +492,27 @@ def drawing_config(
         yield config
 
 
+def by_section(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of a configuration that have these keys."""
+    if callable(objective := keys.get("objective")):
+        named = "should be a name, which OBJECTIVES.register(name, function) of dp_real.guidance.entropy gives it"
+        raise InputError(f"objective = {objective!r}: {named}")
+    raw: dict[str, Any] = {name: {} for name in SECTIONS}
+    homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
+    for key, value in keys.items():
+        if key not in homes:
+            similar = difflib.get_close_matches(key, homes, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
+            if key in OF_RUNS:
+                hint = "it is for dp_real.run, where you have an argument, data or code of your own"
+            raise InputError(f"Practice has no key {key}: {hint}")
+        raw[homes[key]][key] = value
+    return raw
+
+
 def _number(metric: Any) -> float:
-    with suppress(TypeError, ValueError, OverflowError):
-        if (number := float(metric)) < math.inf:  # which would stay the best
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        if math.isfinite(number := float(getattr(metric, "item", lambda: metric)())):
             return number
     raise InputError(f"practice.step got a metric that is not a number, {metric!r}: has the training diverged?")
 
@@ -613,8 +631,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
 def as_tensor(answers: Any) -> Tensor:
     """The logits or probabilities that a model answers with."""
     answers = logits_of(answers)
-    if isinstance(answers, tuple):
-        raise TypeError("it gave a tuple, should give logits alone")
+    if isinstance(answers, tuple | Mapping):
+        raise TypeError(f"it gave a {type(answers).__name__}, should give logits, alone or by this name")
     return answers if isinstance(answers, Tensor) else torch.as_tensor(np.array(answers, float))
 
 
@@ -622,7 +640,11 @@ def check_order(model: Any, names: Sequence[str]) -> None:
     """Raise InputError if a model of transformers or scikit-learn has these classes in another order."""
     of_method = getattr(model, "__self__", model)
     own = getattr(getattr(model, "config", None), "id2label", None) or getattr(of_method, "classes_", ())
-    own = [name for _, name in sorted(own.items())] if isinstance(own, Mapping) else [*own]
+    own = (
+        [own[label] for label in sorted(own, key=lambda each: (len(str(each)), each))]
+        if isinstance(own, Mapping)
+        else [*own]
+    )
     if all(isinstance(name, str) for name in own):
         spelt = [[name.casefold() for name in each] for each in (own, names)]
         if spelt[0] != spelt[1] and sorted(spelt[0]) == sorted(spelt[1]):
