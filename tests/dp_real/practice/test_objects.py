@@ -31,6 +31,7 @@ from dp_real.data.sets.real_rows import with_few
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS, MLPConfig
 from dp_real.practice.objects import real_data, taken, with_objects
+from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
@@ -77,11 +78,13 @@ exec(SHOWN)  # the function of the page
 margin = globals()["margin"]
 
 
-def test_a_notebook_trains_its_own_module_on_its_own_generator(mine, tmp_path):
+def test_a_notebook_trains_its_own_module_on_its_own_generator(mine, objects, tmp_path):
     result = mine()
     assert result["test_accuracy"] > 0.8
     assert (result["pool_size"], result["samples_generated"]) == (60, 30 + 2 * 3 * 15)
     assert "`dp_real.run`, with the same objects, repeats" in (tmp_path / "run/learner/README.md").read_text()
+    with with_objects({}, data=objects["data"]):
+        assert [each["pool_size"] for each in branch(tmp_path / "run", workers=2)] == [30, 45, 60]
     again = mine("again")
     assert again["test_accuracy"] == result["test_accuracy"]
     learner = Run(tmp_path / "run").learner()
