@@ -436,9 +436,12 @@ class Practice(Additions):
             for key in before | after:
                 was, is_now = before.get(key), after.get(key)
                 if key not in may_change and was != is_now:
+                    what = f"{key} = {was!r}, not {is_now!r}"
+                    if key == "generator.digest":
+                        what = "a generator that differed in its code, its values, or globals of its code"
                     raise InputError(
-                        f"{self.folder} has samples of {key} = {was!r}, not {is_now!r}: name a new folder, or remove "
-                        f"{file.name} there if they fit nevertheless"
+                        f"{self.folder} has samples of {what}: name a new folder, or remove {file.name} there if they "
+                        "fit nevertheless"
                     )
 
         distributed.on_main(claim)

@@ -517,6 +517,7 @@ def test_what_an_object_refers_to_is_part_of_it(source, one, other, monkeypatch)
     """In code of a prompt, too, and of a program that a library starts, such as `python -m cProfile`."""
     monkeypatch.setattr(sys.modules["__main__"], "__file__", pytest.__file__, raising=False)
     assert known(source, k=one) == known(source, k=one) != known(source, k=other)
+    assert known("def f(x): return [x]") == known("\n\ndef f(x):\n  # as it is\n  return [x]")
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
 
 
