@@ -157,7 +157,8 @@ class Additions:
 class Practice(Additions):
     """A data set that grows by samples that are hard for a model, each time its metric stops rising.
 
-    All processes of a training call its methods together; the main process's metric, weights and state decide.
+    All processes of a training make it, after init_process_group, and call its methods together; the main process's
+    metric, weights and state decide.
 
     Parameters
     ----------
@@ -188,7 +189,8 @@ class Practice(Additions):
         does to images. None: these are prepared by the saved processor of a model of transformers or timm's
         pretrained_cfg; others are unchanged.
     transform
-        A function of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
+        A function of one sample for training: a Pillow image of 1 or 3 channels, a tensor, or a text. It can be set
+        later: `practice.dataset.transform`.
     seed
         The seed of all draws.
     keys
@@ -200,6 +202,8 @@ class Practice(Additions):
     InputError
         If a generator, a key or a model does not fit, another process writes the folder, or it has samples of other
         keys.
+    DamagedError
+        If a file of the folder cannot be read, or is missing.
     DivergedError
         If samples or logits are not finite.
 
@@ -265,7 +269,7 @@ class Practice(Additions):
         Parameters
         ----------
         metric
-            A number that rises as the model improves: an accuracy, or minus a loss.
+            A finite number that rises as the model improves: an accuracy, or minus a loss.
         model
             A torch module, which is unwrapped, or any function of a batch that returns logits, log-probabilities or
             probabilities [batch, classes], such as scikit-learn's predict_proba. If the sampler is guided, it must be
