@@ -510,7 +510,8 @@ PIPELINE = partial(tiny.random_pipeline, tiny.stable_diffusion)
 REFUSED = [
     (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
     (lambda labels, generator: torch.zeros(4), {"candidates": 2}, r"gave shape \[4\] for one label"),
-    (draw, {}, "has no denoiser to guide: set guidance.candidates"),
+    (draw, {}, "^Practice: the generator that was given has no denoiser to guide: set guidance.candidates"),
+    (draw, {"shape": None, "storage": "jpeg"}, "a Practice without shape: pool.storage must be 'text'"),
     (draw, {"shape": None, "candidates": 2}, "gave no 30 texts for 30 labels: .* or a Practice with shape="),
     (draw, {"objective": uncertain}, r"objective = <function .*: should be a name, which OBJECTIVES.register"),
     (draw, {"classes": 3}, "classes = 3: should be at least two"),
