@@ -39,6 +39,8 @@ class PracticeDataset(Dataset[Any]):
     def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
         if not isinstance(length, Integral) or isinstance(length, bool) or length < 0:
             raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
+        if not (transform is None or callable(transform)):
+            raise InputError(f"transform = {transform!r}: should be a function of a sample")
         self.pool, self.length, self.transform = pool, int(length), transform
         self.columns = None
         # version of the pool, and its replacements

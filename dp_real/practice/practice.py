@@ -248,7 +248,7 @@ class Practice(Additions):
                 unlimited = {"additions": (UNBOUNDED - practice.initial) // practice.increment}
                 practice = practice.model_copy(update=unlimited)
                 config = config.model_copy(update={"practice": practice})
-            self._training = json_digest([seed, *config.task.classes])[:16]
+            self._training = json_digest([config.seed, *config.task.classes])[:16]
             self._claim(config)
             drawer = loaded(config)
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
@@ -381,7 +381,8 @@ class Practice(Additions):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint. The next addition drops later rounds."""
         there = len(rounds_of(self.pool.path))
-        if (rounds := state.get("rounds")) is None or rounds > there:
+        rounds = state.get("rounds") if isinstance(state, Mapping) else None
+        if rounds not in range(there + 1):
             raise InputError(
                 f"the checkpoint has {rounds} rounds of samples, {self.folder} has {there}: name that training's folder"
             )

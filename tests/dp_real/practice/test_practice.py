@@ -389,7 +389,9 @@ def test_a_pass_covers_the_pool_evenly_and_processes_share_it_out(tmp_path):
     own = practice(tmp_path, epoch_size=90)
     counts = Counter(tuple(x.tolist()) for x, _ in (own.dataset[index] for index in range(90)))
     assert [*counts.values()] == [3] * 30
-    own = practice(tmp_path / "other", epoch_size=np.int64(10), initial=np.int64(30), omega=np.float32(0.1))
+    own = practice(
+        tmp_path / "other", epoch_size=np.int64(10), initial=np.int64(30), seed=np.int64(5), omega=np.float32(0.1)
+    )
     parts = []
     for rank in range(2):
         sampler = DistributedSampler(own.dataset, 2, rank)
@@ -515,6 +517,7 @@ REFUSED = [
     (draw, {"shape": None, "candidates": 2}, "gave no 30 texts for 30 labels: .* or a Practice with shape="),
     (draw, {"objective": uncertain}, r"objective = <function .*: should be a name, which OBJECTIVES.register"),
     (draw, {"classes": 3}, "classes = 3: should be at least two"),
+    (draw, {"transform": 3, "candidates": 2}, "transform = 3: should be a function"),
     (draw, {"folder": None}, "folder = None: should be a path"),
     (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
     (draw, {"evaluate_every": 1}, "has no key evaluate_every: it is for dp_real.run"),
@@ -586,6 +589,8 @@ UNFIT = {
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
     r"columns = \('a',\): should be two names": lambda own: setattr(own.dataset, "columns", ("a",)),
     "another seed or classes": lambda own: own.load_state_dict(practice(own.folder / "b", seed=6).state_dict()),
+    "has None rounds of samples, .* has 1:": lambda own: own.load_state_dict(None),
+    "has -1 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": -1}),
     "has 2 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": 2}),
 }
 
