@@ -172,11 +172,9 @@ class DrawingConfig(Section):
         yield from self._of_pool()
 
     def _called(self, part: str) -> str:
-        key = f"{part}.{tag_of(part)}"
-        kind = reduce(getattr, key.split("."), self)
-        return {"given": f"the {part} that was given", "given-texts": "a Practice without shape"}.get(
-            kind, f"{key} = '{kind}'"
-        )
+        kind = getattr(getattr(self, part), tag_of(part))
+        known = {"given": f"the {part} that was given", "given-texts": "a Practice without shape"}
+        return known.get(kind, f"{part}.{tag_of(part)} = '{kind}'")
 
     def _of_kind(self, key: str) -> Iterator[str]:
         kind = getattr(self, key)
