@@ -49,8 +49,8 @@ class ArmName(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "ArmName":
         plain, *settings = text.split("@")
-        match = re.fullmatch(r"(.+?)(?:-(\d{1,18}))?", plain)
-        name, samples = (match[1], match[2]) if match else (plain, None)
+        match = None if plain in ARMS else re.fullmatch(r"(.+)-(\d{1,18})", plain)
+        name, samples = match.groups() if match else (plain, None)
         try:
             ARMS[name]
         except InputError:
@@ -64,8 +64,15 @@ class ArmName(NamedTuple):
 
 
 def split_names(text: str) -> list[str]:
-    """Split a list at commas, except those within a value's brackets: [0.2,1]."""
-    return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
+    """Split a list at commas, except those within a value's brackets: [[0.2,1]]."""
+    names, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth < 1:
+            names.append("")
+        else:
+            names[-1] += letter
+    return [name.strip() for name in names]
 
 
 def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = None, where: str = "") -> Config:

@@ -63,10 +63,10 @@ class Config(DrawingConfig):
         yield from self._of_kind("learner")
         of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
         if of_images and self.data.modality != "array":
-            source = f"data.source = '{self.data.source}'"
-            yield f"training.{of_images[0]} is for images: leave it out, as {source} has {self.data.modality}s"
+            has = f"{self._called('data')} has {self.data.modality}s"
+            yield f"training.{of_images[0]} is for images: leave it out, as {has}"
         if self.pool.size and not self.learner.any_size:
-            yield f"pool.size = {self.pool.size} is for networks; learner.kind = '{self.learner.kind}' needs 0"
+            yield f"pool.size = {self.pool.size} is for networks; {self._called('learner')} needs 0"
 
     def _of_batches(self) -> Iterator[str]:
         training, weighs = self.training, self.practice.new_sample_weight != 1

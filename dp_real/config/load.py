@@ -53,10 +53,10 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: P
     if KEY in raw:
         require_format(raw, FORMAT, where)
     config = validated(Config, {key: value for key, value in raw.items() if key != KEY}, where, folder)
-    return _quickened(config) if config.quick else config
+    return _quickened(config, where) if config.quick else config
 
 
-def _quickened(config: Config) -> Config:
+def _quickened(config: Config, where: str) -> Config:
     raw, few = config.model_dump(), max(16, config.task.n_classes)
     limits = {
         "training": {"steps": 60, "batch_size": 16, "ema_decay": 0.9},
@@ -68,7 +68,7 @@ def _quickened(config: Config) -> Config:
     raw["guidance"]["window"] = (0.0, 1.0)
     if config.generator.trained_here:
         raw["generator"]["training"] = "none"
-    return Config.model_validate(raw | {"name": f"{config.name.removesuffix('-quick')}-quick"})
+    return validated(Config, raw | {"name": f"{config.name.removesuffix('-quick')}-quick"}, where)
 
 
 def key_of(override: str) -> str:

@@ -7,6 +7,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from dp_base.errors import InputError
 from dp_real.data.sets.class_names import warn_once
+from dp_real.integrations import sign_of
 from dp_real.practice.practice import Practice
 
 
@@ -21,7 +22,8 @@ class PracticeCallback(Callback):
         "max" for a metric that rises as the model improves, "min" for one that falls; None: "min" if its name ends
         with "loss".
     until
-        The share of the training after which nothing is added: the cool-down.
+        The share of the training's epochs or steps after which nothing is added: the cool-down. It knows nothing of
+        the Trainer's `max_time`.
     """
 
     def __init__(
@@ -32,8 +34,7 @@ class PracticeCallback(Callback):
         until: float = 0.8,
     ) -> None:
         self.practice, self.monitor, self.until = practice, monitor, until
-        falls = monitor.endswith("loss") if mode is None else mode == "min"
-        self.sign = -1 if falls else 1
+        self.sign = sign_of(monitor, mode, until)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.enable_validation:

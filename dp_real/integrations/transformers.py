@@ -6,6 +6,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from dp_base.errors import InputError
 from dp_real.data.sets.class_names import warn_once
+from dp_real.integrations import sign_of
 from dp_real.practice.practice import Practice
 
 KEY = "deliberate-practice"  # key of its state in trainer_state.json
@@ -33,8 +34,7 @@ class PracticeCallback(TrainerCallback):
         until: float = 0.8,
     ) -> None:
         self.practice, self.monitor, self.until = practice, monitor, until
-        falls = monitor.endswith("loss") if mode is None else mode == "min"
-        self.sign = -1 if falls else 1
+        self.sign = sign_of(monitor, mode, until)
         self.others: set[str] = set()  # metrics that were evaluated since the monitored one
 
     def on_train_begin(

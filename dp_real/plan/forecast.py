@@ -74,9 +74,9 @@ def rows(config: Config) -> int:
 
 def waiting_steps(config: Config) -> int:
     """The steps until every addition is made, if the accuracy never rises."""
-    options = config.practice
-    sizes = (rows(config) - left * options.increment for left in range(1, options.additions + 1))
-    return options.evaluate_every * sum(options.t_max(size) for size in sizes)
+    options, end = config.practice, rows(config)
+    sizes = range(end - options.additions * options.increment, end, options.increment)
+    return options.evaluate_every * sum(map(options.t_max, sizes))
 
 
 def rows_per_step(config: Config) -> int:
@@ -111,8 +111,9 @@ def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | N
     if module is None:
         return None
     try:
-        training = count(lambda: module(row).sum().backward()) / 1e12
-    except RuntimeError:
+        # BatchNorm trains on no single row.
+        training = count(lambda: module.eval()(row).sum().backward()) / 1e12
+    except Exception:  # any module may raise any error
         return None
     return Network(sum(weight.numel() for weight in module.parameters()), training)
 

@@ -18,16 +18,17 @@ from dp_real.text.codes import texts_of
 
 
 class PracticeDataset(Dataset[Any]):
-    """A map-style data set of constant length, whose pool grows in all worker processes.
+    """A map-style data set, whose pool grows in all worker processes.
 
-    Each index is a stratum of the pool, from which each pass takes a random row: passes, even if several processes
-    share them, cover the pool evenly. An item is (sample, label); the sample is a tensor in [-1, 1], a text, or what
-    `transform` returns for a Pillow image, tensor or text.
+    Each index is a stratum of the pool, from which each pass takes a row by torch's random state, in a worker by the
+    worker's: passes, even if several processes share them, cover the pool evenly. With length 0 it is a row. An item is
+    (sample, label); the sample is a tensor in [-1, 1], a text, or what `transform` returns for a Pillow image, tensor
+    or text. The label is an int, or with pool.soft_labels a tensor of probabilities.
 
     Parameters
     ----------
     length
-        The length of a pass; 0: the whole pool, so that passes grow.
+        The constant length of a pass; 0: that of the pool, so that passes grow.
     transform
         A function of one sample, as in torchvision. If it returns a dictionary, as a tokenizer does, the label is added
         to it.
@@ -38,6 +39,8 @@ class PracticeDataset(Dataset[Any]):
     def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
         if not isinstance(length, Integral) or isinstance(length, bool) or length < 0:
             raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
+        if not (transform is None or callable(transform)):
+            raise InputError(f"transform = {transform!r}: should be a function of a sample")
         self.pool, self.length, self.transform = pool, int(length), transform
         self.columns = None
         # version of the pool, and its replacements

@@ -1,9 +1,11 @@
 """Python objects given to `dp_real.run`, identified by a digest of code and values: an edited one makes another run."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import WeakValueDictionary
 
@@ -30,6 +32,8 @@ GIVEN = "given"
 GIVEN_PIPELINE = "given-pipeline"
 SETS = {"validation", "test", "train"}
 _objects: dict[str, Any] = {}  # by digest
+_users: Counter[str] = Counter()  # of each: calls of `give`, and blocks that have not ended
+_changing = Lock()  # of both, which threads share
 _past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs, while others refer to them
 _left: dict[str, str] = {}  # an object's digest before a run, by that after it: the object may count calls
 
@@ -40,36 +44,47 @@ def give(thing: Any) -> str:
     """Register an object, so that a configuration with its digest finds it. Returns the digest."""
     thing = real_data(thing) if isinstance(thing, RealData | Mapping) else thing
     identity = digest(thing)
-    key = _left.get(identity, identity)
-    _objects[key] = thing
+    with _changing:
+        key = _left.get(identity, identity)
+        _objects[key] = thing
+        _users[key] += 1
     return key
 
 
-def let_go(keys: Iterable[str]) -> None:
-    """Hold these objects only weakly."""
+@contextmanager
+def _given(thing: Any) -> Iterator[str]:
+    """An object's key. It is held only weakly when its last block has ended, unless `give` was called, too."""
     from dp_real.guidance.entropy import OBJECTIVES
 
-    for key in keys:
-        if (thing := _objects.pop(key, None)) is None:
-            continue
-        _left[digest(thing)] = key
-        OBJECTIVES.forget(f"{GIVEN} {key}")
-        with suppress(TypeError):  # it allows no weak reference
-            _past[key] = thing
+    key = give(thing)
+    try:
+        yield key
+    finally:
+        know_again(key)
+        with _changing:
+            _users[key] -= 1
+            if not _users[key]:
+                OBJECTIVES.forget(f"{GIVEN} {key}")
+                with suppress(TypeError):  # it allows no weak reference
+                    _past[key] = _objects[key]
+                del _objects[key]
 
 
 def know_again(key: str) -> None:
-    """Let an object that was let go have the same key after its use, which may have changed what it counts."""
-    if (thing := _past.get(key)) is not None:
+    """Let an object have the same key after its use, which may have changed what it counts."""
+    if (thing := _known(key)) is not None:
         _left[digest(thing)] = key
 
 
 def taken(key: str, argument: str) -> Any:
     """The object of a digest. MissingError if this process was not given it."""
-    thing = _objects.get(key, _past.get(key))
-    if thing is None:
+    if (thing := _known(key)) is None:
         raise MissingError(lacking(argument))
     return thing
+
+
+def _known(key: str) -> Any:
+    return _objects.get(key, _past.get(key))
 
 
 def digest(thing: Any) -> str:
@@ -87,10 +102,11 @@ def lacking(argument: str) -> str:
     )
 
 
+@contextmanager
 def with_objects(
     raw: Mapping[str, Any], *, learner: Any = None, generator: Any = None, data: Any = None, objective: Any = None
-) -> tuple[dict[str, Any], list[str]]:
-    """A raw configuration with the kind `given` for each object, and the objects' keys for `let_go`."""
+) -> Iterator[dict[str, Any]]:
+    """A raw configuration with the kind `given` for each object, which is registered within the block."""
     from dp_real.guidance.entropy import OBJECTIVES
 
     if objective is not None and not callable(objective):
@@ -101,25 +117,26 @@ def with_objects(
         raise InputError("the generator is a guided pipeline: call dp_real.unguide, for the run guides it")
     facts = None if data is None else real_data(data)
     objects = {"learner": learner, "generator": generator, "data": facts, "objective": objective}
-    keys = {name: give(thing) for name, thing in objects.items() if thing is not None}
-    changed = {**raw}
-    if "learner" in keys:
-        changed["learner"] = {"kind": GIVEN, "digest": keys["learner"]}
-    if is_pipeline(generator):
-        own = {key: value for key, value in raw.get("generator", {}).items() if key in DiffusersConfig.model_fields}
-        changed["generator"] = {**own, "kind": GIVEN_PIPELINE, "model": keys["generator"]}
-    elif "generator" in keys:
-        guided = hasattr(generator, "sample")
-        changed["generator"] = {"kind": GIVEN, "digest": keys["generator"], "guided": guided}
-    if facts:
-        task = {"shape" if name == "sample_shape" else name: value for name, value in vars(facts.task).items()}
-        trains = facts.generator is not None
-        changed["data"] = {"source": GIVEN, "digest": keys["data"], "trains": trains, **task}
-    if objective is not None:
-        name = f"{GIVEN} {keys['objective']}"
-        OBJECTIVES.register(name, objective, place=None)
-        changed["guidance"] = {**raw.get("guidance", {}), "objective": name}
-    return changed, [*keys.values()]
+    with ExitStack() as at_end:
+        keys = {name: at_end.enter_context(_given(thing)) for name, thing in objects.items() if thing is not None}
+        changed = {**raw}
+        if "learner" in keys:
+            changed["learner"] = {"kind": GIVEN, "digest": keys["learner"]}
+        if is_pipeline(generator):
+            own = {key: value for key, value in raw.get("generator", {}).items() if key in DiffusersConfig.model_fields}
+            changed["generator"] = {**own, "kind": GIVEN_PIPELINE, "model": keys["generator"]}
+        elif "generator" in keys:
+            guided = hasattr(generator, "sample")
+            changed["generator"] = {"kind": GIVEN, "digest": keys["generator"], "guided": guided}
+        if facts:
+            task = {"shape" if name == "sample_shape" else name: value for name, value in vars(facts.task).items()}
+            trains = facts.generator is not None
+            changed["data"] = {"source": GIVEN, "digest": keys["data"], "trains": trains, **task}
+        if objective is not None:
+            name = f"{GIVEN} {keys['objective']}"
+            OBJECTIVES.register(name, objective, place=None)
+            changed["guidance"] = {**raw.get("guidance", {}), "objective": name}
+        yield changed
 
 
 def is_pipeline(thing: Any) -> bool:

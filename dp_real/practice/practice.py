@@ -6,8 +6,8 @@ import os
 import tomllib
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.practice.dataset import PracticeDataset
-from dp_real.practice.objects import is_pipeline, know_again, let_go, with_objects
+from dp_real.practice.objects import is_pipeline, know_again, with_objects
 from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
@@ -157,7 +157,8 @@ class Additions:
 class Practice(Additions):
     """A data set that grows by samples that are hard for a model, each time its metric stops rising.
 
-    All processes of a training call its methods together; the main process's metric, weights and state decide.
+    All processes of a training make it, after init_process_group, and call its methods together; the main process's
+    metric, weights and state decide.
 
     Parameters
     ----------
@@ -188,7 +189,8 @@ class Practice(Additions):
         does to images. None: these are prepared by the saved processor of a model of transformers or timm's
         pretrained_cfg; others are unchanged.
     transform
-        A function of one sample for training, see PracticeDataset. It can be set later: `practice.dataset.transform`.
+        A function of one sample for training: a Pillow image of 1 or 3 channels, a tensor, or a text. It can be set
+        later: `practice.dataset.transform`.
     seed
         The seed of all draws.
     keys
@@ -200,6 +202,8 @@ class Practice(Additions):
     InputError
         If a generator, a key or a model does not fit, another process writes the folder, or it has samples of other
         keys.
+    DamagedError
+        If a file of the folder cannot be read, or is missing.
     DivergedError
         If samples or logits are not finite.
 
@@ -232,21 +236,26 @@ class Practice(Additions):
         seed: int = 0,
         **keys: Any,
     ) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise InputError(f"folder = {folder!r}: should be a path")
         keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
         keys |= {} if additions is None else {"additions": additions}
-        config = drawing_config(generator, classes, shape, seed, keys)
-        practice = config.practice
-        if additions is None:
-            practice = practice.model_copy(update={"additions": (UNBOUNDED - practice.initial) // practice.increment})
-            config = config.model_copy(update={"practice": practice})
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
-        self._training = json_digest([seed, *config.task.classes])[:16]
-        self._claim(config)
-        drawer = loaded(config)
-        let_go([getattr(config.generator, "digest", ""), getattr(config.generator, "model", "")])
+        with drawing_config(generator, classes, shape, seed, keys) as config:
+            practice = config.practice
+            if additions is None:
+                unlimited = {"additions": (UNBOUNDED - practice.initial) // practice.increment}
+                practice = practice.model_copy(update=unlimited)
+                config = config.model_copy(update={"practice": practice})
+            self._training = json_digest([config.seed, *config.task.classes])[:16]
+            self._claim(config)
+            drawer = loaded(config)
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         super().__init__(config, pool, PracticeState(), Rounds(config, pool, self.folder / "drawing", drawer))
+        if 0 < practice.initial < self.n_classes:
+            few = f"initial = {practice.initial}: fewer samples than the {self.n_classes} classes"
+            warn_once(f"{few}, so that some have none until others are added")
         length = practice.initial or practice.increment if epoch_size is None else epoch_size
         self.dataset = PracticeDataset(pool, length, transform)
         if practice.initial and rounds_of(pool.path):
@@ -260,7 +269,7 @@ class Practice(Additions):
         Parameters
         ----------
         metric
-            A number that rises as the model improves: an accuracy, or minus a loss.
+            A finite number that rises as the model improves: an accuracy, or minus a loss.
         model
             A torch module, which is unwrapped, or any function of a batch that returns logits, log-probabilities or
             probabilities [batch, classes], such as scikit-learn's predict_proba. If the sampler is guided, it must be
@@ -348,7 +357,7 @@ class Practice(Additions):
         if later > 0 and not self._goes_on:
             raise InputError(
                 f"{self.folder} has {later} later rounds of samples: call load_state_dict or resume to go on from a "
-                "checkpoint, or name a new folder"
+                "checkpoint; remove the folder, or name a new one, to begin anew"
             )
         return later
 
@@ -372,7 +381,8 @@ class Practice(Additions):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint. The next addition drops later rounds."""
         there = len(rounds_of(self.pool.path))
-        if (rounds := state.get("rounds")) is None or rounds > there:
+        rounds = state.get("rounds") if isinstance(state, Mapping) else None
+        if rounds not in range(there + 1):
             raise InputError(
                 f"the checkpoint has {rounds} rounds of samples, {self.folder} has {there}: name that training's folder"
             )
@@ -386,20 +396,22 @@ class Practice(Additions):
     def resume(self, evaluations: int) -> None:
         """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""
         log = self.folder / "metrics.jsonl"
+        began = vars(self._began())
         with own_file(log, "restore it, or load_state_dict of a checkpoint"):
-            states = {0: vars(self._began())} | {
-                row["evaluations"]: row for row in read_rows(log)
-            }  # the latest of each
-        if evaluations not in states:
-            raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is after it")
-        self.load_state_dict(states[evaluations])
+            states = {0: began} | {row["evaluations"]: row for row in read_rows(log)}  # the latest of each
+            if evaluations not in states:
+                last = max(states)
+                raise InputError(f"{log} ends with evaluation {last}: practice.resume({evaluations}) is after it")
+            self.load_state_dict(states[evaluations])
 
     def _began(self) -> PracticeState:
         """The state before the first evaluation."""
         if not self.config.practice.initial:
             return PracticeState()
-        row = next((row for row in read_rows(self.folder / "rounds.jsonl") if row["round"] == 0), {})
-        return PracticeState(rounds=1, costs=Counter({name: row.get(key, 0) for name, key in COSTS.items()}))
+        log = self.folder / "rounds.jsonl"
+        with own_file(log, "restore it, or remove it, and the costs of the first round count as 0"):
+            row = next((row for row in read_rows(log) if row["round"] == 0), {})
+            return PracticeState(rounds=1, costs=Counter({name: row.get(key, 0) for name, key in COSTS.items()}))
 
     def _open(self, state: PracticeState) -> None:
         self.state, pool = state, self.pool
@@ -423,14 +435,18 @@ class Practice(Additions):
             is_empty = not rounds_of(self.folder / "pool") and not (self.folder / "drawing").exists()
             if is_empty or not file.exists():
                 return write_text(file, tomli_w.dumps(now))
-            known = validated(DrawingConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
+            with own_file(file, "restore it, or remove it if the samples are of these keys"):
+                known = validated(DrawingConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
             before, after = flat(known.model_dump(mode="json", exclude_none=True)), flat(now)
             for key in before | after:
                 was, is_now = before.get(key), after.get(key)
                 if key not in may_change and was != is_now:
+                    what = f"{key} = {was!r}, not {is_now!r}"
+                    if key == "generator.digest":
+                        what = "a generator that differed in its code, its values, or globals of its code"
                     raise InputError(
-                        f"{self.folder} has samples of {key} = {was!r}, not {is_now!r}: name a new folder, or remove "
-                        f"{file.name} there if they fit nevertheless"
+                        f"{self.folder} has samples of {what}: name a new folder, or remove {file.name} there if they "
+                        "fit nevertheless"
                     )
 
         distributed.on_main(claim)
@@ -440,25 +456,18 @@ MAY_CHANGE = ("practice.additions", "practice.patience", "practice.min_delta", "
 """Keys that no sample depends on."""
 
 
+@contextmanager
 def drawing_config(
     generator: Any,
     classes: Sequence[str] | Mapping[str, Any],
     shape: Sequence[int] | None,
     seed: int,
     keys: Mapping[str, Any],
-) -> DrawingConfig:
-    """The configuration that Practice's arguments mean."""
-    raw: dict[str, Any] = {name: {} for name in SECTIONS}
-    homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
-    for key, value in keys.items():
-        if key not in homes:
-            similar = difflib.get_close_matches(key, homes, n=1)
-            hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
-            if key in OF_RUNS:
-                hint = "it is for dp_real.run, where you have an argument, data or code of your own"
-            raise InputError(f"Practice has no key {key}: {hint}")
-        raw[homes[key]][key] = value
-    names = [] if isinstance(classes, str | set | frozenset) else [*classes]  # a set has another order in each process
+) -> Iterator[DrawingConfig]:
+    """The configuration that Practice's arguments mean; within the block the generator can be loaded."""
+    raw = by_section(keys)
+    is_ordered = isinstance(classes, Iterable) and not isinstance(classes, str | set | frozenset)
+    names = [*classes] if is_ordered else []  # a set has another order in each process
     if len(names) < 2 or not all(isinstance(name, str) and names.count(name) == 1 for name in names):
         raise InputError(
             f"classes = {classes!r}: should be at least two different names in order, or {{name: prompts}}"
@@ -481,19 +490,37 @@ def drawing_config(
         raise InputError(
             "classes: prompts of a class are for a pipeline: give a list of names, and the generator prompts"
         )
-    is_section = isinstance(generator, Mapping)
-    raw = {**raw, "generator": dict(generator)} if is_section else with_objects(raw, generator=generator)[0]
-    config = validated(DrawingConfig, raw, "Practice")
-    if config.generator.trained_here or config.generator.shows_examples:
-        raise InputError(
-            "a Practice has no real examples, which this generator needs: give it dp_real.load_generator(…)"
-        )
-    return config
+    is_section, section = isinstance(generator, Mapping), {**raw, "generator": generator}
+    with nullcontext(section) if is_section else with_objects(raw, generator=generator) as whole:
+        config = validated(DrawingConfig, whole, "Practice")
+        if config.generator.trained_here or config.generator.shows_examples:
+            raise InputError(
+                "a Practice has no real examples, which this generator needs: give it dp_real.load_generator(…)"
+            )
+        yield config
+
+
+def by_section(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of a configuration that have these keys."""
+    if callable(objective := keys.get("objective")):
+        named = "should be a name, which OBJECTIVES.register(name, function) of dp_real.guidance.entropy gives it"
+        raise InputError(f"objective = {objective!r}: {named}")
+    raw: dict[str, Any] = {name: {} for name in SECTIONS}
+    homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
+    for key, value in keys.items():
+        if key not in homes:
+            similar = difflib.get_close_matches(key, homes, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(sorted(homes))}"
+            if key in OF_RUNS:
+                hint = "it is for dp_real.run, where you have an argument, data or code of your own"
+            raise InputError(f"Practice has no key {key}: {hint}")
+        raw[homes[key]][key] = value
+    return raw
 
 
 def _number(metric: Any) -> float:
-    with suppress(TypeError, ValueError, OverflowError):
-        if (number := float(metric)) < math.inf:  # which would stay the best
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        if math.isfinite(number := float(getattr(metric, "item", lambda: metric)())):
             return number
     raise InputError(f"practice.step got a metric that is not a number, {metric!r}: has the training diverged?")
 
@@ -612,8 +639,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
 def as_tensor(answers: Any) -> Tensor:
     """The logits or probabilities that a model answers with."""
     answers = logits_of(answers)
-    if isinstance(answers, tuple):
-        raise TypeError("it gave a tuple, should give logits alone")
+    if isinstance(answers, tuple | Mapping):
+        raise TypeError(f"it gave a {type(answers).__name__}, should give logits, alone or by this name")
     return answers if isinstance(answers, Tensor) else torch.as_tensor(np.array(answers, float))
 
 
@@ -621,7 +648,11 @@ def check_order(model: Any, names: Sequence[str]) -> None:
     """Raise InputError if a model of transformers or scikit-learn has these classes in another order."""
     of_method = getattr(model, "__self__", model)
     own = getattr(getattr(model, "config", None), "id2label", None) or getattr(of_method, "classes_", ())
-    own = [name for _, name in sorted(own.items())] if isinstance(own, Mapping) else [*own]
+    own = (
+        [own[label] for label in sorted(own, key=lambda each: (len(str(each)), each))]
+        if isinstance(own, Mapping)
+        else [*own]
+    )
     if all(isinstance(name, str) for name in own):
         spelt = [[name.casefold() for name in each] for each in (own, names)]
         if spelt[0] != spelt[1] and sorted(spelt[0]) == sorted(spelt[1]):

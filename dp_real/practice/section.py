@@ -166,14 +166,19 @@ class DrawingConfig(Section):
         yield from self._of_practice()
         yield from self._of_pool()
 
+    def _called(self, part: str) -> str:
+        kind = getattr(getattr(self, part), tag_of(part))
+        known = {"given": f"the {part} that was given", "given-texts": "a Practice without shape"}
+        return known.get(kind, f"{part}.{tag_of(part)} = '{kind}'")
+
     def _of_kind(self, key: str) -> Iterator[str]:
         kind = getattr(self, key)
         if kind.modality not in (self.data.modality, None):
             has = f"{self.data.modality}s" if kind.modality == "array" else f"no {kind.modality}s"
-            yield f"data.source = '{self.data.source}' has {has}: {key}.kind = '{kind.kind}' is for {kind.modality}s"
+            yield f"{self._called('data')} has {has}: {self._called(key)} is for {kind.modality}s"
 
     def _of_examples(self) -> Iterator[str]:
-        source = f"data.source = '{self.data.source}'"
+        source = self._called("data")
         yield from self._of_kind("generator")
         if self.pool.storage not in self.data.storages:
             wanted = " or ".join(f"'{storage}'" for storage in self.data.storages)
@@ -182,7 +187,7 @@ class DrawingConfig(Section):
             yield f"{source} has no measure of similar {self.data.modality}s: pool.distinct must be 0"
 
     def _of_generator(self) -> Iterator[str]:
-        kind = f"generator.kind = '{self.generator.kind}'"
+        kind = self._called("generator")
         if not self.generator.has_denoiser:
             if self.guidance.guides_sampler:
                 others = "".join(f", leave out guidance.{key}" for key in self.guidance.of_sampler)
@@ -213,7 +218,7 @@ class DrawingConfig(Section):
     def _of_pool(self) -> Iterator[str]:
         where = f"pool.size = {self.pool.size}"
         if self.pool.size and not self.generator.any_size:
-            yield f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0"
+            yield f"{where} is for pipelines; {self._called('generator')} needs 0"
         for key in ("practice.real", "data.real_per_class"):
             if self.pool.size and reduce(getattr, key.split("."), self):
                 yield f"{where}: real examples have only the learner's size; {key} needs 0"

@@ -31,7 +31,7 @@ def branch(run: Path, workers: int | None = 1, accept_changes: bool = False) -> 
 
     Returns the result of each pool size, with the run's own if it is complete. Finished branches are not repeated.
     workers: branches at a time; a lost one starts over. 1: all processes share each; None: as many as the cluster
-    takes. Results list inputs that changed and were accepted.
+    takes; a run of Python objects has one at a time. Results list inputs that changed and were accepted.
     """
     files = RunFiles.open(run)
 
@@ -40,7 +40,7 @@ def branch(run: Path, workers: int | None = 1, accept_changes: bool = False) -> 
         config = load_config(files.config)
         read_together(files.pool)
         ended, left = distributed.on_main(lambda: _plan(files))
-        if left and workers == 1:
+        if left and (workers == 1 or files.takes_objects):  # other processes have none
             with torch_settings(config):
                 data = load_data(config)
                 ended += [_branch_at(at, out, config, files, data, changed) for at, out in left]

@@ -13,7 +13,7 @@ from dp_base.progress import Progress, progress, showing
 from dp_real.config import Config, load_config, parse_config
 from dp_real.plan.needs import tracker
 from dp_real.pool.marks import read_marks
-from dp_real.practice.objects import is_pipeline, let_go, with_objects
+from dp_real.practice.objects import is_pipeline, with_objects
 from dp_real.practice.rounds import Rounds
 from dp_real.practice.section import flat
 from dp_real.runs.conclude import conclude
@@ -104,15 +104,12 @@ def run(
         if thing is not None and raw.get(name) and not has_keys:
             raise InputError(f"{name} is given as an object, and config has a section {name}: leave one out")
     objects["objective"] = objective
-    raw, objects_by_name = with_objects(raw, **objects)
-    # An object may change the current folder.
-    files = RunFiles(Path(folder).absolute() if objects_by_name else Path(folder))
-    try:
+    with with_objects(raw, **objects) as raw, showing(progress):
+        # An object may change the current folder.
+        own = any(each is not None for each in objects.values())
+        files = RunFiles(Path(folder).absolute() if own else Path(folder))
         config = parse_config(raw, folder=Path.cwd()).resolved()
-        with showing(progress):
-            return _run(config, files, resume, accept_changes, test, shared)
-    finally:
-        let_go(objects_by_name)
+        return _run(config, files, resume, accept_changes, test, shared)
 
 
 def _run(

@@ -28,7 +28,10 @@ FORMULAS: dict[Any, Callable[..., int]] = {  # torch has no formula for a CPU's 
 # For texts (False) and numbers (True): the share of a block that may be useless, and how often a sample is redrawn.
 # Language models refuse some prompts.
 TOLERATED = {True: (0.1, 3), False: (0.5, 10)}
-LEARNER_REMEDY = "lower training.learning_rate or training.weight_decay, or set training.max_grad_norm"
+LEARNER_REMEDY = (
+    "lower the learning rate or weight decay, or clip gradients "
+    "(of a run: training.learning_rate, training.weight_decay, training.max_grad_norm)"
+)
 """The remedy if a learner's numbers are not finite."""
 
 

@@ -61,6 +61,8 @@ def _state(thing: Any) -> Any:
         return sorted(thing, key=Hasher.hash)
     if isinstance(thing, ModuleType):
         return [thing.__name__, code_digest(thing.__name__) if _is_own(thing) else ""]
+    if isinstance(thing, CodeType) and thing.co_linetable:
+        return thing.replace(co_linetable=b"", co_firstlineno=1)
     if isinstance(thing, FunctionType | type) and _is_own(inspect.unwrap(thing)):
         return _code(thing)
     if isinstance(thing, nn.Module | torch.jit.ScriptFunction):

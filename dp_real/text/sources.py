@@ -65,7 +65,10 @@ class OfTexts(DataConfig):
                 samples = texts_of(samples)
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):
-            raise InputError(f"{giver} gave no {count} texts for {count} labels: should be a list of str")
+            raise InputError(
+                f"{giver} gave no {count} texts for {count} labels: should be a list of str; "
+                "numbers need another data.source, or a Practice with shape="
+            )
         return to_codes((text.strip() for text in samples), self.task.sample_shape[0], giver)
 
 

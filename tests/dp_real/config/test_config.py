@@ -1,7 +1,7 @@
 import pytest
 
 from dp_real.config import load_config, parse_config
-from dp_real.config.arms import arm_config, split_names
+from dp_real.config.arms import ARMS, Arm, arm_config, split_names
 from tests.refusals import refusal
 
 PARTS = "[data]\nsource = 'digits'\n[generator]\nkind = 'denoiser'\n[learner]\nkind = 'mlp'\n"
@@ -40,6 +40,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
             ["guidance.scale=raw", "guidance.omega=1", "guidance.control=random-direction"],
             "guidance: control = 'random-direction' needs",
         ),
+        ([f"name={'x' * 147}", "quick=true"], "name = 'x+-quick': should have at most 150 bytes"),
         (["name=a/b"], "name = 'a/b': should be a name for a folder"),
         (["data={source='folder', validation='', classes=['a', 'b']}"], "validation = '': should name a place"),
         (["name.x=3"], "name: input should be a valid string"),
@@ -92,6 +93,8 @@ def test_arms(config):
     assert arm_config(config, "static-500").samples == 500
     assert arm_config(config, "practice-100").practice.additions == 1
     assert arm_config(config, "practice-unguided-60").practice.additions == 0
+    ARMS.register("once-5", Arm("of a package", lambda config, samples: {"practice": {"patience": 5}}), place=None)
+    assert [arm_config(config, f"once-5{end}").samples for end in ("", "-100")] == [140, 100]
     assert arm_config(config, "prune-in-loop").practice.oversample == 5
     once = arm_config(config, "prune-once")
     assert (once.practice.additions, once.practice.increment, once.samples) == (1, 80, 140)
@@ -103,6 +106,7 @@ def test_arms(config):
 
 
 def test_an_arm_may_have_settings_of_its_own(config):
+    assert split_names("a@x=[[1,2],[3]],b@y={z=[1,2]},c") == ["a@x=[[1,2],[3]]", "b@y={z=[1,2]}", "c"]
     names = split_names("practice-100@guidance.omega=0.04@guidance.window=[0.2,1], static@training.crop=0.5,real")
     assert names == ["practice-100@guidance.omega=0.04@guidance.window=[0.2,1]", "static@training.crop=0.5", "real"]
     practice, static = (arm_config(config, name) for name in names[:2])

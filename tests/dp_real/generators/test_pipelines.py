@@ -425,8 +425,8 @@ def test_on_a_gpu(make, classifier, tmp_path):
 def test_a_dit_in_memory_has_all_names_of_a_class():
     pipe = tiny.random_pipeline(dit)
     pipe.labels = {"Tinca tinca": 0, "hen": 8, "tench": 0}
-    raw, _ = with_objects({}, generator=pipe)
-    names = GivenPipelineConfig(**raw["generator"]).index()["id2label"]
+    with with_objects({}, generator=pipe) as raw:
+        names = GivenPipelineConfig(**raw["generator"]).index()["id2label"]
     assert class_numbers(names, ["tench", "hen"]) == [[0], [8]] == class_numbers(names, ["Tinca tinca", "hen"])
 
 

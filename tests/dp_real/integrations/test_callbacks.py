@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -107,6 +108,15 @@ def test_the_trainer_evaluates_other_sets_too():
         control = SimpleNamespace(should_training_stop=step > 20)
         callback.on_evaluate(None, state, control, metrics={f"{name}_accuracy": step}, model="model")
     assert practice.told == [(10, "model"), (20, "model")]
+
+
+@pytest.mark.filterwarnings("ignore")  # of lightning, when it is imported
+@pytest.mark.parametrize("options", [{"mode": "maximum"}, {"until": 80}, {"until": "x"}, {"until": float("nan")}])
+@pytest.mark.parametrize("library", ["lightning", "transformers"])
+def test_what_a_callback_cannot_mean_is_told_when_it_is_made(library, options):
+    (name,) = options
+    with refusal(f"{name} = .*: should be"):
+        import_module(f"dp_real.integrations.{library}").PracticeCallback(Steps(), **options)
 
 
 @pytest.mark.parametrize(("columns", "own"), [(None, False), (None, True), (("text", "labels"), False)])

@@ -16,12 +16,14 @@ from dp_experiments.presets.presets import load_preset
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from dp_real.config import parse_config
 from dp_real.data.stand_in import StandInConfig
 from dp_real.generators.diffusers import PipelineSize, known_size, published
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.learners import MLPConfig
 from dp_real.plan import forecast, needs
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.computing import count
@@ -70,11 +72,17 @@ def config(**changes):
 MLP = forecast.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12)
 
 
-def test_the_learner_is_counted():
+def test_the_learner_is_counted(monkeypatch):
     counted = forecast.learner_network(config())
     assert counted.parameters == MLP.parameters
     assert counted.training == pytest.approx(MLP.training)
     assert forecast.learner_network(load_preset("gaussian")) is None
+    for last, own in ((nn.ReLU(), forecast.Network(386 + 4, 2 * 2 * 384 / 1e12)), (nn.Softmax(5), None)):
+        forecast._network.cache_clear()
+        layers = nn.Flatten, partial(nn.Linear, 192, 2), partial(nn.BatchNorm1d, 2), lambda last=last: last
+        monkeypatch.setattr(MLPConfig, "network", lambda *_, layers=layers: nn.Sequential(*(each() for each in layers)))
+        assert forecast.learner_network(config()) == own
+    forecast._network.cache_clear()
     vit = forecast.learner_network(load_preset("imagenet100"))
     assert vit.parameters == 85_798_656 + 768 * 100 + 100  # ViT-B/16 without its head, as published
     assert vit.training == pytest.approx(3 * 2 * 17.56e9 / 1e12, rel=0.01)  # 17.56 G multiplications forward

@@ -23,14 +23,15 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 from dp_base.errors import InputError, MissingError
-from dp_real import Run, run
+from dp_real import Practice, Run, give, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.real_rows import with_few
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS, MLPConfig
-from dp_real.practice.objects import real_data
+from dp_real.practice.objects import real_data, taken, with_objects
+from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
@@ -77,11 +78,13 @@ exec(SHOWN)  # the function of the page
 margin = globals()["margin"]
 
 
-def test_a_notebook_trains_its_own_module_on_its_own_generator(mine, tmp_path):
+def test_a_notebook_trains_its_own_module_on_its_own_generator(mine, objects, tmp_path):
     result = mine()
     assert result["test_accuracy"] > 0.8
     assert (result["pool_size"], result["samples_generated"]) == (60, 30 + 2 * 3 * 15)
     assert "`dp_real.run`, with the same objects, repeats" in (tmp_path / "run/learner/README.md").read_text()
+    with with_objects({}, data=objects["data"]):
+        assert [each["pool_size"] for each in branch(tmp_path / "run", workers=2)] == [30, 45, 60]
     again = mine("again")
     assert again["test_accuracy"] == result["test_accuracy"]
     learner = Run(tmp_path / "run").learner()
@@ -164,6 +167,25 @@ def test_objects_are_let_go_when_a_run_ends(mine, objects, tmp_path):
     mine()
     assert Run(tmp_path / "run").learner()  # while the caller has its module
     alive = weakref.ref(objects.pop("learner"))
+    gc.collect()
+    assert alive() is None
+
+
+def test_an_object_stays_for_its_other_users(tmp_path):
+    """Runs of other threads, and who called `give`. None but these keep it: not a Practice that is refused, either."""
+    keys = {"shape": (2,), "initial": 9, "increment": 3}
+    drawer, other = Drawer(), Drawer(other=True)
+    with with_objects({}, generator=drawer, objective=margin) as raw:
+        with with_objects({}, generator=drawer, objective=margin):
+            key = give(drawer)
+        Practice(drawer, ["a", "b", "c"], tmp_path, **keys)
+        assert raw["guidance"]["objective"] in OBJECTIVES
+    assert taken(key, "generator") is drawer
+    assert raw["guidance"]["objective"] not in OBJECTIVES
+    with refusal("omega = -1"):
+        Practice(other, ["a", "b", "c"], tmp_path, **keys, omega=-1)
+    alive = weakref.ref(other)
+    del other
     gc.collect()
     assert alive() is None
 
@@ -495,6 +517,7 @@ def test_what_an_object_refers_to_is_part_of_it(source, one, other, monkeypatch)
     """In code of a prompt, too, and of a program that a library starts, such as `python -m cProfile`."""
     monkeypatch.setattr(sys.modules["__main__"], "__file__", pytest.__file__, raising=False)
     assert known(source, k=one) == known(source, k=one) != known(source, k=other)
+    assert known("def f(x): return [x]") == known("\n\ndef f(x):\n  # as it is\n  return [x]")
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
 
 

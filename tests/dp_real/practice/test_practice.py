@@ -21,7 +21,7 @@ from dp_real import Practice
 from dp_real.data.sets.class_names import warn_once
 from dp_real.learners.models.preprocess import preprocess_of
 from dp_real.pool.marks import mark_of
-from dp_real.practice.practice import logits_function
+from dp_real.practice.practice import check_order, logits_function
 from dp_real.text.codes import to_codes
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.practice.small import Sampler, net
@@ -75,6 +75,7 @@ def test_a_model_that_does_not_fit_is_refused_at_the_first_evaluation(tmp_path):
     with refusal("only one at a time"):  # as GPT-2 without a padding token
         own.step(0.5, alone)
     assert own.evaluations == 0
+    own.step(np.array([0.5]), net())  # a metric of one number
     assert not practice(tmp_path / "static", additions=0).step(0.5, None)
 
 
@@ -225,9 +226,16 @@ def test_resumed_is_as_unbroken(tmp_path):
     assert (rows(third), third.state) == (rows(whole), whole.state)
     with refusal("ends with evaluation 7"):
         third.resume(8)
-    log.write_text("{\n" + lines)
-    with refusal(r"metrics\.jsonl cannot be read", DamagedError):
-        third.resume(7)
+    for damage in ("{\n" + lines, '{"evaluations": 7, "rounds": 1, "costs": 3}\n'):
+        log.write_text(damage)
+        with refusal(r"metrics\.jsonl cannot be read", DamagedError):
+            third.resume(7)
+    for name in ("rounds.jsonl", "practice.toml"):
+        (tmp_path / "whole" / name).write_text("{\n")
+        with refusal(f"{name} cannot be read: .*; restore it, or remove it", DamagedError):
+            practice(tmp_path / "whole")
+        (tmp_path / "whole" / name).unlink()
+    assert len(practice(tmp_path / "whole").pool) == 30
 
 
 def test_later_rounds_are_neither_mixed_in_nor_deleted_in_silence(tmp_path):
@@ -238,7 +246,9 @@ def test_later_rounds_are_neither_mixed_in_nor_deleted_in_silence(tmp_path):
     assert len(again.pool) == 30
     log = (tmp_path / "metrics.jsonl").read_bytes()
     for _ in range(2):
-        with refusal("has 1 later rounds of samples: call load_state_dict or resume"):
+        with refusal(
+            "has 1 later rounds of samples: call load_state_dict or resume .*or name a new one, to begin anew"
+        ):
             again.step(0.5, net())
     assert len(list((tmp_path / "pool").glob("round-*"))) == 2
     assert (tmp_path / "metrics.jsonl").read_bytes() == log
@@ -252,10 +262,15 @@ def test_images_in_another_range_and_an_aim_that_cannot_be_met_are_told(tmp_path
     warn_once.cache_clear()
     practice(tmp_path / "bright", bright, shape=(1, 4, 4), omega=0)
     practice(tmp_path / "dark", lambda labels, generator: 2 * bright(labels, generator) - 1, shape=(1, 4, 4), omega=0)
+    practice(tmp_path / "few", initial=2)
     own = practice(tmp_path / "hard", increment=40)
     for _ in range(4):
         own.add(lambda x: -x[:, :3])  # it is wrong
-    assert [message[:21] for message in caplog.messages] == ["no pixel of the first", "the strength is at it"]
+    assert [message[:22] for message in caplog.messages] == [
+        "no pixel of the first ",
+        "initial = 2: fewer sam",
+        "the strength is at its",
+    ]
 
 
 def test_a_stopped_round_goes_on_with_the_same_weights_classes_and_preprocess_only(tmp_path):
@@ -330,7 +345,7 @@ def test_a_folder_takes_a_generator_mended_before_its_first_samples_or_that_coun
     practice(tmp_path, counting, **options).add(uncertain, [0])
     assert len(practice(tmp_path, counting, **options).pool) == 30
     counting.fails = 0
-    with refusal(r"samples of generator\.digest = .*: name a new folder, or remove practice.toml"):
+    with refusal(r"samples of a generator that differed in its code, .*: name a new folder, or remove practice.toml"):
         practice(tmp_path, counting, **options)
 
 
@@ -374,7 +389,9 @@ def test_a_pass_covers_the_pool_evenly_and_processes_share_it_out(tmp_path):
     own = practice(tmp_path, epoch_size=90)
     counts = Counter(tuple(x.tolist()) for x, _ in (own.dataset[index] for index in range(90)))
     assert [*counts.values()] == [3] * 30
-    own = practice(tmp_path / "other", epoch_size=np.int64(10), initial=np.int64(30), omega=np.float32(0.1))
+    own = practice(
+        tmp_path / "other", epoch_size=np.int64(10), initial=np.int64(30), seed=np.int64(5), omega=np.float32(0.1)
+    )
     parts = []
     for rank in range(2):
         sampler = DistributedSampler(own.dataset, 2, rank)
@@ -495,7 +512,13 @@ PIPELINE = partial(tiny.random_pipeline, tiny.stable_diffusion)
 REFUSED = [
     (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
     (lambda labels, generator: torch.zeros(4), {"candidates": 2}, r"gave shape \[4\] for one label"),
-    (draw, {}, "has no denoiser to guide: set guidance.candidates"),
+    (draw, {}, "^Practice: the generator that was given has no denoiser to guide: set guidance.candidates"),
+    (draw, {"shape": None, "storage": "jpeg"}, "a Practice without shape: pool.storage must be 'text'"),
+    (draw, {"shape": None, "candidates": 2}, "gave no 30 texts for 30 labels: .* or a Practice with shape="),
+    (draw, {"objective": uncertain}, r"objective = <function .*: should be a name, which OBJECTIVES.register"),
+    (draw, {"classes": 3}, "classes = 3: should be at least two"),
+    (draw, {"transform": 3, "candidates": 2}, "transform = 3: should be a function"),
+    (draw, {"folder": None}, "folder = None: should be a path"),
     (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
     (draw, {"evaluate_every": 1}, "has no key evaluate_every: it is for dp_real.run"),
     (draw, {"candidates": 2, "size": 8}, "has no key size: it is for dp_real.run"),
@@ -526,10 +549,9 @@ REFUSED = [
 @pytest.mark.parametrize(("generator", "options", "said"), REFUSED)
 def test_what_does_not_fit_is_told_in_a_line(tmp_path, generator, options, said):
     generator = generator() if isinstance(generator, partial) else generator or Sampler()
-    options = {"shape": (4,), "initial": 30, "increment": 6} | options
-    classes = options.pop("classes", ["a", "b", "c"])
+    own = {"classes": ["a", "b", "c"], "folder": tmp_path, "shape": (4,), "initial": 30, "increment": 6}
     with refusal(said):
-        Practice(generator, classes, tmp_path, **options)
+        Practice(generator, **own | options)
 
 
 def fails(x):
@@ -538,8 +560,12 @@ def fails(x):
 
 def named(*names):
     model = net()
-    model.config = SimpleNamespace(id2label=dict(enumerate(names)))
+    model.config = SimpleNamespace(id2label={str(label): name for label, name in enumerate(names)})
     return model
+
+
+def test_names_of_classes_are_in_the_order_of_their_numbers():
+    check_order(named(*"abcdefghijk"), "abcdefghijk")
 
 
 UNFIT = {
@@ -548,18 +574,23 @@ UNFIT = {
     r"gave \[12, 2\] for 12 samples of 3 classes": lambda own: own.add(nn.Linear(4, 2)),
     r"cannot process samples \[12, 4\]: first line$": lambda own: own.add(fails),
     r"samples \[12, 4\]: it gave a tuple": lambda own: own.add(lambda x: (uncertain(x), x)),
+    r"samples \[12, 4\]: it gave a dict, should": lambda own: own.add(lambda x: {"out": uncertain(x)}),
     "the model is None": lambda own: own.add(None),
     r"classes 0 to 2": lambda own: own.add(net(), [0, 3]),
     r"labels \[1\]: should be a count": lambda own: own.add(net(), ["a"]),
     r"labels \[\]: should be a count": lambda own: own.add(net(), 0),
     "not a number, nan": lambda own: own.step(float("nan"), net()),
     "not a number, inf": lambda own: own.step(float("inf"), net()),
+    "not a number, tensor": lambda own: own.step(torch.tensor(-torch.inf), net()),
+    "not a number, array": lambda own: own.step(np.ones(2), net()),
     "not a number, 1000": lambda own: own.step(10**309, net()),
     "not a number, None": lambda own: own.step(None, net()),
     "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
     r"columns = \('a',\): should be two names": lambda own: setattr(own.dataset, "columns", ("a",)),
     "another seed or classes": lambda own: own.load_state_dict(practice(own.folder / "b", seed=6).state_dict()),
+    "has None rounds of samples, .* has 1:": lambda own: own.load_state_dict(None),
+    "has -1 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": -1}),
     "has 2 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": 2}),
 }
 
@@ -573,9 +604,9 @@ def test_models_labels_and_checkpoints_that_do_not_fit(tmp_path, said):
 
 
 def test_a_model_that_diverged_is_told(tmp_path):
-    own, broken = practice(tmp_path), net()
+    own, broken = practice(tmp_path, draw, candidates=2), net()
     nn.init.constant_(broken[0].weight, torch.nan)
-    with refusal("finite", DivergedError):
+    with refusal("finite: lower the learning rate or", DivergedError):
         own.add(broken)
     assert len(own.pool) == 30
 

@@ -32,7 +32,7 @@ RAW = {"scale": "raw", "omega": 1e30}
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        ({"training": {"learning_rate": 1e30}}, r"step 10: training losses .* training.learning_rate .*rounds-0001"),
+        ({"training": {"learning_rate": 1e30}}, r"step 10: training losses .* training.learning_rate.*rounds-0001"),
         ({"training": {"weight_decay": 1e30}}, r"step 10: training losses .* training.weight_decay, .*rounds-0001"),
         ({"guidance": RAW}, r"round 1: 32 of 32 samples are not finite: lower guidance.omega = 1e\+30; .*rounds-0001"),
         ({"sampling": {"guidance_scale": 1e38}}, r"step 0: round 0: .* sampling.guidance_scale = 1e\+38; .*run has no"),
