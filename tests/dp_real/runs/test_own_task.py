@@ -8,6 +8,7 @@ import tomllib
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import load_dataset
 from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoModelForImageClassification
@@ -232,7 +233,7 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     (tmp_path / "folder").mkdir()
     write_folder(pool, CLASSES, tmp_path / "folder")
     write_parquet(pool, CLASSES, tmp_path)
-    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
+    assert {path.name for path in (tmp_path / "folder").iterdir() if path.is_dir()} == {"cat", "dog", "em_u"}
     rows = json_lines(tmp_path / "folder" / "metadata.jsonl")
     table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
@@ -250,6 +251,14 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
             assert torch.equal(read_image(file, 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
     again = read_set(locate(str(tmp_path / "folder")), config.data.labels, SHAPE, range(3), keep=True)
     assert again.y.tolist() == sorted(pool.y.tolist())
+
+
+def test_class_folders_are_no_splits(pool, tmp_path):
+    names = ("train", "test_tube", "val")
+    write_folder(pool, names, tmp_path)
+    loaded = load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    assert [*loaded] == ["train"]
+    assert sorted(loaded["train"]["label"]) == sorted(names[label] for label in pool.y.tolist())
 
 
 def test_a_pool_without_images(pool, tmp_path):
