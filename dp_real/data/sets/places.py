@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ def _split_files(where: str, folder: Path, split: str | None, ending: str) -> li
     """A split's files, by the naming rules of `datasets`. InputError if these leave some out unasked."""
     from datasets.data_files import DataFilesDict, get_data_patterns
 
-    files = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
+    base = escape(str(folder))
+    files = DataFilesDict.from_patterns(get_data_patterns(base), base_path=base)
     used = {os.path.realpath(file) for each in files.values() for file in each}
     left = [file for file in visible_files(folder) if file.suffix == ending and os.path.realpath(file) not in used]
     if left and split is None:

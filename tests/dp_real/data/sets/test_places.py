@@ -299,6 +299,9 @@ def test_odd_names_of_places(tmp_path):
     (folder / "own.toml").touch()
     with refusal(r"own.toml: neither a folder nor a file that ends in .tar, .parquet"):
         read(folder / "own.toml")
+    where = parquet(folder, [plain(0)] * 4, [0] * 4)
+    for place in (where, folder / "set/data/validation-00000-of-00002.parquet"):
+        assert set(read(place).y.tolist()) == {0}
     folders(tmp_path / "a@b", [plain(4)], [1])
     (tmp_path / "a@b" / "set").rename(tmp_path / "set@b#c")
     assert values(read(tmp_path / "set@b#c")) == [4]
