@@ -386,9 +386,10 @@ class Practice(Additions):
     def resume(self, evaluations: int) -> None:
         """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""
         log = self.folder / "metrics.jsonl"
-        with own_file(log, "restore it, or load_state_dict of a checkpoint"):
+        remedy = "restore it, or load_state_dict of a checkpoint"
+        with own_file(log, remedy):
             states = {0: vars(self._began())} | {
-                row["evaluations"]: row for row in read_rows(log)
+                row["evaluations"]: row for row in read_rows(log, remedy)
             }  # the latest of each
         if evaluations not in states:
             raise InputError(f"{log} ends with evaluation {max(states)}: practice.resume({evaluations}) is after it")
@@ -398,7 +399,8 @@ class Practice(Additions):
         """The state before the first evaluation."""
         if not self.config.practice.initial:
             return PracticeState()
-        row = next((row for row in read_rows(self.folder / "rounds.jsonl") if row["round"] == 0), {})
+        rows = read_rows(self.folder / "rounds.jsonl", "restore it, or name a new folder")
+        row = next((row for row in rows if row.get("round") == 0), {})
         return PracticeState(rounds=1, costs=Counter({name: row.get(key, 0) for name, key in COSTS.items()}))
 
     def _open(self, state: PracticeState) -> None:

@@ -228,6 +228,9 @@ def test_resumed_is_as_unbroken(tmp_path):
     log.write_text("{\n" + lines)
     with refusal(r"metrics\.jsonl cannot be read", DamagedError):
         third.resume(7)
+    (tmp_path / "broken" / "rounds.jsonl").write_text("{\n{}\n")
+    with refusal(r"rounds\.jsonl cannot be read", DamagedError):
+        practice(tmp_path / "broken")
 
 
 def test_later_rounds_are_neither_mixed_in_nor_deleted_in_silence(tmp_path):
