@@ -35,6 +35,11 @@ class Task:
     def n_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the examples are grey or colour images, which one can look at."""
+        return len(self.sample_shape) == 3 and self.sample_shape[0] in (1, 3)
+
 
 class ExampleArray(Protocol):
     """An array [n, *sample_shape], in memory or not: a tensor, image files, or a pool's examples.

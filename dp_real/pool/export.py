@@ -38,7 +38,7 @@ def _for_json(row: dict[str, Any], classes: Sequence[str], first: dict[str, Any]
 
 def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """Write out/CLASS/ROW.png, and out/metadata.jsonl with `file_name`, `label` and WRITTEN of each image."""
-    if len(pool.sample_shape) != 3:
+    if pool.storage.exported != IMAGE:
         shape = list(pool.sample_shape)
         raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet or jsonl")
     folders = folder_names(classes)

@@ -261,10 +261,11 @@ def test_class_folders_are_no_splits(pool, tmp_path):
     assert sorted(loaded["train"]["label"]) == sorted(names[label] for label in pool.y.tolist())
 
 
-def test_a_pool_without_images(pool, tmp_path):
-    """Its numbers go to Parquet as they are; pictures there are none."""
-    flat = Pool(tmp_path / "pool", (torch.Size(SHAPE).numel(),))
-    flat.append(0, batch(flat, pool.x[:].flatten(1)))
+@pytest.mark.parametrize("shape", [(768,), (6, 8, 16)])
+def test_a_pool_without_images(pool, tmp_path, shape):
+    """Its numbers go to Parquet as they are; pictures there are none, nor of other than 1 or 3 channels."""
+    flat = Pool(tmp_path / "pool", shape)
+    flat.append(0, batch(flat, pool.x[:].view(-1, *shape)))
     with refusal(r"no images.*--format parquet"):
         write_folder(flat, CLASSES, tmp_path)
     write_parquet(flat, CLASSES, tmp_path)
