@@ -339,7 +339,7 @@ def test_a_set_of_the_hub_that_is_not_there(where, options):
     with refusal("org/name is not in the hub's cache: with a network, hf", MissingError) as told:
         config.load()
     (status,) = config.describe()
-    assert command in status.problem
+    assert command in str(status.problem)
     assert str(told.value).startswith(f"{status.problem}: ")
 
 
