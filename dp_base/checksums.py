@@ -13,28 +13,12 @@ from dp_base.files import PART, write_text
 RECORD = "SHA256SUMS"
 COUNT = "# files: "  # begins the first line, which is a comment to sha256sum
 READERS = 8  # threads that read files; hashing releases Python's global lock
-READ_WHOLE = 2**26  # bytes; `sampled_digest` reads only parts of a larger file
-PARTS = 1024
-PART_BYTES = 2**14
 
 
 def digest(path: Path) -> str:
     """SHA-256 in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sampled_digest(path: Path) -> str:
-    """A digest that tells weights apart. A large file is represented by its size and PARTS evenly spaced parts."""
-    size = path.stat().st_size
-    if size <= READ_WHOLE:
-        return digest(path)
-    hashed = hashlib.sha256(str(size).encode())
-    with open(path, "rb", buffering=0) as file:
-        for part in range(PARTS):
-            file.seek((size - PART_BYTES) * part // (PARTS - 1))
-            hashed.update(file.read(PART_BYTES))
-    return hashed.hexdigest()
 
 
 def json_digest(value: Any, sort_keys: bool = False) -> str:

@@ -165,14 +165,18 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     path = path.resolve()  # if it is a link, its target is replaced and the link stays
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
-        staged = Path(temporary) / "whole"
+        staged, former = Path(temporary) / "whole", Path(temporary) / FORMER
         staged.mkdir()
         with with_filename(path):
             yield staged
         share_files(staged)
-        if replace and path.exists():
-            os.rename(path, Path(temporary) / FORMER)
-        os.rename(staged, path)
+        try:
+            if replace and path.exists():
+                os.rename(path, former)
+            os.rename(staged, path)
+        finally:
+            if former.exists() and not path.exists():  # interrupted between the two
+                os.rename(former, path)
 
 
 def share_files(folder: Path) -> None:

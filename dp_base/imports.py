@@ -4,7 +4,6 @@ import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,16 +67,26 @@ def version_of(name: str) -> str | None:
 
 
 def lacking(extra: str) -> list[str]:
-    """An extra's distributions that are not installed."""
-    return [line.name for line in requirements(extra) if version_of(line.name) is None]
+    """An extra's distributions that are not installed, or too old, with the versions that are needed."""
+    versions = [(line, version_of(line.name)) for line in requirements(extra)]
+    return [
+        f"{line.name}{line.specifier}"
+        for line, version in versions
+        if version is None or not line.specifier.contains(version, prereleases=True)
+    ]
+
+
+def extra_problem(extra: str, feature: str) -> str | None:
+    """What is not installed of an extra, or too old, and how to get it."""
+    first, *others = lacking(extra) or [""]
+    more = f" and {len(others)} more packages" if others else ""
+    return f"{feature} needs {first}{more}: {install_command(extra)}" if first else None
 
 
 def require_extra(extra: str, feature: str) -> None:
-    """Raise MissingError unless all of an extra is installed."""
-    first, *others = lacking(extra) or [""]
-    if first:
-        more = f" and {len(others)} more packages" if others else ""
-        raise MissingError(f"{feature} needs {first}{more}: {install_command(extra)}")
+    """Raise MissingError unless all of an extra is installed, and new enough."""
+    if problem := extra_problem(extra, feature):
+        raise MissingError(problem)
 
 
 @contextmanager
@@ -85,7 +94,6 @@ def needing(extra: str, feature: str) -> Iterator[None]:
     """Raise MissingError for a package that the block could not import."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        if error.name and find_spec(error.name.partition(".")[0]) is None:
-            require_extra(extra, feature)
+    except ImportError:
+        require_extra(extra, feature)
         raise

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
     from torch import Tensor
 
+BOUND = 1.01  # of images' values in [-1, 1], with the rounding of half precision
+
 
 @dataclass(frozen=True)
 class Task:
@@ -32,6 +34,11 @@ class Task:
     @property
     def n_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the examples are grey or colour images, which one can look at."""
+        return len(self.sample_shape) == 3 and self.sample_shape[0] in (1, 3)
 
 
 class ExampleArray(Protocol):
@@ -147,7 +154,7 @@ def as_numbers(samples: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Ten
         raise InputError(f"{giver} gave {samples.dtype}: should be floats, images in [-1, 1]")
     samples = samples.detach() if isinstance(samples, torch.Tensor) else torch.from_numpy(samples.astype(np.float32))
     x = samples.to("cpu", torch.float32, copy=True)
-    beyond = x[x.isfinite() & (x.abs() > 1)] if len(shape) == 4 else x[:0]  # others are redrawn later
+    beyond = x[x.isfinite() & (x.abs() > BOUND)] if len(shape) == 4 else x[:0]  # others are redrawn later
     if len(beyond):
         raise InputError(f"{giver} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")
     return x

@@ -86,8 +86,8 @@ class DiffusersConfig(GeneratorConfig):
 
     def check_task(self, task: "Task") -> None:
         super().check_task(task)
-        if len(shape := task.sample_shape) != 3 or shape[0] not in (1, 3):
-            raise InputError(f"a pipeline draws images [1 or 3, height, width]; these have shape {[*shape]}")
+        if not task.has_pictures:
+            raise InputError(f"a pipeline draws images [1 or 3, height, width]; these are {[*task.sample_shape]}")
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
         from dp_real.generators.pipelines.generator import OWN_LOOP

@@ -18,6 +18,8 @@ from dp_real.runtime.pixels import to_bytes, to_image
 WRITTEN = ("row", "round", "seed", "omega", "entropy", "correct")
 """Columns of the pool that are written for each example."""
 GROUP = 1000  # rows of a Parquet row group
+ONE_SPLIT = '---\nconfigs:\n- config_name: default\n  data_files: "**"\n---\n'
+"""A README.md by which `datasets` takes no class folder, such as test, for a split."""
 
 
 def example_rows(pool: Pool, group: int = 256) -> Iterator[list[dict[str, Any]]]:
@@ -36,10 +38,11 @@ def _for_json(row: dict[str, Any], classes: Sequence[str], first: dict[str, Any]
 
 def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """Write out/CLASS/ROW.png, and out/metadata.jsonl with `file_name`, `label` and WRITTEN of each image."""
-    if len(pool.sample_shape) != 3:
+    if pool.storage.exported != IMAGE:
         shape = list(pool.sample_shape)
         raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet or jsonl")
     folders = folder_names(classes)
+    (out / "README.md").write_text(ONE_SPLIT)
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
         for row in chain.from_iterable(example_rows(pool)):
             file = Path(folders[int(row["label"])]) / f"{row['row']:09d}.png"

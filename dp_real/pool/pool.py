@@ -250,7 +250,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     def table(self, newest: bool = False) -> pa.Table:
         """The columns FACTS, of all rows or the latest round's."""
-        return pa.concat_tables(self._facts[-1:] if newest else self._facts)
+        facts = self._facts[-1:] if newest else self._facts
+        return pa.concat_tables(facts or [_facts_of(self.schema.empty_table())])
 
     @property
     def in_memory(self) -> bool:
@@ -317,7 +318,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             with own_file(folder, REMEDY):
                 table = read_round(folder)
                 order = np.argsort(table["row"].to_numpy())
-                return table, order, table.select([name for name in table.column_names if name in FACTS]).take(order)
+                return table, order, _facts_of(table).take(order)
 
         table, order, facts = when_visible(read)
         shape = tuple(json.loads((table.schema.metadata or {}).get(SHAPE, "null")) or self.sample_shape)
@@ -349,7 +350,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
             return self._stored.index_select(0, rows)  # faster than [rows]
         with own_file(self.path, REMEDY):
             cells = [self._chunks[chunk].slice(at, 1) for chunk, at in self._place[rows.numpy()].tolist()]
-            return self.storage.decode(pa.concat_arrays(cells or [self._chunks[0][:0]]))
+            return self.storage.decode(pa.concat_arrays(cells or [pa.nulls(0, self.storage.type)]))
+
+
+def _facts_of(table: pa.Table) -> pa.Table:
+    return table.select([name for name in table.column_names if name in FACTS])
 
 
 class PoolExamples:

@@ -68,7 +68,7 @@ class Storage(ABC):
     @property
     def exported(self) -> ExportColumn:
         """The column of an exported pool's examples."""
-        return IMAGE if len(self.sample_shape) == 3 else NUMBERS
+        return IMAGE if len(self.sample_shape) == 3 and self.sample_shape[0] in (1, 3) else NUMBERS
 
 
 STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages")

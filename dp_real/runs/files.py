@@ -107,8 +107,7 @@ class RunFiles:
 
     def read_rows(self, log: Path) -> list[dict[str, Any]]:
         """The rows of a log, without an incomplete last line."""
-        with own_file(log, self.repeat):
-            return read_rows(log)
+        return read_rows(log, self.repeat)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def check_plan(config: Config) -> None:
     of_images = [key for key in ("crop", "flip", "cutmix", "randaugment") if getattr(config.training, key)]
     if of_images and len(shape) != 3:
         raise InputError(f"training.{of_images[0]} is for images [C, H, W]; samples are {list(shape)}: leave it out")
-    if config.training.randaugment and shape[0] not in (1, 3):
+    if config.training.randaugment and not config.task.has_pictures:
         raise InputError(f"training.randaugment is for 1 or 3 channels; samples are {list(shape)}: leave it out")
     if config.practice.initial < classes and not config.data.real_per_class:
         raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import cache
+from multiprocessing.reduction import ForkingPickler
 from threading import Timer
 from typing import Any, NamedTuple, TypeVar
 
@@ -333,11 +334,20 @@ def on_main(work: Callable[[], Result]) -> Result:
         try:
             result = work()
         except Exception as error:
-            failure = error
+            failure = error if this_process().num_processes == 1 else _sendable(error)
     result, failure = from_main((result, failure))
     if failure is not None:
         raise failure
     return result
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or one with its message if it cannot be pickled."""
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+    return error
 
 
 def main_first(work: Callable[[], Result]) -> Result:

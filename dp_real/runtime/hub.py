@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn.modules.module import (
@@ -179,7 +180,7 @@ def reading(model: str, what: str) -> Iterator[bool]:
         raise
     except ImportError as error:  # only some models need the package, such as timm
         raise MissingError(f"{model}: {missing_package(error)}") from error
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, HTTPError, SafetensorError, json.JSONDecodeError) as error:
         if is_local:
             remedy = f"the folder {WHOLE}"
         else:
@@ -188,8 +189,6 @@ def reading(model: str, what: str) -> Iterator[bool]:
         cause = str(error).strip().partition("\n")[0]
         raise MissingError(f"{problem}: {remedy}: {cause}") from error
     except Exception as error:  # the type depends on where the folder is broken
-        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore"):
-            raise
         if "trust_remote_code" in str(error) or "remote code" in str(error):  # a library advises to run the code
             raise InputError(
                 f"{model}: it needs its own code (auto_map, or a module in its folder), and such code is never "

@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
-from dp_base.checksums import json_digest, sampled_digest
+from dp_base.checksums import digests, json_digest
 from dp_base.errors import InputError, Lack
 from dp_base.imports import install_command
 
@@ -62,14 +62,15 @@ def folder_here(model: str) -> Path | None:
 
 
 def weights_digest(model: str) -> str:
-    """A digest of a model's files (sampled_digest), or its commit on the hub; empty if it is missing."""
+    """A digest of a model's files, or its commit on the hub; empty if it is missing."""
     folder = folder_here(model)
     if folder is None or folder != Path(model):
         return folder.name if folder else ""
     every = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
     files = sorted(file for file in every if file.suffix in READ and file.is_file())
+    names = [file.relative_to(folder).as_posix() for file in files]
     try:
-        return json_digest([[file.relative_to(folder).as_posix(), sampled_digest(file)] for file in files])
+        return json_digest([*digests(folder, names).items()])
     except OSError:
         return ""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from os.path import expanduser
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
@@ -65,7 +65,8 @@ class Section(BaseModel):
             return values
         known = {key: (value, cls.model_fields[key]) for key, value in values.items() if key in cls.model_fields}
         for key, (value, field) in known.items():
-            if isinstance(value, bool) and field.annotation in (int, float):
+            each = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(one, bool) for one in each) and _is_numeric(field.annotation):
                 raise ValueError(f"{key} = {str(value).lower()}: should be a number")
         absent = [key for key, (value, field) in known.items() if value == "none" and field.default is None]
         return {**values, **dict.fromkeys(absent)}
@@ -73,6 +74,10 @@ class Section(BaseModel):
     def code_digest(self) -> str:
         """A digest of the code that this kind runs; empty for this project's."""
         return code_digest(type(self).__module__)
+
+
+def _is_numeric(kind: Any) -> bool:
+    return kind in (int, float) or isinstance(kind, int) or any(map(_is_numeric, get_args(kind)))
 
 
 class PartConfig(Section):

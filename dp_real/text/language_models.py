@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import Finding, MissingError
-from dp_base.imports import install_command
+from dp_base.imports import extra_problem
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
@@ -174,13 +174,10 @@ class EndpointConfig(PromptedConfig):
         return EndpointGenerator(self, source, data)
 
     def requirements(self) -> list[Finding]:
-        from importlib.util import find_spec
-
         from dp_real.text.models.answers import Answers
 
-        lacks, unset = f"generator.kind = 'openai' needs openai: {install_command('endpoint')}", None
-        if find_spec("openai"):
-            lacks = connection_problem(self.base_url)
+        lacks = extra_problem("endpoint", "generator.kind = 'openai'") or connection_problem(self.base_url)
+        unset = None
         if self.key and not os.environ.get(self.key, "").strip():
             key = f"generator.key = '{self.key}'"
             unset = f"{key}: that environment variable is not set: it should hold the key of the API"

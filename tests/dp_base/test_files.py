@@ -67,7 +67,7 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path, umask, mode):
     assert len(files) == 3
 
 
-def test_a_folder_is_replaced_only_if_asked(tmp_path):
+def test_a_folder_is_replaced_only_if_asked(tmp_path, monkeypatch):
     folder = tmp_path / "folder"
 
     def write(name, replace):
@@ -79,6 +79,16 @@ def test_a_folder_is_replaced_only_if_asked(tmp_path):
         write("b", replace=False)
     assert names(folder) == ["a"]
     write("b", replace=True)
+    assert names(folder) == ["b"]
+
+    def rename_interrupted(source, target, rename=os.rename):
+        rename(source, target)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.rename", rename_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write("c", replace=True)
     assert names(folder) == ["b"]
     assert names(tmp_path) == ["folder"]
 

@@ -15,13 +15,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 from dp_base.errors import InputError, MissingError
-from dp_base.reading import foreign_file
+from dp_base.reading import cause_of, foreign_file
 from dp_real.data.sets.class_names import ENDINGS, TABLES, visible_files
 
 PLACE = re.compile(r"(?s)(.+?)(?:@([\w.-]+))?(?:#(?:([^@#,/]+),)?([^@#,/]+))?")
@@ -84,7 +84,8 @@ def _split_files(where: str, folder: Path, split: str | None, ending: str) -> li
     """A split's files, by the naming rules of `datasets`. InputError if these leave some out unasked."""
     from datasets.data_files import DataFilesDict, get_data_patterns
 
-    files = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
+    base = escape(str(folder))
+    files = DataFilesDict.from_patterns(get_data_patterns(base), base_path=base)
     used = {os.path.realpath(file) for each in files.values() for file in each}
     left = [file for file in visible_files(folder) if file.suffix == ending and os.path.realpath(file) not in used]
     if left and split is None:
@@ -133,7 +134,7 @@ def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
     Raises MissingError, with the command to run, if they cannot be fetched.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
 
     match = HUB.fullmatch(where)
     if not match or ".." in where.split("/"):
@@ -156,8 +157,9 @@ def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
         raise MissingError(f"{page} is gated: accept its terms there, hf auth login, then {command}") from error
     except RepositoryNotFoundError as error:
         raise MissingError(f"{page} does not exist or is private: check the name, or hf auth login") from error
-    except (OSError, HfHubHTTPError) as error:
-        raise MissingError(f"{name} is not in the hub's cache: with a network, {command}") from error
+    except (OSError, HTTPError) as error:
+        cause = f": {cause_of(error)}" if fetch else ""
+        raise MissingError(f"{name} is not in the hub's cache: with a network, {command}{cause}") from error
     path = Path(root, folder or "")
     if not any(any(path.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
         raise InputError(f"{page} has no Parquet or tar files that are called {pattern}")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from glob import escape
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,7 +78,7 @@ def open_table(located: Located) -> "Dataset":
             # The cache alone identifies a file by path and mtime; unlike mtime, no ctime can be copied from another
             # file.
             states = [(state.st_ino, state.st_size, state.st_ctime_ns) for state in map(os.stat, located.paths)]
-            files = [str(file) for file in located.paths]
+            files = [escape(str(file)) for file in located.paths]
             return load_dataset("parquet", name=json_digest(states)[:16], data_files=files, split="train")
     with foreign_file(located.where, "not what save_to_disk writes"):
         data = load_from_disk(located.paths[0])

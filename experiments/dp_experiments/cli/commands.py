@@ -86,6 +86,8 @@ def run() -> int:
     """Run `dp` and return the exit status; ranks but the first print only an error that the first has not."""
     quiet_libraries()
     adopt_tasks()
+    if not os.environ.get("COLUMNS", "1").strip("0"):
+        del os.environ["COLUMNS"]  # 0 is no width, and rich would print nothing
     stderr = sys.stderr
     if rank():
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)

@@ -70,8 +70,8 @@ def _compare(sources: list[str], out: Path) -> None:
     curves = laid_out(sources)
     with as_input_error(out):
         out.mkdir(parents=True, exist_ok=True)
-    write_text(out / f"{COMPARE}.csv", curves.to_csv(index=False))
-    save(picture(curves), out / COMPARE)
+        write_text(out / f"{COMPARE}.csv", curves.to_csv(index=False))
+        save(picture(curves), out / COMPARE)
     print(*(out / f"{COMPARE}{ending}" for ending in (".csv", ".png", ".pdf")), sep="\n")
 
 

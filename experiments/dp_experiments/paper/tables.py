@@ -85,9 +85,9 @@ def write_table(name: str, folder: Path, runs: "Iterable[Run]" = ()) -> list[Pat
         "tex": table.to_latex(index=False, escape=True, caption=title(name)),
         "html": table.to_html(index=False, border=0),
     }
+    paths = [folder / f"{name}.{ending}" for ending in formats]
     with as_input_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{ending}" for ending in formats]
-    for path, text in zip(paths, formats.values(), strict=True):
-        write_text(path, text)
+        for path, text in zip(paths, formats.values(), strict=True):
+            write_text(path, text)
     return paths

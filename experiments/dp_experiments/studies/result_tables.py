@@ -16,9 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from dp_base.errors import InputError
-from dp_base.files import write_text
 from dp_experiments.studies.stored import paired, stored_runs
-from dp_experiments.terminal.pages import markdown_table
+from dp_experiments.terminal.pages import markdown_table, write_page
 
 PLACE = re.compile(r"^<!-- table: (?P<name>\S+) -->\n.*?^<!-- end -->", re.S | re.M)
 
@@ -83,5 +82,5 @@ def write_docs(docs: Path, claims: str) -> list[Path]:
     pages[docs / "claims.md"] = claims
     changed = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     for page in changed:
-        write_text(page, pages[page])
+        write_page(page, pages[page])
     return changed

@@ -33,6 +33,8 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
         (["practice.patiense=3"], r"unknown key practice.patiense; did you mean practice.patience\?"),
         (["practice.patience=long"], r"practice.patience = 'long': input should be a valid integer"),
         (["practice.patience=true"], "practice: patience = true: should be a number"),
+        (["guidance.window=[true, 1]"], r"guidance: window = \[true, 1\]: should be a number"),
+        (["data={source='folder', validation='x', channels=true}"], "data: channels = true: should be a number"),
         (["practice.real=5000"], "practice: real = 5000: at most all of the initial"),
         (["guidance.omega=nan"], "guidance.omega = nan: should be 'auto' or a number from 0 to 1e"),
         (["guidance.window=[0.5, 0.2]"], "guidance: window .* must be .begin, end."),

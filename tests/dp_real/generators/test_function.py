@@ -127,7 +127,7 @@ def asked(function, guidance=None):
         ([0.0], "gave a list: should be an array"),
         (np.zeros((2, 8, 8)), r"gave shape \[2, 8, 8\] for 2 labels: should be \[2, 1, 8, 8\]"),
         (np.zeros((2, 1, 8, 8), np.uint8), "gave uint8: should be floats"),
-        (np.full((2, 1, 8, 8), 255.0), r"gave values from 255 to 255: should be in \[-1, 1\]"),
+        (np.full((2, 1, 8, 8), 1.1), r"gave values from 1.1 to 1.1: should be in \[-1, 1\]"),
     ],
 )
 def test_what_is_no_image_is_refused(given, message):
@@ -139,7 +139,7 @@ def test_arrays_become_float32_and_the_function_may_change_its_own():
     def shifts(labels, seeds):
         labels += 1
         seeds %= 7
-        return torch.ones(2, 1, 8, 8, dtype=torch.float16)
+        return torch.full((2, 1, 8, 8), 1.001, dtype=torch.float16)
 
     assert asked(shifts).dtype == asked(noisy_bars).dtype == torch.float32
     assert (LABELS.tolist(), SEEDS.tolist()) == ([0, 0], [70, 71])

@@ -40,7 +40,7 @@ def pool(tmp_path):
 
 
 def test_rows_come_back_as_they_were_added(pool):
-    assert len(pool) == 0
+    assert (len(pool), pool.x[:].shape, len(pool.table())) == (0, (0, *SHAPE), 0)
     x = torch.cat([append(pool, 0, 5), append(pool, 1, 3)])
     assert torch.equal(pool.minibatch(torch.tensor([6, 0]))[0], x[[6, 0]])
     reopened = Pool(pool.path, SHAPE, pool.version)

@@ -528,7 +528,7 @@ REFUSED = [
     (None, {"keep": "covariance"}, "set oversample to at least 2"),
     (draw, {"increment": None}, "increment = None: input should be a valid integer"),
     (draw, {"candidates": 2, "shape": (-4,)}, "shape.0 = -4: input should be greater than 0"),
-    (PIPELINE, {"shape": (2, 32, 32)}, "a pipeline draws images .*these have shape"),
+    (PIPELINE, {"shape": (2, 32, 32)}, "a pipeline draws images .*these are"),
     (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
     (draw, {"candidates": 2, "epoch_size": -1}, "epoch_size = -1: should be a whole number"),
     (draw, {"classes": ["a"]}, "at least two different names"),

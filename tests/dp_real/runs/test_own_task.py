@@ -8,6 +8,7 @@ import tomllib
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import load_dataset
 from huggingface_hub import ModelCard
 from PIL import Image
 from transformers import AutoModelForImageClassification
@@ -232,7 +233,7 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     (tmp_path / "folder").mkdir()
     write_folder(pool, CLASSES, tmp_path / "folder")
     write_parquet(pool, CLASSES, tmp_path)
-    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
+    assert {path.name for path in (tmp_path / "folder").iterdir() if path.is_dir()} == {"cat", "dog", "em_u"}
     rows = json_lines(tmp_path / "folder" / "metadata.jsonl")
     table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
@@ -252,10 +253,19 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     assert again.y.tolist() == sorted(pool.y.tolist())
 
 
-def test_a_pool_without_images(pool, tmp_path):
-    """Its numbers go to Parquet as they are; pictures there are none."""
-    flat = Pool(tmp_path / "pool", (torch.Size(SHAPE).numel(),))
-    flat.append(0, batch(flat, pool.x[:].flatten(1)))
+def test_class_folders_are_no_splits(pool, tmp_path):
+    names = ("train", "test_tube", "val")
+    write_folder(pool, names, tmp_path)
+    loaded = load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    assert [*loaded] == ["train"]
+    assert sorted(loaded["train"]["label"]) == sorted(names[label] for label in pool.y.tolist())
+
+
+@pytest.mark.parametrize("shape", [(768,), (6, 8, 16)])
+def test_a_pool_without_images(pool, tmp_path, shape):
+    """Its numbers go to Parquet as they are; pictures there are none, nor of other than 1 or 3 channels."""
+    flat = Pool(tmp_path / "pool", shape)
+    flat.append(0, batch(flat, pool.x[:].view(-1, *shape)))
     with refusal(r"no images.*--format parquet"):
         write_folder(flat, CLASSES, tmp_path)
     write_parquet(flat, CLASSES, tmp_path)

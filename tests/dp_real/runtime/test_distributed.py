@@ -200,6 +200,15 @@ try:
     distributed.on_main(lambda: 1 / 0)
 except ZeroDivisionError:
     print(f"raised: {gloo()}\\n", end="")
+class Unsendable(Exception):
+    def __init__(self, kind, place):
+        super().__init__(f"{kind} at {place}")
+def fails():
+    raise Unsendable("a fault", "home")
+try:
+    distributed.on_main(fails)
+except Exception as error:
+    print(f"told: {error}\\n", end="")
 """
 
 
@@ -207,7 +216,8 @@ except ZeroDivisionError:
 def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(launch):
     """One that lets go of an object while the interpreter ends would abort the process."""
     said = finished(launch(AT_THE_END, 2)).splitlines()
-    assert sorted(line for line in said if ": " in line) == 2 * ["left: False"] + 2 * ["raised: True"]
+    lines = ["left: False", "raised: True", "told: Unsendable: a fault at home"]
+    assert sorted(line for line in said if ": " in line) == sorted(2 * lines)
 
 
 @pytest.mark.slow

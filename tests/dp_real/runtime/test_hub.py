@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from httpx2 import RemoteProtocolError
 from transformers import ByT5Tokenizer
 
 from dp_base.errors import MissingError
@@ -14,7 +15,7 @@ from dp_base.reading import read_json
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
-from dp_real.runtime.hub import require_distinct_prompts
+from dp_real.runtime.hub import reading, require_distinct_prompts
 from dp_real.runtime.model_folders import is_hub_id
 from tests.dp_real.generators.tiny_pipelines import tiny_vit
 from tests.dp_real.runs.folders import set_keys
@@ -115,6 +116,12 @@ def test_every_load_refuses_remote_code():
             assert ast.unparse(node.args[0]) == "'parquet'", place
             seen += 1
     assert seen >= 4
+
+
+def test_a_network_that_fails_during_a_download_is_no_fault_of_the_input():
+    problem = "an/id: no tokenizer could be read: fetch it.*: it broke off"
+    with refusal(problem, MissingError), reading("an/id", "a tokenizer"):
+        raise RemoteProtocolError("it broke off")
 
 
 @pytest.mark.parametrize("read", [12, 30])

@@ -159,6 +159,9 @@ def test_a_practice_goes_on_with_other_keys_of_the_connection(config, endpoint, 
 def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-unasked")
     keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
+    with monkeypatch.context() as patch, refusal("'openai' needs openai>=3: pip install .*endpoint", MissingError):
+        patch.setattr("dp_base.imports.version_of", {"openai": "2.0", "httpx2": "2.0"}.get)
+        drawn(config, 1)
     with refusal("'KEY_OF_THE_TEST': that environment variable is not set", MissingError):
         run(keyed, tmp_path / "run")
     assert "is not set" in str({need.problem for need in needs(keyed, tmp_path)})

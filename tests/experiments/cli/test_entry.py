@@ -78,6 +78,11 @@ def test_a_full_disk_is_a_line_that_says_to_make_room(error, monkeypatch):
     assert "make room there, and give the command again" in refused("--version", status=3)
 
 
+def test_a_terminal_without_columns_has_the_usual_number(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "Usage: dp theory predict" in done("theory predict --help").out
+
+
 def test_what_takes_long_shows_its_progress(monkeypatch, tmp_path):
     shown = []
     monkeypatch.setattr(commands, "progress", lambda what, total: shown.append(what) or silent(what, total))

@@ -207,7 +207,7 @@ def test_export(guided_run, tmp_path):
         "out": str(out),
         "format": "folder",
     }
-    assert {path.name for path in out.iterdir()} == {*"0123456789", "metadata.jsonl"}
+    assert {path.name for path in out.iterdir()} == {*"0123456789", "metadata.jsonl", "README.md"}
     assert len(list(out.rglob("*.png"))) == 80
     assert [path.name for path in out.parent.iterdir()] == ["pool"]  # nothing half-made is left beside it
 

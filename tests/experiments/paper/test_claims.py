@@ -53,6 +53,7 @@ def test_tables_of_studies_are_written_from_within_the_docs_too(tmp_path, monkey
     monkeypatch.chdir(tmp_path / "docs")
     assert "README.md" in done("claims --docs .").err
     assert "old" not in study.read_text()
+    assert "claims.md cannot be written" in refused("claims --docs /proc/self/fdinfo")
 
 
 def test_the_command_recomputes_the_headlines(tmp_path):

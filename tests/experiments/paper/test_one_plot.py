@@ -43,3 +43,4 @@ def test_what_cannot_be_compared_is_told(tmp_path):
     assert not (tmp_path / "out").exists()
     for wanted in ("table1", "compare table4"):
         assert "file cannot be written" in refused("figures", wanted, "--out", tmp_path / "file")
+        assert "fdinfo cannot be written" in refused("figures", wanted, "--out /proc/self/fdinfo")

@@ -56,7 +56,7 @@ def export_command(
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
     exported = Run(run).unchanged(accept_changes)
-    form = form or ("folder" if len(exported.config.task.sample_shape) == 3 else "jsonl")
+    form = form or ("folder" if exported.config.task.has_pictures else "jsonl")
     with as_input_error(out), locked_beside(out), whole_folder(out) as staged:
         if form == "features":
             rows = ROWS if rows is None else rows

@@ -57,7 +57,7 @@ def sample_command(
     config = load_config(files.config, settings) if run else load_preset(source, settings)
     omegas = read_strengths(omega)
     texts = config.data.modality == "text"
-    if not texts and len(config.task.sample_shape) != 3:
+    if not texts and not config.task.has_pictures:
         raise InputError(f"{source}: data.source = '{config.data.source}' has neither images nor texts to show")
     if along and (run is None or classifier):
         raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")

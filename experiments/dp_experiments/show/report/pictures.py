@@ -81,7 +81,7 @@ def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
     if len(rounds) > 1 and len(metrics):
         figures["rounds"] = partial(draw_rounds, metrics, rounds)
     task = run.config.task
-    if len(task.sample_shape) == 3 and (pool := readable_pool(run)):
+    if task.has_pictures and (pool := readable_pool(run)):
         figures["samples"] = partial(draw_samples, pool, task.classes)
     if len(metrics):
         figures[LAST] = partial(draw_training, metrics, rounds, run.config.training.warmup_steps)
@@ -101,7 +101,7 @@ def readable_pool(run: Run) -> Pool | None:
 
 def has_views(config: Config) -> bool:
     """Whether examples are images or texts, which one can look at."""
-    return config.data.modality == "text" or len(config.task.sample_shape) == 3
+    return config.data.modality == "text" or config.task.has_pictures
 
 
 def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:

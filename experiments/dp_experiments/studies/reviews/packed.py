@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from dp_base.checksums import digest, sampled_digest
+from dp_base.checksums import digest
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import require_extra
 from dp_base.reading import foreign_file
@@ -43,7 +43,7 @@ class Packed:
 
     def weights_digests(self) -> dict[str, str]:
         with contextlib.suppress(MissingError):
-            return {self.key: sampled_digest(model_file(self.model))}
+            return {self.key: digest(model_file(self.model))}
         return {}
 
     def requirements(self) -> list[Finding]:
