@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy, raise_score, sample
 from dp_real.guidance.section import is_guided
 from dp_real.runtime.seeds import row_seeds
@@ -210,6 +211,18 @@ def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():
     assert [index for index, _ in seen] == [0, 1, 2, 3, 4]
     alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps[0]]
     assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())
+
+
+@pytest.mark.parametrize(("shape", "is_clipped"), [((64,), False), ((1, 8, 8), True)])
+def test_the_denoiser_draws_images_within_their_range_and_vectors_of_any_size(shape, is_clipped):
+    """One that predicts v = 0 leaves the noise almost as it is, which exceeds 1 in places."""
+    denoiser = Denoiser(shape, 2, width=8, blocks=1)
+    nn.init.zeros_(denoiser.leave[1].weight)
+    nn.init.zeros_(denoiser.leave[1].bias)
+    guidance = EntropyGuidance(lambda x: x.flatten(1), -0.5)
+    for guided in (None, guidance):
+        x = DenoiserGenerator(denoiser, shape, 2, 6, 1.0).sample(torch.tensor([0, 1]), row_seeds(0, 0, [0, 1]), guided)
+        assert bool((x.abs() <= 1).all()) == is_clipped
 
 
 def test_random_directions_belong_to_the_row(classifier):
