@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 
 import openai._base_client
 import pytest
@@ -131,6 +132,22 @@ def test_a_damaged_answer_is_asked_again(config, endpoint, caplog):
         assert drawn(config, 4) == texts
         assert len(endpoint.bodies) > 0
     assert "an answer is damaged, and requested again" in caplog.text
+
+
+def test_answers_that_are_removed_meanwhile_are_asked_again(config, endpoint, tmp_path):
+    model = load_generator(config)
+
+    def draw(rows):
+        return texts_of(model.sample(torch.zeros(len(rows), dtype=torch.int64), row_seeds(0, 0, rows), None))
+
+    first = draw(range(4))
+    shutil.rmtree(tmp_path / "cache")
+    assert draw(range(6))[:4] == first
+    assert len(endpoint.bodies) == 6
+    draw(range(8))
+    stored = Answers(endpoint.url, "fake")
+    stored.take_in()
+    assert (len(stored.by_question), stored.tokens) == (4, model.answers.tokens)
 
 
 def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(config, endpoint, tmp_path):
