@@ -9,8 +9,9 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from dp_base.errors import DivergedError
 from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator
-from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy, raise_score, sample
+from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, assess, entropy, raise_score, sample
 from dp_real.guidance.section import is_guided
 from dp_real.runtime.seeds import row_seeds
 from tests.refusals import refusal
@@ -30,9 +31,15 @@ def classifier(data):
 
 
 def test_entropy_in_nats_at_its_limits():
-    logits = torch.tensor([[0.0, 0, 0, 0], [1e4, 0, 0, 0], [math.log(3), 0, -1e4, -1e4]])
-    expected = [math.log(4), 0, math.log(4) - 0.75 * math.log(3)]
-    assert_close(entropy(logits), torch.tensor(expected))
+    rare, none = -1e4, -math.inf
+    logits = torch.tensor([[0, 0, 0, 0], [1e4, 0, 0, 0], [math.log(3), 0, rare, rare], [math.log(3), 0, none, none]])
+    expected = torch.tensor([math.log(4), 0, *[math.log(4) - 0.75 * math.log(3)] * 2])
+    assert_close(entropy(logits), expected)
+    assert_close(assess(lambda x: x, logits, torch.tensor([0, 0, 0, 1])), (expected, torch.tensor([1, 1, 1, 0]).bool()))
+    (slope,) = torch.autograd.grad(entropy(logits.requires_grad_()).sum(), logits)
+    assert_close(slope[3], slope[2])
+    with refusal("the learner's logits are not finite", DivergedError):
+        assess(lambda x: x * math.nan, logits.detach(), torch.zeros(4).long())
 
 
 def margin(logits):
