@@ -109,7 +109,8 @@ class EntropyGuidance:
     window
         The guided part of the trajectory, from 0 (noise) to 1 (image).
     every
-        1: each step of the window is guided; 2: each second one. None: some six of all steps.
+        1: each step of the window is guided; 2: each second one. None: six to eight of twelve steps or more,
+        and all but the last of fewer.
     objective
         What is raised, by default the entropy: a differentiable function of logits [batch, classes] to one number for
         each row, which depends on that row alone.

@@ -46,8 +46,8 @@ def guide(
     processor
         The classifier's image processor, or torchvision's weights.transforms(); by default the one saved with it.
     every, window
-        Which steps are guided, as in EntropyGuidance. By default some six are, as in the authors' earlier code: omega
-        times their number is what counts.
+        Which steps are guided, as in EntropyGuidance. By default six to eight of twelve steps or more are, and all
+        but the last of fewer (the authors' earlier code: six of 30). omega times their number is what counts.
     decoder
         An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images come from the
         pipeline's decoder.
