@@ -26,6 +26,7 @@ from torture.fake_endpoint import FAULTS, KEY, served
 
 ALL = 12 + 2 * 8  # texts of a run
 THOUGHTS = ("<think>\nWell.\n</think>\n", "no mark before</Think>", "<think>A</think>B</think>")
+NO_URLS = ("localhost:8000", *(f"http://{host}/v1" for host in ("h:99999", "h:0", "h:sk-secret", "[::1", "h\n")))
 PROMPTS = ("A {} of a film.", "Another {}.")
 
 
@@ -268,7 +269,7 @@ def test_a_base_model_completes(config, endpoint):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"base_url": "localhost:8000"}, "base_url should begin with http"),
+        *[({"base_url": url}, "base_url should be like http://localhost:8000/v1: ") for url in NO_URLS],
         ({"parameters": {"seed": 5}}, "parameters has 'seed', which the row's own seed sets: leave it out"),
         ({"parameters": {"stop": 9}}, "parameters has 'stop', which generator.stop sets: leave it out"),
         ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
