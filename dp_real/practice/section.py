@@ -294,7 +294,8 @@ def validated(root: type[Root], raw: Mapping[str, Any], where: str, folder: Path
         return root.model_validate(raw, context={FOLDER: folder})
     except ValidationError as error:
         problems = _problems(error, raw, root)
-    if flat(raw).get("generator.kind") == "function":
+    given = flat(raw)
+    if given.get("generator.kind") == "function" and given.get("data.source") != "text":
         problems.append("dp real init NAME --kind function --from FOLDER writes a file that fits")
     raise InputError(f"{where}: {'; '.join(problems)}")
 
