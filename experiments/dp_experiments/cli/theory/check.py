@@ -42,7 +42,7 @@ def check_command(
         str | None,
         Option(help="The two classes to tell apart: A,B as y has them, or unions, A+B,C.  Default: the nearest two."),
     ] = None,
-    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
+    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}kappa=2.")] = ",".join(RULES),
     keep: Annotated[float, Option(help="Share of normal scores that each rule keeps.")] = 0.3,
     lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance", least=POSITIVE)] = LAM_PER_ROW,
     kept: Annotated[str | None, Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")] = None,
