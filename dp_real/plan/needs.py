@@ -97,7 +97,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         yield _device(config, network, device or this_device())
         yield _disk(config, network, out)
         if config.practice.needs_generator and (seconds := config.generator.training_seconds(config.task)):
-            took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+            took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.2g} s"
             problem = None if cache_folder().exists() else unwritable()
             yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core", problem)
     except MissingError:

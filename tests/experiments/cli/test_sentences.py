@@ -80,7 +80,8 @@ def test_sizes_and_effects_are_told_in_a_unit_that_fits():
 
 
 def test_times_are_told_in_a_unit_that_fits():
-    assert [readable_time(seconds) for seconds in (36, 119, 120, 7199, 7200, 172800)] == [
+    assert [readable_time(seconds) for seconds in (0.576, 36, 119, 120, 7199, 7200, 172800)] == [
+        "0.576 seconds",
         "36 seconds",
         "119 seconds",
         "2.0 minutes",
