@@ -269,7 +269,8 @@ class DrawingConfig(Section):
 
     def sample_remedy(self, guided: bool) -> str:
         """What to change if samples are not finite: the relevant keys, with their values."""
-        keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
+        steered = "wrong_share" if self.guidance.omega == "auto" else "omega"
+        keys = [f"lower guidance.{steered} = {getattr(self.guidance, steered)!r}"] if guided else []
         if self.sampling.guidance_scale != 1:
             keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
         if self.generator.precision == "float16":
