@@ -57,25 +57,28 @@ def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict
     for name, images in sets.items():
         present = images.y.unique()
         correct = predictions(learner, images, classes=present if len(present) > 1 else None) == images.y
-        rows.append({"set": name} | _counted(correct, present))
+        rows.append(_counted(name, correct, images.y))
     return rows
 
 
 def evaluate_shots(config: Config, learner: Learner, images: ExampleSet) -> list[dict[str, Any]]:
-    """The accuracy on classes with many, medium and few real examples, if practice.imbalance makes these differ."""
+    """The accuracy on classes with many, medium and few real examples, if practice.imbalance makes these differ.
+
+    Groups without an example among `images` are left out.
+    """
     options = config.practice
     if options.imbalance == 1:
         return []
     counts = tail_counts(options.real, config.task.n_classes, options.imbalance, config.data.split)
     correct = predictions(learner, images) == images.y
-    groups = shots(torch.from_numpy(counts)).items()
-    return [{"set": name} | _counted(correct[torch.isin(images.y, group)], group) for name, group in groups]
+    members = {name: torch.isin(images.y, group) for name, group in shots(torch.from_numpy(counts)).items()}
+    return [_counted(name, correct[rows], images.y[rows]) for name, rows in members.items() if rows.any()]
 
 
-def _counted(correct: Tensor, classes: Tensor) -> dict[str, Any]:
-    accuracy = correct.double().mean().item()
-    n = len(correct)
-    return {"images": n, "classes": len(classes), "accuracy": accuracy, "se": standard_error(accuracy, n)}
+def _counted(name: str, correct: Tensor, y: Tensor) -> dict[str, Any]:
+    accuracy, n = correct.double().mean().item(), len(y)
+    classes = len(y.unique())
+    return {"set": name, "images": n, "classes": classes, "accuracy": accuracy, "se": standard_error(accuracy, n)}
 
 
 def standard_error(accuracy: float, n: float) -> float:

@@ -123,6 +123,7 @@ def _start(config: Config) -> str:
 def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
     test, forwards = result["test_accuracy"], result["denoiser_forwards"]
     passes = f"{forwards:,} forward, {result['denoiser_backwards']:,} backward"
+    counted = {what: result[f"{what}_flops"] for what in ("generation", "training")}
     facts = {
         "accuracy on test examples": None if test is None else f"{test:.4f}",
         "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
@@ -131,9 +132,9 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
         "rounds of addition": result["additions"],
         "optimizer steps": f"{result['steps']:,}",
         "seed": result["seed"],
-        "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
+        "seconds": f"{result['seconds']:,.1f}, {result['generation_seconds']:,.1f} of them for generation",
         "denoiser evaluations": passes if forwards else None,  # a generator of texts has no denoiser
-        "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
+        "FLOPs": ", ".join(f"{flops:.2g} of {what}" for what, flops in counted.items() if flops) or None,
         "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     }
     return {name: fact for name, fact in facts.items() if fact is not None}

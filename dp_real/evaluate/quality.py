@@ -84,6 +84,8 @@ def round_quality(learner: Learner, pool: Pool, data: RealData) -> list[dict[str
     for index in range(int(round_of.max()) + 1):
         members[index] = (round_of == index).nonzero()[:, 0]
     count = min(MAX_EXAMPLES, len(data.validation.y), *map(len, members.values()))
+    if count <= NEIGHBOURS:
+        raise InputError(f"the smallest round has {count} examples, too few for --rounds: {NEIGHBOURS + 1} are needed")
     real_rows = spread(torch.arange(len(data.validation.y)), count)
     real = penultimate(learner, taken(data.validation.x, real_rows.tolist()))
     table = []

@@ -29,10 +29,10 @@ ROWS = 1024  # of one forward pass
 
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
-    """Predictive entropy in nats, from 0 to ln(classes)."""
+    """Predictive entropy in nats, from 0 to ln(classes). A class whose logit is -inf is left out."""
     if logits.shape[-1] < 2:
         raise InputError("a classifier of one logit has an entropy of 0: give it two, or name an objective")
-    log_p = logits.log_softmax(-1)
+    log_p = logits.log_softmax(-1).clamp_min(torch.finfo(logits.dtype).min)
     return -(log_p.exp() * log_p).sum(-1)
 
 
@@ -73,7 +73,7 @@ def assess(
 def cpu_logits(logits: Logits, x: Tensor) -> Float[Tensor, "batch classes"]:
     """The logits of floats, codes or uint8, on the CPU."""
     answers = logits(to_float(x.to(device()))).cpu()
-    require_finite("the learner's logits", LEARNER_REMEDY, [answers])
+    require_finite("the learner's logits", LEARNER_REMEDY, [answers.where(answers != -math.inf, 0)])
     return answers
 
 
@@ -109,7 +109,8 @@ class EntropyGuidance:
     window
         The guided part of the trajectory, from 0 (noise) to 1 (image).
     every
-        1: each step of the window is guided; 2: each second one. None: some six of all steps.
+        1: each step of the window is guided; 2: each second one. None: six to eight of twelve steps or more,
+        and all but the last of fewer.
     objective
         What is raised, by default the entropy: a differentiable function of logits [batch, classes] to one number for
         each row, which depends on that row alone.

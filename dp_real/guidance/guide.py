@@ -14,7 +14,6 @@ from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
 from dp_real.runtime.computing import usual
 
-IMAGE = (3, 224, 224)  # of a classifier whose input size is unknown
 NO_IMAGES = "video", "frames", "audio"
 """In the names of arguments of pipelines that generate them."""
 
@@ -45,11 +44,10 @@ def guide(
     omega
         The strength. A negative one makes easy images, and 0 leaves the pipeline as it is.
     processor
-        The image processor of a loaded classifier, or torchvision's weights.transforms(); by default the one saved with
-        it.
+        The classifier's image processor, or torchvision's weights.transforms(); by default the one saved with it.
     every, window
-        Which steps are guided, as in EntropyGuidance. By default some six are, as in the authors' earlier code: omega
-        times their number is what counts.
+        Which steps are guided, as in EntropyGuidance. By default six to eight of twelve steps or more are, and all
+        but the last of fewer (the authors' earlier code: six of 30). omega times their number is what counts.
     decoder
         An AutoencoderTiny that decodes x0_hat for the classifier, in less time and memory. The images come from the
         pipeline's decoder.
@@ -211,18 +209,22 @@ def check_pipeline(pipe: Any) -> None:
 
 
 def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
-    if isinstance(classifier, str | Path):
-        from dp_real.learners.models.classifier import known_classifier
+    is_named = isinstance(classifier, str | Path)
+    if is_named:
+        from transformers import AutoModelForImageClassification
 
-        known = known_classifier(str(classifier), IMAGE, {}).eval().requires_grad_(False)
-        return Shown(known.model, known.preprocess, follows=True)
+        from dp_real.runtime.hub import load
+
+        classifier = load(AutoModelForImageClassification, str(classifier)).eval().requires_grad_(False)
     if not callable(classifier):
         raise InputError(f"classifier = {classifier!r}: should be a folder or hub id, a model, or a function of images")
-    if not isinstance(classifier, nn.Module):
-        return classifier
-    from dp_real.learners.models.preprocess import preprocess_of
+    if isinstance(classifier, nn.Module):
+        from dp_real.learners.models.preprocess import preprocess_of
 
-    return Shown(classifier, preprocess_of(classifier, processor))
+        return Shown(classifier, preprocess_of(classifier, processor), follows=is_named)
+    if processor is not None:
+        raise InputError("processor= is for models: a function of images should prepare them itself")
+    return classifier
 
 
 class Shown(nn.Module):

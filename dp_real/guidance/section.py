@@ -116,7 +116,8 @@ def is_window(window: tuple[float, float]) -> bool:
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int | None) -> bool:
     """Whether a step is guided: each `every`-th in a window of the trajectory (0 noise, 1 image), but never the last.
 
-    After that nothing could repair the sample. `every` None guides some six of all steps.
+    After that nothing could repair the sample. `every` None guides six to eight of twelve steps or more, and
+    all but the last of fewer.
     """
     every = every or max(1, steps // GUIDED_STEPS)
     begin = round(window[0] * steps)

@@ -23,7 +23,12 @@ class TrainingConfig(Section):
     cooldown: Share = Field(default=0.2, description="share of the steps; no samples are added in it")
     ema_decay: Share = Field(default=0.0, description="0: no averaging; the paper: 0.999")
     label_smoothing: Share = Field(default=0.0, description="share of each label that is spread over all classes")
-    crop: float = Field(default=0.0, ge=0, le=1, description="least area of a random resized crop; 0: whole images")
+    crop: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="least area of a random resized crop, before it is cut to the image; 0: none",
+    )
     flip: bool = Field(default=False, description="mirror half of the images")
     mixup: float = Field(
         default=0.0, ge=0, le=1e6, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5"

@@ -97,7 +97,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         yield _device(config, network, device or this_device())
         yield _disk(config, network, out)
         if config.practice.needs_generator and (seconds := config.generator.training_seconds(config.task)):
-            took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+            took = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.2g} s"
             problem = None if cache_folder().exists() else unwritable()
             yield Finding("generator", f"from the cache, or trained on first use, about {took} of one core", problem)
     except MissingError:
@@ -135,8 +135,8 @@ def _disk(config: Config, network: forecast.Network | None, out: Path) -> Findin
     taken = sum(forecast.disk(config, network).values())
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
-    return Finding("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
+    problem = f"{out} needs {readable_size(taken)} of disk, {readable_size(free)} are free: name another --out"
+    return Finding("disk", f"{readable_size(taken)}; {readable_size(free)} are free", problem if taken > free else None)
 
 
 def _marks(file: str) -> Finding:
@@ -230,5 +230,8 @@ def _data(config: Config, sets: Sequence[SetStatus]) -> Iterator[Finding]:
             yield Finding(f"data: {each.what}", f"{each.found}{count}", each.problem)
 
 
-def _size(number: float) -> str:
+def readable_size(number: float) -> str:
+    """A number of bytes in a unit that fits."""
+    if number < 1e6:
+        return f"{number / 1e3:,.0f} kB"
     return f"{number / 1e9:,.0f} GB" if number >= 1e10 else f"{number / 1e6:,.0f} MB"

@@ -269,7 +269,8 @@ class DrawingConfig(Section):
 
     def sample_remedy(self, guided: bool) -> str:
         """What to change if samples are not finite: the relevant keys, with their values."""
-        keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
+        steered = "wrong_share" if self.guidance.omega == "auto" else "omega"
+        keys = [f"lower guidance.{steered} = {getattr(self.guidance, steered)!r}"] if guided else []
         if self.sampling.guidance_scale != 1:
             keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
         if self.generator.precision == "float16":
@@ -294,7 +295,8 @@ def validated(root: type[Root], raw: Mapping[str, Any], where: str, folder: Path
         return root.model_validate(raw, context={FOLDER: folder})
     except ValidationError as error:
         problems = _problems(error, raw, root)
-    if flat(raw).get("generator.kind") == "function":
+    given = flat(raw)
+    if given.get("generator.kind") == "function" and given.get("data.source") != "text":
         problems.append("dp real init NAME --kind function --from FOLDER writes a file that fits")
     raise InputError(f"{where}: {'; '.join(problems)}")
 

@@ -156,9 +156,13 @@ class EndpointConfig(PromptedConfig):
             raise ValueError(f"parameters has {own[0]!r}, which is not a sampling parameter: leave it out")
         if twice := [key for key in KEYS if self.parameters.get(key, "") != ""]:
             raise ValueError(f"parameters has {twice[0]!r}, which {KEYS[twice[0]]} sets: leave it out")
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url should begin with http:// or https://, such as http://localhost:8000/v1")
+        try:
+            parts = urlsplit(self.base_url)
+            is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of an address or a port that cannot be
+            is_url, parts = False, urlsplit("")
+        if not (is_url and self.base_url.isprintable()):
+            raise ValueError("base_url should be like http://localhost:8000/v1: http or https, and a port up to 65535")
         if parts.username or parts.password or parts.query:
             raise ValueError("base_url should hold no key: generator.key names the environment variable that does")
         if self.key and not re.fullmatch("[A-Z][A-Z0-9_]*", self.key):

@@ -22,6 +22,7 @@ class NearTexts:
         self.similarity = similarity
         draw = np.random.default_rng(0)
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
+        self._added: set[bytes] = set()  # trigrams of each text
         self._meeting: dict[int, list[bytes]] = {}  # key of a band and its hashes -> trigrams of the texts with them
 
     values = staticmethod(texts_of)
@@ -33,12 +34,16 @@ class NearTexts:
             framed = f"\2\2{' '.join(text.lower().split())}\3".encode("utf-32-le")
             codes = np.frombuffer(framed, "<i4").astype(int)
             trigrams = np.unique(codes[:-2] << 42 | codes[1:-1] << 21 | codes[2:])  # a character takes 21 bits
+            packed = trigrams.tobytes()  # which take a tenth of what a set of numbers takes
+            if packed in self._added:
+                duplicates.append(True)
+                continue
             hashes = ((self._factor * (trigrams % PRIME) + self._offset) % PRIME).min(1)
             bands = enumerate(hashes.reshape(BANDS, ROWS).tolist())
             places = [self._meeting.setdefault(hash((band, *row)), []) for band, row in bands]
             duplicates.append(any(self._is_like(trigrams, other) for other in set().union(*places)))
             if which == "all" or (which == "unlike" and not duplicates[-1]):
-                packed = trigrams.tobytes()  # which take a tenth of what a set of numbers takes
+                self._added.add(packed)
                 for place in places:
                     place.append(packed)
         return np.array(duplicates, bool)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 STEPS = 6
 # The fewest rounds to which an exponent and its curvature can be fitted.
 MIN_ROUNDS = 4
+# A change of ln(error) that is rounding.
+_FLAT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Scaling:
     exponents
         A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
         and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln
-        x: 0 for a power law and 1 for a geometric decay.
+        x: 0 for a power law and 1 for a geometric decay; nan for an error that stays as it is.
     """
 
     curves: "pd.DataFrame"
@@ -140,6 +142,8 @@ def _exponent(x: Array, errors: Array) -> dict[str, float]:
     log_x = np.log(x[tail])
     log_error = np.log(errors[tail])
     # scipy.stats.linregress gives the same, but importing scipy.stats takes a quarter of `dp theory practice`
+    if np.ptp(log_error) < _FLAT:
+        return {"exponent": 0.0, "fit_se": 0.0, "steepening": np.nan}
     (slope, _), covariance = np.polyfit(log_x, log_error, 1, cov=True)
     curvature = np.polynomial.Polynomial.fit(log_x, log_error, 2).deriv(2)(log_x[0])
     return {"exponent": float(slope), "fit_se": float(np.sqrt(covariance[0, 0])), "steepening": curvature / slope}

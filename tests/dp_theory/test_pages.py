@@ -111,6 +111,8 @@ def test_scaling_takes_a_ridge_for_each_stage():
     assert last.iloc[-1] == pytest.approx(predict(once).test_error[-1], rel=1e-9)
     many = scaling(PracticeProblem(0.25, [0.0] * 41, [Window(1)] * 40)).curves  # newest rows end before
     assert many.groupby("series").stage.max()["practice, newest rows"] < 40
+    misled = scaling(PracticeProblem(0.25, 0.0, [Window(1)] * 8, flip=0.6)).exponents.set_index(["series", "axis"])
+    assert misled.loc[("practice, newest rows", "kept")].tolist() == pytest.approx([0, 0, np.nan], nan_ok=True)
 
 
 def line(*edges, order):

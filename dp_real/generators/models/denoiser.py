@@ -77,7 +77,8 @@ class DenoiserGenerator:
 
     def __post_init__(self) -> None:
         self.denoiser.eval().requires_grad_(False).to(distributed.device())
-        self.scheduler = make_scheduler("v_prediction", clip_sample=True)
+        self.is_image = len(self.sample_shape) == 3
+        self.scheduler = make_scheduler("v_prediction", clip_sample=self.is_image)
         self.scheduler.set_timesteps(self.steps)
 
     @usual()
@@ -98,7 +99,8 @@ class DenoiserGenerator:
             return unconditional + self.guidance_scale * (conditional - unconditional)
 
         x = row_noise(seeds, self.sample_shape).to(labels.device)
-        return sample(denoise, self.scheduler, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
+        drawn = sample(denoise, self.scheduler, x, guidance=guidance, callback=callback).cpu()
+        return drawn.clamp(-1, 1) if self.is_image else drawn
 
 
 def train_denoiser(

@@ -27,7 +27,7 @@ from dp_real.guidance.guide import check_pipeline, guided, unguide
 from dp_real.guidance.latents import Images, decode, image_side
 from dp_real.guidance.scheduler import check_scheduler
 from dp_real.protocols import Labels, Seeds
-from dp_real.runtime.computing import uncounted, usual
+from dp_real.runtime.computing import require_finite, uncounted, usual
 from dp_real.runtime.distributed import DeviceBatches
 from dp_real.runtime.hub import quietly
 from dp_real.runtime.pixels import fit
@@ -282,6 +282,8 @@ def sample_images(
         If the pipeline cannot be guided, or not in this way, or an argument is out of range.
     MissingError
         If not even one image fits into the GPU.
+    DivergedError
+        If an image is not finite.
 
     Examples
     --------
@@ -305,4 +307,6 @@ def sample_images(
     conditions = [[prompt] for prompt in prompts]
     drawing = pipeline_generator(pipe, conditions, None, steps, guidance_scale, size=size, batch_size=AT_ONCE)
     rows = range(len(prompts))
-    return drawing.sample(torch.tensor(rows), row_seeds(seed, 0, rows), guidance)
+    images = drawing.sample(torch.tensor(rows), row_seeds(seed, 0, rows), guidance)
+    require_finite("the images", "lower omega or guidance_scale, or load the pipeline in float32", [images])
+    return images

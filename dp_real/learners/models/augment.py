@@ -79,8 +79,8 @@ def crop_and_flip(
 ) -> Float[Tensor, "batch channels new_height new_width"]:
     """Resize a random window of each image, and mirror it with probability 1/2 (Szegedy et al. 2015).
 
-    The window's area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3]. least_area = 0: whole
-    images.
+    The window's area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3];
+    then a side beyond the image's is cut to it. least_area = 0: whole images.
     """
     n, (height, width) = len(x), x.shape[2:]
     area = ratio = np.ones(n)

@@ -103,8 +103,8 @@ class NetworkLearner:
     def _fill_gradients(self, x: Tensor, y: Tensor, offset: Tensor | None) -> Float[Tensor, ""]:
         """Fill the gradients of the mean loss over all processes' rows, and return that loss.
 
-        They are summed over processes, and over micro-batches that fit into memory, exactly but for rounding. A
-        process's rows stay together if BatchNorm mixes them; it does not mix those of different processes.
+        They are summed over processes, and over micro-batches that fit into memory, exactly but for rounding and
+        what dropout draws. A process's rows stay together if BatchNorm mixes them, but not those of all processes.
         DistributedDataParallel cannot do this: when memory runs out, a process computes again, having sent nothing.
         """
         before = [buffer.clone() for buffer in self.gathered]
@@ -120,7 +120,7 @@ class NetworkLearner:
         return loss
 
     def _add_microbatches(self, x: Tensor, y: Tensor, offset: Tensor | None, size: int, before: list[Tensor]) -> Tensor:
-        """Sum the gradients over micro-batches. Dropout is a function of step, process and row."""
+        """Sum the gradients over micro-batches. Dropout is a function of step, process and micro-batch."""
         for parameter in self.parameters:  # like zero_grad, which is slower
             parameter.grad = None
         for buffer, value in zip(self.gathered, before, strict=True):

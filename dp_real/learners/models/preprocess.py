@@ -139,7 +139,7 @@ def _as_timm(config: Mapping[str, Any], own_size: Any, enlarges: bool) -> Prepro
 
 
 def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
-    processor = processor or _read(model)
+    processor = processor or _read(model, side)
     processor = getattr(processor, "image_processor", processor)
     if not hasattr(processor, "image_mean"):
         raise InputError(
@@ -156,7 +156,7 @@ def _mode(resample: Any) -> str:
     return "bicubic" if resample in BICUBIC else "bilinear"
 
 
-def _read(model: str) -> Any:
+def _read(model: str, side: int) -> Any:
     try:
         with reading(model, "image processor") as is_local:
             return AutoImageProcessor.from_pretrained(model, local_files_only=is_local, trust_remote_code=False)
@@ -164,7 +164,7 @@ def _read(model: str) -> Any:
         raise MissingError(
             f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put "
             'one there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": '
-            "[R, G, B]}"
+            f'[R, G, B], "size": {{"height": {side}, "width": {side}}}}}'
         ) from error
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ class Answers:
     def take_in(self) -> None:
         """Read lines that were added since. A damaged answer is requested again."""
         with contextlib.suppress(FileNotFoundError), open(self.file, "rb") as file:
+            if os.fstat(file.fileno()).st_size < self._read:  # it is another file, as someone removed the first
+                self._read = self.tokens = 0
             file.seek(self._read)
             for line in file:
                 if not line.endswith(b"\n"):  # it is still being written

@@ -117,10 +117,11 @@ def _disk(what: str, folder: Path) -> Finding:
 
 
 def _cache() -> Finding:
+    from dp_real.plan.needs import readable_size
     from dp_real.runtime.cache import cache_folder, cache_size, unwritable
     from dp_real.text.models.answers import damaged_answers
 
-    found = f"{cache_size() / 1e6:.0f} MB in {cache_folder()}"
+    found = f"{readable_size(cache_size())} in {cache_folder()}"
     for file, count in damaged_answers().items():
         found += f"; damaged answers, to be requested again: {count} in {file}"
     return Finding("cache", found, unwritable())

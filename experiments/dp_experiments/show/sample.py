@@ -95,7 +95,8 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[Row]:
         at = filter(None, omegas or strengths[done : done + 1].tolist())
         rows += [Row(omega, partial(before, checkpoint), size) for omega in at]
     if not rows:
-        raise InputError(f"{run.path}: no addition was guided; name a run with such additions, or strengths by --omega")
+        remedy = "give --omega strengths above 0" if run.checkpoints else "leave out --along"
+        raise InputError(f"{run.path}: no addition was guided: {remedy}")
     return [rows[0]._replace(omega=0.0), *rows]
 
 

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from dp_real import Run, run
+from dp_real.data.examples import Examples
 from dp_real.data.sets.real_rows import shots, tail_counts, tail_rows
-from dp_real.evaluate.assess import predictions
+from dp_real.evaluate.assess import evaluate_shots, predictions
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.rounds import filling
 from dp_real.runs.batches import MiniBatches
@@ -104,6 +105,8 @@ def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
     few = torch.isin(data.test.y, torch.from_numpy(counts).argsort(descending=True, stable=True)[7:])
     assert rows["few"]["accuracy"] == pytest.approx(right[few].double().mean().item())
     assert rows["few"]["images"] == few.sum()
+    (alone,) = evaluate_shots(config, done.learner(), Examples(data.test.x[:][few], data.test.y[few]))  # no others
+    assert alone == rows["few"]
 
 
 def test_what_is_added_to_the_logits_is_in_the_loss():

@@ -163,6 +163,7 @@ def test_what_a_function_raises_names_it(error):
         ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
         ({"guidance": {"candidates": 2, "window": [0.2, 1], "every": 2}}, "leave out window, every: candidates = 2"),
         ({"guidance": {"candidates": 2, "omega": 0}, "practice": {"initial": 9, "oversample": 2}}, "must be 1"),
+        ({"data": {"source": "text", "validation": "t", "classes": ["a", "b"]}, "learner": {"kind": "mlp"}}, "arrays$"),
         ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
         (
             {"guidance": {"every": 2, "x": 1}, "sampling": {"guidance_scale": 2.0}, "generator": PROMPTED},

@@ -13,6 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import dp_real
+from dp_base.errors import DivergedError
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
@@ -187,7 +188,7 @@ def test_sample_images_draws_some_at_a_time(monkeypatch):
     assert seen == [2 * 2, 2 * 1]  # with and without the prompt
 
 
-def test_sample_images_takes_sizes_and_class_numbers():
+def test_sample_images_takes_sizes_and_class_numbers_and_gives_no_nan():
     assert sample_images(random_pipeline(), PROMPTS, steps=1, size=(32, 64)).shape == (3, 3, 32, 64)
     pipe = random_pipeline(dit)
     pipe.transformer = torch.compile(pipe.transformer, backend="eager")
@@ -196,6 +197,8 @@ def test_sample_images_takes_sizes_and_class_numbers():
     assert images.abs().max() <= 1
     with refusal("1000: this DiT has 1000 classes"):
         sample_images(random_pipeline(dit), [1000], steps=1)
+    with refusal("images are not finite: lower omega or guidance_scale, or load the pipeline in", DivergedError):
+        sample_images(pipe, [0, 8], steps=2, guidance_scale=1e39)
 
 
 def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pipe, monkeypatch):

@@ -9,7 +9,9 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy, raise_score, sample
+from dp_base.errors import DivergedError
+from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator
+from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, assess, entropy, raise_score, sample
 from dp_real.guidance.section import is_guided
 from dp_real.runtime.seeds import row_seeds
 from tests.refusals import refusal
@@ -29,9 +31,15 @@ def classifier(data):
 
 
 def test_entropy_in_nats_at_its_limits():
-    logits = torch.tensor([[0.0, 0, 0, 0], [1e4, 0, 0, 0], [math.log(3), 0, -1e4, -1e4]])
-    expected = [math.log(4), 0, math.log(4) - 0.75 * math.log(3)]
-    assert_close(entropy(logits), torch.tensor(expected))
+    rare, none = -1e4, -math.inf
+    logits = torch.tensor([[0, 0, 0, 0], [1e4, 0, 0, 0], [math.log(3), 0, rare, rare], [math.log(3), 0, none, none]])
+    expected = torch.tensor([math.log(4), 0, *[math.log(4) - 0.75 * math.log(3)] * 2])
+    assert_close(entropy(logits), expected)
+    assert_close(assess(lambda x: x, logits, torch.tensor([0, 0, 0, 1])), (expected, torch.tensor([1, 1, 1, 0]).bool()))
+    (slope,) = torch.autograd.grad(entropy(logits.requires_grad_()).sum(), logits)
+    assert_close(slope[3], slope[2])
+    with refusal("the learner's logits are not finite", DivergedError):
+        assess(lambda x: x * math.nan, logits.detach(), torch.zeros(4).long())
 
 
 def margin(logits):
@@ -193,8 +201,9 @@ def test_which_steps_are_guided(options, guided):
 
 
 def test_a_pipeline_of_any_length_is_pushed_about_as_far_as_the_papers():
-    counts = [sum(is_guided(index, steps, (0.0, 1.0), None) for index in range(steps)) for steps in (4, 20, 30, 50)]
-    assert counts == [3, 7, 6, 7]
+    counts = [sum(is_guided(index, steps, (0.0, 1.0), None) for index in range(steps)) for steps in range(1, 101)]
+    assert counts[:11] == [*range(11)]
+    assert set(counts[11:]) == {6, 7, 8}
 
 
 def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():
@@ -210,6 +219,18 @@ def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():
     assert [index for index, _ in seen] == [0, 1, 2, 3, 4]
     alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps[0]]
     assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())
+
+
+@pytest.mark.parametrize(("shape", "is_clipped"), [((64,), False), ((1, 8, 8), True)])
+def test_the_denoiser_draws_images_within_their_range_and_vectors_of_any_size(shape, is_clipped):
+    """One that predicts v = 0 leaves the noise almost as it is, which exceeds 1 in places."""
+    denoiser = Denoiser(shape, 2, width=8, blocks=1)
+    nn.init.zeros_(denoiser.leave[1].weight)
+    nn.init.zeros_(denoiser.leave[1].bias)
+    guidance = EntropyGuidance(lambda x: x.flatten(1), -0.5)
+    for guided in (None, guidance):
+        x = DenoiserGenerator(denoiser, shape, 2, 6, 1.0).sample(torch.tensor([0, 1]), row_seeds(0, 0, [0, 1]), guided)
+        assert bool((x.abs() <= 1).all()) == is_clipped
 
 
 def test_random_directions_belong_to_the_row(classifier):

@@ -633,12 +633,16 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
     expected = draw(dp_real.guide(pipe, tmp_path, 0.01))
     assert not torch.equal(expected, plain)
     reread = ViTForImageClassification.from_pretrained(tmp_path)
-    ways = [{"classifier": model, "processor": processor}, {"classifier": reread}]
+    bare = tmp_path / "bare"
+    reread.save_pretrained(bare)
+    ways = [{"classifier": each, "processor": processor} for each in (model, bare)] + [{"classifier": reread}]
     for given in ways:
         assert_close(draw(dp_real.guide(pipe, omega=0.01, **given)), expected)
     assert all(parameter.requires_grad for parameter in model.parameters())  # it stays as it was
     with refusal("ViTForImageClassification: how its images are normalised is unknown"):
         dp_real.guide(pipe, model, 0.01)
+    with refusal("processor= is for models: a function of images should prepare them"):
+        dp_real.guide(pipe, three, 0.01, processor=processor)
     low = draw(dp_real.guide(pipe, model.bfloat16(), 0.01, processor=processor))
     assert_close(low, expected, atol=0.1, rtol=0)
     assert not torch.equal(low, expected)

@@ -1,5 +1,6 @@
 """Image classifiers of transformers as learners: made fresh, loaded, trained, and left where others can load them."""
 
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -187,8 +188,11 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
     with refusal("orders channels differently from red, green, blue"):
         known.classifier(TASK)
     file.unlink()
-    with refusal("no preprocessor_config", MissingError):
+    with refusal("no preprocessor_config", MissingError) as told:
         known.classifier(TASK)
+    (advised,) = re.findall("{.*}", str(told.value))
+    file.write_text(advised.replace("R, G, B", "0.5, 0.5, 0.5"))
+    assert known.classifier(TASK)(x).shape == (2, 3)
 
 
 def square(side):

@@ -52,6 +52,11 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, 
     assert "NaN" not in json.dumps(rows)
 
 
+@pytest.mark.parametrize(("omega", "remedy"), [("auto", "wrong_share = 0.2"), (3.0, "omega = 3.0")])
+def test_what_is_to_be_lowered_is_a_number(config, omega, remedy):
+    assert changed(config, guidance={"omega": omega}).sample_remedy(guided=True) == f"lower guidance.{remedy}"
+
+
 def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, monkeypatch):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
     accuracies = iter([(0.1, 0.5), (0.9, 0.8), (0.9, 0.11), (0.9, 0.1)])

@@ -80,6 +80,11 @@ def test_its_card_states_the_facts(finished, config, tmp_path, monkeypatch):
     assert f"| accuracy on test examples | {facts['test_accuracy']:.4f} |" in card
     assert "| training examples | 9 |" in card
     assert "2502.15588" in card
+    seconds = {"seconds": 1234.56, "generation_seconds": 0.25, "generation_flops": 0, "training_flops": 2e9}
+    rows = model_card(config, facts | seconds)
+    assert "| seconds | 1,234.6, 0.2 of them for generation |" in rows
+    assert "| FLOPs | 2e+09 of training |" in rows
+    assert "FLOPs" not in model_card(config, facts | seconds | {"training_flops": 0})
     use = card.split("```python\n")[1].split("```")[0].replace("LEARNER", str(finished / "learner"))
     Image.new("RGB", (20, 20), "red").save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)

@@ -91,6 +91,13 @@ def test_each_copy_is_near_though_many_texts_share_a_boilerplate():
     assert near.add(texts, "none").all()
 
 
+def test_copies_cost_no_comparison(monkeypatch):
+    compared = []
+    monkeypatch.setattr(NearTexts, "_is_like", lambda *pair: compared.append(pair) or False)
+    assert NearTexts(0.8).add([LONG] * 100).tolist() == [False] + 99 * [True]
+    assert not compared
+
+
 def test_a_text_of_a_page_takes_little_memory():
     """8 bytes a trigram, and 32 bands: of 100,000 reviews 3 GB."""
     letters = np.random.default_rng(0).choice(list("abcdefghijklmnopqrstuvwxyz "), (50, 2000))

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 
 import openai._base_client
 import pytest
@@ -25,6 +26,7 @@ from torture.fake_endpoint import FAULTS, KEY, served
 
 ALL = 12 + 2 * 8  # texts of a run
 THOUGHTS = ("<think>\nWell.\n</think>\n", "no mark before</Think>", "<think>A</think>B</think>")
+NO_URLS = ("localhost:8000", *(f"http://{host}/v1" for host in ("h:99999", "h:0", "h:sk-secret", "[::1", "h\n")))
 PROMPTS = ("A {} of a film.", "Another {}.")
 
 
@@ -131,6 +133,22 @@ def test_a_damaged_answer_is_asked_again(config, endpoint, caplog):
         assert drawn(config, 4) == texts
         assert len(endpoint.bodies) > 0
     assert "an answer is damaged, and requested again" in caplog.text
+
+
+def test_answers_that_are_removed_meanwhile_are_asked_again(config, endpoint, tmp_path):
+    model = load_generator(config)
+
+    def draw(rows):
+        return texts_of(model.sample(torch.zeros(len(rows), dtype=torch.int64), row_seeds(0, 0, rows), None))
+
+    first = draw(range(4))
+    shutil.rmtree(tmp_path / "cache")
+    assert draw(range(6))[:4] == first
+    assert len(endpoint.bodies) == 6
+    draw(range(8))
+    stored = Answers(endpoint.url, "fake")
+    stored.take_in()
+    assert (len(stored.by_question), stored.tokens) == (4, model.answers.tokens)
 
 
 def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(config, endpoint, tmp_path):
@@ -254,7 +272,7 @@ def test_a_base_model_completes(config, endpoint):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"base_url": "localhost:8000"}, "base_url should begin with http"),
+        *[({"base_url": url}, "base_url should be like http://localhost:8000/v1: ") for url in NO_URLS],
         ({"parameters": {"seed": 5}}, "parameters has 'seed', which the row's own seed sets: leave it out"),
         ({"parameters": {"stop": 9}}, "parameters has 'stop', which generator.stop sets: leave it out"),
         ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),

@@ -21,7 +21,7 @@ def test_a_machine_that_has_everything():
     assert answer["healthy"]
     assert {"python", "torch", "device", "disk: here", "disk: cache", "cache"} <= set(found)
     assert "GB free" in found["disk: here"]
-    assert re.match(r"\d+ MB in /", found["cache"])
+    assert re.match(r"\d+ [kM]B in /", found["cache"])
 
 
 def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):

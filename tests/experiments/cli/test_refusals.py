@@ -31,6 +31,7 @@ WRONG = [
     ("theory predict --alpha 1:9:2000 --rho 0:1:2000 --phi 1", "alpha x rho are 4,000,000 combinations"),
     ("theory practice --rounds 1000000000", ""),
     ("theory practice --alpha 0.5 --window 1", "for keep-hard without --alpha"),
+    ("theory practice --loss logistic", "--loss logistic needs --lam above 0, such as 0.01"),
     ("theory practice --candidates", "leave out --candidates"),
     ("theory noise --share 0.1 --confirmed 0.9", "give one of --share and --confirmed"),
     ("theory noise --share 0.1 --judge 0.9", "--judge 0.9 is for --confirmed"),

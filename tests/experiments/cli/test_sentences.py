@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.cli.real.remarks import missed_aim, too_few
+from dp_experiments.cli.theory.check import verdict
 from dp_experiments.paper.figures import fig2_digits, fig5d_digits, fig6_digits
 from dp_experiments.presets.presets import load_preset
 from dp_experiments.show.report.facts import readable_time
 
+from dp_real.plan.needs import readable_size
 from tests.commands import done, told
 from tests.experiments.conftest import COMPARED, SET
 
@@ -44,7 +46,7 @@ def test_a_plan_warns_if_patience_takes_more_steps_than_there_are(every):
 def test_a_plan_says_what_its_numbers_are():
     command = "real plan imagenet100 --device H100"
     costs, shown = told(command, status=3), done(command, status=3).err
-    assert f"disk: {', '.join(f'{what} {size / 1e9:.3g} GB' for what, size in costs['bytes'].items())}" in shown
+    assert f"disk: {', '.join(f'{what} {readable_size(size)}' for what, size in costs['bytes'].items())}" in shown
     hours = costs["hours"][0]
     share = hours["validating"] / sum(hours[part] for part in ("drawing", "training", "validating"))
     assert f"validation takes {share:.0%} of them" in shown
@@ -68,8 +70,18 @@ def test_a_loops_z_is_simulation_less_theory_over_its_standard_error():
         assert row["z"] == pytest.approx((row["simulated"] - row["test_error"]) / row["se"])
 
 
+def test_sizes_and_effects_are_told_in_a_unit_that_fits():
+    sizes = [readable_size(number) for number in (0, 30_000, 2.4e6, 9.9e9, 2e10)]
+    assert sizes == ["0 kB", "30 kB", "2 MB", "9,900 MB", "20 GB"]
+    rows = pd.DataFrame({"effect": [766_415.86, -0.3]})
+    assert verdict(SimpleNamespace(gaussian="fails", law="fails", assumptions=rows)).endswith(
+        "errors are a factor of 7.66e+05 off what it predicts, and -30% off what the measured law predicts"
+    )
+
+
 def test_times_are_told_in_a_unit_that_fits():
-    assert [readable_time(seconds) for seconds in (36, 119, 120, 7199, 7200, 172800)] == [
+    assert [readable_time(seconds) for seconds in (0.576, 36, 119, 120, 7199, 7200, 172800)] == [
+        "0.576 seconds",
         "36 seconds",
         "119 seconds",
         "2.0 minutes",

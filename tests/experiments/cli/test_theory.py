@@ -1,5 +1,6 @@
 """`dp theory predict | simulate | verify | sweep | practice | best | noise | classes | forecast`: answers and files."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_predict_prints_what_the_package_returns(options, rule):
     answer = told("theory predict", PROBLEM, options)
     want = predict(Problem(rule, 0.8, 0.5, 0.01))
     assert answer == {key: pytest.approx(value, rel=1e-12) for key, value in vars(want).items()}
+
+
+@pytest.mark.parametrize(
+    "command", [f"predict {PROBLEM}", "practice --rounds 1", "sweep --d 16 --trials 1 --n 40 --out new"]
+)
+def test_the_rule_that_a_help_page_shows_is_taken(command, here):
+    shown = re.search(r"entropy@[\w=]+", done("theory", command.split()[0], "--help").out)
+    done("theory", command, "--rule", shown[0])
 
 
 def test_the_interpolation_peak_is_strict_json():

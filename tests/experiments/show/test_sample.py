@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from scipy.stats import entropy
 from dp_real import Run
 from dp_real.config import parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline
-from tests.commands import done, told
+from tests.commands import done, refused, told
 from tests.dp_real.conftest import SMALL
 from tests.dp_real.generators.tiny_pipelines import tiny_vit, vit_processor
 from tests.dp_real.runs.folders import all_rows
@@ -94,6 +95,14 @@ def test_along_a_run(guided_run, tmp_path):
         for row in of_it:
             p = probabilities(weights, tmp_path / "out" / row["file"])
             assert row["entropy"] == pytest.approx(entropy(p), abs=0.06)
+
+
+def test_where_no_addition_was_guided_a_remedy_helps(copied, here):
+    words = ("real sample", copied, "--along --omega 0 --out out")
+    assert refused(*words).endswith("no addition was guided: give --omega strengths above 0")
+    for checkpoint in (copied / "checkpoints").glob("step-*"):
+        shutil.rmtree(checkpoint)
+    assert refused(*words).endswith("no addition was guided: leave out --along")
 
 
 def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):

@@ -87,6 +87,8 @@ def _costs(config: "Config", target: "Device | None", measured: bool) -> dict[st
 
 
 def _lines(costs: dict[str, Any]) -> Iterator[Any]:
+    from dp_real.plan.needs import readable_size
+
     images = costs["images"]
     yield (
         f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "
@@ -94,7 +96,7 @@ def _lines(costs: dict[str, Any]) -> Iterator[Any]:
     )
     if any(costs["tokens"].values()):
         yield "tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items())
-    yield "disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items())
+    yield "disk: " + ", ".join(f"{what} {readable_size(size)}" for what, size in costs["bytes"].items())
     waiting = costs["waiting_steps"]
     constant = costs["constant_steps"]
     yield f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down"

@@ -42,7 +42,7 @@ def check_command(
         str | None,
         Option(help="The two classes to tell apart: A,B as y has them, or unions, A+B,C.  Default: the nearest two."),
     ] = None,
-    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(RULES),
+    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}kappa=2.")] = ",".join(RULES),
     keep: Annotated[float, Option(help="Share of normal scores that each rule keeps.")] = 0.3,
     lam: Annotated[float, ridge("the kept rows; lam in units of X's mean variance", least=POSITIVE)] = LAM_PER_ROW,
     kept: Annotated[str | None, Option(help="Numbers of kept rows, a comma list.  Default: d/2, d, 2d, …")] = None,
@@ -97,7 +97,7 @@ def check_command(
                 {name: row[name] for name in ("assumption", "statistic", "p_value", "verdict")} for row in assumed
             ],
             "what is predicted; effect: measured errors over predicted ones, less 1": [
-                row | {"effect": f"{row['effect']:+.1%}"} for row in compared
+                row | {"effect": _effect(row["effect"], 1)} for row in compared
             ],
             "test error against kept rows: predicted and measured": facts["curves"],
         },
@@ -128,6 +128,11 @@ def read_features(path: Path, **options: Any) -> Features:
     return Features.of(arrays["X"], arrays["y"], w_s=arrays.get(SELECTOR), test=test, **options)
 
 
+def _effect(less_one: float, decimals: int = 0) -> str:
+    """A ratio less 1 in percent, or a large ratio as a factor."""
+    return f"{less_one:+.{decimals}%}" if less_one < 10 else f"a factor of {1 + less_one:,.3g}"
+
+
 def verdict(result: Check) -> str:
     """The answer, in a line."""
     if result.gaussian == "holds":
@@ -140,9 +145,9 @@ def verdict(result: Check) -> str:
             f"about {more or 'some more rows'} would tell, or a larger --tolerance"
         )
     off_theory, off_law = result.assumptions["effect"].iloc[-2:]
-    wrong = f"the Gaussian theory does not hold here: errors are {off_theory:+.0%} off what it predicts"
+    wrong = f"the Gaussian theory does not hold here: errors are {_effect(off_theory)} off what it predicts"
     if result.law == "fails":
-        return f"{wrong}, and {off_law:+.0%} off what the measured law predicts"
+        return f"{wrong}, and {_effect(off_law)} off what the measured law predicts"
     return f"{wrong}; {'' if result.law == 'holds' else 'whether '}the measured law predicts them" + (
         "" if result.law == "holds" else " is undecided"
     )

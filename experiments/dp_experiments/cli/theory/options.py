@@ -23,7 +23,7 @@ Engine = Annotated[
     str, Option(help="How rows are simulated: dense (the naive experiment), or law (its exact law, fast).")
 ]
 Seed = Annotated[int, Option(min=0, help="Seed of all random numbers.")]
-GRAMMAR = "A rule's parameters follow it, as in entropy@kappa=2."
+GRAMMAR = "A rule's parameters follow it, as in entropy@"
 
 
 def several(text: str) -> Any:

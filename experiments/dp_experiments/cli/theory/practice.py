@@ -27,7 +27,9 @@ SCALING_ROUNDS = 4  # fewer rounds fix no exponent
 
 def practice_command(
     rounds: Annotated[int, Option(min=1, max=1000, help="Rounds of additions.")] = 8,
-    rule: Annotated[str, Option(help=f"How the learner chooses rows: {', '.join(RULES)}.  {GRAMMAR}")] = "keep-hard",
+    rule: Annotated[
+        str, Option(help=f"How the learner chooses rows: {', '.join(RULES)}.  {GRAMMAR}omega=4.")
+    ] = "keep-hard",
     alpha: Annotated[
         float | None, Option(help="Constant threshold, in standard deviations of the learner's scores.")
     ] = None,
@@ -59,6 +61,8 @@ def practice_command(
 
     if loss not in LOSSES:
         raise InputError(f"unknown --loss '{loss}': one of {', '.join(LOSSES)}")
+    if loss != SQUARE and not (lam or flip):
+        raise InputError(f"--loss {loss} needs --lam above 0, such as 0.01: without --flip the rows are separable")
     check_size(d, max(trials, 1))
     plan = _plan(rule, alpha, window, increment, candidates)
     problem = PracticeProblem(phi, lam, (plan,) * rounds, accumulate=not fresh, flip=flip, loss=LOSSES[loss])

@@ -23,7 +23,7 @@ USUAL_D = 200  # of an experiment on a laptop
 FAR = 0.02  # part of the limit by which the mean there must differ to be mentioned
 KEEP = "Kept fraction p, in place of the rule's first parameter."
 
-Rule = Annotated[str, Option(help=f"Selection rule: {', '.join(RULES)}.  {GRAMMAR}")]
+Rule = Annotated[str, Option(help=f"Selection rule: {', '.join(RULES)}.  {GRAMMAR}omega=4.")]
 
 
 def predict_command(

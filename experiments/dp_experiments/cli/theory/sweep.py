@@ -44,7 +44,7 @@ def sweep_command(
     rho: Annotated[str, several("Cosine of the selector with the truth.")] = "0.9",
     n: Annotated[str | None, several("Samples generated.  Default: d/4 to 16d.")] = None,
     lam: Annotated[str, ridge("the training rows", metavar=VALUES)] = "0.01",
-    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}")] = ",".join(rule_names("swept")),
+    rule: Annotated[str, Option(help=f"Rules, a comma list.  {GRAMMAR}kappa=2.")] = ",".join(rule_names("swept")),
     d: Annotated[int, Option(help="Dimension.")] = 512,
     trials: Annotated[int, Option(help="Independent experiments for each point.")] = 64,
     engine: Engine = "law",

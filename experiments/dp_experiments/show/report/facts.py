@@ -150,7 +150,7 @@ def readable_time(seconds: float) -> str:
     for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return f"{seconds:.3g} seconds"
 
 
 def _validation(run: Run) -> ExampleSet:

@@ -205,12 +205,14 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path):
     assert f"right about {100 * of_judge['accuracy']:.1f} % of {of_judge['images']} real" in page.read_text()
 
 
-def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run, tmp_path):
+def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run, tmp_path, monkeypatch):
     page = tmp_path / "report.html"
     (facts,) = told("real report", guided_run, "--rounds", "--out", page)["reports"]
     assert [row["round"] for row in facts["quality"]] == [None, 0, 1, 2]
     assert 0.7 < facts["quality"][0]["density"] < 1.4  # 1 of examples of one distribution
     assert "<td>real, test</td>" in page.read_text()
+    monkeypatch.setattr("dp_real.evaluate.quality.NEIGHBOURS", 20)
+    assert "smallest round has 20 examples, too few for --rounds" in refused("real report", guided_run, "--rounds")
 
 
 def test_a_run_of_no_preset(copied):
