@@ -36,8 +36,8 @@ from dp_theory.numerics.costs import (
     require_least_keep,
 )
 from dp_theory.ridge.finite_dimension import mean_error, require_room
-from dp_theory.ridge.theorem1 import corollary1, theorem1
-from dp_theory.rules import RULES, Direct, Moments, rule_names
+from dp_theory.ridge.theorem1 import theorem1
+from dp_theory.rules import RULES, Direct, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,13 +71,6 @@ def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tup
 
 # The interval in which the best ridge is sought, besides lam = 0.
 RIDGES = (1e-9, 1e4)
-
-
-def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
-    """Theorem 1, or Corollary 1 where lam = 0, with psi and the ridge per row."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
-        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
 
 
 RULE_NAMES = rule_names("optimised")
@@ -130,7 +123,7 @@ def least_error(
 
         def error(ridge: Any) -> Any:
             if fourth is None:
-                return ridge_error(moments, rho, psi, ridge)
+                return theorem1(*moments, rho, psi, ridge)[0]
             return np.where(is_sound, mean_error(moments, fourth, rho, psi, ridge, d / psi), 0.5)
 
         least, ridge = minimise(error, *RIDGES, np.shape(p))

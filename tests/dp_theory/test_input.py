@@ -70,6 +70,7 @@ test_refused_in_one_line = refused(
     (lambda: corollary1(0.1, 0.1, 0.1, [0.05, 0.9], 0.5, 0.5), "p = 0.1 must .* beta_tilde² ≤ p·gamma"),
     (lambda: corollary1(1.5, 0.1, 0.1, 0.1, 0.5, 0.5), "p = 1.5 must lie in "),
     (lambda: corollary1(*MOMENTS, 0.5, 0), "phi = 0 must be positive"),
+    (lambda: theorem1(*MOMENTS, 0.5, np.inf, 0.1), "phi = inf must be positive and finite"),
     (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Group(along=(1, 0), breaks=0.3), "breaks = 0.3 must be a sequence of numbers"),
