@@ -60,7 +60,6 @@ test_refused_in_one_line = refused(
     (lambda: fit(CURVE, 5), "fixed = 5 must be a dict of numbers by their names in PARAMETERS"),
     (lambda: best_selection(0.9), "budget = 0.9 must be a Budget, such as Budget"),
     (lambda: scaling(PROBLEM), r"problem = Problem\(rule=.* must be a PracticeProblem"),
-    (lambda: worth(0.1), "flips = 0.1 must be BoundaryFlips, such as BoundaryFlips"),
     (lambda: forecast(CURVE, 0.1), r"fitted = Curve\(.* must be a Fit, as by fit"),
     (lambda: check(np.eye(3)), r"features = array\(\[\[1.* must be Features, as by Features.of"),
     (lambda: sweep(n=1e12), r"rows in all = 5.76e\+14 must be at most 1e\+12: give a smaller n, or fewer trials"),
