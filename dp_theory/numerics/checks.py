@@ -38,6 +38,8 @@ END_ROUNDING = 8 * ROUNDING
 MAX_TRIALS = 10**6
 MAX_D = 10**8
 MAX_ROWS = 1e12
+MAX_WORKERS = 10_000
+MAX_WHOLE = 10**100
 
 # The range of a ratio or a ridge. Beyond it, the formulas lose their digits or overflow.
 MIN_VALUE = 1e-30
@@ -76,7 +78,7 @@ def _comparable(value: Any) -> Any:
 def numbers(name: str, value: Any) -> Array:
     """The value as an array of float64."""
     try:
-        # Text, None, complex numbers and what is masked are no real numbers.
+        # Text, None, complex numbers, integers beyond 64 bits and what is masked are no real numbers.
         if np.asarray(value).dtype.kind not in "biuf" or np.ma.is_masked(value):
             raise TypeError
         return np.asarray(value, float)
@@ -115,10 +117,10 @@ def set_numbers(of: Any, *names: str) -> None:
 
 
 def require_whole(**values: Any) -> None:
-    """Each is a whole number."""
+    """Each is a whole number, which floating point can hold."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
+        if not isinstance(value, Integral) or isinstance(value, bool) or abs(value) > MAX_WHOLE:
+            raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number, of at most 100 digits")
 
 
 def require_seed(seed: Any) -> None:
@@ -131,7 +133,8 @@ def require_workers(workers: Any) -> None:
     """None, or a whole number but 0: below, from all cores down."""
     if workers is not None:
         require_whole(workers=workers)
-        require("workers", workers, workers != 0, "be at least 1, or None for what joblib is configured to")
+        fits = 0 < abs(workers) <= MAX_WORKERS
+        require("workers", workers, fits, f"be 1 to {MAX_WORKERS}, or None for what joblib is configured to")
 
 
 def require_tolerance(tolerance: Any) -> None:
@@ -246,7 +249,7 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
     if not holds.all():
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
         first = np.broadcast_to(holds, value.shape).ravel().argmin()
-        wrong = value.ravel()[first].item()
+        wrong = value.ravel().tolist()[first]
         shown = f"{wrong:g}" if float(f"{wrong:g}") == wrong else repr(wrong)  # six digits may hide what is wrong
         raise InputError(f"{name} = {shown} must {must}")
 

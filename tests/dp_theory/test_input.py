@@ -22,6 +22,7 @@ from dp_theory import (
     corollary1,
     fit,
     forecast,
+    make_selection,
     optimum,
     predict,
     scaling,
@@ -32,6 +33,7 @@ from dp_theory import (
 from dp_theory.noise import worth
 from tests.refusals import refused
 
+HUGE = 10**30
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)
 MOMENTS = HARD.moments(0.5)
@@ -86,6 +88,11 @@ test_refused_in_one_line = refused(
     ),
     (lambda: predict(np.zeros((2, 2))), r"problem = array\(\[\[0\., 0\.\], \[0\., 0\.\]\]\) must be a Problem"),
     (lambda: simulate(PROBLEM, 20, True), "trials = True must be a whole number"),
+    (lambda: simulate(PROBLEM, HUGE), "d = 10{30} must be at most 1e[+]08"),
+    (lambda: make_selection("keep-all", HUGE), "classes = 10{30} must be at most 100"),
+    (lambda: simulate(PROBLEM, 20, 2, workers=HUGE), "workers = 10{30} must be 1 to 10000"),
+    (lambda: worth(BoundaryFlips(0.3), rounds=HUGE), "rounds = 10{30} must be at most 1000"),
+    (lambda: predict(PROBLEM, d=10**400), "d = 10.*0 must be a whole number, of at most 100 digits"),
     (lambda: simulate(PROBLEM, 20, engine=["law"]), r"unknown engine \['law'\]: one of dense, law"),
     (lambda: PracticeProblem(0.5, 0.1, accumulate="no"), "accumulate = 'no' must be True or False"),
     (lambda: SpanProblem([[1], [1, 2]], [Group()], 0.5), r"truth = \[\[1\], \[1, 2\]\] must be a real number"),
