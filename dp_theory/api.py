@@ -133,7 +133,8 @@ def simulate(
 
 
 def _require_problem(problem: Any) -> None:
-    if not hasattr(problem, "solve") or isinstance(problem, type):
-        raise InputError(
-            f"problem = {problem!r} must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
-        )
+    from dp_theory.numerics.checks import require_kind
+    from dp_theory.ridge.problem import AnyProblem
+
+    kinds = "a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
+    require_kind("problem", problem, AnyProblem, kinds)

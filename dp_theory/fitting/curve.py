@@ -1,5 +1,6 @@
 """A measured error curve."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from dp_theory.numerics.checks import (
     require,
     require_in,
     require_kind,
+    require_one_of,
 )
 from dp_theory.rules import RULES
 
@@ -38,7 +40,7 @@ MAX_OFF = 0.1
 def require_table(table: Any) -> None:
     """Columns by name."""
     if not hasattr(table, "keys"):
-        raise InputError(f"table = {table!r} must have columns by name, as a DataFrame or a dict does")
+        raise InputError(f"table = {reprlib.repr(table)} must have columns by name, as a DataFrame or a dict does")
 
 
 @dataclass(frozen=True, init=False)
@@ -116,14 +118,13 @@ class Curve:
         try:
             strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
         except ValueError:
-            raise InputError(f"strategy = {strategy!r} must be a name for each point, or for all") from None
+            raise InputError(f"strategy = {reprlib.repr(strategy)} must be a name for each point, or for all") from None
         if not len(strategy):
             raise InputError("a curve needs a point")
         if len(strategy) == 1:  # it holds for all
             strategy = np.repeat(strategy, max(1, numbers("kept", kept).size))
-        unknown = strategy[~np.isin(strategy, STRATEGIES)]
-        if len(unknown):
-            raise InputError(f"unknown strategy '{unknown[0]}' of a point: one of {', '.join(STRATEGIES)}")
+        for name in np.unique(strategy):
+            require_one_of("strategy", str(name), STRATEGIES)
         is_pruned = strategy == "prune"
 
         def column(name: str, value: Any, default: Any = np.nan) -> Array:
@@ -217,7 +218,7 @@ class Curve:
 
     def _check(self) -> None:
         if not isinstance(self.rule, str) or self.rule not in RULES or not fields(RULES[self.rule]):
-            raise InputError(f"unknown rule {self.rule!r} of a curve: one that selects, such as keep-hard")
+            raise InputError(f"unknown rule {reprlib.repr(self.rule)} of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated[~np.isnan(self.kept)]).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
         for name in ("kept", "generated"):

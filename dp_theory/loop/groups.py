@@ -5,6 +5,7 @@ Labels may be wrong near the boundary (ours): P(flip | z) = 2 eps Φ(-|z|/width)
 z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observed label | t] is closed (T8.4).
 """
 
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,6 +26,7 @@ from dp_theory.numerics.checks import (
     require,
     require_breaks,
     require_in,
+    require_kind,
     require_number,
     require_positive,
     set_numbers,
@@ -163,7 +165,8 @@ class SelectedRows(ByValue):
 
     def require_scalar_rule(self) -> None:
         if isinstance(self.keep, Rule) and self.keep.shape:
-            raise InputError(f"keep = {self.keep} has the shape {self.keep.shape}: give one problem for each number")
+            shown = reprlib.repr(self.keep)
+            raise InputError(f"keep = {shown} has the shape {self.keep.shape}: give one problem for each number")
 
     @property
     def has_functions(self) -> bool:
@@ -176,10 +179,7 @@ class SelectedRows(ByValue):
 
         def of_rows(name: str, given: float | Weight) -> Array:
             value = of_arrays(name, given, *([t] if self.has_direction else []), y) if callable(given) else given
-            value = numbers(name, value)
-            if value.shape not in ((), y.shape):
-                raise InputError(f"{name} has shape {value.shape} for {y.size} rows: a number, or one for each row")
-            return np.broadcast_to(value, y.shape)
+            return np.broadcast_to(np.asarray(value, float), y.shape)
 
         kept = of_rows("keep", self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep)
         weights = of_rows("weight", self.weight)
@@ -304,8 +304,7 @@ class Addition(SelectedRows):
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
         require_number(**given)
         require_positive(SIZE, **given)
-        if not isinstance(self.keep, Rule) and not callable(self.keep):
-            raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
+        require_kind("keep", self.keep, Rule | Callable, "a rule or a function (t, y) -> probability")
         if not callable(self.weight):
             require_number(weight=self.weight)
             require_positive("it counts the row in the loss", weight=self.weight)

@@ -7,7 +7,7 @@ may be as short as the angles between them need. A rule sees t = x·w/‖Σ^½w�
 flipped with probability `flip`. w0 is the truth, w_g the labeller. The test error is angle(θ, Σ^½w0)/π.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -132,15 +132,15 @@ class SpanProblem(AnyProblem):
         require_positive("it is d/n", phi=self.phi)
         require_ridge(lam=self.lam)
         require_loss(self.loss)
-        if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
-            raise InputError(f"groups = {self.groups!r} must be a list of Groups")
+        require_kind("groups", self.groups, Sequence, "a list of Groups")
         if not self.groups:
             raise InputError("groups is empty: give at least one group of rows")
         if self.spectrum is not None:
             _require_spectrum(self.spectrum)
         size = self.eigenvalues.size
         _require_direction("truth", self.truth, size)
-        for group in self.groups:
+        for place, group in enumerate(self.groups):
+            require_kind(f"groups[{place}]", group, Group, "a Group")
             if group.labeller is not None:
                 _require_direction("labeller", group.labeller, size)
             if group.has_direction:
@@ -261,8 +261,7 @@ class PracticeProblem(AnyProblem):
         require_loss(self.loss)
         require_kind("additions", self.additions, Sequence | np.ndarray, "a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
-            if not isinstance(plan, Rows) and not callable(plan):
-                raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")
+            require_kind(f"additions[{place}]", plan, Rows | Callable, "an Addition or a plan such as Window")
         require_ridge(lam=self.lam)
         if np.shape(self.lam) not in ((), (self.stages,)):
             count = np.size(self.lam)

@@ -64,10 +64,10 @@ def softmax_curves(
     require_positive("without ridge the weights run away", lam=lam)
     require_positive("it is the number of training rows per dimension", kept=kept)
     rows = []
-    for k, rule, p in itertools.product(classes, listed(rules), keep):
+    for k, rule, p in itertools.product(np.ravel(classes).tolist(), listed(rules), np.ravel(keep).tolist()):
         selection = make_selection(rule, k, keep=None if rule == "keep-all" else p)
         fraction = float(selection.keep_fraction(k).mean())
-        for number, ridge in itertools.product(kept, lam):
+        for number, ridge in itertools.product(np.ravel(kept).tolist(), np.ravel(lam).tolist()):
             problem = SoftmaxProblem(k, selection, rho, fraction / number, fraction * ridge)
             row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
             row |= {"generated": number / fraction, "lam": ridge}

@@ -94,7 +94,7 @@ def require_numbers(**values: Any) -> list[Array]:
 def of_arrays(name: str, function: Callable[..., Any], *arrays: Any) -> Array:
     """What a user's function makes of arrays."""
     try:
-        return np.asarray(function(*arrays), float)
+        return np.broadcast_to(np.asarray(function(*arrays), float), np.shape(arrays[0]))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} must be a function of arrays, as np.where(t > 1, 1.0, 0.0) is, or np.vectorize({name}): {error}"
@@ -119,7 +119,7 @@ def set_numbers(of: Any, *names: str) -> None:
 def require_whole(**values: Any) -> None:
     """Each is a whole number, which floating point can hold."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or abs(value) > MAX_WHOLE:
+        if not isinstance(value, Integral) or isinstance(value, bool) or abs(int(value)) > MAX_WHOLE:
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number, of at most 100 digits")
 
 
@@ -180,14 +180,13 @@ def require_memory(rows: float, columns: int, smaller: str) -> None:
 def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
     """One of the names."""
     if not isinstance(value, str) or value not in names:
-        raise InputError(f"unknown {what} {value!r}: one of {', '.join(names)}")
+        raise InputError(f"unknown {what} {reprlib.repr(value)}: one of {', '.join(names)}")
 
 
 def require_kind(name: str, value: Any, kind: Any, what: str) -> None:
     """An instance of a class, or of one of several; `what` ends the message to a person."""
     if not isinstance(value, kind):
-        shown = " ".join(reprlib.repr(value).split())  # a table has lines
-        raise InputError(f"{name} = {shown} must be {what}")
+        raise InputError(f"{name} = {reprlib.repr(value)} must be {what}")
 
 
 def require_some(**values: Any) -> None:

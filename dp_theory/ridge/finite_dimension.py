@@ -206,6 +206,7 @@ class FinitePrediction(Prediction):
 def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None) -> FinitePrediction:
     """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
+    d = int(d)  # sums of a small type would overflow
     require_room(d)
     shape = problem.shape
     n = np.round(d / np.asarray(problem.phi, float))

@@ -47,7 +47,7 @@ class AnyProblem(ByValue):
     engines: ClassVar[tuple[str, ...]] = ("dense",)
 
     def solve_at(self, d: int, tolerance: float | None) -> Any:
-        raise InputError(f"d = {d} is for a Problem: a {type(self).__name__} has no theory at finite dimension")
+        raise InputError(f"d is for a Problem: a {type(self).__name__} has no theory at finite dimension")
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,7 @@ class Rule(ByValue):
 
     def moments(self, rho: Real) -> Moments:
         """The constants of Theorem 1."""
+        require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
         moments, errors = self.moments_with_errors(rho)
         require_certain(self, errors)
         return moments

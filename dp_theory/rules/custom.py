@@ -58,7 +58,7 @@ class SymmetricRule(Rule):
 def _features(q: Callable[[np.ndarray], Any], breaks: tuple[float, ...]) -> tuple[float, ...]:
     """Edges of finer panels, where the usual ones do not resolve q."""
     usual = np.unique(np.clip(np.abs([*_LOOKED_AT, *breaks]), 0.0, _LOOKED_AT[-1]))
-    edges = refined(usual, lambda t: pdf(t) * of_arrays("q", q, t).reshape(1, -1), 20)
+    edges = refined(usual, lambda t: pdf(t) * of_arrays("q", q, t)[None], 20)
     finer = np.setdiff1d(edges, usual)
     after = usual.searchsorted(finer)
     return tuple(np.unique([*finer, *usual[after - 1], *usual[after]]).tolist())

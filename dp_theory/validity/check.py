@@ -192,10 +192,11 @@ def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
         fitting = [size for size in doubled if MIN_KEPT <= size <= rows / 2]
         return fitting or [max(MIN_KEPT, doubled[0])]
     require_some(kept=wanted)
-    for size in wanted:
+    sizes = np.ravel(wanted).tolist()
+    for size in sizes:
         require_whole(kept=size)
         require_size("kept", size, 2, MAX_USED * rows, "rows that train, while a quarter of the rows test")
-    return sorted(set(wanted))
+    return sorted(set(sizes))
 
 
 # -- curves

@@ -13,6 +13,7 @@ from dp_theory.numerics.checks import (
     Float,
     numbers,
     require,
+    require_kind,
     require_number,
     require_positive,
     require_seed,
@@ -146,6 +147,7 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> Pair:
 
 
 def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
+    require_kind("classes", wanted, Sequence | np.ndarray, "two classes of y, or two unions such as A+B")
     is_float = there.dtype.kind == "f"  # 1.0 is asked for as 1
     named = {np.format_float_positional(value, trim="-") if is_float else str(value): value for value in there}
     sides = [str(side).split("+") for side in wanted]

@@ -9,6 +9,7 @@ from dp_theory import (
     Curve,
     Direct,
     Entropy,
+    Features,
     Group,
     KeepHard,
     PracticeProblem,
@@ -22,6 +23,7 @@ from dp_theory import (
     corollary1,
     fit,
     forecast,
+    make_rule,
     make_selection,
     optimum,
     predict,
@@ -31,9 +33,12 @@ from dp_theory import (
     theorem1,
 )
 from dp_theory.noise import worth
+from dp_theory.verification import verify
 from tests.refusals import refused
 
 HUGE = 10**30
+LONG = list(range(1000))
+SPAN = SpanProblem((1, 0), [Group()], 0.5)
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)
 MOMENTS = HARD.moments(0.5)
@@ -48,14 +53,20 @@ test_refused_in_one_line = refused(
     (lambda: Entropy.with_keep_fraction([0.1, 1e-300]), "keep = 1e-300 must be at least 1e-14"),
     (lambda: PracticeProblem(np.array([0.1, 0.2]), 0.1), r"phi has shape \(2,\): it must be one number"),
     (lambda: PracticeProblem(0.5, 0.1, [3]), r"additions\[0\] = 3 must be an Addition"),
-    (lambda: predict(PracticeProblem(0.5, 0.1, [lambda error: 3])), r"additions\[0\] answers 3"),
+    (
+        lambda: predict(PracticeProblem(0.5, 0.1, [lambda error: 3])),
+        r"the answer of additions\[0\] = 3 must be an Addition",
+    ),
     (lambda: Addition(1, keep="easy"), "keep = 'easy' must be a rule or a function"),
     (lambda: Window([1.0, 2.0]), "kappa has shape"),
     (lambda: SpanProblem((1, 0), [Group()], np.ones(2)), r"phi has shape \(2,\): it must be one number"),
     (lambda: SpanProblem("ab", [Group()], 0.1), "truth = 'ab' must be a real number"),
-    (lambda: SpanProblem((1, 0), [3], 0.1), "must be a list of Groups"),
+    (lambda: SpanProblem((1, 0), [3], 0.1), r"groups\[0\] = 3 must be a Group"),
+    (lambda: SpanProblem((1, 0), Group(), 0.1), r"groups = Group\(.* must be a list of Groups"),
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),
     (lambda: sweep(n=[]), "n is empty"),
+    (lambda: sweep(rules=None), "rules = None must be names of rules, such as keep-hard"),
+    (lambda: HARD.moments(2), r"rho = 2 must lie in \[-1, 1\]"),
     (lambda: sweep(rules=HARD), r"there is no 'KeepHard\(alpha=1.0\)'; .*there are keep-hard"),
     (lambda: sweep(rules=["random", HARD]), r"there is no 'KeepHard\(alpha=1.0\)'; .*there are keep-hard"),
     (lambda: fit({"kept": [100]}), r"curve = {'kept': \[100\]} must be a Curve, as by Curve.of"),
@@ -63,6 +74,8 @@ test_refused_in_one_line = refused(
     (lambda: best_selection(0.9), "budget = 0.9 must be a Budget, such as Budget"),
     (lambda: scaling(PROBLEM), r"problem = Problem\(rule=.* must be a PracticeProblem"),
     (lambda: forecast(CURVE, 0.1), r"fitted = Curve\(.* must be a Fit, as by fit"),
+    (lambda: Features.of(np.eye(20), [0, 1] * 10, classes=5), "classes = 5 must be two classes of y"),
+    (lambda: verify(trials="a"), "trials = 'a' must be a whole number"),
     (lambda: check(np.eye(3)), r"features = array\(\[\[1.* must be Features, as by Features.of"),
     (lambda: sweep(n=1e12), r"rows in all = 5.76e\+14 must be at most 1e\+12: give a smaller n, or fewer trials"),
     (lambda: theorem1(*MOMENTS, 0.9, 0.5, -1e-9), "lam = -1e-09 must be at least 0"),
@@ -77,6 +90,7 @@ test_refused_in_one_line = refused(
     (lambda: Group(along=(1, 0), breaks=0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Direct(3), r"rule = 3 must be a rule, such as KeepHard\(alpha=0.8\) or SymmetricRule\(q\)"),
     (lambda: SymmetricRule(lambda t: t if t > 1 else 0).moments(0.5), r"q must be .* np.vectorize\(q\)"),
+    (lambda: SymmetricRule(lambda t: np.ones(3)).moments(0.5), r"q must be a function of arrays, .*\(3,\)"),
     (
         lambda: predict(SpanProblem((1,), [Group(along=(1,), keep=lambda t, y: y if t > 1 else 0)], 0.5, 0.1)),
         "keep must",
@@ -84,9 +98,9 @@ test_refused_in_one_line = refused(
     (lambda: predict(SpanProblem((1, 0), [Group(weight="a")], 0.5, 0.1)), "weight = 'a' must be a real number"),
     (
         lambda: predict(SpanProblem((1, 0), [Group(keep=lambda y: np.ones(3))], 0.5, 0.1)),
-        r"keep has shape \(3,\) for",
+        r"keep must be a function of arrays, .*\(3,\)",
     ),
-    (lambda: predict(np.zeros((2, 2))), r"problem = array\(\[\[0\., 0\.\], \[0\., 0\.\]\]\) must be a Problem"),
+    (lambda: predict(np.zeros((2, 2))), r"problem = array\(.* must be a Problem"),
     (lambda: simulate(PROBLEM, 20, True), "trials = True must be a whole number"),
     (lambda: simulate(PROBLEM, HUGE), "d = 10{30} must be at most 1e[+]08"),
     (lambda: make_selection("keep-all", HUGE), "classes = 10{30} must be at most 100"),
@@ -113,6 +127,17 @@ test_refused_in_one_line = refused(
     (lambda: FITTED.predict(3), "table = 3 must have columns by name"),
     (lambda: worth(BoundaryFlips(0.3), lams=[]), "lams is empty"),
     (lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"), "loss = 'logistic' must be a Loss"),
+    (lambda: predict(LONG), r"problem = \[0, 1, .* must be a Problem"),
+    (lambda: predict(SPAN, d=LONG), "d is for a Problem: a SpanProblem has"),
+    (lambda: simulate(PROBLEM, 20, engine=LONG), r"unknown engine \[0, 1, .* one of dense, law"),
+    (lambda: Curve.of(LONG), r"table = \[0, 1, .* must have columns by name"),
+    (lambda: Curve([LONG, [1]], 1, 0.3), r"strategy = \[\[0, 1, .* must be a name for each point"),
+    (lambda: Curve("x" * 1000, 1, 0.3), "unknown strategy 'xx.*: one of static"),
+    (lambda: Curve("static", 1, 0.3, rule=LONG), r"unknown rule \[0, 1, .* of a curve"),
+    (lambda: SpanProblem((1, 0), [LONG], 0.5), r"groups\[0\] = \[0, 1, .* must be a Group"),
+    (lambda: PracticeProblem(0.5, 0.1, [LONG]), r"additions\[0\] = \[0, 1, .* must be an Addition"),
+    (lambda: Addition(1, keep=KeepHard(np.ones(900))), r"keep = KeepHard\(.* has the shape \(900,\)"),
+    (lambda: make_rule(LONG), r"there is no '\[0, 1, .*; there are keep-hard"),
 )
 
 

@@ -64,13 +64,13 @@ def averaged(names: Sequence[str], runs: Array, axis: int = -2) -> dict[str, Rea
 
 
 def check_size(d: int | None, trials: int) -> int:
-    """d, if d and trials are whole and fit."""
+    """d as an int, if d and trials are whole and fit."""
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
     require_whole(d=d, trials=trials)
     require_size("d", d, 1, MAX_D, "it is the dimension")
     require_size("trials", trials, 1, MAX_TRIALS, "it is the number of experiments")
-    return d
+    return int(d)
 
 
 def dense_trial(problem: "Problem", d: int, seed: int, trial: int) -> tuple[float, float, float]:
