@@ -24,11 +24,11 @@ from dp_theory.numerics.checks import (
     numbers,
     of_arrays,
     require,
-    require_breaks,
     require_in,
     require_kind,
     require_number,
     require_positive,
+    set_breaks,
     set_numbers,
 )
 from dp_theory.numerics.quadrature import PDF0, pdf
@@ -243,7 +243,7 @@ class Group(SelectedRows):
         if not callable(self.weight):
             require_number(weight=self.weight)
             require("weight", self.weight, 0 <= self.weight <= MAX_VALUE, _WEIGHT)
-        require_breaks(self.breaks)
+        set_breaks(self)
         self.require_scalar_rule()
 
     @property
@@ -291,7 +291,7 @@ class Addition(SelectedRows):
     kept: float | None = None
     keep: Rule | Weight = PLAIN
     weight: float | Weight = 1.0
-    breaks: tuple[float, ...] = ()
+    breaks: Sequence[float] = ()
     flip: Flips | None = None
     has_direction = True
 
@@ -308,7 +308,7 @@ class Addition(SelectedRows):
         if not callable(self.weight):
             require_number(weight=self.weight)
             require_positive("it counts the row in the loss", weight=self.weight)
-        require_breaks(self.breaks)
+        set_breaks(self)
         self.require_scalar_rule()
 
     def flips(self, problem: Flips) -> Flips:

@@ -253,10 +253,12 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
         raise InputError(f"{name} = {shown} must {must}")
 
 
-def require_breaks(breaks: Any) -> None:
-    """A sequence of numbers."""
-    if numbers("breaks", breaks).ndim != 1:
-        raise InputError(f"breaks = {reprlib.repr(breaks)} must be a sequence of numbers, such as (0.5,)")
+def set_breaks(of: Any) -> None:
+    """The field `breaks` of a frozen dataclass is a sequence of numbers; it becomes a tuple, which has a hash."""
+    breaks = numbers("breaks", of.breaks)
+    if breaks.ndim != 1 or np.isnan(breaks).any():
+        raise InputError(f"breaks = {reprlib.repr(of.breaks)} must be a sequence of numbers, such as (0.5,)")
+    object.__setattr__(of, "breaks", tuple(breaks.tolist()))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Rules made of something else: any symmetric function, and direct draws of what a rule selects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_breaks, require_in
+from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_in, set_breaks
 from dp_theory.numerics.quadrature import pdf, refined
 from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
 
@@ -37,10 +37,10 @@ class SymmetricRule(Rule):
     """
 
     q: Callable[[np.ndarray], Any]
-    breaks: tuple[float, ...] = ()
+    breaks: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        require_breaks(self.breaks)
+        set_breaks(self)
 
     def parameters(self) -> dict[str, Real]:
         return {}
@@ -55,7 +55,7 @@ class SymmetricRule(Rule):
 
 
 @lru_cache(64)
-def _features(q: Callable[[np.ndarray], Any], breaks: tuple[float, ...]) -> tuple[float, ...]:
+def _features(q: Callable[[np.ndarray], Any], breaks: Sequence[float]) -> tuple[float, ...]:
     """Edges of finer panels, where the usual ones do not resolve q."""
     usual = np.unique(np.clip(np.abs([*_LOOKED_AT, *breaks]), 0.0, _LOOKED_AT[-1]))
     edges = refined(usual, lambda t: pdf(t) * of_arrays("q", q, t)[None], 20)

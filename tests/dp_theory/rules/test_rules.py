@@ -173,7 +173,8 @@ def test_a_break_of_either_sign_is_one_of_an_even_rule():
     """Group.breaks has both, a rule of |t| needs the positive ones."""
     keep = lambda t: (t < 0.5) * 1.0  # noqa: E731
     errors = [
-        predict(Problem(SymmetricRule(keep, breaks), 0.9, 0.2, 0.01)) for breaks in ((0.5,), (-0.5,), (-0.5, 0.5))
+        predict(Problem(SymmetricRule(keep, breaks), 0.9, 0.2, 0.01))
+        for breaks in ((0.5,), [-0.5], np.array([-0.5, 0.5]))
     ]
     assert errors[1] == errors[0]
     assert errors[2].test_error == pytest.approx(errors[0].test_error, rel=1e-12)
