@@ -67,9 +67,9 @@ class Curve:
         Share p of the rows that the rule of `prune` or `direct` keeps, by default kept/generated for `prune`. It is 1
         for `static` and `practice`, whatever is given.
     initial
-        Plain rows before the first round, which `practice` needs.
+        Plain rows before the first round, which `practice` needs, and other strategies ignore.
     increment
-        Rows that a round adds, which `practice` needs.
+        Rows that a round adds, which `practice` needs, and other strategies ignore.
     rule
         Name of the rule of `prune` and `direct`, one of RULES that a kept share determines.
     exact
@@ -125,7 +125,7 @@ class Curve:
             strategy = np.repeat(strategy, max(1, numbers("kept", kept).size))
         for name in np.unique(strategy):
             require_one_of("strategy", str(name), STRATEGIES)
-        is_pruned = strategy == "prune"
+        is_pruned, is_practised = strategy == "prune", strategy == "practice"
 
         def column(name: str, value: Any, default: Any = np.nan) -> Array:
             given = numbers(name, np.nan if value is None else value)
@@ -138,7 +138,9 @@ class Curve:
         with np.errstate(divide="ignore", invalid="ignore"):  # sizes that are none are refused below
             keep = column("keep", keep, np.where(is_pruned, kept / generated, 1.0))
         keep = np.where(is_pruned | (strategy == "direct"), keep, 1.0)
-        initial = column("initial", initial, np.where(strategy == "practice", np.nan, kept))
+        initial = np.where(is_practised, column("initial", initial), kept)
+        # without rounds a point does not depend on their size
+        increment = column("increment", increment, np.where(initial == kept, kept, np.nan))
         vars(self).update(  # a frozen dataclass has no other way
             strategy=strategy,
             kept=kept,
@@ -148,8 +150,7 @@ class Curve:
             generated=column("generated", generated, np.where(is_pruned, kept / keep, kept)),
             keep=keep,
             initial=initial,
-            # without rounds a point does not depend on their size
-            increment=column("increment", increment, np.where(initial == kept, kept, np.nan)),
+            increment=np.where(is_practised, increment, kept),
             rule=rule,
             exact=exact,
         )
