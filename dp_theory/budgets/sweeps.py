@@ -142,7 +142,7 @@ def sweep(
     require_size("n", sizes, 1, MAX_ROWS, "it is the number of samples generated")
     sizes = sizes.astype(int)
     if engine == "dense":
-        require_memory(sizes[-1], d, "a smaller n or d, or the engine law")
+        require_memory(float(sizes[-1]) * d, "a smaller n or d, or the engine law")
     require_ridge(lam_per_row=lam_per_row)
     lams = np.unique(lam_per_row).astype(float)
     rules = listed(rules)

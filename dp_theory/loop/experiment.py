@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # The largest gradient that a fit may leave, relative to that at w = 0.
 _GRADIENT = 1e-6
 _SMALLER = "a smaller d, or fewer kept rows"
+# Of rows, or of products of columns, that are there at a time, at least.
+_MATRICES = 3
 # Drawn at a time.
 MAX_CANDIDATES = 1 << 20
 
@@ -44,7 +46,7 @@ def simulated(
     d = check_size(size if d is None else d, trials)
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
-    require_memory(d, d, _SMALLER)
+    require_memory(_MATRICES * d * d, _SMALLER)
     cell = problem.cell
     if any(map(callable, cell.additions)):
         cell = replace(cell, additions=cell.certified(None)[0].additions)
@@ -122,7 +124,7 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
         is_kept = (rng.random(len(y)) < keep) & (weight > 0)
         parts.append((seen[:, is_kept].T, y[is_kept], weight[is_kept]))
     coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    require_memory(len(y), len(axes.frame), _SMALLER)
+    require_memory(_MATRICES * len(y) * len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
     return z, y, weight

@@ -95,7 +95,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tup
     """One experiment: SOFTMAX_QUANTITIES."""
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
-    require_memory(n, d, "a smaller d or a larger phi")
+    require_memory(n * d, "a smaller d or a larger phi")
     k = problem.classes
     rho = problem.rho
     simplex = helmert(k)

@@ -166,14 +166,14 @@ def whole_rows(name: str, size: float) -> int:
     return round(size)
 
 
-def require_memory(rows: float, columns: int, smaller: str) -> None:
-    """A matrix of this size fits into the machine; `smaller` ends the message to a person."""
-    needed = 8.0 * rows * columns
+def require_memory(numbers: float, smaller: str) -> None:
+    """So many numbers fit into the machine; `smaller` ends the message to a person."""
+    needed = 8.0 * numbers
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise MissingError(
-            f"the experiment takes {needed / 1e9:,.0f} GB of memory for {rows:,.0f} rows of {columns:,} numbers,"
-            f" and this machine has {there / 1e9:,.0f} GB: give {smaller}"
+            f"the experiment takes {needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB:"
+            f" give {smaller}"
         )
 
 
