@@ -69,11 +69,11 @@ def _curve(path: Path, table: pd.DataFrame, **options: Any) -> Curve:
     try:
         return Curve.of(table, **options)
     except InputError as error:
-        for index, row in table.iterrows():
+        for place, row in zip(table.index.tolist(), table.to_dict("records"), strict=True):
             try:
-                Curve.of({name: _number_or_text(cell) for name, cell in row.items()}, **options)
+                Curve.of({str(name): _number_or_text(cell) for name, cell in row.items()}, **options)
             except InputError as of_row:
-                raise InputError(f"{path}, row {index + 1}: {of_row}") from None
+                raise InputError(f"{path}, row {place + 1}: {of_row}") from None
         raise InputError(f"{path}: {error}") from None
 
 
