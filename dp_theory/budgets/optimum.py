@@ -190,16 +190,15 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    require_costs(direct=direct_cost, training=training_cost)
-    (smallest_keep,) = require_number(**{"smallest keep": smallest_keep})
-    require_least_keep(smallest_keep)
+    require_costs(direct_cost=direct_cost, training_cost=training_cost)
+    (smallest_keep,) = require_number(smallest_keep=smallest_keep)
+    require_least_keep(smallest_keep=smallest_keep)
     costs = Costs(float(direct_cost), float(training_cost))
     given = {"rho": rho} | ({"psi": psi} if budget is None else {"budget": budget})
     require_numbers(**given)
     require_some(**given)
     if budget is not None:
-        is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
-        require("budget", budget, is_positive, "be positive: it is the cost per dimension")
+        require_positive("it is the cost per dimension", budget=budget)
         if costs.row("direct") == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
     shape = common_shape(**given)

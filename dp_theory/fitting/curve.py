@@ -37,10 +37,10 @@ MIN_SE = 1e-12
 MAX_OFF = 0.1
 
 
-def require_table(table: Any) -> None:
+def require_table(name: str, table: Any) -> None:
     """Columns by name."""
     if not hasattr(table, "keys"):
-        raise InputError(f"table = {reprlib.repr(table)} must have columns by name, as a DataFrame or a dict does")
+        raise InputError(f"{name} = {reprlib.repr(table)} must have columns by name, as a DataFrame or a dict does")
 
 
 @dataclass(frozen=True, init=False)
@@ -172,7 +172,7 @@ class Curve:
         InputError
             Where a column of REQUIRED is missing, and as `Curve` does.
         """
-        require_table(table)
+        require_table("table", table)
         missing = [name for name in REQUIRED if name not in table]
         if missing:
             raise InputError(f"a curve has no {', '.join(missing)}: it needs {', '.join(REQUIRED)}, and better se")

@@ -126,7 +126,7 @@ class Fit:
             practice.
         """
         if not isinstance(points, Curve):
-            require_table(points)
+            require_table("points", points)
             points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
         for name, rows, what in (("rho", points.selected, "a pruned point"), ("window", points.practised, "practice")):
             if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
