@@ -16,6 +16,7 @@ from dp_theory.numerics.checks import Array, Float, require, require_memory, sin
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
+from dp_theory.rules import Direct, KeepAll
 
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem, SpanProblem
@@ -113,12 +114,16 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
 
     What decides lies in the span of the directions; the rest is drawn for kept rows alone.
     """
-    rows, axes = placed.rows, placed.axes
+    rows, axes, rule = placed.rows, placed.axes, placed.rows.keep
     keep_fraction = float(kept_moments(placed, ORDER)[1][:, 0, 0].sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
+    if isinstance(rule, Direct):
+        rows = replace(rows, keep=KeepAll())
     for start in range(0, max(candidates, 1), MAX_CANDIDATES):
         seen = rng.standard_normal((2, min(MAX_CANDIDATES, candidates - start)))
+        if isinstance(rule, Direct):
+            seen[0] = rule.draw(rng, seen.shape[1])
         y = draw_labels(placed.flip, axes.slope * seen[0] + axes.kappa * seen[1], rng)
         keep, weight = rows.select(seen[0], y)
         is_kept = (rng.random(len(y)) < keep) & (weight > 0)

@@ -91,7 +91,7 @@ class Direct(Rule):
         return self.rule.breakpoints()
 
     def keep_probability(self, t: Real) -> Real:
-        raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
+        raise InputError(f"direct draws have no keep probability: give {self.rule} itself, and 1/p times as many rows")
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         moments, errors = self.rule.moments_with_errors(rho)
