@@ -1,12 +1,18 @@
 """`predict` and `simulate` for every kind of problem."""
 
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.numerics.checks import require_kind, require_seed, require_tolerance
+from dp_theory.ridge.problem import AnyProblem, Problem
+
+if TYPE_CHECKING:
+    from dp_theory.ridge.finite_dimension import FinitePrediction
 
 TRIALS = 20
+_KINDS = "a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
 Answer = TypeVar("Answer", covariant=True)
 
 
@@ -14,7 +20,6 @@ class Solvable(Protocol[Answer]):
     """A problem that theory answers."""
 
     def solve(self, tolerance: float | None) -> Answer: ...
-    def solve_at(self, d: int, tolerance: float | None) -> Answer: ...
 
 
 class Drawable(Protocol[Answer]):
@@ -25,7 +30,11 @@ class Drawable(Protocol[Answer]):
     def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Answer: ...
 
 
-def predict(problem: Solvable[Answer], *, d: int | None = None, tolerance: float | None = None) -> Answer:
+@overload
+def predict(problem: Problem, *, d: int, tolerance: float | None = None) -> "FinitePrediction": ...
+@overload
+def predict(problem: Solvable[Answer], *, d: None = None, tolerance: float | None = None) -> Answer: ...
+def predict(problem: Any, *, d: int | None = None, tolerance: float | None = None) -> Any:
     """The limit n, d → ∞ of a problem, with a certificate of every number.
 
     Parameters
@@ -69,10 +78,8 @@ def predict(problem: Solvable[Answer], *, d: int | None = None, tolerance: float
     >>> predict(problem, d=400).test_error_sd.round(4).tolist()
     [0.006, 0.0109]
     """
-    from dp_theory.numerics.checks import require_tolerance
-
     require_tolerance(tolerance)
-    _require_problem(problem)
+    require_kind("problem", problem, AnyProblem, _KINDS)
     answer = problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
     if tolerance is not None and not np.isfinite(getattr(answer, "certificate", 0.0)).all():
         raise ConvergenceError(f"a certificate is not finite: tolerance = {tolerance:g} cannot be promised")
@@ -121,20 +128,11 @@ def simulate(
     >>> runs.trials, bool(runs.test_error_se > 0)
     (4, True)
     """
-    from dp_theory.numerics.checks import require_seed
     from dp_theory.ridge.simulators.dense import check_engine
 
     check_engine(engine)
     require_seed(seed)
-    _require_problem(problem)
+    require_kind("problem", problem, AnyProblem, _KINDS)
     if engine not in problem.engines:
         raise InputError(f"engine = '{engine}' draws a Problem only: take 'dense' for a {type(problem).__name__}")
     return problem.draw(d, trials, engine=engine, seed=seed, workers=workers)
-
-
-def _require_problem(problem: Any) -> None:
-    from dp_theory.numerics.checks import require_kind
-    from dp_theory.ridge.problem import AnyProblem
-
-    kinds = "a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
-    require_kind("problem", problem, AnyProblem, kinds)
