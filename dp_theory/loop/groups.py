@@ -163,7 +163,8 @@ class SelectedRows(ByValue):
     breaks: Sequence[float]
     has_direction: bool  # whether the rule sees one
 
-    def require_scalar_rule(self) -> None:
+    def check_rule(self) -> None:
+        set_breaks(self)
         if isinstance(self.keep, Rule) and self.keep.shape:
             shown = reprlib.repr(self.keep)
             raise InputError(f"keep = {shown} has the shape {self.keep.shape}: give one problem for each number")
@@ -243,8 +244,7 @@ class Group(SelectedRows):
         if not callable(self.weight):
             require_number(weight=self.weight)
             require("weight", self.weight, 0 <= self.weight <= MAX_VALUE, _WEIGHT)
-        set_breaks(self)
-        self.require_scalar_rule()
+        self.check_rule()
 
     @property
     def has_direction(self) -> bool:
@@ -308,8 +308,7 @@ class Addition(SelectedRows):
         if not callable(self.weight):
             require_number(weight=self.weight)
             require_positive("it counts the row in the loss", weight=self.weight)
-        set_breaks(self)
-        self.require_scalar_rule()
+        self.check_rule()
 
     def flips(self, problem: Flips) -> Flips:
         return problem if self.flip is None else self.flip

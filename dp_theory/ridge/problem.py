@@ -30,11 +30,12 @@ from dp_theory.numerics.checks import (
     clipped,
     common_shape,
     require_in,
+    require_kind,
     require_positive,
     require_ridge,
 )
 from dp_theory.rules import Rule
-from dp_theory.rules.base import require_rule
+from dp_theory.rules.base import A_RULE
 
 if TYPE_CHECKING:
     from dp_theory.outcomes import Prediction, Simulation
@@ -87,7 +88,7 @@ class Problem(AnyProblem):
     lam: Real
 
     def __post_init__(self) -> None:
-        require_rule(self.rule)
+        require_kind("rule", self.rule, Rule, A_RULE)
         require_in("[-1, 1]", "it is cos(w_s, w0)", rho=self.rho)
         object.__setattr__(self, "rho", clipped(self.rho))
         require_positive("it is d/n, n the size of the pool", phi=self.phi)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
 _BLOCK = 16384
+# Stands for 0, by which is divided.
+_NO_ZERO = 1e-300
 # Moments may have rounding errors.
 _ABOVE = 1 + 1e-6
 
@@ -101,10 +103,9 @@ def theorem1(
     """
     *moments, rho, phi, lam = _checked(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam)
     p = moments[0]
+    u, slope = fixed_point(p, phi, lam)
+    ell = lam + u
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        u, slope = fixed_point(p, phi, lam)
-        # lam·(1 + delta) → 0 below the threshold, and phi - p above
-        ell = np.where(lam > 0, lam + u, np.maximum(phi - p, 0.0))
         variance = np.where(lam > 0, u / (ell * slope), np.minimum(1.0, phi / p) / np.abs(p - phi))
     along, *_, off = _components(ell, variance, Moments(*moments), rho)
     return outputs_of(along, off)
@@ -149,7 +150,8 @@ def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:
     excess = phi - p - lam  # the sum of the two roots, of which one is positive and one negative
     product = 2 * lam * phi  # twice the product of their magnitudes
     slope = np.sqrt(excess * excess + 2 * product)
-    return product / (np.abs(excess) + slope) + np.maximum(excess, 0.0), slope
+    # without ridge both are 0 at the peak
+    return product / np.maximum(np.abs(excess) + slope, _NO_ZERO) + np.maximum(excess, 0.0), slope
 
 
 def limits(
@@ -190,8 +192,6 @@ def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> tuple[Any, Any, Any, A
     fitted = u / ell
     condition = p_error * p / slope
     if not lam.all():
-        slope = np.where(lam > 0, slope, np.abs(phi - p))
-        ell = np.where(lam > 0, ell, np.maximum(phi - p, 0.0))
         fitted = np.where(lam > 0, fitted, np.minimum(1.0, phi / p))
         condition = np.where(np.multiply(p_error, p) > 0, p_error * p / slope, 0.0)
     return ell, slope, fitted, condition

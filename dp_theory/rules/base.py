@@ -35,7 +35,6 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_in,
-    require_kind,
     require_size,
     sine_of,
 )
@@ -233,9 +232,7 @@ class ThresholdRule(Rule):
         return (self.alpha,)
 
 
-def require_rule(rule: Any) -> None:
-    """A rule."""
-    require_kind("rule", rule, Rule, "a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)")
+A_RULE = "a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)"
 
 
 def require_certain(rule: Any, errors: Sequence[Real], tolerance: float | None = None) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_in, set_breaks
+from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_in, require_kind, set_breaks
 from dp_theory.numerics.quadrature import pdf, refined
-from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
+from dp_theory.rules.base import A_RULE, Fourth, Moments, Rule
 
 # Edges of panels of 20 nodes; beyond, a row in 10¹⁵ lies.
 _LOOKED_AT = np.linspace(0.0, 8.0, 513)
@@ -79,7 +79,7 @@ class Direct(Rule):
     rule: Rule
 
     def __post_init__(self) -> None:
-        require_rule(self.rule)
+        require_kind("rule", self.rule, Rule, A_RULE)
 
     def parameters(self) -> dict[str, Real]:
         return self.rule.parameters()

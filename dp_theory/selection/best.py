@@ -121,13 +121,12 @@ class Budget:
     least: float = MIN_KEEP
 
     def __post_init__(self) -> None:
-        set_numbers(self, "rho", "budget", "flip", "least")
+        set_numbers(self, "rho", "budget", "candidate", "training", "flip", "least")
         require_in("(-1, 1)", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is the cost per dimension", budget=self.budget)
         require_in("[0, 1/2)", "it is a flip rate", flip=self.flip)
         require_least_keep(least=self.least)
         require_costs(candidate=self.candidate, training=self.training)
-        set_numbers(self, "candidate", "training")
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
         if self.lam_per_row is not None:
             set_numbers(self, "lam_per_row")

@@ -176,9 +176,8 @@ def check(
                 f"keep = {keep:g}: too few rows are kept to measure anything, {max_kept} at most: raise it"
             )
         compared = _compared_predictions(curves, trials, level, tolerance)
-        needed = Needed(0, 0)
-        if compared[0]["verdict"] == "undecided":
-            needed = _needed(len(view.y), curves, trials, level, tolerance)
+        is_undecided = compared[0]["verdict"] == "undecided"
+        needed = _needed(len(view.y), curves, trials, level, tolerance) if is_undecided else Needed(0, 0)
         if not needed.trials or 2 * trials > MAX_TRIALS or monotonic() > until:
             return Check(view, curves, pd.DataFrame(tested + compared), needed, trials)
         measured = [each.grown(trials, seed) for each in measured]
