@@ -6,7 +6,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import require_kind, require_seed, require_tolerance
-from dp_theory.ridge.problem import AnyProblem, Problem
+from dp_theory.ridge.problem import AnyProblem, Experiments, Problem
 
 if TYPE_CHECKING:
     from dp_theory.ridge.finite_dimension import FinitePrediction
@@ -27,7 +27,7 @@ class Drawable(Protocol[Answer]):
 
     engines: ClassVar[tuple[str, ...]]
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Answer: ...
+    def draw(self, experiments: Experiments) -> Answer: ...
 
 
 @overload
@@ -135,4 +135,4 @@ def simulate(
     require_kind("problem", problem, AnyProblem, _KINDS)
     if engine not in problem.engines:
         raise InputError(f"engine = '{engine}' draws a Problem only: take 'dense' for a {type(problem).__name__}")
-    return problem.draw(d, trials, engine=engine, seed=seed, workers=workers)
+    return problem.draw(Experiments(d, trials, engine, seed, workers))

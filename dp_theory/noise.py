@@ -23,6 +23,7 @@ from dp_theory.numerics.checks import (
     require_kind,
     require_number,
     require_positive,
+    require_positive_number,
     require_ridge,
     require_size,
     require_some,
@@ -267,8 +268,7 @@ def _loops(
 ) -> list[tuple[float, float]]:
     """Window and ridge of each."""
     _require_flips(flips)
-    (phi,) = require_number(phi=phi)
-    require_positive("it is d over the rows of a round", phi=phi)
+    require_positive_number("it is d over the rows of a round", phi=phi)
     if lams is None:
         plain = float(plain_lam(flips, 1 / phi))
         lams = [*LAMS, plain, *(plain * factor for factor in FIRMER if plain * factor > LAMS[-1])]

@@ -135,7 +135,7 @@ def sweep(
     check_engine(engine)
     require_seed(seed)
     require_axis(x)
-    require_numbers(alpha=alpha, rho=rho, lam_per_row=lam_per_row)
+    require_numbers(alpha=alpha, rho=rho)
     numbers_of_rows = numbers("n", np.geomspace(d / 4, 16 * d, SIZES) if n is None else n)
     require_some(alpha=alpha, rho=rho, lam_per_row=lam_per_row, n=numbers_of_rows)
     sizes = np.unique(np.round(numbers_of_rows))

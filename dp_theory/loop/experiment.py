@@ -15,6 +15,7 @@ from dp_theory.loop.square import ORDER
 from dp_theory.numerics.checks import Array, Float, require, require_memory, sine_of, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import QUANTITIES, Simulation
+from dp_theory.ridge.problem import Experiments
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
 from dp_theory.rules import Direct, KeepAll
 
@@ -31,18 +32,13 @@ MAX_CANDIDATES = 1 << 20
 
 
 def simulated(
-    problem: "SpanProblem | PracticeProblem",
-    stages: int | slice,
-    d: int | None,
-    trials: int,
-    least: int,
-    seed: int,
-    workers: int | None,
+    problem: "SpanProblem | PracticeProblem", stages: int | slice, experiments: Experiments, least: int
 ) -> Simulation:
     """Means over runs, of one stage or several.
 
     The theory resolves plans first, so that both use the same thresholds and sizes.
     """
+    d, trials, _, seed, workers = experiments
     size = None if problem.spectrum is None else np.size(problem.spectrum)
     d = check_size(size if d is None else d, trials)
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")

@@ -27,7 +27,7 @@ from dp_theory.numerics.checks import (
     require_in,
     require_kind,
     require_number,
-    require_positive,
+    require_positive_number,
     set_breaks,
     set_numbers,
 )
@@ -302,12 +302,10 @@ class Addition(SelectedRows):
         given = {name: size for name, size in sizes.items() if size is not None}
         if len(given) != 1:
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
-        require_number(**given)
-        require_positive(SIZE, **given)
+        require_positive_number(SIZE, **given)
         require_kind("keep", self.keep, Rule | Callable, "a rule or a function (t, y) -> probability")
         if not callable(self.weight):
-            require_number(weight=self.weight)
-            require_positive("it counts the row in the loss", weight=self.weight)
+            require_positive_number("it counts the row in the loss", weight=self.weight)
         self.check_rule()
 
     def flips(self, problem: Flips) -> Flips:
@@ -351,8 +349,7 @@ class MeasuredRows(SelectedRows):
     has_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require_number(kept=self.kept)
-        require_positive(SIZE, kept=self.kept)
+        require_positive_number(SIZE, kept=self.kept)
         linear, second = numbers("linear", self.linear), numbers("second", self.second)
         if linear.shape != (2,) or second.shape != (2, 2):
             raise InputError(f"linear and second have shapes {linear.shape} and {second.shape}, not (2,) and (2, 2)")
@@ -396,9 +393,8 @@ class Window:
     kept: float = 1.0
 
     def __post_init__(self) -> None:
-        require_number(kappa=self.kappa, kept=self.kept)
-        require_positive("the threshold is kappa·tan(πE)", kappa=self.kappa)
-        require_positive(SIZE, kept=self.kept)
+        require_positive_number("the threshold is kappa·tan(πE)", kappa=self.kappa)
+        require_positive_number(SIZE, kept=self.kept)
 
     def __call__(self, test_error: float) -> Addition:
         """The rows to add after a stage of this test error."""

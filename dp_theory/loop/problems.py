@@ -30,11 +30,12 @@ from dp_theory.numerics.checks import (
     require_kind,
     require_number,
     require_positive,
+    require_positive_number,
     require_ridge,
     set_numbers,
 )
 from dp_theory.outcomes import Prediction, Simulation
-from dp_theory.ridge.problem import AnyProblem
+from dp_theory.ridge.problem import AnyProblem, Experiments
 
 # Distance of a unit vector's length from 1.
 _ROUNDED = 1e-14
@@ -175,8 +176,8 @@ class SpanProblem(AnyProblem):
         solved, certificate = self.cell.certified(tolerance)
         return Prediction(*(each[0] for each in (*solved.outputs, solved.sizes()[0], certificate)))
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        return simulated(self, 0, d, trials, self.eigenvalues.size, seed, workers)
+    def draw(self, experiments: Experiments) -> Simulation:
+        return simulated(self, 0, experiments, self.eigenvalues.size)
 
 
 @dataclass(frozen=True)
@@ -267,8 +268,7 @@ class PracticeProblem(AnyProblem):
             count = np.size(self.lam)
             raise InputError(f"lam has {count} values; it must have one, or one for each of {self.stages} stages")
         if not isinstance(self.initial, Rows):
-            require_number(initial=self.initial)
-            require_positive("it is the first pool over n", initial=self.initial)
+            require_positive_number("it is the first pool over n", initial=self.initial)
             object.__setattr__(self, "initial", Addition(self.initial))
         self._require_directions()
 
@@ -320,8 +320,8 @@ class PracticeProblem(AnyProblem):
         of_additions = self, solved.additions, kept, candidates
         return PracticePrediction(test_error, overlap, squared_norm, kept / candidates, certificate, *of_additions)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        return simulated(self, slice(None), d, trials, 3, seed, workers)
+    def draw(self, experiments: Experiments) -> Simulation:
+        return simulated(self, slice(None), experiments, 3)
 
 
 def _require_spectrum(spectrum: ArrayLike) -> int:

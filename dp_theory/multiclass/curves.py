@@ -11,6 +11,7 @@ from dp_theory.multiclass.selection import make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import Advance, require_positive, require_tolerance, unseen
 from dp_theory.outcomes import SoftmaxOutputs
+from dp_theory.ridge.problem import Experiments
 from dp_theory.rules import listed
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def softmax_curves(
             prediction = predict_softmax(problem, tolerance=tolerance, seed=seed)
             row |= {name: getattr(prediction, name) for name in SoftmaxOutputs.__annotations__}
             if trials:
-                runs = problem.draw(d, trials, engine="dense", seed=seed, workers=workers)
+                runs = problem.draw(Experiments(d, trials, "dense", seed, workers))
                 se = np.hypot(runs.test_error_se, prediction.test_error_se)
                 z = (runs.test_error - prediction.test_error) / se if trials > 1 else np.nan  # one trial has no error
                 row |= {"simulated": float(runs.test_error), "simulated_se": float(runs.test_error_se)}

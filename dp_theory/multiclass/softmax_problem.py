@@ -31,7 +31,7 @@ from dp_theory.numerics.checks import (
 )
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxPrediction, SoftmaxSimulation
-from dp_theory.ridge.problem import AnyProblem
+from dp_theory.ridge.problem import AnyProblem, Experiments
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, pool_size
 
 # Drawn in each trial for the two errors.
@@ -80,7 +80,8 @@ class SoftmaxProblem(AnyProblem):
     def solve(self, tolerance: float | None) -> SoftmaxPrediction:
         return predict_softmax(self, tolerance=tolerance)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> SoftmaxSimulation:
+    def draw(self, experiments: Experiments) -> SoftmaxSimulation:
+        d, trials, _, seed, workers = experiments
         d = check_size(d, trials)
         room = 2 * (self.classes - 1)
         require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")

@@ -133,8 +133,7 @@ def require_workers(workers: Any) -> None:
     """None, or a whole number but 0: below, from all cores down."""
     if workers is not None:
         require_whole(workers=workers)
-        fits = 0 < abs(workers) <= MAX_WORKERS
-        require("workers", workers, fits, f"be 1 to {MAX_WORKERS}, or None for what joblib is configured to")
+        require_size("workers", abs(workers), 1, MAX_WORKERS, "None is what joblib is configured to")
 
 
 def require_tolerance(tolerance: Any) -> None:
@@ -200,6 +199,12 @@ def require_positive(what: str, **values: Any) -> None:
     """Each is positive, finite and of a magnitude that formulas take; `what` ends the message to a person."""
     for name, value in values.items():
         _require_size(name, numbers(name, value), np.greater, f"be positive and finite: {what}")
+
+
+def require_positive_number(what: str, **values: Any) -> None:
+    """The same, and each is one number."""
+    require_number(**values)
+    require_positive(what, **values)
 
 
 def require_ridge(**ridges: Any) -> None:

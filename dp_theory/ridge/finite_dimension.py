@@ -39,7 +39,7 @@ def require_room(d: float) -> None:
 def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> Array:
     """(a_s, a_v, ln sigma²) at m kept rows (3, 4, cells): a mean, and Cholesky's factor of three standard normals.
 
-    sigma² is log-normal (T5.11); nan at the ridgeless peak.
+    sigma² is log-normal (T5.11); not finite at the ridgeless peak.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         shape = np.broadcast_shapes(*map(np.shape, (*moments, *fourth, psi, lam, m)))

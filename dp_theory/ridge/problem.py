@@ -18,7 +18,7 @@ Every parameter may be an array. Arrays broadcast.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,16 @@ from dp_theory.rules.base import A_RULE
 if TYPE_CHECKING:
     from dp_theory.outcomes import Prediction, Simulation
     from dp_theory.ridge.finite_dimension import FinitePrediction
+
+
+class Experiments(NamedTuple):
+    """What `simulate` is asked for."""
+
+    d: int | None
+    trials: int
+    engine: str
+    seed: int
+    workers: int | None
 
 
 class AnyProblem(ByValue):
@@ -126,7 +136,7 @@ class Problem(AnyProblem):
 
         return predict_finite(self, d, tolerance=tolerance)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> "Simulation":
+    def draw(self, experiments: Experiments) -> "Simulation":
         from dp_theory.ridge.simulators.dense import simulate_problem
 
-        return simulate_problem(self, d, trials, engine=engine, seed=seed, workers=workers)
+        return simulate_problem(self, *experiments)

@@ -11,6 +11,7 @@ from dp_theory.numerics.checks import Real, common_shape, numbers, require, requ
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
+_SLOPE = "it is the slope of the logit in t"
 # No node sees fewer rows.
 _MIN_SHARE = 1e-14
 # omega from which down rows are so easy that ln 2 less their deficit has lost the digits of their entropy.
@@ -53,7 +54,7 @@ class Entropy(Rule):
 
     def __post_init__(self) -> None:
         require("omega", self.omega, np.isfinite(numbers("omega", self.omega)), "be finite")
-        _require_slope(self.kappa)
+        require_positive(_SLOPE, kappa=self.kappa)
 
     def keep_probability(self, t: Real) -> Real:
         omega = np.asarray(self.omega, float)
@@ -68,7 +69,7 @@ class Entropy(Rule):
         p = kept_fraction(p)
         target = np.log(p)
         require("keep", p, p >= _MIN_SHARE, f"be at least {_MIN_SHARE:g} for the entropy rule: no node sees fewer rows")
-        _require_slope(kappa)
+        require_positive(_SLOPE, kappa=kappa)
         omega = np.zeros(common_shape(keep=p, kappa=kappa))
         t, weights = half_line()
         deficit = entropy_deficit(np.asarray(kappa)[..., None] * t)
@@ -84,10 +85,6 @@ class Entropy(Rule):
         if not off < _MISSED:
             raise ConvergenceError(f"omega for keep = {p}, kappa = {kappa}: the kept fraction is off by {off:.1e}")
         return rule
-
-
-def _require_slope(kappa: Real) -> None:
-    require_positive("it is the slope of the logit in t", kappa=kappa)
 
 
 def entropy_deficit(logit: Real) -> Real:

@@ -17,7 +17,7 @@ from dp_theory.numerics.checks import (
     Float,
     require_kind,
     require_number,
-    require_positive,
+    require_positive_number,
     require_seed,
     require_size,
     require_some,
@@ -148,10 +148,10 @@ def check(
     import pandas as pd
 
     require_kind("features", features, Features, "Features, as by Features.of(X, y)")
-    require_number(keep=keep, lam_per_row=lam_per_row)
+    require_number(keep=keep)
     require_whole(trials=trials)
     require_seed(seed)
-    require_positive("the ridge per kept row, over the mean variance", lam_per_row=lam_per_row)
+    require_positive_number("the ridge per kept row, over the mean variance", lam_per_row=lam_per_row)
     require_tolerance(tolerance)
     require_size("trials", trials, MIN_TRIALS, MAX_TRIALS, "a standard error is needed")
     rules = listed(rules)

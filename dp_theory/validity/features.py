@@ -14,8 +14,7 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_kind,
-    require_number,
-    require_positive,
+    require_positive_number,
     require_seed,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
@@ -100,8 +99,7 @@ class Features:
             For shapes that do not match, numbers that are not finite, fewer than MIN_ROWS rows, unknown classes, rows
             without variance, a class with hardly any rows, or many copied rows.
         """
-        require_number(lam_per_row=lam_per_row)
-        require_positive("the ridge per row, over the mean variance", lam_per_row=lam_per_row)
+        require_positive_number("the ridge per row, over the mean variance", lam_per_row=lam_per_row)
         require_seed(seed)
         given = {"": (x, y)} | ({} if test is None else {"_test": test})
         rows = {which: (numbers(f"X{which}", x), _labels(f"y{which}", y)) for which, (x, y) in given.items()}

@@ -107,7 +107,7 @@ test_refused_in_one_line = refused(
     (lambda: simulate(PROBLEM, 20, True), "trials = True must be a whole number"),
     (lambda: simulate(PROBLEM, HUGE), "d = 10{30} must be at most 1e[+]08"),
     (lambda: make_selection("keep-all", HUGE), "classes = 10{30} must be at most 100"),
-    (lambda: simulate(PROBLEM, 20, 2, workers=HUGE), "workers = 10{30} must be 1 to 10000"),
+    (lambda: simulate(PROBLEM, 20, 2, workers=HUGE), "workers = 10{30} must be at most 10000"),
     (lambda: worth(BoundaryFlips(0.3), rounds=HUGE), "rounds = 10{30} must be at most 1000"),
     (lambda: predict(PROBLEM, d=10**400), "d = 10.*0 must be a whole number, of at most 100 digits"),
     (lambda: simulate(PROBLEM, 20, engine=["law"]), r"unknown engine \['law'\]: one of dense, law"),

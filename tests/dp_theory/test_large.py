@@ -7,7 +7,6 @@ from dp_base.errors import MissingError
 from dp_theory import (
     Addition,
     Entropy,
-    KeepAll,
     KeepHard,
     PracticeProblem,
     Problem,
@@ -57,7 +56,6 @@ def test_a_loop_draws_its_candidates_in_parts():
     ("experiment", "smaller"),
     [
         (lambda: simulate(Problem(KeepHard(0.5), 0.9, 1e-3, 0.1), 50_000, 1), "20,000 GB .* or the engine law"),
-        (lambda: simulate(Problem(KeepAll(), 0.9, 1.0, 0.1), 10**6, 1), "32,000 GB .* or the engine law"),
         (lambda: sweep(d=10**6, n=10**7, trials=1, engine="dense"), "80,000 GB .* or the engine law"),
         (lambda: simulate(PracticeProblem(0.5, 0.1), 10**6, 1), "24,000 GB .* fewer kept rows"),
         (lambda: simulate(SoftmaxProblem(2, make_selection("keep-all", 2), 0.5, 1.0, 0.1), 10**6, 1), "8,000 GB"),

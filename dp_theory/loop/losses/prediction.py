@@ -1,7 +1,6 @@
 """The limits under other losses than the square, and their certificates."""
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,12 +131,11 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
 
 def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | None = None) -> Solution:
     """`start` is a solution to begin with, and `error` that of the means of forces."""
-    return solve_cell(cell, order, partial(_stage_over_nodes, order=order, start=start, error=error))
 
+    def solve_stage(solution: Solution) -> Solution:
+        return _found(solution, NodeMeans(cell.initial, cell.loss, order, error), start, EXACT)
 
-def _stage_over_nodes(solution: Solution, *, order: int, start: Solution | None, error: Array | None) -> Solution:
-    means = NodeMeans(solution.cell.initial, solution.cell.loss, order, error)
-    return _found(solution, means, start, EXACT)
+    return solve_cell(cell, order, solve_stage)
 
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:

@@ -27,7 +27,7 @@ from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import QUANTITIES, Simulation
 from dp_theory.ridge.simulators import law
 from dp_theory.rules import Direct
-from dp_theory.rules.base import probability_of, share_of
+from dp_theory.rules.base import probability_of
 
 if TYPE_CHECKING:
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
@@ -142,17 +142,15 @@ def check_engine(engine: str) -> None:
 
 
 def simulate_problem(
-    problem: "Problem", d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
+    problem: "Problem", d: int | None, trials: int, engine: str, seed: int, workers: int | None
 ) -> Simulation:
     """Means over trials, cell by cell; all cells share their random numbers."""
     d = check_size(d, trials)
     cells = list(problem.cells())
     for cell in cells:
         n = pool_size(cell, d)  # refuses sizes before anything is drawn
-        if engine == "dense":  # rows, or those kept and what `fit_ridge` makes of their products
-            kept = n * share_of(cell.rule)
-            numbers = max(n * d, kept * d + 3 * min(kept, d) ** 2)
-            require_memory(numbers, "a smaller d, a larger phi, or the engine law")
+        if engine == "dense":
+            require_memory(n * d, "a smaller d, a larger phi, or the engine law")
     jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
     runs = np.reshape(run_jobs(ENGINES[engine], jobs, workers), (*problem.shape, trials, 3))
     return Simulation(**averaged(QUANTITIES, runs), d=d, trials=trials, seed=seed)
