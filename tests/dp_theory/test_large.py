@@ -7,6 +7,7 @@ from dp_base.errors import MissingError
 from dp_theory import (
     Addition,
     Entropy,
+    KeepAll,
     KeepHard,
     PracticeProblem,
     Problem,
@@ -64,6 +65,14 @@ def test_a_loop_draws_its_candidates_in_parts():
 def test_what_takes_more_memory_than_there_is_says_how_much_and_what_takes_less(experiment, smaller):
     with refusal(smaller, MissingError):
         experiment()
+
+
+def test_products_of_rows_count_beside_rows(monkeypatch):
+    experiment = Problem(KeepAll(), 0.9, 1.0, 0.1)
+    monkeypatch.setattr("os.sysconf", lambda name: 1000)  # a megabyte: the rows have a third of it
+    with refusal("takes 0 GB of memory, .* or the engine law", MissingError):
+        simulate(experiment, 200, 1)
+    assert simulate(experiment, 150, 1).d == 150
 
 
 HARDEST = Addition(kept=1, keep=KeepHard(1e-13))

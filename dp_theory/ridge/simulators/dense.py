@@ -113,6 +113,7 @@ def fit_ridge(x: Float[Array, "kept d"], y: Float[Array, " kept"], penalty: floa
         return np.zeros(d)
     if penalty == 0:
         return np.linalg.lstsq(x, y)[0]
+    require_memory(x.size + 3 * min(kept, d) ** 2, "a smaller d, or the engine law")
     if kept < d:
         return x.T @ solve(x @ x.T + penalty * np.eye(kept), y, assume_a="pos")
     return solve(x.T @ x + penalty * np.eye(d), x.T @ y, assume_a="pos")
