@@ -45,8 +45,8 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
         - `PracticeProblem`: the loop.
         - `SoftmaxProblem`: K classes.
     d
-        A finite dimension for a `Problem`, with n = round(d/phi) pool rows. The answer then has means to first order in
-        1/d and the scatter of single experiments.
+        A finite dimension for a `Problem`, 3 or more, with n = round(d/phi) pool rows. The answer then has means to
+        first order in 1/d and the scatter of single experiments.
     tolerance
         The largest relative error that quadrature and iteration may leave, by default 1e-9; 1e-8 for losses other than
         the square, and 5e-3 for loops with such losses. With K classes it is the largest relative standard error of the
@@ -65,7 +65,8 @@ def predict(problem: Any, *, d: int | None = None, tolerance: float | None = Non
     Raises
     ------
     InputError
-        Where no row is kept, for a tolerance that is not positive, and for a d with another kind of problem.
+        For what is no problem, where no row is kept, for a tolerance that is not positive, and for a d with another
+        kind of problem, without a pool row, or at the ridgeless peak.
     ConvergenceError
         Where the tolerance is missed.
 
@@ -104,11 +105,15 @@ def simulate(
     problem
         Of any kind that `predict` takes. The cells of a `Problem` share their random numbers.
     d
-        It may be left out where the problem has a spectrum, which fixes it.
+        The dimension, up to 1e8. It may be left out where the problem has a spectrum, which fixes it.
+    trials
+        Independent experiments, up to 1e6. A single one has infinite standard errors.
     engine
         "dense" draws every number. "law", for a `Problem`, draws from exactly the same law in O(kept) operations.
+    seed
+        Of all random numbers, at least 0.
     workers
-        Processes over trials. None is what joblib is configured to (dp_theory.numerics.parallel).
+        Processes over trials; -1 is all cores. None is what joblib is configured to (dp_theory.numerics.parallel).
 
     Returns
     -------
@@ -119,7 +124,12 @@ def simulate(
     Raises
     ------
     InputError
-        For sizes that are too small, and for an engine that this kind of problem does not have.
+        For what is no problem, for sizes that are too small or too large, for an engine that this kind of problem does
+        not have, and for rows that are known by their moments alone.
+    MissingError
+        Where the experiment does not fit into memory.
+    ConvergenceError
+        Where a fit under another loss than the square misses its minimum.
 
     Examples
     --------

@@ -62,7 +62,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     test_error
         The learner's, inside (0, 1/2).
     alpha
-        The window's end, in standard deviations of the learner's scores.
+        The window's end, positive, in standard deviations of the learner's scores.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     Raises
     ------
     InputError
-        For numbers outside their domain.
+        For what are no BoundaryFlips, and for numbers outside their domain.
 
     Examples
     --------
@@ -196,11 +196,12 @@ def worth(
     flips
         How labels are wrong near the boundary.
     rounds
-        Rounds of practice.
+        Rounds of practice, from 1 to MAX_ROUNDS.
     phi
-        d over the rows of each round, and of the first pool.
+        d over the rows of each round, and of the first pool, positive.
     windows, lams
-        Thresholds over tan(πE) and ridges per row of the first pool, of which the best are taken.
+        Thresholds over tan(πE), positive, and ridges per row of the first pool, at least 0, of which the best are
+        taken.
     advance
         It is called with 1 after each of the `loops_of_worth`.
 
@@ -214,7 +215,7 @@ def worth(
     Raises
     ------
     InputError
-        For numbers outside their domain.
+        For what are no BoundaryFlips, and for numbers outside their domain.
     """
     import pandas as pd
 

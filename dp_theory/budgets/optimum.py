@@ -156,15 +156,17 @@ def optimum(
     Parameters
     ----------
     rho
-        Cosine of the selector with the truth.
+        Cosine of the selector with the truth, in [-1, 1].
     psi, budget
-        Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension.
+        Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension, in plain
+        samples; both are positive.
     direct_cost, training_cost
-        Costs of a directly drawn sample and of training on a row, in plain samples.
+        Costs of a directly drawn sample and of training on a row, in plain samples, at least 0.
     smallest_keep
-        The least kept fraction to consider.
+        The least kept fraction to consider, in [1e-12, 1).
     d
-        With a finite dimension the mean test error is taken, of exactly d/psi training rows.
+        With a finite dimension, 3 or more and at least psi, the mean test error is taken, of exactly d/psi training
+        rows.
 
     Returns
     -------
@@ -178,7 +180,7 @@ def optimum(
     Raises
     ------
     InputError
-        For parameters outside their domain.
+        For parameters outside their domain, and where a training row costs nothing.
 
     Examples
     --------

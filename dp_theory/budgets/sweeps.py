@@ -96,18 +96,24 @@ def sweep(
     ----------
     alpha
         Threshold of keep-hard. The other rules are matched at its kept fraction p.
+    rho
+        Cosine between selector and truth, in [-1, 1].
     lam_per_row
-        Ridge per training row, the same for every strategy.
+        Ridge per training row, at least 0, the same for every strategy.
     n
-        Numbers of samples generated, rounded; by default twelve from d/4 to 16 d.
+        Numbers of samples generated, rounded, from 1 to 1e12; by default twelve from d/4 to 16 d.
     rules
         As `make_rule` takes them, without what fixes how much they keep: "keep-hard", ["random", "entropy@kappa=2"].
     d, trials
-        Trial k of all series draws from the same stream.
+        The dimension, 2 or more, and experiments for each point. Trial k of all series draws from the same stream.
     engine
         With 'law' the points of a series are independent.
+    x
+        What the column x counts: 'generated', 'kept' or 'compute'.
     workers
         As in dp_theory.numerics.parallel. A job is one trial of one series at all sizes and ridges.
+    advance
+        It is called with 1 after each job.
 
     Returns
     -------
@@ -119,7 +125,9 @@ def sweep(
     Raises
     ------
     InputError
-        For parameters outside their domain.
+        For parameters outside their domain, and for rules that cannot keep p.
+    MissingError
+        Where the dense experiment does not fit into memory.
 
     Examples
     --------

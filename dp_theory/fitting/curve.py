@@ -55,14 +55,16 @@ class Curve:
         How the training rows were chosen, one of STRATEGIES: plain (`static`), those of a pool that `rule` keeps
         (`prune`), drawn from the distribution that `rule` would keep (`direct`), or near the learner's own boundary,
         round by round (`practice`).
+    kept
+        Training rows, from 1 to 1e15.
     error
         Measured test error, in (0, 1).
     se
         Standard error of `error`; nan where unknown. It is known for all points or none.
     trials
-        Experiments that `error` is the mean of.
+        Experiments that `error` is the mean of, at least 1.
     generated
-        Samples that were made, by default `kept`, and kept/keep for `prune`.
+        Samples that were made, from 1 to 1e15, by default `kept`, and kept/keep for `prune`.
     keep
         Share p of the rows that the rule of `prune` or `direct` keeps, by default kept/generated for `prune`. It is 1
         for `static` and `practice`, whatever is given.

@@ -43,6 +43,8 @@ class Fit:
 
     Attributes
     ----------
+    curve
+        What was fitted.
     likelihood
         The likelihood about the fit, which intervals are taken from.
     best
@@ -184,10 +186,15 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     fixed
         Values of parameters that are known, by name of PARAMETERS. A `floor` of 0 says that the truth labels the rows.
 
+    Returns
+    -------
+    Fit
+        The estimates, with what they are certain to.
+
     Raises
     ------
     InputError
-        For too few points, an unknown parameter in `fixed`, or a value outside its range.
+        For what is no curve, too few points, an unknown parameter in `fixed`, or a value outside its range.
 
     References
     ----------

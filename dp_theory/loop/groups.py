@@ -202,7 +202,7 @@ class Group(SelectedRows):
     Parameters
     ----------
     ratio
-        Candidate rows of the group over n.
+        Candidate rows of the group over n, positive.
     labeller
         Direction (d,) that labels the rows. None is the problem's truth.
     flip
@@ -210,9 +210,10 @@ class Group(SelectedRows):
     along
         The direction (d,) whose projection t the rule sees. () for none.
     keep
-        Probability that a row is kept: a number, a function (t, y), of y alone without a direction, or a `Rule`.
+        Probability that a row is kept, in [0, 1]: a number, a function (t, y), of y alone without a direction, or a
+        `Rule` of numbers.
     weight
-        Weight q of a kept row: a number or such a function.
+        Weight q of a kept row, from 0 to 1e15: a number or such a function.
     breaks
         Where these functions jump in t. 0 always counts as a jump, and so do a rule's own breakpoints. Forgotten breaks
         cost time.
@@ -263,9 +264,9 @@ class Addition(SelectedRows):
     Parameters
     ----------
     candidates
-        Rows that the learner looks at, in units of n.
+        Rows that the learner looks at, in units of n, positive.
     kept
-        Rows that are kept, in units of n. As many candidates are drawn as this takes.
+        Rows that are kept, in units of n, positive. As many candidates are drawn as this takes.
     keep
         A `Rule`, or a function (t, observed y) -> probability.
     weight
@@ -329,7 +330,7 @@ class MeasuredRows(SelectedRows):
     Parameters
     ----------
     kept
-        Rows, in units of n.
+        Rows, in units of n, positive.
     linear
         The means of y·(t, ζ), (2,).
     second
@@ -379,9 +380,9 @@ class Window:
     Parameters
     ----------
     kappa
-        Width of the window in units of tan(πE).
+        Width of the window in units of tan(πE), positive.
     kept
-        Rows that are kept, in units of n.
+        Rows that are kept, in units of n, positive.
 
     Raises
     ------
@@ -419,7 +420,13 @@ class Agree:
 
 @dataclass(frozen=True)
 class Verifier:
-    """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right."""
+    """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right.
+
+    Parameters
+    ----------
+    slope
+        Of the logit in t, any number.
+    """
 
     slope: float
 

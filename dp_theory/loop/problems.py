@@ -210,9 +210,11 @@ class PracticeProblem(AnyProblem):
 
     Parameters
     ----------
+    phi
+        Aspect ratio d/n, positive.
     lam
-        Ridge, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows than
-        dimensions.
+        Ridge, at least 0, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows
+        than dimensions.
     additions
         What each round adds, in turn.
     initial

@@ -42,11 +42,15 @@ def softmax_curves(
     kept, lam
         Training rows per dimension, and the ridge per training row, both positive.
     rho
-        Cosine of each direction of the selector with the teacher's.
+        Cosine of each direction of the selector with the teacher's, in [-1, 1].
     tolerance
-        Largest relative standard error of a predicted test error.
+        Largest relative standard error of a predicted test error, positive.
     trials, d
-        Experiments that simulate each row, and their dimension.
+        Experiments that simulate each row, 0 for none, and their dimension.
+    seed, workers
+        As in `simulate`; the seed is that of the points of theory too.
+    advance
+        It is called with 1 after each row.
 
     Returns
     -------
@@ -57,7 +61,9 @@ def softmax_curves(
     Raises
     ------
     InputError
-        For parameters outside their domain, and where points do not meet the tolerance.
+        For parameters outside their domain.
+    ConvergenceError
+        Where points do not meet the tolerance.
     """
     import pandas as pd
 

@@ -49,9 +49,11 @@ class SoftmaxProblem(AnyProblem):
     Parameters
     ----------
     classes
-        Number of classes K.
+        Number of classes K, from 2 to 100.
+    selection
+        Which rows are kept, as by `make_selection`.
     rho
-        The cosine ρ of a selector's direction with the teacher's of the same class.
+        The cosine ρ of a selector's direction with the teacher's of the same class, in [-1, 1].
     phi, lam
         The ratio φ = d/n and the ridge λ, both positive.
 

@@ -77,8 +77,8 @@ def make_rule(rule: str, **values: Real) -> Rule:
     rule
         A name of RULES, or RULE@FIELD=VALUE@…, such as "entropy@omega=4@kappa=2".
     values
-        Further fields of the rule, or `keep`: the kept fraction, in place of the first field. Those that are None do
-        not count.
+        Further fields of the rule, or `keep`: the kept fraction in (0, 1], in place of the first field. Those that are
+        None do not count.
 
     Raises
     ------

@@ -184,7 +184,9 @@ class Rule(ByValue):
         return ()
 
     def moments(self, rho: Real) -> Moments:
-        """The constants of Theorem 1."""
+        """The constants of Theorem 1, for cosines rho in [-1, 1]; ConvergenceError where they are less certain than
+        TOLERANCE.
+        """
         require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
         moments, errors = self.moments_with_errors(rho)
         require_certain(self, errors)

@@ -28,12 +28,13 @@ class SymmetricRule(Rule):
     q
         Keep probability, in [0, 1]. It is called on arrays t ≥ 0.
     breaks
-        The t > 0 at which q is not smooth.
+        The |t| at which q is not smooth.
 
     Raises
     ------
     InputError
-        For breaks that are no sequence of numbers.
+        For breaks that are no sequence of numbers, and, once q is asked, for an answer that does not have the shape of
+        t, or leaves [0, 1].
     """
 
     q: Callable[[np.ndarray], Any]
@@ -69,6 +70,11 @@ class Direct(Rule):
     """Rows drawn from the distribution that `rule` selects, all of them kept: the direct strategy.
 
     n counts these rows. The learner is the same as with `rule` on a pool of n/p rows, where lam is p times as large.
+
+    Parameters
+    ----------
+    rule
+        The rule, whose parameters may be arrays.
 
     Raises
     ------

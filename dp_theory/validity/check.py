@@ -125,17 +125,23 @@ def check(
 
     Parameters
     ----------
+    features
+        By `Features.of`.
+    rules
+        As `make_rule` takes them, each once.
     keep
-        Share of normal scores that each rule keeps.
+        Share of normal scores that each rule keeps, in (0, 1].
     lam_per_row
-        Ridge per kept row, in units of the features' mean variance.
+        Ridge per kept row, positive, in units of the features' mean variance.
     kept
-        Numbers of kept rows, by default d/2, d, 2d, … as far as there are rows.
+        Numbers of kept rows, from 2 to 3/4 of all, by default d/2, d, 2d, … as far as there are rows.
     trials
-        Experiments to begin with, each on random rows. They double until the Gaussian theory is decided or more of them
-        would not tell, and for SECONDS at most.
+        Experiments to begin with, at least 4, each on random rows. They double until the Gaussian theory is decided
+        or more of them would not tell, and for SECONDS at most.
     tolerance
-        A relative error of predictions that does not matter.
+        A relative error of predictions that does not matter, positive.
+    seed
+        Of all random numbers.
     advance
         advance(1) is called after each rule.
 
