@@ -39,7 +39,7 @@ def require_room(d: float) -> None:
 def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> Array:
     """(a_s, a_v, ln sigma²) at m kept rows (3, 4, cells): a mean, and Cholesky's factor of three standard normals.
 
-    sigma² is log-normal (T5.11); not finite at the ridgeless peak.
+    sigma² is log-normal (T5.11); nan at the ridgeless peak.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         shape = np.broadcast_shapes(*map(np.shape, (*moments, *fourth, psi, lam, m)))
@@ -132,6 +132,7 @@ def spectral_traces(psi: Any, lam: Any) -> Traces:
     """Without cancellation; lam = 0 is the limit."""
     u, slope = fixed_point(1.0, psi, lam)
     ell = lam + u
+    slope = np.where(slope > 0, slope, np.nan)  # without ridge it is 0 at the peak
     inverse = 1 / slope
     both = lam + 1 + psi + slope
     share = both * inverse
