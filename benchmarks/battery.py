@@ -21,7 +21,7 @@ from dp_theory import (
     PracticeProblem,
     Window,
 )
-from dp_theory.loop.losses.prediction import solve_loop
+from dp_theory.loop.losses.prediction import solve_cell_over
 
 SEED = 57
 POINTS = 2**11
@@ -51,7 +51,7 @@ def main() -> None:
         for _ in range(number):
             problem = drawn(rng)
             try:
-                residuals.append(float(solve_loop(problem, POINTS).residual.max()))
+                residuals.append(float(solve_cell_over(problem.cell, POINTS).residual.max()))
             except ConvergenceError as error:
                 refused.append(str(error))
 

@@ -11,6 +11,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import reprlib
 import sysconfig
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -77,7 +78,7 @@ class Registry(Generic[Kind]):
             raise MissingError(f"{self.what}: {name!r} cannot be loaded: {self._broken[name]}")
         similar = get_close_matches(name, self.names(), n=1)
         hint = f"did you mean {similar[0]!r}? " if similar else ""
-        raise InputError(f"{self.what}: there is no {name!r}; {hint}there are {', '.join(self.names())}")
+        raise InputError(f"{self.what}: there is no {reprlib.repr(name)}; {hint}there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
         self._search()

@@ -1,12 +1,18 @@
 """`predict` and `simulate` for every kind of problem."""
 
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.numerics.checks import require_kind, require_seed, require_tolerance
+from dp_theory.ridge.problem import AnyProblem, Experiments, Problem
+
+if TYPE_CHECKING:
+    from dp_theory.ridge.finite_dimension import FinitePrediction
 
 TRIALS = 20
+_KINDS = "a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
 Answer = TypeVar("Answer", covariant=True)
 
 
@@ -14,7 +20,6 @@ class Solvable(Protocol[Answer]):
     """A problem that theory answers."""
 
     def solve(self, tolerance: float | None) -> Answer: ...
-    def solve_at(self, d: int, tolerance: float | None) -> Answer: ...
 
 
 class Drawable(Protocol[Answer]):
@@ -22,10 +27,14 @@ class Drawable(Protocol[Answer]):
 
     engines: ClassVar[tuple[str, ...]]
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Answer: ...
+    def draw(self, experiments: Experiments) -> Answer: ...
 
 
-def predict(problem: Solvable[Answer], *, d: int | None = None, tolerance: float | None = None) -> Answer:
+@overload
+def predict(problem: Problem, *, d: int, tolerance: float | None = None) -> "FinitePrediction": ...
+@overload
+def predict(problem: Solvable[Answer], *, d: None = None, tolerance: float | None = None) -> Answer: ...
+def predict(problem: Any, *, d: int | None = None, tolerance: float | None = None) -> Any:
     """The limit n, d → ∞ of a problem, with a certificate of every number.
 
     Parameters
@@ -36,8 +45,8 @@ def predict(problem: Solvable[Answer], *, d: int | None = None, tolerance: float
         - `PracticeProblem`: the loop.
         - `SoftmaxProblem`: K classes.
     d
-        A finite dimension for a `Problem`, with n = round(d/phi) pool rows. The answer then has means to first order in
-        1/d and the scatter of single experiments.
+        A finite dimension for a `Problem`, 3 or more, with n = round(d/phi) pool rows. The answer then has means to
+        first order in 1/d and the scatter of single experiments.
     tolerance
         The largest relative error that quadrature and iteration may leave, by default 1e-9; 1e-8 for losses other than
         the square, and 5e-3 for loops with such losses. With K classes it is the largest relative standard error of the
@@ -56,7 +65,8 @@ def predict(problem: Solvable[Answer], *, d: int | None = None, tolerance: float
     Raises
     ------
     InputError
-        Where no row is kept, for a tolerance that is not positive, and for a d with another kind of problem.
+        For what is no problem, where no row is kept, for a tolerance that is not positive, and for a d with another
+        kind of problem, without a pool row, or at the ridgeless peak.
     ConvergenceError
         Where the tolerance is missed.
 
@@ -69,10 +79,8 @@ def predict(problem: Solvable[Answer], *, d: int | None = None, tolerance: float
     >>> predict(problem, d=400).test_error_sd.round(4).tolist()
     [0.006, 0.0109]
     """
-    from dp_theory.numerics.checks import require_tolerance
-
     require_tolerance(tolerance)
-    _require_problem(problem)
+    require_kind("problem", problem, AnyProblem, _KINDS)
     answer = problem.solve(tolerance) if d is None else problem.solve_at(d, tolerance)
     if tolerance is not None and not np.isfinite(getattr(answer, "certificate", 0.0)).all():
         raise ConvergenceError(f"a certificate is not finite: tolerance = {tolerance:g} cannot be promised")
@@ -97,11 +105,15 @@ def simulate(
     problem
         Of any kind that `predict` takes. The cells of a `Problem` share their random numbers.
     d
-        It may be left out where the problem has a spectrum, which fixes it.
+        The dimension, up to 1e8. It may be left out where the problem has a spectrum, which fixes it.
+    trials
+        Independent experiments, up to 1e6. A single one has infinite standard errors.
     engine
         "dense" draws every number. "law", for a `Problem`, draws from exactly the same law in O(kept) operations.
+    seed
+        Of all random numbers, at least 0.
     workers
-        Processes over trials. None is what joblib is configured to (dp_theory.numerics.parallel).
+        Processes over trials; -1 is all cores. None is what joblib is configured to (dp_theory.numerics.parallel).
 
     Returns
     -------
@@ -112,7 +124,12 @@ def simulate(
     Raises
     ------
     InputError
-        For sizes that are too small, and for an engine that this kind of problem does not have.
+        For what is no problem, for sizes that are too small or too large, for an engine that this kind of problem does
+        not have, and for rows that are known by their moments alone.
+    MissingError
+        Where the experiment does not fit into memory.
+    ConvergenceError
+        Where a fit under another loss than the square misses its minimum.
 
     Examples
     --------
@@ -121,19 +138,11 @@ def simulate(
     >>> runs.trials, bool(runs.test_error_se > 0)
     (4, True)
     """
-    from dp_theory.numerics.checks import require_seed
     from dp_theory.ridge.simulators.dense import check_engine
 
     check_engine(engine)
     require_seed(seed)
-    _require_problem(problem)
+    require_kind("problem", problem, AnyProblem, _KINDS)
     if engine not in problem.engines:
         raise InputError(f"engine = '{engine}' draws a Problem only: take 'dense' for a {type(problem).__name__}")
-    return problem.draw(d, trials, engine=engine, seed=seed, workers=workers)
-
-
-def _require_problem(problem: Any) -> None:
-    if not hasattr(problem, "solve") or isinstance(problem, type):
-        raise InputError(
-            f"problem = {problem!r} must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
-        )
+    return problem.draw(Experiments(d, trials, engine, seed, workers))

@@ -6,7 +6,7 @@ alpha. Samples are counted per dimension.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,10 @@ from dp_theory.numerics.checks import (
     require_in,
     require_kind,
     require_number,
-    require_numbers,
+    require_positive,
+    require_positive_number,
+    require_ridge,
+    require_size,
     require_some,
     require_whole,
     sine_of,
@@ -59,7 +62,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     test_error
         The learner's, inside (0, 1/2).
     alpha
-        The window's end, in standard deviations of the learner's scores.
+        The window's end, positive, in standard deviations of the learner's scores.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     Raises
     ------
     InputError
-        For numbers outside their domain.
+        For what are no BoundaryFlips, and for numbers outside their domain.
 
     Examples
     --------
@@ -78,6 +81,7 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     >>> round(of_window.missed, 3), round(of_window.wrong, 3)
     (0.414, 0.236)
     """
+    _require_flips(flips)
     test_error, alpha = require_number(test_error=test_error, alpha=alpha)
     require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
     window = KeepHard(alpha)
@@ -137,6 +141,7 @@ def row_worth(flips: BoundaryFlips) -> float:
     >>> round(row_worth(BoundaryFlips(0.5)), 3)
     2.454
     """
+    _require_flips(flips)
     return 1 + (1 - 2 / np.pi) / flips.width**2 if flips.eps == 0.5 else np.inf
 
 
@@ -149,10 +154,14 @@ FIRMER = (3.0, 10.0)
 COSTS = Costs()
 # Relative difference of errors that says nothing.
 _SAME = 1e-12
+# As many as any loop is asked for.
+MAX_ROUNDS = 1000
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
-    """The best ridge per row of static data (T8.7)."""
+    """The best ridge per row of static data, `rows` per dimension, a number or an array (T8.7)."""
+    _require_flips(flips)
+    require_positive("it is the number of rows per dimension", rows=rows)
     return (1 / flips.signal**2 - 1) / numbers("rows", rows)
 
 
@@ -164,9 +173,9 @@ def plain_error(flips: BoundaryFlips, rows: Any) -> Any:
 
 def plain_rows(flips: BoundaryFlips, test_error: float) -> float:
     """Static rows per dimension that reach a test error: `plain_error` solved for them."""
+    _require_flips(flips)
     (test_error,) = require_number(test_error=test_error)
     require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
-
     signal, cosine = flips.signal**2, np.cos(np.pi * test_error) ** 2
     return float(cosine * (1 - signal * cosine) / signal / np.sin(np.pi * test_error) ** 2)
 
@@ -187,11 +196,12 @@ def worth(
     flips
         How labels are wrong near the boundary.
     rounds
-        Rounds of practice.
+        Rounds of practice, from 1 to MAX_ROUNDS.
     phi
-        d over the rows of each round, and of the first pool.
+        d over the rows of each round, and of the first pool, positive.
     windows, lams
-        Thresholds over tan(πE) and ridges per row of the first pool, of which the best are taken.
+        Thresholds over tan(πE), positive, and ridges per row of the first pool, at least 0, of which the best are
+        taken.
     advance
         It is called with 1 after each of the `loops_of_worth`.
 
@@ -205,22 +215,16 @@ def worth(
     Raises
     ------
     InputError
-        For numbers outside their domain.
+        For what are no BoundaryFlips, and for numbers outside their domain.
     """
     import pandas as pd
 
-    require_kind("flips", flips, BoundaryFlips, "BoundaryFlips, such as BoundaryFlips(0.3)")
-    given = {name: value for name, value in (("windows", windows), ("lams", lams)) if value is not None}
-    require_numbers(**given)
-    require_some(**given)
     require_whole(rounds=rounds)
-    require("rounds", rounds, rounds >= 1, "be at least 1")
-    start = PracticeProblem(phi, 0.0, flip=flips)
+    require_size("rounds", rounds, 1, MAX_ROUNDS, "it is the number of rounds of practice")
     runs: list[tuple[float, float, Solution]] = []
-    for kappa in np.atleast_1d(windows).tolist():
-        for lam in _ridges(flips, 1 / phi) if lams is None else np.atleast_1d(lams).tolist():
-            runs.append((kappa, lam, solve_loop(replace(start, lam=lam, additions=[Window(kappa)] * rounds))))
-            advance(1)
+    for kappa, lam in _loops(flips, phi, windows, lams):
+        runs.append((kappa, lam, solve_loop(PracticeProblem(phi, lam, [Window(kappa)] * rounds, flip=flips))))
+        advance(1)
     rows = []
     for stage in range(rounds + 1):
         kappa, lam, best = min(runs, key=lambda run: run[2].test_error[stage])
@@ -257,10 +261,23 @@ def _saved(error: float, plain: float) -> float:
 
 def loops_of_worth(flips: BoundaryFlips, phi: float, windows: Sequence[float] = WINDOWS) -> int:
     """The number of loops that `worth` solves."""
-    return len(windows) * len(_ridges(flips, 1 / phi))
+    return len(_loops(flips, phi, windows))
 
 
-def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
-    plain = float(plain_lam(flips, rows))
-    firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
-    return [*LAMS, plain, *firmer]
+def _loops(
+    flips: BoundaryFlips, phi: float, windows: Sequence[float], lams: Sequence[float] | None = None
+) -> list[tuple[float, float]]:
+    """Window and ridge of each."""
+    _require_flips(flips)
+    require_positive_number("it is d over the rows of a round", phi=phi)
+    if lams is None:
+        plain = float(plain_lam(flips, 1 / phi))
+        lams = [*LAMS, plain, *(plain * factor for factor in FIRMER if plain * factor > LAMS[-1])]
+    require_positive("the threshold is a window's times tan(πE)", windows=windows)
+    require_ridge(lams=lams)
+    require_some(windows=windows, lams=lams)
+    return list(product(np.ravel(windows).tolist(), np.ravel(lams).tolist()))
+
+
+def _require_flips(flips: BoundaryFlips) -> None:
+    require_kind("flips", flips, BoundaryFlips, "BoundaryFlips, such as BoundaryFlips(0.3)")

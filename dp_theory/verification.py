@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.numerics.checks import MAX_TRIALS, Advance, require_size, unseen
+from dp_theory.numerics.checks import MAX_TRIALS, Advance, require_size, require_whole, unseen
 from dp_theory.outcomes import QUANTITIES
 from dp_theory.ridge.problem import Problem
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random
@@ -63,6 +63,7 @@ def verify(
     import pandas as pd
     from scipy.stats import t
 
+    require_whole(trials=trials)
     require_size("trials", trials, 4, MAX_TRIALS, "a standard error is needed")
     level = float(t.isf(LEVEL / (2 * 2 * len(cells) * len(QUANTITIES)), trials - 1))
     rows = []

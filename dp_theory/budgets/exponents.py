@@ -31,6 +31,8 @@ STEPS = 6
 MIN_ROUNDS = 4
 # A change of ln(error) that is rounding.
 _FLAT = 1e-12
+# Relative difference of sizes that are the same.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Scaling:
     exponents
         A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
         and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln
-        x: 0 for a power law and 1 for a geometric decay; nan for an error that stays as it is.
+        x: 0 for a power law and 1 for a geometric decay; nan for an error that stays as it is. All are nan where fewer
+        than three sizes are there.
     """
 
     curves: "pd.DataFrame"
@@ -65,7 +68,7 @@ def scaling(problem: PracticeProblem, *, advance: Advance = unseen) -> Scaling:
     Raises
     ------
     InputError
-        For fewer than four rounds, and for other losses than the square.
+        For fewer than four rounds, for rows that do not accumulate, and for other losses than the square.
 
     Examples
     --------
@@ -127,11 +130,11 @@ def _compared(problem: PracticeProblem) -> list[tuple[list[PracticeProblem], dic
 
 
 def _resolved(problem: PracticeProblem) -> PracticeProblem:
-    """With as many rounds as double precision resolves: the error of newest rows falls geometrically."""
+    """With as many rounds as have a solution: newest rows may be too few, and their error falls geometrically."""
     try:
         solve_loop(problem)
         return problem
-    except ConvergenceError:
+    except (ConvergenceError, InputError):
         rounds = len(problem.additions) * 3 // 4
         lam = np.broadcast_to(problem.lam, problem.stages)[: rounds + 1].tolist()
         return _resolved(replace(problem, lam=lam, additions=problem.additions[:rounds]))
@@ -141,6 +144,8 @@ def _exponent(x: Array, errors: Array) -> dict[str, float]:
     tail = slice(len(x) // 2, None)
     log_x = np.log(x[tail])
     log_error = np.log(errors[tail])
+    if len(log_x) < 3 or np.diff(log_x).min() < _SAME:
+        return dict.fromkeys(("exponent", "fit_se", "steepening"), np.nan)
     # scipy.stats.linregress gives the same, but importing scipy.stats takes a quarter of `dp theory practice`
     if np.ptp(log_error) < _FLAT:
         return {"exponent": 0.0, "fit_se": 0.0, "steepening": np.nan}

@@ -36,8 +36,8 @@ from dp_theory.numerics.costs import (
     require_least_keep,
 )
 from dp_theory.ridge.finite_dimension import mean_error, require_room
-from dp_theory.ridge.theorem1 import corollary1, theorem1
-from dp_theory.rules import RULES, Direct, Moments, rule_names
+from dp_theory.ridge.theorem1 import theorem1
+from dp_theory.rules import RULES, Direct, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,13 +71,6 @@ def minimise(function: Callable[[Any], Any], low: float, high: float, shape: tup
 
 # The interval in which the best ridge is sought, besides lam = 0.
 RIDGES = (1e-9, 1e4)
-
-
-def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
-    """Theorem 1, or Corollary 1 where lam = 0, with psi and the ridge per row."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
-        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
 
 
 RULE_NAMES = rule_names("optimised")
@@ -130,7 +123,7 @@ def least_error(
 
         def error(ridge: Any) -> Any:
             if fourth is None:
-                return ridge_error(moments, rho, psi, ridge)
+                return theorem1(*moments, rho, psi, ridge)[0]
             return np.where(is_sound, mean_error(moments, fourth, rho, psi, ridge, d / psi), 0.5)
 
         least, ridge = minimise(error, *RIDGES, np.shape(p))
@@ -163,15 +156,17 @@ def optimum(
     Parameters
     ----------
     rho
-        Cosine of the selector with the truth.
+        Cosine of the selector with the truth, in [-1, 1].
     psi, budget
-        Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension.
+        Exactly one is given: the number of training rows, as psi = d/m, or what may be spent per dimension, in plain
+        samples; both are positive.
     direct_cost, training_cost
-        Costs of a directly drawn sample and of training on a row, in plain samples.
+        Costs of a directly drawn sample and of training on a row, in plain samples, at least 0.
     smallest_keep
-        The least kept fraction to consider.
+        The least kept fraction to consider, in [1e-12, 1).
     d
-        With a finite dimension the mean test error is taken, of exactly d/psi training rows.
+        With a finite dimension, 3 or more and at least psi, the mean test error is taken, of exactly d/psi training
+        rows.
 
     Returns
     -------
@@ -185,7 +180,7 @@ def optimum(
     Raises
     ------
     InputError
-        For parameters outside their domain.
+        For parameters outside their domain, and where a training row costs nothing.
 
     Examples
     --------
@@ -197,16 +192,15 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    require_costs(direct=direct_cost, training=training_cost)
-    (smallest_keep,) = require_number(**{"smallest keep": smallest_keep})
-    require_least_keep(smallest_keep)
+    require_costs(direct_cost=direct_cost, training_cost=training_cost)
+    (smallest_keep,) = require_number(smallest_keep=smallest_keep)
+    require_least_keep(smallest_keep=smallest_keep)
     costs = Costs(float(direct_cost), float(training_cost))
     given = {"rho": rho} | ({"psi": psi} if budget is None else {"budget": budget})
     require_numbers(**given)
     require_some(**given)
     if budget is not None:
-        is_positive = (np.asarray(budget) > 0) & np.isfinite(budget)
-        require("budget", budget, is_positive, "be positive: it is the cost per dimension")
+        require_positive("it is the cost per dimension", budget=budget)
         if costs.row("direct") == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
     shape = common_shape(**given)

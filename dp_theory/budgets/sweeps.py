@@ -96,18 +96,24 @@ def sweep(
     ----------
     alpha
         Threshold of keep-hard. The other rules are matched at its kept fraction p.
+    rho
+        Cosine between selector and truth, in [-1, 1].
     lam_per_row
-        Ridge per training row, the same for every strategy.
+        Ridge per training row, at least 0, the same for every strategy.
     n
-        Numbers of samples generated, rounded; by default twelve from d/4 to 16 d.
+        Numbers of samples generated, rounded, from 1 to 1e12; by default twelve from d/4 to 16 d.
     rules
         As `make_rule` takes them, without what fixes how much they keep: "keep-hard", ["random", "entropy@kappa=2"].
     d, trials
-        Trial k of all series draws from the same stream.
+        The dimension, 2 or more, and experiments for each point. Trial k of all series draws from the same stream.
     engine
         With 'law' the points of a series are independent.
+    x
+        What the column x counts: 'generated', 'kept' or 'compute'.
     workers
         As in dp_theory.numerics.parallel. A job is one trial of one series at all sizes and ridges.
+    advance
+        It is called with 1 after each job.
 
     Returns
     -------
@@ -119,7 +125,9 @@ def sweep(
     Raises
     ------
     InputError
-        For parameters outside their domain.
+        For parameters outside their domain, and for rules that cannot keep p.
+    MissingError
+        Where the dense experiment does not fit into memory.
 
     Examples
     --------
@@ -135,14 +143,14 @@ def sweep(
     check_engine(engine)
     require_seed(seed)
     require_axis(x)
-    require_numbers(alpha=alpha, rho=rho, lam_per_row=lam_per_row)
+    require_numbers(alpha=alpha, rho=rho)
     numbers_of_rows = numbers("n", np.geomspace(d / 4, 16 * d, SIZES) if n is None else n)
     require_some(alpha=alpha, rho=rho, lam_per_row=lam_per_row, n=numbers_of_rows)
     sizes = np.unique(np.round(numbers_of_rows))
     require_size("n", sizes, 1, MAX_ROWS, "it is the number of samples generated")
     sizes = sizes.astype(int)
     if engine == "dense":
-        require_memory(sizes[-1], d, "a smaller n or d, or the engine law")
+        require_memory(float(sizes[-1]) * d, "a smaller n or d, or the engine law")
     require_ridge(lam_per_row=lam_per_row)
     lams = np.unique(lam_per_row).astype(float)
     rules = listed(rules)

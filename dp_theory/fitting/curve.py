@@ -1,5 +1,6 @@
 """A measured error curve."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from dp_theory.numerics.checks import (
     require,
     require_in,
     require_kind,
+    require_one_of,
 )
 from dp_theory.rules import RULES
 
@@ -35,10 +37,10 @@ MIN_SE = 1e-12
 MAX_OFF = 0.1
 
 
-def require_table(table: Any) -> None:
+def require_table(name: str, table: Any) -> None:
     """Columns by name."""
     if not hasattr(table, "keys"):
-        raise InputError(f"table = {table!r} must have columns by name, as a DataFrame or a dict does")
+        raise InputError(f"{name} = {reprlib.repr(table)} must have columns by name, as a DataFrame or a dict does")
 
 
 @dataclass(frozen=True, init=False)
@@ -53,21 +55,23 @@ class Curve:
         How the training rows were chosen, one of STRATEGIES: plain (`static`), those of a pool that `rule` keeps
         (`prune`), drawn from the distribution that `rule` would keep (`direct`), or near the learner's own boundary,
         round by round (`practice`).
+    kept
+        Training rows, from 1 to 1e15.
     error
         Measured test error, in (0, 1).
     se
         Standard error of `error`; nan where unknown. It is known for all points or none.
     trials
-        Experiments that `error` is the mean of.
+        Experiments that `error` is the mean of, at least 1.
     generated
-        Samples that were made, by default `kept`, and kept/keep for `prune`.
+        Samples that were made, from 1 to 1e15, by default `kept`, and kept/keep for `prune`.
     keep
         Share p of the rows that the rule of `prune` or `direct` keeps, by default kept/generated for `prune`. It is 1
         for `static` and `practice`, whatever is given.
     initial
-        Plain rows before the first round, which `practice` needs.
+        Plain rows before the first round, which `practice` needs, and other strategies ignore.
     increment
-        Rows that a round adds, which `practice` needs.
+        Rows that a round adds, which `practice` needs, and other strategies ignore.
     rule
         Name of the rule of `prune` and `direct`, one of RULES that a kept share determines.
     exact
@@ -116,15 +120,14 @@ class Curve:
         try:
             strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
         except ValueError:
-            raise InputError(f"strategy = {strategy!r} must be a name for each point, or for all") from None
+            raise InputError(f"strategy = {reprlib.repr(strategy)} must be a name for each point, or for all") from None
         if not len(strategy):
             raise InputError("a curve needs a point")
         if len(strategy) == 1:  # it holds for all
             strategy = np.repeat(strategy, max(1, numbers("kept", kept).size))
-        unknown = strategy[~np.isin(strategy, STRATEGIES)]
-        if len(unknown):
-            raise InputError(f"unknown strategy '{unknown[0]}' of a point: one of {', '.join(STRATEGIES)}")
-        is_pruned = strategy == "prune"
+        for name in np.unique(strategy):
+            require_one_of("strategy", str(name), STRATEGIES)
+        is_pruned, is_practised = strategy == "prune", strategy == "practice"
 
         def column(name: str, value: Any, default: Any = np.nan) -> Array:
             given = numbers(name, np.nan if value is None else value)
@@ -137,7 +140,9 @@ class Curve:
         with np.errstate(divide="ignore", invalid="ignore"):  # sizes that are none are refused below
             keep = column("keep", keep, np.where(is_pruned, kept / generated, 1.0))
         keep = np.where(is_pruned | (strategy == "direct"), keep, 1.0)
-        initial = column("initial", initial, np.where(strategy == "practice", np.nan, kept))
+        initial = np.where(is_practised, column("initial", initial), kept)
+        # without rounds a point does not depend on their size
+        increment = column("increment", increment, np.where(initial == kept, kept, np.nan))
         vars(self).update(  # a frozen dataclass has no other way
             strategy=strategy,
             kept=kept,
@@ -147,8 +152,7 @@ class Curve:
             generated=column("generated", generated, np.where(is_pruned, kept / keep, kept)),
             keep=keep,
             initial=initial,
-            # without rounds a point does not depend on their size
-            increment=column("increment", increment, np.where(initial == kept, kept, np.nan)),
+            increment=np.where(is_practised, increment, kept),
             rule=rule,
             exact=exact,
         )
@@ -170,7 +174,7 @@ class Curve:
         InputError
             Where a column of REQUIRED is missing, and as `Curve` does.
         """
-        require_table(table)
+        require_table("table", table)
         missing = [name for name in REQUIRED if name not in table]
         if missing:
             raise InputError(f"a curve has no {', '.join(missing)}: it needs {', '.join(REQUIRED)}, and better se")
@@ -217,7 +221,7 @@ class Curve:
 
     def _check(self) -> None:
         if not isinstance(self.rule, str) or self.rule not in RULES or not fields(RULES[self.rule]):
-            raise InputError(f"unknown rule {self.rule!r} of a curve: one that selects, such as keep-hard")
+            raise InputError(f"unknown rule {reprlib.repr(self.rule)} of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated[~np.isnan(self.kept)]).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
         for name in ("kept", "generated"):

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import chdtrc, ndtri, stdtrit
 
 from dp_base.errors import InputError
 from dp_theory.fitting.curve import Curve, require_table
@@ -43,6 +43,8 @@ class Fit:
 
     Attributes
     ----------
+    curve
+        What was fitted.
     likelihood
         The likelihood about the fit, which intervals are taken from.
     best
@@ -76,12 +78,18 @@ class Fit:
         pd.DataFrame
             Columns parameter, value, low, high and note, a row for each of PARAMETERS. `low` and `high` are nan for a
             parameter that was not estimated. `note` says what the curve does not determine. An interval that ends where
-            the range does is bounded on one side only; on both, the parameter is not identified.
+            the range does is bounded on one side only; on both, the parameter is not identified: any value fits, or
+            none where chi-square rejects the theory.
         """
         import pandas as pd
 
         columns = ["parameter", "value", "low", "high", "note"]
         return pd.DataFrame([(name, *self._estimate(name)) for name in PARAMETERS], columns=columns)
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether chi-square is larger than noise makes it in 95 % of curves, if that is known."""
+        return self.curve.knows_scatter and chdtrc(self.freedom, self.chi_square) < 1 - LEVEL
 
     def limits(self, name: str) -> tuple[float, float]:
         """The ends of a parameter's profile-likelihood interval, or of its range."""
@@ -120,7 +128,7 @@ class Fit:
             practice.
         """
         if not isinstance(points, Curve):
-            require_table(points)
+            require_table("points", points)
             points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
         for name, rows, what in (("rho", points.selected, "a pruned point"), ("window", points.practised, "practice")):
             if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
@@ -151,6 +159,8 @@ class Fit:
         else:
             low, high = self.limits(name)
             note = _NOTES[low == PARAMETERS[name].low, high == PARAMETERS[name].high]
+            if note == _NOTES[True, True] and self.is_rejected:
+                note = f"{NOT_IDENTIFIED}: no value fits"
         value = np.nan if note.startswith(NOT_IDENTIFIED) else self.values[name]
         return value, low, high, note
 
@@ -176,10 +186,15 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     fixed
         Values of parameters that are known, by name of PARAMETERS. A `floor` of 0 says that the truth labels the rows.
 
+    Returns
+    -------
+    Fit
+        The estimates, with what they are certain to.
+
     Raises
     ------
     InputError
-        For too few points, an unknown parameter in `fixed`, or a value outside its range.
+        For what is no curve, too few points, an unknown parameter in `fixed`, or a value outside its range.
 
     References
     ----------
@@ -204,7 +219,9 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     wanted = [name for name in PARAMETERS if name not in why_fixed]
     # the number of different points less one, and less one more for the scatter
     spare = 1 if curve.knows_scatter else 2
-    max_free = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True))) - spare
+    kinds = np.where((curve.keep == 1) & (curve.kept == curve.initial), "static", curve.strategy)  # what is plain
+    shares = np.round(np.log(curve.keep), 1)  # which chance may move
+    max_free = len(set(zip(kinds, curve.kept, shares, strict=True))) - spare
     if max_free < 1:
         raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
     why_fixed |= dict.fromkeys(wanted[max_free:], "assumed: too few points to estimate it")

@@ -55,6 +55,8 @@ def forecast(
 
     Parameters
     ----------
+    fitted
+        By `fit`.
     target
         A test error, in (0, 1/2).
     x
@@ -74,7 +76,7 @@ def forecast(
     Raises
     ------
     InputError
-        For a target outside (0, 1/2) or not above a floor that is fixed, and for an unknown axis.
+        For what is no fit, for a target outside (0, 1/2) or not above a floor that is fixed, and for an unknown x.
     """
     import pandas as pd
 

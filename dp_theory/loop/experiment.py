@@ -15,7 +15,9 @@ from dp_theory.loop.square import ORDER
 from dp_theory.numerics.checks import Array, Float, require, require_memory, sine_of, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import QUANTITIES, Simulation
+from dp_theory.ridge.problem import Experiments
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, measure
+from dp_theory.rules import Direct, KeepAll
 
 if TYPE_CHECKING:
     from dp_theory.loop.problems import PracticeProblem, ScalarProblem, SpanProblem
@@ -23,28 +25,25 @@ if TYPE_CHECKING:
 # The largest gradient that a fit may leave, relative to that at w = 0.
 _GRADIENT = 1e-6
 _SMALLER = "a smaller d, or fewer kept rows"
+# Of rows, or of products of columns, that are there at a time, at least.
+_MATRICES = 3
 # Drawn at a time.
 MAX_CANDIDATES = 1 << 20
 
 
 def simulated(
-    problem: "SpanProblem | PracticeProblem",
-    stages: int | slice,
-    d: int | None,
-    trials: int,
-    least: int,
-    seed: int,
-    workers: int | None,
+    problem: "SpanProblem | PracticeProblem", stages: int | slice, experiments: Experiments, least: int
 ) -> Simulation:
     """Means over runs, of one stage or several.
 
     The theory resolves plans first, so that both use the same thresholds and sizes.
     """
+    d, trials, _, seed, workers = experiments
     size = None if problem.spectrum is None else np.size(problem.spectrum)
     d = check_size(size if d is None else d, trials)
     require("d", d, size in (None, d), f"be the length of the spectrum, {size}")
     require("d", d, d >= least, f"be at least {least}: the directions have so many entries")
-    require_memory(d, d, _SMALLER)
+    require_memory(_MATRICES * d * d, _SMALLER)
     cell = problem.cell
     if any(map(callable, cell.additions)):
         cell = replace(cell, additions=cell.certified(None)[0].additions)
@@ -111,18 +110,22 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
 
     What decides lies in the span of the directions; the rest is drawn for kept rows alone.
     """
-    rows, axes = placed.rows, placed.axes
+    rows, axes, rule = placed.rows, placed.axes, placed.rows.keep
     keep_fraction = float(kept_moments(placed, ORDER)[1][:, 0, 0].sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
+    if isinstance(rule, Direct):
+        rows = replace(rows, keep=KeepAll())
     for start in range(0, max(candidates, 1), MAX_CANDIDATES):
         seen = rng.standard_normal((2, min(MAX_CANDIDATES, candidates - start)))
+        if isinstance(rule, Direct):
+            seen[0] = rule.draw(rng, seen.shape[1])
         y = draw_labels(placed.flip, axes.slope * seen[0] + axes.kappa * seen[1], rng)
         keep, weight = rows.select(seen[0], y)
         is_kept = (rng.random(len(y)) < keep) & (weight > 0)
         parts.append((seen[:, is_kept].T, y[is_kept], weight[is_kept]))
     coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    require_memory(len(y), len(axes.frame), _SMALLER)
+    require_memory(_MATRICES * len(y) * len(axes.frame), _SMALLER)
     z = rng.standard_normal((len(y), len(axes.frame)))
     z += (coordinates - z @ axes.frame) @ axes.frame.T
     return z, y, weight

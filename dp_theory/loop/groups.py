@@ -5,6 +5,7 @@ Labels may be wrong near the boundary (ours): P(flip | z) = 2 eps Φ(-|z|/width)
 z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observed label | t] is closed (T8.4).
 """
 
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,10 +24,11 @@ from dp_theory.numerics.checks import (
     numbers,
     of_arrays,
     require,
-    require_breaks,
     require_in,
+    require_kind,
     require_number,
-    require_positive,
+    require_positive_number,
+    set_breaks,
     set_numbers,
 )
 from dp_theory.numerics.quadrature import PDF0, pdf
@@ -161,9 +163,11 @@ class SelectedRows(ByValue):
     breaks: Sequence[float]
     has_direction: bool  # whether the rule sees one
 
-    def require_scalar_rule(self) -> None:
+    def check_rule(self) -> None:
+        set_breaks(self)
         if isinstance(self.keep, Rule) and self.keep.shape:
-            raise InputError(f"keep = {self.keep} has the shape {self.keep.shape}: give one problem for each number")
+            shown = reprlib.repr(self.keep)
+            raise InputError(f"keep = {shown} has the shape {self.keep.shape}: give one problem for each number")
 
     @property
     def has_functions(self) -> bool:
@@ -176,10 +180,7 @@ class SelectedRows(ByValue):
 
         def of_rows(name: str, given: float | Weight) -> Array:
             value = of_arrays(name, given, *([t] if self.has_direction else []), y) if callable(given) else given
-            value = numbers(name, value)
-            if value.shape not in ((), y.shape):
-                raise InputError(f"{name} has shape {value.shape} for {y.size} rows: a number, or one for each row")
-            return np.broadcast_to(value, y.shape)
+            return np.broadcast_to(np.asarray(value, float), y.shape)
 
         kept = of_rows("keep", self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep)
         weights = of_rows("weight", self.weight)
@@ -201,7 +202,7 @@ class Group(SelectedRows):
     Parameters
     ----------
     ratio
-        Candidate rows of the group over n.
+        Candidate rows of the group over n, positive.
     labeller
         Direction (d,) that labels the rows. None is the problem's truth.
     flip
@@ -209,9 +210,10 @@ class Group(SelectedRows):
     along
         The direction (d,) whose projection t the rule sees. () for none.
     keep
-        Probability that a row is kept: a number, a function (t, y), of y alone without a direction, or a `Rule`.
+        Probability that a row is kept, in [0, 1]: a number, a function (t, y), of y alone without a direction, or a
+        `Rule` of numbers.
     weight
-        Weight q of a kept row: a number or such a function.
+        Weight q of a kept row, from 0 to 1e15: a number or such a function.
     breaks
         Where these functions jump in t. 0 always counts as a jump, and so do a rule's own breakpoints. Forgotten breaks
         cost time.
@@ -243,8 +245,7 @@ class Group(SelectedRows):
         if not callable(self.weight):
             require_number(weight=self.weight)
             require("weight", self.weight, 0 <= self.weight <= MAX_VALUE, _WEIGHT)
-        require_breaks(self.breaks)
-        self.require_scalar_rule()
+        self.check_rule()
 
     @property
     def has_direction(self) -> bool:
@@ -263,9 +264,9 @@ class Addition(SelectedRows):
     Parameters
     ----------
     candidates
-        Rows that the learner looks at, in units of n.
+        Rows that the learner looks at, in units of n, positive.
     kept
-        Rows that are kept, in units of n. As many candidates are drawn as this takes.
+        Rows that are kept, in units of n, positive. As many candidates are drawn as this takes.
     keep
         A `Rule`, or a function (t, observed y) -> probability.
     weight
@@ -291,7 +292,7 @@ class Addition(SelectedRows):
     kept: float | None = None
     keep: Rule | Weight = PLAIN
     weight: float | Weight = 1.0
-    breaks: tuple[float, ...] = ()
+    breaks: Sequence[float] = ()
     flip: Flips | None = None
     has_direction = True
 
@@ -302,15 +303,11 @@ class Addition(SelectedRows):
         given = {name: size for name, size in sizes.items() if size is not None}
         if len(given) != 1:
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
-        require_number(**given)
-        require_positive(SIZE, **given)
-        if not isinstance(self.keep, Rule) and not callable(self.keep):
-            raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
+        require_positive_number(SIZE, **given)
+        require_kind("keep", self.keep, Rule | Callable, "a rule or a function (t, y) -> probability")
         if not callable(self.weight):
-            require_number(weight=self.weight)
-            require_positive("it counts the row in the loss", weight=self.weight)
-        require_breaks(self.breaks)
-        self.require_scalar_rule()
+            require_positive_number("it counts the row in the loss", weight=self.weight)
+        self.check_rule()
 
     def flips(self, problem: Flips) -> Flips:
         return problem if self.flip is None else self.flip
@@ -333,7 +330,7 @@ class MeasuredRows(SelectedRows):
     Parameters
     ----------
     kept
-        Rows, in units of n.
+        Rows, in units of n, positive.
     linear
         The means of y·(t, ζ), (2,).
     second
@@ -353,8 +350,7 @@ class MeasuredRows(SelectedRows):
     has_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require_number(kept=self.kept)
-        require_positive(SIZE, kept=self.kept)
+        require_positive_number(SIZE, kept=self.kept)
         linear, second = numbers("linear", self.linear), numbers("second", self.second)
         if linear.shape != (2,) or second.shape != (2, 2):
             raise InputError(f"linear and second have shapes {linear.shape} and {second.shape}, not (2,) and (2, 2)")
@@ -384,9 +380,9 @@ class Window:
     Parameters
     ----------
     kappa
-        Width of the window in units of tan(πE).
+        Width of the window in units of tan(πE), positive.
     kept
-        Rows that are kept, in units of n.
+        Rows that are kept, in units of n, positive.
 
     Raises
     ------
@@ -398,9 +394,8 @@ class Window:
     kept: float = 1.0
 
     def __post_init__(self) -> None:
-        require_number(kappa=self.kappa, kept=self.kept)
-        require_positive("the threshold is kappa·tan(πE)", kappa=self.kappa)
-        require_positive(SIZE, kept=self.kept)
+        require_positive_number("the threshold is kappa·tan(πE)", kappa=self.kappa)
+        require_positive_number(SIZE, kept=self.kept)
 
     def __call__(self, test_error: float) -> Addition:
         """The rows to add after a stage of this test error."""
@@ -425,7 +420,13 @@ class Agree:
 
 @dataclass(frozen=True)
 class Verifier:
-    """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right."""
+    """σ(slope·y·t), with the logistic function σ: a verifier's probability that the observed label is right.
+
+    Parameters
+    ----------
+    slope
+        Of the logit in t, any number.
+    """
 
     slope: float
 

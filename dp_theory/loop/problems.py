@@ -7,7 +7,7 @@ may be as short as the angles between them need. A rule sees t = x·w/‖Σ^½w�
 flipped with probability `flip`. w0 is the truth, w_g the labeller. The test error is angle(θ, Σ^½w0)/π.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,11 +30,12 @@ from dp_theory.numerics.checks import (
     require_kind,
     require_number,
     require_positive,
+    require_positive_number,
     require_ridge,
     set_numbers,
 )
 from dp_theory.outcomes import Prediction, Simulation
-from dp_theory.ridge.problem import AnyProblem
+from dp_theory.ridge.problem import AnyProblem, Experiments
 
 # Distance of a unit vector's length from 1.
 _ROUNDED = 1e-14
@@ -132,15 +133,15 @@ class SpanProblem(AnyProblem):
         require_positive("it is d/n", phi=self.phi)
         require_ridge(lam=self.lam)
         require_loss(self.loss)
-        if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
-            raise InputError(f"groups = {self.groups!r} must be a list of Groups")
+        require_kind("groups", self.groups, Sequence, "a list of Groups")
         if not self.groups:
             raise InputError("groups is empty: give at least one group of rows")
         if self.spectrum is not None:
             _require_spectrum(self.spectrum)
         size = self.eigenvalues.size
         _require_direction("truth", self.truth, size)
-        for group in self.groups:
+        for place, group in enumerate(self.groups):
+            require_kind(f"groups[{place}]", group, Group, "a Group")
             if group.labeller is not None:
                 _require_direction("labeller", group.labeller, size)
             if group.has_direction:
@@ -175,8 +176,8 @@ class SpanProblem(AnyProblem):
         solved, certificate = self.cell.certified(tolerance)
         return Prediction(*(each[0] for each in (*solved.outputs, solved.sizes()[0], certificate)))
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        return simulated(self, 0, d, trials, self.eigenvalues.size, seed, workers)
+    def draw(self, experiments: Experiments) -> Simulation:
+        return simulated(self, 0, experiments, self.eigenvalues.size)
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,11 @@ class PracticeProblem(AnyProblem):
 
     Parameters
     ----------
+    phi
+        Aspect ratio d/n, positive.
     lam
-        Ridge, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows than
-        dimensions.
+        Ridge, at least 0, one number or one for each stage. 0 is the limit, where the square loss needs more kept rows
+        than dimensions.
     additions
         What each round adds, in turn.
     initial
@@ -261,15 +264,13 @@ class PracticeProblem(AnyProblem):
         require_loss(self.loss)
         require_kind("additions", self.additions, Sequence | np.ndarray, "a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
-            if not isinstance(plan, Rows) and not callable(plan):
-                raise InputError(f"additions[{place}] = {plan!r} must be an Addition or a plan such as Window")
+            require_kind(f"additions[{place}]", plan, Rows | Callable, "an Addition or a plan such as Window")
         require_ridge(lam=self.lam)
         if np.shape(self.lam) not in ((), (self.stages,)):
             count = np.size(self.lam)
             raise InputError(f"lam has {count} values; it must have one, or one for each of {self.stages} stages")
         if not isinstance(self.initial, Rows):
-            require_number(initial=self.initial)
-            require_positive("it is the first pool over n", initial=self.initial)
+            require_positive_number("it is the first pool over n", initial=self.initial)
             object.__setattr__(self, "initial", Addition(self.initial))
         self._require_directions()
 
@@ -321,8 +322,8 @@ class PracticeProblem(AnyProblem):
         of_additions = self, solved.additions, kept, candidates
         return PracticePrediction(test_error, overlap, squared_norm, kept / candidates, certificate, *of_additions)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> Simulation:
-        return simulated(self, slice(None), d, trials, 3, seed, workers)
+    def draw(self, experiments: Experiments) -> Simulation:
+        return simulated(self, slice(None), experiments, 3)
 
 
 def _require_spectrum(spectrum: ArrayLike) -> int:

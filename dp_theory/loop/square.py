@@ -23,7 +23,7 @@ from scipy.optimize import root_scalar
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.loop.groups import Rows
 from dp_theory.loop.placed import Cohort, PlacedRows
-from dp_theory.numerics.checks import ROUNDING, Array, Float, require
+from dp_theory.numerics.checks import ROUNDING, Array, Float, require, require_kind
 from dp_theory.rules.base import require_certain
 
 if TYPE_CHECKING:
@@ -333,8 +333,7 @@ def solve_cell(
         if stage:
             plan = cell.additions[stage - 1]
             rows: Any = plan(float(solution.test_error[-1])) if callable(plan) else plan
-            if not isinstance(rows, Rows):
-                raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition")
+            require_kind(f"the answer of additions[{stage - 1}]", rows, Rows, "an Addition")
             # in the coordinates (Uᵀz, z_k/√C_kk) of the rows that the newest learner chooses
             learner = np.append(solution.orders.a[-1], np.sqrt(solution.orders.c[-1, -1]))
             labeller, along = np.append(cell.labeller, 0.0), learner / np.linalg.norm(learner)

@@ -11,6 +11,7 @@ from dp_theory.multiclass.selection import make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 from dp_theory.numerics.checks import Advance, require_positive, require_tolerance, unseen
 from dp_theory.outcomes import SoftmaxOutputs
+from dp_theory.ridge.problem import Experiments
 from dp_theory.rules import listed
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ def softmax_curves(
     kept, lam
         Training rows per dimension, and the ridge per training row, both positive.
     rho
-        Cosine of each direction of the selector with the teacher's.
+        Cosine of each direction of the selector with the teacher's, in [-1, 1].
     tolerance
-        Largest relative standard error of a predicted test error.
+        Largest relative standard error of a predicted test error, positive.
     trials, d
-        Experiments that simulate each row, and their dimension.
+        Experiments that simulate each row, 0 for none, and their dimension.
+    seed, workers
+        As in `simulate`; the seed is that of the points of theory too.
+    advance
+        It is called with 1 after each row.
 
     Returns
     -------
@@ -56,7 +61,9 @@ def softmax_curves(
     Raises
     ------
     InputError
-        For parameters outside their domain, and where points do not meet the tolerance.
+        For parameters outside their domain.
+    ConvergenceError
+        Where points do not meet the tolerance.
     """
     import pandas as pd
 
@@ -64,17 +71,17 @@ def softmax_curves(
     require_positive("without ridge the weights run away", lam=lam)
     require_positive("it is the number of training rows per dimension", kept=kept)
     rows = []
-    for k, rule, p in itertools.product(classes, listed(rules), keep):
+    for k, rule, p in itertools.product(np.ravel(classes).tolist(), listed(rules), np.ravel(keep).tolist()):
         selection = make_selection(rule, k, keep=None if rule == "keep-all" else p)
         fraction = float(selection.keep_fraction(k).mean())
-        for number, ridge in itertools.product(kept, lam):
+        for number, ridge in itertools.product(np.ravel(kept).tolist(), np.ravel(lam).tolist()):
             problem = SoftmaxProblem(k, selection, rho, fraction / number, fraction * ridge)
             row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
             row |= {"generated": number / fraction, "lam": ridge}
             prediction = predict_softmax(problem, tolerance=tolerance, seed=seed)
             row |= {name: getattr(prediction, name) for name in SoftmaxOutputs.__annotations__}
             if trials:
-                runs = problem.draw(d, trials, engine="dense", seed=seed, workers=workers)
+                runs = problem.draw(Experiments(d, trials, "dense", seed, workers))
                 se = np.hypot(runs.test_error_se, prediction.test_error_se)
                 z = (runs.test_error - prediction.test_error) / se if trials > 1 else np.nan  # one trial has no error
                 row |= {"simulated": float(runs.test_error), "simulated_se": float(runs.test_error_se)}

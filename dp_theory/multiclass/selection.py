@@ -185,8 +185,10 @@ def make_selection(rule: str, classes: int, keep: float | None = None) -> Select
     ----------
     rule
         One of RULES.
+    classes
+        The number of classes K, from 2 to MAX_CLASSES.
     keep
-        The fraction of the rows that is kept, which all rules but keep-all take.
+        The fraction of the rows that is kept, in (0, 1], which all rules but keep-all take.
 
     Raises
     ------

@@ -31,7 +31,7 @@ from dp_theory.numerics.checks import (
 )
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import SOFTMAX_QUANTITIES, SoftmaxPrediction, SoftmaxSimulation
-from dp_theory.ridge.problem import AnyProblem
+from dp_theory.ridge.problem import AnyProblem, Experiments
 from dp_theory.ridge.simulators.dense import DENSE, averaged, check_size, generator, pool_size
 
 # Drawn in each trial for the two errors.
@@ -49,9 +49,11 @@ class SoftmaxProblem(AnyProblem):
     Parameters
     ----------
     classes
-        Number of classes K.
+        Number of classes K, from 2 to 100.
+    selection
+        Which rows are kept, as by `make_selection`.
     rho
-        The cosine ρ of a selector's direction with the teacher's of the same class.
+        The cosine ρ of a selector's direction with the teacher's of the same class, in [-1, 1].
     phi, lam
         The ratio φ = d/n and the ridge λ, both positive.
 
@@ -80,7 +82,8 @@ class SoftmaxProblem(AnyProblem):
     def solve(self, tolerance: float | None) -> SoftmaxPrediction:
         return predict_softmax(self, tolerance=tolerance)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> SoftmaxSimulation:
+    def draw(self, experiments: Experiments) -> SoftmaxSimulation:
+        d, trials, _, seed, workers = experiments
         d = check_size(d, trials)
         room = 2 * (self.classes - 1)
         require("d", d, d >= room, f"be at least {room}: teacher and selector have so many directions")
@@ -95,7 +98,7 @@ def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tup
     """One experiment: SOFTMAX_QUANTITIES."""
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
-    require_memory(n, d, "a smaller d or a larger phi")
+    require_memory(n * d, "a smaller d or a larger phi")
     k = problem.classes
     rho = problem.rho
     simplex = helmert(k)

@@ -38,6 +38,8 @@ END_ROUNDING = 8 * ROUNDING
 MAX_TRIALS = 10**6
 MAX_D = 10**8
 MAX_ROWS = 1e12
+MAX_WORKERS = 10_000
+MAX_WHOLE = 10**100
 
 # The range of a ratio or a ridge. Beyond it, the formulas lose their digits or overflow.
 MIN_VALUE = 1e-30
@@ -76,7 +78,7 @@ def _comparable(value: Any) -> Any:
 def numbers(name: str, value: Any) -> Array:
     """The value as an array of float64."""
     try:
-        # Text, None, complex numbers and what is masked are no real numbers.
+        # Text, None, complex numbers, integers beyond 64 bits and what is masked are no real numbers.
         if np.asarray(value).dtype.kind not in "biuf" or np.ma.is_masked(value):
             raise TypeError
         return np.asarray(value, float)
@@ -92,7 +94,7 @@ def require_numbers(**values: Any) -> list[Array]:
 def of_arrays(name: str, function: Callable[..., Any], *arrays: Any) -> Array:
     """What a user's function makes of arrays."""
     try:
-        return np.asarray(function(*arrays), float)
+        return np.broadcast_to(np.asarray(function(*arrays), float), np.shape(arrays[0]))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} must be a function of arrays, as np.where(t > 1, 1.0, 0.0) is, or np.vectorize({name}): {error}"
@@ -115,10 +117,10 @@ def set_numbers(of: Any, *names: str) -> None:
 
 
 def require_whole(**values: Any) -> None:
-    """Each is a whole number."""
+    """Each is a whole number, which floating point can hold."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
+        if not isinstance(value, Integral) or isinstance(value, bool) or abs(int(value)) > MAX_WHOLE:
+            raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number, of at most 100 digits")
 
 
 def require_seed(seed: Any) -> None:
@@ -131,7 +133,7 @@ def require_workers(workers: Any) -> None:
     """None, or a whole number but 0: below, from all cores down."""
     if workers is not None:
         require_whole(workers=workers)
-        require("workers", workers, workers != 0, "be at least 1, or None for what joblib is configured to")
+        require_size("workers", abs(workers), 1, MAX_WORKERS, "None is what joblib is configured to")
 
 
 def require_tolerance(tolerance: Any) -> None:
@@ -163,28 +165,27 @@ def whole_rows(name: str, size: float) -> int:
     return round(size)
 
 
-def require_memory(rows: float, columns: int, smaller: str) -> None:
-    """A matrix of this size fits into the machine; `smaller` ends the message to a person."""
-    needed = 8.0 * rows * columns
+def require_memory(numbers: float, smaller: str) -> None:
+    """So many numbers fit into the machine; `smaller` ends the message to a person."""
+    needed = 8.0 * numbers
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise MissingError(
-            f"the experiment takes {needed / 1e9:,.0f} GB of memory for {rows:,.0f} rows of {columns:,} numbers,"
-            f" and this machine has {there / 1e9:,.0f} GB: give {smaller}"
+            f"the experiment takes {needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB:"
+            f" give {smaller}"
         )
 
 
 def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
     """One of the names."""
     if not isinstance(value, str) or value not in names:
-        raise InputError(f"unknown {what} {value!r}: one of {', '.join(names)}")
+        raise InputError(f"unknown {what} {reprlib.repr(value)}: one of {', '.join(names)}")
 
 
 def require_kind(name: str, value: Any, kind: Any, what: str) -> None:
     """An instance of a class, or of one of several; `what` ends the message to a person."""
     if not isinstance(value, kind):
-        shown = " ".join(reprlib.repr(value).split())  # a table has lines
-        raise InputError(f"{name} = {shown} must be {what}")
+        raise InputError(f"{name} = {reprlib.repr(value)} must be {what}")
 
 
 def require_some(**values: Any) -> None:
@@ -198,6 +199,12 @@ def require_positive(what: str, **values: Any) -> None:
     """Each is positive, finite and of a magnitude that formulas take; `what` ends the message to a person."""
     for name, value in values.items():
         _require_size(name, numbers(name, value), np.greater, f"be positive and finite: {what}")
+
+
+def require_positive_number(what: str, **values: Any) -> None:
+    """The same, and each is one number."""
+    require_number(**values)
+    require_positive(what, **values)
 
 
 def require_ridge(**ridges: Any) -> None:
@@ -246,15 +253,17 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
     if not holds.all():
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
         first = np.broadcast_to(holds, value.shape).ravel().argmin()
-        wrong = value.ravel()[first].item()
+        wrong = value.ravel().tolist()[first]
         shown = f"{wrong:g}" if float(f"{wrong:g}") == wrong else repr(wrong)  # six digits may hide what is wrong
         raise InputError(f"{name} = {shown} must {must}")
 
 
-def require_breaks(breaks: Any) -> None:
-    """A sequence of numbers."""
-    if numbers("breaks", breaks).ndim != 1:
-        raise InputError(f"breaks = {reprlib.repr(breaks)} must be a sequence of numbers, such as (0.5,)")
+def set_breaks(of: Any) -> None:
+    """The field `breaks` of a frozen dataclass is a sequence of numbers; it becomes a tuple, which has a hash."""
+    breaks = numbers("breaks", of.breaks)
+    if breaks.ndim != 1 or np.isnan(breaks).any():
+        raise InputError(f"breaks = {reprlib.repr(of.breaks)} must be a sequence of numbers, such as (0.5,)")
+    object.__setattr__(of, "breaks", tuple(breaks.tolist()))
 
 
 @contextmanager

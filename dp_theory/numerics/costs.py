@@ -35,21 +35,21 @@ def generated(strategy: str, kept: Any, p: Any) -> Any:
     return kept / p if strategy == "prune" else kept
 
 
-def require_least_keep(keep: float) -> None:
+def require_least_keep(**keep: float) -> None:
     """At least MIN_SEARCHED_KEEP, below 1."""
-    require_in(f"[{MIN_SEARCHED_KEEP:g}, 1)", "it is the least kept fraction", **{"smallest keep": keep})
+    require_in(f"[{MIN_SEARCHED_KEEP:g}, 1)", "it is the least kept fraction", **keep)
 
 
 def require_costs(**costs: float) -> None:
     """Each is at least 0 and finite."""
+    require_number(**costs)
     for name, cost in costs.items():
-        require_number(**{f"{name}_cost": cost})
-        require(f"{name}_cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
+        require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
 
 
-def require_axis(axis: str) -> None:
+def require_axis(x: str) -> None:
     """One of AXES."""
-    require_one_of("axis", axis, AXES)
+    require_one_of("x", x, AXES)
 
 
 @dataclass(frozen=True)

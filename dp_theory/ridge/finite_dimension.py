@@ -132,6 +132,7 @@ def spectral_traces(psi: Any, lam: Any) -> Traces:
     """Without cancellation; lam = 0 is the limit."""
     u, slope = fixed_point(1.0, psi, lam)
     ell = lam + u
+    slope = np.where(slope > 0, slope, np.nan)  # without ridge it is 0 at the peak
     inverse = 1 / slope
     both = lam + 1 + psi + slope
     share = both * inverse
@@ -206,6 +207,7 @@ class FinitePrediction(Prediction):
 def predict_finite(problem: "Problem", d: int, *, tolerance: float | None = None) -> FinitePrediction:
     """Theorem 1 in dimension d: (T5.11), and (T5.12) for the certificate."""
     require_whole(d=d)
+    d = int(d)  # sums of a small type would overflow
     require_room(d)
     shape = problem.shape
     n = np.round(d / np.asarray(problem.phi, float))

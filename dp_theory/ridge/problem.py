@@ -18,7 +18,7 @@ Every parameter may be an array. Arrays broadcast.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -30,15 +30,26 @@ from dp_theory.numerics.checks import (
     clipped,
     common_shape,
     require_in,
+    require_kind,
     require_positive,
     require_ridge,
 )
 from dp_theory.rules import Rule
-from dp_theory.rules.base import require_rule
+from dp_theory.rules.base import A_RULE
 
 if TYPE_CHECKING:
     from dp_theory.outcomes import Prediction, Simulation
     from dp_theory.ridge.finite_dimension import FinitePrediction
+
+
+class Experiments(NamedTuple):
+    """What `simulate` is asked for."""
+
+    d: int | None
+    trials: int
+    engine: str
+    seed: int
+    workers: int | None
 
 
 class AnyProblem(ByValue):
@@ -47,7 +58,7 @@ class AnyProblem(ByValue):
     engines: ClassVar[tuple[str, ...]] = ("dense",)
 
     def solve_at(self, d: int, tolerance: float | None) -> Any:
-        raise InputError(f"d = {d} is for a Problem: a {type(self).__name__} has no theory at finite dimension")
+        raise InputError(f"d is for a Problem: a {type(self).__name__} has no theory at finite dimension")
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ class Problem(AnyProblem):
     lam: Real
 
     def __post_init__(self) -> None:
-        require_rule(self.rule)
+        require_kind("rule", self.rule, Rule, A_RULE)
         require_in("[-1, 1]", "it is cos(w_s, w0)", rho=self.rho)
         object.__setattr__(self, "rho", clipped(self.rho))
         require_positive("it is d/n, n the size of the pool", phi=self.phi)
@@ -125,7 +136,7 @@ class Problem(AnyProblem):
 
         return predict_finite(self, d, tolerance=tolerance)
 
-    def draw(self, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None) -> "Simulation":
+    def draw(self, experiments: Experiments) -> "Simulation":
         from dp_theory.ridge.simulators.dense import simulate_problem
 
-        return simulate_problem(self, d, trials, engine=engine, seed=seed, workers=workers)
+        return simulate_problem(self, *experiments)

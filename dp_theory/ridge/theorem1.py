@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # Cells evaluated at a time: their intermediate arrays stay in the processor's cache.
 _BLOCK = 16384
+# Stands for 0, by which is divided.
+_NO_ZERO = 1e-300
 # Moments may have rounding errors.
 _ABOVE = 1 + 1e-6
 
@@ -72,7 +74,7 @@ def predict_theorem1(problem: "Problem", *, tolerance: float | None = None) -> P
 def theorem1(
     p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real, lam: Real
 ) -> tuple[Real, Real, Real]:
-    """Theorem 1 for lam > 0, from a rule's moments.
+    """Theorem 1, or Corollary 1 where lam = 0, from a rule's moments.
 
     Parameters
     ----------
@@ -81,9 +83,9 @@ def theorem1(
     rho
         Cosine between selector and truth.
     phi
-        Aspect ratio d/n.
+        Aspect ratio d/n, positive.
     lam
-        Ridge per row, positive.
+        Ridge per row, at least 0.
 
     Returns
     -------
@@ -97,12 +99,16 @@ def theorem1(
 
     References
     ----------
-    Theorem 1 of the paper, with r as in the proof in C.2: (T1.10), in the form (T1.14).
+    Theorem 1 of the paper, with r as in the proof in C.2: (T1.10), in the form (T1.14); Corollary 1 is (T1.15).
     """
     *moments, rho, phi, lam = _checked(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam)
-    u, slope = fixed_point(moments[0], phi, lam)
+    p = moments[0]
+    u, slope = fixed_point(p, phi, lam)
     ell = lam + u
-    return _outputs(ell, u / (ell * slope), Moments(*moments), rho)
+    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
+        variance = np.where(lam > 0, u / (ell * slope), np.minimum(1.0, phi / p) / np.abs(p - phi))
+    along, *_, off = _components(ell, variance, Moments(*moments), rho)
+    return outputs_of(along, off)
 
 
 def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real) -> tuple[Real, Real, Real]:
@@ -125,12 +131,7 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     ----------
     Corollary 1 of the paper, (T1.15).
     """
-    *moments, rho, phi, _ = _checked(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=0)
-    p = moments[0]
-    ell = np.maximum(phi - p, 0.0)  # lam·(1 + delta) → 0 below the threshold, and phi - p above
-    with np.errstate(divide="ignore"):
-        variance = np.minimum(1.0, phi / p) / np.abs(p - phi)
-    return _outputs(ell, variance, Moments(*moments), rho)
+    return theorem1(p, gamma, beta, beta_tilde, rho, phi, 0.0)
 
 
 def _checked(**values: Real) -> list[Array]:
@@ -139,7 +140,7 @@ def _checked(**values: Real) -> list[Array]:
     is_rule = (p > 0) & (p <= _ABOVE) & (np.abs(beta) <= p * _ABOVE) & (beta_tilde**2 <= p * gamma * _ABOVE)
     require("p", p, is_rule, "lie in (0, 1], and a rule's other moments have |beta| ≤ p and beta_tilde² ≤ p·gamma")
     require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
-    require("phi", phi, phi > 0, "be positive: it is d/n, n the size of the pool")
+    require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n, n the size of the pool")
     require_ridge(lam=lam)
     return given
 
@@ -149,7 +150,8 @@ def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:
     excess = phi - p - lam  # the sum of the two roots, of which one is positive and one negative
     product = 2 * lam * phi  # twice the product of their magnitudes
     slope = np.sqrt(excess * excess + 2 * product)
-    return product / (np.abs(excess) + slope) + np.maximum(excess, 0.0), slope
+    # without ridge both are 0 at the peak
+    return product / np.maximum(np.abs(excess) + slope, _NO_ZERO) + np.maximum(excess, 0.0), slope
 
 
 def limits(
@@ -190,8 +192,6 @@ def _scalars(p: Any, p_error: Any, phi: Any, lam: Any) -> tuple[Any, Any, Any, A
     fitted = u / ell
     condition = p_error * p / slope
     if not lam.all():
-        slope = np.where(lam > 0, slope, np.abs(phi - p))
-        ell = np.where(lam > 0, ell, np.maximum(phi - p, 0.0))
         fitted = np.where(lam > 0, fitted, np.minimum(1.0, phi / p))
         condition = np.where(np.multiply(p_error, p) > 0, p_error * p / slope, 0.0)
     return ell, slope, fitted, condition
@@ -211,11 +211,6 @@ def _components(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[An
     across = from_s - from_v
     outside = variance * residual
     return rho * a_s + sine * a_v, from_s, from_v, outside, across * across + outside
-
-
-def _outputs(ell: Any, variance: Any, moments: Moments, rho: Any) -> tuple[Any, Any, Any]:
-    along, *_, off = _components(ell, variance, moments, rho)
-    return outputs_of(along, off)
 
 
 def outputs_of(along: Any, off: Any) -> tuple[Any, Any, Any]:

@@ -1,11 +1,11 @@
 """The selection rules, a file each, and the registry `RULES` of those that have a name; see dp_theory.rules.base."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Real
+from dp_theory.numerics.checks import Real, require_kind
 from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction
 from dp_theory.rules.custom import Direct, SymmetricRule
 from dp_theory.rules.entropy_rule import Entropy
@@ -41,7 +41,8 @@ def rule_names(holds: str) -> tuple[str, ...]:
 
 def listed(rules: str | Sequence[str]) -> list[str]:
     """One name, or several."""
-    return [rules] if isinstance(rules, str | Rule) else list(rules)
+    require_kind("rules", rules, Iterable | Rule, "names of rules, such as keep-hard")
+    return [str(rule) for rule in ([rules] if isinstance(rules, str | Rule) else rules)]
 
 
 def fields_of(name: str) -> list[str]:
@@ -76,8 +77,8 @@ def make_rule(rule: str, **values: Real) -> Rule:
     rule
         A name of RULES, or RULE@FIELD=VALUE@…, such as "entropy@omega=4@kappa=2".
     values
-        Further fields of the rule, or `keep`: the kept fraction, in place of the first field. Those that are None do
-        not count.
+        Further fields of the rule, or `keep`: the kept fraction in (0, 1], in place of the first field. Those that are
+        None do not count.
 
     Raises
     ------

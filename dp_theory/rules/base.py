@@ -35,7 +35,6 @@ from dp_theory.numerics.checks import (
     numbers,
     require,
     require_in,
-    require_kind,
     require_size,
     sine_of,
 )
@@ -185,7 +184,10 @@ class Rule(ByValue):
         return ()
 
     def moments(self, rho: Real) -> Moments:
-        """The constants of Theorem 1."""
+        """The constants of Theorem 1, for cosines rho in [-1, 1]; ConvergenceError where they are less certain than
+        TOLERANCE.
+        """
+        require_in("[-1, 1]", "it is cos(w_s, w0)", rho=rho)
         moments, errors = self.moments_with_errors(rho)
         require_certain(self, errors)
         return moments
@@ -232,9 +234,7 @@ class ThresholdRule(Rule):
         return (self.alpha,)
 
 
-def require_rule(rule: Any) -> None:
-    """A rule."""
-    require_kind("rule", rule, Rule, "a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)")
+A_RULE = "a rule, such as KeepHard(alpha=0.8) or SymmetricRule(q)"
 
 
 def require_certain(rule: Any, errors: Sequence[Real], tolerance: float | None = None) -> None:

@@ -1,6 +1,6 @@
 """Rules made of something else: any symmetric function, and direct draws of what a rule selects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_breaks, require_in
+from dp_theory.numerics.checks import Array, Float, Real, of_arrays, require_in, require_kind, set_breaks
 from dp_theory.numerics.quadrature import pdf, refined
-from dp_theory.rules.base import Fourth, Moments, Rule, require_rule
+from dp_theory.rules.base import A_RULE, Fourth, Moments, Rule
 
 # Edges of panels of 20 nodes; beyond, a row in 10¹⁵ lies.
 _LOOKED_AT = np.linspace(0.0, 8.0, 513)
@@ -28,19 +28,20 @@ class SymmetricRule(Rule):
     q
         Keep probability, in [0, 1]. It is called on arrays t ≥ 0.
     breaks
-        The t > 0 at which q is not smooth.
+        The |t| at which q is not smooth.
 
     Raises
     ------
     InputError
-        For breaks that are no sequence of numbers.
+        For breaks that are no sequence of numbers, and, once q is asked, for an answer that does not have the shape of
+        t, or leaves [0, 1].
     """
 
     q: Callable[[np.ndarray], Any]
-    breaks: tuple[float, ...] = ()
+    breaks: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        require_breaks(self.breaks)
+        set_breaks(self)
 
     def parameters(self) -> dict[str, Real]:
         return {}
@@ -55,10 +56,10 @@ class SymmetricRule(Rule):
 
 
 @lru_cache(64)
-def _features(q: Callable[[np.ndarray], Any], breaks: tuple[float, ...]) -> tuple[float, ...]:
+def _features(q: Callable[[np.ndarray], Any], breaks: Sequence[float]) -> tuple[float, ...]:
     """Edges of finer panels, where the usual ones do not resolve q."""
     usual = np.unique(np.clip(np.abs([*_LOOKED_AT, *breaks]), 0.0, _LOOKED_AT[-1]))
-    edges = refined(usual, lambda t: pdf(t) * of_arrays("q", q, t).reshape(1, -1), 20)
+    edges = refined(usual, lambda t: pdf(t) * of_arrays("q", q, t)[None], 20)
     finer = np.setdiff1d(edges, usual)
     after = usual.searchsorted(finer)
     return tuple(np.unique([*finer, *usual[after - 1], *usual[after]]).tolist())
@@ -70,6 +71,11 @@ class Direct(Rule):
 
     n counts these rows. The learner is the same as with `rule` on a pool of n/p rows, where lam is p times as large.
 
+    Parameters
+    ----------
+    rule
+        The rule, whose parameters may be arrays.
+
     Raises
     ------
     InputError
@@ -79,7 +85,7 @@ class Direct(Rule):
     rule: Rule
 
     def __post_init__(self) -> None:
-        require_rule(self.rule)
+        require_kind("rule", self.rule, Rule, A_RULE)
 
     def parameters(self) -> dict[str, Real]:
         return self.rule.parameters()
@@ -91,7 +97,7 @@ class Direct(Rule):
         return self.rule.breakpoints()
 
     def keep_probability(self, t: Real) -> Real:
-        raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
+        raise InputError(f"direct draws have no keep probability: give {self.rule} itself, and 1/p times as many rows")
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         moments, errors = self.rule.moments_with_errors(rho)

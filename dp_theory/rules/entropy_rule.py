@@ -4,14 +4,18 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from scipy.special import expit
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import Real, require, require_numbers
+from dp_theory.numerics.checks import Real, common_shape, numbers, require, require_positive
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
+_SLOPE = "it is the slope of the logit in t"
 # No node sees fewer rows.
 _MIN_SHARE = 1e-14
+# omega from which down rows are so easy that ln 2 less their deficit has lost the digits of their entropy.
+_STRONG = -100
 # The most steps of Newton's method for omega.
 _STEPS = 200
 # Relative error of the kept fraction that is refused.
@@ -30,7 +34,7 @@ class Entropy(Rule):
     omega
         Strength of the selection.
     kappa
-        Slope of the logit in t, positive.
+        Slope of the logit in t, in [1e-30, 1e15].
 
     Raises
     ------
@@ -49,14 +53,15 @@ class Entropy(Rule):
     kappa: Real = 1.0
 
     def __post_init__(self) -> None:
-        require_numbers(omega=self.omega, kappa=self.kappa)
-        require("omega", self.omega, np.isfinite(self.omega), "be finite")
-        positive = (np.asarray(self.kappa) > 0) & np.isfinite(self.kappa)
-        require("kappa", self.kappa, positive, "be positive: it is the slope of the logit in t")
+        require("omega", self.omega, np.isfinite(numbers("omega", self.omega)), "be finite")
+        require_positive(_SLOPE, kappa=self.kappa)
 
     def keep_probability(self, t: Real) -> Real:
         omega = np.asarray(self.omega, float)
-        return np.exp(np.minimum(omega, 0) * np.log(2) - omega * entropy_deficit(self.kappa * t))
+        logit = np.abs(self.kappa * t)
+        entropy = np.log1p(np.exp(-logit)) + logit * expit(-logit)
+        usual = np.minimum(omega, 0) * np.log(2) - omega * entropy_deficit(logit)
+        return np.exp(np.where(omega < _STRONG, omega * entropy, usual))
 
     @classmethod
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:
@@ -64,7 +69,8 @@ class Entropy(Rule):
         p = kept_fraction(p)
         target = np.log(p)
         require("keep", p, p >= _MIN_SHARE, f"be at least {_MIN_SHARE:g} for the entropy rule: no node sees fewer rows")
-        omega = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(kappa)))
+        require_positive(_SLOPE, kappa=kappa)
+        omega = np.zeros(common_shape(keep=p, kappa=kappa))
         t, weights = half_line()
         deficit = entropy_deficit(np.asarray(kappa)[..., None] * t)
         for _ in range(_STEPS):  # 1.4 to 4.6 times as fast as scipy.optimize.elementwise.find_root

@@ -96,15 +96,16 @@ class Budget:
     rho
         Cosine between selector and truth, inside (-1, 1).
     budget
-        What may be spent per dimension.
+        What may be spent per dimension, positive.
     candidate, training
-        Costs of generating a row and of training on it, in the unit of `budget`. By default it counts training rows.
+        Costs of generating a row and of training on it, in the unit of `budget`, at least 0 and not both 0. By default
+        it counts training rows.
     lam_per_row
-        Ridge per training row. None is the best one, 0 the limit without.
+        Ridge per training row, at least 0. None is the best one, 0 the limit without.
     flip
         Probability that a label is flipped, below 1/2.
     least
-        The smallest share p of the candidates that a rule may keep.
+        The smallest share p of the candidates that a rule may keep, in [1e-12, 1).
 
     Raises
     ------
@@ -121,13 +122,12 @@ class Budget:
     least: float = MIN_KEEP
 
     def __post_init__(self) -> None:
-        set_numbers(self, "rho", "budget", "flip", "least")
+        set_numbers(self, "rho", "budget", "candidate", "training", "flip", "least")
         require_in("(-1, 1)", "it is cos(w_s, w0)", rho=self.rho)
         require_positive("it is the cost per dimension", budget=self.budget)
         require_in("[0, 1/2)", "it is a flip rate", flip=self.flip)
-        require_least_keep(self.least)
+        require_least_keep(least=self.least)
         require_costs(candidate=self.candidate, training=self.training)
-        set_numbers(self, "candidate", "training")
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
         if self.lam_per_row is not None:
             set_numbers(self, "lam_per_row")
@@ -226,6 +226,11 @@ def best_selection(budget: Budget) -> BestRule:
     -------
     BestRule
         The bands, with what they cost and reach.
+
+    Raises
+    ------
+    InputError
+        For what is no budget.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from dp_theory.numerics.checks import (
     Float,
     require_kind,
     require_number,
-    require_positive,
+    require_positive_number,
     require_seed,
     require_size,
     require_some,
@@ -125,17 +125,23 @@ def check(
 
     Parameters
     ----------
+    features
+        By `Features.of`.
+    rules
+        As `make_rule` takes them, each once.
     keep
-        Share of normal scores that each rule keeps.
+        Share of normal scores that each rule keeps, in (0, 1].
     lam_per_row
-        Ridge per kept row, in units of the features' mean variance.
+        Ridge per kept row, positive, in units of the features' mean variance.
     kept
-        Numbers of kept rows, by default d/2, d, 2d, … as far as there are rows.
+        Numbers of kept rows, from 2 to 3/4 of all, by default d/2, d, 2d, … as far as there are rows.
     trials
-        Experiments to begin with, each on random rows. They double until the Gaussian theory is decided or more of them
-        would not tell, and for SECONDS at most.
+        Experiments to begin with, at least 4, each on random rows. They double until the Gaussian theory is decided
+        or more of them would not tell, and for SECONDS at most.
     tolerance
-        A relative error of predictions that does not matter.
+        A relative error of predictions that does not matter, positive.
+    seed
+        Of all random numbers.
     advance
         advance(1) is called after each rule.
 
@@ -148,10 +154,10 @@ def check(
     import pandas as pd
 
     require_kind("features", features, Features, "Features, as by Features.of(X, y)")
-    require_number(keep=keep, lam_per_row=lam_per_row)
+    require_number(keep=keep)
     require_whole(trials=trials)
     require_seed(seed)
-    require_positive("the ridge per kept row, over the mean variance", lam_per_row=lam_per_row)
+    require_positive_number("the ridge per kept row, over the mean variance", lam_per_row=lam_per_row)
     require_tolerance(tolerance)
     require_size("trials", trials, MIN_TRIALS, MAX_TRIALS, "a standard error is needed")
     rules = listed(rules)
@@ -176,9 +182,8 @@ def check(
                 f"keep = {keep:g}: too few rows are kept to measure anything, {max_kept} at most: raise it"
             )
         compared = _compared_predictions(curves, trials, level, tolerance)
-        needed = Needed(0, 0)
-        if compared[0]["verdict"] == "undecided":
-            needed = _needed(len(view.y), curves, trials, level, tolerance)
+        is_undecided = compared[0]["verdict"] == "undecided"
+        needed = _needed(len(view.y), curves, trials, level, tolerance) if is_undecided else Needed(0, 0)
         if not needed.trials or 2 * trials > MAX_TRIALS or monotonic() > until:
             return Check(view, curves, pd.DataFrame(tested + compared), needed, trials)
         measured = [each.grown(trials, seed) for each in measured]
@@ -192,10 +197,11 @@ def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
         fitting = [size for size in doubled if MIN_KEPT <= size <= rows / 2]
         return fitting or [max(MIN_KEPT, doubled[0])]
     require_some(kept=wanted)
-    for size in wanted:
+    sizes = np.ravel(wanted).tolist()
+    for size in sizes:
         require_whole(kept=size)
         require_size("kept", size, 2, MAX_USED * rows, "rows that train, while a quarter of the rows test")
-    return sorted(set(wanted))
+    return sorted(set(sizes))
 
 
 # -- curves

@@ -13,8 +13,8 @@ from dp_theory.numerics.checks import (
     Float,
     numbers,
     require,
-    require_number,
-    require_positive,
+    require_kind,
+    require_positive_number,
     require_seed,
 )
 from dp_theory.ridge.simulators.dense import fit_ridge
@@ -99,8 +99,7 @@ class Features:
             For shapes that do not match, numbers that are not finite, fewer than MIN_ROWS rows, unknown classes, rows
             without variance, a class with hardly any rows, or many copied rows.
         """
-        require_number(lam_per_row=lam_per_row)
-        require_positive("the ridge per row, over the mean variance", lam_per_row=lam_per_row)
+        require_positive_number("the ridge per row, over the mean variance", lam_per_row=lam_per_row)
         require_seed(seed)
         given = {"": (x, y)} | ({} if test is None else {"_test": test})
         rows = {which: (numbers(f"X{which}", x), _labels(f"y{which}", y)) for which, (x, y) in given.items()}
@@ -146,6 +145,7 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> Pair:
 
 
 def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
+    require_kind("classes", wanted, Sequence | np.ndarray, "two classes of y, or two unions such as A+B")
     is_float = there.dtype.kind == "f"  # 1.0 is asked for as 1
     named = {np.format_float_positional(value, trim="-") if is_float else str(value): value for value in there}
     sides = [str(side).split("+") for side in wanted]

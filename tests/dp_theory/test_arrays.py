@@ -117,6 +117,10 @@ def test_a_number_of_single_precision_is_the_double_that_it_equals(answer):
     np.testing.assert_equal(answer(single), answer(float(single)))
 
 
+def test_a_dimension_of_few_bits_is_the_whole_number_that_it_equals():
+    assert predict(SIMULATED, d=np.int16(1000)) == predict(SIMULATED, d=1000)
+
+
 def test_no_problem_has_no_answer():
     problem = Problem(KeepHard(1.0), 0.9, np.array([]), 0.1)
     assert predict(problem).test_error.shape == (0,)

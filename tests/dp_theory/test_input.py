@@ -9,6 +9,7 @@ from dp_theory import (
     Curve,
     Direct,
     Entropy,
+    Features,
     Group,
     KeepHard,
     PracticeProblem,
@@ -22,6 +23,8 @@ from dp_theory import (
     corollary1,
     fit,
     forecast,
+    make_rule,
+    make_selection,
     optimum,
     predict,
     scaling,
@@ -30,8 +33,12 @@ from dp_theory import (
     theorem1,
 )
 from dp_theory.noise import worth
+from dp_theory.verification import verify
 from tests.refusals import refused
 
+HUGE = 10**30
+LONG = list(range(1000))
+SPAN = SpanProblem((1, 0), [Group()], 0.5)
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)
 MOMENTS = HARD.moments(0.5)
@@ -46,22 +53,29 @@ test_refused_in_one_line = refused(
     (lambda: Entropy.with_keep_fraction([0.1, 1e-300]), "keep = 1e-300 must be at least 1e-14"),
     (lambda: PracticeProblem(np.array([0.1, 0.2]), 0.1), r"phi has shape \(2,\): it must be one number"),
     (lambda: PracticeProblem(0.5, 0.1, [3]), r"additions\[0\] = 3 must be an Addition"),
-    (lambda: predict(PracticeProblem(0.5, 0.1, [lambda error: 3])), r"additions\[0\] answers 3"),
+    (
+        lambda: predict(PracticeProblem(0.5, 0.1, [lambda error: 3])),
+        r"the answer of additions\[0\] = 3 must be an Addition",
+    ),
     (lambda: Addition(1, keep="easy"), "keep = 'easy' must be a rule or a function"),
     (lambda: Window([1.0, 2.0]), "kappa has shape"),
     (lambda: SpanProblem((1, 0), [Group()], np.ones(2)), r"phi has shape \(2,\): it must be one number"),
     (lambda: SpanProblem("ab", [Group()], 0.1), "truth = 'ab' must be a real number"),
-    (lambda: SpanProblem((1, 0), [3], 0.1), "must be a list of Groups"),
+    (lambda: SpanProblem((1, 0), [3], 0.1), r"groups\[0\] = 3 must be a Group"),
+    (lambda: SpanProblem((1, 0), Group(), 0.1), r"groups = Group\(.* must be a list of Groups"),
     (lambda: corollary1(*MOMENTS, 0.9, "a"), "phi = 'a' must be a real number"),
     (lambda: sweep(n=[]), "n is empty"),
+    (lambda: sweep(rules=None), "rules = None must be names of rules, such as keep-hard"),
+    (lambda: HARD.moments(2), r"rho = 2 must lie in \[-1, 1\]"),
     (lambda: sweep(rules=HARD), r"there is no 'KeepHard\(alpha=1.0\)'; .*there are keep-hard"),
     (lambda: sweep(rules=["random", HARD]), r"there is no 'KeepHard\(alpha=1.0\)'; .*there are keep-hard"),
     (lambda: fit({"kept": [100]}), r"curve = {'kept': \[100\]} must be a Curve, as by Curve.of"),
     (lambda: fit(CURVE, 5), "fixed = 5 must be a dict of numbers by their names in PARAMETERS"),
     (lambda: best_selection(0.9), "budget = 0.9 must be a Budget, such as Budget"),
     (lambda: scaling(PROBLEM), r"problem = Problem\(rule=.* must be a PracticeProblem"),
-    (lambda: worth(0.1), "flips = 0.1 must be BoundaryFlips, such as BoundaryFlips"),
     (lambda: forecast(CURVE, 0.1), r"fitted = Curve\(.* must be a Fit, as by fit"),
+    (lambda: Features.of(np.eye(20), [0, 1] * 10, classes=5), "classes = 5 must be two classes of y"),
+    (lambda: verify(trials="a"), "trials = 'a' must be a whole number"),
     (lambda: check(np.eye(3)), r"features = array\(\[\[1.* must be Features, as by Features.of"),
     (lambda: sweep(n=1e12), r"rows in all = 5.76e\+14 must be at most 1e\+12: give a smaller n, or fewer trials"),
     (lambda: theorem1(*MOMENTS, 0.9, 0.5, -1e-9), "lam = -1e-09 must be at least 0"),
@@ -70,11 +84,16 @@ test_refused_in_one_line = refused(
     (lambda: corollary1(0.1, 0.1, 0.1, [0.05, 0.9], 0.5, 0.5), "p = 0.1 must .* beta_tilde² ≤ p·gamma"),
     (lambda: corollary1(1.5, 0.1, 0.1, 0.1, 0.5, 0.5), "p = 1.5 must lie in "),
     (lambda: corollary1(*MOMENTS, 0.5, 0), "phi = 0 must be positive"),
+    (lambda: theorem1(*MOMENTS, 0.5, np.inf, 0.1), "phi = inf must be positive and finite"),
+    (lambda: Budget(0.5, 1.0, candidate=-1), "candidate = -1 must be at least 0"),
+    (lambda: Budget(0.5, 1.0, least=2), r"least = 2 must lie in \[1e-12, 1\)"),
     (lambda: optimum(np.array([]), psi=0.5), "rho is empty"),
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
+    (lambda: Addition(1, breaks=[np.nan]), r"breaks = \[nan\] must be a sequence of numbers"),
     (lambda: Group(along=(1, 0), breaks=0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Direct(3), r"rule = 3 must be a rule, such as KeepHard\(alpha=0.8\) or SymmetricRule\(q\)"),
     (lambda: SymmetricRule(lambda t: t if t > 1 else 0).moments(0.5), r"q must be .* np.vectorize\(q\)"),
+    (lambda: SymmetricRule(lambda t: np.ones(3)).moments(0.5), r"q must be a function of arrays, .*\(3,\)"),
     (
         lambda: predict(SpanProblem((1,), [Group(along=(1,), keep=lambda t, y: y if t > 1 else 0)], 0.5, 0.1)),
         "keep must",
@@ -82,10 +101,15 @@ test_refused_in_one_line = refused(
     (lambda: predict(SpanProblem((1, 0), [Group(weight="a")], 0.5, 0.1)), "weight = 'a' must be a real number"),
     (
         lambda: predict(SpanProblem((1, 0), [Group(keep=lambda y: np.ones(3))], 0.5, 0.1)),
-        r"keep has shape \(3,\) for",
+        r"keep must be a function of arrays, .*\(3,\)",
     ),
-    (lambda: predict(np.zeros((2, 2))), r"problem = array\(\[\[0\., 0\.\], \[0\., 0\.\]\]\) must be a Problem"),
+    (lambda: predict(np.zeros((2, 2))), r"problem = array\(.* must be a Problem"),
     (lambda: simulate(PROBLEM, 20, True), "trials = True must be a whole number"),
+    (lambda: simulate(PROBLEM, HUGE), "d = 10{30} must be at most 1e[+]08"),
+    (lambda: make_selection("keep-all", HUGE), "classes = 10{30} must be at most 100"),
+    (lambda: simulate(PROBLEM, 20, 2, workers=HUGE), "workers = 10{30} must be at most 10000"),
+    (lambda: worth(BoundaryFlips(0.3), rounds=HUGE), "rounds = 10{30} must be at most 1000"),
+    (lambda: predict(PROBLEM, d=10**400), "d = 10.*0 must be a whole number, of at most 100 digits"),
     (lambda: simulate(PROBLEM, 20, engine=["law"]), r"unknown engine \['law'\]: one of dense, law"),
     (lambda: PracticeProblem(0.5, 0.1, accumulate="no"), "accumulate = 'no' must be True or False"),
     (lambda: SpanProblem([[1], [1, 2]], [Group()], 0.5), r"truth = \[\[1\], \[1, 2\]\] must be a real number"),
@@ -94,7 +118,7 @@ test_refused_in_one_line = refused(
         lambda: predict(SpanProblem((1, 0), [Group(weight=1e300)], 0.5)),
         "weight = 1e[+]300 must be at least 0 and finite",
     ),
-    (lambda: sweep(x=np.zeros(2)), r"unknown axis array\(\[0\., 0\.\]\): one of generated"),
+    (lambda: sweep(x=np.zeros(2)), r"unknown x array\(\[0\., 0\.\]\): one of generated"),
     (lambda: optimum(None, psi=0.5), "rho = None must be a real number"),
     (lambda: Budget(0.5, 1.0, lam_per_row=[0.1, 0.2]), r"lam_per_row has shape \(2,\): it must be one number"),
     (lambda: Curve([["static"], ["static", "prune"]], 1, 0.3), "strategy = .* must be a name for each point"),
@@ -103,9 +127,20 @@ test_refused_in_one_line = refused(
     (lambda: Curve("static", 100, 0.3, rule=[1]), r"unknown rule \[1\] of a curve"),
     (lambda: Curve("prune", 100, 0.3, generated=0), "must lie in"),
     (lambda: Curve.of(3), "table = 3 must have columns by name"),
-    (lambda: FITTED.predict(3), "table = 3 must have columns by name"),
+    (lambda: FITTED.predict(3), "points = 3 must have columns by name"),
     (lambda: worth(BoundaryFlips(0.3), lams=[]), "lams is empty"),
     (lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"), "loss = 'logistic' must be a Loss"),
+    (lambda: predict(LONG), r"problem = \[0, 1, .* must be a Problem"),
+    (lambda: predict(SPAN, d=LONG), "d is for a Problem: a SpanProblem has"),
+    (lambda: simulate(PROBLEM, 20, engine=LONG), r"unknown engine \[0, 1, .* one of dense, law"),
+    (lambda: Curve.of(LONG), r"table = \[0, 1, .* must have columns by name"),
+    (lambda: Curve([LONG, [1]], 1, 0.3), r"strategy = \[\[0, 1, .* must be a name for each point"),
+    (lambda: Curve("x" * 1000, 1, 0.3), "unknown strategy 'xx.*: one of static"),
+    (lambda: Curve("static", 1, 0.3, rule=LONG), r"unknown rule \[0, 1, .* of a curve"),
+    (lambda: SpanProblem((1, 0), [LONG], 0.5), r"groups\[0\] = \[0, 1, .* must be a Group"),
+    (lambda: PracticeProblem(0.5, 0.1, [LONG]), r"additions\[0\] = \[0, 1, .* must be an Addition"),
+    (lambda: Addition(1, keep=KeepHard(np.ones(900))), r"keep = KeepHard\(.* has the shape \(900,\)"),
+    (lambda: make_rule(LONG), r"there is no '\[0, 1, .*; there are keep-hard"),
 )
 
 

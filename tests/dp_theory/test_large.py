@@ -7,6 +7,7 @@ from dp_base.errors import MissingError
 from dp_theory import (
     Addition,
     Entropy,
+    KeepAll,
     KeepHard,
     PracticeProblem,
     Problem,
@@ -57,13 +58,21 @@ def test_a_loop_draws_its_candidates_in_parts():
     [
         (lambda: simulate(Problem(KeepHard(0.5), 0.9, 1e-3, 0.1), 50_000, 1), "20,000 GB .* or the engine law"),
         (lambda: sweep(d=10**6, n=10**7, trials=1, engine="dense"), "80,000 GB .* or the engine law"),
-        (lambda: simulate(PracticeProblem(0.5, 0.1), 10**6, 1), "8,000 GB .* fewer kept rows"),
+        (lambda: simulate(PracticeProblem(0.5, 0.1), 10**6, 1), "24,000 GB .* fewer kept rows"),
         (lambda: simulate(SoftmaxProblem(2, make_selection("keep-all", 2), 0.5, 1.0, 0.1), 10**6, 1), "8,000 GB"),
     ],
 )
 def test_what_takes_more_memory_than_there_is_says_how_much_and_what_takes_less(experiment, smaller):
     with refusal(smaller, MissingError):
         experiment()
+
+
+def test_products_of_rows_count_beside_rows(monkeypatch):
+    experiment = Problem(KeepAll(), 0.9, 1.0, 0.1)
+    monkeypatch.setattr("os.sysconf", lambda name: 1000)  # a megabyte: the rows have a third of it
+    with refusal("takes 0 GB of memory, .* or the engine law", MissingError):
+        simulate(experiment, 200, 1)
+    assert simulate(experiment, 150, 1).d == 150
 
 
 HARDEST = Addition(kept=1, keep=KeepHard(1e-13))

@@ -109,10 +109,24 @@ def test_scaling_takes_a_ridge_for_each_stage():
     last = scaling(PracticeProblem(0.25, ridges, rounds)).curves.query("series == 'prune once' and axis == 'kept'").y
     once = PracticeProblem(0.25, [ridges[0], ridges[-1]], [Window(1, kept=5.0)])
     assert last.iloc[-1] == pytest.approx(predict(once).test_error[-1], rel=1e-9)
-    many = scaling(PracticeProblem(0.25, [0.0] * 41, [Window(1)] * 40)).curves  # newest rows end before
-    assert many.groupby("series").stage.max()["practice, newest rows"] < 40
     misled = scaling(PracticeProblem(0.25, 0.0, [Window(1)] * 8, flip=0.6)).exponents.set_index(["series", "axis"])
     assert misled.loc[("practice, newest rows", "kept")].tolist() == pytest.approx([0, 0, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("problem", "rounds", "has_exponent"),
+    [
+        (PracticeProblem(0.25, [0.0] * 41, [Window(1)] * 40), range(5, 40), True),
+        (PracticeProblem(1e-3, 0.0, [Window(1)] * 8), range(1, 4), False),
+        (PracticeProblem(0.25, 0.0, [Window(1, 0.1)] * 5), range(1), False),  # fewer rows than dimensions
+        (PracticeProblem(0.25, 0.1, [Window(1, 1e-8)] * 5), [5], False),  # of hardly any rows
+    ],
+)
+def test_newest_rows_end_where_they_have_no_solution_and_few_sizes_have_no_exponent(problem, rounds, has_exponent):
+    found = scaling(problem)
+    assert found.curves.groupby("series").stage.max()["practice, newest rows"] in rounds
+    of_newest = found.exponents[found.exponents.series == "practice, newest rows"]
+    assert of_newest.exponent.notna().tolist() == of_newest.fit_se.notna().tolist() == [has_exponent] * 3
 
 
 def line(*edges, order):

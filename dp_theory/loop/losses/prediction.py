@@ -1,7 +1,6 @@
 """The limits under other losses than the square, and their certificates."""
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
 if TYPE_CHECKING:
-    from dp_theory.loop.problems import PracticeProblem, ScalarProblem
+    from dp_theory.loop.problems import ScalarProblem
 
 # Orders of the quadrature without rounds, taken in turn until two agree.
 ORDERS = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)
@@ -91,13 +90,10 @@ def _found(solution: Solution, means: Means, start: Solution | None, enough: flo
 # -- with rounds: points ----------------------------------------------------------------------------------------------
 
 
-def solve_loop(problem: "PracticeProblem", size: int = SIZES[0], seed: int = 0) -> Solution:
-    """A loop, over so many points of each cohort, without a certificate."""
-    return _over_points(problem.cell, size, seed)
-
-
-def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | None = None) -> Solution:
-    """`start` is a solution to begin with."""
+def solve_cell_over(
+    cell: "ScalarProblem", size: int = SIZES[0], seed: int = 0, start: Solution | None = None
+) -> Solution:
+    """Over so many points of each cohort, without a certificate. `start` is a solution to begin with."""
     sampled: list[SampledRows] = []  # of the cohorts so far
 
     def solve_stage(solution: Solution) -> Solution:
@@ -115,12 +111,12 @@ def _over_points(cell: "ScalarProblem", size: int, seed: int, start: Solution | 
 
 def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:
     """The certificate is the change by four times as many other points, or the equations' residual if it is larger."""
-    solved = _over_points(cell, SIZES[0], 0)
+    solved = solve_cell_over(cell)
     require_certain_rules(solved.cohorts, tolerance)
     change = np.full(cell.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
         before = solved
-        solved = _over_points(cell, size, seed, before)
+        solved = solve_cell_over(cell, size, seed, before)
         change = np.maximum.accumulate(np.maximum(solved.change(before), _SAFETY * solved.residual))
         if change.max() <= tolerance:
             return solved, change
@@ -135,12 +131,11 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
 
 def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | None = None) -> Solution:
     """`start` is a solution to begin with, and `error` that of the means of forces."""
-    return solve_cell(cell, order, partial(_stage_over_nodes, order=order, start=start, error=error))
 
+    def solve_stage(solution: Solution) -> Solution:
+        return _found(solution, NodeMeans(cell.initial, cell.loss, order, error), start, EXACT)
 
-def _stage_over_nodes(solution: Solution, *, order: int, start: Solution | None, error: Array | None) -> Solution:
-    means = NodeMeans(solution.cell.initial, solution.cell.loss, order, error)
-    return _found(solution, means, start, EXACT)
+    return solve_cell(cell, order, solve_stage)
 
 
 def _by_nodes(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array]:

@@ -12,6 +12,7 @@ from scipy.linalg import solve_triangular
 from dp_base.errors import ConvergenceError
 from dp_theory.loop.square import Row, Solution
 from dp_theory.numerics.checks import Array, Float
+from dp_theory.numerics.fixed_point import Move
 
 # The part of the way to the right-hand sides that the damped map moves.
 _PART = 0.5
@@ -98,22 +99,19 @@ class Search:
         grown = self.solution.stages + 1
         return np.split(vector, [-2 * grown, -grown])
 
-    def moves(self, means: Means) -> Callable[[Array], tuple[Array, float]]:
+    def moves(self, means: Means) -> Move:
         """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
         defined.
         """
 
-        def moved(point: Array) -> tuple[Array, float]:
-            newest = self.newest(point)
-            vector = np.concatenate(newest)
-            off, *_ = self.solution.equations(newest, means(newest))
-            miss = self.solution.miss(off, newest)
-            return self.coordinates(self.split(vector + _PART * off)) - point, miss
-
         def move(point: Array) -> tuple[Array, float]:
             try:
                 with np.errstate(over="raise", invalid="raise", divide="raise"):
-                    return moved(point)
+                    newest = self.newest(point)
+                    vector = np.concatenate(newest)
+                    off, *_ = self.solution.equations(newest, means(newest))
+                    miss = self.solution.miss(off, newest)
+                    return self.coordinates(self.split(vector + _PART * off)) - point, miss
             except (np.linalg.LinAlgError, ArithmeticError):  # the loss's prox may not converge
                 return np.zeros_like(point), np.inf
 

@@ -64,13 +64,13 @@ def averaged(names: Sequence[str], runs: Array, axis: int = -2) -> dict[str, Rea
 
 
 def check_size(d: int | None, trials: int) -> int:
-    """d, if d and trials are whole and fit."""
+    """d as an int, if d and trials are whole and fit."""
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
     require_whole(d=d, trials=trials)
     require_size("d", d, 1, MAX_D, "it is the dimension")
     require_size("trials", trials, 1, MAX_TRIALS, "it is the number of experiments")
-    return d
+    return int(d)
 
 
 def dense_trial(problem: "Problem", d: int, seed: int, trial: int) -> tuple[float, float, float]:
@@ -113,6 +113,7 @@ def fit_ridge(x: Float[Array, "kept d"], y: Float[Array, " kept"], penalty: floa
         return np.zeros(d)
     if penalty == 0:
         return np.linalg.lstsq(x, y)[0]
+    require_memory(x.size + 3 * min(kept, d) ** 2, "a smaller d, or the engine law")
     if kept < d:
         return x.T @ solve(x @ x.T + penalty * np.eye(kept), y, assume_a="pos")
     return solve(x.T @ x + penalty * np.eye(d), x.T @ y, assume_a="pos")
@@ -142,7 +143,7 @@ def check_engine(engine: str) -> None:
 
 
 def simulate_problem(
-    problem: "Problem", d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
+    problem: "Problem", d: int | None, trials: int, engine: str, seed: int, workers: int | None
 ) -> Simulation:
     """Means over trials, cell by cell; all cells share their random numbers."""
     d = check_size(d, trials)
@@ -150,7 +151,7 @@ def simulate_problem(
     for cell in cells:
         n = pool_size(cell, d)  # refuses sizes before anything is drawn
         if engine == "dense":
-            require_memory(n, d, "a smaller d, a larger phi, or the engine law")
+            require_memory(n * d, "a smaller d, a larger phi, or the engine law")
     jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
     runs = np.reshape(run_jobs(ENGINES[engine], jobs, workers), (*problem.shape, trials, 3))
     return Simulation(**averaged(QUANTITIES, runs), d=d, trials=trials, seed=seed)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, Float, require, sine_of
+from dp_theory.numerics.checks import Array, Float, sine_of
 from dp_theory.rules import KeepAll, Random, Rule
 from dp_theory.rules.base import share_of
 
@@ -88,11 +88,6 @@ def draw(
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
-    require("lam", lams, lams >= 0, "be at least 0: it is the ridge; 0 is the ridgeless limit")
-    if m < 1:
-        raise InputError(f"m = {m} must be at least 1: it is the number of kept rows")
-    if d < b - 1:
-        raise InputError(f"d = {d} must be at least {b - 1}, the number of special directions")
     last = min(m, d)
     bands = np.zeros((b + 1, 0))
     size = _FIRST

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -64,6 +64,26 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     raise InputError(f"{path} holds no curve: it has {names}, between commas; {NEEDED}")
 
 
+def _curve(path: Path, table: pd.DataFrame, **options: Any) -> Curve:
+    """The curve of a file's rows; what is wrong is said with its row, counted below the names of columns."""
+    try:
+        return Curve.of(table, **options)
+    except InputError as error:
+        for place, row in zip(table.index.tolist(), table.to_dict("records"), strict=True):
+            try:
+                Curve.of({str(name): _number_or_text(cell) for name, cell in row.items()}, **options)
+            except InputError as of_row:
+                raise InputError(f"{path}, row {place + 1}: {of_row}") from None
+        raise InputError(f"{path}: {error}") from None
+
+
+def _number_or_text(cell: Any) -> Any:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return cell
+
+
 def select_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
@@ -108,7 +128,7 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
     options = {"rule": str(rules[0])} if rules else {}
-    curve = Curve.of(selected, **options)
+    curve = _curve(path, selected, **options)
     notes = [] if "strategy" in table else ["all rows are taken for static data: there is no column strategy"]
     if repeated := selected.duplicated().sum():
         notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
@@ -141,7 +161,7 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     if is_small.any():
         notes.append(f"{is_small.sum()} points are left out, which keep less than one row in the mean")
         points = points[~is_small]
-    return Reading(Curve.of(points, rule="keep-hard" if rule == "keep-all" else rule, exact=True), notes)
+    return Reading(_curve(path, points, rule="keep-hard" if rule == "keep-all" else rule, exact=True), notes)
 
 
 def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -185,7 +205,7 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         "trials": rows["units"] if "units" in rows else rows["n_seeds"],
     }
     own = {name: rows[name] for name in ("kept", "generated", "initial", "increment")}
-    return Reading(Curve.of(columns | own), notes)
+    return Reading(_curve(path, pd.DataFrame(columns | own)), notes)
 
 
 def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
@@ -195,7 +215,8 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     if not run.branches:
         raise InputError(f"{folder} has no branches: dp real branch {shlex.quote(str(folder))} makes them")
     results = pd.DataFrame(run.branches)
-    error = 1 - results["test_accuracy"]
+    half = 0.5 / results["test_examples"]  # of an error, where there is none
+    error = (1 - results["test_accuracy"]).clip(half, 1 - half)
     practice = run.config.practice
     table = pd.DataFrame(
         {
@@ -208,7 +229,7 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
         }
     )
     notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
-    return Reading(Curve.of(select_rows(folder, table, where)), notes)
+    return Reading(_curve(folder, select_rows(folder, table, where)), notes)
 
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:

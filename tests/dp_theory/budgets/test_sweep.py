@@ -116,7 +116,7 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(sweep, **TINY), {"n": 0, "d": 1, "trials": 0, "alpha": 0.0, "rho": 1.5, "lam_per_row": -1.0})
 )
 test_bad_input_is_named = refused(
-    (lambda: sweep(x="time", **TINY), "unknown axis 'time': one of generated, kept, compute"),
+    (lambda: sweep(x="time", **TINY), "unknown x 'time': one of generated, kept, compute"),
     (
         lambda: sweep(rules=["keep-hard@alpha=1"], **TINY),
         "keep-hard cannot take part: all rules of a sweep keep 0.382925",

@@ -67,6 +67,11 @@ def test_what_a_curve_cannot_tell_is_said():
     assert fit(static, {"rho": 0.5}).predict({"strategy": ["prune"], "kept": [500], "keep": [0.3]}).error[0] < 0.3
 
 
+def test_of_what_the_theory_does_not_follow_no_value_is_said_to_fit():
+    notes = fit(Curve("static", [100, 200, 400], [0.3, 0.2, 0.26], 0.001)).parameters().note
+    assert notes[:2].tolist() == ["not identified: no value fits"] * 2
+
+
 def test_parameters_that_only_matter_together_are_bounded_on_one_side():
     """With many rows the dimension and the flips only matter together."""
     large = noiseless_curve("static", np.geomspace(20_000, 80_000, 4), {"floor": 0.0})
@@ -130,6 +135,8 @@ test_wrong_input_is_refused = refused(
     (lambda: Curve.of({"strategy": ["static"] * 2, "kept": HIDDEN, "error": 0.3}), "kept = masked_array"),
     (lambda: fit(THREE, {"flip": 0.7}), r"flip = 0.7 must lie in \[0, 0.5\]"),
     (lambda: fit(THREE.at([0])), "too short to fit"),
+    (lambda: fit(Curve(["static", "practice"], 100, 0.3, 0.01, initial=100)), "too short to fit"),
+    (lambda: fit(Curve("prune", [100] * 3, 0.3, 0.01, generated=[300, 301, 299])), "too short to fit"),
     (lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}), "says nothing of rho"),
 )
 

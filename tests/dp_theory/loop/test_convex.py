@@ -15,7 +15,7 @@ from dp_theory.loop.experiment import fit_convex
 from dp_theory.loop.losses import prediction
 from dp_theory.loop.losses.forces import SampledRows
 from dp_theory.loop.losses.points import Points
-from dp_theory.loop.losses.prediction import solve_loop
+from dp_theory.loop.losses.prediction import solve_cell_over
 from tests.dp_theory.agreement import assert_same, largest_z
 from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE, selected, weighted_window
 from tests.dp_theory.verification.beyond import feature_cells, loops
@@ -38,7 +38,7 @@ def test_the_square_loss_by_its_prox_is_the_span_recipe(name):
 @pytest.mark.parametrize("name", ["verifier, labeller, flips", "newest rows", "power law"])
 def test_the_search_finds_the_loop_with_the_square_loss(name):
     problem = loops()[name]
-    found = solve_loop(replace(problem, loss=UNNAMED_SQUARE), size=2**15).orders
+    found = solve_cell_over(replace(problem, loss=UNNAMED_SQUARE).cell, 2**15).orders
     for ours, theirs in zip(found, square.solve_loop(problem).orders, strict=True):
         assert_allclose(ours, theirs, rtol=0, atol=5e-4 * np.abs(theirs).max())
 
@@ -58,7 +58,7 @@ def test_reference_value():
 
 
 def test_one_stage_is_the_span_recipe():
-    loop = solve_loop(PracticeProblem(0.5, 0.02, [Addition(1)], flip=0.1, loss=LOGISTIC), size=2**16)
+    loop = solve_cell_over(PracticeProblem(0.5, 0.02, [Addition(1)], flip=0.1, loss=LOGISTIC).cell, 2**16)
     expected = predict(selected(1.0, 0.5, 0.02, LOGISTIC, flip=0.1))
     assert loop.test_error[0] == pytest.approx(expected.test_error, rel=5e-5)
     assert loop.outputs[1, 0] == pytest.approx(expected.overlap, rel=5e-5)
@@ -68,7 +68,7 @@ def test_fresh_data_is_a_recursion_of_the_span_recipe():
     """Every stage on rows that the stage before selected, and on nothing else."""
     rules = (KeepHard(0.4), Entropy(4.0, 2.0))
     loop = PracticeProblem(0.2, 0.01, [Addition(3, keep=rule) for rule in rules], accumulate=False, loss=LOGISTIC)
-    answer = solve_loop(loop)
+    answer = solve_cell_over(loop.cell)
     for stage, rule in enumerate(rules, 1):
         rho = np.cos(np.pi * answer.test_error[stage - 1])
         expected = predict(selected(rho, 0.2, 0.01, LOGISTIC, ratio=3.0, keep=rule)).test_error
@@ -118,11 +118,11 @@ def test_ridgeless_on_rows_that_are_not_separable_and_on_such_that_are():
 def test_loops_that_were_once_not_found():
     """Windows that narrow, hardly any ridge with few rows, and a learner that hardly moves."""
     windows = PracticeProblem(0.25, 1e-3, [Window(1)] * 8, loss=LOGISTIC)
-    errors = solve_loop(windows, size=2**13).test_error
+    errors = solve_cell_over(windows.cell, 2**13).test_error
     assert np.all(np.diff(errors) < 0)
     assert errors[-1] == pytest.approx(0.001617, rel=1e-2)
     few = PracticeProblem(0.045, 3e-4, [Addition(2, keep=KeepHard(0.5))] * 4, loss=LOGISTIC)
-    assert np.all(np.diff(solve_loop(few, size=2**12).test_error) < 0)
+    assert np.all(np.diff(solve_cell_over(few.cell, 2**12).test_error) < 0)
     near = PracticeProblem(0.07, 2e-3, [weighted_window(1.3, 1.8), Addition(kept=0.5, weight=0.5)], loss=LOGISTIC)
     assert predict(near).test_error[-1] == pytest.approx(0.00462, rel=1e-2)
 
@@ -131,7 +131,7 @@ def test_loops_that_were_once_not_found():
 def test_forty_rounds_are_solved():
     """A row's slopes by its scores would take 25 times the memory of its bends."""
     windows = PracticeProblem(0.3, 0.01, [Window(1)] * 40, loss=LOGISTIC)
-    found = solve_loop(windows, size=2**11)
+    found = solve_cell_over(windows.cell, 2**11)
     assert np.all(np.diff(found.test_error[::20]) < 0)
     assert found.residual.max() < 1e-9
 
@@ -149,7 +149,7 @@ def test_forty_rounds_are_solved():
 )
 def test_loops_against_the_experiment(problem):
     runs = simulate(problem, 80, 12)
-    assert largest_z(runs, solve_loop(problem), ["test_error"]) < 4
+    assert largest_z(runs, solve_cell_over(problem.cell), ["test_error"]) < 4
 
 
 def test_experiments_that_keep_no_row_learn_nothing():

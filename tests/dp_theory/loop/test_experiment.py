@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from dp_theory import LOGISTIC, Addition, Group, KeepHard, PracticeProblem, SpanProblem, predict, simulate
+from dp_theory import LOGISTIC, Addition, Direct, Group, KeepHard, PracticeProblem, SpanProblem, predict, simulate
 from tests.dp_theory.agreement import largest_z
 from tests.dp_theory.loop.loops import HARD_ROWS, L1
 from tests.dp_theory.verification.beyond import loops
@@ -14,6 +14,7 @@ from tests.dp_theory.verification.beyond import loops
 ONE_SIDE = Addition(1, keep=lambda t, y: (t > 0.3) * np.where(y > 0, 1.0, 0.4))  # q(-t, -y) is not q(t, y)
 LOOPS = loops() | {
     "one side": PracticeProblem(0.5, 0.02, [ONE_SIDE] * 2),
+    "direct": PracticeProblem(0.5, 0.02, [Addition(1, keep=Direct(KeepHard(0.5)))] * 2),
     "ridges": PracticeProblem(0.5, [0.01, 0.5, 0.1], [HARD_ROWS] * 2),
 }
 TRIALS = 24

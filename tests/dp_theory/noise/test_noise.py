@@ -1,6 +1,7 @@
 """Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from dp_theory import (
     theorem1,
 )
 from dp_theory.noise import (
+    loops_of_worth,
     plain_error,
     plain_lam,
     plain_rows,
@@ -117,10 +119,16 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(shares, SOFT, test_error=0.1), {"test_error": 0.7, "alpha": 0.0}),
     (partial(plain_rows, SOFT), {"test_error": 0.7}),
     (BoundaryFlips.of_share, {"share": 0.6}),
-    (partial(worth, SOFT), {"rounds": 0}),
+    (partial(worth, SOFT), {"rounds": 0, "windows": -1.0, "lams": -1.0, "phi": 0.0}),
+    (partial(loops_of_worth, SOFT, 0.5), {"windows": 0.0}),
+    (partial(loops_of_worth, SOFT), {"phi": 0.0}),
+    *((partial(answer, SOFT), {"rows": 0.0}) for answer in (plain_lam, plain_error)),
 )
+ANSWERS: Any = (partial(shares, test_error=0.1), row_worth, partial(plain_rows, test_error=0.1), worth)
+ANSWERS += (partial(plain_error, rows=1.0), partial(loops_of_worth, phi=0.5))
 test_bad_flips_are_refused = refused(
     (lambda: Group(flip=lambda z: 0.1), "must be a real number"),  # type: ignore[arg-type]
+    *((partial(answer, 0.1), "flips = 0.1 must be BoundaryFlips, such as BoundaryFlips") for answer in ANSWERS),
 )
 
 

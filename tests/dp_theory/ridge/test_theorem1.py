@@ -51,8 +51,9 @@ def test_lists_are_arrays():
     assert frame.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert frame["test_error"].tolist() == predict(problem).test_error.ravel().tolist()
     assert "<table" in predict(problem)._repr_html_()
-    errors = corollary(*given, 0.9, [0.2, 0.4])[0], theorem(*given, 0.9, [0.2, 0.4], 0.1)[0]
-    np.testing.assert_allclose(errors, predict(problem).test_error.T, rtol=1e-12)
+    errors = predict(problem).test_error
+    np.testing.assert_allclose(corollary(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(theorem(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
 
 
 def test_blocks_are_seamless():

@@ -32,12 +32,22 @@ GUIDE = (ROOT / "docs" / "theory.md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("omega", "kappa", "rho"), [(5.0, 1.0, -0.99999), (-20.0, 2.0, 0.95), (1e6, 1.0, 0.3), (30.0, 50.0, 0.95)]
+    ("omega", "kappa", "rho"),
+    [
+        (5.0, 1.0, -0.99999),
+        (-20.0, 2.0, 0.95),
+        (1e6, 1.0, 0.3),
+        (30.0, 50.0, 0.95),
+        (-2000.0, 1.0, 0.3),
+        (-1e9, 50.0, 0.5),
+    ],
 )
 def test_entropy_moments_against_integrals(omega, kappa, rho):
     with mp.workdps(30):
         want = [float(x) for x in integrated_moments(tilted(omega, kappa), rho)]
-    assert_allclose(Entropy(omega, kappa).moments(rho), want, rtol=1e-10)
+    found, errors = Entropy(omega, kappa).moments_with_errors(rho)
+    assert_allclose(found, want, rtol=1e-10)
+    assert max(errors) < 1e-12
 
 
 @pytest.mark.parametrize("rho", [1.0, -1.0])
@@ -88,6 +98,7 @@ test_numbers_out_of_range_are_refused = out_of_range(
     *((partial(make_rule, name), {"keep": 2.0}) for name in ("keep-hard", "random", "entropy")),
     *((partial(make_rule, name), {"alpha": alpha}) for name in ("keep-hard", "keep-easy") for alpha in (-1.0, np.nan)),
     (partial(make_rule, "keep-easy"), {"keep": 1.0}),
+    (partial(Entropy.with_keep_fraction, 0.5), {"kappa": 0.0}),
     (partial(Entropy, omega=1.0), {"omega": np.inf, "kappa": 0.0}),
     (Random, {"p": 0.0}),
 )
@@ -105,6 +116,7 @@ class Sure(Rule):
 
 test_bad_rules_are_named = refused(
     (lambda: Lopsided().moments(0.5), "and the same at t and -t"),
+    (lambda: Entropy.with_keep_fraction([0.1, 0.2], [1, 2, 3]), r"do not broadcast: keep \(2,\), kappa \(3,\)"),
     (lambda: Sure().moments(0.5), r"Sure: keep_probability must be in \[0, 1\]"),
     (lambda: simulate(Problem(Sure(), 0.5, 0.5, 0.1), d=8), r"keep_probability of Sure = 1\.5 must lie in \[0, 1\]"),
     (lambda: make_rule("keep-best", alpha=1), "rules: there is no 'keep-best'; did you mean 'keep-easy'"),
@@ -161,7 +173,8 @@ def test_a_break_of_either_sign_is_one_of_an_even_rule():
     """Group.breaks has both, a rule of |t| needs the positive ones."""
     keep = lambda t: (t < 0.5) * 1.0  # noqa: E731
     errors = [
-        predict(Problem(SymmetricRule(keep, breaks), 0.9, 0.2, 0.01)) for breaks in ((0.5,), (-0.5,), (-0.5, 0.5))
+        predict(Problem(SymmetricRule(keep, breaks), 0.9, 0.2, 0.01))
+        for breaks in ((0.5,), [-0.5], np.array([-0.5, 0.5]))
     ]
     assert errors[1] == errors[0]
     assert errors[2].test_error == pytest.approx(errors[0].test_error, rel=1e-12)

@@ -176,4 +176,4 @@ HALF = partial(Budget, rho=0.5, budget=2.0)
 test_numbers_out_of_range_are_refused = out_of_range(
     (HALF, {"rho": 1.0, "budget": 0.0, "lam_per_row": -1.0, "flip": 0.5})
 )
-test_what_is_no_budget_is_refused = refused((lambda: HALF(least=0.0), "smallest keep = 0 must lie in"))
+test_what_is_no_budget_is_refused = refused((lambda: HALF(least=0.0), "least = 0 must lie in"))

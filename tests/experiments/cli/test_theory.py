@@ -274,8 +274,10 @@ def test_forecast_says_how_well_the_theory_fits(curve):
 
 
 def test_rows_without_a_strategy_are_a_curve_of_static_data(curve):
+    """Which has no rounds, whatever the file says of them."""
     own = curve.with_name("own.csv")
-    own.write_text("kept,error,se\n100,.3,.01\n200,.25,.01\n400,.19,.01\n800,.12,.01\n")
+    rows = ("100,.3,.01,50,0", "200,.25,.01,50,0", "400,.19,.01,,", "800,.12,.01,,")
+    own.write_text("\n".join(["kept,error,se,initial,increment", *rows]))
     assert done("theory forecast", own, KNOWN).out == done("theory forecast", curve, KNOWN).out
 
 

@@ -139,6 +139,10 @@ def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_si
         ("strategy,kept,error,se\nstatic,100,.3,.5\n", "se = 0.5 must lie .*, and not in percent"),
         ("strategy,kept,generated,keep,error\nprune,100,300,.9,.3\n", "keep = 0.9 must be kept/generated for prune"),
         ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
+        ("# ours\nkept,error\n100,.3\n200,0\n", r"curve.csv, row 2: error = 0 must lie in \(0, 1\)"),
+        ("kept,error\n100,.3\nmany,.2\n", r"curve.csv, row 2: kept = 'many' must be a real number"),
+        ("strategy,kept,error\nstatic,9,.3\nstattic,9,.2\n", "curve.csv, row 2: unknown strategy 'stattic': one of"),
+        ("kept,error,se\n100,.3,.01\n200,.2,\n", "curve.csv: se is given for some points"),
     ],
 )
 def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):

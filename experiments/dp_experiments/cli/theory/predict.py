@@ -59,10 +59,7 @@ def _at(problem: Problem, d: int) -> tuple[dict[str, Any], str]:
     """The prediction, and a remark where first order is not enough."""
     import numpy as np
 
-    from dp_theory import FinitePrediction
-
     prediction = predict(problem, d=d)
-    assert isinstance(prediction, FinitePrediction)
     low, high = prediction.band()
     facts = {"test_error": prediction.test_error, "low": low, "high": high, **asdict(prediction)}
     worst = np.max(prediction.certificate)

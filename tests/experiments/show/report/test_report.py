@@ -102,7 +102,7 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(copied):
     assert f"{file} is damaged" in answer.err
 
 
-def test_branches_are_reported_and_read_as_a_curve(copied):
+def test_branches_are_reported_and_read_as_a_curve(copied, monkeypatch):
     done("real branch", copied)
     (report,) = told("real report", copied)["reports"]
     reached = {row["pool_size"]: row["test_accuracy"] for row in Run(copied).branches}
@@ -111,6 +111,9 @@ def test_branches_are_reported_and_read_as_a_curve(copied):
     assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
     assert curve.error.tolist() == pytest.approx([1 - reached[size] for size in (40, 60)])
     assert "one run says nothing" in notes[0]
+    without_errors = [{"pool_size": size, "test_accuracy": 1.0, "test_examples": 50} for size in (40, 60)]
+    monkeypatch.setattr(Run, "branches", without_errors)
+    assert read_curve(copied).curve.error.tolist() == [0.01, 0.01]  # half an error
 
 
 # report
