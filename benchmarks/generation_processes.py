@@ -30,7 +30,7 @@ def work() -> None:
     labels = torch.arange(ROWS) % 10
     walls = []
     for _ in range(REPEATS):
-        distributed.wait_for_all()
+        distributed.wait_for_everyone()
         begin = time.perf_counter()
         rounds.draw(1, labels, learner.logits)
         walls.append(time.perf_counter() - begin)

@@ -35,7 +35,7 @@ def part_of(name: str) -> str:
 
 def discard_parts(folder: Path, name: str = "") -> None:
     """Delete what dead processes left half-written, and move back a folder whose replacement was never finished."""
-    random_start = "([0-9a-f]{8}-)?"  # whole_file adds it to the names of files
+    random_start = "([0-9a-f]{8}-)?"  # atomic_file adds it to the names of files
     random_ending = "(-[a-z0-9_]{8})?"  # tempfile adds it to the names of folders
     final_name = random_start + re.escape(name) + random_ending if name else ".*"
     for path in folder.glob(f"{PART}*"):
@@ -69,7 +69,7 @@ def _is_alive(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path, which replaces `path` if the block ends without error; the file has the umask's mode."""
     # The ending stays, because writers choose a format by it.
     partial = path.with_name(part_of(f"{secrets.token_hex(4)}-{path.name}"))
@@ -112,7 +112,7 @@ def with_filename(path: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8, whole or not at all."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
@@ -160,7 +160,7 @@ def _strict(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder, which becomes `path`, or with `replace` replaces it, if the block ends without error."""
     path = path.resolve()  # if it is a link, its target is replaced and the link stays
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from dp_base.errors import InputError
 
-SEVERAL = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_", "MV2_")
+LAUNCHER_PREFIXES = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_", "MV2_")
 """Prefixes of the environment variables that launchers set for the processes they start."""
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
 MPI = {  # torchrun's variables, and mpirun's of the same meaning, which accelerate reads on CPUs only
@@ -44,7 +44,7 @@ def adopt_tasks() -> None:
     }
     # Tasks that are bound to different cores need not share them (dp_real.runtime.distributed.own_cores).
     if len(os.sched_getaffinity(0)) == os.cpu_count():
-        os.environ.setdefault("LOCAL_WORLD_SIZE", str(tasks_here()))
+        os.environ.setdefault("LOCAL_WORLD_SIZE", str(local_world_size()))
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ["SLURM_STEP_NODELIST"]))
     os.environ.setdefault("MASTER_PORT", str(PORTS[job % len(PORTS)]))
 
@@ -86,7 +86,7 @@ def adopt_interface() -> None:
                 os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
-def tasks_here() -> int:
+def local_world_size() -> int:
     """This step's tasks on this node, from SLURM's counts: 8(x2),4 means 8, 8 and 4."""
     counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     nodes = [int(count) for count, times in counts for _ in range(int(times or 1))]

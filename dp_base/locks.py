@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since every command imports this module
 
 log = logging.getLogger(__name__)
-patience = 0.0  # seconds that this process waits for another process's lock before it raises an error
+default_timeout = 0.0  # seconds that this process waits for another process's lock before it raises an error
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
 REMOVALS = 3  # how often other processes may remove a folder while this one makes it and waits for its lock
 
@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     made = [folder, *_missing(folder.parent)]
     with as_input_error(folder):
-        lock = _acquire(folder / LOCK, folder, patience)
+        lock = _acquire(folder / LOCK, folder, default_timeout)
     with _holding(lock, folder, "", made):
         yield
 
@@ -50,7 +50,7 @@ def locked_beside(path: Path, wait: bool = False) -> Iterator[None]:
     with contextlib.nullcontext() if wait else as_input_error(path):
         path = path.resolve()
         made = _missing(path.parent)
-        lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, -1 if wait else patience)
+        lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, -1 if wait else default_timeout)
     with _holding(lock, path.parent, path.name, made):
         yield
 

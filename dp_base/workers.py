@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dp_base import locks
 from dp_base.errors import InputError, MissingError
 from dp_base.imports import install_command
-from dp_base.launcher import SEVERAL
+from dp_base.launcher import LAUNCHER_PREFIXES
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,7 +25,7 @@ IDLE_TIMEOUT = 14 * 86_400
 POLL = 0.5  # seconds between checks whether the parent still runs
 # Seconds that a cluster's job waits for a lock. Its holder may be dying: on NFS, the lock of a lost machine lasts for a
 # lease, which is usually 90 seconds.
-LOCK_PATIENCE = 180.0
+LOCK_TIMEOUT = 180.0
 
 _clusters: "list[Client]" = []  # the last one is in use
 
@@ -121,14 +121,14 @@ def cluster_results(cluster: "Client", function: Callable[..., Any], jobs: Itera
 
 
 def _on_cluster(function: Callable[..., Any], *job: Any) -> Any:
-    locks.patience = LOCK_PATIENCE
+    locks.default_timeout = LOCK_TIMEOUT
     _forget_launcher()
     return function(*job)
 
 
 def _forget_launcher() -> None:
     """Unset the variables of a launcher, which did not start this worker."""
-    for name in [name for name in os.environ if name.startswith(SEVERAL)]:
+    for name in [name for name in os.environ if name.startswith(LAUNCHER_PREFIXES)]:
         del os.environ[name]
 
 

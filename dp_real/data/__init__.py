@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field
 
 from dp_base.registry import Registry
-from dp_real.data.sets.class_names import Classes, own_classes
+from dp_real.data.sets.class_names import Classes, user_classes
 from dp_real.data.sets.places import Located, locate
-from dp_real.runtime.section import CountOrNone, Section
+from dp_real.runtime.section import CountOrZero, Section
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ class DataConfig(Section):
     storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # values of pool.storage that can hold them
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
-    real_per_class: CountOrNone = Field(
+    real_per_class: CountOrZero = Field(
         default=0,
         description="validation examples of each class to train on, beside generated ones. A run that adds samples "
         "trains on half of them and watches the other half; one that adds none trains on all and is "
@@ -74,7 +74,7 @@ class DataConfig(Section):
 
         Raises MissingError if it is missing, InputError if it is broken or has other classes.
         """
-        return self.read(locate(where), own_classes(self.task.classes))
+        return self.read(locate(where), user_classes(self.task.classes))
 
     def read(
         self, located: Located, classes: Classes, needed: Collection[int] = (), keep: bool = False

@@ -14,7 +14,7 @@ from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
-from dp_real.runtime.section import CountOrNone, PartConfig
+from dp_real.runtime.section import CountOrZero, PartConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +95,7 @@ class TrainedHere(GeneratorConfig):
     trained_here: ClassVar[bool] = True
     recipe: ClassVar[int]  # raise it when the training changes, so that no older weights are used
 
-    real: CountOrNone = Field(
+    real: CountOrZero = Field(
         default=0, description="number of real examples to train on, equally many of each class; 0: all"
     )
     training: Literal["full", "light", "none"] = Field(

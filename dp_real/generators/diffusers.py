@@ -205,9 +205,9 @@ def known_size(model: str) -> PipelineSize | None:
     for size in published().values():
         if model in size.models:
             return size
-    from dp_real.runtime.model_folders import folder_here  # imports the hub's client
+    from dp_real.runtime.model_folders import local_folder  # imports the hub's client
 
-    folder = folder_here(model)
+    folder = local_folder(model)
     files = [folder / part / "config.json" for part in ("transformer", "unet")] if folder else []
     if file := next(filter(Path.is_file, files), None):
         own = read_json(file)

@@ -16,7 +16,7 @@ from dp_base.registry import Registry
 from dp_real.data.examples import ExampleArray
 from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.section import GuidanceConfig, is_guided, is_window
-from dp_real.runtime.computing import LEARNER_REMEDY, evaluating, require_finite, usual
+from dp_real.runtime.computing import LEARNER_REMEDY, default_modes, eval_mode, require_finite
 from dp_real.runtime.distributed import device, slices
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, rng
@@ -172,7 +172,7 @@ class EntropyGuidance:
         if not (x0_hat.requires_grad and x.requires_grad):
             raise InputError(apart)
         # The sum, not the mean, so that a row's gradient does not depend on the batch size.
-        with usual(gradients=True), evaluating(self.logits):
+        with default_modes(gradients=True), eval_mode(self.logits):
             values = hardness(self.objective, self.logits(x0_hat), len(x0_hat))
             (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
         if at_x0_hat is None:

@@ -12,7 +12,7 @@ from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance, check_steps, entropy, identity, logits_of
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
-from dp_real.runtime.computing import usual
+from dp_real.runtime.computing import default_modes
 
 NO_IMAGES = "video", "frames", "audio"
 """In the names of arguments of pipelines that generate them."""
@@ -158,7 +158,7 @@ def attach(
     def gradient(x0_hat: Tensor) -> Tensor:
         if vae is not pipe.vae:  # the pipeline moves its own decoder
             vae.to(x0_hat.device)
-        with usual(gradients=True), decoding(vae):
+        with default_modes(gradients=True), decoding(vae):
             leaf = x0_hat.float().clone().requires_grad_()
             found = guidance.gradient(to_learner(decode(vae, unpack(leaf))) if guidance.reads_estimate else leaf, leaf)
         if not found.isfinite().all():

@@ -22,7 +22,7 @@ from dp_real.learners import LearnerConfig, PretrainedConfig
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime.computing import count
 from dp_real.runtime.hub import headers_only
-from dp_real.runtime.model_folders import folder_here
+from dp_real.runtime.model_folders import local_folder
 from dp_real.runtime.seeds import row_seeds
 
 JPEG = 0.47  # bytes per number: 71,000 for a colour photograph of 224 x 224 pixels
@@ -36,8 +36,8 @@ SHARES = 0.25, 0.15
 """Assumed shares of a peak in drawing and in training; docs/results/cost.md has published figures."""
 FLOAT32 = 1 / 5  # share of these rates that is reached in float32
 CPU_CORE = 0.05  # TFLOP/s in float32 of a recent core
-PUBLISHED = 2.5  # factor by which a GPU's assumed seconds may be wrong; it covers the published figures
-OF_A_CORE = 3.0  # factor by which a core's assumed seconds may be wrong
+GPU_SPREAD = 2.5  # factor by which a GPU's assumed seconds may be wrong; it covers the published figures
+CPU_SPREAD = 3.0  # factor by which a core's assumed seconds may be wrong
 TIMED = 1.2  # factor by which measured seconds may be wrong
 MEASURED = 16  # images that a measurement draws, at most a block
 MAX_ROWS = {"cuda": 256, "cpu": 64}  # of a measured training step
@@ -84,7 +84,7 @@ def rows_per_step(config: Config) -> int:
     return config.training.batch_size or rows(config)
 
 
-def validated(config: Config) -> int | None:
+def validation_size(config: Config) -> int | None:
     """The size of the validation set; ImageNet's is known without it."""
     images = next((each.images for each in config.data.describe() if each.what == "validation"), None)
     classes = config.task.classes
@@ -121,7 +121,7 @@ def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | N
 def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
     if not isinstance(learner, PretrainedConfig) or learner.model is None:
         return learner.network(task)
-    folder = folder_here(learner.model)
+    folder = local_folder(learner.model)
     try:
         return learner.known(str(folder), task) if folder else None
     except (OSError, ValueError, MissingError):  # `needs` reports it
@@ -174,13 +174,13 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
     """The seconds by the rates above, on a GPU or on `cores` of a CPU."""
     if cores:
         rates = cores * CPU_CORE, cores * CPU_CORE
-        source, spread = f"assumed of {device}: {CPU_CORE:g} TFLOP/s of a core", OF_A_CORE
+        source, spread = f"assumed of {device}: {CPU_CORE:g} TFLOP/s of a core", CPU_SPREAD
     elif peak := next((peak for name, peak in GPUS.items() if name in device), None):
         dtypes = config.generator.precision, config.training.precision
         drawing, training = (
             share * (FLOAT32 if dtype == "float32" else 1) for share, dtype in zip(SHARES, dtypes, strict=True)
         )
-        rates, spread = (peak * drawing, peak * training), PUBLISHED
+        rates, spread = (peak * drawing, peak * training), GPU_SPREAD
         shares = f"{drawing:.0%} in drawing, {training:.0%} in training"
         source = f"assumed of {device}: of its peak of {peak:g} TFLOP/s {shares}"
     else:
@@ -254,7 +254,7 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
 
 def costs(config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int]) -> dict[str, Any]:
     """All costs, with `hours` for each number of devices."""
-    validation = validated(config)
+    validation = validation_size(config)
     plain, guided = images(config)
     options = config.training
     return {

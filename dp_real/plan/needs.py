@@ -25,12 +25,12 @@ from dp_real.runtime.cache import cache_folder, unwritable
 from dp_real.runtime.distributed import own_cores
 from dp_real.runtime.hub import headers_only
 from dp_real.runtime.model_folders import (
-    NAME,
+    NAME_REMEDY,
     NO_TIMM,
     TIMM,
     download_command,
-    folder_here,
     is_hub_id,
+    local_folder,
 )
 from dp_real.text.language_models import CausalLMConfig
 
@@ -166,7 +166,7 @@ def _kinds_trained_here(config: Config) -> str:
 
 
 def _weights_of(config: Config, key: str, model: str) -> Finding:
-    folder = folder_here(model)
+    folder = local_folder(model)
     if folder:
         try:
             with headers_only():
@@ -179,7 +179,7 @@ def _weights_of(config: Config, key: str, model: str) -> Finding:
     else:
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
-            return Finding(key, model, f"{fault}; {NAME}")
+            return Finding(key, model, f"{fault}; {NAME_REMEDY}")
     if model.startswith(f"{TIMM}/") and not find_spec(TIMM):
         return Finding(key, model, f"{model} {NO_TIMM}")
     try:

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from dp_base.checksums import RECORD, damage, digests, json_digest, seal
 from dp_base.errors import DamagedError, InputError, MissingError
-from dp_base.files import remove, whole_file, whole_folder
+from dp_base.files import atomic_file, atomic_folder, remove
 from dp_base.locks import locked_beside
 from dp_base.reading import own_file
 from dp_real.pool.section import PoolConfig
@@ -65,7 +65,7 @@ _digests: dict[tuple[int, int, int, int], str] = {}  # by the stamps of files th
 
 def write_rows(file: Path, rows: pa.Table) -> None:
     """Write an Arrow file, whole or not at all."""
-    with whole_file(file) as partial, pa.ipc.new_stream(str(partial), rows.schema) as writer:
+    with atomic_file(file) as partial, pa.ipc.new_stream(str(partial), rows.schema) as writer:
         writer.write_table(rows, max_chunksize=TOGETHER)
 
 
@@ -82,15 +82,15 @@ def read_rows(file: Path) -> pa.Table:
 
 def cache_block(folder: Path, rows: pa.Table) -> pa.Table:
     """Write rows to folder/BLOCK, seal the folder, and return the file memory-mapped."""
-    with whole_folder(folder, replace=True) as staged:
+    with atomic_folder(folder, replace=True) as staged:
         write_rows(staged / BLOCK, rows)
-        seal(staged, read=_read)
+        seal(staged, read=_cached_digests)
     return read_rows(folder / BLOCK)
 
 
 def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
     """The rows with these numbers in a folder; None if it is missing or damaged."""
-    if not (folder / RECORD).is_file() or damage(folder, read=_read):
+    if not (folder / RECORD).is_file() or damage(folder, read=_cached_digests):
         return None
     rows = read_rows(folder / BLOCK)
     begin, end = np.searchsorted(rows["row"].to_numpy(), [numbers.start, numbers.stop])
@@ -130,9 +130,9 @@ class Blocks:
             first, *others = (folder for folder, _ in self._left)
             self.tables.append(cache_block(first, pa.concat_tables([rows for _, rows in self._left])))
             self.files.append(first / BLOCK)
-            sums = _read(first, [BLOCK])
+            sums = _cached_digests(first, [BLOCK])
             for folder in others:
-                with suppress(OSError), whole_folder(folder, replace=True) as staged:  # without links the block stays
+                with suppress(OSError), atomic_folder(folder, replace=True) as staged:  # without links the block stays
                     os.link(first / BLOCK, staged / BLOCK)
                     seal(staged, read=lambda folder, names: sums)
             self._left, self._size = [], 0
@@ -292,7 +292,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
                 shutil.copyfile(file, staged / name)
         if not files:
             write_rows(staged / names[0], rows.replace_schema_metadata(self.schema.metadata))
-        written = dict(gather([*_read(staged, names).items()]))  # each process hashes its own files
+        written = dict(gather([*_cached_digests(staged, names).items()]))  # each process hashes its own files
         on_main(commit)
         self._open(index)
 
@@ -386,7 +386,7 @@ def read_round(folder: Path) -> pa.Table:
     return pa.concat_tables([read_rows(file) for file in sorted(folder.glob("*.arrow"))])
 
 
-def _read(folder: Path, names: Collection[str]) -> dict[str, str]:
+def _cached_digests(folder: Path, names: Collection[str]) -> dict[str, str]:
     """Like checksums.digests, but an unchanged file is read once, whatever its name."""
     stats = {name: (folder / name).stat() for name in names}
     stamps = {name: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
@@ -402,7 +402,7 @@ def read_together(pool: Path) -> None:
     if this_process().num_processes > 1:
         files = [file.relative_to(pool).as_posix() for file in sorted(pool.glob("round-*/*.arrow"))]
         with suppress(OSError):  # pool_problem reports it
-            _read(pool, own_share(files))
+            _cached_digests(pool, own_share(files))
         _digests.update(gather([*_digests.items()]))
 
 
@@ -412,7 +412,7 @@ def pool_problem(pool: Path, version: int | None = None) -> str | None:
         folder = pool / f"round-{index:04d}"
         if not (folder / RECORD).is_file():
             return f"{folder if not folder.is_dir() else folder / RECORD} is missing"
-        if problem := damage(folder, read=_read):
+        if problem := damage(folder, read=_cached_digests):
             return problem
     return None
 

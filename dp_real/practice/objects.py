@@ -60,7 +60,7 @@ def _given(thing: Any) -> Iterator[str]:
     try:
         yield key
     finally:
-        know_again(key)
+        remember_digest(key)
         with _changing:
             _users[key] -= 1
             if not _users[key]:
@@ -70,16 +70,16 @@ def _given(thing: Any) -> Iterator[str]:
                 del _objects[key]
 
 
-def know_again(key: str) -> None:
+def remember_digest(key: str) -> None:
     """Let an object have the same key after its use, which may have changed what it counts."""
     if (thing := _known(key)) is not None:
         _left[digest(thing)] = key
 
 
-def taken(key: str, argument: str) -> Any:
+def given_object(key: str, argument: str) -> Any:
     """The object of a digest. MissingError if this process was not given it."""
     if (thing := _known(key)) is None:
-        raise MissingError(lacking(argument))
+        raise MissingError(missing_object_message(argument))
     return thing
 
 
@@ -94,7 +94,7 @@ def digest(thing: Any) -> str:
     return object_digest(thing)
 
 
-def lacking(argument: str) -> str:
+def missing_object_message(argument: str) -> str:
     """The message about a missing object."""
     return (
         f"{argument}: this run was given a Python object, which is missing or was edited: call "
@@ -245,7 +245,7 @@ class GivenData(DataConfig):
         return self.trains
 
     def load(self) -> RealData:
-        return taken(self.digest, "data")
+        return given_object(self.digest, "data")
 
 
 @LEARNERS.named(GIVEN, place=None)
@@ -263,7 +263,7 @@ class GivenLearner(LearnerConfig):
         from dp_real.learners.models.network import NetworkLearner
         from dp_real.protocols import INEXACT
 
-        thing = taken(self.digest, "learner")
+        thing = given_object(self.digest, "learner")
         learner = NetworkLearner.fresh(lambda task: _module_of(thing, task), task, training, seed)
         example, right = torch.zeros(2, *task.sample_shape), [2, task.n_classes]
         with torch.no_grad():
@@ -333,7 +333,7 @@ class GivenGenerator(GeneratorConfig):
     def load(self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None) -> "Generator":
         from dp_real.generators.function import UserGenerator, unguided
 
-        thing, name = taken(self.digest, "generator"), "the generator"
+        thing, name = given_object(self.digest, "generator"), "the generator"
         if isinstance(thing, type):
             raise InputError(f"the generator is the class {thing.__name__}: give an instance")
         if self.guided:
@@ -353,7 +353,7 @@ class GivenPipelineConfig(DiffusersConfig):
     def index(self) -> dict[str, Any]:
         from dp_real.generators.pipelines.loading import check_draws_images
 
-        pipe = taken(self.model, "generator")
+        pipe = given_object(self.model, "generator")
         name = type(pipe).__name__
         check_draws_images(type(pipe), name, "generator")
         names: dict[str, str] = {}  # of a DiT, whose classes have several, as in model_index.json
@@ -365,7 +365,7 @@ class GivenPipelineConfig(DiffusersConfig):
     def opened(self) -> Any:
         from dp_real.runtime.distributed import device
 
-        return taken(self.model, "generator").to(device())
+        return given_object(self.model, "generator").to(device())
 
     def weights(self) -> dict[str, str]:
         return {key: place for key, place in super().weights().items() if key != "generator.model"}

@@ -31,11 +31,11 @@ from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.practice.dataset import PracticeDataset
-from dp_real.practice.objects import is_pipeline, know_again, with_objects
+from dp_real.practice.objects import is_pipeline, remember_digest, with_objects
 from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
 from dp_real.runtime import distributed
-from dp_real.runtime.computing import evaluating, usual_seeded
+from dp_real.runtime.computing import eval_mode, seeded_default_modes
 from dp_real.runtime.object_digest import object_digest
 from dp_real.text.codes import texts_of
 
@@ -126,9 +126,9 @@ class Additions:
         """Add samples that are hard for these logits, or at first plain ones, and reset T. All processes call this."""
         state, rounds = self.state, self.rounds
         assert rounds is not None, "a branch adds nothing"
-        distributed.release()  # memory that training holds, for libraries that draw
+        distributed.clear_device_cache()  # memory that training holds, for libraries that draw
         drawn = rounds.draw(state.rounds, labels, logits, state.guidance_budget)
-        distributed.release()  # memory that drawing holds, for training
+        distributed.clear_device_cache()  # memory that drawing holds, for training
         self.pool.append(state.rounds, drawn.rows, drawn.files)
         row = {"round": state.rounds} | self._row(drawn.costs, knows=logits is not None)
         state.costs.update(drawn.costs)
@@ -284,7 +284,7 @@ class Practice(Additions):
         distributed.on_main(self._count_later)  # it may raise, before anything is recorded
         metric = distributed.on_main(lambda: _number(metric))  # that of others may be None
         if not self.evaluations and self.are_left and len(self.pool) and model is not None:
-            with evaluated(model, self.preprocess, self.config) as logits:
+            with model_logits(model, self.preprocess, self.config) as logits:
                 # It may raise, before hours of training are at stake. One text would need no padding.
                 cpu_logits(cast(Logits, logits), self.pool.x[:2])
         before = self.state_dict()
@@ -321,7 +321,7 @@ class Practice(Additions):
         if distributed.on_main(self._count_later):
             self.pool.drop_later()
         self._goes_on = True  # later rounds are from now on this object's
-        with evaluated(model, self.preprocess, self.config) as logits:
+        with model_logits(model, self.preprocess, self.config) as logits:
             labels = distributed.on_main(lambda: self._labels_of(labels))
             # Only for the same classes, strength, weights and preprocess a stopped round continues.
             drawn = [labels, self.state.guidance_budget, logits and [weights_values(model), self.preprocess]]
@@ -330,7 +330,7 @@ class Practice(Additions):
             try:
                 added = self.draw_round(logits, labels)
             finally:
-                know_again(getattr(self.config.generator, "digest", ""))
+                remember_digest(getattr(self.config.generator, "digest", ""))
         if distributed.this_process().is_main_process:
             remove(self.folder / "drawing")
         self.dataset.update(self.pool)
@@ -342,7 +342,7 @@ class Practice(Additions):
 
     def _agree(self) -> None:
         """Wait for all processes, and take the state of the main one, which alone may have loaded a checkpoint."""
-        distributed.wait_for_all()
+        distributed.wait_for_everyone()
         state = distributed.from_main(self.state_dict())
         if state != self.state_dict():
             self.load_state_dict(state)
@@ -532,13 +532,13 @@ def _number(metric: Any) -> float:
 
 
 @contextmanager
-def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Iterator[Logits | None]:
+def model_logits(model: Any, preprocess: Callable[[Any], Any] | None, config: DrawingConfig) -> Iterator[Logits | None]:
     """The logits of a model in evaluation mode, independent of the caller's modes, contexts and random state.
 
     All of these are restored afterwards.
     """
-    model = unwrapped(model) if isinstance(model, nn.Module) else model
-    with usual_seeded(config.seed), ExitStack() as at_end:
+    model = unwrap_model(model) if isinstance(model, nn.Module) else model
+    with seeded_default_modes(config.seed), ExitStack() as at_end:
         if isinstance(model, nn.Module) and (own := vars(model).get("_original_forward")):
             # accelerate's mixed precision has replaced it.
             at_end.callback(setattr, model, "forward", model.forward)
@@ -548,7 +548,7 @@ def evaluated(model: Any, preprocess: Callable[[Any], Any] | None, config: Drawi
             for tensor, before in distributed.copy_from_main([*model.parameters(), *model.buffers()]):
                 at_end.callback(tensor.data.copy_, before)
             at_end.enter_context(unchanged([each for each in model.buffers() if not nn.parameter.is_lazy(each)]))
-        yield None if model is None else logits_function(model, preprocess_beside(model, preprocess, config), config)
+        yield None if model is None else logits_function(model, resolve_preprocess(model, preprocess, config), config)
 
 
 @contextmanager
@@ -569,7 +569,7 @@ def unchanged(buffers: Sequence[Tensor]) -> Iterator[None]:
         )
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """A model without weight averaging's, DDP's and torch.compile's wrapper. InputError if its weights are sharded."""
     averaged: Any = model.module if type(model).__name__ in AVERAGING else model
     inner = extract_model_from_parallel(averaged, keep_torch_compile=False)
@@ -581,7 +581,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return inner
 
 
-def preprocess_beside(model: Any, preprocess: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
+def resolve_preprocess(model: Any, preprocess: Any, config: DrawingConfig) -> Callable[[Any], Any] | None:
     """`preprocess`, or of images what it says if it is a processor, or else the model's own (see preprocess_of)."""
     shape = config.task.sample_shape
     if preprocess is None and not (isinstance(model, nn.Module) and len(shape) == 3):
@@ -618,7 +618,7 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
 
     def logits(x: Tensor) -> Tensor:
         try:
-            with evaluating(model):
+            with eval_mode(model):
                 answers = answers_of(
                     texts_of(x) if x.dtype == torch.int32 else x if weight is None else x.to(weight.device)
                 )
@@ -670,7 +670,7 @@ def are_probabilities(answers: Tensor) -> bool:
 
 def weights_values(model: Any) -> Any:
     """A module's state, or another model."""
-    return dict(unwrapped(model).state_dict()) if isinstance(model, nn.Module) else model
+    return dict(unwrap_model(model).state_dict()) if isinstance(model, nn.Module) else model
 
 
 # one writer of a folder

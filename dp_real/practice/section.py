@@ -21,7 +21,7 @@ from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.learners import LEARNERS
 from dp_real.pool.section import PoolConfig
-from dp_real.runtime.section import FOLDER, Count, CountOrNone, ModelPlace, PartConfig, Section, Seed
+from dp_real.runtime.section import FOLDER, Count, CountOrZero, ModelPlace, PartConfig, Section, Seed
 
 MAX_SAMPLES = 10**9
 
@@ -29,9 +29,9 @@ MAX_SAMPLES = 10**9
 class PracticeConfig(PartConfig):
     """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
-    initial: CountOrNone = Field(description="samples before training")
+    initial: CountOrZero = Field(description="samples before training")
     increment: Count = Field(default=1, description="samples of an addition")
-    additions: CountOrNone = Field(default=0, description="additions at most; 0: a static run")
+    additions: CountOrZero = Field(default=0, description="additions at most; 0: a static run")
     patience: Count = Field(default=3, description="evaluations without a new best accuracy before samples are added")
     watch: Literal["accuracy", "balanced"] = Field(
         default="accuracy",
@@ -61,7 +61,7 @@ class PracticeConfig(PartConfig):
         description="encodes images in the arms covariance and probe: a folder or hub id of transformers; "
         "none: a learner trained on the generator's real images",
     )
-    real: CountOrNone = Field(
+    real: CountOrZero = Field(
         default=0, description="initial examples that are real training images; the others are generated"
     )
     imbalance: float = Field(

@@ -92,7 +92,7 @@ class Loader:
     def __init__(self, pool: Pool, rows_at: Callable[[int], Tensor]) -> None:
         self.pool = pool
         self.rows_at = rows_at
-        self.pins = device().type == "cuda"
+        self.pin_memory = device().type == "cuda"
         self._ahead: dict[tuple[int, int], Future[MiniBatch]] = {}  # by step and size of the pool
         self._threads = ThreadPoolExecutor(AHEAD)
         self.waited = 0.0  # seconds in `batch`
@@ -104,7 +104,7 @@ class Loader:
         return batch
 
     def _batch(self, step: int) -> MiniBatch:
-        if self.pool.in_memory and not self.pins:
+        if self.pool.in_memory and not self.pin_memory:
             return self.pool.minibatch(self.rows_at(step))
         size, wanted = len(self.pool), range(step, step + AHEAD)
         self._ahead = {(later, size): self._ahead.get((later, size)) or self._start(later) for later in wanted}
@@ -115,4 +115,4 @@ class Loader:
 
     def _read(self, rows: Tensor) -> MiniBatch:
         x, y = self.pool.minibatch(rows)
-        return (x.pin_memory(), y.pin_memory()) if self.pins else (x, y)
+        return (x.pin_memory(), y.pin_memory()) if self.pin_memory else (x, y)

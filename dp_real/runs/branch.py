@@ -110,6 +110,6 @@ def _branch_at(
     distributed.on_main(begin)
     with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
         folder = RunFolder(RunFiles(out), advance, state.step)
-        practice = TrainingLoop(config, pool, state, None, learner, data, folder)
-        practice.cool_down()
-    return conclude(practice, facts={"accepted_changes": changed} if changed else {})
+        loop = TrainingLoop(config, pool, state, None, learner, data, folder)
+        loop.cool_down()
+    return conclude(loop, facts={"accepted_changes": changed} if changed else {})

@@ -20,13 +20,13 @@ QUICK = "this was a trial of every part on a few examples: its numbers are no me
 CARD = "README.md"  # of the learner
 
 
-def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
+def conclude(loop: TrainingLoop, test: bool = True, facts: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete.
 
     The learner is written before evaluation, so that a broken real image does not cost it.
     """
-    config, learner, data, state = practice.config, practice.learner, practice.data, practice.state
-    files, pool, costs = practice.folder.files, practice.pool, state.costs
+    config, learner, data, state = loop.config, loop.learner, loop.data, loop.state
+    files, pool, costs = loop.folder.files, loop.pool, state.costs
 
     def save() -> None:
         """The card, which people edit, has no checksum."""
@@ -48,10 +48,10 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
     validated, balanced = accuracies(learner, data.validation)
     if config.quick:
         log.warning(QUICK)
-    elif balanced - practice.chance < practice.doubt / 3:  # two standard errors
+    elif balanced - loop.chance < loop.doubt / 3:  # two standard errors
         log.warning(
             f"{files.path} ends at chance, as far as {len(data.validation.y):,} validation examples tell: the mean of "
-            f"the classes' accuracies is {balanced:.1%}, of guessing {practice.chance:.1%}; look at samples, then at "
+            f"the classes' accuracies is {balanced:.1%}, of guessing {loop.chance:.1%}; look at samples, then at "
             "training.learning_rate and training.steps"
         )
     tested, tested_balanced = accuracies(learner, data.test) if test else (None, None)
@@ -77,7 +77,7 @@ def conclude(practice: TrainingLoop, test: bool = True, facts: Mapping[str, Any]
         "denoiser_forwards": costs["forwards"],
         "denoiser_backwards": costs["backwards"],
         "generation_flops": costs["flops"],
-        "training_flops": practice.row_flops * state.seen,
+        "training_flops": loop.row_flops * state.seen,
         "versions": versions(),
         **facts,
         **({"quick": QUICK} if config.quick else {}),

@@ -174,11 +174,11 @@ class Checkpoint:
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
     """All checkpoints, newest first."""
-    intact = {}
+    step_and_rounds = {}
     for path in folder.glob("[sl]*"):
         if name := re.fullmatch(r"(?:latest-)?step-(\d+)-rounds-(\d+)", path.name):
-            intact[path] = tuple(map(int, name.groups()))
-    return [Checkpoint(path) for path in sorted(intact, key=intact.__getitem__, reverse=True)]
+            step_and_rounds[path] = tuple(map(int, name.groups()))
+    return [Checkpoint(path) for path in sorted(step_and_rounds, key=step_and_rounds.__getitem__, reverse=True)]
 
 
 def kept_checkpoints(folder: Path) -> list[Checkpoint]:

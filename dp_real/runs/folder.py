@@ -18,11 +18,11 @@ from dp_base.files import (
     LOCK,
     append_row,
     as_input_error,
+    atomic_folder,
     discard_parts,
     remove,
     to_disk,
     unused,
-    whole_folder,
     write_json,
     write_text,
 )
@@ -105,7 +105,7 @@ class RunFolder:
         older = [] if keep else list(folder.glob("latest-*"))
         tensors = learner.tensors()
         require_finite("the learner's weights", LEARNER_REMEDY, tensors.values())
-        with whole_folder(path) as staged:
+        with atomic_folder(path) as staged:
             save_file(tensors, staged / LEARNER)
             for log in self.files.logs:
                 if log.exists():

@@ -136,7 +136,7 @@ class TrainingLoop(Additions):
         options, state = self.config.practice, self.state
         if self.folder.stop_requested():
             self.checkpoint(keep=False)
-            distributed.wait_for_all()  # a launcher may kill the others when one has ended
+            distributed.wait_for_everyone()  # a launcher may kill the others when one has ended
             raise Interrupted
         self.train_step()
         if state.step % options.evaluate_every == 0 or self.done:

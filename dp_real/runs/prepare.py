@@ -16,11 +16,11 @@ from dp_real.data.sets.real_rows import tail_counts
 from dp_real.evaluate.assess import is_unequal
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.practice.objects import GIVEN, lacking
+from dp_real.practice.objects import GIVEN, missing_object_message
 from dp_real.practice.rounds import check_drawing, loaded
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime import distributed
-from dp_real.runtime.computing import usual_seeded
+from dp_real.runtime.computing import seeded_default_modes
 
 
 def load_data(config: Config, *, test: bool = True) -> RealData:
@@ -67,7 +67,7 @@ def check_plan(config: Config) -> None:
     """Raise InputError if the plan cannot be carried out, MissingError if the task is unknown without missing data."""
     objective = config.guidance.objective
     if objective.startswith(GIVEN) and objective not in OBJECTIVES:
-        raise MissingError(lacking("objective"))
+        raise MissingError(missing_object_message("objective"))
     check_drawing(config)
     classes, shape = config.task.n_classes, config.task.sample_shape
     size = config.pool.size
@@ -108,7 +108,7 @@ _torch = RLock()  # all threads share torch's settings and random numbers
 @contextmanager
 def torch_settings(config: Config) -> Iterator[None]:
     """Make torch compute as configured, for one thread at a time. With "bfloat16" float32 products are TF32."""
-    with _torch, usual_seeded(config.seed):
+    with _torch, seeded_default_modes(config.seed):
         threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()
         torch.set_num_threads(config.threads or threads)

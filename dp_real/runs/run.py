@@ -154,10 +154,10 @@ def _train(config: Config, files: RunFiles, test: bool, shared: Path | None, acc
         folder = RunFolder(files, advance, track=track, inputs=recorded, accept_changes=accept_changes)
         state, pool = folder.restore(config, learner)
         rounds = Rounds(config, pool, files.drawing, generator, data, shared, folder.any_must_stop)
-        practice = TrainingLoop(config, pool, state, rounds, learner, data, folder)
+        loop = TrainingLoop(config, pool, state, rounds, learner, data, folder)
         try:
             with folder.stops_on_signal():
-                practice.run()
+                loop.run()
         except Interrupted as asked:
             why = f"{asked}: " if str(asked) else ""
             raise Interrupted(f"{why}interrupted at step {state.step}: {files.resume} goes on") from None
@@ -168,7 +168,7 @@ def _train(config: Config, files: RunFiles, test: bool, shared: Path | None, acc
             )
             raise DivergedError(f"{error}; {last_good}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": recorded, "accepted_changes": folder.accepted_changes}
-    return conclude(practice, test, facts)
+    return conclude(loop, test, facts)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import platformdirs
 
 from dp_base.checksums import damage, json_digest, seal
 from dp_base.errors import MissingError
-from dp_base.files import disk_problem, remove, whole_folder, write_json
+from dp_base.files import atomic_folder, disk_problem, remove, write_json
 from dp_base.locks import locked_beside
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
             if folder.exists() and (problem := damage(folder)):
                 log.warning("%s; it is made again", problem)
             unfinished = folder.with_name(folder.name + UNFINISHED)
-            with whole_folder(folder, replace=True) as staged:
+            with atomic_folder(folder, replace=True) as staged:
                 if resumable:
                     make(staged, unfinished)
                 else:

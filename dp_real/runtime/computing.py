@@ -39,7 +39,7 @@ LEARNER_REMEDY = (
 
 
 @contextmanager
-def usual(gradients: bool = False) -> Iterator[None]:
+def default_modes(gradients: bool = False) -> Iterator[None]:
     """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings.
 
     InputError for weights that were made in inference mode, if gradients pass through them.
@@ -61,7 +61,7 @@ def usual(gradients: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def eval_mode(model: Any) -> Iterator[None]:
     """Within the block a module, or all that a function calls, are in evaluation mode; then restore their modes.
 
     InputError for a module that waits for the other processes at each call.
@@ -93,10 +93,10 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def usual_seeded(seed: int) -> Iterator[None]:
-    """As `usual`, with gradients, on the CPU by default, and with random numbers from `seed`."""
+def seeded_default_modes(seed: int) -> Iterator[None]:
+    """As `default_modes`, with gradients, on the CPU by default, and with random numbers from `seed`."""
     gpus = range(torch.cuda.device_count())  # torch.manual_seed seeds them all
-    with usual(gradients=True), torch.random.fork_rng(gpus), ExitStack() as at_end:
+    with default_modes(gradients=True), torch.random.fork_rng(gpus), ExitStack() as at_end:
         if torch.get_default_device().type != "cpu":
             at_end.enter_context(torch.device("cpu"))
         torch.manual_seed(seed)

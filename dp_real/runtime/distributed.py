@@ -24,7 +24,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import STOP_SIGNALS, DamagedError, InputError, Interrupted, MissingError
-from dp_base.launcher import SEVERAL, adopt_interface, adopt_tasks, rank, require_one_task
+from dp_base.launcher import LAUNCHER_PREFIXES, adopt_interface, adopt_tasks, rank, require_one_task
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,9 @@ def _own_device() -> torch.device:
     if not distributed.is_initialized():
         adopt_tasks()
         adopt_interface()
-    variables = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SEVERAL))
+    variables = ", ".join(
+        f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(LAUNCHER_PREFIXES)
+    )
     if not distributed.is_initialized() and (local_rank := _local_rank_of_lightning()) is not None:
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     is_first = not PartialState._shared_state
@@ -122,7 +124,7 @@ def _object_group() -> Any:
 def _gloo_beside(world: Any) -> Any:
     """A gloo group for objects: nccl would copy them to the GPUs and back, and has no monitored_barrier."""
     atexit.register(_leave)
-    with told_if_late():
+    with warn_if_late():
         return distributed.new_group(backend="gloo", timeout=MAIN_LIMIT)
 
 
@@ -269,15 +271,15 @@ def any_process(flag: bool) -> bool:
     return any(gather([flag]))
 
 
-def wait_for_all() -> None:
+def wait_for_everyone() -> None:
     """Return once all processes have called this."""
     if this_process().num_processes > 1:
-        with told_if_late():
+        with warn_if_late():
             gather([])
 
 
 @contextmanager
-def told_if_late() -> Iterator[None]:
+def warn_if_late() -> Iterator[None]:
     """Warn if the block, which waits for the other processes, lasts long."""
     message = "this process has waited %d s for the others: all should make this call, of a Practice or a run"
     late = Timer(LATE, log.warning, (message, LATE))
@@ -289,7 +291,7 @@ def told_if_late() -> Iterator[None]:
         late.cancel()
 
 
-def add_up(tensors: Sequence[torch.Tensor]) -> None:
+def all_reduce(tensors: Sequence[torch.Tensor]) -> None:
     """Overwrite the tensors by their sums over processes, in one message."""
     values = torch.cat([tensor.flatten() for tensor in tensors])
     with exchange():
@@ -385,7 +387,7 @@ def halving(work: Callable[[int], Result], rows: int, remedy: str, least: int = 
                 raise MissingError(f"{what} more memory than the GPU has: {remedy}") from error
             # The error holds the failed work's memory until this block ends, so the cache is emptied after it.
         rows = max(least, rows // 2)
-        release()
+        clear_device_cache()
 
 
 class DeviceBatches:
@@ -421,7 +423,7 @@ def _says(error: BaseException, signs: Sequence[str]) -> bool:
     return any(sign in str(error).lower() for sign in signs)
 
 
-def release() -> None:
+def clear_device_cache() -> None:
     """Return torch's cached memory to the GPU, for NCCL."""
     if torch.cuda.is_initialized():
         gc.collect()  # this frees modules that refer to themselves; without a GPU it would only cost time

@@ -23,7 +23,7 @@ from torch.nn.modules.module import (
 
 from dp_base.errors import InputError, MissingError
 from dp_real.runtime import distributed
-from dp_real.runtime.model_folders import NAME, WHOLE, download_command, held, is_hub_id, missing_package
+from dp_real.runtime.model_folders import NAME_REMEDY, WHOLE, download_command, held, is_hub_id, missing_package
 
 MAX_RATIO = 30  # a network may have this many times the parts or numbers of a folder's weights, which may be packed
 MAX_PARTS = 10_000
@@ -54,7 +54,7 @@ def load(kind: Any, model: str, dtype: str = "float32", fresh: Fresh = None, **o
     folder = Path(model, part)
     with reading(model, f"{kind.__name__}{part and f' in {part}'}") as is_local, quietly():
         with _no_larger_than(folder) if is_local else nullcontext():
-            loaded, read = kind.from_pretrained(
+            loaded, loading_info = kind.from_pretrained(
                 model,
                 dtype=getattr(torch, dtype),
                 use_safetensors=True,
@@ -65,27 +65,29 @@ def load(kind: Any, model: str, dtype: str = "float32", fresh: Fresh = None, **o
                 output_loading_info=True,
                 **options,
             )
-        require_fitting(loaded, read, str(folder), fresh)
+        require_fitting(loaded, loading_info, str(folder), fresh)
         if _device.get():
             return loaded
         _require_finite(loaded, model)
     return loaded.to(distributed.device())
 
 
-def require_fitting(loaded: Any, read: dict[str, Any], model: str, fresh: Fresh = None) -> None:
+def require_fitting(loaded: Any, loading_info: dict[str, Any], model: str, fresh: Fresh = None) -> None:
     """InputError for weights or layers that were not loaded, by a library's `output_loading_info`."""
-    lost = {*read["missing_keys"], *(name for name, *_ in read["mismatched_keys"])}
+    lost = {*loading_info["missing_keys"], *(name for name, *_ in loading_info["mismatched_keys"])}
     lost = sorted(
         name for name in lost if not (name.endswith("num_batches_tracked") or (fresh and fresh(loaded, name)))
     )
     if lost:
-        unknown = f"; unknown to it: {others[0]!r}" if (others := sorted(read["unexpected_keys"])) else ""
+        unknown = f"; unknown to it: {others[0]!r}" if (others := sorted(loading_info["unexpected_keys"])) else ""
         raise InputError(
             f"{model}: {len(lost)} of {type(loaded).__name__}'s weights are missing, or have other shapes than its "
             f"config says, such as {lost[0]!r}{unknown}"
         )
     places = {NUMBERS.sub("#", name) for name in loaded.state_dict()}
-    left = sorted(name for name in read["unexpected_keys"] if NUMBERS.search(name) and NUMBERS.sub("#", name) in places)
+    left = sorted(
+        name for name in loading_info["unexpected_keys"] if NUMBERS.search(name) and NUMBERS.sub("#", name) in places
+    )
     if left:
         raise InputError(
             f"{model}: {len(left)} weights, such as {left[0]!r}, are of further layers than its config says: mend it"
@@ -172,7 +174,7 @@ def reading(model: str, what: str) -> Iterator[bool]:
     """Turn errors of reading a model into MissingError or InputError. Yields whether it is a folder."""
     is_local = Path(model).is_dir()
     if not is_local and not is_hub_id(model):
-        raise MissingError(f"{model}: no such folder; {NAME}")
+        raise MissingError(f"{model}: no such folder; {NAME_REMEDY}")
     problem = f"{model}: no {what.removeprefix('a ')} could be read"
     try:
         yield is_local

@@ -16,7 +16,7 @@ from dp_base.imports import install_command
 
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of the files that are read in a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
-NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
+NAME_REMEDY = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
 
 TIMM = "timm"  # the package, and the extra
@@ -52,7 +52,7 @@ def download_command(model: str) -> str:
     return f"hf download {model}{included}{excluded}"
 
 
-def folder_here(model: str) -> Path | None:
+def local_folder(model: str) -> Path | None:
     """The folder of a model, or of its files in the hub's cache; None if it is missing."""
     folder = Path(model)
     try:
@@ -63,7 +63,7 @@ def folder_here(model: str) -> Path | None:
 
 def weights_digest(model: str) -> str:
     """A digest of a model's files, or its commit on the hub; empty if it is missing."""
-    folder = folder_here(model)
+    folder = local_folder(model)
     if folder is None or folder != Path(model):
         return folder.name if folder else ""
     every = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)

@@ -60,10 +60,10 @@ def _state(thing: Any) -> Any:
     if isinstance(thing, frozenset):
         return sorted(thing, key=Hasher.hash)
     if isinstance(thing, ModuleType):
-        return [thing.__name__, code_digest(thing.__name__) if _is_own(thing) else ""]
+        return [thing.__name__, code_digest(thing.__name__) if _is_user_code(thing) else ""]
     if isinstance(thing, CodeType) and thing.co_linetable:
         return thing.replace(co_linetable=b"", co_firstlineno=1)
-    if isinstance(thing, FunctionType | type) and _is_own(inspect.unwrap(thing)):
+    if isinstance(thing, FunctionType | type) and _is_user_code(inspect.unwrap(thing)):
         return _code(thing)
     if isinstance(thing, nn.Module | torch.jit.ScriptFunction):
         return _network(thing)
@@ -119,12 +119,12 @@ OF_MODULES = vars(nn.Module()).keys()  # weights, hooks and the like
 def _settings(part: nn.Module) -> dict[str, Any]:
     """A part's attributes besides its weights; of a library's, which may keep caches, only plain values."""
     own = {name: value for name, value in vars(part).items() if name not in OF_MODULES}
-    if _is_own(type(part)):
+    if _is_user_code(type(part)):
         return own | {"class": type(part)}
     return {name: value for name, value in own.items() if isinstance(value, int | float | str | tuple)}
 
 
-def _is_own(code: Any) -> bool:
+def _is_user_code(code: Any) -> bool:
     """Whether a function, a class or a module is the user's."""
     if getattr(code, "__module__", "") == "__main__":  # of which `python -m cProfile` and the like are the file
         return True

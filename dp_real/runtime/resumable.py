@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dp_base.checksums import damage, seal
-from dp_base.files import whole_folder, write_json
+from dp_base.files import atomic_folder, write_json
 from dp_base.reading import read_json
 from dp_real.runtime.computing import require_finite
 
@@ -57,16 +57,16 @@ class Resumable:
         loss.backward()
         self.loss = loss.detach()
 
-    def update(self, longest: float | None = None) -> None:
-        """A step along the gradient, which is clipped to the norm `longest`."""
-        if longest is not None:
+    def update(self, max_norm: float | None = None) -> None:
+        """A step along the gradient, which is clipped to the norm `max_norm`."""
+        if max_norm is not None:
             weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-            nn.utils.clip_grad_norm_(weights, longest)
+            nn.utils.clip_grad_norm_(weights, max_norm)
         self.optimizer.step()
         self.schedule.step()
 
     def keep(self, folder: Path, step: int) -> None:
-        with whole_folder(folder, replace=True) as staged:
+        with atomic_folder(folder, replace=True) as staged:
             tensors = state_tensors(self.modules, self.optimizer) | {"draw": self.draw.get_state()}
             save_file(tensors, staged / "state.safetensors")
             groups = self.optimizer.state_dict()["param_groups"]

@@ -100,7 +100,7 @@ class PartConfig(Section):
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
 """A number of steps or examples."""
-CountOrNone = Annotated[int, Field(ge=0, le=10**9)]
+CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
 """Such a number, or 0."""
 Rows = Annotated[int, Field(gt=0, le=10**6)]
 """Rows that are held in memory together."""
@@ -112,7 +112,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed, up to TOML's largest integer."""
 
 
-PLACES = ("{}", "{definition}", "{synonyms}")
+PLACEHOLDERS = ("{}", "{definition}", "{synonyms}")
 """Placeholders for the class in a prompt."""
 
 
@@ -127,9 +127,9 @@ def template(*further: str) -> Callable[[str], str]:
     """A check that a prompt has a placeholder for the class, and no unknown one but `further`."""
 
     def checked(prompt: str) -> str:
-        if not any(place in prompt for place in PLACES):
+        if not any(place in prompt for place in PLACEHOLDERS):
             raise ValueError("should have {} where the class's name goes, or all classes would have the same prompt")
-        known = (*PLACES, *further)
+        known = (*PLACEHOLDERS, *further)
         for place in re.findall(r"\{\w+\}", prompt):
             if place not in known:
                 raise ValueError(f"{place} is no placeholder: {', '.join(known[:-1])} and {known[-1]} are")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from dp_base.files import whole_file
+from dp_base.files import atomic_file
 from dp_figures import style
 from dp_figures.tables import KINDS, check_table
 
@@ -172,6 +172,6 @@ def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf
     with style.paper():
         for extension, path in zip(formats, paths, strict=True):
             metadata = {"CreationDate": None} if extension == "pdf" else {}
-            with whole_file(path) as partial:
+            with atomic_file(path) as partial:
                 figure.savefig(partial, format=extension, metadata=metadata)
     return paths

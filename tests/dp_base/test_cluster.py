@@ -28,7 +28,7 @@ def test_jobs_are_in_order_and_errors_their_own(scheduler, caplog):
             list(in_parallel(None, worker_jobs.refused, [()]))
     assert [value for value, _, _ in results] == [0, 2, 4]
     assert os.getpid() not in {process for _, process, _ in results}
-    assert min(patience for _, _, patience in results) > 90  # on NFS, the lock of a lost machine lasts as long
+    assert min(timeout for _, _, timeout in results) > 90  # on NFS, the lock of a lost machine lasts as long
     assert "distributed.client" not in {record.name for record in caplog.records}
 
 

@@ -10,14 +10,14 @@ from safetensors.numpy import save_file
 from dp_base.files import (
     PART,
     as_input_error,
+    atomic_file,
+    atomic_folder,
     discard_parts,
     disk_problem,
     file_name,
     filled,
     remove,
     unused,
-    whole_file,
-    whole_folder,
     write_json,
 )
 from dp_base.locks import claimed
@@ -31,7 +31,7 @@ def names(folder):
 def test_what_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
-    for writing in (whole_file(path), whole_folder(tmp_path / "folder")):
+    for writing in (atomic_file(path), atomic_folder(tmp_path / "folder")):
         with pytest.raises(OSError, match="part"), writing as partial:
             (partial / "absent" / "part").write_text("ne")
     assert path.read_text() == "old"
@@ -42,10 +42,10 @@ def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path, mo
     precious = tmp_path / "precious"
     precious.write_text("kept")
     monkeypatch.setattr("dp_base.files.secrets.token_hex", lambda count: "0" * 2 * count)  # as if it were foreseen
-    with whole_file(tmp_path / "a.csv") as partial:
+    with atomic_file(tmp_path / "a.csv") as partial:
         foreseen = partial
     foreseen.symlink_to(precious)
-    with pytest.raises(FileExistsError), whole_file(tmp_path / "a.csv") as partial:
+    with pytest.raises(FileExistsError), atomic_file(tmp_path / "a.csv") as partial:
         partial.write_text("overwritten")
     assert precious.read_text() == "kept"
 
@@ -57,7 +57,7 @@ def test_files_have_the_mode_that_the_umask_says(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         write_json(tmp_path / "a.json", {})
-        for writing in (whole_folder(tmp_path / "run"), filled(tmp_path / "filled")):
+        for writing in (atomic_folder(tmp_path / "run"), filled(tmp_path / "filled")):
             with writing as staged:
                 save_file({"w": np.zeros(2)}, staged / "model.safetensors")
     finally:
@@ -71,7 +71,7 @@ def test_a_folder_is_replaced_only_if_asked(tmp_path, monkeypatch):
     folder = tmp_path / "folder"
 
     def write(name, replace):
-        with whole_folder(folder, replace=replace) as staged:
+        with atomic_folder(folder, replace=replace) as staged:
             (staged / name).touch()
 
     write("a", replace=False)
@@ -108,7 +108,7 @@ def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path, process):
 def test_an_empty_folder_is_taken_over_and_a_link_to_it_stays_one(tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "far")
-    with whole_folder(tmp_path / "link") as staged:
+    with atomic_folder(tmp_path / "link") as staged:
         (staged / "a").touch()
     assert (tmp_path / "link").is_symlink()
     assert names(tmp_path / "far") == ["a"]
@@ -120,7 +120,7 @@ def test_any_text_is_the_name_of_one_file(tmp_path):
     assert names[0] == "a%2Fb"
     assert len(set(names)) == 4
     for name in names:
-        with whole_file(tmp_path / f"{name}-seed1000") as part:
+        with atomic_file(tmp_path / f"{name}-seed1000") as part:
             part.touch()
 
 
@@ -173,7 +173,7 @@ def test_a_claimed_folder_that_stays_empty_is_given_back(tmp_path):
 def test_a_full_disk_is_told_with_the_file(tmp_path):
     """A write to an open file does not say which."""
     full = OSError(errno.ENOSPC, "No space left on device")
-    for writing in (whole_file, whole_folder):
+    for writing in (atomic_file, atomic_folder):
         with pytest.raises(OSError, match="No space") as raised, writing(tmp_path / "table.csv"):
             raise full
         assert disk_problem(raised.value) == f"{tmp_path / 'table.csv'}: No space left on device"

@@ -49,7 +49,7 @@ def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_
 
 def test_a_folder_that_its_writer_removes_is_made_again(tmp_path, monkeypatch):
     """Who leaves a folder empty removes it, also while another writer waits for its lock."""
-    monkeypatch.setattr(locks, "patience", 30.0)
+    monkeypatch.setattr(locks, "default_timeout", 30.0)
     out = tmp_path / "out"
     with contextlib.ExitStack() as first:
         first.enter_context(locked(out))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dp_experiments.presets.presets import load_preset
 
-from dp_base.files import whole_folder
+from dp_base.files import atomic_folder
 from dp_base.locks import locked_beside
 from tests.commands import done
 from torture.attempt import SMALL_SETTINGS, as_options
@@ -51,7 +51,7 @@ def made_by(cache, tmp_path_factory):
         kept = cache.parent / "made" / name
         with locked_beside(kept, wait=True):
             if not kept.exists():
-                with whole_folder(kept) as staged:
+                with atomic_folder(kept) as staged:
                     done(*command, "--out", staged / ODD_NAME)
         return Path(shutil.copytree(kept / ODD_NAME, tmp_path_factory.mktemp(name) / ODD_NAME))
 

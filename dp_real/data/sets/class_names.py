@@ -90,7 +90,7 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def own_classes(names: Sequence[str]) -> Classes:
+def user_classes(names: Sequence[str]) -> Classes:
     """A user's classes by name, by `folder_names` and, unless some name is a number, by number from 0."""
     names = [composed(name) for name in names]
     numbers = [] if any(name.isdecimal() for name in names) else [str(label) for label in range(len(names))]

@@ -35,7 +35,7 @@ from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_bytes, to_float
 
 # Bytes, one per pixel and channel: enough for 57,000 images of 224 x 224. Larger sets stay on disk.
-IN_MEMORY = 8 * 2**30
+IN_MEMORY_MAX_SIZE = 8 * 2**30
 MAX_NAMED = 20  # broken images that a message names at most
 NEARLY_ONE = 16  # of 256 values: an image whose pixels differ by less counts as flat
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, for checks and its fingerprint
@@ -86,7 +86,7 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
 
 
 class ImageFiles:
-    """Encoded images as rows uint8 [n, *sample_shape], decoded on first use, and kept if all fit into IN_MEMORY."""
+    """Encoded images as rows uint8 [n, *sample_shape], decoded on first use, and kept if all fit into memory."""
 
     def __init__(
         self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True, resize: int = 0
@@ -95,7 +95,7 @@ class ImageFiles:
         self.sources = sources
         self.resize = resize
         self.shape = (len(sources), *sample_shape)
-        self.in_memory = keep and math.prod(self.shape) <= IN_MEMORY
+        self.in_memory = keep and math.prod(self.shape) <= IN_MEMORY_MAX_SIZE
         # It takes memory only when it is written.
         self._pixels = torch.empty(self.shape if self.in_memory else 0, dtype=torch.uint8)
         self._decoded: set[int] = set()

@@ -13,8 +13,8 @@ from dp_real.data.sets.class_names import (
     Classes,
     class_folders,
     composed,
-    own_classes,
     task_classes,
+    user_classes,
     warn_once,
 )
 from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
@@ -113,7 +113,7 @@ class OwnSets(DataConfig):
         if isinstance(self.classes, str):
             return task_classes(self.classes)
         if self.classes is not None:
-            return own_classes(self.classes)
+            return user_classes(self.classes)
         names = [path.name for path in class_folders(Path(self.validation))]
         if len(names) < 2:
             raise InputError(f"{self.validation}: one class only, {names[0]}; there must be at least two folders")
@@ -123,7 +123,7 @@ class OwnSets(DataConfig):
                 f"{self.validation}: {' and '.join(splits)} are a set's splits rather than classes; name one, "
                 f"{self.validation}/{splits[-1]}, or list the classes in data.classes"
             )
-        return own_classes(names)
+        return user_classes(names)
 
     @property
     def places(self) -> dict[str, str]:

@@ -93,18 +93,18 @@ def _require_cache() -> None:
         raise MissingError(problem)
 
 
-def pick_columns(located: Located, what: str, examples: Sequence[str], there: Mapping[str, Any]) -> tuple[str, str]:
+def pick_columns(located: Located, what: str, examples: Sequence[str], features: Mapping[str, Any]) -> tuple[str, str]:
     """The columns of examples, one of the names `examples`, and of labels, unless the place names them.
 
-    `there` has each column's feature. The label column is the only ClassLabel, or else the first with a usual name.
+    `features` has each column's feature. The label column is the only ClassLabel, or else the first with a usual name.
     """
-    labels = [name for name, feature in there.items() if hasattr(feature, "names")]
-    labels = labels or [name for name in LABELS if name in there][:1]
+    labels = [name for name, feature in features.items() if hasattr(feature, "names")]
+    labels = labels or [name for name in LABELS if name in features][:1]
     picked = []
     for kind, named, fits in ((what, located.example, examples), ("label", located.label, labels)):
-        fitting = [name for name in ([named] if named else fits) if name in there]
+        fitting = [name for name in ([named] if named else fits) if name in features]
         if len(fitting) != 1:
-            columns = shortened(", ".join(there))
+            columns = shortened(", ".join(features))
             raise InputError(
                 f"{located.where}: which column is the {kind}? name it by #{what.upper()},LABEL; it has {columns}"
             )

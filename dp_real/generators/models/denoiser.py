@@ -15,7 +15,7 @@ from dp_real.data.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.protocols import Generator, Labels, Seeds
 from dp_real.runtime import distributed
-from dp_real.runtime.computing import require_samples, usual
+from dp_real.runtime.computing import default_modes, require_samples
 from dp_real.runtime.resumable import Resumable
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
@@ -81,7 +81,7 @@ class DenoiserGenerator:
         self.scheduler = make_scheduler("v_prediction", clip_sample=self.is_image)
         self.scheduler.set_timesteps(self.steps)
 
-    @usual()
+    @default_modes()
     def sample(
         self,
         labels: Labels,

@@ -65,7 +65,7 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], wor
             (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
             kl = posterior.kl().mean() / posterior.mean[0].numel()
             loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
-            loop.update(longest=1.0)
+            loop.update(max_norm=1.0)
     save(vae, work.folder)
 
 
@@ -107,7 +107,7 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
             loop.backward(F.mse_loss(output, v))
             if (step + 1) % ENCODED_EVERY == 0:
                 encoded.backward(text.grad / ENCODED_EVERY)
-            loop.update(longest=1.0)
+            loop.update(max_norm=1.0)
             if step % AVERAGED_EVERY == 0 or step + 1 == steps:
                 ema.update_parameters(both)
     both.load_state_dict(ema.module.state_dict())

@@ -27,7 +27,7 @@ from dp_real.guidance.guide import check_pipeline, guided, unguide
 from dp_real.guidance.latents import Images, decode, image_side
 from dp_real.guidance.scheduler import check_scheduler
 from dp_real.protocols import Labels, Seeds
-from dp_real.runtime.computing import require_finite, uncounted, usual
+from dp_real.runtime.computing import default_modes, require_finite, uncounted
 from dp_real.runtime.distributed import DeviceBatches
 from dp_real.runtime.hub import quietly
 from dp_real.runtime.pixels import fit
@@ -66,7 +66,7 @@ class PipelineGenerator(ABC):
     size: tuple[int, int] | None = None
     batch_size: int = 0
 
-    @usual()
+    @default_modes()
     def __post_init__(self) -> None:
         pipe = self.pipe
         self.kind, self.n_classes = type(pipe).__name__, len(self.conditions)
@@ -98,7 +98,7 @@ class PipelineGenerator(ABC):
         for part in {self.network, *(decoder.decoder for decoder in decoders)}:
             part.compile(dynamic=True)
 
-    @usual()
+    @default_modes()
     def sample(
         self,
         labels: Labels,

@@ -151,7 +151,7 @@ class NetworkLearner:
         count = torch.tensor(float(rows), device=loss.device)
         for mean in means:
             mean.mul_(rows)
-        distributed.add_up([*means, count])
+        distributed.all_reduce([*means, count])
         for mean in means:
             mean.div_(count)
         distributed.copy_from_main(buffer for buffer in self.gathered if not buffer.is_floating_point())

@@ -141,5 +141,5 @@ def train_char_lm(
             lengths = (x != 0).sum(1)
             x = F.pad(x, (0, 1))[:, : int(lengths.max()) + 1]  # each text ends
             loop.backward(-model.log_likelihood(x, y).sum() / (lengths + 1).sum())  # a character
-            loop.update(longest=1.0)
+            loop.update(max_norm=1.0)
     return model

@@ -66,7 +66,7 @@ from dp_real.guidance.guide import _logits
 from dp_real.guidance.scheduler import Guiding, guide_steps
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
-from dp_real.runtime.computing import evaluating
+from dp_real.runtime.computing import eval_mode
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.tiny_pipelines import FAMILIES, PROMPTS, N, assert_guided, draw, random_pipeline, three
@@ -474,7 +474,7 @@ def test_a_network_that_trains_on_guides_by_evaluation(given):
 def test_a_network_that_another_thread_trains_stays_in_training():
     network, modes = nn.Linear(1, 1), []
     network.register_forward_hook(lambda *_: modes.append(network.training))
-    with evaluating(three):
+    with eval_mode(three):
         other = Thread(target=network, args=(torch.ones(1),))
         other.start()
         other.join()

@@ -55,7 +55,7 @@ def test_processes_add_up_to_one(size, count, monkeypatch):
         here = SimpleNamespace(num_processes=count, process_index=process)
         monkeypatch.setattr(distributed, "this_process", lambda here=here: here)
         monkeypatch.setattr(
-            distributed, "add_up", lambda tensors: everybodys.append([each.clone() for each in tensors])
+            distributed, "all_reduce", lambda tensors: everybodys.append([each.clone() for each in tensors])
         )
         monkeypatch.setattr(distributed, "copy_from_main", lambda tensors: None)
         own = distributed.own_share(range(size))
@@ -131,6 +131,6 @@ def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnor
 def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch):
     monkeypatch.setattr(distributed.distributed, "all_reduce", lambda tensor: tensor.mul_(3))
     tensors = [torch.ones(()), torch.arange(6.0).view(2, 3), torch.zeros(0)]
-    distributed.add_up(tensors)
+    distributed.all_reduce(tensors)
     assert torch.equal(tensors[0], torch.tensor(3.0))
     assert torch.equal(tensors[1], 3 * torch.arange(6.0).view(2, 3))

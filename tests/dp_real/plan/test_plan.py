@@ -204,7 +204,7 @@ def test_imagenet100_takes_thirty_two_hours_of_an_h100(tmp_path, monkeypatch):
     (found,) = forecast.costs(paper, network, seconds, [1])["hours"]
     assert [found[part] for part in ("validating", "low", "clock", "high")] == pytest.approx([1, 13, 32, 81], rel=0.04)
     assert found["low"] < found["drawing"] * 0.25 / 0.4 + (found["training"] + found["validating"]) * 0.15 / 0.4
-    assert forecast.validated(load_preset("imagenet1k")) == 50_000
+    assert forecast.validation_size(load_preset("imagenet1k")) == 50_000
 
 
 @pytest.mark.slow

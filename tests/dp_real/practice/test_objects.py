@@ -30,7 +30,7 @@ from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.real_rows import with_few
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS, MLPConfig
-from dp_real.practice.objects import real_data, taken, with_objects
+from dp_real.practice.objects import given_object, real_data, with_objects
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
@@ -180,7 +180,7 @@ def test_an_object_stays_for_its_other_users(tmp_path):
             key = give(drawer)
         Practice(drawer, ["a", "b", "c"], tmp_path, **keys)
         assert raw["guidance"]["objective"] in OBJECTIVES
-    assert taken(key, "generator") is drawer
+    assert given_object(key, "generator") is drawer
     assert raw["guidance"]["objective"] not in OBJECTIVES
     with refusal("omega = -1"):
         Practice(other, ["a", "b", "c"], tmp_path, **keys, omega=-1)

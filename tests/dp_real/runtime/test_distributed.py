@@ -176,7 +176,7 @@ from dp_real.runtime import distributed
 distributed.LATE, distributed.LIMIT = 1, timedelta(seconds=2)
 if distributed.this_process().process_index == 1:
     time.sleep(120)
-distributed.wait_for_all()
+distributed.wait_for_everyone()
 """
 
 

@@ -17,7 +17,7 @@ from dp_real.learners.section import TrainingConfig
 from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, torch_settings
 from dp_real.runtime import distributed
-from dp_real.runtime.computing import usual_seeded
+from dp_real.runtime.computing import seeded_default_modes
 
 TASK = Task((4,), tuple("ab"))
 ROWS = torch.randn(3, 4), torch.tensor([0, 1, 0])
@@ -106,7 +106,7 @@ def test_random_numbers_of_every_gpu_are_restored(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: gpu)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, gpu: restored.append((state, gpu)))
-    with usual_seeded(0):
+    with seeded_default_modes(0):
         pass
     assert restored == [(0, 0), (1, 1)]
 

@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import DisjointSet
 from sklearn.model_selection import StratifiedGroupKFold
 
 from dp_base.errors import InputError
-from dp_base.files import whole_folder
+from dp_base.files import atomic_folder
 from dp_real.data.examples import Examples
 from dp_real.data.sets.class_names import (
     ENDINGS,
@@ -24,7 +24,7 @@ from dp_real.data.sets.class_names import (
     class_files,
     class_folders,
     in_order,
-    own_classes,
+    user_classes,
     visible_files,
     warn_once,
 )
@@ -58,7 +58,7 @@ class Divided:
         """Write the sets, all or none, as links or JSONL into the new folder `out`; returns their places."""
         if self.given:
             return dict(self.given)
-        with whole_folder(out) as staged:
+        with atomic_folder(out) as staged:
             return {name: out / _leave(rows, staged, name) for name, rows in self.sets.items()}
 
 
@@ -105,14 +105,14 @@ def _given_sets(source: Path) -> dict[str, Path]:
 
 def _in_folders(folder: Path) -> Rows:
     """The rows of class folders: images if there are some, since texts are then captions."""
-    classes = own_classes([path.name for path in class_folders(folder)])
+    classes = user_classes([path.name for path in class_folders(folder)])
     pictured = any(file.suffix.lower() in ENDINGS for file in visible_files(folder))
     endings, what = (ENDINGS, "images") if pictured else ({".txt"}, "images or texts")
     return [(file, classes.names[label]) for file, label in class_files(folder, classes, endings, what)]
 
 
 def _in_table(source: Path) -> Rows:
-    rows = rows_of_table(locate(str(source)), own_classes(()))
+    rows = rows_of_table(locate(str(source)), user_classes(()))
     return [(text.checked(), label) for text, label in rows]
 
 

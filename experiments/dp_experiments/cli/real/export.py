@@ -45,7 +45,7 @@ def export_command(
     For the hub of Hugging Face the pool becomes the folder dataset and the learner the folder model, each with a card.
     The cards have the configuration, with its paths and prompts: look at them and fill in a licence before you upload.
     """
-    from dp_base.files import as_input_error, unused, whole_folder
+    from dp_base.files import as_input_error, atomic_folder, unused
     from dp_base.locks import locked_beside
     from dp_experiments.show.publish import stage
     from dp_real import Run
@@ -57,7 +57,7 @@ def export_command(
         raise InputError(f"--out {out} is not empty; name a new folder")
     exported = Run(run).unchanged(accept_changes)
     form = form or ("folder" if exported.config.task.has_pictures else "jsonl")
-    with as_input_error(out), locked_beside(out), whole_folder(out) as staged:
+    with as_input_error(out), locked_beside(out), atomic_folder(out) as staged:
         if form == "features":
             rows = ROWS if rows is None else rows
             write_features(exported, rows, staged)

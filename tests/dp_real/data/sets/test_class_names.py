@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from dp_real.data.sets.class_names import folder_names, own_classes, task_classes
+from dp_real.data.sets.class_names import folder_names, task_classes, user_classes
 from dp_real.data.sets.imagenet import imagenet_classes
 from tests.refusals import refusal
 
@@ -22,7 +22,7 @@ from tests.refusals import refusal
 )
 def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names):
     folders = folder_names(names)
-    classes = own_classes(names)
+    classes = user_classes(names)
     if len(set(classes.names)) == len(names):
         assert [classes.label(folder, "here") for folder in folders] == [*range(len(names))]
     for same in (str.casefold, str.upper, lambda name: unicodedata.normalize("NFD", name.lower()).rstrip(". ")):
@@ -34,9 +34,9 @@ def test_folders_are_safe_found_again_and_stay_apart_on_every_file_system(names)
 
 
 def test_a_number_is_a_name_first():
-    assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
+    assert user_classes(["3", "1"]).folders == {"3": 0, "1": 1}
     with refusal("here: 3 is none of the 3 classes, which numbers count from 0"):
-        own_classes(["ape", "bee", "cat"]).refuse_counted({"1", "2", "3"}, "here")
+        user_classes(["ape", "bee", "cat"]).refuse_counted({"1", "2", "3"}, "here")
 
 
 def test_the_orders():

@@ -204,12 +204,14 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
         decode_ahead({"validation": data.load().validation})
 
 
-@pytest.mark.parametrize(("most", "decoded"), [(100, [0, 4, 8, 12, 16, 20]), (reading.IN_MEMORY, [*range(21)])])
-def test_of_a_set_on_disk_some_images_are_checked_and_all_of_one_in_memory(tmp_path, monkeypatch, most, decoded):
+@pytest.mark.parametrize(
+    ("size", "decoded"), [(100, [0, 4, 8, 12, 16, 20]), (reading.IN_MEMORY_MAX_SIZE, [*range(21)])]
+)
+def test_of_a_set_on_disk_some_images_are_checked_and_all_of_one_in_memory(tmp_path, monkeypatch, size, decoded):
     """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, PETS, count=7)
     monkeypatch.setattr(reading, "SAMPLED", 5)
-    monkeypatch.setattr(reading, "IN_MEMORY", most)
+    monkeypatch.setattr(reading, "IN_MEMORY_MAX_SIZE", size)
     images = settings(tmp_path).load().validation
     read = images.x._read
     rows_read = []
@@ -229,7 +231,7 @@ def test_only_what_is_asked_for_is_decoded(tmp_path, monkeypatch):
     assert sorted(decoded) == ["0.png", "2.png"]
     kept.x[0:4]
     assert sorted(decoded) == ["0.png", "0.png", "1.png", "2.png"]
-    monkeypatch.setattr(reading, "IN_MEMORY", 100)
+    monkeypatch.setattr(reading, "IN_MEMORY_MAX_SIZE", 100)
     read = settings(tmp_path).load().validation
     for rows in (slice(0, 2), slice(7, 20), slice(4, 4), slice(None)):
         assert torch.equal(kept.x[rows], read.x[rows])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.examples import SetStatus
-from dp_real.data.sets.class_names import own_classes, task_classes
+from dp_real.data.sets.class_names import task_classes, user_classes
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.data.sets.images import decode_ahead, read_set
 from dp_real.data.sets.places import expand, locate
@@ -21,7 +21,7 @@ from tests.dp_real.data.sets.made import WNIDS, encoded, plain, values, write_ta
 from tests.dp_real.data.sets.made import settings as named_settings
 from tests.refusals import refusal
 
-CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
+CLASSES = user_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
 LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order
 FOLDERS = ("emu", "cat", "dog_wolf")
 
@@ -131,7 +131,7 @@ def test_missing_and_unknown_classes(layout, tmp_path):
     assert "no images of emu, dog/wolf" in str(status.problem)
     if layout != "shards":
         with refusal(r"(cat|row 1): cat is none of the 2 classes; did you mean ca_t\?"):
-            read(where, own_classes(["ca/t", "emu"]))
+            read(where, user_classes(["ca/t", "emu"]))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_imagenet100_in_an_order_of_its_own(tmp_path, caplog):
     for where in (saved_labels(tmp_path / "few", [99, 0], Value("int64")), tmp_path / "folders"):
         with refusal(r"differ in their order: .* or name the classes in data.classes in the"):
             read(where, HUNDRED)
-    assert read(tmp_path / "few", own_classes(CMC[::-1])).y.tolist() == [99, 0]
+    assert read(tmp_path / "few", user_classes(CMC[::-1])).y.tolist() == [99, 0]
     assert f"in the order of data.classes: 0 is {CMC[-1]}, 99 is {CMC[0]}" in caplog.text
     with refusal("row 2: -1 is none of the 3 classes"):  # as a test split without labels has
         read(saved_labels(tmp_path / "none", [0, -1], Value("int64")))

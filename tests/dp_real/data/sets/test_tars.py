@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import MissingError
-from dp_real.data.sets.class_names import own_classes, task_classes
+from dp_real.data.sets.class_names import task_classes, user_classes
 from dp_real.data.sets.images import read_set
 from dp_real.data.sets.places import locate
 from tests.dp_real.data.sets.made import WNIDS, plain, values, write_tar
@@ -19,7 +19,7 @@ PETS = {"cat/0.png": plain(10), "dog/1.png": plain(20)}
 
 
 def read(where, classes=None):
-    found, classes = locate(str(where)), classes or own_classes(["cat", "dog"])
+    found, classes = locate(str(where)), classes or user_classes(["cat", "dog"])
     return read_set(found, classes, (3, 8, 8), (), keep=False)
 
 
