@@ -138,7 +138,7 @@ def sweep(
     """
     import pandas as pd
 
-    check_size(d, trials)
+    d = check_size(d, trials)
     require_size("d", d, 2, MAX_D, "w0 lies off w_s")
     check_engine(engine)
     require_seed(seed)

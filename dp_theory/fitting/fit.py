@@ -86,11 +86,6 @@ class Fit:
         columns = ["parameter", "value", "low", "high", "note"]
         return pd.DataFrame([(name, *self._estimate(name)) for name in PARAMETERS], columns=columns)
 
-    @property
-    def is_rejected(self) -> bool:
-        """Whether chi-square is larger than noise makes it in 95 % of curves, if that is known."""
-        return self.curve.knows_scatter and chdtrc(self.freedom, self.chi_square) < 1 - LEVEL
-
     def limits(self, name: str) -> tuple[float, float]:
         """The ends of a parameter's profile-likelihood interval, or of its range."""
         if name in self.why_fixed:
@@ -159,7 +154,10 @@ class Fit:
         else:
             low, high = self.limits(name)
             note = _NOTES[low == PARAMETERS[name].low, high == PARAMETERS[name].high]
-            if note == _NOTES[True, True] and self.is_rejected:
+            chance = (
+                chdtrc(self.freedom, self.chi_square) if self.curve.knows_scatter else 1.0
+            )  # that noise does as much
+            if note == _NOTES[True, True] and chance < 1 - LEVEL:
                 note = f"{NOT_IDENTIFIED}: no value fits"
         value = np.nan if note.startswith(NOT_IDENTIFIED) else self.values[name]
         return value, low, high, note

@@ -25,6 +25,7 @@ from dp_theory import (
     optimum,
     predict,
     simulate,
+    sweep,
 )
 from tests.dp_theory.rules.reference import WindowByQuadrature
 from tests.refusals import refusal
@@ -119,6 +120,8 @@ def test_a_number_of_single_precision_is_the_double_that_it_equals(answer):
 
 def test_a_dimension_of_few_bits_is_the_whole_number_that_it_equals():
     assert predict(SIMULATED, d=np.int16(1000)) == predict(SIMULATED, d=1000)
+    small, usual = (sweep(rules="random", d=d, trials=2).to_dict("list") for d in (np.int8(16), 16))
+    np.testing.assert_equal(small, usual)
 
 
 def test_no_problem_has_no_answer():
