@@ -67,8 +67,8 @@ def split_names(text: str) -> list[str]:
     """Split a list at commas, except those within a value's brackets: [[0.2,1]]."""
     names, depth = [""], 0
     for letter in text:
-        depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and depth < 1:
+        depth = max(0, depth + (letter in "[{") - (letter in "]}"))
+        if letter == "," and not depth:
             names.append("")
         else:
             names[-1] += letter

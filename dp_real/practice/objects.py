@@ -1,6 +1,5 @@
 """Python objects given to `dp_real.run`, identified by a digest of code and values: an edited one makes another run."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 GIVEN = "given"
 GIVEN_PIPELINE = "given-pipeline"
 SETS = {"validation", "test", "train"}
-_objects: dict[str, Any] = {}  # by digest
-_users: Counter[str] = Counter()  # of each: calls of `give`, and blocks that have not ended
-_changing = Lock()  # of both, which threads share
+_kept: dict[str, Any] = {}  # by digest: what `give` was called with
+_in_use: dict[str, list[Any]] = {}  # by digest: one for each block that has not ended
+_changing = Lock()  # of the latter, which threads share
 _past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs, while others refer to them
 _left: dict[str, str] = {}  # an object's digest before a run, by that after it: the object may count calls
 
@@ -43,12 +42,14 @@ Digest = Field(description="of the Python object's code and values; dp_real.run 
 def give(thing: Any) -> str:
     """Register an object, so that a configuration with its digest finds it. Returns the digest."""
     thing = real_data(thing) if isinstance(thing, RealData | Mapping) else thing
-    identity = digest(thing)
-    with _changing:
-        key = _left.get(identity, identity)
-        _objects[key] = thing
-        _users[key] += 1
+    key = _key(thing)
+    _kept[key] = thing
     return key
+
+
+def _key(thing: Any) -> str:
+    identity = digest(thing)
+    return _left.get(identity, identity)
 
 
 @contextmanager
@@ -56,18 +57,23 @@ def _given(thing: Any) -> Iterator[str]:
     """An object's key. It is held only weakly when its last block has ended, unless `give` was called, too."""
     from dp_real.guidance.entropy import OBJECTIVES
 
-    key = give(thing)
+    key = _key(thing)
+    with _changing:
+        _in_use.setdefault(key, []).append(thing)
     try:
         yield key
     finally:
-        remember_digest(key)
-        with _changing:
-            _users[key] -= 1
-            if not _users[key]:
-                OBJECTIVES.forget(f"{GIVEN} {key}")
-                with suppress(TypeError):  # it allows no weak reference
-                    _past[key] = _objects[key]
-                del _objects[key]
+        try:
+            _left[digest(thing)] = key  # its use may have changed what it counts
+        finally:
+            with _changing:
+                objects = _in_use[key]
+                del objects[[*map(id, objects)].index(id(thing))]
+                if not objects:
+                    del _in_use[key]
+                    OBJECTIVES.forget(f"{GIVEN} {key}")
+                    with suppress(TypeError):  # it allows no weak reference
+                        _past[key] = thing
 
 
 def remember_digest(key: str) -> None:
@@ -84,7 +90,8 @@ def given_object(key: str, argument: str) -> Any:
 
 
 def _known(key: str) -> Any:
-    return _objects.get(key, _past.get(key))
+    with _changing:
+        return _in_use[key][-1] if key in _in_use else _kept.get(key, _past.get(key))
 
 
 def digest(thing: Any) -> str:

@@ -399,9 +399,10 @@ class Practice(Additions):
         began, remedy = vars(self._began()), "restore it, or load_state_dict of a checkpoint"
         with own_file(log, remedy):
             states = {0: began} | {row["evaluations"]: row for row in read_rows(log, remedy)}  # the latest of each
-            if evaluations not in states:
-                last = max(states)
-                raise InputError(f"{log} ends with evaluation {last}: practice.resume({evaluations}) is after it")
+            last = max(states)
+        if evaluations not in range(last + 1):
+            raise InputError(f"{log} ends with evaluation {last}: practice.resume({evaluations}) is not in it")
+        with own_file(log, remedy):
             self.load_state_dict(states[evaluations])
 
     def _began(self) -> PracticeState:
@@ -493,8 +494,9 @@ def drawing_config(
         raise InputError(
             "classes: prompts of a class are for a pipeline: give a list of names, and the generator prompts"
         )
-    is_section, section = isinstance(generator, Mapping), {**raw, "generator": generator}
-    with nullcontext(section) if is_section else with_objects(raw, generator=generator) as whole:
+    is_section = isinstance(generator, Mapping)
+    section = nullcontext({**raw, "generator": {**generator}}) if is_section else with_objects(raw, generator=generator)
+    with section as whole:
         config = validated(DrawingConfig, whole, "Practice")
         if config.generator.trained_here or config.generator.shows_examples:
             raise InputError(

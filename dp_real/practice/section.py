@@ -167,8 +167,11 @@ class DrawingConfig(Section):
         yield from self._of_pool()
 
     def _called(self, part: str) -> str:
-        kind = getattr(getattr(self, part), tag_of(part))
-        known = {"given": f"the {part} that was given", "given-texts": "a Practice without shape"}
+        section = getattr(self, part)
+        kind = getattr(section, tag_of(part))
+        if getattr(section, "digest", None) == "":
+            return "a Practice with shape"
+        known = {"given": f"the {part} that was given", "given-texts": "a Practice of texts"}
         return known.get(kind, f"{part}.{tag_of(part)} = '{kind}'")
 
     def _of_kind(self, key: str) -> Iterator[str]:

@@ -67,7 +67,7 @@ class OfTexts(DataConfig):
         if not is_list or not all(isinstance(text, str) for text in samples):
             raise InputError(
                 f"{giver} gave no {count} texts for {count} labels: should be a list of str; "
-                "numbers need another data.source, or a Practice with shape="
+                "numbers need another data.source, or a Practice with shape= and no storage"
             )
         return to_codes((text.strip() for text in samples), self.task.sample_shape[0], giver)
 

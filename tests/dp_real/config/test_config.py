@@ -109,6 +109,7 @@ def test_arms(config):
 
 def test_an_arm_may_have_settings_of_its_own(config):
     assert split_names("a@x=[[1,2],[3]],b@y={z=[1,2]},c") == ["a@x=[[1,2],[3]]", "b@y={z=[1,2]}", "c"]
+    assert split_names("""a@x="]",b@y=[1,2]""") == ['a@x="]"', "b@y=[1,2]"]
     names = split_names("practice-100@guidance.omega=0.04@guidance.window=[0.2,1], static@training.crop=0.5,real")
     assert names == ["practice-100@guidance.omega=0.04@guidance.window=[0.2,1]", "static@training.crop=0.5", "real"]
     practice, static = (arm_config(config, name) for name in names[:2])

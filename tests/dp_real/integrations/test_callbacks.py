@@ -9,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dp_real.data.sets.class_names import warn_once
@@ -89,7 +90,7 @@ def test_a_callback_steps_until_the_cooldown(caplog, evaluated, name):
     evaluated(practice, {name: 0.6}, at=80)
     evaluated(practice, {"loss": 2.0}, at=50, monitor="loss")
     evaluated(practice, {"error": 1.0}, at=50, monitor="error", mode="min")
-    evaluated(practice, {"loss": 1.0}, at=60, monitor="loss", until=0.6)
+    evaluated(practice, {"loss": 1.0}, at=60, monitor="loss", until=np.float32(0.5))
     assert practice.told == [(0.5, "model"), (-2.0, "model"), (-1.0, "model")]
     with refusal(f"monitor = '{name}': .*(evaluated|logged are) loss"):
         evaluated(practice, {"loss": 1.0}, at=1)

@@ -176,11 +176,14 @@ def test_an_object_stays_for_its_other_users(tmp_path):
     keys = {"shape": (2,), "initial": 9, "increment": 3}
     drawer, other = Drawer(), Drawer(other=True)
     with with_objects({}, generator=drawer, objective=margin) as raw:
-        with with_objects({}, generator=drawer, objective=margin):
-            key = give(drawer)
+        key = give(drawer)
+        with with_objects({}, generator=Drawer(), objective=margin):  # an equal one
+            pass
+        drawer.counted = 7
         Practice(drawer, ["a", "b", "c"], tmp_path, **keys)
         assert raw["guidance"]["objective"] in OBJECTIVES
     assert given_object(key, "generator") is drawer
+    assert give(drawer) == key
     assert raw["guidance"]["objective"] not in OBJECTIVES
     with refusal("omega = -1"):
         Practice(other, ["a", "b", "c"], tmp_path, **keys, omega=-1)

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from copy import deepcopy
 from functools import partial
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -226,6 +226,8 @@ def test_resumed_is_as_unbroken(tmp_path):
     assert (rows(third), third.state) == (rows(whole), whole.state)
     with refusal("ends with evaluation 7"):
         third.resume(8)
+    with refusal(r"resume\(\[2\]\) is not in it"):
+        third.resume([2])
     for damage in ("{\n" + lines, '{"evaluations": 7, "rounds": 1, "costs": 3}\n'):
         log.write_text(damage)
         with refusal(r"metrics\.jsonl cannot be read", DamagedError):
@@ -513,8 +515,10 @@ REFUSED = [
     (lambda labels, generator: torch.zeros(1, 5), {"candidates": 2}, r"gave shape \[30, 5\]"),
     (lambda labels, generator: torch.zeros(4), {"candidates": 2}, r"gave shape \[4\] for one label"),
     (draw, {}, "^Practice: the generator that was given has no denoiser to guide: set guidance.candidates"),
-    (draw, {"shape": None, "storage": "jpeg"}, "a Practice without shape: pool.storage must be 'text'"),
-    (draw, {"shape": None, "candidates": 2}, "gave no 30 texts for 30 labels: .* or a Practice with shape="),
+    (draw, {"shape": None, "storage": "jpeg"}, "a Practice of texts: pool.storage must be 'text'"),
+    (draw, {"shape": None, "candidates": 2}, "gave no 30 texts for 30 labels: .* with shape= and no storage"),
+    (MappingProxyType({"kind": "openai", "modle": 1}), {}, "unknown key generator.modle"),
+    (SHOTS, {"shape": (3, 8, 8)}, "a Practice with shape has no texts"),
     (draw, {"objective": uncertain}, r"objective = <function .*: should be a name, which OBJECTIVES.register"),
     (draw, {"classes": 3}, "classes = 3: should be at least two"),
     (draw, {"transform": 3, "candidates": 2}, "transform = 3: should be a function"),
