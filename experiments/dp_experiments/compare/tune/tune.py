@@ -76,7 +76,7 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int | None
     """
     require_alone("a tuning")
     spaces = spaces_of(config, plan)
-    check_arms(config, [arm_config(config, arm) for arm in plan.arms])
+    check_arms([arm_config(config, arm) for arm in plan.arms])
     _begin(config, plan, out)
     if config.practice.needs_generator:  # one that diverges would be trained, and fail, in every trial
         load_generator(on_seeds(config, 1, 1, plan.first)[0])

@@ -108,8 +108,9 @@ def test_branches_are_reported_and_read_as_a_curve(copied):
     reached = {row["pool_size"]: row["test_accuracy"] for row in Run(copied).branches}
     assert {row["pool_size"]: row["accuracy"] for row in report["branches"]} == reached
     curve, notes = read_curve(copied)
-    assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
-    assert curve.error.tolist() == pytest.approx([1 - reached[size] for size in (40, 60)])
+    assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60, 80], [40] * 3, [20] * 3)
+    reached[80] = Run(copied).result["test_accuracy"]
+    assert curve.error.tolist() == pytest.approx([1 - accuracy for accuracy in reached.values()])
     assert "one run says nothing" in notes[0]
 
 
