@@ -143,6 +143,6 @@ def verdict(result: Check) -> str:
     wrong = f"the Gaussian theory does not hold here: errors are {off_theory:+.0%} off what it predicts"
     if result.law == "fails":
         return f"{wrong}, and {off_law:+.0%} off what the measured law predicts"
-    return f"{wrong}; {'' if result.law == 'holds' else 'whether '}the measured law predicts them" + (
-        "" if result.law == "holds" else " is undecided"
-    )
+    if result.law == "holds":
+        return f"{wrong}; the measured law predicts them"
+    return f"{wrong}; whether the measured law predicts them is undecided"
