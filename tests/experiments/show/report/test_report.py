@@ -16,7 +16,7 @@ from dp_experiments.compare.compare import Comparison, summarize
 from dp_experiments.compare.curve_files import read_curve
 from dp_experiments.show.report import pictures
 from dp_experiments.show.report.facts import comparison_facts, outcome, run_verdict
-from dp_experiments.show.report.page import readable, shown_comparison
+from dp_experiments.show.report.page import page, readable, shown_comparison
 from dp_experiments.show.report.pictures import (
     are_drawn,
     draw_rounds,
@@ -164,7 +164,9 @@ def test_report_of_a_run(guided_run):
     assert set(page.pictures) == set(of_all_rounds.values())
     assert facts["verdict"] in page.words
     assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
-    assert "At chance" in run_verdict(facts, 10, result | {"test_balanced_accuracy": 0.1})
+    guessing = result | {"test_balanced_accuracy": 0.1}
+    assert " seconds. At chance" in run_verdict(facts, 10, guessing)
+    assert run_verdict(facts, 10, guessing | {"quick": "a trial"}).endswith(" seconds; a trial.")
     assert str(guided_run) in page.words  # as it is: < and & are escaped
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
@@ -281,6 +283,9 @@ def test_of_one_seed_no_error_is_known(compared):
     assert {row["accuracy (%)"] for row in shown["shown_sets"]} == {"50.00"}
     assert {row["lead over static-60"] for row in shown["shown_sets"]} == {"0.00"}
     assert not any("nan" in str(value) for row in shown["shown_arms"] for value in row.values())
+    assert "leave out what a seed" in page([comparison_facts(folder, None)])
+    folder.write(runs[:1].assign(sets=""), str(runs["arm"].iloc[0]))
+    assert "leave out what a seed" not in page([comparison_facts(folder, None)])  # one arm alone
 
 
 @needs_axe
