@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dp_experiments.compare.compare import Comparison, summarize
 from dp_experiments.compare.curve_files import read_curve
+from dp_experiments.show import judge as judges
 from dp_experiments.show.report import pictures
 from dp_experiments.show.report.facts import comparison_facts, outcome, run_verdict
 from dp_experiments.show.report.page import page, readable, shown_comparison
@@ -29,6 +31,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from dp_real import Run
+from dp_real.evaluate.quality import quality, spread
 from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, left_by, left_by_frame, needs_axe, needs_browser
 from tests.commands import done, refused, told
@@ -193,7 +196,9 @@ def test_a_judge_confirms_rows_of_each_round(guided_run, tmp_path):
     assert f"It is right about {100 * run.result['val_accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
-def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path):
+def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(judges, "quality", lambda *sets: sizes.append([len(part) for part in sets]) or quality(*sets))
     judge = Comparison(compared).run_folder("static", 1)
     page = tmp_path / "report.html"
     (facts,) = told("real report", compared, "--judge", judge, "--out", page)["reports"]
@@ -201,9 +206,11 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path):
     assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
     for row in facts["arms"]:
         pools = [run.pool for arm, run in Comparison(compared).runs() if arm == row["series"]]
-        right = [(learner.logits(pool.x[:]).argmax(1) == pool.y).double().mean().item() for pool in pools]
+        seen = [pool.minibatch(spread(torch.arange(len(pool)), 40)) for pool in pools]
+        right = [(learner.logits(x).argmax(1) == y).double().mean().item() for x, y in seen]
         assert row["confirmed"] == pytest.approx(np.mean(right))
         assert 0 < row["coverage"] <= 1
+    assert sizes == [[40, 40]] * 6  # the size of the smallest pool, since others cannot be compared
     of_judge = facts["judge"]
     assert f"right about {100 * of_judge['accuracy']:.1f} % of {of_judge['images']} real" in page.read_text()
 
