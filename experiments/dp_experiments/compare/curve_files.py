@@ -55,7 +55,7 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     verify(path.parent, "make it again, or copy it elsewhere to take it as it is", [path.name])
     with foreign_file(path, "no CSV table", NEEDED):
         table = read_plain_csv(path, comments=True, skipinitialspace=True)
-        numeric = table.columns.intersection(COLUMNS[1:])
+        numeric = table.columns.intersection([*COLUMNS[1:]])
         table[numeric] = table[numeric].apply(pd.to_numeric)
     if table.empty:
         raise InputError(f"{path} has no rows below the names of its columns: a curve needs a row for each point")
@@ -201,7 +201,7 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     run = Run(folder)
     if not run.branches:
         raise InputError(f"{folder} has no branches: dp real branch {shlex.quote(str(folder))} makes them")
-    results = pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
+    results = pd.DataFrame([*run.branches, run.result]).dropna(subset="pool_size")  # the run's own is empty at first
     error = 1 - results["test_accuracy"]
     practice = run.config.practice
     table = pd.DataFrame(
