@@ -52,8 +52,8 @@ def chance_remark(classes: int) -> str:
     return (
         f"At chance, as far as its test examples tell: guessing has 1 in {classes} right, averaged over classes. "
         "Either training came to nothing, or the labels that it saw do not carry over to the real examples. Look at "
-        "the pool (images and texts: dp real review), at the order of the classes, then at the keys of [learner] and "
-        "[training]."
+        "the pool (what can be seen or read: dp real review), at the order of the classes, then at the keys of "
+        "[learner] and [training]."
     )
 
 
