@@ -52,7 +52,7 @@ def check_table(table: pd.DataFrame, *groups: str) -> pd.DataFrame:
         raise ValueError(f"the table lacks the columns {missing}; it has {list(table.columns)}")
     if table.empty:
         raise ValueError("the table has no rows: there is nothing to draw")
-    unknown = sorted(set(table["kind"]) - set(KINDS))
+    unknown = [kind for kind in table["kind"].unique() if kind not in KINDS]
     if unknown:
         raise ValueError(f"unknown kind {unknown}: must be one of {list(KINDS)}")
     table = table.reset_index(drop=True).astype(dict.fromkeys(("x", "y", "y_low", "y_high"), float))

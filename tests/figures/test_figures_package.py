@@ -40,6 +40,7 @@ def test_lines_points_bars_and_legend_are_those_of_the_table():
         (tidy().drop(columns="y_low"), r"lacks the columns \['y_low'\]"),
         (tidy().iloc[:0], "no rows"),
         (tidy(kind="guessed"), r"unknown kind \['guessed'\].*predicted"),
+        (tidy(kind=[np.nan, "guessed"] * 12), r"unknown kind \[nan, 'guessed'\]"),
         (tidy(y=np.nan), "x and y must be finite, but not in row .*'series': 'a'"),
         (tidy(series=None), "series must be given, but not in row"),
         (tidy(y_high=np.nan), "y_low and y_high must both be finite, or neither"),

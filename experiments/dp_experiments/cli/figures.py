@@ -92,7 +92,7 @@ def _draw(figures: list[str], out: Path, quick: bool) -> None:
     """A figure that fails does not stop the others, but the command."""
     from dp_experiments.paper.gallery import Gallery
 
-    failed: dict[str, InputError | MissingError] = {}
+    failed: dict[str, InputError | MissingError | ArithmeticError] = {}
     with locked(out):
         gallery = Gallery(out)
         for index, name in enumerate(figures, start=1):
@@ -100,7 +100,7 @@ def _draw(figures: list[str], out: Path, quick: bool) -> None:
             say(f"{place} ...")
             try:
                 say(f"{place}: {gallery.make(name, quick):.1f} s")
-            except (InputError, MissingError) as error:
+            except (InputError, MissingError, ArithmeticError) as error:
                 if len(figures) == 1:
                     raise
                 say(f"{place}: {error}")

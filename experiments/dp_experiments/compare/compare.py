@@ -58,7 +58,7 @@ def run_arms(
     """
     require_alone("a comparison")
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
-    check_arms(config, dict(cells).values())
+    check_arms(dict(cells).values())
     comparison = Comparison(out)
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
@@ -90,7 +90,7 @@ def run_arms(
     return pd.DataFrame(rows, index=order).sort_index()
 
 
-def check_arms(config: Config, of_arms: Collection[Config]) -> None:
+def check_arms(of_arms: Collection[Config]) -> None:
     """Raise before anything is drawn if an arm cannot be run. of_arms: a configuration of each arm."""
     for plan in of_arms:
         check_plan(plan)

@@ -99,7 +99,9 @@ def select_rows(
 
 
 def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
-    column = _column(path, table, name)
+    if name not in table:
+        raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
+    column = table[name]
     if _is_number(column):
         try:
             matching = np.isclose(column, float(value))
@@ -112,14 +114,19 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
     return table[matching]
 
 
-def _column(path: str | Path, table: pd.DataFrame, name: str) -> pd.Series:
-    if name not in table:
-        raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
-    return table[name]
-
-
 def _is_number(column: pd.Series) -> bool:
     return np.issubdtype(column.to_numpy().dtype, np.number)
+
+
+def _reading(path: Path, table: pd.DataFrame, notes: list[str], **options: Any) -> Reading:
+    """The points that have errors, whose logarithms are fitted."""
+    perfect = table["error"] == 0
+    remark = f"{perfect.sum()} of {len(table)} points have no error, which more test examples might find"
+    if perfect.all():
+        raise InputError(f"{path}: {remark}")
+    if perfect.any():
+        notes.append(f"{remark}: they are left out")
+    return Reading(_curve(path, table[~perfect], **options), notes)
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -128,7 +135,6 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
     options = {"rule": str(rules[0])} if rules else {}
-    curve = _curve(path, selected, **options)
     notes = [] if "strategy" in table else ["all rows are taken for static data: there is no column strategy"]
     if repeated := selected.duplicated().sum():
         notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
@@ -137,9 +143,10 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
         if not is_of_size and 1 < selected[name].nunique() < len(selected):
             values = shortened(", ".join(map(str, selected[name].unique())))
             notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
-    if np.median(curve.error) > 0.5:
+    reading = _reading(path, selected, notes, **options)
+    if np.median(reading.curve.error) > 0.5:
         notes.append("most errors are above 1/2: of two classes that is worse than chance; are they accuracies?")
-    return Reading(curve, notes)
+    return reading
 
 
 def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -161,7 +168,7 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     if is_small.any():
         notes.append(f"{is_small.sum()} points are left out, which keep less than one row in the mean")
         points = points[~is_small]
-    return Reading(_curve(path, points, rule="keep-hard" if rule == "keep-all" else rule, exact=True), notes)
+    return _reading(path, points, notes, rule="keep-hard" if rule == "keep-all" else rule, exact=True)
 
 
 def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -198,14 +205,13 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         se = se.where(~agree, of_others)
         spread = "nothing is known of the spread" if np.isnan(of_others) else "the spread of the other arms is taken"
         notes.append(f"the seeds of {', '.join(rows['series'][agree])} agree: {spread}")
-    columns = {
-        "strategy": rows["arm"].map(ARMS),
-        "error": 1 - rows["y"].to_numpy(float) / 100,
-        "se": se.to_numpy(float) / 100,
-        "trials": rows["units"] if "units" in rows else rows["n_seeds"],
-    }
-    own = {name: rows[name] for name in ("kept", "generated", "initial", "increment")}
-    return Reading(_curve(path, pd.DataFrame(columns | own)), notes)
+    points = rows[["kept", "generated", "initial", "increment"]].assign(
+        strategy=rows["arm"].map(ARMS),
+        error=1 - rows["y"] / 100,
+        se=se / 100,
+        trials=rows["units" if "units" in rows else "n_seeds"],
+    )
+    return _reading(path, points, notes)
 
 
 def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
@@ -214,9 +220,8 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
     run = Run(folder)
     if not run.branches:
         raise InputError(f"{folder} has no branches: dp real branch {shlex.quote(str(folder))} makes them")
-    results = pd.DataFrame(run.branches)
-    half = 0.5 / results["test_examples"]  # of an error, where there is none
-    error = (1 - results["test_accuracy"]).clip(half, 1 - half)
+    results = pd.DataFrame([*run.branches, run.result]).dropna(subset="pool_size")  # the run's own is empty at first
+    error = 1 - results["test_accuracy"]
     practice = run.config.practice
     table = pd.DataFrame(
         {
@@ -229,7 +234,7 @@ def _read_branches(folder: Path, where: dict[str, str]) -> Reading:
         }
     )
     notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
-    return Reading(_curve(folder, select_rows(folder, table, where)), notes)
+    return _reading(folder, select_rows(folder, table, where), notes)
 
 
 def reported_curve(name: str, where: Mapping[str, str] | None = None) -> Curve:

@@ -16,7 +16,8 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
     """The sentences that a reader of a comparison wants first, from runs.csv and the table of `summarize`.
 
     One for each arm that practises, against the best static arm; without such arms, for the arm that is ahead. Then one
-    for an arm of another kind that is ahead of them. The last one names arms that only guess, if there are any.
+    for an arm of another kind that is ahead of them. The last one names arms that only guess, if there are any, or says
+    of runs with `quick` that they measure nothing.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
     kinds = {arm: ArmName.parse(arm).arm for arm in map(str, test.columns)}
@@ -39,7 +40,9 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
     balanced = runs.get("test_balanced_accuracy", runs["test_accuracy"]).fillna(runs["test_accuracy"])
     accuracy, images = balanced.groupby(runs["arm"]).mean(), runs.groupby("arm")["test_examples"].sum()
     guessing = [arm for arm in kinds if guesses(accuracy[arm], images[arm], classes)]
-    if guessing:
+    if "quick" in runs:
+        sentences.append(str(runs["quick"].mode()[0]))
+    elif guessing:
         sentences.append(f"{', '.join(guessing)}: {chance_remark(classes)}")
     return sentences
 
@@ -49,7 +52,8 @@ def chance_remark(classes: int) -> str:
     return (
         f"At chance, as far as its test examples tell: guessing has 1 in {classes} right, averaged over classes. "
         "Either training came to nothing, or the labels that it saw do not carry over to the real examples. Look at "
-        "the pool (dp real review), at the order of the classes, then at training.learning_rate and training.steps."
+        "the pool (what can be seen or read: dp real review), at the order of the classes, then at the keys of "
+        "[learner] and [training]."
     )
 
 

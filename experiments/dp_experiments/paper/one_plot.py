@@ -63,20 +63,15 @@ def _read(source: str) -> pd.DataFrame:
     if source in CURVES:
         rows = reported(CURVES[source])
         return as_printed(rows["method"], rows["total"], rows["val"])
-    if Comparison(path).exists:
-        return _of_comparison(Comparison(path))
+    if (comparison := Comparison(path)).exists:
+        arms = comparison.arms
+        return arms.assign(series=[*series_of([*arms["series"]]).values()], x=arms["generated"])
     if RunFiles(path).is_run:
         return _of_run(Run(path))
     if sweep.is_file():
         return _of_sweep(sweep)
     kinds = f"a run, a comparison, a sweep (its folder or sweep.csv), or {' or '.join(CURVES)}"
     raise InputError(f"{source}: nothing to compare; name {kinds}")
-
-
-def _of_comparison(comparison: Comparison) -> pd.DataFrame:
-    arms = comparison.arms
-    arms["series"] = list(series_of(list(arms["series"])).values())
-    return arms.assign(x=arms["generated"])
 
 
 def _of_run(run: Run) -> pd.DataFrame:

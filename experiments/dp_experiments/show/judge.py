@@ -123,14 +123,14 @@ def agreement(run: Run, judge: Judge) -> list[dict[str, Any]]:
 def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray) -> pd.DataFrame:
     """The share of samples that the judge confirms, and how they cover the real ones, by arm in the mean over its runs.
 
-    At most MAX_EXAMPLES samples of a run are looked at, and as many real images [n, C, H, W].
+    Equally many samples of each run are looked at, MAX_EXAMPLES at most, and as many real images [n, C, H, W].
     """
     known = judge.features(real)
     rows = []
     runs = list(comparison.runs())
+    count = min(MAX_EXAMPLES, len(known), *(run.result["pool_size"] for _, run in runs))
     with progress("runs", len(runs)) as advance:
         for arm, run in runs:
-            count = min(MAX_EXAMPLES, len(known), len(run.pool.y))
             x, y = run.pool.minibatch(spread(torch.arange(len(run.pool.y)), count))
             measures = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
             share = float(confirmed(judge, x, y.numpy()).mean())

@@ -197,6 +197,17 @@ def test_init_from_a_table_of_texts(here):
     assert "holes.csv: row 41: it has no text" in refused("real init holes --from holes.csv")
 
 
+def test_init_divides_groups_of_unequal_size_by_examples(here):
+    """The many copies of one text are for training, and each class is in each set."""
+    copies = {"good": [3, 1, 25, 11, 5], "bad": [2, 200, 1, 1]}
+    lines = [f"{label} {n},{label}\n" * count for label in copies for n, count in enumerate(copies[label])]
+    Path("films.csv").write_text("".join(["text,label\n", *lines]))
+    done("real init films --from films.csv")
+    sets = {file.stem: pd.read_json(file, lines=True)["label"] for file in Path("films-data").iterdir()}
+    assert [set(labels) for labels in sets.values()] == [{"good", "bad"}] * 3
+    assert sets["train"].value_counts().to_dict() == {"good": 25, "bad": 200}
+
+
 # export
 
 

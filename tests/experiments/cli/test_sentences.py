@@ -1,5 +1,6 @@
 """What a sentence claims is a value that the code returns: the advice fits its cause."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,22 +96,27 @@ def test_times_are_told_in_a_unit_that_fits():
 def drawn_of(monkeypatch):
     """The table of a figure of digits whose runs are all this one."""
 
-    def compute(module, run):
+    def compute(module, run, quick=True):
         done = SimpleNamespace(run_folder=lambda arm, seed: arm)
         monkeypatch.setattr(module, "digits_arms", lambda *arguments, **options: (None, done))
         monkeypatch.setattr(module, "Run", lambda folder: run)
-        return module.compute(quick=True)
+        return module.compute(quick)
 
     return compute
 
 
 def test_figure_6_shows_errors(monkeypatch, drawn_of):
-    """Of the samples that were wrong when added, all are wrong to the learner of that moment."""
-    rows = [
-        {"round": 1, "pool_size": size, "wrong_again": wrong} for size, wrong in ((100, 0.6), (200, 1.0), (300, 0.0))
-    ]
-    monkeypatch.setattr(fig6_digits, "hindsight", lambda run: rows)
-    np.testing.assert_allclose(drawn_of(fig6_digits, None)["y"], [60, 100, 0])
+    """Of the samples that were wrong when added, all are wrong to the learner of that moment; splits are the units."""
+    before = itertools.cycle([0.6, 0.7, 0.8, 0.9])  # by split
+
+    def rows(run):
+        wrong = {100: next(before), 200: 1.0, 300: 0.0}
+        return [{"round": 1, "pool_size": size, "wrong_again": share} for size, share in wrong.items()]
+
+    monkeypatch.setattr(fig6_digits, "hindsight", rows)
+    table = drawn_of(fig6_digits, None, quick=False)
+    np.testing.assert_allclose(table["y"], [75, 100, 0])
+    np.testing.assert_allclose(table["y_high"] - table["y"], [np.std([60, 70, 80, 90], ddof=1) / 2, 0, 0])
 
 
 def test_figure_2_shows_percent_and_when_data_were_added(drawn_of):

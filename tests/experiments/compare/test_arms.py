@@ -132,6 +132,11 @@ def test_a_probe_gives_a_class_no_probability(config, monkeypatch):
     assert 0.2 < probe(config)["test_accuracy"] < 0.9
 
 
+def test_a_probe_needs_two_real_examples_of_a_class(config):
+    with refusal("arm probe: cross-validation needs two real examples of a class"):
+        probe(arm_config(config, "probe@data.real_per_class=1"))
+
+
 def test_arms_that_generate_nothing_are_compared(config, tmp_path, monkeypatch):
     file = tmp_path / "small.toml"
     file.write_text(config.to_toml())

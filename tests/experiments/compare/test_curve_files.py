@@ -97,6 +97,13 @@ def test_seeds_that_agree_have_the_spread_of_others(tmp_path):
         assert f"the seeds of {said}" in notes
 
 
+def test_points_without_an_error_are_left_out(tmp_path):
+    summarize(runs_of({"static-100": [0.8, 0.9], "static-200": [1, 1]}), "static-100").to_csv(tmp_path / "all.csv")
+    curve, notes = read_curve(tmp_path / "all.csv")
+    assert curve.kept.tolist() == [100]
+    assert notes[-1] == "1 of 2 points have no error, which more test examples might find: they are left out"
+
+
 @pytest.mark.parametrize(("errors", "are_high"), [((0.1, 0.2), False), ((0.8, 0.9), True)])
 def test_accuracies_given_as_errors_are_remarked(tmp_path, errors, are_high):
     reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,10,{error}\n" for error in errors))
@@ -136,10 +143,11 @@ def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_si
             r"holds no curve: it has a, b, between commas; .* be kept, error .*; strategy, if not all rows are static",
         ),
         ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
+        ("kept,error\n100,0\n200,0\n", "curve.csv: 2 of 2 points have no error"),
         ("strategy,kept,error,se\nstatic,100,.3,.5\n", "se = 0.5 must lie .*, and not in percent"),
         ("strategy,kept,generated,keep,error\nprune,100,300,.9,.3\n", "keep = 0.9 must be kept/generated for prune"),
         ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
-        ("# ours\nkept,error\n100,.3\n200,0\n", r"curve.csv, row 2: error = 0 must lie in \(0, 1\)"),
+        ("# ours\nkept,error\n100,.3\n200,1\n", r"curve.csv, row 2: error = 1 must lie in \(0, 1\)"),
         ("kept,error\n100,.3\nmany,.2\n", r"curve.csv, row 2: kept = 'many' must be a real number"),
         ("strategy,kept,error\nstatic,9,.3\nstattic,9,.2\n", "curve.csv, row 2: unknown strategy 'stattic': one of"),
         ("kept,error,se\n100,.3,.01\n200,.2,\n", "curve.csv: se is given for some points"),

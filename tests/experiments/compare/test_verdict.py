@@ -108,6 +108,8 @@ def test_arms_that_guess_are_named():
     assert "the labels of the generated samples do not carry over" not in last  # of an arm that generates nothing, too
     *_, last = said({"practice": [0.9], "static": [0.9]}, test_balanced_accuracy=[0.1, 0.8])  # the largest class alone
     assert last.startswith("practice: At chance")
+    sentences = said({"practice": [0.1], "static": [0.1]}, quick="a trial")
+    assert sentences[1:] == ["a trial"]
 
 
 @pytest.mark.parametrize(

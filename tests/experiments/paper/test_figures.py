@@ -15,7 +15,7 @@ from dp_figures.tables import reported
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from dp_base.errors import MissingError
+from dp_base.errors import DivergedError, MissingError
 from dp_real import Run
 from dp_theory import BoundaryFlips, PracticeProblem
 from dp_theory.loop.square import solve_loop
@@ -110,7 +110,9 @@ def test_stored_runs_give_figures(tmp_path):
         "digits": "undecided",
         "glyphs": "equivalent",
     }
-    caption = json.loads((tmp_path / "figures.json").read_text())["start"]["caption"]
+    captions = {name: record["caption"] for name, record in json.loads((tmp_path / "figures.json").read_text()).items()}
+    assert "on handwriting 16,000 samples are worth 39,055 static ones, on display 16,0" in captions["fig4-glyphs"]
+    caption = captions["start"]
     assert start["y"].min() > 2  # errors in percent, which the front page says in accuracy
     assert "practice err on 2.51 %, 128,000 static ones on 2.53 %: in accuracy +0.02 ± 0.02" in caption
     for curve in (four.query("panel == 'display' and series == 'static'"), of_digits.query("series == 'static'")):
@@ -174,6 +176,9 @@ def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, preten
     pretend(MissingError("no runs"), "fig7")
     assert "figure fig7 was not drawn" in done("figures fig7 fig4-reported --out", tmp_path, status=3).err
     assert (tmp_path / "fig4-reported.png").exists()
+    pretend(DivergedError("no longer finite"), "fig7")
+    assert "figure fig7 was not drawn: no longer finite" in done("figures fig7 fig1 --out", tmp_path, status=2).err
+    assert (tmp_path / "fig1.png").exists()
 
 
 def test_an_interruption_keeps_the_figures_before_it(tmp_path, pretend):

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from PIL import Image
 from scipy.cluster.hierarchy import DisjointSet
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dp_base.errors import InputError
 from dp_base.files import atomic_folder
@@ -33,8 +32,7 @@ from dp_real.data.sets.places import locate
 from dp_real.text.codes import to_codes
 from dp_real.text.text_sets import rows_of_table, text_of
 
-SETS = ("validation", "test", "train")
-FOLDS = 4  # of which two are for training
+SETS = {"validation": 0.25, "test": 0.25, "train": 0.5}  # shares of each class
 NUMBER = re.compile(r"(?<=.)[-_. ]\d+\Z")  # patient07_3: the third of one group
 MIN_GROUPS = 6  # of a class, for names to say which files belong together
 SAMPLED = 100  # images whose size is looked at
@@ -175,15 +173,20 @@ def _names(rows: Rows, source: Path) -> list[tuple[str]]:
 
 def _assigned(rows: Rows, groups: np.ndarray, source: Path) -> dict[str, Rows]:
     labels = np.array([label for _, label in rows])
-    counts = pd.Series(groups).groupby(labels).nunique()
-    few, sets = set(counts.index[counts < FOLDS]), {}
-    if not few:
-        split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, groups)
-        validation, test, *train = [held_out for _, held_out in split]
-        sets = {"train": np.sort(np.concatenate(train)), "validation": validation, "test": test}
-        few = {label for part in sets.values() for label in counts.index if label not in labels[part]}
-    for label in sorted(few):
-        raise InputError(f"{source}: {counts[label]} of class {label}, but for copies, are too few for sets; add some")
+    codes = pd.factorize(labels)[0]
+    lacking = np.outer([*SETS.values()], np.bincount(codes))  # examples of each class, by set
+    members = [*pd.Series(groups).groupby(groups).indices.values()]
+    np.random.default_rng(0).shuffle(members)
+    place = np.empty(len(rows), int)
+    for group in sorted(members, key=len, reverse=True):  # to the set that lacks most of its classes, then of all
+        own = codes[group]
+        place[group] = most = (lacking[:, own].sum(axis=1) + lacking.sum(axis=1) / len(rows)).argmax()
+        np.subtract.at(lacking[most], own, 1)
+    sets = {name: np.flatnonzero(place == number) for number, name in enumerate(SETS)}
+    for part in sets.values():
+        for label in sorted({*labels} - {*labels[part]}):
+            count = len({*groups[labels == label]})
+            raise InputError(f"{source}: {count} of class {label}, but for copies, are too few for sets; add some")
     return {name: [rows[row] for row in part] for name, part in sets.items()}
 
 

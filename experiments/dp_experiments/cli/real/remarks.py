@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def too_few(additions: float, config: "Config") -> str | None:
-    """A warning if runs have fewer additions than planned, in the mean, and no budget of their own ended them."""
+    """A warning if runs have fewer additions than planned, in the mean."""
     if additions >= config.practice.additions:
         return None
     made = config.practice.initial + additions * config.practice.increment  # the pool may have real ones, too

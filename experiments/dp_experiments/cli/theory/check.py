@@ -148,6 +148,6 @@ def verdict(result: Check) -> str:
     wrong = f"the Gaussian theory does not hold here: errors are {_effect(off_theory)} off what it predicts"
     if result.law == "fails":
         return f"{wrong}, and {_effect(off_law)} off what the measured law predicts"
-    return f"{wrong}; {'' if result.law == 'holds' else 'whether '}the measured law predicts them" + (
-        "" if result.law == "holds" else " is undecided"
-    )
+    if result.law == "holds":
+        return f"{wrong}; the measured law predicts them"
+    return f"{wrong}; whether the measured law predicts them is undecided"

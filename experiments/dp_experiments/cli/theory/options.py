@@ -60,9 +60,8 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
     """'0.5', '0.1,0.5' or 'start:stop:count' with both ends, in equal steps or, if `geometric`, ratios."""
     import numpy as np
 
-    parts = re.split("[:,]", text)
     try:
-        numbers = [float(part) for part in parts]
+        numbers = [float(part) for part in re.split("[:,]", text)]
         if ":" not in text:
             return numbers
         start, stop, count = numbers

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.arms import arm, static
 
@@ -51,10 +52,13 @@ def probe(config: Config) -> dict[str, Any]:
 
     begin = time.monotonic()
     data = load_data(config)
-    features = features_of(config, data.generator)
     seen = data.few or data.validation
     y = seen.y.numpy()
-    folds = int(np.clip(np.bincount(y)[np.unique(y)].min(), 2, FOLDS))
+    counts = np.bincount(y)
+    if counts.max() < 2:
+        raise InputError("arm probe: cross-validation needs two real examples of a class: give more, or leave it out")
+    features = features_of(config, data.generator)
+    folds = int(np.clip(counts[counts > 0].min(), 2, FOLDS))
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)),
         {"logisticregression__C": STRENGTHS},

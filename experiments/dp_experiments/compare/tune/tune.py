@@ -76,7 +76,7 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int | None
     """
     require_alone("a tuning")
     spaces = spaces_of(config, plan)
-    check_arms(config, [arm_config(config, arm) for arm in plan.arms])
+    check_arms([arm_config(config, arm) for arm in plan.arms])
     _begin(config, plan, out)
     if config.practice.needs_generator:  # one that diverges would be trained, and fail, in every trial
         load_generator(on_seeds(config, 1, 1, plan.first)[0])
@@ -85,10 +85,12 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int | None
         advance(sum(map(len, finished.values())))
         for begin in range(0, trials, plan.batch):
             batch = range(begin, min(begin + plan.batch, trials))
-            firsts = {arm: _first(config, arm, spaces, finished, begin) for arm in spaces}
+            earlier = {arm: trials[:begin] for arm, trials in finished.items()}
             proposals = []
             for arm, space in spaces.items():
-                proposals += _batch(config, plan, arm, space, finished[arm], batch, firsts[arm])
+                # Of a batch's trials: the configuration's own values, later another arm's best.
+                first = untried(arm, space, earlier) if begin else own_parameters(arm_config(config, arm), space)
+                proposals += _batch(config, plan, arm, space, finished[arm], batch, first)
             cells = [
                 (cell, out / RUNS / each.name / f"seed{cell.seed}", out / DRAWN)
                 for each in proposals
@@ -142,15 +144,6 @@ def _inputs(config: Config, plan: Plan) -> dict[str, str]:
             for name, value in input_digests(armed, loaded[section], test=False).items():
                 digests[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
     return digests
-
-
-def _first(
-    config: Config, arm: str, spaces: Mapping[str, Space], finished: Mapping[str, Sequence[Trial]], begin: int
-) -> dict[str, Any] | None:
-    """What a batch's first trial of an arm takes: the configuration's own values, later another arm's best."""
-    if begin == 0:
-        return own_parameters(arm_config(config, arm), spaces[arm])
-    return untried(arm, spaces[arm], {other: trials[:begin] for other, trials in finished.items()})
 
 
 def _batch(

@@ -87,7 +87,7 @@ class Tuned(NamedTuple):
 
     def differing(self, config: Config) -> list[str]:
         """Keys that differ from what was tuned, and were not tuned for all arms."""
-        settled = set.intersection(*(set(settings) for settings in self.settings.values()))
+        settled = set.intersection(*map(set, self.settings.values()))
         return sorted(self._changed(config) - settled)
 
     def _changed(self, config: Config) -> set[str]:

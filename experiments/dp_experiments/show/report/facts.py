@@ -138,11 +138,13 @@ def run_verdict(reached: Facts, classes: int, result: Mapping[str, Any]) -> str:
     if not reached["complete"]:
         return f"{sentence}; not finished, at step {where}."
     seconds = result.get("seconds")
-    sentence += f", in {readable_time(seconds)}." if seconds else "."
+    sentence += f", in {readable_time(seconds)}" if seconds else ""
+    if "quick" in result:
+        return f"{sentence}; {result['quick']}."
     balanced = result.get("test_balanced_accuracy") or row["accuracy"]
     if row["images"] and guesses(balanced, row["images"], classes):
-        sentence += f" {chance_remark(classes)}"
-    return sentence
+        return f"{sentence}. {chance_remark(classes)}"
+    return f"{sentence}."
 
 
 def readable_time(seconds: float) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dp_experiments.compare.compare import Comparison, summarize
 from dp_experiments.compare.curve_files import read_curve
+from dp_experiments.show import judge as judges
 from dp_experiments.show.report import pictures
 from dp_experiments.show.report.facts import comparison_facts, outcome, run_verdict
-from dp_experiments.show.report.page import readable, shown_comparison
+from dp_experiments.show.report.page import page, readable, shown_comparison
 from dp_experiments.show.report.pictures import (
     are_drawn,
     draw_rounds,
@@ -29,6 +31,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from dp_real import Run
+from dp_real.evaluate.quality import quality, spread
 from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, left_by, left_by_frame, needs_axe, needs_browser
 from tests.commands import done, refused, told
@@ -102,18 +105,16 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(copied):
     assert f"{file} is damaged" in answer.err
 
 
-def test_branches_are_reported_and_read_as_a_curve(copied, monkeypatch):
+def test_branches_are_reported_and_read_as_a_curve(copied):
     done("real branch", copied)
     (report,) = told("real report", copied)["reports"]
     reached = {row["pool_size"]: row["test_accuracy"] for row in Run(copied).branches}
     assert {row["pool_size"]: row["accuracy"] for row in report["branches"]} == reached
     curve, notes = read_curve(copied)
-    assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60], [40, 40], [20, 20])
-    assert curve.error.tolist() == pytest.approx([1 - reached[size] for size in (40, 60)])
+    assert (curve.kept.tolist(), curve.initial.tolist(), curve.increment.tolist()) == ([40, 60, 80], [40] * 3, [20] * 3)
+    reached[80] = Run(copied).result["test_accuracy"]
+    assert curve.error.tolist() == pytest.approx([1 - accuracy for accuracy in reached.values()])
     assert "one run says nothing" in notes[0]
-    without_errors = [{"pool_size": size, "test_accuracy": 1.0, "test_examples": 50} for size in (40, 60)]
-    monkeypatch.setattr(Run, "branches", without_errors)
-    assert read_curve(copied).curve.error.tolist() == [0.01, 0.01]  # half an error
 
 
 # report
@@ -166,7 +167,9 @@ def test_report_of_a_run(guided_run):
     assert set(page.pictures) == set(of_all_rounds.values())
     assert facts["verdict"] in page.words
     assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
-    assert "At chance" in run_verdict(facts, 10, result | {"test_balanced_accuracy": 0.1})
+    guessing = result | {"test_balanced_accuracy": 0.1}
+    assert " seconds. At chance" in run_verdict(facts, 10, guessing)
+    assert run_verdict(facts, 10, guessing | {"quick": "a trial"}).endswith(" seconds; a trial.")
     assert str(guided_run) in page.words  # as it is: < and & are escaped
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
@@ -193,7 +196,9 @@ def test_a_judge_confirms_rows_of_each_round(guided_run, tmp_path):
     assert f"It is right about {100 * run.result['val_accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
-def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path):
+def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(judges, "quality", lambda *sets: sizes.append([len(part) for part in sets]) or quality(*sets))
     judge = Comparison(compared).run_folder("static", 1)
     page = tmp_path / "report.html"
     (facts,) = told("real report", compared, "--judge", judge, "--out", page)["reports"]
@@ -201,9 +206,11 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path):
     assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
     for row in facts["arms"]:
         pools = [run.pool for arm, run in Comparison(compared).runs() if arm == row["series"]]
-        right = [(learner.logits(pool.x[:]).argmax(1) == pool.y).double().mean().item() for pool in pools]
+        seen = [pool.minibatch(spread(torch.arange(len(pool)), 40)) for pool in pools]
+        right = [(learner.logits(x).argmax(1) == y).double().mean().item() for x, y in seen]
         assert row["confirmed"] == pytest.approx(np.mean(right))
         assert 0 < row["coverage"] <= 1
+    assert sizes == [[40, 40]] * 6  # the size of the smallest pool, since others cannot be compared
     of_judge = facts["judge"]
     assert f"right about {100 * of_judge['accuracy']:.1f} % of {of_judge['images']} real" in page.read_text()
 
@@ -285,6 +292,9 @@ def test_of_one_seed_no_error_is_known(compared):
     assert {row["accuracy (%)"] for row in shown["shown_sets"]} == {"50.00"}
     assert {row["lead over static-60"] for row in shown["shown_sets"]} == {"0.00"}
     assert not any("nan" in str(value) for row in shown["shown_arms"] for value in row.values())
+    assert "leave out what a seed" in page([comparison_facts(folder, None)])
+    folder.write(runs[:1].assign(sets=""), str(runs["arm"].iloc[0]))
+    assert "leave out what a seed" not in page([comparison_facts(folder, None)])  # one arm alone
 
 
 @needs_axe
