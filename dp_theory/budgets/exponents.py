@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 STEPS = 6
 # The fewest rounds to which an exponent and its curvature can be fitted.
 MIN_ROUNDS = 4
-# A change of ln(error) that is rounding.
-_FLAT = 1e-12
-# Relative difference of sizes that are the same.
+# Relative difference of sizes or errors that are the same.
 _SAME = 1e-6
 
 
@@ -47,8 +45,8 @@ class Scaling:
     exponents
         A row per series and axis. `exponent` is the predicted slope of ln y on ln x over the second half of the stages,
         and `fit_se` its standard error as a fit, which comes from its curvature. `steepening` is d ln|exponent| / d ln
-        x: 0 for a power law and 1 for a geometric decay; nan for an error that stays as it is. All are nan where fewer
-        than three sizes are there.
+        x: 0 for a power law and 1 for a geometric decay. All are 0 for an error that stays as it is, and nan where
+        fewer than three sizes are there.
     """
 
     curves: "pd.DataFrame"
@@ -141,14 +139,11 @@ def _resolved(problem: PracticeProblem) -> PracticeProblem:
 
 
 def _exponent(x: Array, errors: Array) -> dict[str, float]:
-    tail = slice(len(x) // 2, None)
-    log_x = np.log(x[tail])
-    log_error = np.log(errors[tail])
-    if len(log_x) < 3 or np.diff(log_x).min() < _SAME:
-        return dict.fromkeys(("exponent", "fit_se", "steepening"), np.nan)
+    log_x, log_error = np.log([x, errors])[:, len(x) // 2 :]
+    are_few = np.sum(np.diff(log_x) > _SAME) < 2
+    if are_few or np.ptp(log_error) < _SAME:
+        return dict.fromkeys(("exponent", "fit_se", "steepening"), np.nan if are_few else 0.0)
     # scipy.stats.linregress gives the same, but importing scipy.stats takes a quarter of `dp theory practice`
-    if np.ptp(log_error) < _FLAT:
-        return {"exponent": 0.0, "fit_se": 0.0, "steepening": np.nan}
     (slope, _), covariance = np.polyfit(log_x, log_error, 1, cov=True)
     curvature = np.polynomial.Polynomial.fit(log_x, log_error, 2).deriv(2)(log_x[0])
     return {"exponent": float(slope), "fit_se": float(np.sqrt(covariance[0, 0])), "steepening": curvature / slope}
