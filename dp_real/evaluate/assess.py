@@ -10,10 +10,10 @@ from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.data.examples import ExampleArray, ExampleSet
 from dp_real.data.sets.real_rows import shots, tail_counts
-from dp_real.guidance.entropy import ROWS, cpu_logits
+from dp_real.guidance.entropy import EVAL_BATCH_SIZE, cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runtime.distributed import device, distribute, read_slices, slices
-from dp_real.text.codes import TOGETHER
+from dp_real.text.codes import TEXT_BATCH_SIZE
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def chance(images: ExampleSet) -> tuple[float, float]:
     return guessed, standard_error(guessed, len(counts) * harmonic_mean(counts))
 
 
-def is_unequal(images: ExampleSet) -> bool:
+def is_imbalanced(images: ExampleSet) -> bool:
     """Whether the largest class has more than twice as many rows as the others on average."""
     counts = images.y.unique(return_counts=True)[1]
     return bool(counts.max() * (len(counts) + 1) > 2 * counts.sum())
@@ -107,6 +107,6 @@ def layer_inputs(module: object, forward: Callable[[Tensor], object], x: Example
         seen.append(inputs[0].flatten(1).float().cpu())
 
     with linear_layers[-1].register_forward_pre_hook(keep):
-        for rows in slices(slice(0, x.shape[0]), TOGETHER if len(x.shape) == 2 else ROWS):
+        for rows in slices(slice(0, x.shape[0]), TEXT_BATCH_SIZE if len(x.shape) == 2 else EVAL_BATCH_SIZE):
             forward(x[rows])
     return torch.cat(seen).numpy()

@@ -86,12 +86,12 @@ def round_quality(learner: Learner, pool: Pool, data: RealData) -> list[dict[str
     count = min(MAX_EXAMPLES, len(data.validation.y), *map(len, members.values()))
     if count <= NEIGHBOURS:
         raise InputError(f"the smallest round has {count} examples, too few for --rounds: {NEIGHBOURS + 1} are needed")
-    real_rows = spread(torch.arange(len(data.validation.y)), count)
+    real_rows = subsample(torch.arange(len(data.validation.y)), count)
     real = penultimate(learner, taken(data.validation.x, real_rows.tolist()))
     table = []
     with progress("rounds", len(members)) as advance:
         for index, rows in members.items():
-            round_rows = spread(rows, count)
+            round_rows = subsample(rows, count)
             if index is None:
                 examples, y = taken(data.test.x, round_rows.tolist()), data.test.y[round_rows]
             else:
@@ -108,7 +108,7 @@ def round_quality(learner: Learner, pool: Pool, data: RealData) -> list[dict[str
     return table
 
 
-def spread(rows: Tensor, count: int) -> Tensor:
+def subsample(rows: Tensor, count: int) -> Tensor:
     """Random rows, the same each time, since test sets may be sorted by class."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return rows[order[:count].sort().values]

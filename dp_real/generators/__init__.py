@@ -104,7 +104,7 @@ class TrainedHere(GeneratorConfig):
         "what surrounds it",
     )
 
-    def imitated(self, source: DataConfig, data: "RealData | None") -> "TrainingExamples":
+    def training_examples(self, source: DataConfig, data: "RealData | None") -> "TrainingExamples":
         """The examples to train on. With the key `real` practice.real begins with these."""
         import torch
 

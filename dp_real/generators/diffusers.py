@@ -90,14 +90,14 @@ class DiffusersConfig(GeneratorConfig):
             raise InputError(f"a pipeline draws images [1 or 3, height, width]; these are {[*task.sample_shape]}")
 
     def check_guidance(self, guidance: GuidanceConfig) -> None:
-        from dp_real.generators.pipelines.generator import OWN_LOOP
+        from dp_real.generators.pipelines.generator import DDIM_PIPELINES
 
         name = self.index()["_class_name"]
         is_usual = guidance.scale == "relative" and (guidance.through == "x0" or guidance.control != "none")
-        if guidance.guides_sampler and not is_usual and name not in OWN_LOOP:
+        if guidance.guides_sampler and not is_usual and name not in DDIM_PIPELINES:
             raise InputError(
                 f"{name} is guided with guidance.through = 'x0' and guidance.scale = 'relative' only; others can with "
-                f"{', '.join(OWN_LOOP)}"
+                f"{', '.join(DDIM_PIPELINES)}"
             )
 
     def index(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class DiffusersConfig(GeneratorConfig):
         pipe = self.opened()
         check_prompts(pipe, conditions)
         tiny = load_tiny_decoder(self.tiny_decoder, self.dtype) if self.tiny_decoder else None
-        drawing = pipeline_generator(
+        generator = pipeline_generator(
             pipe,
             conditions,
             task.sample_shape,
@@ -138,12 +138,12 @@ class DiffusersConfig(GeneratorConfig):
             batch_size=self.batch_size,
         )
         # The decoders of SANA and Qwen-Image do not support it, but their denoisers, which take most of the memory, do.
-        for part in (drawing.network, pipe.vae, tiny) if self.checkpointing else ():
+        for part in (generator.network, pipe.vae, tiny) if self.checkpointing else ():
             if part is not None and part._supports_gradient_checkpointing:
                 part.enable_gradient_checkpointing()
         if self.compile:
-            drawing.compile()
-        return drawing
+            generator.compile()
+        return generator
 
     def weights(self) -> dict[str, str]:
         places = {"model": self.model, "tiny_decoder": self.tiny_decoder}

@@ -38,7 +38,7 @@ class DenoiserConfig(TrainedHere):
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
         shape, n_classes = source.task.sample_shape, source.task.n_classes
-        examples, sizes = self.imitated(source, data), DENOISERS[self.training]
+        examples, sizes = self.training_examples(source, data), DENOISERS[self.training]
 
         def make() -> Denoiser:
             return Denoiser(shape, n_classes, sizes.width, sizes.blocks)
@@ -83,12 +83,12 @@ class LatentConfig(TrainedHere):
     def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.generators.models.denoiser import try_out
         from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
-        from dp_real.generators.pipelines.generator import OwnLoop
+        from dp_real.generators.pipelines.generator import DDIMPipelineGenerator
         from dp_real.generators.pipelines.loading import load_pipeline
 
         task, seed = source.task, source.split
         self.check_task(task)
-        examples = self.imitated(source, data)
+        examples = self.training_examples(source, data)
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
         effort = EFFORTS[self.training]
 
@@ -101,8 +101,8 @@ class LatentConfig(TrainedHere):
             train_pipeline(examples, prompts, vae, work)
             try_out(drawing(folder, 4, 1.0), 8, seed, REMEDY)
 
-        def drawing(folder: Path, steps: int, guidance_scale: float) -> OwnLoop:
-            return OwnLoop(load_pipeline(str(folder)), prompts, task.sample_shape, steps, guidance_scale)
+        def drawing(folder: Path, steps: int, guidance_scale: float) -> DDIMPipelineGenerator:
+            return DDIMPipelineGenerator(load_pipeline(str(folder)), prompts, task.sample_shape, steps, guidance_scale)
 
         names_suffice = all("{" not in prompt.replace("{}", "") for prompt in self.prompts)
         settings = self.model_dump(mode="json", exclude={"real"})

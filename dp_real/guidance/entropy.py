@@ -25,7 +25,7 @@ Latents = Float[Tensor, "batch *latent"]
 """The variables of a sampler: images, their latents, or vectors."""
 Logits = Callable[[Tensor], Tensor]
 """A function of examples [batch, *sample], on the device, to logits [batch, classes]."""
-ROWS = 1024  # of one forward pass
+EVAL_BATCH_SIZE = 1024  # of one forward pass
 
 
 def entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
@@ -63,7 +63,7 @@ def assess(
     logits: Logits, x: ExampleArray, y: Int64[Tensor, " n"], objective: Callable[[Tensor], Tensor] = entropy
 ) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
     """Each row's entropy in nats, or `objective`, and whether the prediction is y. This process computes alone."""
-    parts = [cpu_logits(logits, x[rows]) for rows in slices(slice(0, len(y)), ROWS)]
+    parts = [cpu_logits(logits, x[rows]) for rows in slices(slice(0, len(y)), EVAL_BATCH_SIZE)]
     answers = torch.cat(parts) if parts else torch.empty(0, 2)
     hard = hardness(objective, answers)
     require_finite("the objective's numbers", "mend guidance.objective", [hard])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance, check_steps, entropy, identity, logits_of
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
-from dp_real.guidance.scheduler import Guiding, check_scheduler, end_guidance, guide_steps
+from dp_real.guidance.scheduler import GuidanceState, check_scheduler, end_guidance, guide_steps
 from dp_real.runtime.computing import default_modes
 
 NO_IMAGES = "video", "frames", "audio"
@@ -143,12 +143,12 @@ def guided(
         yield
     finally:
         detach(pipe, scheduler)
-    guiding.tell()
+    guiding.warn_if_unguided()
 
 
 def attach(
     pipe: Any, guidance: EntropyGuidance, decoder: Any = None, to_learner: Callable[[Tensor], Tensor] = identity
-) -> tuple[Guiding, Unpacker]:
+) -> tuple[GuidanceState, Unpacker]:
     """Guide an unguided pipeline's steps until `detach`."""
     unpack = Unpacker(pipe)
     vae = pipe.vae if decoder is None else decoder
@@ -160,12 +160,12 @@ def attach(
             vae.to(x0_hat.device)
         with default_modes(gradients=True), decoding(vae):
             leaf = x0_hat.float().clone().requires_grad_()
-            found = guidance.gradient(to_learner(decode(vae, unpack(leaf))) if guidance.reads_estimate else leaf, leaf)
-        if not found.isfinite().all():
+            grad = guidance.gradient(to_learner(decode(vae, unpack(leaf))) if guidance.reads_estimate else leaf, leaf)
+        if not grad.isfinite().all():
             raise InputError("the classifier or the objective gave numbers that are not finite")
-        return found
+        return grad
 
-    guiding = Guiding(guidance, gradient)
+    guiding = GuidanceState(guidance, gradient)
     guide_steps(pipe.scheduler, guiding)
     if hasattr(pipe, "prepare_latents"):
         pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
@@ -221,13 +221,13 @@ def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
     if isinstance(classifier, nn.Module):
         from dp_real.learners.models.preprocess import preprocess_of
 
-        return Shown(classifier, preprocess_of(classifier, processor), follows=is_named)
+        return PreprocessedClassifier(classifier, preprocess_of(classifier, processor), follows=is_named)
     if processor is not None:
         raise InputError("processor= is for models: a function of images should prepare them itself")
     return classifier
 
 
-class Shown(nn.Module):
+class PreprocessedClassifier(nn.Module):
     """A classifier's logits of images in [-1, 1], on its own device or, if it `follows`, on theirs."""
 
     def __init__(self, classifier: nn.Module, prepare: nn.Module, follows: bool = False) -> None:

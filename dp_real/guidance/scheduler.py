@@ -45,7 +45,7 @@ KNOWN: Any = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDM)
 
 
 @dataclass
-class Guiding:
+class GuidanceState:
     """The state that guided steps share, those of a scheduler's copies included.
 
     `gradient` is the guidance's at x0_hat, float32 in the latents' own scale.
@@ -69,10 +69,10 @@ class Guiding:
         guides = self.is_only or (_at_end_of_step(scheduler) and self.guidance.guides(index, steps))
         self.guided += guides
         if index == steps - 1:
-            self.tell()
+            self.warn_if_unguided()
         return guides
 
-    def tell(self) -> None:
+    def warn_if_unguided(self) -> None:
         """Warn of a call in which no step was guided."""
         if not self.guided:
             window, every = self.guidance.window, self.guidance.every
@@ -86,7 +86,7 @@ class GuidedStep:
     The scheduler keeps its class, by which pipelines tell it, and panoramas copy its state alone.
     """
 
-    def __init__(self, scheduler: Any, guiding: Guiding) -> None:
+    def __init__(self, scheduler: Any, guiding: GuidanceState) -> None:
         self.scheduler, self.guiding, self.own = scheduler, guiding, scheduler.step
         update_wrapper(self, self.own)  # pipelines inspect its parameters
 
@@ -113,7 +113,7 @@ class GuidedStep:
         return result
 
 
-def guide_steps(scheduler: Any, guiding: Guiding) -> None:
+def guide_steps(scheduler: Any, guiding: GuidanceState) -> None:
     """Guide a scheduler's steps until `end_guidance`."""
     check_scheduler(scheduler)
     end_guidance(scheduler)

@@ -73,23 +73,23 @@ class PretrainedConfig(LearnerConfig):
             raise ValueError(f"config is for a fresh model; model = {self.model!r} has its own sizes")
         return self
 
-    def made(self, task: "Task") -> "nn.Module":
+    def fresh_model(self, task: "Task") -> "nn.Module":
         """A fresh model, perhaps on the meta device, where some models fail."""
         raise NotImplementedError
 
-    def known(self, model: str, task: "Task") -> "nn.Module":
+    def pretrained_model(self, model: str, task: "Task") -> "nn.Module":
         """An existing model, with a fresh last layer if its classes differ."""
         raise NotImplementedError
 
     def network(self, task: "Task") -> "nn.Module | None":
         """A fresh model; None if there is an existing one."""
-        return None if self.model else self.made(task)
+        return None if self.model else self.fresh_model(task)
 
     def classifier(self, task: "Task") -> Any:
         """The fresh or existing model; fresh weights are from torch's random state."""
         from dp_real.learners.models.architectures import freeze_unused
 
-        classifier: Any = self.known(self.model, task) if self.model else self.made(task)
+        classifier: Any = self.pretrained_model(self.model, task) if self.model else self.fresh_model(task)
         return freeze_unused(classifier, task.sample_shape)
 
     def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
@@ -165,17 +165,17 @@ class TransformersConfig(PretrainedConfig):
     kind: Literal["transformers"]
     architecture: Architecture = "vit"
 
-    def made(self, task: "Task") -> "nn.Module":
+    def fresh_model(self, task: "Task") -> "nn.Module":
         from dp_real.learners.models.classifier import fresh_classifier
 
         _image_shape(self.kind, task)
         return fresh_classifier(task, self.architecture, self.config)
 
-    def known(self, model: str, task: "Task") -> "nn.Module":
+    def pretrained_model(self, model: str, task: "Task") -> "nn.Module":
         from dp_real.learners.models.architectures import class_names
-        from dp_real.learners.models.classifier import known_classifier
+        from dp_real.learners.models.classifier import pretrained_classifier
 
-        return known_classifier(model, _image_shape(self.kind, task), class_names(task))
+        return pretrained_classifier(model, _image_shape(self.kind, task), class_names(task))
 
 
 FOR_SOLVERS = ("steps", "batch_size", "warmup", "cooldown", "randaugment_magnitude")

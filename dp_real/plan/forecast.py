@@ -123,7 +123,7 @@ def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
         return learner.network(task)
     folder = local_folder(learner.model)
     try:
-        return learner.known(str(folder), task) if folder else None
+        return learner.pretrained_model(str(folder), task) if folder else None
     except (OSError, ValueError, MissingError):  # `needs` reports it
         return None
 

@@ -206,7 +206,7 @@ def _read(config: Config, key: str, folder: str) -> None:
     except MissingError:  # `_data` reports it
         return
     if key == "learner.model" and isinstance(config.learner, PretrainedConfig):
-        config.learner.known(folder, task)
+        config.learner.pretrained_model(folder, task)
     if key == "generator.model" and isinstance(config.generator, DiffusersConfig | CausalLMConfig):
         alone = {"model": folder, "tiny_decoder": None, "shots": 0}
         config.generator.model_copy(update=alone).load(config.sampling, config.data)

@@ -10,7 +10,7 @@ import torch
 from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
 from dp_real.data.examples import RealData
-from dp_real.evaluate.assess import accuracies, chance, is_unequal
+from dp_real.evaluate.assess import accuracies, chance, is_imbalanced
 from dp_real.practice.practice import Additions, PracticeState
 from dp_real.protocols import Learner
 from dp_real.runs.batches import Loader, LogitAdjustment, MiniBatches
@@ -67,7 +67,7 @@ class TrainingLoop(Additions):
         self.measured: tuple[float, int, float] | None = None  # time, rows seen, and waiting time after an evaluation
         self.chance, error = chance(self.data.validation)
         self.doubt = BEYOND_DOUBT * error
-        self.is_unequal = is_unequal(self.data.validation)
+        self.is_imbalanced = is_imbalanced(self.data.validation)
 
     def run(self) -> None:
         """Train, and add hard examples whenever the validation accuracy stops rising.
@@ -173,7 +173,7 @@ class TrainingLoop(Additions):
         state.best_balanced = max(state.best_balanced, balanced)
         # With unequal classes a constant answer has a high accuracy, which a learner that begins to learn would not
         # exceed.
-        is_lucky = self.is_unequal and not self.knows_something
+        is_lucky = self.is_imbalanced and not self.knows_something
         watched = balanced if is_lucky or self.config.practice.watch == "balanced" else state.accuracy
         self.observe(watched)
         state.seconds = distributed.from_main(self.seconds)

@@ -13,7 +13,7 @@ from dp_real.data.examples import RealData
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.real_rows import tail_counts
-from dp_real.evaluate.assess import is_unequal
+from dp_real.evaluate.assess import is_imbalanced
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.practice.objects import GIVEN, missing_object_message
@@ -38,7 +38,7 @@ def load_data(config: Config, *, test: bool = True) -> RealData:
     if data.few is not None:
         looked_at["few"] = data.few
     decode_ahead({"validation": data.validation, **looked_at})
-    if config.practice.watch == "accuracy" and is_unequal(data.validation):
+    if config.practice.watch == "accuracy" and is_imbalanced(data.validation):
         y = data.validation.y
         largest = y.mode().values
         warn_once(

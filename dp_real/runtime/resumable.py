@@ -31,7 +31,7 @@ class Resumable:
     remedy: str
     modules: Mapping[str, nn.Module]
     optimizer: Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler
     draw: torch.Generator
     unfinished: Path | None = None
 
@@ -63,14 +63,14 @@ class Resumable:
             weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
             nn.utils.clip_grad_norm_(weights, max_norm)
         self.optimizer.step()
-        self.schedule.step()
+        self.lr_scheduler.step()
 
     def keep(self, folder: Path, step: int) -> None:
         with atomic_folder(folder, replace=True) as staged:
             tensors = state_tensors(self.modules, self.optimizer) | {"draw": self.draw.get_state()}
             save_file(tensors, staged / "state.safetensors")
             groups = self.optimizer.state_dict()["param_groups"]
-            state = {"step": step, "groups": groups, "schedule": self.schedule.state_dict()}
+            state = {"step": step, "groups": groups, "schedule": self.lr_scheduler.state_dict()}
             write_json(staged / "state.json", state)
             seal(staged)
 
@@ -81,7 +81,7 @@ class Resumable:
         state = read_json(self.unfinished / "state.json")
         tensors = load_file(self.unfinished / "state.safetensors")
         load_state_tensors(tensors, self.modules, self.optimizer, state["groups"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.lr_scheduler.load_state_dict(state["schedule"])
         self.draw.set_state(tensors["draw"])
         return state["step"]
 

@@ -14,7 +14,7 @@ from dp_real.data.sets.class_names import warn_once
 from dp_real.pool.storages import STORAGES, ExportColumn, Storage
 
 BLOCK = 4096  # texts of one read
-TOGETHER = 64  # texts of a forward pass; more of them may be computed in another order
+TEXT_BATCH_SIZE = 64  # texts of a forward pass; more of them may be computed in another order
 
 
 def to_codes(texts: Iterable[str], length: int, giver: str = "") -> Tensor:

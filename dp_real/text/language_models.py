@@ -220,7 +220,7 @@ class CharLMConfig(TrainedHere):
     def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
-        examples, sizes = self.imitated(source, data), CHAR_LMS[self.training]
+        examples, sizes = self.training_examples(source, data), CHAR_LMS[self.training]
         task = source.task
 
         def make() -> CharLM:

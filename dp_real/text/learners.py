@@ -49,12 +49,12 @@ class TransformersTextConfig(PretrainedConfig):
     architecture: Architecture = "bert"
     max_tokens: int = Field(default=256, ge=1, le=2**20, description="per text, within the model's limit; then cut")
 
-    def made(self, task: "Task") -> "nn.Module":
+    def fresh_model(self, task: "Task") -> "nn.Module":
         from dp_real.text.models.sequence_classifier import fresh_classifier
 
         return fresh_classifier(task, self.architecture, self.config, self.max_tokens)
 
-    def known(self, model: str, task: "Task") -> "nn.Module":
-        from dp_real.text.models.sequence_classifier import known_classifier
+    def pretrained_model(self, model: str, task: "Task") -> "nn.Module":
+        from dp_real.text.models.sequence_classifier import pretrained_classifier
 
-        return known_classifier(model, task, self.max_tokens)
+        return pretrained_classifier(model, task, self.max_tokens)

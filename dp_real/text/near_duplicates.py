@@ -23,7 +23,7 @@ class NearTexts:
         draw = np.random.default_rng(0)
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
         self._added: set[bytes] = set()  # trigrams of each text
-        self._meeting: dict[int, list[bytes]] = {}  # key of a band and its hashes -> trigrams of the texts with them
+        self._buckets: dict[int, list[bytes]] = {}  # key of a band and its hashes -> trigrams of the texts with them
 
     values = staticmethod(texts_of)
 
@@ -40,7 +40,7 @@ class NearTexts:
                 continue
             hashes = ((self._factor * (trigrams % PRIME) + self._offset) % PRIME).min(1)
             bands = enumerate(hashes.reshape(BANDS, ROWS).tolist())
-            places = [self._meeting.setdefault(hash((band, *row)), []) for band, row in bands]
+            places = [self._buckets.setdefault(hash((band, *row)), []) for band, row in bands]
             duplicates.append(any(self._is_like(trigrams, other) for other in set().union(*places)))
             if which == "all" or (which == "unlike" and not duplicates[-1]):
                 self._added.add(packed)

@@ -152,9 +152,9 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
     with style.paper():
         figure = style.new_figure(0.8 + 0.28 * len(rows))
         ax = figure.subplots()
-        reach = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
+        xerr = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
         colour = style.styles_of([""])[""]["color"]
-        ax.errorbar(rows["y"], rows.index, xerr=reach, linestyle="none", marker="s", color=colour)
+        ax.errorbar(rows["y"], rows.index, xerr=xerr, linestyle="none", marker="s", color=colour)
         ax.set_yticks(rows.index, [style.plain(name) for name in rows["series"]])
         ax.set_xlabel(xlabel)
     return figure

@@ -32,7 +32,7 @@ POINTS: dict[str, dict[str, Any]] = {
 """Keyword arguments of Line2D for the points of each empirical kind. What is predicted is a line without points."""
 
 
-LOOK: dict[Any, Any] = {
+RC_PARAMS: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -75,7 +75,7 @@ def paper() -> Iterator[None]:
     with matplotlib.rc_context(), warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", message="Glyph")
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**LOOK, "font.family": fonts})
+        matplotlib.rcParams.update({**RC_PARAMS, "font.family": fonts})
         matplotlib.rc("xtick", **TICKS)
         matplotlib.rc("ytick", **TICKS)
         yield

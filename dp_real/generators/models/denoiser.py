@@ -112,21 +112,29 @@ def train_denoiser(
     advance: Callable[[int], None],
 ) -> Denoiser:
     """Train by v-prediction, with a cosine decay of AdamW's rate to 0 and averaged weights."""
-    draw = torch_rng(seed, Stream.GENERATOR)  # on the CPU, so that draws are the same for any device
+    torch_generator = torch_rng(seed, Stream.GENERATOR)  # on the CPU, so that draws are the same for any device
     device = distributed.device()
     sample_shape = tuple(images.x.shape[1:])
-    with seeded(draw):
+    with seeded(torch_generator):
         model = Denoiser(sample_shape, n_classes, sizes.width, sizes.blocks).to(device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.train_learning_rate, fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
+    lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
     scheduler = make_scheduler("v_prediction")
-    loop = Resumable("the generator", REMEDY, {"trained": model, "average": ema}, optimizer, anneal, draw, unfinished)
+    loop = Resumable(
+        "the generator",
+        REMEDY,
+        {"trained": model, "average": ema},
+        optimizer,
+        lr_scheduler,
+        torch_generator,
+        unfinished,
+    )
     for _ in loop.steps(sizes.train_steps, advance):
-        rows = torch.randint(len(images.x), (BATCH,), generator=draw)
+        rows = torch.randint(len(images.x), (BATCH,), generator=torch_generator)
         label = images.y[rows]
-        label = label.where(torch.rand(len(rows), generator=draw) >= LABEL_DROPOUT, torch.tensor(n_classes))
-        x_t, t, v = noised(images.x[rows].to(device), scheduler, draw)
+        label = label.where(torch.rand(len(rows), generator=torch_generator) >= LABEL_DROPOUT, torch.tensor(n_classes))
+        x_t, t, v = noised(images.x[rows].to(device), scheduler, torch_generator)
         loop.backward(F.mse_loss(model(x_t, t, label.to(device)), v))
         loop.update()
         ema.update_parameters(model)
@@ -135,10 +143,10 @@ def train_denoiser(
     return model
 
 
-def noised(x0: Tensor, scheduler: Any, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def noised(x0: Tensor, scheduler: Any, torch_generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """x_t, t and v at a random time for each row."""
-    noise = torch.randn(x0.shape, generator=draw).to(x0.device)
-    t = torch.randint(scheduler.config["num_train_timesteps"], (len(x0),), generator=draw).to(x0.device)
+    noise = torch.randn(x0.shape, generator=torch_generator).to(x0.device)
+    t = torch.randint(scheduler.config["num_train_timesteps"], (len(x0),), generator=torch_generator).to(x0.device)
     return scheduler.add_noise(x0, noise, t), t, scheduler.get_velocity(x0, noise, t)
 
 

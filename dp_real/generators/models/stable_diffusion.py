@@ -49,19 +49,19 @@ def train_autoencoder(images: Float[Tensor, "images channels height width"], wor
 
     The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian.
     """
-    draw = torch_rng(work.seed, Stream.GENERATOR, 0)
-    with seeded(draw):
+    torch_generator = torch_rng(work.seed, Stream.GENERATOR, 0)
+    with seeded(torch_generator):
         vae: Any = make_vae(images.shape[-1])
     vae.to(distributed.device())
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.steps)
-    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, anneal, draw, work.unfinished)
+    lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.steps)
+    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, lr_scheduler, torch_generator, work.unfinished)
     with progress("training the VAE", work.steps) as advance:
         for _ in loop.steps(work.steps, advance):
-            x = images[torch.randint(len(images), (work.batch,), generator=draw)]
+            x = images[torch.randint(len(images), (work.batch,), generator=torch_generator)]
             x = x.to(vae.device).expand(-1, 3, -1, -1)
             posterior = vae.encode(x, return_dict=False)[0]
-            noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
+            noise = torch.randn(posterior.mean.shape, generator=torch_generator).to(x)
             (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
             kl = posterior.kl().mean() / posterior.mean[0].numel()
             loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
@@ -74,9 +74,9 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
 
     The text encoder is updated every ENCODED_EVERY steps, by their mean gradient.
     """
-    draw = torch_rng(work.seed, Stream.GENERATOR, 1)
+    torch_generator = torch_rng(work.seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
-    with seeded(draw):
+    with seeded(torch_generator):
         pipe = make_pipeline(images.x.shape[-1], captions)
     pipe.vae = load(AutoencoderKL, str(vae)).eval().requires_grad_(False)
     pipe = pipe.to(distributed.device())
@@ -86,23 +86,23 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
     decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
     ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
-    anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
+    lr_scheduler = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
     tokens = pipe.tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"].to(pipe.device)
     encoded: Any = None
     text: Any = None
     modules = {"trained": both, "average": ema}
-    loop = Resumable("the UNet", REMEDY, modules, optimizer, anneal, draw, work.unfinished)
+    loop = Resumable("the UNet", REMEDY, modules, optimizer, lr_scheduler, torch_generator, work.unfinished)
     with progress("training the UNet", steps) as advance:
         for step in loop.steps(steps, advance):
             if step % ENCODED_EVERY == 0:
                 encoded = pipe.text_encoder(tokens).last_hidden_state
                 text = encoded.detach().requires_grad_()
-            rows = torch.randint(len(latents), (work.batch,), generator=draw)
+            rows = torch.randint(len(latents), (work.batch,), generator=torch_generator)
             templates = len(prompts[0])  # per class
-            caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=draw)
-            dropped = torch.rand(len(rows), generator=draw) < CAPTION_DROPOUT
+            caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=torch_generator)
+            dropped = torch.rand(len(rows), generator=torch_generator) < CAPTION_DROPOUT
             caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
-            x_t, t, v = noised(latents[rows.to(pipe.device)], pipe.scheduler, draw)
+            x_t, t, v = noised(latents[rows.to(pipe.device)], pipe.scheduler, torch_generator)
             (output,) = pipe.unet(x_t, t, text[caption.to(pipe.device)], return_dict=False)
             loop.backward(F.mse_loss(output, v))
             if (step + 1) % ENCODED_EVERY == 0:

@@ -37,15 +37,16 @@ AT_ONCE = 100  # images that sample_images draws together at most
 REMEDY = "generator.checkpointing, generator.tiny_decoder, guidance.through = 'x0' or dtype = 'bfloat16' take less"
 CONDITIONS = 1024  # embedded prompts in the cache; those of ImageNet's 1,000 classes take 0.2 GB
 DIT = "DiTPipeline"
-OWN_LOOP = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
-"""The pipelines that OwnLoop draws with; guidance may be differentiated through their denoiser."""
+DDIM_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", DIT)
+"""The pipelines that DDIMPipelineGenerator draws with; guidance may be differentiated through their denoiser."""
 PLAIN = {"use_resolution_binning": False, "clean_caption": False, "intermediate_timesteps": None}
 """Arguments of calls that take them, so that sizes, prompts and steps stay as given."""
 
 
 def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenerator":
-    """OwnLoop for the pipelines that it knows, else OwnCalls."""
-    return (OwnLoop if type(pipe).__name__ in OWN_LOOP else OwnCalls)(pipe, *args, **options)
+    """DDIMPipelineGenerator for the pipelines that it knows, else CalledPipelineGenerator."""
+    kind = DDIMPipelineGenerator if type(pipe).__name__ in DDIM_PIPELINES else CalledPipelineGenerator
+    return kind(pipe, *args, **options)
 
 
 @dataclass(eq=False, repr=False)
@@ -128,7 +129,7 @@ class PipelineGenerator(ABC):
         return other
 
 
-class OwnLoop(PipelineGenerator):
+class DDIMPipelineGenerator(PipelineGenerator):
     """DDIM with the pipeline's noise schedule."""
 
     def __post_init__(self) -> None:
@@ -151,7 +152,7 @@ class OwnLoop(PipelineGenerator):
 
     def draw(self, conditions: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         with uncounted():
-            rows = [self._embed(what) for what in conditions]
+            rows = [self._embed(condition) for condition in conditions]
             if self.guidance_scale > 1:
                 rows = [self._embed(None)] * len(rows) + rows
         condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
@@ -178,25 +179,27 @@ class OwnLoop(PipelineGenerator):
         )
         return decode(self.pipe.vae, x).clamp(-1, 1)
 
-    def _embedded(self, what: Any) -> dict[str, Tensor]:
+    def _embedded(self, condition: Any) -> dict[str, Tensor]:
         """The condition of one row, computed alone, so that others do not change its rounding. None: no class."""
         if self.kind == DIT:
             classes = self.network.config.num_embeds_ada_norm
-            if what is not None and what >= classes:
-                raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
-            return {"class_labels": torch.tensor([classes if what is None else what])}
+            if condition is not None and condition >= classes:
+                raise InputError(f"class number {condition}: this DiT has {classes} classes, from 0")
+            return {"class_labels": torch.tensor([classes if condition is None else condition])}
         if self.kind == "StableDiffusionPipeline":
-            return {"encoder_hidden_states": self.pipe.encode_prompt(what or "", self.device, 1, False)[0].cpu()}
-        texts = self.pipe.encode_prompt(what or "", device=self.device, do_classifier_free_guidance=what is None)
+            return {"encoder_hidden_states": self.pipe.encode_prompt(condition or "", self.device, 1, False)[0].cpu()}
+        texts = self.pipe.encode_prompt(
+            condition or "", device=self.device, do_classifier_free_guidance=condition is None
+        )
         # By the pipeline's config, no text is encoded as zeros or as "".
-        text, pooled = texts[1::2] if what is None else texts[::2]
+        text, pooled = texts[1::2] if condition is None else texts[::2]
         crop_corner = (0, 0)
         sizes = torch.tensor([[*self.image_size, *crop_corner, *self.image_size]])  # original and target
         added = {"text_embeds": pooled.cpu(), "time_ids": sizes.to(text.dtype)}
         return added | {"encoder_hidden_states": text.cpu()}
 
 
-class OwnCalls(PipelineGenerator):
+class CalledPipelineGenerator(PipelineGenerator):
     """A pipeline that draws by its own call, guided as by dp_real.guide. Distilled guidance keeps its default scale."""
 
     def __post_init__(self) -> None:
@@ -218,10 +221,10 @@ class OwnCalls(PipelineGenerator):
             arguments["guidance_scale"] = self.guidance_scale
         if self.size:
             arguments |= {"height": self.size[0], "width": self.size[1]}
-        rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in seeds]  # torch takes signed seeds
+        generators = [torch.Generator().manual_seed(int(seed) >> 1) for seed in seeds]  # torch takes signed seeds
         with guided(self.pipe, guidance, self.guidance_decoder, self.to_learner) if guidance else nullcontext():
             drawn = self.pipe(
-                prompt=conditions, num_inference_steps=self.steps, generator=rows, output_type="pt", **arguments
+                prompt=conditions, num_inference_steps=self.steps, generator=generators, output_type="pt", **arguments
             )
         return 2 * drawn.images.float() - 1
 
@@ -305,8 +308,8 @@ def sample_images(
             f"{len(guidance.omega)} omega for {len(prompts)} prompts: should be one number, or one for each"
         )
     conditions = [[prompt] for prompt in prompts]
-    drawing = pipeline_generator(pipe, conditions, None, steps, guidance_scale, size=size, batch_size=AT_ONCE)
+    generator = pipeline_generator(pipe, conditions, None, steps, guidance_scale, size=size, batch_size=AT_ONCE)
     rows = range(len(prompts))
-    images = drawing.sample(torch.tensor(rows), row_seeds(seed, 0, rows), guidance)
+    images = generator.sample(torch.tensor(rows), row_seeds(seed, 0, rows), guidance)
     require_finite("the images", "lower omega or guidance_scale, or load the pipeline in float32", [images])
     return images

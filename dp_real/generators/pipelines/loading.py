@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from dp_base.errors import InputError
-from dp_real.generators.pipelines.generator import OWN_LOOP
+from dp_real.generators.pipelines.generator import DDIM_PIPELINES
 from dp_real.guidance.guide import check_class
 from dp_real.runtime import distributed
 from dp_real.runtime.hub import load, quietly, reading, require_distinct_prompts, require_words
@@ -34,7 +34,9 @@ def load_index(model: str) -> dict[str, Any]:
 
 def check_draws_images(kind: Any, name: str, where: str) -> None:
     """InputError for a class of pipelines that cannot draw images of given classes."""
-    if not isinstance(kind, type) or ("prompt" not in signature(kind.__call__).parameters and name not in OWN_LOOP):
+    if not isinstance(kind, type) or (
+        "prompt" not in signature(kind.__call__).parameters and name not in DDIM_PIPELINES
+    ):
         raise InputError(f"{where}: {name} is no pipeline of diffusers that draws images for prompts, or DiTPipeline")
     check_class(kind)
 

@@ -98,7 +98,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
     return fresh_network(AutoModelForImageClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 
 
-def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
+def pretrained_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
     """Load a classifier; `labels` {} keeps its classes, others may get a fresh last layer."""
     loaded = load(AutoModelForImageClassification, model, fresh=is_of_head if labels else None, **labels)
     if labels and hasattr(loaded.config, "label_names"):  # timm's names of the classes

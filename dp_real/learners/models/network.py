@@ -51,11 +51,11 @@ class NetworkLearner:
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.forward = torch.compile(self.module) if config.compile else self.module
-        self.trained = [weight for weight in self.parameters if weight.requires_grad]
+        self.trainable_parameters = [weight for weight in self.parameters if weight.requires_grad]
         self.microbatch_size = sys.maxsize  # rows that go through the module together
-        self.mixes_rows = any(isinstance(part, _BatchNorm) for part in self.module.modules())
+        self.has_batch_norm = any(isinstance(part, _BatchNorm) for part in self.module.modules())
         saved = self.module.state_dict()
-        self.gathered = [buffer for name, buffer in self.module.named_buffers() if name in saved]
+        self.persistent_buffers = [buffer for name, buffer in self.module.named_buffers() if name in saved]
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.modules = {"module": self.module} | ({} if self.ema is None else {"ema": self.ema})
         self.step = 0
@@ -90,7 +90,7 @@ class NetworkLearner:
         if self.config.max_grad_norm:
             self.norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
-        self.schedule.step()
+        self.lr_scheduler.step()
         self.step += 1
         if self.ema is not None:
             # Torch's AveragedModel, which also begins at the first step, would wait for the device.
@@ -107,9 +107,9 @@ class NetworkLearner:
         what dropout draws. A process's rows stay together if BatchNorm mixes them, but not those of all processes.
         DistributedDataParallel cannot do this: when memory runs out, a process computes again, having sent nothing.
         """
-        before = [buffer.clone() for buffer in self.gathered]
+        before = [buffer.clone() for buffer in self.persistent_buffers]
         microbatch_size = max(1, min(self.microbatch_size, len(y)))
-        min_size = microbatch_size if self.mixes_rows else 1
+        min_size = microbatch_size if self.has_batch_norm else 1
         loss, fitted = distributed.halving(
             lambda size: self._add_microbatches(x, y, offset, size, before), microbatch_size, REMEDY, min_size
         )
@@ -123,7 +123,7 @@ class NetworkLearner:
         """Sum the gradients over micro-batches. Dropout is a function of step, process and micro-batch."""
         for parameter in self.parameters:  # like zero_grad, which is slower
             parameter.grad = None
-        for buffer, value in zip(self.gathered, before, strict=True):
+        for buffer, value in zip(self.persistent_buffers, before, strict=True):
             buffer.copy_(value)
         rank = distributed.this_process().process_index
         x = to_float(x.to(self.device, non_blocking=True))
@@ -143,18 +143,18 @@ class NetworkLearner:
         return total
 
     def _add_processes(self, loss: Tensor, rows: int) -> None:
-        for parameter in self.trained:
+        for parameter in self.trainable_parameters:
             if parameter.grad is None:  # this process has no rows, or no row's loss depends on the parameter
                 parameter.grad = torch.zeros_like(parameter)
-        means = [loss, *(parameter.grad for parameter in self.trained if parameter.grad is not None)]
-        means += [buffer for buffer in self.gathered if buffer.is_floating_point()]
+        means = [loss, *(parameter.grad for parameter in self.trainable_parameters if parameter.grad is not None)]
+        means += [buffer for buffer in self.persistent_buffers if buffer.is_floating_point()]
         count = torch.tensor(float(rows), device=loss.device)
         for mean in means:
             mean.mul_(rows)
         distributed.all_reduce([*means, count])
         for mean in means:
             mean.div_(count)
-        distributed.copy_from_main(buffer for buffer in self.gathered if not buffer.is_floating_point())
+        distributed.copy_from_main(buffer for buffer in self.persistent_buffers if not buffer.is_floating_point())
 
     def _loss(self, x: Tensor, y: Tensor, offset: Tensor) -> Tensor:
         return F.cross_entropy(self._forward(x) + offset, y, label_smoothing=self.config.label_smoothing)
@@ -174,7 +174,7 @@ class NetworkLearner:
         def compute_gradient() -> tuple[Tensor | None, ...]:
             logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
             label = torch.zeros(1, dtype=torch.int64, device=self.device)
-            return torch.autograd.grad(F.cross_entropy(logits, label), self.trained, allow_unused=True)
+            return torch.autograd.grad(F.cross_entropy(logits, label), self.trainable_parameters, allow_unused=True)
 
         return count(compute_gradient)
 
@@ -218,7 +218,7 @@ class NetworkLearner:
     def finish_at(self, last_step: int) -> None:
         warmup, cooldown = self.config.warmup_steps, self.config.cooldown_steps
         factor = partial(rate_factor, warmup=warmup, cooldown=cooldown, last=last_step)
-        self.schedule = LambdaLR(self.optimizer, factor, last_epoch=self.step - 1)
+        self.lr_scheduler = LambdaLR(self.optimizer, factor, last_epoch=self.step - 1)
 
 
 class PretrainedLearner(NetworkLearner):

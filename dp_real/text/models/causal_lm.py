@@ -75,7 +75,7 @@ class CausalLMGenerator(PromptedGenerator):
         with reading(model, "a prompt"):  # raised by a broken chat template
             seeds = range(len(config.prompts))  # each selects another prompt
             prompts = [self.chat_prompt(label, seed) for label in range(self.n_classes) for seed in seeds]
-        self.encoded(prompts, config.max_new_tokens)
+        self.tokenize(prompts, config.max_new_tokens)
 
     def chat_prompt(self, label: int, seed: int) -> str:
         prompt = self.prompt(label, seed)
@@ -84,7 +84,7 @@ class CausalLMGenerator(PromptedGenerator):
         turns = [{"role": "user", "content": prompt}]
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
-    def encoded(self, prompts: Sequence[str], room: int) -> Any:
+    def tokenize(self, prompts: Sequence[str], room: int) -> Any:
         """Token ids and their mask, int64 [B, T] each."""
         special = not self.config.chat  # a chat template adds them itself
         tokens = self.tokenizer(
@@ -105,7 +105,7 @@ class CausalLMGenerator(PromptedGenerator):
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
         prompts = [*map(self.chat_prompt, labels.tolist(), seeds.tolist())]
-        inputs = self.encoded(prompts, config.max_new_tokens)
+        inputs = self.tokenize(prompts, config.max_new_tokens)
         processors = LogitsProcessorList([TemperatureLogitsWarper(config.temperature)])
         if config.top_k:
             processors.append(TopKLogitsWarper(config.top_k))
@@ -122,7 +122,7 @@ class CausalLMGenerator(PromptedGenerator):
         texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         begun = [re.search(rf"(?i)<{THOUGHT}\s*$", prompt) for prompt in prompts]  # by some chat templates
         answers = [f"{tag[0]}{text}" if tag else text for tag, text in zip(begun, texts, strict=True)]
-        texts = [self.cut(self.said(answer)) for answer in answers]
+        texts = [self.cut(self.strip_reasoning(answer)) for answer in answers]
         return to_codes(texts, self.sample_shape[0], self.model.name_or_path)
 
     def log_posterior(self, x: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class CausalLMGenerator(PromptedGenerator):
 
     def _log_likelihood(self, texts: list[str]) -> Tensor:
         """Log-likelihoods in nats, [B, K], of the part that the model's context has room for after each prompt."""
-        prompts = [self.encoded([self.chat_prompt(label, 0)], 1)["input_ids"] for label in range(self.n_classes)]
+        prompts = [self.tokenize([self.chat_prompt(label, 0)], 1)["input_ids"] for label in range(self.n_classes)]
         room = self.context - max(prompt.shape[1] for prompt in prompts)
         tokens = self.tokenizer(
             texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False
@@ -141,12 +141,11 @@ class CausalLMGenerator(PromptedGenerator):
         after, mask = (tokens[key][:, :room] for key in ("input_ids", "attention_mask"))
         columns = []
         for prompt in prompts:
-            whole = torch.cat([prompt.expand(len(texts), -1), after], 1)
-            attended = F.pad(mask, (prompt.shape[1], 0), value=1)
+            input_ids = torch.cat([prompt.expand(len(texts), -1), after], 1)
+            attention_mask = F.pad(mask, (prompt.shape[1], 0), value=1)
             kept = after.shape[1] + 1  # the prompt's last position predicts the first token
-            logits = (
-                self.model(input_ids=whole, attention_mask=attended, logits_to_keep=kept).logits[:, -kept:-1].float()
-            )
+            answer = self.model(input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=kept)
+            logits = answer.logits[:, -kept:-1].float()
             each = logits.gather(2, after.unsqueeze(2)).squeeze(2).double() - logits.logsumexp(2).double()
             columns.append((each * mask).sum(1).cpu())
         return torch.stack(columns, 1)

@@ -125,18 +125,20 @@ def train_char_lm(
     advance: Callable[[int], None],
 ) -> CharLM:
     """Train by AdamW with a cosine decay to 0, from the state in `unfinished`, if any."""
-    draw = torch_rng(seed, Stream.GENERATOR)
+    torch_generator = torch_rng(seed, Stream.GENERATOR)
     device = distributed.device()
-    with seeded(draw):
+    with seeded(torch_generator):
         model = CharLM(known_characters(texts.x), n_classes, sizes.width, DROPOUT).to(device)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=sizes.train_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
         )
-        anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
-        loop = Resumable("the generator", REMEDY, {"model": model}, optimizer, anneal, draw, unfinished)
+        lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sizes.train_steps)
+        loop = Resumable(
+            "the generator", REMEDY, {"model": model}, optimizer, lr_scheduler, torch_generator, unfinished
+        )
         for step in loop.steps(sizes.train_steps, advance):
             seed_layers(torch_rng(seed, Stream.DROPOUT, step), device)
-            rows = torch.randint(len(texts.x), (BATCH,), generator=draw)
+            rows = torch.randint(len(texts.x), (BATCH,), generator=torch_generator)
             x, y = texts.x[rows], texts.y[rows].to(device)
             lengths = (x != 0).sum(1)
             x = F.pad(x, (0, 1))[:, : int(lengths.max()) + 1]  # each text ends

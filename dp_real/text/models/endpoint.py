@@ -98,7 +98,7 @@ class EndpointGenerator(PromptedGenerator):
         return json_digest([body, self.path, seed], sort_keys=True), body
 
     def _text(self, answer: Answer) -> str:
-        after = self.said(answer.text)
+        after = self.strip_reasoning(answer.text)
         text = self.cut(after)
         return "" if answer.cut and text == after else text
 

@@ -35,7 +35,7 @@ class PromptedGenerator:
         return prompt.replace("{examples}", "\n\n".join(text_of(self.shots.x[row : row + 1][0]) for row in rows))
 
     @staticmethod
-    def said(text: str) -> str:
+    def strip_reasoning(text: str) -> str:
         """The part after the last thought; empty if a thought has no end."""
         after = re.split(f"(?i)</{THOUGHT}", text)[-1].strip()
         return "" if re.search(f"(?i)<{THOUGHT}", after) else after

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 from dp_real.data.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network, is_of_head
 from dp_real.runtime.hub import load, load_tokenizer, save
-from dp_real.text.codes import TOGETHER, texts_of
+from dp_real.text.codes import TEXT_BATCH_SIZE, texts_of
 
 UNLIMITED = 2**31  # tokens of a text, where positions are relative
 
@@ -39,10 +39,10 @@ class SequenceClassifier(nn.Module):
             tokens = torch.zeros(len(x), self.max_tokens, dtype=torch.int64, device=self.model.device)
             tokens[:, -1] = self.tokenizer.eos_token_id or 0  # the token that BART and similar models use
             return self.model(input_ids=tokens).logits
-        if torch.is_grad_enabled() or len(x) <= TOGETHER:
+        if torch.is_grad_enabled() or len(x) <= TEXT_BATCH_SIZE:
             return self._read(x)
         shortest_first = (x != 0).sum(1).argsort(stable=True)
-        logits = torch.cat([self._read(x[rows]) for rows in shortest_first.split(TOGETHER)])
+        logits = torch.cat([self._read(x[rows]) for rows in shortest_first.split(TEXT_BATCH_SIZE)])
         return logits[shortest_first.argsort()]
 
     def _read(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], ma
     return fresh_network(AutoModelForSequenceClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 
 
-def known_classifier(model: str, task: Task, max_tokens: int) -> SequenceClassifier:
+def pretrained_classifier(model: str, task: Task, max_tokens: int) -> SequenceClassifier:
     """An existing classifier; another task's last layer is replaced."""
     tokenizer = load_tokenizer(model, "right")
     loaded = load(AutoModelForSequenceClassification, model, fresh=is_of_head, **class_names(task))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
 CODE = "from dp_experiments.cli.main import main; main()"
-PATIENCE = 120  # seconds that processes have to write a checkpoint, after a signal to stop
+SHUTDOWN_TIMEOUT = 120  # seconds that processes have to write a checkpoint, after a signal to stop
 OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
 RESTARTS = 3  # in a row without a newer checkpoint, after which the run is given up
 
@@ -60,7 +60,7 @@ def run_together(count: int, *arguments: str) -> int:
     # With a GPU the cores are for the processes that load data. What the user has set stays.
     threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_TIMEOUT))
     here = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

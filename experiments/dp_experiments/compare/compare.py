@@ -28,7 +28,7 @@ from dp_real.runtime.distributed import require_alone, visible_gpus
 JOURNAL = "runs"  # the folder in which runs are kept
 COMMAND = "command.txt"
 MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline
-NOT_TOLD = ["versions", "inputs", "accepted_changes"]  # of a run's result.json, in runs.csv
+OMITTED_KEYS = ["versions", "inputs", "accepted_changes"]  # of a run's result.json, in runs.csv
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
 
@@ -274,7 +274,7 @@ class Comparison:
         Returns the tables by name: comparison, runs and sets.
         """
         tables = {
-            "runs": runs.drop(columns=NOT_TOLD, errors="ignore"),
+            "runs": runs.drop(columns=OMITTED_KEYS, errors="ignore"),
             "sets": over_sets(runs, baseline),
             "comparison": summarize(runs, baseline, x),
         }

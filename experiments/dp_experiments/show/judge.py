@@ -17,7 +17,7 @@ from dp_experiments.terminal.lines import records
 from dp_real.data.examples import ExampleArray, Task
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.evaluate.assess import layer_inputs
-from dp_real.evaluate.quality import MAX_EXAMPLES, quality, spread
+from dp_real.evaluate.quality import MAX_EXAMPLES, quality, subsample
 from dp_real.guidance.entropy import cpu_logits
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
@@ -42,7 +42,7 @@ class Judge(NamedTuple):
     network: nn.Module | None = None
 
     @torch.no_grad()
-    def predictions(self, x: ExampleArray) -> Tensor:
+    def compute_logits(self, x: ExampleArray) -> Tensor:
         """Logits float32 [n, K] of examples, on the CPU."""
         blocks = slices(slice(0, x.shape[0]), JUDGED_TOGETHER)
         return torch.cat([cpu_logits(self.logits, x[rows]) for rows in blocks]).float()
@@ -58,9 +58,9 @@ def load_judge(where: str, task: Task) -> Judge:
     if len(task.sample_shape) != 3:
         raise InputError(f"--judge {where}: judges are for images, and these examples are none")
     if not RunFiles(Path(where)).is_run:
-        from dp_real.learners.models.classifier import known_classifier  # it imports transformers
+        from dp_real.learners.models.classifier import pretrained_classifier  # it imports transformers
 
-        model: Any = known_classifier(where, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
+        model: Any = pretrained_classifier(where, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]
         accepted = accepted_answers(names, task.classes)
@@ -107,7 +107,7 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
     unknown = next((label for label in np.unique(labels) if not judge.accepted[label]), None)
     if unknown is not None:
         raise InputError(f"the judge has no class called {judge.classes[unknown]}; name one that has as --judge")
-    answers = judge.predictions(x).argmax(1).tolist()
+    answers = judge.compute_logits(x).argmax(1).tolist()
     return np.array([answer in judge.accepted[label] for answer, label in zip(answers, labels, strict=True)], bool)
 
 
@@ -131,8 +131,8 @@ def judged_arms(comparison: Comparison, judge: Judge, real: ExampleArray) -> pd.
     count = min(MAX_EXAMPLES, len(known), *(run.result["pool_size"] for _, run in runs))
     with progress("runs", len(runs)) as advance:
         for arm, run in runs:
-            x, y = run.pool.minibatch(spread(torch.arange(len(run.pool.y)), count))
-            measures = quality(judge.features(x), known[spread(torch.arange(len(known)), count)])
+            x, y = run.pool.minibatch(subsample(torch.arange(len(run.pool.y)), count))
+            measures = quality(judge.features(x), known[subsample(torch.arange(len(known)), count)])
             share = float(confirmed(judge, x, y.numpy()).mean())
             rows.append({"series": arm, "confirmed": share} | {key: measures[key] for key in ("coverage", "vendi")})
             advance(1)

@@ -167,7 +167,7 @@ def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any
     """A judge's entropy in nats, predicted class, and whether it is as asked (None: unknown)."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
-    logits = judge.predictions(x)
+    logits = judge.compute_logits(x)
     answers = logits.argmax(1).tolist()
     accepted = [judge.accepted[label] for label in labels]
     return {

@@ -19,7 +19,7 @@ from dp_real import Practice, load_generator
 from dp_real.data import DataConfig
 from dp_real.data.examples import RealData
 
-PASSES = 100  # of the loop; in the last fifth the rate falls to 0, and nothing is added
+EPOCHS = 100  # of the loop; in the last fifth the rate falls to 0, and nothing is added
 SIZES = {"digits": (100, 100, 9), "words": (1320, 1320, 5)}  # initial, increment, additions, as in the presets
 KEYS: dict[str, dict[str, Any]] = {"digits": {"omega": "auto"}, "words": {"candidates": 2, "omega": 20.0}}
 
@@ -59,15 +59,15 @@ def train(study: str, generator: Any, source: DataConfig, data: RealData, arm: s
         )
         loader = DataLoader(practice.dataset, 64, shuffle=True)
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3 if is_text else 1e-3)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, 5 * (1 - done / PASSES)))
-        for done in range(PASSES):
+        lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: min(1.0, 5 * (1 - epoch / EPOCHS)))
+        for epoch in range(EPOCHS):
             model.train()
             for x, y in loader:
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(model(x), y, label_smoothing=0.1 * is_text).backward()
                 optimizer.step()
-            schedule.step()
-            if done < 0.8 * PASSES:
+            lr_scheduler.step()
+            if epoch < 0.8 * EPOCHS:
                 practice.step(accuracy(model, data.validation), model)
         return len(practice.pool), 100 * accuracy(model, data.test)
 

@@ -63,7 +63,7 @@ from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.block import EntropyGuidanceBlock
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.guidance.guide import _logits
-from dp_real.guidance.scheduler import Guiding, guide_steps
+from dp_real.guidance.scheduler import GuidanceState, guide_steps
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.computing import eval_mode
@@ -193,7 +193,7 @@ def test_after_a_push_a_multistep_solver_starts_again(kind):
         x0_hat.requires_grad_()
         return guidance.gradient(x0_hat, x0_hat)
 
-    guide_steps(scheduler, Guiding(guidance, gradient))
+    guide_steps(scheduler, GuidanceState(guidance, gradient))
     torch.manual_seed(2)
     x = torch.randn(2, 4, 8, 8)
     for index, t in enumerate(scheduler.timesteps):
@@ -293,7 +293,7 @@ def test_images_that_stay_plain_are_told(caplog):
         (record,) = caplog.records
         assert re.match(message, record.message)
         caplog.clear()
-    Guiding(EntropyGuidance(three, 0.1, through="x0"), three).tell()
+    GuidanceState(EntropyGuidance(three, 0.1, through="x0"), three).warn_if_unguided()
     assert caplog.messages == ["no step was guided: its scheduler took none"]
 
 
@@ -590,7 +590,7 @@ def test_what_cannot_be_guided_is_said():
         draw(dp_real.guide(pipe, made))
     for guidance in (EntropyGuidance(three, 0.1), EntropyGuidance(three, 0.1, "raw", through="x0")):
         with refusal("through = 'x0'"):
-            Guiding(guidance, three)
+            GuidanceState(guidance, three)
     nan = float("nan")
     by_row = [EntropyGuidance(three, torch.ones(2)), three]
     refused = {

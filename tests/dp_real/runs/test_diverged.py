@@ -11,7 +11,7 @@ from torch import nn
 from dp_base.errors import DivergedError
 from dp_real import Pool, run
 from dp_real.data.examples import Examples
-from dp_real.evaluate.assess import accuracies, chance, is_unequal, standard_error
+from dp_real.evaluate.assess import accuracies, chance, is_imbalanced, standard_error
 from dp_real.generators import trained
 from dp_real.generators.models import denoiser
 from dp_real.practice.rounds import Rounds
@@ -100,7 +100,7 @@ def test_chance_of_unequal_classes(counts, error, unequal):
     y = 1 + torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))  # a class that is not there counts not
     examples = Examples(torch.empty(0), y)
     assert chance(examples) == pytest.approx((1 / len(counts), error))
-    assert is_unequal(examples) == unequal
+    assert is_imbalanced(examples) == unequal
 
 
 def test_unequal_classes_are_told_and_end_no_run(tmp_path, caplog):

@@ -197,19 +197,19 @@ def test_real_examples_are_chosen_evenly_and_grow():
 
 
 def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config, data, tmp_path):
-    def imitated(real):
+    def training_examples(real):
         generator = changed(config, generator={"real": real}).generator
-        return generator.imitated(config.data, data)
+        return generator.training_examples(config.data, data)
 
     plan = {"initial": 100, "real": 50, "additions": 0}
     run(changed(config, practice=plan), tmp_path / "run")
-    few, pool = imitated(50), Run(tmp_path / "run").pool
+    few, pool = training_examples(50), Run(tmp_path / "run").pool
     assert torch.equal(pool.x[:50], few.x)
     assert torch.equal(pool.y[:50], few.y)
     with refusal(r"generator.real = 901: there are 900"):
-        imitated(901)
+        training_examples(901)
     with refusal(r"generator.real = 9: fewer examples than the 10 classes"):
-        imitated(9)
+        training_examples(9)
 
 
 def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, generator, monkeypatch):

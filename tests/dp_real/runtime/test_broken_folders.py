@@ -17,11 +17,11 @@ from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline, load_tiny_decoder
 from dp_real.guidance.section import SamplingConfig
 from dp_real.learners.models.architectures import class_names, is_of_head
-from dp_real.learners.models.classifier import known_classifier, load_encoder
+from dp_real.learners.models.classifier import load_encoder, pretrained_classifier
 from dp_real.runtime import hub
 from dp_real.runtime.hub import headers_only
 from dp_real.text.language_models import CausalLMConfig
-from dp_real.text.models.sequence_classifier import known_classifier as known_text_classifier
+from dp_real.text.models.sequence_classifier import pretrained_classifier as pretrained_text_classifier
 from dp_real.text.sources import StandInTextConfig
 from tests.dp_real.generators.tiny_pipelines import save_vit
 from tests.dp_real.runs.folders import halve, set_keys
@@ -38,10 +38,12 @@ def language(folder):
 
 USES = {
     "language": language,
-    "images": lambda folder: known_classifier(str(folder), (3, 16, 16), {}),
-    "learner": lambda folder: known_classifier(str(folder), (3, 16, 16), class_names(Task((3, 16, 16), ("a", "b")))),
+    "images": lambda folder: pretrained_classifier(str(folder), (3, 16, 16), {}),
+    "learner": lambda folder: pretrained_classifier(
+        str(folder), (3, 16, 16), class_names(Task((3, 16, 16), ("a", "b")))
+    ),
     "encoder": lambda folder: load_encoder(str(folder)),
-    "texts": lambda folder: known_text_classifier(str(folder), Task((64,), ("a", "b")), 32),
+    "texts": lambda folder: pretrained_text_classifier(str(folder), Task((64,), ("a", "b")), 32),
     "pipeline": lambda folder: load_pipeline(str(folder)),
     "tiny": lambda folder: load_tiny_decoder(str(folder)),
 }

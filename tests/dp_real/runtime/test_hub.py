@@ -14,7 +14,7 @@ from dp_base.errors import MissingError
 from dp_base.reading import read_json
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
-from dp_real.learners.models.classifier import known_classifier
+from dp_real.learners.models.classifier import pretrained_classifier
 from dp_real.runtime.hub import reading, require_distinct_prompts
 from dp_real.runtime.model_folders import is_hub_id
 from tests.dp_real.generators.tiny_pipelines import tiny_vit
@@ -50,7 +50,7 @@ def test_a_classifiers_own_code_is_not_run(tmp_path, mark, known):
         config = read_json(tmp_path / "model" / "config.json")
     write_trap(tmp_path / "model", mark, **config)
     with refusal("it needs its own code"):
-        known_classifier(str(tmp_path / "model"), (3, 16, 16), {})
+        pretrained_classifier(str(tmp_path / "model"), (3, 16, 16), {})
     assert not mark.exists()
 
 

@@ -20,7 +20,7 @@ FORMAT = 1  # of the files that a tuning leaves
 PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
 Settings = Mapping[str, Any]
 """Key of the configuration -> value."""
-ALONE = {
+FALLBACK_ARMS = {
     "static": (),
     "real": (),
     "finetune": ("real",),
@@ -107,7 +107,7 @@ class Tuned(NamedTuple):
         if arm in self.settings:
             return arm
         kind = ArmName.parse(arm).arm
-        for wanted in (kind, *ALONE.get(kind, ("practice",))):
+        for wanted in (kind, *FALLBACK_ARMS.get(kind, ("practice",))):
             if alike := [name for name in self.settings if ArmName.parse(name)[::2] == (wanted, ())]:
                 return min(alike, key=lambda name: abs(math.log(self._samples(name) / self._samples(arm))))
         raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")

@@ -31,7 +31,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from dp_real import Run
-from dp_real.evaluate.quality import quality, spread
+from dp_real.evaluate.quality import quality, subsample
 from dp_real.runs.files import RunFiles
 from tests.chromium import barriers, left_by, left_by_frame, needs_axe, needs_browser
 from tests.commands import done, refused, told
@@ -206,7 +206,7 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path, monkeypatc
     assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
     for row in facts["arms"]:
         pools = [run.pool for arm, run in Comparison(compared).runs() if arm == row["series"]]
-        seen = [pool.minibatch(spread(torch.arange(len(pool)), 40)) for pool in pools]
+        seen = [pool.minibatch(subsample(torch.arange(len(pool)), 40)) for pool in pools]
         right = [(learner.logits(x).argmax(1) == y).double().mean().item() for x, y in seen]
         assert row["confirmed"] == pytest.approx(np.mean(right))
         assert 0 < row["coverage"] <= 1
