@@ -89,17 +89,19 @@ def this_process() -> Process:
 
 @cache
 def _own_device() -> torch.device:
-    if not distributed.is_initialized():
+    has_group = distributed.is_initialized()
+    if not has_group:
         adopt_tasks()
         adopt_interface()
     variables = ", ".join(
         f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(LAUNCHER_PREFIXES)
     )
-    if not distributed.is_initialized() and (local_rank := _local_rank_of_lightning()) is not None:
+    if not has_group and (local_rank := _local_rank_of_lightning()) is not None:
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     is_first = not PartialState._shared_state
     try:
-        if "RANK" in os.environ and not 0 <= int(os.environ["RANK"]) < int(os.environ.get("WORLD_SIZE", sys.maxsize)):
+        world = os.environ.get("WORLD_SIZE")
+        if not has_group and "RANK" in os.environ and not 0 <= int(os.environ["RANK"]) < int(world or sys.maxsize):
             raise ValueError("RANK should be at least 0, and below WORLD_SIZE")
         with handling_signals(signal.SIG_DFL):  # one of Python's own would wait for the other processes
             place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")

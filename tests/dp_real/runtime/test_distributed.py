@@ -313,8 +313,9 @@ def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkey
 
 
 def train(rank, processes, folder, port=None):
-    """Practise as a program that starts its group itself, and sets no variables, where a port is given."""
+    """Practise as a program that starts its group itself, whatever variables say, where a port is given."""
     if port:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": "1"}  # of its pods
         own_group = f"tcp://127.0.0.1:{port}"
         torch.distributed.init_process_group("gloo", init_method=own_group, rank=rank, world_size=processes)
     elif processes > 1:
