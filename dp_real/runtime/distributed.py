@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache
 from multiprocessing.reduction import ForkingPickler
@@ -103,7 +103,8 @@ def _own_device() -> torch.device:
         world = os.environ.get("WORLD_SIZE")
         if not has_group and "RANK" in os.environ and not 0 <= int(os.environ["RANK"]) < int(world or sys.maxsize):
             raise ValueError("RANK should be at least 0, and below WORLD_SIZE")
-        with handling_signals(signal.SIG_DFL):  # one of Python's own would wait for the other processes
+        waits = not has_group and world not in (None, "1")  # for others, and a handler of Python's would wait with it
+        with handling_signals(signal.SIG_DFL) if waits else nullcontext():
             place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
     except (ValueError, distributed.DistNetworkError) as error:
         raise InputError(
@@ -145,11 +146,12 @@ def _local_rank_of_lightning() -> int | None:
 
 @contextmanager
 def handling_signals(handler: Any) -> Iterator[None]:
-    """Answer STOP_SIGNALS by a handler; but in a thread, where the caller handles them."""
+    """Answer STOP_SIGNALS by a handler; but in a thread, or where a host of Python answers them, those stay."""
     with ExitStack() as at_end:
         with suppress(ValueError):
             for number in STOP_SIGNALS:
-                at_end.callback(signal.signal, number, signal.signal(number, handler))
+                if signal.getsignal(number) is not None:
+                    at_end.callback(signal.signal, number, signal.signal(number, handler))
         yield
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -259,6 +260,27 @@ def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, mon
         monkeypatch.setattr(os, "environ", half | others)
         with refusal(rf"^{name}={value}.*: with these no process group can start: .* unset"):
             distributed._own_device.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("world_size", "has_group", "waits"), [("1", False, False), ("2", False, True), ("2", True, False)]
+)
+def test_only_a_process_that_waits_for_others_ends_at_a_signal(world_size, has_group, waits, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"RANK": "0", "WORLD_SIZE": world_size})
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: has_group)
+    handlers = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: handlers.append(signal.getsignal(signal.SIGINT)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        distributed._own_device.__wrapped__()
+    assert (handlers == [signal.SIG_DFL]) == waits
+
+
+def test_a_signal_that_a_host_of_python_answers_is_left_to_it(monkeypatch):
+    asked = signal.getsignal
+    before = asked(signal.SIGTERM)
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else asked(number))
+    with distributed.handling_signals(signal.SIG_IGN):
+        assert [asked(number) for number in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_IGN, before]
 
 
 def test_a_rank_that_makes_no_sense_is_not_silent(monkeypatch):
