@@ -12,7 +12,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache
-from multiprocessing.reduction import ForkingPickler
 from threading import Timer
 from typing import Any, NamedTuple, TypeVar
 
@@ -348,9 +347,10 @@ def on_main(work: Callable[[], Result]) -> Result:
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error, or one with its message if it cannot be pickled."""
+    """The error, or one with its message if torch cannot send it."""
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(error))
+        sent = distributed_c10d._object_to_tensor(error, torch.device("cpu"), None)
+        distributed_c10d._tensor_to_object(*sent, None)
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
     return error

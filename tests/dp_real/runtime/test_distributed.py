@@ -191,7 +191,7 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
 
 
 AT_THE_END = """
-import atexit
+import atexit, socket
 from pathlib import Path
 def gloo():
     return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
@@ -201,15 +201,20 @@ try:
     distributed.on_main(lambda: 1 / 0)
 except ZeroDivisionError:
     print(f"raised: {gloo()}\\n", end="")
-class Unsendable(Exception):
+class Two(Exception):
     def __init__(self, kind, place):
         super().__init__(f"{kind} at {place}")
-def fails():
-    raise Unsendable("a fault", "home")
-try:
-    distributed.on_main(fails)
-except Exception as error:
-    print(f"told: {error}\\n", end="")
+class Open(Exception):
+    def __init__(self, place):
+        super().__init__(place)
+        self.socket = socket.socket()
+def fails(error):
+    raise error
+for unsendable in Two("a fault", "home"), Open("home"):
+    try:
+        distributed.on_main(lambda: fails(unsendable))
+    except Exception as error:
+        print(f"told: {error}\\n", end="")
 """
 
 
@@ -217,7 +222,7 @@ except Exception as error:
 def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(launch):
     """One that lets go of an object while the interpreter ends would abort the process."""
     said = finished(launch(AT_THE_END, 2)).splitlines()
-    lines = ["left: False", "raised: True", "told: Unsendable: a fault at home"]
+    lines = ["left: False", "raised: True", "told: Open: home", "told: Two: a fault at home"]
     assert sorted(line for line in said if ": " in line) == sorted(2 * lines)
 
 
