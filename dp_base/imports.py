@@ -66,13 +66,18 @@ def version_of(name: str) -> str | None:
         return None
 
 
-def lacking(extra: str) -> list[str]:
-    """An extra's distributions that are not installed, or too old, with the versions that are needed."""
+def lacking(extra: str = "") -> list[str]:
+    """Distributions of `requirements` that are not installed, or too old, with the versions that are needed.
+
+    A pre-release counts as its release, since vendors number their builds like 2.6.0a0+nv25.01.
+    """
+    from packaging.version import Version
+
     versions = [(line, version_of(line.name)) for line in requirements(extra)]
     return [
         f"{line.name}{line.specifier}"
         for line, version in versions
-        if version is None or not line.specifier.contains(version, prereleases=True)
+        if version is None or not line.specifier.contains(Version(version).base_version)
     ]
 
 

@@ -9,8 +9,7 @@ import json
 import operator
 import os
 import shutil
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, SupportsIndex
@@ -22,7 +21,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dp_base.checksums import RECORD, damage, digests, json_digest, seal
+from dp_base.checksums import RECORD, cached_digests, damage, digest_cache, json_digest, seal
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import atomic_file, atomic_folder, remove
 from dp_base.locks import locked_beside
@@ -58,10 +57,6 @@ COLUMNS = {
 FACTS = ("row", "round", "label", "seed", "omega", "entropy", "correct", "posterior")
 """The columns that are in memory, if they exist."""
 
-YOUNG = 10**8  # nanoseconds; a file that changed more recently may change again without a new time stamp
-
-_digests: dict[tuple[int, int, int, int], str] = {}  # by the stamps of files that some process has read
-
 
 def write_rows(file: Path, rows: pa.Table) -> None:
     """Write an Arrow file, whole or not at all."""
@@ -84,13 +79,13 @@ def cache_block(folder: Path, rows: pa.Table) -> pa.Table:
     """Write rows to folder/BLOCK, seal the folder, and return the file memory-mapped."""
     with atomic_folder(folder, replace=True) as staged:
         write_rows(staged / BLOCK, rows)
-        seal(staged, read=_cached_digests)
+        seal(staged, read=cached_digests)
     return read_rows(folder / BLOCK)
 
 
 def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
     """The rows with these numbers in a folder; None if it is missing or damaged."""
-    if not (folder / RECORD).is_file() or damage(folder, read=_cached_digests):
+    if not (folder / RECORD).is_file() or damage(folder, read=cached_digests):
         return None
     rows = read_rows(folder / BLOCK)
     begin, end = np.searchsorted(rows["row"].to_numpy(), [numbers.start, numbers.stop])
@@ -130,7 +125,7 @@ class Blocks:
             first, *others = (folder for folder, _ in self._left)
             self.tables.append(cache_block(first, pa.concat_tables([rows for _, rows in self._left])))
             self.files.append(first / BLOCK)
-            sums = _cached_digests(first, [BLOCK])
+            sums = cached_digests(first, [BLOCK])
             for folder in others:
                 with suppress(OSError), atomic_folder(folder, replace=True) as staged:  # without links the block stays
                     os.link(first / BLOCK, staged / BLOCK)
@@ -292,7 +287,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
                 shutil.copyfile(file, staged / name)
         if not files:
             write_rows(staged / names[0], rows.replace_schema_metadata(self.schema.metadata))
-        written = dict(gather([*_cached_digests(staged, names).items()]))  # each process hashes its own files
+        written = dict(gather([*cached_digests(staged, names).items()]))  # each process hashes its own files
         on_main(commit)
         self._open(index)
 
@@ -386,24 +381,13 @@ def read_round(folder: Path) -> pa.Table:
     return pa.concat_tables([read_rows(file) for file in sorted(folder.glob("*.arrow"))])
 
 
-def _cached_digests(folder: Path, names: Collection[str]) -> dict[str, str]:
-    """Like checksums.digests, but an unchanged file is read once, whatever its name."""
-    stats = {name: (folder / name).stat() for name in names}
-    stamps = {name: (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
-    known = {name: _digests[stamp] for name, stamp in stamps.items() if stamp in _digests}
-    known |= digests(folder, [name for name in names if name not in known])
-    old = time.time_ns() - YOUNG
-    _digests.update({stamp: known[name] for name, stamp in stamps.items() if stamp[-1] < old})
-    return known
-
-
 def read_together(pool: Path) -> None:
     """Hash the files, shared among processes, for a later `pool_problem`. All processes call this."""
     if this_process().num_processes > 1:
         files = [file.relative_to(pool).as_posix() for file in sorted(pool.glob("round-*/*.arrow"))]
         with suppress(OSError):  # pool_problem reports it
-            _cached_digests(pool, own_share(files))
-        _digests.update(gather([*_digests.items()]))
+            cached_digests(pool, own_share(files))
+        digest_cache.update(gather([*digest_cache.items()]))
 
 
 def pool_problem(pool: Path, version: int | None = None) -> str | None:
@@ -412,7 +396,7 @@ def pool_problem(pool: Path, version: int | None = None) -> str | None:
         folder = pool / f"round-{index:04d}"
         if not (folder / RECORD).is_file():
             return f"{folder if not folder.is_dir() else folder / RECORD} is missing"
-        if problem := damage(folder, read=_cached_digests):
+        if problem := damage(folder, read=cached_digests):
             return problem
     return None
 

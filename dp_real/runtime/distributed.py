@@ -9,10 +9,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache
-from multiprocessing.reduction import ForkingPickler
 from threading import Timer
 from typing import Any, NamedTuple, TypeVar
 
@@ -89,19 +88,22 @@ def this_process() -> Process:
 
 @cache
 def _own_device() -> torch.device:
-    if not distributed.is_initialized():
+    has_group = distributed.is_initialized()
+    if not has_group:
         adopt_tasks()
         adopt_interface()
     variables = ", ".join(
         f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(LAUNCHER_PREFIXES)
     )
-    if not distributed.is_initialized() and (local_rank := _local_rank_of_lightning()) is not None:
+    if not has_group and (local_rank := _local_rank_of_lightning()) is not None:
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     is_first = not PartialState._shared_state
     try:
-        if "RANK" in os.environ and not 0 <= int(os.environ["RANK"]) < int(os.environ.get("WORLD_SIZE", sys.maxsize)):
+        world = os.environ.get("WORLD_SIZE")
+        if not has_group and "RANK" in os.environ and not 0 <= int(os.environ["RANK"]) < int(world or sys.maxsize):
             raise ValueError("RANK should be at least 0, and below WORLD_SIZE")
-        with handling_signals(signal.SIG_DFL):  # one of Python's own would wait for the other processes
+        waits = not has_group and world not in (None, "1")  # for others, and a handler of Python's would wait with it
+        with handling_signals(signal.SIG_DFL) if waits else nullcontext():
             place = PartialState(cpu=not torch.cuda.is_available(), timeout=LIMIT).device or torch.device("cpu")
     except (ValueError, distributed.DistNetworkError) as error:
         raise InputError(
@@ -143,11 +145,12 @@ def _local_rank_of_lightning() -> int | None:
 
 @contextmanager
 def handling_signals(handler: Any) -> Iterator[None]:
-    """Answer STOP_SIGNALS by a handler; but in a thread, where the caller handles them."""
+    """Answer STOP_SIGNALS by a handler; but in a thread, or where a host of Python answers them, those stay."""
     with ExitStack() as at_end:
         with suppress(ValueError):
             for number in STOP_SIGNALS:
-                at_end.callback(signal.signal, number, signal.signal(number, handler))
+                if signal.getsignal(number) is not None:
+                    at_end.callback(signal.signal, number, signal.signal(number, handler))
         yield
 
 
@@ -344,9 +347,10 @@ def on_main(work: Callable[[], Result]) -> Result:
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error, or one with its message if it cannot be pickled."""
+    """The error, or one with its message if torch cannot send it."""
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(error))
+        sent = distributed_c10d._object_to_tensor(error, torch.device("cpu"), None)
+        distributed_c10d._tensor_to_object(*sent, None)
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
     return error

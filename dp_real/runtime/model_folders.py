@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
-from dp_base.checksums import digests, json_digest
+from dp_base.checksums import cached_digests, json_digest
 from dp_base.errors import InputError, Lack
 from dp_base.imports import install_command
 
@@ -70,7 +70,7 @@ def weights_digest(model: str) -> str:
     files = sorted(file for file in every if file.suffix in READ and file.is_file())
     names = [file.relative_to(folder).as_posix() for file in files]
     try:
-        return json_digest([*digests(folder, names).items()])
+        return json_digest([*cached_digests(folder, names).items()])
     except OSError:
         return ""
 

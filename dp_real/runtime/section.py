@@ -66,7 +66,8 @@ class Section(BaseModel):
         known = {key: (value, cls.model_fields[key]) for key, value in values.items() if key in cls.model_fields}
         for key, (value, field) in known.items():
             each = value if isinstance(value, list | tuple) else [value]
-            if any(isinstance(one, bool) for one in each) and _is_numeric(field.annotation):
+            types = _types(field.annotation)
+            if bool in map(type, each) and types & {int, float} and bool not in types:
                 raise ValueError(f"{key} = {str(value).lower()}: should be a number")
         absent = [key for key, (value, field) in known.items() if value == "none" and field.default is None]
         return {**values, **dict.fromkeys(absent)}
@@ -76,8 +77,9 @@ class Section(BaseModel):
         return code_digest(type(self).__module__)
 
 
-def _is_numeric(kind: Any) -> bool:
-    return kind in (int, float) or isinstance(kind, int) or any(map(_is_numeric, get_args(kind)))
+def _types(kind: Any) -> set[type]:
+    """The types in an annotation, and those of its literals."""
+    return {kind if isinstance(kind, type) else type(kind)}.union(*map(_types, get_args(kind)))
 
 
 class PartConfig(Section):

@@ -1,12 +1,13 @@
 import os
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import Finding, MissingError
-from dp_base.imports import extra_problem
+from dp_base.imports import extra_problem, install_command
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, TrainedHere
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
@@ -180,7 +181,9 @@ class EndpointConfig(PromptedConfig):
     def requirements(self) -> list[Finding]:
         from dp_real.text.models.answers import Answers
 
-        lacks = extra_problem("endpoint", "generator.kind = 'openai'") or connection_problem(self.base_url)
+        # A checkout that is not installed knows of no extras.
+        lack = None if find_spec("openai") else f"generator.kind = 'openai' needs openai: {install_command('endpoint')}"
+        lacks = extra_problem("endpoint", "generator.kind = 'openai'") or lack or connection_problem(self.base_url)
         unset = None
         if self.key and not os.environ.get(self.key, "").strip():
             key = f"generator.key = '{self.key}'"

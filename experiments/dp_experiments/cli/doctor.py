@@ -66,14 +66,13 @@ def _machine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for requirement in (*requirements(), *requirements("real")):
-        version = version_of(requirement.name)
-        if version is None:
-            continue
-        fits = requirement.specifier.contains(version, prereleases=True)
-        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
-        yield Finding(requirement.name, version, None if fits else f"{version} is too old: {remedy}")
     missing = lacking("real")
+    unmet = [*lacking(), *missing]
+    for requirement in (*requirements(), *requirements("real")):
+        if version := version_of(requirement.name):
+            needed = f"{requirement.name}{requirement.specifier}"
+            problem = f"{version} is too old: pip install '{needed}'" if needed in unmet else None
+            yield Finding(requirement.name, version, problem)
     if missing:
         yield Finding("dp real", "not ready", f"it needs {', '.join(missing)}: {install_command('real')}")
 

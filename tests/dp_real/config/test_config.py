@@ -1,7 +1,11 @@
+from typing import Annotated, Literal
+
 import pytest
+from pydantic import Field
 
 from dp_real.config import load_config, parse_config
 from dp_real.config.arms import ARMS, Arm, arm_config, split_names
+from dp_real.runtime.section import Section
 from tests.refusals import refusal
 
 PARTS = "[data]\nsource = 'digits'\n[generator]\nkind = 'denoiser'\n[learner]\nkind = 'mlp'\n"
@@ -63,6 +67,14 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
 def test_mistakes_are_named_in_one_line(file, settings, message):
     with refusal(message):
         load_config(file, settings)
+
+
+@pytest.mark.parametrize(
+    "kind", [bool, bool | int, Literal[True, "auto"], Literal[True] | int, Annotated[float, Field(gt=0)] | bool | None]
+)
+def test_true_is_taken_where_a_section_of_another_package_takes_it(kind):
+    section = type("Own", (Section,), {"__annotations__": {"switch": kind}, "__module__": __name__})
+    assert section(switch=True).switch is True
 
 
 def test_a_section_that_is_missing_is_named_with_the_file(file):

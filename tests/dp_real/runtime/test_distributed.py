@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -190,7 +191,7 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
 
 
 AT_THE_END = """
-import atexit
+import atexit, socket
 from pathlib import Path
 def gloo():
     return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
@@ -200,15 +201,20 @@ try:
     distributed.on_main(lambda: 1 / 0)
 except ZeroDivisionError:
     print(f"raised: {gloo()}\\n", end="")
-class Unsendable(Exception):
+class Two(Exception):
     def __init__(self, kind, place):
         super().__init__(f"{kind} at {place}")
-def fails():
-    raise Unsendable("a fault", "home")
-try:
-    distributed.on_main(fails)
-except Exception as error:
-    print(f"told: {error}\\n", end="")
+class Open(Exception):
+    def __init__(self, place):
+        super().__init__(place)
+        self.socket = socket.socket()
+def fails(error):
+    raise error
+for unsendable in Two("a fault", "home"), Open("home"):
+    try:
+        distributed.on_main(lambda: fails(unsendable))
+    except Exception as error:
+        print(f"told: {error}\\n", end="")
 """
 
 
@@ -216,7 +222,7 @@ except Exception as error:
 def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_the_process_group(launch):
     """One that lets go of an object while the interpreter ends would abort the process."""
     said = finished(launch(AT_THE_END, 2)).splitlines()
-    lines = ["left: False", "raised: True", "told: Unsendable: a fault at home"]
+    lines = ["left: False", "raised: True", "told: Open: home", "told: Two: a fault at home"]
     assert sorted(line for line in said if ": " in line) == sorted(2 * lines)
 
 
@@ -259,6 +265,27 @@ def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, mon
         monkeypatch.setattr(os, "environ", half | others)
         with refusal(rf"^{name}={value}.*: with these no process group can start: .* unset"):
             distributed._own_device.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("world_size", "has_group", "waits"), [("1", False, False), ("2", False, True), ("2", True, False)]
+)
+def test_only_a_process_that_waits_for_others_ends_at_a_signal(world_size, has_group, waits, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"RANK": "0", "WORLD_SIZE": world_size})
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: has_group)
+    handlers = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: handlers.append(signal.getsignal(signal.SIGINT)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        distributed._own_device.__wrapped__()
+    assert (handlers == [signal.SIG_DFL]) == waits
+
+
+def test_a_signal_that_a_host_of_python_answers_is_left_to_it(monkeypatch):
+    asked = signal.getsignal
+    before = asked(signal.SIGTERM)
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else asked(number))
+    with distributed.handling_signals(signal.SIG_IGN):
+        assert [asked(number) for number in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_IGN, before]
 
 
 def test_a_rank_that_makes_no_sense_is_not_silent(monkeypatch):
@@ -313,8 +340,9 @@ def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkey
 
 
 def train(rank, processes, folder, port=None):
-    """Practise as a program that starts its group itself, and sets no variables, where a port is given."""
+    """Practise as a program that starts its group itself, whatever variables say, where a port is given."""
     if port:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": "1"}  # of its pods
         own_group = f"tcp://127.0.0.1:{port}"
         torch.distributed.init_process_group("gloo", init_method=own_group, rank=rank, world_size=processes)
     elif processes > 1:

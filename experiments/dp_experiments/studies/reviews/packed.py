@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from dp_base.checksums import digest
+from dp_base.checksums import cached_digests
 from dp_base.errors import Finding, InputError, MissingError
 from dp_base.imports import require_extra
 from dp_base.reading import foreign_file
@@ -43,7 +43,7 @@ class Packed:
 
     def weights_digests(self) -> dict[str, str]:
         with contextlib.suppress(MissingError):
-            return {self.key: digest(model_file(self.model))}
+            return {self.key: _digest(model_file(self.model))}
         return {}
 
     def requirements(self) -> list[Finding]:
@@ -96,6 +96,10 @@ def model_file(model: str) -> Path:
     return file
 
 
+def _digest(file: Path) -> str:
+    return cached_digests(file.parent, [file.name])[file.name]
+
+
 def as_folder(model: str, unpack: Any) -> str:
     """The cached folder that unpack(file, folder) makes of a model's file, weights in float32."""
     from dp_real.runtime.cache import cached
@@ -106,7 +110,7 @@ def as_folder(model: str, unpack: Any) -> str:
         with foreign_file(model, f"cannot be read as {file.suffix[1:].upper()}"):
             unpack(file, folder)
 
-    return str(cached("unpacked", {"recipe": RECIPE, "file": digest(file)}, make))
+    return str(cached("unpacked", {"recipe": RECIPE, "file": _digest(file)}, make))
 
 
 def _unpack_zip(file: Path, folder: Path) -> None:
