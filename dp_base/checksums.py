@@ -44,7 +44,7 @@ def cached_digests(folder: Path, names: Collection[str]) -> dict[str, str]:
     known |= digests(folder, [name for name in names if name not in known])
     old = time.time_ns() - YOUNG
     digest_cache.update({stamp: known[name] for name, stamp in stamps.items() if stamp[-1] < old})
-    return known
+    return {name: known[name] for name in names}  # in the order of `digests`
 
 
 Reading = Callable[[Path, Collection[str]], Mapping[str, str]]  # such as `digests`
