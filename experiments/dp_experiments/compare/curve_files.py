@@ -115,7 +115,7 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
 
 
 def _is_number(column: pd.Series) -> bool:
-    return np.issubdtype(column.to_numpy().dtype, np.number)
+    return column.dtype.kind in "iuf"
 
 
 def _reading(path: Path, table: pd.DataFrame, notes: list[str], **options: Any) -> Reading:

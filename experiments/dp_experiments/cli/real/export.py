@@ -40,7 +40,7 @@ def export_command(
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
-    """The library `datasets` loads the samples as they are.
+    """`datasets.load_dataset(OUT)` loads the samples as they are.
 
     For the hub of Hugging Face the pool becomes the folder dataset and the learner the folder model, each with a card.
     The cards have the configuration, with its paths and prompts: look at them and fill in a licence before you upload.
