@@ -24,10 +24,9 @@ NEEDED = (
     "initial, increment for practice), or those of sweep.csv or comparison.csv"
 )
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
+NUMBERS = "iuf"  # NumPy's kinds of them
 AGREED = 1e-9  # points, the standard error of seeds that differ by rounding alone
 _SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
-
-
 CURVES = {"table4": 4, "table5": 5}  # of the paper
 
 
@@ -59,7 +58,8 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
         raise InputError(f"{path} has no rows below the names of its columns: a curve needs a row for each point")
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, ("kept", "error"))):
         if set(table.columns).issuperset(needed):
-            return read(path, table, where)
+            with foreign_file(path, "holds no curve", NEEDED):
+                return read(path, table, where)
     names = shortened(", ".join(map(str, table.columns)))
     raise InputError(f"{path} holds no curve: it has {names}, between commas; {NEEDED}")
 
@@ -102,28 +102,24 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
     if name not in table:
         raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
     column = table[name]
-    if _is_number(column):
+    if column.dtype.kind in NUMBERS:
         try:
             matching = np.isclose(column, float(value))
         except ValueError:
             raise InputError(f"{name} = {value} must be a number: {path} has such ones") from None
     else:
         matching = column.astype(str) == value
-    if not np.any(matching):
+    if not matching.any():
         raise InputError(f"{path} has no rows with {name} = {value}: {', '.join(map(str, column.unique()[:8]))}")
     return table[matching]
 
 
-def _is_number(column: pd.Series) -> bool:
-    return column.dtype.kind in "iuf"
-
-
 def _reading(path: Path, table: pd.DataFrame, notes: list[str], **options: Any) -> Reading:
     """The points that have errors, whose logarithms are fitted."""
-    perfect = table["error"] == 0
+    perfect = table["error"].map(_number_or_text) == 0
     remark = f"{perfect.sum()} of {len(table)} points have no error, which more test examples might find"
     if perfect.all():
-        raise InputError(f"{path}: {remark}")
+        raise InputError(f"{path}: {'no point is left' if table.empty else remark}")
     if perfect.any():
         notes.append(f"{remark}: they are left out")
     return Reading(_curve(path, table[~perfect], **options), notes)
@@ -134,12 +130,12 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
     rules = list(selected["rule"].dropna().unique()) if "rule" in selected else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
-    options = {"rule": str(rules[0])} if rules else {}
+    options = {"rule": str(rule) for rule in rules}
     notes = [] if "strategy" in table else ["all rows are taken for static data: there is no column strategy"]
     if repeated := selected.duplicated().sum():
         notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
     for name in selected.columns.difference([*COLUMNS, "rule"]):
-        is_of_size = _is_number(selected[name]) and selected.groupby("kept")[name].nunique().max() == 1
+        is_of_size = selected[name].dtype.kind in NUMBERS and selected.groupby("kept")[name].nunique().max() == 1
         if not is_of_size and 1 < selected[name].nunique() < len(selected):
             values = shortened(", ".join(map(str, selected[name].unique())))
             notes.append(f"rows of {name} = {values} are taken for one curve: --where {name}=… takes one of them")
@@ -162,7 +158,7 @@ def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     points = points[(points["rule"] == rule) | (points["strategy"] == "static")]
     points = select_rows(path, points, where, single=("alpha", "rho", "lam"))
 
-    points = points.drop(columns="x").rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
+    points = points.rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
     points.loc[~np.isfinite(points["se"]), "se"] = np.nan
     is_small = points["kept"] < 1
     if is_small.any():

@@ -38,8 +38,9 @@ def test_entropy_in_nats_at_its_limits():
     assert_close(assess(lambda x: x, logits, torch.tensor([0, 0, 0, 1])), (expected, torch.tensor([1, 1, 1, 0]).bool()))
     (slope,) = torch.autograd.grad(entropy(logits.requires_grad_()).sum(), logits)
     assert_close(slope[3], slope[2])
-    with refusal("the learner's logits are not finite", DivergedError):
-        assess(lambda x: x * math.nan, logits.detach(), torch.zeros(4).long())
+    for bad in (math.nan, none):
+        with refusal("the learner's logits are not finite", DivergedError):
+            assess(lambda x, bad=bad: x.new_full((4, 4), bad), logits.detach(), torch.zeros(4).long())
 
 
 def margin(logits):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_experiments.cli.commands import VisibleFormatter
+from dp_experiments.cli.real.dividing import _assigned
 from dp_experiments.cli.real.remarks import judged_twice
 from dp_experiments.show.sample import without_formulas
 from dp_experiments.terminal.lines import say, table
@@ -206,6 +207,14 @@ def test_init_divides_groups_of_unequal_size_by_examples(here):
     sets = {file.stem: pd.read_json(file, lines=True)["label"] for file in Path("films-data").iterdir()}
     assert [set(labels) for labels in sets.values()] == [{"good", "bad"}] * 3
     assert sets["train"].value_counts().to_dict() == {"good": 25, "bad": 200}
+
+
+def test_groups_of_several_classes_leave_a_rare_one_in_each_set():
+    groups = ["ab", "aa", "ba", "ba", "a"]
+    rows = [*enumerate("".join(groups))]
+    places = np.repeat(range(5), [len(group) for group in groups])
+    for part in _assigned(rows, places, Path("films")).values():
+        assert {label for _, label in part} == {"a", "b"}
 
 
 # export

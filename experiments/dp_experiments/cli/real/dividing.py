@@ -174,14 +174,15 @@ def _names(rows: Rows, source: Path) -> list[tuple[str]]:
 def _assigned(rows: Rows, groups: np.ndarray, source: Path) -> dict[str, Rows]:
     labels = np.array([label for _, label in rows])
     codes = pd.factorize(labels)[0]
-    lacking = np.outer([*SETS.values()], np.bincount(codes))  # examples of each class, by set
+    sizes = np.bincount(codes)
+    lacking = np.outer([*SETS.values()], sizes > 0)  # shares of each class, by set
     members = [*pd.Series(groups).groupby(groups).indices.values()]
     np.random.default_rng(0).shuffle(members)
     place = np.empty(len(rows), int)
     for group in sorted(members, key=len, reverse=True):  # to the set that lacks most of its classes, then of all
         own = codes[group]
         place[group] = most = (lacking[:, own].sum(axis=1) + lacking.sum(axis=1) / len(rows)).argmax()
-        np.subtract.at(lacking[most], own, 1)
+        np.subtract.at(lacking[most], own, 1 / sizes[own])
     sets = {name: np.flatnonzero(place == number) for number, name in enumerate(SETS)}
     for part in sets.values():
         for label in sorted({*labels} - {*labels[part]}):
