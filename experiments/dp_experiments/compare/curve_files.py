@@ -130,7 +130,7 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
     rules = list(selected["rule"].dropna().unique()) if "rule" in selected else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
-    options = {"rule": str(rule) for rule in rules}
+    options = {"rule": str(*rules)} if rules else {}
     notes = [] if "strategy" in table else ["all rows are taken for static data: there is no column strategy"]
     if repeated := selected.duplicated().sum():
         notes.append(f"{repeated} of {len(selected)} rows repeat others: they count as further experiments")
