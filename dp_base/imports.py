@@ -84,7 +84,7 @@ def lacking(extra: str = "") -> list[str]:
 def extra_problem(extra: str, feature: str) -> str | None:
     """What is not installed of an extra, or too old, and how to get it."""
     first, *others = lacking(extra) or [""]
-    more = f" and {len(others)} more packages" if others else ""
+    more = f" and {len(others)} more" if others else ""
     return f"{feature} needs {first}{more}: {install_command(extra)}" if first else None
 
 

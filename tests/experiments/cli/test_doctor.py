@@ -39,7 +39,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
     err = done("doctor", status=3).err
     assert re.search(r"dp real: it needs diffusers>=.*, transformers>=.*: pip install '.*\[real\]'", err)
-    assert re.search(r"dp real needs diffusers>=.* and 1 more packages: pip", done("real keys", status=3).err)
+    assert re.search(r"dp real needs diffusers>=.* and 1 more: pip", done("real keys", status=3).err)
     assert "scipy: 0.1 is too old: pip install 'scipy>=" in err
     assert "is nearly full" in err
 
