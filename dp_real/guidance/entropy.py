@@ -158,7 +158,9 @@ class EntropyGuidance:
     ) -> Self:
         """A configuration's guidance at strength omega; `own` fields override its keys."""
         keys = {name: getattr(options, name) for name in ("scale", "through", "window", "every")}
-        return cls(logits=logits, omega=omega, **keys | {"objective": OBJECTIVES[options.objective]} | own)
+        if "objective" not in own:
+            keys["objective"] = OBJECTIVES[options.objective]
+        return cls(logits=logits, omega=omega, **keys | own)
 
     def guides(self, index: int, steps: int) -> bool:
         return is_guided(index, steps, self.window, self.every)

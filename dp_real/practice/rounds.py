@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -137,13 +137,16 @@ def choose(hardness: np.ndarray, omega: float, seeds: np.ndarray) -> np.ndarray:
     return (omega * hardness + gumbel).argmax(axis=1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SampleDrawer:
     """Draws samples by a configuration."""
 
     config: DrawingConfig
     generator: Generator
     storage: Storage
+
+    def __post_init__(self) -> None:
+        self.objective = OBJECTIVES[self.config.guidance.objective]
 
     def draw(
         self,
@@ -191,7 +194,7 @@ class SampleDrawer:
         options, strengths = self.config.guidance, torch.full((len(seeds),), omega)
         if options.control == "random-direction":
             return RandomGuidance.from_config(options, logits, strengths, through="x0", seeds=seeds)
-        return EntropyGuidance.from_config(options, logits, strengths)
+        return EntropyGuidance.from_config(options, logits, strengths, objective=self.objective)
 
     def chosen(
         self, logits: Logits, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"
@@ -206,7 +209,7 @@ class SampleDrawer:
 
     def score(self, logits: Logits, x: Tensor, labels: Tensor) -> Tensor:
         """Entropy in nats, or another objective, plus likelihood_weight·log p(label | sample), float64 [B]."""
-        score = assess(logits, x, labels, objective=OBJECTIVES[self.config.guidance.objective])[0].double()
+        score = assess(logits, x, labels, objective=self.objective)[0].double()
         if weight := self.config.guidance.likelihood_weight:
             log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
             score = score + weight * log_posterior.gather(1, labels.unsqueeze(1)).squeeze(1)
@@ -314,7 +317,7 @@ class Rounds:
         elif x.dim() == 4 and to_float(x.min()) > DARK:
             log.warning("no pixel of the first %d images is dark: are they in [0, 1]? [-1, 1] is 2 * x - 1", len(x))
 
-    @property
+    @cached_property
     def _drawer(self) -> SampleDrawer:
         assert self.generator is not None, "a run of real examples alone draws none"
         return SampleDrawer(self.config, self.generator, self.pool.storage)
