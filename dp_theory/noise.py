@@ -17,6 +17,7 @@ from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import Solution, solve_loop
 from dp_theory.numerics.checks import (
     Advance,
+    list_of,
     numbers,
     require,
     require_in,
@@ -276,7 +277,7 @@ def _loops(
     require_positive("the threshold is a window's times tan(πE)", windows=windows)
     require_ridge(lams=lams)
     require_some(windows=windows, lams=lams)
-    return list(product(np.ravel(windows).tolist(), np.ravel(lams).tolist()))
+    return list(product(list_of(windows), list_of(lams)))
 
 
 def _require_flips(flips: BoundaryFlips) -> None:

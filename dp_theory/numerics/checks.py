@@ -123,6 +123,11 @@ def require_whole(**values: Any) -> None:
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number, of at most 100 digits")
 
 
+def list_of(values: Any) -> list[Any]:
+    """One value, or all of a collection."""
+    return np.ravel([*values] if np.iterable(values) else values).tolist()
+
+
 def require_seed(seed: Any) -> None:
     """A whole number, at least 0."""
     require_whole(seed=seed)

@@ -13,7 +13,6 @@ from dp_theory.numerics.checks import (
     Float,
     numbers,
     require,
-    require_kind,
     require_positive_number,
     require_seed,
 )
@@ -145,13 +144,12 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> Pair:
 
 
 def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
-    require_kind("classes", wanted, Sequence | np.ndarray, "two classes of y, or two unions such as A+B")
     is_float = there.dtype.kind == "f"  # 1.0 is asked for as 1
     named = {np.format_float_positional(value, trim="-") if is_float else str(value): value for value in there}
-    sides = [str(side).split("+") for side in wanted]
+    sides = [str(side).split("+") for side in (wanted if np.iterable(wanted) else [wanted])]
     members = [name for side in sides for name in side]
     if len(sides) != 2 or len(set(members)) < len(members) or not named.keys() >= set(members):
-        given = ",".join(map(str, wanted))
+        given = ",".join(map("+".join, sides))
         raise InputError(f"classes = {given}: must be two of {_listed(there)}, or two unions such as A+B")
     first, second = ([named[name] for name in side] for side in sides)
     return first, second

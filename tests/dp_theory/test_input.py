@@ -74,7 +74,7 @@ test_refused_in_one_line = refused(
     (lambda: best_selection(0.9), "budget = 0.9 must be a Budget, such as Budget"),
     (lambda: scaling(PROBLEM), r"problem = Problem\(rule=.* must be a PracticeProblem"),
     (lambda: forecast(CURVE, 0.1), r"fitted = Curve\(.* must be a Fit, as by fit"),
-    (lambda: Features.of(np.eye(20), [0, 1] * 10, classes=5), "classes = 5 must be two classes of y"),
+    (lambda: Features.of(np.eye(20), [0, 1] * 10, classes=5), "classes = 5: must be two of 0, 1, or two unions"),
     (lambda: verify(trials="a"), "trials = 'a' must be a whole number"),
     (lambda: check(np.eye(3)), r"features = array\(\[\[1.* must be Features, as by Features.of"),
     (lambda: sweep(n=1e12), r"rows in all = 5.76e\+14 must be at most 1e\+12: give a smaller n, or fewer trials"),
