@@ -91,6 +91,7 @@ test_refused_in_one_line = refused(
     (lambda: SymmetricRule(np.cos, 0.3), "breaks = 0.3 must be a sequence of numbers"),
     (lambda: Addition(1, breaks=[np.nan]), r"breaks = \[nan\] must be a sequence of numbers"),
     (lambda: Group(along=(1, 0), breaks=0.3), "breaks = 0.3 must be a sequence of numbers"),
+    (lambda: Direct(HARD).keep_probability(0.0), "1/p times as many rows where candidates are counted, not kept rows"),
     (lambda: Direct(3), r"rule = 3 must be a rule, such as KeepHard\(alpha=0.8\) or SymmetricRule\(q\)"),
     (lambda: SymmetricRule(lambda t: t if t > 1 else 0).moments(0.5), r"q must be .* np.vectorize\(q\)"),
     (lambda: SymmetricRule(lambda t: np.ones(3)).moments(0.5), r"q must be a function of arrays, .*\(3,\)"),
