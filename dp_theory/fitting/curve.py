@@ -224,9 +224,7 @@ class Curve:
             raise InputError(f"unknown rule {reprlib.repr(self.rule)} of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated[~np.isnan(self.kept)]).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
-        for name in ("kept", "generated"):
-            value = getattr(self, name)
-            require(name, value, (value >= 1) & (value <= MAX_VALUE), f"lie in [1, {MAX_VALUE:g}]: it counts rows")
+        require_in(f"[1, {MAX_VALUE:g}]", "it counts rows", kept=self.kept, generated=self.generated)
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
         is_plausible = (self.se >= MIN_SE) & (self.se <= np.sqrt(self.error * (1 - self.error)))

@@ -159,7 +159,7 @@ def _rows_of_pair(x: Array, y: np.ndarray, pair: Pair) -> tuple[Array, Array]:
     is_first = np.isin(y, pair[0])
     is_used = is_first | np.isin(y, pair[1])
     if is_first[is_used].all() or not is_first.any():  # of test rows
-        wanted = _listed(np.array([name for side in pair for name in side]))
+        wanted = _listed(np.concatenate(pair))
         raise InputError(f"y_test must hold both of the classes {wanted} of y: it has {_listed(np.unique(y))}")
     return x[is_used], np.where(is_first[is_used], 1.0, -1.0)
 
