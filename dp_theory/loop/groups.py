@@ -5,7 +5,6 @@ Labels may be wrong near the boundary (ours): P(flip | z) = 2 eps Φ(-|z|/width)
 z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observed label | t] is closed (T8.4).
 """
 
-import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,6 +22,7 @@ from dp_theory.numerics.checks import (
     Real,
     numbers,
     of_arrays,
+    quoted,
     require,
     require_in,
     require_kind,
@@ -166,7 +166,7 @@ class SelectedRows(ByValue):
     def check_rule(self) -> None:
         set_breaks(self)
         if isinstance(self.keep, Rule) and self.keep.shape:
-            shown = reprlib.repr(self.keep)
+            shown = quoted(self.keep)
             raise InputError(f"keep = {shown} has the shape {self.keep.shape}: give one problem for each number")
 
     @property

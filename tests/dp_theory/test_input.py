@@ -111,6 +111,8 @@ test_refused_in_one_line = refused(
     (lambda: simulate(PROBLEM, 20, 2, workers=HUGE), "workers = 10{30} must be at most 10000"),
     (lambda: worth(BoundaryFlips(0.3), rounds=HUGE), "rounds = 10{30} must be at most 1000"),
     (lambda: predict(PROBLEM, d=10**400), "d = 10.*0 must be a whole number, of at most 100 digits"),
+    (lambda: predict(PROBLEM, d=10**5000), r"d = \(too many digits to show\) must be a whole number"),
+    (lambda: Problem(HARD, 10**5000, 0.5, 0.1), r"rho = \(too many digits to show\) must be a real number"),
     (lambda: simulate(PROBLEM, 20, engine=["law"]), r"unknown engine \['law'\]: one of dense, law"),
     (lambda: PracticeProblem(0.5, 0.1, accumulate="no"), "accumulate = 'no' must be True or False"),
     (lambda: SpanProblem([[1], [1, 2]], [Group()], 0.5), r"truth = \[\[1\], \[1, 2\]\] must be a real number"),
