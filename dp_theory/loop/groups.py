@@ -79,8 +79,7 @@ class BoundaryFlips:
 
     def __post_init__(self) -> None:
         set_numbers(self, "width", "eps")
-        must = f"be positive, and at most {WIDEST:g}: it is where labels become sure, in deviations"
-        require("width", self.width, 0 < self.width <= WIDEST, must)
+        require_in(f"(0, {WIDEST:g}]", "it is where labels become sure, in deviations", width=self.width)
         require_in("[0, 1/2]", "it is a probability", eps=self.eps)
 
     @classmethod

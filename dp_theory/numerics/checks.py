@@ -102,11 +102,14 @@ def require_numbers(**values: Any) -> list[Array]:
 def of_arrays(name: str, function: Callable[..., Any], *arrays: Any) -> Array:
     """What a user's function makes of arrays."""
     try:
-        return np.broadcast_to(np.asarray(function(*arrays), float), np.shape(arrays[0]))
+        values = np.asarray(function(*arrays), float)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} must be a function of arrays, as np.where(t > 1, 1.0, 0.0) is, or np.vectorize({name}): {error}"
         ) from error
+    if values.shape not in ((), arrays[0].shape):
+        raise InputError(f"{name} has shape {values.shape} for {arrays[0].size} rows: a number, or one for each row")
+    return np.broadcast_to(values, arrays[0].shape)
 
 
 def require_number(**values: Any) -> list[float]:
