@@ -17,8 +17,8 @@ from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import Solution, solve_loop
 from dp_theory.numerics.checks import (
     Advance,
+    list_of,
     numbers,
-    require,
     require_in,
     require_kind,
     require_number,
@@ -123,8 +123,7 @@ def judged_share(confirmed: float, judge: float = 1.0) -> float:
         For shares outside (1/2, 1].
     """
     confirmed, judge = require_number(confirmed=confirmed, judge=judge)
-    for name, value in {"confirmed": confirmed, "judge": judge}.items():
-        require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
+    require_in("(1/2, 1]", "it is a share of what is right", confirmed=confirmed, judge=judge)
     cosine = np.cos(np.pi * (1 - confirmed)) / np.cos(np.pi * (1 - judge))
     return max(float(np.arccos(min(cosine, 1.0)) / np.pi), MIN_SHARE)
 
@@ -276,7 +275,7 @@ def _loops(
     require_positive("the threshold is a window's times tan(πE)", windows=windows)
     require_ridge(lams=lams)
     require_some(windows=windows, lams=lams)
-    return list(product(np.ravel(windows).tolist(), np.ravel(lams).tolist()))
+    return list(product(list_of(windows), list_of(lams)))
 
 
 def _require_flips(flips: BoundaryFlips) -> None:

@@ -1,6 +1,5 @@
 """A measured error curve."""
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from dp_theory.numerics.checks import (
     Int,
     Shaped,
     numbers,
+    quoted,
     require,
     require_in,
     require_kind,
@@ -40,7 +40,7 @@ MAX_OFF = 0.1
 def require_table(name: str, table: Any) -> None:
     """Columns by name."""
     if not hasattr(table, "keys"):
-        raise InputError(f"{name} = {reprlib.repr(table)} must have columns by name, as a DataFrame or a dict does")
+        raise InputError(f"{name} = {quoted(table)} must have columns by name, as a DataFrame or a dict does")
 
 
 @dataclass(frozen=True, init=False)
@@ -120,7 +120,7 @@ class Curve:
         try:
             strategy = np.atleast_1d(np.asarray(strategy, dtype=str))
         except ValueError:
-            raise InputError(f"strategy = {reprlib.repr(strategy)} must be a name for each point, or for all") from None
+            raise InputError(f"strategy = {quoted(strategy)} must be a name for each point, or for all") from None
         if not len(strategy):
             raise InputError("a curve needs a point")
         if len(strategy) == 1:  # it holds for all
@@ -221,12 +221,10 @@ class Curve:
 
     def _check(self) -> None:
         if not isinstance(self.rule, str) or self.rule not in RULES or not fields(RULES[self.rule]):
-            raise InputError(f"unknown rule {reprlib.repr(self.rule)} of a curve: one that selects, such as keep-hard")
+            raise InputError(f"unknown rule {quoted(self.rule)} of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated[~np.isnan(self.kept)]).any():
             raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
-        for name in ("kept", "generated"):
-            value = getattr(self, name)
-            require(name, value, (value >= 1) & (value <= MAX_VALUE), f"lie in [1, {MAX_VALUE:g}]: it counts rows")
+        require_in(f"[1, {MAX_VALUE:g}]", "it counts rows", kept=self.kept, generated=self.generated)
         require_in("(0, 1)", "it is a share of test errors", error=self.error)
         is_unknown = np.isnan(self.se)
         is_plausible = (self.se >= MIN_SE) & (self.se <= np.sqrt(self.error * (1 - self.error)))

@@ -154,11 +154,10 @@ class Fit:
         else:
             low, high = self.limits(name)
             note = _NOTES[low == PARAMETERS[name].low, high == PARAMETERS[name].high]
-            chance = (
-                chdtrc(self.freedom, self.chi_square) if self.curve.knows_scatter else 1.0
-            )  # that noise does as much
+            # that noise does as much
+            chance = chdtrc(self.freedom, self.chi_square) if self.curve.knows_scatter else 1.0
             if note == _NOTES[True, True] and chance < 1 - LEVEL:
-                note = f"{NOT_IDENTIFIED}: no value fits"
+                note = f"{NOT_IDENTIFIED}: no value fits with what is assumed"
         value = np.nan if note.startswith(NOT_IDENTIFIED) else self.values[name]
         return value, low, high, note
 
@@ -218,7 +217,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     # the number of different points less one, and less one more for the scatter
     spare = 1 if curve.knows_scatter else 2
     kinds = np.where((curve.keep == 1) & (curve.kept == curve.initial), "static", curve.strategy)  # what is plain
-    shares = np.round(np.log(curve.keep), 1)  # which chance may move
+    shares = np.round(np.log(curve.keep), 12)  # which tables give by their quotient, too
     max_free = len(set(zip(kinds, curve.kept, shares, strict=True))) - spare
     if max_free < 1:
         raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")

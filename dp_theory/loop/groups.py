@@ -5,7 +5,6 @@ Labels may be wrong near the boundary (ours): P(flip | z) = 2 eps Φ(-|z|/width)
 z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observed label | t] is closed (T8.4).
 """
 
-import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,6 +22,7 @@ from dp_theory.numerics.checks import (
     Real,
     numbers,
     of_arrays,
+    quoted,
     require,
     require_in,
     require_kind,
@@ -79,8 +79,7 @@ class BoundaryFlips:
 
     def __post_init__(self) -> None:
         set_numbers(self, "width", "eps")
-        must = f"be positive, and at most {WIDEST:g}: it is where labels become sure, in deviations"
-        require("width", self.width, 0 < self.width <= WIDEST, must)
+        require_in(f"(0, {WIDEST:g}]", "it is where labels become sure, in deviations", width=self.width)
         require_in("[0, 1/2]", "it is a probability", eps=self.eps)
 
     @classmethod
@@ -166,7 +165,7 @@ class SelectedRows(ByValue):
     def check_rule(self) -> None:
         set_breaks(self)
         if isinstance(self.keep, Rule) and self.keep.shape:
-            shown = reprlib.repr(self.keep)
+            shown = quoted(self.keep)
             raise InputError(f"keep = {shown} has the shape {self.keep.shape}: give one problem for each number")
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from dp_theory.multiclass.prediction import predict_softmax
 from dp_theory.multiclass.selection import make_selection
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
-from dp_theory.numerics.checks import Advance, require_positive, require_tolerance, unseen
+from dp_theory.numerics.checks import Advance, list_of, require_positive, require_tolerance, unseen
 from dp_theory.outcomes import SoftmaxOutputs
 from dp_theory.ridge.problem import Experiments
 from dp_theory.rules import listed
@@ -71,10 +71,10 @@ def softmax_curves(
     require_positive("without ridge the weights run away", lam=lam)
     require_positive("it is the number of training rows per dimension", kept=kept)
     rows = []
-    for k, rule, p in itertools.product(np.ravel(classes).tolist(), listed(rules), np.ravel(keep).tolist()):
+    for k, rule, p in itertools.product(list_of(classes), listed(rules), list_of(keep)):
         selection = make_selection(rule, k, keep=None if rule == "keep-all" else p)
         fraction = float(selection.keep_fraction(k).mean())
-        for number, ridge in itertools.product(np.ravel(kept).tolist(), np.ravel(lam).tolist()):
+        for number, ridge in itertools.product(list_of(kept), list_of(lam)):
             problem = SoftmaxProblem(k, selection, rho, fraction / number, fraction * ridge)
             row: dict[str, Any] = {"classes": k, "rule": rule, "keep": round(fraction, 9), "kept": number}
             row |= {"generated": number / fraction, "lam": ridge}

@@ -75,6 +75,14 @@ def _comparable(value: Any) -> Any:
     return array.shape, tuple(map(_comparable, array.flat)) if array.dtype.hasobject else array.tobytes()
 
 
+def quoted(value: Any) -> str:
+    """A few words for a message."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "(too many digits to show)"
+
+
 def numbers(name: str, value: Any) -> Array:
     """The value as an array of float64."""
     try:
@@ -83,7 +91,7 @@ def numbers(name: str, value: Any) -> Array:
             raise TypeError
         return np.asarray(value, float)
     except (TypeError, ValueError):
-        raise InputError(f"{name} = {reprlib.repr(value)} must be a real number, or an array of such") from None
+        raise InputError(f"{name} = {quoted(value)} must be a real number, or an array of such") from None
 
 
 def require_numbers(**values: Any) -> list[Array]:
@@ -94,11 +102,14 @@ def require_numbers(**values: Any) -> list[Array]:
 def of_arrays(name: str, function: Callable[..., Any], *arrays: Any) -> Array:
     """What a user's function makes of arrays."""
     try:
-        return np.broadcast_to(np.asarray(function(*arrays), float), np.shape(arrays[0]))
+        values = np.asarray(function(*arrays), float)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} must be a function of arrays, as np.where(t > 1, 1.0, 0.0) is, or np.vectorize({name}): {error}"
         ) from error
+    if values.shape not in ((), arrays[0].shape):
+        raise InputError(f"{name} has shape {values.shape} for {arrays[0].size} rows: a number, or one for each row")
+    return np.broadcast_to(values, arrays[0].shape)
 
 
 def require_number(**values: Any) -> list[float]:
@@ -120,7 +131,12 @@ def require_whole(**values: Any) -> None:
     """Each is a whole number, which floating point can hold."""
     for name, value in values.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or abs(int(value)) > MAX_WHOLE:
-            raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number, of at most 100 digits")
+            raise InputError(f"{name} = {quoted(value)} must be a whole number, of at most 100 digits")
+
+
+def list_of(values: Any) -> list[Any]:
+    """One value, or all of a collection."""
+    return np.ravel([*values] if np.iterable(values) else values).tolist()
 
 
 def require_seed(seed: Any) -> None:
@@ -179,13 +195,13 @@ def require_memory(numbers: float, smaller: str) -> None:
 def require_one_of(what: str, value: Any, names: Iterable[str]) -> None:
     """One of the names."""
     if not isinstance(value, str) or value not in names:
-        raise InputError(f"unknown {what} {reprlib.repr(value)}: one of {', '.join(names)}")
+        raise InputError(f"unknown {what} {quoted(value)}: one of {', '.join(names)}")
 
 
 def require_kind(name: str, value: Any, kind: Any, what: str) -> None:
     """An instance of a class, or of one of several; `what` ends the message to a person."""
     if not isinstance(value, kind):
-        raise InputError(f"{name} = {reprlib.repr(value)} must be {what}")
+        raise InputError(f"{name} = {quoted(value)} must be {what}")
 
 
 def require_some(**values: Any) -> None:
@@ -262,7 +278,7 @@ def set_breaks(of: Any) -> None:
     """The field `breaks` of a frozen dataclass is a sequence of numbers; it becomes a tuple, which has a hash."""
     breaks = numbers("breaks", of.breaks)
     if breaks.ndim != 1 or np.isnan(breaks).any():
-        raise InputError(f"breaks = {reprlib.repr(of.breaks)} must be a sequence of numbers, such as (0.5,)")
+        raise InputError(f"breaks = {quoted(of.breaks)} must be a sequence of numbers, such as (0.5,)")
     object.__setattr__(of, "breaks", tuple(breaks.tolist()))
 
 

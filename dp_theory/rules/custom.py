@@ -97,7 +97,10 @@ class Direct(Rule):
         return self.rule.breakpoints()
 
     def keep_probability(self, t: Real) -> Real:
-        raise InputError(f"direct draws have no keep probability: give {self.rule} itself, and 1/p times as many rows")
+        raise InputError(
+            f"direct draws have no keep probability: give {self.rule} itself, and 1/p times as many rows where "
+            "candidates are counted, not kept rows"
+        )
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         moments, errors = self.rule.moments_with_errors(rho)

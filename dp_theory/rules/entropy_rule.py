@@ -59,9 +59,11 @@ class Entropy(Rule):
     def keep_probability(self, t: Real) -> Real:
         omega = np.asarray(self.omega, float)
         logit = np.abs(self.kappa * t)
-        entropy = np.log1p(np.exp(-logit)) + logit * expit(-logit)
-        usual = np.minimum(omega, 0) * np.log(2) - omega * entropy_deficit(logit)
-        return np.exp(np.where(omega < _STRONG, omega * entropy, usual))
+        exponent = np.minimum(omega, 0) * np.log(2) - omega * entropy_deficit(logit)
+        if np.any(omega < _STRONG):
+            entropy = np.log1p(np.exp(-logit)) + logit * expit(-logit)
+            exponent = np.where(omega < _STRONG, omega * entropy, exponent)
+        return np.exp(exponent)
 
     @classmethod
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:

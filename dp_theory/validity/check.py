@@ -15,6 +15,7 @@ from dp_theory.numerics.checks import (
     Advance,
     Array,
     Float,
+    list_of,
     require_kind,
     require_number,
     require_positive_number,
@@ -196,8 +197,8 @@ def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
         doubled = [round(view.dimension * 2.0**power) for power in range(-1, MAX_SIZES - 1)]
         fitting = [size for size in doubled if MIN_KEPT <= size <= rows / 2]
         return fitting or [max(MIN_KEPT, doubled[0])]
-    require_some(kept=wanted)
-    sizes = np.ravel(wanted).tolist()
+    sizes = list_of(wanted)
+    require_some(kept=sizes)
     for size in sizes:
         require_whole(kept=size)
         require_size("kept", size, 2, MAX_USED * rows, "rows that train, while a quarter of the rows test")

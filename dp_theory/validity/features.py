@@ -13,7 +13,6 @@ from dp_theory.numerics.checks import (
     Float,
     numbers,
     require,
-    require_kind,
     require_positive_number,
     require_seed,
 )
@@ -145,13 +144,12 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> Pair:
 
 
 def _wanted_pair(there: np.ndarray, wanted: Sequence[Any]) -> Pair:
-    require_kind("classes", wanted, Sequence | np.ndarray, "two classes of y, or two unions such as A+B")
     is_float = there.dtype.kind == "f"  # 1.0 is asked for as 1
     named = {np.format_float_positional(value, trim="-") if is_float else str(value): value for value in there}
-    sides = [str(side).split("+") for side in wanted]
+    sides = [str(side).split("+") for side in (wanted if np.iterable(wanted) else [wanted])]
     members = [name for side in sides for name in side]
     if len(sides) != 2 or len(set(members)) < len(members) or not named.keys() >= set(members):
-        given = ",".join(map(str, wanted))
+        given = ",".join(map("+".join, sides))
         raise InputError(f"classes = {given}: must be two of {_listed(there)}, or two unions such as A+B")
     first, second = ([named[name] for name in side] for side in sides)
     return first, second
@@ -161,7 +159,7 @@ def _rows_of_pair(x: Array, y: np.ndarray, pair: Pair) -> tuple[Array, Array]:
     is_first = np.isin(y, pair[0])
     is_used = is_first | np.isin(y, pair[1])
     if is_first[is_used].all() or not is_first.any():  # of test rows
-        wanted = _listed(np.array([name for side in pair for name in side]))
+        wanted = _listed(np.concatenate(pair))
         raise InputError(f"y_test must hold both of the classes {wanted} of y: it has {_listed(np.unique(y))}")
     return x[is_used], np.where(is_first[is_used], 1.0, -1.0)
 

@@ -69,7 +69,15 @@ def test_what_a_curve_cannot_tell_is_said():
 
 def test_of_what_the_theory_does_not_follow_no_value_is_said_to_fit():
     notes = fit(Curve("static", [100, 200, 400], [0.3, 0.2, 0.26], 0.001)).parameters().note
-    assert notes[:2].tolist() == ["not identified: no value fits"] * 2
+    assert notes[:2].tolist() == ["not identified: no value fits with what is assumed"] * 2
+
+
+def test_shares_that_are_near_are_different_points():
+    keep = [0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+    fitted = fit(Curve("prune", [10_000] * 6, [0.2, 0.19, 0.18, 0.17, 0.16, 0.15], 0.002, keep=keep))
+    assert list(fitted.why_fixed) == ["window"]
+    assert fitted.chi_square < 1
+    assert fitted.limits("rho") == pytest.approx((0.611, 0.792), abs=0.005)
 
 
 def test_parameters_that_only_matter_together_are_bounded_on_one_side():
@@ -136,7 +144,7 @@ test_wrong_input_is_refused = refused(
     (lambda: fit(THREE, {"flip": 0.7}), r"flip = 0.7 must lie in \[0, 0.5\]"),
     (lambda: fit(THREE.at([0])), "too short to fit"),
     (lambda: fit(Curve(["static", "practice"], 100, 0.3, 0.01, initial=100)), "too short to fit"),
-    (lambda: fit(Curve("prune", [100] * 3, 0.3, 0.01, generated=[300, 301, 299])), "too short to fit"),
+    (lambda: fit(Curve("prune", [100] * 2, 0.3, 0.01, keep=[0.3, 0.1 * 3])), "too short to fit"),
     (lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}), "says nothing of rho"),
 )
 

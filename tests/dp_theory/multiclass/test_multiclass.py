@@ -133,5 +133,5 @@ def test_a_missed_tolerance_is_an_error():
 
 def test_as_many_rows_as_dimensions_have_a_solution():
     """Whose search starts at ln(phi) = 2e-16, which is 0 but for rounding."""
-    (row,) = softmax_curves([4], ["keep-easy"], [0.5], [1.0], [0.1], tolerance=0.1, trials=0).to_dict("records")
+    (row,) = softmax_curves({4}, ["keep-easy"], [0.5], [1.0], [0.1], tolerance=0.1, trials=0).to_dict("records")
     assert 0.42 < row["test_error"] < 0.46

@@ -97,7 +97,7 @@ def test_test_rows_test_and_no_prediction_knows_of_them():
 
     def checked(test):
         features = Features.of(rows.x[:2500], rows.y[:2500], w_s=rows.selector, test=test)
-        return check(features, ["random", "keep-hard"], kept=(50, 400), trials=8)
+        return check(features, ["random", "keep-hard"], kept={50, 400}, trials=8)
 
     alone = checked(None)
     fresh = checked((x_test, y_test))

@@ -16,7 +16,7 @@ def test_several_classes_are_taken_in_pairs_or_unions():
     x = means[label] + rng.standard_normal((2000, 4))
     names = np.array(["ant", "bee", "cat", "dog"])[label]
     assert Features.of(x, names).classes == ("cat", "dog")
-    union = Features.of(x, names, classes=("ant+cat", "bee"))
+    union = Features.of(x, names, classes={"ant+cat": 1, "bee": -1}.keys())
     assert union.classes == ("ant+cat", "bee")
     assert len(union.y) == round(0.9 * np.isin(label, (0, 1, 2)).sum())
     assert np.mean(union.y > 0) == pytest.approx(2 / 3, abs=0.05)
