@@ -52,7 +52,7 @@ def conclude(loop: TrainingLoop, test: bool = True, facts: Mapping[str, Any] = {
         log.warning(
             f"{files.path} ends at chance, as far as {len(data.validation.y):,} validation examples tell: the mean of "
             f"the classes' accuracies is {balanced:.1%}, of guessing {loop.chance:.1%}; look at samples, then at "
-            "training.learning_rate and training.steps"
+            "the keys of [training]"
         )
     tested, tested_balanced = accuracies(learner, data.test) if test else (None, None)
     result = {
