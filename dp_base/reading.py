@@ -75,14 +75,13 @@ def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str,
     return value
 
 
-def read_rows(log: Path, remedy: str) -> list[dict[str, Any]]:
+def read_rows(log: Path) -> list[dict[str, Any]]:
     """The rows that append_row wrote, without an incomplete last line. A file that does not exist has none.
 
-    Raises DamagedError.
+    It is called within `own_file`, since a damaged line raises errors of json.
     """
-    with own_file(log, remedy):
-        whole, _, _ = (log.read_bytes() if log.exists() else b"").rpartition(b"\n")
-        return [{**json.loads(line)} for line in whole.splitlines()]
+    whole, _, _ = (log.read_bytes() if log.exists() else b"").rpartition(b"\n")
+    return [{**json.loads(line)} for line in whole.splitlines()]
 
 
 def require_format(record: Mapping[str, Any], number: int, path: str | Path) -> None:

@@ -396,25 +396,21 @@ class Practice(Additions):
     def resume(self, evaluations: int) -> None:
         """Continue as after this many calls of `step`, for programs whose checkpoints cannot hold this state."""
         log = self.folder / "metrics.jsonl"
-        began, remedy = vars(self._began()), "restore it, or load_state_dict of a checkpoint"
-        with own_file(log, remedy):
-            states = {0: began} | {row["evaluations"]: row for row in read_rows(log, remedy)}  # the latest of each
+        began = vars(self._began())
+        with own_file(log, "restore it, or load_state_dict of a checkpoint"):
+            states = {0: began} | {row["evaluations"]: row for row in read_rows(log)}  # the latest of each
             last = max(states)
-        if evaluations not in range(last + 1):
-            raise InputError(f"{log} ends with evaluation {last}: practice.resume({evaluations}) is not in it")
-        with own_file(log, remedy):
+            if evaluations not in range(last + 1):
+                raise InputError(f"{log} ends with evaluation {last}: practice.resume({evaluations}) is not in it")
             self.load_state_dict(states[evaluations])
 
     def _began(self) -> PracticeState:
         """The state before the first evaluation."""
         if not self.config.practice.initial:
             return PracticeState()
-        log, remedy = (
-            self.folder / "rounds.jsonl",
-            "restore it, or remove it, and the costs of the first round count as 0",
-        )
-        with own_file(log, remedy):
-            row = next((row for row in read_rows(log, remedy) if row["round"] == 0), {})
+        log = self.folder / "rounds.jsonl"
+        with own_file(log, "restore it, or remove it, and the costs of the first round count as 0"):
+            row = next((row for row in read_rows(log) if row["round"] == 0), {})
             return PracticeState(rounds=1, costs=Counter({name: row.get(key, 0) for name, key in COSTS.items()}))
 
     def _open(self, state: PracticeState) -> None:

@@ -107,7 +107,8 @@ class RunFiles:
 
     def read_rows(self, log: Path) -> list[dict[str, Any]]:
         """The rows of a log, without an incomplete last line."""
-        return read_rows(log, self.repeat)
+        with own_file(log, self.repeat):
+            return read_rows(log)
 
 
 @dataclass(frozen=True)

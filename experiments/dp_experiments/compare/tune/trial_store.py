@@ -60,9 +60,8 @@ def propose(
 def finished_trials(file: Path, arms: Sequence[str]) -> dict[str, list[Trial]]:
     """The trials of each arm in a file, which may not be there yet. A last line that was cut short is none."""
     finished: dict[str, list[Trial]] = {arm: [] for arm in arms}
-    remedy = f"remove {file.parent}, and tune again"
-    with own_file(file, remedy):
-        for row in read_rows(file, remedy):
+    with own_file(file, f"remove {file.parent}, and tune again"):
+        for row in read_rows(file):
             if row.pop("sum") != json_digest(row)[:16]:
                 raise ValueError(f"trial {row['number']} of {row['arm']} is not what was written")
             finished[row.pop("arm")].append(Trial(**row))
