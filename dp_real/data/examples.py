@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 BOUND = 1.01  # of images' values in [-1, 1], with the rounding of half precision
 
 
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether an example of this shape is a grey or colour image, which one can look at."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
 @dataclass(frozen=True)
 class Task:
     """The classes to learn, and the space of the examples."""
@@ -37,8 +42,7 @@ class Task:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether the examples are grey or colour images, which one can look at."""
-        return len(self.sample_shape) == 3 and self.sample_shape[0] in (1, 3)
+        return is_picture(self.sample_shape)
 
 
 class ExampleArray(Protocol):

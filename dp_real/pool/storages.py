@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dp_base.errors import DamagedError, InputError
 from dp_base.registry import Registry
+from dp_real.data.examples import is_picture
 from dp_real.runtime import pixels
 
 NUMBERS_FEATURE: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
@@ -68,7 +69,7 @@ class Storage(ABC):
     @property
     def exported(self) -> ExportColumn:
         """The column of an exported pool's examples."""
-        return IMAGE if len(self.sample_shape) == 3 and self.sample_shape[0] in (1, 3) else NUMBERS
+        return IMAGE if is_picture(self.sample_shape) else NUMBERS
 
 
 STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages")
@@ -144,7 +145,7 @@ class Jpegs(Storage):
 
     def check(self) -> None:
         shape = self.sample_shape
-        if len(shape) != 3 or shape[0] not in (1, 3):
+        if not is_picture(shape):
             raise InputError(f"pool.storage = 'jpeg' holds images [1 or 3, H, W]; these are {list(shape)}")
 
     def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:

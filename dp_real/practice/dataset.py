@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from dp_base.errors import InputError
+from dp_real.data.examples import is_picture
 from dp_real.data.sets.class_names import warn_once
 from dp_real.pool.pool import MEMORY, Pool, rows_of
 from dp_real.runtime.pixels import to_bytes, to_float, to_image
@@ -97,7 +98,7 @@ class PracticeDataset(Dataset[Any]):
     def _samples(self, x: Tensor) -> Sequence[Any]:
         if x.dtype == torch.int32:
             return texts_of(x)
-        if self.transform and x.dim() == 4 and x.shape[1] in (1, 3):
+        if self.transform and is_picture(x.shape[1:]):
             return [to_image(each) for each in (x if x.dtype == torch.uint8 else to_bytes(x))]
         return to_float(x).unbind()
 

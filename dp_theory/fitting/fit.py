@@ -154,7 +154,7 @@ class Fit:
         else:
             low, high = self.limits(name)
             note = _NOTES[low == PARAMETERS[name].low, high == PARAMETERS[name].high]
-            # that noise does as much
+            # The probability that noise alone is as far off.
             chance = chdtrc(self.freedom, self.chi_square) if self.curve.knows_scatter else 1.0
             if note == _NOTES[True, True] and chance < 1 - LEVEL:
                 note = f"{NOT_IDENTIFIED}: no value fits with what is assumed"
