@@ -55,7 +55,7 @@ class PracticeDataset(Dataset[Any]):
 
     @columns.setter
     def columns(self, names: Sequence[str] | None) -> None:
-        if names is not None and (isinstance(names, str) or len(names) != 2):
+        if names is not None and (isinstance(names, str) or not isinstance(names, Sequence) or len(names) != 2):
             raise InputError(f"columns = {names!r}: should be two names, of sample and label, or None")
         self._columns = None if names is None else (names[0], names[1])
 

@@ -23,7 +23,7 @@ from dp_base.progress import progress
 from dp_base.registry import Registry
 from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData
 from dp_real.data.sets.real_rows import balanced_rows, tail_counts, tail_rows
-from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, Logits, RandomGuidance, assess
+from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, Logits, RandomGuidance, assess, cpu_logits
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, cache_block, cached_block, shared_block, with_columns
 from dp_real.pool.storages import Storage
@@ -167,6 +167,8 @@ class SampleDrawer:
             if not len(bad):
                 break
             if not left or len(bad) > max(1, share * len(seeds)):
+                if guide:
+                    cpu_logits(guide(seeds).logits, torch.zeros_like(x[:2]))  # is it the learner that has diverged?
                 require_samples(x, what, self.config.sample_remedy(guided=guide is not None))
             seeds[bad] = next_seeds(seeds[bad])
             redrawn[bad] += 1

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.files import as_input_error, write_text
+from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.printed_tables import table_path, table_rows
 from dp_experiments.terminal.pages import markdown_table
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from dp_real.runs.reader import Run
 
 TABLES = {f"table{number}": number for number in range(1, 6)}
-OURS, SEEDS = "own", "own runs"  # begins the name of a column of accuracies that runs add, and that of their number
+OURS = "own"  # begins the name of a column of accuracies that runs add
+SEEDS, CHANGED = "own runs", "keys that differ"  # columns of the runs' number, and of keys that their preset has not
 OF_A_ROW = re.compile(r"-table(\d)-(\d+)$")  # ends the name of a preset that is a row of a table
 PLACES = {"imagenet100-table1": (1, 5), "imagenet1k-table1-1": (1, 9), "imagenet1k-table1-2": (1, 10)}
 PLACES |= {"imagenet100": (4, 5), "imagenet1k": (5, 4)}
@@ -24,6 +26,8 @@ PLACES |= {"imagenet100": (4, 5), "imagenet1k": (5, 4)}
 SETS = {"val": "validation", "train": "test", "v2": "imagenet-v2", "sketch": "imagenet-sketch", "r": "imagenet-r"}
 SETS |= {"a": "imagenet-a"}
 """The set of a run that a column is about. The paper's real training images are held out."""
+NEUTRAL = {"seed", "data", "pool", "compare", "threads", "tracker"}
+"""Keys and sections that differ between runs of a row."""
 
 
 def title(name: str) -> str:
@@ -33,21 +37,39 @@ def title(name: str) -> str:
 
 
 def paper_table(name: str, runs: "Iterable[Run]" = ()) -> pd.DataFrame:
-    """table1 … table5, with mean accuracies (percent) of complete runs of their presets, and branches, on each set."""
+    """table1 … table5, with mean accuracies (percent) of complete runs of their presets, and branches, on each set.
+
+    A column names the keys of a row's runs that differ from the preset's.
+    """
     number = TABLES[name]
     table = pd.DataFrame(table_rows(number)).drop(columns="note")
     reached: dict[int, list[pd.Series]] = {}
+    changed: dict[int, set[str]] = {}
     for run in runs:
         if not run.complete:
             raise InputError(f"--run {run.path} is not finished; {run.files.resume} goes on")
         for row, result in _rows_of(run, number, table):
             reached.setdefault(row, []).append(_accuracies(run, result))
+            changed.setdefault(row, set()).update(_changed(run))
     if reached:
         means = pd.DataFrame({row: pd.concat(each, axis=1).mean(axis=1) for row, each in reached.items()}).T
         for column in means.dropna(axis=1, how="all").columns.intersection(table.columns):
             table[f"{OURS} {column}"] = means[column].map("{:.2f}".format, na_action="ignore")
         table[SEEDS] = pd.Series({row: str(len(each)) for row, each in reached.items()})
+    if any(changed.values()):
+        table[CHANGED] = pd.Series({row: ", ".join(sorted(keys)) for row, keys in changed.items()})
     return table.fillna("")
+
+
+def _changed(run: "Run") -> list[str]:
+    from dp_real.practice.section import flat
+
+    preset = load_preset(run.config.name)
+    asked, own = (
+        flat(each.model_dump(mode="json", exclude=NEUTRAL))
+        for each in (preset, run.config.with_neutral_keys_of(preset))
+    )
+    return [key for key in asked | own if asked.get(key) != own.get(key)]
 
 
 def _accuracies(run: "Run", result: dict[str, Any]) -> pd.Series:

@@ -592,6 +592,7 @@ UNFIT = {
     "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
     r"columns = \('a',\): should be two names": lambda own: setattr(own.dataset, "columns", ("a",)),
+    "columns = 3: should be two names": lambda own: setattr(own.dataset, "columns", 3),
     "another seed or classes": lambda own: own.load_state_dict(practice(own.folder / "b", seed=6).state_dict()),
     "has None rounds of samples, .* has 1:": lambda own: own.load_state_dict(None),
     "has -1 rounds of samples": lambda own: own.load_state_dict(own.state_dict() | {"rounds": -1}),
@@ -607,8 +608,9 @@ def test_models_labels_and_checkpoints_that_do_not_fit(tmp_path, said):
     assert len(own.pool) == 30
 
 
-def test_a_model_that_diverged_is_told(tmp_path):
-    own, broken = practice(tmp_path, draw, candidates=2), net()
+@pytest.mark.parametrize(("generator", "candidates"), [(draw, 2), (Sampler(), 1)])
+def test_a_model_that_diverged_is_told(tmp_path, generator, candidates):
+    own, broken = practice(tmp_path, generator, candidates=candidates), net()
     nn.init.constant_(broken[0].weight, torch.nan)
     with refusal("finite: lower the learning rate or", DivergedError):
         own.add(broken)

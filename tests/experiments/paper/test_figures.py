@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from dp_experiments.paper import gallery, overlay, tables
 from dp_experiments.paper.figures import fig1, fig3, fig5c, fig7, fig_growth
+from dp_experiments.presets.presets import load_preset
 from dp_experiments.presets.variants import variants
 from dp_figures.tables import reported
 from matplotlib.collections import PathCollection
@@ -124,10 +125,12 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
     four, again = (left_by_run(tmp_path / str(val), name, val_accuracy=val, pool_size=0) for val in (0.61, 0.63))
     for size, val in {80_000: 0.55, 112_000: 0.6, 99_999: 0.1}.items():
         left_by_run(four / "branches" / str(size), name, val_accuracy=val, pool_size=size)
+    (again / "config.toml").write_text(load_preset(name, ["training.steps=100"], seed=7).to_toml())
     done("figures table4 --run", four, "--run", again, "--out", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "table4.csv")
     assert table["own val"].dropna().to_dict() == {0: 55.0, 2: 60.0, 3: 62.0}
     assert table["own runs"].dropna().to_dict() == {0: 1, 2: 1, 3: 2}
+    assert table["keys that differ"].dropna().to_dict() == {3: "training.steps"}
     assert table["val"].iloc[3] == 62.68  # as reported
     assert (tmp_path / "out" / "table4.md").read_text().count("\n") == 2 + len(table)
     assert "\\begin{tabular}" in (tmp_path / "out" / "table4.tex").read_text()
