@@ -17,9 +17,8 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, Rows, check_flips
+from dp_theory.loop.groups import Addition, Flips, Group, PlacedRows, RoundPlan, Rows, check_flips, score_axes
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
-from dp_theory.loop.placed import PlacedRows
 from dp_theory.loop.square import Solution, certified
 from dp_theory.numerics.checks import (
     Array,
@@ -157,11 +156,12 @@ class SpanProblem(AnyProblem):
         basis = np.asarray(orth(np.concatenate([truth[None], *(rows for pair in directions for rows in pair)]).T))
         placed = []
         for group, (labeller, along) in zip(self.groups, directions, strict=True):
-            placed.append(PlacedRows(group, group.flip, labeller[0] @ basis, (*along, *labeller)[0] @ basis))
+            axes = score_axes(labeller[0] @ basis, (*along, *labeller)[0] @ basis)
+            placed.append(PlacedRows(group, group.flip, *axes))
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
-        modes = eigenvalues, basis, truth, placed[0].labeller
+        modes = eigenvalues, basis, truth, truth @ basis
         return ScalarProblem(self.phi, np.array([self.lam]), self.loss, *modes, tuple(placed))
 
     @cached_property
@@ -299,7 +299,7 @@ class PracticeProblem(AnyProblem):
     def cell(self) -> ScalarProblem:
         one, first = np.ones(1), self.initial
         assert isinstance(first, Rows), "made when this was"
-        pool = PlacedRows(first, first.flips(self.flip), one, one)
+        pool = PlacedRows(first, first.flips(self.flip), *score_axes(one, one))
         ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
         eigenvalues, labeller, truth = self.modes
         modes = eigenvalues, labeller[:, None], truth, one

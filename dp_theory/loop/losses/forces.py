@@ -53,7 +53,7 @@ class SampledRows:
         if k is not None:
             shared = parameters.c[first:, k] / np.sqrt(parameters.c[k, k])
             gamma[k] -= (by_view[-1] + slope @ shared) / np.sqrt(parameters.c[k, k])
-        return (by_view[: parameters.a.shape[1]], ff, gamma), force
+        return np.concatenate([by_view[: parameters.a.shape[1]], ff, gamma]), force
 
     def grown(self, parameters: OrderParameters, loss: Loss) -> "SampledRows":
         """With the points' forces on the newest stage."""
@@ -79,4 +79,4 @@ class PointMeans:
             rows.means(parameters, self.loss, start) for rows, start in zip(self.sampled, self.start, strict=True)
         ]
         means, self.start = zip(*answers, strict=True)
-        return [np.sum(part, axis=0) for part in zip(*means, strict=True)]
+        return np.sum(means, axis=0)

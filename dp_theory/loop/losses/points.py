@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from dp_theory.loop.groups import BoundaryFlips, chance_of_flip
-from dp_theory.loop.placed import Cohort, panel_edges
+from dp_theory.loop.integrals import panel_edges
+from dp_theory.loop.square import Cohort
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import pdf
 
@@ -55,7 +56,7 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     from scipy.stats import qmc  # which takes long to import
 
     placed = cohort.placed
-    flip, cosine, sine = placed.flip, placed.axes.slope, placed.axes.kappa
+    flip, cosine, sine = placed.flip, placed.slope, placed.kappa
     tau = cosine / max(sine, _TINY)
     # bounds of the chances that a label is right, and that it is wrong
     right, wrong = (1.0, flip.eps) if isinstance(flip, BoundaryFlips) else (1 - flip, flip)

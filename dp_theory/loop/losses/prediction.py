@@ -10,8 +10,7 @@ from dp_theory.loop.losses.forces import PointMeans, SampledRows
 from dp_theory.loop.losses.nodes import NodeMeans
 from dp_theory.loop.losses.points import draw_points
 from dp_theory.loop.losses.search import Means, Search
-from dp_theory.loop.placed import Cohort
-from dp_theory.loop.square import Solution, more_nodes, require_certain_rules, solve_cell
+from dp_theory.loop.square import Cohort, Solution, more_nodes, require_certain_rules, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
