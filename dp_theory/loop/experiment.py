@@ -8,7 +8,7 @@ from scipy.linalg import solve
 from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.groups import Addition, PlacedRows, draw_labels, score_axes
+from dp_theory.loop.groups import Addition, PlacedRows, draw_labels
 from dp_theory.loop.losses import Loss, Square
 from dp_theory.loop.square import ORDER, kept_moments
 from dp_theory.numerics.checks import Array, Float, require, require_memory, sine_of, whole_rows
@@ -72,8 +72,7 @@ def trial(cell: "ScalarProblem", d: int, seed: int, number: int) -> Float[Array,
             length = np.linalg.norm(thetas[-1])
             if not length:
                 raise InputError(f"stage {stage - 1} of a run at d = {d} has no row to learn from: give a larger d")
-            axes = score_axes(directions @ cell.labeller, thetas[-1] / length)
-            placed = [PlacedRows(rows, rows.flips(cell.flip), *axes)]
+            placed = [PlacedRows.of(rows, cell.flip, directions @ cell.labeller, thetas[-1] / length)]
         for one in placed:
             z, y, weight = draw_rows(one, n, rng)
             x = z * roots

@@ -312,9 +312,6 @@ class Addition(SelectedRows):
             require_positive_number("it counts the row in the loss", weight=self.weight)
         self.check_rule()
 
-    def flips(self, problem: Flips) -> Flips:
-        return problem if self.flip is None else self.flip
-
     def candidates_at(self, keep_fraction: float) -> float:
         require("kept fraction", keep_fraction, keep_fraction > 0, f"be positive: {self} keeps no row")
         if self.candidates is not None:
@@ -350,6 +347,7 @@ class MeasuredRows(SelectedRows):
     second: ArrayLike
     keep: ClassVar[float] = 1.0
     weight: ClassVar[float] = 1.0
+    flip: ClassVar[None] = None
     has_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -360,9 +358,6 @@ class MeasuredRows(SelectedRows):
         rest = second - np.outer(linear, linear)
         if not (np.abs(rest - rest.T).max() <= _ROUNDED and np.linalg.eigvalsh(rest).min() >= -_ROUNDED):
             raise InputError("no rows have these: second - linear linearᵀ must be symmetric and positive semidefinite")
-
-    def flips(self, problem: Flips) -> Flips:
-        return problem
 
     def candidates_at(self, keep_fraction: float) -> float:
         return self.kept
@@ -432,6 +427,11 @@ class PlacedRows:
     frame: Float[Array, "k 2"]
     slope: float
     kappa: float
+
+    @classmethod
+    def of(cls, rows: Any, flip: Flips, labeller: Float[Array, " k"], along: Float[Array, " k"]) -> "PlacedRows":
+        """`flip` is that of the problem, where the rows have none of their own."""
+        return cls(rows, flip if rows.flip is None else rows.flip, *score_axes(labeller, along))
 
     @property
     def needs_quadrature(self) -> bool:

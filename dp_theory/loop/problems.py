@@ -17,7 +17,7 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.groups import Addition, Flips, Group, PlacedRows, RoundPlan, Rows, check_flips, score_axes
+from dp_theory.loop.groups import Addition, Flips, Group, PlacedRows, RoundPlan, Rows, check_flips
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
 from dp_theory.loop.square import Solution, certified
 from dp_theory.numerics.checks import (
@@ -156,8 +156,7 @@ class SpanProblem(AnyProblem):
         basis = np.asarray(orth(np.concatenate([truth[None], *(rows for pair in directions for rows in pair)]).T))
         placed = []
         for group, (labeller, along) in zip(self.groups, directions, strict=True):
-            axes = score_axes(labeller[0] @ basis, (*along, *labeller)[0] @ basis)
-            placed.append(PlacedRows(group, group.flip, *axes))
+            placed.append(PlacedRows.of(group, group.flip, labeller[0] @ basis, (*along, *labeller)[0] @ basis))
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
@@ -299,7 +298,7 @@ class PracticeProblem(AnyProblem):
     def cell(self) -> ScalarProblem:
         one, first = np.ones(1), self.initial
         assert isinstance(first, Rows), "made when this was"
-        pool = PlacedRows(first, first.flips(self.flip), *score_axes(one, one))
+        pool = PlacedRows.of(first, self.flip, one, one)
         ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
         eigenvalues, labeller, truth = self.modes
         modes = eigenvalues, labeller[:, None], truth, one

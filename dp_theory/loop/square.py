@@ -22,7 +22,7 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.groups import BoundaryFlips, MeasuredRows, PlacedRows, Rows, score_axes
+from dp_theory.loop.groups import BoundaryFlips, MeasuredRows, PlacedRows, Rows
 from dp_theory.loop.integrals import moments_by_nodes
 from dp_theory.numerics.checks import ROUNDING, Array, Float, require, require_kind
 from dp_theory.rules import KeepAll, Rule
@@ -108,17 +108,6 @@ class OrderParameters(NamedTuple):
         a = np.concatenate([before, a[..., None, :]], axis=-2)
         return OrderParameters(a, with_row(self.c, c, edge=True), with_row(self.x, x))
 
-    def scores(self, selector: int | None, stages: slice) -> tuple[Array, Array, Array]:
-        """η of b stages (T3.15): its slopes on a row's coordinates, the noise's covariance, and C_jk/√C_kk."""
-        view, noise = self.a[..., stages, :], self.c[..., stages, stages]
-        if selector is None:
-            return view, noise, np.zeros(view.shape[:-1])
-        of_selector, variance = self.c[..., selector, stages], self.c[..., selector, selector, None]
-        share = of_selector / variance  # 1 for the selector itself, which has no noise at all
-        noise = noise - share[..., :, None] * of_selector[..., None, :]
-        shared = share * np.sqrt(variance)
-        return np.concatenate([view, shared[..., None]], axis=-1), noise, shared
-
 
 @dataclass(frozen=True)
 class Solution:
@@ -172,11 +161,11 @@ class Solution:
         """Right-hand sides of (T3.9), (T3.10) and (T3.11) minus a_s, C_s· and X_s·; the rows of `modes` and `shift`."""
         (a, c, x), (fg, ff, gamma) = self.orders.split(newest), self.orders.split(means)
         phi, basis, firmness = self.cell.phi, self.cell.basis, self.cell.ridges[self.stages] / self.cell.eigenvalues
-        modes = inverse_row(self.modes, gamma, firmness)  # (T3.7)
+        modes = inverse_row(self.modes, gamma, firmness)  # (T3.7), and its b (T3.8) less Λa/e times u_e
         pull = fg @ basis.T - firmness * (a @ basis.T)
         shift = modes[..., -1] * (pull - gamma[..., :-1] @ self.shift.T)
-        # Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ without cancellation
         a_off = shift @ basis
+        # Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ without cancellation
         across = shift - a_off @ basis.T
         spread = np.concatenate([across @ self.shift, (across**2).sum(-1)[..., None]], axis=-1)
         by_force = summed(modes @ with_row(self.ff, ff, edge=True), self.modes, modes) / len(basis)
@@ -272,6 +261,18 @@ class Cohort:
     def mass(self) -> Float[Array, " J"]:
         return self.moments[:, 0, 0]
 
+    def scores(self, orders: OrderParameters) -> tuple[Array, Array, Array]:
+        """η of its b stages (T3.15): the slopes on a row's t, ζ, …, the noise's covariance, and C_jk/√C_kk."""
+        k, stages = self.selector, slice(self.first, self.last)
+        view, noise = orders.a[..., stages, :], orders.c[..., stages, stages]
+        if k is None:
+            return view @ self.frame, noise, np.zeros(view.shape[:-1])
+        of_selector, variance = orders.c[..., k, stages], orders.c[..., k, k, None]
+        share = of_selector / variance  # 1 for the selector itself, which has no noise at all
+        noise = noise - share[..., :, None] * of_selector[..., None, :]
+        shared = share * np.sqrt(variance)
+        return np.concatenate([view, shared[..., None]], axis=-1) @ self.frame, noise, shared
+
 
 # -- the square loss --------------------------------------------------------------------------------------------------
 
@@ -281,14 +282,14 @@ def forces(solution: Solution, newest: Row) -> tuple[Row, list[Array]]:
     orders, means, slopes = solution.orders.grown(newest), np.zeros(newest.shape), []
     fg, ff, gamma = solution.orders.split(means)
     for cohort in solution.training:
-        k, b, frame = cohort.selector, slice(cohort.first, None), cohort.frame
-        view, noise, shared = orders.scores(k, b)
+        k, b = cohort.selector, slice(cohort.first, None)
+        view, noise, shared = cohort.scores(orders)
         row = inverse_row(cohort.slopes, orders.x[..., -1, b], 1 / cohort.weight)
         # y - η = pull·(y, x) - noise
-        pull = np.concatenate([np.ones((*view.shape[:-1], 1)), -view @ frame], axis=-1)
+        pull = np.concatenate([np.ones((*view.shape[:-1], 1)), -view], axis=-1)
         by_row = np.einsum("...jk,jkl->...jl", row @ pull, cohort.moments)  # E[f_s (y, x)]
         by_pull = by_row @ pull.swapaxes(-1, -2) + cohort.mass[:, None] * (row @ noise)  # E[f_s (y - η)]
-        by_view, slope = by_row[..., 1:].sum(-2) @ frame.T, cohort.mass @ row
+        by_view, slope = by_row[..., 1:].sum(-2) @ cohort.frame.T, cohort.mass @ row
         fg += by_view[..., : fg.shape[-1]]
         ff[..., b] += summed(by_pull, cohort.slopes, row)
         gamma[..., b] += slope
@@ -406,8 +407,8 @@ def solve_cell(
             require_kind(f"the answer of additions[{stage - 1}]", rows, Rows, "an Addition")
             # in the coordinates (Uᵀz, z_k/√C_kk) of the rows that the newest learner chooses
             learner = np.append(solution.orders.a[-1], np.sqrt(solution.orders.c[-1, -1]))
-            axes = score_axes(np.append(cell.labeller, 0.0), learner / np.linalg.norm(learner))
-            new = (PlacedRows(rows, rows.flips(cell.flip), *axes),)
+            labeller, along = np.append(cell.labeller, 0.0), learner / np.linalg.norm(learner)
+            new = (PlacedRows.of(rows, cell.flip, labeller, along),)
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]
         size = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")

@@ -27,9 +27,9 @@ class SampledRows:
     def scores(self, parameters: OrderParameters) -> Array:
         """u_s (T4.6)."""
         points, cohort = self.points, self.points.cohort
-        view, noise, _ = parameters.scores(cohort.selector, slice(cohort.first, None))
+        view, noise, _ = cohort.scores(parameters)
         factor = np.linalg.cholesky(noise)[-1]
-        eta = points.view @ (view[-1] @ cohort.frame) + points.normals[:, : len(factor)] @ factor
+        eta = points.view @ view[-1] + points.normals[:, : len(factor)] @ factor
         return eta + self.force @ parameters.x[-1, cohort.first : -1]
 
     def slopes(self, x: Float[Array, "b b"]) -> Float[Array, "solved points"]:
