@@ -158,18 +158,21 @@ class Solution:
         return (np.abs(other.outputs - self.outputs) / [test_error, np.sqrt(square), square]).max(axis=0)
 
     def equations(self, newest: Row, means: Row) -> tuple[Row, Array, Array]:
-        """Right-hand sides of (T3.9), (T3.10) and (T3.11) minus a_s, C_s· and X_s·; the rows of `modes` and `shift`."""
+        """Right-hand sides of (T3.9) to (T3.11) minus a_s, C_s· and X_s·, and the newest rows of `modes` and `shift`."""
         (a, c, x), (fg, ff, gamma) = self.orders.split(newest), self.orders.split(means)
         phi, basis, firmness = self.cell.phi, self.cell.basis, self.cell.ridges[self.stages] / self.cell.eigenvalues
-        modes = inverse_row(self.modes, gamma, firmness)  # (T3.7), and its b (T3.8) less Λa/e times u_e
+        # (T3.7) is M_e = (Λ/e + Γ)^-1; with b of (T3.8), M_e b u_e is a·u_e + shift
+        modes = inverse_row(self.modes, gamma, firmness)
         pull = fg @ basis.T - firmness * (a @ basis.T)
         shift = modes[..., -1] * (pull - gamma[..., :-1] @ self.shift.T)
-        a_off = shift @ basis
-        # Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ without cancellation
+        a_off = shift @ basis  # (T3.9)
+        # (T3.10): Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ without cancellation, and the forces' share
         across = shift - a_off @ basis.T
         spread = np.concatenate([across @ self.shift, (across**2).sum(-1)[..., None]], axis=-1)
         by_force = summed(modes @ with_row(self.ff, ff, edge=True), self.modes, modes) / len(basis)
-        return np.concatenate([a_off, spread + phi * by_force - c, phi * modes.mean(-2) - x], axis=-1), modes, shift
+        c_off = spread + phi * by_force - c
+        x_off = phi * modes.mean(-2) - x  # (T3.11)
+        return np.concatenate([a_off, c_off, x_off], axis=-1), modes, shift
 
     def miss(self, off: Row, newest: Row) -> float:
         """The largest of `off`, relative to the order parameters."""
@@ -287,13 +290,13 @@ def forces(solution: Solution, newest: Row) -> tuple[Row, list[Array]]:
         row = inverse_row(cohort.slopes, orders.x[..., -1, b], 1 / cohort.weight)
         # y - η = pull·(y, x) - noise
         pull = np.concatenate([np.ones((*view.shape[:-1], 1)), -view], axis=-1)
-        by_row = np.einsum("...jk,jkl->...jl", row @ pull, cohort.moments)  # E[f_s (y, x)]
+        by_row = np.einsum("...jk,jkl->...jl", row @ pull, cohort.moments)  # E[f_s (y, x)], f = B(y - η)
         by_pull = by_row @ pull.swapaxes(-1, -2) + cohort.mass[:, None] * (row @ noise)  # E[f_s (y - η)]
         by_view, slope = by_row[..., 1:].sum(-2) @ cohort.frame.T, cohort.mass @ row
         fg += by_view[..., : fg.shape[-1]]
         ff[..., b] += summed(by_pull, cohort.slopes, row)
         gamma[..., b] += slope
-        if k is not None:
+        if k is not None:  # Stein's column
             gamma[..., k] -= (by_view[..., -1] + (slope * shared).sum(-1)) / np.sqrt(orders.c[..., k, k])
         slopes.append(row)
     return means, slopes
@@ -317,7 +320,7 @@ def own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"], 
 
 
 def solved_stage(solution: Solution, rounding: np.random.Generator | None = None) -> Solution:
-    """The solution after one more stage; its moments and order parameters with errors of `rounding`."""
+    """The solution after one more stage, with errors of `rounding` in its order parameters."""
     cell, stage, training = solution.cell, solution.stages, solution.training
     weight = np.concatenate([cohort.weight for cohort in training])
     mass = np.concatenate([cohort.mass for cohort in training])
