@@ -158,7 +158,7 @@ class Solution:
         return (np.abs(other.outputs - self.outputs) / [test_error, np.sqrt(square), square]).max(axis=0)
 
     def equations(self, newest: Row, means: Row) -> tuple[Row, Array, Array]:
-        """Right-hand sides of (T3.9) to (T3.11) minus a_s, C_s· and X_s·, and the newest rows of `modes` and `shift`."""
+        """Right-hand sides of (T3.9) to (T3.11) minus a_s, C_s· and X_s·; the newest rows of `modes` and `shift`."""
         (a, c, x), (fg, ff, gamma) = self.orders.split(newest), self.orders.split(means)
         phi, basis, firmness = self.cell.phi, self.cell.basis, self.cell.ridges[self.stages] / self.cell.eigenvalues
         # (T3.7) is M_e = (Λ/e + Γ)^-1; with b of (T3.8), M_e b u_e is a·u_e + shift
