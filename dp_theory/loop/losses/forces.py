@@ -1,13 +1,12 @@
 """Means of forces over points: (T4.6) to (T4.8) of docs/theory/practice.md."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from dp_theory.loop.losses.loss import Loss
 from dp_theory.loop.losses.points import Points
-from dp_theory.loop.square import OrderParameters, Row, Solution
+from dp_theory.loop.square import OrderParameters, Row
 from dp_theory.numerics.checks import Array, Float
 
 
@@ -59,24 +58,3 @@ class SampledRows:
         """With the points' forces on the newest stage."""
         force, bend = loss.answer(self.scores(parameters), self.points.y, self.points.weight, parameters.x[-1, -1])
         return SampledRows(self.points, np.column_stack([self.force, force]), np.vstack([self.bend, bend]))
-
-
-@dataclass
-class PointMeans:
-    """Means over points, for the stage after `before`."""
-
-    before: Solution
-    sampled: Sequence[SampledRows]
-    loss: Loss
-    start: Sequence[Array | None] = field(init=False)  # the forces of the last call
-
-    def __post_init__(self) -> None:
-        self.start = [None] * len(self.sampled)
-
-    def __call__(self, newest: Row) -> Row:
-        parameters = self.before.orders.grown(newest)
-        answers = [
-            rows.means(parameters, self.loss, start) for rows, start in zip(self.sampled, self.start, strict=True)
-        ]
-        means, self.start = zip(*answers, strict=True)
-        return np.sum(means, axis=0)

@@ -1,7 +1,6 @@
 """Means of forces by quadrature, for the first stage: along the rule's score t, and then along the learner's own."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
@@ -121,27 +120,18 @@ def scored_atoms(
         yield Atoms(np.full(used.sum(), y), weight_of[used], at[:, used], moments[:, used], frame)
 
 
-@dataclass
-class NodeMeans:
-    """Means over nodes of quadrature, for the first stage."""
-
-    initial: Sequence[PlacedRows]
-    loss: Loss
-    order: int
-    error: Float[Array, " means"] | None = None  # relative, that is assumed of them
-
-    def __call__(self, newest: Row) -> Row:
-        *a, variance, response = newest
-        score = np.append(a, np.sqrt(variance))
-        length = float(np.linalg.norm(score))
-        bends = [(at / length, width / length) for at, width in self.loss.bends(response)]
-        pull, force, bend = np.zeros(len(score)), 0.0, 0.0
-        for placed in self.initial:
-            share = placed.rows.candidates_at(1.0)
-            for atoms in scored_atoms(placed, self.order, score / length, bends):
-                f, of_row = self.loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.weight, response)
-                pull += share * atoms.linear(f)
-                force += share * float(f * f @ atoms.moments[0])
-                bend += share * float(of_row @ atoms.moments[0])
-        means = np.append(pull[: len(a)], [force, bend])
-        return means if self.error is None else means * (1 + self.error)
+def node_means(initial: Sequence[PlacedRows], loss: Loss, order: int, newest: Row) -> Row:
+    """Means of forces over nodes, for the first stage."""
+    *a, variance, response = newest
+    score = np.append(a, np.sqrt(variance))
+    length = float(np.linalg.norm(score))
+    bends = [(at / length, width / length) for at, width in loss.bends(response)]
+    pull, force, bend = np.zeros(len(score)), 0.0, 0.0
+    for placed in initial:
+        share = placed.rows.candidates_at(1.0)
+        for atoms in scored_atoms(placed, order, score / length, bends):
+            f, of_row = loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.weight, response)
+            pull += share * atoms.linear(f)
+            force += share * float(f * f @ atoms.moments[0])
+            bend += share * float(of_row @ atoms.moments[0])
+    return np.append(pull[: len(a)], [force, bend])

@@ -1,16 +1,17 @@
 """The limits under other losses than the square, and their certificates."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.loop.losses.forces import PointMeans, SampledRows
-from dp_theory.loop.losses.nodes import NodeMeans
+from dp_theory.loop.losses.forces import SampledRows
+from dp_theory.loop.losses.nodes import node_means
 from dp_theory.loop.losses.points import draw_points
 from dp_theory.loop.losses.search import Means, Search
-from dp_theory.loop.square import Cohort, Solution, more_nodes, require_certain_rules, solve_cell
+from dp_theory.loop.square import Cohort, Row, Solution, more_nodes, require_certain_rules, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
@@ -101,7 +102,15 @@ def solve_cell_over(
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
             sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
         training = slice(len(sampled) - len(solution.training), None)
-        grown = _found(solution, PointMeans(solution, sampled[training], cell.loss), start, MISSED)
+        forces: Sequence[Array | None] = [None] * len(solution.training)  # at the last call of `means`
+
+        def means(newest: Row) -> Row:
+            nonlocal forces
+            orders, cohorts = solution.orders.grown(newest), zip(sampled[training], forces, strict=True)
+            of_cohorts, forces = zip(*(rows.means(orders, cell.loss, near) for rows, near in cohorts), strict=True)
+            return np.sum(of_cohorts, axis=0)
+
+        grown = _found(solution, means, start, MISSED)
         sampled[training] = [rows.grown(grown.orders, cell.loss) for rows in sampled[training]]
         return grown
 
@@ -128,11 +137,14 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
 # -- without rounds: nodes --------------------------------------------------------------------------------------------
 
 
-def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | None = None) -> Solution:
-    """`start` is a solution to begin with, and `error` that of the means of forces."""
+def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | float = 0.0) -> Solution:
+    """`start` is a solution to begin with, and `error` that of the means of forces, relative."""
+
+    def means(newest: Row) -> Row:
+        return node_means(cell.initial, cell.loss, order, newest) * (1 + error)
 
     def solve_stage(solution: Solution) -> Solution:
-        return _found(solution, NodeMeans(cell.initial, cell.loss, order, error), start, EXACT)
+        return _found(solution, means, start, EXACT)
 
     return solve_cell(cell, order, solve_stage)
 
