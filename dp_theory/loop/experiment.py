@@ -72,7 +72,7 @@ def trial(cell: "ScalarProblem", d: int, seed: int, number: int) -> Float[Array,
             length = np.linalg.norm(thetas[-1])
             if not length:
                 raise InputError(f"stage {stage - 1} of a run at d = {d} has no row to learn from: give a larger d")
-            placed = [PlacedRows.of(rows, cell.flip, directions @ cell.labeller, thetas[-1] / length)]
+            placed = [PlacedRows.of(rows, cell.flip, directions[:, 0], thetas[-1] / length)]
         for one in placed:
             z, y, weight = draw_rows(one, n, rng)
             x = z * roots

@@ -44,7 +44,8 @@ _ROUNDED = 1e-14
 class ScalarProblem:
     """A problem of numbers alone.
 
-    `basis` is U of dp_theory.loop.square, and `truth` the unit vector along Σ^½w0, or its part in U.
+    `basis` is U of dp_theory.loop.square, in a loop the labeller alone; `truth` is the unit vector along Σ^½w0, or its
+    part in U.
     """
 
     phi: float
@@ -53,7 +54,6 @@ class ScalarProblem:
     eigenvalues: Float[Array, " modes"]
     basis: Float[Array, "modes k"]
     truth: Float[Array, " modes"]
-    labeller: Float[Array, " k"]
     initial: tuple[PlacedRows, ...]
     additions: Sequence[RoundPlan] = ()
     accumulate: bool = True
@@ -160,8 +160,7 @@ class SpanProblem(AnyProblem):
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
-        modes = eigenvalues, basis, truth, truth @ basis
-        return ScalarProblem(self.phi, np.array([self.lam]), self.loss, *modes, tuple(placed))
+        return ScalarProblem(self.phi, np.array([self.lam]), self.loss, eigenvalues, basis, truth, tuple(placed))
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " d"]:
@@ -301,7 +300,7 @@ class PracticeProblem(AnyProblem):
         pool = PlacedRows.of(first, self.flip, one, one)
         ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
         eigenvalues, labeller, truth = self.modes
-        modes = eigenvalues, labeller[:, None], truth, one
+        modes = eigenvalues, labeller[:, None], truth
         loop = self.additions, self.accumulate, self.flip
         return ScalarProblem(self.phi, ridges, self.loss, *modes, (pool,), *loop)
 

@@ -373,9 +373,8 @@ def _interpolated(solution: Solution, kept: float, rounding: np.random.Generator
         )
     if kept >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
         near_peak = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
-        nearby, infinite = solved_stage(near_peak, rounding), np.full((1, 1), np.inf)
-        outputs = np.vstack([nearby.outputs[:2], infinite])
-        return replace(nearby, orders=nearby.orders._replace(c=infinite), outputs=outputs)
+        nearby = solved_stage(near_peak, rounding)
+        return replace(nearby, outputs=np.vstack([nearby.outputs[:2], [[np.inf]]]))
     infinite = [replace(cohort, weight=np.full_like(cohort.weight, np.inf)) for cohort in solution.cohorts]
     return solved_stage(replace(solution, cell=replace(cell, ridges=np.ones(1)), cohorts=tuple(infinite)), rounding)
 
@@ -408,10 +407,9 @@ def solve_cell(
             plan = cell.additions[stage - 1]
             rows: Any = plan(float(solution.test_error[-1])) if callable(plan) else plan
             require_kind(f"the answer of additions[{stage - 1}]", rows, Rows, "an Addition")
-            # in the coordinates (Uᵀz, z_k/√C_kk) of the rows that the newest learner chooses
+            # in the coordinates (g, z_k/√C_kk) of the rows that the newest learner chooses
             learner = np.append(solution.orders.a[-1], np.sqrt(solution.orders.c[-1, -1]))
-            labeller, along = np.append(cell.labeller, 0.0), learner / np.linalg.norm(learner)
-            new = (PlacedRows.of(rows, cell.flip, labeller, along),)
+            new = (PlacedRows.of(rows, cell.flip, np.eye(2)[0], learner / np.linalg.norm(learner)),)
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]
         size = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")
