@@ -77,7 +77,7 @@ def inverse_row(
 ) -> Float[Array, "*trials J grown"]:
     """The last row of (lower triangular matrix + diagonal)^-1 for J diagonals, of its last row and inverses before."""
     own = 1 / (row[..., -1:] + diagonal)
-    others = np.tensordot(row[..., :-1], before, (-1, 1))
+    others = np.moveaxis(row[..., :-1] @ before, 0, -2)
     return own[..., None] * np.concatenate([-others, np.ones((*own.shape, 1))], axis=-1)
 
 
@@ -97,10 +97,10 @@ class OrderParameters(NamedTuple):
     c: Float[Array, "*trials stages stages"]
     x: Float[Array, "*trials stages stages"]
 
-    def split(self, row: Row) -> list[Array]:
+    def split(self, row: Row) -> tuple[Array, Array, Array]:
         """The parts of a row of the next stage."""
         stages, k = self.a.shape
-        return np.split(row, [k, k + stages + 1], axis=-1)
+        return row[..., :k], row[..., k : k + stages + 1], row[..., k + stages + 1 :]
 
     def grown(self, newest: Row) -> "OrderParameters":
         a, c, x = self.split(newest)
