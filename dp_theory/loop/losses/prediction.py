@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.loop.losses.forces import SampledRows
 from dp_theory.loop.losses.nodes import node_means
-from dp_theory.loop.losses.points import draw_points
+from dp_theory.loop.losses.points import Points, draw_points
 from dp_theory.loop.losses.search import Means, Search
 from dp_theory.loop.square import Cohort, Row, Solution, more_nodes, require_certain_rules, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
@@ -94,24 +93,24 @@ def solve_cell_over(
     cell: "ScalarProblem", size: int = SIZES[0], seed: int = 0, start: Solution | None = None
 ) -> Solution:
     """Over so many points of each cohort, without a certificate. `start` is a solution to begin with."""
-    sampled: list[SampledRows] = []  # of the cohorts so far
+    sampled: list[Points] = []  # of the cohorts so far
 
     def solve_stage(solution: Solution) -> Solution:
         stage = solution.stages
         for cohort in solution.cohorts[len(sampled) :]:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
-            sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
-        training = slice(len(sampled) - len(solution.training), None)
-        forces: Sequence[Array | None] = [None] * len(solution.training)  # at the last call of `means`
+            sampled.append(draw_points(cohort, size, rng))
+        training = sampled[-len(solution.training) :]
+        forces: Sequence[Array | None] = [None] * len(training)  # at the last call of `means`
 
         def means(newest: Row) -> Row:
             nonlocal forces
-            orders, cohorts = solution.orders.grown(newest), zip(sampled[training], forces, strict=True)
-            of_cohorts, forces = zip(*(rows.means(orders, cell.loss, near) for rows, near in cohorts), strict=True)
+            orders, cohorts = solution.orders.grown(newest), zip(training, forces, strict=True)
+            of_cohorts, forces = zip(*(points.means(orders, cell.loss, near) for points, near in cohorts), strict=True)
             return np.sum(of_cohorts, axis=0)
 
         grown = _found(solution, means, start, MISSED)
-        sampled[training] = [rows.grown(grown.orders, cell.loss) for rows in sampled[training]]
+        sampled[-len(training) :] = [points.grown(grown.orders, cell.loss) for points in training]
         return grown
 
     return solve_cell(cell, _POINT_ORDER, solve_stage)
