@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +57,7 @@ def _found(solution: Solution, means: Means, start: Solution | None, enough: flo
     search, least = Search(solution), np.inf
 
     def solved(equations: Search, begin: Array) -> tuple[Array, float]:
-        return fixed_point(equations.moves(means), begin)
+        return fixed_point(partial(equations.move, means), begin)
 
     begin = search.start()
     starts = [begin]

@@ -12,7 +12,6 @@ from scipy.linalg import solve_triangular
 from dp_base.errors import ConvergenceError
 from dp_theory.loop.square import Row, Solution
 from dp_theory.numerics.checks import Array, Float
-from dp_theory.numerics.fixed_point import Move
 
 # The part of the way to the right-hand sides that the damped map moves.
 _PART = 0.5
@@ -95,19 +94,15 @@ class Search:
         c = np.append(np.linalg.cholesky(self.solution.orders.c) @ row[:-1], row @ row)
         return np.concatenate([norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))])
 
-    def moves(self, means: Means) -> Move:
-        """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
+    def move(self, means: Means, point: Float[Array, " unknowns"]) -> tuple[Float[Array, " unknowns"], float]:
+        """By how much the damped map moves a point, and the largest relative residual there; inf where it is not
         defined.
         """
-
-        def move(point: Array) -> tuple[Array, float]:
-            try:
-                with np.errstate(over="raise", invalid="raise", divide="raise"):
-                    newest = self.newest(point)
-                    off, *_ = self.solution.equations(newest, means(newest))
-                    miss = self.solution.miss(off, newest)
-                    return self.coordinates(newest + _PART * off) - point, miss
-            except (np.linalg.LinAlgError, ArithmeticError):  # the loss's prox may not converge
-                return np.zeros_like(point), np.inf
-
-        return move
+        try:
+            with np.errstate(over="raise", invalid="raise", divide="raise"):
+                newest = self.newest(point)
+                off, *_ = self.solution.equations(newest, means(newest))
+                miss = self.solution.miss(off, newest)
+                return self.coordinates(newest + _PART * off) - point, miss
+        except (np.linalg.LinAlgError, ArithmeticError):  # the loss's prox may not converge
+            return np.zeros_like(point), np.inf
