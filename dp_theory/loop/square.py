@@ -55,7 +55,7 @@ _MOMENT_ERROR = 16 * ROUNDING
 # Factor of the certificate over what one perturbed solution shows, or more nodes change.
 _SAFETY = 4
 
-# The newest row of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ, in one vector; leading axes are several at once.
+# The newest row of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ, in one vector; a first axis holds several at once.
 Row = Float[Array, "*trials unknowns"]
 
 
