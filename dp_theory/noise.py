@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dp_theory.loop.groups import Addition, BoundaryFlips, Window
-from dp_theory.loop.placed import PlacedRows, score_nodes
+from dp_theory.loop.groups import Addition, BoundaryFlips, PlacedRows, Window
+from dp_theory.loop.integrals import score_nodes
 from dp_theory.loop.problems import PracticeProblem
 from dp_theory.loop.square import Solution, solve_loop
 from dp_theory.numerics.checks import (
@@ -86,15 +86,15 @@ def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Sh
     require_in("(0, 1/2)", "it is the learner's", test_error=test_error)
     window = KeepHard(alpha)
     cosine, sine = float(np.cos(np.pi * test_error)), float(np.sin(np.pi * test_error))
-    labeller = np.array([cosine, sine_of(cosine)])
-    t, measure, labels = score_nodes(PlacedRows(Addition(1.0, keep=window), flips, labeller, np.eye(1, 2)[0]), ORDER)
+    rows = PlacedRows(Addition(1.0, keep=window), flips, np.eye(2), cosine, float(sine_of(cosine)))
+    t, measure, labels = score_nodes(rows, ORDER)
     mass = measure * (t > 0) * window.keep_probability(t)
-    rows = float(mass.sum())
+    kept = float(mass.sum())
     # 2 eps of the rows have the label of a noisier margin, of this correlation with -z
     noisier = np.hypot(sine, flips.width)
     z, noisy = cosine * t / sine, cosine * t / noisier
     differ = both_below(z, -noisy, -sine / noisier) + both_below(-z, noisy, -sine / noisier)
-    return Shares(missed=float(mass @ labels[1, 0]) / rows, wrong=2 * flips.eps * float(mass @ differ) / rows)
+    return Shares(missed=float(mass @ labels[1, 0]) / kept, wrong=2 * flips.eps * float(mass @ differ) / kept)
 
 
 def judged_share(confirmed: float, judge: float = 1.0) -> float:

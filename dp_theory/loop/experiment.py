@@ -8,10 +8,9 @@ from scipy.linalg import solve
 from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.groups import Addition, draw_labels
+from dp_theory.loop.groups import Addition, PlacedRows, draw_labels
 from dp_theory.loop.losses import Loss, Square
-from dp_theory.loop.placed import PlacedRows, kept_moments
-from dp_theory.loop.square import ORDER
+from dp_theory.loop.square import ORDER, kept_moments
 from dp_theory.numerics.checks import Array, Float, require, require_memory, sine_of, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.outcomes import QUANTITIES, Simulation
@@ -67,14 +66,13 @@ def trial(cell: "ScalarProblem", d: int, seed: int, number: int) -> Float[Array,
         if not cell.accumulate:
             gram, moment, pool = 0.0, 0.0, []
         if stage == 0:
-            placed = [replace(p, labeller=directions @ p.labeller, along=directions @ p.along) for p in cell.initial]
+            placed = [replace(p, frame=directions @ p.frame) for p in cell.initial]
         else:
             rows: Any = cell.additions[stage - 1]
             length = np.linalg.norm(thetas[-1])
             if not length:
                 raise InputError(f"stage {stage - 1} of a run at d = {d} has no row to learn from: give a larger d")
-            selector = thetas[-1] / length
-            placed = [PlacedRows(rows, rows.flips(cell.flip), directions @ cell.labeller, selector)]
+            placed = [PlacedRows.of(rows, cell.flip, directions[:, 0], thetas[-1] / length)]
         for one in placed:
             z, y, weight = draw_rows(one, n, rng)
             x = z * roots
@@ -110,7 +108,7 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
 
     What decides lies in the span of the directions; the rest is drawn for kept rows alone.
     """
-    rows, axes, rule = placed.rows, placed.axes, placed.rows.keep
+    rows, frame, rule = placed.rows, placed.frame, placed.rows.keep
     keep_fraction = float(kept_moments(placed, ORDER)[1][:, 0, 0].sum()) if isinstance(rows, Addition) else 1.0
     candidates = whole_rows("candidates", rows.candidates_at(keep_fraction) * n)
     parts = []
@@ -120,14 +118,14 @@ def draw_rows(placed: PlacedRows, n: float, rng: np.random.Generator) -> tuple[A
         seen = rng.standard_normal((2, min(MAX_CANDIDATES, candidates - start)))
         if isinstance(rule, Direct):
             seen[0] = rule.draw(rng, seen.shape[1])
-        y = draw_labels(placed.flip, axes.slope * seen[0] + axes.kappa * seen[1], rng)
+        y = draw_labels(placed.flip, placed.slope * seen[0] + placed.kappa * seen[1], rng)
         keep, weight = rows.select(seen[0], y)
         is_kept = (rng.random(len(y)) < keep) & (weight > 0)
         parts.append((seen[:, is_kept].T, y[is_kept], weight[is_kept]))
     coordinates, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    require_memory(_MATRICES * len(y) * len(axes.frame), _SMALLER)
-    z = rng.standard_normal((len(y), len(axes.frame)))
-    z += (coordinates - z @ axes.frame) @ axes.frame.T
+    require_memory(_MATRICES * len(y) * len(frame), _SMALLER)
+    z = rng.standard_normal((len(y), len(frame)))
+    z += (coordinates - z @ frame) @ frame.T
     return z, y, weight
 
 

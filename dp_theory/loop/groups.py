@@ -7,7 +7,7 @@ z. Given the t that a rule sees, z = drift + blur·ζ, and E[1, ζ, ζ²; observ
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,6 +44,10 @@ _ROUNDED = 1e-12
 _MOMENTS_ALONE = "rows that are known by their moments alone cannot be drawn or fitted: give a rule"
 # A test error from which on the threshold kappa·tan(πE) of a window no longer grows.
 MAX_ERROR = 0.499
+# A labeller with a smaller part off the directions lies in their span.
+IN_THE_SPAN = 1e-14
+# An angle between labeller and selector of which the cosine, which closed forms take, has lost digits.
+_LOST = 1e-3
 
 
 # -- flips -------------------------------------------------------------------------------------------------------------
@@ -308,9 +312,6 @@ class Addition(SelectedRows):
             require_positive_number("it counts the row in the loss", weight=self.weight)
         self.check_rule()
 
-    def flips(self, problem: Flips) -> Flips:
-        return problem if self.flip is None else self.flip
-
     def candidates_at(self, keep_fraction: float) -> float:
         require("kept fraction", keep_fraction, keep_fraction > 0, f"be positive: {self} keeps no row")
         if self.candidates is not None:
@@ -346,6 +347,7 @@ class MeasuredRows(SelectedRows):
     second: ArrayLike
     keep: ClassVar[float] = 1.0
     weight: ClassVar[float] = 1.0
+    flip: ClassVar[None] = None
     has_direction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -356,9 +358,6 @@ class MeasuredRows(SelectedRows):
         rest = second - np.outer(linear, linear)
         if not (np.abs(rest - rest.T).max() <= _ROUNDED and np.linalg.eigvalsh(rest).min() >= -_ROUNDED):
             raise InputError("no rows have these: second - linear linearᵀ must be symmetric and positive semidefinite")
-
-    def flips(self, problem: Flips) -> Flips:
-        return problem
 
     def candidates_at(self, keep_fraction: float) -> float:
         return self.kept
@@ -404,6 +403,41 @@ class Window:
 
 Rows = Addition | MeasuredRows
 RoundPlan = Rows | Callable[[float], Rows]  # the rows, or a function that names them from the test error
+
+
+def score_axes(labeller: Float[Array, " k"], along: Float[Array, " k"]) -> tuple[Float[Array, "k 2"], float, float]:
+    """The directions of t and ζ (T3.14), slope and kappa: the labeller's margin is slope·t + kappa·ζ.
+
+    The direction of ζ is 0 where the labeller has none of its own.
+    """
+    along = along / np.linalg.norm(along)
+    slope = float(labeller @ along)
+    rest = labeller - slope * along
+    rest = rest - (rest @ along) * along  # again: if the labeller nearly lies along it, the first left eps/kappa
+    kappa = float(np.linalg.norm(rest))
+    return np.column_stack([along, rest / kappa if kappa > IN_THE_SPAN else 0 * rest]), slope, kappa
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedRows:
+    """Rows with the `score_axes` of their labeller and rule; a rule that sees nothing is shown its labeller's score."""
+
+    rows: Any  # Group or Addition
+    flip: Flips
+    frame: Float[Array, "k 2"]
+    slope: float
+    kappa: float
+
+    @classmethod
+    def of(cls, rows: Any, flip: Flips, labeller: Float[Array, " k"], along: Float[Array, " k"]) -> "PlacedRows":
+        """`flip` is that of the problem, where the rows have none of their own."""
+        return cls(rows, flip if rows.flip is None else rows.flip, *score_axes(labeller, along))
+
+    @property
+    def needs_quadrature(self) -> bool:
+        nearly_one = isinstance(self.rows.keep, Rule) and IN_THE_SPAN < self.kappa < _LOST
+        with_rule = self.rows.has_functions or isinstance(self.flip, BoundaryFlips) or nearly_one
+        return not isinstance(self.rows, MeasuredRows) and with_rule
 
 
 # keep probabilities and weights of a projection t and an observed label y = ±1, which rules cannot be

@@ -17,9 +17,8 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.loop.experiment import simulated
-from dp_theory.loop.groups import Addition, Flips, Group, RoundPlan, Rows, check_flips
+from dp_theory.loop.groups import Addition, Flips, Group, PlacedRows, RoundPlan, Rows, check_flips
 from dp_theory.loop.losses import SQUARE, Loss, Square, require_loss
-from dp_theory.loop.placed import PlacedRows
 from dp_theory.loop.square import Solution, certified
 from dp_theory.numerics.checks import (
     Array,
@@ -45,7 +44,8 @@ _ROUNDED = 1e-14
 class ScalarProblem:
     """A problem of numbers alone.
 
-    `basis` is U of dp_theory.loop.square, and `truth` the unit vector along Σ^½w0, or its part in U.
+    `basis` is U of dp_theory.loop.square, in a loop the labeller alone; `truth` is the unit vector along Σ^½w0, or its
+    part in U.
     """
 
     phi: float
@@ -54,7 +54,6 @@ class ScalarProblem:
     eigenvalues: Float[Array, " modes"]
     basis: Float[Array, "modes k"]
     truth: Float[Array, " modes"]
-    labeller: Float[Array, " k"]
     initial: tuple[PlacedRows, ...]
     additions: Sequence[RoundPlan] = ()
     accumulate: bool = True
@@ -157,12 +156,11 @@ class SpanProblem(AnyProblem):
         basis = np.asarray(orth(np.concatenate([truth[None], *(rows for pair in directions for rows in pair)]).T))
         placed = []
         for group, (labeller, along) in zip(self.groups, directions, strict=True):
-            placed.append(PlacedRows(group, group.flip, labeller[0] @ basis, (*along, *labeller)[0] @ basis))
+            placed.append(PlacedRows.of(group, group.flip, labeller[0] @ basis, (*along, *labeller)[0] @ basis))
         eigenvalues = self.eigenvalues
         if self.spectrum is None:  # the modes off the directions are all alike
             truth, basis, eigenvalues = truth @ basis, np.eye(basis.shape[1]), np.ones(basis.shape[1])
-        modes = eigenvalues, basis, truth, placed[0].labeller
-        return ScalarProblem(self.phi, np.array([self.lam]), self.loss, *modes, tuple(placed))
+        return ScalarProblem(self.phi, np.array([self.lam]), self.loss, eigenvalues, basis, truth, tuple(placed))
 
     @cached_property
     def eigenvalues(self) -> Float[Array, " d"]:
@@ -299,10 +297,10 @@ class PracticeProblem(AnyProblem):
     def cell(self) -> ScalarProblem:
         one, first = np.ones(1), self.initial
         assert isinstance(first, Rows), "made when this was"
-        pool = PlacedRows(first, first.flips(self.flip), one, one)
+        pool = PlacedRows.of(first, self.flip, one, one)
         ridges = np.broadcast_to(np.asarray(self.lam, float), self.stages)
         eigenvalues, labeller, truth = self.modes
-        modes = eigenvalues, labeller[:, None], truth, one
+        modes = eigenvalues, labeller[:, None], truth
         loop = self.additions, self.accumulate, self.flip
         return ScalarProblem(self.phi, ridges, self.loss, *modes, (pool,), *loop)
 

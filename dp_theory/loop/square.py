@@ -14,6 +14,7 @@ E sums over cohorts, in units of n. Where Σ = I one mode for each fixed directi
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,9 +22,10 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.loop.groups import Rows
-from dp_theory.loop.placed import Cohort, PlacedRows
+from dp_theory.loop.groups import BoundaryFlips, MeasuredRows, PlacedRows, Rows
+from dp_theory.loop.integrals import moments_by_nodes
 from dp_theory.numerics.checks import ROUNDING, Array, Float, require, require_kind
+from dp_theory.rules import KeepAll, Rule
 from dp_theory.rules.base import require_certain
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ _MOMENT_ERROR = 16 * ROUNDING
 # Factor of the certificate over what one perturbed solution shows, or more nodes change.
 _SAFETY = 4
 
-Row = Sequence[Array]  # the newest row of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ; leading axes are several at once
-Change = Callable[[Array], Array]  # what is done to order parameters, to see what rounding does
+# The newest row of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ, in one vector; a first axis holds several at once.
+Row = Float[Array, "*trials unknowns"]
 
 
 # -- triangular matrices, of which the last row is new ----------------------------------------------------------------
@@ -75,7 +77,7 @@ def inverse_row(
 ) -> Float[Array, "*trials J grown"]:
     """The last row of (lower triangular matrix + diagonal)^-1 for J diagonals, of its last row and inverses before."""
     own = 1 / (row[..., -1:] + diagonal)
-    others = np.tensordot(row[..., :-1], before, (-1, 1))
+    others = np.moveaxis(row[..., :-1] @ before, 0, -2)
     return own[..., None] * np.concatenate([-others, np.ones((*own.shape, 1))], axis=-1)
 
 
@@ -85,7 +87,7 @@ def summed(vectors: Float[Array, "*trials J grown"], before: Float[Array, "J s s
     return np.concatenate([others, (vectors * row).sum((-2, -1))[..., None]], axis=-1)
 
 
-# -- the equations ----------------------------------------------------------------------------------------------------
+# -- the fixed point --------------------------------------------------------------------------------------------------
 
 
 class OrderParameters(NamedTuple):
@@ -95,22 +97,16 @@ class OrderParameters(NamedTuple):
     c: Float[Array, "*trials stages stages"]
     x: Float[Array, "*trials stages stages"]
 
+    def split(self, row: Row) -> tuple[Array, Array, Array]:
+        """The parts of a row of the next stage."""
+        stages, k = self.a.shape
+        return row[..., :k], row[..., k : k + stages + 1], row[..., k + stages + 1 :]
+
     def grown(self, newest: Row) -> "OrderParameters":
-        a, c, x = newest
+        a, c, x = self.split(newest)
         before = np.broadcast_to(self.a, (*a.shape[:-1], *self.a.shape))
         a = np.concatenate([before, a[..., None, :]], axis=-2)
         return OrderParameters(a, with_row(self.c, c, edge=True), with_row(self.x, x))
-
-    def scores(self, selector: int | None, stages: slice) -> tuple[Array, Array, Array]:
-        """η of b stages (T3.15): its slopes on a row's coordinates, the noise's covariance, and C_jk/√C_kk."""
-        view, noise = self.a[..., stages, :], self.c[..., stages, stages]
-        if selector is None:
-            return view, noise, np.zeros(view.shape[:-1])
-        of_selector, variance = self.c[..., selector, stages], self.c[..., selector, selector, None]
-        share = of_selector / variance  # 1 for the selector itself, which has no noise at all
-        noise = noise - share[..., :, None] * of_selector[..., None, :]
-        shared = share * np.sqrt(variance)
-        return np.concatenate([view, shared[..., None]], axis=-1), noise, shared
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ class Solution:
     """
 
     cell: "ScalarProblem"
-    cohorts: tuple[Cohort, ...]
+    cohorts: tuple["Cohort", ...]
     orders: OrderParameters
     modes: Float[Array, "modes stages stages"]
     shift: Float[Array, "modes stages"]
@@ -140,9 +136,9 @@ class Solution:
         return len(self.orders.a)
 
     @property
-    def training(self) -> list[Cohort]:
+    def training(self) -> "tuple[Cohort, ...]":
         """The rows that the next stage trains on, which are the last ones."""
-        return [cohort for cohort in self.cohorts if cohort.last > self.stages]
+        return tuple(cohort for cohort in self.cohorts if cohort.last > self.stages)
 
     @property
     def additions(self) -> list[Rows]:
@@ -161,51 +157,34 @@ class Solution:
         test_error, _, square = self.outputs
         return (np.abs(other.outputs - self.outputs) / [test_error, np.sqrt(square), square]).max(axis=0)
 
-    def forces(self, newest: Row) -> tuple[Row, list[Array]]:
-        """The newest row of E[f gᵀ], E[f fᵀ] and Γ (T3.17), and that of each cohort's B (T3.16)."""
-        orders, rows = self.orders.grown(newest), []
-        fg, (ff, gamma) = np.zeros(newest[0].shape), np.zeros((2, *newest[1].shape))
-        for cohort in self.training:
-            k, b, frame = cohort.selector, slice(cohort.first, None), cohort.frame
-            view, noise, shared = orders.scores(k, b)
-            row = inverse_row(cohort.slopes, newest[2][..., b], 1 / cohort.weight)
-            # y - η = pull·(y, x) - noise
-            pull = np.concatenate([np.ones((*view.shape[:-1], 1)), -view @ frame], axis=-1)
-            by_row = np.einsum("...jk,jkl->...jl", row @ pull, cohort.moments)  # E[f_s (y, x)]
-            by_pull = by_row @ pull.swapaxes(-1, -2) + cohort.mass[:, None] * (row @ noise)  # E[f_s (y - η)]
-            by_view, slope = by_row[..., 1:].sum(-2) @ frame.T, cohort.mass @ row
-            fg += by_view[..., : fg.shape[-1]]
-            ff[..., b] += summed(by_pull, cohort.slopes, row)
-            gamma[..., b] += slope
-            if k is not None:
-                gamma[..., k] -= (by_view[..., -1] + (slope * shared).sum(-1)) / np.sqrt(orders.c[..., k, k])
-            rows.append(row)
-        return (fg, ff, gamma), rows
-
-    def equations(self, newest: Row, means: Row) -> tuple[Float[Array, "*trials unknowns"], Array, Array]:
-        """Right-hand sides of (T3.9), (T3.10) and (T3.11) minus a_s, C_s· and X_s·; the rows of `modes` and `shift`."""
-        (a, c, x), (fg, ff, gamma) = newest, means
+    def equations(self, newest: Row, means: Row) -> tuple[Row, Array, Array]:
+        """Right-hand sides of (T3.9) to (T3.11) minus a_s, C_s· and X_s·; the newest rows of `modes` and `shift`."""
+        (a, c, x), (fg, ff, gamma) = self.orders.split(newest), self.orders.split(means)
         phi, basis, firmness = self.cell.phi, self.cell.basis, self.cell.ridges[self.stages] / self.cell.eigenvalues
+        # (T3.7) is M_e = (Λ/e + Γ)^-1; with b of (T3.8), M_e b u_e is a·u_e + shift
         modes = inverse_row(self.modes, gamma, firmness)
         pull = fg @ basis.T - firmness * (a @ basis.T)
         shift = modes[..., -1] * (pull - gamma[..., :-1] @ self.shift.T)
-        # Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ without cancellation
-        a_off = shift @ basis
+        a_off = shift @ basis  # (T3.9)
+        # (T3.10): Σ (M_e b u_e)(M_e b u_e)ᵀ - aaᵀ without cancellation, and the forces' share
         across = shift - a_off @ basis.T
         spread = np.concatenate([across @ self.shift, (across**2).sum(-1)[..., None]], axis=-1)
         by_force = summed(modes @ with_row(self.ff, ff, edge=True), self.modes, modes) / len(basis)
-        return np.concatenate([a_off, spread + phi * by_force - c, phi * modes.mean(-2) - x], axis=-1), modes, shift
+        c_off = spread + phi * by_force - c
+        x_off = phi * modes.mean(-2) - x  # (T3.11)
+        return np.concatenate([a_off, c_off, x_off], axis=-1), modes, shift
 
-    def miss(self, off: Array, newest: Row) -> float:
+    def miss(self, off: Row, newest: Row) -> float:
         """The largest of `off`, relative to the order parameters."""
-        a, c, x = newest
+        a, c, x = self.orders.split(newest)
         own = np.hypot(np.linalg.norm(a), np.sqrt(c[-1]))
         norms, responses = np.append(np.sqrt(self.outputs[2]), c[-1] / own), np.append(np.diag(self.orders.x), x[-1])
         return float(np.abs(off / np.concatenate([np.full(len(a), own), norms * own, responses])).max())
 
-    def grown(self, newest: Row, means: Row, residual: float, slopes: Sequence[Array] = ()) -> "Solution":
-        """With the newest stage, whose rows of B are `slopes`, for the last cohorts."""
-        (a, c, _), (_, modes, shift) = newest, self.equations(newest, means)
+    def grown(self, newest: Row, means: Row, residual: float) -> "Solution":
+        """With the newest stage."""
+        (a, c, _), (_, ff, _) = self.orders.split(newest), self.orders.split(means)
+        _, modes, shift = self.equations(newest, means)
         # (T3.12) and (T3.13), again without cancellation
         along, norm, outside = self.cell.truth_in_span
         part = a @ along
@@ -213,87 +192,117 @@ class Solution:
         across = a - part * along
         off = c[-1] + across @ across + (part - overlap) * (part + overlap)
         test_error = np.arctan2(np.sqrt(off), overlap) / np.pi
-        cohorts = list(self.cohorts)
-        for place, row in enumerate(slopes, len(cohorts) - len(slopes)):
-            cohorts[place] = replace(cohorts[place], slopes=with_row(cohorts[place].slopes, row))
         return Solution(
             self.cell,
-            tuple(cohorts),
+            self.cohorts,
             self.orders.grown(newest),
             with_row(self.modes, modes),
             np.column_stack([self.shift, shift]),
-            with_row(self.ff, means[1], edge=True),
+            with_row(self.ff, ff, edge=True),
             np.column_stack([self.outputs, [test_error, overlap, a @ a + c[-1]]]),
             np.append(self.residual, residual),
         )
 
 
-# -- a stage ----------------------------------------------------------------------------------------------------------
+# -- a selected row ---------------------------------------------------------------------------------------------------
 
 
-def solved_stage(solution: Solution, change: Change | None = None) -> Solution:
-    """The solution after one more stage. `change` is applied to its order parameters before the loop goes on."""
-    cell, stage = solution.cell, solution.stages
-    weight = np.concatenate([cohort.weight for cohort in solution.training])
-    mass = np.concatenate([cohort.mass for cohort in solution.training])
-    if cell.ridges[stage] == 0 and (kept := mass.sum()) <= cell.phi * (1 + _AT_THE_PEAK):
-        return _interpolated(solution, kept, change)
-    k = cell.basis.shape[1]
-    own = k + stage  # the place of C_ss; that of X_ss is the last
+def kept_moments(placed: PlacedRows, order: int) -> tuple[Float[Array, " J"], Float[Array, "J 3 3"], float]:
+    """The J distinct weights of the kept rows, E[(y, t, ζ)(y, t, ζ)ᵀ; weight] per candidate, and its error.
 
-    def split(vectors: Array) -> Row:
-        return np.split(vectors, [k, own + 1], axis=-1)
-
-    def off(vectors: Array) -> tuple[Array, Row, list[Array]]:
-        newest = split(vectors)
-        means, slopes = solution.forces(newest)
-        return solution.equations(newest, means)[0][..., :-1] / unit, means, slopes
-
-    # given X_ss all is affine, but that C_ss is quadratic in the others, which do not depend on it
-    vector = np.zeros(own + stage + 2)
-    vector[-1] = _own_response(cell, cell.ridges[stage], weight, mass)
-    deviations = np.sqrt(np.diag(solution.orders.c))
-    unit = np.concatenate([np.ones(k), deviations * deviations[-1:], [1.0], np.diag(solution.orders.x)])
-    missed, *columns = off(vector + np.pad(np.diag(unit), ((1, 0), (0, 1))))[0]
-    jacobian = (np.array(columns) - missed).T
-    jacobian[own] *= np.arange(len(unit)) == own
-    inverse = np.linalg.inv(jacobian)
-    for _ in range(_STEPS):
-        vector = vector - np.append(unit * (inverse @ missed), 0.0)
-        missed, means, slopes = off(vector)
-        correction = np.append(unit * (inverse @ missed), 0.0)
-        if np.all(np.abs(correction) <= _ROUNDED * np.abs(vector)):
-            break
-    newest = split(vector)
-    residual = solution.miss(correction, newest) if vector[own] > 0 else np.inf
-    if not residual < _MISSED:
-        raise ConvergenceError(
-            f"{cell.where(stage)}: relative residual {residual:.1e}, C = {vector[own]:.3g}; give a larger lam"
-        )
-    if change is not None:
-        newest = [change(part) for part in newest]
-        means, slopes = solution.forces(newest)
-    return solution.grown(newest, means, max(residual, 4 * ROUNDING / abs(jacobian[own, own])), slopes)
+    Quadrature of this order stands in where no closed form is known.
+    """
+    rows = placed.rows
+    if placed.needs_quadrature:
+        return *moments_by_nodes(placed, order), 0.0
+    if isinstance(rows, MeasuredRows):
+        moments = np.column_stack([np.append(1.0, rows.linear), np.vstack([rows.linear, rows.second])])
+        return np.ones(1), moments[None], 0.0
+    rule, share = (rows.keep, 1.0) if isinstance(rows.keep, Rule) else (KeepAll(), rows.keep)
+    of_rule, errors = rule.moments_with_errors(float(np.clip(placed.slope, -1, 1)))
+    p, gamma, beta, beta_tilde = share * (rows.weight > 0) * np.array(of_rule)
+    assert not isinstance(placed.flip, BoundaryFlips), "these are integrated"
+    along, own = (1 - 2 * float(placed.flip)) * np.array([beta_tilde, beta])
+    moments = np.array([[[p, along, own], [along, gamma, 0], [own, 0, p]]])
+    return np.array([rows.weight or 1.0], float), moments, float(max(errors))  # if none is kept, any weight will do
 
 
-def _interpolated(solution: Solution, kept: float, change: Change | None) -> Solution:
-    """The limit λ → 0 with fewer kept rows than dimensions, in units of λ: weights are infinite (T2.10)."""
-    cell = solution.cell
-    if cell.rounds:
-        raise InputError(
-            f"lam = 0 needs more rows than dimensions: stage {solution.stages} has {kept:.3g}·n, not above d = phi·n"
-            f" = {cell.phi:g}·n. Give lam > 0"
-        )
-    if kept >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
-        near_peak = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
-        nearby, infinite = solved_stage(near_peak, change), np.full((1, 1), np.inf)
-        outputs = np.vstack([nearby.outputs[:2], infinite])
-        return replace(nearby, orders=nearby.orders._replace(c=infinite), outputs=outputs)
-    infinite = [replace(cohort, weight=np.full_like(cohort.weight, np.inf)) for cohort in solution.cohorts]
-    return solved_stage(replace(solution, cell=replace(cell, ridges=np.ones(1)), cohorts=tuple(infinite)), change)
+@dataclass(frozen=True)
+class Cohort:
+    """The rows of one round in units of n, which train the stages first ≤ s < last; `selector` chose them.
+
+    Kept are rows of J distinct weights. `moments` are E[(y, x)(y, x)ᵀ; weight] with x = (t, ζ, …) in `frame`, and
+    `error` their relative error. `slopes` are B of (T3.16) at the stages so far, for each weight.
+    """
+
+    placed: PlacedRows
+    weight: Float[Array, " J"]
+    moments: Float[Array, "J grown grown"]
+    frame: Float[Array, "k k"]
+    error: float
+    candidates: float
+    selector: int | None
+    first: int
+    last: int
+    slopes: Float[Array, "J b b"]
+
+    @classmethod
+    def of(cls, placed: PlacedRows, order: int, first: int, last: int) -> "Cohort":
+        weight, moments, error = kept_moments(placed, order)
+        size = placed.rows.candidates_at(float(moments[:, 0, 0].sum()))
+        # without the labeller's own coordinate where it has none, and with all others
+        frame = placed.frame[:, : 1 + placed.frame[:, 1].any()]
+        k, columns = frame.shape
+        of_all, known = moments[:, :1, :1] * np.eye(k + 1), slice(columns + 1)
+        of_all[:, known, known] = moments[:, known, known]
+        others = np.linalg.qr(frame, mode="complete")[0][:, columns:]
+        frame, none = np.column_stack([frame, others]), np.zeros((len(weight), 0, 0))
+        selector = first - 1 if first else None
+        return cls(placed, weight, size * of_all, frame, error, size, selector, first, last, none)
+
+    @property
+    def mass(self) -> Float[Array, " J"]:
+        return self.moments[:, 0, 0]
+
+    def scores(self, orders: OrderParameters) -> tuple[Array, Array, Array]:
+        """η of its b stages (T3.15): the slopes on a row's t, ζ, …, the noise's covariance, and C_jk/√C_kk."""
+        k, stages = self.selector, slice(self.first, self.last)
+        view, noise = orders.a[..., stages, :], orders.c[..., stages, stages]
+        if k is None:
+            return view @ self.frame, noise, np.zeros(view.shape[:-1])
+        of_selector, variance = orders.c[..., k, stages], orders.c[..., k, k, None]
+        share = of_selector / variance  # 1 for the selector itself, which has no noise at all
+        noise = noise - share[..., :, None] * of_selector[..., None, :]
+        shared = share * np.sqrt(variance)
+        return np.concatenate([view, shared[..., None]], axis=-1) @ self.frame, noise, shared
 
 
-def _own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"], mass: Float[Array, " J"]) -> float:
+# -- the square loss --------------------------------------------------------------------------------------------------
+
+
+def forces(solution: Solution, newest: Row) -> tuple[Row, list[Array]]:
+    """The newest row of E[f gᵀ], E[f fᵀ] and Γ (T3.17), and that of each cohort's B (T3.16)."""
+    orders, means, slopes = solution.orders.grown(newest), np.zeros(newest.shape), []
+    fg, ff, gamma = solution.orders.split(means)
+    for cohort in solution.training:
+        k, b = cohort.selector, slice(cohort.first, None)
+        view, noise, shared = cohort.scores(orders)
+        row = inverse_row(cohort.slopes, orders.x[..., -1, b], 1 / cohort.weight)
+        # y - η = pull·(y, x) - noise
+        pull = np.concatenate([np.ones((*view.shape[:-1], 1)), -view], axis=-1)
+        by_row = np.einsum("...jk,jkl->...jl", row @ pull, cohort.moments)  # E[f_s (y, x)], f = B(y - η)
+        by_pull = by_row @ pull.swapaxes(-1, -2) + cohort.mass[:, None] * (row @ noise)  # E[f_s (y - η)]
+        by_view, slope = by_row[..., 1:].sum(-2) @ cohort.frame.T, cohort.mass @ row
+        fg += by_view[..., : fg.shape[-1]]
+        ff[..., b] += summed(by_pull, cohort.slopes, row)
+        gamma[..., b] += slope
+        if k is not None:  # Stein's column
+            gamma[..., k] -= (by_view[..., -1] + (slope * shared).sum(-1)) / np.sqrt(orders.c[..., k, k])
+        slopes.append(row)
+    return means, slopes
+
+
+def own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"], mass: Float[Array, " J"]) -> float:
     """X_ss, the root of (T3.18), found in ln X."""
 
     def excess(log_response: float) -> float:
@@ -310,6 +319,66 @@ def _own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"],
     return float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root))
 
 
+def solved_stage(solution: Solution, rounding: np.random.Generator | None = None) -> Solution:
+    """The solution after one more stage, with errors of `rounding` in its order parameters."""
+    cell, stage, training = solution.cell, solution.stages, solution.training
+    weight = np.concatenate([cohort.weight for cohort in training])
+    mass = np.concatenate([cohort.mass for cohort in training])
+    if cell.ridges[stage] == 0 and (kept := mass.sum()) <= cell.phi * (1 + _AT_THE_PEAK):
+        return _interpolated(solution, kept, rounding)
+    k = cell.basis.shape[1]
+    own = k + stage  # the place of C_ss; that of X_ss is the last
+
+    def off(newest: Row) -> tuple[Array, Row, list[Array]]:
+        means, slopes = forces(solution, newest)
+        return solution.equations(newest, means)[0][..., :-1] / unit, means, slopes
+
+    # given X_ss all is affine, but that C_ss is quadratic in the others, which do not depend on it
+    newest = np.zeros(own + stage + 2)
+    newest[-1] = own_response(cell, cell.ridges[stage], weight, mass)
+    deviations = np.sqrt(np.diag(solution.orders.c))
+    unit = np.concatenate([np.ones(k), deviations * deviations[-1:], [1.0], np.diag(solution.orders.x)])
+    missed, *columns = off(newest + np.pad(np.diag(unit), ((1, 0), (0, 1))))[0]
+    jacobian = (np.array(columns) - missed).T
+    jacobian[own] *= np.arange(len(unit)) == own
+    inverse = np.linalg.inv(jacobian)
+    for _ in range(_STEPS):
+        newest = newest - np.append(unit * (inverse @ missed), 0.0)
+        missed, means, slopes = off(newest)
+        correction = np.append(unit * (inverse @ missed), 0.0)
+        if np.all(np.abs(correction) <= _ROUNDED * np.abs(newest)):
+            break
+    residual = solution.miss(correction, newest) if newest[own] > 0 else np.inf
+    if not residual < _MISSED:
+        raise ConvergenceError(
+            f"{cell.where(stage)}: relative residual {residual:.1e}, C = {newest[own]:.3g}; give a larger lam"
+        )
+    if rounding is not None:
+        newest = perturbed(newest, rounding)
+        means, slopes = forces(solution, newest)
+    training = tuple(
+        replace(cohort, slopes=with_row(cohort.slopes, row)) for cohort, row in zip(training, slopes, strict=True)
+    )
+    solution = replace(solution, cohorts=solution.cohorts[: -len(training)] + training)
+    return solution.grown(newest, means, max(residual, 4 * ROUNDING / abs(jacobian[own, own])))
+
+
+def _interpolated(solution: Solution, kept: float, rounding: np.random.Generator | None) -> Solution:
+    """The limit λ → 0 with fewer kept rows than dimensions, in units of λ: weights are infinite (T2.10)."""
+    cell = solution.cell
+    if cell.rounds:
+        raise InputError(
+            f"lam = 0 needs more rows than dimensions: stage {solution.stages} has {kept:.3g}·n, not above d = phi·n"
+            f" = {cell.phi:g}·n. Give lam > 0"
+        )
+    if kept >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
+        near_peak = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
+        nearby = solved_stage(near_peak, rounding)
+        return replace(nearby, outputs=np.vstack([nearby.outputs[:2], [[np.inf]]]))
+    infinite = [replace(cohort, weight=np.full_like(cohort.weight, np.inf)) for cohort in solution.cohorts]
+    return solved_stage(replace(solution, cell=replace(cell, ridges=np.ones(1)), cohorts=tuple(infinite)), rounding)
+
+
 # -- all stages -------------------------------------------------------------------------------------------------------
 
 
@@ -321,9 +390,13 @@ def solve_loop(problem: "PracticeProblem") -> Solution:
 def solve_cell(
     cell: "ScalarProblem",
     order: int = ORDER,
-    solve_stage: Callable[[Solution], Solution] = solved_stage,
+    solve_stage: Callable[[Solution], Solution] | None = None,
+    rounding: np.random.Generator | None = None,
 ) -> Solution:
-    """Solve a scalar problem, one stage after the other, without a certificate."""
+    """Solve a scalar problem, one stage after the other, without a certificate.
+
+    `solve_stage` is that of another loss. `rounding` draws the errors that moments and order parameters then have.
+    """
     modes, k = cell.basis.shape
     none, of_modes = np.zeros((0, 0)), (np.zeros((modes, 0, 0)), np.zeros((modes, 0)))
     orders = OrderParameters(np.zeros((0, k)), none, none)
@@ -334,15 +407,20 @@ def solve_cell(
             plan = cell.additions[stage - 1]
             rows: Any = plan(float(solution.test_error[-1])) if callable(plan) else plan
             require_kind(f"the answer of additions[{stage - 1}]", rows, Rows, "an Addition")
-            # in the coordinates (Uᵀz, z_k/√C_kk) of the rows that the newest learner chooses
+            # in the coordinates (g, z_k/√C_kk) of the rows that the newest learner chooses
             learner = np.append(solution.orders.a[-1], np.sqrt(solution.orders.c[-1, -1]))
-            labeller, along = np.append(cell.labeller, 0.0), learner / np.linalg.norm(learner)
-            new = (PlacedRows(rows, rows.flips(cell.flip), labeller, along),)
+            new = (PlacedRows.of(rows, cell.flip, np.eye(2)[0], learner / np.linalg.norm(learner)),)
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]
         size = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")
+        if rounding is not None:
+            cohorts = [
+                replace(cohort, moments=perturbed(cohort.moments, rounding, max(_MOMENT_ERROR, cohort.error)))
+                for cohort in cohorts
+            ]
         solution = replace(solution, cohorts=(*solution.cohorts, *cohorts))
-        solution = replace(solve_stage(solution), cell=cell)
+        solution = solve_stage(solution) if solve_stage else solved_stage(solution, rounding)
+        solution = replace(solution, cell=cell)
         error = solution.test_error[-1]
         if error < RESOLUTION and cell.rounds:
             raise ConvergenceError(
@@ -360,7 +438,12 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     tolerance = TOLERANCE if tolerance is None else tolerance
     first, *orders = ORDERS
     solved = solve_cell(cell, first)
-    rounding = _SAFETY * (_MOMENT_ERROR + _effect_of_rounding(solved, first))
+    effect = np.full(cell.stages, np.inf)  # at the ridgeless peak, or where errors leave no solution
+    if np.isfinite(solved.outputs).all():
+        with suppress(ConvergenceError):
+            other = solve_cell(cell, first, rounding=np.random.default_rng(0))
+            effect = np.maximum(solved.change(other), solved.residual)
+    rounding = _SAFETY * (_MOMENT_ERROR + effect)
     require_certain_rules(solved.cohorts, tolerance)
     if not any(cohort.placed.needs_quadrature for cohort in solved.cohorts):
         return solved, np.maximum.accumulate(rounding)
@@ -376,33 +459,15 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     raise more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
+def perturbed(value: Array, rounding: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
+    """With relative errors of this size."""
+    return value * (1 + error * rounding.choice((-1.0, 1.0), value.shape))
+
+
 def require_certain_rules(cohorts: Sequence[Cohort], tolerance: float) -> None:
     """Rules of one's own are integrated once and for all."""
     for cohort in cohorts:
         require_certain(cohort.placed.rows.keep, [cohort.error], tolerance)
-
-
-def _effect_of_rounding(solved: Solution, order: int) -> Array:
-    cell, rng = solved.cell, np.random.default_rng(0)
-    if not np.isfinite(solved.outputs).all():  # the ridgeless peak
-        return np.full(cell.stages, np.inf)
-
-    def change(value: Array, error: float = _MOMENT_ERROR) -> Array:
-        return value * (1 + error * rng.choice((-1.0, 1.0), np.shape(value)))
-
-    def perturbed_stage(solution: Solution) -> Solution:
-        cohorts = []
-        for cohort in solution.cohorts:
-            if cohort.first == solution.stages:
-                cohort = replace(cohort, moments=change(cohort.moments, max(_MOMENT_ERROR, cohort.error)))
-            cohorts.append(cohort)
-        return solved_stage(replace(solution, cohorts=tuple(cohorts)), change)
-
-    try:
-        perturbed = solve_cell(cell, order, perturbed_stage)
-    except ConvergenceError:
-        return np.full(cell.stages, np.inf)
-    return np.maximum(solved.change(perturbed), solved.residual)
 
 
 def more_nodes(cell: "ScalarProblem", order: int, change: float, tolerance: float) -> ConvergenceError:

@@ -114,11 +114,13 @@ def of_arrays(name: str, function: Callable[..., Any], *arrays: Any) -> Array:
 
 def require_number(**values: Any) -> list[float]:
     """Each is one real number; returned in double precision, as arithmetic keeps to the least precise."""
-    given = require_numbers(**values)
-    for name, number in zip(values, given, strict=True):
+    given = []
+    for name, value in values.items():
+        number = numbers(name, value)
         if number.shape:
             raise InputError(f"{name} has shape {number.shape}: it must be one number")
-    return [float(number) for number in given]
+        given.append(float(number))
+    return given
 
 
 def set_numbers(of: Any, *names: str) -> None:
@@ -214,7 +216,10 @@ def require_some(**values: Any) -> None:
 def require_positive(what: str, **values: Any) -> None:
     """Each is positive, finite and of a magnitude that formulas take; `what` ends the message to a person."""
     for name, value in values.items():
-        _require_size(name, numbers(name, value), np.greater, f"be positive and finite: {what}")
+        given = numbers(name, value)
+        require(name, given, (given > 0) & np.isfinite(given), f"be positive and finite: {what}")
+        fits = (given >= MIN_VALUE) & (given <= MAX_VALUE)
+        require(name, given, fits, f"be between {MIN_VALUE:g} and {MAX_VALUE:g}: beyond, formulas lose their digits")
 
 
 def require_positive_number(what: str, **values: Any) -> None:
@@ -226,15 +231,10 @@ def require_positive_number(what: str, **values: Any) -> None:
 def require_ridge(**ridges: Any) -> None:
     """Each is at least 0, finite and of a magnitude that formulas take."""
     for name, value in ridges.items():
-        _require_size(
-            name, numbers(name, value), np.greater_equal, "be at least 0 and finite: 0 is the ridgeless limit"
-        )
-
-
-def _require_size(name: str, value: Array, exceeds: np.ufunc, must: str) -> None:
-    require(name, value, exceeds(value, 0) & np.isfinite(value), must)
-    fits = (value == 0) | (value >= MIN_VALUE) & (value <= MAX_VALUE)
-    require(name, value, fits, f"be between {MIN_VALUE:g} and {MAX_VALUE:g}: beyond, formulas lose their digits")
+        given = numbers(name, value)
+        must = "be at least 0 and finite: 0 is the ridgeless limit"
+        require(name, given, (given >= 0) & np.isfinite(given), must)
+        require_positive(must, **{name: given[given > 0]})
 
 
 def require_in(interval: str, what: str, **values: Any) -> None:

@@ -180,7 +180,7 @@ class Budget:
             psi = float(self.psi(p))
             r = float(self.ridge(moments[:, None])[0])
             if not psi == r == 1:  # the peak, where the error is 1/2 whatever is kept
-                return slope_by_moments(moments, psi, self.rho, r, -self.candidate / (self.budget * p**2), 0.0)
+                return slope_by_moments(moments, psi, self.rho, r, -self.candidate / (self.budget * p**2))
         return np.zeros(MOMENTS)
 
 

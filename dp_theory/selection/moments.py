@@ -45,15 +45,13 @@ def ridge_limit(moments: Inexact[np.ndarray, " 6 *shape"], psi: Real, rho: Real,
     return rho * a_s + sine * a_v, across * across + r / (ell + 1 - r) * misfit
 
 
-def slope_by_moments(
-    moments: Float[Array, " 6"], psi: float, rho: float, r: float, d_psi: float, d_lam: float
-) -> Float[Array, " 6"]:
-    """The derivative of the test error; d_psi and d_lam are those of psi and lam by the kept share.
+def slope_by_moments(moments: Float[Array, " 6"], psi: float, rho: float, r: float, d_psi: float) -> Float[Array, " 6"]:
+    """The derivative of the test error; d_psi is that of psi by the kept share. The ridge per training row stays.
 
     A step off the real axis has (T7.7) to (T7.9) to rounding.
     """
     of_share = 1j * _STEP * np.eye(MOMENTS)[0]
-    d_r = ((1 - r) * d_psi - r * d_lam) / (psi / r - r)
+    d_r = (1 - r) * d_psi / (psi / r - r)
     steps = moments[:, None] + 1j * _STEP * np.eye(MOMENTS)
     along, off = ridge_limit(steps, psi + of_share * d_psi, rho, r + of_share * d_r)
     root = np.sqrt(off)

@@ -17,7 +17,7 @@ from dp_theory import (
     sweep,
 )
 from dp_theory.loop.experiment import draw_rows
-from dp_theory.loop.placed import PlacedRows
+from dp_theory.loop.groups import PlacedRows
 from tests.refusals import refusal, refused
 
 AT_ONCE = 1 << 21  # numbers
@@ -47,7 +47,7 @@ def test_a_loop_draws_its_candidates_in_parts():
     rng, rule = Recorder(np.random.SFC64(0)), KeepHard(2e-3)
     rows = Addition(candidates=1000.0, keep=rule)
     along = np.ones(3) / np.sqrt(3)
-    z, y, _ = draw_rows(PlacedRows(rows, 0.1, np.eye(3)[0], along), 3000, rng)
+    z, y, _ = draw_rows(PlacedRows.of(rows, 0.1, np.eye(3)[0], along), 3000, rng)
     assert rng.largest <= AT_ONCE
     assert len(y) == len(z) == pytest.approx(3e6 * rule.moments(0.0).p, abs=4 * np.sqrt(4800))
     assert np.abs(z @ along).max() <= 2e-3 + 1e-12

@@ -1,15 +1,14 @@
 """Means of forces by quadrature, for the first stage: along the rule's score t, and then along the learner's own."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from dp_theory.loop.groups import observed_labels, softness
+from dp_theory.loop.groups import IN_THE_SPAN, PlacedRows, observed_labels, score_axes, softness
+from dp_theory.loop.integrals import select_both
 from dp_theory.loop.losses.loss import Loss
-from dp_theory.loop.placed import IN_THE_SPAN, Axes, PlacedRows
 from dp_theory.loop.square import Row
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import panels, pdf
@@ -88,25 +87,25 @@ def scored_atoms(
 
     `bends` are places along the score, with widths.
     """
-    along, labeller = (np.append(vector, 0.0) for vector in (placed.along, placed.labeller))
-    first = Axes.of(score, along)  # s is the score's own coordinate off t
-    own = first.frame[:, 1]
-    of_label = np.array([labeller @ first.frame[:, 0], labeller @ own])
-    rest = labeller - first.frame @ of_label
-    rest = rest - first.frame @ (rest @ first.frame)
+    along, zeta = np.vstack([placed.frame, np.zeros(2)]).T
+    labeller = placed.slope * along + placed.kappa * zeta
+    seen, *of_score = score_axes(score, along)  # s is the score's own coordinate off t
+    of_label = labeller @ seen
+    rest = labeller - seen @ of_label
+    rest = rest - seen @ (rest @ seen)
     kappa = float(np.linalg.norm(rest))
-    frame = np.column_stack([first.frame, rest / kappa if kappa > IN_THE_SPAN else 0 * rest])
+    frame = np.column_stack([seen, rest / kappa if kappa > IN_THE_SPAN else 0 * rest])
 
     jumps = placed.rows.jumps()
     lines = [((1.0, 0.0), at, 0.0) for at in jumps]
-    lines += [((first.slope, first.kappa), at, width) for at, width in bends]
+    lines += [(tuple(of_score), at, width) for at, width in bends]
     lines += [(tuple(of_label), 0.0, width) for width in {kappa, softness(placed.flip, kappa)}]
     steps = Steps(*map(np.array, zip(*lines, strict=True))).with_crossings()
     # how far out nodes go; it grows with the order, which thus refines the tails' cut too
     reach = float(np.hypot(8 + order / 16, max(map(abs, jumps), default=0.0)))
     blurred = np.hypot(steps.width, steps.normal[:, 1])
     (t,), (mass,) = _nodes_between(steps.normal[:, 0], steps.level[:, None], blurred, order, reach)
-    share, weight = placed.selected(t)
+    share, weight = select_both(placed.rows, t)
     kept = (share * weight > 0).any(axis=0) & (mass > _NEGLIGIBLE * mass.max())
     t, mass, share, weight = t[kept], mass[kept], share[:, kept], weight[:, kept]
     level = steps.level[:, None] - steps.normal[:, :1] * t
@@ -121,28 +120,18 @@ def scored_atoms(
         yield Atoms(np.full(used.sum(), y), weight_of[used], at[:, used], moments[:, used], frame)
 
 
-@dataclass
-class NodeMeans:
-    """Means over nodes of quadrature, for the first stage."""
-
-    initial: Sequence[PlacedRows]
-    loss: Loss
-    order: int
-    error: Float[Array, " means"] | None = None  # relative, that is assumed of them
-
-    def __call__(self, newest: Row) -> Row:
-        a, (variance,), (response,) = newest
-        score = np.append(a, np.sqrt(variance))
-        length = float(np.linalg.norm(score))
-        bends = [(at / length, width / length) for at, width in self.loss.bends(response)]
-        pull, force, bend = np.zeros(len(score)), 0.0, 0.0
-        for placed in self.initial:
-            share = placed.rows.candidates_at(1.0)
-            for atoms in scored_atoms(placed, self.order, score / length, bends):
-                f, of_row = self.loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.weight, response)
-                pull += share * atoms.linear(f)
-                force += share * float(f * f @ atoms.moments[0])
-                bend += share * float(of_row @ atoms.moments[0])
-        means = np.append(pull[: len(a)], [force, bend])
-        means = means if self.error is None else means * (1 + self.error)
-        return means[:-2], means[-2:-1], means[-1:]
+def node_means(initial: Sequence[PlacedRows], loss: Loss, order: int, newest: Row) -> Row:
+    """Means of forces over nodes, for the first stage."""
+    *a, variance, response = newest
+    score = np.append(a, np.sqrt(variance))
+    length = float(np.linalg.norm(score))
+    bends = [(at / length, width / length) for at, width in loss.bends(response)]
+    pull, force, bend = np.zeros(len(score)), 0.0, 0.0
+    for placed in initial:
+        share = placed.rows.candidates_at(1.0)
+        for atoms in scored_atoms(placed, order, score / length, bends):
+            f, of_row = loss.answer(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, atoms.weight, response)
+            pull += share * atoms.linear(f)
+            force += share * float(f * f @ atoms.moments[0])
+            bend += share * float(of_row @ atoms.moments[0])
+    return np.append(pull[: len(a)], [force, bend])

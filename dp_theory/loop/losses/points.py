@@ -1,5 +1,5 @@
-"""The kept rows of a cohort as weighted points of a randomised quasi-Monte Carlo rule, for losses other than the
-square.
+"""The kept rows of a cohort as weighted points of a randomised quasi-Monte Carlo rule, and the means of their forces:
+(T4.6) to (T4.8) of docs/theory/practice.md.
 
 A point is a kind of row (true and observed label), a score t, ζ, and a normal for each stage that trains on the rows.
 """
@@ -11,7 +11,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from dp_theory.loop.groups import BoundaryFlips, chance_of_flip
-from dp_theory.loop.placed import Cohort, panel_edges
+from dp_theory.loop.integrals import panel_edges
+from dp_theory.loop.losses.loss import Loss
+from dp_theory.loop.square import Cohort, OrderParameters, Row
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import pdf
 
@@ -39,7 +41,7 @@ class Points(NamedTuple):
     """N weighted points for the kept rows of a cohort, which b stages train on.
 
     Column j of `mass`, in units of n, is for functions F of y, view and the first j normals: E[F] = Σ mass·F. `normals`
-    are what each stage adds to the noise of (T3.15).
+    are what each stage adds to the noise of (T3.15). `force` and `bend` are f_s and -df_s/du_s on the stages so far.
     """
 
     cohort: Cohort
@@ -48,6 +50,42 @@ class Points(NamedTuple):
     mass: Float[Array, "points functions"]
     view: Float[Array, "points K"]
     normals: Float[Array, "points b"]
+    force: Float[Array, "points solved"]
+    bend: Float[Array, "solved points"]
+
+    def scores(self, orders: OrderParameters) -> Array:
+        """u_s (T4.6)."""
+        view, noise, _ = self.cohort.scores(orders)
+        factor = np.linalg.cholesky(noise)[-1]
+        eta = self.view @ view[-1] + self.normals[:, : len(factor)] @ factor
+        return eta + self.force @ orders.x[-1, self.cohort.first : -1]
+
+    def slopes(self, x: Float[Array, "b b"]) -> Float[Array, "solved points"]:
+        """-du_s/dη_j at the newest stage, for j < s (T4.7)."""
+        slopes = np.zeros_like(self.bend)
+        for j in reversed(range(len(slopes))):
+            slopes[j] = self.bend[j] * (x[-1, j] - x[j + 1 : -1, j] @ slopes[j + 1 :])
+        return slopes
+
+    def means(self, orders: OrderParameters, loss: Loss, start: Array | None) -> tuple[Row, Array]:
+        """(T4.8), and the forces; `start` are such forces nearby."""
+        first, k = self.cohort.first, self.cohort.selector
+        mass = self.mass[:, self.force.shape[1] + 1]
+        force, bend = loss.answer(self.scores(orders), self.y, self.weight, orders.x[-1, -1], start)
+        of_rows, of_bends = mass * force, mass * bend
+        by_view = self.cohort.frame @ (of_rows @ self.view)
+        slope = np.append(-self.slopes(orders.x[first:, first:]) @ of_bends, of_bends.sum())
+        ff, gamma = np.zeros((2, len(orders.a)))
+        ff[first:], gamma[first:] = np.append(of_rows @ self.force, mass @ force**2), slope
+        if k is not None:
+            shared = orders.c[first:, k] / np.sqrt(orders.c[k, k])
+            gamma[k] -= (by_view[-1] + slope @ shared) / np.sqrt(orders.c[k, k])
+        return np.concatenate([by_view[: orders.a.shape[1]], ff, gamma]), force
+
+    def grown(self, orders: OrderParameters, loss: Loss) -> "Points":
+        """With their forces on the newest stage."""
+        force, bend = loss.answer(self.scores(orders), self.y, self.weight, orders.x[-1, -1])
+        return self._replace(force=np.column_stack([self.force, force]), bend=np.vstack([self.bend, bend]))
 
 
 def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
@@ -55,7 +93,7 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     from scipy.stats import qmc  # which takes long to import
 
     placed = cohort.placed
-    flip, cosine, sine = placed.flip, placed.axes.slope, placed.axes.kappa
+    flip, cosine, sine = placed.flip, placed.slope, placed.kappa
     tau = cosine / max(sine, _TINY)
     # bounds of the chances that a label is right, and that it is wrong
     right, wrong = (1.0, flip.eps) if isinstance(flip, BoundaryFlips) else (1 - flip, flip)
@@ -85,7 +123,8 @@ def draw_points(cohort: Cohort, size: int, rng: np.random.Generator) -> Points:
     y = _OBSERVED_LABELS[kind]
     weight = placed.rows.select(t, y)[1]
     view = np.column_stack([t, zeta])[:, : len(cohort.frame)]
-    return Points(cohort, y, weight, cohort.mass.sum() * mass / mass.sum(axis=0), view, normals)
+    mass, none = cohort.mass.sum() * mass / mass.sum(axis=0), np.zeros((size, 0))
+    return Points(cohort, y, weight, mass, view, normals, none, none.T)
 
 
 def _drawn(

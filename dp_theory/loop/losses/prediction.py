@@ -1,17 +1,17 @@
 """The limits under other losses than the square, and their certificates."""
 
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.loop.losses.forces import PointMeans, SampledRows
-from dp_theory.loop.losses.nodes import NodeMeans
-from dp_theory.loop.losses.points import draw_points
+from dp_theory.loop.losses.nodes import node_means
+from dp_theory.loop.losses.points import Points, draw_points
 from dp_theory.loop.losses.search import Means, Search
-from dp_theory.loop.placed import Cohort
-from dp_theory.loop.square import Solution, more_nodes, require_certain_rules, solve_cell
+from dp_theory.loop.square import Cohort, Row, Solution, more_nodes, require_certain_rules, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
@@ -57,7 +57,7 @@ def _found(solution: Solution, means: Means, start: Solution | None, enough: flo
     search, least = Search(solution), np.inf
 
     def solved(equations: Search, begin: Array) -> tuple[Array, float]:
-        return fixed_point(equations.moves(means), begin)
+        return fixed_point(partial(equations.move, means), begin)
 
     begin = search.start()
     starts = [begin]
@@ -94,16 +94,24 @@ def solve_cell_over(
     cell: "ScalarProblem", size: int = SIZES[0], seed: int = 0, start: Solution | None = None
 ) -> Solution:
     """Over so many points of each cohort, without a certificate. `start` is a solution to begin with."""
-    sampled: list[SampledRows] = []  # of the cohorts so far
+    sampled: list[Points] = []  # of the cohorts so far
 
     def solve_stage(solution: Solution) -> Solution:
         stage = solution.stages
         for cohort in solution.cohorts[len(sampled) :]:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
-            sampled.append(SampledRows.of(draw_points(cohort, size, rng)))
-        training = slice(len(sampled) - len(solution.training), None)
-        grown = _found(solution, PointMeans(solution, sampled[training], cell.loss), start, MISSED)
-        sampled[training] = [rows.grown(grown.orders, cell.loss) for rows in sampled[training]]
+            sampled.append(draw_points(cohort, size, rng))
+        training = sampled[-len(solution.training) :]
+        forces: Sequence[Array | None] = [None] * len(training)  # at the last call of `means`
+
+        def means(newest: Row) -> Row:
+            nonlocal forces
+            orders, cohorts = solution.orders.grown(newest), zip(training, forces, strict=True)
+            of_cohorts, forces = zip(*(points.means(orders, cell.loss, near) for points, near in cohorts), strict=True)
+            return np.sum(of_cohorts, axis=0)
+
+        grown = _found(solution, means, start, MISSED)
+        sampled[-len(training) :] = [points.grown(grown.orders, cell.loss) for points in training]
         return grown
 
     return solve_cell(cell, _POINT_ORDER, solve_stage)
@@ -129,11 +137,14 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
 # -- without rounds: nodes --------------------------------------------------------------------------------------------
 
 
-def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | None = None) -> Solution:
-    """`start` is a solution to begin with, and `error` that of the means of forces."""
+def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | float = 0.0) -> Solution:
+    """`start` is a solution to begin with, and `error` that of the means of forces, relative."""
+
+    def means(newest: Row) -> Row:
+        return node_means(cell.initial, cell.loss, order, newest) * (1 + error)
 
     def solve_stage(solution: Solution) -> Solution:
-        return _found(solution, NodeMeans(cell.initial, cell.loss, order, error), start, EXACT)
+        return _found(solution, means, start, EXACT)
 
     return solve_cell(cell, order, solve_stage)
 

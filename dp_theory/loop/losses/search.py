@@ -12,7 +12,6 @@ from scipy.linalg import solve_triangular
 from dp_base.errors import ConvergenceError
 from dp_theory.loop.square import Row, Solution
 from dp_theory.numerics.checks import Array, Float
-from dp_theory.numerics.fixed_point import Move
 
 # The part of the way to the right-hand sides that the damped map moves.
 _PART = 0.5
@@ -73,12 +72,12 @@ class Search:
     def near(self, other: Solution) -> Float[Array, " unknowns"]:
         """The coordinates of this stage in another solution."""
         (a, c, x), stage = other.orders, self.solution.stages
-        return self.coordinates((a[stage], c[stage, : stage + 1], x[stage, : stage + 1]))
+        return self.coordinates(np.concatenate([a[stage], c[stage, : stage + 1], x[stage, : stage + 1]]))
 
     def coordinates(self, newest: Row) -> Float[Array, " unknowns"]:
         """Cone coordinates."""
         norm, response = self._units
-        a, c, x = newest
+        a, c, x = self.solution.orders.split(newest)
         row = np.asarray(solve_triangular(np.linalg.cholesky(self.solution.orders.c), c[:-1], lower=True))
         new = c[-1] - row @ row
         if not (x[-1] > 0 and new > _POSITIVE * c[-1] > 0):
@@ -88,31 +87,22 @@ class Search:
 
     def newest(self, coordinates: Float[Array, " unknowns"]) -> Row:
         norm, response = self._units
-        a, factor, x = self.split(coordinates)
+        a, factor, x = self.solution.orders.split(coordinates)
         if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
             raise ConvergenceError("|θ| runs away: without ridge it does where the kept rows are separable")
         row = norm * np.append(factor[:-1], np.exp(factor[-1]))
         c = np.append(np.linalg.cholesky(self.solution.orders.c) @ row[:-1], row @ row)
-        return norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))
+        return np.concatenate([norm * a, c, response * np.append(x[:-1], np.exp(x[-1]))])
 
-    def split(self, vector: Array) -> Row:
-        grown = self.solution.stages + 1
-        return np.split(vector, [-2 * grown, -grown])
-
-    def moves(self, means: Means) -> Move:
-        """The damped map: by how much it moves a point, and the largest relative residual there; inf where it is not
+    def move(self, means: Means, point: Float[Array, " unknowns"]) -> tuple[Float[Array, " unknowns"], float]:
+        """By how much the damped map moves a point, and the largest relative residual there; inf where it is not
         defined.
         """
-
-        def move(point: Array) -> tuple[Array, float]:
-            try:
-                with np.errstate(over="raise", invalid="raise", divide="raise"):
-                    newest = self.newest(point)
-                    vector = np.concatenate(newest)
-                    off, *_ = self.solution.equations(newest, means(newest))
-                    miss = self.solution.miss(off, newest)
-                    return self.coordinates(self.split(vector + _PART * off)) - point, miss
-            except (np.linalg.LinAlgError, ArithmeticError):  # the loss's prox may not converge
-                return np.zeros_like(point), np.inf
-
-        return move
+        try:
+            with np.errstate(over="raise", invalid="raise", divide="raise"):
+                newest = self.newest(point)
+                off, *_ = self.solution.equations(newest, means(newest))
+                miss = self.solution.miss(off, newest)
+                return self.coordinates(newest + _PART * off) - point, miss
+        except (np.linalg.LinAlgError, ArithmeticError):  # the loss's prox may not converge
+            return np.zeros_like(point), np.inf

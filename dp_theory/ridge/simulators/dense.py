@@ -82,8 +82,10 @@ def dense_trial(problem: "Problem", d: int, seed: int, trial: int) -> tuple[floa
         x[:, 0] = problem.rule.draw(rng, n)
     else:
         x = x[rng.random(n) < probability_of(problem.rule, x[:, 0])]
-    w0 = truth(problem.rho, d)
-    return measure(fit_ridge(x, labels(x, w0), n * problem.lam), w0)
+    w0 = np.zeros(d)
+    w0[:2] = (problem.rho, sine_of(problem.rho))[:d]
+    y = np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
+    return measure(fit_ridge(x, y, n * problem.lam), w0)
 
 
 def pool_size(problem: "Problem | SoftmaxProblem", d: int) -> int:
@@ -92,18 +94,6 @@ def pool_size(problem: "Problem | SoftmaxProblem", d: int) -> int:
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     require("d", d, d > 1 or abs(problem.rho) == 1, f"be at least 2 at rho = {problem.rho:g}: w0 lies off w_s")
     return n
-
-
-def truth(rho: float, d: int) -> Float[Array, " d"]:
-    """w0 in coordinates where w_s = e_1."""
-    w0 = np.zeros(d)
-    w0[:2] = (rho, sine_of(rho))[:d]
-    return w0
-
-
-def labels(x: Float[Array, "n d"], w0: Float[Array, " d"]) -> Float[Array, " n"]:
-    """w0 must lie in the span of the first two coordinates."""
-    return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
 
 
 def fit_ridge(x: Float[Array, "kept d"], y: Float[Array, " kept"], penalty: float) -> Float[Array, " d"]:

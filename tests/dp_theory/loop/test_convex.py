@@ -13,7 +13,6 @@ from dp_theory import LOGISTIC, ConvergenceError, Entropy, KeepEasy, KeepHard, p
 from dp_theory.loop import Addition, PracticeProblem, Window, square
 from dp_theory.loop.experiment import fit_convex
 from dp_theory.loop.losses import prediction
-from dp_theory.loop.losses.forces import SampledRows
 from dp_theory.loop.losses.points import Points
 from dp_theory.loop.losses.prediction import solve_cell_over
 from tests.dp_theory.agreement import assert_same, largest_z
@@ -49,8 +48,8 @@ def test_slopes_of_linear_forces_are_an_inverse_matrix():
     x, weight = np.tril(rng.uniform(0.1, 1, (5, 5))), np.array([0.3, 1.0, 7.0])
     bend = 1 / (1 / weight + np.diag(x)[:, None])
     inverse = np.linalg.inv(np.eye(5) / weight[:, None, None] + x)
-    rows = SampledRows(Points(*[None] * 6), np.zeros((3, 4)), bend[:-1])
-    assert_allclose(-bend[-1] * rows.slopes(x), inverse[:, -1, :-1].T, rtol=1e-12)
+    points = Points(*[None] * 6, force=np.zeros((3, 4)), bend=bend[:-1])
+    assert_allclose(-bend[-1] * points.slopes(x), inverse[:, -1, :-1].T, rtol=1e-12)
 
 
 def test_reference_value():

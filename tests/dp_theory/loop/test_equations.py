@@ -26,8 +26,7 @@ def square_forces(cohorts, parameters):
     total = Means(np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape))
     for cohort in cohorts:
         i = slice(cohort.first, cohort.last)
-        view, noise, _ = parameters.scores(cohort.selector, i)
-        view = view @ cohort.frame
+        view, noise, _ = cohort.scores(parameters)
         for weight, moments in zip(cohort.weight, cohort.moments, strict=True):
             mass, linear, second = moments[0, 0], moments[0, 1:], moments[1:, 1:]
             b = weight * np.linalg.inv(np.eye(len(view)) + weight * x[i, i])
