@@ -406,7 +406,7 @@ RoundPlan = Rows | Callable[[float], Rows]  # the rows, or a function that names
 
 
 def score_axes(labeller: Float[Array, " k"], along: Float[Array, " k"]) -> tuple[Float[Array, "k 2"], float, float]:
-    """The directions of t and ζ (T3.14), slope and kappa: the labeller's margin is slope·t + kappa·ζ.
+    """The directions of t and ζ, slope and kappa (ρ and r of (T3.14)): the labeller's margin is slope·t + kappa·ζ.
 
     The direction of ζ is 0 where the labeller has none of its own.
     """
@@ -422,7 +422,7 @@ def score_axes(labeller: Float[Array, " k"], along: Float[Array, " k"]) -> tuple
 class PlacedRows:
     """Rows with the `score_axes` of their labeller and rule; a rule that sees nothing is shown its labeller's score."""
 
-    rows: Any  # Group or Addition
+    rows: Any  # Group, Addition or MeasuredRows
     flip: Flips
     frame: Float[Array, "k 2"]
     slope: float

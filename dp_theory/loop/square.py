@@ -56,7 +56,7 @@ _MOMENT_ERROR = 16 * ROUNDING
 _SAFETY = 4
 
 # The newest row of a, C and X, or of E[f gᵀ], E[f fᵀ] and Γ, in one vector; a first axis holds several at once.
-Row = Float[Array, "*trials unknowns"]
+Newest = Float[Array, "*trials unknowns"]
 
 
 # -- triangular matrices, of which the last row is new ----------------------------------------------------------------
@@ -75,7 +75,10 @@ def with_row(matrix: Float[Array, "*#J s s"], row: Float[Array, "*#J grown"], ed
 def inverse_row(
     before: Float[Array, "J s s"], row: Float[Array, "*trials grown"], diagonal: Float[Array, " J"]
 ) -> Float[Array, "*trials J grown"]:
-    """The last row of (lower triangular matrix + diagonal)^-1 for J diagonals, of its last row and inverses before."""
+    """The last row of (lower triangular matrix + diagonal)^-1 for J diagonals, of its last row and inverses before.
+
+    There is at most one axis of trials.
+    """
     own = 1 / (row[..., -1:] + diagonal)
     others = np.moveaxis(row[..., :-1] @ before, 0, -2)
     return own[..., None] * np.concatenate([-others, np.ones((*own.shape, 1))], axis=-1)
@@ -97,12 +100,12 @@ class OrderParameters(NamedTuple):
     c: Float[Array, "*trials stages stages"]
     x: Float[Array, "*trials stages stages"]
 
-    def split(self, row: Row) -> tuple[Array, Array, Array]:
+    def split(self, row: Newest) -> tuple[Array, Array, Array]:
         """The parts of a row of the next stage."""
         stages, k = self.a.shape
         return row[..., :k], row[..., k : k + stages + 1], row[..., k + stages + 1 :]
 
-    def grown(self, newest: Row) -> "OrderParameters":
+    def grown(self, newest: Newest) -> "OrderParameters":
         a, c, x = self.split(newest)
         before = np.broadcast_to(self.a, (*a.shape[:-1], *self.a.shape))
         a = np.concatenate([before, a[..., None, :]], axis=-2)
@@ -157,7 +160,7 @@ class Solution:
         test_error, _, square = self.outputs
         return (np.abs(other.outputs - self.outputs) / [test_error, np.sqrt(square), square]).max(axis=0)
 
-    def equations(self, newest: Row, means: Row) -> tuple[Row, Array, Array]:
+    def equations(self, newest: Newest, means: Newest) -> tuple[Newest, Array, Array]:
         """Right-hand sides of (T3.9) to (T3.11) minus a_s, C_s· and X_s·; the newest rows of `modes` and `shift`."""
         (a, c, x), (fg, ff, gamma) = self.orders.split(newest), self.orders.split(means)
         phi, basis, firmness = self.cell.phi, self.cell.basis, self.cell.ridges[self.stages] / self.cell.eigenvalues
@@ -174,14 +177,14 @@ class Solution:
         x_off = phi * modes.mean(-2) - x  # (T3.11)
         return np.concatenate([a_off, c_off, x_off], axis=-1), modes, shift
 
-    def miss(self, off: Row, newest: Row) -> float:
+    def miss(self, off: Newest, newest: Newest) -> float:
         """The largest of `off`, relative to the order parameters."""
         a, c, x = self.orders.split(newest)
         own = np.hypot(np.linalg.norm(a), np.sqrt(c[-1]))
         norms, responses = np.append(np.sqrt(self.outputs[2]), c[-1] / own), np.append(np.diag(self.orders.x), x[-1])
         return float(np.abs(off / np.concatenate([np.full(len(a), own), norms * own, responses])).max())
 
-    def grown(self, newest: Row, means: Row, residual: float) -> "Solution":
+    def grown(self, newest: Newest, means: Newest, residual: float) -> "Solution":
         """With the newest stage."""
         (a, c, _), (_, ff, _) = self.orders.split(newest), self.orders.split(means)
         _, modes, shift = self.equations(newest, means)
@@ -280,7 +283,7 @@ class Cohort:
 # -- the square loss --------------------------------------------------------------------------------------------------
 
 
-def forces(solution: Solution, newest: Row) -> tuple[Row, list[Array]]:
+def forces(solution: Solution, newest: Newest) -> tuple[Newest, list[Array]]:
     """The newest row of E[f gᵀ], E[f fᵀ] and Γ (T3.17), and that of each cohort's B (T3.16)."""
     orders, means, slopes = solution.orders.grown(newest), np.zeros(newest.shape), []
     fg, ff, gamma = solution.orders.split(means)
@@ -319,17 +322,17 @@ def own_response(cell: "ScalarProblem", lam: float, weight: Float[Array, " J"], 
     return float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root))
 
 
-def solved_stage(solution: Solution, rounding: np.random.Generator | None = None) -> Solution:
-    """The solution after one more stage, with errors of `rounding` in its order parameters."""
+def solved_stage(solution: Solution, drawn_errors: np.random.Generator | None = None) -> Solution:
+    """The solution after one more stage, with `drawn_errors` in its order parameters."""
     cell, stage, training = solution.cell, solution.stages, solution.training
     weight = np.concatenate([cohort.weight for cohort in training])
     mass = np.concatenate([cohort.mass for cohort in training])
     if cell.ridges[stage] == 0 and (kept := mass.sum()) <= cell.phi * (1 + _AT_THE_PEAK):
-        return _interpolated(solution, kept, rounding)
+        return _interpolated(solution, kept, drawn_errors)
     k = cell.basis.shape[1]
     own = k + stage  # the place of C_ss; that of X_ss is the last
 
-    def off(newest: Row) -> tuple[Array, Row, list[Array]]:
+    def off(newest: Newest) -> tuple[Array, Newest, list[Array]]:
         means, slopes = forces(solution, newest)
         return solution.equations(newest, means)[0][..., :-1] / unit, means, slopes
 
@@ -353,8 +356,8 @@ def solved_stage(solution: Solution, rounding: np.random.Generator | None = None
         raise ConvergenceError(
             f"{cell.where(stage)}: relative residual {residual:.1e}, C = {newest[own]:.3g}; give a larger lam"
         )
-    if rounding is not None:
-        newest = perturbed(newest, rounding)
+    if drawn_errors is not None:
+        newest = perturbed(newest, drawn_errors)
         means, slopes = forces(solution, newest)
     training = tuple(
         replace(cohort, slopes=with_row(cohort.slopes, row)) for cohort, row in zip(training, slopes, strict=True)
@@ -363,7 +366,7 @@ def solved_stage(solution: Solution, rounding: np.random.Generator | None = None
     return solution.grown(newest, means, max(residual, 4 * ROUNDING / abs(jacobian[own, own])))
 
 
-def _interpolated(solution: Solution, kept: float, rounding: np.random.Generator | None) -> Solution:
+def _interpolated(solution: Solution, kept: float, drawn_errors: np.random.Generator | None) -> Solution:
     """The limit λ → 0 with fewer kept rows than dimensions, in units of λ: weights are infinite (T2.10)."""
     cell = solution.cell
     if cell.rounds:
@@ -371,12 +374,12 @@ def _interpolated(solution: Solution, kept: float, rounding: np.random.Generator
             f"lam = 0 needs more rows than dimensions: stage {solution.stages} has {kept:.3g}·n, not above d = phi·n"
             f" = {cell.phi:g}·n. Give lam > 0"
         )
-    if kept >= cell.phi * (1 - _AT_THE_PEAK):  # where C is infinite, and a as nearby
+    if kept >= cell.phi * (1 - _AT_THE_PEAK):  # C and so the norm is infinite; a, and what else remains, is as nearby
         near_peak = replace(solution, cell=replace(cell, phi=kept * (1 + _BESIDE_THE_PEAK)))
-        nearby = solved_stage(near_peak, rounding)
+        nearby = solved_stage(near_peak, drawn_errors)
         return replace(nearby, outputs=np.vstack([nearby.outputs[:2], [[np.inf]]]))
     infinite = [replace(cohort, weight=np.full_like(cohort.weight, np.inf)) for cohort in solution.cohorts]
-    return solved_stage(replace(solution, cell=replace(cell, ridges=np.ones(1)), cohorts=tuple(infinite)), rounding)
+    return solved_stage(replace(solution, cell=replace(cell, ridges=np.ones(1)), cohorts=tuple(infinite)), drawn_errors)
 
 
 # -- all stages -------------------------------------------------------------------------------------------------------
@@ -391,11 +394,12 @@ def solve_cell(
     cell: "ScalarProblem",
     order: int = ORDER,
     solve_stage: Callable[[Solution], Solution] | None = None,
-    rounding: np.random.Generator | None = None,
+    drawn_errors: np.random.Generator | None = None,
 ) -> Solution:
     """Solve a scalar problem, one stage after the other, without a certificate.
 
-    `solve_stage` is that of another loss. `rounding` draws the errors that moments and order parameters then have.
+    `solve_stage` is that of another loss. `drawn_errors`, for the square loss alone, perturb moments and order
+    parameters as rounding may.
     """
     modes, k = cell.basis.shape
     none, of_modes = np.zeros((0, 0)), (np.zeros((modes, 0, 0)), np.zeros((modes, 0)))
@@ -413,13 +417,13 @@ def solve_cell(
         cohorts = [Cohort.of(placed, order, stage, cell.stages if cell.accumulate else stage + 1) for placed in new]
         size = sum(float(cohort.mass.sum()) for cohort in cohorts)
         require("keep_fraction", size, size > 0, "be positive: no row is kept with a positive weight")
-        if rounding is not None:
+        if drawn_errors is not None:
             cohorts = [
-                replace(cohort, moments=perturbed(cohort.moments, rounding, max(_MOMENT_ERROR, cohort.error)))
+                replace(cohort, moments=perturbed(cohort.moments, drawn_errors, max(_MOMENT_ERROR, cohort.error)))
                 for cohort in cohorts
             ]
         solution = replace(solution, cohorts=(*solution.cohorts, *cohorts))
-        solution = solve_stage(solution) if solve_stage else solved_stage(solution, rounding)
+        solution = solve_stage(solution) if solve_stage else solved_stage(solution, drawn_errors)
         solution = replace(solution, cell=cell)
         error = solution.test_error[-1]
         if error < RESOLUTION and cell.rounds:
@@ -441,7 +445,7 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     effect = np.full(cell.stages, np.inf)  # at the ridgeless peak, or where errors leave no solution
     if np.isfinite(solved.outputs).all():
         with suppress(ConvergenceError):
-            other = solve_cell(cell, first, rounding=np.random.default_rng(0))
+            other = solve_cell(cell, first, drawn_errors=np.random.default_rng(0))
             effect = np.maximum(solved.change(other), solved.residual)
     rounding = _SAFETY * (_MOMENT_ERROR + effect)
     require_certain_rules(solved.cohorts, tolerance)
@@ -459,9 +463,9 @@ def certified(cell: "ScalarProblem", tolerance: float | None) -> tuple[Solution,
     raise more_nodes(cell, orders[-1], float(np.max(changes)), tolerance)
 
 
-def perturbed(value: Array, rounding: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
+def perturbed(value: Array, drawn_errors: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
     """With relative errors of this size."""
-    return value * (1 + error * rounding.choice((-1.0, 1.0), value.shape))
+    return value * (1 + error * drawn_errors.choice((-1.0, 1.0), value.shape))
 
 
 def require_certain_rules(cohorts: Sequence[Cohort], tolerance: float) -> None:

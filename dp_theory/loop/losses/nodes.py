@@ -9,7 +9,7 @@ import numpy as np
 from dp_theory.loop.groups import IN_THE_SPAN, PlacedRows, observed_labels, score_axes, softness
 from dp_theory.loop.integrals import select_both
 from dp_theory.loop.losses.loss import Loss
-from dp_theory.loop.square import Row
+from dp_theory.loop.square import Newest
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import panels, pdf
 
@@ -120,7 +120,7 @@ def scored_atoms(
         yield Atoms(np.full(used.sum(), y), weight_of[used], at[:, used], moments[:, used], frame)
 
 
-def node_means(initial: Sequence[PlacedRows], loss: Loss, order: int, newest: Row) -> Row:
+def node_means(initial: Sequence[PlacedRows], loss: Loss, order: int, newest: Newest) -> Newest:
     """Means of forces over nodes, for the first stage."""
     *a, variance, response = newest
     score = np.append(a, np.sqrt(variance))

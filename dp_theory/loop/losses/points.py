@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from dp_theory.loop.groups import BoundaryFlips, chance_of_flip
 from dp_theory.loop.integrals import panel_edges
 from dp_theory.loop.losses.loss import Loss
-from dp_theory.loop.square import Cohort, OrderParameters, Row
+from dp_theory.loop.square import Cohort, Newest, OrderParameters
 from dp_theory.numerics.checks import Array, Float
 from dp_theory.numerics.quadrature import pdf
 
@@ -67,7 +67,7 @@ class Points(NamedTuple):
             slopes[j] = self.bend[j] * (x[-1, j] - x[j + 1 : -1, j] @ slopes[j + 1 :])
         return slopes
 
-    def means(self, orders: OrderParameters, loss: Loss, start: Array | None) -> tuple[Row, Array]:
+    def means(self, orders: OrderParameters, loss: Loss, start: Array | None) -> tuple[Newest, Array]:
         """(T4.8), and the forces; `start` are such forces nearby."""
         first, k = self.cohort.first, self.cohort.selector
         mass = self.mass[:, self.force.shape[1] + 1]

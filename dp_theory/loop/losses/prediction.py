@@ -11,7 +11,7 @@ from dp_base.errors import ConvergenceError
 from dp_theory.loop.losses.nodes import node_means
 from dp_theory.loop.losses.points import Points, draw_points
 from dp_theory.loop.losses.search import Means, Search
-from dp_theory.loop.square import Cohort, Row, Solution, more_nodes, require_certain_rules, solve_cell
+from dp_theory.loop.square import Cohort, Newest, Solution, more_nodes, require_certain_rules, solve_cell
 from dp_theory.numerics.checks import ROUNDING, Array, Float
 from dp_theory.numerics.fixed_point import fixed_point
 
@@ -104,7 +104,7 @@ def solve_cell_over(
         training = sampled[-len(solution.training) :]
         forces: Sequence[Array | None] = [None] * len(training)  # at the last call of `means`
 
-        def means(newest: Row) -> Row:
+        def means(newest: Newest) -> Newest:
             nonlocal forces
             orders, cohorts = solution.orders.grown(newest), zip(training, forces, strict=True)
             of_cohorts, forces = zip(*(points.means(orders, cell.loss, near) for points, near in cohorts), strict=True)
@@ -140,7 +140,7 @@ def _by_points(cell: "ScalarProblem", tolerance: float) -> tuple[Solution, Array
 def _over_nodes(cell: "ScalarProblem", order: int, start: Solution | None, error: Array | float = 0.0) -> Solution:
     """`start` is a solution to begin with, and `error` that of the means of forces, relative."""
 
-    def means(newest: Row) -> Row:
+    def means(newest: Newest) -> Newest:
         return node_means(cell.initial, cell.loss, order, newest) * (1 + error)
 
     def solve_stage(solution: Solution) -> Solution:

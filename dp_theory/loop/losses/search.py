@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from dp_base.errors import ConvergenceError
-from dp_theory.loop.square import Row, Solution
+from dp_theory.loop.square import Newest, Solution
 from dp_theory.numerics.checks import Array, Float
 
 # The part of the way to the right-hand sides that the damped map moves.
@@ -33,7 +33,7 @@ _FIRST_ALIGNMENT = 1e-3
 _NEW_PART = 0.5
 
 
-Means = Callable[[Row], Row]  # the means of forces of the newest stage, by its order parameters
+Means = Callable[[Newest], Newest]  # the means of forces of the newest stage, by its order parameters
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Search:
         (a, c, x), stage = other.orders, self.solution.stages
         return self.coordinates(np.concatenate([a[stage], c[stage, : stage + 1], x[stage, : stage + 1]]))
 
-    def coordinates(self, newest: Row) -> Float[Array, " unknowns"]:
+    def coordinates(self, newest: Newest) -> Float[Array, " unknowns"]:
         """Cone coordinates."""
         norm, response = self._units
         a, c, x = self.solution.orders.split(newest)
@@ -85,7 +85,7 @@ class Search:
         new = np.log(new) / 2 - np.log(norm)
         return np.concatenate([a / norm, row / norm, [new], x[:-1] / response, [np.log(x[-1] / response)]])
 
-    def newest(self, coordinates: Float[Array, " unknowns"]) -> Row:
+    def newest(self, coordinates: Float[Array, " unknowns"]) -> Newest:
         norm, response = self._units
         a, factor, x = self.solution.orders.split(coordinates)
         if max(abs(factor[-1]), abs(x[-1])) > _FARTHEST:
