@@ -7,7 +7,6 @@ from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_real.guidance.entropy import check_steps
 from dp_real.guidance.guide import attach, detach, guidance_by
 from dp_real.guidance.latents import PACKED
 
@@ -54,7 +53,6 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
         name = type(components).__name__
         if name not in GUIDED:
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
-        check_steps(block.omega, block.every, block.window)
         guidance = guidance_by(components.classifier, block.omega, block.every, block.window)
         components.scheduler = deepcopy(components.scheduler)  # other pipelines may share it
         detach(components, components.scheduler)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.guidance.entropy import EntropyGuidance, check_steps, entropy, identity, logits_of
+from dp_real.guidance.entropy import EntropyGuidance, Logits, Objective, entropy, identity, logits_of
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import GuidanceState, check_scheduler, end_guidance, guide_steps
 from dp_real.runtime.computing import default_modes
@@ -20,14 +20,14 @@ NO_IMAGES = "video", "frames", "audio"
 
 def guide(
     pipe: Any,
-    classifier: str | Path | Callable[[Tensor], Tensor] | Any,
+    classifier: str | Path | Logits | Any,
     omega: float = 0.05,
     *,
     processor: Any = None,
     every: int | None = None,
     window: tuple[float, float] = (0.0, 1.0),
     decoder: Any = None,
-    objective: Callable[[Tensor], Tensor] = entropy,
+    objective: Objective = entropy,
 ) -> Any:
     """Guide a text-to-image or class-conditional pipeline of diffusers, and return it. It is then called as before.
 
@@ -71,8 +71,7 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
-    check_steps(omega, every, window)
-    if omega:
+    if omega != 0:
         check_pipeline(pipe)  # checked before a classifier is fetched
         check_scheduler(pipe.scheduler)
         check_decoder(pipe.vae if decoder is None else decoder)
@@ -122,12 +121,11 @@ def guidance_by(
     every: int | None,
     window: tuple[float, float],
     processor: Any = None,
-    objective: Callable[[Tensor], Tensor] = entropy,
+    objective: Objective = entropy,
 ) -> EntropyGuidance | None:
-    """The guidance of `guide`, for checked numbers; None if omega is 0."""
-    if not omega:
+    """The guidance of `guide`; None if omega is 0."""
+    if omega == 0:
         return None
-
     logits = _logits(classifier, processor)
     return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
 
@@ -208,7 +206,7 @@ def check_pipeline(pipe: Any) -> None:
     Unpacker(pipe)
 
 
-def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
+def _logits(classifier: Any, processor: Any) -> Logits:
     is_named = isinstance(classifier, str | Path)
     if is_named:
         from transformers import AutoModelForImageClassification

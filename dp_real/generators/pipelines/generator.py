@@ -303,10 +303,6 @@ def sample_images(
             raise InputError(f"{name} = {value!r}: should be a whole number, at least {least}")
     if guidance and not isinstance(guidance, EntropyGuidance):
         raise InputError(f"guidance of type {type(guidance).__name__}: should be an EntropyGuidance")
-    if guidance and isinstance(guidance.omega, Tensor) and len(guidance.omega) != len(prompts):
-        raise InputError(
-            f"{len(guidance.omega)} omega for {len(prompts)} prompts: should be one number, or one for each"
-        )
     conditions = [[prompt] for prompt in prompts]
     generator = pipeline_generator(pipe, conditions, None, steps, guidance_scale, size=size, batch_size=AT_ONCE)
     rows = range(len(prompts))

@@ -592,12 +592,11 @@ def test_what_cannot_be_guided_is_said():
         with refusal("through = 'x0'"):
             GuidanceState(guidance, three)
     nan = float("nan")
-    by_row = [EntropyGuidance(three, torch.ones(2)), three]
     refused = {
-        partial(dp_real.guide, Films(), three): {"omega": ["auto"], "every": [0]},
+        partial(dp_real.guide, pipe, three): {"omega": ["auto"], "every": [0]},
         partial(EntropyGuidance, three, omega=0.1): {"every": [1.5], "window": [1, (0.7, 0.2)], "scale": ["Relative"]}
-        | {"omega": [nan, torch.tensor([0.1, nan])], "through": ["x_0"], "objective": ["entropy"]},
-        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "guidance": by_row}
+        | {"omega": [nan, torch.ones(3)], "through": ["x_0"], "objective": ["entropy"]},
+        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "guidance": [three]}
         | {"steps": [0], "seed": [-1]},
     }
     for call, options in refused.items():
