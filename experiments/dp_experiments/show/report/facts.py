@@ -132,9 +132,7 @@ def run_verdict(reached: Facts, classes: int, result: Mapping[str, Any]) -> str:
     where = f"{reached['step']:,} of {reached['steps']:,}"
     if row is None:
         return f"{reached['name']}, seed {reached['seed']}: not finished, at step {where}, {examples}."
-    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
-    accuracy = f"{100 * row['accuracy']:.2f}{error} % on the {name} set"
-    sentence = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
+    sentence = f"{reached['name']}, seed {reached['seed']}: {examples} reached {percent(row)} % on the {name} set"
     if not reached["complete"]:
         return f"{sentence}; not finished, at step {where}."
     seconds = result.get("seconds")
@@ -186,6 +184,12 @@ def comparison_facts(comparison: Comparison, judge: str | None) -> Facts:
         "runs": [outcome(run) for _, run in runs],
         "figures": {"comparison": str(figure)} if figure.exists() else {},
     }
+
+
+def percent(row: Facts) -> str:
+    """The accuracy of a row in percent, with its standard error if known."""
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
+    return f"{100 * row['accuracy']:.2f}{error}"
 
 
 def with_error(accuracy: float, n: int | None) -> Facts:
