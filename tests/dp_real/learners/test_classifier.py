@@ -239,7 +239,7 @@ def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(c
         "Bilinear: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]. For others give "
         "processor= to guide, preprocess= to Practice"
     ]
-    with refusal(r"gives \[3, 256, 768\]: should be images"):
+    with refusal(r"gives \[5, 256, 768\]: should be images"):
         preprocess_of(SimpleNamespace(name_or_path="", config=None), transformers.Siglip2ImageProcessorPil())
 
 
