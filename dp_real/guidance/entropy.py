@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -143,9 +144,6 @@ class EntropyGuidance:
         for name, known in (("scale", ("relative", "raw")), ("through", ("unet", "x0"))):
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"{name} = {value!r}: should be one of {', '.join(known)}")
-        for name in ("logits", "objective"):
-            if not callable(value := getattr(self, name)):
-                raise InputError(f"{name} = {value!r}: should be a function")
 
     @classmethod
     def from_config(cls, options: GuidanceConfig, logits: Logits, omega: float, **own: Any) -> Self:
@@ -207,11 +205,10 @@ class RandomGuidance(EntropyGuidance):
     reads_estimate: ClassVar[bool] = False
 
     seeds: UInt64[np.ndarray, " batch"]
-    _draws: list[np.random.Generator] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
+    @cached_property
+    def _draws(self) -> list[np.random.Generator]:
+        return [rng(int(seed), Stream.OMEGA) for seed in self.seeds]
 
     def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """Standard normal noise, different at each call."""

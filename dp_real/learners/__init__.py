@@ -81,10 +81,6 @@ class PretrainedConfig(LearnerConfig):
         """An existing model, with a fresh last layer if its classes differ."""
         raise NotImplementedError
 
-    def network(self, task: "Task") -> "nn.Module | None":
-        """A fresh model; None if there is an existing one."""
-        return None if self.model else self.fresh_model(task)
-
     def classifier(self, task: "Task") -> Any:
         """The fresh or existing model; fresh weights are from torch's random state."""
         from dp_real.learners.models.architectures import freeze_unused

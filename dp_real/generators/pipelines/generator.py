@@ -94,8 +94,7 @@ class PipelineGenerator(ABC):
 
     def compile(self) -> None:
         """Compile for all batch sizes at once, since batches are halved if memory runs out."""
-        decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
-        for part in {self.network, *(decoder.decoder for decoder in decoders)}:
+        for part in {self.network, self.pipe.vae.decoder, self.guidance_decoder.decoder}:
             part.compile(dynamic=True)
 
     @default_modes()

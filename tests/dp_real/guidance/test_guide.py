@@ -595,7 +595,7 @@ def test_what_cannot_be_guided_is_said():
     refused = {
         partial(dp_real.guide, pipe, three): {"omega": ["auto"], "every": [0]},
         partial(EntropyGuidance, three, omega=0.1): {"every": [1.5], "window": [1, (0.7, 0.2)], "scale": ["Relative"]}
-        | {"omega": [nan, torch.ones(3)], "through": ["x_0"], "objective": ["entropy"]},
+        | {"omega": [nan, torch.ones(3)], "through": ["x_0"]},
         partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "steps": [0]},
     }
     for call, options in refused.items():
