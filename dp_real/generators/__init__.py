@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 from pydantic import Field
 
 from dp_base.errors import InputError
-from dp_base.progress import progress
 from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
@@ -159,14 +158,13 @@ class TrainedHere(GeneratorConfig):
         train: Callable[..., Module],
         sizes: Any,
     ) -> Module:
-        """What `make` returns, with the weights of train(sizes, examples, classes, seed, unfinished, advance)."""
+        """What `make` returns, with the weights of train(sizes, examples, classes, seed, unfinished)."""
         from safetensors.torch import load_file, save_file
 
         n_classes = source.task.n_classes
 
         def fill(folder: Path, unfinished: Path) -> None:
-            with progress("training the generator", sizes.train_steps) as advance:
-                trained = train(sizes, examples, n_classes, source.split, unfinished, advance)
+            trained = train(sizes, examples, n_classes, source.split, unfinished)
             save_file(trained.state_dict(), folder / "model.safetensors")
 
         folder = self.trained(source, examples, n_classes, fill, {"kind": self.kind, **sizes._asdict()})

@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dp_base.progress import progress
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
 from dp_real.runtime import distributed
@@ -55,16 +54,15 @@ def train_autoencoder(
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
     lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, effort.steps)
     loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, lr_scheduler, torch_generator, unfinished)
-    with progress("training the VAE", effort.steps) as advance:
-        for _ in loop.steps(effort.steps, advance):
-            x = images[torch.randint(len(images), (effort.batch,), generator=torch_generator)]
-            x = x.to(vae.device).expand(-1, 3, -1, -1)
-            posterior = vae.encode(x, return_dict=False)[0]
-            noise = torch.randn(posterior.mean.shape, generator=torch_generator).to(x)
-            (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
-            kl = posterior.kl().mean() / posterior.mean[0].numel()
-            loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
-            loop.update(max_norm=1.0)
+    for _ in loop.steps(effort.steps):
+        x = images[torch.randint(len(images), (effort.batch,), generator=torch_generator)]
+        x = x.to(vae.device).expand(-1, 3, -1, -1)
+        posterior = vae.encode(x, return_dict=False)[0]
+        noise = torch.randn(posterior.mean.shape, generator=torch_generator).to(x)
+        (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
+        loop.update(max_norm=1.0)
     save(vae, folder)
 
 
@@ -100,24 +98,23 @@ def train_pipeline(
     text: Any = None
     modules = {"trained": both, "average": ema}
     loop = Resumable("the UNet", REMEDY, modules, optimizer, lr_scheduler, torch_generator, unfinished)
-    with progress("training the UNet", steps) as advance:
-        for step in loop.steps(steps, advance):
-            if step % ENCODED_EVERY == 0:
-                encoded = pipe.text_encoder(tokens).last_hidden_state
-                text = encoded.detach().requires_grad_()
-            rows = torch.randint(len(latents), (effort.batch,), generator=torch_generator)
-            templates = len(prompts[0])  # per class
-            caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=torch_generator)
-            dropped = torch.rand(len(rows), generator=torch_generator) < CAPTION_DROPOUT
-            caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
-            x_t, t, v = noised(latents[rows.to(pipe.device)], pipe.scheduler, torch_generator)
-            (output,) = pipe.unet(x_t, t, text[caption.to(pipe.device)], return_dict=False)
-            loop.backward(F.mse_loss(output, v))
-            if (step + 1) % ENCODED_EVERY == 0:
-                encoded.backward(text.grad / ENCODED_EVERY)
-            loop.update(max_norm=1.0)
-            if step % AVERAGED_EVERY == 0 or step + 1 == steps:
-                ema.update_parameters(both)
+    for step in loop.steps(steps):
+        if step % ENCODED_EVERY == 0:
+            encoded = pipe.text_encoder(tokens).last_hidden_state
+            text = encoded.detach().requires_grad_()
+        rows = torch.randint(len(latents), (effort.batch,), generator=torch_generator)
+        templates = len(prompts[0])  # per class
+        caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=torch_generator)
+        dropped = torch.rand(len(rows), generator=torch_generator) < CAPTION_DROPOUT
+        caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
+        x_t, t, v = noised(latents[rows.to(pipe.device)], pipe.scheduler, torch_generator)
+        (output,) = pipe.unet(x_t, t, text[caption.to(pipe.device)], return_dict=False)
+        loop.backward(F.mse_loss(output, v))
+        if (step + 1) % ENCODED_EVERY == 0:
+            encoded.backward(text.grad / ENCODED_EVERY)
+        loop.update(max_norm=1.0)
+        if step % AVERAGED_EVERY == 0 or step + 1 == steps:
+            ema.update_parameters(both)
     both.load_state_dict(ema.module.state_dict())
     save(pipe, folder)
 
