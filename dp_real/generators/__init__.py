@@ -60,7 +60,7 @@ class GeneratorConfig(PartConfig):
 
     def check_task(self, task: "Task") -> None:
         """Raise InputError for examples that this kind cannot draw."""
-        class_prompts(getattr(self, "prompts", ()), task.classes, task.definitions, task.synonyms)
+        class_prompts(getattr(self, "prompts", ()), task)
 
     def training_seconds(self, task: "Task") -> float:
         """A rough training time in seconds of one core; 0: not trained here."""
@@ -174,25 +174,20 @@ class TrainedHere(GeneratorConfig):
         return module
 
 
-def class_prompts(
-    templates: Sequence[str] | Mapping[str, Sequence[str]],
-    classes: Sequence[str],
-    definitions: Sequence[str] = (),
-    synonyms: Sequence[str] = (),
-) -> list[list[str]]:
+def class_prompts(templates: Sequence[str] | Mapping[str, Sequence[str]], task: "Task") -> list[list[str]]:
     """The prompts of each class, given or by templates. In templates its name replaces missing synonyms."""
     if isinstance(templates, Mapping):
-        for name in classes:
+        for name in task.classes:
             if name not in templates:
                 raise InputError(f"generator.prompts: class {name!r} has none; write one")
         for name in templates:
-            if name not in classes:
+            if name not in task.classes:
                 raise InputError(
                     f"generator.prompts: {name!r} is none of the classes; leave it out, or correct its name"
                 )
-        return [list(templates[name]) for name in classes]
+        return [list(templates[name]) for name in task.classes]
     prompts = []
-    for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
+    for name, definition, words in zip_longest(task.classes, task.definitions, task.synonyms, fillvalue=""):
         asking = [template for template in templates if "{definition}" in template]
         if asking and not definition:
             raise InputError(f"prompt {asking[0]!r}: class {name!r} has no definition; write one in data.definitions")

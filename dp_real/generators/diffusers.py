@@ -122,7 +122,7 @@ class DiffusersConfig(GeneratorConfig):
                 raise InputError(f"{DIT} draws classes by their numbers, and reads no prompts: leave them out")
             conditions = class_numbers(index.get("id2label", {}), task.classes)
         else:
-            prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+            prompts = class_prompts(self.prompts, task)
             conditions = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = self.opened()
         check_prompts(pipe, conditions)

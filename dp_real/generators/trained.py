@@ -87,7 +87,7 @@ class LatentConfig(TrainedHere):
         task, seed = source.task, source.split
         self.check_task(task)
         examples = self.training_examples(source, data)
-        prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+        prompts = class_prompts(self.prompts, task)
         of_vae, of_unet = EFFORTS[self.training]
 
         def train_vae(folder: Path, unfinished: Path) -> None:

@@ -176,9 +176,10 @@ class EntropyGuidance:
             return at_x0_hat
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow. So
         # each row is scaled to a length of 0.5 to 1, and back afterwards, by a power of two, which is exact.
-        size = _power_of_two(at_x0_hat)
-        (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat))
-        return scaled * _broadcast(size, scaled)
+        rows = at_x0_hat.flatten(1)
+        size = _power_of_two(rows)
+        (scaled,) = torch.autograd.grad(x0_hat, x, (rows / size).view_as(x0_hat))
+        return (scaled.flatten(1) * size).view_as(x)
 
     def move(self, x: Latents, gradient: Latents) -> Latents:
         """For scale = "relative": x, each row moved along its gradient by omega times its norm."""
@@ -219,17 +220,12 @@ class RandomGuidance(EntropyGuidance):
         return replace(self, seeds=self.seeds[rows])
 
 
-def _power_of_two(x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch 1"]:
+def _power_of_two(rows: Float[Tensor, "batch numbers"]) -> Float[Tensor, "batch 1"]:
     """The power of two above each row's length, computed without squaring small entries."""
-    rows = x.flatten(1)
-    tiny = torch.finfo(x.dtype).tiny
+    tiny = torch.finfo(rows.dtype).tiny
     largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)
     length = (largest * (rows / largest).norm(dim=1, keepdim=True)).clamp_min(tiny)
     return length / torch.frexp(length).mantissa
-
-
-def _broadcast(rows: Float[Tensor, "batch 1"], x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
-    return rows.view(-1, *[1] * (x.dim() - 1))
 
 
 def identity(x: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def test_it_learns_what_the_prompts_mean(real, efforts):
 
 def train(real, folder, seed=0, keep=False):
     """A pipeline, trained for a few steps. keep: so that it can go on after a kill."""
-    prompts = class_prompts(TEMPLATES, TASK.classes)
+    prompts = class_prompts(TEMPLATES, TASK)
     unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
     if not (folder / "vae").exists():
         train_autoencoder(real.validation.x, Effort(6, 4), seed, folder / "vae", unfinished[0])
