@@ -71,15 +71,16 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
-    if omega != 0:
-        check_pipeline(pipe)  # checked before a classifier is fetched
-        check_scheduler(pipe.scheduler)
-        check_decoder(pipe.vae if decoder is None else decoder)
-    guidance = guidance_by(classifier, omega, every, window, processor, objective)
+    if omega == 0:
+        return unguide(pipe)
+    check_pipeline(pipe)  # checked before a classifier is fetched
+    check_scheduler(pipe.scheduler)
+    check_decoder(pipe.vae if decoder is None else decoder)
+    logits = classifier_logits(classifier, processor)
+    guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
     unguide(pipe)
-    if guidance:
-        pipe.guided_by = guidance, decoder
-        pipe.__class__ = _guided_class(type(pipe))
+    pipe.guided_by = guidance, decoder
+    pipe.__class__ = _guided_class(type(pipe))
     return pipe
 
 
@@ -113,21 +114,6 @@ def _guided_class(own: Any) -> type:
 def _remade(own: type) -> Any:
     """A guided pipeline for unpickling."""
     return object.__new__(_guided_class(own))
-
-
-def guidance_by(
-    classifier: Any,
-    omega: float,
-    every: int | None,
-    window: tuple[float, float],
-    processor: Any = None,
-    objective: Objective = entropy,
-) -> EntropyGuidance | None:
-    """The guidance of `guide`; None if omega is 0."""
-    if omega == 0:
-        return None
-    logits = _logits(classifier, processor)
-    return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
 
 
 @contextmanager
@@ -206,7 +192,8 @@ def check_pipeline(pipe: Any) -> None:
     Unpacker(pipe)
 
 
-def _logits(classifier: Any, processor: Any) -> Logits:
+def classifier_logits(classifier: Any, processor: Any = None) -> Logits:
+    """The function of images [batch, 3, height, width] in [-1, 1] to logits of what `guide` takes as a classifier."""
     is_named = isinstance(classifier, str | Path)
     if is_named:
         from transformers import AutoModelForImageClassification
