@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from dp_figures.curves import draw_curves, draw_ranking, save
-from matplotlib.figure import Figure
 
 from dp_base.checksums import RECORD, json_digest, seal, verify
 from dp_base.errors import DamagedError, DivergedError, MissingError
@@ -209,14 +208,6 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _figure(lines: pd.DataFrame, xlabel: str) -> Figure:
-    """Curves, or a ranking of arms that would hide each other, being of equal size."""
-    label = "test accuracy (%), ± 1 s.e." + (" within pairs" if len(lines) > 1 else "")
-    if lines["x"].is_unique or not lines["series"].is_unique:
-        return draw_curves(lines, xlabel=xlabel, ylabel=label, logx=True)
-    return draw_ranking(lines, xlabel=label)
-
-
 class Comparison:
     """The folder of `dp real compare`. It holds the runs, a figure of the arms, and tables as CSV files."""
 
@@ -284,7 +275,12 @@ class Comparison:
             if len(table):
                 write_text(self.path / f"{name}.csv", table.to_csv(index=False))
         lines = curves(runs, tables["comparison"]).dropna(subset="x")  # FLOPs of a probe are not counted
-        save(_figure(lines, AXIS_LABELS[x]), self.path / "comparison")
+        label = "test accuracy (%), ± 1 s.e." + (" within pairs" if len(lines) > 1 else "")
+        if lines["x"].is_unique or not lines["series"].is_unique:
+            figure = draw_curves(lines, xlabel=AXIS_LABELS[x], ylabel=label, logx=True)
+        else:  # arms of equal size, as curves, would hide each other
+            figure = draw_ranking(lines, xlabel=label)
+        save(figure, self.path / "comparison")
         write_text(self.path / COMMAND, f"{command}\n")
         own = [file.name for file in self.path.iterdir() if file.is_file() and file.suffix in (".csv", ".png", ".pdf")]
         seal(self.path, [*sorted(own), COMMAND])

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def run_facts(run: Run) -> Facts:
     config, result, rounds = run.config, run.result, run.rounds
     if not are_drawn(run.files):
         leave_figures(run.path)
-    base = preset_of(config)
+    base = None
+    with suppress(InputError):  # most configurations have no preset's name
+        base = load_preset(config.name)
     pool = readable_pool(run)
     figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
     reached = outcome(run)
@@ -195,14 +198,6 @@ def percent(row: Facts) -> str:
 def with_error(accuracy: float, n: int | None) -> Facts:
     """An accuracy over n independent examples, and its binomial standard error."""
     return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
-
-
-def preset_of(config: Config) -> Config | None:
-    """The preset with the name of this configuration, if there is one."""
-    try:
-        return load_preset(config.name)
-    except InputError:
-        return None
 
 
 def changed_settings(config: Config, base: Config | None) -> dict[str, list[Any]]:
