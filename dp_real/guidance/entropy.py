@@ -45,19 +45,15 @@ def logits_of(answers: Any) -> Any:
 
 
 def hardness(objective: Objective, logits: Any, guided: int = 0) -> Float[Tensor, " batch"]:
-    """The objective of logits [batch, classes]. InputError for other shapes or, of `guided` rows, no gradient."""
+    """The objective of logits [batch, classes]. InputError for other shapes, or another number than `guided` rows."""
     logits = logits_of(logits)
-    is_table = isinstance(logits, Tensor) and logits.dim() == 2
-    if not is_table or (guided and not (len(logits) == guided and logits.requires_grad)):
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or (guided and len(logits) != guided):
         shape = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
-        slope = ", differentiable in the images" if guided else ""
-        raise InputError(f"a classifier gave logits {shape}: should be a tensor [{guided or 'batch'}, classes]{slope}")
+        raise InputError(f"a classifier gave logits {shape}: should be a tensor [{guided or 'batch'}, classes]")
     values = objective(logits.clone())  # a copy, since it may change them
     if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
         shape = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise InputError(f"the objective gave {shape} for {len(logits)} rows of logits: should be one number a row")
-    if guided and not values.requires_grad:
-        raise InputError("the objective has no gradient: should be a differentiable function of logits")
     return values
 
 

@@ -58,7 +58,7 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
     scale, shift = _scaling(vae, latents)
     scaled = (latents * scale + shift).to(vae.dtype)
     parts = [vae.decode(part, return_dict=False)[0].float() for part in scaled.split(_rows_at_once(vae, latents))]
-    images = torch.cat(parts) if len(parts) > 1 else parts[0]
+    images = torch.cat(parts)
     return images[:, :, 0] if images.dim() == 5 else images
 
 
