@@ -1,6 +1,7 @@
 """Kinds of learners, without torch, so that reading a configuration stays quick."""
 
 from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -118,10 +119,9 @@ class MLPConfig(LearnerConfig):
     hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
 
     def network(self, task: "Task") -> "nn.Module":
-        import torch
         from torch import nn
 
-        widths = [torch.Size(task.sample_shape).numel(), *self.hidden]
+        widths = [prod(task.sample_shape), *self.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for width, next_width in pairwise(widths):
             layers += [nn.Linear(width, next_width), nn.ReLU()]

@@ -23,7 +23,7 @@ from dp_base.errors import InputError
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.guidance.guide import check_pipeline, guided, unguide
-from dp_real.guidance.latents import Images, decode, image_side
+from dp_real.guidance.latents import Images, decode, image_scale
 from dp_real.guidance.scheduler import check_scheduler
 from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.computing import default_modes, require_finite, uncounted
@@ -84,7 +84,7 @@ class PipelineGenerator(ABC):
     def _check_size(self) -> None:
         config = self.network.config
         patch = 2 if hasattr(self.pipe, "_pack_latents") else config.get("patch_size", 1)
-        token_side = image_side(self.pipe.vae, patch)
+        token_side = patch * image_scale(self.pipe.vae)
         limit = (config.get("pos_embed_max_size") or 0) * token_side
         if self.size and any(side % token_side or (limit and side > limit) for side in self.size):
             raise InputError(
@@ -143,7 +143,7 @@ class DDIMPipelineGenerator(PipelineGenerator):
         scheduler.set_timesteps(self.steps)
         self.scheduler = scheduler
         config = self.network.config
-        scale = image_side(self.pipe.vae, 1)
+        scale = image_scale(self.pipe.vae)
         self.image_size = height, width = self.size or 2 * (config.sample_size * scale,)
         self.latent_shape = config.in_channels, height // scale, width // scale
         self._embed = lru_cache(CONDITIONS)(self._embedded)

@@ -40,6 +40,7 @@ class NetworkLearner:
         self.device = device or distributed.device()
         self.task = task
         self.config = config
+        self.precision = config.precision
         self.seed = seed
         # Convolutions are faster in this memory format.
         self.module = convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
@@ -161,10 +162,6 @@ class NetworkLearner:
         dtype = getattr(torch, self.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return self.forward(x).float()
-
-    @property
-    def precision(self) -> str:
-        return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
         """FLOPs of a row, counted in evaluation mode, which changes nothing."""
