@@ -61,19 +61,12 @@ def run_arms(
     comparison = Comparison(out)
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
-    draws = [Arm.parse(arm).run is None for arm, _ in cells]
-    order = sorted(range(len(cells)), key=lambda index: (draws[index], workers == 1 and cells[index][1].seed))
-    jobs = [
-        (arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes)
-        for index in order
-        for arm, cell in [cells[index]]
-    ]
-    n_judged = draws.count(False)
+    cells.sort(key=lambda cell: (Arm.parse(cell[0]).run is None, workers == 1 and cell[1].seed))
+    jobs = [(arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes) for arm, cell in cells]
+    rows: list[dict[str, Any]] = []
     diverged: list[str] = []
     with progress("runs", len(jobs)) as advance:
-        rows = list(in_parallel(workers, run_arm, jobs[:n_judged], visible_gpus()))
-        advance(n_judged)
-        for row in in_parallel(workers, _row_or_fault, jobs[n_judged:], visible_gpus()):
+        for row in in_parallel(workers, _row_or_fault, jobs, visible_gpus()):
             if isinstance(row, str):
                 say(row)
                 diverged.append(row)
@@ -86,7 +79,7 @@ def run_arms(
             f"them out, and --resume; the last: {diverged[-1]}"
         )
     remove(out / "drawn")
-    return pd.DataFrame(rows, index=order).sort_index()
+    return pd.DataFrame(sorted(rows, key=lambda row: arms.index(row["arm"])))
 
 
 def check_arms(of_arms: Collection[Config]) -> None:

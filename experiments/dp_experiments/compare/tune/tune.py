@@ -20,7 +20,6 @@ from dp_experiments.compare.tune.tuned import FORMAT, TUNED
 from dp_experiments.terminal.lines import aside
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.data.examples import RealData
 from dp_real.runs.identity import NAMES, input_digests
 from dp_real.runs.prepare import check_plan, fresh_learner, load_generator
 from dp_real.runs.run import run
@@ -127,13 +126,9 @@ def _inputs(config: Config, plan: Plan) -> dict[str, str]:
     """Digests of what trials read, by name, arm and split; all must read the same."""
     digests = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
-        loaded: dict[tuple[str, bool], RealData] = {}  # arms seldom differ in their data
         for arm in plan.arms:
             armed = arm_config(cell, arm)
-            section = armed.data.model_dump_json(), armed.practice.additions > 0  # which real_data depends on
-            if section not in loaded:
-                loaded[section] = armed.real_data()
-            for name, value in input_digests(armed, loaded[section], test=False).items():
+            for name, value in input_digests(armed, armed.real_data(), test=False).items():
                 digests[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
     return digests
 
