@@ -122,7 +122,7 @@ def _distribution(config: Config, key: str, domain: Any) -> BaseDistribution:
         for value in domain:
             with_settings(config, {key: value}, where)
         return CategoricalDistribution([json.dumps(value) for value in domain])
-    own = flat(config.model_dump(mode="json")).get(key)
+    own: Any = flat(config.model_dump(mode="json")).get(key)
     match = RANGE.fullmatch(domain)
     assert match, "read_searches has checked it"
     if isinstance(own, bool):
