@@ -125,7 +125,7 @@ def no_view() -> None:
 
 FAULTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
-    "no memory in training": lambda: strike([5, 9], NetworkLearner, "_loss", no_memory),
+    "no memory in training": lambda: strike([5, 9], NetworkLearner, "_forward", no_memory),
     "slow": lambda: strike([4], NetworkLearner, "train_step", waits(4.0)),
     "hung while drawing": hung,
     "killed while drawing": lambda: strike([DRAWS_ROUND_1], Rounds, "_table", dies),

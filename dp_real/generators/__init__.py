@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 from pydantic import Field
 
 from dp_base.errors import InputError
-from dp_base.progress import progress
 from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
@@ -61,7 +60,7 @@ class GeneratorConfig(PartConfig):
 
     def check_task(self, task: "Task") -> None:
         """Raise InputError for examples that this kind cannot draw."""
-        class_prompts(getattr(self, "prompts", ()), task.classes, task.definitions, task.synonyms)
+        class_prompts(getattr(self, "prompts", ()), task)
 
     def training_seconds(self, task: "Task") -> float:
         """A rough training time in seconds of one core; 0: not trained here."""
@@ -159,14 +158,13 @@ class TrainedHere(GeneratorConfig):
         train: Callable[..., Module],
         sizes: Any,
     ) -> Module:
-        """What `make` returns, with the weights of train(sizes, examples, classes, seed, unfinished, advance)."""
+        """What `make` returns, with the weights of train(sizes, examples, classes, seed, unfinished)."""
         from safetensors.torch import load_file, save_file
 
         n_classes = source.task.n_classes
 
         def fill(folder: Path, unfinished: Path) -> None:
-            with progress("training the generator", sizes.train_steps) as advance:
-                trained = train(sizes, examples, n_classes, source.split, unfinished, advance)
+            trained = train(sizes, examples, n_classes, source.split, unfinished)
             save_file(trained.state_dict(), folder / "model.safetensors")
 
         folder = self.trained(source, examples, n_classes, fill, {"kind": self.kind, **sizes._asdict()})
@@ -176,25 +174,20 @@ class TrainedHere(GeneratorConfig):
         return module
 
 
-def class_prompts(
-    templates: Sequence[str] | Mapping[str, Sequence[str]],
-    classes: Sequence[str],
-    definitions: Sequence[str] = (),
-    synonyms: Sequence[str] = (),
-) -> list[list[str]]:
+def class_prompts(templates: Sequence[str] | Mapping[str, Sequence[str]], task: "Task") -> list[list[str]]:
     """The prompts of each class, given or by templates. In templates its name replaces missing synonyms."""
     if isinstance(templates, Mapping):
-        for name in classes:
+        for name in task.classes:
             if name not in templates:
                 raise InputError(f"generator.prompts: class {name!r} has none; write one")
         for name in templates:
-            if name not in classes:
+            if name not in task.classes:
                 raise InputError(
                     f"generator.prompts: {name!r} is none of the classes; leave it out, or correct its name"
                 )
-        return [list(templates[name]) for name in classes]
+        return [list(templates[name]) for name in task.classes]
     prompts = []
-    for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
+    for name, definition, words in zip_longest(task.classes, task.definitions, task.synonyms, fillvalue=""):
         asking = [template for template in templates if "{definition}" in template]
         if asking and not definition:
             raise InputError(f"prompt {asking[0]!r}: class {name!r} has no definition; write one in data.definitions")

@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo, model_validator
 
 from dp_base.errors import InputError
 from dp_base.reading import foreign_file, read_json, read_plain_csv
@@ -122,7 +122,7 @@ class DiffusersConfig(GeneratorConfig):
                 raise InputError(f"{DIT} draws classes by their numbers, and reads no prompts: leave them out")
             conditions = class_numbers(index.get("id2label", {}), task.classes)
         else:
-            prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
+            prompts = class_prompts(self.prompts, task)
             conditions = [of_class[: self.prompts_per_class or None] for of_class in prompts]
         pipe = self.opened()
         check_prompts(pipe, conditions)
@@ -183,33 +183,25 @@ class PipelineSize(NamedTuple):
 
     denoiser: NetworkCost
     decoder: NetworkCost
-    tiny: NetworkCost | None  # None: there is no AutoencoderTiny for such latents
     side: int
     config: dict[str, Any]  # keys of its denoiser's configuration that identify it
     models: list[str]  # hub ids
+    tiny: NetworkCost | None = None  # None: there is no AutoencoderTiny for such latents
 
 
 @cache
 def published() -> dict[str, PipelineSize]:
     """The pipelines of sizes.toml, by name."""
     text = (resources.files("dp_real.generators") / "sizes.toml").read_text(encoding="utf-8")
-    sizes = {}
-    for name, row in tomllib.loads(text).items():
-        costs = {part: NetworkCost(*row[part]) if part in row else None for part in ("denoiser", "decoder", "tiny")}
-        sizes[name] = PipelineSize(**row | costs)
-    return sizes
+    return TypeAdapter(dict[str, PipelineSize]).validate_python(tomllib.loads(text))
 
 
 def known_size(model: str) -> PipelineSize | None:
     """A pipeline's size, by hub id or denoiser's configuration; None: unknown."""
-    for size in published().values():
-        if model in size.models:
-            return size
     from dp_real.runtime.model_folders import local_folder  # imports the hub's client
 
     folder = local_folder(model)
     files = [folder / part / "config.json" for part in ("transformer", "unet")] if folder else []
-    if file := next(filter(Path.is_file, files), None):
-        own = read_json(file)
-        return next((size for size in published().values() if size.config.items() <= own.items()), None)
-    return None
+    own = next((read_json(file) for file in files if file.is_file()), {})
+    known = (size for size in published().values() if model in size.models or size.config.items() <= own.items())
+    return next(known, None)

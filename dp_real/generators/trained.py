@@ -51,19 +51,17 @@ class DenoiserConfig(TrainedHere):
         return 0.009 * DENOISERS[self.training].train_steps
 
 
-class TrainingSteps(NamedTuple):
+class Effort(NamedTuple):
     """The steps of a training, and the images per step."""
 
-    vae_steps: int
-    vae_batch: int
-    unet_steps: int
-    unet_batch: int
+    steps: int
+    batch: int
 
 
-EFFORTS = {
-    "full": TrainingSteps(1500, 64, 3600, 96),
-    "light": TrainingSteps(800, 32, 3600, 32),
-    "none": TrainingSteps(0, 1, 0, 1),
+EFFORTS = {  # of the VAE, and of the UNet
+    "full": (Effort(1500, 64), Effort(3600, 96)),
+    "light": (Effort(800, 32), Effort(3600, 32)),
+    "none": (Effort(0, 1), Effort(0, 1)),
 }
 
 
@@ -82,23 +80,22 @@ class LatentConfig(TrainedHere):
 
     def load(self, sampling: SamplingConfig, source: DataConfig, data: "RealData | None" = None) -> "Generator":
         from dp_real.generators.models.denoiser import try_out
-        from dp_real.generators.models.stable_diffusion import REMEDY, Work, train_autoencoder, train_pipeline
+        from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import DDIMPipelineGenerator
         from dp_real.generators.pipelines.loading import load_pipeline
 
         task, seed = source.task, source.split
         self.check_task(task)
         examples = self.training_examples(source, data)
-        prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
-        effort = EFFORTS[self.training]
+        prompts = class_prompts(self.prompts, task)
+        of_vae, of_unet = EFFORTS[self.training]
 
         def train_vae(folder: Path, unfinished: Path) -> None:
-            train_autoencoder(examples.x, Work(effort.vae_steps, effort.vae_batch, seed, folder, unfinished))
+            train_autoencoder(examples.x, of_vae, seed, folder, unfinished)
 
         def train(folder: Path, unfinished: Path) -> None:
             vae = self.trained(source, examples, None, train_vae, {"training": self.training})
-            work = Work(effort.unet_steps, effort.unet_batch, seed, folder, unfinished)
-            train_pipeline(examples, prompts, vae, work)
+            train_pipeline(examples, prompts, vae, of_unet, seed, folder, unfinished)
             try_out(drawing(folder, 4, 1.0), 8, seed, REMEDY)
 
         def drawing(folder: Path, steps: int, guidance_scale: float) -> DDIMPipelineGenerator:
@@ -120,6 +117,4 @@ class LatentConfig(TrainedHere):
 
     def training_seconds(self, task: "Task") -> float:
         pixels = task.sample_shape[1] ** 2
-        effort = EFFORTS[self.training]
-        images = effort.vae_steps * effort.vae_batch + effort.unet_steps * effort.unet_batch
-        return 1.8e-6 * pixels * images + 0.03 * (effort.vae_steps + effort.unet_steps)
+        return sum(1.8e-6 * pixels * steps * batch + 0.03 * steps for steps, batch in EFFORTS[self.training])

@@ -7,8 +7,8 @@ from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_real.guidance.entropy import check_steps
-from dp_real.guidance.guide import attach, detach, guidance_by
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.guide import attach, classifier_logits, detach
 from dp_real.guidance.latents import PACKED
 
 GUIDED = ("StableDiffusionXLModularPipeline", "StableDiffusion3ModularPipeline", *PACKED)
@@ -54,11 +54,11 @@ class EntropyGuidanceBlock(ModularPipelineBlocks):
         name = type(components).__name__
         if name not in GUIDED:
             raise InputError(f"{name} cannot be guided; these can: {', '.join(GUIDED)}")
-        check_steps(block.omega, block.every, block.window)
-        guidance = guidance_by(components.classifier, block.omega, block.every, block.window)
         components.scheduler = deepcopy(components.scheduler)  # other pipelines may share it
         detach(components, components.scheduler)
-        if guidance:
+        if block.omega != 0:
+            logits = classifier_logits(components.classifier)
+            guidance = EntropyGuidance(logits, block.omega, through="x0", every=block.every, window=block.window)
             _, unpack = attach(components, guidance)
             unpack.size = block.height or components.default_height, block.width or components.default_width
         return components, state

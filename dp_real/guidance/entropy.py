@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -25,6 +26,8 @@ Latents = Float[Tensor, "batch *latent"]
 """The variables of a sampler: images, their latents, or vectors."""
 Logits = Callable[[Tensor], Tensor]
 """A function of examples [batch, *sample], on the device, to logits [batch, classes]."""
+Objective = Callable[[Tensor], Tensor]
+"""A function of logits [batch, classes] to one number for each row, which depends on that row alone."""
 EVAL_BATCH_SIZE = 1024  # of one forward pass
 
 
@@ -41,26 +44,22 @@ def logits_of(answers: Any) -> Any:
     return answers.get("logits", answers) if isinstance(answers, Mapping) else getattr(answers, "logits", answers)
 
 
-def hardness(objective: Callable[[Tensor], Tensor], logits: Any, guided: int = 0) -> Float[Tensor, " batch"]:
-    """The objective of logits [batch, classes]. InputError for other shapes or, of `guided` rows, no gradient."""
+def hardness(objective: Objective, logits: Any, guided: int = 0) -> Float[Tensor, " batch"]:
+    """The objective of logits [batch, classes]. InputError for other shapes, or another number than `guided` rows."""
     logits = logits_of(logits)
-    is_table = isinstance(logits, Tensor) and logits.dim() == 2
-    if not is_table or (guided and not (len(logits) == guided and logits.requires_grad)):
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or (guided and len(logits) != guided):
         shape = list(logits.shape) if isinstance(logits, Tensor) else f"of type {type(logits).__name__}"
-        slope = ", differentiable in the images" if guided else ""
-        raise InputError(f"a classifier gave logits {shape}: should be a tensor [{guided or 'batch'}, classes]{slope}")
+        raise InputError(f"a classifier gave logits {shape}: should be a tensor [{guided or 'batch'}, classes]")
     values = objective(logits.clone())  # a copy, since it may change them
     if not isinstance(values, Tensor) or tuple(values.shape) != (len(logits),):
         shape = list(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise InputError(f"the objective gave {shape} for {len(logits)} rows of logits: should be one number a row")
-    if guided and not values.requires_grad:
-        raise InputError("the objective has no gradient: should be a differentiable function of logits")
     return values
 
 
 @torch.no_grad()
 def assess(
-    logits: Logits, x: ExampleArray, y: Int64[Tensor, " n"], objective: Callable[[Tensor], Tensor] = entropy
+    logits: Logits, x: ExampleArray, y: Int64[Tensor, " n"], objective: Objective = entropy
 ) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
     """Each row's entropy in nats, or `objective`, and whether the prediction is y. This process computes alone."""
     parts = [cpu_logits(logits, x[rows]) for rows in slices(slice(0, len(y)), EVAL_BATCH_SIZE)]
@@ -78,15 +77,7 @@ def cpu_logits(logits: Logits, x: Tensor) -> Float[Tensor, "batch classes"]:
     return answers
 
 
-def check_steps(omega: Any, every: Any, window: Any) -> None:
-    """Raise InputError for numbers out of range."""
-    if not isinstance(omega, Real) or not math.isfinite(omega):
-        raise InputError(f"omega = {omega!r}: should be a finite number")
-    if not (every is None or (isinstance(every, Integral) and int(every) >= 1)) or not is_window(window):
-        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
-
-
-OBJECTIVES: Registry[Callable[[Tensor], Tensor]] = Registry("objectives", __name__)
+OBJECTIVES: Registry[Objective] = Registry("objectives", __name__)
 OBJECTIVES.register("entropy", entropy, place=1)
 
 
@@ -100,7 +91,7 @@ class EntropyGuidance:
         The learner, a differentiable function of images [batch, ...] to logits [batch, classes], whose rows do not
         depend on each other. A module, also one that a function names, is in evaluation mode then.
     omega
-        The strength, one number or one for each row. A positive one raises the entropy.
+        The strength. A positive one raises the entropy.
     scale
         `relative` moves a sample x after the solver's step by omega·|x|·g/|g|, where g is the gradient of its entropy.
         `raw` adds omega·g to the score instead.
@@ -129,33 +120,29 @@ class EntropyGuidance:
     reads_estimate: ClassVar[bool] = True
     """Whether `gradient` uses x0_hat. If not, x0_hat need not be decoded."""
 
-    logits: Callable[[Tensor], Tensor]
-    omega: float | Float[Tensor, " batch"]
+    logits: Logits
+    omega: float
     scale: Literal["relative", "raw"] = "relative"
     through: Literal["unet", "x0"] = "unet"
     window: tuple[float, float] = (0.0, 1.0)
     every: int | None = 1
-    objective: Callable[[Tensor], Tensor] = entropy
+    objective: Objective = entropy
     _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for omega in self.omega.tolist() if isinstance(self.omega, Tensor) and self.omega.dim() else [self.omega]:
-            check_steps(omega, self.every, self.window)
+        omega, every, window = self.omega, self.every, self.window
+        if not isinstance(omega, Real) or not math.isfinite(omega):
+            raise InputError(f"omega = {omega!r}: should be a finite number")
+        if not (every is None or (isinstance(every, Integral) and int(every) >= 1)) or not is_window(window):
+            raise InputError(
+                f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1"
+            )
         for name, known in (("scale", ("relative", "raw")), ("through", ("unet", "x0"))):
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"{name} = {value!r}: should be one of {', '.join(known)}")
-        for name in ("logits", "objective"):
-            if not callable(value := getattr(self, name)):
-                raise InputError(f"{name} = {value!r}: should be a function")
 
     @classmethod
-    def from_config(
-        cls,
-        options: GuidanceConfig,
-        logits: Callable[[Tensor], Tensor],
-        omega: float | Float[Tensor, " batch"],
-        **own: Any,
-    ) -> Self:
+    def from_config(cls, options: GuidanceConfig, logits: Logits, omega: float, **own: Any) -> Self:
         """A configuration's guidance at strength omega; `own` fields override its keys."""
         keys = {name: getattr(options, name) for name in ("scale", "through", "window", "every")}
         if "objective" not in own:
@@ -171,15 +158,10 @@ class EntropyGuidance:
         x0_hat is the denoised estimate in the learner's form, computed with gradients from x, which may be x0_hat
         itself. Rows do not depend on each other.
         """
-        apart = "x0_hat does not depend on x: should be computed from it with gradients"
-        if not (x0_hat.requires_grad and x.requires_grad):
-            raise InputError(apart)
         # The sum, not the mean, so that a row's gradient does not depend on the batch size.
         with default_modes(gradients=True), eval_mode(self.logits):
             values = hardness(self.objective, self.logits(x0_hat), len(x0_hat))
-            (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
-        if at_x0_hat is None:
-            raise InputError("a classifier's logits do not depend on the images: they should be differentiable in them")
+            (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat)
         if not self._looked and not at_x0_hat.flatten(1).any(1).all():  # only once, since it waits for the GPU
             warn_once(
                 "some images stay plain, as their gradient is zero: the classifier is constant, or so certain that "
@@ -190,11 +172,10 @@ class EntropyGuidance:
             return at_x0_hat
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow. So
         # each row is scaled to a length of 0.5 to 1, and back afterwards, by a power of two, which is exact.
-        size = _power_of_two(at_x0_hat)
-        (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _broadcast(size, at_x0_hat), allow_unused=True)
-        if scaled is None:
-            raise InputError(apart)
-        return scaled * _broadcast(size, scaled)
+        rows = at_x0_hat.flatten(1)
+        size = _power_of_two(rows)
+        (scaled,) = torch.autograd.grad(x0_hat, x, (rows / size).view_as(x0_hat))
+        return (scaled.flatten(1) * size).view_as(x)
 
     def move(self, x: Latents, gradient: Latents) -> Latents:
         """For scale = "relative": x, each row moved along its gradient by omega times its norm."""
@@ -203,19 +184,12 @@ class EntropyGuidance:
         rows = gradient.flatten(1)
         rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
         unit = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        length = self._omega(x) * x.flatten(1).norm(dim=1, keepdim=True)
+        length = self.omega * x.flatten(1).norm(dim=1, keepdim=True)
         return x + (length * unit).view_as(x)
 
-    def weigh(self, gradient: Latents) -> Latents:
-        """For scale = "raw": omega times each row's gradient, which is added to the score."""
-        return _broadcast(self._omega(gradient), gradient) * gradient
-
     def for_rows(self, rows: slice) -> Self:
-        return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
-
-    def _omega(self, x: Latents) -> Float[Tensor, "batch 1"]:
-        omega = torch.as_tensor(self.omega, dtype=x.dtype)
-        return omega.to(x.device, non_blocking=True).expand(len(x)).unsqueeze(1)
+        """The guidance of these rows of a batch."""
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,11 +202,10 @@ class RandomGuidance(EntropyGuidance):
     reads_estimate: ClassVar[bool] = False
 
     seeds: UInt64[np.ndarray, " batch"]
-    _draws: list[np.random.Generator] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
+    @cached_property
+    def _draws(self) -> list[np.random.Generator]:
+        return [rng(int(seed), Stream.OMEGA) for seed in self.seeds]
 
     def gradient(self, x0_hat: Float[Tensor, "batch *sample"], x: Latents) -> Latents:
         """Standard normal noise, different at each call."""
@@ -240,20 +213,15 @@ class RandomGuidance(EntropyGuidance):
 
     def for_rows(self, rows: slice) -> Self:
         """These rows' guidance, from the first directions on."""
-        return replace(super().for_rows(rows), seeds=self.seeds[rows])
+        return replace(self, seeds=self.seeds[rows])
 
 
-def _power_of_two(x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch 1"]:
+def _power_of_two(rows: Float[Tensor, "batch numbers"]) -> Float[Tensor, "batch 1"]:
     """The power of two above each row's length, computed without squaring small entries."""
-    rows = x.flatten(1)
-    tiny = torch.finfo(x.dtype).tiny
+    tiny = torch.finfo(rows.dtype).tiny
     largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)
     length = (largest * (rows / largest).norm(dim=1, keepdim=True)).clamp_min(tiny)
     return length / torch.frexp(length).mantissa
-
-
-def _broadcast(rows: Float[Tensor, "batch 1"], x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
-    return rows.view(-1, *[1] * (x.dim() - 1))
 
 
 def identity(x: Tensor) -> Tensor:
@@ -291,7 +259,7 @@ def sample(
                 gradient = guidance.gradient(decode(x0_hat) if guidance.reads_estimate else x0_hat, at)
             output = output.detach()
             if guidance.scale == "raw":
-                output = raise_score(scheduler, times[index], output, guidance.weigh(gradient))
+                output = raise_score(scheduler, times[index], output, guidance.omega * gradient)
             x, x0_hat = scheduler.step(output, times[index], x, return_dict=False)
             if guidance.scale == "relative":
                 x = guidance.move(x, gradient)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.guidance.entropy import EntropyGuidance, check_steps, entropy, identity, logits_of
+from dp_real.guidance.entropy import EntropyGuidance, Logits, Objective, entropy, identity, logits_of
 from dp_real.guidance.latents import Unpacker, check_decoder, decode, decoding
 from dp_real.guidance.scheduler import GuidanceState, check_scheduler, end_guidance, guide_steps
 from dp_real.runtime.computing import default_modes
@@ -20,14 +20,14 @@ NO_IMAGES = "video", "frames", "audio"
 
 def guide(
     pipe: Any,
-    classifier: str | Path | Callable[[Tensor], Tensor] | Any,
+    classifier: str | Path | Logits | Any,
     omega: float = 0.05,
     *,
     processor: Any = None,
     every: int | None = None,
     window: tuple[float, float] = (0.0, 1.0),
     decoder: Any = None,
-    objective: Callable[[Tensor], Tensor] = entropy,
+    objective: Objective = entropy,
 ) -> Any:
     """Guide a text-to-image or class-conditional pipeline of diffusers, and return it. It is then called as before.
 
@@ -71,16 +71,16 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
-    check_steps(omega, every, window)
-    if omega:
-        check_pipeline(pipe)  # checked before a classifier is fetched
-        check_scheduler(pipe.scheduler)
-        check_decoder(pipe.vae if decoder is None else decoder)
-    guidance = guidance_by(classifier, omega, every, window, processor, objective)
+    if omega == 0:
+        return unguide(pipe)
+    check_pipeline(pipe)  # checked before a classifier is fetched
+    check_scheduler(pipe.scheduler)
+    check_decoder(pipe.vae if decoder is None else decoder)
+    logits = classifier_logits(classifier, processor)
+    guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
     unguide(pipe)
-    if guidance:
-        pipe.guided_by = guidance, decoder
-        pipe.__class__ = _guided_class(type(pipe))
+    pipe.guided_by = guidance, decoder
+    pipe.__class__ = _guided_class(type(pipe))
     return pipe
 
 
@@ -114,22 +114,6 @@ def _guided_class(own: Any) -> type:
 def _remade(own: type) -> Any:
     """A guided pipeline for unpickling."""
     return object.__new__(_guided_class(own))
-
-
-def guidance_by(
-    classifier: Any,
-    omega: float,
-    every: int | None,
-    window: tuple[float, float],
-    processor: Any = None,
-    objective: Callable[[Tensor], Tensor] = entropy,
-) -> EntropyGuidance | None:
-    """The guidance of `guide`, for checked numbers; None if omega is 0."""
-    if not omega:
-        return None
-
-    logits = _logits(classifier, processor)
-    return EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
 
 
 @contextmanager
@@ -199,8 +183,6 @@ def check_class(kind: type, pipe: Any = None) -> None:
 def check_pipeline(pipe: Any) -> None:
     """Raise InputError for a pipeline that cannot be guided."""
     name = type(pipe).__name__
-    if isinstance(pipe, str | Path):
-        raise InputError(f"{pipe}: load the pipeline first, by from_pretrained")
     check_class(type(pipe), pipe)
     for part in ("scheduler", "vae"):
         if getattr(pipe, part, None) is None:
@@ -208,7 +190,8 @@ def check_pipeline(pipe: Any) -> None:
     Unpacker(pipe)
 
 
-def _logits(classifier: Any, processor: Any) -> Callable[[Tensor], Tensor]:
+def classifier_logits(classifier: Any, processor: Any = None) -> Logits:
+    """The function of images [batch, 3, height, width] in [-1, 1] to logits of what `guide` takes as a classifier."""
     is_named = isinstance(classifier, str | Path)
     if is_named:
         from transformers import AutoModelForImageClassification

@@ -58,15 +58,15 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Images:
     scale, shift = _scaling(vae, latents)
     scaled = (latents * scale + shift).to(vae.dtype)
     parts = [vae.decode(part, return_dict=False)[0].float() for part in scaled.split(_rows_at_once(vae, latents))]
-    images = torch.cat(parts) if len(parts) > 1 else parts[0]
+    images = torch.cat(parts)
     return images[:, :, 0] if images.dim() == 5 else images
 
 
-def image_side(vae: Any, side: int) -> int:
-    """The side in pixels of images whose latents have this side."""
+def image_scale(vae: Any) -> int:
+    """The pixels of an image's side for each of its latents'."""
     keys = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
     levels = next(vae.config[key] for key in keys if key in vae.config)
-    return side * 2 ** (len(levels) - 1)
+    return 2 ** (len(levels) - 1)
 
 
 def check_decoder(vae: Any) -> None:
@@ -133,7 +133,7 @@ def _rows_at_once(vae: Any, latents: Tensor) -> int:
     channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
     if not channels:
         return max(1, len(latents))
-    pixels = image_side(vae, latents.shape[-2]) * image_side(vae, latents.shape[-1])
+    pixels = image_scale(vae) ** 2 * latents.shape[-2] * latents.shape[-1]
     return max(1, MAX_ELEMENTS // (max(channels[:2]) * pixels))
 
 

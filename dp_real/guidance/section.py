@@ -30,7 +30,7 @@ MAX_OMEGA = 1e30  # times an entropy, it is well within float32
 def _strength(value: Any) -> float | Literal["auto"]:
     if value == "auto":
         return value
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= MAX_OMEGA:
+    if isinstance(value, Real) and 0 <= float(value) <= MAX_OMEGA:
         return float(value)
     raise ValueError(f"should be 'auto' or a number from 0 to {MAX_OMEGA:g}")
 

@@ -1,6 +1,7 @@
 """Kinds of learners, without torch, so that reading a configuration stays quick."""
 
 from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -81,16 +82,12 @@ class PretrainedConfig(LearnerConfig):
         """An existing model, with a fresh last layer if its classes differ."""
         raise NotImplementedError
 
-    def network(self, task: "Task") -> "nn.Module | None":
-        """A fresh model; None if there is an existing one."""
-        return None if self.model else self.fresh_model(task)
-
     def classifier(self, task: "Task") -> Any:
         """The fresh or existing model; fresh weights are from torch's random state."""
-        from dp_real.learners.models.architectures import freeze_unused
+        from dp_real.learners.models.architectures import tried_out
 
         classifier: Any = self.pretrained_model(self.model, task) if self.model else self.fresh_model(task)
-        return freeze_unused(classifier, task.sample_shape)
+        return tried_out(classifier, task.sample_shape)
 
     def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
         from dp_real.learners.models.network import PretrainedLearner
@@ -122,10 +119,9 @@ class MLPConfig(LearnerConfig):
     hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
 
     def network(self, task: "Task") -> "nn.Module":
-        import torch
         from torch import nn
 
-        widths = [torch.Size(task.sample_shape).numel(), *self.hidden]
+        widths = [prod(task.sample_shape), *self.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for width, next_width in pairwise(widths):
             layers += [nn.Linear(width, next_width), nn.ReLU()]

@@ -119,8 +119,10 @@ def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | N
 
 
 def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
-    if not isinstance(learner, PretrainedConfig) or learner.model is None:
+    if not isinstance(learner, PretrainedConfig):
         return learner.network(task)
+    if learner.model is None:
+        return learner.fresh_model(task)
     folder = local_folder(learner.model)
     try:
         return learner.pretrained_model(str(folder), task) if folder else None

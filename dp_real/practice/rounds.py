@@ -193,10 +193,10 @@ class SampleDrawer:
 
     def guidance(self, logits: Logits, omega: float, seeds: np.ndarray) -> EntropyGuidance:
         """Guidance of rows with these seeds, by the learner or in the control's directions."""
-        options, strengths = self.config.guidance, torch.full((len(seeds),), omega)
+        options = self.config.guidance
         if options.control == "random-direction":
-            return RandomGuidance.from_config(options, logits, strengths, through="x0", seeds=seeds)
-        return EntropyGuidance.from_config(options, logits, strengths, objective=self.objective)
+            return RandomGuidance.from_config(options, logits, omega, through="x0", seeds=seeds)
+        return EntropyGuidance.from_config(options, logits, omega, objective=self.objective)
 
     def chosen(
         self, logits: Logits, labels: Tensor, seeds: Sequence[np.ndarray], omega: float, what: str = "samples"

@@ -1,6 +1,6 @@
 """The state of a training as tensors, and a loop that after a kill ends as an unbroken one."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from dp_base.checksums import damage, seal
 from dp_base.files import atomic_folder, write_json
+from dp_base.progress import progress
 from dp_base.reading import read_json
 from dp_real.runtime.computing import require_finite
 
@@ -38,17 +39,18 @@ class Resumable:
     def __post_init__(self) -> None:
         self.first = self.restore()  # finished steps
 
-    def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
-        """The remaining steps of `total`, from 0. Calls advance(n) for n finished ones."""
-        advance(self.first)
-        for step in range(self.first, total):
-            yield step
-            advance(1)
-            done = step + 1
-            if done % LOOKED_AT_EVERY == 0 or done == total:
-                require_finite(f"training {self.what}: step {done}: losses", self.remedy, [self.loss])
-            if self.unfinished is not None and done % EVERY == 0 and done < total:
-                self.keep(self.unfinished, done)
+    def steps(self, total: int) -> Iterator[int]:
+        """The remaining steps of `total`, from 0. Their progress is shown."""
+        with progress(f"training {self.what}", total) as advance:
+            advance(self.first)
+            for step in range(self.first, total):
+                yield step
+                advance(1)
+                done = step + 1
+                if done % LOOKED_AT_EVERY == 0 or done == total:
+                    require_finite(f"training {self.what}: step {done}: losses", self.remedy, [self.loss])
+                if self.unfinished is not None and done % EVERY == 0 and done < total:
+                    self.keep(self.unfinished, done)
         weights = (value for module in self.modules.values() for value in module.state_dict().values())
         require_finite(f"weights of {self.what}", self.remedy, weights)
 

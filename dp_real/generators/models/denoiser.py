@@ -109,7 +109,6 @@ def train_denoiser(
     n_classes: int,
     seed: int,
     unfinished: Path | None,
-    advance: Callable[[int], None],
 ) -> Denoiser:
     """Train by v-prediction, with a cosine decay of AdamW's rate to 0 and averaged weights."""
     torch_generator = torch_rng(seed, Stream.GENERATOR)  # on the CPU, so that draws are the same for any device
@@ -130,7 +129,7 @@ def train_denoiser(
         torch_generator,
         unfinished,
     )
-    for _ in loop.steps(sizes.train_steps, advance):
+    for _ in loop.steps(sizes.train_steps):
         rows = torch.randint(len(images.x), (BATCH,), generator=torch_generator)
         label = images.y[rows]
         label = label.where(torch.rand(len(rows), generator=torch_generator) >= LABEL_DROPOUT, torch.tensor(n_classes))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dp_base.progress import progress
 from dp_real.data.examples import TrainingExamples
 from dp_real.generators.models.denoiser import noised
 from dp_real.runtime import distributed
@@ -25,6 +24,9 @@ from dp_real.runtime.seeds import Stream, seeded, torch_rng
 with quietly():  # which tells that torchvision, which is not needed, is missing
     from diffusers import StableDiffusionPipeline
 
+if TYPE_CHECKING:
+    from dp_real.generators.trained import Effort
+
 TEXT_WIDTH = 64
 REMEDY = "its images or generator.training are at fault"
 CAPTION_DROPOUT = 0.12  # trains the unconditional branch of classifier-free guidance
@@ -34,47 +36,51 @@ AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, 
 ENCODED_ROWS = 500  # images that are encoded together
 
 
-class Work(NamedTuple):
-    """One training. After a kill it continues from `unfinished`."""
-
-    steps: int
-    batch: int  # images per step
-    seed: int
-    folder: Path  # of the trained model
-    unfinished: Path | None = None
-
-
-def train_autoencoder(images: Float[Tensor, "images channels height width"], work: Work) -> None:
-    """Train a VAE and save it.
+def train_autoencoder(
+    images: Float[Tensor, "images channels height width"],
+    effort: "Effort",
+    seed: int,
+    folder: Path,
+    unfinished: Path | None = None,
+) -> None:
+    """Train a VAE and save it in `folder`. After a kill the training continues from `unfinished`.
 
     The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian.
     """
-    torch_generator = torch_rng(work.seed, Stream.GENERATOR, 0)
+    torch_generator = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(torch_generator):
         vae: Any = make_vae(images.shape[-1])
     vae.to(distributed.device())
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
-    lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, work.steps)
-    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, lr_scheduler, torch_generator, work.unfinished)
-    with progress("training the VAE", work.steps) as advance:
-        for _ in loop.steps(work.steps, advance):
-            x = images[torch.randint(len(images), (work.batch,), generator=torch_generator)]
-            x = x.to(vae.device).expand(-1, 3, -1, -1)
-            posterior = vae.encode(x, return_dict=False)[0]
-            noise = torch.randn(posterior.mean.shape, generator=torch_generator).to(x)
-            (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
-            kl = posterior.kl().mean() / posterior.mean[0].numel()
-            loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
-            loop.update(max_norm=1.0)
-    save(vae, work.folder)
+    lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, effort.steps)
+    loop = Resumable("the VAE", REMEDY, {"vae": vae}, optimizer, lr_scheduler, torch_generator, unfinished)
+    for _ in loop.steps(effort.steps):
+        x = images[torch.randint(len(images), (effort.batch,), generator=torch_generator)]
+        x = x.to(vae.device).expand(-1, 3, -1, -1)
+        posterior = vae.encode(x, return_dict=False)[0]
+        noise = torch.randn(posterior.mean.shape, generator=torch_generator).to(x)
+        (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        loop.backward(F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl)
+        loop.update(max_norm=1.0)
+    save(vae, folder)
 
 
-def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], vae: Path, work: Work) -> None:
-    """Train UNet and text encoder on a saved VAE's latents by v-prediction, and save the pipeline.
+def train_pipeline(
+    images: TrainingExamples,
+    prompts: Sequence[Sequence[str]],
+    vae: Path,
+    effort: "Effort",
+    seed: int,
+    folder: Path,
+    unfinished: Path | None = None,
+) -> None:
+    """Train UNet and text encoder on a saved VAE's latents by v-prediction, and save the pipeline in `folder`.
 
-    The text encoder is updated every ENCODED_EVERY steps, by their mean gradient.
+    After a kill the training continues from `unfinished`. The text encoder is updated every ENCODED_EVERY steps, by
+    their mean gradient.
     """
-    torch_generator = torch_rng(work.seed, Stream.GENERATOR, 1)
+    torch_generator = torch_rng(seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(torch_generator):
         pipe = make_pipeline(images.x.shape[-1], captions)
@@ -82,7 +88,7 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
     pipe = pipe.to(distributed.device())
     latents = _latents(pipe.vae, images.x)
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
-    steps, warmup = work.steps, max(1, work.steps // 36)
+    steps, warmup = effort.steps, max(1, effort.steps // 36)
     decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
     ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
@@ -91,27 +97,26 @@ def train_pipeline(images: TrainingExamples, prompts: Sequence[Sequence[str]], v
     encoded: Any = None
     text: Any = None
     modules = {"trained": both, "average": ema}
-    loop = Resumable("the UNet", REMEDY, modules, optimizer, lr_scheduler, torch_generator, work.unfinished)
-    with progress("training the UNet", steps) as advance:
-        for step in loop.steps(steps, advance):
-            if step % ENCODED_EVERY == 0:
-                encoded = pipe.text_encoder(tokens).last_hidden_state
-                text = encoded.detach().requires_grad_()
-            rows = torch.randint(len(latents), (work.batch,), generator=torch_generator)
-            templates = len(prompts[0])  # per class
-            caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=torch_generator)
-            dropped = torch.rand(len(rows), generator=torch_generator) < CAPTION_DROPOUT
-            caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
-            x_t, t, v = noised(latents[rows.to(pipe.device)], pipe.scheduler, torch_generator)
-            (output,) = pipe.unet(x_t, t, text[caption.to(pipe.device)], return_dict=False)
-            loop.backward(F.mse_loss(output, v))
-            if (step + 1) % ENCODED_EVERY == 0:
-                encoded.backward(text.grad / ENCODED_EVERY)
-            loop.update(max_norm=1.0)
-            if step % AVERAGED_EVERY == 0 or step + 1 == steps:
-                ema.update_parameters(both)
+    loop = Resumable("the UNet", REMEDY, modules, optimizer, lr_scheduler, torch_generator, unfinished)
+    for step in loop.steps(steps):
+        if step % ENCODED_EVERY == 0:
+            encoded = pipe.text_encoder(tokens).last_hidden_state
+            text = encoded.detach().requires_grad_()
+        rows = torch.randint(len(latents), (effort.batch,), generator=torch_generator)
+        templates = len(prompts[0])  # per class
+        caption = templates * images.y[rows] + torch.randint(templates, (len(rows),), generator=torch_generator)
+        dropped = torch.rand(len(rows), generator=torch_generator) < CAPTION_DROPOUT
+        caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
+        x_t, t, v = noised(latents[rows.to(pipe.device)], pipe.scheduler, torch_generator)
+        (output,) = pipe.unet(x_t, t, text[caption.to(pipe.device)], return_dict=False)
+        loop.backward(F.mse_loss(output, v))
+        if (step + 1) % ENCODED_EVERY == 0:
+            encoded.backward(text.grad / ENCODED_EVERY)
+        loop.update(max_norm=1.0)
+        if step % AVERAGED_EVERY == 0 or step + 1 == steps:
+            ema.update_parameters(both)
     both.load_state_dict(ema.module.state_dict())
-    save(pipe, work.folder)
+    save(pipe, folder)
 
 
 @torch.no_grad()

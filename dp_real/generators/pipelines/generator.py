@@ -11,7 +11,6 @@ from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from inspect import signature
-from numbers import Integral
 from typing import Any, Self
 
 import torch
@@ -24,7 +23,7 @@ from dp_base.errors import InputError
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.guidance.guide import check_pipeline, guided, unguide
-from dp_real.guidance.latents import Images, decode, image_side
+from dp_real.guidance.latents import Images, decode, image_scale
 from dp_real.guidance.scheduler import check_scheduler
 from dp_real.protocols import Labels, Seeds
 from dp_real.runtime.computing import default_modes, require_finite, uncounted
@@ -85,7 +84,7 @@ class PipelineGenerator(ABC):
     def _check_size(self) -> None:
         config = self.network.config
         patch = 2 if hasattr(self.pipe, "_pack_latents") else config.get("patch_size", 1)
-        token_side = image_side(self.pipe.vae, patch)
+        token_side = patch * image_scale(self.pipe.vae)
         limit = (config.get("pos_embed_max_size") or 0) * token_side
         if self.size and any(side % token_side or (limit and side > limit) for side in self.size):
             raise InputError(
@@ -95,8 +94,7 @@ class PipelineGenerator(ABC):
 
     def compile(self) -> None:
         """Compile for all batch sizes at once, since batches are halved if memory runs out."""
-        decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
-        for part in {self.network, *(decoder.decoder for decoder in decoders)}:
+        for part in {self.network, self.pipe.vae.decoder, self.guidance_decoder.decoder}:
             part.compile(dynamic=True)
 
     @default_modes()
@@ -145,7 +143,7 @@ class DDIMPipelineGenerator(PipelineGenerator):
         scheduler.set_timesteps(self.steps)
         self.scheduler = scheduler
         config = self.network.config
-        scale = image_side(self.pipe.vae, 1)
+        scale = image_scale(self.pipe.vae)
         self.image_size = height, width = self.size or 2 * (config.sample_size * scale,)
         self.latent_shape = config.in_channels, height // scale, width // scale
         self._embed = lru_cache(CONDITIONS)(self._embedded)
@@ -298,15 +296,8 @@ def sample_images(
     """
     if isinstance(prompts, str) or not prompts:
         raise InputError(f"prompts = {prompts!r}: should be a list of at least one")
-    for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
-        if not isinstance(value, Integral) or value < least:
-            raise InputError(f"{name} = {value!r}: should be a whole number, at least {least}")
-    if guidance and not isinstance(guidance, EntropyGuidance):
-        raise InputError(f"guidance of type {type(guidance).__name__}: should be an EntropyGuidance")
-    if guidance and isinstance(guidance.omega, Tensor) and len(guidance.omega) != len(prompts):
-        raise InputError(
-            f"{len(guidance.omega)} omega for {len(prompts)} prompts: should be one number, or one for each"
-        )
+    if steps < 1:
+        raise InputError(f"steps = {steps}: should be at least 1")
     conditions = [[prompt] for prompt in prompts]
     generator = pipeline_generator(pipe, conditions, None, steps, guidance_scale, size=size, batch_size=AT_ONCE)
     rows = range(len(prompts))

@@ -40,6 +40,7 @@ class NetworkLearner:
         self.device = device or distributed.device()
         self.task = task
         self.config = config
+        self.precision = config.precision
         self.seed = seed
         # Convolutions are faster in this memory format.
         self.module = convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
@@ -134,10 +135,11 @@ class NetworkLearner:
         rows = x, y, offset.to(self.device, non_blocking=True)
         total = torch.zeros((), device=self.device)
         for start in range(0, len(y), size):
-            microbatch = [each[start : start + size] for each in rows]
+            own_x, own_y, own_offset = (each[start : start + size] for each in rows)
             position = (rank, start) if start else (rank,)
             seed_layers(torch_rng(self.seed, Stream.DROPOUT, self.step, *position), self.device)
-            loss = self._loss(*microbatch) * (len(microbatch[0]) / len(y))
+            logits = self._forward(own_x) + own_offset
+            loss = F.cross_entropy(logits, own_y, label_smoothing=self.config.label_smoothing) * (len(own_y) / len(y))
             loss.backward()
             total += loss.detach()
         return total
@@ -156,17 +158,10 @@ class NetworkLearner:
             mean.div_(count)
         distributed.copy_from_main(buffer for buffer in self.persistent_buffers if not buffer.is_floating_point())
 
-    def _loss(self, x: Tensor, y: Tensor, offset: Tensor) -> Tensor:
-        return F.cross_entropy(self._forward(x) + offset, y, label_smoothing=self.config.label_smoothing)
-
     def _forward(self, x: Tensor) -> Tensor:
         dtype = getattr(torch, self.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return self.forward(x).float()
-
-    @property
-    def precision(self) -> str:
-        return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
         """FLOPs of a row, counted in evaluation mode, which changes nothing."""

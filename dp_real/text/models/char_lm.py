@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +121,6 @@ def train_char_lm(
     n_classes: int,
     seed: int,
     unfinished: Path | None,
-    advance: Callable[[int], None],
 ) -> CharLM:
     """Train by AdamW with a cosine decay to 0, from the state in `unfinished`, if any."""
     torch_generator = torch_rng(seed, Stream.GENERATOR)
@@ -136,7 +134,7 @@ def train_char_lm(
         loop = Resumable(
             "the generator", REMEDY, {"model": model}, optimizer, lr_scheduler, torch_generator, unfinished
         )
-        for step in loop.steps(sizes.train_steps, advance):
+        for step in loop.steps(sizes.train_steps):
             seed_layers(torch_rng(seed, Stream.DROPOUT, step), device)
             rows = torch.randint(len(texts.x), (BATCH,), generator=torch_generator)
             x, y = texts.x[rows], texts.y[rows].to(device)

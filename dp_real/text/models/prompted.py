@@ -24,7 +24,7 @@ class PromptedGenerator:
         self.config = config
         self.sample_shape = task.sample_shape
         self.n_classes = task.n_classes
-        self.templates = class_prompts(config.prompts, task.classes, task.definitions, task.synonyms)
+        self.templates = class_prompts(config.prompts, task)
         self.shots = (data or source.load()).validation if config.shots else None
 
     def prompt(self, label: int, seed: int) -> str:

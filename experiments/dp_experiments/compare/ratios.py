@@ -81,7 +81,11 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     it is first surely better. An end beyond the static arms is 0 or inf. Nothing is known, nan, if units agree exactly.
     """
     series = series_of(list(runs["arm"].unique()))
-    static = {name: arms for name, arms in _members(series).items() if ArmName.parse(name).arm == "static"}
+    static = {
+        name: [arm for arm in series if series[arm] == name]
+        for name in series.values()
+        if ArmName.parse(name).arm == "static"
+    }
     if not static:
         return pd.DataFrame(index=list(series))
     test = by_unit(runs, runs["test_accuracy"])
@@ -107,13 +111,6 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
         rows[arm] = row | dict(zip(("ratio", "ratio_low", "ratio_high"), ratios.tolist(), strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table if len(static) > 1 else table.drop(columns="static_series")
-
-
-def _members(series: Mapping[str, str]) -> dict[str, list[str]]:
-    members: dict[str, list[str]] = {}
-    for arm, name in series.items():
-        members.setdefault(name, []).append(arm)
-    return members
 
 
 def _nearest(name: str, static: Mapping[str, list[str]]) -> str:

@@ -100,12 +100,6 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[Row]:
     return [rows[0]._replace(omega=0.0), *rows]
 
 
-def places_of(labels: list[int], classes: int) -> tuple[list[int], list[int]]:
-    """The number of each label within its class, and the row of a run's initial round with that label and number."""
-    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]
-    return numbers, [number * classes + label for number, label in zip(numbers, labels, strict=True)]
-
-
 def draw(config: Config, rows: list[Row], labels: list[int], seed: int, out: Path) -> pd.DataFrame:
     """Write samples.csv, and images with their grid, all or none, and return the table.
 
@@ -115,7 +109,8 @@ def draw(config: Config, rows: list[Row], labels: list[int], seed: int, out: Pat
     task, of_texts = config.task, config.data.modality == "text"
     generator = load_generator(config)
     drawer = SampleDrawer(config, generator, open_storage(config.pool.storage, task.sample_shape))
-    numbers, places = places_of(labels, task.n_classes)
+    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # of each label within its class
+    places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]  # in that round
     count = max(config.guidance.candidates, CANDIDATES) if of_texts and rows[0].load else 1
     step = (max(numbers) + 1) * task.n_classes
     candidates = [row_seeds(seed, 0, [place + step * k for place in places]) for k in range(count)]

@@ -10,9 +10,9 @@ from dp_base.progress import showing
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
 from dp_real.generators.models import stable_diffusion
-from dp_real.generators.models.stable_diffusion import Work, train_autoencoder, train_pipeline
+from dp_real.generators.models.stable_diffusion import train_autoencoder, train_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
-from dp_real.generators.trained import LatentConfig, TrainingSteps
+from dp_real.generators.trained import Effort, LatentConfig
 from dp_real.guidance.section import SamplingConfig
 from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
@@ -44,7 +44,7 @@ def real():
 @pytest.fixture
 def efforts(monkeypatch):
     """Of a few steps, which a test may change."""
-    found = {"light": TrainingSteps(30, 8, 3, 4)}
+    found = {"light": (Effort(30, 8), Effort(3, 4))}
     monkeypatch.setattr("dp_real.generators.trained.EFFORTS", found)
     return found
 
@@ -73,7 +73,7 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
 @pytest.mark.slow
 def test_it_learns_what_the_prompts_mean(real, efforts):
     """Images of a class are nearer to its mean than to another's."""
-    efforts["light"] = TrainingSteps(400, 16, 1000, 16)
+    efforts["light"] = Effort(400, 16), Effort(1000, 16)
     x = load_generator(real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
     means = torch.stack([real.validation.x[real.validation.y == label].mean(0) for label in range(3)])
     nearest = torch.cdist(x.flatten(1), means.flatten(1)).argmin(1)
@@ -82,12 +82,11 @@ def test_it_learns_what_the_prompts_mean(real, efforts):
 
 def train(real, folder, seed=0, keep=False):
     """A pipeline, trained for a few steps. keep: so that it can go on after a kill."""
-    prompts = class_prompts(TEMPLATES, TASK.classes)
+    prompts = class_prompts(TEMPLATES, TASK)
     unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
     if not (folder / "vae").exists():
-        train_autoencoder(real.validation.x, Work(6, 4, seed, folder / "vae", unfinished[0]))
-    work = Work(6, 4, seed, folder / "unet", unfinished[1])
-    train_pipeline(real.validation, prompts, folder / "vae", work)
+        train_autoencoder(real.validation.x, Effort(6, 4), seed, folder / "vae", unfinished[0])
+    train_pipeline(real.validation, prompts, folder / "vae", Effort(6, 4), seed, folder / "unet", unfinished[1])
     return load_pipeline(str(folder / "unet"))
 
 

@@ -52,27 +52,18 @@ def margin(logits):
 @pytest.mark.parametrize(
     ("logits", "objective", "message"),
     [
-        (lambda x: (2 * x).detach(), entropy, r"logits \[3, 4\]: .*differentiable in the images"),
-        (lambda x: x.detach() * torch.ones(4, requires_grad=True), entropy, "logits do not depend on the images"),
         (lambda x: x.detach().numpy(), entropy, "logits of type ndarray: should be a tensor"),
         (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[3, classes\]"),
         (lambda x: x.mean(0, keepdim=True), entropy, r"logits \[1, 4\]: should be a tensor \[3, classes\]"),
         (lambda x: x, Tensor.mean, r"the objective gave \[\] for 3 rows of logits"),
         (lambda x: x[:, :1], entropy, "a classifier of one logit"),
-        (lambda x: x, lambda logits: logits.argmax(1).float(), "the objective has no gradient"),
         (lambda x: x, len, "the objective gave a int for 3 rows of logits"),
     ],
 )
-def test_what_gives_no_gradient_is_told(logits, objective, message):
+def test_what_gives_no_number_a_row_is_told(logits, objective, message):
     x = torch.ones(3, 4, requires_grad=True)
     with refusal(message):
         EntropyGuidance(logits, 0.1, objective=objective).gradient(x, x)
-
-
-@pytest.mark.parametrize("relate", [lambda x: (x.detach(), x), lambda x: (2 * x, x.detach()), lambda x: (2 * x, 1 * x)])
-def test_an_estimate_that_does_not_come_from_x_is_told(relate):
-    with refusal("x0_hat does not depend on x"):
-        EntropyGuidance(lambda x: x, 0.1).gradient(*relate(torch.ones(3, 4, requires_grad=True)))
 
 
 @pytest.mark.parametrize("objective", [entropy, margin])
@@ -162,19 +153,17 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_raw_guidance_is_the_same_whatever_the_denoiser_predicts(classifier, kind):
+def test_raw_guidance_is_the_same_whatever_the_denoiser_predicts(kind):
     """x_t does not change; the noise in it falls by omega sigma g (eq. 7 with its sign mended)."""
     scheduler, answer = ddim(kind), ANSWERS[kind]
     t = int(scheduler.timesteps[4])
     a = float(scheduler.alphas_cumprod[t]) ** 0.5
     sigma = (1 - a**2) ** 0.5
     x0, noise, gradient = torch.randn(3, 4, 64)
-    omega = torch.tensor([0.7, 0, -0.2, 1.0])
+    omega = 0.7
     x = a * x0 + sigma * noise
-    raised = raise_score(
-        scheduler, t, answer(x0, noise, a, sigma), EntropyGuidance(classifier, omega, "raw").weigh(gradient)
-    )
-    noise = noise - omega.view(4, 1) * sigma * gradient
+    raised = raise_score(scheduler, t, answer(x0, noise, a, sigma), omega * gradient)
+    noise = noise - omega * sigma * gradient
     assert_close(raised, answer((x - sigma * noise) / a, noise, a, sigma), atol=1e-5, rtol=1e-5)
 
 

@@ -62,7 +62,7 @@ from dp_real.data.examples import Task
 from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.block import EntropyGuidanceBlock
 from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.guidance.guide import _logits
+from dp_real.guidance.guide import classifier_logits
 from dp_real.guidance.scheduler import GuidanceState, guide_steps
 from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
@@ -542,7 +542,7 @@ class Kandinsky:
         (of(BriaFibo2Pipeline, tiny.flux2_vae()), "BriaFibo2Pipeline packs its latents in a way that is not known"),
         (of(QwenImageLayeredPipeline, tiny.shifted_vae()), "QwenImageLayeredPipeline packs its latents in a way"),
         (of(StableDiffusionPipeline, AutoencoderKL(out_channels=6)), "decodes 6 channels: should be red"),
-        ("folder", "^folder: load the pipeline first, by from_pretrained$"),
+        ("folder", "^str cannot be guided: it has no scheduler$"),
         (Kandinsky(), "Kandinsky cannot be guided: it has no vae$"),
         (
             StableDiffusionInpaintPipeline(*7 * [None], requires_safety_checker=False),
@@ -592,13 +592,11 @@ def test_what_cannot_be_guided_is_said():
         with refusal("through = 'x0'"):
             GuidanceState(guidance, three)
     nan = float("nan")
-    by_row = [EntropyGuidance(three, torch.ones(2)), three]
     refused = {
-        partial(dp_real.guide, Films(), three): {"omega": ["auto"], "every": [0]},
+        partial(dp_real.guide, pipe, three): {"omega": ["auto"], "every": [0]},
         partial(EntropyGuidance, three, omega=0.1): {"every": [1.5], "window": [1, (0.7, 0.2)], "scale": ["Relative"]}
-        | {"omega": [nan, torch.tensor([0.1, nan])], "through": ["x_0"], "objective": ["entropy"]},
-        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "guidance": by_row}
-        | {"steps": [0], "seed": [-1]},
+        | {"omega": [nan, torch.ones(3)], "through": ["x_0"]},
+        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "steps": [0]},
     }
     for call, options in refused.items():
         for name, values in options.items():
@@ -652,9 +650,9 @@ def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed
     """The device "meta" stands for a GPU."""
     elsewhere = torch.zeros(1, 3, 32, 32, device="meta")
     tiny.save_vit(tmp_path)
-    assert _logits(str(tmp_path), None)(elsewhere).device.type == "meta"
+    assert classifier_logits(str(tmp_path), None)(elsewhere).device.type == "meta"
     for own in (tiny.tiny_vit(), nn.Sequential(nn.Flatten(), nn.Linear(768, 3)).eval()):
-        logits = _logits(own, tiny.vit_processor())
+        logits = classifier_logits(own, tiny.vit_processor())
         own.to("meta")
         assert logits(torch.zeros(1, 3, 32, 32)).device.type == "meta"
 
@@ -682,7 +680,7 @@ class TimmModel(PreTrainedModel):
 @pytest.mark.parametrize("processor", [None, SimpleNamespace(data_config=TIMM["pretrained_cfg"])])
 def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
     model = TimmModel(TimmWrapperConfig.from_dict(copy.deepcopy(TIMM))).eval()
-    logits = _logits(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
+    logits = classifier_logits(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
     mean, std = (torch.tensor(TIMM["pretrained_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = (torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16) - mean) / std
     assert logits.shape == (2, 3)
@@ -690,10 +688,12 @@ def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
     loaded = nn.Flatten().eval()  # as timm.create_model gives it; it takes smaller images too, unless its size is fixed
     loaded.pretrained_cfg = TIMM["pretrained_cfg"] | {"fixed_input_size": processor is not None}
     side = 8 if processor is None else 16
-    seen = _logits(loaded, None)(torch.ones(1, 3, 8, 8)).view(1, 3, side, side)
+    seen = classifier_logits(loaded, None)(torch.ones(1, 3, 8, 8)).view(1, 3, side, side)
     assert_close(seen, expected[1:, :, :side, :side])
     if processor:  # of any module, as it would prepare a picture
-        assert_close(_logits(nn.Flatten().eval(), processor)(torch.ones(1, 3, 8, 8)).view(1, 3, 16, 16), expected[1:])
+        assert_close(
+            classifier_logits(nn.Flatten().eval(), processor)(torch.ones(1, 3, 8, 8)).view(1, 3, 16, 16), expected[1:]
+        )
     # It takes the names for another number of classes only together with their number.
     config = TimmWrapperConfig.from_dict(copy.deepcopy(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
     assert (config.num_labels, config.id2label) == (2, {0: "x", 1: "y"})

@@ -72,14 +72,13 @@ def test_a_fresh_one_is_a_function_of_its_seed():
 
 
 def test_weights_that_no_logit_hangs_on_are_left_alone():
-    """Data-parallel training would fail at such weights, and weight decay would shrink them."""
+    """They have no gradient, so that weight decay does not shrink them."""
     drawn = torch.get_rng_state()
     student = learner(section(architecture="dinov2", config=SIZES))
     assert torch.equal(torch.get_rng_state(), drawn)
-    frozen = [name for name, weight in student.module.named_parameters() if not weight.requires_grad]
-    assert frozen == ["model.dinov2.embeddings.mask_token"]
     train(student)
-    assert all((weight.grad is None) != weight.requires_grad for weight in student.parameters)
+    unused = [name for name, weight in student.module.named_parameters() if weight.grad is None]
+    assert unused == ["model.dinov2.embeddings.mask_token"]
 
 
 @pytest.mark.parametrize("resize", [0, 24])
@@ -239,7 +238,7 @@ def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(c
         "Bilinear: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]. For others give "
         "processor= to guide, preprocess= to Practice"
     ]
-    with refusal(r"gives \[3, 256, 768\]: should be images"):
+    with refusal(r"gives \[5, 256, 768\]: should be images"):
         preprocess_of(SimpleNamespace(name_or_path="", config=None), transformers.Siglip2ImageProcessorPil())
 
 

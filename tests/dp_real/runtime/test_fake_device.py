@@ -121,10 +121,9 @@ def test_a_sampling_step_waits_for_nothing_guided_or_not(make, dtype, device):
 
     def waits(steps, options):
         drawing = generator(steps)
-        omega = torch.full((3,), 0.1)
         drawing.sample(LABELS, SEEDS, None)  # encodes the prompts
         device.waits.clear()
-        x = drawing.sample(LABELS, SEEDS, None if options is None else EntropyGuidance(judge.logits, omega, **options))
+        x = drawing.sample(LABELS, SEEDS, None if options is None else EntropyGuidance(judge.logits, 0.1, **options))
         assert (x.device.type, x.shape) == ("cpu", (3, *TASK.sample_shape))
         timesteps = [wait for wait in device.waits if wait.startswith(f"aten._to_copy cpu -> {NAME} [{steps}]")]
         assert len(timesteps) == 1

@@ -17,7 +17,7 @@ LABELS, SEEDS = torch.tensor([0, 1] * 6), np.arange(12, dtype=np.uint64)
 
 
 def trained(folder=None):
-    return train_char_lm(SIZES, WORDS, 2, 0, folder, lambda done: None)
+    return train_char_lm(SIZES, WORDS, 2, 0, folder)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -11,29 +12,10 @@ from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.arms import arm, static
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dp_experiments.compare.arms.encoders import Features
-
 FOLDS = 5
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 """The C of logistic regression that cross-validation chooses among."""
 NEVER = -1e9  # the logit of a class that was not seen
-
-
-class Head(NamedTuple):
-    """A classifier of features, with what the evaluation of a learner asks for."""
-
-    features: "Features"
-    score: Callable[[np.ndarray], np.ndarray]
-    precision: str = "float32"
-
-    def logits(self, x: "Tensor") -> "Tensor":
-        """Logits [B, K] of examples."""
-        import torch
-
-        return torch.from_numpy(self.score(self.features(x.cpu())))
 
 
 def probe(config: Config) -> dict[str, Any]:
@@ -41,6 +23,7 @@ def probe(config: Config) -> dict[str, Any]:
 
     Its strength has the best accuracy in a cross-validation among them, which is reported as that on validation.
     """
+    import torch
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
@@ -70,13 +53,13 @@ def probe(config: Config) -> dict[str, Any]:
         )  # of a few examples of many classes
         search.fit(features(seen.x), y)
 
-    def score(seen: np.ndarray) -> np.ndarray:
-        logits = np.full((len(seen), config.task.n_classes), NEVER)
+    def logits(x: torch.Tensor) -> torch.Tensor:
+        scores = np.full((len(x), config.task.n_classes), NEVER)
         with np.errstate(divide="ignore"):  # a probability may be 0
-            logits[:, search.classes_] = search.predict_log_proba(seen).clip(NEVER)
-        return logits
+            scores[:, search.classes_] = search.predict_log_proba(features(x.cpu())).clip(NEVER)
+        return torch.from_numpy(scores)
 
-    head: Any = Head(features, score)
+    head: Any = SimpleNamespace(logits=logits, precision="float32")  # what the evaluation asks of a learner
     return {
         "name": config.name,
         "seed": config.seed,

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def run_facts(run: Run) -> Facts:
     config, result, rounds = run.config, run.result, run.rounds
     if not are_drawn(run.files):
         leave_figures(run.path)
-    base = preset_of(config)
+    base = None
+    with suppress(InputError):  # most configurations have no preset's name
+        base = load_preset(config.name)
     pool = readable_pool(run)
     figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
     reached = outcome(run)
@@ -132,9 +135,7 @@ def run_verdict(reached: Facts, classes: int, result: Mapping[str, Any]) -> str:
     where = f"{reached['step']:,} of {reached['steps']:,}"
     if row is None:
         return f"{reached['name']}, seed {reached['seed']}: not finished, at step {where}, {examples}."
-    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
-    accuracy = f"{100 * row['accuracy']:.2f}{error} % on the {name} set"
-    sentence = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
+    sentence = f"{reached['name']}, seed {reached['seed']}: {examples} reached {percent(row)} % on the {name} set"
     if not reached["complete"]:
         return f"{sentence}; not finished, at step {where}."
     seconds = result.get("seconds")
@@ -188,17 +189,15 @@ def comparison_facts(comparison: Comparison, judge: str | None) -> Facts:
     }
 
 
+def percent(row: Facts) -> str:
+    """The accuracy of a row in percent, with its standard error if known."""
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
+    return f"{100 * row['accuracy']:.2f}{error}"
+
+
 def with_error(accuracy: float, n: int | None) -> Facts:
     """An accuracy over n independent examples, and its binomial standard error."""
     return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
-
-
-def preset_of(config: Config) -> Config | None:
-    """The preset with the name of this configuration, if there is one."""
-    try:
-        return load_preset(config.name)
-    except InputError:
-        return None
 
 
 def changed_settings(config: Config, base: Config | None) -> dict[str, list[Any]]:

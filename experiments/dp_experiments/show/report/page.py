@@ -10,7 +10,7 @@ from typing import Any
 from dp_experiments.compare.compare import MINUS
 from dp_experiments.compare.ratios import AXIS_LABELS
 from dp_experiments.compare.verdict import two_digits
-from dp_experiments.show.report.facts import COSTS, Facts
+from dp_experiments.show.report.facts import COSTS, Facts, percent
 from dp_experiments.show.report.pictures import CAPTIONS
 from dp_experiments.terminal.pages import rendered
 
@@ -110,12 +110,6 @@ def with_errors(rows: Sequence[Facts]) -> list[Facts]:
         rest = {"examples" if key == "images" else key: row[key] for key in row if key not in ("accuracy", "se")}
         shown.append(rest | {"accuracy (%)": percent(row)})
     return shown
-
-
-def percent(row: Facts) -> str:
-    """The accuracy of a row in percent, with its standard error if known."""
-    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
-    return f"{100 * row['accuracy']:.2f}{error}"
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
