@@ -158,10 +158,16 @@ class EntropyGuidance:
         x0_hat is the denoised estimate in the learner's form, computed with gradients from x, which may be x0_hat
         itself. Rows do not depend on each other.
         """
-        # The sum, not the mean, so that a row's gradient does not depend on the batch size.
+        if not (x0_hat.requires_grad and x.requires_grad):
+            raise InputError("x0_hat does not depend on x: should be computed from it with gradients")
+        at_x0_hat = None
         with default_modes(gradients=True), eval_mode(self.logits):
             values = hardness(self.objective, self.logits(x0_hat), len(x0_hat))
-            (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat)
+            if values.requires_grad:
+                # The sum, not the mean, so that a row's gradient does not depend on the batch size.
+                (at_x0_hat,) = torch.autograd.grad(values.sum(), x0_hat, allow_unused=True)
+        if at_x0_hat is None:
+            raise InputError("the objective of the classifier's logits has no gradient: both should be differentiable")
         if not self._looked and not at_x0_hat.flatten(1).any(1).all():  # only once, since it waits for the GPU
             warn_once(
                 "some images stay plain, as their gradient is zero: the classifier is constant, or so certain that "

@@ -52,6 +52,9 @@ def margin(logits):
 @pytest.mark.parametrize(
     ("logits", "objective", "message"),
     [
+        (lambda x: (2 * x).detach(), entropy, "has no gradient"),
+        (lambda x: x.detach() * torch.ones(4, requires_grad=True), entropy, "has no gradient"),
+        (lambda x: x, lambda logits: logits.argmax(1).float(), "has no gradient"),
         (lambda x: x.detach().numpy(), entropy, "logits of type ndarray: should be a tensor"),
         (lambda x: x[0], entropy, r"logits \[4\]: should be a tensor \[3, classes\]"),
         (lambda x: x.mean(0, keepdim=True), entropy, r"logits \[1, 4\]: should be a tensor \[3, classes\]"),
@@ -60,10 +63,16 @@ def margin(logits):
         (lambda x: x, len, "the objective gave a int for 3 rows of logits"),
     ],
 )
-def test_what_gives_no_number_a_row_is_told(logits, objective, message):
+def test_what_gives_no_number_or_gradient_a_row_is_told(logits, objective, message):
     x = torch.ones(3, 4, requires_grad=True)
     with refusal(message):
         EntropyGuidance(logits, 0.1, objective=objective).gradient(x, x)
+
+
+@pytest.mark.parametrize("relate", [lambda x: (x.detach(), x), lambda x: (2 * x, x.detach())])
+def test_an_estimate_that_does_not_come_from_x_is_told(relate):
+    with refusal("x0_hat does not depend on x"):
+        EntropyGuidance(lambda x: x, 0.1).gradient(*relate(torch.ones(3, 4, requires_grad=True)))
 
 
 @pytest.mark.parametrize("objective", [entropy, margin])
