@@ -1,7 +1,7 @@
 """Images of noise in place of ImageNet and four related sets; accuracies mean nothing."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -37,7 +37,7 @@ class MadeUp(DataConfig):
 class StandInConfig(MadeUp):
     """Noise in the folders of ImageNet and its relatives, to try out a run."""
 
-    note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
+    note = "its images are noise; its accuracies mean nothing"
 
     source: Literal["stand-in"]
     classes: ImageNetTask = Field(default="imagenet100", description="whose classes")

@@ -95,8 +95,8 @@ def storage_of(column: pa.DataType, sample_shape: tuple[int, ...]) -> Storage:
 class Floats(Storage):
     """Numbers as they were computed."""
 
-    value_bytes: ClassVar[int] = 4
-    value_type: ClassVar[pa.DataType] = pa.float32()
+    value_bytes = 4
+    value_type = pa.float32()
 
     @property
     def type(self) -> pa.DataType:
@@ -122,8 +122,8 @@ def _bytes_of(x: Tensor) -> Tensor:
 class Bytes(Floats):
     """Images in bytes, see dp_real.runtime.pixels."""
 
-    value_bytes: ClassVar[int] = 1
-    value_type: ClassVar[pa.DataType] = pa.uint8()
+    value_bytes = 1
+    value_type = pa.uint8()
 
     def check(self) -> None:
         if len(self.sample_shape) != 3:
@@ -139,9 +139,9 @@ class Bytes(Floats):
 class Jpegs(Storage):
     """Images as JPEG files."""
 
-    value_bytes: ClassVar[int] = 0
-    type: ClassVar[Any] = IMAGE_TYPE
-    feature: ClassVar[Any] = IMAGE.feature
+    value_bytes = 0
+    type = IMAGE_TYPE
+    feature = IMAGE.feature
 
     def check(self) -> None:
         shape = self.sample_shape

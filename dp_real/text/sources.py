@@ -1,7 +1,7 @@
 from collections.abc import Collection
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -37,9 +37,9 @@ WHEN = "on Monday, last night, after a long wait, for the third time, against al
 class OfTexts(DataConfig):
     """A source of texts, which in memory are int32 [n, L] (dp_real.text.codes)."""
 
-    modality: ClassVar[str] = "text"
-    storages: ClassVar[tuple[str, ...]] = ("text",)
-    pipeline_tag: ClassVar[str] = "text-classification"
+    modality = "text"
+    storages = ("text",)
+    pipeline_tag = "text-classification"
 
     def near_duplicates(self, similarity: float) -> "NearTexts":
         from dp_real.text.near_duplicates import NearTexts
@@ -106,7 +106,7 @@ class GivenTexts(OfTexts):
 class StandInTextConfig(MadeUp, OfTexts):
     """Made-up sentences on four topics, to try out a run with texts."""
 
-    note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
+    note = "its texts are made up; its accuracies mean nothing"
 
     source: Literal["stand-in-text"]
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
