@@ -140,12 +140,9 @@ def class_folders(folder: Path) -> list[Path]:
         remedy = f"name a file, such as {tables[0]}" if tables else f"images must be in {folder}/CLASS/IMAGE.jpg"
         raise InputError(f"{folder}: there are no folders in it; {remedy}")
     for path in folders:
-        try:
+        with foreign_file(f"{folder}: {path.name!r}", "its name is not UTF-8", "rename it"):
             path.name.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{folder}: the name of its folder {path.name!r} is not UTF-8; rename it") from None
-    by_name = {path.name: path for path in folders}
-    return [by_name[name] for name in in_order(by_name)]
+    return [folder / name for name in in_order([path.name for path in folders])]
 
 
 def in_order(names: Collection[str]) -> list[str]:
