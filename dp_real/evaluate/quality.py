@@ -78,7 +78,7 @@ def round_quality(learner: Learner, pool: Pool, data: RealData) -> list[dict[str
     Equally many examples of each set are taken. The first row (round None) is a separate test set, as a reference.
     """
     round_of = torch.tensor(pool.table()["round"].to_numpy())
-    members: dict[int | None, Tensor] = {}
+    members = {}
     if data.test is not data.validation:
         members[None] = torch.arange(len(data.test.y))
     for index in range(int(round_of.max()) + 1):

@@ -51,7 +51,7 @@ class Classes:
     ) -> list[tuple[Any, int]]:
         """The rows of the task's classes, with labels. InputError, at `where`, if labels in `needed` are missing."""
         self.refuse_counted({name for _, name in named}, where)
-        labels: dict[str, int | None] = {}
+        labels = {}
         for row, name in named:
             if name not in labels:
                 labels[name] = self.label(name, row)
@@ -121,8 +121,8 @@ def folder_name(name: str) -> str:
 def folder_names(names: Sequence[str]) -> list[str]:
     """`folder_name`s, with the class's number where some file system would confuse two."""
     safe = [folder_name(name) for name in names]
-    alike = [unicodedata.normalize("NFKC", name).casefold() for name in safe]
-    if len({unicodedata.normalize("NFKC", name) for name in alike}) == len(safe):
+    alike = {unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()) for name in safe}
+    if len(alike) == len(safe):
         return safe
     return [f"{name}-{label}" for label, name in enumerate(safe)]
 
@@ -162,7 +162,7 @@ def refuse_lost(links: Sequence[Path]) -> None:
 def visible_files(folder: Path) -> Iterator[Path]:
     """Files in and below a folder, but for hidden ones such as macOS's ._1.jpg. Links are followed once."""
     above = Path(os.path.realpath(folder)).parents
-    entered: set[Path] = set()
+    entered = set()
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(os.path.realpath(root))
         if here in above:
@@ -195,9 +195,9 @@ def class_files(
     A folder of no class is skipped with a warning, or refused if it may be a missing class. MissingError for broken
     links.
     """
-    labelled: list[tuple[Path, int]] = []
-    strays: list[InputError] = []
-    every: list[Path] = []
+    labelled = []
+    strays = []
+    every = []
     folders = class_folders(folder)
     classes.refuse_counted({path.name for path in folders}, folder)
     for path in folders:

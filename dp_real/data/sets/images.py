@@ -112,7 +112,7 @@ class ImageFiles:
 
     def sizes(self) -> list[int | None]:
         """Bytes of each image; None: unknown."""
-        sizes: list[int | None] = []
+        sizes = []
         for source in self.sources:
             with foreign_file(source):
                 sizes.append(source.stat().st_size if isinstance(source, Path) else source.size)
@@ -214,8 +214,8 @@ def decode_ahead(sets: Mapping[str, ExampleSet]) -> dict[str, list[tuple[str, st
         for name, each in sets.items()
         if len(each.x.shape) == 4 or getattr(each.x, "dtype", None) == torch.int32
     }
-    broken: list[str] = []
-    seen: dict[str, list[Seen]] = {name: [] for name in shares}
+    broken = []
+    seen = {name: [] for name in shares}
     with progress("checking images", max(1, sum(map(len, shares.values())))) as advance:
         for name, share in shares.items():
             for part in share:

@@ -138,8 +138,8 @@ class OwnSets(DataConfig):
 
     def load(self) -> RealData:
         """Load the sets. Missing further sets are left out with a warning."""
-        located: dict[str, Located] = {}
-        missing: dict[str, str] = {}
+        located = {}
+        missing = {}
         # Local sets come first, so that nothing is fetched if a needed one is missing.
         for name, where in sorted(self.places.items(), key=lambda place: place[1].startswith(HUB)):
             try:

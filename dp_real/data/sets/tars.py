@@ -49,8 +49,8 @@ def read_images(located: Located) -> list[tuple[ShardFile | Path, str]]:
     """
     if located.kind == "flat":
         return _validation_images(located.paths)
-    named: list[tuple[ShardFile | Path, str]] = []
-    unread: list[Path] = []
+    named = []
+    unread = []
     for shard in located.paths:
         not_whole = foreign_file(shard, "not a whole tar file", "a compressed one must be unpacked")
         with not_whole, tarfile.open(shard, "r:") as tar:
@@ -66,7 +66,7 @@ def read_images(located: Located) -> list[tuple[ShardFile | Path, str]]:
 def _named(
     images: Sequence[ShardFile], files: Mapping[str, ShardFile], label: str | None
 ) -> Iterator[tuple[ShardFile, str]]:
-    taken: set[str] = set()
+    taken = set()
     for file in images:
         stem, key = file.name.rpartition(".")[0], BEYOND_KEY.sub("", file.name)
         names = [base + ending for base in (stem, key) for ending in (f".{label or 'cls'}", ".json")]
@@ -94,7 +94,7 @@ def _written_name(file: ShardFile, label: str | None) -> str:
 
 def _files(tar: tarfile.TarFile, shard: Path) -> dict[str, ShardFile]:
     """The visible files, by name."""
-    members: dict[str, ShardFile] = {}
+    members = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
         if name in members:
