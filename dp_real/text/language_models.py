@@ -181,8 +181,7 @@ class EndpointConfig(PromptedConfig):
         lacks = extra_problem("endpoint", "generator.kind = 'openai'") or lack or connection_problem(self.base_url)
         unset = None
         if self.key and not os.environ.get(self.key, "").strip():
-            key = f"generator.key = '{self.key}'"
-            unset = f"{key}: that environment variable is not set: it should hold the key of the API"
+            unset = f"generator.key = '{self.key}': that environment variable is not set: it should hold the API's key"
         answers = Answers(self.base_url, self.model)
         answers.take_in()
         return [

@@ -6,7 +6,6 @@ import numpy as np
 from pydantic import Field
 
 from dp_base.errors import InputError
-from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Task
 from dp_real.data.sets.own import OwnSets
@@ -57,8 +56,7 @@ class OfTexts(DataConfig):
             count,
             *self.task.sample_shape,
         ):
-            with foreign_file(giver, "gave codes that are not characters"):
-                samples = texts_of(samples)
+            samples = texts_of(samples)
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):
             raise InputError(

@@ -3,7 +3,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DataConfig
@@ -17,8 +17,8 @@ from dp_real.data.sets.class_names import (
     user_classes,
     warn_once,
 )
-from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
-from dp_real.data.sets.places import Located, locate
+from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes, shared_labels
+from dp_real.data.sets.places import locate
 from dp_real.runtime.section import HUB, Place, Seed
 
 SETS = ("validation", "test", "train")
@@ -26,20 +26,14 @@ NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 """Places of sets without folders, whose names would be the classes."""
 
 
-def _check_classes(value: Any) -> Any:
-    if value is None or value in TASKS:
-        return value
-    listed = value if isinstance(value, list | tuple) else ()
-    names = [composed(name) for name in listed if isinstance(name, str) and name.strip()]
-    if len(names) < max(2, len(listed)):
-        raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
+def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not distinguish the two")
-    return tuple(names)
+    return names
 
 
-ClassName = Annotated[str, AfterValidator(composed)]
+ClassName = Annotated[str, AfterValidator(composed), Field(min_length=1)]
+ClassNames = Annotated[tuple[ClassName, ...], Field(min_length=2), AfterValidator(_check_distinct)]
 TextOfClass = dict[ClassName, str]
 
 
@@ -59,7 +53,7 @@ class OwnSets(DataConfig):
         description="name = place: further sets for the end, with at least some of the classes; an absent one is "
         "left out",
     )
-    classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_check_classes)] = Field(
+    classes: ClassNames | ImageNetTask | None = Field(
         default=None, description="names in the order of labels, or an ImageNet's; none: validation's folders, sorted"
     )
     definitions: TextOfClass = Field(default={}, description="class = what it is, for {definition} in prompts")

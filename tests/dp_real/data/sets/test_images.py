@@ -146,8 +146,8 @@ def test_what_is_wrong_with_a_folder(tmp_path):
 
 def test_wrong_classes():
     for classes, message in (
-        (["cat", 3], "at least two names"),
-        ("imagenet", "one of imagenet1k, imagenet100"),
+        (["cat", 3], "at least 2 items .*, not 1"),
+        ("imagenet", "should be 'imagenet1k' or 'imagenet100'"),
         (["cat", "dog", "cat"], "'cat' is in it twice"),
     ):
         with refusal(f"data.classes = .*{message}"):
