@@ -85,7 +85,7 @@ def cache_block(folder: Path, rows: pa.Table) -> pa.Table:
 
 def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
     """The rows with these numbers in a folder; None if it is missing or damaged."""
-    if not (folder / RECORD).is_file() or damage(folder, read=cached_digests):
+    if damage(folder, read=cached_digests):
         return None
     rows = read_rows(folder / BLOCK)
     begin, end = np.searchsorted(rows["row"].to_numpy(), [numbers.start, numbers.stop])
@@ -125,11 +125,10 @@ class Blocks:
             first, *others = (folder for folder, _ in self._left)
             self.tables.append(cache_block(first, pa.concat_tables([rows for _, rows in self._left])))
             self.files.append(first / BLOCK)
-            sums = cached_digests(first, [BLOCK])
             for folder in others:
                 with suppress(OSError), atomic_folder(folder, replace=True) as staged:  # without links the block stays
                     os.link(first / BLOCK, staged / BLOCK)
-                    seal(staged, read=lambda folder, names: sums)
+                    seal(staged, read=cached_digests)
             self._left, self._size = [], 0
 
 
@@ -190,8 +189,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._stored: Tensor | None = None  # the examples as they are stored, if they are in memory
         if version < 0:
             raise InputError(f"{path}: version = {version}: should be a number of rounds, 0 or more")
-        for index in range(version):
-            self._open(index)
+        self.refresh(version)
 
     @classmethod
     def latest(cls, path: str | Path, sample_shape: Sequence[int]) -> Self:
@@ -286,13 +284,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
             except OSError:  # the file system has no links
                 shutil.copyfile(file, staged / name)
         if not files:
-            write_rows(staged / names[0], rows.replace_schema_metadata(self.schema.metadata))
+            write_rows(staged / names[0], rows)
         written = dict(gather([*cached_digests(staged, names).items()]))  # each process hashes its own files
         on_main(commit)
         self._open(index)
 
     def refresh(self, version: int) -> None:
-        """Open the rounds up to this version, which another process has appended."""
+        """Open the rounds up to this version, such as those that another process has appended."""
         for index in range(self.version, version):
             self._open(index)
 

@@ -71,11 +71,8 @@ def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:
         raise InputError(
             f"{located.where}: it holds no texts; name class folders with .txt files, CSV, JSONL or Parquet"
         )
-    strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
-    has_classes = any(hasattr(each, "names") for each in features.values())  # otherwise strings may be classes
-    likely = strings if has_classes else []
-    usual = [name for name in TEXTS if name in (likely or features)][:1]
-    text, label = table_sets.pick_columns(located, "text", usual or likely, features)
+    usual = [name for name in TEXTS if name in features][:1]
+    text, label = table_sets.pick_columns(located, "text", usual, features)
     names = table_sets.class_names(located.where, table[label], features[label], classes)
     rows = enumerate(zip(table[text], names, strict=True), 1)
     return [(Text(text, f"{located.where}: row {row}"), name) for row, (text, name) in rows]
