@@ -38,7 +38,7 @@ BLOCK = "rows.arrow"  # file in a block's folder
 TOGETHER = 1024  # rows of an Arrow batch
 JOINED = 2**30  # about the bytes of a file of joined blocks
 MAX_LEFT = 10_000  # blocks that are not joined yet; Linux lets a process map 65,530 files
-SHAPE = b"shape"  # of examples, a key of the files' metadata since 0.2.0
+SHAPE = b"shape"  # of examples, a key of the files' metadata
 REAL_SEED = 0  # of real examples, which have no noise
 COLUMNS = {
     "row": "int64",  # position in the round; once read, in the pool
@@ -259,7 +259,10 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """
         if index != self.version:
             raise InputError(f"{self.path}: round {index} cannot be added: the next one is {self.version}")
-        fits = rows.schema.equals(self.schema) and self.storage.type == self.schema.field("example").type
+        fits = (
+            rows.schema.equals(self.schema, check_metadata=True)
+            and self.storage.type == self.schema.field("example").type
+        )
         counts, fitting = zip(*gather([(len(rows), fits)]), strict=True)
         if not sum(counts) or not all(fitting):
             raise InputError(f"{self.path}: round {index} has no rows, or others than Pool.schema and its rounds have")
@@ -311,7 +314,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             table = when_visible(lambda: read_round(folder))
             order = np.argsort(table["row"].to_numpy())
             facts = _facts_of(table).take(order)
-        shape = tuple(json.loads((table.schema.metadata or {}).get(SHAPE, "null")) or self.sample_shape)
+            shape = tuple(json.loads(table.schema.metadata[SHAPE]))
         if shape != tuple(self.sample_shape):
             raise InputError(f"{folder}: its examples have shape {list(shape)}, not {list(self.sample_shape)}")
         n, examples = len(self), table["example"]

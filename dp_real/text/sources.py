@@ -52,10 +52,7 @@ class OfTexts(DataConfig):
         """Codes of a list of str, which are cut, or of codes."""
         from dp_real.text.codes import texts_of, to_codes
 
-        if str(getattr(samples, "dtype", "")) == "torch.int32" and tuple(samples.shape) == (
-            count,
-            *self.task.sample_shape,
-        ):
+        if str(getattr(samples, "dtype", "")) == "torch.int32":
             samples = texts_of(samples)
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):

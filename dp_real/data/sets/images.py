@@ -72,9 +72,6 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=bleed)
     except FileNotFoundError as error:
         raise MissingError(f"{source}: it or its link's target is missing; put it back there") from error
-    except (Image.DecompressionBombError, MemoryError) as error:
-        reason = str(error) or "memory ran out"
-        raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
     except Exception as error:  # the type depends on where the file is broken
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else cause_of(error)
         wrong = "cannot be read" if getattr(error, "errno", None) else "not a whole image"
