@@ -151,13 +151,13 @@ def as_numbers(samples: Any, shape: tuple[int, ...], giver: str) -> 'Float32[Ten
         raise InputError(f"{giver} gave a {type(samples).__name__}: should be an array of numpy or torch")
     if tuple(samples.shape) != shape:
         raise InputError(f"{giver} gave shape {[*samples.shape]} for {shape[0]} labels: should be {[*shape]}")
-    floats = samples.is_floating_point() if isinstance(samples, torch.Tensor) else samples.dtype.kind == "f"
     if np.ma.is_masked(samples):
         raise InputError(f"{giver} gave masked values: should be numbers, all of them")
-    if not floats:
+    if isinstance(samples, np.ndarray) and samples.dtype.kind == "f":
+        samples = torch.from_numpy(samples.astype(np.float32))
+    if not isinstance(samples, torch.Tensor) or not samples.is_floating_point():
         raise InputError(f"{giver} gave {samples.dtype}: should be floats, images in [-1, 1]")
-    samples = samples.detach() if isinstance(samples, torch.Tensor) else torch.from_numpy(samples.astype(np.float32))
-    x = samples.to("cpu", torch.float32, copy=True)
+    x = samples.detach().to("cpu", torch.float32, copy=True)
     beyond = x[x.isfinite() & (x.abs() > BOUND)] if len(shape) == 4 else x[:0]  # others are redrawn later
     if len(beyond):
         raise InputError(f"{giver} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")

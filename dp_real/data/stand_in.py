@@ -1,7 +1,7 @@
 """Images of noise in place of ImageNet and four related sets; accuracies mean nothing."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -9,35 +9,17 @@ from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.data.image_folder import FolderConfig, Resize
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes, shared_labels
-from dp_real.data.sets.own import OwnSets
 from dp_real.runtime.section import Seed, Width
 
 RECIPE = 1  # raise it when the written files change
 FURTHER = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
 
 
-class MadeUp(DataConfig):
-    """Base of sources that are made up. Their sets are in folders like a user's, which are filled on first use."""
-
-    @property
-    def folders(self) -> OwnSets:
-        raise NotImplementedError
-
-    def load(self) -> RealData:
-        return self.folders.load()
-
-    def describe(self) -> list[SetStatus]:
-        return self.folders.describe()
-
-    def read_set(self, name: str, where: str) -> ExampleSet:
-        return self.folders.read_set(name, where)
-
-
 @DATA.named("stand-in", place=6)
-class StandInConfig(MadeUp):
+class StandInConfig(DataConfig):
     """Noise in the folders of ImageNet and its relatives, to try out a run."""
 
-    note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
+    note = "its images are noise; its accuracies mean nothing"
 
     source: Literal["stand-in"]
     classes: ImageNetTask = Field(default="imagenet100", description="whose classes")
@@ -55,6 +37,15 @@ class StandInConfig(MadeUp):
 
         depends = {"recipe": RECIPE, "images": 1, "size": self.size, "seed": self.split}
         return self._folders(cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged)))
+
+    def load(self) -> RealData:
+        return self.folders.load()
+
+    def describe(self) -> list[SetStatus]:
+        return self.folders.describe()
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        return self.folders.read_set(name, where)
 
     def _folders(self, root: Path) -> FolderConfig:
         """The folders of each set's published classes."""

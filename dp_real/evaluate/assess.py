@@ -99,7 +99,7 @@ def layer_inputs(module: object, forward: Callable[[Tensor], object], x: Example
     linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]
     if not linear_layers:
         raise InputError("the learner has no penultimate features: it is no network with a linear layer")
-    seen: list[Tensor] = []
+    seen = []
 
     def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].dim() == 3:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.progress import progress
-from dp_real.data.examples import RealData, taken
+from dp_real.data.examples import ExampleSet, RealData, taken
 from dp_real.evaluate.assess import penultimate
 from dp_real.guidance.entropy import assess
 from dp_real.pool import Pool
@@ -78,32 +78,29 @@ def round_quality(learner: Learner, pool: Pool, data: RealData) -> list[dict[str
     Equally many examples of each set are taken. The first row (round None) is a separate test set, as a reference.
     """
     round_of = torch.tensor(pool.table()["round"].to_numpy())
-    members: dict[int | None, Tensor] = {}
+    sets: dict[int | None, tuple[ExampleSet, Tensor]] = {}
     if data.test is not data.validation:
-        members[None] = torch.arange(len(data.test.y))
+        sets[None] = data.test, torch.arange(len(data.test.y))
     for index in range(int(round_of.max()) + 1):
-        members[index] = (round_of == index).nonzero()[:, 0]
-    count = min(MAX_EXAMPLES, len(data.validation.y), *map(len, members.values()))
+        sets[index] = pool, (round_of == index).nonzero()[:, 0]
+    count = min(MAX_EXAMPLES, len(data.validation.y), *(len(rows) for _, rows in sets.values()))
     if count <= NEIGHBOURS:
         raise InputError(f"the smallest round has {count} examples, too few for --rounds: {NEIGHBOURS + 1} are needed")
     real_rows = subsample(torch.arange(len(data.validation.y)), count)
     real = penultimate(learner, taken(data.validation.x, real_rows.tolist()))
     table = []
-    with progress("rounds", len(members)) as advance:
-        for index, rows in members.items():
-            round_rows = subsample(rows, count)
-            if index is None:
-                examples, y = taken(data.test.x, round_rows.tolist()), data.test.y[round_rows]
-            else:
-                examples, y = pool.minibatch(round_rows)[0], pool.y[round_rows]
-            entropy, correct = assess(learner.logits, examples, y)
+    with progress("rounds", len(sets)) as advance:
+        for index, (examples, members) in sets.items():
+            rows = subsample(members, count)
+            x = taken(examples.x, rows.tolist())
+            entropy, correct = assess(learner.logits, x, examples.y[rows])
             facts = {
                 "round": index,
                 "examples": count,
                 "entropy": float(entropy.mean()),
                 "wrong": 1 - float(correct.double().mean()),
             }
-            table.append(facts | quality(penultimate(learner, examples), real))
+            table.append(facts | quality(penultimate(learner, x), real))
             advance(1)
     return table
 

@@ -17,14 +17,14 @@ from dp_real.runtime.pixels import to_bytes, to_image
 
 WRITTEN = ("row", "round", "seed", "omega", "entropy", "correct")
 """Columns of the pool that are written for each example."""
-GROUP = 1000  # rows of a Parquet row group
+GROUP = 1000  # rows that are read together, and of a Parquet row group
 ONE_SPLIT = '---\nconfigs:\n- config_name: default\n  data_files: "**"\n---\n'
 """A README.md by which `datasets` takes no class folder, such as test, for a split."""
 
 
-def example_rows(pool: Pool, group: int = 256) -> Iterator[list[dict[str, Any]]]:
+def example_rows(pool: Pool) -> Iterator[list[dict[str, Any]]]:
     """Yield groups of rows: FACTS, and `example`, numbers or codes [*sample_shape]."""
-    for batch in pool.table().to_batches(max_chunksize=group):
+    for batch in pool.table().to_batches(max_chunksize=GROUP):
         rows = batch.to_pylist()
         examples = pool.x[rows[0]["row"] : rows[-1]["row"] + 1]
         yield [row | {"example": example} for row, example in zip(rows, examples, strict=True)]
@@ -75,6 +75,6 @@ def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
     described |= {} if pool.posterior is None else {"posterior": NUMBERS_FEATURE}
     schema = Features.from_dict(described).arrow_schema
     with pq.ParquetWriter(out / "train.parquet", schema) as writer:
-        for group in example_rows(pool, GROUP):
+        for group in example_rows(pool):
             rows = [row | {column.name: column.value(row["example"])} for row in group]
             writer.write_table(pa.Table.from_pylist(rows, schema))

@@ -3,7 +3,6 @@ stores examples in the same bytes: those of a JPEG are others than those of uint
 """
 
 import hashlib
-import re
 from pathlib import Path
 
 from torch import Tensor
@@ -13,7 +12,6 @@ from dp_base.reading import foreign_file
 from dp_real.runtime.pixels import to_bytes
 
 COLUMN = "mark"
-MARK = re.compile("[0-9a-f]{64}")
 
 
 def mark_of(example: Tensor, name: str) -> str:
@@ -31,10 +29,8 @@ def read_marks(file: str | None) -> frozenset[str]:
         raise MissingError(f"pool.marks = '{file}': there is no such file; dp real review RUN makes one")
     import pandas as pd
 
-    with foreign_file(file, "not a CSV file in UTF-8"):
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, skip_blank_lines=False)
-        if COLUMN not in table:
-            raise InputError(f"{file}: it has no column '{COLUMN}'; dp real review RUN makes such a file")
-        if (wrong := ~table[COLUMN].str.fullmatch(MARK)).any():
+    with foreign_file(file, "not a CSV file in UTF-8 as dp real review RUN makes"):
+        marks = pd.read_csv(file, dtype=str, keep_default_na=False, skip_blank_lines=False)[COLUMN]
+        if (wrong := ~marks.str.fullmatch("[0-9a-f]{64}")).any():
             raise InputError(f"{file}, line {wrong.argmax() + 2}: its mark should be 64 hexadecimal digits")
-    return frozenset(table[COLUMN])
+    return frozenset(marks)

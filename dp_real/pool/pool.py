@@ -38,7 +38,7 @@ BLOCK = "rows.arrow"  # file in a block's folder
 TOGETHER = 1024  # rows of an Arrow batch
 JOINED = 2**30  # about the bytes of a file of joined blocks
 MAX_LEFT = 10_000  # blocks that are not joined yet; Linux lets a process map 65,530 files
-SHAPE = b"shape"  # of examples, a key of the files' metadata since 0.2.0
+SHAPE = b"shape"  # of examples, a key of the files' metadata
 REAL_SEED = 0  # of real examples, which have no noise
 COLUMNS = {
     "row": "int64",  # position in the round; once read, in the pool
@@ -85,7 +85,7 @@ def cache_block(folder: Path, rows: pa.Table) -> pa.Table:
 
 def cached_block(folder: Path, numbers: slice) -> pa.Table | None:
     """The rows with these numbers in a folder; None if it is missing or damaged."""
-    if not (folder / RECORD).is_file() or damage(folder, read=cached_digests):
+    if damage(folder, read=cached_digests):
         return None
     rows = read_rows(folder / BLOCK)
     begin, end = np.searchsorted(rows["row"].to_numpy(), [numbers.start, numbers.stop])
@@ -125,11 +125,10 @@ class Blocks:
             first, *others = (folder for folder, _ in self._left)
             self.tables.append(cache_block(first, pa.concat_tables([rows for _, rows in self._left])))
             self.files.append(first / BLOCK)
-            sums = cached_digests(first, [BLOCK])
             for folder in others:
                 with suppress(OSError), atomic_folder(folder, replace=True) as staged:  # without links the block stays
                     os.link(first / BLOCK, staged / BLOCK)
-                    seal(staged, read=lambda folder, names: sums)
+                    seal(staged, read=cached_digests)
             self._left, self._size = [], 0
 
 
@@ -184,14 +183,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.newest = 0  # rows in the latest round
         self.y = torch.empty(0, dtype=torch.int64, device="cpu")
         self.posterior: Tensor | None = None  # float32 [n, K], of a pool with soft labels
-        self._chunks: list[pa.Array] = []  # of examples, memory-mapped
-        self._place = np.empty((0, 2), np.int64)  # of each row: its chunk, and its index there
+        self._examples = pa.chunked_array([], self.storage.type)  # of all rounds' files, memory-mapped
+        self._place = np.empty(0, np.int64)  # of each row's example among these
         self._facts: list[pa.Table] = []  # of each round, in order of the rows
         self._stored: Tensor | None = None  # the examples as they are stored, if they are in memory
         if version < 0:
             raise InputError(f"{path}: version = {version}: should be a number of rounds, 0 or more")
-        for index in range(version):
-            self._open(index)
+        self.refresh(version)
 
     @classmethod
     def latest(cls, path: str | Path, sample_shape: Sequence[int]) -> Self:
@@ -261,7 +259,10 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """
         if index != self.version:
             raise InputError(f"{self.path}: round {index} cannot be added: the next one is {self.version}")
-        fits = rows.schema.equals(self.schema) and self.storage.type == self.schema.field("example").type
+        fits = (
+            rows.schema.equals(self.schema, check_metadata=True)
+            and self.storage.type == self.schema.field("example").type
+        )
         counts, fitting = zip(*gather([(len(rows), fits)]), strict=True)
         if not sum(counts) or not all(fitting):
             raise InputError(f"{self.path}: round {index} has no rows, or others than Pool.schema and its rounds have")
@@ -275,7 +276,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             staged.mkdir(parents=True)
 
         def commit() -> None:
-            seal(staged, sorted(written), lambda folder, names: {name: written[name] for name in names})
+            seal(staged, written, lambda folder, names: written)
             staged.rename(folder)
 
         on_main(begin)
@@ -286,13 +287,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
             except OSError:  # the file system has no links
                 shutil.copyfile(file, staged / name)
         if not files:
-            write_rows(staged / names[0], rows.replace_schema_metadata(self.schema.metadata))
+            write_rows(staged / names[0], rows)
         written = dict(gather([*cached_digests(staged, names).items()]))  # each process hashes its own files
         on_main(commit)
         self._open(index)
 
     def refresh(self, version: int) -> None:
-        """Open the rounds up to this version, which another process has appended."""
+        """Open the rounds up to this version, such as those that another process has appended."""
         for index in range(self.version, version):
             self._open(index)
 
@@ -309,25 +310,19 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """Map a round, which another process may just have written. If it cannot be read, nothing changes."""
         folder = self.path / f"round-{index:04d}"
 
-        def read() -> tuple[pa.Table, np.ndarray, pa.Table]:
-            with own_file(folder, REMEDY):
-                table = read_round(folder)
-                order = np.argsort(table["row"].to_numpy())
-                return table, order, _facts_of(table).take(order)
-
-        table, order, facts = when_visible(read)
-        shape = tuple(json.loads((table.schema.metadata or {}).get(SHAPE, "null")) or self.sample_shape)
+        with own_file(folder, REMEDY):
+            table = when_visible(lambda: read_round(folder))
+            order = np.argsort(table["row"].to_numpy())
+            facts = _facts_of(table).take(order)
+            shape = tuple(json.loads(table.schema.metadata[SHAPE]))
         if shape != tuple(self.sample_shape):
             raise InputError(f"{folder}: its examples have shape {list(shape)}, not {list(self.sample_shape)}")
-        n = len(self)
+        n, examples = len(self), table["example"]
         facts = facts.set_column(0, "row", pa.array(np.arange(n, n + len(facts))))
-        chunks = table["example"].chunks
-        if self.storage.type != chunks[0].type:
-            self.storage = storage_of(chunks[0].type, self.sample_shape)
-        parts = enumerate(chunks, len(self._chunks))
-        place = [np.stack([np.full(len(part), number), np.arange(len(part))], axis=1) for number, part in parts]
-        self._chunks += chunks
-        self._place = np.concatenate([self._place, np.concatenate(place)[order]])
+        if self.storage.type != examples.type:
+            self.storage = storage_of(examples.type, self.sample_shape)
+        self._examples = pa.chunked_array([*self._examples.chunks, *examples.chunks], examples.type)
+        self._place = np.concatenate([self._place, n + order])
         self._facts.append(facts)
         self.newest = len(facts)
         self.y = torch.cat([self.y, torch.tensor(facts["label"].to_numpy(), device="cpu")])
@@ -344,7 +339,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if self._stored is not None:
             return self._stored.index_select(0, rows)  # faster than [rows]
         with own_file(self.path, REMEDY):
-            cells = [self._chunks[chunk].slice(at, 1) for chunk, at in self._place[rows.numpy()].tolist()]
+            cells = [self._examples.slice(at, 1).chunk(0) for at in self._place[rows.numpy()].tolist()]
             return self.storage.decode(pa.concat_arrays(cells or [pa.nulls(0, self.storage.type)]))
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped
 from torch import Tensor
 
 from dp_base.errors import DamagedError, InputError
@@ -95,8 +95,8 @@ def storage_of(column: pa.DataType, sample_shape: tuple[int, ...]) -> Storage:
 class Floats(Storage):
     """Numbers as they were computed."""
 
-    value_bytes: ClassVar[int] = 4
-    value_type: ClassVar[pa.DataType] = pa.float32()
+    value_bytes = 4
+    value_type = pa.float32()
 
     @property
     def type(self) -> pa.DataType:
@@ -106,11 +106,11 @@ class Floats(Storage):
     def feature(self) -> dict[str, Any]:
         return {"feature": {"dtype": str(self.value_type), "_type": "Value"}, "length": self.size, "_type": "List"}
 
-    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
+    def encode(self, x: Tensor) -> pa.Array:
         values = pa.array(x.flatten().numpy(), self.value_type)
         return pa.FixedSizeListArray.from_arrays(values, self.size)
 
-    def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]:
+    def decode(self, column: pa.Array) -> Tensor:
         return torch.from_numpy(column.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
 
 
@@ -122,8 +122,8 @@ def _bytes_of(x: Tensor) -> Tensor:
 class Bytes(Floats):
     """Images in bytes, see dp_real.runtime.pixels."""
 
-    value_bytes: ClassVar[int] = 1
-    value_type: ClassVar[pa.DataType] = pa.uint8()
+    value_bytes = 1
+    value_type = pa.uint8()
 
     def check(self) -> None:
         if len(self.sample_shape) != 3:
@@ -131,7 +131,7 @@ class Bytes(Floats):
                 f"pool.storage = 'uint8' holds images with values in [-1, 1]; these are {list(self.sample_shape)}"
             )
 
-    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
+    def encode(self, x: Tensor) -> pa.Array:
         return super().encode(_bytes_of(x))
 
 
@@ -139,18 +139,17 @@ class Bytes(Floats):
 class Jpegs(Storage):
     """Images as JPEG files."""
 
-    value_bytes: ClassVar[int] = 0
-    type: ClassVar[Any] = IMAGE_TYPE
-    feature: ClassVar[Any] = IMAGE.feature
+    value_bytes = 0
+    type = IMAGE_TYPE
+    feature = IMAGE.feature
 
     def check(self) -> None:
-        shape = self.sample_shape
-        if not is_picture(shape):
-            raise InputError(f"pool.storage = 'jpeg' holds images [1 or 3, H, W]; these are {list(shape)}")
+        if not is_picture(self.sample_shape):
+            raise InputError(f"pool.storage = 'jpeg' holds images [1 or 3, H, W]; these are {[*self.sample_shape]}")
 
-    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
+    def encode(self, x: Tensor) -> pa.Array:
         files = pa.array(pixels.encode(_bytes_of(x)), pa.binary())
         return pa.StructArray.from_arrays([files, pa.nulls(len(files), pa.string())], fields=list(IMAGE_TYPE))
 
-    def decode(self, column: pa.Array) -> UInt8[Tensor, "rows *sample"]:
+    def decode(self, column: pa.Array) -> Tensor:
         return pixels.decode(column.flatten()[0].to_pylist(), self.sample_shape)

@@ -442,7 +442,8 @@ class Rounds:
         real, split = self.data.generator if self.data else None, self.config.data.split
         assert real is not None, "check_real_examples has counted them"
         if self.config.practice.imbalance > 1:
-            rows = tail_rows(real.y.numpy(), labels, split)
+            counts = labels.bincount(minlength=self.config.task.n_classes).numpy()
+            rows = torch.from_numpy(tail_rows(real.y.numpy(), counts, split))
         else:
             rows = torch.from_numpy(balanced_rows(real.y.numpy(), len(labels), split))
         return Examples(real.x[rows], real.y[rows])

@@ -41,8 +41,8 @@ def text_of(example: Tensor) -> str:
 class Strings(Storage):
     """Stores texts as strings."""
 
-    value_bytes: ClassVar[int] = 4
-    type: ClassVar[Any] = pa.large_string()
+    value_bytes = 4
+    type = pa.large_string()
     feature: ClassVar[Any] = {"dtype": "large_string", "_type": "Value"}
 
     def encode(self, x: Tensor) -> pa.Array:
@@ -53,4 +53,4 @@ class Strings(Storage):
 
     @property
     def exported(self) -> ExportColumn:
-        return ExportColumn("text", {"dtype": "string", "_type": "Value"}, text_of)
+        return ExportColumn("text", self.feature, text_of)

@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class BagOfWordsConfig(LearnerConfig):
     """A linear model on scikit-learn's bag of words."""
 
-    modality: ClassVar[str] = "text"
-    counted: ClassVar[bool] = False
+    modality = "text"
+    counted = False
 
     kind: Literal["bag-of-words"]
 
@@ -29,7 +29,7 @@ class BagOfWordsConfig(LearnerConfig):
 class NGramsConfig(LearnerConfig):
     """A bag of n-grams of up to four characters with a multilayer perceptron."""
 
-    modality: ClassVar[str] = "text"
+    modality = "text"
 
     kind: Literal["ngrams"]
 
@@ -43,7 +43,7 @@ class NGramsConfig(LearnerConfig):
 class TransformersTextConfig(PretrainedConfig):
     """A sequence classifier of transformers: an existing one, a pretrained encoder, or a fresh one."""
 
-    modality: ClassVar[str] = "text"
+    modality = "text"
 
     kind: Literal["transformers-text"]
     architecture: Architecture = "bert"

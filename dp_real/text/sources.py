@@ -1,30 +1,25 @@
 from collections.abc import Collection
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from dp_base.errors import InputError
-from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Task
 from dp_real.data.sets.own import OwnSets
-from dp_real.data.stand_in import MadeUp
 from dp_real.runtime.section import Rows, Seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dp_real.data.examples import Examples
+    from dp_real.data.examples import Examples, RealData
     from dp_real.data.sets.class_names import Classes
     from dp_real.data.sets.places import Located
     from dp_real.text.near_duplicates import NearTexts
 
-RECIPE = 1  # raise it when the written files change
 LENGTH = 80  # characters of a made-up text at most
-SETS = ("train", "validation", "test")
 WHO_AND_WHAT = {
     "business": "the bank, a retailer, the exchange, an insurer: cut its forecast, sold shares",
     "science": "a telescope, the probe, a laboratory, the survey: measured a comet, found a new cell",
@@ -37,9 +32,9 @@ WHEN = "on Monday, last night, after a long wait, for the third time, against al
 class OfTexts(DataConfig):
     """A source of texts, which in memory are int32 [n, L] (dp_real.text.codes)."""
 
-    modality: ClassVar[str] = "text"
-    storages: ClassVar[tuple[str, ...]] = ("text",)
-    pipeline_tag: ClassVar[str] = "text-classification"
+    modality = "text"
+    storages = ("text",)
+    pipeline_tag = "text-classification"
 
     def near_duplicates(self, similarity: float) -> "NearTexts":
         from dp_real.text.near_duplicates import NearTexts
@@ -57,12 +52,8 @@ class OfTexts(DataConfig):
         """Codes of a list of str, which are cut, or of codes."""
         from dp_real.text.codes import texts_of, to_codes
 
-        if str(getattr(samples, "dtype", "")) == "torch.int32" and tuple(samples.shape) == (
-            count,
-            *self.task.sample_shape,
-        ):
-            with foreign_file(giver, "gave codes that are not characters"):
-                samples = texts_of(samples)
+        if str(getattr(samples, "dtype", "")) == "torch.int32":
+            samples = texts_of(samples)
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):
             raise InputError(
@@ -103,10 +94,10 @@ class GivenTexts(OfTexts):
 
 
 @DATA.named("stand-in-text", place=9)
-class StandInTextConfig(MadeUp, OfTexts):
+class StandInTextConfig(OfTexts):
     """Made-up sentences on four topics, to try out a run with texts."""
 
-    note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
+    note = "its texts are made up; its accuracies mean nothing"
 
     source: Literal["stand-in-text"]
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
@@ -115,20 +106,18 @@ class StandInTextConfig(MadeUp, OfTexts):
     def task(self) -> Task:
         return Task((LENGTH,), tuple(WHO_AND_WHAT))
 
-    @property
-    def folders(self) -> TextConfig:
-        from dp_real.runtime.cache import cached
+    def load(self) -> "RealData":
+        import torch
 
-        root = cached("stand-in/texts", {"recipe": RECIPE}, write_sets)
-        sets: dict[str, Any] = {name: str(root / name) for name in SETS}
-        return TextConfig(source="text", length=LENGTH, split=self.split, **sets)
+        from dp_real.data.examples import Examples, RealData
+        from dp_real.text.codes import to_codes
 
-
-def write_sets(root: Path) -> None:
-    """Write root/SET/TOPIC/N.txt."""
-    for topic, who_and_what in WHO_AND_WHAT.items():
-        parts = [part.split(", ") for part in (*who_and_what.split(": "), WHEN)]
-        for number, words in enumerate(product(*parts)):
-            folder = root / SETS[number % len(SETS)] / topic
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{number}.txt").write_text(" ".join(words) + "\n", encoding="utf-8")
+        rows = [
+            (" ".join(words), label)
+            for label, who_and_what in enumerate(WHO_AND_WHAT.values())
+            for words in product(*(part.split(", ") for part in (*who_and_what.split(": "), WHEN)))
+        ]
+        texts, labels = zip(*rows, strict=True)
+        x, y = to_codes(texts, LENGTH), torch.tensor(labels)
+        train, validation, test = (Examples(x[first::3], y[first::3]) for first in range(3))
+        return RealData(self.task, train, validation, test)

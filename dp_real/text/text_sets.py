@@ -1,7 +1,6 @@
 """Sets of real texts in UTF-8: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of `datasets`."""
 
 import json
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,8 +32,6 @@ class Text(NamedTuple):
         """The text without blanks at its ends. InputError if nothing is left."""
         if not isinstance(self.text, str) or not self.text.strip():
             raise InputError(f"{self.place}: it has no text; add some, or remove it")
-        if re.search("[\0\ud800-\udfff]", self.text):
-            raise InputError(f"{self.place}: it has characters of code 0 or halves of some; mend or remove it")
         return self.text.strip()
 
 
@@ -74,11 +71,8 @@ def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:
         raise InputError(
             f"{located.where}: it holds no texts; name class folders with .txt files, CSV, JSONL or Parquet"
         )
-    strings = [name for name, each in features.items() if getattr(each, "dtype", "") in ("string", "large_string")]
-    has_classes = any(hasattr(each, "names") for each in features.values())  # otherwise strings may be classes
-    likely = strings if has_classes else []
-    usual = [name for name in TEXTS if name in (likely or features)][:1]
-    text, label = table_sets.pick_columns(located, "text", usual or likely, features)
+    usual = [name for name in TEXTS if name in features][:1]
+    text, label = table_sets.pick_columns(located, "text", usual, features)
     names = table_sets.class_names(located.where, table[label], features[label], classes)
     rows = enumerate(zip(table[text], names, strict=True), 1)
     return [(Text(text, f"{located.where}: row {row}"), name) for row, (text, name) in rows]

@@ -26,7 +26,7 @@ def test_report_and_evaluate(text_run):
     done("real report", text_run)
     page = (text_run / "report.html").read_text()
     assert "nearly one of the validation set" in page
-    assert [row["images"] for row in told("real evaluate", text_run)["sets"]] == [52, 52]
+    assert [row["images"] for row in told("real evaluate", text_run)["sets"]] == [53, 53]
 
 
 def test_sample_writes_plain_and_chosen_texts(text_run, tmp_path):

@@ -51,7 +51,7 @@ class Classes:
     ) -> list[tuple[Any, int]]:
         """The rows of the task's classes, with labels. InputError, at `where`, if labels in `needed` are missing."""
         self.refuse_counted({name for _, name in named}, where)
-        labels: dict[str, int | None] = {}
+        labels = {}
         for row, name in named:
             if name not in labels:
                 labels[name] = self.label(name, row)
@@ -121,8 +121,8 @@ def folder_name(name: str) -> str:
 def folder_names(names: Sequence[str]) -> list[str]:
     """`folder_name`s, with the class's number where some file system would confuse two."""
     safe = [folder_name(name) for name in names]
-    alike = [unicodedata.normalize("NFKC", name).casefold() for name in safe]
-    if len({unicodedata.normalize("NFKC", name) for name in alike}) == len(safe):
+    alike = {unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()) for name in safe}
+    if len(alike) == len(safe):
         return safe
     return [f"{name}-{label}" for label, name in enumerate(safe)]
 
@@ -140,12 +140,9 @@ def class_folders(folder: Path) -> list[Path]:
         remedy = f"name a file, such as {tables[0]}" if tables else f"images must be in {folder}/CLASS/IMAGE.jpg"
         raise InputError(f"{folder}: there are no folders in it; {remedy}")
     for path in folders:
-        try:
+        with foreign_file(f"{folder}: {path.name!r}", "its name is not UTF-8", "rename it"):
             path.name.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{folder}: the name of its folder {path.name!r} is not UTF-8; rename it") from None
-    by_name = {path.name: path for path in folders}
-    return [by_name[name] for name in in_order(by_name)]
+    return [folder / name for name in in_order([path.name for path in folders])]
 
 
 def in_order(names: Collection[str]) -> list[str]:
@@ -165,7 +162,7 @@ def refuse_lost(links: Sequence[Path]) -> None:
 def visible_files(folder: Path) -> Iterator[Path]:
     """Files in and below a folder, but for hidden ones such as macOS's ._1.jpg. Links are followed once."""
     above = Path(os.path.realpath(folder)).parents
-    entered: set[Path] = set()
+    entered = set()
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(os.path.realpath(root))
         if here in above:
@@ -198,9 +195,9 @@ def class_files(
     A folder of no class is skipped with a warning, or refused if it may be a missing class. MissingError for broken
     links.
     """
-    labelled: list[tuple[Path, int]] = []
-    strays: list[InputError] = []
-    every: list[Path] = []
+    labelled = []
+    strays = []
+    every = []
     folders = class_folders(folder)
     classes.refuse_counted({path.name for path in folders}, folder)
     for path in folders:

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from itertools import combinations, compress
+from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,10 +43,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """The only formats that Pillow may open, whatever a file's name. For others, such as EPS, it would start programs."""
 
 
-class EncodedImage(Protocol):
-    """An image file's place, such as a Path; its str() names it in messages."""
-
-    def read_bytes(self) -> bytes: ...
+EncodedImage = Path | tars.ShardFile | table_sets.TableImage
+"""An image file's place; its str() names it in messages."""
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
@@ -74,9 +72,6 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=bleed)
     except FileNotFoundError as error:
         raise MissingError(f"{source}: it or its link's target is missing; put it back there") from error
-    except (Image.DecompressionBombError, MemoryError) as error:
-        reason = str(error) or "memory ran out"
-        raise InputError(f"{source}: too large an image: {reason}; save it with fewer pixels, or remove it") from error
     except Exception as error:  # the type depends on where the file is broken
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else cause_of(error)
         wrong = "cannot be read" if getattr(error, "errno", None) else "not a whole image"
@@ -114,10 +109,10 @@ class ImageFiles:
 
     def sizes(self) -> list[int | None]:
         """Bytes of each image; None: unknown."""
-        sizes: list[int | None] = []
+        sizes = []
         for source in self.sources:
             with foreign_file(source):
-                sizes.append(source.stat().st_size if isinstance(source, Path) else getattr(source, "size", None))
+                sizes.append(source.stat().st_size if isinstance(source, Path) else source.size)
         return sizes
 
     def _read(self, rows: Sequence[int]) -> Tensor:
@@ -155,16 +150,14 @@ class TrainingImages:
     def x(self) -> Tensor:
         """Raises InputError for a broken image."""
         files = self.seen.x
-        pixels = ImageFiles(files.sources, files.shape[1:], keep=False)[:]
-        _tell_flat(_are_flat(pixels), files.sources)
-        return to_float(pixels)
+        return to_float(ImageFiles(files.sources, files.shape[1:], keep=False)[:])
 
     def fingerprint(self) -> list[str]:
         """Hashes of the files' bytes; nothing is decoded."""
         files = self.seen.x
         with ThreadPoolExecutor(distributed.own_cores()) as threads:
             digests = list(threads.map(_digest, files.sources))
-        _tell_two_labels(digests, self.y, files.sources)
+        _tell_two_labels(list(zip(digests, files.sources, self.y.tolist(), strict=True)))
         return [json_digest([files.shape, *digests]), *fingerprints(self.y)]
 
 
@@ -202,9 +195,10 @@ def _digest(source: EncodedImage) -> str:
 class Seen(NamedTuple):
     """The checks of one example."""
 
-    row: int
-    is_flat: bool
     digest: str  # of its pixels, or of its text
+    name: str
+    label: int
+    is_flat: bool
 
 
 def decode_ahead(sets: Mapping[str, ExampleSet]) -> dict[str, list[tuple[str, str]]]:
@@ -212,49 +206,50 @@ def decode_ahead(sets: Mapping[str, ExampleSet]) -> dict[str, list[tuple[str, st
 
     Sets in memory are decoded whole, of others about SAMPLED images. Returns the digest and name of each image or text.
     """
-    different = [
-        name for name, each in sets.items() if len(each.x.shape) == 4 or getattr(each.x, "dtype", None) == torch.int32
-    ]
-    shares = [distributed.own_share(_rows_to_check(sets[name].x)) for name in different]
-    broken: list[str] = []
-    seen: list[list[Seen]] = []
-    with progress("checking images", max(1, sum(map(len, shares)))) as advance:
-        for name, share in zip(different, shares, strict=True):
-            own: list[Seen] = []
+    shares = {
+        name: distributed.own_share(_rows_to_check(each.x))
+        for name, each in sets.items()
+        if len(each.x.shape) == 4 or getattr(each.x, "dtype", None) == torch.int32
+    }
+    broken = []
+    seen = {name: [] for name in shares}
+    with progress("checking images", max(1, sum(map(len, shares.values())))) as advance:
+        for name, share in shares.items():
             for part in share:
-                own += _look(sets[name].x, part, broken)
+                seen[name] += _look(sets[name], part, broken)
                 advance(1)
-            seen.append(distributed.gather(own))
+    seen = {name: distributed.gather(own) for name, own in seen.items()}
     broken = distributed.gather(broken)
     if broken:
         rest = f"; and {len(broken) - MAX_NAMED} more" if len(broken) > MAX_NAMED else ""
         raise InputError("; ".join(broken[:MAX_NAMED]) + rest)
-    digests = {name: _tell(sets[name], looked) for name, looked in zip(different, seen, strict=True)}
+    for name, each in seen.items():
+        if flat := [one.name for one in each if one.is_flat]:
+            warn_once(
+                f"{flat[0]}: its pixels have nearly one value; so have those of {len(flat):,} of {len(each):,} images. "
+                "16-bit images that use only 10 or 12 bits look black: scale their values"
+            )
+        if isinstance(sets[name].x, ImageFiles):
+            _tell_two_labels([one[:3] for one in each])
+    digests = {name: [one[:2] for one in each] for name, each in seen.items()}
     tell_shared(digests)
     return digests
 
 
-def _look(images: ExampleArray, part: slice, broken: list[str]) -> list[Seen]:
-    """Check images; a line on each broken one is added to `broken`."""
-    rows = range(*part.indices(images.shape[0]))
+def _look(examples: ExampleSet, part: slice, broken: list[str]) -> list[Seen]:
+    """Check examples; a line on each broken one is added to `broken`."""
+    x, y = examples.x, examples.y
+    rows = range(*part.indices(len(y)))
     try:
-        pixels = images[part]
+        pixels = x[part]
     except InputError as error:
         if len(rows) > 1:
-            return [one for row in rows for one in _look(images, slice(row, row + 1), broken)]
+            return [one for row in rows for one in _look(examples, slice(row, row + 1), broken)]
         broken.append(str(error))
         return []
-    return [Seen(*each) for each in zip(rows, _are_flat(pixels), fingerprints(*pixels), strict=True)]
-
-
-def _tell(examples: ExampleSet, seen: Sequence[Seen]) -> list[tuple[str, str]]:
-    rows, digests = [one.row for one in seen], [one.digest for one in seen]
-    files = getattr(examples.x, "sources", None)
-    names = [str(files[row]) if files else f"example {row} of {len(examples.y)}" for row in rows]
-    _tell_flat([one.is_flat for one in seen], names)
-    if files:
-        _tell_two_labels(digests, examples.y[rows], names)
-    return list(zip(digests, names, strict=True))
+    names = [str(x.sources[row]) if isinstance(x, ImageFiles) else f"example {row} of {len(y)}" for row in rows]
+    checks = fingerprints(*pixels), names, y[part].tolist(), _are_flat(pixels)
+    return [Seen(*each) for each in zip(*checks, strict=True)]
 
 
 def tell_shared(seen: Mapping[str, Sequence[tuple[str, str]]]) -> None:
@@ -285,20 +280,12 @@ def _are_flat(pixels: Tensor) -> list[bool]:
     return ((high - low).amax(1) < NEARLY_ONE).tolist()
 
 
-def _tell_flat(flat: Sequence[bool], names: Sequence[object]) -> None:
-    if of_one_value := [*compress(names, flat)]:
-        warn_once(
-            f"{of_one_value[0]}: its pixels have nearly one value; so have those of "
-            f"{len(of_one_value):,} of {len(flat):,} images. "
-            "16-bit images that use only 10 or 12 bits look black: scale their values"
-        )
-
-
-def _tell_two_labels(keys: Sequence[str], labels: Tensor, names: Sequence[object]) -> None:
+def _tell_two_labels(named: Sequence[tuple[str, object, int]]) -> None:
+    """Warn of images with two labels, given each one's digest, name and label."""
     import pandas as pd
 
-    rows = pd.DataFrame({"key": keys, "label": labels})
-    shared = rows[rows.groupby("key")["label"].transform("nunique") > 1]
+    rows = pd.DataFrame(named, columns=["digest", "name", "label"])
+    shared = rows[rows.groupby("digest")["label"].transform("nunique") > 1]
     if len(shared):
-        one, other = (names[row] for row in shared.drop_duplicates().sort_values("key", kind="stable").index[:2])
+        one, other = shared.drop_duplicates(["digest", "label"]).sort_values("digest", kind="stable")["name"][:2]
         warn_once(f"{one} and {other}: one image with two labels; so are {len(shared):,} of {len(rows):,} images")

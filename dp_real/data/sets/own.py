@@ -3,7 +3,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DataConfig
@@ -17,8 +17,8 @@ from dp_real.data.sets.class_names import (
     user_classes,
     warn_once,
 )
-from dp_real.data.sets.imagenet import TASKS, ImageNetTask, imagenet_classes, shared_labels
-from dp_real.data.sets.places import Located, locate
+from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes, shared_labels
+from dp_real.data.sets.places import locate
 from dp_real.runtime.section import HUB, Place, Seed
 
 SETS = ("validation", "test", "train")
@@ -26,20 +26,14 @@ NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
 """Places of sets without folders, whose names would be the classes."""
 
 
-def _check_classes(value: Any) -> Any:
-    if value is None or value in TASKS:
-        return value
-    listed = value if isinstance(value, list | tuple) else ()
-    names = [composed(name) for name in listed if isinstance(name, str) and name.strip()]
-    if len(names) < max(2, len(listed)):
-        raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
+def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not distinguish the two")
-    return tuple(names)
+    return names
 
 
-ClassName = Annotated[str, AfterValidator(composed)]
+ClassName = Annotated[str, AfterValidator(composed), Field(min_length=1)]
+ClassNames = Annotated[tuple[ClassName, ...], Field(min_length=2), AfterValidator(_check_distinct)]
 TextOfClass = dict[ClassName, str]
 
 
@@ -59,7 +53,7 @@ class OwnSets(DataConfig):
         description="name = place: further sets for the end, with at least some of the classes; an absent one is "
         "left out",
     )
-    classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_check_classes)] = Field(
+    classes: ClassNames | ImageNetTask | None = Field(
         default=None, description="names in the order of labels, or an ImageNet's; none: validation's folders, sorted"
     )
     definitions: TextOfClass = Field(default={}, description="class = what it is, for {definition} in prompts")
@@ -138,30 +132,22 @@ class OwnSets(DataConfig):
 
     def load(self) -> RealData:
         """Load the sets. Missing further sets are left out with a warning."""
-        located: dict[str, Located] = {}
-        missing: dict[str, str] = {}
+        labels, missing = self.labels, {}
+        sets: dict[str, Any] = {}
         # Local sets come first, so that nothing is fetched if a needed one is missing.
         for name, where in sorted(self.places.items(), key=lambda place: place[1].startswith(HUB)):
             try:
-                located[name] = locate(where, fetch=missing.keys() <= self.sets.keys())
+                located = locate(where, fetch=missing.keys() <= self.sets.keys())
+                sets[name] = self.read(located, labels, self.needed(name), keep=name in ("validation", "test"))
             except MissingError as error:
                 missing[name] = str(error)
         if missing.keys() - self.sets.keys():
             raise MissingError("; ".join(missing[name] for name in sorted(missing, key=lambda name: name in self.sets)))
-        sets: dict[str, Any] = {}
-        for name in filter(located.__contains__, self.places):
-            try:
-                sets[name] = self.read(
-                    located[name], self.labels, self.needed(name), keep=name in ("validation", "test")
-                )
-            except MissingError as error:
-                if name not in self.sets:
-                    raise
-                missing[name] = str(error)
         for problem in missing.values():
             warn_once(f"{problem}; the run goes on without it")
-        validation, train = sets.pop("validation"), sets.pop("train", None)
-        return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
+        train = self.as_training(sets["train"]) if "train" in sets else None
+        further = {name: sets[name] for name in self.sets if name in sets}
+        return RealData(self.task, train, sets["validation"], sets.get("test", sets["validation"]), further)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """Read a further set; imagenet-NAME must have the published classes."""

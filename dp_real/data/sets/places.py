@@ -53,9 +53,6 @@ def locate(where: str, fetch: bool = True) -> Located:
         has_splits = (folder.is_dir() and kind in ("parquet", "tar")) or (folder / "dataset_dict.json").exists()
         if split and not has_splits:
             raise InputError(f"{where}: it has no splits to choose @{split} from; name the split's own file or folder")
-        for each in paths:
-            if not (each.is_file() or each.is_dir()):
-                raise InputError(f"{each}: no regular file, but a pipe, a socket or a device; name a file or a folder")
         return Located(where, kind, paths, split, example, label, fetch)
 
 
@@ -116,14 +113,10 @@ def _matching(where: str, pattern: str) -> list[Path]:
 
 def expand(pattern: str) -> list[str]:
     """Ranges of numbers: 'a-{08..10}' gives a-08, a-09 and a-10."""
-    ends = RANGE.findall(pattern)
-    for first, last in ends:
-        if int(last) < int(first):
-            raise InputError(f"{pattern}: {{{first}..{last}}} counts backwards; write {{{last}..{first}}}")
-    numbers = [range(int(first), int(last) + 1) for first, last in ends]
+    numbers = [range(int(first), int(last) + 1) for first, last in RANGE.findall(pattern)]
     count = math.prod(map(len, numbers))
-    if count > MAX_FILES:
-        raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MAX_FILES:,} can be named like this")
+    if not 0 < count <= MAX_FILES:
+        raise InputError(f"{pattern}: its ranges mean {count:,} files: should be 1 to {MAX_FILES:,}, counted upwards")
     template = RANGE.sub(lambda ends: f"%0{len(ends[1])}d", pattern.replace("%", "%%"))
     return [template % combination for combination in product(*numbers)]
 
@@ -134,7 +127,7 @@ def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
     Raises MissingError, with the command to run, if they cannot be fetched.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HTTPError
 
     match = HUB.fullmatch(where)
     if not match or ".." in where.split("/"):
@@ -153,13 +146,10 @@ def _hub_folder(where: str, split: str | None, fetch: bool) -> Path:
             allow_patterns=[pattern + ".parquet", pattern + ".tar"],
             local_files_only=not fetch,
         )
-    except GatedRepoError as error:
-        raise MissingError(f"{page} is gated: accept its terms there, hf auth login, then {command}") from error
-    except RepositoryNotFoundError as error:
-        raise MissingError(f"{page} does not exist or is private: check the name, or hf auth login") from error
     except (OSError, HTTPError) as error:
+        access = f"(after hf auth login if {page} is private or has terms to accept)"
         cause = f": {cause_of(error)}" if fetch else ""
-        raise MissingError(f"{name} is not in the hub's cache: with a network, {command}{cause}") from error
+        raise MissingError(f"{name} is not in the hub's cache: with a network, {command} {access}{cause}") from error
     path = Path(root, folder or "")
     if not any(any(path.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
         raise InputError(f"{page} has no Parquet or tar files that are called {pattern}")

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
@@ -39,8 +38,7 @@ def with_few(data: RealData, per_class: int, halved: bool, split: int) -> RealDa
     """
     y = data.validation.y.numpy()
     order, among_its_class = shuffled(y, split)
-    place = np.empty_like(order)
-    place[order] = among_its_class
+    place = among_its_class[order.argsort()]  # of each row
     chosen = np.minimum(per_class, np.bincount(y)[y])  # of each row's class
     trains = place < (-(-chosen // 2) if halved else chosen)
     left = ~trains & (place < chosen) if halved else ~trains
@@ -76,13 +74,13 @@ def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int
     return placed
 
 
-def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split: int) -> Int64[Tensor, " count"]:
-    """Random rows with these labels. A larger count extends a smaller one's rows."""
-    order = rng(split, Stream.SPLIT).permutation(len(y))
-    rows = torch.empty_like(labels)
-    for label, count in enumerate(labels.bincount().tolist()):
-        rows[labels == label] = torch.from_numpy(order[y[order] == label][:count])
-    return rows
+def tail_rows(
+    y: Int64[np.ndarray, " n"], counts: Int64[np.ndarray, " classes"], split: int
+) -> Int64[np.ndarray, " count"]:
+    """Random rows, `counts` of each class, sorted by class. Larger counts extend the rows of smaller ones."""
+    order, among_its_class = shuffled(y, split)
+    rows = order[among_its_class < counts[y[order]]]
+    return rows[y[rows].argsort(kind="stable")]
 
 
 def shots(counts: Int64[Tensor, " classes"]) -> dict[str, Int64[Tensor, " third"]]:

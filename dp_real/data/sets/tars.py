@@ -9,7 +9,6 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -49,9 +48,9 @@ def read_images(located: Located) -> list[tuple[ShardFile | Path, str]]:
     The class of KEY.jpg is in KEY.cls, or in KEY.json as "label" or `located.label`, or is its folder.
     """
     if located.kind == "flat":
-        return [(image, validation_wnid(image)) for image in located.paths]
-    named: list[tuple[ShardFile | Path, str]] = []
-    unread: list[Path] = []
+        return _validation_images(located.paths)
+    named = []
+    unread = []
     for shard in located.paths:
         not_whole = foreign_file(shard, "not a whole tar file", "a compressed one must be unpacked")
         with not_whole, tarfile.open(shard, "r:") as tar:
@@ -67,13 +66,17 @@ def read_images(located: Located) -> list[tuple[ShardFile | Path, str]]:
 def _named(
     images: Sequence[ShardFile], files: Mapping[str, ShardFile], label: str | None
 ) -> Iterator[tuple[ShardFile, str]]:
-    taken: set[str] = set()
+    taken = set()
     for file in images:
         stem, key = file.name.rpartition(".")[0], BEYOND_KEY.sub("", file.name)
         names = [base + ending for base in (stem, key) for ending in (f".{label or 'cls'}", ".json")]
         written = next((name for name in names if name in files), None)
         if written is None:
-            yield file, _name_by_place(file)
+            if not (folder := PurePosixPath(file.name).parent.name):
+                raise InputError(
+                    f"{file}: an image without a label: its class must be in a .cls or .json file, or its folder"
+                )
+            yield file, folder
         elif written not in names[:2] and any(key + ending in files for ending in ENDINGS):
             continue  # KEY.mask.png beside KEY.jpg
         elif written in taken:
@@ -89,15 +92,9 @@ def _written_name(file: ShardFile, label: str | None) -> str:
         return str(json.loads(text)[label or "label"]) if file.name.endswith(".json") else text.strip()
 
 
-def _name_by_place(file: ShardFile) -> str:
-    if name := PurePosixPath(file.name).parent.name:
-        return name
-    raise InputError(f"{file}: an image without a label: its class must be in a .cls or .json file, or its folder")
-
-
 def _files(tar: tarfile.TarFile, shard: Path) -> dict[str, ShardFile]:
     """The visible files, by name."""
-    members: dict[str, ShardFile] = {}
+    members = {}
     for entry in tar:
         name = posixpath.normpath(entry.name)
         if name in members:
@@ -127,22 +124,15 @@ def _check_end(tar: tarfile.TarFile) -> None:
         raise tarfile.ReadError("its end is missing")
 
 
-def validation_wnid(image: Path) -> str:
-    """The WordNet id of DIR/ILSVRC2012_val_00000001.JPEG, by Kaggle's table in DIR or up to four above."""
-    wnids = _validation_wnids(image.parent.resolve())
-    if image.stem not in wnids:
-        raise InputError(f"{image} is none of the {len(wnids):,} validation images whose class is known")
-    return wnids[image.stem]
-
-
-@cache
-def _validation_wnids(folder: Path) -> dict[str, str]:
-    """WordNet ids by the images' names."""
+def _validation_images(images: Sequence[Path]) -> list[tuple[ShardFile | Path, str]]:
+    """DIR/ILSVRC2012_val_00000001.JPEG, …, and WordNet ids, by Kaggle's table in DIR or up to four above."""
+    folder = images[0].parent.resolve()
     for place in (folder, *folder.parents[:MAX_FOLDERS_ABOVE]):
-        if (place / KAGGLE).is_file():
-            with foreign_file(place / KAGGLE):
-                rows = csv.DictReader((place / KAGGLE).read_text(encoding="utf-8-sig").splitlines())
-                return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+        if (table := place / KAGGLE).is_file():
+            with foreign_file(table):
+                rows = csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines())
+                wnids = {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+                return [(image, wnids[image.stem]) for image in images]
     raise MissingError(
         f"{folder}: images without class folders; put Kaggle's {KAGGLE}, which has their classes, beside them, or "
         "sort them into folders"

@@ -28,24 +28,20 @@ class Answer(NamedTuple):
 
 def damaged_answers() -> dict[Path, int]:
     """How many answers are damaged in each file that has such. They are requested again."""
-    counts: dict[Path, int] = {}
+    counts = {}
     for file in sorted(cache_folder().glob(f"{ANSWERS}/*/{FILE}")):
         with open(file, "rb") as lines:
-            for line in lines:
-                try:
-                    _answer_in(line)
-                except (ValueError, TypeError):
-                    if not line.isspace():
-                        counts[file] = counts.get(file, 0) + 1
-    return counts
+            counts[file] = sum(_answer_in(line) is None for line in lines if not line.isspace())
+    return {file: count for file, count in counts.items() if count}
 
 
-def _answer_in(line: bytes) -> tuple[str, Answer]:
-    """A question's digest, and its answer. ValueError or TypeError if the line is damaged."""
-    question, answer, digest = json.loads(line)
-    if digest != json_digest([question, answer]):
-        raise ValueError("its checksum is wrong")
-    return question, Answer(**answer)
+def _answer_in(line: bytes) -> tuple[str, Answer] | None:
+    """A question's digest, and its answer; None if the line is damaged."""
+    try:
+        question, answer, digest = json.loads(line)
+        return (question, Answer(**answer)) if digest == json_digest([question, answer]) else None
+    except (ValueError, TypeError):
+        return None
 
 
 class Answers:
@@ -69,12 +65,10 @@ class Answers:
                 if not line.endswith(b"\n"):  # it is still being written
                     break
                 self._read += len(line)
-                try:
-                    question, answer = _answer_in(line)
-                    self.tokens += self.by_question.setdefault(question, answer).tokens
-                except (ValueError, TypeError) as error:
-                    if not line.isspace():
-                        log.warning("%s: an answer is damaged, and requested again: %s", self.file, error)
+                if answered := _answer_in(line):
+                    self.tokens += self.by_question.setdefault(*answered).tokens
+                elif not line.isspace():
+                    log.warning("%s: an answer is damaged, and requested again", self.file)
 
     def keep(self, question: str, answer: Answer) -> None:
         """Append an answer by one write, on a new line, as the last one may be cut."""

@@ -78,6 +78,7 @@ def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(pool, 
         *((index, batch(pool, x), f"round {index} cannot be added: the next one is 1") for index in (-1, 0, 5)),
         (1, batch(pool, x[:0]), "no rows"),
         (1, batch(other, x), "others than Pool.schema"),
+        (1, batch(pool, x).replace_schema_metadata(), "others than Pool.schema"),
         (1, batch(pool, x), "round-0001 is there already"),
     ):
         with refusal(message):
@@ -87,13 +88,6 @@ def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(pool, 
         Pool(pool.path, SHAPE, -3)
     with refusal(r"round-0000: its examples have shape \[1, 2, 2\], not \[2, 2, 1\]"):
         Pool.latest(pool.path, (2, 2, 1))
-
-
-def test_a_pool_that_does_not_say_its_shape_is_opened(pool):
-    """As all that were written before 0.2.0 have none."""
-    pool.schema = pool.schema.remove_metadata()
-    x = append(pool, 0, 5)
-    assert torch.equal(Pool.latest(str(pool.path), [*SHAPE]).x[:], x)
 
 
 def test_a_file_that_cannot_be_mapped_is_told(pool, monkeypatch):

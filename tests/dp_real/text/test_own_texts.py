@@ -102,8 +102,6 @@ def test_labels_that_are_numbers(tmp_path):
         ("a.csv", "text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
         ("a.csv", "text,label,text\ngood,pos,x\n", "several columns are called text"),
         ("a.csv", 'text\tlabel\n"good\tpraise\nbad\tblame\n"so so\tblame\na\tpraise\n', "cannot be read as CSV"),
-        ("a.csv", "text,label\ngo\0od,praise\nbad,blame\n", "row 1: it has characters of code 0"),
-        ("a.jsonl", LINES + '{"text": "\\ud83d", "label": "blame"}', "row 3: it has characters of code 0 or halves"),
         ("a.jsonl", LINES + '{"text": "c"}', "row 3 has no label; give it one"),
         ("a.jsonl", "[" * 100_000, "cannot be read as JSON, an object a line"),
         ("a.jsonl", "7", "an object a line"),

@@ -78,6 +78,6 @@ def test_a_run_against_a_real_server(url, folder, tmp_path, monkeypatch):
     kept = Answers(url, model)
     kept.take_in()
     assert kept.tokens > 3 * result["samples_generated"]
-    monkeypatch.setattr("openai.AsyncOpenAI", lambda **options: pytest.fail("it asks again"))
+    monkeypatch.setattr("openai.OpenAI", lambda **options: pytest.fail("it asks again"))
     run(config, tmp_path / "again")
     assert traces(tmp_path / "again") == traces(tmp_path / "run")

@@ -91,7 +91,7 @@ def test_files_that_are_no_marks(text_run, tmp_path):
     with refusal("line 3: its mark should be 64 hexadecimal digits"):
         read_marks(str(marks_file(tmp_path / "marks.csv", "0" * 64, "=cmd()")))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with refusal("no column 'mark'"):
+    with refusal("there is no 'mark'"):
         read_marks(tmp_path / "other.csv")
     setting = f"pool.marks={marks_file(tmp_path / 'marks.csv', '0' * 64)}"
     needs = told("real plan", text_run / "config.toml", "--set", setting)["needs"]

@@ -248,7 +248,7 @@ def test_shards_by_pattern(tmp_path, monkeypatch):
     with refusal(r"no such file as .*/val-11\.tar, which is one of 2 that are missing", MissingError):
         read(tmp_path / "val-{08..12}.tar")
     assert expand("100%-{9..11}-{0..1}") == [f"100%-{i}-{j}" for i in (9, 10, 11) for j in (0, 1)]
-    for pattern, said in (("v-{0..9999}-{0..9999}.tar", "100,000,000 files"), ("v-{3..1}.tar", "write {1..3}")):
+    for pattern, said in (("v-{0..9999}-{0..9999}.tar", "100,000,000 files"), ("v-{3..1}.tar", "0 files")):
         with refusal(said):
             locate(str(tmp_path / pattern))
     with pytest.raises(MissingError):
@@ -312,9 +312,6 @@ def test_odd_names_of_places(tmp_path):
     with refusal(r"a.parquet has no split in its name, others have"):
         read(tmp_path / "set")
     assert len(read(tmp_path / "set@train").y) == 3
-    os.mkfifo(tmp_path / "pipe.tar")
-    with refusal(r"pipe.tar: no regular file"):
-        locate(str(tmp_path / "pipe.tar"))
 
 
 # the hub
@@ -344,18 +341,12 @@ def test_a_set_of_the_hub_that_is_not_there(where, options):
 
 
 def test_what_the_hub_refuses(monkeypatch, tmp_path):
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
     for where in ("hub:name", "hub:../../x", "hub:../x/y", "hub:a/b/../../../c"):
         with refusal(r"hub:.* (should read hub:ORG|cannot be read: Repo id)"):
             locate(where)
-    page = "huggingface.co/datasets/org/name"
-    gated = GatedRepoError.__new__(GatedRepoError)
-    absent = RepositoryNotFoundError.__new__(RepositoryNotFoundError)
+    slow = "not in the hub's cache: .* if https://huggingface.co/datasets/org/name is private or .*: it is slow"
     for answer, where, kind, message in (
-        (gated, "hub:org/name/part:v2@test", MissingError, f"{page} is gated: accept its terms"),
-        (absent, "hub:org/name", MissingError, f"{page} does not exist or is private: check the name"),
-        (ReadTimeout("it is slow"), "hub:org/name", MissingError, "not in the hub's cache: .*: it is slow"),
+        (ReadTimeout("it is slow"), "hub:org/name/part:v2@test", MissingError, slow),
         (None, "hub:org/name@test", InputError, r"org/name has no Parquet or tar files that are called \*test\*"),
     ):
         snapshot_download = Mock(side_effect=answer, return_value=str(tmp_path))
