@@ -1,33 +1,61 @@
 """A digits run small enough for a test: a generator trained for 400 steps, kept in the cache of all tests."""
 
 import shutil
+import tomllib
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from dp_real import run
 from dp_real.config import parse_config
+from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.rounds import Rounds
 from dp_real.runs.prepare import load_generator
 from tests.dp_real.runs.folders import dying
 
-SMALL = {
-    "name": "small",
-    "threads": 1,
-    "data": {"source": "digits"},
-    "generator": {"kind": "denoiser", "training": "light"},
-    "sampling": {"steps": 8, "block_size": 32},
-    "guidance": {"omega": 0.05},
-    "learner": {"kind": "mlp"},
-    "training": {"steps": 120, "learning_rate": 3e-3},
-    "practice": {"initial": 60, "increment": 40, "additions": 2, "patience": 1, "evaluate_every": 10},
+SMALL = tomllib.loads("""
+name = "small"
+threads = 1
+data = { source = "digits" }
+generator = { kind = "denoiser", training = "light" }
+sampling = { steps = 8, block_size = 32 }
+guidance = { omega = 0.05 }
+learner = { kind = "mlp" }
+training = { steps = 120, learning_rate = 3e-3 }
+practice = { initial = 60, increment = 40, additions = 2, patience = 1, evaluate_every = 10 }
+""")
+
+
+@contextmanager
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+CONTEXTS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": partial(torch.autocast, "cpu", torch.bfloat16),
+    "float64": float64,
+    "another device": partial(torch.device, "meta"),
 }
+"""What a program may have set in torch around a call of ours."""
 
 
 def changed(config, **changes):
     """The configuration with other values, or other values of some keys of its sections."""
     raw = config.model_dump()
     return parse_config(raw | {key: raw[key] | new if isinstance(new, dict) else new for key, new in changes.items()})
+
+
+@pytest.fixture(autouse=True)
+def warned():
+    """Each test is warned anew."""
+    warn_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -87,9 +87,13 @@ def stopped_at(folder):
     return read_json(latest / "state.json")["step"]
 
 
+def same_tensors(one, other):
+    """Whether two dictionaries have equal tensors under the same names."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def same_learner(one, other):
-    weights = [load_file(folder / "learner" / "model.safetensors") for folder in (one, other)]
-    return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    return same_tensors(*(load_file(folder / "learner" / "model.safetensors") for folder in (one, other)))
 
 
 def all_rows(folder):
