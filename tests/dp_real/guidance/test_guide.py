@@ -258,14 +258,12 @@ def test_the_only_step_that_image_to_image_executes_is_guided(kind, make, given,
 
 
 def nine_channels():
-    pipe = random_pipeline()
-    pipe.unet = tiny.small_unet(tiny.TEXT_WIDTH, in_channels=9, out_channels=4)
+    pipe = random_pipeline(partial(tiny.stable_diffusion, in_channels=9, out_channels=4))
     return StableDiffusionInpaintPipeline(**pipe.components, requires_safety_checker=False)
 
 
 def flux_fill():
-    parts = random_pipeline(tiny.flux).components
-    parts["transformer"] = tiny.flux_transformer(in_channels=16 + 16 + 64, out_channels=16)
+    parts = random_pipeline(partial(tiny.flux, in_channels=16 + 16 + 64, out_channels=16)).components
     return FluxFillPipeline(**{name: part for name, part in parts.items() if part})
 
 
