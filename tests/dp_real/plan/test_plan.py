@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import tomllib
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -48,18 +49,24 @@ def hub_check(monkeypatch):
 
 
 MINE = parse_config(
-    {
-        "name": "mine",
-        "data": {"source": "folder", "classes": ["cat", "dog"], "validation": "nowhere", "size": 8},
-        "generator": {"kind": "diffusers", "model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "dtype": "bfloat16"},
-        "sampling": {"steps": 30, "guidance_scale": 4.0},
-        "guidance": {"omega": 0.05, "every": 5},
-        "learner": {"kind": "mlp", "hidden": [10]},
-        "training": {"steps": 1000, "batch_size": 32, "ema_decay": 0.9},
-        "practice": {"initial": 100, "increment": 50, "additions": 3, "patience": 2, "evaluate_every": 20}
-        | {"patience_growth": 1.0},
-        "pool": {"storage": "uint8"},
-    }
+    tomllib.loads("""
+name = "mine"
+data = { source = "folder", classes = ["cat", "dog"], validation = "nowhere", size = 8 }
+generator = { kind = "diffusers", model = "stable-diffusion-v1-5/stable-diffusion-v1-5", dtype = "bfloat16" }
+sampling = { steps = 30, guidance_scale = 4.0 }
+guidance = { omega = 0.05, every = 5 }
+learner = { kind = "mlp", hidden = [10] }
+training = { steps = 1000, batch_size = 32, ema_decay = 0.9 }
+pool = { storage = "uint8" }
+
+[practice]
+initial = 100
+increment = 50
+additions = 3
+patience = 2
+patience_growth = 1.0
+evaluate_every = 20
+""")
 )
 """Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes."""
 

@@ -7,6 +7,7 @@ import random
 import re
 import sys
 import threading
+import tomllib
 import weakref
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -41,13 +42,13 @@ from tests.dp_real.runs.folders import dying
 from tests.refusals import refusal
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
-PLAN = {
-    "name": "mine",
-    "threads": 1,
-    "training": {"steps": 60, "batch_size": 16, "learning_rate": 0.01},
-    "practice": {"initial": 30, "increment": 15, "additions": 2, "patience": 1, "evaluate_every": 5},
-    "guidance": {"candidates": 3},
-}
+PLAN = tomllib.loads("""
+name = "mine"
+threads = 1
+training = { steps = 60, batch_size = 16, learning_rate = 0.01 }
+practice = { initial = 30, increment = 15, additions = 2, patience = 1, evaluate_every = 5 }
+guidance = { candidates = 3 }
+""")
 
 
 def draw(labels, generator):

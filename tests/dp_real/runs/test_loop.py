@@ -1,5 +1,6 @@
 """Algorithm 1 against a scripted learner: when it asks for data, how much, and when it no longer does."""
 
+import tomllib
 from unittest.mock import Mock
 
 import numpy as np
@@ -12,6 +13,7 @@ from dp_real.data.examples import Examples, RealData
 from dp_real.pool import Pool
 from dp_real.practice.rounds import Rounds, steer
 from dp_real.runs.loop import LoopState, TrainingLoop
+from tests.dp_real.conftest import changed
 
 
 def scripted_learner():
@@ -61,19 +63,20 @@ class Notebook:
         return False
 
 
+SCRIPTED = tomllib.loads("""
+name = "scripted"
+data = { source = "folder", validation = "nowhere", classes = ["a", "b", "c"], size = 1 }
+generator = { kind = "denoiser" }
+learner = { kind = "mlp" }
+sampling = { block_size = 4 }
+training = { steps = 100, batch_size = 5 }
+practice = { initial = 9, increment = 6, additions = 3, patience = 2, evaluate_every = 10 }
+""")
+
+
 def run(tmp_path, accuracies, warmup=0.1, shares=(300, 300, 300), **plan):
     """A run of 100 steps, cool-down from step 80, evaluated every 10; a pair is (accuracy, balanced accuracy)."""
-    config = parse_config(
-        {
-            "name": "scripted",
-            "data": {"source": "folder", "validation": "nowhere", "classes": ["a", "b", "c"], "size": 1},
-            "generator": {"kind": "denoiser"},
-            "learner": {"kind": "mlp"},
-            "sampling": {"block_size": 4},
-            "training": {"steps": 100, "batch_size": 5, "warmup": warmup},
-            "practice": {"initial": 9, "increment": 6, "additions": 3, "patience": 2, "evaluate_every": 10} | plan,
-        }
-    )
+    config = changed(parse_config(SCRIPTED), training={"warmup": warmup}, practice=plan)
     script = (each if isinstance(each, tuple) else (each, each) for each in accuracies + [0.0] * 20)
     notebook = Notebook()
     pool = Pool(tmp_path / "pool", config.task.sample_shape)

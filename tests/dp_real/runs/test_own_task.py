@@ -35,25 +35,25 @@ CLASSES = ("cat", "dog", "em/u")
 LINEAR = {"learner": {"kind": "linear", "lam": 0.1}, "training": {"steps": 6, "batch_size": 0}}
 
 
+PLAN = tomllib.loads("""
+name = "own"
+threads = 1
+generator = { kind = "latent", training = "none" }
+sampling = { steps = 2, block_size = 4 }
+guidance = { omega = 0.1, through = "x0" }
+training = { steps = 6, batch_size = 4, learning_rate = 0.01, ema_decay = 0.5 }
+practice = { initial = 5, increment = 4, additions = 1, patience = 1, evaluate_every = 1 }
+""")
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     root = tmp_path_factory.mktemp("images")
     folders = ["cat", "dog", "em_u"]
     data = {name: str(pictures(root / name, folders)) for name in ("validation", "train")}
     data |= {"source": "folder", "classes": list(CLASSES), "size": 16}
-    return parse_config(
-        {
-            "name": "own",
-            "threads": 1,
-            "data": data | {"sets": {"two": str(pictures(root / "two", ["2", "0"], count=3))}},
-            "generator": {"kind": "latent", "training": "none"},
-            "sampling": {"steps": 2, "block_size": 4},
-            "guidance": {"omega": 0.1, "through": "x0"},
-            "learner": {"kind": "transformers", "config": VIT},
-            "training": {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "ema_decay": 0.5},
-            "practice": {"initial": 5, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 1},
-        }
-    )
+    data["sets"] = {"two": str(pictures(root / "two", ["2", "0"], count=3))}
+    return parse_config(PLAN | {"data": data, "learner": {"kind": "transformers", "config": VIT}})
 
 
 @pytest.fixture(scope="module")

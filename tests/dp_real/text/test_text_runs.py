@@ -1,5 +1,7 @@
 """Runs on texts: from real files to a report, with tiny random models."""
 
+import tomllib
+
 import datasets
 import numpy as np
 import pytest
@@ -35,6 +37,34 @@ from tests.dp_real.text.made import (
 )
 from tests.refusals import refusal
 
+CHARS = tomllib.loads("""
+name = "chars"
+threads = 1
+generator = { kind = "char-lm", training = "light" }
+sampling = { block_size = 16 }
+guidance = { candidates = 2, likelihood_weight = 0.5, omega = 5.0 }
+learner = { kind = "bag-of-words" }
+training = { steps = 60, learning_rate = 0.01, batch_size = 16, ema_decay = 0.9 }
+practice = { initial = 20, increment = 10, additions = 2, patience = 1, evaluate_every = 5 }
+pool = { storage = "text" }
+""")
+ASKED = tomllib.loads("""
+name = "asked"
+learner = { kind = "transformers-text", model = "encoder", max_tokens = 16 }
+training = { steps = 12, batch_size = 8 }
+practice = { initial = 8, increment = 4, additions = 1, patience = 1, evaluate_every = 2 }
+
+[generator]
+kind = "causal-lm"
+model = "lm"
+chat = true
+shots = 1
+prompts = ["Like {examples}: {}?", "{} as {examples}?"]
+max_new_tokens = 8
+top_p = 0.9
+top_k = 50
+""")
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
@@ -49,44 +79,14 @@ def models(tmp_path_factory):
 def chars(models):
     """A character model and a bag of words."""
     texts = str(models / "texts")
-    return parse_config(
-        {
-            "name": "chars",
-            "threads": 1,
-            "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
-            "generator": {"kind": "char-lm", "training": "light"},
-            "sampling": {"block_size": 16},
-            "guidance": {"candidates": 2, "likelihood_weight": 0.5, "omega": 5.0},
-            "learner": {"kind": "bag-of-words"},
-            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 16, "ema_decay": 0.9},
-            "practice": {"initial": 20, "increment": 10, "additions": 2, "patience": 1, "evaluate_every": 5},
-            "pool": {"storage": "text"},
-        }
-    )
+    return parse_config(CHARS | {"data": {"source": "text", "validation": texts, "train": texts, "length": 40}})
 
 
 @pytest.fixture(scope="module")
 def asked(chars, models):
     """A language model, asked by prompts with examples, and an encoder that is trained already."""
-    return parse_config(
-        chars.model_dump()
-        | {
-            "name": "asked",
-            "generator": {
-                "kind": "causal-lm",
-                "model": str(models / "lm"),
-                "chat": True,
-                "shots": 1,
-                "prompts": ["Like {examples}: {}?", "{} as {examples}?"],
-                "max_new_tokens": 8,
-                "top_p": 0.9,
-                "top_k": 50,
-            },
-            "learner": {"kind": "transformers-text", "model": str(models / "encoder"), "max_tokens": 16},
-            "training": {"steps": 12, "batch_size": 8},
-            "practice": {"initial": 8, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 2},
-        }
-    )
+    own = {"generator": {"model": str(models / "lm")}, "learner": {"model": str(models / "encoder")}}
+    return changed(parse_config(chars.model_dump() | ASKED), **own)
 
 
 @pytest.fixture(scope="module")
