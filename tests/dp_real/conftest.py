@@ -105,8 +105,8 @@ def hub(tmp_path_factory, monkeypatch):
     commit = "0" * 40
     for place in ("refs", "snapshots"):
         (cache / "datasets--org--name" / place).mkdir(parents=True)
-    (cache / "datasets--org--name" / "refs" / "main").write_text(commit)
-    return cache / "datasets--org--name" / "snapshots" / commit
+    (cache / "datasets--org--name/refs/main").write_text(commit)
+    return cache / "datasets--org--name/snapshots" / commit
 
 
 @pytest.fixture

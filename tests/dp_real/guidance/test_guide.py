@@ -4,7 +4,6 @@ import copy
 import json
 import pickle
 import re
-from contextlib import contextmanager
 from functools import partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,7 +58,6 @@ from transformers import PreTrainedModel, TimmWrapperConfig, ViTForImageClassifi
 import dp_real
 from dp_base.errors import MissingError
 from dp_real.data.examples import Task
-from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.block import EntropyGuidanceBlock
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.guidance.guide import _logits
@@ -68,6 +66,7 @@ from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.computing import eval_mode
 from dp_real.runtime.seeds import row_noise, row_seeds
+from tests.dp_real.conftest import CONTEXTS
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.tiny_pipelines import FAMILIES, PROMPTS, N, assert_guided, draw, random_pipeline, three
 from tests.refusals import refusal
@@ -279,12 +278,10 @@ def test_inpainting_by_what_sees_the_mask_is_guided(make, pushes):
 def test_images_that_stay_plain_are_told(caplog):
     pipe = random_pipeline()
     plain = draw(pipe)
-    cases = {
-        r"no step was guided: window = \(0.95, 1.0\) and every = None": (three, {"window": (0.95, 1.0)}),
-        "some images stay plain.*: the classifier is constant, or so certain": (lambda x: 0 * three(x), {}),
-    }
-    warn_once.cache_clear()
-    for message, (classifier, options) in cases.items():
+    for message, classifier, options in (
+        (r"no step was guided: window = \(0.95, 1.0\) and every = None", three, {"window": (0.95, 1.0)}),
+        ("some images stay plain.*: the classifier is constant, or so certain", lambda x: 0 * three(x), {}),
+    ):
         dp_real.guide(pipe, classifier, 0.1, **options)
         for _ in range(2):
             assert_close(draw(pipe), plain, atol=1e-5, rtol=0)
@@ -331,7 +328,7 @@ def test_a_block_draws_harder_images_than_random_directions(blocks, make, given,
     classifier = tiny.classifier_of(plain)
     pipe.update_components(classifier=classifier)
     guided = draw(3e-4)
-    assert torch.equal(draw(0.0), plain)
+    assert draw(0.0).equal(plain)
     noise = torch.Generator().manual_seed(0)
     monkeypatch.setattr(EntropyGuidance, "gradient", lambda self, x, leaf: torch.randn(leaf.shape, generator=noise))
     gained = entropy(classifier(guided)) - entropy(classifier(draw(3e-4)))
@@ -363,7 +360,7 @@ def test_guided_anew_the_former_guidance_is_gone_and_inference_mode_changes_noth
     dp_real.guide(pipe, three, 0.3)
     dp_real.guide(pipe, classifier, 0.1)
     with torch.inference_mode():
-        assert torch.equal(draw(pipe), once)
+        assert draw(pipe).equal(once)
 
 
 def test_a_pipeline_with_the_same_scheduler_is_not_guided():
@@ -376,14 +373,14 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
         assert "step" not in vars(other.scheduler)
         dp_real.unguide(guided)
     third = AutoPipelineForImage2Image.from_pipe(dp_real.guide(first, three, 0.1))
-    assert torch.equal(draw(type(first)(**third.components, requires_safety_checker=False)), plain)
+    assert draw(type(first)(**third.components, requires_safety_checker=False)).equal(plain)
     guided = draw(first)
-    assert not torch.equal(guided, plain)
-    assert torch.equal(draw(pickle.loads(pickle.dumps(first))), guided)
+    assert not guided.equal(plain)
+    assert draw(pickle.loads(pickle.dumps(first))).equal(guided)
     call = partial(dp_real.sample_images, random_pipeline(tiny.stable_diffusion_3), PROMPTS, steps=2)
     plain_images = call()
     dp_real.guide(call.args[0], three, 0.1)
-    assert torch.equal(call(), plain_images)  # it guides by its own argument only
+    assert call().equal(plain_images)  # it guides by its own argument only
     found = []
 
     def note(pipe, *_):
@@ -392,7 +389,7 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
 
     first(PROMPTS, num_inference_steps=2, callback_on_step_end=note)
     first.scheduler = found[0]
-    assert torch.equal(draw(dp_real.unguide(first)), plain)
+    assert draw(dp_real.unguide(first)).equal(plain)
 
 
 @pytest.mark.parametrize("kind", [EulerDiscreteScheduler, LCMScheduler])
@@ -409,7 +406,7 @@ def test_a_panorama_which_copies_its_schedulers_state_is_guided(kind):
     dp_real.guide(pipe, three, 1e-12)
     assert_close(wide(), plain, atol=1e-5, rtol=0)
     dp_real.guide(pipe, three, 0.1)
-    assert not torch.allclose(wide(), plain, atol=1e-3)
+    assert not wide().allclose(plain, atol=1e-3)
 
 
 def test_a_step_that_the_callers_program_replaced_is_guided_and_a_copied_scheduler_has_its_own(pushes):
@@ -438,7 +435,7 @@ def test_a_tiny_decoder_may_guide(wrap):
     dp_real.guide(pipe, lambda x: (seen.append(x), three(x))[1], 0.1, decoder=wrap(tiny.tiny_decoder()))
     guided = draw(pipe)
     assert [x.shape for x in seen] == 3 * [(N, 3, 32, 32)]  # not at the last step
-    assert not torch.equal(draw(dp_real.unguide(pipe)), guided)
+    assert not draw(dp_real.unguide(pipe)).equal(guided)
 
 
 @pytest.mark.parametrize("offloads", [False, True])
@@ -464,7 +461,7 @@ def test_a_network_that_trains_on_guides_by_evaluation(given):
     network = nn.Sequential(nn.BatchNorm2d(3), flat).train()
     flat[2].eval()
     dp_real.guide(pipe, given(network), 0.1)
-    assert torch.equal(draw(pipe), draw(pipe))
+    assert draw(pipe).equal(draw(pipe))
     assert network[0].num_batches_tracked == 0
     assert [part.training for part in network.modules()] == [True, True, True, True, True, False, True]
 
@@ -480,18 +477,8 @@ def test_a_network_that_another_thread_trains_stays_in_training():
     assert modes == [True, False]
 
 
-@contextmanager
-def doubles():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-STATES = [torch.inference_mode, torch.no_grad, partial(torch.autocast, "cpu", torch.bfloat16), doubles]
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(state):
+@pytest.mark.parametrize("context", ["no_grad", "inference_mode", "autocast", "float64"])
+def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(context):
     pipe, seen = random_pipeline(), []
     classifier = tiny.classifier_of(draw(pipe))
     dp_real.guide(pipe, lambda x: (seen.append(classifier(x)), seen[-1])[1], 0.01)
@@ -501,11 +488,11 @@ def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(state
         return dp_real.sample_images(pipe, PROMPTS, guidance, steps=3), draw(pipe)
 
     expected = images()
-    with state():
+    with CONTEXTS[context]():
         found = images()
     assert {logits.dtype for logits in seen} == {torch.float32}
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1]) or isinstance(state, partial)  # the pipeline's own steps obey autocast
+    assert found[0].equal(expected[0])
+    assert found[1].equal(expected[1]) or context == "autocast"  # the pipeline's own steps obey it
 
 
 # what cannot be guided
@@ -560,12 +547,11 @@ def test_a_pipeline_that_cannot_be_guided_is_told_why(pipe, reason):
 def test_what_cannot_be_guided_is_said():
     pipe = random_pipeline()
     usual = pipe.scheduler
-    for scheduler, message in (
+    for pipe.scheduler, message in (
         (DEISMultistepScheduler(), "DEISMultistepScheduler cannot be guided; these can: DDIMScheduler, "),
         (UniPCMultistepScheduler(predict_x0=False), "set to predict noise"),
         (PNDMScheduler(), "skip_prk_steps"),
     ):
-        pipe.scheduler = scheduler
         with refusal(message):
             dp_real.guide(pipe, three, 0.1)
     pipe.scheduler = usual
@@ -577,13 +563,13 @@ def test_what_cannot_be_guided_is_said():
     for bad in ({"classifier": 3}, {"decoder": nn.Identity()}, {"classifier": tiny.tiny_vit(), "processor": "vit"}):
         with refusal("classifier = 3: should be|latents of Identity|processor = 'vit': should"):
             dp_real.guide(pipe, **{"classifier": three} | bad)
-    assert torch.equal(draw(pipe), before)  # it is guided as it was
+    assert draw(pipe).equal(before)  # it is guided as it was
     with refusal("gave numbers that are not finite"):
         draw(dp_real.guide(pipe, lambda images: three(images) / 0))
     with refusal(r"latents \[3, 4, 8, 8\]: AutoencoderTiny decodes \[batch, 16, height, width\]"):
         draw(dp_real.guide(pipe, three, decoder=AutoencoderTiny(latent_channels=16)))
     with torch.inference_mode():
-        made = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+        made = nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))
     with refusal("a model loaded in inference mode"):
         draw(dp_real.guide(pipe, made))
     for guidance in (EntropyGuidance(three, 0.1), EntropyGuidance(three, 0.1, "raw", through="x0")):
@@ -629,7 +615,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
     plain = draw(pipe)
     tiny.save_vit(tmp_path)
     expected = draw(dp_real.guide(pipe, tmp_path, 0.01))
-    assert not torch.equal(expected, plain)
+    assert not expected.equal(plain)
     reread = ViTForImageClassification.from_pretrained(tmp_path)
     bare = tmp_path / "bare"
     reread.save_pretrained(bare)
@@ -643,7 +629,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
         dp_real.guide(pipe, three, 0.01, processor=processor)
     low = draw(dp_real.guide(pipe, model.bfloat16(), 0.01, processor=processor))
     assert_close(low, expected, atol=0.1, rtol=0)
-    assert not torch.equal(low, expected)
+    assert not low.equal(expected)
 
 
 def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed(tmp_path):

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from dp_base.reading import read_json
@@ -43,7 +42,7 @@ def assert_loads_elsewhere(folder, place):
         exec(card.split("```python\n")[1].split("```")[0].replace("LEARNER", "mine"), made)
     learner, x = made["learner"], made["x"]
     assert learner.task.classes == Run(folder).config.task.classes
-    assert torch.equal(learner.logits(x), Run(folder).learner().logits(x))
+    assert learner.logits(x).equal(Run(folder).learner().logits(x))
 
 
 def flip(file):
@@ -89,11 +88,11 @@ def stopped_at(folder):
 
 def same_tensors(one, other):
     """Whether two dictionaries have equal tensors under the same names."""
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+    return one.keys() == other.keys() and all(value.equal(other[name]) for name, value in one.items())
 
 
 def same_learner(one, other):
-    return same_tensors(*(load_file(folder / "learner" / "model.safetensors") for folder in (one, other)))
+    return same_tensors(*(load_file(folder / "learner/model.safetensors") for folder in (one, other)))
 
 
 def all_rows(folder):
