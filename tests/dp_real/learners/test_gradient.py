@@ -11,6 +11,7 @@ from dp_real.data.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime import distributed
+from tests.dp_real.runs.folders import same_tensors
 from tests.refusals import refusal
 
 TASK = Task((1, 8, 8), tuple("abc"))
@@ -100,19 +101,14 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
     informed = learner(**kind)
     informed.microbatch_size = student.microbatch_size
     informed.train_step(*rows(150))
-    for name, value in student.tensors().items():
-        assert torch.equal(value, informed.tensors()[name]), name
+    assert same_tensors(student.tensors(), informed.tensors())
 
 
 @pytest.mark.parametrize(
     ("norm", "tries", "said"),
     [
         (False, [5, 2, 1], "a single row needs more memory than the GPU has: training"),
-        (
-            True,
-            [5],
-            "BatchNorm's 5 rows .training.batch_size. need more memory than the GPU has: training",
-        ),
+        (True, [5], "BatchNorm's 5 rows .training.batch_size. need more memory than the GPU has: training"),
     ],
 )
 def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnorm_mixes(norm, tries, said, monkeypatch):
@@ -132,5 +128,5 @@ def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch):
     monkeypatch.setattr(distributed.distributed, "all_reduce", lambda tensor: tensor.mul_(3))
     tensors = [torch.ones(()), torch.arange(6.0).view(2, 3), torch.zeros(0)]
     distributed.all_reduce(tensors)
-    assert torch.equal(tensors[0], torch.tensor(3.0))
-    assert torch.equal(tensors[1], 3 * torch.arange(6.0).view(2, 3))
+    assert tensors[0].equal(torch.tensor(3.0))
+    assert tensors[1].equal(3 * torch.arange(6.0).view(2, 3))

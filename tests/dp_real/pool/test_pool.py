@@ -42,10 +42,10 @@ def pool(tmp_path):
 def test_rows_come_back_as_they_were_added(pool):
     assert (len(pool), pool.x[:].shape, len(pool.table())) == (0, (0, *SHAPE), 0)
     x = torch.cat([append(pool, 0, 5), append(pool, 1, 3)])
-    assert torch.equal(pool.minibatch(torch.tensor([6, 0]))[0], x[[6, 0]])
+    assert pool.minibatch(torch.tensor([6, 0]))[0].equal(x[[6, 0]])
     reopened = Pool(pool.path, SHAPE, pool.version)
-    assert torch.equal(reopened.x[:], x)
-    assert torch.equal(reopened.y, pool.y)
+    assert reopened.x[:].equal(x)
+    assert reopened.y.equal(pool.y)
     table = reopened.table()
     assert table["row"].to_pylist() == list(range(8))
     assert table["round"].to_pylist() == [0] * 5 + [1] * 3
@@ -62,7 +62,7 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(pool, tmp_path)
     again.drop_later()
     assert [path.name for path in (pool.path).iterdir()] == ["round-0000"]  # what was dropped takes no space
     x = append(again, 1, 2)
-    assert torch.equal(Pool(pool.path, SHAPE, again.version).x[5:], x)
+    assert Pool(pool.path, SHAPE, again.version).x[5:].equal(x)
     assert again.table()["row"].to_pylist() == list(range(7))
     folders = [tmp_path / f"many/round-{number}" for number in (9998, 9999, 10_000)]
     for folder in folders:
@@ -82,7 +82,7 @@ def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(pool, 
     ):
         with refusal(message):
             pool.append(index, rows)
-    assert torch.equal(Pool.latest(pool.path, SHAPE).x[:5], x)
+    assert Pool.latest(pool.path, SHAPE).x[:5].equal(x)
     with refusal("version = -3"):
         Pool(pool.path, SHAPE, -3)
     with refusal(r"round-0000: its examples have shape \[1, 2, 2\], not \[2, 2, 1\]"):
@@ -93,7 +93,7 @@ def test_a_pool_that_does_not_say_its_shape_is_opened(pool):
     """As all that were written before 0.2.0 have none."""
     pool.schema = pool.schema.remove_metadata()
     x = append(pool, 0, 5)
-    assert torch.equal(Pool.latest(str(pool.path), [*SHAPE]).x[:], x)
+    assert Pool.latest(str(pool.path), [*SHAPE]).x[:].equal(x)
 
 
 def test_a_file_that_cannot_be_mapped_is_told(pool, monkeypatch):
@@ -130,7 +130,7 @@ def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(pool, tmp_p
     assert [len(table) for table in blocks.tables] == [6, 6, 2]
     assert inodes[0] == 7 - min(linked, 4)
     pool.append(0, pa.concat_tables(blocks.tables), blocks.files)
-    assert torch.equal(Pool.latest(pool.path, SHAPE).x[:], x)
+    assert Pool.latest(pool.path, SHAPE).x[:].equal(x)
     assert len([*pool.path.glob("round-0000/*.arrow")]) == 3
 
 
@@ -207,7 +207,7 @@ def test_batches_that_are_read_ahead_are_those_of_the_pool_as_it_is(tmp_path, si
         if step == 7:
             append(pool, 1, 10)
         for ours, theirs in zip(loader.batch(step), pool.minibatch(rows[step] + len(pool) - 200), strict=True):
-            assert torch.equal(ours, theirs)
+            assert ours.equal(theirs)
 
 
 def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, monkeypatch):
@@ -238,7 +238,7 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, monkeyp
 def test_a_batch_lies_as_its_images_were_decoded(tmp_path):
     pool = stored(tmp_path, smooth(8), storage="jpeg")
     x, y = Loader(pool, lambda step: torch.arange(8)).batch(0)
-    assert torch.equal(x, pool.minibatch(torch.arange(8))[0])
+    assert x.equal(pool.minibatch(torch.arange(8))[0])
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert len(y) == 8
 

@@ -108,7 +108,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(confi
     Layers that gather statistics have the same everywhere. Losses and accuracies are those of the main process.
     """
     alone = tmp_path / "alone"
-    run(changed(config, guidance={"omega": "auto"}, tracker="tensorboard"), alone)
+    run(changed(config, "guidance.omega=auto", tracker="tensorboard"), alone)
     together = back_at_its_first_checkpoint(alone, tmp_path / "together")
     finished(launch(MAIN_DECIDES + RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
     assert all_rows(together)[:100] == all_rows(alone)[:100]
@@ -326,7 +326,7 @@ def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch):
     monkeypatch.setattr(pools, "read_round", late_view)
     other._open(1)
     assert (len(looks), len(other), other.version) == (3, 6, 2)
-    assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
+    assert other.y.equal(torch.zeros(6, dtype=torch.int64))
 
 
 def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkeypatch):
@@ -357,7 +357,7 @@ def train(rank, processes, folder, port=None):
     grown = [practice.step(None if rank else metric, model) for metric in (0.5, 0.4, 0.4)]
     assert grown == [False, True, True]  # as the main process's metric says
     assert (own[1].running_mean == rank).all()
-    assert torch.equal(own[3].bias, bias)
+    assert own[3].bias.equal(bias)
     assert len(practice.dataset.pool) == 54
     if not rank:  # so does it load the checkpoint
         practice.load_state_dict(practice.state_dict() | {"rounds": 2})

@@ -93,10 +93,10 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "device", lambda: device.device)
     tiny_pipelines.save_vit(tmp_path / "images")
-    known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK)
+    known = TransformersConfig(kind="transformers", model=f"{tmp_path}/images").classifier(TASK)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
     made.encoder(tmp_path / "texts")
-    texts = TransformersTextConfig(kind="transformers-text", model=str(tmp_path / "texts"), max_tokens=16)
+    texts = TransformersTextConfig(kind="transformers-text", model=f"{tmp_path}/texts", max_tokens=16)
     known = texts.classifier(Task((20,), TASK.classes))
     assert known(to_codes(["one", "two", "three"], 20)).device == device.device
 

@@ -47,10 +47,10 @@ def test_a_classifiers_own_code_is_not_run(tmp_path, mark, known):
     config = {}
     if known:
         tiny_vit().save_pretrained(tmp_path / "model")
-        config = read_json(tmp_path / "model" / "config.json")
+        config = read_json(tmp_path / "model/config.json")
     write_trap(tmp_path / "model", mark, **config)
     with refusal("it needs its own code"):
-        pretrained_classifier(str(tmp_path / "model"), (3, 16, 16), {})
+        pretrained_classifier(f"{tmp_path}/model", (3, 16, 16), {})
     assert not mark.exists()
 
 

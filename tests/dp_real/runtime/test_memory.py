@@ -82,7 +82,7 @@ def test_memory_is_given_back_between_drawing_and_training(config, generator, tm
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))
     monkeypatch.setattr(TrainingLoop, "train_step", lambda self: events.append("train") or step(self))
     monkeypatch.setattr(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
-    run(config, tmp_path / "run")
+    run(config, tmp_path)
     changes = set(pairwise(events))
     assert ("release", "train") in changes
     assert not changes & {("draw", "train"), ("train", "draw")}
