@@ -11,6 +11,7 @@ import torch
 
 from dp_real import run
 from dp_real.config import parse_config
+from dp_real.config.load import override_key
 from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.rounds import Rounds
 from dp_real.runs.prepare import load_generator
@@ -46,10 +47,13 @@ CONTEXTS = {
 """What a program may have set in torch around a call of ours."""
 
 
-def changed(config, **changes):
-    """The configuration with other values, or other values of some keys of its sections."""
+def changed(config, *settings, **changes):
+    """The configuration with other values, as --set has them, or other values of some keys of its sections."""
     raw = config.model_dump()
-    return parse_config(raw | {key: raw[key] | new if isinstance(new, dict) else new for key, new in changes.items()})
+    raw |= {key: raw[key] | new if isinstance(new, dict) else new for key, new in changes.items()}
+    for setting in settings:
+        override_key(raw, setting)
+    return parse_config(raw)
 
 
 @pytest.fixture(autouse=True)

@@ -31,42 +31,42 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["practise.initial=3"], r"unknown key practise; did you mean practice\?"),
-        (["learner.kind=0.5"], r"learner.kind = 0.5: should be one of 'mlp'"),
-        (["data.source=[]"], r"data.source = \[\]: should be one of 'digits'"),
-        (["practice.patiense=3"], r"unknown key practice.patiense; did you mean practice.patience\?"),
-        (["practice.patience=long"], r"practice.patience = 'long': input should be a valid integer"),
-        (["practice.patience=true"], "practice: patience = true: should be a number"),
-        (["guidance.window=[true, 1]"], r"guidance: window = \[true, 1\]: should be a number"),
-        (["data={source='folder', validation='x', channels=true}"], "data: channels = true: should be a number"),
-        (["practice.real=5000"], "practice: real = 5000: at most all of the initial"),
-        (["guidance.omega=nan"], "guidance.omega = nan: should be 'auto' or a number from 0 to 1e"),
-        (["guidance.window=[0.5, 0.2]"], "guidance: window .* must be .begin, end."),
+        ("practise.initial=3", r"unknown key practise; did you mean practice\?"),
+        ("learner.kind=0.5", r"learner.kind = 0.5: should be one of 'mlp'"),
+        ("data.source=[]", r"data.source = \[\]: should be one of 'digits'"),
+        ("practice.patiense=3", r"unknown key practice.patiense; did you mean practice.patience\?"),
+        ("practice.patience=long", r"practice.patience = 'long': input should be a valid integer"),
+        ("practice.patience=true", "practice: patience = true: should be a number"),
+        ("guidance.window=[true, 1]", r"guidance: window = \[true, 1\]: should be a number"),
+        ("data={source='folder', validation='x', channels=true}", "data: channels = true: should be a number"),
+        ("practice.real=5000", "practice: real = 5000: at most all of the initial"),
+        ("guidance.omega=nan", "guidance.omega = nan: should be 'auto' or a number from 0 to 1e"),
+        ("guidance.window=[0.5, 0.2]", "guidance: window .* must be .begin, end."),
         (
-            ["guidance.scale=raw", "guidance.omega=1", "guidance.control=random-direction"],
+            "guidance.scale=raw --set guidance.omega=1 --set guidance.control=random-direction",
             "guidance: control = 'random-direction' needs",
         ),
-        ([f"name={'x' * 147}", "quick=true"], "name = 'x+-quick': should have at most 150 bytes"),
-        (["name=a/b"], "name = 'a/b': should be a name for a folder"),
-        (["data={source='folder', validation='', classes=['a', 'b']}"], "validation = '': should name a place"),
-        (["name.x=3"], "name: input should be a valid string"),
-        (["sampling.xyzzy=1"], "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size"),
-        (["generator={kind='latent', prompts=['a coat']}"], "{} where the class.* would have the same prompt$"),
-        (["generator={kind='latent', prompts=['{}: {defintion}']}"], "{defintion} is no placeholder"),
-        (["data.source=gaussian", "practice.real=5"], "practice.real = 5 needs real training examples: data.train"),
+        (f"name={'x' * 147} --set quick=true", "name = 'x+-quick': should have at most 150 bytes"),
+        ("name=a/b", "name = 'a/b': should be a name for a folder"),
+        ("data={source='folder', validation='', classes=['a', 'b']}", "validation = '': should name a place"),
+        ("name.x=3", "name: input should be a valid string"),
+        ("sampling.xyzzy=1", "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size"),
+        ("generator={kind='latent', prompts=['a coat']}", "{} where the class.* would have the same prompt$"),
+        ("generator={kind='latent', prompts=['{}: {defintion}']}", "{defintion} is no placeholder"),
+        ("data.source=gaussian --set practice.real=5", "practice.real = 5 needs real training examples: data.train"),
         (
-            ["data.source=stand-in-text", "practice.encoder=vit"],
+            "data.source=stand-in-text --set practice.encoder=vit",
             "practice.encoder = 'vit' encodes images, and data.source",
         ),
-        (["training.batch_size=0", "practice.new_sample_weight=2"], "with training.batch_size = 0, all rows are"),
-        (["omega"], "must read key=value"),
-        (["=3"], "must read key=value"),
-        (["a..b=3"], "must read key=value"),
+        ("training.batch_size=0 --set practice.new_sample_weight=2", "with training.batch_size = 0, all rows are"),
+        ("omega", "must read key=value"),
+        ("=3", "must read key=value"),
+        ("a..b=3", "must read key=value"),
     ],
 )
 def test_mistakes_are_named_in_one_line(file, settings, message):
     with refusal(message):
-        load_config(file, settings)
+        load_config(file, settings.split(" --set "))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import socket
+import tomllib
 from dataclasses import replace
 from functools import partial, partialmethod
 
@@ -209,7 +210,7 @@ def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pip
     generator = pipeline_generator(pipe, prompts, (3, 32, 32), 1, 2.0)
     first = draw(generator, None, 24)
     assert sorted(texts) == sorted(["", *(prompt for several in prompts for prompt in several)])
-    assert torch.equal(draw(generator, None, 24), first)
+    assert draw(generator, None, 24).equal(first)
     assert len(texts) == 7
 
 
@@ -265,7 +266,7 @@ def test_a_tiny_decoder_decodes_for_the_guidance_only(saved, classifier, tmp_pat
     tiny.tiny_decoder().save_pretrained(tmp_path)
     full, small = (load_generator(config_of(saved, tiny_decoder=decoder)) for decoder in (None, str(tmp_path)))
     guidance = EntropyGuidance(classifier, 0.1)
-    assert torch.equal(draw(small, None, 2), draw(full, None, 2))
+    assert draw(small, None, 2).equal(draw(full, None, 2))
     assert not draw(small, guidance, 2).allclose(draw(full, guidance, 2), atol=1e-2)
 
 
@@ -400,7 +401,7 @@ def test_what_is_compiled_serves_every_batch(make, tmp_path, monkeypatch):
     torch._dynamo.reset()
     graphs = []
     for rows in (17, 19, 23):  # below 16 a convolution on the CPU has another graph
-        assert torch.equal(draw(generator, None, rows), draw(plain, None, rows))
+        assert draw(generator, None, rows).equal(draw(plain, None, rows))
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs[0] > 0
     assert len(set(graphs)) == 1
@@ -433,24 +434,26 @@ def test_a_dit_in_memory_has_all_names_of_a_class():
     assert class_numbers(names, ["tench", "hen"]) == [[0], [8]] == class_numbers(names, ["Tinca tinca", "hen"])
 
 
+ANY = tomllib.loads("""
+name = "any"
+generator = { prompts = ["a photo of a {}"] }
+sampling = { steps = 3, guidance_scale = 2.0 }
+guidance = { omega = 0.05, through = "x0" }
+learner = { kind = "conv", widths = [4, 8] }
+training = { steps = 4, batch_size = 4 }
+practice = { initial = 3, increment = 3, additions = 1, patience = 1, evaluate_every = 1 }
+""")
+
+
 @pytest.mark.parametrize("make", [tiny.stable_diffusion, tiny.stable_diffusion_3])
 def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
-    raw = {
-        "name": "any",
-        "generator": {"prompts": ["a photo of a {}"]},
-        "sampling": {"steps": 3, "guidance_scale": 2.0},
-        "guidance": {"omega": 0.05, "through": "x0"},
-        "learner": {"kind": "conv", "widths": [4, 8]},
-        "training": {"steps": 4, "batch_size": 4},
-        "practice": {"initial": 3, "increment": 3, "additions": 1, "patience": 1, "evaluate_every": 1},
-    }
     examples = Examples(torch.rand(12, 3, 32, 32) * 2 - 1, torch.arange(12) % 3)
     data = RealData(Task((3, 32, 32), tiny.CLASSES), None, examples, examples)
     pipe = tiny.random_pipeline(make)
     pipe.save_pretrained(tmp_path / "pipeline")
-    stored = raw | {"generator": raw["generator"] | {"kind": "diffusers", "model": str(tmp_path / "pipeline")}}
-    dp_real.run(stored, tmp_path / "stored", data=data)
-    given = partial(dp_real.run, raw, tmp_path / "given", data=data, generator=pipe)
+    stored = ANY["generator"] | {"kind": "diffusers", "model": f"{tmp_path}/pipeline"}
+    dp_real.run(ANY | {"generator": stored}, tmp_path / "stored", data=data)
+    given = partial(dp_real.run, ANY, tmp_path / "given", data=data, generator=pipe)
     given()
     pools = [dp_real.Run(tmp_path / name).pool for name in ("stored", "given")]
     assert torch.equal(*(pool.x[: len(pool)] for pool in pools))
@@ -461,4 +464,4 @@ def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
         given(resume=True)
     given(resume=True, accept_changes=True)
     with refusal("is a guided pipeline: call"):
-        dp_real.run(raw, tmp_path / "other", data=data, generator=dp_real.guide(pipe, tiny.three))
+        dp_real.run(ANY, tmp_path / "other", data=data, generator=dp_real.guide(pipe, tiny.three))

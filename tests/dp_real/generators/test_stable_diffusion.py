@@ -17,6 +17,7 @@ from dp_real.guidance.section import SamplingConfig
 from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_seeds
+from tests.dp_real.runs.folders import same_tensors
 from tests.refusals import refusal
 
 TASK = Task((1, 16, 16), ("coat", "dress", "bag"))
@@ -61,12 +62,12 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
 
     monkeypatch.setattr(stable_diffusion, "train_autoencoder", None)  # not called again: the VAE is in the cache
     other = load_generator(real, prompts=("a {}",))
-    assert torch.equal(other.pipe.vae.decoder.conv_in.weight, vae.decoder.conv_in.weight)
+    assert other.pipe.vae.decoder.conv_in.weight.equal(vae.decoder.conv_in.weight)
     efforts["full"] = efforts["light"]
     with pytest.raises(TypeError):
         load_generator(real, training="full")
     monkeypatch.setattr(stable_diffusion, "train_pipeline", None)
-    assert torch.equal(load_generator(real).sample(labels, seeds, None), x)
+    assert load_generator(real).sample(labels, seeds, None).equal(x)
     assert not list(cache_folder().rglob(f"*{UNFINISHED}*"))
 
 
@@ -88,7 +89,7 @@ def train(real, folder, seed=0, keep=False):
         train_autoencoder(real.validation.x, Work(6, 4, seed, folder / "vae", unfinished[0]))
     work = Work(6, 4, seed, folder / "unet", unfinished[1])
     train_pipeline(real.validation, prompts, folder / "vae", work)
-    return load_pipeline(str(folder / "unet"))
+    return load_pipeline(f"{folder}/unet")
 
 
 @contextmanager
@@ -120,9 +121,9 @@ def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroke
     assert begins == [0, 4, 0, 4]
     other = train(real, tmp_path / "other", seed=1)
     for part in ("unet", "vae", "text_encoder"):
-        whole, resumed = (getattr(each, part).state_dict() for each in (unbroken, pipe))
-        assert all(torch.equal(whole[name], resumed[name]) for name in whole), part
-        assert not all(torch.equal(whole[name], value) for name, value in getattr(other, part).state_dict().items())
+        whole, resumed, another = (getattr(each, part).state_dict() for each in (unbroken, pipe, other))
+        assert same_tensors(whole, resumed), part
+        assert not same_tensors(whole, another), part
 
 
 def test_what_it_cannot_be_trained_on(real):

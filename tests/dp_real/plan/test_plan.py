@@ -71,8 +71,7 @@ evaluate_every = 20
 """Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes."""
 
 
-def config(**changes):
-    return changed(MINE, **changes)
+config = partial(changed, MINE)
 
 
 # Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image.
@@ -109,22 +108,22 @@ def test_an_existing_learner_is_counted_where_it_is_here(tmp_path):
 
 def test_what_a_run_makes():
     mine = config()
-    pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
+    pruned = config("guidance.omega=0.0", "practice.oversample=5")
     assert forecast.images(mine) == (100, 150)
-    assert forecast.images(config(guidance={"omega": 0.0})) == (250, 0)
-    assert forecast.images(config(practice={"real": 30}, data={"train": "nowhere"})) == (70, 150)
+    assert forecast.images(config("guidance.omega=0.0")) == (250, 0)
+    assert forecast.images(config("practice.real=30", "data.train=nowhere")) == (70, 150)
     assert forecast.images(pruned) == (100 + 750, 0)
     assert forecast.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
-    assert forecast.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
+    assert forecast.waiting_steps(config("practice.patience_growth=0")) == 20 * 6
     disk = forecast.disk(mine, MLP)
     assert disk["pool"] == 250 * 3 * 8 * 8
     assert disk["drawing"] == 0  # blocks become the pool's files, unless something is left out
-    assert forecast.disk(config(pool={"marks": "marks.csv"}), MLP)["drawing"] == 100 * 192
+    assert forecast.disk(config("pool.marks=marks.csv"), MLP)["drawing"] == 100 * 192
     assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
-    assert forecast.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
-    assert forecast.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
+    assert forecast.disk(config("training.ema_decay=0.0"), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
+    assert forecast.disk(config("pool.storage=float32"), MLP)["pool"] == 4 * 250 * 192
     for additions, few in ((3, 4), (0, 7)):  # half of those of a loop become its validation set
-        beside = config(data={"real_per_class": 7}, practice={"additions": additions})
+        beside = config("data.real_per_class=7", f"practice.additions={additions}")
         assert forecast.disk(beside, MLP)["pool"] == (100 + 50 * additions + 2 * few) * 192
     assert forecast.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
     photographs = forecast.disk(load_preset("imagenet100"), None)["pool"]
@@ -143,13 +142,13 @@ def test_operations_of_an_image():
     assert parts[0] == pytest.approx((60 * 0.803 + 2.515, 0))
     learner = 6 * 2 / 3 * MLP.training
     assert parts[1] == pytest.approx((parts[0][0] + 6 * (2 * 0.923 + 2.515 + 2.549), learner))
-    cheap = config(guidance={"through": "x0"}, generator={"tiny_decoder": "madebyollin/taesd"})
+    cheap = config("guidance.through=x0", "generator.tiny_decoder=madebyollin/taesd")
     plain, guided = operations(cheap)
     assert guided - plain == pytest.approx(6 * 2 * 0.141)
-    assert operations(config(sampling={"guidance_scale": 1.0}))[0] == pytest.approx(30 * 0.803 + 2.515)
-    again = operations(config(generator={"checkpointing": True}))  # a forward pass more in a guided step
+    assert operations(config("sampling.guidance_scale=1.0"))[0] == pytest.approx(30 * 0.803 + 2.515)
+    again = operations(config("generator.checkpointing=true"))  # a forward pass more in a guided step
     assert (again[0] - parts[0][0], again[1] - sum(parts[1])) == pytest.approx((0, 6 * 2 * 0.803))
-    assert forecast.image_operations(config(generator={"model": "some/thing"}), MLP) is None
+    assert forecast.image_operations(config("generator.model=some/thing"), MLP) is None
     preset = load_preset("imagenet100", (OWN_DECODER,))
     plain, guided = operations(preset, forecast.learner_network(preset))
     assert guided / plain == pytest.approx(1.82, abs=0.02)  # the paper's figure, of time
@@ -158,8 +157,8 @@ def test_operations_of_an_image():
 def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
     """Of a tiny Stable Diffusion whose parts are counted alone, and of the learner that guides it."""
     make_pipeline(32, ["cat", "dog"]).save_pretrained(tmp_path / "tiny")
-    small = {"model": str(tmp_path / "tiny"), "dtype": "float32", "prompts": ["{}"]}
-    mine = config(generator=small, sampling={"steps": 4, "block_size": 1}, guidance={"every": 2})
+    small = {"model": f"{tmp_path}/tiny", "dtype": "float32", "prompts": ["{}"]}
+    mine = config("sampling.steps=4", "sampling.block_size=1", "guidance.every=2", generator=small)
     generator = load_generator(mine)
     pipe = generator.pipe
     text = torch.zeros(1, pipe.tokenizer.model_max_length, pipe.unet.config["cross_attention_dim"])
@@ -181,7 +180,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
 
 
 def test_seconds_and_hours():
-    mine = config(training={"precision": "bfloat16"})
+    mine = config("training.precision=bfloat16")
     seconds = forecast.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
     assert seconds.plain == pytest.approx((60 * 0.803 + 2.515) / 78)
     assert seconds.row == pytest.approx(MLP.training / 46.8)
@@ -227,18 +226,18 @@ def test_pipelines_are_as_counted(name):
 
 def test_other_pipelines_are_priced(tmp_path):
     """They are known by hub id or by the folder that save_pretrained wrote. Another size is priced by its pixels."""
-    flux = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev"}))
+    flux = operations(config("generator.model=black-forest-labs/FLUX.1-dev"))
     assert flux[0] == pytest.approx(60 * 74.385 + 10.472)
     assert flux[1] - flux[0] == pytest.approx(6 * (10.472 + 11.022 + 2 * 89.209))
-    half = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev", "size": 512}))
+    half = operations(config("generator.model=black-forest-labs/FLUX.1-dev", "generator.size=512"))
     assert half == pytest.approx((flux[0] / 4, flux[1] / 4))
     sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "tiny_decoder": "a/b"}
     assert forecast.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
     (tmp_path / "transformer").mkdir()
     for each in (size for size in published().values() if "cross_attention_dim" not in size.config):
-        (tmp_path / "transformer" / "config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
+        (tmp_path / "transformer/config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
         assert known_size(str(tmp_path)) is each
-    (tmp_path / "transformer" / "config.json").write_text(json.dumps({"num_layers": 3}))
+    (tmp_path / "transformer/config.json").write_text(json.dumps({"num_layers": 3}))
     assert known_size(str(tmp_path)) is None
 
 
@@ -248,7 +247,7 @@ def test_a_language_model_is_priced_in_a_folder_and_in_the_hubs_cache(hub):
     cache = hub.parents[2] / "models--org--lm"
     folder = language_model(cache / "snapshots" / hub.name)
     (cache / "refs").mkdir()
-    (cache / "refs" / "main").write_text(hub.name)
+    (cache / "refs/main").write_text(hub.name)
     of_folder = CausalLMConfig(kind="causal-lm", model=str(folder)).image_cost(None, None)
     assert section.image_cost(None, None) == of_folder
     assert of_folder.plain > 0
@@ -275,7 +274,7 @@ def disk(tmp_path_factory):
         (root / "sd" / part).mkdir(parents=True)
         (root / "sd" / part / "config.json").write_text(json.dumps(own))
         (root / "sd" / part / "model.safetensors").touch()
-    (root / "sd" / "model_index.json").write_text(json.dumps(INDEX))
+    (root / "sd/model_index.json").write_text(json.dumps(INDEX))
     return root
 
 
