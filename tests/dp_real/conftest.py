@@ -122,7 +122,7 @@ def drawn(monkeypatch):
         blocks.append((index, first, len(labels)))
         return table(self, index, first, labels, *rest, **facts)
 
-    monkeypatch.setattr(Rounds, "_table", noted)
+    monkeypatch.setattr("dp_real.practice.rounds.Rounds._table", noted)
     return blocks
 
 

@@ -32,9 +32,7 @@ def python(code, *arguments, **environment):
 def test_what_only_reads_configurations_imports_no_torch(config, tmp_path):
     (tmp_path / "mine.toml").write_text(config.to_toml())
     code = "import sys, dp_real.config.arms, dp_real.runs.files; dp_real.load_config(sys.argv[1])"
-    answer = python(
-        f"{code}; print(*{{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules))", str(tmp_path / "mine.toml")
-    )
+    answer = python(f"{code}; print(*{{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules))", f"{tmp_path}/mine.toml")
     assert (answer.returncode, answer.stdout) == (0, "\n"), answer.stderr
 
 
@@ -73,10 +71,10 @@ def test_a_run_says_nothing(config, tmp_path):
     }
     (tmp_path / "mine.toml").write_text(parse_config(libraries).to_toml())
     code = "import sys; from dp_real import load_config, run; run(load_config(sys.argv[1]), sys.argv[2])"
-    answer = python(code, str(tmp_path / "mine.toml"), str(tmp_path / "run"), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    answer = python(code, f"{tmp_path}/mine.toml", f"{tmp_path}/run", XDG_CACHE_HOME=f"{tmp_path}/cache")
     assert (answer.returncode, answer.stdout) == (0, "")
     assert re.fullmatch(r".* ends at chance, as far as .* tell: .*\n", answer.stderr)  # a remark of its own
-    assert (tmp_path / "run" / "result.json").exists()
+    assert (tmp_path / "run/result.json").exists()
     assert list((tmp_path / "cache").rglob("model.safetensors"))
 
 
@@ -92,7 +90,7 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_p
     monkeypatch.setattr("dp_real.runs.run.load_data", fails)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
     with refusal("broken"):
-        dp_real.run(changed(config, threads=before + 1), tmp_path / "run")
+        dp_real.run(changed(config, threads=before + 1), tmp_path)
     assert within == [before + 1]
     assert torch.get_num_threads() == before
-    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.random.get_rng_state().equal(state)

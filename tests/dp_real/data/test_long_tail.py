@@ -140,7 +140,7 @@ def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_
         seen.append((x, offset))
         step(self, x, y, offset)
 
-    monkeypatch.setattr(NetworkLearner, "train_step", noted)
+    monkeypatch.setattr("dp_real.learners.models.network.NetworkLearner.train_step", noted)
     run(digits("training.logit_adjustment=1.5", "practice.initial=90", "practice.evaluate_every=1"), tmp_path)
     done = Run(tmp_path)
     real, y = done.pool.x[:60], done.pool.y

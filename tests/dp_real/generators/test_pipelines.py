@@ -22,7 +22,6 @@ from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.generator import class_numbers, pipeline_generator, sample_images
 from dp_real.generators.pipelines.loading import load_pipeline
-from dp_real.guidance import latents
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.latents import decode
 from dp_real.practice.objects import GivenPipelineConfig, with_objects
@@ -131,8 +130,7 @@ CALLED = [  # each with what its own call is given
 def test_other_pipelines_draw_their_own_image(make, given):
     pipe = random_pipeline(make)
     scale = given.get("guidance_scale", given.get("true_cfg_scale", 1.0))
-    asked = [[prompt] for prompt in PROMPTS]
-    generator = pipeline_generator(pipe, asked, None, 3, scale, size=(32, 64))
+    generator = make_generator(pipe, scale, 3, None, size=(32, 64))
     rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in SEEDS]
     call = {"num_inference_steps": 3, "output_type": "pt", "height": 32, "width": 64}
     expected = 2 * pipe(prompt=PROMPTS, generator=rows, **call, **given).images - 1
@@ -154,11 +152,10 @@ def test_other_pipelines_draw_their_own_image(make, given):
 def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, options):
     """Harder than random directions of the same length make them, too."""
     pipe = random_pipeline(make)
-    with torch.no_grad():  # no pixel is clipped: what the guidance does there would not be seen
-        for weight in pipe.vae.decoder.conv_out.parameters():
-            weight.mul_(0.3)
-    kind = {"steps": 3} | ({"scale": 1.0} if make is tiny.sana_sprint else {})
-    generator = make_generator(pipe, size=(32, 32), **kind)
+    for weight in pipe.vae.decoder.conv_out.parameters():
+        weight.data.mul_(0.3)  # no pixel is clipped: what the guidance does there would not be seen
+    kind = {"steps": 3, "size": (32, 32), "scale": 1.0 if make is tiny.sana_sprint else 2.0}
+    generator = make_generator(pipe, **kind)
     plain = draw(generator, None)
     classifier = classifier_of(plain, spread=2)
     before = entropy(classifier(plain)).mean()
@@ -175,7 +172,7 @@ def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, 
     random = draw(generator, control)
     assert (random - plain).abs().amax((1, 2, 3)).min() > 0
     assert abs(entropy(classifier(random)).mean() - before) < harder / 3 or "scale" in options
-    generator = make_generator(pipe, size=(32, 32), batch_size=4, **kind)
+    generator = make_generator(pipe, batch_size=4, **kind)
     assert_close(gain(+1)[1], images, atol=1e-3, rtol=0)
     assert_close(draw(generator, control), random, atol=1e-3, rtol=0)
     assert_close(draw(generator, None), plain, atol=1e-3, rtol=0)  # it is not guided now
@@ -224,7 +221,7 @@ def test_a_large_batch_is_decoded_in_parts(monkeypatch):
     whole = decode(vae, noise)
     (whole_gradient,) = torch.autograd.grad(whole.square().sum(), noise)
     assert max(largest) == 5 * 16 * 32 * 32
-    monkeypatch.setattr(latents, "MAX_ELEMENTS", 2 * 16 * 32 * 32 + 1)
+    monkeypatch.setattr("dp_real.guidance.latents.MAX_ELEMENTS", 2 * 16 * 32 * 32 + 1)
     largest.clear()
     parts = decode(vae, noise)
     (gradient,) = torch.autograd.grad(parts.square().sum(), noise)
@@ -394,7 +391,7 @@ def test_checkpointing_saves_memory(saved, classifier):
 def test_what_is_compiled_serves_every_batch(make, tmp_path, monkeypatch):
     """Denoiser and decoder have a graph each for plain and for guided steps, however large the batch becomes."""
     compile_module = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", partialmethod(compile_module, backend="eager"))
+    monkeypatch.setattr("torch.nn.Module.compile", partialmethod(compile_module, backend="eager"))
     save(random_pipeline(make), tmp_path)
     generator = load_generator(config_of(tmp_path, compile=True))
     plain = load_generator(config_of(tmp_path))
@@ -458,8 +455,7 @@ def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
     pools = [dp_real.Run(tmp_path / name).pool for name in ("stored", "given")]
     assert torch.equal(*(pool.x[: len(pool)] for pool in pools))
     given(resume=True)
-    with torch.no_grad():
-        next(pipe.vae.parameters()).add_(0.01)
+    next(pipe.vae.parameters()).data.add_(0.01)
     with refusal("the pipeline that was given changed since"):
         given(resume=True)
     given(resume=True, accept_changes=True)

@@ -9,7 +9,6 @@ import torch
 from dp_base.progress import showing
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
-from dp_real.generators.models import stable_diffusion
 from dp_real.generators.models.stable_diffusion import Work, train_autoencoder, train_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.generators.trained import LatentConfig, TrainingSteps
@@ -60,13 +59,15 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
         latents = vae.encode(real.validation.x.expand(-1, 3, -1, -1), return_dict=False)[0].mode()
     assert vae.config.scaling_factor == pytest.approx(1 / latents.std().item(), rel=1e-5)
 
-    monkeypatch.setattr(stable_diffusion, "train_autoencoder", None)  # not called again: the VAE is in the cache
+    monkeypatch.setattr(
+        "dp_real.generators.models.stable_diffusion.train_autoencoder", None
+    )  # not called again: the VAE is in the cache
     other = load_generator(real, prompts=("a {}",))
     assert other.pipe.vae.decoder.conv_in.weight.equal(vae.decoder.conv_in.weight)
     efforts["full"] = efforts["light"]
     with pytest.raises(TypeError):
         load_generator(real, training="full")
-    monkeypatch.setattr(stable_diffusion, "train_pipeline", None)
+    monkeypatch.setattr("dp_real.generators.models.stable_diffusion.train_pipeline", None)
     assert load_generator(real).sample(labels, seeds, None).equal(x)
     assert not list(cache_folder().rglob(f"*{UNFINISHED}*"))
 
@@ -107,12 +108,14 @@ def kills(description, total):
 
 def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, monkeypatch):
     """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
-    monkeypatch.setattr(resumable, "EVERY", 2)
-    monkeypatch.setattr(stable_diffusion, "ENCODED_EVERY", 2)
+    monkeypatch.setattr("dp_real.runtime.resumable.EVERY", 2)
+    monkeypatch.setattr("dp_real.generators.models.stable_diffusion.ENCODED_EVERY", 2)
     unbroken = train(real, tmp_path / "unbroken")
     begins = []
     restore = resumable.Resumable.restore
-    monkeypatch.setattr(resumable.Resumable, "restore", lambda self: begins.append(restore(self)) or begins[-1])
+    monkeypatch.setattr(
+        "dp_real.runtime.resumable.Resumable.restore", lambda self: begins.append(restore(self)) or begins[-1]
+    )
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt), showing(kills):
             train(real, tmp_path / "broken", keep=True)

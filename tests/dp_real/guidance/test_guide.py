@@ -78,7 +78,9 @@ pytestmark = tiny.THEIR_WARNINGS
 def pushes(monkeypatch):
     """The gradients of all guided steps."""
     found = []
-    monkeypatch.setattr(EntropyGuidance, "move", lambda self, x, gradient: found.append(gradient) or x)
+    monkeypatch.setattr(
+        "dp_real.guidance.entropy.EntropyGuidance.move", lambda self, x, gradient: found.append(gradient) or x
+    )
     return found
 
 
@@ -330,7 +332,10 @@ def test_a_block_draws_harder_images_than_random_directions(blocks, make, given,
     guided = draw(3e-4)
     assert draw(0.0).equal(plain)
     noise = torch.Generator().manual_seed(0)
-    monkeypatch.setattr(EntropyGuidance, "gradient", lambda self, x, leaf: torch.randn(leaf.shape, generator=noise))
+    monkeypatch.setattr(
+        "dp_real.guidance.entropy.EntropyGuidance.gradient",
+        lambda self, x, leaf: torch.randn(leaf.shape, generator=noise),
+    )
     gained = entropy(classifier(guided)) - entropy(classifier(draw(3e-4)))
     assert gained.mean() > 3 * gained.std() / len(gained) ** 0.5
 

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 import tomllib
 from functools import partial
 from itertools import pairwise
@@ -10,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import huggingface_hub
 import pytest
 import torch
 from dp_experiments.presets.presets import load_preset
@@ -24,7 +22,6 @@ from dp_real.data.stand_in import StandInConfig
 from dp_real.generators.diffusers import PipelineSize, known_size, published
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.learners import MLPConfig
 from dp_real.plan import forecast, needs
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.computing import count
@@ -44,7 +41,7 @@ GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
 def hub_check(monkeypatch):
     """What asks the hub for a model; there is no network, unless a test says otherwise."""
     asking = Mock(side_effect=ConnectionError)
-    monkeypatch.setattr(huggingface_hub, "auth_check", asking)
+    monkeypatch.setattr("huggingface_hub.auth_check", asking)
     return asking
 
 
@@ -86,7 +83,9 @@ def test_the_learner_is_counted(monkeypatch):
     for last, own in ((nn.ReLU(), forecast.Network(386 + 4, 2 * 2 * 384 / 1e12)), (nn.Softmax(5), None)):
         forecast._network.cache_clear()
         layers = nn.Flatten, partial(nn.Linear, 192, 2), partial(nn.BatchNorm1d, 2), lambda last=last: last
-        monkeypatch.setattr(MLPConfig, "network", lambda *_, layers=layers: nn.Sequential(*(each() for each in layers)))
+        monkeypatch.setattr(
+            "dp_real.learners.MLPConfig.network", lambda *_, layers=layers: nn.Sequential(*(each() for each in layers))
+        )
         assert forecast.learner_network(config()) == own
     forecast._network.cache_clear()
     vit = forecast.learner_network(load_preset("imagenet100"))
@@ -237,7 +236,7 @@ def test_other_pipelines_are_priced(tmp_path):
     for each in (size for size in published().values() if "cross_attention_dim" not in size.config):
         (tmp_path / "transformer/config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
         assert known_size(str(tmp_path)) is each
-    (tmp_path / "transformer/config.json").write_text(json.dumps({"num_layers": 3}))
+    (tmp_path / "transformer/config.json").write_text('{"num_layers": 3}')
     assert known_size(str(tmp_path)) is None
 
 
@@ -256,12 +255,12 @@ def test_a_language_model_is_priced_in_a_folder_and_in_the_hubs_cache(hub):
 # what is there
 
 
-INDEX = {
+INDEX = """{
     "_class_name": "StableDiffusionPipeline",
     "unet": ["diffusers", "x"],
     "vae": ["diffusers", "x"],
-    "safety_checker": ["stable_diffusion", "x"],
-}
+    "safety_checker": ["stable_diffusion", "x"]
+}"""
 CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
 
 
@@ -270,11 +269,14 @@ def disk(tmp_path_factory):
     """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
     root = tmp_path_factory.mktemp("disk")
     (root / "data").symlink_to(Path(StandInConfig(source="stand-in", size=8).folders.validation).parents[1])
-    for part, own in (("unet", {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}), ("vae", {})):
+    for part, own in (
+        ("unet", '{"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}'),
+        ("vae", "{}"),
+    ):
         (root / "sd" / part).mkdir(parents=True)
-        (root / "sd" / part / "config.json").write_text(json.dumps(own))
+        (root / "sd" / part / "config.json").write_text(own)
         (root / "sd" / part / "model.safetensors").touch()
-    (root / "sd/model_index.json").write_text(json.dumps(INDEX))
+    (root / "sd/model_index.json").write_text(INDEX)
     return root
 
 
@@ -286,10 +288,10 @@ def machine(disk, monkeypatch):
     """A machine that has all that imagenet100 needs, but for what is in the files of `sd`."""
     monkeypatch.chdir(disk)
     monkeypatch.setattr(
-        needs, "_read", lambda config, key, folder: key == "generator.model" or READ(config, key, folder)
+        "dp_real.plan.needs._read", lambda config, key, folder: key == "generator.model" or READ(config, key, folder)
     )
-    monkeypatch.setattr(needs, "this_device", lambda: GPU)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
+    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: GPU)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
 
 
 def plan(*settings, status=0, options=""):
@@ -391,7 +393,7 @@ def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, monkeypatc
 
 def test_a_plan_for_a_gpu_elsewhere(machine, monkeypatch):
     """A CPU would take too long, also if only the hours of training are known."""
-    monkeypatch.setattr(needs, "this_device", lambda: CPU)
+    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: CPU)
     answer = plan(OWN, options="--device l40s")
     assert found(answer, "device") == "L40S, elsewhere"
     assert [row["devices"] for row in answer["hours"]] == [1, 8, 32]
@@ -430,7 +432,7 @@ def test_weights_that_the_hub_has_are_not_missing(machine, hub_check):
 
 def test_a_run_says_the_same_before_any_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(needs, "this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
+    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
     answer = done("real plan imagenet100-table4-12", status=3)
     assert all(name in answer.out for name in ("no GPU", "data/imagenet/val: no such", "data/imagenet-a: no such"))
     assert "assumed of H100" in answer.err

@@ -12,7 +12,6 @@ import weakref
 from contextlib import nullcontext
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +39,7 @@ from tests.dp_real.generators.tiny_pipelines import draw as draw_with
 from tests.dp_real.generators.tiny_pipelines import random_pipeline
 from tests.dp_real.runs.folders import dying
 from tests.refusals import refusal
+from tests.source import ROOT
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
 PLAN = tomllib.loads("""
@@ -73,7 +73,7 @@ def mine(objects, tmp_path):
     return lambda name="run", **others: run(folder=tmp_path / name, **{"config": PLAN} | objects | others)
 
 
-GUIDE = (Path(__file__).parents[3] / "docs/guide/extend.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs/guide/extend.md").read_text(encoding="utf-8")
 (SHOWN,) = re.findall(r"```python\n(def margin.*?)```", GUIDE, re.S)
 exec(SHOWN)  # the function of the page
 margin = globals()["margin"]

@@ -20,7 +20,10 @@ def dying(step):
     """The run in the block dies on the spot before it takes this step."""
     train_step = TrainingLoop.train_step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingLoop, "train_step", lambda self: 1 / 0 if self.state.step == step else train_step(self))
+        patch.setattr(
+            "dp_real.runs.loop.TrainingLoop.train_step",
+            lambda self: 1 / 0 if self.state.step == step else train_step(self),
+        )
         with contextlib.suppress(ZeroDivisionError):
             yield
             pytest.fail(f"the run did not reach step {step}")

@@ -22,7 +22,7 @@ def assert_has_weights(learner, config, file, prefix, x):
     module = config.learner.network(config.task)
     module.load_state_dict(weights)
     with torch.no_grad():
-        assert torch.equal(learner.logits(x), module.eval()(x))
+        assert learner.logits(x).equal(module.eval()(x))
 
 
 # a finished run: 60 rows, 40 more, and 40 more
@@ -43,7 +43,7 @@ def test_what_it_was_and_what_came_of_it(unbroken, config, monkeypatch):
 def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):
     """One before each addition, by step."""
     done, x = Run(unbroken), data.test.x[:]
-    assert_has_weights(done.learner(), config, unbroken / "learner" / "model.safetensors", "", x)
+    assert_has_weights(done.learner(), config, unbroken / "learner/model.safetensors", "", x)
     assert accuracies(done.learner(), data.test)[0] == done.result["test_accuracy"]
     assert [at.state.rounds for at in done.checkpoints] == [1, 2]
     assert [at.state.step for at in done.checkpoints] == done.rounds["step"].tolist()[1:]

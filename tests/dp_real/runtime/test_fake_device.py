@@ -15,7 +15,6 @@ from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
-from dp_real.runtime import distributed
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import to_codes
 from dp_real.text.learners import TransformersTextConfig
@@ -38,7 +37,7 @@ SEEDS = row_seeds(0, 0, range(3))
 @pytest.fixture
 def device(monkeypatch):
     with fake_device() as found:
-        monkeypatch.setattr(assess, "device", lambda: found.device)
+        monkeypatch.setattr("dp_real.evaluate.assess.device", lambda: found.device)
         yield found
 
 
@@ -91,7 +90,7 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
 
 
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "device", lambda: device.device)
+    monkeypatch.setattr("dp_real.runtime.distributed.device", lambda: device.device)
     tiny_pipelines.save_vit(tmp_path / "images")
     known = TransformersConfig(kind="transformers", model=f"{tmp_path}/images").classifier(TASK)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device

@@ -3,7 +3,6 @@
 import ast
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
 def mark(tmp_path, monkeypatch):
     """The file that the code would leave if it were run; a question on stdin fails the test."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("stdin was asked"))
-    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr("sys.stdin", None)
     return tmp_path / "run"
 
 

@@ -66,7 +66,7 @@ def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch):
         compiled.append(module)
         return nn.Sequential(module)
 
-    monkeypatch.setattr(torch, "compile", pretend)
+    monkeypatch.setattr("torch.compile", pretend)
     assert compiled == [learner().module][1:]
     student = learner(compile=True)
     assert compiled == [student.module]
@@ -79,8 +79,8 @@ def test_memory_is_given_back_between_drawing_and_training(config, generator, tm
     events = []
     step = TrainingLoop.train_step
     draw = type(generator).sample
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))
-    monkeypatch.setattr(TrainingLoop, "train_step", lambda self: events.append("train") or step(self))
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: events.append("release"))
+    monkeypatch.setattr("dp_real.runs.loop.TrainingLoop.train_step", lambda self: events.append("train") or step(self))
     monkeypatch.setattr(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
     run(config, tmp_path)
     changes = set(pairwise(events))
@@ -91,11 +91,11 @@ def test_memory_is_given_back_between_drawing_and_training(config, generator, tm
 def test_a_single_process_takes_the_present_gpu(monkeypatch):
     """accelerate calls it "cuda", without a number, which most of torch takes for the present one, but not all."""
     asked = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
-    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
-    monkeypatch.setattr(PartialState, "_shared_state", {})
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 1)
+    monkeypatch.setattr("torch.cuda.memory._lazy_init", lambda: None)
+    monkeypatch.setattr("torch._C._cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
+    monkeypatch.setattr("accelerate.PartialState._shared_state", {})
     assert distributed._own_device.__wrapped__() == torch.device("cuda")
     assert asked == [(0.95, 1)]
     assert not PartialState._shared_state  # by which processes that it forks would know themselves alone
@@ -103,9 +103,9 @@ def test_a_single_process_takes_the_present_gpu(monkeypatch):
 
 def test_random_numbers_of_every_gpu_are_restored(monkeypatch):
     restored = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: gpu)
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, gpu: restored.append((state, gpu)))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_rng_state", lambda gpu: gpu)
+    monkeypatch.setattr("torch.cuda.set_rng_state", lambda state, gpu: restored.append((state, gpu)))
     with seeded_default_modes(0):
         pass
     assert restored == [(0, 0), (1, 1)]

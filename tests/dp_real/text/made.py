@@ -57,7 +57,7 @@ def assert_rows_are_their_own(generator, labels, seeds):
     """What is drawn for a row does not depend on the others."""
     whole = generator.sample(labels, seeds, None)
     rows = [generator.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(len(labels))]
-    assert torch.equal(whole, torch.cat(rows))
+    assert whole.equal(torch.cat(rows))
     return whole
 
 

@@ -6,7 +6,6 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -153,7 +152,9 @@ def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path, monkeypatch):
         with refusal(f"{name}: not a whole image: {said}"):
             read_image(tmp_path / name, 8, 3)
     Image.new("L", (8, 8)).save(tmp_path / "mode.png")
-    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    monkeypatch.setattr(
+        "pathlib.Path.read_bytes", mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
+    )
     with refusal(r"mode.png: cannot be read: Permission denied;"):
         read_image(tmp_path / "mode.png", 8, 3)
 

@@ -78,7 +78,7 @@ def test_classes_in_the_order_of_the_configuration(tmp_path):
 
 def test_training_images_are_known_by_their_bytes(tmp_path, monkeypatch):
     """Their fingerprint does not depend on where they lie, and nothing is decoded for it."""
-    monkeypatch.setattr(reading, "read_image", None)
+    monkeypatch.setattr("dp_real.data.sets.images.read_image", None)
     one, other = (fill(tmp_path / name, PETS) for name in ("one", "other"))
 
     def fingerprint(train, **more):
@@ -200,7 +200,7 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
     with pytest.raises(InputError) as raised:
         decode_ahead({"validation": data.load().validation})
     assert all(line in str(raised.value) for line in broken)
-    monkeypatch.setattr(reading, "MAX_NAMED", 2)
+    monkeypatch.setattr("dp_real.data.sets.images.MAX_NAMED", 2)
     with refusal(r"; and 1 more$"):
         decode_ahead({"validation": data.load().validation})
 
@@ -211,8 +211,8 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
 def test_of_a_set_on_disk_some_images_are_checked_and_all_of_one_in_memory(tmp_path, monkeypatch, size, decoded):
     """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, PETS, count=7)
-    monkeypatch.setattr(reading, "SAMPLED", 5)
-    monkeypatch.setattr(reading, "IN_MEMORY_MAX_SIZE", size)
+    monkeypatch.setattr("dp_real.data.sets.images.SAMPLED", 5)
+    monkeypatch.setattr("dp_real.data.sets.images.IN_MEMORY_MAX_SIZE", size)
     images = settings(tmp_path).load().validation
     read = images.x._read
     rows_read = []
@@ -225,14 +225,16 @@ def test_only_what_is_asked_for_is_decoded(tmp_path, monkeypatch):
     """An image is decoded once, unless the set is too large to be kept."""
     fill(tmp_path, PETS, count=3)
     decoded = []
-    monkeypatch.setattr(reading, "read_image", lambda path, *rest: decoded.append(path.name) or read_image(path, *rest))
+    monkeypatch.setattr(
+        "dp_real.data.sets.images.read_image", lambda path, *rest: decoded.append(path.name) or read_image(path, *rest)
+    )
     kept = settings(tmp_path).load().validation
     assert decoded == []
     kept.x[2:4]
     assert sorted(decoded) == ["0.png", "2.png"]
     kept.x[0:4]
     assert sorted(decoded) == ["0.png", "0.png", "1.png", "2.png"]
-    monkeypatch.setattr(reading, "IN_MEMORY_MAX_SIZE", 100)
+    monkeypatch.setattr("dp_real.data.sets.images.IN_MEMORY_MAX_SIZE", 100)
     read = settings(tmp_path).load().validation
     for rows in (slice(0, 2), slice(7, 20), slice(4, 4), slice(None)):
         assert kept.x[rows].equal(read.x[rows])
