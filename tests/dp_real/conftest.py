@@ -78,7 +78,7 @@ def generator(config, data):
 
 
 @pytest.fixture(scope="session")
-def unbroken(config, generator, tmp_path_factory):
+def unbroken(config, tmp_path_factory):
     """The folder of a complete run of `config`. Tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     run(config, folder)
@@ -86,7 +86,7 @@ def unbroken(config, generator, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def broken_off(config, generator, tmp_path_factory):
+def broken_off(config, tmp_path_factory):
     """The folder of a run of `config` that died at step 95, after both additions, far from its last checkpoint."""
     folder = tmp_path_factory.mktemp("runs") / "broken"
     with dying(95):

@@ -135,7 +135,8 @@ def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classi
 
 def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifier):
     """Through a denoiser in half precision, each row of the gradient is scaled on its own, whatever the others are."""
-    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    x = torch.randn(3, 1, 8, 8)
     offset = torch.tensor([[0.0], [15.0], [30.0]]) * torch.eye(10)[0]
     through = {}
     for dtype in (torch.float32, torch.float16):
@@ -210,8 +211,7 @@ def test_a_pipeline_of_any_length_is_pushed_about_as_far_as_the_papers():
 def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():
     """Plain sampling is the scheduler's own loop, bit for bit."""
     scheduler = ddim(steps=5)
-    x = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
-    by_hand = x
+    x = by_hand = torch.randn(2, 64)
     for t in scheduler.timesteps:
         by_hand = scheduler.step(0.1 * by_hand, int(t), by_hand).prev_sample
     seen = []

@@ -110,8 +110,8 @@ def conv(training):
 
 
 def images(step):
-    draw = torch.Generator().manual_seed(step)
-    return 2 * torch.rand(16, 3, 16, 16, generator=draw) - 1, torch.randint(4, (16,), generator=draw)
+    torch.manual_seed(step)
+    return 2 * torch.rand(16, 3, 16, 16) - 1, torch.randint(4, (16,))
 
 
 def test_randaugment_changes_images_within_their_range_and_by_its_generator_alone():

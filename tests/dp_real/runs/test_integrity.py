@@ -170,11 +170,11 @@ def test_all_of_a_large_set_counts(config, copied, data, tmp_path, monkeypatch):
     )
     sets = {"files": ImageSet(files, torch.arange(40))}
     x = data.validation.x[:].clone()
-    before = input_digests(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    own = replace(data, validation=Examples(x, data.validation.y), sets=sets)
+    before = input_digests(config, own)
     x[1] += 0.1  # none of the evenly spaced
     (tmp_path / "a").write_bytes(b"123")
-    after = input_digests(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
-    assert list(input_differences(RunFiles(copied), before, after)) == [
+    assert list(input_differences(RunFiles(copied), before, input_digests(config, own))) == [
         f"the set files changed since {copied} began",
         f"the validation set changed since {copied} began",
     ]

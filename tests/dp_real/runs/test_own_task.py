@@ -32,7 +32,7 @@ from tests.refusals import refusal
 
 SHAPE = (3, 16, 16)
 CLASSES = ("cat", "dog", "em/u")
-LINEAR = "learner={kind='linear', lam=0.1}"
+LINEAR = "learner={kind='linear', lam=0.1}", "training={steps=6, batch_size=0}"
 
 
 PLAN = tomllib.loads("""
@@ -123,16 +123,16 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config, finished, t
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("settings", "message"),
     [
-        ("generator={kind='denoiser'}", "pool.size = 32 is for pipelines; generator.kind = 'denoiser' needs 0"),
+        (["generator={kind='denoiser'}"], "pool.size = 32 is for pipelines; generator.kind = 'denoiser' needs 0"),
         (LINEAR, "pool.size = 32 is for networks; learner.kind = 'linear' needs 0"),
-        ("practice.real=3", "pool.size = 32: real examples have only the learner's size"),
+        (["practice.real=3"], "pool.size = 32: real examples have only the learner's size"),
     ],
 )
-def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, setting, message):
+def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, settings, message):
     with refusal(re.escape(message)):
-        changed(config, "pool.size=32", "guidance.omega=0", "training.batch_size=0", setting)
+        changed(config, "pool.size=32", *settings)
 
 
 # evaluation
@@ -177,7 +177,7 @@ def test_its_learner_is_judged_elsewhere(finished, tmp_path, caplog):
 def test_classes_of_folders_are_in_the_record(config, tmp_path):
     folders = {name: str(pictures(tmp_path / name, ["ape", "bee"])) for name in ("validation", "train")}
     places = "data={{source='folder', size=16, validation='{validation}', train='{train}'}}".format(**folders)
-    unnamed = changed(config, places, LINEAR, "training={steps=6, batch_size=0}", "guidance.omega=0")
+    unnamed = changed(config, places, *LINEAR, "guidance.omega=0")
     run(unnamed, tmp_path / "run")
     record = load_config(tmp_path / "run/config.toml").data
     assert record.classes == ("ape", "bee")

@@ -222,7 +222,7 @@ def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, gen
     assert torch.get_num_threads() == before
 
 
-def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(config, generator, tmp_path):
+def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(config, tmp_path):
     run(changed(config, "training.cooldown=0.0"), tmp_path)
     branch(tmp_path)
     assert [result["pool_size"] for result in Run(tmp_path).branches] == [60, 100]
@@ -338,7 +338,7 @@ def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, monkeypatch)
     assert options["wandb"]["settings"] == {"x_disable_meta": True}  # wandb would send the command line
 
 
-def test_hindsight_sees_what_was_recorded_when_added(unbroken, config):
+def test_hindsight_sees_what_was_recorded_when_added(unbroken):
     """At the checkpoint before its addition a round is as wrong as the log says."""
     rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}
     rows = hindsight(Run(unbroken))

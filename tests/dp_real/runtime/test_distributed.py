@@ -116,7 +116,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(confi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_whole_runs_agree_statistically(config, launch, tmp_path, generator, processes):
+def test_whole_runs_agree_statistically(config, launch, tmp_path, processes):
     """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
     pairs = [(tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}") for seed in range(12)]
     arguments = []
@@ -156,7 +156,7 @@ main()
 
 
 @pytest.mark.slow
-def test_a_failure_of_one_process_is_reported_and_ends_them_all(launch, tmp_path, config, generator):
+def test_a_failure_of_one_process_is_reported_and_ends_them_all(launch, tmp_path, config):
     (tmp_path / "config.toml").write_text(config.to_toml())
     process = launch(FAILS_ALONE, 2, "real", "run", tmp_path / "config.toml", "--out", tmp_path / "run")
     out, _ = process.communicate(timeout=180)  # twenty seconds on two idle cores; the patience of a hang is 600

@@ -181,9 +181,14 @@ def test_a_language_model_is_asked(asked, models, tmp_path):
     assert ours.allclose(theirs, atol=1e-5)
 
 
+def rows(n):
+    """What a sampler is given for so many rows of both classes."""
+    return torch.arange(n) % 2, row_seeds(0, 0, range(n)), None
+
+
 def test_rows_of_a_language_model_are_their_own(asked):
     generator = load_generator(asked)
-    labels, seeds = torch.tensor([0, 1, 1, 0, 1]), row_seeds(0, 0, range(5))
+    labels, seeds, _ = rows(5)
     whole = assert_rows_are_their_own(generator, labels, seeds)
     assert len({tuple(row.tolist()) for row in whole}) == 5
     prompt = generator.chat_prompt(0, seeds[0])
@@ -220,9 +225,8 @@ def test_soft_labels_are_the_generators_own(chars, tmp_path, monkeypatch):
     monkeypatch.setattr("dp_real.learners.models.network.NetworkLearner.train_step", watched)
     run(soft, tmp_path / "run")
     pool = Run(tmp_path / "run").pool
-    generator = load_generator(soft)
-    rows = torch.arange(6, len(pool))
-    assert pool.posterior[6:].allclose(generator.log_posterior(pool.minibatch(rows)[0]).exp().float(), atol=1e-6)
+    found = load_generator(soft).log_posterior(pool.x[6:]).exp().float()
+    assert pool.posterior[6:].allclose(found, atol=1e-6)
     assert pool.posterior[:6].equal(F.one_hot(pool.y[:6], soft.task.n_classes).float())  # of real texts
     assert all((pool.posterior == row).all(1).any() for y in seen for row in y)
     assert pool[7][1] == pool.y[7]
@@ -235,9 +239,8 @@ def test_a_model_brings_no_settings_of_its_own(asked, tmp_path):
     """Penalties and beams that its folder names, or no padding: the texts are those of the configuration."""
     plain, own = (language_model(tmp_path / name, pad_token=None) for name in ("plain", "own"))
     set_keys(own / "generation_config.json", repetition_penalty=1.8, num_beams=2)
-    labels, seeds = torch.tensor([0, 1, 0, 1]), row_seeds(0, 0, range(4))
     configs = [asked, *(changed(asked, f"generator.model={path}") for path in (plain, own))]
-    expected, *others = (load_generator(each).sample(labels, seeds, None) for each in configs)
+    expected, *others = (load_generator(each).sample(*rows(4)) for each in configs)
     assert all(each.equal(expected) for each in others)
 
 
@@ -246,7 +249,7 @@ def test_a_language_model_without_room_names_its_own_keys(asked, monkeypatch):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     monkeypatch.setattr(generator.model, "generate", Mock(side_effect=error))
     with refusal(r"a single row needs more memory.*: generator.dtype = 'bfloat16', generator.max_new_t", MissingError):
-        generator.sample(torch.tensor([0, 1]), row_seeds(0, 0, range(2)), None)
+        generator.sample(*rows(2))
 
 
 BART = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
@@ -282,7 +285,7 @@ def test_a_long_text_is_cut_to_the_positions_that_a_classifier_has(architecture)
 def test_stop_strings_end_a_text(asked):
     def drawn(**stop):
         generator = load_generator(changed(asked, "generator.shots=0", "generator.prompts=['{}']", generator=stop))
-        return texts_of(generator.sample(torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6)), None))
+        return texts_of(generator.sample(*rows(6)))
 
     texts = drawn()
     stop = texts[0][1]
@@ -303,8 +306,7 @@ def test_thoughts_of_a_language_model_are_no_part_of_a_text(asked, monkeypatch, 
     generator = load_generator(asked)
     generator.tokenizer.chat_template += begun
     monkeypatch.setattr(generator.tokenizer, "batch_decode", lambda new, **_: [said] * len(new))
-    drawn = generator.sample(torch.tensor([0, 1]), row_seeds(0, 0, range(2)), None)
-    assert texts_of(drawn) == ["" if said == "no end" else "a text"] * 2
+    assert texts_of(generator.sample(*rows(2))) == ["" if said == "no end" else "a text"] * 2
 
 
 def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
