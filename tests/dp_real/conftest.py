@@ -62,6 +62,12 @@ def warned():
     warn_once.cache_clear()
 
 
+@pytest.fixture
+def patch(monkeypatch):
+    """Sets what a dotted name, or an object and a name, stand for until the test ends."""
+    return monkeypatch.setattr
+
+
 @pytest.fixture(scope="session")
 def config():
     return parse_config(SMALL)
@@ -101,11 +107,11 @@ def copied(broken_off, tmp_path):
 
 
 @pytest.fixture
-def hub(tmp_path_factory, monkeypatch):
+def hub(tmp_path_factory, patch):
     """Where `hf download org/name --repo-type dataset` leaves a set; nothing is there yet, and there is no network."""
     cache = tmp_path_factory.mktemp("hub")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    patch("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    patch("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     commit = "0" * 40
     for place in ("refs", "snapshots"):
         (cache / "datasets--org--name" / place).mkdir(parents=True)
@@ -114,7 +120,7 @@ def hub(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(patch):
     """Of each block that is drawn, not taken from elsewhere: its round, its first row, and how many it has."""
     blocks, table = [], Rounds._table
 
@@ -122,7 +128,7 @@ def drawn(monkeypatch):
         blocks.append((index, first, len(labels)))
         return table(self, index, first, labels, *rest, **facts)
 
-    monkeypatch.setattr("dp_real.practice.rounds.Rounds._table", noted)
+    patch("dp_real.practice.rounds.Rounds._table", noted)
     return blocks
 
 

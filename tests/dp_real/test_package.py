@@ -78,7 +78,7 @@ def test_a_run_says_nothing(config, tmp_path):
     assert list((tmp_path / "cache").rglob("model.safetensors"))
 
 
-def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_path, monkeypatch):
+def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_path, patch):
     """Even one that fails."""
     within = []
 
@@ -87,7 +87,7 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_p
         torch.manual_seed(7)  # as a learner with dropout does
         raise InputError("broken")
 
-    monkeypatch.setattr("dp_real.runs.run.load_data", fails)
+    patch("dp_real.runs.run.load_data", fails)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
     with refusal("broken"):
         dp_real.run(changed(config, threads=before + 1), tmp_path)

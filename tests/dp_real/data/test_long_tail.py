@@ -132,7 +132,7 @@ def test_what_is_added_to_the_logits_is_in_the_loss():
     assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_path, monkeypatch):
+def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_path, patch):
     """From each round's first step on. A class without rows of a kind counts as one with a single row."""
     seen = []
     step = NetworkLearner.train_step
@@ -141,7 +141,7 @@ def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_
         seen.append((x, offset))
         step(self, x, y, offset)
 
-    monkeypatch.setattr("dp_real.learners.models.network.NetworkLearner.train_step", noted)
+    patch("dp_real.learners.models.network.NetworkLearner.train_step", noted)
     run(digits("training.logit_adjustment=1.5", "practice.initial=90", "practice.evaluate_every=1"), tmp_path)
     done = Run(tmp_path)
     real, y = done.pool.x[:60], done.pool.y

@@ -96,7 +96,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, monkeypatch):
+def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, patch):
     make, scale = MADE[name]
     pipe = random_pipeline(make)
     images = draw(make_generator(pipe, scale), None, 3)
@@ -104,7 +104,7 @@ def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, monke
     call = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"}
     noise = row_noise(SEEDS, (4, 8, 8))
     if isinstance(pipe, DiTPipeline):
-        monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
+        patch("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
         expected = 2 * pipe([0, 1, 8], **call).images - 1
     else:
         expected = 2 * pipe(PROMPTS, latents=noise, **call).images - 1
@@ -178,8 +178,8 @@ def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, 
     assert_close(draw(generator, None), plain, atol=1e-3, rtol=0)  # it is not guided now
 
 
-def test_sample_images_draws_some_at_a_time(monkeypatch):
-    monkeypatch.setattr("dp_real.generators.pipelines.generator.AT_ONCE", 2)
+def test_sample_images_draws_some_at_a_time(patch):
+    patch("dp_real.generators.pipelines.generator.AT_ONCE", 2)
     pipe, seen = random_pipeline(), []
     pipe.unet.register_forward_pre_hook(lambda unet, inputs: seen.append(len(inputs[0])))
     assert sample_images(pipe, PROMPTS, steps=1).shape[0] == 3
@@ -199,10 +199,10 @@ def test_sample_images_takes_sizes_and_class_numbers_and_gives_no_nan():
         sample_images(pipe, [0, 8], steps=2, guidance_scale=1e39)
 
 
-def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pipe, monkeypatch):
+def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pipe, patch):
     texts = []
     encode = pipe.encode_prompt
-    monkeypatch.setattr(pipe, "encode_prompt", lambda text, *rest: texts.append(text) or encode(text, *rest))
+    patch(pipe, "encode_prompt", lambda text, *rest: texts.append(text) or encode(text, *rest))
     prompts = [["hen", "a hen"], ["cock", "a cock"], ["chick", "a chick"]]
     generator = pipeline_generator(pipe, prompts, (3, 32, 32), 1, 2.0)
     first = draw(generator, None, 24)
@@ -211,7 +211,7 @@ def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pip
     assert len(texts) == 7
 
 
-def test_a_large_batch_is_decoded_in_parts(monkeypatch):
+def test_a_large_batch_is_decoded_in_parts(patch):
     """No activation has more elements than allowed; images and gradients are those of the whole batch."""
     vae = random_pipeline().vae.double()
     noise = torch.randn(5, 4, 8, 8, requires_grad=True)
@@ -221,7 +221,7 @@ def test_a_large_batch_is_decoded_in_parts(monkeypatch):
     whole = decode(vae, noise)
     (whole_gradient,) = torch.autograd.grad(whole.square().sum(), noise)
     assert max(largest) == 5 * 16 * 32 * 32
-    monkeypatch.setattr("dp_real.guidance.latents.MAX_ELEMENTS", 2 * 16 * 32 * 32 + 1)
+    patch("dp_real.guidance.latents.MAX_ELEMENTS", 2 * 16 * 32 * 32 + 1)
     largest.clear()
     parts = decode(vae, noise)
     (gradient,) = torch.autograd.grad(parts.square().sum(), noise)
@@ -242,10 +242,10 @@ def save(pipe, folder):
 
 
 @pytest.mark.parametrize("make", [stable_diffusion, dit, tiny.sana, tiny.stable_diffusion_3])
-def test_a_saved_pipeline_is_a_generator_by_its_own_index(make, tmp_path, monkeypatch):
+def test_a_saved_pipeline_is_a_generator_by_its_own_index(make, tmp_path, patch):
     """A decoder that cannot save memory, as SANA's, is left as it is. The network is not asked."""
     for place, name in ((socket, "getaddrinfo"), (socket.socket, "connect")):
-        monkeypatch.setattr(place, name, None)
+        patch(place, name, None)
     pipe = random_pipeline(make)
     save(pipe, tmp_path)
     options = {"size": 32, "checkpointing": True, "batch_size": 2}
@@ -336,7 +336,7 @@ def test_a_file_has_captions_of_each_class(tmp_path):
     """What is read becomes part of the configuration, so that a run needs the file no more."""
     file = tmp_path / "captions.csv"
     forms = 'he\u0301n,a brown bird\ncock,a loud bird\nh\u00e9n,"a bird, asleep"\n'  # of one name
-    file.write_text(f"class,caption\n{forms}", encoding="utf-8")
+    file.write_text(f"class,caption\n{forms}")
     read = asked(str(file), prompts_per_class=0)
     assert read.prompts == {"h\u00e9n": ("a brown bird", "a bird, asleep"), "cock": ("a loud bird",)}
     assert asked({"he\u0301n": ["a bird"]}).prompts == {"h\u00e9n": ("a bird",)}
@@ -388,10 +388,10 @@ def test_checkpointing_saves_memory(saved, classifier):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
-def test_what_is_compiled_serves_every_batch(make, tmp_path, monkeypatch):
+def test_what_is_compiled_serves_every_batch(make, tmp_path, patch):
     """Denoiser and decoder have a graph each for plain and for guided steps, however large the batch becomes."""
     compile_module = nn.Module.compile
-    monkeypatch.setattr("torch.nn.Module.compile", partialmethod(compile_module, backend="eager"))
+    patch("torch.nn.Module.compile", partialmethod(compile_module, backend="eager"))
     save(random_pipeline(make), tmp_path)
     generator = load_generator(config_of(tmp_path, compile=True))
     plain = load_generator(config_of(tmp_path))

@@ -42,14 +42,14 @@ def real():
 
 
 @pytest.fixture
-def efforts(monkeypatch):
+def efforts(patch):
     """Of a few steps, which a test may change."""
     found = {"light": TrainingSteps(30, 8, 3, 4)}
-    monkeypatch.setattr("dp_real.generators.trained.EFFORTS", found)
+    patch("dp_real.generators.trained.EFFORTS", found)
     return found
 
 
-def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
+def test_a_pipeline_trained_here_is_kept(real, patch, efforts):
     labels, seeds = torch.arange(6) % 3, row_seeds(0, 0, range(6))
     generator = load_generator(real)
     x = generator.sample(labels, seeds, None)
@@ -59,7 +59,7 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
         latents = vae.encode(real.validation.x.expand(-1, 3, -1, -1), return_dict=False)[0].mode()
     assert vae.config.scaling_factor == pytest.approx(1 / latents.std().item(), rel=1e-5)
 
-    monkeypatch.setattr(
+    patch(
         "dp_real.generators.models.stable_diffusion.train_autoencoder", None
     )  # not called again: the VAE is in the cache
     other = load_generator(real, prompts=("a {}",))
@@ -67,7 +67,7 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
     efforts["full"] = efforts["light"]
     with pytest.raises(TypeError):
         load_generator(real, training="full")
-    monkeypatch.setattr("dp_real.generators.models.stable_diffusion.train_pipeline", None)
+    patch("dp_real.generators.models.stable_diffusion.train_pipeline", None)
     assert load_generator(real).sample(labels, seeds, None).equal(x)
     assert not list(cache_folder().rglob(f"*{UNFINISHED}*"))
 
@@ -106,16 +106,14 @@ def kills(description, total):
     yield advance
 
 
-def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, monkeypatch):
+def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, patch):
     """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
-    monkeypatch.setattr("dp_real.runtime.resumable.EVERY", 2)
-    monkeypatch.setattr("dp_real.generators.models.stable_diffusion.ENCODED_EVERY", 2)
+    patch("dp_real.runtime.resumable.EVERY", 2)
+    patch("dp_real.generators.models.stable_diffusion.ENCODED_EVERY", 2)
     unbroken = train(real, tmp_path / "unbroken")
     begins = []
     restore = resumable.Resumable.restore
-    monkeypatch.setattr(
-        "dp_real.runtime.resumable.Resumable.restore", lambda self: begins.append(restore(self)) or begins[-1]
-    )
+    patch("dp_real.runtime.resumable.Resumable.restore", lambda self: begins.append(restore(self)) or begins[-1])
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt), showing(kills):
             train(real, tmp_path / "broken", keep=True)

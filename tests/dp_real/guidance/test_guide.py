@@ -75,12 +75,10 @@ pytestmark = tiny.THEIR_WARNINGS
 
 
 @pytest.fixture
-def pushes(monkeypatch):
+def pushes(patch):
     """The gradients of all guided steps."""
     found = []
-    monkeypatch.setattr(
-        "dp_real.guidance.entropy.EntropyGuidance.move", lambda self, x, gradient: found.append(gradient) or x
-    )
+    patch("dp_real.guidance.entropy.EntropyGuidance.move", lambda self, x, gradient: found.append(gradient) or x)
     return found
 
 
@@ -312,7 +310,7 @@ MANY = 8 * PROMPTS
         (QwenImageAutoBlocks, tiny.qwen_image, {"negative_prompt": MANY[::-1]}),
     ],
 )
-def test_a_block_draws_harder_images_than_random_directions(blocks, make, given, monkeypatch):
+def test_a_block_draws_harder_images_than_random_directions(blocks, make, given, patch):
     pipe = with_block(blocks(), make)
 
     def draw(omega):
@@ -327,7 +325,7 @@ def test_a_block_draws_harder_images_than_random_directions(blocks, make, given,
     guided = draw(3e-4)
     assert draw(0.0).equal(plain)
     noise = torch.Generator().manual_seed(0)
-    monkeypatch.setattr(
+    patch(
         "dp_real.guidance.entropy.EntropyGuidance.gradient",
         lambda self, x, leaf: torch.randn(leaf.shape, generator=noise),
     )
@@ -695,7 +693,7 @@ def test_without_timm_its_classifiers_are_missing_a_package(tmp_path):
 
 def test_the_example_of_the_readme_runs(tmp_path, pushes, monkeypatch):
     """With a tiny pipeline and a tiny classifier in the places of the published ones."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "dp_real.guide" in code)
     random_pipeline(tiny.stable_diffusion_xl).save_pretrained(tmp_path / "pipeline")
     tiny.save_vit(tmp_path / "classifier")

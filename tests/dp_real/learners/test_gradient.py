@@ -81,7 +81,7 @@ def test_pieces_add_up_to_the_whole():
 
 
 @pytest.mark.parametrize(("room", "kind"), [(1, {}), (20, {"dropout": 0.5})], ids=str)
-def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(kind, room, monkeypatch):
+def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(kind, room, patch):
     """Nothing of the failed tries is left. The step ends as if the final size had been set at once."""
     student = learner(**kind)
     forward = NetworkLearner._forward
@@ -95,7 +95,7 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
                 raise NO_MEMORY
         return answer
 
-    monkeypatch.setattr("dp_real.learners.models.network.NetworkLearner._forward", with_little_memory)
+    patch("dp_real.learners.models.network.NetworkLearner._forward", with_little_memory)
     student.train_step(*rows(150))
     assert len(seen) > 150 / room
     informed = learner(**kind)
@@ -111,21 +111,21 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
         (True, [5], "BatchNorm's 5 rows .training.batch_size. need more memory than the GPU has: training"),
     ],
 )
-def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnorm_mixes(norm, tries, said, monkeypatch):
+def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnorm_mixes(norm, tries, said, patch):
     seen = []
 
     def none(self, x):
         seen.append(len(x))
         raise NO_MEMORY
 
-    monkeypatch.setattr("dp_real.learners.models.network.NetworkLearner._forward", none)
+    patch("dp_real.learners.models.network.NetworkLearner._forward", none)
     with refusal(said, MissingError):
         learner(norm=norm).train_step(*rows(5))
     assert seen == tries
 
 
-def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch):
-    monkeypatch.setattr("dp_real.runtime.distributed.distributed.all_reduce", lambda tensor: tensor.mul_(3))
+def test_tensors_that_travel_together_come_back_in_their_shapes(patch):
+    patch("dp_real.runtime.distributed.distributed.all_reduce", lambda tensor: tensor.mul_(3))
     tensors = [torch.ones(()), torch.arange(6.0).view(2, 3), torch.zeros(0)]
     distributed.all_reduce(tensors)
     assert tensors[0].equal(torch.tensor(3.0))

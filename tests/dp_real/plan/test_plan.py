@@ -38,10 +38,10 @@ GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
 
 
 @pytest.fixture(autouse=True)
-def hub_check(monkeypatch):
+def hub_check(patch):
     """What asks the hub for a model; there is no network, unless a test says otherwise."""
     asking = Mock(side_effect=ConnectionError)
-    monkeypatch.setattr("huggingface_hub.auth_check", asking)
+    patch("huggingface_hub.auth_check", asking)
     return asking
 
 
@@ -75,7 +75,7 @@ config = partial(changed, MINE)
 MLP = forecast.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12)
 
 
-def test_the_learner_is_counted(monkeypatch):
+def test_the_learner_is_counted(patch):
     counted = forecast.learner_network(config())
     assert counted.parameters == MLP.parameters
     assert counted.training == pytest.approx(MLP.training)
@@ -83,7 +83,7 @@ def test_the_learner_is_counted(monkeypatch):
     for last, own in ((nn.ReLU(), forecast.Network(386 + 4, 2 * 2 * 384 / 1e12)), (nn.Softmax(5), None)):
         forecast._network.cache_clear()
         layers = nn.Flatten, partial(nn.Linear, 192, 2), partial(nn.BatchNorm1d, 2), lambda last=last: last
-        monkeypatch.setattr(
+        patch(
             "dp_real.learners.MLPConfig.network", lambda *_, layers=layers: nn.Sequential(*(each() for each in layers))
         )
         assert forecast.learner_network(config()) == own
@@ -153,7 +153,7 @@ def test_operations_of_an_image():
     assert guided / plain == pytest.approx(1.82, abs=0.02)  # the paper's figure, of time
 
 
-def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
+def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, patch):
     """Of a tiny Stable Diffusion whose parts are counted alone, and of the learner that guides it."""
     make_pipeline(32, ["cat", "dog"]).save_pretrained(tmp_path / "tiny")
     small = {"model": f"{tmp_path}/tiny", "dtype": "float32", "prompts": ["{}"]}
@@ -167,7 +167,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
     }
     costs = {name: cost_of(part, generator.latent_shape) for name, part in parts.items()}
     size = PipelineSize(**costs, tiny=None, side=32, config={}, models=[])
-    monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
+    patch("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     guidance = EntropyGuidance.from_config(mine.guidance, learner.logits, 0.05)
     one = torch.zeros(1, dtype=torch.int64), row_seeds(0, 0, [0])
@@ -385,21 +385,21 @@ def test_what_is_missing_is_named(machine, settings):
         assert words in missing[what]
 
 
-def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, monkeypatch):
+def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, patch):
     index = {"_class_name": "PixArtSigmaPipeline"}
-    monkeypatch.setattr("dp_real.generators.pipelines.loading.load_index", lambda model: index)
+    patch("dp_real.generators.pipelines.loading.load_index", lambda model: index)
     assert "guidance.through = 'x0'" in refused("real plan imagenet100 --set", OWN)
 
 
-def test_a_plan_for_a_gpu_elsewhere(machine, monkeypatch):
+def test_a_plan_for_a_gpu_elsewhere(machine, patch):
     """A CPU would take too long, also if only the hours of training are known."""
-    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: CPU)
+    patch("dp_real.plan.needs.this_device", lambda: CPU)
     answer = plan(OWN, options="--device l40s")
     assert found(answer, "device") == "L40S, elsewhere"
     assert [row["devices"] for row in answer["hours"]] == [1, 8, 32]
     assert answer["seconds"]["guided"] > 62.55 / forecast.GPUS["L40S"] / 0.25
     for known in (published()["SD1"], None):
-        monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
+        patch("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
         answer = plan(OWN, status=3)
         assert list(problems(answer)) == ["device"]
         assert "no GPU: it would take this CPU, 2 cores," in problems(answer)["device"]

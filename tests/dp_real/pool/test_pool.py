@@ -96,20 +96,20 @@ def test_a_pool_that_does_not_say_its_shape_is_opened(pool):
     assert Pool.latest(str(pool.path), [*SHAPE]).x[:].equal(x)
 
 
-def test_a_file_that_cannot_be_mapped_is_told(pool, monkeypatch):
+def test_a_file_that_cannot_be_mapped_is_told(pool, patch):
     append(pool, 0, 5)
     full = OSError("Memory mapping file failed: Cannot allocate memory")  # Arrow's words, which have no number
-    monkeypatch.setattr("pyarrow.memory_map", Mock(side_effect=full))
+    patch("pyarrow.memory_map", Mock(side_effect=full))
     with refusal(r"0000.arrow: this process cannot map any more .*vm.max_map_count", MissingError):
         Pool.latest(pool.path, SHAPE)
 
 
 @pytest.mark.parametrize("linked", [0, 1, 9])
-def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(pool, tmp_path, monkeypatch, linked):
+def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(pool, tmp_path, patch, linked):
     """Of three blocks of a file two become links to the first, if the process lives and the file system has links."""
     x = torch.randn(14, *SHAPE)
     rows = batch(pool, x)
-    monkeypatch.setattr("dp_real.pool.pool.JOINED", 5 * rows[:2].nbytes // 2)
+    patch("dp_real.pool.pool.JOINED", 5 * rows[:2].nbytes // 2)
     true, left = os.link, [linked]
 
     def link(old, new):
@@ -118,7 +118,7 @@ def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(pool, tmp_p
             raise OSError
         true(old, new)
 
-    monkeypatch.setattr("os.link", link)
+    patch("os.link", link)
     parts = {tmp_path / f"block-{begin}": slice(begin, begin + 2) for begin in range(0, 14, 2)}
     inodes = []
     for _ in range(2):
@@ -136,16 +136,16 @@ def test_blocks_are_joined_and_can_be_read_again_wherever_it_stopped(pool, tmp_p
     assert len([*pool.path.glob("round-0000/*.arrow")]) == 3
 
 
-def test_each_process_reads_its_share_of_a_pool(pool, monkeypatch):
+def test_each_process_reads_its_share_of_a_pool(pool, patch):
     for index in range(2):
         append(pool, index, 5)
     two = SimpleNamespace(num_processes=2, process_index=0)
     for module in (distributed, pools):
-        monkeypatch.setattr(module, "this_process", lambda: two)
+        patch(module, "this_process", lambda: two)
     read = []
     digests = checksums.digests
-    monkeypatch.setattr("dp_base.checksums.digests", lambda folder, names: read.extend(names) or digests(folder, names))
-    monkeypatch.setattr("dp_real.pool.pool.gather", lambda items: items)
+    patch("dp_base.checksums.digests", lambda folder, names: read.extend(names) or digests(folder, names))
+    patch("dp_real.pool.pool.gather", lambda items: items)
     pools.read_together(pool.path)
     assert read == ["round-0000/0000.arrow"]
 
@@ -210,10 +210,10 @@ def test_batches_that_are_read_ahead_are_those_of_the_pool_as_it_is(tmp_path, si
         assert all(map(torch.equal, loader.batch(step), pool.minibatch(rows[step] + len(pool) - 200)))
 
 
-def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, monkeypatch):
+def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, patch):
     read = []
     true = checksums.digest
-    monkeypatch.setattr("dp_base.checksums.digest", lambda path: read.append(path.suffix) or true(path))
+    patch("dp_base.checksums.digest", lambda path: read.append(path.suffix) or true(path))
     x = smooth(12)
     pool = stored(tmp_path, x[:4], storage="uint8")
 

@@ -73,7 +73,7 @@ def mine(objects, tmp_path):
     return lambda name="run", **others: run(folder=tmp_path / name, **{"config": PLAN} | objects | others)
 
 
-GUIDE = (ROOT / "docs/guide/extend.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs/guide/extend.md").read_text()
 (SHOWN,) = re.findall(r"```python\n(def margin.*?)```", GUIDE, re.S)
 exec(SHOWN)  # the function of the page
 margin = globals()["margin"]
@@ -100,12 +100,12 @@ def test_what_is_hard_is_a_function(mine, tmp_path):
     assert not by_margin[30:45].equal(by_entropy[30:45])
 
 
-def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, monkeypatch):
+def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, patch):
     objects |= {"objective": margin}
     whole = mine("whole")
     with dying(40):
         mine()
-    monkeypatch.setattr("dp_real.practice.objects._past", {})
+    patch("dp_real.practice.objects._past", {})
     assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path}/run', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "objective", "generator", "learner"]):
@@ -121,12 +121,12 @@ def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, monkeypatch)
     assert again["test_accuracy"] == whole["test_accuracy"]
 
 
-def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(mine, tmp_path, monkeypatch):
+def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(mine, tmp_path, patch):
     plan = PLAN | {"name": "given-names"}
     with dying(40):
         mine(config=plan)
     now = {"torch": "9.9", "python": platform.python_version(), "number of processes": 2}
-    monkeypatch.setattr("dp_real.runs.folder.versions", lambda: now)
+    patch("dp_real.runs.folder.versions", lambda: now)
     assert mine(config=plan, resume=True)["accepted_changes"] == [
         "number of processes: 1 until step 40, then 2",
         f"torch: {metadata.version('torch')} until step 40, then 9.9",
@@ -496,9 +496,9 @@ def known(source, **outside):
         ("f = nn.Sequential(nn.Linear(2, 2), nn.Identity()).requires_grad_(False)\nf[0].load_state_dict(k)", *WEIGHTS),
     ],
 )
-def test_what_an_object_refers_to_is_part_of_it(source, one, other, monkeypatch):
+def test_what_an_object_refers_to_is_part_of_it(source, one, other, patch):
     """In code of a prompt, too, and of a program that a library starts, such as `python -m cProfile`."""
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", pytest.__file__, raising=False)
+    patch(sys.modules["__main__"], "__file__", pytest.__file__, raising=False)
     assert known(source, k=one) == known(source, k=one) != known(source, k=other)
     assert known("def f(x): return [x]") == known("\n\ndef f(x):\n  # as it is\n  return [x]")
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")

@@ -59,10 +59,10 @@ def test_what_is_to_be_lowered_is_a_number(config, omega, remedy):
     assert changed(config, f"guidance.omega={omega}").sample_remedy(guided=True) == f"lower guidance.{remedy}"
 
 
-def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, monkeypatch):
+def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, patch):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
     accuracies = iter([(0.1, 0.5), (0.9, 0.8), (0.9, 0.11), (0.9, 0.1)])
-    monkeypatch.setattr("dp_real.runs.loop.accuracies", lambda *_: next(accuracies))
+    patch("dp_real.runs.loop.accuracies", lambda *_: next(accuracies))
     said = r"step 30: the mean of .* accuracies fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
     with refusal(said + ".*the last good checkpoint stays", DivergedError):
         run(config, tmp_path)

@@ -160,14 +160,12 @@ def test_a_finished_run_that_lost_its_configuration_is_named(config, complete):
         run(config, complete, resume=True)
 
 
-def test_all_of_a_large_set_counts(config, copied, data, tmp_path, monkeypatch):
+def test_all_of_a_large_set_counts(config, copied, data, tmp_path, patch):
     """Its digest is of evenly spaced examples. Another has the values of all in memory, and the sizes of files."""
-    monkeypatch.setattr("dp_real.runs.identity.SAMPLED", 10)
+    patch("dp_real.runs.identity.SAMPLED", 10)
     (tmp_path / "a").write_bytes(b"12")
     files = ImageFiles([tmp_path / "a"] * 40, (1, 8, 8), keep=False)
-    monkeypatch.setattr(
-        "dp_real.data.sets.images.ImageFiles.__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows]
-    )
+    patch("dp_real.data.sets.images.ImageFiles.__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
     sets = {"files": ImageSet(files, torch.arange(40))}
     x = data.validation.x[:].clone()
     own = replace(data, validation=Examples(x, data.validation.y), sets=sets)
@@ -180,13 +178,13 @@ def test_all_of_a_large_set_counts(config, copied, data, tmp_path, monkeypatch):
     ]
 
 
-def test_the_number_of_threads_is_that_of_the_beginning(config, generator, tmp_path, monkeypatch):
+def test_the_number_of_threads_is_that_of_the_beginning(config, generator, tmp_path, patch):
     """threads = 0 leaves it to torch, which may choose another number where the run goes on."""
     undecided = changed(config, threads=0)
     folder = tmp_path
     begun = run(undecided, folder)
     assert Run(folder).config.threads == begun["threads"] == torch.get_num_threads()
-    monkeypatch.setattr("torch.get_num_threads", lambda: 99)
+    patch("torch.get_num_threads", lambda: 99)
     assert run(undecided, folder, resume=True)["threads"] == begun["threads"]
 
 

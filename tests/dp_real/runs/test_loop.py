@@ -186,7 +186,7 @@ def test_automatic_strength_moves_towards_its_target():
     assert steer(0.024, 1.0, 0.4) == 0.02
 
 
-def test_checkpoints_come_at_their_interval(tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.runs.loop.CHECKPOINT_EVERY", 3)
+def test_checkpoints_come_at_their_interval(tmp_path, patch):
+    patch("dp_real.runs.loop.CHECKPOINT_EVERY", 3)
     notebook, _ = run(tmp_path, additions=0)
     assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail

@@ -116,17 +116,15 @@ def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path
         assert_resumes_as(unbroken, config, folder)
 
 
-def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_path, monkeypatch):
+def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_path, patch):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(
-        "dp_real.runs.folder.RunFolder.any_must_stop", lambda self: any(index == 1 for index, *_ in drawn)
-    )
+    patch("dp_real.runs.folder.RunFolder.any_must_stop", lambda self: any(index == 1 for index, *_ in drawn))
     with refusal("dp real resume", Interrupted):
         run(config, folder)
     assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1  # the first addition has two blocks
     assert [count for *_, count in drawn] == [32, 28, 32]  # the initial round, and some of the first addition
-    monkeypatch.setattr("dp_real.runs.folder.RunFolder.any_must_stop", lambda self: False)
+    patch("dp_real.runs.folder.RunFolder.any_must_stop", lambda self: False)
     drawn.clear()
     assert_resumes_as(unbroken, config, folder)
     assert [count for *_, count in drawn] == [8, 32, 8]  # the rest of the first addition, the second addition
@@ -175,8 +173,8 @@ def test_real_examples_can_be_the_start(config, tmp_path, monkeypatch):
     assert results["real-50"]["test_accuracy"] == results["static-50"]["test_accuracy"]
 
 
-def test_more_real_examples_than_there_are(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.generators.trained.DenoiserConfig.load", None)  # said before a generator is trained
+def test_more_real_examples_than_there_are(config, tmp_path, patch):
+    patch("dp_real.generators.trained.DenoiserConfig.load", None)  # said before a generator is trained
     with refusal("real = 901: there are 900 real training examples; the arm real-900 has all"):
         run(changed(config, "practice.initial=901", "practice.real=901"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -207,7 +205,7 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
         training_examples(9)
 
 
-def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, generator, monkeypatch):
+def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, generator, patch):
     """Training it sums in an order that depends on them, and its cache does not tell."""
     found, before = [], torch.get_num_threads()
 
@@ -215,7 +213,7 @@ def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, gen
         found.append(torch.get_num_threads())
         return generator
 
-    monkeypatch.setattr("dp_real.generators.trained.DenoiserConfig.load", load)
+    patch("dp_real.generators.trained.DenoiserConfig.load", load)
     for threads in (1, 3):
         load_generator(changed(config, threads=threads))
     assert found == [1, 3]
@@ -228,10 +226,10 @@ def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(conf
     assert [result["pool_size"] for result in Run(tmp_path).branches] == [60, 100]
 
 
-def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, monkeypatch, caplog):
-    monkeypatch.setattr("dp_real.generators.trained.DenoiserConfig.load", None)  # nothing is drawn
+def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, patch, caplog):
+    patch("dp_real.generators.trained.DenoiserConfig.load", None)  # nothing is drawn
     read = []
-    monkeypatch.setattr("dp_base.checksums.digest", lambda path: [read.append(str(path)), digest(path)][1])
+    patch("dp_base.checksums.digest", lambda path: [read.append(str(path)), digest(path)][1])
     results = branch(complete)
     data = [name for name in read if name.endswith(".arrow")]
     assert len(data) == len(set(data)) == 2  # the files of the pool are read once, for both branches
@@ -309,12 +307,12 @@ def test_its_progress_is_shown_as_it_is_asked(config, tmp_path):
         assert "what follows" not in shown
 
 
-def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, monkeypatch):
+def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, patch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
+    patch("dp_real.runs.folder.LINES_APART", 0.0)
     lines = []
-    monkeypatch.setattr(logging.getLogger("dp_real.steps"), "info", lambda text, *facts: lines.append(text % facts))
+    patch(logging.getLogger("dp_real.steps"), "info", lambda text, *facts: lines.append(text % facts))
     run(changed(config, tracker="tensorboard"), tmp_path / "run")
     found = traces(tmp_path / "run")
     for row, line in zip(found["metrics.jsonl"], lines, strict=True):
@@ -327,9 +325,9 @@ def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, monkeypatch):
     assert [event.step for event in events.Scalars("round/entropy")] == [row["step"] for row in found["rounds.jsonl"]]
 
 
-def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, monkeypatch):
+def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, patch):
     accelerator = Mock(trackers=[])
-    monkeypatch.setattr("dp_real.runs.run.Accelerator", lambda **options: accelerator)
+    patch("dp_real.runs.run.Accelerator", lambda **options: accelerator)
     files = RunFiles(tmp_path)
     files.config.touch()
     with tracking(changed(config, tracker="wandb"), files):

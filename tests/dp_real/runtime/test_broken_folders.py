@@ -119,7 +119,7 @@ def said(file="config.json", **changes):
 
 
 def written(file, text):
-    return lambda folder: (folder / file).write_text(text, encoding="utf-8")
+    return lambda folder: (folder / file).write_text(text)
 
 
 TEMPLATE = "chat_template.jinja"
@@ -201,9 +201,9 @@ BROKEN = {
     ("kind", "problem", "damage"), [(kind, *case) for kind, cases in BROKEN.items() for case in cases]
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path, monkeypatch):
+def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path, patch):
     """What a plan reads of it, names and shapes of weights, gives the error of a run."""
-    monkeypatch.setattr("dp_real.runtime.hub.MAX_PARTS", 500)  # thousands take seconds
+    patch("dp_real.runtime.hub.MAX_PARTS", 500)  # thousands take seconds
     folder = shutil.copytree(sound / kind, tmp_path / kind)
     damage(folder)
     begin = time.monotonic()

@@ -251,13 +251,13 @@ def test_a_failed_exchange_tells_its_cause(error, kind, told):
 @pytest.mark.parametrize(
     "half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "0"}, {"RANK": "2"}]
 )
-def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, monkeypatch):
-    monkeypatch.setattr("accelerate.PartialState._shared_state", {})
+def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, patch):
+    patch("accelerate.PartialState._shared_state", {})
     ((name, value),) = half.items()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         others = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
         others = others | {"OMP_NUM_THREADS": "1"} if name == "RANK" else {}
-        monkeypatch.setattr("os.environ", half | others)
+        patch("os.environ", half | others)
         with refusal(rf"^{name}={value}.*: with these no process group can start: .* unset"):
             distributed._own_device.__wrapped__()
 
@@ -265,20 +265,20 @@ def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, mon
 @pytest.mark.parametrize(
     ("world_size", "has_group", "waits"), [("1", False, False), ("2", False, True), ("2", True, False)]
 )
-def test_only_a_process_that_waits_for_others_ends_at_a_signal(world_size, has_group, waits, monkeypatch):
-    monkeypatch.setattr("os.environ", {"RANK": "0", "WORLD_SIZE": world_size})
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: has_group)
+def test_only_a_process_that_waits_for_others_ends_at_a_signal(world_size, has_group, waits, patch):
+    patch("os.environ", {"RANK": "0", "WORLD_SIZE": world_size})
+    patch("torch.distributed.is_initialized", lambda: has_group)
     handlers = []
-    monkeypatch.setattr("torch.cuda.is_available", lambda: handlers.append(signal.getsignal(signal.SIGINT)) or 1 / 0)
+    patch("torch.cuda.is_available", lambda: handlers.append(signal.getsignal(signal.SIGINT)) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         distributed._own_device.__wrapped__()
     assert (handlers == [signal.SIG_DFL]) == waits
 
 
-def test_a_signal_that_a_host_of_python_answers_is_left_to_it(monkeypatch):
+def test_a_signal_that_a_host_of_python_answers_is_left_to_it(patch):
     asked = signal.getsignal
     before = asked(signal.SIGTERM)
-    monkeypatch.setattr("signal.getsignal", lambda number: None if number == signal.SIGTERM else asked(number))
+    patch("signal.getsignal", lambda number: None if number == signal.SIGTERM else asked(number))
     with distributed.handling_signals(signal.SIG_IGN):
         assert [asked(number) for number in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_IGN, before]
 

@@ -35,9 +35,9 @@ SEEDS = row_seeds(0, 0, range(3))
 
 
 @pytest.fixture
-def device(monkeypatch):
+def device(patch):
     with fake_device() as found:
-        monkeypatch.setattr("dp_real.evaluate.assess.device", lambda: found.device)
+        patch("dp_real.evaluate.assess.device", lambda: found.device)
         yield found
 
 
@@ -89,8 +89,8 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
     assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
 
 
-def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.runtime.distributed.device", lambda: device.device)
+def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, patch):
+    patch("dp_real.runtime.distributed.device", lambda: device.device)
     tiny_pipelines.save_vit(tmp_path / "images")
     known = TransformersConfig(kind="transformers", model=f"{tmp_path}/images").classifier(TASK)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device

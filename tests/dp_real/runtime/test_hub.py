@@ -25,10 +25,10 @@ TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
 
 
 @pytest.fixture
-def mark(tmp_path, monkeypatch):
+def mark(tmp_path, patch):
     """The file that the code would leave if it were run; a question on stdin fails the test."""
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("stdin was asked"))
-    monkeypatch.setattr("sys.stdin", None)
+    patch("builtins.input", lambda *_: pytest.fail("stdin was asked"))
+    patch("sys.stdin", None)
     return tmp_path / "run"
 
 
@@ -101,7 +101,7 @@ def test_every_load_refuses_remote_code():
     calls = [
         (f"{path}:{node.lineno}", ast.unparse(node.func), node)
         for path in modules().values()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
     ]
     seen = 0

@@ -43,7 +43,7 @@ def text_folder(folder, repeat=1):
         for number in range(repeat):
             for place, sentence in enumerate(sentences):
                 text = sentence if repeat == 1 else f"{sentence} {number}"
-                (folder / name / f"{number:03d}-{place}.txt").write_text(text + "\n", encoding="utf-8")
+                (folder / name / f"{number:03d}-{place}.txt").write_text(text + "\n")
     return folder
 
 

@@ -52,8 +52,8 @@ def test_likelihoods_of_all_texts_add_up_to_one():
         assert total.item() == pytest.approx(1, abs=1e-5)
 
 
-def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.runtime.resumable.EVERY", 20)
+def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path, patch):
+    patch("dp_real.runtime.resumable.EVERY", 20)
     whole, keep = trained(), Resumable.keep
 
     def killed(self, folder, step):
@@ -61,8 +61,8 @@ def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path, monkeypatch):
         if step == 40:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("dp_real.runtime.resumable.Resumable.keep", killed)
+    patch("dp_real.runtime.resumable.Resumable.keep", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "unfinished")
-    monkeypatch.setattr("dp_real.runtime.resumable.Resumable.keep", keep)
+    patch("dp_real.runtime.resumable.Resumable.keep", keep)
     assert same_tensors(trained(tmp_path / "unfinished").state_dict(), whole.state_dict())

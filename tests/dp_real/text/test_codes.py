@@ -91,9 +91,9 @@ def test_each_copy_is_near_though_many_texts_share_a_boilerplate():
     assert near.add(texts, "none").all()
 
 
-def test_copies_cost_no_comparison(monkeypatch):
+def test_copies_cost_no_comparison(patch):
     compared = []
-    monkeypatch.setattr("dp_real.text.near_duplicates.NearTexts._is_like", lambda *pair: compared.append(pair) or False)
+    patch("dp_real.text.near_duplicates.NearTexts._is_like", lambda *pair: compared.append(pair) or False)
     assert NearTexts(0.8).add([LONG] * 100).tolist() == [False] + 99 * [True]
     assert not compared
 

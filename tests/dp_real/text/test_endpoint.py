@@ -37,11 +37,11 @@ def sentence(body):
 
 
 @pytest.fixture
-def endpoint(monkeypatch, own_cache):
+def endpoint(patch, own_cache):
     """A server, and a cache without answers. Pauses after failures are short, and the learner is small."""
-    monkeypatch.setattr("dp_real.text.models.ngrams.EMBEDDINGS", 2**8)
-    monkeypatch.setattr("dp_real.text.models.endpoint.TIMEOUT", 0.5)
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    patch("dp_real.text.models.ngrams.EMBEDDINGS", 2**8)
+    patch("dp_real.text.models.endpoint.TIMEOUT", 0.5)
+    patch("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     with served() as server:
         server.write = sentence
         yield server
@@ -213,10 +213,10 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
         ("no choices", MissingError, "gave 4 invalid answers, the last one {.*does it name an OpenAI-compatible API"),
     ],
 )
-def test_what_does_not_end_is_said_in_a_line(config, endpoint, fault, kind, message, monkeypatch):
+def test_what_does_not_end_is_said_in_a_line(config, endpoint, fault, kind, message, patch):
     """What was answered before is kept."""
-    monkeypatch.setattr("dp_real.text.models.endpoint.RETRIES", 1)
-    monkeypatch.setattr("dp_real.text.models.endpoint.MAX_ANSWER", 10**5)
+    patch("dp_real.text.models.endpoint.RETRIES", 1)
+    patch("dp_real.text.models.endpoint.MAX_ANSWER", 10**5)
     endpoint.fault = lambda number, body: "" if number < 6 else fault
     with refusal(message, kind):
         drawn(config, 16)

@@ -31,7 +31,7 @@ def everywhere(tmp_path, hub):
     write_csv(tmp_path / "a.csv", "text", "label")
     write_csv(tmp_path / "b.csv", "was said", "what")
     lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
-    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     label = datasets.ClassLabel(names=["blame", "praise"])
     rows = {"text": [text for text, _ in ROWS], "label": [label.str2int(name) for _, name in ROWS]}
     saved = datasets.Dataset.from_dict(rows, datasets.Features({"text": datasets.Value("string"), "label": label}))

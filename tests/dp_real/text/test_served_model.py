@@ -61,7 +61,7 @@ def answers(url):
     return True
 
 
-def test_a_run_against_a_real_server(url, folder, tmp_path, monkeypatch):
+def test_a_run_against_a_real_server(url, folder, tmp_path, patch):
     """It ends, counts the tokens, and repeats itself without asking again."""
     model = f"{folder}/lm"
     # With random weights it seldom ends by itself, which a chat should.
@@ -75,6 +75,6 @@ def test_a_run_against_a_real_server(url, folder, tmp_path, monkeypatch):
     kept = Answers(url, model)
     kept.take_in()
     assert kept.tokens > 3 * result["samples_generated"]
-    monkeypatch.setattr("openai.AsyncOpenAI", lambda **options: pytest.fail("it asks again"))
+    patch("openai.AsyncOpenAI", lambda **options: pytest.fail("it asks again"))
     run(config, tmp_path / "again")
     assert traces(tmp_path / "again") == traces(tmp_path / "run")

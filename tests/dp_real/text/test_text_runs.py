@@ -149,14 +149,14 @@ def test_a_function_that_writes_texts(chars, tmp_path):
     assert_sentences_of_their_classes(Run(tmp_path))
 
 
-def test_distinct_texts(chars, tmp_path, monkeypatch):
+def test_distinct_texts(chars, tmp_path, patch):
     config = changed(chars, "generator.temperature=0.3", "pool.distinct=0.8", "practice.initial=60")
     result = run(config, tmp_path / "run")
     assert (result["near"]["pool"], result["near"]["validation"]) == (0, 0)
     assert result["pool_size"] < result["samples_generated"] - result["samples_redrawn"]
     facts = Run(tmp_path / "run").pool.table()
     assert facts["row"].to_pylist() == list(range(result["pool_size"]))
-    monkeypatch.setattr("dp_real.text.near_duplicates.NearTexts.add", lambda self, texts, *_: np.ones(len(texts), bool))
+    patch("dp_real.text.near_duplicates.NearTexts.add", lambda self, texts, *_: np.ones(len(texts), bool))
     with refusal(r"all 60 texts are like earlier ones: raise pool.distinct = 0.8", DivergedError):
         run(config, tmp_path / "none")
     with refusal(r"all 60 texts are like earlier ones: make the generator's texts more varied", DivergedError):
@@ -213,7 +213,7 @@ def test_the_likelihood_is_that_of_the_prompts(asked):
     assert generator.log_posterior(to_codes(texts, 40)).allclose(found.log_softmax(1), atol=1e-6)
 
 
-def test_soft_labels_are_the_generators_own(chars, tmp_path, monkeypatch):
+def test_soft_labels_are_the_generators_own(chars, tmp_path, patch):
     soft = changed(chars, "pool.soft_labels=true", "practice.real=6")
     seen = []
     train_step = NetworkLearner.train_step
@@ -222,7 +222,7 @@ def test_soft_labels_are_the_generators_own(chars, tmp_path, monkeypatch):
         seen.append(y)
         train_step(self, x, y, *share)
 
-    monkeypatch.setattr("dp_real.learners.models.network.NetworkLearner.train_step", watched)
+    patch("dp_real.learners.models.network.NetworkLearner.train_step", watched)
     run(soft, tmp_path / "run")
     pool = Run(tmp_path / "run").pool
     found = load_generator(soft).log_posterior(pool.x[6:]).exp().float()
@@ -244,10 +244,10 @@ def test_a_model_brings_no_settings_of_its_own(asked, tmp_path):
     assert all(each.equal(expected) for each in others)
 
 
-def test_a_language_model_without_room_names_its_own_keys(asked, monkeypatch):
+def test_a_language_model_without_room_names_its_own_keys(asked, patch):
     generator = load_generator(asked)
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    monkeypatch.setattr(generator.model, "generate", Mock(side_effect=error))
+    patch(generator.model, "generate", Mock(side_effect=error))
     with refusal(r"a single row needs more memory.*: generator.dtype = 'bfloat16', generator.max_new_t", MissingError):
         generator.sample(*rows(2))
 
@@ -301,21 +301,21 @@ def test_stop_strings_end_a_text(asked):
         ("", "a text"),
     ],
 )
-def test_thoughts_of_a_language_model_are_no_part_of_a_text(asked, monkeypatch, begun, said):
+def test_thoughts_of_a_language_model_are_no_part_of_a_text(asked, patch, begun, said):
     """As of one behind an endpoint. Some templates begin the thought."""
     generator = load_generator(asked)
     generator.tokenizer.chat_template += begun
-    monkeypatch.setattr(generator.tokenizer, "batch_decode", lambda new, **_: [said] * len(new))
+    patch(generator.tokenizer, "batch_decode", lambda new, **_: [said] * len(new))
     assert texts_of(generator.sample(*rows(2))) == ["" if said == "no end" else "a text"] * 2
 
 
-def test_leaks_are_said(asked, tmp_path, caplog, monkeypatch):
+def test_leaks_are_said(asked, tmp_path, caplog, patch):
     """A model that only repeats what its prompt showed."""
 
     def parrot(self, labels, seeds, guidance):
         return self.shots.x[:][[int((self.shots.y == label).nonzero()[0]) for label in labels.tolist()]]
 
-    monkeypatch.setattr("dp_real.text.models.causal_lm.CausalLMGenerator.sample", parrot)
+    patch("dp_real.text.models.causal_lm.CausalLMGenerator.sample", parrot)
     near = run(asked, tmp_path)["near"]
     assert (near["validation"], near["pool"]) == (12, 10)
     assert "12 training texts are nearly equal to texts of the validation set, which prompts contained" in caplog.text

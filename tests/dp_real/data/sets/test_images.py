@@ -76,9 +76,9 @@ def test_classes_in_the_order_of_the_configuration(tmp_path):
     assert ((data.generator.x[:, 0, 0, 0] + 1) * 127.5).round().tolist() == [30, 30, 100, 100]
 
 
-def test_training_images_are_known_by_their_bytes(tmp_path, monkeypatch):
+def test_training_images_are_known_by_their_bytes(tmp_path, patch):
     """Their fingerprint does not depend on where they lie, and nothing is decoded for it."""
-    monkeypatch.setattr("dp_real.data.sets.images.read_image", None)
+    patch("dp_real.data.sets.images.read_image", None)
     one, other = (fill(tmp_path / name, PETS) for name in ("one", "other"))
 
     def fingerprint(train, **more):
@@ -170,7 +170,7 @@ def test_links_to_folders_are_followed_and_may_go_round(tmp_path):
     assert values(data).count(5) == 3
 
 
-def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path, monkeypatch):
+def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path, patch):
     """Images would be missing, or those of other classes count as of this one."""
     pets = fill(tmp_path / "pets", {"cat": 9, "dog": 8, "dog/more": 7})
     list_folder = os.scandir
@@ -180,7 +180,7 @@ def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return list_folder(path)
 
-    monkeypatch.setattr("os.scandir", refuse)
+    patch("os.scandir", refuse)
     with refusal(r"dog/more: cannot be listed: Permission denied"):
         settings(pets).load()
     (pets / "dog/more").rename(tmp_path / "more")
@@ -192,7 +192,7 @@ def test_a_folder_is_read_whole_and_nothing_above_it(tmp_path, monkeypatch):
 # what is decoded when
 
 
-def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
+def test_all_broken_files_are_named_together(tmp_path, patch):
     data = settings(fill(tmp_path, PETS, count=4))
     broken = [f"{name}.png: not a whole image" for name in ("cat/1", "cat/3", "emu/0")]
     for line in broken:
@@ -200,7 +200,7 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
     with pytest.raises(InputError) as raised:
         decode_ahead({"validation": data.load().validation})
     assert all(line in str(raised.value) for line in broken)
-    monkeypatch.setattr("dp_real.data.sets.images.MAX_NAMED", 2)
+    patch("dp_real.data.sets.images.MAX_NAMED", 2)
     with refusal(r"; and 1 more$"):
         decode_ahead({"validation": data.load().validation})
 
@@ -208,24 +208,24 @@ def test_all_broken_files_are_named_together(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("size", "decoded"), [(100, [0, 4, 8, 12, 16, 20]), (reading.IN_MEMORY_MAX_SIZE, [*range(21)])]
 )
-def test_of_a_set_on_disk_some_images_are_checked_and_all_of_one_in_memory(tmp_path, monkeypatch, size, decoded):
+def test_of_a_set_on_disk_some_images_are_checked_and_all_of_one_in_memory(tmp_path, patch, size, decoded):
     """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, PETS, count=7)
-    monkeypatch.setattr("dp_real.data.sets.images.SAMPLED", 5)
-    monkeypatch.setattr("dp_real.data.sets.images.IN_MEMORY_MAX_SIZE", size)
+    patch("dp_real.data.sets.images.SAMPLED", 5)
+    patch("dp_real.data.sets.images.IN_MEMORY_MAX_SIZE", size)
     images = settings(tmp_path).load().validation
     read = images.x._read
     rows_read = []
-    monkeypatch.setattr(images.x, "_read", lambda rows: rows_read.extend(rows) or read(rows))
+    patch(images.x, "_read", lambda rows: rows_read.extend(rows) or read(rows))
     decode_ahead({"validation": images})
     assert rows_read == decoded
 
 
-def test_only_what_is_asked_for_is_decoded(tmp_path, monkeypatch):
+def test_only_what_is_asked_for_is_decoded(tmp_path, patch):
     """An image is decoded once, unless the set is too large to be kept."""
     fill(tmp_path, PETS, count=3)
     decoded = []
-    monkeypatch.setattr(
+    patch(
         "dp_real.data.sets.images.read_image", lambda path, *rest: decoded.append(path.name) or read_image(path, *rest)
     )
     kept = settings(tmp_path).load().validation
@@ -234,7 +234,7 @@ def test_only_what_is_asked_for_is_decoded(tmp_path, monkeypatch):
     assert sorted(decoded) == ["0.png", "2.png"]
     kept.x[0:4]
     assert sorted(decoded) == ["0.png", "0.png", "1.png", "2.png"]
-    monkeypatch.setattr("dp_real.data.sets.images.IN_MEMORY_MAX_SIZE", 100)
+    patch("dp_real.data.sets.images.IN_MEMORY_MAX_SIZE", 100)
     read = settings(tmp_path).load().validation
     for rows in (slice(0, 2), slice(7, 20), slice(4, 4), slice(None)):
         assert kept.x[rows].equal(read.x[rows])
@@ -254,8 +254,8 @@ def test_processes_on_a_machine_share_its_cores(monkeypatch):
 @pytest.mark.parametrize(
     ("processes", "sizes"), [(1, [256, 256, 88]), (3, [200] * 3), (4, [150] * 4), (700, [1] * 600)]
 )
-def test_each_process_has_a_slice_to_read(processes, sizes, monkeypatch):
-    monkeypatch.setattr("dp_real.runtime.distributed.this_process", lambda: SimpleNamespace(num_processes=processes))
+def test_each_process_has_a_slice_to_read(processes, sizes, patch):
+    patch("dp_real.runtime.distributed.this_process", lambda: SimpleNamespace(num_processes=processes))
     assert [rows.stop - rows.start for rows in read_slices(600)] == sizes
     assert list(read_slices(0)) == []
 

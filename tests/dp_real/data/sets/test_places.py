@@ -233,8 +233,8 @@ def test_images_beside_the_data_set(tmp_path):
 # which files
 
 
-def test_shards_by_pattern(tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.data.sets.places.MAX_FILES", 1000)
+def test_shards_by_pattern(tmp_path, patch):
+    patch("dp_real.data.sets.places.MAX_FILES", 1000)
     for shard in (8, 9, 10):
         write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
     for where in ("/val-{08..10}.tar", "/*{0..1}*.tar", "/*.tar", "", "@validation"):
@@ -251,7 +251,7 @@ def test_shards_by_pattern(tmp_path, monkeypatch):
         locate(str(tmp_path / "v-{1..1000}.tar"))
 
 
-def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path, monkeypatch):
+def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path, patch):
     """The library's cache goes by path and time. One that cannot be written to is not the file's fault."""
     found, file = [], tmp_path / "a.parquet"
     config = settings(file, classes=["cat", "dog"])
@@ -261,7 +261,7 @@ def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path, monkeypatch):
         data = config.load()
         found += [(values(data.validation), data.validation.y.tolist(), data.validation.x.sizes())]
     assert found == [([10] * 2, [0, 1], [len(plain(10))] * 2), ([200] * 2, [1, 0], [len(plain(200))] * 2)]
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", "/proc/none")
+    patch("datasets.config.HF_DATASETS_CACHE", "/proc/none")
     said = "the cache /proc/none cannot be written to: .*or set HF_HOME to a folder"
     with refusal(said, MissingError):
         config.load()
@@ -339,7 +339,7 @@ def test_a_set_of_the_hub_that_is_not_there(where, options):
     assert str(told.value).startswith(f"{status.problem}: ")
 
 
-def test_what_the_hub_refuses(monkeypatch, tmp_path):
+def test_what_the_hub_refuses(patch, tmp_path):
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     for where in ("hub:name", "hub:../../x", "hub:../x/y", "hub:a/b/../../../c"):
@@ -355,19 +355,19 @@ def test_what_the_hub_refuses(monkeypatch, tmp_path):
         (None, "hub:org/name@test", InputError, r"org/name has no Parquet or tar files that are called \*test\*"),
     ):
         snapshot_download = Mock(side_effect=answer, return_value=str(tmp_path))
-        monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+        patch("huggingface_hub.snapshot_download", snapshot_download)
         with refusal(message, kind):
             locate(where)
 
 
-def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch, tmp_path):
+def test_nothing_is_fetched_for_a_run_that_cannot_be(patch, tmp_path):
     """One line says all that is missing."""
 
     def fetch(name, local_files_only, **options):
         assert local_files_only
         raise FileNotFoundError
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    patch("huggingface_hub.snapshot_download", fetch)
     config = settings("hub:org/name@test", test=f"{tmp_path}/test", sets={"sketch": f"{tmp_path}/sketch-{{0..1}}.tar"})
     message = r"/test: no such folder.*; org/name is not in.*; .*sketch-0.tar, which is one of 2 "
     with refusal(message, MissingError):
