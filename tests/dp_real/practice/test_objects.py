@@ -339,12 +339,9 @@ def test_tied_weights_are_kept(mine, tmp_path):
     assert Run(tmp_path / "run").learner().logits(X).shape == (90, 3)
 
 
-class Writer:
-    def sample(self, labels, seeds, guidance):
-        return ["a text"] * len(labels)
-
-
-@pytest.mark.parametrize("generator", [Writer(), lambda labels, g: ["a text"]])
+@pytest.mark.parametrize(
+    "generator", [Drawer(sample=lambda labels, *_: ["a text"] * len(labels)), lambda labels, g: ["a text"]]
+)
 def test_generators_of_texts(generator, tmp_path):
     texts = {"data": {"source": "stand-in-text"}, "learner": {"kind": "bag-of-words"}, "pool": {"storage": "text"}}
     run(PLAN | texts, tmp_path, generator=generator)

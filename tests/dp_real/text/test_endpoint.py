@@ -270,15 +270,15 @@ def test_a_base_model_completes(config, endpoint):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [
-        *[(f"base_url={url}", "base_url should be like http://localhost:8000/v1: ") for url in NO_URLS],
-        ("parameters={seed=5}", "parameters has 'seed', which the row's own seed sets: leave it out"),
-        ("parameters={stop=9}", "parameters has 'stop', which generator.stop sets: leave it out"),
-        ("base_url=http://me:sk-secret@there/v1", "base_url should hold no key"),
-        ("key=sk-secret", "key should be the name of an environment variable"),
-        ("parameters={n=2}", "parameters has 'n'"),
-        ("stop=['']", "stop.*at least 1 character"),
-    ],
+    {
+        **{f"base_url={url}": "base_url should be like http://localhost:8000/v1: " for url in NO_URLS},
+        "parameters={seed=5}": "parameters has 'seed', which the row's own seed sets: leave it out",
+        "parameters={stop=9}": "parameters has 'stop', which generator.stop sets: leave it out",
+        "base_url=http://me:sk-secret@there/v1": "base_url should hold no key",
+        "key=sk-secret": "key should be the name of an environment variable",
+        "parameters={n=2}": "parameters has 'n'",
+        "stop=['']": "stop.*at least 1 character",
+    }.items(),
 )
 def test_settings_that_cannot_be(config, setting, message):
     with refusal(message) as raised:

@@ -1,7 +1,5 @@
 """data.source = "text": folders, CSV, JSONL and Parquet, and one line for what is wrong."""
 
-import csv
-import json
 import os
 from itertools import product
 
@@ -19,22 +17,17 @@ ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
 CLASSES = ("praise", "blame")
 
 
-def write_csv(file, *header):
-    with open(file, "w", encoding="utf-8", newline="") as opened:
-        csv.writer(opened).writerows([header, *ROWS])
-
-
 @pytest.fixture
 def everywhere(tmp_path, hub):
     """The same texts in each form."""
     text_folder(tmp_path / "folder")
-    write_csv(tmp_path / "a.csv", "text", "label")
-    write_csv(tmp_path / "b.csv", "was said", "what")
-    lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
-    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    table = pd.DataFrame(ROWS, columns=["text", "label"])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_csv(tmp_path / "b.csv", index=False, header=["was said", "what"])
+    named = table.assign(id=7).rename(columns={"text": "sentence"})
+    named.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
     label = datasets.ClassLabel(names=["blame", "praise"])
-    rows = {"text": [text for text, _ in ROWS], "label": [label.str2int(name) for _, name in ROWS]}
-    saved = datasets.Dataset.from_dict(rows, datasets.Features({"text": datasets.Value("string"), "label": label}))
+    saved = datasets.Dataset.from_pandas(table).cast_column("label", label)
     saved.to_parquet(tmp_path / "a.parquet")
     saved.save_to_disk(tmp_path / "saved")
     saved.to_parquet(hub / "data/test-00000-of-00001.parquet")

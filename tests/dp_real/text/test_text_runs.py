@@ -345,14 +345,14 @@ def test_a_model_that_answers_nothing_leaves_the_folder_free(asked, tmp_path, mo
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [
-        ("training.mixup=0.5", "training.mixup is for images"),
-        ("generator.shots=0", "has {examples}, and shots = 0"),
-        ("generator.prompts=['a {} text']", "has no {examples}, and shots = 1"),
-        ("learner={kind='mlp'}", "'text' has texts: learner.kind = 'mlp' is for arrays"),
-        ("data={source='digits'}", "'digits' has no texts: generator.kind = 'causal-lm' is for texts"),
-        (FUNCTION, "'function' knows no probability of a label: guidance.likelihood_weight must be 0"),
-    ],
+    {
+        "training.mixup=0.5": "training.mixup is for images",
+        "generator.shots=0": "has {examples}, and shots = 0",
+        "generator.prompts=['a {} text']": "has no {examples}, and shots = 1",
+        "learner={kind='mlp'}": "'text' has texts: learner.kind = 'mlp' is for arrays",
+        "data={source='digits'}": "'digits' has no texts: generator.kind = 'causal-lm' is for texts",
+        FUNCTION: "'function' knows no probability of a label: guidance.likelihood_weight must be 0",
+    }.items(),
 )
 def test_settings_that_exclude_each_other(asked, setting, message):
     with refusal(message):
