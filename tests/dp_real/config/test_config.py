@@ -92,25 +92,30 @@ def test_unreadable_files(tmp_path):
 
 def test_arms(config):
     """The arms have the same steps and samples. They differ in when samples are drawn, and whether they are guided."""
-    arms = {arm: arm_config(config, arm) for arm in ("practice", "practice-unguided", "static")}
-    assert {arm.samples for arm in arms.values()} == {140}
-    assert {arm.training.steps for arm in arms.values()} == {120}
-    assert arms["practice"] == config
-    assert arms["static"].practice.additions == 0
-    assert arms["practice-unguided"].guidance.omega == 0
-    assert arm_config(config, "static-500").samples == 500
-    assert arm_config(config, "practice-100").practice.additions == 1
-    assert arm_config(config, "practice-unguided-60").practice.additions == 0
     ARMS.register("once-5", Arm("of a package", lambda config, samples: {"practice": {"patience": 5}}), place=None)
-    assert [arm_config(config, f"once-5{end}").samples for end in ("", "-100")] == [140, 100]
+    for name, samples, additions in (
+        ("practice", 140, 2),
+        ("practice-100", 100, 1),
+        ("practice-unguided", 140, 2),
+        ("practice-unguided-60", 60, 0),
+        ("static", 140, 0),
+        ("static-500", 500, 0),
+        ("prune-once", 140, 1),
+        ("real-200", 200, 0),
+        ("once-5", 140, 2),
+        ("once-5-100", 100, 1),
+    ):
+        arm = arm_config(config, name)
+        assert (arm.samples, arm.practice.additions, arm.training.steps) == (samples, additions, 120)
+    assert arm_config(config, "practice") == config
+    assert arm_config(config, "practice-unguided").guidance.omega == 0
     assert arm_config(config, "prune-in-loop").practice.oversample == 5
-    once = arm_config(config, "prune-once")
-    assert (once.practice.additions, once.practice.increment, once.samples) == (1, 80, 140)
-    assert arm_config(config, "real-200").samples == 200
+    assert arm_config(config, "prune-once").practice.increment == 80
     for wrong, message in (("statik", "unknown arm"), ("practice-70", "not 60 plus"), ("practice-20", "not 60 plus")):
         with refusal(message):
             arm_config(config, wrong)
-    assert parse_config(arms["static"].model_dump()) == arms["static"]
+    static = arm_config(config, "static")
+    assert parse_config(static.model_dump()) == static
 
 
 def test_an_arm_may_have_settings_of_its_own(config):

@@ -106,25 +106,28 @@ def test_an_existing_learner_is_counted_where_it_is_here(tmp_path):
 
 
 def test_what_a_run_makes():
-    mine = config()
-    pruned = config("guidance.omega=0.0", "practice.oversample=5")
-    assert forecast.images(mine) == (100, 150)
-    assert forecast.images(config("guidance.omega=0.0")) == (250, 0)
-    assert forecast.images(config("practice.real=30", "data.train=nowhere")) == (70, 150)
-    assert forecast.images(pruned) == (100 + 750, 0)
-    assert forecast.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
-    assert forecast.waiting_steps(config("practice.patience_growth=0")) == 20 * 6
-    disk = forecast.disk(mine, MLP)
-    assert disk["pool"] == 250 * 3 * 8 * 8
-    assert disk["drawing"] == 0  # blocks become the pool's files, unless something is left out
-    assert forecast.disk(config("pool.marks=marks.csv"), MLP)["drawing"] == 100 * 192
-    assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
-    assert forecast.disk(config("training.ema_decay=0.0"), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
-    assert forecast.disk(config("pool.storage=float32"), MLP)["pool"] == 4 * 250 * 192
-    for additions, few in ((3, 4), (0, 7)):  # half of those of a loop become its validation set
-        beside = config("data.real_per_class=7", f"practice.additions={additions}")
-        assert forecast.disk(beside, MLP)["pool"] == (100 + 50 * additions + 2 * few) * 192
-    assert forecast.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
+    pruned = "guidance.omega=0 practice.oversample=5"
+    for settings, images in {
+        "": (100, 150),
+        "guidance.omega=0": (250, 0),
+        "practice.real=30 data.train=nowhere": (70, 150),
+        pruned: (100 + 750, 0),
+    }.items():
+        assert forecast.images(config(*settings.split())) == images
+    for growth, evaluations in ((1, 2 + 3 + 4), (0, 6)):  # T_max at 100, 150, 200 rows
+        assert forecast.waiting_steps(config(f"practice.patience_growth={growth}")) == 20 * evaluations
+    for part, settings, size in (
+        ("pool", "", 250 * 3 * 8 * 8),
+        ("pool", "pool.storage=float32", 4 * 250 * 192),
+        ("pool", "data.real_per_class=7", (100 + 150 + 2 * 4) * 192),  # half of them become a loop's validation set
+        ("pool", "data.real_per_class=7 practice.additions=0", (100 + 2 * 7) * 192),
+        ("drawing", "", 0),  # blocks become the pool's files, unless something is left out
+        ("drawing", "pool.marks=marks.csv", 100 * 192),
+        ("drawing", pruned, 5 * 50 * 192),
+        ("checkpoints", "", 4 * 4 * 4 * MLP.parameters),  # 4 of them, of 4 float32 a parameter
+        ("checkpoints", "training.ema_decay=0", 4 * 4 * 3 * MLP.parameters),
+    ):
+        assert forecast.disk(config(*settings.split()), MLP)[part] == size
     photographs = forecast.disk(load_preset("imagenet100"), None)["pool"]
     assert photographs == pytest.approx(160_000 * 370_000, rel=0.01)
 
@@ -189,12 +192,18 @@ def test_seconds_and_hours():
     assert forecast.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
     found = forecast.hours(mine, forecast.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
-    assert (found["rows_per_step"], found["rows_per_device"]) == (32, 4)
-    assert found["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
-    assert found["training"] == pytest.approx(1000 * 32 * 0.9 / 3600)
-    assert found["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
-    assert found["clock"] == pytest.approx((4 + 8 + 0.25) / 8)
-    assert (found["low"], found["high"]) == pytest.approx((found["clock"] / 2, found["clock"] * 2))
+    clock = (4 + 8 + 0.25) / 8
+    expected = {
+        "rows_per_step": 32,
+        "rows_per_device": 4,
+        "drawing": (100 * 36 + 150 * 72) / 3600,
+        "training": 1000 * 32 * 0.9 / 3600,
+        "validating": 50 * 60 * 0.3 / 3600,
+        "clock": clock,
+        "low": clock / 2,
+        "high": clock * 2,
+    }
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
     unknown = forecast.hours(mine, forecast.Seconds(None, None, 0.9, "given"), 1)
     assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
 
