@@ -6,7 +6,6 @@ import pickle
 import re
 from functools import partial, wraps
 from importlib.util import find_spec
-from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 
@@ -70,6 +69,7 @@ from tests.dp_real.conftest import CONTEXTS
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.tiny_pipelines import FAMILIES, PROMPTS, N, assert_guided, draw, random_pipeline, three
 from tests.refusals import refusal
+from tests.source import ROOT
 
 pytestmark = tiny.THEIR_WARNINGS
 
@@ -641,8 +641,13 @@ def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed
         assert logits(torch.zeros(1, 3, 32, 32)).device.type == "meta"
 
 
-TIMM = {"architecture": "resnet18", "num_classes": 3, "label_names": ["a", "b", "c"]}
-TIMM |= {"pretrained_cfg": {"input_size": [3, 16, 16], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+TIMM = """{
+    "architecture": "resnet18",
+    "num_classes": 3,
+    "label_names": ["a", "b", "c"],
+    "pretrained_cfg": {"input_size": [3, 16, 16], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+}"""
+OF_TIMM = json.loads(TIMM)["pretrained_cfg"]
 
 
 class TimmModel(PreTrainedModel):
@@ -661,29 +666,28 @@ class TimmModel(PreTrainedModel):
 
 
 # TimmWrapperImageProcessor has no image_mean, and takes pictures of Pillow only.
-@pytest.mark.parametrize("processor", [None, SimpleNamespace(data_config=TIMM["pretrained_cfg"])])
+@pytest.mark.parametrize("processor", [None, SimpleNamespace(data_config=OF_TIMM)])
 def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
-    model = TimmModel(TimmWrapperConfig.from_dict(copy.deepcopy(TIMM))).eval()
+    model = TimmModel(TimmWrapperConfig.from_dict(json.loads(TIMM))).eval()
     logits = _logits(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
-    mean, std = (torch.tensor(TIMM["pretrained_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    mean, std = (torch.tensor(OF_TIMM[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = (torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16) - mean) / std
     assert logits.shape == (2, 3)
     assert_close(model.seen[0], expected)
     loaded = nn.Flatten().eval()  # as timm.create_model gives it; it takes smaller images too, unless its size is fixed
-    loaded.pretrained_cfg = TIMM["pretrained_cfg"] | {"fixed_input_size": processor is not None}
-    side = 8 if processor is None else 16
-    seen = _logits(loaded, None)(torch.ones(1, 3, 8, 8)).view(1, 3, side, side)
-    assert_close(seen, expected[1:, :, :side, :side])
+    loaded.pretrained_cfg = OF_TIMM | {"fixed_input_size": processor is not None}
+    side, small = 16 if processor else 8, torch.ones(1, 3, 8, 8)
+    assert_close(_logits(loaded, None)(small), expected[1:, :, :side, :side].flatten(1))
     if processor:  # of any module, as it would prepare a picture
-        assert_close(_logits(nn.Flatten().eval(), processor)(torch.ones(1, 3, 8, 8)).view(1, 3, 16, 16), expected[1:])
+        assert_close(_logits(nn.Flatten().eval(), processor)(small), expected[1:].flatten(1))
     # It takes the names for another number of classes only together with their number.
-    config = TimmWrapperConfig.from_dict(copy.deepcopy(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
+    config = TimmWrapperConfig.from_dict(json.loads(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
     assert (config.num_labels, config.id2label) == (2, {0: "x", 1: "y"})
 
 
 @pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
 def test_without_timm_its_classifiers_are_missing_a_package(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(TIMM))
+    (tmp_path / "config.json").write_text(TIMM)
     save_file({"fc.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with refusal(r"^[^\n]*timm[^\n]*: pip install 'deliberate-practice\[timm\]'$", MissingError):
         dp_real.guide(random_pipeline(), str(tmp_path), 0.01)
@@ -693,7 +697,7 @@ def test_without_timm_its_classifiers_are_missing_a_package(tmp_path):
 
 def test_the_example_of_the_readme_runs(tmp_path, pushes, monkeypatch):
     """With a tiny pipeline and a tiny classifier in the places of the published ones."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "dp_real.guide" in code)
     random_pipeline(tiny.stable_diffusion_xl).save_pretrained(tmp_path / "pipeline")
     tiny.save_vit(tmp_path / "classifier")
