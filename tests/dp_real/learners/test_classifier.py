@@ -147,22 +147,22 @@ def test_a_grey_learner_answers_in_the_librarys_own_pipeline(architecture, sizes
 
 def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained, tmp_path):
     student, folder = trained
-    x = pictures(4, 3, 16, 16)
+    x, known = pictures(4, 3, 16, 16), section(model=str(folder))
     model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
     assert model(pixel_values=x).logits.allclose(student.logits(x), rtol=0, atol=1e-6)
     assert not student.logits(x).equal(student.module.eval()(x))  # the average answers
     assert model.config.label2id == {"cat": 0, "dog": 1, "emu": 2}
-    again, fresh = learner(section(model=str(folder))), learner(section(config=TINY))
+    again, fresh = learner(known), learner(section(config=TINY))
     fresh.load(folder)
     assert again.logits(x).equal(student.logits(x))
     assert fresh.logits(x).equal(student.logits(x))
 
-    four, same = (learner(section(model=str(folder)), classes=(*CLASSES, "fox")).logits(x) for _ in range(2))
+    four, same = (learner(known, classes=(*CLASSES, "fox")).logits(x) for _ in range(2))
     assert four.equal(same)  # with a fresh last layer, seeded
     assert four.shape == (4, 4)
-    assert learner(section(model=str(folder)), (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
+    assert learner(known, (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
 
-    known, task, x = section(model=str(folder)), Task((3, 24, 24), CLASSES, resize=30), pictures(4, 3, 24, 24)
+    task, x = Task((3, 24, 24), CLASSES, resize=30), pictures(4, 3, 24, 24)
     first = known.fresh(task, TRAINING, seed=0)
     first.save(tmp_path)  # its processor shows others the middle of a picture, which x is already
     assert restored(known, task, TRAINING, tmp_path).logits(x).equal(first.logits(x))

@@ -34,7 +34,7 @@ from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
-from tests.dp_real.conftest import CONTEXTS
+from tests.dp_real.conftest import CONTEXTS, changed
 from tests.dp_real.generators.tiny_pipelines import draw as draw_with
 from tests.dp_real.generators.tiny_pipelines import random_pipeline
 from tests.dp_real.runs.folders import dying
@@ -49,6 +49,14 @@ training = { steps = 60, batch_size = 16, learning_rate = 0.01 }
 practice = { initial = 30, increment = 15, additions = 2, patience = 1, evaluate_every = 5 }
 guidance = { candidates = 3 }
 """)
+
+
+def plan(text):
+    """PLAN with other sections."""
+    return PLAN | tomllib.loads(text)
+
+
+OF_TEXTS = 'data = { source = "stand-in-text" }\npool = { storage = "text" }\n'
 
 
 def draw(labels, generator):
@@ -122,12 +130,12 @@ def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, patch):
 
 
 def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(mine, tmp_path, patch):
-    plan = PLAN | {"name": "given-names"}
+    given_names = plan('name = "given-names"')
     with dying(40):
-        mine(config=plan)
+        mine(config=given_names)
     now = {"torch": "9.9", "python": platform.python_version(), "number of processes": 2}
     patch("dp_real.runs.folder.versions", lambda: now)
-    assert mine(config=plan, resume=True)["accepted_changes"] == [
+    assert mine(config=given_names, resume=True)["accepted_changes"] == [
         "number of processes: 1 until step 40, then 2",
         f"torch: {metadata.version('torch')} until step 40, then 9.9",
     ]
@@ -317,9 +325,8 @@ def test_images_of_another_range_or_order_are_refused(shift, of_generator, shape
         "learner": nn.Sequential(nn.Flatten(), nn.Linear(48, 3)),
         "generator": lambda labels, generator: noise(len(labels), of_generator, generator),
     }
-    plan = PLAN | {"training": {"steps": 1, "batch_size": 4}}
     with refusal(message) if message else nullcontext():
-        run(plan, tmp_path, **given, data=held(x, Y))
+        run(plan("training = { steps = 1, batch_size = 4 }"), tmp_path, **given, data=held(x, Y))
 
 
 def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatch):
@@ -343,8 +350,7 @@ def test_tied_weights_are_kept(mine, tmp_path):
     "generator", [Drawer(sample=lambda labels, *_: ["a text"] * len(labels)), lambda labels, g: ["a text"]]
 )
 def test_generators_of_texts(generator, tmp_path):
-    texts = {"data": {"source": "stand-in-text"}, "learner": {"kind": "bag-of-words"}, "pool": {"storage": "text"}}
-    run(PLAN | texts, tmp_path, generator=generator)
+    run(plan(f"{OF_TEXTS}learner = {{ kind = 'bag-of-words' }}"), tmp_path, generator=generator)
     assert set(texts_of(Run(tmp_path).pool.x[:])) == {"a text"}
 
 
@@ -361,8 +367,8 @@ class Reader(nn.Module):
 
 @pytest.mark.parametrize("learner", [nn.Sequential(nn.EmbeddingBag(0x110000, 4)), Reader()])
 def test_a_module_may_read_texts_or_their_codes(learner, tmp_path):
-    texts = {"data": {"source": "stand-in-text"}, "generator": {"kind": "char-lm", "training": "none"}}
-    result = run(PLAN | texts | {"pool": {"storage": "text"}}, tmp_path, learner=learner)
+    own = plan(f"{OF_TEXTS}generator = {{ kind = 'char-lm', training = 'none' }}")
+    result = run(own, tmp_path, learner=learner)
     assert result["pool_size"] == 60
 
 
@@ -426,11 +432,12 @@ def test_what_no_resume_repeats_is_said_once(mine, given, told, caplog):
 def test_definitions_of_given_data_reach_the_prompts(tmp_path):
     x, y = torch.rand(60, 1, 8, 8) * 2 - 1, torch.arange(60) % 2
     task = Task((1, 8, 8), ("a", "b"), ("a kind of a", "a kind of b"))
-    plan = {
-        "generator": {"kind": "latent", "training": "none", "prompts": ["{definition}"]},
-        "learner": {"kind": "mlp"},
-    }
-    run(PLAN | plan | {"guidance": {"omega": 0.0}}, tmp_path, data=RealData(task, *[Examples(x, y)] * 3))
+    defined = plan("""
+generator = { kind = "latent", training = "none", prompts = ["{definition}"] }
+learner = { kind = "mlp" }
+guidance = { omega = 0.0 }
+""")
+    run(defined, tmp_path, data=RealData(task, *[Examples(x, y)] * 3))
     assert Run(tmp_path).config.task == task
 
 
@@ -444,12 +451,17 @@ def test_kinds_that_register_late_are_known(tmp_path):
 
     LEARNERS.register("late", LateConfig)
     OBJECTIVES.register("negative", lambda logits: -logits.logsumexp(-1))
-    raw = PLAN | {"data": {"source": "digits"}, "generator": {"kind": "denoiser"}, "learner": {"kind": "late"}}
-    raw = raw | {"guidance": {"objective": "negative"}}
-    config = parse_config(raw)
+    config = parse_config(
+        plan("""
+data = { source = "digits" }
+generator = { kind = "denoiser" }
+learner = { kind = "late" }
+guidance = { objective = "negative" }
+""")
+    )
     assert isinstance(config.learner, LateConfig)
     with refusal("there is no 'nothing'"):
-        run(parse_config(raw | {"guidance": {"objective": "nothing"}}), tmp_path)
+        run(changed(config, "guidance.objective=nothing"), tmp_path)
 
 
 def test_an_object_is_known_by_its_values():
@@ -564,9 +576,8 @@ def test_a_run_that_made_nothing_is_in_no_ones_way(mine, tmp_path):
         rows.append(labels)
         return draw(labels, generator) if len(rows) < 15 else 1 / 0
 
-    blocks = PLAN | {"sampling": {"block_size": 10}}
     with refusal("ZeroDivisionError"):
-        mine(config=blocks, generator=fails_later)
+        mine(config=plan("sampling = { block_size = 10 }"), generator=fails_later)
     assert [*(tmp_path / "run/drawing").glob("round-0-row-0")]
     mine()
     known = digest(draw)

@@ -181,8 +181,8 @@ def test_a_kind_from_outside_counts_with_its_module(config, tmp_path, monkeypatc
         (package / f"{file}.py").write_text((package / f"{file}.py").read_text() + "OTHER = 1\n")
         seen.append(learner.code_digest())
     assert [one == other for one, other in pairwise(seen)] == [True, False, False, False]
-    rules = {"practice": {"keep": "outside", "oversample": 2}, "guidance": {"omega": 0, "objective": "outside"}}
-    noted = input_digests(changed(config, **rules), None)
+    rules = "practice.keep=outside", "practice.oversample=2", "guidance.omega=0", "guidance.objective=outside"
+    noted = input_digests(changed(config, *rules), None)
     assert noted["keep code"] == noted["objective code"] == seen[-1]
     (package / "kind.py").write_text("no Python at all")
     assert learner.code_digest() not in ("", *seen)
