@@ -12,9 +12,7 @@ import dp_real
 import dp_real.runs.prepare
 import dp_real.runs.run
 from dp_base.errors import InputError
-from dp_real.config import parse_config
 from tests.dp_real.conftest import changed
-from tests.dp_real.generators.tiny_pipelines import VIT
 from tests.refusals import refusal
 
 
@@ -62,14 +60,16 @@ def test_every_name_is_there():
 @pytest.mark.slow
 def test_a_run_says_nothing(config, tmp_path):
     """Nor do diffusers and transformers, not even while it trains its generator: the cache is empty."""
-    libraries = config.model_dump() | {
-        "generator": {"kind": "latent", "training": "none"},
-        "learner": {"kind": "transformers", "config": VIT},
-        "sampling": {"steps": 3},
-        "training": {"steps": 4},
-        "practice": {"initial": 10, "evaluate_every": 2},
-    }
-    (tmp_path / "mine.toml").write_text(parse_config(libraries).to_toml())
+    libraries = changed(
+        config,
+        "generator={kind='latent', training='none'}",
+        "learner={kind='transformers', config={patch_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2}}",
+        "sampling.steps=3",
+        "training.steps=4",
+        "practice.initial=10",
+        "practice.evaluate_every=2",
+    )
+    (tmp_path / "mine.toml").write_text(libraries.to_toml())
     code = "import sys; from dp_real import load_config, run; run(load_config(sys.argv[1]), sys.argv[2])"
     answer = python(code, f"{tmp_path}/mine.toml", f"{tmp_path}/run", XDG_CACHE_HOME=f"{tmp_path}/cache")
     assert (answer.returncode, answer.stdout) == (0, "")

@@ -95,10 +95,7 @@ def test_the_learner_is_counted(patch):
 
 def test_an_existing_learner_is_counted_where_it_is_here(tmp_path):
     save_vit(tmp_path / "vit")
-    there, absent = (
-        parse_config(MINE.model_dump() | {"learner": {"kind": "transformers", "model": str(tmp_path / name)}})
-        for name in ("vit", "none")
-    )
+    there, absent = (config(f"learner={{kind='transformers', model='{tmp_path}/{name}'}}") for name in ("vit", "none"))
     learner, network = fresh_learner(there), forecast.learner_network(there)
     assert network.training * 1e12 == pytest.approx(learner.row_flops((3, 8, 8)))
     assert network.parameters == sum(weight.numel() for weight in learner.parameters)
