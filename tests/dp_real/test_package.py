@@ -63,7 +63,7 @@ def test_a_run_says_nothing(config, tmp_path):
     libraries = changed(
         config,
         "generator={kind='latent', training='none'}",
-        "learner={kind='transformers', config={patch_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2}}",
+        "learner={kind='transformers', config={patch_size=8,hidden_size=16,num_hidden_layers=1,num_attention_heads=2}}",
         "sampling.steps=3",
         "training.steps=4",
         "practice.initial=10",
