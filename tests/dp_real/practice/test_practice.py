@@ -577,7 +577,7 @@ def test_models_labels_and_checkpoints_that_do_not_fit(tmp_path, said):
 def test_a_metric_that_is_no_finite_number_is_refused(tmp_path):
     own = practice(tmp_path)
     for metric in (float("nan"), float("inf"), torch.tensor(-torch.inf), np.ones(2), 10**309, None):
-        with refusal("not a number, (nan|inf|tensor|array|1000|None)"):
+        with refusal(f"not a number, {metric!r:.4}"):
             own.step(metric, net())
 
 
