@@ -23,10 +23,10 @@ TASK = Task((1, 16, 16), ("coat", "dress", "bag"))
 TEMPLATES = ("a photo of a {}", "{}")
 
 
-def load_generator(real, **options):
+def load_generator(real, prompts=TEMPLATES, training="light"):
     """Load for a source whose task is TASK."""
     source = SimpleNamespace(source="fashion", split=0, task=TASK)
-    section = LatentConfig(**{"kind": "latent", "prompts": TEMPLATES, "training": "light"} | options)
+    section = LatentConfig(kind="latent", prompts=prompts, training=training)
     return section.load(SamplingConfig(steps=4, guidance_scale=2.0), source, real)
 
 

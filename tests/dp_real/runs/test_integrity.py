@@ -181,11 +181,10 @@ def test_all_of_a_large_set_counts(config, copied, data, tmp_path, patch):
 def test_the_number_of_threads_is_that_of_the_beginning(config, generator, tmp_path, patch):
     """threads = 0 leaves it to torch, which may choose another number where the run goes on."""
     undecided = changed(config, threads=0)
-    folder = tmp_path
-    begun = run(undecided, folder)
-    assert Run(folder).config.threads == begun["threads"] == torch.get_num_threads()
+    begun = run(undecided, tmp_path)
+    assert Run(tmp_path).config.threads == begun["threads"] == torch.get_num_threads()
     patch("torch.get_num_threads", lambda: 99)
-    assert run(undecided, folder, resume=True)["threads"] == begun["threads"]
+    assert run(undecided, tmp_path, resume=True)["threads"] == begun["threads"]
 
 
 # formats
