@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -98,22 +99,17 @@ def test_a_name_that_is_no_models_says_what_to_name(saved, monkeypatch):
 
 def test_every_load_refuses_remote_code():
     """A scheduler's from_config takes a dict and no such option; what reads data sets are builders of `datasets`."""
-    calls = [
-        (f"{path}:{node.lineno}", ast.unparse(node.func), node)
-        for path in modules().values()
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-    ]
     seen = 0
-    for place, called, node in calls:
-        is_config = called.startswith("Auto") and called.endswith(".from_config")
-        if is_config or called.endswith((".from_pretrained", ".load_checkpoint", ".pipeline")):
-            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert given.get("trust_remote_code") == "False", place
-            seen += 1
-        if called.startswith("load_dataset"):
-            assert ast.unparse(node.args[0]) == "'parquet'", place
-            seen += 1
+    for path in modules().values():
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            called = ast.unparse(call.func)
+            if re.match(r"Auto.*\.from_config$|.*\.(from_pretrained|load_checkpoint|pipeline)$", called, re.S):
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+                assert given.get("trust_remote_code") == "False", f"{path}:{call.lineno}"
+                seen += 1
+            if called.startswith("load_dataset"):
+                assert ast.unparse(call.args[0]) == "'parquet'", f"{path}:{call.lineno}"
+                seen += 1
     assert seen >= 4
 
 

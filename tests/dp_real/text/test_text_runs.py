@@ -84,8 +84,8 @@ def chars(models):
 @pytest.fixture(scope="module")
 def asked(chars, models):
     """A language model, asked by prompts with examples, and an encoder that is trained already."""
-    own = {"generator": {"model": f"{models}/lm"}, "learner": {"model": f"{models}/encoder"}}
-    return changed(parse_config(chars.model_dump() | ASKED), **own)
+    asked = parse_config(chars.model_dump() | ASKED)
+    return changed(asked, f"generator.model={models}/lm", f"learner.model={models}/encoder")
 
 
 @pytest.fixture(scope="module")
