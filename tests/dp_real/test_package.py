@@ -12,9 +12,7 @@ import dp_real
 import dp_real.runs.prepare
 import dp_real.runs.run
 from dp_base.errors import InputError
-from dp_real.config import parse_config
 from tests.dp_real.conftest import changed
-from tests.dp_real.generators.tiny_pipelines import VIT
 from tests.refusals import refusal
 
 
@@ -32,9 +30,7 @@ def python(code, *arguments, **environment):
 def test_what_only_reads_configurations_imports_no_torch(config, tmp_path):
     (tmp_path / "mine.toml").write_text(config.to_toml())
     code = "import sys, dp_real.config.arms, dp_real.runs.files; dp_real.load_config(sys.argv[1])"
-    answer = python(
-        f"{code}; print(*{{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules))", str(tmp_path / "mine.toml")
-    )
+    answer = python(f"{code}; print(*{{'torch', 'diffusers', 'pyarrow'}} & set(sys.modules))", f"{tmp_path}/mine.toml")
     assert (answer.returncode, answer.stdout) == (0, "\n"), answer.stderr
 
 
@@ -64,23 +60,25 @@ def test_every_name_is_there():
 @pytest.mark.slow
 def test_a_run_says_nothing(config, tmp_path):
     """Nor do diffusers and transformers, not even while it trains its generator: the cache is empty."""
-    libraries = config.model_dump() | {
-        "generator": {"kind": "latent", "training": "none"},
-        "learner": {"kind": "transformers", "config": VIT},
-        "sampling": {"steps": 3},
-        "training": {"steps": 4},
-        "practice": {"initial": 10, "evaluate_every": 2},
-    }
-    (tmp_path / "mine.toml").write_text(parse_config(libraries).to_toml())
+    libraries = changed(
+        config,
+        "generator={kind='latent', training='none'}",
+        "learner={kind='transformers', config={patch_size=8,hidden_size=16,num_hidden_layers=1,num_attention_heads=2}}",
+        "sampling.steps=3",
+        "training.steps=4",
+        "practice.initial=10",
+        "practice.evaluate_every=2",
+    )
+    (tmp_path / "mine.toml").write_text(libraries.to_toml())
     code = "import sys; from dp_real import load_config, run; run(load_config(sys.argv[1]), sys.argv[2])"
-    answer = python(code, str(tmp_path / "mine.toml"), str(tmp_path / "run"), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    answer = python(code, f"{tmp_path}/mine.toml", f"{tmp_path}/run", XDG_CACHE_HOME=f"{tmp_path}/cache")
     assert (answer.returncode, answer.stdout) == (0, "")
     assert re.fullmatch(r".* ends at chance, as far as .* tell: .*\n", answer.stderr)  # a remark of its own
-    assert (tmp_path / "run" / "result.json").exists()
+    assert (tmp_path / "run/result.json").exists()
     assert list((tmp_path / "cache").rglob("model.safetensors"))
 
 
-def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_path, monkeypatch):
+def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_path, patch):
     """Even one that fails."""
     within = []
 
@@ -89,10 +87,10 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(config, tmp_p
         torch.manual_seed(7)  # as a learner with dropout does
         raise InputError("broken")
 
-    monkeypatch.setattr("dp_real.runs.run.load_data", fails)
+    patch("dp_real.runs.run.load_data", fails)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
     with refusal("broken"):
-        dp_real.run(changed(config, threads=before + 1), tmp_path / "run")
+        dp_real.run(changed(config, threads=before + 1), tmp_path)
     assert within == [before + 1]
     assert torch.get_num_threads() == before
-    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.random.get_rng_state().equal(state)

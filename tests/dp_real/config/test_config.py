@@ -30,43 +30,37 @@ def test_a_file_its_overrides_and_its_resolved_copy(file, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [
-        (["practise.initial=3"], r"unknown key practise; did you mean practice\?"),
-        (["learner.kind=0.5"], r"learner.kind = 0.5: should be one of 'mlp'"),
-        (["data.source=[]"], r"data.source = \[\]: should be one of 'digits'"),
-        (["practice.patiense=3"], r"unknown key practice.patiense; did you mean practice.patience\?"),
-        (["practice.patience=long"], r"practice.patience = 'long': input should be a valid integer"),
-        (["practice.patience=true"], "practice: patience = true: should be a number"),
-        (["guidance.window=[true, 1]"], r"guidance: window = \[true, 1\]: should be a number"),
-        (["data={source='folder', validation='x', channels=true}"], "data: channels = true: should be a number"),
-        (["practice.real=5000"], "practice: real = 5000: at most all of the initial"),
-        (["guidance.omega=nan"], "guidance.omega = nan: should be 'auto' or a number from 0 to 1e"),
-        (["guidance.window=[0.5, 0.2]"], "guidance: window .* must be .begin, end."),
-        (
-            ["guidance.scale=raw", "guidance.omega=1", "guidance.control=random-direction"],
-            "guidance: control = 'random-direction' needs",
-        ),
-        ([f"name={'x' * 147}", "quick=true"], "name = 'x+-quick': should have at most 150 bytes"),
-        (["name=a/b"], "name = 'a/b': should be a name for a folder"),
-        (["data={source='folder', validation='', classes=['a', 'b']}"], "validation = '': should name a place"),
-        (["name.x=3"], "name: input should be a valid string"),
-        (["sampling.xyzzy=1"], "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size"),
-        (["generator={kind='latent', prompts=['a coat']}"], "{} where the class.* would have the same prompt$"),
-        (["generator={kind='latent', prompts=['{}: {defintion}']}"], "{defintion} is no placeholder"),
-        (["data.source=gaussian", "practice.real=5"], "practice.real = 5 needs real training examples: data.train"),
-        (
-            ["data.source=stand-in-text", "practice.encoder=vit"],
-            "practice.encoder = 'vit' encodes images, and data.source",
-        ),
-        (["training.batch_size=0", "practice.new_sample_weight=2"], "with training.batch_size = 0, all rows are"),
-        (["omega"], "must read key=value"),
-        (["=3"], "must read key=value"),
-        (["a..b=3"], "must read key=value"),
-    ],
+    {
+        "practise.initial=3": r"unknown key practise; did you mean practice\?",
+        "learner.kind=0.5": r"learner.kind = 0.5: should be one of 'mlp'",
+        "data.source=[]": r"data.source = \[\]: should be one of 'digits'",
+        "practice.patiense=3": r"unknown key practice.patiense; did you mean practice.patience\?",
+        "practice.patience=long": r"practice.patience = 'long': input should be a valid integer",
+        "practice.patience=true": "practice: patience = true: should be a number",
+        "guidance.window=[true, 1]": r"guidance: window = \[true, 1\]: should be a number",
+        "data={source='folder', validation='x', channels=true}": "data: channels = true: should be a number",
+        "practice.real=5000": "practice: real = 5000: at most all of the initial",
+        "guidance.omega=nan": "guidance.omega = nan: should be 'auto' or a number from 0 to 1e",
+        "guidance.window=[0.5, 0.2]": "guidance: window .* must be .begin, end.",
+        "guidance.scale=raw --set guidance.omega=1 --set guidance.control=random-direction": "'random-direction' needs",
+        f"name={'x' * 147} --set quick=true": "name = 'x+-quick': should have at most 150 bytes",
+        "name=a/b": "name = 'a/b': should be a name for a folder",
+        "data={source='folder', validation='', classes=['a', 'b']}": "validation = '': should name a place",
+        "name.x=3": "name: input should be a valid string",
+        "sampling.xyzzy=1": "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size",
+        "generator={kind='latent', prompts=['a coat']}": "{} where the class.* would have the same prompt$",
+        "generator={kind='latent', prompts=['{}: {defintion}']}": "{defintion} is no placeholder",
+        "data.source=gaussian --set practice.real=5": "practice.real = 5 needs real training examples: data.train",
+        "data.source=stand-in-text --set practice.encoder=vit": "practice.encoder = 'vit' encodes images",
+        "training.batch_size=0 --set practice.new_sample_weight=2": "with training.batch_size = 0, all rows are",
+        "omega": "must read key=value",
+        "=3": "must read key=value",
+        "a..b=3": "must read key=value",
+    }.items(),
 )
 def test_mistakes_are_named_in_one_line(file, settings, message):
     with refusal(message):
-        load_config(file, settings)
+        load_config(file, settings.split(" --set "))
 
 
 @pytest.mark.parametrize(
@@ -98,25 +92,30 @@ def test_unreadable_files(tmp_path):
 
 def test_arms(config):
     """The arms have the same steps and samples. They differ in when samples are drawn, and whether they are guided."""
-    arms = {arm: arm_config(config, arm) for arm in ("practice", "practice-unguided", "static")}
-    assert {arm.samples for arm in arms.values()} == {140}
-    assert {arm.training.steps for arm in arms.values()} == {120}
-    assert arms["practice"] == config
-    assert arms["static"].practice.additions == 0
-    assert arms["practice-unguided"].guidance.omega == 0
-    assert arm_config(config, "static-500").samples == 500
-    assert arm_config(config, "practice-100").practice.additions == 1
-    assert arm_config(config, "practice-unguided-60").practice.additions == 0
     ARMS.register("once-5", Arm("of a package", lambda config, samples: {"practice": {"patience": 5}}), place=None)
-    assert [arm_config(config, f"once-5{end}").samples for end in ("", "-100")] == [140, 100]
+    for name, samples, additions in (
+        ("practice", 140, 2),
+        ("practice-100", 100, 1),
+        ("practice-unguided", 140, 2),
+        ("practice-unguided-60", 60, 0),
+        ("static", 140, 0),
+        ("static-500", 500, 0),
+        ("prune-once", 140, 1),
+        ("real-200", 200, 0),
+        ("once-5", 140, 2),
+        ("once-5-100", 100, 1),
+    ):
+        arm = arm_config(config, name)
+        assert (arm.samples, arm.practice.additions, arm.training.steps) == (samples, additions, 120)
+    assert arm_config(config, "practice") == config
+    assert arm_config(config, "practice-unguided").guidance.omega == 0
     assert arm_config(config, "prune-in-loop").practice.oversample == 5
-    once = arm_config(config, "prune-once")
-    assert (once.practice.additions, once.practice.increment, once.samples) == (1, 80, 140)
-    assert arm_config(config, "real-200").samples == 200
+    assert arm_config(config, "prune-once").practice.increment == 80
     for wrong, message in (("statik", "unknown arm"), ("practice-70", "not 60 plus"), ("practice-20", "not 60 plus")):
         with refusal(message):
             arm_config(config, wrong)
-    assert parse_config(arms["static"].model_dump()) == arms["static"]
+    static = arm_config(config, "static")
+    assert parse_config(static.model_dump()) == static
 
 
 def test_an_arm_may_have_settings_of_its_own(config):

@@ -31,13 +31,13 @@ initial = 10
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     """A configuration in a folder that is not the current one."""
-    (tmp_path / "project" / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "project/models/mine").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     for folder in ("project", "elsewhere"):
-        (tmp_path / folder / "captions.csv").write_text(f"class,caption\na,a\nb,{folder}\n", encoding="utf-8")
+        (tmp_path / folder / "captions.csv").write_text(f"class,caption\na,a\nb,{folder}\n")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    file = tmp_path / "project" / "own.toml"
-    file.write_text(OWN, encoding="utf-8")
+    file = tmp_path / "project/own.toml"
+    file.write_text(OWN)
     return file
 
 

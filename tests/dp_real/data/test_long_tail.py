@@ -1,5 +1,6 @@
 """Long tails: the counts of unbalanced classes, what fills them up, the rivals of generation, and whole runs."""
 
+import tomllib
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -64,8 +65,9 @@ def test_shots_are_thirds_of_the_classes_by_their_counts():
 
 
 def test_balanced_batches_have_each_class_alike():
-    y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
-    config = changed(digits(), training={"batch_size": 60, "balanced_batches": True})
+    torch.manual_seed(0)
+    y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000)]
+    config = digits("training.batch_size=60", "training.balanced_batches=true")
     batches = MiniBatches(config, MagicMock(y=y, newest=0, **{"__len__.return_value": len(y)}))
     rows = torch.cat([batches.at(step) for step in range(256)])
     drawn = y[rows].bincount()
@@ -75,22 +77,32 @@ def test_balanced_batches_have_each_class_alike():
     assert of_the_rare.max() < 1.15 * of_the_rare.min()
 
 
-def digits(logit_adjustment=0.0, **practice):
+DIGITS = tomllib.loads("""
+training = { steps = 40, warmup = 0.0, cooldown = 0.1 }
+generator = { training = "none" }
+sampling = { steps = 3 }
+
+[practice]
+real = 60
+imbalance = 20.0
+classes = "fill"
+initial = 60
+increment = 10
+additions = 3
+patience = 1
+evaluate_every = 5
+""")
+
+
+def digits(*settings):
     """A tail of real digits, to which 30 generated ones are added in three rounds."""
-    plan = {"real": 60, "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
-    return changed(
-        load_preset("digits"),
-        training={"steps": 40, "warmup": 0.0, "cooldown": 0.1, "logit_adjustment": logit_adjustment},
-        generator={"training": "none"},
-        sampling={"steps": 3},
-        practice=plan | {"additions": 3, "patience": 1, "evaluate_every": 5} | practice,
-    )
+    return changed(load_preset("digits"), *settings, **DIGITS)
 
 
 def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
     config = digits()
-    run(config, tmp_path / "run")
-    done = Run(tmp_path / "run")
+    run(config, tmp_path)
+    done = Run(tmp_path)
     y = done.pool.y
     counts = tail_counts(60, 10, 20, config.data.split)
     assert y[:60].bincount(minlength=10).tolist() == counts.tolist()
@@ -110,16 +122,16 @@ def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
 
 def test_what_is_added_to_the_logits_is_in_the_loss():
     learner = fresh_learner(digits())
-    draw = torch.Generator().manual_seed(1)
-    x = torch.randn(6, *learner.task.sample_shape, generator=draw)
+    torch.manual_seed(1)
+    x = torch.randn(6, *learner.task.sample_shape)
     y = torch.tensor([0, 0, 1, 2, 3, 9])
-    offset = torch.randn(6, 10, generator=draw)
+    offset = torch.randn(6, 10)
     expected = F.cross_entropy(learner.logits(x) + offset, y, label_smoothing=learner.config.label_smoothing)
     learner.train_step(x, y, offset=offset)
     assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_path, monkeypatch):
+def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_path, patch):
     """From each round's first step on. A class without rows of a kind counts as one with a single row."""
     seen = []
     step = NetworkLearner.train_step
@@ -128,9 +140,9 @@ def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_
         seen.append((x, offset))
         step(self, x, y, offset)
 
-    monkeypatch.setattr(NetworkLearner, "train_step", noted)
-    run(digits(1.5, initial=90, real=60, evaluate_every=1), tmp_path / "run")
-    done = Run(tmp_path / "run")
+    patch("dp_real.learners.models.network.NetworkLearner.train_step", noted)
+    run(digits("training.logit_adjustment=1.5", "practice.initial=90", "practice.evaluate_every=1"), tmp_path)
+    done = Run(tmp_path)
     real, y = done.pool.x[:60], done.pool.y
     assert len(done.rounds) > 1
     for at, size in zip(done.rounds["step"], done.rounds["count"].cumsum(), strict=True):
@@ -143,19 +155,21 @@ def test_each_row_of_a_run_is_adjusted_by_the_shares_among_rows_of_its_kind(tmp_
 
 
 def test_a_tail_that_cannot_be_is_refused():
-    mixed = {"logit_adjustment": 1.0, "mixup": 0.5}
-    for training, practice, said in (
-        ({}, {"real": 0}, "imbalance = 20 is for real examples"),
-        (mixed, {}, r"training\.mixup mixes real and generated rows"),
-    ):
-        with refusal(said):
-            changed(digits(), training=training, practice=practice)
-    changed(digits(), training=mixed, practice={"real": 0, "imbalance": 1.0})
+    mixed = "training.logit_adjustment=1", "training.mixup=0.5"
+    with refusal("imbalance = 20 is for real examples"):
+        digits("practice.real=0")
+    with refusal(r"training\.mixup mixes real and generated rows"):
+        digits(*mixed)
+    digits(*mixed, "practice.real=0", "practice.imbalance=1")
 
 
 def test_a_tail_takes_what_there_is(tmp_path):
-    for initial, said in ((900, "real examples of .*: there are"), (9, "fewer")):
+    def of(count):
+        real = f"practice.initial={count}", f"practice.real={count}"
+        return digits(*real, "practice.imbalance=1e4", "practice.additions=0")
+
+    for count, said in ((900, "real examples of .*: there are"), (9, "fewer")):
         with refusal(said):
-            run(digits(initial=initial, real=initial, imbalance=1e4, additions=0), tmp_path / f"{initial}")
-    run(digits(initial=10, real=10, imbalance=1e4, additions=0), tmp_path / "run")
+            run(of(count), tmp_path / f"{count}")
+    run(of(10), tmp_path / "run")
     assert Run(tmp_path / "run").pool.y.bincount().tolist() == [1] * 10

@@ -7,6 +7,10 @@ from dp_real.evaluate.quality import quality, vendi_score
 from tests.refusals import refusal
 
 
+def distances(one, other):
+    return np.linalg.norm(one[:, None] - other, axis=2)
+
+
 def cloud(n, centre, seed):
     return np.random.default_rng(seed).normal(centre, 1, (n, 4))
 
@@ -16,20 +20,16 @@ def test_figures_are_those_of_their_definitions():
 
     def near(others, centres):
         """Whether each of the others is as near to a centre as its k-th nearest other centre is."""
-        radii = [sorted(np.linalg.norm(centres - at, axis=1))[k] for at in centres]
-        return np.array(
-            [[np.linalg.norm(x - c) <= radius for c, radius in zip(centres, radii, strict=True)] for x in others]
-        )
+        return distances(others, centres) <= np.sort(distances(centres, centres))[:, k]
 
     inside = near(generated, real)
     found = quality(generated, real, k)
-    assert found["precision"] == np.mean([row.any() for row in inside])
-    assert found["recall"] == np.mean([row.any() for row in near(real, generated)])
+    assert found["precision"] == inside.any(1).mean()
+    assert found["recall"] == near(real, generated).any(1).mean()
     assert found["density"] == pytest.approx(inside.sum() / (k * 30))
-    assert found["coverage"] == np.mean([column.any() for column in inside.T])
-    similarity = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in generated] for a in generated]) / 30
-    eigenvalues = np.linalg.eigvalsh(similarity)
-    entropy = -sum(value * np.log(value) for value in eigenvalues if value > 1e-12)
+    assert found["coverage"] == inside.any(0).mean()
+    units = generated / np.linalg.norm(generated, axis=1, keepdims=True)
+    entropy = -sum(value * np.log(value) for value in np.linalg.eigvalsh(units @ units.T / 30) if value > 1e-12)
     assert found["vendi"] == pytest.approx(np.exp(entropy), rel=1e-6)
     assert vendi_score(np.repeat(np.eye(5)[:3], 7, axis=0)) == pytest.approx(3)
 

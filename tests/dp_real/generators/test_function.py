@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,13 +19,11 @@ from dp_real.plan.needs import needs
 from dp_real.practice.rounds import MIN_ROWS
 from dp_real.runs.identity import drawing_identity, input_digests
 from dp_real.runs.prepare import load_generator
-from tests.dp_real.conftest import SMALL
+from tests.dp_real.conftest import SMALL, changed
 from tests.refusals import refusal
 
 HERE, NUMBER, K = __name__, 3, 4
-PROMPTED = {"kind": "function", "call": "a:b", "prompts": ["{}"]}
-TWIN = {"kind": "function", "call": "twin_renderer:draw"}
-OMEGA = {"candidates": K, "omega": 30.0}
+OMEGA = "guidance.omega=30"
 
 
 def noisy_bars(labels, seeds):
@@ -38,9 +37,8 @@ def noisy_bars(labels, seeds):
     return np.stack(rows)
 
 
-def configured(call="noisy_bars", **sections):
-    options = {"generator": {"kind": "function", "call": f"{HERE}:{call}"}, "guidance": {"candidates": K}}
-    return parse_config(SMALL | options | {"sampling": {"block_size": 32}} | sections)
+BARS = {"generator": {"kind": "function", "call": f"{HERE}:noisy_bars"}, "guidance": {"candidates": K}}
+configured = partial(changed, parse_config(SMALL | BARS | {"sampling": {"block_size": 32}}))
 
 
 def rounds(config, folder):
@@ -50,11 +48,11 @@ def rounds(config, folder):
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
-    return rounds(configured(guidance=OMEGA), tmp_path_factory.mktemp("runs") / "chosen")
+    return rounds(configured(OMEGA), tmp_path_factory.mktemp("runs") / "chosen")
 
 
 def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen, tmp_path):
-    control = rounds(arm_config(configured(guidance=OMEGA), "practice-unguided"), tmp_path / "control")
+    control = rounds(arm_config(configured(OMEGA), "practice-unguided"), tmp_path / "control")
     for counted in ("generated", "denoiser_forwards", "denoiser_backwards", "flops"):
         assert chosen.rounds[counted].tolist() == control.rounds[counted].tolist()
     assert chosen.rounds["generated"].tolist() == [60, 40 * K, 40 * K]
@@ -65,13 +63,13 @@ def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen, tm
 
 
 def test_rows_do_not_depend_on_the_sharing_into_blocks(chosen, tmp_path):
-    other = rounds(configured(guidance=OMEGA, sampling={"block_size": 7}), tmp_path / "run")
+    other = rounds(configured(OMEGA, "sampling.block_size=7"), tmp_path)
     assert chosen.pool.table()["seed"].to_pylist() == other.pool.table()["seed"].to_pylist()
 
 
 def test_an_automatic_strength_moves(tmp_path):
     """After each part of the first chosen round, then after each round."""
-    automatic = rounds(configured(), tmp_path / "run")
+    automatic = rounds(configured(), tmp_path)
     sizes = automatic.rounds["count"].tolist()
     plain, first, later = np.split(automatic.pool.table()["omega"].to_numpy(), np.cumsum(sizes)[:2])
     assert set(plain) == {0}
@@ -83,8 +81,7 @@ def test_an_automatic_strength_moves(tmp_path):
 
 def named(call):
     """Its function is looked for when it is loaded only."""
-    config = configured()
-    return config.model_copy(update={"generator": config.generator.model_copy(update={"call": call})})
+    return configured(f"generator.call={call}")
 
 
 @pytest.mark.parametrize(
@@ -109,9 +106,10 @@ def test_a_module_of_that_name_in_another_folder_is_not_taken_for_it(tmp_path):
     for folder in (one, other):
         folder.mkdir()
         (folder / "twin_renderer.py").write_text("draw = print\n")
-    load_generator(configured(generator=TWIN | {"folder": str(one)}))
+    twin = "generator.call=twin_renderer:draw"
+    load_generator(configured(twin, f"generator.folder={one}"))
     with refusal(f"'twin_renderer:draw' is that of {one}/.*, not of {other}/.*: rename"):
-        load_generator(configured(generator=TWIN | {"folder": str(other)}))
+        load_generator(configured(twin, f"generator.folder={other}"))
 
 
 LABELS, SEEDS = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
@@ -157,24 +155,24 @@ def test_what_a_function_raises_names_it(error):
 
 
 @pytest.mark.parametrize(
-    ("sections", "message"),
+    ("settings", "message"),
     [
-        ({"guidance": {"omega": "auto"}}, "no denoiser to guide: set guidance.candidates to at least 2"),
-        ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
-        ({"guidance": {"candidates": 2, "window": [0.2, 1], "every": 2}}, "leave out window, every: candidates = 2"),
-        ({"guidance": {"candidates": 2, "omega": 0}, "practice": {"initial": 9, "oversample": 2}}, "must be 1"),
-        ({"data": {"source": "text", "validation": "t", "classes": ["a", "b"]}, "learner": {"kind": "mlp"}}, "arrays$"),
-        ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
+        ("guidance.candidates=1", "no denoiser to guide: set guidance.candidates to at least 2"),
+        ("sampling.guidance_scale=2", "sampling.guidance_scale must be 1"),
+        ("guidance.window=[0.2,1] guidance.every=2", "leave out window, every: candidates = 4"),
+        ("guidance.omega=0 practice.oversample=2", "must be 1"),
+        ("data={source='text',validation='t',classes=['a','b']}", "arrays$"),
+        ("generator.call=os.path", "generator.call = 'os.path'"),
         (
-            {"guidance": {"every": 2, "x": 1}, "sampling": {"guidance_scale": 2.0}, "generator": PROMPTED},
+            "guidance.candidates=1 guidance.every=2 guidance.x=1 sampling.guidance_scale=2 generator.prompts=['{}']",
             r"key generator.prompts; .* key guidance.x; .*candidates to at least 2, leave out guidance.every, or omega"
             r".*guidance_scale must be 1; dp real init NAME --kind function --from FOLDER writes a file that fits",
         ),
     ],
 )
-def test_keys_that_do_not_apply_are_refused(sections, message):
+def test_keys_that_do_not_apply_are_refused(settings, message):
     with refusal(message):
-        configured(**sections)
+        configured(*settings.split())
 
 
 def test_the_pruning_arms_prune_plain_samples():

@@ -2,6 +2,7 @@
 
 import copy
 import socket
+import tomllib
 from dataclasses import replace
 from functools import partial, partialmethod
 
@@ -21,7 +22,6 @@ from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.generator import class_numbers, pipeline_generator, sample_images
 from dp_real.generators.pipelines.loading import load_pipeline
-from dp_real.guidance import latents
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.latents import decode
 from dp_real.practice.objects import GivenPipelineConfig, with_objects
@@ -96,7 +96,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, monkeypatch):
+def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, patch):
     make, scale = MADE[name]
     pipe = random_pipeline(make)
     images = draw(make_generator(pipe, scale), None, 3)
@@ -104,7 +104,7 @@ def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, monke
     call = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"}
     noise = row_noise(SEEDS, (4, 8, 8))
     if isinstance(pipe, DiTPipeline):
-        monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
+        patch("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
         expected = 2 * pipe([0, 1, 8], **call).images - 1
     else:
         expected = 2 * pipe(PROMPTS, latents=noise, **call).images - 1
@@ -130,8 +130,7 @@ CALLED = [  # each with what its own call is given
 def test_other_pipelines_draw_their_own_image(make, given):
     pipe = random_pipeline(make)
     scale = given.get("guidance_scale", given.get("true_cfg_scale", 1.0))
-    asked = [[prompt] for prompt in PROMPTS]
-    generator = pipeline_generator(pipe, asked, None, 3, scale, size=(32, 64))
+    generator = make_generator(pipe, scale, 3, None, size=(32, 64))
     rows = [torch.Generator().manual_seed(int(seed) >> 1) for seed in SEEDS]
     call = {"num_inference_steps": 3, "output_type": "pt", "height": 32, "width": 64}
     expected = 2 * pipe(prompt=PROMPTS, generator=rows, **call, **given).images - 1
@@ -153,11 +152,10 @@ def test_other_pipelines_draw_their_own_image(make, given):
 def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, options):
     """Harder than random directions of the same length make them, too."""
     pipe = random_pipeline(make)
-    with torch.no_grad():  # no pixel is clipped: what the guidance does there would not be seen
-        for weight in pipe.vae.decoder.conv_out.parameters():
-            weight.mul_(0.3)
-    kind = {"steps": 3} | ({"scale": 1.0} if make is tiny.sana_sprint else {})
-    generator = make_generator(pipe, size=(32, 32), **kind)
+    for weight in pipe.vae.decoder.conv_out.parameters():
+        weight.data.mul_(0.3)  # no pixel is clipped: what the guidance does there would not be seen
+    kind = {"steps": 3, "size": (32, 32), "scale": 1.0 if make is tiny.sana_sprint else 2.0}
+    generator = make_generator(pipe, **kind)
     plain = draw(generator, None)
     classifier = classifier_of(plain, spread=2)
     before = entropy(classifier(plain)).mean()
@@ -173,14 +171,14 @@ def test_guided_images_are_harder_than_plain_ones_and_a_batch_is_its_rows(make, 
     random = draw(generator, control)
     assert (random - plain).abs().amax((1, 2, 3)).min() > 0
     assert abs(entropy(classifier(random)).mean() - before) < harder / 3 or "scale" in options
-    generator = make_generator(pipe, size=(32, 32), batch_size=4, **kind)
+    generator = make_generator(pipe, batch_size=4, **kind)
     assert_close(gain(+1)[1], images, atol=1e-3, rtol=0)
     assert_close(draw(generator, control), random, atol=1e-3, rtol=0)
     assert_close(draw(generator, None), plain, atol=1e-3, rtol=0)  # it is not guided now
 
 
-def test_sample_images_draws_some_at_a_time(monkeypatch):
-    monkeypatch.setattr("dp_real.generators.pipelines.generator.AT_ONCE", 2)
+def test_sample_images_draws_some_at_a_time(patch):
+    patch("dp_real.generators.pipelines.generator.AT_ONCE", 2)
     pipe, seen = random_pipeline(), []
     pipe.unet.register_forward_pre_hook(lambda unet, inputs: seen.append(len(inputs[0])))
     assert sample_images(pipe, PROMPTS, steps=1).shape[0] == 3
@@ -200,19 +198,19 @@ def test_sample_images_takes_sizes_and_class_numbers_and_gives_no_nan():
         sample_images(pipe, [0, 8], steps=2, guidance_scale=1e39)
 
 
-def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pipe, monkeypatch):
+def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(pipe, patch):
     texts = []
     encode = pipe.encode_prompt
-    monkeypatch.setattr(pipe, "encode_prompt", lambda text, *rest: texts.append(text) or encode(text, *rest))
+    patch(pipe, "encode_prompt", lambda text, *rest: texts.append(text) or encode(text, *rest))
     prompts = [["hen", "a hen"], ["cock", "a cock"], ["chick", "a chick"]]
     generator = pipeline_generator(pipe, prompts, (3, 32, 32), 1, 2.0)
     first = draw(generator, None, 24)
     assert sorted(texts) == sorted(["", *(prompt for several in prompts for prompt in several)])
-    assert torch.equal(draw(generator, None, 24), first)
+    assert draw(generator, None, 24).equal(first)
     assert len(texts) == 7
 
 
-def test_a_large_batch_is_decoded_in_parts(monkeypatch):
+def test_a_large_batch_is_decoded_in_parts(patch):
     """No activation has more elements than allowed; images and gradients are those of the whole batch."""
     vae = random_pipeline().vae.double()
     noise = torch.randn(5, 4, 8, 8, requires_grad=True)
@@ -222,7 +220,7 @@ def test_a_large_batch_is_decoded_in_parts(monkeypatch):
     whole = decode(vae, noise)
     (whole_gradient,) = torch.autograd.grad(whole.square().sum(), noise)
     assert max(largest) == 5 * 16 * 32 * 32
-    monkeypatch.setattr(latents, "MAX_ELEMENTS", 2 * 16 * 32 * 32 + 1)
+    patch("dp_real.guidance.latents.MAX_ELEMENTS", 2 * 16 * 32 * 32 + 1)
     largest.clear()
     parts = decode(vae, noise)
     (gradient,) = torch.autograd.grad(parts.square().sum(), noise)
@@ -243,10 +241,10 @@ def save(pipe, folder):
 
 
 @pytest.mark.parametrize("make", [stable_diffusion, dit, tiny.sana, tiny.stable_diffusion_3])
-def test_a_saved_pipeline_is_a_generator_by_its_own_index(make, tmp_path, monkeypatch):
+def test_a_saved_pipeline_is_a_generator_by_its_own_index(make, tmp_path, patch):
     """A decoder that cannot save memory, as SANA's, is left as it is. The network is not asked."""
     for place, name in ((socket, "getaddrinfo"), (socket.socket, "connect")):
-        monkeypatch.setattr(place, name, None)
+        patch(place, name, None)
     pipe = random_pipeline(make)
     save(pipe, tmp_path)
     options = {"size": 32, "checkpointing": True, "batch_size": 2}
@@ -264,7 +262,7 @@ def test_a_tiny_decoder_decodes_for_the_guidance_only(saved, classifier, tmp_pat
     tiny.tiny_decoder().save_pretrained(tmp_path)
     full, small = (load_generator(config_of(saved, tiny_decoder=decoder)) for decoder in (None, str(tmp_path)))
     guidance = EntropyGuidance(classifier, 0.1)
-    assert torch.equal(draw(small, None, 2), draw(full, None, 2))
+    assert draw(small, None, 2).equal(draw(full, None, 2))
     assert not draw(small, guidance, 2).allclose(draw(full, guidance, 2), atol=1e-2)
 
 
@@ -338,7 +336,7 @@ def test_a_file_has_captions_of_each_class(tmp_path):
     """What is read becomes part of the configuration, so that a run needs the file no more."""
     file = tmp_path / "captions.csv"
     forms = 'he\u0301n,a brown bird\ncock,a loud bird\nh\u00e9n,"a bird, asleep"\n'  # of one name
-    file.write_text(f"class,caption\n{forms}", encoding="utf-8")
+    file.write_text(f"class,caption\n{forms}")
     read = asked(str(file), prompts_per_class=0)
     assert read.prompts == {"h\u00e9n": ("a brown bird", "a bird, asleep"), "cock": ("a loud bird",)}
     assert asked({"he\u0301n": ["a bird"]}).prompts == {"h\u00e9n": ("a bird",)}
@@ -390,17 +388,17 @@ def test_checkpointing_saves_memory(saved, classifier):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl, dit])
-def test_what_is_compiled_serves_every_batch(make, tmp_path, monkeypatch):
+def test_what_is_compiled_serves_every_batch(make, tmp_path, patch):
     """Denoiser and decoder have a graph each for plain and for guided steps, however large the batch becomes."""
     compile_module = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", partialmethod(compile_module, backend="eager"))
+    patch("torch.nn.Module.compile", partialmethod(compile_module, backend="eager"))
     save(random_pipeline(make), tmp_path)
     generator = load_generator(config_of(tmp_path, compile=True))
     plain = load_generator(config_of(tmp_path))
     torch._dynamo.reset()
     graphs = []
     for rows in (17, 19, 23):  # below 16 a convolution on the CPU has another graph
-        assert torch.equal(draw(generator, None, rows), draw(plain, None, rows))
+        assert draw(generator, None, rows).equal(draw(plain, None, rows))
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs[0] > 0
     assert len(set(graphs)) == 1
@@ -433,32 +431,33 @@ def test_a_dit_in_memory_has_all_names_of_a_class():
     assert class_numbers(names, ["tench", "hen"]) == [[0], [8]] == class_numbers(names, ["Tinca tinca", "hen"])
 
 
+ANY = tomllib.loads("""
+name = "any"
+generator = { prompts = ["a photo of a {}"] }
+sampling = { steps = 3, guidance_scale = 2.0 }
+guidance = { omega = 0.05, through = "x0" }
+learner = { kind = "conv", widths = [4, 8] }
+training = { steps = 4, batch_size = 4 }
+practice = { initial = 3, increment = 3, additions = 1, patience = 1, evaluate_every = 1 }
+""")
+
+
 @pytest.mark.parametrize("make", [tiny.stable_diffusion, tiny.stable_diffusion_3])
 def test_a_pipeline_in_memory_is_run_as_its_folder(make, tmp_path):
-    raw = {
-        "name": "any",
-        "generator": {"prompts": ["a photo of a {}"]},
-        "sampling": {"steps": 3, "guidance_scale": 2.0},
-        "guidance": {"omega": 0.05, "through": "x0"},
-        "learner": {"kind": "conv", "widths": [4, 8]},
-        "training": {"steps": 4, "batch_size": 4},
-        "practice": {"initial": 3, "increment": 3, "additions": 1, "patience": 1, "evaluate_every": 1},
-    }
     examples = Examples(torch.rand(12, 3, 32, 32) * 2 - 1, torch.arange(12) % 3)
     data = RealData(Task((3, 32, 32), tiny.CLASSES), None, examples, examples)
     pipe = tiny.random_pipeline(make)
     pipe.save_pretrained(tmp_path / "pipeline")
-    stored = raw | {"generator": raw["generator"] | {"kind": "diffusers", "model": str(tmp_path / "pipeline")}}
-    dp_real.run(stored, tmp_path / "stored", data=data)
-    given = partial(dp_real.run, raw, tmp_path / "given", data=data, generator=pipe)
+    stored = ANY["generator"] | {"kind": "diffusers", "model": f"{tmp_path}/pipeline"}
+    dp_real.run(ANY | {"generator": stored}, tmp_path / "stored", data=data)
+    given = partial(dp_real.run, ANY, tmp_path / "given", data=data, generator=pipe)
     given()
     pools = [dp_real.Run(tmp_path / name).pool for name in ("stored", "given")]
     assert torch.equal(*(pool.x[: len(pool)] for pool in pools))
     given(resume=True)
-    with torch.no_grad():
-        next(pipe.vae.parameters()).add_(0.01)
+    next(pipe.vae.parameters()).data.add_(0.01)
     with refusal("the pipeline that was given changed since"):
         given(resume=True)
     given(resume=True, accept_changes=True)
     with refusal("is a guided pipeline: call"):
-        dp_real.run(raw, tmp_path / "other", data=data, generator=dp_real.guide(pipe, tiny.three))
+        dp_real.run(ANY, tmp_path / "other", data=data, generator=dp_real.guide(pipe, tiny.three))

@@ -9,7 +9,6 @@ import torch
 from dp_base.progress import showing
 from dp_real.data.examples import Examples, RealData, Task
 from dp_real.generators import class_prompts
-from dp_real.generators.models import stable_diffusion
 from dp_real.generators.models.stable_diffusion import train_autoencoder, train_pipeline
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.generators.trained import Effort, LatentConfig
@@ -17,16 +16,17 @@ from dp_real.guidance.section import SamplingConfig
 from dp_real.runtime import resumable
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_seeds
+from tests.dp_real.runs.folders import same_tensors
 from tests.refusals import refusal
 
 TASK = Task((1, 16, 16), ("coat", "dress", "bag"))
 TEMPLATES = ("a photo of a {}", "{}")
 
 
-def load_generator(real, **options):
+def load_generator(real, prompts=TEMPLATES, training="light"):
     """Load for a source whose task is TASK."""
     source = SimpleNamespace(source="fashion", split=0, task=TASK)
-    section = LatentConfig(**{"kind": "latent", "prompts": TEMPLATES, "training": "light"} | options)
+    section = LatentConfig(kind="latent", prompts=prompts, training=training)
     return section.load(SamplingConfig(steps=4, guidance_scale=2.0), source, real)
 
 
@@ -42,14 +42,14 @@ def real():
 
 
 @pytest.fixture
-def efforts(monkeypatch):
+def efforts(patch):
     """Of a few steps, which a test may change."""
     found = {"light": (Effort(30, 8), Effort(3, 4))}
-    monkeypatch.setattr("dp_real.generators.trained.EFFORTS", found)
+    patch("dp_real.generators.trained.EFFORTS", found)
     return found
 
 
-def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
+def test_a_pipeline_trained_here_is_kept(real, patch, efforts):
     labels, seeds = torch.arange(6) % 3, row_seeds(0, 0, range(6))
     generator = load_generator(real)
     x = generator.sample(labels, seeds, None)
@@ -59,14 +59,16 @@ def test_a_pipeline_trained_here_is_kept(real, monkeypatch, efforts):
         latents = vae.encode(real.validation.x.expand(-1, 3, -1, -1), return_dict=False)[0].mode()
     assert vae.config.scaling_factor == pytest.approx(1 / latents.std().item(), rel=1e-5)
 
-    monkeypatch.setattr(stable_diffusion, "train_autoencoder", None)  # not called again: the VAE is in the cache
+    patch(
+        "dp_real.generators.models.stable_diffusion.train_autoencoder", None
+    )  # not called again: the VAE is in the cache
     other = load_generator(real, prompts=("a {}",))
-    assert torch.equal(other.pipe.vae.decoder.conv_in.weight, vae.decoder.conv_in.weight)
+    assert other.pipe.vae.decoder.conv_in.weight.equal(vae.decoder.conv_in.weight)
     efforts["full"] = efforts["light"]
     with pytest.raises(TypeError):
         load_generator(real, training="full")
-    monkeypatch.setattr(stable_diffusion, "train_pipeline", None)
-    assert torch.equal(load_generator(real).sample(labels, seeds, None), x)
+    patch("dp_real.generators.models.stable_diffusion.train_pipeline", None)
+    assert load_generator(real).sample(labels, seeds, None).equal(x)
     assert not list(cache_folder().rglob(f"*{UNFINISHED}*"))
 
 
@@ -87,7 +89,7 @@ def train(real, folder, seed=0, keep=False):
     if not (folder / "vae").exists():
         train_autoencoder(real.validation.x, Effort(6, 4), seed, folder / "vae", unfinished[0])
     train_pipeline(real.validation, prompts, folder / "vae", Effort(6, 4), seed, folder / "unet", unfinished[1])
-    return load_pipeline(str(folder / "unet"))
+    return load_pipeline(f"{folder}/unet")
 
 
 @contextmanager
@@ -103,14 +105,14 @@ def kills(description, total):
     yield advance
 
 
-def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, monkeypatch):
+def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, patch):
     """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
-    monkeypatch.setattr(resumable, "EVERY", 2)
-    monkeypatch.setattr(stable_diffusion, "ENCODED_EVERY", 2)
+    patch("dp_real.runtime.resumable.EVERY", 2)
+    patch("dp_real.generators.models.stable_diffusion.ENCODED_EVERY", 2)
     unbroken = train(real, tmp_path / "unbroken")
     begins = []
     restore = resumable.Resumable.restore
-    monkeypatch.setattr(resumable.Resumable, "restore", lambda self: begins.append(restore(self)) or begins[-1])
+    patch("dp_real.runtime.resumable.Resumable.restore", lambda self: begins.append(restore(self)) or begins[-1])
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt), showing(kills):
             train(real, tmp_path / "broken", keep=True)
@@ -119,9 +121,9 @@ def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroke
     assert begins == [0, 4, 0, 4]
     other = train(real, tmp_path / "other", seed=1)
     for part in ("unet", "vae", "text_encoder"):
-        whole, resumed = (getattr(each, part).state_dict() for each in (unbroken, pipe))
-        assert all(torch.equal(whole[name], resumed[name]) for name in whole), part
-        assert not all(torch.equal(whole[name], value) for name, value in getattr(other, part).state_dict().items())
+        whole, resumed, another = (getattr(each, part).state_dict() for each in (unbroken, pipe, other))
+        assert same_tensors(whole, resumed), part
+        assert not same_tensors(whole, another), part
 
 
 def test_what_it_cannot_be_trained_on(real):

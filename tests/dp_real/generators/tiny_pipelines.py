@@ -1,35 +1,27 @@
 """Every family of pipelines that is used here, tiny and with random weights, and what guidance must do to it."""
 
+import tomllib
+from pathlib import Path
+
+import diffusers
 import pytest
 import torch
 from diffusers import (
-    AutoencoderDC,
-    AutoencoderKLFlux2,
-    AutoencoderKLQwenImage,
-    AutoencoderTiny,
     DDIMScheduler,
     DiTPipeline,
-    DiTTransformer2DModel,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
-    Flux2Transformer2DModel,
     FluxPipeline,
-    FluxTransformer2DModel,
     LCMScheduler,
     PixArtSigmaPipeline,
-    PixArtTransformer2DModel,
     QwenImagePipeline,
-    QwenImageTransformer2DModel,
     SanaPipeline,
     SanaSprintPipeline,
-    SanaTransformer2DModel,
     SCMScheduler,
-    SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
-    UNet2DConditionModel,
 )
 from torch import nn
 from transformers import (
@@ -47,7 +39,7 @@ from transformers import (
 
 import dp_real
 from dp_real.config import parse_config
-from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae, vae_blocks
+from dp_real.generators.models.stable_diffusion import TEXT_WIDTH, make_pipeline, make_tokenizer, make_vae
 from dp_real.generators.pipelines.generator import pipeline_generator
 from dp_real.guidance.entropy import entropy
 
@@ -57,28 +49,30 @@ THEIR_WARNINGS = [
     pytest.mark.filterwarnings("ignore:`upcast_vae` is deprecated:FutureWarning"),
 ]
 N = 3
-STEPS = 6  # of a configuration that samples with a pipeline
 CLASSES = ("tench", "goldfish", "hen")
 PROMPTS = [f"a photo of a {name}" for name in CLASSES]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SD1 = BETAS | {"steps_offset": 1}
-LAYERS = {"num_layers": 1, "num_attention_heads": 2}
-LATENTS = LAYERS | {"sample_size": 8, "in_channels": 4, "attention_head_dim": 8}
-TOKENS = LAYERS | {"in_channels": 16, "attention_head_dim": 16, "joint_attention_dim": 16}
+SIZES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+VIT = SIZES["vit"]
+
+
+def made(name, **options):
+    """A part of diffusers with random weights, of the sizes of this name or others."""
+    return getattr(diffusers, SIZES[name]["_class_name"]).from_config(SIZES[name] | options)
 
 
 def text_encoder(tokenizer, width, kind=CLIPTextModelWithProjection):
-    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
-    sizes |= {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     last = len(tokenizer) - 1
-    sizes |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last, "projection_dim": 12}
-    return kind(CLIPTextConfig(**sizes))
+    tokens = {"vocab_size": last + 1, "bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
+    longest = tokenizer.model_max_length
+    return kind(CLIPTextConfig(**SIZES["clip"], **tokens, hidden_size=width, max_position_embeddings=longest))
 
 
 def with_t5(prompts=PROMPTS):
     tokenizer = make_tokenizer(prompts)
-    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
-    return {"text_encoder": T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes)), "tokenizer": tokenizer}
+    config = T5Config(vocab_size=len(tokenizer), **SIZES["t5"])
+    return {"text_encoder": T5EncoderModel(config), "tokenizer": tokenizer}
 
 
 def two_clips():
@@ -93,74 +87,39 @@ def shifted_vae():
     return vae
 
 
-def small_unet(text_width, **options):
-    return UNet2DConditionModel(
-        sample_size=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=4,
-        cross_attention_dim=text_width,
-        **options,
-    )
-
-
-def stable_diffusion():
+def stable_diffusion(**options):
+    """`options` are sizes of its UNet."""
     pipe = make_pipeline(32, PROMPTS)
-    pipe.unet = small_unet(TEXT_WIDTH)
+    pipe.unet = made("unet", cross_attention_dim=TEXT_WIDTH, **options)
     return pipe
 
 
 def stable_diffusion_xl(**options):
-    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4}
-    unet = small_unet(40, **added, projection_class_embeddings_input_dim=12 + 6 * 4)
+    unet = made("unet", cross_attention_dim=40, **SIZES["unet_xl"])
     scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
     return StableDiffusionXLPipeline(vae=make_vae(32), unet=unet, scheduler=scheduler, **two_clips(), **options)
 
 
 def stable_diffusion_3():
-    transformer = SD3Transformer2DModel(
-        **LATENTS | {"num_layers": 2},
-        patch_size=2,
-        caption_projection_dim=16,
-        joint_attention_dim=40,
-        pooled_projection_dim=24,
-        out_channels=4,
-        pos_embed_max_size=8,
-    )
+    transformer = made("stable_diffusion_3")
     flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
     parts = {"vae": shifted_vae(), **two_clips(), "text_encoder_3": None, "tokenizer_3": None}
     return StableDiffusion3Pipeline(transformer=transformer, scheduler=flow, **parts)
 
 
 def dit():
-    transformer = DiTTransformer2DModel(
-        **LATENTS | {"num_layers": 2},
-        patch_size=2,
-        out_channels=8,  # the last four: a learned variance
-        num_embeds_ada_norm=1000,
-        norm_type="ada_norm_zero",
-        norm_elementwise_affine=False,
-    )
-    return DiTPipeline(transformer=transformer, vae=make_vae(32), scheduler=DDIMScheduler(clip_sample=False))
+    return DiTPipeline(transformer=made("dit"), vae=make_vae(32), scheduler=DDIMScheduler(clip_sample=False))
 
 
 def latent_consistency():
-    pipe = stable_diffusion()
-    pipe.unet = small_unet(TEXT_WIDTH, time_cond_proj_dim=8)
+    pipe = stable_diffusion(time_cond_proj_dim=8)
     pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
     return pipe
 
 
-def flux_transformer(**options):
-    sizes = {"num_single_layers": 1, "pooled_projection_dim": 16, "axes_dims_rope": (4, 4, 8)}
-    return FluxTransformer2DModel(**TOKENS | sizes | options)
-
-
-def flux():
-    transformer = flux_transformer()
+def flux(**options):
+    """`options` are sizes of its transformer."""
+    transformer = made("flux", **options)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     parts = {f"{name}_2": part for name, part in with_t5().items()}
     parts["tokenizer"] = tokenizer = parts["tokenizer_2"]
@@ -169,33 +128,18 @@ def flux():
 
 
 def flux2_vae():
-    vae = AutoencoderKLFlux2(
-        **vae_blocks(8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-        latent_channels=4,
-    )
+    vae = made("flux2_vae")
     vae.bn.running_mean.normal_(0, 0.2)
     vae.bn.running_var.uniform_(2, 4)
     return vae
 
 
 def flux2():
-    """It reads the hidden states of the 27th layer of its texts' model."""
-    transformer = Flux2Transformer2DModel(
-        **TOKENS | {"joint_attention_dim": 24},
-        num_single_layers=1,
-        axes_dims_rope=(4, 4, 4, 4),
-        timestep_guidance_channels=16,
-        guidance_embeds=False,
-    )
     tokenizer = make_tokenizer(PROMPTS)
     tokenizer.chat_template = "{{ messages[0].content }}"
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 28, "head_dim": 8}
-    sizes |= {"num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": len(tokenizer)}
     return Flux2KleinPipeline(
-        transformer=transformer,
-        text_encoder=Qwen3ForCausalLM(Qwen3Config(**sizes)),
+        transformer=made("flux2"),
+        text_encoder=Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **SIZES["qwen3"])),
         tokenizer=tokenizer,
         vae=flux2_vae(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
@@ -203,37 +147,14 @@ def flux2():
 
 
 def qwen_image():
-    transformer = QwenImageTransformer2DModel(**TOKENS, out_channels=4, axes_dims_rope=(4, 4, 8))
-    vae = AutoencoderKLQwenImage(
-        base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 2, 2],
-        num_res_blocks=1,
-        temperal_downsample=[False, True],
-        latents_mean=[0.1, -0.2, 0.3, 0.0],
-        latents_std=[2.0, 1.5, 2.5, 1.2],
-    )
     flow = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    return QwenImagePipeline(vae=vae, transformer=transformer, scheduler=flow, **with_t5(["a" * 400]))
+    parts = {"transformer": made("qwen_image"), "vae": made("qwen_image_vae")}
+    return QwenImagePipeline(**parts, scheduler=flow, **with_t5(["a" * 400]))
 
 
 def with_sana(**options):
     """The parts of SANA but its scheduler."""
-    transformer = SanaTransformer2DModel(
-        **LATENTS,
-        out_channels=4,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=8,
-        cross_attention_dim=16,
-        caption_channels=16,
-        **options,
-    )
-    sizes = {"latent_channels": 4, "attention_head_dim": 4, "scaling_factor": 0.5}
-    for half in ("encoder", "decoder"):
-        sizes |= {f"{half}_block_types": "ResBlock", f"{half}_block_out_channels": (8, 16, 16)}
-        sizes |= {f"{half}_layers_per_block": (1, 1, 1), f"{half}_qkv_multiscales": ((), (), ())}
-    vae = AutoencoderDC(**sizes)
-    return with_t5() | {"vae": vae, "transformer": transformer}
+    return {"transformer": made("sana", **options), "vae": made("sana_vae")} | with_t5()
 
 
 def sana():
@@ -247,17 +168,8 @@ def sana_sprint():
 
 
 def pixart():
-    transformer = PixArtTransformer2DModel(
-        **LATENTS,
-        patch_size=2,
-        cross_attention_dim=16,
-        out_channels=8,
-        norm_type="ada_norm_single",
-        caption_channels=16,
-        use_additional_conditions=False,
-    )
-    scheduler = DPMSolverMultistepScheduler()
-    return PixArtSigmaPipeline(**with_t5(), vae=make_vae(32), transformer=transformer, scheduler=scheduler)
+    parts = {"transformer": made("pixart"), "scheduler": DPMSolverMultistepScheduler()}
+    return PixArtSigmaPipeline(**parts, **with_t5(), vae=make_vae(32))
 
 
 def random_pipeline(make=stable_diffusion):
@@ -295,9 +207,6 @@ def three(x):
     return x.flatten(1)[:, :3]
 
 
-VIT = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-
-
 def tiny_vit(side=16):
     torch.manual_seed(0)
     return ViTForImageClassification(ViTConfig(**VIT, image_size=side, num_labels=3)).eval()
@@ -314,28 +223,25 @@ def save_vit(folder, side=16):
 
 
 def tiny_decoder():
-    """A decoder of latents to images of four times their side."""
     torch.manual_seed(2)
-    sizes = {"upsampling_scaling_factor": 2}
-    for half in ("encoder", "decoder"):
-        sizes |= {f"{half}_block_out_channels": (8, 8, 8), f"num_{half}_blocks": (1, 1, 1)}
-    return AutoencoderTiny(**sizes)
+    return made("tiny_decoder")
+
+
+CONFIG = tomllib.loads("""
+name = "any"
+data = { source = "folder", validation = "nowhere", size = 32 }
+sampling = { steps = 6, guidance_scale = 2.0 }
+learner = { kind = "conv", widths = [4, 8] }
+training = { steps = 10 }
+practice = { initial = 10 }
+""")
+STEPS = CONFIG["sampling"]["steps"]
 
 
 def config_of(folder, guidance=None, **options):
     """The configuration of a run whose generator is the pipeline in a folder."""
-    return parse_config(
-        {
-            "name": "any",
-            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
-            "generator": {"kind": "diffusers", "model": str(folder), **options},
-            "sampling": {"steps": STEPS, "guidance_scale": 2.0},
-            "guidance": guidance or {},
-            "learner": {"kind": "conv", "widths": [4, 8]},
-            "training": {"steps": 10},
-            "practice": {"initial": 10},
-        }
-    )
+    sections = {"generator": {"kind": "diffusers", "model": str(folder), **options}, "guidance": guidance or {}}
+    return parse_config(CONFIG | sections | {"data": CONFIG["data"] | {"classes": CLASSES}})
 
 
 NOT_BLURRY = {"negative_prompt": N * ["blurry"]}

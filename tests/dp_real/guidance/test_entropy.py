@@ -118,7 +118,7 @@ def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(generator
     easier, before, harder = (entropy(classifier(x)).mean() for x in (guided(-1), plain, guided(+1)))
     assert harder > before + 0.05
     assert easier < before  # the sign is the code's, not an accident of leaving the data
-    assert torch.equal(guided(0), plain)
+    assert guided(0).equal(plain)
 
 
 def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classifier):
@@ -135,7 +135,8 @@ def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classi
 
 def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifier):
     """Through a denoiser in half precision, each row of the gradient is scaled on its own, whatever the others are."""
-    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    x = torch.randn(3, 1, 8, 8)
     offset = torch.tensor([[0.0], [15.0], [30.0]]) * torch.eye(10)[0]
     through = {}
     for dtype in (torch.float32, torch.float16):
@@ -181,7 +182,7 @@ def test_where_nothing_but_noise_is_left_the_score_cannot_be_raised():
     first = int(scheduler.timesteps[0])
     assert scheduler.alphas_cumprod[first] == 0
     output = torch.randn(2, 16)
-    assert torch.equal(raise_score(scheduler, first, output, torch.ones(2, 16)), output)
+    assert raise_score(scheduler, first, output, torch.ones(2, 16)).equal(output)
 
 
 @pytest.mark.parametrize(
@@ -208,13 +209,12 @@ def test_a_pipeline_of_any_length_is_pushed_about_as_far_as_the_papers():
 def test_the_sampler_needs_only_a_denoiser_and_a_scheduler():
     """Plain sampling is the scheduler's own loop, bit for bit."""
     scheduler = ddim(steps=5)
-    x = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
-    by_hand = x
+    x = by_hand = torch.randn(2, 64)
     for t in scheduler.timesteps:
         by_hand = scheduler.step(0.1 * by_hand, int(t), by_hand).prev_sample
     seen = []
     sampled = sample(lambda x, t: 0.1 * x, scheduler, x, callback=lambda index, x0_hat: seen.append((index, x0_hat)))
-    assert torch.equal(sampled, by_hand)
+    assert sampled.equal(by_hand)
     assert [index for index, _ in seen] == [0, 1, 2, 3, 4]
     alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps[0]]
     assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())
@@ -238,8 +238,8 @@ def test_random_directions_belong_to_the_row(classifier):
     x = torch.zeros(5, 2, 3)
     first, second = (guidance.gradient(x, x) for _ in range(2))
     part = guidance.for_rows(slice(1, 3))
-    assert torch.equal(part.gradient(x[1:3], x[1:3]), first[1:3])
-    assert torch.equal(part.gradient(x[1:3], x[1:3]), second[1:3])
+    assert part.gradient(x[1:3], x[1:3]).equal(first[1:3])
+    assert part.gradient(x[1:3], x[1:3]).equal(second[1:3])
     assert len({*first.flatten().tolist(), *second.flatten().tolist()}) == 60
 
 

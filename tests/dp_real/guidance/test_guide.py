@@ -4,10 +4,8 @@ import copy
 import json
 import pickle
 import re
-from contextlib import contextmanager
 from functools import partial, wraps
 from importlib.util import find_spec
-from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 
@@ -59,7 +57,6 @@ from transformers import PreTrainedModel, TimmWrapperConfig, ViTForImageClassifi
 import dp_real
 from dp_base.errors import MissingError
 from dp_real.data.examples import Task
-from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.block import EntropyGuidanceBlock
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.guidance.guide import classifier_logits
@@ -68,18 +65,20 @@ from dp_real.learners.models.architectures import class_names
 from dp_real.learners.models.classifier import fresh_classifier
 from dp_real.runtime.computing import eval_mode
 from dp_real.runtime.seeds import row_noise, row_seeds
+from tests.dp_real.conftest import CONTEXTS
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.tiny_pipelines import FAMILIES, PROMPTS, N, assert_guided, draw, random_pipeline, three
 from tests.refusals import refusal
+from tests.source import ROOT
 
 pytestmark = tiny.THEIR_WARNINGS
 
 
 @pytest.fixture
-def pushes(monkeypatch):
+def pushes(patch):
     """The gradients of all guided steps."""
     found = []
-    monkeypatch.setattr(EntropyGuidance, "move", lambda self, x, gradient: found.append(gradient) or x)
+    patch("dp_real.guidance.entropy.EntropyGuidance.move", lambda self, x, gradient: found.append(gradient) or x)
     return found
 
 
@@ -93,13 +92,6 @@ def assert_seen(pipe, make, size=(32, 32)):
     draw(pipe, make, steps=1, size=size)
     assert plain.std() > 0.05
     assert_close(seen[-1][:N].clamp(-1, 1), plain, atol=1e-4, rtol=0)  # DiT has its rows twice
-
-
-@pytest.mark.parametrize("make", FAMILIES)
-def test_each_family_draws_harder_images_that_the_classifier_sees(make):
-    pipe = random_pipeline(make)
-    assert_guided(pipe, partial(draw, make=make, steps=3 if make is tiny.sana_sprint else 4))
-    assert_seen(pipe, make)
 
 
 EPSILON = {"prediction_type": "epsilon", "skip_prk_steps": True}
@@ -116,6 +108,7 @@ DIFFUSION = [
     LCMScheduler,
 ]
 SOLVERS = [
+    *((make, None, {}) for make in FAMILIES),  # its own
     *((tiny.stable_diffusion, kind, EPSILON) for kind in DIFFUSION),
     (tiny.stable_diffusion_3, FlowMatchEulerDiscreteScheduler, {}),
     (tiny.stable_diffusion_3, FlowMatchEulerDiscreteScheduler, {"invert_sigmas": True}),
@@ -125,10 +118,11 @@ SOLVERS = [
 
 
 @pytest.mark.parametrize(("make", "kind", "options"), SOLVERS)
-def test_each_solver_is_guided_and_the_classifier_sees_what_it_draws(make, kind, options):
+def test_each_family_and_solver_draws_harder_images_that_the_classifier_sees(make, kind, options):
     pipe = random_pipeline(make)
-    pipe.scheduler = kind.from_config(pipe.scheduler.config, **options)
-    assert_guided(pipe, partial(draw, make=make))
+    if kind:
+        pipe.scheduler = kind.from_config(pipe.scheduler.config, **options)
+    assert_guided(pipe, partial(draw, make=make, steps=3 if make is tiny.sana_sprint else 4))
     assert_seen(pipe, make)
 
 
@@ -258,14 +252,12 @@ def test_the_only_step_that_image_to_image_executes_is_guided(kind, make, given,
 
 
 def nine_channels():
-    pipe = random_pipeline()
-    pipe.unet = tiny.small_unet(tiny.TEXT_WIDTH, in_channels=9, out_channels=4)
+    pipe = random_pipeline(partial(tiny.stable_diffusion, in_channels=9, out_channels=4))
     return StableDiffusionInpaintPipeline(**pipe.components, requires_safety_checker=False)
 
 
 def flux_fill():
-    parts = random_pipeline(tiny.flux).components
-    parts["transformer"] = tiny.flux_transformer(in_channels=16 + 16 + 64, out_channels=16)
+    parts = random_pipeline(partial(tiny.flux, in_channels=16 + 16 + 64, out_channels=16)).components
     return FluxFillPipeline(**{name: part for name, part in parts.items() if part})
 
 
@@ -281,12 +273,10 @@ def test_inpainting_by_what_sees_the_mask_is_guided(make, pushes):
 def test_images_that_stay_plain_are_told(caplog):
     pipe = random_pipeline()
     plain = draw(pipe)
-    cases = {
-        r"no step was guided: window = \(0.95, 1.0\) and every = None": (three, {"window": (0.95, 1.0)}),
-        "some images stay plain.*: the classifier is constant, or so certain": (lambda x: 0 * three(x), {}),
-    }
-    warn_once.cache_clear()
-    for message, (classifier, options) in cases.items():
+    for message, classifier, options in (
+        (r"no step was guided: window = \(0.95, 1.0\) and every = None", three, {"window": (0.95, 1.0)}),
+        ("some images stay plain.*: the classifier is constant, or so certain", lambda x: 0 * three(x), {}),
+    ):
         dp_real.guide(pipe, classifier, 0.1, **options)
         for _ in range(2):
             assert_close(draw(pipe), plain, atol=1e-5, rtol=0)
@@ -320,7 +310,7 @@ MANY = 8 * PROMPTS
         (QwenImageAutoBlocks, tiny.qwen_image, {"negative_prompt": MANY[::-1]}),
     ],
 )
-def test_a_block_draws_harder_images_than_random_directions(blocks, make, given, monkeypatch):
+def test_a_block_draws_harder_images_than_random_directions(blocks, make, given, patch):
     pipe = with_block(blocks(), make)
 
     def draw(omega):
@@ -333,9 +323,12 @@ def test_a_block_draws_harder_images_than_random_directions(blocks, make, given,
     classifier = tiny.classifier_of(plain)
     pipe.update_components(classifier=classifier)
     guided = draw(3e-4)
-    assert torch.equal(draw(0.0), plain)
+    assert draw(0.0).equal(plain)
     noise = torch.Generator().manual_seed(0)
-    monkeypatch.setattr(EntropyGuidance, "gradient", lambda self, x, leaf: torch.randn(leaf.shape, generator=noise))
+    patch(
+        "dp_real.guidance.entropy.EntropyGuidance.gradient",
+        lambda self, x, leaf: torch.randn(leaf.shape, generator=noise),
+    )
     gained = entropy(classifier(guided)) - entropy(classifier(draw(3e-4)))
     assert gained.mean() > 3 * gained.std() / len(gained) ** 0.5
 
@@ -365,7 +358,7 @@ def test_guided_anew_the_former_guidance_is_gone_and_inference_mode_changes_noth
     dp_real.guide(pipe, three, 0.3)
     dp_real.guide(pipe, classifier, 0.1)
     with torch.inference_mode():
-        assert torch.equal(draw(pipe), once)
+        assert draw(pipe).equal(once)
 
 
 def test_a_pipeline_with_the_same_scheduler_is_not_guided():
@@ -378,14 +371,14 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
         assert "step" not in vars(other.scheduler)
         dp_real.unguide(guided)
     third = AutoPipelineForImage2Image.from_pipe(dp_real.guide(first, three, 0.1))
-    assert torch.equal(draw(type(first)(**third.components, requires_safety_checker=False)), plain)
+    assert draw(type(first)(**third.components, requires_safety_checker=False)).equal(plain)
     guided = draw(first)
-    assert not torch.equal(guided, plain)
-    assert torch.equal(draw(pickle.loads(pickle.dumps(first))), guided)
+    assert not guided.equal(plain)
+    assert draw(pickle.loads(pickle.dumps(first))).equal(guided)
     call = partial(dp_real.sample_images, random_pipeline(tiny.stable_diffusion_3), PROMPTS, steps=2)
     plain_images = call()
     dp_real.guide(call.args[0], three, 0.1)
-    assert torch.equal(call(), plain_images)  # it guides by its own argument only
+    assert call().equal(plain_images)  # it guides by its own argument only
     found = []
 
     def note(pipe, *_):
@@ -394,7 +387,7 @@ def test_a_pipeline_with_the_same_scheduler_is_not_guided():
 
     first(PROMPTS, num_inference_steps=2, callback_on_step_end=note)
     first.scheduler = found[0]
-    assert torch.equal(draw(dp_real.unguide(first)), plain)
+    assert draw(dp_real.unguide(first)).equal(plain)
 
 
 @pytest.mark.parametrize("kind", [EulerDiscreteScheduler, LCMScheduler])
@@ -411,7 +404,7 @@ def test_a_panorama_which_copies_its_schedulers_state_is_guided(kind):
     dp_real.guide(pipe, three, 1e-12)
     assert_close(wide(), plain, atol=1e-5, rtol=0)
     dp_real.guide(pipe, three, 0.1)
-    assert not torch.allclose(wide(), plain, atol=1e-3)
+    assert not wide().allclose(plain, atol=1e-3)
 
 
 def test_a_step_that_the_callers_program_replaced_is_guided_and_a_copied_scheduler_has_its_own(pushes):
@@ -440,7 +433,7 @@ def test_a_tiny_decoder_may_guide(wrap):
     dp_real.guide(pipe, lambda x: (seen.append(x), three(x))[1], 0.1, decoder=wrap(tiny.tiny_decoder()))
     guided = draw(pipe)
     assert [x.shape for x in seen] == 3 * [(N, 3, 32, 32)]  # not at the last step
-    assert not torch.equal(draw(dp_real.unguide(pipe)), guided)
+    assert not draw(dp_real.unguide(pipe)).equal(guided)
 
 
 @pytest.mark.parametrize("offloads", [False, True])
@@ -466,7 +459,7 @@ def test_a_network_that_trains_on_guides_by_evaluation(given):
     network = nn.Sequential(nn.BatchNorm2d(3), flat).train()
     flat[2].eval()
     dp_real.guide(pipe, given(network), 0.1)
-    assert torch.equal(draw(pipe), draw(pipe))
+    assert draw(pipe).equal(draw(pipe))
     assert network[0].num_batches_tracked == 0
     assert [part.training for part in network.modules()] == [True, True, True, True, True, False, True]
 
@@ -482,18 +475,8 @@ def test_a_network_that_another_thread_trains_stays_in_training():
     assert modes == [True, False]
 
 
-@contextmanager
-def doubles():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-STATES = [torch.inference_mode, torch.no_grad, partial(torch.autocast, "cpu", torch.bfloat16), doubles]
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(state):
+@pytest.mark.parametrize("context", ["no_grad", "inference_mode", "autocast", "float64"])
+def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(context):
     pipe, seen = random_pipeline(), []
     classifier = tiny.classifier_of(draw(pipe))
     dp_real.guide(pipe, lambda x: (seen.append(classifier(x)), seen[-1])[1], 0.01)
@@ -503,11 +486,11 @@ def test_what_the_callers_program_has_set_in_torch_changes_no_guided_image(state
         return dp_real.sample_images(pipe, PROMPTS, guidance, steps=3), draw(pipe)
 
     expected = images()
-    with state():
+    with CONTEXTS[context]():
         found = images()
     assert {logits.dtype for logits in seen} == {torch.float32}
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1]) or isinstance(state, partial)  # the pipeline's own steps obey autocast
+    assert found[0].equal(expected[0])
+    assert found[1].equal(expected[1]) or context == "autocast"  # the pipeline's own steps obey it
 
 
 # what cannot be guided
@@ -562,12 +545,11 @@ def test_a_pipeline_that_cannot_be_guided_is_told_why(pipe, reason):
 def test_what_cannot_be_guided_is_said():
     pipe = random_pipeline()
     usual = pipe.scheduler
-    for scheduler, message in (
+    for pipe.scheduler, message in (
         (DEISMultistepScheduler(), "DEISMultistepScheduler cannot be guided; these can: DDIMScheduler, "),
         (UniPCMultistepScheduler(predict_x0=False), "set to predict noise"),
         (PNDMScheduler(), "skip_prk_steps"),
     ):
-        pipe.scheduler = scheduler
         with refusal(message):
             dp_real.guide(pipe, three, 0.1)
     pipe.scheduler = usual
@@ -579,13 +561,13 @@ def test_what_cannot_be_guided_is_said():
     for bad in ({"classifier": 3}, {"decoder": nn.Identity()}, {"classifier": tiny.tiny_vit(), "processor": "vit"}):
         with refusal("classifier = 3: should be|latents of Identity|processor = 'vit': should"):
             dp_real.guide(pipe, **{"classifier": three} | bad)
-    assert torch.equal(draw(pipe), before)  # it is guided as it was
+    assert draw(pipe).equal(before)  # it is guided as it was
     with refusal("gave numbers that are not finite"):
         draw(dp_real.guide(pipe, lambda images: three(images) / 0))
     with refusal(r"latents \[3, 4, 8, 8\]: AutoencoderTiny decodes \[batch, 16, height, width\]"):
         draw(dp_real.guide(pipe, three, decoder=AutoencoderTiny(latent_channels=16)))
     with torch.inference_mode():
-        made = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+        made = nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))
     with refusal("a model loaded in inference mode"):
         draw(dp_real.guide(pipe, made))
     for guidance in (EntropyGuidance(three, 0.1), EntropyGuidance(three, 0.1, "raw", through="x0")):
@@ -629,7 +611,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
     plain = draw(pipe)
     tiny.save_vit(tmp_path)
     expected = draw(dp_real.guide(pipe, tmp_path, 0.01))
-    assert not torch.equal(expected, plain)
+    assert not expected.equal(plain)
     reread = ViTForImageClassification.from_pretrained(tmp_path)
     bare = tmp_path / "bare"
     reread.save_pretrained(bare)
@@ -643,7 +625,7 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path):
         dp_real.guide(pipe, three, 0.01, processor=processor)
     low = draw(dp_real.guide(pipe, model.bfloat16(), 0.01, processor=processor))
     assert_close(low, expected, atol=0.1, rtol=0)
-    assert not torch.equal(low, expected)
+    assert not low.equal(expected)
 
 
 def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed(tmp_path):
@@ -657,8 +639,13 @@ def test_a_classifier_that_is_named_follows_the_pipeline_and_a_model_is_followed
         assert logits(torch.zeros(1, 3, 32, 32)).device.type == "meta"
 
 
-TIMM = {"architecture": "resnet18", "num_classes": 3, "label_names": ["a", "b", "c"]}
-TIMM |= {"pretrained_cfg": {"input_size": [3, 16, 16], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+TIMM = """{
+    "architecture": "resnet18",
+    "num_classes": 3,
+    "label_names": ["a", "b", "c"],
+    "pretrained_cfg": {"input_size": [3, 16, 16], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+}"""
+OF_TIMM = json.loads(TIMM)["pretrained_cfg"]
 
 
 class TimmModel(PreTrainedModel):
@@ -677,31 +664,28 @@ class TimmModel(PreTrainedModel):
 
 
 # TimmWrapperImageProcessor has no image_mean, and takes pictures of Pillow only.
-@pytest.mark.parametrize("processor", [None, SimpleNamespace(data_config=TIMM["pretrained_cfg"])])
+@pytest.mark.parametrize("processor", [None, SimpleNamespace(data_config=OF_TIMM)])
 def test_a_classifier_of_timm_is_given_what_its_own_config_says(processor):
-    model = TimmModel(TimmWrapperConfig.from_dict(copy.deepcopy(TIMM))).eval()
+    model = TimmModel(TimmWrapperConfig.from_dict(json.loads(TIMM))).eval()
     logits = classifier_logits(model, processor)(torch.stack([-torch.ones(3, 32, 32), torch.ones(3, 32, 32)]))
-    mean, std = (torch.tensor(TIMM["pretrained_cfg"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    mean, std = (torch.tensor(OF_TIMM[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = (torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16) - mean) / std
     assert logits.shape == (2, 3)
     assert_close(model.seen[0], expected)
     loaded = nn.Flatten().eval()  # as timm.create_model gives it; it takes smaller images too, unless its size is fixed
-    loaded.pretrained_cfg = TIMM["pretrained_cfg"] | {"fixed_input_size": processor is not None}
-    side = 8 if processor is None else 16
-    seen = classifier_logits(loaded, None)(torch.ones(1, 3, 8, 8)).view(1, 3, side, side)
-    assert_close(seen, expected[1:, :, :side, :side])
+    loaded.pretrained_cfg = OF_TIMM | {"fixed_input_size": processor is not None}
+    side, small = 16 if processor else 8, torch.ones(1, 3, 8, 8)
+    assert_close(classifier_logits(loaded, None)(small), expected[1:, :, :side, :side].flatten(1))
     if processor:  # of any module, as it would prepare a picture
-        assert_close(
-            classifier_logits(nn.Flatten().eval(), processor)(torch.ones(1, 3, 8, 8)).view(1, 3, 16, 16), expected[1:]
-        )
+        assert_close(classifier_logits(nn.Flatten().eval(), processor)(small), expected[1:].flatten(1))
     # It takes the names for another number of classes only together with their number.
-    config = TimmWrapperConfig.from_dict(copy.deepcopy(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
+    config = TimmWrapperConfig.from_dict(json.loads(TIMM), **class_names(Task((3, 16, 16), ("x", "y"))))
     assert (config.num_labels, config.id2label) == (2, {0: "x", 1: "y"})
 
 
 @pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
 def test_without_timm_its_classifiers_are_missing_a_package(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(TIMM))
+    (tmp_path / "config.json").write_text(TIMM)
     save_file({"fc.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with refusal(r"^[^\n]*timm[^\n]*: pip install 'deliberate-practice\[timm\]'$", MissingError):
         dp_real.guide(random_pipeline(), str(tmp_path), 0.01)
@@ -711,7 +695,7 @@ def test_without_timm_its_classifiers_are_missing_a_package(tmp_path):
 
 def test_the_example_of_the_readme_runs(tmp_path, pushes, monkeypatch):
     """With a tiny pipeline and a tiny classifier in the places of the published ones."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text()
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "dp_real.guide" in code)
     random_pipeline(tiny.stable_diffusion_xl).save_pretrained(tmp_path / "pipeline")
     tiny.save_vit(tmp_path / "classifier")

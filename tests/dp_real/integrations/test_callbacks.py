@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dp_real.data.sets.class_names import warn_once
 from dp_real.runtime.distributed import this_process
 from tests.refusals import refusal
 
@@ -84,7 +83,6 @@ def in_lightning(practice, metrics, at, max_epochs=10, max_steps=-1, **options):
     ],
 )
 def test_a_callback_steps_until_the_cooldown(caplog, evaluated, name):
-    warn_once.cache_clear()
     practice = Steps()
     evaluated(practice, {name: 0.5}, at=79)
     evaluated(practice, {name: 0.6}, at=80)

@@ -14,6 +14,7 @@ from dp_real.learners import ConvConfig
 from dp_real.learners.models.augment import Augmentation, RandAugment, crop_and_flip, mix
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime.seeds import Stream, rng, torch_rng
+from tests.dp_real.runs.folders import same_tensors
 from tests.refusals import refusal
 
 
@@ -65,27 +66,20 @@ def mixed_by_the_papers(x, y, rng, mixup, cutmix):
     √(1 - λ) of the image's; λ is then what the box, as far as it lies in the image, leaves of x_i.
     """
     n = len(x)
-    partner = rng.permutation(n)
-    coin = rng.random(n)
-    lam_cut = rng.beta(cutmix or 1, cutmix or 1, n)
-    lam_mix = rng.beta(mixup or 1, mixup or 1, n)
+    partner, coin = rng.permutation(n), rng.random(n)
+    lam_cut, lam_mix = (rng.beta(alpha or 1, alpha or 1, n) for alpha in (cutmix, mixup))
     cuts = [bool(cutmix) and (not mixup or coin[i] < 0.5) for i in range(n)]
-    centres = [rng.random(n) if any(cuts) else None for _ in range(2)]  # of the rows, of the columns
-    new_x = np.array(x, dtype=float)
-    new_y = np.array(y, dtype=float)
+    centres = rng.random((2, n)) if any(cuts) else None  # of the rows, of the columns
+    mixed = []
     for i, j in enumerate(partner):
-        lam = lam_mix[i]
+        share = lam = lam_mix[i]  # of row i in each pixel, and in the label
         if cuts[i]:
-            inside = []  # by the middle of a row or column of pixels, as a share of the side
-            for side, centre in zip(x.shape[2:], centres, strict=True):
-                inside.append(abs((np.arange(side) + 0.5) / side - centre[i]) <= np.sqrt(1 - lam_cut[i]) / 2)
-            box = np.outer(*inside)
-            new_x[i] = np.where(box, x[j], x[i])
-            lam = 1 - box.mean()
-        else:
-            new_x[i] = lam * x[i] + (1 - lam) * x[j]
-        new_y[i] = lam * y[i] + (1 - lam) * y[j]
-    return new_x, new_y
+            sides = zip(x.shape[2:], centres[:, i], strict=True)  # by the middle of a row or column of pixels
+            half = np.sqrt(1 - lam_cut[i]) / 2
+            share = 1 - np.outer(*(abs((np.arange(side) + 0.5) / side - centre) <= half for side, centre in sides))
+            lam = share.mean()
+        mixed.append([weight * each[i] + (1 - weight) * each[j] for weight, each in ((share, x), (lam, y))])
+    return [np.stack(each) for each in zip(*mixed, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +101,7 @@ def test_a_steps_draws_are_those_of_its_position():
     augmentation = Augmentation(Task((2, 7, 5), tuple("abcd")), TrainingConfig(steps=5, mixup=0.5, cutmix=1.0), seed=3)
     x, y = torch.randn(20, 2, 7, 5), torch.arange(20) % 4
     expected = mix(x, torch.eye(4)[y], rng(3, Stream.MIX, 2, 0), mixup=0.5, cutmix=1.0)
-    for ours, theirs in zip(augmentation(x, y, step=2, rank=0), expected, strict=True):
-        assert torch.equal(ours, theirs)
+    assert all(map(torch.equal, augmentation(x, y, step=2, rank=0), expected))
 
 
 def conv(training):
@@ -117,8 +110,8 @@ def conv(training):
 
 
 def images(step):
-    draw = torch.Generator().manual_seed(step)
-    return 2 * torch.rand(16, 3, 16, 16, generator=draw) - 1, torch.randint(4, (16,), generator=draw)
+    torch.manual_seed(step)
+    return 2 * torch.rand(16, 3, 16, 16) - 1, torch.randint(4, (16,))
 
 
 def test_randaugment_changes_images_within_their_range_and_by_its_generator_alone():
@@ -129,13 +122,13 @@ def test_randaugment_changes_images_within_their_range_and_by_its_generator_alon
         return operations(x, torch_rng(0, Stream.RANDAUGMENT, step, 0))
 
     first = at(5, x)
-    assert torch.equal(first, at(5, x))
+    assert first.equal(at(5, x))
     assert first.shape == x.shape
     assert first.abs().max() <= 1 + 1e-6
     assert sum((at(step, x) - x).abs().amax() > 0.1 for step in range(8)) > 5  # a few operations change nothing
     for step in range(4):
         grey, colours = (at(step, x[:, :1].expand(-1, channels, -1, -1)) for channels in (1, 3))
-        assert torch.equal(grey.expand(-1, 3, -1, -1), colours)  # grey stays grey
+        assert grey.expand(-1, 3, -1, -1).equal(colours)  # grey stays grey
 
 
 def test_kornias_magnitudes_end_at_29():
@@ -162,5 +155,4 @@ def test_a_learner_of_images_goes_on_from_its_tensors_bit_for_bit():
     for step in range(6, 12):
         whole.train_step(*images(step))
         second.train_step(*images(step))
-    for name, value in whole.tensors().items():
-        assert torch.equal(value, second.tensors()[name]), name
+    assert same_tensors(whole.tensors(), second.tensors())

@@ -23,7 +23,7 @@ from dp_real.learners.models.network import rate_factor
 from dp_real.learners.models.preprocess import preprocess_of
 from dp_real.learners.models.saved import restored
 from dp_real.learners.section import TrainingConfig
-from tests.dp_real.runs.folders import set_keys
+from tests.dp_real.runs.folders import same_tensors, set_keys
 from tests.refusals import refusal
 
 SIZES = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -63,19 +63,16 @@ def trained(tmp_path_factory):
 
 
 def test_a_fresh_one_is_a_function_of_its_seed():
-    weights = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(len(weights))  # what was drawn before does not matter
-        weights.append(section(config=TINY).fresh(TASK, TRAINING, seed).tensors())
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+    first, again, other = (section(config=TINY).fresh(TASK, TRAINING, seed).tensors() for seed in (0, 0, 1))
+    assert same_tensors(first, again)  # what was drawn before does not matter
+    assert not same_tensors(first, other)
 
 
 def test_weights_that_no_logit_hangs_on_are_left_alone():
     """They have no gradient, so that weight decay does not shrink them."""
     drawn = torch.get_rng_state()
     student = learner(section(architecture="dinov2", config=SIZES))
-    assert torch.equal(torch.get_rng_state(), drawn)
+    assert torch.get_rng_state().equal(drawn)
     train(student)
     unused = [name for name, weight in student.module.named_parameters() if weight.grad is None]
     assert unused == ["model.dinov2.embeddings.mask_token"]
@@ -144,30 +141,30 @@ def test_a_grey_learner_answers_in_the_librarys_own_pipeline(architecture, sizes
     again = learner(grey, (1, 16, 16))
     again.load(tmp_path)
     x = pictures(4, 1, 16, 16)
-    assert torch.equal(again.logits(x), student.logits(x))  # to the last bit, so that a run read again says the same
+    assert again.logits(x).equal(student.logits(x))  # to the last bit, so that a run read again says the same
 
 
 def test_a_folder_is_where_others_load_it_and_another_learner_starts(trained, tmp_path):
     student, folder = trained
-    x = pictures(4, 3, 16, 16)
+    x, known = pictures(4, 3, 16, 16), section(model=str(folder))
     model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
-    assert torch.allclose(model(pixel_values=x).logits, student.logits(x), rtol=0, atol=1e-6)
-    assert not torch.equal(student.logits(x), student.module.eval()(x))  # the average answers
+    assert model(pixel_values=x).logits.allclose(student.logits(x), rtol=0, atol=1e-6)
+    assert not student.logits(x).equal(student.module.eval()(x))  # the average answers
     assert model.config.label2id == {"cat": 0, "dog": 1, "emu": 2}
-    again, fresh = learner(section(model=str(folder))), learner(section(config=TINY))
+    again, fresh = learner(known), learner(section(config=TINY))
     fresh.load(folder)
-    assert torch.equal(again.logits(x), student.logits(x))
-    assert torch.equal(fresh.logits(x), student.logits(x))
+    assert again.logits(x).equal(student.logits(x))
+    assert fresh.logits(x).equal(student.logits(x))
 
-    four, same = (learner(section(model=str(folder)), classes=(*CLASSES, "fox")).logits(x) for _ in range(2))
-    assert torch.equal(four, same)  # with a fresh last layer, seeded
+    four, same = (learner(known, classes=(*CLASSES, "fox")).logits(x) for _ in range(2))
+    assert four.equal(same)  # with a fresh last layer, seeded
     assert four.shape == (4, 4)
-    assert learner(section(model=str(folder)), (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
+    assert learner(known, (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
 
-    known, task, x = section(model=str(folder)), Task((3, 24, 24), CLASSES, resize=30), pictures(4, 3, 24, 24)
+    task, x = Task((3, 24, 24), CLASSES, resize=30), pictures(4, 3, 24, 24)
     first = known.fresh(task, TRAINING, seed=0)
     first.save(tmp_path)  # its processor shows others the middle of a picture, which x is already
-    assert torch.equal(restored(known, task, TRAINING, tmp_path).logits(x), first.logits(x))
+    assert restored(known, task, TRAINING, tmp_path).logits(x).equal(first.logits(x))
 
 
 def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
@@ -194,23 +191,19 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
     assert known.classifier(TASK)(x).shape == (2, 3)
 
 
-def square(side):
-    return {"height": side, "width": side}
-
-
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         ("ViT", {"size": {"height": 20, "width": 28}}),
         ("ViT", {"do_normalize": False, "do_resize": False}),
-        ("CLIP", {"size": {"shortest_edge": 30}, "crop_size": square(24), **MEAN}),
+        ("CLIP", {"size": {"shortest_edge": 30}, "crop_size": 24, **MEAN}),
         ("Siglip", MEAN),
         ("ConvNext", {"size": {"shortest_edge": 28}, "crop_pct": 0.7}),
         ("ConvNext", {"size": {"shortest_edge": 384}}),
-        ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": square(28)}),
-        ("EfficientNet", {"size": square(28), "include_top": True}),
-        ("DeiT", {"size": square(32), "crop_size": square(28)}),
-        ("Levit", {"size": {"shortest_edge": 28}, "crop_size": square(28)}),
+        ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": 28}),
+        ("EfficientNet", {"size": {"height": 28, "width": 28}, "include_top": True}),
+        ("DeiT", {"size": {"height": 32, "width": 32}, "crop_size": 28}),
+        ("Levit", {"size": {"shortest_edge": 28}, "crop_size": 28}),
     ],
 )
 def test_images_are_prepared_as_by_the_processor(kind, options):
@@ -220,20 +213,20 @@ def test_images_are_prepared_as_by_the_processor(kind, options):
     picture = np.stack([2 * rows, columns, 100 + 50 * np.sin(rows / 9)], 2).astype(np.uint8)
     vision = SimpleNamespace(image_size=(100, 150))  # as CLIP's configuration has it
     model = SimpleNamespace(name_or_path="", config=SimpleNamespace(vision_config=vision))
-    ours = preprocess_of(model, processor)(torch.from_numpy(picture / 127.5 - 1).float().permute(2, 0, 1)[None])
-    theirs = torch.from_numpy(np.asarray(processor(images=[picture], return_tensors="np")["pixel_values"])).float()
-    torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
+    x = torch.from_numpy(picture / 127.5 - 1).float().permute(2, 0, 1)[None]
+    ours = preprocess_of(model, processor)(x)
+    theirs = processor(images=[picture], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(ours, theirs.float(), atol=0.05, rtol=0)
     if kind == "CLIP":  # torchvision's weights.transforms() of the same sizes, which can be given of any module
         sizes = {"resize_size": [30], "crop_size": [24], "interpolation": SimpleNamespace(value="bicubic")}
         preset = SimpleNamespace(**sizes, mean=MEAN["image_mean"], std=MEAN["image_std"])
-        own = preprocess_of(nn.Identity(), preset)(torch.from_numpy(picture / 127.5 - 1).float().permute(2, 0, 1)[None])
-        assert torch.equal(own, ours)
+        assert preprocess_of(nn.Identity(), preset)(x).equal(ours)
 
 
 def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(caplog):
     x = pictures(2, 3, 8, 8)
     for _ in range(2):
-        assert torch.equal(preprocess_of(nn.Bilinear(1, 1, 1))(x), x)
+        assert preprocess_of(nn.Bilinear(1, 1, 1))(x).equal(x)
     assert [record.message for record in caplog.records] == [
         "Bilinear: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]. For others give "
         "processor= to guide, preprocess= to Practice"

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from dp_base.errors import MissingError
 from dp_real.data.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
 from dp_real.runtime import distributed
+from tests.dp_real.runs.folders import same_tensors
 from tests.refusals import refusal
 
 TASK = Task((1, 8, 8), tuple("abc"))
@@ -29,8 +31,8 @@ def learner(*, norm=False, dropout=0.0, **training):
 
 
 def rows(n):
-    draw = torch.Generator().manual_seed(n)
-    return torch.randn(n, 1, 8, 8, generator=draw), torch.randint(3, (n,), generator=draw)
+    torch.manual_seed(n)
+    return torch.randn(n, 1, 8, 8), torch.randint(3, (n,))
 
 
 def gradients(student):
@@ -53,11 +55,12 @@ def test_processes_add_up_to_one(size, count, monkeypatch):
     for process in range(count):
         student = plain()
         here = SimpleNamespace(num_processes=count, process_index=process)
-        monkeypatch.setattr(distributed, "this_process", lambda here=here: here)
+        monkeypatch.setattr("dp_real.runtime.distributed.this_process", lambda here=here: here)
         monkeypatch.setattr(
-            distributed, "all_reduce", lambda tensors: everybodys.append([each.clone() for each in tensors])
+            "dp_real.runtime.distributed.all_reduce",
+            lambda tensors: everybodys.append([each.clone() for each in tensors]),
         )
-        monkeypatch.setattr(distributed, "copy_from_main", lambda tensors: None)
+        monkeypatch.setattr("dp_real.runtime.distributed.copy_from_main", lambda tensors: None)
         own = distributed.own_share(range(size))
         part = slice(own.start, own.stop)
         student.train_step(x[part], y[part], offset[part])
@@ -65,8 +68,7 @@ def test_processes_add_up_to_one(size, count, monkeypatch):
     *sums, number = [torch.stack(each).sum(0) for each in zip(*everybodys, strict=True)]
     assert number == size
     expected = [torch.tensor(alone.drain_loss()), *gradients(alone)]
-    for ours, theirs in zip(sums, expected, strict=True):
-        torch.testing.assert_close(ours / number, theirs, atol=1e-6, rtol=1e-5)
+    assert_close([each / number for each in sums], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_pieces_add_up_to_the_whole():
@@ -74,13 +76,12 @@ def test_pieces_add_up_to_the_whole():
     cut.microbatch_size = 7
     for student in (whole, cut):
         student.train_step(*rows(150))
-    for ours, theirs in zip(gradients(cut), gradients(whole), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    assert_close(gradients(cut), gradients(whole), atol=1e-6, rtol=1e-5)
     assert cut.drain_loss() == pytest.approx(whole.drain_loss(), rel=1e-6)
 
 
 @pytest.mark.parametrize(("room", "kind"), [(1, {}), (20, {"dropout": 0.5})], ids=str)
-def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(kind, room, monkeypatch):
+def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(kind, room, patch):
     """Nothing of the failed tries is left. The step ends as if the final size had been set at once."""
     student = learner(**kind)
     forward = NetworkLearner._forward
@@ -94,43 +95,38 @@ def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_sam
                 raise NO_MEMORY
         return answer
 
-    monkeypatch.setattr(NetworkLearner, "_forward", with_little_memory)
+    patch("dp_real.learners.models.network.NetworkLearner._forward", with_little_memory)
     student.train_step(*rows(150))
     assert len(seen) > 150 / room
     informed = learner(**kind)
     informed.microbatch_size = student.microbatch_size
     informed.train_step(*rows(150))
-    for name, value in student.tensors().items():
-        assert torch.equal(value, informed.tensors()[name]), name
+    assert same_tensors(student.tensors(), informed.tensors())
 
 
 @pytest.mark.parametrize(
     ("norm", "tries", "said"),
     [
         (False, [5, 2, 1], "a single row needs more memory than the GPU has: training"),
-        (
-            True,
-            [5],
-            "BatchNorm's 5 rows .training.batch_size. need more memory than the GPU has: training",
-        ),
+        (True, [5], "BatchNorm's 5 rows .training.batch_size. need more memory than the GPU has: training"),
     ],
 )
-def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnorm_mixes(norm, tries, said, monkeypatch):
+def test_a_row_that_does_not_fit_is_missing_memory_and_so_are_rows_that_batchnorm_mixes(norm, tries, said, patch):
     seen = []
 
     def none(self, x):
         seen.append(len(x))
         raise NO_MEMORY
 
-    monkeypatch.setattr(NetworkLearner, "_forward", none)
+    patch("dp_real.learners.models.network.NetworkLearner._forward", none)
     with refusal(said, MissingError):
         learner(norm=norm).train_step(*rows(5))
     assert seen == tries
 
 
-def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch):
-    monkeypatch.setattr(distributed.distributed, "all_reduce", lambda tensor: tensor.mul_(3))
+def test_tensors_that_travel_together_come_back_in_their_shapes(patch):
+    patch("dp_real.runtime.distributed.distributed.all_reduce", lambda tensor: tensor.mul_(3))
     tensors = [torch.ones(()), torch.arange(6.0).view(2, 3), torch.zeros(0)]
     distributed.all_reduce(tensors)
-    assert torch.equal(tensors[0], torch.tensor(3.0))
-    assert torch.equal(tensors[1], 3 * torch.arange(6.0).view(2, 3))
+    assert tensors[0].equal(torch.tensor(3.0))
+    assert tensors[1].equal(3 * torch.arange(6.0).view(2, 3))

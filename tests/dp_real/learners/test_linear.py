@@ -40,7 +40,7 @@ def test_entropy_is_binary_entropy_of_the_margin():
     p = torch.sigmoid(x.double() @ learner.weight)
     expected = -p * p.log() - (1 - p) * (1 - p).log()
     torch.testing.assert_close(entropy(learner.logits(x)).double(), expected, atol=1e-6, rtol=0)
-    assert torch.equal(learner.logits(x).argmax(1).bool(), x.double() @ learner.weight > 0)
+    assert learner.logits(x).argmax(1).bool().equal(x.double() @ learner.weight > 0)
 
 
 def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
@@ -52,12 +52,12 @@ def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
     assert learner.weight is weight
     restored.load_tensors(learner.tensors())
     restored.train_step(-x, y)  # as many rows: taken for the same pool
-    assert torch.equal(restored.weight, weight)
+    assert restored.weight.equal(weight)
     restored.train_step(*plain_pool(51))
-    assert not torch.equal(restored.weight, weight)
+    assert not restored.weight.equal(weight)
 
 
 def test_a_linear_learner_takes_two_classes_and_counts_no_flops():
     assert LinearLearner(TASK, lam=0.01).row_flops((20,)) == 0
     with refusal("two classes"):
-        LinearLearner(Task((64,), (*"abcdefghij",)), lam=1)
+        LinearLearner(Task((64,), tuple("abc")), lam=1)

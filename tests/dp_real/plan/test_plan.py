@@ -2,14 +2,13 @@
 
 import json
 import shlex
-import shutil
+import tomllib
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import huggingface_hub
 import pytest
 import torch
 from dp_experiments.presets.presets import load_preset
@@ -23,7 +22,6 @@ from dp_real.data.stand_in import StandInConfig
 from dp_real.generators.diffusers import PipelineSize, known_size, published
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.learners import MLPConfig
 from dp_real.plan import forecast, needs
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runtime.computing import count
@@ -40,39 +38,44 @@ GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
 
 
 @pytest.fixture(autouse=True)
-def hub_check(monkeypatch):
+def hub_check(patch):
     """What asks the hub for a model; there is no network, unless a test says otherwise."""
     asking = Mock(side_effect=ConnectionError)
-    monkeypatch.setattr(huggingface_hub, "auth_check", asking)
+    patch("huggingface_hub.auth_check", asking)
     return asking
 
 
 MINE = parse_config(
-    {
-        "name": "mine",
-        "data": {"source": "folder", "classes": ["cat", "dog"], "validation": "nowhere", "size": 8},
-        "generator": {"kind": "diffusers", "model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "dtype": "bfloat16"},
-        "sampling": {"steps": 30, "guidance_scale": 4.0},
-        "guidance": {"omega": 0.05, "every": 5},
-        "learner": {"kind": "mlp", "hidden": [10]},
-        "training": {"steps": 1000, "batch_size": 32, "ema_decay": 0.9},
-        "practice": {"initial": 100, "increment": 50, "additions": 3, "patience": 2, "evaluate_every": 20}
-        | {"patience_growth": 1.0},
-        "pool": {"storage": "uint8"},
-    }
+    tomllib.loads("""
+name = "mine"
+data = { source = "folder", classes = ["cat", "dog"], validation = "nowhere", size = 8 }
+generator = { kind = "diffusers", model = "stable-diffusion-v1-5/stable-diffusion-v1-5", dtype = "bfloat16" }
+sampling = { steps = 30, guidance_scale = 4.0 }
+guidance = { omega = 0.05, every = 5 }
+learner = { kind = "mlp", hidden = [10] }
+training = { steps = 1000, batch_size = 32, ema_decay = 0.9 }
+pool = { storage = "uint8" }
+
+[practice]
+initial = 100
+increment = 50
+additions = 3
+patience = 2
+patience_growth = 1.0
+evaluate_every = 20
+""")
 )
 """Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes."""
 
 
-def config(**changes):
-    return changed(MINE, **changes)
+config = partial(changed, MINE)
 
 
 # Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image.
 MLP = forecast.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12)
 
 
-def test_the_learner_is_counted(monkeypatch):
+def test_the_learner_is_counted(patch):
     counted = forecast.learner_network(config())
     assert counted.parameters == MLP.parameters
     assert counted.training == pytest.approx(MLP.training)
@@ -80,7 +83,9 @@ def test_the_learner_is_counted(monkeypatch):
     for last, own in ((nn.ReLU(), forecast.Network(386 + 4, 2 * 2 * 384 / 1e12)), (nn.Softmax(5), None)):
         forecast._network.cache_clear()
         layers = nn.Flatten, partial(nn.Linear, 192, 2), partial(nn.BatchNorm1d, 2), lambda last=last: last
-        monkeypatch.setattr(MLPConfig, "network", lambda *_, layers=layers: nn.Sequential(*(each() for each in layers)))
+        patch(
+            "dp_real.learners.MLPConfig.network", lambda *_, layers=layers: nn.Sequential(*(each() for each in layers))
+        )
         assert forecast.learner_network(config()) == own
     forecast._network.cache_clear()
     vit = forecast.learner_network(load_preset("imagenet100"))
@@ -90,10 +95,7 @@ def test_the_learner_is_counted(monkeypatch):
 
 def test_an_existing_learner_is_counted_where_it_is_here(tmp_path):
     save_vit(tmp_path / "vit")
-    there, absent = (
-        parse_config(MINE.model_dump() | {"learner": {"kind": "transformers", "model": str(tmp_path / name)}})
-        for name in ("vit", "none")
-    )
+    there, absent = (config(f"learner={{kind='transformers', model='{tmp_path}/{name}'}}") for name in ("vit", "none"))
     learner, network = fresh_learner(there), forecast.learner_network(there)
     assert network.training * 1e12 == pytest.approx(learner.row_flops((3, 8, 8)))
     assert network.parameters == sum(weight.numel() for weight in learner.parameters)
@@ -101,25 +103,28 @@ def test_an_existing_learner_is_counted_where_it_is_here(tmp_path):
 
 
 def test_what_a_run_makes():
-    mine = config()
-    pruned = config(guidance={"omega": 0.0}, practice={"oversample": 5})
-    assert forecast.images(mine) == (100, 150)
-    assert forecast.images(config(guidance={"omega": 0.0})) == (250, 0)
-    assert forecast.images(config(practice={"real": 30}, data={"train": "nowhere"})) == (70, 150)
-    assert forecast.images(pruned) == (100 + 750, 0)
-    assert forecast.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
-    assert forecast.waiting_steps(config(practice={"patience_growth": 0})) == 20 * 6
-    disk = forecast.disk(mine, MLP)
-    assert disk["pool"] == 250 * 3 * 8 * 8
-    assert disk["drawing"] == 0  # blocks become the pool's files, unless something is left out
-    assert forecast.disk(config(pool={"marks": "marks.csv"}), MLP)["drawing"] == 100 * 192
-    assert disk["checkpoints"] == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
-    assert forecast.disk(config(training={"ema_decay": 0.0}), MLP)["checkpoints"] == 4 * 4 * 3 * MLP.parameters
-    assert forecast.disk(config(pool={"storage": "float32"}), MLP)["pool"] == 4 * 250 * 192
-    for additions, few in ((3, 4), (0, 7)):  # half of those of a loop become its validation set
-        beside = config(data={"real_per_class": 7}, practice={"additions": additions})
-        assert forecast.disk(beside, MLP)["pool"] == (100 + 50 * additions + 2 * few) * 192
-    assert forecast.disk(pruned, MLP)["drawing"] == 5 * 50 * 192
+    pruned = "guidance.omega=0 practice.oversample=5"
+    for settings, images in {
+        "": (100, 150),
+        "guidance.omega=0": (250, 0),
+        "practice.real=30 data.train=nowhere": (70, 150),
+        pruned: (100 + 750, 0),
+    }.items():
+        assert forecast.images(config(*settings.split())) == images
+    for growth, evaluations in ((1, 2 + 3 + 4), (0, 6)):  # T_max at 100, 150, 200 rows
+        assert forecast.waiting_steps(config(f"practice.patience_growth={growth}")) == 20 * evaluations
+    for part, settings, size in (
+        ("pool", "", 250 * 3 * 8 * 8),
+        ("pool", "pool.storage=float32", 4 * 250 * 192),
+        ("pool", "data.real_per_class=7", (100 + 150 + 2 * 4) * 192),  # half of them become a loop's validation set
+        ("pool", "data.real_per_class=7 practice.additions=0", (100 + 2 * 7) * 192),
+        ("drawing", "", 0),  # blocks become the pool's files, unless something is left out
+        ("drawing", "pool.marks=marks.csv", 100 * 192),
+        ("drawing", pruned, 5 * 50 * 192),
+        ("checkpoints", "", 4 * 4 * 4 * MLP.parameters),  # 4 of them, of 4 float32 a parameter
+        ("checkpoints", "training.ema_decay=0", 4 * 4 * 3 * MLP.parameters),
+    ):
+        assert forecast.disk(config(*settings.split()), MLP)[part] == size
     photographs = forecast.disk(load_preset("imagenet100"), None)["pool"]
     assert photographs == pytest.approx(160_000 * 370_000, rel=0.01)
 
@@ -136,23 +141,23 @@ def test_operations_of_an_image():
     assert parts[0] == pytest.approx((60 * 0.803 + 2.515, 0))
     learner = 6 * 2 / 3 * MLP.training
     assert parts[1] == pytest.approx((parts[0][0] + 6 * (2 * 0.923 + 2.515 + 2.549), learner))
-    cheap = config(guidance={"through": "x0"}, generator={"tiny_decoder": "madebyollin/taesd"})
+    cheap = config("guidance.through=x0", "generator.tiny_decoder=madebyollin/taesd")
     plain, guided = operations(cheap)
     assert guided - plain == pytest.approx(6 * 2 * 0.141)
-    assert operations(config(sampling={"guidance_scale": 1.0}))[0] == pytest.approx(30 * 0.803 + 2.515)
-    again = operations(config(generator={"checkpointing": True}))  # a forward pass more in a guided step
+    assert operations(config("sampling.guidance_scale=1.0"))[0] == pytest.approx(30 * 0.803 + 2.515)
+    again = operations(config("generator.checkpointing=true"))  # a forward pass more in a guided step
     assert (again[0] - parts[0][0], again[1] - sum(parts[1])) == pytest.approx((0, 6 * 2 * 0.803))
-    assert forecast.image_operations(config(generator={"model": "some/thing"}), MLP) is None
+    assert forecast.image_operations(config("generator.model=some/thing"), MLP) is None
     preset = load_preset("imagenet100", (OWN_DECODER,))
     plain, guided = operations(preset, forecast.learner_network(preset))
     assert guided / plain == pytest.approx(1.82, abs=0.02)  # the paper's figure, of time
 
 
-def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
+def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, patch):
     """Of a tiny Stable Diffusion whose parts are counted alone, and of the learner that guides it."""
     make_pipeline(32, ["cat", "dog"]).save_pretrained(tmp_path / "tiny")
-    small = {"model": str(tmp_path / "tiny"), "dtype": "float32", "prompts": ["{}"]}
-    mine = config(generator=small, sampling={"steps": 4, "block_size": 1}, guidance={"every": 2})
+    small = {"model": f"{tmp_path}/tiny", "dtype": "float32", "prompts": ["{}"]}
+    mine = config("sampling.steps=4", "sampling.block_size=1", "guidance.every=2", generator=small)
     generator = load_generator(mine)
     pipe = generator.pipe
     text = torch.zeros(1, pipe.tokenizer.model_max_length, pipe.unet.config["cross_attention_dim"])
@@ -162,7 +167,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
     }
     costs = {name: cost_of(part, generator.latent_shape) for name, part in parts.items()}
     size = PipelineSize(**costs, tiny=None, side=32, config={}, models=[])
-    monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda model: size)
+    patch("dp_real.generators.diffusers.known_size", lambda model: size)
     learner = fresh_learner(mine)
     guidance = EntropyGuidance.from_config(mine.guidance, learner.logits, 0.05)
     one = torch.zeros(1, dtype=torch.int64), row_seeds(0, 0, [0])
@@ -174,7 +179,7 @@ def test_what_is_predicted_of_a_run_is_what_it_counts(tmp_path, monkeypatch):
 
 
 def test_seconds_and_hours():
-    mine = config(training={"precision": "bfloat16"})
+    mine = config("training.precision=bfloat16")
     seconds = forecast.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
     assert seconds.plain == pytest.approx((60 * 0.803 + 2.515) / 78)
     assert seconds.row == pytest.approx(MLP.training / 46.8)
@@ -184,12 +189,18 @@ def test_seconds_and_hours():
     assert forecast.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
     found = forecast.hours(mine, forecast.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
-    assert (found["rows_per_step"], found["rows_per_device"]) == (32, 4)
-    assert found["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
-    assert found["training"] == pytest.approx(1000 * 32 * 0.9 / 3600)
-    assert found["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
-    assert found["clock"] == pytest.approx((4 + 8 + 0.25) / 8)
-    assert (found["low"], found["high"]) == pytest.approx((found["clock"] / 2, found["clock"] * 2))
+    clock = (4 + 8 + 0.25) / 8
+    expected = {
+        "rows_per_step": 32,
+        "rows_per_device": 4,
+        "drawing": (100 * 36 + 150 * 72) / 3600,
+        "training": 1000 * 32 * 0.9 / 3600,
+        "validating": 50 * 60 * 0.3 / 3600,
+        "clock": clock,
+        "low": clock / 2,
+        "high": clock * 2,
+    }
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
     unknown = forecast.hours(mine, forecast.Seconds(None, None, 0.9, "given"), 1)
     assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
 
@@ -220,18 +231,18 @@ def test_pipelines_are_as_counted(name):
 
 def test_other_pipelines_are_priced(tmp_path):
     """They are known by hub id or by the folder that save_pretrained wrote. Another size is priced by its pixels."""
-    flux = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev"}))
+    flux = operations(config("generator.model=black-forest-labs/FLUX.1-dev"))
     assert flux[0] == pytest.approx(60 * 74.385 + 10.472)
     assert flux[1] - flux[0] == pytest.approx(6 * (10.472 + 11.022 + 2 * 89.209))
-    half = operations(config(generator={"model": "black-forest-labs/FLUX.1-dev", "size": 512}))
+    half = operations(config("generator.model=black-forest-labs/FLUX.1-dev", "generator.size=512"))
     assert half == pytest.approx((flux[0] / 4, flux[1] / 4))
     sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "tiny_decoder": "a/b"}
     assert forecast.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
     (tmp_path / "transformer").mkdir()
     for each in (size for size in published().values() if "cross_attention_dim" not in size.config):
-        (tmp_path / "transformer" / "config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
+        (tmp_path / "transformer/config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
         assert known_size(str(tmp_path)) is each
-    (tmp_path / "transformer" / "config.json").write_text(json.dumps({"num_layers": 3}))
+    (tmp_path / "transformer/config.json").write_text('{"num_layers": 3}')
     assert known_size(str(tmp_path)) is None
 
 
@@ -241,7 +252,7 @@ def test_a_language_model_is_priced_in_a_folder_and_in_the_hubs_cache(hub):
     cache = hub.parents[2] / "models--org--lm"
     folder = language_model(cache / "snapshots" / hub.name)
     (cache / "refs").mkdir()
-    (cache / "refs" / "main").write_text(hub.name)
+    (cache / "refs/main").write_text(hub.name)
     of_folder = CausalLMConfig(kind="causal-lm", model=str(folder)).image_cost(None, None)
     assert section.image_cost(None, None) == of_folder
     assert of_folder.plain > 0
@@ -250,12 +261,12 @@ def test_a_language_model_is_priced_in_a_folder_and_in_the_hubs_cache(hub):
 # what is there
 
 
-INDEX = {
+INDEX = """{
     "_class_name": "StableDiffusionPipeline",
     "unet": ["diffusers", "x"],
     "vae": ["diffusers", "x"],
-    "safety_checker": ["stable_diffusion", "x"],
-}
+    "safety_checker": ["stable_diffusion", "x"]
+}"""
 CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
 
 
@@ -264,11 +275,14 @@ def disk(tmp_path_factory):
     """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
     root = tmp_path_factory.mktemp("disk")
     (root / "data").symlink_to(Path(StandInConfig(source="stand-in", size=8).folders.validation).parents[1])
-    for part, own in (("unet", {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}), ("vae", {})):
+    for part, own in (
+        ("unet", '{"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}'),
+        ("vae", "{}"),
+    ):
         (root / "sd" / part).mkdir(parents=True)
-        (root / "sd" / part / "config.json").write_text(json.dumps(own))
+        (root / "sd" / part / "config.json").write_text(own)
         (root / "sd" / part / "model.safetensors").touch()
-    (root / "sd" / "model_index.json").write_text(json.dumps(INDEX))
+    (root / "sd/model_index.json").write_text(INDEX)
     return root
 
 
@@ -280,10 +294,10 @@ def machine(disk, monkeypatch):
     """A machine that has all that imagenet100 needs, but for what is in the files of `sd`."""
     monkeypatch.chdir(disk)
     monkeypatch.setattr(
-        needs, "_read", lambda config, key, folder: key == "generator.model" or READ(config, key, folder)
+        "dp_real.plan.needs._read", lambda config, key, folder: key == "generator.model" or READ(config, key, folder)
     )
-    monkeypatch.setattr(needs, "this_device", lambda: GPU)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
+    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: GPU)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
 
 
 def plan(*settings, status=0, options=""):
@@ -377,21 +391,21 @@ def test_what_is_missing_is_named(machine, settings):
         assert words in missing[what]
 
 
-def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, monkeypatch):
+def test_a_plan_refuses_guidance_that_the_pipeline_cannot_do(machine, patch):
     index = {"_class_name": "PixArtSigmaPipeline"}
-    monkeypatch.setattr("dp_real.generators.pipelines.loading.load_index", lambda model: index)
+    patch("dp_real.generators.pipelines.loading.load_index", lambda model: index)
     assert "guidance.through = 'x0'" in refused("real plan imagenet100 --set", OWN)
 
 
-def test_a_plan_for_a_gpu_elsewhere(machine, monkeypatch):
+def test_a_plan_for_a_gpu_elsewhere(machine, patch):
     """A CPU would take too long, also if only the hours of training are known."""
-    monkeypatch.setattr(needs, "this_device", lambda: CPU)
+    patch("dp_real.plan.needs.this_device", lambda: CPU)
     answer = plan(OWN, options="--device l40s")
     assert found(answer, "device") == "L40S, elsewhere"
     assert [row["devices"] for row in answer["hours"]] == [1, 8, 32]
     assert answer["seconds"]["guided"] > 62.55 / forecast.GPUS["L40S"] / 0.25
     for known in (published()["SD1"], None):
-        monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
+        patch("dp_real.generators.diffusers.known_size", lambda _, known=known: known)
         answer = plan(OWN, status=3)
         assert list(problems(answer)) == ["device"]
         assert "no GPU: it would take this CPU, 2 cores," in problems(answer)["device"]
@@ -424,7 +438,7 @@ def test_weights_that_the_hub_has_are_not_missing(machine, hub_check):
 
 def test_a_run_says_the_same_before_any_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(needs, "this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
+    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
     answer = done("real plan imagenet100-table4-12", status=3)
     assert all(name in answer.out for name in ("no GPU", "data/imagenet/val: no such", "data/imagenet-a: no such"))
     assert "assumed of H100" in answer.err

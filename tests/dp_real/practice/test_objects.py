@@ -7,11 +7,11 @@ import random
 import re
 import sys
 import threading
+import tomllib
 import weakref
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +20,12 @@ import torch
 from diffusers import DDIMScheduler
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
-from torch import nn
+from torch import Tensor, nn
 
 from dp_base.errors import InputError, MissingError
 from dp_real import Practice, Run, give, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Examples, RealData, Task
-from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.real_rows import with_few
 from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners import LEARNERS, MLPConfig
@@ -35,19 +34,29 @@ from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles
 from dp_real.runtime.object_digest import object_digest as digest
 from dp_real.text.codes import texts_of
+from tests.dp_real.conftest import CONTEXTS, changed
 from tests.dp_real.generators.tiny_pipelines import draw as draw_with
 from tests.dp_real.generators.tiny_pipelines import random_pipeline
 from tests.dp_real.runs.folders import dying
 from tests.refusals import refusal
+from tests.source import ROOT
 
 CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
-PLAN = {
-    "name": "mine",
-    "threads": 1,
-    "training": {"steps": 60, "batch_size": 16, "learning_rate": 0.01},
-    "practice": {"initial": 30, "increment": 15, "additions": 2, "patience": 1, "evaluate_every": 5},
-    "guidance": {"candidates": 3},
-}
+PLAN = tomllib.loads("""
+name = "mine"
+threads = 1
+training = { steps = 60, batch_size = 16, learning_rate = 0.01 }
+practice = { initial = 30, increment = 15, additions = 2, patience = 1, evaluate_every = 5 }
+guidance = { candidates = 3 }
+""")
+
+
+def plan(text):
+    """PLAN with other sections."""
+    return PLAN | tomllib.loads(text)
+
+
+OF_TEXTS = 'data = { source = "stand-in-text" }\npool = { storage = "text" }\n'
 
 
 def draw(labels, generator):
@@ -72,7 +81,7 @@ def mine(objects, tmp_path):
     return lambda name="run", **others: run(folder=tmp_path / name, **{"config": PLAN} | objects | others)
 
 
-GUIDE = (Path(__file__).parents[3] / "docs" / "guide" / "extend.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs/guide/extend.md").read_text()
 (SHOWN,) = re.findall(r"```python\n(def margin.*?)```", GUIDE, re.S)
 exec(SHOWN)  # the function of the page
 margin = globals()["margin"]
@@ -95,17 +104,17 @@ def test_what_is_hard_is_a_function(mine, tmp_path):
     mine(objective=margin)
     mine("entropy")
     by_margin, by_entropy = (Run(tmp_path / name).pool.x for name in ("run", "entropy"))
-    assert torch.equal(by_margin[:30], by_entropy[:30])
-    assert not torch.equal(by_margin[30:45], by_entropy[30:45])
+    assert by_margin[:30].equal(by_entropy[:30])
+    assert not by_margin[30:45].equal(by_entropy[30:45])
 
 
-def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, monkeypatch):
+def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, patch):
     objects |= {"objective": margin}
     whole = mine("whole")
     with dying(40):
         mine()
-    monkeypatch.setattr("dp_real.practice.objects._past", {})
-    assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path / 'run'}', resume=True)"
+    patch("dp_real.practice.objects._past", {})
+    assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path}/run', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "objective", "generator", "learner"]):
         with refusal(rf"{name}: this run was given a Python object.* resume=True, {name}=", MissingError):
@@ -120,18 +129,18 @@ def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, monkeypatch)
     assert again["test_accuracy"] == whole["test_accuracy"]
 
 
-def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(mine, tmp_path, monkeypatch):
-    plan = PLAN | {"name": "given-names"}
+def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(mine, tmp_path, patch):
+    given_names = plan('name = "given-names"')
     with dying(40):
-        mine(config=plan)
+        mine(config=given_names)
     now = {"torch": "9.9", "python": platform.python_version(), "number of processes": 2}
-    monkeypatch.setattr("dp_real.runs.folder.versions", lambda: now)
-    assert mine(config=plan, resume=True)["accepted_changes"] == [
+    patch("dp_real.runs.folder.versions", lambda: now)
+    assert mine(config=given_names, resume=True)["accepted_changes"] == [
         "number of processes: 1 until step 40, then 2",
         f"torch: {metadata.version('torch')} until step 40, then 9.9",
     ]
     (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "config.toml").write_text('name = "given-names"\n[learner]\nkind = "mlp"\n')
+    (tmp_path / "own/config.toml").write_text('name = "given-names"\n[learner]\nkind = "mlp"\n')
     assert RunFiles(tmp_path / "own").resume.startswith("dp real resume")
 
 
@@ -159,7 +168,7 @@ def test_what_a_generator_does_to_itself_and_to_what_it_gets_changes_nothing(min
             mine(name)
         result = mine(name, resume=True)
         assert (result["test_accuracy"], result["accepted_changes"]) == (whole["test_accuracy"], [])
-        assert torch.equal(Run(tmp_path / name).pool.x[:], Run(tmp_path / "run").pool.x[:])
+        assert Run(tmp_path / name).pool.x[:].equal(Run(tmp_path / "run").pool.x[:])
     assert counting.calls
 
 
@@ -226,7 +235,7 @@ class Keeping(nn.Linear):
 
 
 def held(x, y, **sets):
-    return {"data": {"validation": (x, y), **sets}}
+    return {"validation": (x, y), **sets}
 
 
 IMAGES = 2 * torch.rand(90, 1, 4, 4) - 1
@@ -238,49 +247,40 @@ class Extra(Keeping):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("place", "given", "message"),
     [
-        (
-            {"learner": Keeping(wide=torch.ones(1).expand(3))},
-            "learner: wide cannot be saved: should be a tensor of real",
-        ),
-        ({"learner": Keeping(phase=torch.ones(3, dtype=torch.complex64))}, "learner: phase cannot be saved"),
-        ({"learner": Extra()}, "learner: _extra_state cannot be saved"),
-        (held(IMAGES, Y, test=((IMAGES + 1) / 2, Y)), r"data: test: images are in \[0, 1\]"),
-        ({"data": 3}, "data is of type int: should be RealData, or"),
-        (held(X, Y[:1]), r"data: validation gave shape \[90, 2\] for 1 labels"),
-        (held(X, Y / 2), r"data: validation has labels torch.float32 \[90\]: should be whole"),
-        (held(X, Y - 1), "should be whole numbers from 0"),
-        (held(X, Y, tests=(X, Y)), "a set 'tests': should be validation, test or train"),
-        (held(X, 2 * Y), "no example of class 1, and labels are 0 to 4"),
-        (held(X / 0, Y), "data: validation has numbers that are not finite"),
-        ({"learner": nn.Linear(2, 4)}, r"learner gives \[2, 4\] for samples \[2, 2\]: should be logits \[2, 3\]"),
-        ({"learner": nn.Linear(3, 3)}, r"learner cannot process samples \[2, 2\]: .*shapes cannot be multiplied"),
-        (
-            {"generator": lambda labels, generator: labels.numpy()},
-            r"gave a ndarray for one label: should be a tensor",
-        ),
-        (
-            {"learner": lambda task: torch.jit.script(nn.Linear(2, 3))},
-            "RecursiveScriptModule: .* before torch.jit",
-        ),
-        ({"learner": nn.Identity()}, "learner is a Identity: should be a torch module with weights"),
-        (held(np.ma.masked_array(X, X > 0), Y), "data: validation gave masked values"),
-        (held(X, np.ma.masked_array(Y, Y > 1)), "data: validation has masked labels"),
-        ({"learner": "mlp"}, "learner is a str: should be a torch module"),
-        ({"generator": Drawer(sample=lambda labels, *_: torch.zeros(len(labels), 3))}, r"should be \[\d+, 2\]"),
-        ({"generator": Drawer}, "the generator is the class Drawer: give an instance"),
-        ({"config": PLAN | {"learner": {"kind": "mlp"}}}, "learner is given as an object, and config has"),
-        ({"data": RealData(TASK, None, Examples(X / 0, Y), Examples(X, Y))}, "validation has numbers that are not fin"),
-        ({"objective": "margin"}, "objective = 'margin': should be a function; a name is for guidance.objective"),
-        ({"config": "digits"}, "config = 'digits': should be a dictionary"),
-        ({"objective": lambda logits: logits.mean()}, r"gave \[\] for \d+ rows of logits: should be one number a row"),
+        ("learner", Keeping(wide=torch.ones(1).expand(3)), "learner: wide cannot be saved: should be a tensor of real"),
+        ("learner", Keeping(phase=torch.ones(3, dtype=torch.complex64)), "learner: phase cannot be saved"),
+        ("learner", Extra(), "learner: _extra_state cannot be saved"),
+        ("learner", nn.Linear(2, 4), r"learner gives \[2, 4\] for samples \[2, 2\]: should be logits \[2, 3\]"),
+        ("learner", nn.Linear(3, 3), r"learner cannot process samples \[2, 2\]: .*shapes cannot be multiplied"),
+        ("learner", lambda task: torch.jit.script(nn.Linear(2, 3)), "RecursiveScriptModule: .* before torch.jit"),
+        ("learner", nn.Identity(), "learner is a Identity: should be a torch module with weights"),
+        ("learner", "mlp", "learner is a str: should be a torch module"),
+        ("data", held(IMAGES, Y, test=((IMAGES + 1) / 2, Y)), r"data: test: images are in \[0, 1\]"),
+        ("data", 3, "data is of type int: should be RealData, or"),
+        ("data", held(X, Y[:1]), r"data: validation gave shape \[90, 2\] for 1 labels"),
+        ("data", held(X, Y / 2), r"data: validation has labels torch.float32 \[90\]: should be whole"),
+        ("data", held(X, Y - 1), "should be whole numbers from 0"),
+        ("data", held(X, Y, tests=(X, Y)), "a set 'tests': should be validation, test or train"),
+        ("data", held(X, 2 * Y), "no example of class 1, and labels are 0 to 4"),
+        ("data", held(X / 0, Y), "data: validation has numbers that are not finite"),
+        ("data", held(np.ma.masked_array(X, X > 0), Y), "data: validation gave masked values"),
+        ("data", held(X, np.ma.masked_array(Y, Y > 1)), "data: validation has masked labels"),
+        ("data", RealData(TASK, None, Examples(X / 0, Y), Examples(X, Y)), "validation has numbers that are not fin"),
+        ("generator", lambda labels, g: labels.numpy(), r"gave a ndarray for one label: should be a tensor"),
+        ("generator", Drawer(sample=lambda labels, *_: torch.zeros(len(labels), 3)), r"should be \[\d+, 2\]"),
+        ("generator", Drawer, "the generator is the class Drawer: give an instance"),
+        ("config", PLAN | {"learner": {"kind": "mlp"}}, "learner is given as an object, and config has"),
+        ("config", "digits", "config = 'digits': should be a dictionary"),
+        ("objective", "margin", "objective = 'margin': should be a function; a name is for guidance.objective"),
+        ("objective", Tensor.mean, r"gave \[\] for \d+ rows of logits: should be one number a row"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-def test_what_does_not_fit_is_told(mine, given, message):
+def test_what_does_not_fit_is_told(mine, place, given, message):
     with refusal(message) as told:
-        mine(**given)
+        mine(**{place: given})
     assert "raised" not in str(told.value)
 
 
@@ -325,9 +325,8 @@ def test_images_of_another_range_or_order_are_refused(shift, of_generator, shape
         "learner": nn.Sequential(nn.Flatten(), nn.Linear(48, 3)),
         "generator": lambda labels, generator: noise(len(labels), of_generator, generator),
     }
-    plan = PLAN | {"training": {"steps": 1, "batch_size": 4}}
     with refusal(message) if message else nullcontext():
-        run(plan, tmp_path / "run", **given, **held(x, Y))
+        run(plan("training = { steps = 1, batch_size = 4 }"), tmp_path, **given, data=held(x, Y))
 
 
 def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatch):
@@ -338,7 +337,7 @@ def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatc
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     run(PLAN, "run", **objects | {"generator": moving})
-    assert Run(tmp_path / "here" / "run").complete
+    assert Run(tmp_path / "here/run").complete
 
 
 def test_tied_weights_are_kept(mine, tmp_path):
@@ -347,16 +346,12 @@ def test_tied_weights_are_kept(mine, tmp_path):
     assert Run(tmp_path / "run").learner().logits(X).shape == (90, 3)
 
 
-class Writer:
-    def sample(self, labels, seeds, guidance):
-        return ["a text"] * len(labels)
-
-
-@pytest.mark.parametrize("generator", [Writer(), lambda labels, g: ["a text"]])
+@pytest.mark.parametrize(
+    "generator", [Drawer(sample=lambda labels, *_: ["a text"] * len(labels)), lambda labels, g: ["a text"]]
+)
 def test_generators_of_texts(generator, tmp_path):
-    texts = {"data": {"source": "stand-in-text"}, "learner": {"kind": "bag-of-words"}, "pool": {"storage": "text"}}
-    run(PLAN | texts, tmp_path / "run", generator=generator)
-    assert set(texts_of(Run(tmp_path / "run").pool.x[:])) == {"a text"}
+    run(plan(f"{OF_TEXTS}learner = {{ kind = 'bag-of-words' }}"), tmp_path, generator=generator)
+    assert set(texts_of(Run(tmp_path).pool.x[:])) == {"a text"}
 
 
 class Reader(nn.Module):
@@ -372,8 +367,8 @@ class Reader(nn.Module):
 
 @pytest.mark.parametrize("learner", [nn.Sequential(nn.EmbeddingBag(0x110000, 4)), Reader()])
 def test_a_module_may_read_texts_or_their_codes(learner, tmp_path):
-    texts = {"data": {"source": "stand-in-text"}, "generator": {"kind": "char-lm", "training": "none"}}
-    result = run(PLAN | texts | {"pool": {"storage": "text"}}, tmp_path / "run", learner=learner)
+    own = plan(f"{OF_TEXTS}generator = {{ kind = 'char-lm', training = 'none' }}")
+    result = run(own, tmp_path, learner=learner)
     assert result["pool_size"] == 60
 
 
@@ -404,23 +399,12 @@ def test_any_module_is_taken_and_the_seed_says_its_weights(mine, objects, tmp_pa
     for learner in (Told(Answers), Told(lambda logits: {"logits": logits}), lazy):
         objects["learner"] = learner
         results = []
-        for switched in (torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu"), float64, meta):
+        for name, context in CONTEXTS.items():
             torch.randn(3)
-            with switched():
+            with context():
                 results.append(mine(f"{len([*tmp_path.glob('*')])}")["val_accuracy"])
-                assert torch.get_default_dtype() == (torch.float64 if switched is float64 else torch.float32)
+                assert torch.get_default_dtype() == (torch.float64 if name == "float64" else torch.float32)
         assert len({*results}) == 1
-
-
-@contextmanager
-def float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def meta():
-    return torch.device("meta")
 
 
 @pytest.mark.parametrize(
@@ -440,7 +424,6 @@ def meta():
     ],
 )
 def test_what_no_resume_repeats_is_said_once(mine, given, told, caplog):
-    warn_once.cache_clear()
     mine(**given)
     said = [each for each in caplog.messages if "at chance" not in each]
     assert [told in each for each in said] == [True] * bool(told)
@@ -449,12 +432,13 @@ def test_what_no_resume_repeats_is_said_once(mine, given, told, caplog):
 def test_definitions_of_given_data_reach_the_prompts(tmp_path):
     x, y = torch.rand(60, 1, 8, 8) * 2 - 1, torch.arange(60) % 2
     task = Task((1, 8, 8), ("a", "b"), ("a kind of a", "a kind of b"))
-    plan = {
-        "generator": {"kind": "latent", "training": "none", "prompts": ["{definition}"]},
-        "learner": {"kind": "mlp"},
-    }
-    run(PLAN | plan | {"guidance": {"omega": 0.0}}, tmp_path / "run", data=RealData(task, *[Examples(x, y)] * 3))
-    assert Run(tmp_path / "run").config.task == task
+    defined = plan("""
+generator = { kind = "latent", training = "none", prompts = ["{definition}"] }
+learner = { kind = "mlp" }
+guidance = { omega = 0.0 }
+""")
+    run(defined, tmp_path, data=RealData(task, *[Examples(x, y)] * 3))
+    assert Run(tmp_path).config.task == task
 
 
 def test_kinds_that_register_late_are_known(tmp_path):
@@ -467,12 +451,17 @@ def test_kinds_that_register_late_are_known(tmp_path):
 
     LEARNERS.register("late", LateConfig)
     OBJECTIVES.register("negative", lambda logits: -logits.logsumexp(-1))
-    raw = PLAN | {"data": {"source": "digits"}, "generator": {"kind": "denoiser"}, "learner": {"kind": "late"}}
-    raw = raw | {"guidance": {"objective": "negative"}}
-    config = parse_config(raw)
+    config = parse_config(
+        plan("""
+data = { source = "digits" }
+generator = { kind = "denoiser" }
+learner = { kind = "late" }
+guidance = { objective = "negative" }
+""")
+    )
     assert isinstance(config.learner, LateConfig)
     with refusal("there is no 'nothing'"):
-        run(parse_config(raw | {"guidance": {"objective": "nothing"}}), tmp_path / "run")
+        run(changed(config, "guidance.objective=nothing"), tmp_path)
 
 
 def test_an_object_is_known_by_its_values():
@@ -516,9 +505,9 @@ def known(source, **outside):
         ("f = nn.Sequential(nn.Linear(2, 2), nn.Identity()).requires_grad_(False)\nf[0].load_state_dict(k)", *WEIGHTS),
     ],
 )
-def test_what_an_object_refers_to_is_part_of_it(source, one, other, monkeypatch):
+def test_what_an_object_refers_to_is_part_of_it(source, one, other, patch):
     """In code of a prompt, too, and of a program that a library starts, such as `python -m cProfile`."""
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", pytest.__file__, raising=False)
+    patch(sys.modules["__main__"], "__file__", pytest.__file__, raising=False)
     assert known(source, k=one) == known(source, k=one) != known(source, k=other)
     assert known("def f(x): return [x]") == known("\n\ndef f(x):\n  # as it is\n  return [x]")
     assert known("def f(x): return x.sin()") != known("def f(x): return x.cos()")
@@ -530,7 +519,7 @@ def test_what_a_function_imports_is_part_of_it(line, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     seen = set()
     for code in ("wool = 1", "wool = 2"):
-        (tmp_path / "herd" / "sheep.py").write_text(code)
+        (tmp_path / "herd/sheep.py").write_text(code)
         seen.add(known(f"def f(x):\n def inner():\n  {line}\n return inner()", __package__="herd"))
     assert len(seen) == 2
 
@@ -587,10 +576,9 @@ def test_a_run_that_made_nothing_is_in_no_ones_way(mine, tmp_path):
         rows.append(labels)
         return draw(labels, generator) if len(rows) < 15 else 1 / 0
 
-    blocks = PLAN | {"sampling": {"block_size": 10}}
     with refusal("ZeroDivisionError"):
-        mine(config=blocks, generator=fails_later)
-    assert [*(tmp_path / "run" / "drawing").glob("round-0-row-0")]
+        mine(config=plan("sampling = { block_size = 10 }"), generator=fails_later)
+    assert [*(tmp_path / "run/drawing").glob("round-0-row-0")]
     mine()
     known = digest(draw)
     CENTRES.add_(1)

@@ -13,7 +13,7 @@ ARMS = ("practice", "static-90@training.learning_rate=0.01", "static-64")
 
 def test_each_ends_as_alone_and_no_block_is_drawn_twice(config, tmp_path, drawn):
     """Rows, learners' first look at them, accuracies, costs. The last block of a pool is its own if it is cut off."""
-    configs = [arm_config(changed(config, training={"steps": 30}), arm) for arm in ARMS]
+    configs = [arm_config(changed(config, "training.steps=30"), arm) for arm in ARMS]
     for index, config in enumerate(configs):
         run(config, tmp_path / f"alone{index}")
     drawn.clear()
@@ -28,7 +28,7 @@ def test_each_ends_as_alone_and_no_block_is_drawn_twice(config, tmp_path, drawn)
 
 def test_what_draws_otherwise_shares_nothing(config):
     own = drawing_identity(config, {})
-    for change in ({"seed": 1}, {"pool": {"storage": "uint8"}}, {"training": {"precision": "bfloat16"}}):
-        assert drawing_identity(changed(config, **change), {}) != own
-    for change in ({"guidance": {"omega": 0.1}}, {"training": {"steps": 9}}):
-        assert drawing_identity(changed(config, **change), {}) == own
+    for setting in ("seed=1", "pool.storage=uint8", "training.precision=bfloat16"):
+        assert drawing_identity(changed(config, setting), {}) != own
+    for setting in ("guidance.omega=0.1", "training.steps=9"):
+        assert drawing_identity(changed(config, setting), {}) == own

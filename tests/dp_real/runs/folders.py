@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from dp_base.reading import read_json
@@ -21,7 +20,10 @@ def dying(step):
     """The run in the block dies on the spot before it takes this step."""
     train_step = TrainingLoop.train_step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingLoop, "train_step", lambda self: 1 / 0 if self.state.step == step else train_step(self))
+        patch.setattr(
+            "dp_real.runs.loop.TrainingLoop.train_step",
+            lambda self: 1 / 0 if self.state.step == step else train_step(self),
+        )
         with contextlib.suppress(ZeroDivisionError):
             yield
             pytest.fail(f"the run did not reach step {step}")
@@ -43,7 +45,7 @@ def assert_loads_elsewhere(folder, place):
         exec(card.split("```python\n")[1].split("```")[0].replace("LEARNER", "mine"), made)
     learner, x = made["learner"], made["x"]
     assert learner.task.classes == Run(folder).config.task.classes
-    assert torch.equal(learner.logits(x), Run(folder).learner().logits(x))
+    assert learner.logits(x).equal(Run(folder).learner().logits(x))
 
 
 def flip(file):
@@ -87,9 +89,13 @@ def stopped_at(folder):
     return read_json(latest / "state.json")["step"]
 
 
+def same_tensors(one, other):
+    """Whether two dictionaries have equal tensors under the same names."""
+    return one.keys() == other.keys() and all(value.equal(other[name]) for name, value in one.items())
+
+
 def same_learner(one, other):
-    weights = [load_file(folder / "learner" / "model.safetensors") for folder in (one, other)]
-    return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    return same_tensors(*(load_file(folder / "learner/model.safetensors") for folder in (one, other)))
 
 
 def all_rows(folder):

@@ -1,6 +1,7 @@
 """Numbers that stop being finite end a run in one line that names step and key; nothing of them is kept."""
 
 import json
+import tomllib
 from types import SimpleNamespace
 
 import pytest
@@ -26,22 +27,23 @@ from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import stopped_at
 from tests.refusals import refusal
 
-RAW = {"scale": "raw", "omega": 1e30}
-
 
 @pytest.mark.parametrize(
-    ("sections", "said"),
+    ("settings", "said"),
     [
-        ({"training": {"learning_rate": 1e30}}, r"step 10: training losses .* training.learning_rate.*rounds-0001"),
-        ({"training": {"weight_decay": 1e30}}, r"step 10: training losses .* training.weight_decay, .*rounds-0001"),
-        ({"guidance": RAW}, r"round 1: 32 of 32 samples are not finite: lower guidance.omega = 1e\+30; .*rounds-0001"),
-        ({"sampling": {"guidance_scale": 1e38}}, r"step 0: round 0: .* sampling.guidance_scale = 1e\+38; .*run has no"),
+        ("training.learning_rate=1e30", r"step 10: training losses .* training.learning_rate.*rounds-0001"),
+        ("training.weight_decay=1e30", r"step 10: training losses .* training.weight_decay, .*rounds-0001"),
+        (
+            "guidance.scale=raw guidance.omega=1e30",
+            r"round 1: 32 of 32 samples are not finite: lower guidance.omega = 1e\+30; .*rounds-0001",
+        ),
+        ("sampling.guidance_scale=1e38", r"step 0: round 0: .* sampling.guidance_scale = 1e\+38; .*run has no"),
     ],
 )
-def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, generator, tmp_path, sections, said):
+def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, generator, tmp_path, settings, said):
     out = tmp_path / "run"
     with refusal(said, DivergedError):
-        run(changed(config, **sections), out)
+        run(changed(config, *settings.split()), out)
     assert not (out / "result.json").exists()
     for weights in out.glob("checkpoints/*/learner.safetensors"):
         assert all(value.isfinite().all() for value in load_file(weights).values())
@@ -54,17 +56,17 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(config, 
 
 @pytest.mark.parametrize(("omega", "remedy"), [("auto", "wrong_share = 0.2"), (3.0, "omega = 3.0")])
 def test_what_is_to_be_lowered_is_a_number(config, omega, remedy):
-    assert changed(config, guidance={"omega": omega}).sample_remedy(guided=True) == f"lower guidance.{remedy}"
+    assert changed(config, f"guidance.omega={omega}").sample_remedy(guided=True) == f"lower guidance.{remedy}"
 
 
-def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, monkeypatch):
+def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp_path, patch):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
     accuracies = iter([(0.1, 0.5), (0.9, 0.8), (0.9, 0.11), (0.9, 0.1)])
-    monkeypatch.setattr("dp_real.runs.loop.accuracies", lambda *_: next(accuracies))
+    patch("dp_real.runs.loop.accuracies", lambda *_: next(accuracies))
     said = r"step 30: the mean of .* accuracies fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
     with refusal(said + ".*the last good checkpoint stays", DivergedError):
-        run(config, tmp_path / "run")
-    assert stopped_at(tmp_path / "run") < 30
+        run(config, tmp_path)
+    assert stopped_at(tmp_path) < 30
 
 
 def test_examples_that_are_all_right_leave_an_error_bar():
@@ -103,6 +105,14 @@ def test_chance_of_unequal_classes(counts, error, unequal):
     assert is_imbalanced(examples) == unequal
 
 
+UNEQUAL = tomllib.loads("""
+name = "unequal"
+training = { steps = 60, batch_size = 16, learning_rate = 0.01 }
+guidance = { omega = 0 }
+practice = { initial = 40, increment = 20, additions = 2, evaluate_every = 5 }
+""")
+
+
 def test_unequal_classes_are_told_and_end_no_run(tmp_path, caplog):
     """Nine of ten are of one class: what is right about nine of ten knows nothing."""
 
@@ -117,21 +127,16 @@ def test_unequal_classes_are_told_and_end_no_run(tmp_path, caplog):
         ("accuracy", nn.Linear(2, 2), "90% of 500"),
         ("balanced", always_0, f"{tmp_path / 'balanced'} ends at chance, as far as 500 validation examples tell"),
     ):
-        plan = {
-            "name": "unequal",
-            "training": {"steps": 60, "batch_size": 16, "learning_rate": 0.01},
-            "guidance": {"omega": 0},
-            "practice": {"initial": 40, "increment": 20, "additions": 2, "evaluate_every": 5, "watch": watch},
-        }
+        practice = UNEQUAL["practice"] | {"watch": watch}
         caplog.clear()
-        run(plan, tmp_path / watch, learner=learner, generator=draw, data={"validation": real, "test": real})
+        given = {"learner": learner, "generator": draw, "data": {"validation": real, "test": real}}
+        run(UNEQUAL | {"practice": practice}, tmp_path / watch, **given)
         assert [record.getMessage()[: len(said)] for record in caplog.records] == [said]
 
 
 def test_a_checkpoint_never_has_weights_that_are_not_finite(config, tmp_path):
     learner = fresh_learner(config)
-    with torch.no_grad():
-        learner.parameters[0][0] = torch.inf
+    learner.parameters[0].data[0] = torch.inf
     folder = RunFolder(RunFiles(tmp_path), lambda steps: None)
     with refusal("weights are not finite", DivergedError):
         folder.checkpoint(LoopState(10), learner, Pool(tmp_path / "pool", (1, 8, 8)), keep=False)
@@ -139,15 +144,15 @@ def test_a_checkpoint_never_has_weights_that_are_not_finite(config, tmp_path):
 
 
 def test_gradients_are_shortened_on_request_only(config):
-    def moved(**training):
-        learner = fresh_learner(changed(config, training=training))
+    def moved(*settings):
+        learner = fresh_learner(changed(config, *settings))
         before = [weight.clone() for weight in learner.parameters]
         for _ in range(2):
             learner.train_step(torch.ones(4, 1, 8, 8), torch.arange(4))
         return sum((weight - old).norm().item() for weight, old in zip(learner.parameters, before, strict=True))
 
-    assert moved() == moved(max_grad_norm=0.0) > 0.01
-    assert 0 < moved(max_grad_norm=1e-14) < 1e-6  # far below Adam's epsilon
+    assert moved() == moved("training.max_grad_norm=0") > 0.01
+    assert 0 < moved("training.max_grad_norm=1e-14") < 1e-6  # far below Adam's epsilon
 
 
 # generators
@@ -165,9 +170,14 @@ def test_a_generator_of_no_use_is_not_cached(own_cache, config, data, monkeypatc
     """Its losses are not finite, or these are, but its weights are broken, or all its samples alike."""
     if hides == "losses":
         true = resumable.require_finite
-        monkeypatch.setattr(resumable, "require_finite", lambda what, *of: "losses" in what or true(what, *of))
+        monkeypatch.setattr(
+            "dp_real.runtime.resumable.require_finite", lambda what, *of: "losses" in what or true(what, *of)
+        )
     if hides == "samples":
-        monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
+        monkeypatch.setattr(
+            "dp_real.generators.models.denoiser.DenoiserGenerator.sample",
+            lambda self, y, *_: torch.zeros(len(y), 1, 8, 8),
+        )
     rate = 2e-3 if hides == "samples" else 1e30
     sizes = trained.DenoiserSizes(8, 1, 3 if hides is None else 4, rate)
     monkeypatch.setitem(trained.DENOISERS, "light", sizes)
@@ -197,7 +207,7 @@ def broken_images(config, monkeypatch, rows, guided):
                 x[index] = 0.25 if index % 2 else torch.nan
         return x
 
-    monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", breaks)
+    monkeypatch.setattr("dp_real.generators.models.denoiser.DenoiserGenerator.sample", breaks)
 
 
 @pytest.mark.parametrize("guided", [False, True])
@@ -219,13 +229,15 @@ def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
     assert all(pool.x[:].isfinite().all() for pool in pools)
 
     kept = Rounds._block
-    monkeypatch.setattr(Rounds, "_block", lambda self, *rest: kept(self, *rest) and 1 / 0)  # dies once one is kept
+    monkeypatch.setattr(
+        "dp_real.practice.rounds.Rounds._block", lambda self, *rest: kept(self, *rest) and 1 / 0
+    )  # dies once one is kept
     with pytest.raises(ZeroDivisionError):
         run(config, stopped)
-    monkeypatch.setattr(Rounds, "_block", kept)
+    monkeypatch.setattr("dp_real.practice.rounds.Rounds._block", kept)
     assert run(config, stopped, resume=True)["samples_redrawn"] == 3
     again = Pool.latest(stopped / "pool", config.task.sample_shape)
-    assert torch.equal(again.x[:], pools[1].x[:])
+    assert again.x[:].equal(pools[1].x[:])
 
 
 @pytest.mark.parametrize("rows", [{row: 1 for row in range(4)}, {5: 4}])
@@ -234,7 +246,7 @@ def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(config, generato
     broken_images(config, monkeypatch, rows, guided=False)
     with refusal(rf"round 0: {(len(rows) + 1) // 2} of 32 samples are ", DivergedError):
         run(config, tmp_path / "run")
-    assert not (tmp_path / "run" / "pool").exists()
+    assert not (tmp_path / "run/pool").exists()
 
 
 def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run():

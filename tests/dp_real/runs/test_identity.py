@@ -8,8 +8,6 @@ from itertools import pairwise
 
 import pytest
 
-import dp_real.runtime.model_folders
-from dp_base import checksums
 from dp_base.registry import code_digest
 from dp_real import Run, load_config, run
 from dp_real.generators.trained import DenoiserConfig
@@ -83,7 +81,7 @@ def swap(folder):
 def swap_classes(root):
     classes = Run(root / "run").config.task.classes
     old, new = ("classes = [\n" + "".join(f'    "{name}",\n' for name in names) for names in (classes, classes[::-1]))
-    reword(root / "run" / "config.toml", old, new)
+    reword(root / "run/config.toml", old, new)
 
 
 EDITS = {
@@ -183,8 +181,8 @@ def test_a_kind_from_outside_counts_with_its_module(config, tmp_path, monkeypatc
         (package / f"{file}.py").write_text((package / f"{file}.py").read_text() + "OTHER = 1\n")
         seen.append(learner.code_digest())
     assert [one == other for one, other in pairwise(seen)] == [True, False, False, False]
-    rules = {"practice": {"keep": "outside", "oversample": 2}, "guidance": {"omega": 0, "objective": "outside"}}
-    noted = input_digests(changed(config, **rules), None)
+    rules = "practice.keep=outside", "practice.oversample=2", "guidance.omega=0", "guidance.objective=outside"
+    noted = input_digests(changed(config, *rules), None)
     assert noted["keep code"] == noted["objective code"] == seen[-1]
     (package / "kind.py").write_text("no Python at all")
     assert learner.code_digest() not in ("", *seen)
@@ -195,33 +193,33 @@ def test_a_kind_from_outside_counts_with_its_module(config, tmp_path, monkeypatc
 def test_models_are_told_apart(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     (folder / "unet").mkdir(parents=True)
-    (folder / "unet" / "model.safetensors").write_bytes(b"one")
+    (folder / "unet/model.safetensors").write_bytes(b"one")
     (folder / "README.md").write_text("one")
     (tmp_path / "vae").mkdir()
     (folder / "vae").symlink_to(tmp_path / "vae")
-    (tmp_path / "vae" / "config.json").write_text("{}")
+    (tmp_path / "vae/config.json").write_text("{}")
     known = weights_digest(str(folder))
     assert weights_digest(str(shutil.copytree(folder, tmp_path / "moved"))) == known
     (folder / "README.md").write_text("two")
     assert weights_digest(str(folder)) == known
-    large = folder / "unet" / "model.safetensors"
+    large = folder / "unet/model.safetensors"
     os.truncate(large, 2**27)
     with monkeypatch.context() as patch:
-        patch.setattr(checksums, "YOUNG", 0)
+        patch.setattr("dp_base.checksums.YOUNG", 0)
         whole = weights_digest(str(folder))
         os.utime(large)
         assert weights_digest(str(folder)) == whole  # though only this file is read again
-        patch.setattr(checksums, "digest", None)
+        patch.setattr("dp_base.checksums.digest", None)
         assert weights_digest(str(folder)) == whole  # and no file was read again
     with open(large, "r+b") as opened:
         opened.seek(2**26)
         opened.write(b"a small tensor")
     changed = weights_digest(str(folder))
-    (tmp_path / "vae" / "config.json").write_text("{ }")
+    (tmp_path / "vae/config.json").write_text("{ }")
     assert len({known, whole, changed, weights_digest(str(folder))}) == 4
-    commit = tmp_path / "snapshots" / "0123abc"
-    monkeypatch.setattr(dp_real.runtime.model_folders, "snapshot_download", lambda *_, **__: str(commit))
+    commit = tmp_path / "snapshots/0123abc"
+    monkeypatch.setattr("dp_real.runtime.model_folders.snapshot_download", lambda *_, **__: str(commit))
     assert weights_digest("owner/name") == "0123abc"
     monkeypatch.undo()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert weights_digest("no-such-owner/no-such-model") == weights_digest(str(tmp_path / "no.gguf")) == ""
+    assert weights_digest("no-such-owner/no-such-model") == weights_digest(f"{tmp_path}/no.gguf") == ""

@@ -117,10 +117,10 @@ def test_readers_of_a_complete_run_name_the_file(complete, harm, pattern, read):
 
 def test_the_remedies_work(config, unbroken, complete):
     """Of a complete run, one trains the last part again. Its card can be edited as before."""
-    flip(complete / "learner" / "model.safetensors")
+    flip(complete / "learner/model.safetensors")
     (complete / "result.json").unlink()
     assert_resumes_as(unbroken, config, complete)
-    with open(complete / "learner" / "README.md", "a") as card:
+    with open(complete / "learner/README.md", "a") as card:
         card.write("mine")
     assert problems(complete) == []
 
@@ -160,32 +160,31 @@ def test_a_finished_run_that_lost_its_configuration_is_named(config, complete):
         run(config, complete, resume=True)
 
 
-def test_all_of_a_large_set_counts(config, copied, data, tmp_path, monkeypatch):
+def test_all_of_a_large_set_counts(config, copied, data, tmp_path, patch):
     """Its digest is of evenly spaced examples. Another has the values of all in memory, and the sizes of files."""
-    monkeypatch.setattr("dp_real.runs.identity.SAMPLED", 10)
+    patch("dp_real.runs.identity.SAMPLED", 10)
     (tmp_path / "a").write_bytes(b"12")
     files = ImageFiles([tmp_path / "a"] * 40, (1, 8, 8), keep=False)
-    monkeypatch.setattr(ImageFiles, "__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
+    patch("dp_real.data.sets.images.ImageFiles.__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
     sets = {"files": ImageSet(files, torch.arange(40))}
     x = data.validation.x[:].clone()
-    before = input_digests(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
+    own = replace(data, validation=Examples(x, data.validation.y), sets=sets)
+    before = input_digests(config, own)
     x[1] += 0.1  # none of the evenly spaced
     (tmp_path / "a").write_bytes(b"123")
-    after = input_digests(config, replace(data, validation=Examples(x, data.validation.y), sets=sets))
-    assert list(input_differences(RunFiles(copied), before, after)) == [
+    assert list(input_differences(RunFiles(copied), before, input_digests(config, own))) == [
         f"the set files changed since {copied} began",
         f"the validation set changed since {copied} began",
     ]
 
 
-def test_the_number_of_threads_is_that_of_the_beginning(config, generator, tmp_path, monkeypatch):
+def test_the_number_of_threads_is_that_of_the_beginning(config, generator, tmp_path, patch):
     """threads = 0 leaves it to torch, which may choose another number where the run goes on."""
     undecided = changed(config, threads=0)
-    folder = tmp_path / "run"
-    begun = run(undecided, folder)
-    assert Run(folder).config.threads == begun["threads"] == torch.get_num_threads()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    assert run(undecided, folder, resume=True)["threads"] == begun["threads"]
+    begun = run(undecided, tmp_path)
+    assert Run(tmp_path).config.threads == begun["threads"] == torch.get_num_threads()
+    patch("torch.get_num_threads", lambda: 99)
+    assert run(undecided, tmp_path, resume=True)["threads"] == begun["threads"]
 
 
 # formats

@@ -1,5 +1,6 @@
 """Algorithm 1 against a scripted learner: when it asks for data, how much, and when it no longer does."""
 
+import tomllib
 from unittest.mock import Mock
 
 import numpy as np
@@ -12,6 +13,7 @@ from dp_real.data.examples import Examples, RealData
 from dp_real.pool import Pool
 from dp_real.practice.rounds import Rounds, steer
 from dp_real.runs.loop import LoopState, TrainingLoop
+from tests.dp_real.conftest import changed
 
 
 def scripted_learner():
@@ -61,20 +63,21 @@ class Notebook:
         return False
 
 
-def run(tmp_path, accuracies, warmup=0.1, shares=(300, 300, 300), **plan):
+SCRIPTED = tomllib.loads("""
+name = "scripted"
+data = { source = "folder", validation = "nowhere", classes = ["a", "b", "c"], size = 1 }
+generator = { kind = "denoiser" }
+learner = { kind = "mlp" }
+sampling = { block_size = 4 }
+training = { steps = 100, batch_size = 5 }
+practice = { initial = 9, increment = 6, additions = 3, patience = 2, evaluate_every = 10 }
+""")
+
+
+def run(tmp_path, accuracies=(0.5,) * 10, warmup=0.1, shares=(300, 300, 300), **plan):
     """A run of 100 steps, cool-down from step 80, evaluated every 10; a pair is (accuracy, balanced accuracy)."""
-    config = parse_config(
-        {
-            "name": "scripted",
-            "data": {"source": "folder", "validation": "nowhere", "classes": ["a", "b", "c"], "size": 1},
-            "generator": {"kind": "denoiser"},
-            "learner": {"kind": "mlp"},
-            "sampling": {"block_size": 4},
-            "training": {"steps": 100, "batch_size": 5, "warmup": warmup},
-            "practice": {"initial": 9, "increment": 6, "additions": 3, "patience": 2, "evaluate_every": 10} | plan,
-        }
-    )
-    script = (each if isinstance(each, tuple) else (each, each) for each in accuracies + [0.0] * 20)
+    config = changed(parse_config(SCRIPTED), training={"warmup": warmup}, practice=plan)
+    script = (each if isinstance(each, tuple) else (each, each) for each in [*accuracies, *[0.0] * 20])
     notebook = Notebook()
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
     labels = torch.arange(3).repeat_interleave(torch.tensor(shares))
@@ -99,14 +102,14 @@ def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path)
 
 
 def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path):
-    notebook, _ = run(tmp_path, [0.5] * 10, patience=1)
+    notebook, _ = run(tmp_path, patience=1)
     assert notebook.added == [0, 20, 30, 40]  # three additions, then none
-    notebook, _ = run(tmp_path / "late", [0.5] * 10, patience=7)
+    notebook, _ = run(tmp_path / "late", patience=7)
     assert notebook.added == [0]  # patience runs out at step 80, where cool-down begins
 
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path):
-    notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
+    notebook, practice = run(tmp_path, patience=1)
     calls = practice.rounds.generator.calls
     assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
     assert [guidance is None for _, guidance in calls] == [True] * 3 + [False] * 6
@@ -119,23 +122,21 @@ def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tm
 
 def test_incremental_patience_grows_with_the_pool(tmp_path):
     # T_max 1 at 9 rows, 1.67 -> 2 at 15, 2.33 -> 2 at 21
-    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_growth=1.0)
+    notebook, practice = run(tmp_path, patience=1, patience_growth=1.0)
     assert notebook.added == [0, 20, 40, 60]
     assert practice.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
+
+
+LUCKY = (0.89, 0.33), (0.7, 0.5), (0.72, 0.6)
 
 
 @pytest.mark.parametrize(
     ("watch", "shares", "script", "steps"),
     [
         # all like the first class, until the learner begins to learn: that accuracy is no best one
-        (
-            "accuracy",
-            (800, 50, 50),
-            [(0.89, 0.33), (0.7, 0.5), (0.72, 0.6), (0.8, 0.72), (0.85, 0.74), 0.7, 0.7],
-            [0, 70],
-        ),
-        ("accuracy", (300, 300, 300), [(0.89, 0.33), (0.7, 0.5), (0.72, 0.6)], [0, 30, 50, 70]),  # as the paper says
-        ("balanced", (300, 300, 300), [(0.89, 0.33), (0.7, 0.5), (0.72, 0.6)], [0, 50, 70]),
+        ("accuracy", (800, 50, 50), [*LUCKY, (0.8, 0.72), (0.85, 0.74), 0.7, 0.7], [0, 70]),
+        ("accuracy", (300, 300, 300), LUCKY, [0, 30, 50, 70]),  # as the paper says
+        ("balanced", (300, 300, 300), LUCKY, [0, 50, 70]),
     ],
 )
 def test_patience_watches_what_it_is_told_and_no_lucky_accuracy_of_unequal_classes(
@@ -153,7 +154,7 @@ def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path):
 
 
 def test_costs_are_counted_between_additions_and_in_all(tmp_path):
-    notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
+    notebook, practice = run(tmp_path, patience=1)
     rows = notebook.additions
     state = practice.state
     plain = 20 * 2 * (2 * 2)  # 20 products of a [2, 2] matrix and a row
@@ -169,7 +170,7 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path):
 
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path):
-    _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
+    _, practice = run(tmp_path, patience=1, additions=1, new_sample_weight=4.0)
     rows = torch.cat([practice.batches.at(step) for step in range(4000)])
     counts = torch.bincount(rows, minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
@@ -185,7 +186,7 @@ def test_automatic_strength_moves_towards_its_target():
     assert steer(0.024, 1.0, 0.4) == 0.02
 
 
-def test_checkpoints_come_at_their_interval(tmp_path, monkeypatch):
-    monkeypatch.setattr("dp_real.runs.loop.CHECKPOINT_EVERY", 3)
-    notebook, _ = run(tmp_path, [0.5] * 10, additions=0)
+def test_checkpoints_come_at_their_interval(tmp_path, patch):
+    patch("dp_real.runs.loop.CHECKPOINT_EVERY", 3)
+    notebook, _ = run(tmp_path, additions=0)
     assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail

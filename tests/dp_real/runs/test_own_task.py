@@ -32,7 +32,18 @@ from tests.refusals import refusal
 
 SHAPE = (3, 16, 16)
 CLASSES = ("cat", "dog", "em/u")
-LINEAR = {"learner": {"kind": "linear", "lam": 0.1}, "training": {"steps": 6, "batch_size": 0}}
+LINEAR = "learner={kind='linear', lam=0.1}", "training={steps=6, batch_size=0}"
+
+
+PLAN = tomllib.loads("""
+name = "own"
+threads = 1
+generator = { kind = "latent", training = "none" }
+sampling = { steps = 2, block_size = 4 }
+guidance = { omega = 0.1, through = "x0" }
+training = { steps = 6, batch_size = 4, learning_rate = 0.01, ema_decay = 0.5 }
+practice = { initial = 5, increment = 4, additions = 1, patience = 1, evaluate_every = 1 }
+""")
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +52,8 @@ def config(tmp_path_factory):
     folders = ["cat", "dog", "em_u"]
     data = {name: str(pictures(root / name, folders)) for name in ("validation", "train")}
     data |= {"source": "folder", "classes": list(CLASSES), "size": 16}
-    return parse_config(
-        {
-            "name": "own",
-            "threads": 1,
-            "data": data | {"sets": {"two": str(pictures(root / "two", ["2", "0"], count=3))}},
-            "generator": {"kind": "latent", "training": "none"},
-            "sampling": {"steps": 2, "block_size": 4},
-            "guidance": {"omega": 0.1, "through": "x0"},
-            "learner": {"kind": "transformers", "config": VIT},
-            "training": {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "ema_decay": 0.5},
-            "practice": {"initial": 5, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 1},
-        }
-    )
+    data["sets"] = {"two": str(pictures(root / "two", ["2", "0"], count=3))}
+    return parse_config(PLAN | {"data": data, "learner": {"kind": "transformers", "config": VIT}})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_its_card_states_the_facts(finished, config, tmp_path, monkeypatch):
     assert "| seconds | 1,234.6, 0.2 of them for generation |" in rows
     assert "| FLOPs | 2e+09 of training |" in rows
     assert "FLOPs" not in model_card(config, facts | seconds | {"training_flops": 0})
-    use = card.split("```python\n")[1].split("```")[0].replace("LEARNER", str(finished / "learner"))
+    use = card.split("```python\n")[1].split("```")[0].replace("LEARNER", f"{finished}/learner")
     Image.new("RGB", (20, 20), "red").save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     *lines, last = use.strip().splitlines()
@@ -95,24 +95,22 @@ def test_its_card_states_the_facts(finished, config, tmp_path, monkeypatch):
     embedded = card.split("```toml\n")[1].split("```")[0]
     assert parse_config(tomllib.loads(embedded)) == config
 
-    for sections, said in (
-        ({"learner": {"model": "a/b", "config": {}}}, "started from `a/b`, and knows what that was trained on"),
-        (
-            {"practice": {"real": config.practice.initial, "additions": 0}},
-            "the real examples that its generator",
-        ),
-        ({"practice": {"real": 3}}, "trained on 3 real examples, and generated ones"),
+    begun = "learner.model=a/b", "learner.config={}"
+    for settings, said in (
+        (begun, "started from `a/b`, and knows what that was trained on"),
+        (("practice.real=5", "practice.additions=0"), "the real examples that its generator"),
+        (("practice.real=3",), "trained on 3 real examples, and generated ones"),
     ):
-        assert said in model_card(changed(config, **sections), facts)
-    elsewhere = {"learner": {"model": "a/b", "config": {}}, "data": {"test": "hub:c/d@test#label"}}
-    known = ModelCard(model_card(changed(config, **elsewhere), facts | {"sets": [{"set": "r", "accuracy": 0.5}]})).data
+        assert said in model_card(changed(config, *settings), facts)
+    elsewhere = changed(config, *begun, "data.test=hub:c/d@test#label")
+    known = ModelCard(model_card(elsewhere, facts | {"sets": [{"set": "r", "accuracy": 0.5}]})).data
     assert known.base_model == ["a/b"]
     assert [each.dataset_type for each in known.eval_results] == ["folder", "c/d", "folder"]
 
 
 def test_a_pool_may_keep_larger_images_than_the_learner_sees(config, finished, tmp_path):
-    pool, training = {"size": 24, "storage": "jpeg"}, {"crop": 0.5, "flip": True}
-    run(changed(config, pool=pool, training=training), tmp_path / "larger")
+    settings = "pool.size=24", "pool.storage=jpeg", "training.crop=0.5", "training.flip=true"
+    run(changed(config, *settings), tmp_path / "larger")
     larger, usual = Run(tmp_path / "larger"), Run(finished)
     (x, y), (small, label) = larger.pool[4], usual.pool[4]
     assert x.shape == (3, 24, 24)
@@ -121,20 +119,20 @@ def test_a_pool_may_keep_larger_images_than_the_learner_sees(config, finished, t
     assert larger.learner().logits(x[None]).shape == (1, 3)
     assert larger.result["training_flops"] == usual.result["training_flops"]
     with refusal(r"pool\.size = 8: must be 0, or at least the side of .*\[3, 16, 16\]"):
-        run(changed(config, pool={"size": 8}), tmp_path / "smaller")
+        run(changed(config, "pool.size=8"), tmp_path / "smaller")
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("settings", "message"),
     [
-        ({"generator": {"kind": "denoiser"}}, "pool.size = 32 is for pipelines; generator.kind = 'denoiser' needs 0"),
+        (["generator={kind='denoiser'}"], "pool.size = 32 is for pipelines; generator.kind = 'denoiser' needs 0"),
         (LINEAR, "pool.size = 32 is for networks; learner.kind = 'linear' needs 0"),
-        ({"practice": {"initial": 5, "real": 3}}, "pool.size = 32: real examples have only the learner's size"),
+        (["practice.real=3"], "pool.size = 32: real examples have only the learner's size"),
     ],
 )
-def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, changes, message):
+def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, settings, message):
     with refusal(re.escape(message)):
-        parse_config(config.model_dump() | {"pool": {"size": 32}} | changes)
+        changed(config, "pool.size=32", *settings)
 
 
 # evaluation
@@ -178,17 +176,16 @@ def test_its_learner_is_judged_elsewhere(finished, tmp_path, caplog):
 
 def test_classes_of_folders_are_in_the_record(config, tmp_path):
     folders = {name: str(pictures(tmp_path / name, ["ape", "bee"])) for name in ("validation", "train")}
-    unnamed = config.model_dump(exclude_none=True) | LINEAR
-    unnamed["data"] = {"source": "folder", "size": 16} | folders
-    unnamed["guidance"] = {"omega": 0.0}
-    run(parse_config(unnamed), tmp_path / "run")
-    record = load_config(tmp_path / "run" / "config.toml").data
+    places = "data={{source='folder', size=16, validation='{validation}', train='{train}'}}".format(**folders)
+    unnamed = changed(config, places, *LINEAR, "guidance.omega=0")
+    run(unnamed, tmp_path / "run")
+    record = load_config(tmp_path / "run/config.toml").data
     assert record.classes == ("ape", "bee")
-    assert run(parse_config(unnamed), tmp_path / "run", resume=True)["pool_size"] == 9
+    assert run(unnamed, tmp_path / "run", resume=True)["pool_size"] == 9
     for name in folders:
         (tmp_path / name / "ape").rename(tmp_path / name / "cow")
     with refusal("another configuration"):
-        run(parse_config(unnamed), tmp_path / "run", resume=True)
+        run(unnamed, tmp_path / "run", resume=True)
     with refusal("cow is none of the 2 classes"):
         evaluate(Run(tmp_path / "run"), {})
 
@@ -201,31 +198,30 @@ def test_what_cannot_be_evaluated(finished, tmp_path):
         evaluate(Run(tmp_path), {})
 
 
-@pytest.mark.parametrize("nested", [False, True], ids=["test", "a further set"])
-def test_a_set_that_is_broken_stops_a_run_before_it_begins(config, tmp_path, nested):
+@pytest.mark.parametrize("place", ["test", "sets.broken"])
+def test_a_set_that_is_broken_stops_a_run_before_it_begins(config, tmp_path, place):
     broken = pictures(tmp_path / "broken", ["cat", "dog", "em_u"], count=1)
-    (broken / "dog" / "0.png").write_bytes(b"")
-    data = {"sets": {"broken": str(broken)}} if nested else {"test": str(broken)}
+    (broken / "dog/0.png").write_bytes(b"")
     with refusal(r"dog/0\.png: not a whole image"):
-        run(changed(config, data=data), tmp_path / "run")
+        run(changed(config, f"data.{place}={broken}"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(config, tmp_path, monkeypatch):
     """The learner is saved, and once the image is mended, the run is resumed and ends."""
     further = pictures(tmp_path / "further", ["cat", "dog"], count=2)
-    whole = (further / "dog" / "0.png").read_bytes()
-    config = changed(config, data={"sets": {"further": str(further)}})
+    whole = (further / "dog/0.png").read_bytes()
+    config = changed(config, f"data.sets={{further='{further}'}}")
 
     def breaks(*arguments):
-        (further / "dog" / "0.png").write_bytes(b"")
+        (further / "dog/0.png").write_bytes(b"")
         return conclude(*arguments)
 
     monkeypatch.setattr("dp_real.runs.run.conclude", breaks)
     with refusal(r"dog/0\.png"):
         run(config, tmp_path / "run")
-    assert any((tmp_path / "run" / "learner").iterdir())
-    (further / "dog" / "0.png").write_bytes(whole)
+    assert any((tmp_path / "run/learner").iterdir())
+    (further / "dog/0.png").write_bytes(whole)
     monkeypatch.undo()
     assert [each["set"] for each in run(config, tmp_path / "run", resume=True)["sets"]] == ["further"]
 
@@ -239,7 +235,7 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     write_folder(pool, CLASSES, tmp_path / "folder")
     write_parquet(pool, CLASSES, tmp_path)
     assert {path.name for path in (tmp_path / "folder").iterdir() if path.is_dir()} == {"cat", "dog", "em_u"}
-    rows = json_lines(tmp_path / "folder" / "metadata.jsonl")
+    rows = json_lines(tmp_path / "folder/metadata.jsonl")
     table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
     for key in ("row", "round", "omega", "entropy", "correct"):
@@ -253,15 +249,15 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     for row, cell, x in zip(rows, parquet["image"].to_pylist(), pool.x[:], strict=True):
         (tmp_path / "one.png").write_bytes(cell["bytes"])
         for file in (tmp_path / "folder" / row["file_name"], tmp_path / "one.png"):
-            assert torch.equal(read_image(file, 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
-    again = read_set(locate(str(tmp_path / "folder")), config.data.labels, SHAPE, range(3), keep=True)
+            assert read_image(file, 16, 3).equal(((x + 1) * 127.5).round().to(torch.uint8))
+    again = read_set(locate(f"{tmp_path}/folder"), config.data.labels, SHAPE, range(3), keep=True)
     assert again.y.tolist() == sorted(pool.y.tolist())
 
 
 def test_class_folders_are_no_splits(pool, tmp_path):
     names = ("train", "test_tube", "val")
     write_folder(pool, names, tmp_path)
-    loaded = load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    loaded = load_dataset(str(tmp_path), cache_dir=f"{tmp_path}/cache")
     assert [*loaded] == ["train"]
     assert sorted(loaded["train"]["label"]) == sorted(names[label] for label in pool.y.tolist())
 
@@ -275,4 +271,4 @@ def test_a_pool_without_images(pool, tmp_path, shape):
         write_folder(flat, CLASSES, tmp_path)
     write_parquet(flat, CLASSES, tmp_path)
     examples = pq.read_table(tmp_path / "train.parquet")["example"].to_pylist()
-    assert torch.equal(torch.tensor(examples), pool.x[:].flatten(1))
+    assert torch.tensor(examples).equal(pool.x[:].flatten(1))

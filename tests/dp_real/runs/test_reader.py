@@ -8,10 +8,9 @@ from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, MissingError
 from dp_base.reading import read_json
 from dp_real import Run, load_learner, run
-from dp_real.config import parse_config
 from dp_real.evaluate.assess import accuracies
 from dp_real.runs.branch import branch
-from tests.dp_real.conftest import SMALL
+from tests.dp_real.conftest import changed
 from tests.dp_real.runs.folders import assert_loads_elsewhere, json_lines
 from tests.refusals import refusal
 
@@ -22,7 +21,7 @@ def assert_has_weights(learner, config, file, prefix, x):
     module = config.learner.network(config.task)
     module.load_state_dict(weights)
     with torch.no_grad():
-        assert torch.equal(learner.logits(x), module.eval()(x))
+        assert learner.logits(x).equal(module.eval()(x))
 
 
 # a finished run: 60 rows, 40 more, and 40 more
@@ -43,7 +42,7 @@ def test_what_it_was_and_what_came_of_it(unbroken, config, monkeypatch):
 def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):
     """One before each addition, by step."""
     done, x = Run(unbroken), data.test.x[:]
-    assert_has_weights(done.learner(), config, unbroken / "learner" / "model.safetensors", "", x)
+    assert_has_weights(done.learner(), config, unbroken / "learner/model.safetensors", "", x)
     assert accuracies(done.learner(), data.test)[0] == done.result["test_accuracy"]
     assert [at.state.rounds for at in done.checkpoints] == [1, 2]
     assert [at.state.step for at in done.checkpoints] == done.rounds["step"].tolist()[1:]
@@ -54,8 +53,8 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken, config, data):
         assert learner.step == at.state.step  # it could go on from there
 
 
-def test_its_learner_needs_no_run(tmp_path, hub):
-    run(parse_config(SMALL | {"learner": {"kind": "conv"}}), tmp_path / "run")
+def test_its_learner_needs_no_run(config, tmp_path, hub):
+    run(changed(config, "learner={kind='conv'}"), tmp_path / "run")
     assert_loads_elsewhere(tmp_path / "run", tmp_path)
     with refusal(r"learner.json cannot be read: .*; name the folder RUN/learner", MissingError):
         load_learner(tmp_path / "run")

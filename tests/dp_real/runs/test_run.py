@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import Interrupted, MissingError
 from dp_base.progress import progress
@@ -20,7 +19,6 @@ from dp_base.reading import read_json
 from dp_real import Pool, Run, run
 from dp_real.config.arms import arm_config
 from dp_real.data.sets.real_rows import balanced_rows
-from dp_real.generators.trained import DenoiserConfig
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
 from dp_real.runs.files import RunFiles, newest_intact
@@ -36,7 +34,7 @@ from tests.refusals import refusal
 
 def test_what_a_run_leaves(unbroken):
     left = {path.name for path in unbroken.iterdir()}
-    assert (unbroken / "learner" / "README.md").exists()
+    assert (unbroken / "learner/README.md").exists()
     logs = {"metrics.jsonl", "rounds.jsonl", "result.json", "SHA256SUMS"}
     assert left == {"config.toml", "pool", "checkpoints", "learner"} | logs
     found = traces(unbroken)
@@ -67,18 +65,18 @@ def signals_at(step, signals, monkeypatch):
             signal.raise_signal(number)
         train_step(self)
 
-    monkeypatch.setattr(TrainingLoop, "train_step", signalled)
+    monkeypatch.setattr("dp_real.runs.loop.TrainingLoop.train_step", signalled)
 
 
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
 def test_of_signals_only_a_second_ctrl_c_stops_at_once(config, unbroken, tmp_path, monkeypatch, again):
     """Launchers and cluster managers send the others as often as they like."""
     signals_at(17, [signal.SIGUSR1, again], monkeypatch)
-    with pytest.raises(Interrupted, match="dp real resume"):
-        run(config, tmp_path / "run")
+    with refusal("dp real resume", Interrupted):
+        run(config, tmp_path)
     monkeypatch.undo()
-    assert stopped_at(tmp_path / "run") == (0 if again == signal.SIGINT else 18)
-    assert_resumes_as(unbroken, config, tmp_path / "run")
+    assert stopped_at(tmp_path) == (0 if again == signal.SIGINT else 18)
+    assert_resumes_as(unbroken, config, tmp_path)
 
 
 @pytest.mark.parametrize("place", ["load_data", "conclude"])
@@ -86,12 +84,12 @@ def test_an_interrupt_names_the_command_that_goes_on(config, tmp_path, monkeypat
     """Also before the first step, and after the last."""
     out = tmp_path / "a run"
     monkeypatch.setattr(f"dp_real.runs.run.{place}", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(Interrupted, match=rf"interrupted: dp real resume '{out}' goes on"):
+    with refusal(rf"interrupted: dp real resume '{out}' goes on", Interrupted):
         run(config, out)
     monkeypatch.undo()
     assert run(config, out, resume=True)["steps"] == config.training.steps
     monkeypatch.setattr("dp_real.runs.branch.load_data", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(Interrupted, match=rf"interrupted: dp real branch '{out}' goes on"):
+    with refusal(rf"interrupted: dp real branch '{out}' goes on", Interrupted):
         branch(out)
 
 
@@ -109,7 +107,7 @@ def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path
                 left -= 1
             rename(source, target)  # noqa: B023 (called within the turn)
 
-        monkeypatch.setattr(os, "rename", dies)
+        monkeypatch.setattr("os.rename", dies)
         with pytest.raises(ZeroDivisionError):
             run(config, folder)
         monkeypatch.undo()
@@ -118,15 +116,15 @@ def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path
         assert_resumes_as(unbroken, config, folder)
 
 
-def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_path, monkeypatch):
+def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_path, patch):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(RunFolder, "any_must_stop", lambda self: any(index == 1 for index, *_ in drawn))
-    with pytest.raises(Interrupted, match="dp real resume"):
+    patch("dp_real.runs.folder.RunFolder.any_must_stop", lambda self: any(index == 1 for index, *_ in drawn))
+    with refusal("dp real resume", Interrupted):
         run(config, folder)
     assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1  # the first addition has two blocks
     assert [count for *_, count in drawn] == [32, 28, 32]  # the initial round, and some of the first addition
-    monkeypatch.setattr(RunFolder, "any_must_stop", lambda self: False)
+    patch("dp_real.runs.folder.RunFolder.any_must_stop", lambda self: False)
     drawn.clear()
     assert_resumes_as(unbroken, config, folder)
     assert [count for *_, count in drawn] == [8, 32, 8]  # the rest of the first addition, the second addition
@@ -134,21 +132,17 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "settings",
     [
-        {"guidance": {"omega": "auto", "candidates": 3}},
-        {
-            "training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1, "crop": 0.5}
-            | {"flip": True, "precision": "bfloat16"},
-            "pool": {"storage": "jpeg"},
-        },
-        {"practice": {"real": 20, "new_sample_weight": 2}},
-        {"data": {"real_per_class": 5}},
+        "guidance.omega=auto guidance.candidates=3",
+        "training.mixup=0.5 training.ema_decay=0.9 training.label_smoothing=0.1 training.crop=0.5 training.flip=true "
+        "training.precision=bfloat16 pool.storage=jpeg",
+        "practice.real=20 practice.new_sample_weight=2",
+        "data.real_per_class=5",
     ],
-    ids=str,
 )
-def test_every_policy_resumes_as_it_would_have_gone_on(config, tmp_path, changes):
-    asked = changed(changed(config, training={"steps": 60}), **changes)
+def test_every_policy_resumes_as_it_would_have_gone_on(config, tmp_path, settings):
+    asked = changed(config, "training.steps=60", *settings.split())
     run(asked, tmp_path / "whole")
     with dying(45):
         run(asked, tmp_path / "broken")
@@ -157,12 +151,12 @@ def test_every_policy_resumes_as_it_would_have_gone_on(config, tmp_path, changes
 
 def test_real_examples_can_be_the_start(config, tmp_path, monkeypatch):
     """They cost nothing, and are the same in each arm; what is added is generated. Alone they want no generator."""
-    config = changed(config, practice={"real": 50, "initial": 50, "increment": 30})
+    config = changed(config, "practice.real=50", "practice.initial=50", "practice.increment=30")
     results = {}
     for arm, added in {"real-50": (), "static-50": (), "static": (60,), "practice": (30, 30)}.items():
         with monkeypatch.context() as without:
             if not added:
-                without.setattr(DenoiserConfig, "load", None)
+                without.setattr("dp_real.generators.trained.DenoiserConfig.load", None)
             result = results[arm] = run(arm_config(config, arm), tmp_path / arm)
         assert (result["pool_size"], result["samples_generated"]) == (50 + sum(added), sum(added))
         pool = Run(tmp_path / arm).pool
@@ -179,10 +173,10 @@ def test_real_examples_can_be_the_start(config, tmp_path, monkeypatch):
     assert results["real-50"]["test_accuracy"] == results["static-50"]["test_accuracy"]
 
 
-def test_more_real_examples_than_there_are(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(DenoiserConfig, "load", None)  # said before a generator is trained
+def test_more_real_examples_than_there_are(config, tmp_path, patch):
+    patch("dp_real.generators.trained.DenoiserConfig.load", None)  # said before a generator is trained
     with refusal("real = 901: there are 900 real training examples; the arm real-900 has all"):
-        run(changed(config, practice={"initial": 901, "real": 901}), tmp_path / "run")
+        run(changed(config, "practice.initial=901", "practice.real=901"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -198,21 +192,20 @@ def test_real_examples_are_chosen_evenly_and_grow():
 
 def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config, data, tmp_path):
     def training_examples(real):
-        generator = changed(config, generator={"real": real}).generator
+        generator = changed(config, f"generator.real={real}").generator
         return generator.training_examples(config.data, data)
 
-    plan = {"initial": 100, "real": 50, "additions": 0}
-    run(changed(config, practice=plan), tmp_path / "run")
-    few, pool = training_examples(50), Run(tmp_path / "run").pool
-    assert torch.equal(pool.x[:50], few.x)
-    assert torch.equal(pool.y[:50], few.y)
+    run(changed(config, "practice.initial=100", "practice.real=50", "practice.additions=0"), tmp_path)
+    few, pool = training_examples(50), Run(tmp_path).pool
+    assert pool.x[:50].equal(few.x)
+    assert pool.y[:50].equal(few.y)
     with refusal(r"generator.real = 901: there are 900"):
         training_examples(901)
     with refusal(r"generator.real = 9: fewer examples than the 10 classes"):
         training_examples(9)
 
 
-def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, generator, monkeypatch):
+def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, generator, patch):
     """Training it sums in an order that depends on them, and its cache does not tell."""
     found, before = [], torch.get_num_threads()
 
@@ -220,23 +213,23 @@ def test_a_generator_is_loaded_with_the_threads_of_the_configuration(config, gen
         found.append(torch.get_num_threads())
         return generator
 
-    monkeypatch.setattr(DenoiserConfig, "load", load)
+    patch("dp_real.generators.trained.DenoiserConfig.load", load)
     for threads in (1, 3):
         load_generator(changed(config, threads=threads))
     assert found == [1, 3]
     assert torch.get_num_threads() == before
 
 
-def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(config, generator, tmp_path):
-    run(changed(config, training={"cooldown": 0.0}), tmp_path / "run")
-    branch(tmp_path / "run")
-    assert [result["pool_size"] for result in Run(tmp_path / "run").branches] == [60, 100]
+def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(config, tmp_path):
+    run(changed(config, "training.cooldown=0.0"), tmp_path)
+    branch(tmp_path)
+    assert [result["pool_size"] for result in Run(tmp_path).branches] == [60, 100]
 
 
-def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, monkeypatch, caplog):
-    monkeypatch.setattr(DenoiserConfig, "load", None)  # nothing is drawn
+def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, patch, caplog):
+    patch("dp_real.generators.trained.DenoiserConfig.load", None)  # nothing is drawn
     read = []
-    monkeypatch.setattr(checksums, "digest", lambda path: [read.append(str(path)), digest(path)][1])
+    patch("dp_base.checksums.digest", lambda path: [read.append(str(path)), digest(path)][1])
     results = branch(complete)
     data = [name for name in read if name.endswith(".arrow")]
     assert len(data) == len(set(data)) == 2  # the files of the pool are read once, for both branches
@@ -251,10 +244,10 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
         assert {row["pool_size"] for row in rows} == {result["pool_size"]}
         assert rows[-1]["lr"] == 0 < rows[0]["lr"] < config.training.learning_rate
     assert traces(complete) == traces(unbroken)  # the run itself is untouched
-    before = (complete / "branches" / "000000060" / "result.json").stat().st_mtime_ns
-    shutil.rmtree(complete / "branches" / "000000100")
+    before = (complete / "branches/000000060/result.json").stat().st_mtime_ns
+    shutil.rmtree(complete / "branches/000000100")
     branch(complete)
-    assert (complete / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
+    assert (complete / "branches/000000060/result.json").stat().st_mtime_ns == before
     assert [name for name in read if name.endswith(".arrow")] == data  # and never again by this process
     for folder in ("branches/000000100", next(complete.glob("checkpoints/step*rounds-0002"))):
         shutil.rmtree(complete / folder)
@@ -269,10 +262,12 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
 
 def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbroken, tmp_path, monkeypatch):
     """A run goes back to before the checkpoint that they were drawn from, or the code of its generator has changed."""
-    drawing = tmp_path / "run" / "drawing"
+    drawing = tmp_path / "run/drawing"
 
     def stop_in(index, resume):
-        monkeypatch.setattr(RunFolder, "any_must_stop", lambda self: (drawing / f"round-{index}-row-0").exists())
+        monkeypatch.setattr(
+            "dp_real.runs.folder.RunFolder.any_must_stop", lambda self: (drawing / f"round-{index}-row-0").exists()
+        )
         with pytest.raises(Interrupted):
             run(config, tmp_path / "run", resume=resume)
         monkeypatch.undo()
@@ -306,33 +301,33 @@ def test_its_progress_is_shown_as_it_is_asked(config, tmp_path):
         shown.append(description)
         yield lambda steps: None
 
-    run(config, tmp_path / "run", progress=noting)
+    run(config, tmp_path, progress=noting)
     assert {config.name, "checking images", "drawing examples"} <= {*shown}
     with progress("what follows", 1):
         assert "what follows" not in shown
 
 
-def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, monkeypatch):
+def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, patch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
+    patch("dp_real.runs.folder.LINES_APART", 0.0)
     lines = []
-    monkeypatch.setattr(logging.getLogger("dp_real.steps"), "info", lambda text, *facts: lines.append(text % facts))
+    patch(logging.getLogger("dp_real.steps"), "info", lambda text, *facts: lines.append(text % facts))
     run(changed(config, tracker="tensorboard"), tmp_path / "run")
     found = traces(tmp_path / "run")
     for row, line in zip(found["metrics.jsonl"], lines, strict=True):
         assert line.startswith(f"run: step {row['step']:,} of 120, accuracy {row['val_accuracy']:.1%}")
         assert "gradient " in line
-    events = EventAccumulator(str(tmp_path / "run" / "deliberate-practice"))
+    events = EventAccumulator(f"{tmp_path}/run/deliberate-practice")
     events.Reload()
     shown = {event.step: event.value for event in events.Scalars("val_accuracy")}
     assert shown == pytest.approx({row["step"]: row["val_accuracy"] for row in found["metrics.jsonl"]})
     assert [event.step for event in events.Scalars("round/entropy")] == [row["step"] for row in found["rounds.jsonl"]]
 
 
-def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, monkeypatch):
+def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, patch):
     accelerator = Mock(trackers=[])
-    monkeypatch.setattr("dp_real.runs.run.Accelerator", lambda **options: accelerator)
+    patch("dp_real.runs.run.Accelerator", lambda **options: accelerator)
     files = RunFiles(tmp_path)
     files.config.touch()
     with tracking(changed(config, tracker="wandb"), files):
@@ -341,7 +336,7 @@ def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, monkeypatch)
     assert options["wandb"]["settings"] == {"x_disable_meta": True}  # wandb would send the command line
 
 
-def test_hindsight_sees_what_was_recorded_when_added(unbroken, config):
+def test_hindsight_sees_what_was_recorded_when_added(unbroken):
     """At the checkpoint before its addition a round is as wrong as the log says."""
     rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}
     rows = hindsight(Run(unbroken))
@@ -358,7 +353,7 @@ def test_hindsight_sees_what_was_recorded_when_added(unbroken, config):
 def test_refusals(complete, config, tmp_path):
     with refusal("complete"):
         run(config, complete)
-    for same in (config, changed(config, compare={"seeds": 9})):  # a run is the same in any comparison
+    for same in (config, changed(config, "compare.seeds=9")):  # a run is the same in any comparison
         assert run(same, complete, resume=True)["steps"] == 120  # nothing is done again
 
     (complete / "result.json").unlink()

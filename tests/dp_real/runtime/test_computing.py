@@ -1,5 +1,6 @@
 """FLOPs against what is known of each operation, and that counting leaves no trace."""
 
+from copy import deepcopy
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.computing import FlopCounter, count, uncounted
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import changed
+from tests.dp_real.runs.folders import same_tensors
 
 HEADS = torch.ones(1, 2, 5, 8)  # two heads of five rows
 LAYER, ROW = nn.Linear(6, 4), torch.ones(1, 6, requires_grad=True)
@@ -46,18 +48,18 @@ def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_f
     task = Task((12,), tuple("abcde"))
     training = TrainingConfig(steps=1, ema_decay=ema)
     learner = NetworkLearner(layers(12, 9, 5, dropout=0.5), task, training, seed=0)
-    before = {name: value.clone() for name, value in learner.tensors().items()}
+    before = deepcopy(learner.tensors())
     drawn = torch.get_rng_state()
     assert learner.row_flops((12,)) == 2 * (2 * 12 * 9 + 3 * 9 * 5)
-    assert torch.equal(torch.get_rng_state(), drawn)
-    assert all(torch.equal(value, before[name]) for name, value in learner.tensors().items())
+    assert torch.get_rng_state().equal(drawn)
+    assert same_tensors(learner.tensors(), before)
     assert all(weight.grad is None for weight in learner.module.parameters())
 
 
 @pytest.mark.parametrize("through", ["unet", "x0"])
 def test_guidance_costs_what_it_adds(config, generator, tmp_path, through):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
-    asked = changed(config, guidance={"through": through})
+    asked = changed(config, f"guidance.through={through}")
     pool = Pool(tmp_path / "pool", config.task.sample_shape, config=config.pool)
     rounds = Rounds(asked, pool, tmp_path / "drawing", generator)
     plain, guided = (
@@ -80,8 +82,8 @@ def test_counting_changes_no_sample(config, generator):
         with uncounted():
             generator.sample(labels, seeds, None)
     assert counter.total == before > 0
-    assert torch.equal(plain, counted)
-    assert torch.equal(torch.get_rng_state(), drawn)
+    assert plain.equal(counted)
+    assert torch.get_rng_state().equal(drawn)
 
 
 def test_fused_attention_counts_as_its_products():

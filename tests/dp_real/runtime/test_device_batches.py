@@ -25,7 +25,7 @@ def device(room, seen, error=CUDA):
 def tried(batches, n, room, **kind):
     """How many rows each try has; none is lost."""
     seen = []
-    assert torch.equal(batches.draw(n, device(room, seen), **kind), torch.arange(n))
+    assert batches.draw(n, device(room, seen), **kind).equal(torch.arange(n))
     return seen
 
 
@@ -57,7 +57,7 @@ DOUBTFUL = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate
 def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(error):
     """What also has other reasons, as a cuDNN that does not fit the driver, keeps its words on a single row."""
     seen = []
-    assert torch.equal(DeviceBatches(4, REMEDY).draw(4, device(2, seen, error)), torch.arange(4))
+    assert DeviceBatches(4, REMEDY).draw(4, device(2, seen, error)).equal(torch.arange(4))
     assert seen == [4, 2, 2]
     with pytest.raises((MissingError, RuntimeError)) as caught:
         DeviceBatches(0, REMEDY).draw(10, device(0, seen, error))

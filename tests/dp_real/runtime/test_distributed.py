@@ -13,13 +13,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from accelerate import PartialState
 from dp_experiments.presets.presets import load_preset
 from torch.nn.parallel import DistributedDataParallel
 
 from dp_base.errors import DamagedError
 from dp_real import Pool, Practice, Run, run
-from dp_real.pool import pool as pools
 from dp_real.pool.pool import read_round
 from dp_real.runs.files import kept_checkpoints
 from dp_real.runtime import distributed
@@ -108,7 +106,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(confi
     Layers that gather statistics have the same everywhere. Losses and accuracies are those of the main process.
     """
     alone = tmp_path / "alone"
-    run(changed(config, guidance={"omega": "auto"}, tracker="tensorboard"), alone)
+    run(changed(config, "guidance.omega=auto", tracker="tensorboard"), alone)
     together = back_at_its_first_checkpoint(alone, tmp_path / "together")
     finished(launch(MAIN_DECIDES + RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
     assert all_rows(together)[:100] == all_rows(alone)[:100]
@@ -118,19 +116,16 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(confi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_whole_runs_agree_statistically(config, launch, tmp_path, generator, processes):
+def test_whole_runs_agree_statistically(config, launch, tmp_path, processes):
     """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
-    folders = []
+    pairs = [(tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}") for seed in range(12)]
     arguments = []
-    for seed in range(12):
-        whole = changed(config, seed=seed)
-        folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
-        (tmp_path / f"{seed}.toml").write_text(whole.to_toml())
-        arguments += [tmp_path / f"{seed}.toml", folders[-1][1]]
-        run(whole, folders[-1][0])
+    for seed, (alone, together) in enumerate(pairs):
+        run(changed(config, seed=seed), alone)
+        arguments += [alone / "config.toml", together]
     finished(launch(RUN, processes, *arguments))
     gaps = []
-    for pair in folders:
+    for pair in pairs:
         first, again = (all_rows(folder)[:60] for folder in pair)
         assert first == again
         results = [Run(folder).result for folder in pair]
@@ -161,7 +156,7 @@ main()
 
 
 @pytest.mark.slow
-def test_a_failure_of_one_process_is_reported_and_ends_them_all(launch, tmp_path, config, generator):
+def test_a_failure_of_one_process_is_reported_and_ends_them_all(launch, tmp_path, config):
     (tmp_path / "config.toml").write_text(config.to_toml())
     process = launch(FAILS_ALONE, 2, "real", "run", tmp_path / "config.toml", "--out", tmp_path / "run")
     out, _ = process.communicate(timeout=180)  # twenty seconds on two idle cores; the patience of a hang is 600
@@ -256,13 +251,13 @@ def test_a_failed_exchange_tells_its_cause(error, kind, told):
 @pytest.mark.parametrize(
     "half", [{"PMI_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "0"}, {"RANK": "2"}]
 )
-def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, monkeypatch):
-    monkeypatch.setattr(PartialState, "_shared_state", {})
+def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, patch):
+    patch("accelerate.PartialState._shared_state", {})
     ((name, value),) = half.items()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         others = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
         others = others | {"OMP_NUM_THREADS": "1"} if name == "RANK" else {}
-        monkeypatch.setattr(os, "environ", half | others)
+        patch("os.environ", half | others)
         with refusal(rf"^{name}={value}.*: with these no process group can start: .* unset"):
             distributed._own_device.__wrapped__()
 
@@ -270,20 +265,20 @@ def test_half_of_what_a_launcher_says_is_told_and_a_port_that_is_taken(half, mon
 @pytest.mark.parametrize(
     ("world_size", "has_group", "waits"), [("1", False, False), ("2", False, True), ("2", True, False)]
 )
-def test_only_a_process_that_waits_for_others_ends_at_a_signal(world_size, has_group, waits, monkeypatch):
-    monkeypatch.setattr(os, "environ", {"RANK": "0", "WORLD_SIZE": world_size})
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: has_group)
+def test_only_a_process_that_waits_for_others_ends_at_a_signal(world_size, has_group, waits, patch):
+    patch("os.environ", {"RANK": "0", "WORLD_SIZE": world_size})
+    patch("torch.distributed.is_initialized", lambda: has_group)
     handlers = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: handlers.append(signal.getsignal(signal.SIGINT)) or 1 / 0)
+    patch("torch.cuda.is_available", lambda: handlers.append(signal.getsignal(signal.SIGINT)) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         distributed._own_device.__wrapped__()
     assert (handlers == [signal.SIG_DFL]) == waits
 
 
-def test_a_signal_that_a_host_of_python_answers_is_left_to_it(monkeypatch):
+def test_a_signal_that_a_host_of_python_answers_is_left_to_it(patch):
     asked = signal.getsignal
     before = asked(signal.SIGTERM)
-    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else asked(number))
+    patch("signal.getsignal", lambda number: None if number == signal.SIGTERM else asked(number))
     with distributed.handling_signals(signal.SIG_IGN):
         assert [asked(number) for number in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_IGN, before]
 
@@ -299,9 +294,9 @@ def test_a_rank_that_makes_no_sense_is_not_silent(monkeypatch):
 
 
 def be_one_of_eight(monkeypatch):
-    monkeypatch.setattr(distributed, "this_process", lambda: SimpleNamespace(num_processes=8))
-    monkeypatch.setattr(distributed, "PAUSE", 0.0)
-    monkeypatch.setattr(distributed, "VISIBLE", 0.2)
+    monkeypatch.setattr("dp_real.runtime.distributed.this_process", lambda: SimpleNamespace(num_processes=8))
+    monkeypatch.setattr("dp_real.runtime.distributed.PAUSE", 0.0)
+    monkeypatch.setattr("dp_real.runtime.distributed.VISIBLE", 0.2)
 
 
 def pool_of_two_rounds(folder):
@@ -323,10 +318,10 @@ def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch):
             raise ValueError("Not found: version 2")
         return read_round(folder)
 
-    monkeypatch.setattr(pools, "read_round", late_view)
+    monkeypatch.setattr("dp_real.pool.pool.read_round", late_view)
     other._open(1)
     assert (len(looks), len(other), other.version) == (3, 6, 2)
-    assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
+    assert other.y.equal(torch.zeros(6, dtype=torch.int64))
 
 
 def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkeypatch):
@@ -357,7 +352,7 @@ def train(rank, processes, folder, port=None):
     grown = [practice.step(None if rank else metric, model) for metric in (0.5, 0.4, 0.4)]
     assert grown == [False, True, True]  # as the main process's metric says
     assert (own[1].running_mean == rank).all()
-    assert torch.equal(own[3].bias, bias)
+    assert own[3].bias.equal(bias)
     assert len(practice.dataset.pool) == 54
     if not rank:  # so does it load the checkpoint
         practice.load_state_dict(practice.state_dict() | {"rounds": 2})

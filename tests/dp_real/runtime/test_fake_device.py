@@ -15,7 +15,6 @@ from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance
 from dp_real.learners import TransformersConfig
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.section import TrainingConfig
-from dp_real.runtime import distributed
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import to_codes
 from dp_real.text.learners import TransformersTextConfig
@@ -36,9 +35,9 @@ SEEDS = row_seeds(0, 0, range(3))
 
 
 @pytest.fixture
-def device(monkeypatch):
+def device(patch):
     with fake_device() as found:
-        monkeypatch.setattr(assess, "device", lambda: found.device)
+        patch("dp_real.evaluate.assess.device", lambda: found.device)
         yield found
 
 
@@ -90,13 +89,13 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
     assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
 
 
-def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "device", lambda: device.device)
+def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(device, tmp_path, patch):
+    patch("dp_real.runtime.distributed.device", lambda: device.device)
     tiny_pipelines.save_vit(tmp_path / "images")
-    known = TransformersConfig(kind="transformers", model=str(tmp_path / "images")).classifier(TASK)
+    known = TransformersConfig(kind="transformers", model=f"{tmp_path}/images").classifier(TASK)
     assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
     made.encoder(tmp_path / "texts")
-    texts = TransformersTextConfig(kind="transformers-text", model=str(tmp_path / "texts"), max_tokens=16)
+    texts = TransformersTextConfig(kind="transformers-text", model=f"{tmp_path}/texts", max_tokens=16)
     known = texts.classifier(Task((20,), TASK.classes))
     assert known(to_codes(["one", "two", "three"], 20)).device == device.device
 

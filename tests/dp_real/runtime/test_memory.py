@@ -59,14 +59,14 @@ def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config):
         assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch):
+def test_a_learner_is_compiled_on_request_for_training_only(patch):
     compiled = []
 
     def pretend(module):
         compiled.append(module)
         return nn.Sequential(module)
 
-    monkeypatch.setattr(torch, "compile", pretend)
+    patch("torch.compile", pretend)
     assert compiled == [learner().module][1:]
     student = learner(compile=True)
     assert compiled == [student.module]
@@ -74,38 +74,38 @@ def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch):
     assert set(student.tensors()) == set(learner().tensors()) | {key for key in student.tensors() if "optimizer" in key}
 
 
-def test_memory_is_given_back_between_drawing_and_training(config, generator, tmp_path, monkeypatch):
+def test_memory_is_given_back_between_drawing_and_training(config, generator, tmp_path, patch):
     """NCCL and cuBLAS allocate outside of torch's cache, which must be empty whenever the kind of work changes."""
     events = []
     step = TrainingLoop.train_step
     draw = type(generator).sample
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))
-    monkeypatch.setattr(TrainingLoop, "train_step", lambda self: events.append("train") or step(self))
-    monkeypatch.setattr(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
-    run(config, tmp_path / "run")
+    patch("torch.cuda.empty_cache", lambda: events.append("release"))
+    patch("dp_real.runs.loop.TrainingLoop.train_step", lambda self: events.append("train") or step(self))
+    patch(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
+    run(config, tmp_path)
     changes = set(pairwise(events))
     assert ("release", "train") in changes
     assert not changes & {("draw", "train"), ("train", "draw")}
 
 
-def test_a_single_process_takes_the_present_gpu(monkeypatch):
+def test_a_single_process_takes_the_present_gpu(patch):
     """accelerate calls it "cuda", without a number, which most of torch takes for the present one, but not all."""
     asked = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
-    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
-    monkeypatch.setattr(PartialState, "_shared_state", {})
+    patch("torch.cuda.is_available", lambda: True)
+    patch("torch.cuda.current_device", lambda: 1)
+    patch("torch.cuda.memory._lazy_init", lambda: None)
+    patch("torch._C._cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
+    patch("accelerate.PartialState._shared_state", {})
     assert distributed._own_device.__wrapped__() == torch.device("cuda")
     assert asked == [(0.95, 1)]
     assert not PartialState._shared_state  # by which processes that it forks would know themselves alone
 
 
-def test_random_numbers_of_every_gpu_are_restored(monkeypatch):
+def test_random_numbers_of_every_gpu_are_restored(patch):
     restored = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: gpu)
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, gpu: restored.append((state, gpu)))
+    patch("torch.cuda.device_count", lambda: 2)
+    patch("torch.cuda.get_rng_state", lambda gpu: gpu)
+    patch("torch.cuda.set_rng_state", lambda state, gpu: restored.append((state, gpu)))
     with seeded_default_modes(0):
         pass
     assert restored == [(0, 0), (1, 1)]

@@ -1,5 +1,7 @@
 """Texts of two classes in files, and tiny random language models, made for a test."""
 
+import tomllib
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -15,22 +17,23 @@ SENTENCES = {
 CHAT = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endfor %}[assistant] "
 
 
+ASKED = tomllib.loads("""
+name = "asked"
+threads = 1
+sampling = { block_size = 8 }
+guidance = { candidates = 2 }
+learner = { kind = "ngrams" }
+training = { steps = 60, learning_rate = 0.01, batch_size = 8 }
+practice = { initial = 12, increment = 8, additions = 1, patience = 1, evaluate_every = 5 }
+pool = { storage = "text" }
+""")
+
+
 def endpoint_config(url, model, texts, **generator):
     """A short run against an endpoint."""
-    return parse_config(
-        {
-            "name": "asked",
-            "threads": 1,
-            "data": {"source": "text", "validation": str(texts), "length": 40},
-            "generator": {"kind": "openai", "base_url": url, "model": model, "max_new_tokens": 8} | generator,
-            "sampling": {"block_size": 8},
-            "guidance": {"candidates": 2},
-            "learner": {"kind": "ngrams"},
-            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 8},
-            "practice": {"initial": 12, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 5},
-            "pool": {"storage": "text"},
-        }
-    )
+    data = {"source": "text", "validation": str(texts), "length": 40}
+    asked = {"kind": "openai", "base_url": url, "model": model, "max_new_tokens": 8} | generator
+    return parse_config(ASKED | {"data": data, "generator": asked})
 
 
 def text_folder(folder, repeat=1):
@@ -40,7 +43,7 @@ def text_folder(folder, repeat=1):
         for number in range(repeat):
             for place, sentence in enumerate(sentences):
                 text = sentence if repeat == 1 else f"{sentence} {number}"
-                (folder / name / f"{number:03d}-{place}.txt").write_text(text + "\n", encoding="utf-8")
+                (folder / name / f"{number:03d}-{place}.txt").write_text(text + "\n")
     return folder
 
 
@@ -54,7 +57,7 @@ def assert_rows_are_their_own(generator, labels, seeds):
     """What is drawn for a row does not depend on the others."""
     whole = generator.sample(labels, seeds, None)
     rows = [generator.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(len(labels))]
-    assert torch.equal(whole, torch.cat(rows))
+    assert whole.equal(torch.cat(rows))
     return whole
 
 

@@ -28,7 +28,7 @@ def test_texts_come_back(texts):
     storage = open_storage("text", (12,))
     column = storage.encode(codes)
     assert column.to_pylist() == texts
-    assert torch.equal(storage.decode(column), codes)
+    assert storage.decode(column).equal(codes)
 
 
 def test_texts_are_cut_by_characters_and_stay_integers():
@@ -63,10 +63,10 @@ def test_a_text_is_the_same_whatever_is_behind_it_and_beside_it(kind):
     for weights in net.parameters():
         torch.nn.init.normal_(weights)
     alone = torch.cat([net(to_codes([text], 12)) for text in ("a dog ran", "", "I")])
-    assert torch.allclose(net(to_codes(["a dog ran", "", "I"], 40)), alone)
-    assert torch.equal(net(torch.zeros(1, 5)), alone[1:2])
-    assert kind == "ngrams" or torch.equal(alone[1], net.bias)
-    assert not torch.equal(alone[1], alone[2])  # one letter is a word
+    assert net(to_codes(["a dog ran", "", "I"], 40)).allclose(alone)
+    assert net(torch.zeros(1, 5)).equal(alone[1:2])
+    assert kind == "ngrams" or alone[1].equal(net.bias)
+    assert not alone[1].equal(alone[2])  # one letter is a word
 
 
 # near-duplicates
@@ -91,9 +91,9 @@ def test_each_copy_is_near_though_many_texts_share_a_boilerplate():
     assert near.add(texts, "none").all()
 
 
-def test_copies_cost_no_comparison(monkeypatch):
+def test_copies_cost_no_comparison(patch):
     compared = []
-    monkeypatch.setattr(NearTexts, "_is_like", lambda *pair: compared.append(pair) or False)
+    patch("dp_real.text.near_duplicates.NearTexts._is_like", lambda *pair: compared.append(pair) or False)
     assert NearTexts(0.8).add([LONG] * 100).tolist() == [False] + 99 * [True]
     assert not compared
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import sys
 
-import openai._base_client
 import pytest
 import torch
 
@@ -16,7 +15,6 @@ from dp_real.plan.needs import needs
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import texts_of
-from dp_real.text.models import endpoint as asking
 from dp_real.text.models.answers import Answers
 from tests.commands import done
 from tests.dp_real.conftest import changed
@@ -39,11 +37,11 @@ def sentence(body):
 
 
 @pytest.fixture
-def endpoint(monkeypatch, own_cache):
+def endpoint(patch, own_cache):
     """A server, and a cache without answers. Pauses after failures are short, and the learner is small."""
-    monkeypatch.setattr("dp_real.text.models.ngrams.EMBEDDINGS", 2**8)
-    monkeypatch.setattr(asking, "TIMEOUT", 0.5)
-    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
+    patch("dp_real.text.models.ngrams.EMBEDDINGS", 2**8)
+    patch("dp_real.text.models.endpoint.TIMEOUT", 0.5)
+    patch("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     with served() as server:
         server.write = sentence
         yield server
@@ -157,15 +155,15 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(config, endp
     (tmp_path / "cache").rename(tmp_path / "earlier")
     endpoint.answered.clear()
     folder = tmp_path / "run"
-    small, larger = (changed(config, generator={"token_budget": budget}) for budget in (150, 10**6))
-    with pytest.raises(Interrupted, match=r"1[5-9]\d tokens are spent, generator.token_budget = 150 \(--set"):
+    small, larger = (changed(config, f"generator.token_budget={budget}") for budget in (150, 10**6))
+    with refusal(r"1[5-9]\d tokens are spent, generator.token_budget = 150 \(--set", Interrupted):
         run(small, folder)
     assert 10 <= sum(endpoint.answered.values()) <= 10 + 3  # what was in flight ends
     run(larger, folder, resume=True)
     assert set(endpoint.answered.values()) == {1}
     assert traces(folder) == traces(tmp_path / "whole")
     with refusal(r": training\.learning_rate differs"):  # not the budget, which may
-        run(changed(larger, training={"learning_rate": 0.5}), folder, resume=True)
+        run(changed(larger, "training.learning_rate=0.5"), folder, resume=True)
 
 
 def test_a_practice_goes_on_with_other_keys_of_the_connection(config, endpoint, tmp_path):
@@ -177,7 +175,7 @@ def test_a_practice_goes_on_with_other_keys_of_the_connection(config, endpoint, 
 
 def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-unasked")
-    keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
+    keyed = changed(config, "generator.key=KEY_OF_THE_TEST")
     with monkeypatch.context() as patch, refusal("'openai' needs openai>=3: pip install .*endpoint", MissingError):
         patch.setattr("dp_base.imports.version_of", {"openai": "2.0", "httpx2": "2.0"}.get)
         drawn(config, 1)
@@ -212,17 +210,13 @@ def test_the_key_is_sent_and_stands_nowhere(config, endpoint, tmp_path, monkeypa
         ("redirect", MissingError, "refuses a request: Error code: 307"),
         ("404", InputError, "has no model 'fake', or is not such an API"),
         ("400", InputError, "refuses a request.*generator.parameters = .* omits one"),
-        (
-            "no choices",
-            MissingError,
-            "gave 4 invalid answers, the last one {.*does it name an OpenAI-compatible API",
-        ),
+        ("no choices", MissingError, "gave 4 invalid answers, the last one {.*does it name an OpenAI-compatible API"),
     ],
 )
-def test_what_does_not_end_is_said_in_a_line(config, endpoint, fault, kind, message, monkeypatch):
+def test_what_does_not_end_is_said_in_a_line(config, endpoint, fault, kind, message, patch):
     """What was answered before is kept."""
-    monkeypatch.setattr(asking, "RETRIES", 1)
-    monkeypatch.setattr(asking, "MAX_ANSWER", 10**5)
+    patch("dp_real.text.models.endpoint.RETRIES", 1)
+    patch("dp_real.text.models.endpoint.MAX_ANSWER", 10**5)
     endpoint.fault = lambda number, body: "" if number < 6 else fault
     with refusal(message, kind):
         drawn(config, 16)
@@ -258,7 +252,7 @@ def test_a_notebook_and_what_the_environment_says_for_other_places(config, endpo
 def test_proxies_and_certificates_that_cannot_be_are_told_beforehand(config, tmp_path, monkeypatch, name, value, told):
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     monkeypatch.setenv(name, value)
-    elsewhere = changed(config, generator={"base_url": "http://192.0.2.7/v1"})
+    elsewhere = changed(config, "generator.base_url=http://192.0.2.7/v1")
     (problem,) = (need.problem for need in needs(elsewhere, tmp_path) if need.problem)
     assert re.search(f"^no connection is possible {told}.*; mend or unset it$", problem)
     assert problem in done("doctor", status=3).err
@@ -275,18 +269,18 @@ def test_a_base_model_completes(config, endpoint):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        *[({"base_url": url}, "base_url should be like http://localhost:8000/v1: ") for url in NO_URLS],
-        ({"parameters": {"seed": 5}}, "parameters has 'seed', which the row's own seed sets: leave it out"),
-        ({"parameters": {"stop": 9}}, "parameters has 'stop', which generator.stop sets: leave it out"),
-        ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
-        ({"key": "sk-secret"}, "key should be the name of an environment variable"),
-        ({"parameters": {"n": 2}}, "parameters has 'n'"),
-        ({"stop": [""]}, "stop.*at least 1 character"),
-    ],
+    ("setting", "message"),
+    {
+        **{f"base_url={url}": "base_url should be like http://localhost:8000/v1: " for url in NO_URLS},
+        "parameters={seed=5}": "parameters has 'seed', which the row's own seed sets: leave it out",
+        "parameters={stop=9}": "parameters has 'stop', which generator.stop sets: leave it out",
+        "base_url=http://me:sk-secret@there/v1": "base_url should hold no key",
+        "key=sk-secret": "key should be the name of an environment variable",
+        "parameters={n=2}": "parameters has 'n'",
+        "stop=['']": "stop.*at least 1 character",
+    }.items(),
 )
-def test_settings_that_cannot_be(config, changes, message):
+def test_settings_that_cannot_be(config, setting, message):
     with refusal(message) as raised:
-        changed(config, generator=changes)
+        changed(config, f"generator.{setting}")
     assert "sk-secret" not in str(raised.value)

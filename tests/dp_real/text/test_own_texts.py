@@ -1,7 +1,5 @@
 """data.source = "text": folders, CSV, JSONL and Parquet, and one line for what is wrong."""
 
-import csv
-import json
 import os
 from itertools import product
 
@@ -19,25 +17,20 @@ ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
 CLASSES = ("praise", "blame")
 
 
-def write_csv(file, *header):
-    with open(file, "w", encoding="utf-8", newline="") as opened:
-        csv.writer(opened).writerows([header, *ROWS])
-
-
 @pytest.fixture
 def everywhere(tmp_path, hub):
     """The same texts in each form."""
     text_folder(tmp_path / "folder")
-    write_csv(tmp_path / "a.csv", "text", "label")
-    write_csv(tmp_path / "b.csv", "was said", "what")
-    lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
-    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    table = pd.DataFrame(ROWS, columns=["text", "label"])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_csv(tmp_path / "b.csv", index=False, header=["was said", "what"])
+    named = table.assign(id=7).rename(columns={"text": "sentence"})
+    named.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
     label = datasets.ClassLabel(names=["blame", "praise"])
-    rows = {"text": [text for text, _ in ROWS], "label": [label.str2int(name) for _, name in ROWS]}
-    saved = datasets.Dataset.from_dict(rows, datasets.Features({"text": datasets.Value("string"), "label": label}))
+    saved = datasets.Dataset.from_pandas(table).cast_column("label", label)
     saved.to_parquet(tmp_path / "a.parquet")
     saved.save_to_disk(tmp_path / "saved")
-    saved.to_parquet(hub / "data" / "test-00000-of-00001.parquet")
+    saved.to_parquet(hub / "data/test-00000-of-00001.parquet")
     files = ["folder", "a.csv", "b.csv#was said,what", "a.jsonl", "a.parquet", "saved"]
     return [*(f"{tmp_path}/{name}" for name in files), "hub:org/name@test", "hub:org/name@test#text,label"]
 
@@ -80,7 +73,7 @@ def test_a_byte_order_mark_and_the_separators_of_spreadsheets_do_no_harm(tmp_pat
 
 def test_labels_that_are_numbers(tmp_path):
     """A label that was missing once has made floats of a table's others. A file of the same time is read anew."""
-    config = TextConfig(source="text", validation=str(tmp_path / "a.parquet"), classes=("0", "1"))
+    config = TextConfig(source="text", validation=f"{tmp_path}/a.parquet", classes=("0", "1"))
     pd.DataFrame({"text": ["a", "b"], "label": [1.0, 0.0]}).to_parquet(tmp_path / "a.parquet")
     os.utime(tmp_path / "a.parquet", (1, 1))
     assert config.load().validation.y.tolist() == [1, 0]
@@ -124,6 +117,6 @@ def test_text_folders_follow_the_rules_of_image_folders(tmp_path, caplog):
     config = TextConfig(source="text", validation=str(tmp_path), length=20)
     assert texts_of(config.load().validation.x[:]) == ["bad thing", "another", "good thing", "another"]
     assert "2 files are not read, for their endings are none of texts: .md" in caplog.text
-    (tmp_path / "good" / "1.TXT").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "good/1.TXT").write_bytes(b"\xff\xfe\x00")
     with refusal(r"1.TXT: cannot be read as text in UTF-8"):
         config.load()

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -16,6 +15,7 @@ from dp_real.text.codes import texts_of
 from dp_real.text.models.answers import Answers
 from tests.dp_real.runs.folders import traces
 from tests.dp_real.text.made import endpoint_config, language_model, text_folder
+from tests.waiting import until
 
 PATIENCE = 180  # seconds until the server answers
 pytestmark = pytest.mark.slow
@@ -39,18 +39,15 @@ def url(folder):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     start = "from transformers.cli.transformers import main; main()"
-    options = ["serve", str(folder / "lm"), "--port", str(port), "--host", "127.0.0.1", "--device", "cpu"]
+    options = ["serve", f"{folder}/lm", "--port", str(port), "--host", "127.0.0.1", "--device", "cpu"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with (
         open(folder / "server.log", "w+") as log,
         subprocess.Popen([sys.executable, "-c", start, *options], env=environment, stdout=log, stderr=log) as process,
     ):
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not answers(f"http://127.0.0.1:{port}/health"):
-                assert process.poll() is None, Path(log.name).read_text()
-                assert time.monotonic() < deadline, Path(log.name).read_text()
-                time.sleep(0.5)
+            until(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}/health"), PATIENCE)
+            assert process.poll() is None, Path(log.name).read_text()
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.kill()
@@ -64,9 +61,9 @@ def answers(url):
     return True
 
 
-def test_a_run_against_a_real_server(url, folder, tmp_path, monkeypatch):
+def test_a_run_against_a_real_server(url, folder, tmp_path, patch):
     """It ends, counts the tokens, and repeats itself without asking again."""
-    model = str(folder / "lm")
+    model = f"{folder}/lm"
     # With random weights it seldom ends by itself, which a chat should.
     asked = {"prompts": ["A {} of a film."], "chat": False, "requests": 2}
     config = endpoint_config(url, model, folder / "texts", **asked)
@@ -78,6 +75,6 @@ def test_a_run_against_a_real_server(url, folder, tmp_path, monkeypatch):
     kept = Answers(url, model)
     kept.take_in()
     assert kept.tokens > 3 * result["samples_generated"]
-    monkeypatch.setattr("openai.OpenAI", lambda **options: pytest.fail("it asks again"))
+    patch("openai.OpenAI", lambda **options: pytest.fail("it asks again"))
     run(config, tmp_path / "again")
     assert traces(tmp_path / "again") == traces(tmp_path / "run")

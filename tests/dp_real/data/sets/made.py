@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tomllib
 
 import numpy as np
 from PIL import Image
@@ -58,8 +59,16 @@ def write_tar(path, files, entries=()):
     return path
 
 
+OWN = tomllib.loads("""
+name = "own"
+generator = { kind = "latent" }
+learner = { kind = "conv" }
+training = { steps = 1 }
+practice = { initial = 3 }
+""")
+
+
 def settings(validation, **more):
     """The section of a configuration file."""
     data = {"source": "folder", "validation": str(validation), "size": 8} | more
-    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}}
-    return parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+    return parse_config(OWN | {"data": data}).data

@@ -6,7 +6,6 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -139,7 +138,7 @@ def loads(data):
     return True
 
 
-def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path, monkeypatch):
+def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path, patch):
     for kind in (np.int32, np.float32):
         Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / f"{np.dtype(kind)}.tif")
     os.mkfifo(tmp_path / "pipe.png")
@@ -153,7 +152,7 @@ def test_what_is_no_picture_of_a_known_white_is_refused(tmp_path, monkeypatch):
         with refusal(f"{name}: not a whole image: {said}"):
             read_image(tmp_path / name, 8, 3)
     Image.new("L", (8, 8)).save(tmp_path / "mode.png")
-    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    patch("pathlib.Path.read_bytes", mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
     with refusal(r"mode.png: cannot be read: Permission denied;"):
         read_image(tmp_path / "mode.png", 8, 3)
 
