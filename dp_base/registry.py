@@ -58,10 +58,6 @@ class Registry(Generic[Kind]):
         self._kinds[name] = (place, kind)
         return kind
 
-    def forget(self, name: str) -> None:
-        """Remove a kind, if it is registered."""
-        self._kinds.pop(name, None)
-
     def named(self, name: str, *, place: int | None = LAST) -> Callable[[Decorated], Decorated]:
         def decorate(kind: Decorated) -> Decorated:
             self.register(name, cast(Kind, kind), place=place)

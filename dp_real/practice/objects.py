@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
-from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import WeakValueDictionary
 
@@ -31,8 +32,7 @@ GIVEN = "given"
 GIVEN_PIPELINE = "given-pipeline"
 SETS = {"validation", "test", "train"}
 _kept: dict[str, Any] = {}  # by digest: what `give` was called with
-_in_use: dict[str, list[Any]] = {}  # by digest: one for each block that has not ended
-_changing = Lock()  # of the latter, which threads share
+_in_use = ContextVar[Mapping[str, Any]]("objects of the blocks around", default=MappingProxyType({}))  # by digest
 _past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs, while others refer to them
 _left: dict[str, str] = {}  # an object's digest before a run, by that after it: the object may count calls
 
@@ -54,26 +54,16 @@ def _key(thing: Any) -> str:
 
 @contextmanager
 def _given(thing: Any) -> Iterator[str]:
-    """An object's key. It is held only weakly when its last block has ended, unless `give` was called, too."""
-    from dp_real.guidance.entropy import OBJECTIVES
-
+    """An object's key. After the block the object is held only weakly, unless `give` was called, too."""
     key = _key(thing)
-    with _changing:
-        _in_use.setdefault(key, []).append(thing)
+    around = _in_use.set({**_in_use.get(), key: thing})
     try:
         yield key
     finally:
-        try:
-            _left[digest(thing)] = key  # its use may have changed what it counts
-        finally:
-            with _changing:
-                objects = _in_use[key]
-                del objects[[*map(id, objects)].index(id(thing))]
-                if not objects:
-                    del _in_use[key]
-                    OBJECTIVES.forget(f"{GIVEN} {key}")
-                    with suppress(TypeError):  # it allows no weak reference
-                        _past[key] = thing
+        _in_use.reset(around)
+        with suppress(TypeError):  # it allows no weak reference
+            _past[key] = thing
+        _left[digest(thing)] = key  # its use may have changed what it counts
 
 
 def remember_digest(key: str) -> None:
@@ -90,8 +80,7 @@ def given_object(key: str, argument: str) -> Any:
 
 
 def _known(key: str) -> Any:
-    with _changing:
-        return _in_use[key][-1] if key in _in_use else _kept.get(key, _past.get(key))
+    return _in_use.get().get(key, _kept.get(key, _past.get(key)))
 
 
 def digest(thing: Any) -> str:
