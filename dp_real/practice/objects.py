@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import WeakValueDictionary
@@ -24,7 +25,7 @@ from dp_real.runtime.section import Count, Seed
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from dp_real.protocols import Generator, Learner
 
@@ -75,7 +76,10 @@ def remember_digest(key: str) -> None:
 def given_object(key: str, argument: str) -> Any:
     """The object of a digest. MissingError if this process was not given it."""
     if (thing := _known(key)) is None:
-        raise MissingError(missing_object_message(argument))
+        raise MissingError(
+            f"{argument}: this run was given a Python object, which is missing or was edited: call "
+            f"dp_real.run(config, folder, resume=True, {argument}=…), or dp_real.give(…) to read the run"
+        )
     return thing
 
 
@@ -88,14 +92,6 @@ def digest(thing: Any) -> str:
     from dp_real.runtime.object_digest import object_digest
 
     return object_digest(thing)
-
-
-def missing_object_message(argument: str) -> str:
-    """The message about a missing object."""
-    return (
-        f"{argument}: this run was given a Python object, which is missing or was edited: call "
-        f"dp_real.run(config, folder, resume=True, {argument}=…), or dp_real.give(…) to read the run"
-    )
 
 
 @contextmanager
@@ -130,9 +126,13 @@ def with_objects(
             changed["data"] = {"source": GIVEN, "digest": keys["data"], "trains": trains, **task}
         if objective is not None:
             name = f"{GIVEN} {keys['objective']}"
-            OBJECTIVES.register(name, objective, place=None)
+            OBJECTIVES.register(name, partial(_given_objective, keys["objective"]), place=None)
             changed["guidance"] = {**raw.get("guidance", {}), "objective": name}
         yield changed
+
+
+def _given_objective(key: str, logits: "Tensor") -> "Tensor":
+    return given_object(key, "objective")(logits)
 
 
 def is_pipeline(thing: Any) -> bool:

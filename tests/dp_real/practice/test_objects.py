@@ -105,7 +105,6 @@ def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, monkeypatch)
     with dying(40):
         mine()
     monkeypatch.setattr("dp_real.practice.objects._past", {})  # as in another process
-    monkeypatch.setattr(OBJECTIVES, "_kinds", {name: OBJECTIVES._kinds[name] for name in OBJECTIVES})
     assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path / 'run'}', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "objective", "generator", "learner"]):
