@@ -87,13 +87,10 @@ class Config(DrawingConfig):
         """A copy for a run's record, with values that otherwise only the data show."""
         return self.model_copy(update={"data": self.data.resolved()})
 
-    def with_neutral_keys_of(self, begun: "Config") -> "Config":
-        """A copy with the other's values of those keys that change no number."""
-        same = self.model_copy(update={"compare": begun.compare})
-        if type(self.generator) is type(begun.generator):
-            neutral = {key: getattr(begun.generator, key) for key in self.generator.may_change}
-            same = same.model_copy(update={"generator": self.generator.model_copy(update=neutral)})
-        return same
+    @property
+    def neutral_keys(self) -> set[str]:
+        """Keys that change no number."""
+        return super().neutral_keys | {f"compare.{key}" for key in CompareConfig.model_fields}
 
     def to_toml(self) -> str:
         """TOML of all values that are not None. Reading it back gives an equal Config."""

@@ -26,7 +26,6 @@ from dp_real.runtime.distributed import own_cores
 from dp_real.runtime.hub import headers_only
 from dp_real.runtime.model_folders import (
     NAME_REMEDY,
-    NO_TIMM,
     TIMM,
     download_command,
     is_hub_id,
@@ -166,7 +165,7 @@ def _weights_of(config: Config, key: str, model: str) -> Finding:
         if not is_hub_id(model):
             return Finding(key, model, f"{fault}; {NAME_REMEDY}")
     if model.startswith(f"{TIMM}/") and not find_spec(TIMM):
-        return Finding(key, model, f"{model} {NO_TIMM}")
+        return Finding(key, model, f"{model} is a model of timm, which is not installed; {install_command(TIMM)}")
     try:
         huggingface_hub.auth_check(model)
     except RepositoryNotFoundError:  # a GatedRepoError is one

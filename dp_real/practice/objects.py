@@ -103,8 +103,6 @@ def with_objects(
 
     if objective is not None and not callable(objective):
         raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
-    if not (generator is None or callable(generator) or hasattr(generator, "sample")):
-        raise InputError(f"the generator is of type {type(generator).__name__}: should be a function, or have `sample`")
     if is_pipeline(generator) and "guided_by" in vars(generator):
         raise InputError("the generator is a guided pipeline: call dp_real.unguide, for the run guides it")
     facts = None if data is None else real_data(data)
@@ -330,8 +328,6 @@ class GivenGenerator(GeneratorConfig):
         from dp_real.generators.function import UserGenerator, unguided
 
         thing, name = given_object(self.digest, "generator"), "the generator"
-        if isinstance(thing, type):
-            raise InputError(f"the generator is the class {thing.__name__}: give an instance")
         if self.guided:
             if sampling.guidance_scale != 1:
                 raise InputError("sampling.guidance_scale is not passed to the generator that was given: it must be 1")

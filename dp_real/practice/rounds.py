@@ -18,7 +18,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dp_base.errors import DivergedError, InputError, Interrupted
-from dp_base.files import remove
 from dp_base.progress import progress
 from dp_base.registry import Registry
 from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData
@@ -225,15 +224,7 @@ class SampleDrawer:
 
 def check_drawing(config: DrawingConfig) -> None:
     """Raise InputError for an objective or rule that is not registered, a task that the generator lacks, or no step."""
-    named: Sequence[tuple[Registry[Any], str, str]] = (
-        (OBJECTIVES, "guidance.objective", config.guidance.objective),
-        (KEEP, "practice.keep", config.practice.keep),
-    )
-    for registry, key, name in named:
-        try:
-            registry[name]
-        except InputError as error:
-            raise InputError(f"{key}: {error}") from error
+    _ = OBJECTIVES[config.guidance.objective], KEEP[config.practice.keep]
     if config.practice.needs_generator:
         config.generator.check_task(config.task)
     if config.guidance.guides_sampler and not config.guided_steps:
@@ -320,11 +311,6 @@ class Rounds:
     def _drawer(self) -> SampleDrawer:
         assert self.generator is not None, "a run of real examples alone draws none"
         return SampleDrawer(self.config, self.generator, self.pool.storage)
-
-    def forget(self) -> None:
-        """Delete the round's blocks, when the pool has them."""
-        if distributed.this_process().is_main_process:
-            remove(self.folder)
 
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
         """A round's costs. The first block's FLOPs stand for all blocks'."""

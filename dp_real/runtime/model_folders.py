@@ -10,7 +10,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from dp_base.checksums import cached_digests, json_digest
-from dp_base.errors import InputError, Lack
+from dp_base.errors import InputError
 from dp_base.imports import install_command
 
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of the files that are read in a model's folder
@@ -76,9 +76,6 @@ def is_hub_id(model: str) -> bool:
     if model.count("/") != 1 or model.startswith("~") or model.endswith(CHECKPOINTS):
         return False
     return not any(Path(model).parent.glob("*/config.toml"))  # OWNER is a folder of runs
-
-
-NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIMM))
 
 
 def missing_package(error: ImportError) -> str:
