@@ -246,11 +246,12 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
 
 @contextmanager
 def naming_command(command: str) -> Iterator[None]:
-    """Give an interrupt without a message, before the first step or after the last, the command that continues."""
+    """Give an interrupt the command that continues."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
+        why = f"{stop}: " if str(stop) else ""
+        raise Interrupted(f"{why}interrupted: {command} goes on") from None
 
 
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
