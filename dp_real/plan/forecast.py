@@ -217,13 +217,10 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: float = na
     drawing = _hours((plain, seconds.plain), (guided, seconds.guided))
     training = _hours((options.steps * per_step, seconds.row))
     validating = _hours((evaluated, seconds.row / 3))  # the backward pass takes twice as long as the forward one
-    per_device = -(-per_step // devices)
-    share = per_device / per_step if options.batch_size else 1.0  # a solver's pool is in each process
+    share = -(-per_step // devices) / per_step if options.batch_size else 1.0  # a solver's pool is in each process
     clock = (drawing + (0 if isnan(validating) else validating)) / devices + training * share
     return {
         "devices": devices,
-        "rows_per_step": per_step,
-        "rows_per_device": per_device,
         "drawing": drawing,
         "training": training,
         "validating": validating,

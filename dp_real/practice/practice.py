@@ -353,12 +353,12 @@ class Practice(Additions):
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         labels = self.config.practice.increment if labels is None else labels
-        if isinstance(labels, int | np.integer) and labels > 0:
-            return self.labels(int(labels))
-        values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
-        if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(self.n_classes)):
+        values = torch.as_tensor(labels, device="cpu")
+        if not values.dim() and values > 0:
+            return self.labels(int(values))
+        if values.dim() != 1 or not {*values.tolist()} <= {*range(self.n_classes)}:
             raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {self.n_classes - 1}, [n]")
-        return torch.tensor(values).long()
+        return values.long()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint of the training; the samples stay in the folder."""
@@ -371,7 +371,7 @@ class Practice(Additions):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint. The next addition drops later rounds."""
         there = len(rounds_of(self.pool.path))
-        rounds = state.get("rounds") if isinstance(state, Mapping) else None
+        rounds = state.get("rounds")
         if rounds not in range(there + 1):
             raise InputError(
                 f"the checkpoint has {rounds} rounds of samples, {self.folder} has {there}: name that training's folder"
@@ -488,9 +488,6 @@ def drawing_config(
 
 def by_section(keys: Mapping[str, Any]) -> dict[str, Any]:
     """Sections of a configuration that have these keys."""
-    if callable(objective := keys.get("objective")):
-        named = "should be a name, which OBJECTIVES.register(name, function) of dp_real.guidance.entropy gives it"
-        raise InputError(f"objective = {objective!r}: {named}")
     raw: dict[str, Any] = {name: {} for name in SECTIONS}
     homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
     for key, value in keys.items():

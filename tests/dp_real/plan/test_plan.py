@@ -184,7 +184,6 @@ def test_seconds_and_hours():
     assert forecast.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
     found = forecast.hours(mine, forecast.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
-    assert (found["rows_per_step"], found["rows_per_device"]) == (32, 4)
     assert found["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
     assert found["training"] == pytest.approx(1000 * 32 * 0.9 / 3600)
     assert found["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
@@ -337,11 +336,7 @@ def test_a_complete_machine(machine):
     assert found(answer, "device") == "8 × NVIDIA H100 80GB HBM3"
     assert found(answer, "data: imagenet-a") == "data/imagenet-a: 15 images"
     assert answer["images"] == {"plain": 32_000, "guided": 128_000}
-    assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [
-        (2048, 2048),
-        (2048, 256),
-        (2048, 64),
-    ]
+    assert answer["rows_per_step"] == 2048
     rows = 50_000 // load_preset("imagenet100").practice.evaluate_every * 100
     assert answer["hours"][0]["validating"] == pytest.approx(rows * 0.1051 / 3 / (0.15 * 989) / 3600, rel=0.01)
 
