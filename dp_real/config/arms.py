@@ -51,10 +51,7 @@ class ArmName(NamedTuple):
         plain, *settings = text.split("@")
         match = None if plain in ARMS else re.fullmatch(r"(.+)-(\d{1,18})", plain)
         name, samples = match.groups() if match else (plain, None)
-        try:
-            ARMS[name]
-        except InputError:
-            raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES") from None
+        _ = ARMS[name]  # raises for an unknown one
         for setting in settings:
             if "=" not in setting:
                 raise InputError(f"arm {text!r}: {setting!r} must read KEY=VALUE, as in {plain}@guidance.omega=0.04")

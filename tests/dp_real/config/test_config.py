@@ -113,7 +113,11 @@ def test_arms(config):
     once = arm_config(config, "prune-once")
     assert (once.practice.additions, once.practice.increment, once.samples) == (1, 80, 140)
     assert arm_config(config, "real-200").samples == 200
-    for wrong, message in (("statik", "unknown arm"), ("practice-70", "not 60 plus"), ("practice-20", "not 60 plus")):
+    for wrong, message in (
+        ("statik", "there is no 'statik'; did you mean"),
+        ("practice-70", "not 60 plus"),
+        ("practice-20", "not 60 plus"),
+    ):
         with refusal(message):
             arm_config(config, wrong)
     assert parse_config(arms["static"].model_dump()) == arms["static"]

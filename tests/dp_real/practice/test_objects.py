@@ -267,7 +267,6 @@ class Extra(Keeping):
         (held(X, np.ma.masked_array(Y, Y > 1)), "data: validation has masked labels"),
         ({"learner": "mlp"}, "learner is a str: should be a torch module"),
         ({"generator": Drawer(sample=lambda labels, *_: torch.zeros(len(labels), 3))}, r"should be \[\d+, 2\]"),
-        ({"generator": Drawer}, r"the generator raised TypeError: Drawer.sample\(\) missing 1 required"),
         ({"config": PLAN | {"learner": {"kind": "mlp"}}}, "learner is given as an object, and config has"),
         ({"data": RealData(TASK, None, Examples(X / 0, Y), Examples(X, Y))}, "validation has numbers that are not fin"),
         ({"objective": "margin"}, "objective = 'margin': should be a function; a name is for guidance.objective"),
