@@ -61,10 +61,8 @@ class Config(DrawingConfig):
 
     def _of_learner(self) -> Iterator[str]:
         yield from self._of_kind("learner")
-        of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
-        if of_images and self.data.modality != "array":
-            has = f"{self._called('data')} has {self.data.modality}s"
-            yield f"training.{of_images[0]} is for images: leave it out, as {has}"
+        if self.training.mixup and self.data.modality != "array":
+            yield f"training.mixup is for images: leave it out, as {self._called('data')} has {self.data.modality}s"
         if self.pool.size and not self.learner.any_size:
             yield f"pool.size = {self.pool.size} is for networks; {self._called('learner')} needs 0"
 
