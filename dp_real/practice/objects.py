@@ -143,9 +143,25 @@ def real_data(thing: Any) -> RealData:
 
     x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is used.
     """
+    import torch
 
-    if isinstance(thing, RealData):
-        return _checked(thing)
+    from dp_real.practice.rounds import require_one_range
+
+    data = thing if isinstance(thing, RealData) else _of_pairs(thing)
+    named = {"validation": data.validation, "test": data.test, "train": data.generator}
+    own, sets = (
+        {name: _checked(f"data: {name}", each, data.task) for name, each in part.items()} for part in (named, data.sets)
+    )
+    first, test = own["validation"], own["test"]
+    for name, each in [*own.items(), *sets.items()] if isinstance(first.x, torch.Tensor) else ():
+        if isinstance(each, Examples):  # others are read when they are used
+            require_one_range(first.x, each.x, ("data: validation: images", f"data: {name}: images"))
+            if each is test and torch.equal(each.x, first.x) and torch.equal(each.y, first.y):
+                own["test"] = first  # both lose what real_per_class takes
+    return replace(data, generator=own["train"], validation=first, test=own["test"], sets=sets)
+
+
+def _of_pairs(thing: Any) -> RealData:
     try:
         pairs = {name: (x, y) for name, (x, y) in thing.items()}
         shape = tuple(pairs["validation"][0].shape[1:])
@@ -155,45 +171,23 @@ def real_data(thing: Any) -> RealData:
     sets = {name: _examples(f"data: {name}", x, y, shape) for name, (x, y) in pairs.items()}
     if unknown := sorted(sets.keys() - SETS):
         raise InputError(f"data has a set {unknown[0]!r}: should be validation, test or train")
-    validation, count = sets["validation"], 1 + max(int(each.y.max()) for each in sets.values())
-    there = set(validation.y.tolist())
-    if len(there) < count:
-        missing = next(label for label in range(count) if label not in there)
-        raise InputError(f"data: validation has no example of class {missing}, and labels are 0 to {count - 1}")
-    task = Task(shape, tuple(map(str, range(count))))
-    return _of_one_range(RealData(task, sets.get("train"), validation, sets.get("test", validation)))
+    validation, labels = sets["validation"], range(1 + max(int(each.y.max()) for each in sets.values()))
+    if missing := sorted({*labels} - {*validation.y.tolist()}):
+        raise InputError(f"data: validation has no example of class {missing[0]}, and labels are 0 to {labels[-1]}")
+    return RealData(Task(shape, tuple(map(str, labels))), sets.get("train"), validation, sets.get("test", validation))
 
 
-def _of_one_range(data: RealData) -> RealData:
+def _checked(name: str, each: Any, task: Task) -> Any:
+    """Examples that are checked, unless they are coded or read on demand."""
     import torch
 
-    from dp_real.practice.rounds import require_one_range
-
-    first: Any = data.validation.x
-    others: dict[str, Any] = {"test": data.test, "train": data.generator, **data.sets}
-    for name, each in others.items():
-        if isinstance(each, Examples) and isinstance(first, torch.Tensor):  # others are read when they are used
-            require_one_range(first, each.x, ("data: validation: images", f"data: {name}: images"))
-            if name == "test" and torch.equal(each.x, first) and torch.equal(each.y, data.validation.y):
-                data = replace(data, test=data.validation)  # both lose what real_per_class takes
-    return data
-
-
-def _checked(data: RealData) -> RealData:
-    import torch
-
-    def checked(name: str, each: Any) -> Any:
-        is_coded = isinstance(each, Examples) and isinstance(each.x, torch.Tensor) and not each.x.is_floating_point()
-        if is_coded or not isinstance(each, Examples):
-            return each
-        examples = _examples(f"data: {name}", each.x, each.y, data.task.sample_shape)
-        if (largest := int(examples.y.max())) >= (count := data.task.n_classes):
-            raise InputError(f"data: {name} has a label {largest}: should be below the number of classes, {count}")
-        return examples
-
-    sets = {name: checked(name, each) for name, each in data.sets.items()}
-    named = {name: checked(name, getattr(data, name)) for name in ("generator", "validation", "test")}
-    return _of_one_range(replace(data, sets=sets, **named))
+    is_coded = isinstance(each, Examples) and isinstance(each.x, torch.Tensor) and not each.x.is_floating_point()
+    if is_coded or not isinstance(each, Examples):
+        return each
+    examples = _examples(name, each.x, each.y, task.sample_shape)
+    if (largest := int(examples.y.max())) >= task.n_classes:
+        raise InputError(f"{name} has a label {largest}: should be below the number of classes, {task.n_classes}")
+    return examples
 
 
 def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
