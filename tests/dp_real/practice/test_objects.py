@@ -172,7 +172,7 @@ def test_objects_are_let_go_when_a_run_ends(mine, objects, tmp_path):
 
 
 def test_an_object_stays_for_its_other_users(tmp_path):
-    """Runs of other threads, and who called `give`. None but these keep it: not a Practice that is refused, either."""
+    """Calls around, and who called `give`. None but these keep it: not a Practice that is refused, either."""
     keys = {"shape": (2,), "initial": 9, "increment": 3}
     drawer, other = Drawer(), Drawer(other=True)
     with with_objects({}, generator=drawer):
