@@ -1,5 +1,6 @@
 """The rows of a training step: their selection, the adjustment of their logits, and their loading."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
@@ -94,8 +95,15 @@ class Loader:
         self.pin_memory = device().type == "cuda"
         self._ahead: dict[tuple[int, int], Future[MiniBatch]] = {}  # by step and size of the pool
         self._threads = ThreadPoolExecutor(AHEAD)
+        self.waited = 0.0  # seconds in `batch`
 
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
+        begin = time.monotonic()
+        batch = self._batch(step)
+        self.waited += time.monotonic() - begin
+        return batch
+
+    def _batch(self, step: int) -> MiniBatch:
         if self.pool.in_memory and not self.pin_memory:
             return self.pool.minibatch(self.rows_at(step))
         size, wanted = len(self.pool), range(step, step + AHEAD)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,7 @@ from dp_real.runtime.computing import LEARNER_REMEDY, require_finite
 steps_log = logging.getLogger("dp_real.steps")  # one line per evaluation; `dp` shows it if stderr is no terminal
 LINES_APART = 5.0  # seconds at least between two lines of that log
 AGREE_EVERY = 20  # steps between agreements whether to stop
+HOUR = 3600  # seconds
 OTHERWISE = "the run will end differently than without this change"
 FAILED = "failed"  # a file that marks a first round that an error ended
 
@@ -76,15 +76,15 @@ class RunFolder:
         self._since_agreed = 0
         self._main = distributed.this_process().is_main_process
 
-    def evaluation(self, row: dict[str, Any], last_step: int) -> None:
+    def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
         """Record an evaluation, and log a line unless the last one is younger than LINES_APART."""
         if self._main:
             append_row(self.files.metrics, row)
             if time.monotonic() - self._logged_at > LINES_APART:
                 self._logged_at = time.monotonic()
-                steps_log.info("%s: %s", self.files.path.name, line(row, last_step))
+                steps_log.info("%s: %s", self.files.path.name, line(row, pace, last_step))
         if self.track:
-            self.track(row, row["step"])
+            self.track(row | pace, row["step"])
         self.advance(row["step"] - self.step)
         self.step = row["step"]
 
@@ -206,12 +206,23 @@ class RunFolder:
                 raise
 
 
-def line(row: dict[str, Any], last_step: int) -> str:
+def line(row: dict[str, Any], pace: dict[str, float], last_step: int) -> str:
     """A run's progress; the remaining time is in proportion to the remaining steps."""
+    texts = {
+        "images_per_second": "{:,.0f} rows/s",
+        "waiting_share": "{:.0%} of the time waiting for rows",
+        "gpu_memory": "{:,.0f} bytes of the GPU",
+        "gradient_norm": "gradient {:.3g}",
+    }
     left = row["seconds"] / row["step"] * (last_step - row["step"])
-    return (
-        f"step {row['step']:,} of {last_step:,}, accuracy {row['val_accuracy']:.1%}, pool {row['pool_size']:,}, "
-        f"{timedelta(seconds=round(left))} left"
+    return ", ".join(
+        [
+            f"step {row['step']:,} of {last_step:,}",
+            f"accuracy {row['val_accuracy']:.1%}",
+            f"pool {row['pool_size']:,}",
+            *(text.format(pace[name]) for name, text in texts.items() if name in pace),
+            f"{left / HOUR:.1f} h left" if left >= HOUR else f"{left / 60:.0f} min left",
+        ]
     )
 
 

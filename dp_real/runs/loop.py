@@ -64,6 +64,7 @@ class TrainingLoop(Additions):
         self.adjustment = LogitAdjustment(self.config, self.pool)
         self.loader = Loader(self.pool, self.batches.at)
         self.began = time.monotonic() - self.state.seconds
+        self.measured: tuple[float, int, float] | None = None  # time, rows seen, and waiting time after an evaluation
         self.chance, error = chance(self.data.validation)
         self.doubt = BEYOND_DOUBT * error
         self.is_imbalanced = is_imbalanced(self.data.validation)
@@ -146,6 +147,7 @@ class TrainingLoop(Additions):
     def train_step(self) -> None:
         """One optimizer step, shared by the processes. Batch size 0 is the whole pool."""
         state = self.state
+        self.measured = self.measured or (time.monotonic(), state.seen, self.loader.waited)
         x, y = self.loader.batch(state.step)
         is_adjusted = self.config.training.logit_adjustment  # then the learner is a network, which takes offsets
         offsets = [self.adjustment.offsets(self.batches.at(state.step))] if is_adjusted else []
@@ -162,6 +164,7 @@ class TrainingLoop(Additions):
         """
         state = self.state
         state.train_loss = distributed.from_main(self.learner.drain_loss())  # this waits for the device
+        pace = self.pace()
         require_finite("training losses", LEARNER_REMEDY, [torch.tensor(state.train_loss)])
         state.accuracy, balanced = distributed.from_main(accuracies(self.learner, self.data.validation))
         if has_collapsed(balanced, state.best_balanced, self.chance, self.doubt):
@@ -185,7 +188,24 @@ class TrainingLoop(Additions):
             "images_generated": state.costs["generated"],
             "seconds": state.seconds,
         }
-        self.folder.evaluation(row, state.last_step)
+        self.folder.evaluation(row, pace, state.last_step)
+
+    def pace(self) -> dict[str, float]:
+        """Rates since the last evaluation, over all processes, not for results."""
+        if self.measured is None:
+            return {}
+        begin, seen, waited = self.measured
+        self.measured = None
+        seconds = max(time.monotonic() - begin, 1e-6)
+        facts = {
+            "images_per_second": (self.state.seen - seen) / seconds,
+            "waiting_share": (self.loader.waited - waited) / seconds,
+        }
+        if torch.cuda.is_available():
+            facts["gpu_memory"] = torch.cuda.max_memory_allocated()
+        if norm := getattr(self.learner, "gradient_norm", None):  # kinds of learners without gradients have none
+            facts["gradient_norm"] = norm()
+        return facts
 
     @property
     def seconds(self) -> float:

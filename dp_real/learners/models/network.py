@@ -59,6 +59,7 @@ class NetworkLearner:
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.modules = {"module": self.module} | ({} if self.ema is None else {"ema": self.ema})
         self.step = 0
+        self.norm: Tensor | None = None  # of the last step's gradient, if it was computed
         self.losses: list[Tensor] = []  # of each step since the last call of drain_loss
         self.finish_at(config.steps)
 
@@ -87,7 +88,7 @@ class NetworkLearner:
             self.module.train()
         loss = self._fill_gradients(x, y, offset)
         if self.config.max_grad_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+            self.norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.lr_scheduler.step()
         self.step += 1
@@ -182,6 +183,12 @@ class NetworkLearner:
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
+
+    def gradient_norm(self) -> float:
+        """The gradient's norm before clipping. This waits for the device."""
+        if self.norm is not None:
+            return float(self.norm)
+        return float(nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None))
 
     @property
     def learning_rate(self) -> float:

@@ -48,7 +48,7 @@ class Notebook:
     def added(self):
         return [row["step"] for row in self.additions]
 
-    def evaluation(self, row, last_step):
+    def evaluation(self, row, pace, last_step):
         self.evaluations.append(row)
 
     def addition(self, row):

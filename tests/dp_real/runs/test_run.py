@@ -322,6 +322,7 @@ def test_logs_and_dashboard_get_each_evaluation(config, tmp_path, monkeypatch):
     found = traces(tmp_path / "run")
     for row, line in zip(found["metrics.jsonl"], lines, strict=True):
         assert line.startswith(f"run: step {row['step']:,} of 120, accuracy {row['val_accuracy']:.1%}")
+        assert "gradient " in line
     events = EventAccumulator(str(tmp_path / "run" / "deliberate-practice"))
     events.Reload()
     shown = {event.step: event.value for event in events.Scalars("val_accuracy")}
