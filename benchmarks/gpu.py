@@ -12,6 +12,7 @@ import argparse
 import csv
 import faulthandler
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -231,12 +232,12 @@ def hours(bench: Bench) -> Iterator[Found]:
     from dp_real.plan.forecast import Seconds, assumed, learner_network
     from dp_real.plan.forecast import hours as planned
 
-    plain, guided, row = (bench.seconds.get(name) for name in (PLAIN, GUIDED, TRAINING))
+    plain, guided, row = (bench.seconds.get(name, math.nan) for name in (PLAIN, GUIDED, TRAINING))
     measured = Seconds(plain, guided, row, "measured")
     of_plan = assumed(bench.config, learner_network(bench.config), "H100")
     for what, seconds in (("measured", measured), ("as planned for an H100", of_plan)):
         for part, value in planned(bench.config, seconds, 1).items():
-            if part in ("drawing", "training") and value is not None:
+            if part in ("drawing", "training") and not math.isnan(value):
                 yield Found(f"{part}, {what}", value, "h")
 
 

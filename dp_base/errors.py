@@ -3,7 +3,6 @@
 import re
 import signal
 from dataclasses import dataclass
-from typing import NamedTuple
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Ask for a stop. Cluster managers, and the templates of their users, send SIGUSR1 or SIGUSR2 before a time limit."""
@@ -28,16 +27,6 @@ class MissingError(RuntimeError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
-
-
-class Lack(NamedTuple):
-    """What is missing or damaged, and what to do about it."""
-
-    problem: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.problem}; {self.remedy}"
 
 
 @dataclass(frozen=True)

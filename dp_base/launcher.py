@@ -1,4 +1,4 @@
-"""Makes the tasks of `srun dp real run …` or mpirun, one for each GPU, the processes of one run. It imports no torch.
+"""Makes the tasks of `srun dp real run …`, one for each GPU, the processes of one run. It imports no torch.
 
 On several nodes, however they were started, it chooses gloo's network interface.
 """
@@ -8,31 +8,17 @@ import os
 import re
 import socket
 from ipaddress import ip_address
-from zlib import crc32
 
 from dp_base.errors import InputError
 
 LAUNCHER_PREFIXES = ("SLURM_STEP_NUM_TASKS", "RANK", "LOCAL_", "WORLD_SIZE", "PMI_", "OMPI_", "MV2_")
 """Prefixes of the environment variables that launchers set for the processes they start."""
 PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
-MPI = {  # torchrun's variables, and mpirun's of the same meaning, which accelerate reads on CPUs only
-    "RANK": ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"),
-    "WORLD_SIZE": ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
-    "LOCAL_RANK": ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"),
-    "LOCAL_WORLD_SIZE": ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"),
-}
 OF_TASK = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")  # set by srun for each task
 
 
 def adopt_tasks() -> None:
-    """If srun or mpirun started this process, set the variables that torchrun would set. A batch script is no task."""
-    variables = {name: os.environ[each] for name, names in MPI.items() for each in names if each in os.environ}
-    if "RANK" not in os.environ and variables.keys() == MPI.keys() and variables["WORLD_SIZE"] != "1":
-        os.environ |= variables
-        job = os.environ.get("PMIX_NAMESPACE", "").encode()  # Open MPI's, as jobs may share a machine
-        os.environ.setdefault("MASTER_PORT", str(PORTS[crc32(job) % len(PORTS)]))
-        if variables["LOCAL_WORLD_SIZE"] == variables["WORLD_SIZE"]:  # on several nodes the user gives the address
-            os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    """If srun started this process, set the variables that torchrun would set. A batch script is no task."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ or not os.environ.keys() >= {*OF_TASK}:
         return

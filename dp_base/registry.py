@@ -58,10 +58,6 @@ class Registry(Generic[Kind]):
         self._kinds[name] = (place, kind)
         return kind
 
-    def forget(self, name: str) -> None:
-        """Remove a kind, if it is registered."""
-        self._kinds.pop(name, None)
-
     def named(self, name: str, *, place: int | None = LAST) -> Callable[[Decorated], Decorated]:
         def decorate(kind: Decorated) -> Decorated:
             self.register(name, cast(Kind, kind), place=place)
@@ -76,17 +72,9 @@ class Registry(Generic[Kind]):
             return self._kinds[name][1]
         if name in self._broken:
             raise MissingError(f"{self.what}: {name!r} cannot be loaded: {self._broken[name]}")
-        similar = get_close_matches(name, self.names(), n=1)
+        similar = get_close_matches(name, self, n=1)
         hint = f"did you mean {similar[0]!r}? " if similar else ""
-        raise InputError(f"{self.what}: there is no {reprlib.repr(name)}; {hint}there are {', '.join(self.names())}")
-
-    def names(self) -> list[str]:
-        self._search()
-        listed = sorted((place, name) for name, (place, _) in self._kinds.items() if place is not None)
-        return [name for _, name in listed]
-
-    def items(self) -> list[tuple[str, Kind]]:
-        return [(name, self._kinds[name][1]) for name in self.names()]
+        raise InputError(f"{self.what}: there is no {reprlib.repr(name)}; {hint}there are {', '.join(self)}")
 
     def summaries(self) -> dict[str, str]:
         """One line about each kind: its `help`, or the first line of its docstring."""
@@ -96,7 +84,12 @@ class Registry(Generic[Kind]):
         }
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
+        self._search()
+        listed = sorted((place, name) for name, (place, _) in self._kinds.items() if place is not None)
+        return (name for _, name in listed)
+
+    def items(self) -> list[tuple[str, Kind]]:
+        return [(name, self[name]) for name in self]
 
     def __contains__(self, name: object) -> bool:
         self._search()

@@ -12,7 +12,7 @@ from dp_base.errors import InputError
 from dp_base.registry import LAST, Registry
 from dp_real.config.config import Config
 from dp_real.config.load import key_of, override_key, parse_config, set_key
-from dp_real.practice.section import flat
+from dp_real.practice.section import differences
 
 Changes = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 Settings = Callable[[Config, int], Changes]
@@ -51,10 +51,7 @@ class ArmName(NamedTuple):
         plain, *settings = text.split("@")
         match = None if plain in ARMS else re.fullmatch(r"(.+)-(\d{1,18})", plain)
         name, samples = match.groups() if match else (plain, None)
-        try:
-            ARMS[name]
-        except InputError:
-            raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES") from None
+        _ = ARMS[name]  # raises for an unknown one
         for setting in settings:
             if "=" not in setting:
                 raise InputError(f"arm {text!r}: {setting!r} must read KEY=VALUE, as in {plain}@guidance.omega=0.04")
@@ -96,10 +93,9 @@ def arm_config(config: Config, text: str, settings: Mapping[str, Any] | None = N
         if samples < initial or rest:
             raise InputError(f"arm {text}: {samples} is not {initial} plus a multiple of {increment} samples")
     settled = parse_config(_laid_over(config, changes), where=text)
-    asked, there = (flat(each.model_dump()) for each in (config, settled))
-    for key in map(key_of, own):
-        if key not in OF_SAMPLES and asked.get(key) != there.get(key):
-            raise InputError(f"arm {text}: in this arm {key} is {there.get(key)!r}: leave out that setting")
+    fixed = differences(config, settled, OF_SAMPLES)
+    for key in filter(fixed.__contains__, map(key_of, own)):
+        raise InputError(f"arm {text}: in this arm {key} is {fixed[key][1]!r}: leave out that setting")
     return settled
 
 

@@ -61,10 +61,8 @@ class Config(DrawingConfig):
 
     def _of_learner(self) -> Iterator[str]:
         yield from self._of_kind("learner")
-        of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
-        if of_images and self.data.modality != "array":
-            has = f"{self._called('data')} has {self.data.modality}s"
-            yield f"training.{of_images[0]} is for images: leave it out, as {has}"
+        if self.training.mixup and self.data.modality != "array":
+            yield f"training.mixup is for images: leave it out, as {self._called('data')} has {self.data.modality}s"
         if self.pool.size and not self.learner.any_size:
             yield f"pool.size = {self.pool.size} is for networks; {self._called('learner')} needs 0"
 
@@ -87,13 +85,10 @@ class Config(DrawingConfig):
         """A copy for a run's record, with values that otherwise only the data show."""
         return self.model_copy(update={"data": self.data.resolved()})
 
-    def with_neutral_keys_of(self, begun: "Config") -> "Config":
-        """A copy with the other's values of those keys that change no number."""
-        same = self.model_copy(update={"compare": begun.compare})
-        if type(self.generator) is type(begun.generator):
-            neutral = {key: getattr(begun.generator, key) for key in self.generator.may_change}
-            same = same.model_copy(update={"generator": self.generator.model_copy(update=neutral)})
-        return same
+    @property
+    def neutral_keys(self) -> set[str]:
+        """Keys that change no number."""
+        return super().neutral_keys | {f"compare.{key}" for key in CompareConfig.model_fields}
 
     def to_toml(self) -> str:
         """TOML of all values that are not None. Reading it back gives an equal Config."""

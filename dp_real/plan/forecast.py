@@ -6,8 +6,7 @@ Operations are in TFLOP, sizes in bytes.
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from math import prod
+from math import isnan, nan, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 
 from dp_base.errors import MissingError
 from dp_real.config import Config
-from dp_real.data.examples import Task
 from dp_real.data.sets.imagenet import imagenet_of
+from dp_real.generators import ImageCost
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.learners import LearnerConfig, PretrainedConfig
+from dp_real.learners import PretrainedConfig
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime.computing import count
 from dp_real.runtime.hub import headers_only
@@ -56,14 +55,10 @@ def images(config: Config) -> tuple[int, int]:
 
 
 def tokens(config: Config) -> dict[str, int]:
-    """About the tokens that a language model reads, and at most writes; `judged` are those of likelihoods."""
+    """About the tokens that a language model reads, and at most writes."""
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
-    initial = config.practice.initial - config.practice.real
-    judged = drawn - initial if config.guidance.likelihood_weight else 0
-    judged += config.samples - config.practice.real if config.pool.soft_labels else 0
-    each = config.task.n_classes * (prompt + written)
-    return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
+    return {"prompts": drawn * prompt, "written": drawn * written}
 
 
 def rows(config: Config) -> int:
@@ -84,11 +79,13 @@ def rows_per_step(config: Config) -> int:
     return config.training.batch_size or rows(config)
 
 
-def validation_size(config: Config) -> int | None:
-    """The size of the validation set; ImageNet's is known without it."""
+def validation_size(config: Config) -> float:
+    """The size of the validation set; ImageNet's is known without it. nan: unknown."""
     images = next((each.images for each in config.data.describe() if each.what == "validation"), None)
     classes = config.task.classes
-    return IMAGENET * len(classes) if images is None and imagenet_of(classes) else images
+    if images is None:
+        return IMAGENET * len(classes) if imagenet_of(classes) else nan
+    return images
 
 
 class Network(NamedTuple):
@@ -98,48 +95,37 @@ class Network(NamedTuple):
     training: float  # TFLOP per row of a training step
 
 
-def learner_network(config: Config) -> Network | None:
-    """Count without memory for weights; None if they are missing, or if the module depends on its input's values."""
-    return _network(type(config.learner), config.learner.model_dump_json(), config.task)
+UNKNOWN = Network(0, nan)
 
 
-@cache
-def _network(kind: type[LearnerConfig], section: str, task: Task) -> Network | None:
+def learner_network(config: Config) -> Network:
+    """Count without memory for weights. UNKNOWN if they are missing, or the module depends on its input's values."""
     with torch.device("meta"), headers_only():
-        module = _module(kind.model_validate_json(section), task)
-        row = torch.empty(1, *task.sample_shape)
+        module, row = _module(config), torch.empty(1, *config.task.sample_shape)
     if module is None:
-        return None
+        return UNKNOWN
     try:
         # BatchNorm trains on no single row.
         training = count(lambda: module.eval()(row).sum().backward()) / 1e12
     except Exception:  # any module may raise any error
-        return None
+        return UNKNOWN
     return Network(sum(weight.numel() for weight in module.parameters()), training)
 
 
-def _module(learner: LearnerConfig, task: Task) -> nn.Module | None:
+def _module(config: Config) -> nn.Module | None:
+    learner = config.learner
     if not isinstance(learner, PretrainedConfig):
-        return learner.network(task)
+        return learner.network(config.task)
     if learner.model is None:
-        return learner.fresh_model(task)
+        return learner.fresh_model(config.task)
     folder = local_folder(learner.model)
     try:
-        return learner.pretrained_model(str(folder), task) if folder else None
+        return learner.pretrained_model(str(folder), config.task) if folder else None
     except (OSError, ValueError, MissingError):  # `needs` reports it
         return None
 
 
-def image_operations(config: Config, network: Network | None) -> tuple[tuple[float, float], ...] | None:
-    """TFLOP in generator and learner, for a plain and a guided image; None: unknown."""
-    image = config.generator.image_cost(config.sampling, config.guidance)
-    if image is None or network is None:
-        return None
-    # A guidance step goes through the learner and back to the image, not to the weights: two thirds of a training step.
-    return (image.plain, 0.0), (image.guided, len(config.guided_steps) * 2 / 3 * network.training)
-
-
-def disk(config: Config, network: Network | None) -> dict[str, float]:
+def disk(config: Config, network: Network) -> dict[str, float]:
     """Bytes of the final pool, of blocks of the largest round besides it, and of checkpoints.
 
     If a round is kept whole, its blocks become the pool's files.
@@ -150,11 +136,10 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
     largest = max(options.initial * options.initial_oversample, added) if options.needs_generator else 0
     real = options.real or config.data.real_per_class
     copied = pool.marks or pool.distinct or real or max(options.initial_oversample, options.oversample) > 1
-    weights = network.parameters * (4 if config.training.ema_decay else 3) if network else 0
     return {
         "pool": rows(config) * values,
         "drawing": largest * values if copied else 0,
-        "checkpoints": (options.additions + 1) * 4 * weights,
+        "checkpoints": (options.additions + 1) * 4 * network.parameters * (4 if config.training.ema_decay else 3),
     }
 
 
@@ -163,35 +148,35 @@ def disk(config: Config, network: Network | None) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds of one device for a plain image, a guided one, and a row of a step; None: unknown."""
+    """Seconds of one device for a plain image, a guided one, and a row of a step; nan: unknown."""
 
-    plain: float | None
-    guided: float | None
-    row: float | None
+    plain: float
+    guided: float
+    row: float
     source: str  # in words
     spread: float = 1.0  # factor by which they may be too large or too small
 
 
-def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
+def assumed(config: Config, network: Network, device: str, cores: int = 0) -> Seconds:
     """The seconds by the rates above, on a GPU or on `cores` of a CPU."""
-    if cores:
-        rates = cores * CPU_CORE, cores * CPU_CORE
-        source, spread = f"assumed of {device}: {CPU_CORE:g} TFLOP/s of a core", CPU_SPREAD
-    elif peak := next((peak for name, peak in GPUS.items() if name in device), None):
-        dtypes = config.generator.precision, config.training.precision
-        drawing, training = (
-            share * (FLOAT32 if dtype == "float32" else 1) for share, dtype in zip(SHARES, dtypes, strict=True)
-        )
-        rates, spread = (peak * drawing, peak * training), GPU_SPREAD
-        shares = f"{drawing:.0%} in drawing, {training:.0%} in training"
-        source = f"assumed of {device}: of its peak of {peak:g} TFLOP/s {shares}"
-    else:
-        return Seconds(None, None, None, f"the rate of {device} is unknown: measure it")
-    plain, guided = (
-        sum(part / rate for part, rate in zip(parts, rates, strict=True)) if parts else None
-        for parts in image_operations(config, network) or (None, None)
+    peak = next((peak for name, peak in GPUS.items() if name in device), nan)
+    dtypes = config.generator.precision, config.training.precision
+    drawing, training = (
+        cores * CPU_CORE or peak * share * (FLOAT32 if dtype == "float32" else 1)
+        for share, dtype in zip(SHARES, dtypes, strict=True)
     )
-    return Seconds(plain, guided, network.training / rates[1] if network else None, source, spread)
+    rate = f"of its peak of {peak:g} TFLOP/s {SHARES[0]:.0%} in drawing, {SHARES[1]:.0%} in training"
+    source = f"{CPU_CORE:g} TFLOP/s of a core" if cores else rate
+    image = config.generator.image_cost(config.sampling, config.guidance) or ImageCost(nan, nan)
+    # A guidance step goes through the learner and back to the image, not to the weights: two thirds of a training step.
+    judged = len(config.guided_steps) * 2 / 3 * network.training / training
+    return Seconds(
+        image.plain / drawing,
+        image.guided / drawing + judged,
+        network.training / training,
+        f"assumed of {device}: {source}",
+        CPU_SPREAD if cores else GPU_SPREAD,
+    )
 
 
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
@@ -223,38 +208,36 @@ def _timed(work: Callable[[], object]) -> float:
     return min(timeit.repeat(work, number=1, repeat=3)[1:])
 
 
-def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
-    """The hours on `devices`, which share the rows of a step; None: unknown.
+def hours(config: Config, seconds: Seconds, devices: int, validation: float = nan) -> dict[str, Any]:
+    """The hours on `devices`, which share the rows of a step, with `validation` examples; nan: unknown.
 
     `drawing`, `training` and `validating` are device-hours; `clock` is likely between `low` and `high`.
     """
     plain, guided = images(config)
-    per_step = rows_per_step(config)
-    rows_per_device = -(-per_step // devices)
-    steps = config.training.steps
-    evaluations = steps // config.practice.evaluate_every
+    options, per_step = config.training, rows_per_step(config)
+    evaluated = options.steps // config.practice.evaluate_every * validation
     drawing = _hours((plain, seconds.plain), (guided, seconds.guided))
-    training = _hours((steps * per_step, seconds.row))
-    forward = seconds.row and seconds.row / 3  # the backward pass takes twice as long
-    validating = None if validation is None else _hours((evaluations * validation, forward))
-    clock = None
-    if drawing is not None and training is not None:
-        share = rows_per_device / per_step if config.training.batch_size else 1.0  # a solver's pool is in each process
-        clock = (drawing + (validating or 0)) / devices + training * share
+    training = _hours((options.steps * per_step, seconds.row))
+    validating = _hours((evaluated, seconds.row / 3))  # the backward pass takes twice as long as the forward one
+    share = -(-per_step // devices) / per_step if options.batch_size else 1.0  # a solver's pool is in each process
+    clock = (drawing + (0 if isnan(validating) else validating)) / devices + training * share
     return {
         "devices": devices,
-        "rows_per_step": per_step,
-        "rows_per_device": rows_per_device,
         "drawing": drawing,
         "training": training,
         "validating": validating,
         "clock": clock,
-        "low": clock and clock / seconds.spread,
-        "high": clock and clock * seconds.spread,
+        "low": clock / seconds.spread,
+        "high": clock * seconds.spread,
     }
 
 
-def costs(config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int]) -> dict[str, Any]:
+def _hours(*parts: tuple[float, float]) -> float:
+    """Hours of parts (number, seconds of one), of which some may be none."""
+    return sum(number * each for number, each in parts if number) / HOUR
+
+
+def costs(config: Config, network: Network, seconds: Seconds, devices: Sequence[int]) -> dict[str, Any]:
     """All costs, with `hours` for each number of devices."""
     validation = validation_size(config)
     plain, guided = images(config)
@@ -270,10 +253,3 @@ def costs(config: Config, network: Network | None, seconds: Seconds, devices: Se
         "seconds": asdict(seconds),
         "hours": [hours(config, seconds, number, validation) for number in devices],
     }
-
-
-def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """Hours of parts (number, seconds of one); None: unknown."""
-    if any(number and seconds is None for number, seconds in parts):
-        return None
-    return sum(number * (seconds or 0) for number, seconds in parts) / HOUR

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import psutil
 import torch
 from huggingface_hub.errors import RepositoryNotFoundError
@@ -16,7 +17,6 @@ from dp_base.imports import install_command
 from dp_real.config import Config
 from dp_real.data.examples import SetStatus
 from dp_real.data.sets.images import decode_ahead
-from dp_real.generators import GENERATORS
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.learners import PretrainedConfig
 from dp_real.plan import forecast
@@ -26,7 +26,6 @@ from dp_real.runtime.distributed import own_cores
 from dp_real.runtime.hub import headers_only
 from dp_real.runtime.model_folders import (
     NAME_REMEDY,
-    NO_TIMM,
     TIMM,
     download_command,
     is_hub_id,
@@ -43,8 +42,8 @@ class Device:
     """The GPUs of a machine, or its CPU."""
 
     name: str
-    count: int  # 0 for a GPU on another machine
-    memory: int  # bytes of one device
+    count: int = 0  # 0 for a GPU on another machine
+    memory: int = 0  # bytes of one device
     cores: int = 0  # of the CPU; 0 for GPUs
 
 
@@ -57,24 +56,18 @@ def this_device() -> Device:
     return Device(f"CPU, {cores} core{'s' if cores > 1 else ''}", 1, psutil.virtual_memory().total, cores)
 
 
-def gpu(name: str) -> Device:
-    """A GPU of forecast.GPUS, on another machine."""
-    return Device(name, 0, 0)
-
-
-def planned_for(config: Config, network: forecast.Network | None) -> Device:
+def planned_for(config: Config, network: forecast.Network) -> Device:
     """This machine, or a GPU elsewhere if this CPU would take too long."""
     here = this_device()
-    return gpu(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
+    return Device(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
 
 
-def _days(config: Config, network: forecast.Network | None, device: Device) -> float:
+def _days(config: Config, network: forecast.Network, device: Device) -> float:
     """Days on a CPU, if known; 0 on GPUs."""
     if not device.cores:
         return 0
     estimate = forecast.hours(config, forecast.assumed(config, network, device.name, device.cores), 1)
-    known = sum(estimate[part] or 0 for part in ("drawing", "training"))
-    return (estimate["clock"] or known) / 24
+    return np.nansum([estimate["drawing"], estimate["training"]]) / 24
 
 
 def needs(config: Config, out: Path, device: Device | None = None) -> list[Finding]:
@@ -123,7 +116,7 @@ def tracker(package: str) -> Finding:
     return Finding("package", package, None if find_spec(package) else problem)
 
 
-def _device(config: Config, network: forecast.Network | None, device: Device) -> Finding:
+def _device(config: Config, network: forecast.Network, device: Device) -> Finding:
     if not device.cores:
         return Finding("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
     days = _days(config, network, device)
@@ -131,7 +124,7 @@ def _device(config: Config, network: forecast.Network | None, device: Device) ->
     return Finding("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
 
 
-def _disk(config: Config, network: forecast.Network | None, out: Path) -> Finding:
+def _disk(config: Config, network: forecast.Network, out: Path) -> Finding:
     taken = sum(forecast.disk(config, network).values())
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
@@ -152,17 +145,8 @@ def weights(config: Config) -> Iterator[Finding]:
         others = part.requirements()
         for key, model in part.weights().items():
             if key not in [each.what for each in others]:
-                need = _weights_of(config, key, model)
-                if need.problem and key == "generator.model":
-                    need = replace(need, problem=f"{need.problem}; without weights: {_kinds_trained_here(config)}")
-                yield need
+                yield _weights_of(config, key, model)
         yield from others
-
-
-def _kinds_trained_here(config: Config) -> str:
-    fitting = (None, config.data.modality)
-    kinds = [repr(name) for name, kind in GENERATORS.items() if kind.trained_here and kind.modality in fitting]
-    return f"generator.kind = {' or '.join(kinds)}, which data.train trains here"
 
 
 def _weights_of(config: Config, key: str, model: str) -> Finding:
@@ -181,7 +165,7 @@ def _weights_of(config: Config, key: str, model: str) -> Finding:
         if not is_hub_id(model):
             return Finding(key, model, f"{fault}; {NAME_REMEDY}")
     if model.startswith(f"{TIMM}/") and not find_spec(TIMM):
-        return Finding(key, model, f"{model} {NO_TIMM}")
+        return Finding(key, model, f"{model} is a model of timm, which is not installed; {install_command(TIMM)}")
     try:
         huggingface_hub.auth_check(model)
     except RepositoryNotFoundError:  # a GatedRepoError is one

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -38,26 +37,12 @@ class PracticeDataset(Dataset[Any]):
     """
 
     def __init__(self, pool: Pool, length: int, transform: Callable[[Any], Any] | None = None) -> None:
-        if not isinstance(length, Integral) or isinstance(length, bool) or length < 0:
-            raise InputError(f"epoch_size = {length!r}: should be a whole number, 0 or more")
-        if not (transform is None or callable(transform)):
-            raise InputError(f"transform = {transform!r}: should be a function of a sample")
-        self.pool, self.length, self.transform = pool, int(length), transform
-        self.columns = None
+        self.pool, self.length, self.transform = pool, length, transform
+        self.columns: Sequence[str] | None = None
         # version of the pool, and its replacements
         self._shared = torch.zeros(2, dtype=torch.int64, device="cpu").share_memory_()
         self._replaced, self._asked, self._size = 0, math.inf, 0  # the length last asked for, and the pool's before
         self.update(pool)
-
-    @property
-    def columns(self) -> tuple[str, str] | None:
-        return self._columns
-
-    @columns.setter
-    def columns(self, names: Sequence[str] | None) -> None:
-        if names is not None and (isinstance(names, str) or not isinstance(names, Sequence) or len(names) != 2):
-            raise InputError(f"columns = {names!r}: should be two names, of sample and label, or None")
-        self._columns = None if names is None else (names[0], names[1])
 
     def update(self, pool: Pool) -> None:
         """Make all worker processes use a pool that has grown, or a new one."""
@@ -107,8 +92,8 @@ class PracticeDataset(Dataset[Any]):
             sample = self.transform(sample)
         if self.columns is None:
             return sample, label
-        named = sample if isinstance(sample, Mapping) else {self.columns[0]: sample}
-        return {**named, self.columns[1]: label}
+        sample_name, label_name = self.columns
+        return {**(sample if isinstance(sample, Mapping) else {sample_name: sample}), label_name: label}
 
     def _refresh(self) -> None:
         """In a worker process, open rounds that were added."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
-from threading import Lock
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import WeakValueDictionary
 
@@ -23,7 +25,7 @@ from dp_real.runtime.section import Count, Seed
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from dp_real.protocols import Generator, Learner
 
@@ -31,8 +33,7 @@ GIVEN = "given"
 GIVEN_PIPELINE = "given-pipeline"
 SETS = {"validation", "test", "train"}
 _kept: dict[str, Any] = {}  # by digest: what `give` was called with
-_in_use: dict[str, list[Any]] = {}  # by digest: one for each block that has not ended
-_changing = Lock()  # of the latter, which threads share
+_in_use = ContextVar[Mapping[str, Any]]("objects of the blocks around", default=MappingProxyType({}))  # by digest
 _past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs, while others refer to them
 _left: dict[str, str] = {}  # an object's digest before a run, by that after it: the object may count calls
 
@@ -54,26 +55,16 @@ def _key(thing: Any) -> str:
 
 @contextmanager
 def _given(thing: Any) -> Iterator[str]:
-    """An object's key. It is held only weakly when its last block has ended, unless `give` was called, too."""
-    from dp_real.guidance.entropy import OBJECTIVES
-
+    """An object's key. After the block the object is held only weakly, unless `give` was called, too."""
     key = _key(thing)
-    with _changing:
-        _in_use.setdefault(key, []).append(thing)
+    around = _in_use.set({**_in_use.get(), key: thing})
     try:
         yield key
     finally:
-        try:
-            _left[digest(thing)] = key  # its use may have changed what it counts
-        finally:
-            with _changing:
-                objects = _in_use[key]
-                del objects[[*map(id, objects)].index(id(thing))]
-                if not objects:
-                    del _in_use[key]
-                    OBJECTIVES.forget(f"{GIVEN} {key}")
-                    with suppress(TypeError):  # it allows no weak reference
-                        _past[key] = thing
+        _in_use.reset(around)
+        with suppress(TypeError):  # it allows no weak reference
+            _past[key] = thing
+        _left[digest(thing)] = key  # its use may have changed what it counts
 
 
 def remember_digest(key: str) -> None:
@@ -85,13 +76,15 @@ def remember_digest(key: str) -> None:
 def given_object(key: str, argument: str) -> Any:
     """The object of a digest. MissingError if this process was not given it."""
     if (thing := _known(key)) is None:
-        raise MissingError(missing_object_message(argument))
+        raise MissingError(
+            f"{argument}: this run was given a Python object, which is missing or was edited: call "
+            f"dp_real.run(config, folder, resume=True, {argument}=…), or dp_real.give(…) to read the run"
+        )
     return thing
 
 
 def _known(key: str) -> Any:
-    with _changing:
-        return _in_use[key][-1] if key in _in_use else _kept.get(key, _past.get(key))
+    return _in_use.get().get(key, _kept.get(key, _past.get(key)))
 
 
 def digest(thing: Any) -> str:
@@ -99,14 +92,6 @@ def digest(thing: Any) -> str:
     from dp_real.runtime.object_digest import object_digest
 
     return object_digest(thing)
-
-
-def missing_object_message(argument: str) -> str:
-    """The message about a missing object."""
-    return (
-        f"{argument}: this run was given a Python object, which is missing or was edited: call "
-        f"dp_real.run(config, folder, resume=True, {argument}=…), or dp_real.give(…) to read the run"
-    )
 
 
 @contextmanager
@@ -118,8 +103,6 @@ def with_objects(
 
     if objective is not None and not callable(objective):
         raise InputError(f"objective = {objective!r}: should be a function; a name is for guidance.objective")
-    if not (generator is None or callable(generator) or hasattr(generator, "sample")):
-        raise InputError(f"the generator is of type {type(generator).__name__}: should be a function, or have `sample`")
     if is_pipeline(generator) and "guided_by" in vars(generator):
         raise InputError("the generator is a guided pipeline: call dp_real.unguide, for the run guides it")
     facts = None if data is None else real_data(data)
@@ -141,9 +124,13 @@ def with_objects(
             changed["data"] = {"source": GIVEN, "digest": keys["data"], "trains": trains, **task}
         if objective is not None:
             name = f"{GIVEN} {keys['objective']}"
-            OBJECTIVES.register(name, objective, place=None)
+            OBJECTIVES.register(name, partial(_given_objective, keys["objective"]), place=None)
             changed["guidance"] = {**raw.get("guidance", {}), "objective": name}
         yield changed
+
+
+def _given_objective(key: str, logits: "Tensor") -> "Tensor":
+    return given_object(key, "objective")(logits)
 
 
 def is_pipeline(thing: Any) -> bool:
@@ -156,9 +143,25 @@ def real_data(thing: Any) -> RealData:
 
     x: float32 [n, *sample_shape], images in [-1, 1]. y: int64 [n]. Without a test set, validation is used.
     """
+    import torch
 
-    if isinstance(thing, RealData):
-        return _checked(thing)
+    from dp_real.practice.rounds import require_one_range
+
+    data = thing if isinstance(thing, RealData) else _of_pairs(thing)
+    named = {"validation": data.validation, "test": data.test, "train": data.generator}
+    own, sets = (
+        {name: _checked(f"data: {name}", each, data.task) for name, each in part.items()} for part in (named, data.sets)
+    )
+    first, test = own["validation"], own["test"]
+    for name, each in [*own.items(), *sets.items()] if isinstance(first.x, torch.Tensor) else ():
+        if isinstance(each, Examples):  # others are read when they are used
+            require_one_range(first.x, each.x, ("data: validation: images", f"data: {name}: images"))
+            if each is test and torch.equal(each.x, first.x) and torch.equal(each.y, first.y):
+                own["test"] = first  # both lose what real_per_class takes
+    return replace(data, generator=own["train"], validation=first, test=own["test"], sets=sets)
+
+
+def _of_pairs(thing: Any) -> RealData:
     try:
         pairs = {name: (x, y) for name, (x, y) in thing.items()}
         shape = tuple(pairs["validation"][0].shape[1:])
@@ -168,45 +171,23 @@ def real_data(thing: Any) -> RealData:
     sets = {name: _examples(f"data: {name}", x, y, shape) for name, (x, y) in pairs.items()}
     if unknown := sorted(sets.keys() - SETS):
         raise InputError(f"data has a set {unknown[0]!r}: should be validation, test or train")
-    validation, count = sets["validation"], 1 + max(int(each.y.max()) for each in sets.values())
-    there = set(validation.y.tolist())
-    if len(there) < count:
-        missing = next(label for label in range(count) if label not in there)
-        raise InputError(f"data: validation has no example of class {missing}, and labels are 0 to {count - 1}")
-    task = Task(shape, tuple(map(str, range(count))))
-    return _of_one_range(RealData(task, sets.get("train"), validation, sets.get("test", validation)))
+    validation, labels = sets["validation"], range(1 + max(int(each.y.max()) for each in sets.values()))
+    if missing := sorted({*labels} - {*validation.y.tolist()}):
+        raise InputError(f"data: validation has no example of class {missing[0]}, and labels are 0 to {labels[-1]}")
+    return RealData(Task(shape, tuple(map(str, labels))), sets.get("train"), validation, sets.get("test", validation))
 
 
-def _of_one_range(data: RealData) -> RealData:
+def _checked(name: str, each: Any, task: Task) -> Any:
+    """Examples that are checked, unless they are coded or read on demand."""
     import torch
 
-    from dp_real.practice.rounds import require_one_range
-
-    first: Any = data.validation.x
-    others: dict[str, Any] = {"test": data.test, "train": data.generator, **data.sets}
-    for name, each in others.items():
-        if isinstance(each, Examples) and isinstance(first, torch.Tensor):  # others are read when they are used
-            require_one_range(first, each.x, ("data: validation: images", f"data: {name}: images"))
-            if name == "test" and torch.equal(each.x, first) and torch.equal(each.y, data.validation.y):
-                data = replace(data, test=data.validation)  # both lose what real_per_class takes
-    return data
-
-
-def _checked(data: RealData) -> RealData:
-    import torch
-
-    def checked(name: str, each: Any) -> Any:
-        is_coded = isinstance(each, Examples) and isinstance(each.x, torch.Tensor) and not each.x.is_floating_point()
-        if is_coded or not isinstance(each, Examples):
-            return each
-        examples = _examples(f"data: {name}", each.x, each.y, data.task.sample_shape)
-        if (largest := int(examples.y.max())) >= (count := data.task.n_classes):
-            raise InputError(f"data: {name} has a label {largest}: should be below the number of classes, {count}")
-        return examples
-
-    sets = {name: checked(name, each) for name, each in data.sets.items()}
-    named = {name: checked(name, getattr(data, name)) for name in ("generator", "validation", "test")}
-    return _of_one_range(replace(data, sets=sets, **named))
+    is_coded = isinstance(each, Examples) and isinstance(each.x, torch.Tensor) and not each.x.is_floating_point()
+    if is_coded or not isinstance(each, Examples):
+        return each
+    examples = _examples(name, each.x, each.y, task.sample_shape)
+    if (largest := int(examples.y.max())) >= task.n_classes:
+        raise InputError(f"{name} has a label {largest}: should be below the number of classes, {task.n_classes}")
+    return examples
 
 
 def _examples(name: str, x: Any, y: Any, shape: tuple[int, ...]) -> Examples:
@@ -341,8 +322,6 @@ class GivenGenerator(GeneratorConfig):
         from dp_real.generators.function import UserGenerator, unguided
 
         thing, name = given_object(self.digest, "generator"), "the generator"
-        if isinstance(thing, type):
-            raise InputError(f"the generator is the class {thing.__name__}: give an instance")
         if self.guided:
             if sampling.guidance_scale != 1:
                 raise InputError("sampling.guidance_scale is not passed to the generator that was given: it must be 1")

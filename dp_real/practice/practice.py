@@ -33,7 +33,7 @@ from dp_real.pool.section import PoolConfig
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, remember_digest, with_objects
 from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
-from dp_real.practice.section import DrawingConfig, PracticeConfig, flat, validated
+from dp_real.practice.section import DrawingConfig, PracticeConfig, differences, validated
 from dp_real.runtime import distributed
 from dp_real.runtime.computing import eval_mode, seeded_default_modes
 from dp_real.runtime.object_digest import object_digest
@@ -137,11 +137,6 @@ class Additions:
         state.stale = 0
         return Added(row, drawn.saved)
 
-    def forget(self) -> None:
-        """Delete the round's blocks, when the pool has their rows."""
-        if self.rounds:
-            self.rounds.forget()
-
     def _row(self, costs: Counter[str], knows: bool) -> dict[str, Any]:
         facts = self.pool.table(newest=True)
         label, omega, entropy, correct = (facts[name].to_numpy() for name in ("label", "omega", "entropy", "correct"))
@@ -236,8 +231,6 @@ class Practice(Additions):
         seed: int = 0,
         **keys: Any,
     ) -> None:
-        if not isinstance(folder, str | os.PathLike):
-            raise InputError(f"folder = {folder!r}: should be a path")
         keys |= {"initial": initial, "increment": increment, "patience": patience, "min_delta": min_delta}
         keys |= {} if additions is None else {"additions": additions}
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
@@ -253,9 +246,6 @@ class Practice(Additions):
             drawer = loaded(config)
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         super().__init__(config, pool, PracticeState(), Rounds(config, pool, self.folder / "drawing", drawer))
-        if 0 < practice.initial < self.n_classes:
-            few = f"initial = {practice.initial}: fewer samples than the {self.n_classes} classes"
-            warn_once(f"{few}, so that some have none until others are added")
         length = practice.initial or practice.increment if epoch_size is None else epoch_size
         self.dataset = PracticeDataset(pool, length, transform)
         if practice.initial and rounds_of(pool.path):
@@ -363,12 +353,12 @@ class Practice(Additions):
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         labels = self.config.practice.increment if labels is None else labels
-        if isinstance(labels, int | np.integer) and labels > 0:
-            return self.labels(int(labels))
-        values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
-        if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(self.n_classes)):
+        values = torch.as_tensor(labels, device="cpu")
+        if not values.dim() and values > 0:
+            return self.labels(int(values))
+        if values.dim() != 1 or not {*values.tolist()} <= {*range(self.n_classes)}:
             raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {self.n_classes - 1}, [n]")
-        return torch.tensor(values).long()
+        return values.long()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint of the training; the samples stay in the folder."""
@@ -381,7 +371,7 @@ class Practice(Additions):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint. The next addition drops later rounds."""
         there = len(rounds_of(self.pool.path))
-        rounds = state.get("rounds") if isinstance(state, Mapping) else None
+        rounds = state.get("rounds")
         if rounds not in range(there + 1):
             raise InputError(
                 f"the checkpoint has {rounds} rounds of samples, {self.folder} has {there}: name that training's folder"
@@ -427,27 +417,22 @@ class Practice(Additions):
     def _claim(self, config: DrawingConfig) -> None:
         """Lock the folder for this object's lifetime. InputError if its samples were drawn with other keys."""
         file = self.folder / "practice.toml"
-        now = config.model_dump(mode="json", exclude_none=True)
-        may_change = {*MAY_CHANGE, *(f"generator.{key}" for key in config.generator.may_change)}
 
         def claim() -> None:
             self._lock = lock_until_gone(self, self.folder)
             is_empty = not rounds_of(self.folder / "pool") and not (self.folder / "drawing").exists()
             if is_empty or not file.exists():
-                return write_text(file, tomli_w.dumps(now))
+                return write_text(file, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
             with own_file(file, "restore it, or remove it if the samples are of these keys"):
                 known = validated(DrawingConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
-            before, after = flat(known.model_dump(mode="json", exclude_none=True)), flat(now)
-            for key in before | after:
-                was, is_now = before.get(key), after.get(key)
-                if key not in may_change and was != is_now:
-                    what = f"{key} = {was!r}, not {is_now!r}"
-                    if key == "generator.digest":
-                        what = "a generator that differed in its code, its values, or globals of its code"
-                    raise InputError(
-                        f"{self.folder} has samples of {what}: name a new folder, or remove {file.name} there if they "
-                        "fit nevertheless"
-                    )
+            for key, (was, now) in differences(known, config, {*MAY_CHANGE, *config.neutral_keys}).items():
+                what = f"{key} = {was!r}, not {now!r}"
+                if key == "generator.digest":
+                    what = "a generator that differed in its code, its values, or globals of its code"
+                raise InputError(
+                    f"{self.folder} has samples of {what}: name a new folder, or remove {file.name} there if they "
+                    "fit nevertheless"
+                )
 
         distributed.on_main(claim)
 
@@ -503,9 +488,6 @@ def drawing_config(
 
 def by_section(keys: Mapping[str, Any]) -> dict[str, Any]:
     """Sections of a configuration that have these keys."""
-    if callable(objective := keys.get("objective")):
-        named = "should be a name, which OBJECTIVES.register(name, function) of dp_real.guidance.entropy gives it"
-        raise InputError(f"objective = {objective!r}: {named}")
     raw: dict[str, Any] = {name: {} for name in SECTIONS}
     homes = {key: name for name, kind in SECTIONS.items() for key in kind.model_fields if key not in OF_RUNS}
     for key, value in keys.items():

@@ -18,7 +18,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dp_base.errors import DivergedError, InputError, Interrupted
-from dp_base.files import remove
 from dp_base.progress import progress
 from dp_base.registry import Registry
 from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData
@@ -227,15 +226,7 @@ class SampleDrawer:
 
 def check_drawing(config: DrawingConfig) -> None:
     """Raise InputError for an objective or rule that is not registered, a task that the generator lacks, or no step."""
-    named: Sequence[tuple[Registry[Any], str, str]] = (
-        (OBJECTIVES, "guidance.objective", config.guidance.objective),
-        (KEEP, "practice.keep", config.practice.keep),
-    )
-    for registry, key, name in named:
-        try:
-            registry[name]
-        except InputError as error:
-            raise InputError(f"{key}: {error}") from error
+    _ = OBJECTIVES[config.guidance.objective], KEEP[config.practice.keep]
     if config.practice.needs_generator:
         config.generator.check_task(config.task)
     if config.guidance.guides_sampler and not config.guided_steps:
@@ -280,7 +271,6 @@ class Rounds:
 
     def __post_init__(self) -> None:
         self.marks = read_marks(self.config.pool.marks)
-        self._compared: tuple[Pool, int, NearExamples] | None = None  # a pool, its version, and its examples
 
     def draw(self, index: int, labels: Tensor, logits: Logits | None, budget: float = INITIAL_BUDGET) -> Drawn:
         """Draw round `index` of classes `labels`, the first rows at guidance budget `budget`. All processes call this.
@@ -323,11 +313,6 @@ class Rounds:
     def _drawer(self) -> SampleDrawer:
         assert self.generator is not None, "a run of real examples alone draws none"
         return SampleDrawer(self.config, self.generator, self.pool.storage)
-
-    def forget(self) -> None:
-        """Delete the round's blocks, when the pool has them."""
-        if distributed.this_process().is_main_process:
-            remove(self.folder)
 
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
         """A round's costs. The first block's FLOPs stand for all blocks'."""
@@ -477,23 +462,17 @@ class Rounds:
                 )
         return select_rows(rows, selected)
 
-    def _alike(self, index: int, values: Sequence[Any]) -> np.ndarray:
-        """Which examples of a round are like earlier ones. It may be drawn again, and the pool be another by then."""
-        if self._compared and self._compared[:2] == (self.pool, index):
-            near_duplicates = self._compared[2]
-        else:
-            near_duplicates = cast(NearExamples, self.config.data.near_duplicates(self.config.pool.distinct))
-            for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
-                near_duplicates.add(near_duplicates.values(examples))
-        self._compared = None
-        alike = near_duplicates.add(values, "unlike")
-        self._compared = self.pool, index + 1, near_duplicates
-        return alike
+    def _alike(self, values: Sequence[Any]) -> np.ndarray:
+        """Which examples of a round are like earlier ones, or real ones of the validation set."""
+        near_duplicates = cast(NearExamples, self.config.data.near_duplicates(self.config.pool.distinct))
+        for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
+            near_duplicates.add(near_duplicates.values(examples))
+        return near_duplicates.add(values, "unlike")
 
     def _distinct(self, index: int, rows: pa.Table) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
-        selected = np.array(numbers)[~distributed.on_main(lambda: self._alike(index, values))]
+        selected = np.array(numbers)[~distributed.on_main(lambda: self._alike(values))]
         if not len(selected):
             noun, similarity = f"{self.config.data.modality}s", self.config.pool.distinct
             remedy = f"raise pool.distinct = {similarity:g}, or " if similarity < 1 else ""

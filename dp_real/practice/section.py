@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from functools import reduce
@@ -270,6 +270,11 @@ class DrawingConfig(Section):
         """Indices of the guided steps."""
         return self.guidance.guided_steps(self.sampling.steps)
 
+    @property
+    def neutral_keys(self) -> set[str]:
+        """Keys that change no sample."""
+        return {f"generator.{key}" for key in self.generator.may_change}
+
     def sample_remedy(self, guided: bool) -> str:
         """What to change if samples are not finite: the relevant keys, with their values."""
         steered = "wrong_share" if self.guidance.omega == "auto" else "omega"
@@ -281,7 +286,14 @@ class DrawingConfig(Section):
         return ", or ".join(keys) or self.generator.remedy
 
 
-# the faults of one
+# two of them, and the faults of one
+
+
+def differences(one: "DrawingConfig", other: "DrawingConfig", but: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """Both values of each key in which two configurations differ, apart from the keys `but`."""
+    before, after = (flat(each.model_dump(mode="json")) for each in (one, other))
+    values = {key: (before.get(key), after.get(key)) for key in before | after if key not in but}
+    return {key: (was, now) for key, (was, now) in values.items() if was != now}
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -31,7 +31,7 @@ from dp_base.reading import KEY, read_json
 from dp_real.config import Config, load_config
 from dp_real.pool.pool import Pool, pool_problem, read_together
 from dp_real.practice.rounds import block_name
-from dp_real.practice.section import flat
+from dp_real.practice.section import differences
 from dp_real.protocols import Learner
 from dp_real.runs.files import FORMAT, LEARNER, STATE, Checkpoint, RunFiles, checkpoints, newest_intact
 from dp_real.runs.identity import (
@@ -94,6 +94,11 @@ class RunFolder:
             append_row(self.files.rounds, row)
         if self.track:
             self.track({f"round/{name}": value for name, value in row.items()}, row["step"])
+
+    def forget_blocks(self) -> None:
+        """Delete the round's blocks, when a checkpoint is of its pool."""
+        if self._main:
+            remove(self.files.drawing)
 
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
         """Write a checkpoint, unless it exists. DivergedError if tensors are not finite."""
@@ -241,11 +246,12 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
 
 @contextmanager
 def naming_command(command: str) -> Iterator[None]:
-    """Give an interrupt without a message, before the first step or after the last, the command that continues."""
+    """Give an interrupt the command that continues."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Interrupted(str(stop) or f"interrupted: {command} goes on") from None
+        why = f"{stop}: " if str(stop) else ""
+        raise Interrupted(f"{why}interrupted: {command} goes on") from None
 
 
 def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -> dict[str, Any] | None:
@@ -260,21 +266,18 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             raise DamagedError(f"{files.config} is missing", f"restore it, or remove {out} to train that run again")
         raise InputError(f"{out} holds something else; name a new folder")
     begun = load_config(files.config)
-    neutral = config.with_neutral_keys_of(begun)
     is_blank = _is_blank(files)
-    if neutral != begun:
+    if differing := differences(begun, config, config.neutral_keys):
         if is_blank:
             remove(files.drawing)
             write_text(files.config, config.to_toml())
             return None
-        before, now = (flat(each.model_dump(mode="json")) for each in (begun, neutral))
-        objects = object_digests(neutral)
+        objects = object_digests(config)
         may = objects.keys() & recorded_inputs(files).keys() if resume else set()  # subject to accept_changes
-        other = next((key for key in before | now if before.get(key) != now.get(key) and key not in may), None)
-        if other:
-            key = f"{other} (an object's code or values)" if other in objects else other
+        for key in [key for key in differing if key not in may][:1]:
+            what = f"{key} (an object's code or values)" if key in objects else key
             raise InputError(
-                f"{out} holds a run of another configuration: {key} differs; restore it, or name a new folder"
+                f"{out} holds a run of another configuration: {what} differs; restore it, or name a new folder"
             )
     result = files.read_result()
     if not (resume or is_blank):
@@ -284,7 +287,7 @@ def claim(config: Config, files: RunFiles, resume: bool, accept_changes: bool) -
             else f"{out} holds this very run, unfinished; resume it (--resume, resume=True)"
         )
     if result:
-        accept_inputs(input_changes(files, neutral), accept_changes)
+        accept_inputs(input_changes(files, config), accept_changes)
     return result
 
 

@@ -34,11 +34,6 @@ NAMES = {
     "few": "real examples that are trained on",
     "training": "training examples",
     "code": "code of the generator",
-    "learner code": "code of the learner",
-    "data code": "code of the data",
-    "storage code": "code of the storage",
-    "keep code": "code of practice.keep",
-    "objective code": "code of guidance.objective",
     "marks": "marked examples",
     "test": "test set",
     **{

@@ -120,7 +120,7 @@ class TrainingLoop(Additions):
         state.generation_seconds += seconds
         state.train_loss = None
         self.checkpoint(keep=False)
-        self.forget()
+        self.folder.forget_blocks()
 
     @property
     def knows_something(self) -> bool:

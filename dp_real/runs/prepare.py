@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.data.examples import RealData
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.real_rows import tail_counts
 from dp_real.evaluate.assess import is_imbalanced
-from dp_real.guidance.entropy import OBJECTIVES
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.practice.objects import GIVEN, missing_object_message
+from dp_real.practice.objects import GIVEN, given_object
 from dp_real.practice.rounds import check_drawing, loaded
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime import distributed
@@ -66,8 +65,8 @@ def fresh_learner(config: Config) -> Learner:
 def check_plan(config: Config) -> None:
     """Raise InputError if the plan cannot be carried out, MissingError if the task is unknown without missing data."""
     objective = config.guidance.objective
-    if objective.startswith(GIVEN) and objective not in OBJECTIVES:
-        raise MissingError(missing_object_message("objective"))
+    if objective.startswith(GIVEN):
+        given_object(objective.removeprefix(f"{GIVEN} "), "objective")
     check_drawing(config)
     classes, shape = config.task.n_classes, config.task.sample_shape
     size = config.pool.size

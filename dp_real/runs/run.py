@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dp_base.checksums import digest
-from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
+from dp_base.errors import DivergedError, InputError, MissingError
 from dp_base.progress import Progress, progress, showing
 from dp_real.config import Config, load_config, parse_config
 from dp_real.plan.needs import tracker
@@ -131,8 +131,6 @@ def _run(
         with naming_command(files.resume), torch_settings(config):
             try:
                 return result or _train(config, files, test, shared, accept_changes)
-            except Interrupted:
-                raise
             except Exception:
                 if distributed.this_process().is_main_process:
                     disclaim(files)
@@ -158,9 +156,6 @@ def _train(config: Config, files: RunFiles, test: bool, shared: Path | None, acc
         try:
             with folder.stops_on_signal():
                 loop.run()
-        except Interrupted as asked:
-            why = f"{asked}: " if str(asked) else ""
-            raise Interrupted(f"{why}interrupted at step {state.step}: {files.resume} goes on") from None
         except DivergedError as error:
             last = newest_intact(files)
             last_good = (

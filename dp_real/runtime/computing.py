@@ -40,10 +40,7 @@ LEARNER_REMEDY = (
 
 @contextmanager
 def default_modes(gradients: bool = False) -> Iterator[None]:
-    """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings.
-
-    InputError for weights that were made in inference mode, if gradients pass through them.
-    """
+    """Compute in float32 without inference mode and autocast, with or without gradients; then restore all settings."""
     with ExitStack() as at_end:
         at_end.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
@@ -52,12 +49,7 @@ def default_modes(gradients: bool = False) -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 at_end.enter_context(torch.autocast(kind, enabled=False))
-        try:
-            yield
-        except RuntimeError as error:
-            if not str(error).startswith("Inference tensors cannot be saved"):
-                raise
-            raise InputError("no gradient passes through a model loaded in inference mode: load it outside") from error
+        yield
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
@@ -15,20 +15,11 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
-from torch import nn
-from torch.nn.modules.module import (
-    register_module_module_registration_hook,
-    register_module_parameter_registration_hook,
-)
 
 from dp_base.errors import InputError, MissingError
 from dp_real.runtime import distributed
-from dp_real.runtime.model_folders import NAME_REMEDY, WHOLE, download_command, held, is_hub_id, missing_package
+from dp_real.runtime.model_folders import NAME_REMEDY, WHOLE, download_command, is_hub_id, missing_package
 
-MAX_RATIO = 30  # a network may have this many times the parts or numbers of a folder's weights, which may be packed
-MAX_PARTS = 10_000
-MAX_NUMBERS = 10**9
-"""Further numbers, such as a fresh last layer's."""
 NUMBERS = re.compile(r"\d+")  # of layers, in a weight's name
 
 
@@ -51,21 +42,19 @@ def headers_only() -> Iterator[None]:
 def load(kind: Any, model: str, dtype: str = "float32", fresh: Fresh = None, **options: Any) -> Any:
     """Load by `kind.from_pretrained`. MissingError if it is missing, InputError if broken."""
     part = options.get("subfolder", "")
-    folder = Path(model, part)
     with reading(model, f"{kind.__name__}{part and f' in {part}'}") as is_local, quietly():
-        with _no_larger_than(folder) if is_local else nullcontext():
-            loaded, loading_info = kind.from_pretrained(
-                model,
-                dtype=getattr(torch, dtype),
-                use_safetensors=True,
-                local_files_only=is_local,
-                trust_remote_code=False,
-                device_map=_device.get(),
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **options,
-            )
-        require_fitting(loaded, loading_info, str(folder), fresh)
+        loaded, loading_info = kind.from_pretrained(
+            model,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=is_local,
+            trust_remote_code=False,
+            device_map=_device.get(),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+        require_fitting(loaded, loading_info, str(Path(model, part)), fresh)
         if _device.get():
             return loaded
         _require_finite(loaded, model)
@@ -149,24 +138,6 @@ def _require_finite(loaded: Any, model: str) -> None:
     for name, weight in loaded.named_parameters():
         if weight.is_floating_point() and not weight.isfinite().all():
             raise InputError(f"{model}: {name} of {type(loaded).__name__} is not finite")
-
-
-@contextmanager
-def _no_larger_than(folder: Path) -> Iterator[None]:
-    """InputError for a network much larger than its weights, since 10⁶ layers in a config would take hours."""
-    there = held(folder)
-    parts = MAX_PARTS + MAX_RATIO * there.tensors
-    numbers = MAX_NUMBERS + MAX_RATIO * there.numbers
-
-    def count(_: nn.Module, __: str, made: Any) -> None:
-        nonlocal parts, numbers
-        parts -= 1
-        numbers -= made.numel() if isinstance(made, nn.Parameter) else 0
-        if parts < 0 or numbers < 0:
-            raise InputError(f"{folder}: its config describes much more than the {there.numbers:,} numbers in it")
-
-    with register_module_parameter_registration_hook(count), register_module_module_registration_hook(count):
-        yield
 
 
 @contextmanager

@@ -4,14 +4,13 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from dp_base.checksums import cached_digests, json_digest
-from dp_base.errors import InputError, Lack
+from dp_base.errors import InputError
 from dp_base.imports import install_command
 
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of the files that are read in a model's folder
@@ -25,15 +24,8 @@ WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetenso
 """Names of weight files that transformers and diffusers read, whole or in shards."""
 
 
-class Held(NamedTuple):
-    """The numbers of tensors and values in a folder's weights."""
-
-    tensors: int
-    numbers: int
-
-
-def held(folder: Path) -> Held:
-    """Count a folder's weights by their headers."""
+def size_of(folder: Path) -> int:
+    """The numbers in a folder's weights, by their headers."""
     shapes: list[list[int]] = []
     for file in sorted(folder.glob("*.safetensors")):
         if WEIGHTS.fullmatch(file.name):
@@ -42,7 +34,7 @@ def held(folder: Path) -> Held:
                     shapes += [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
             except SafetensorError as error:
                 raise InputError(f"{file} is no whole file of safetensors: {error}") from error
-    return Held(len(shapes), sum(map(math.prod, shapes)))
+    return sum(map(math.prod, shapes))
 
 
 def download_command(model: str) -> str:
@@ -84,9 +76,6 @@ def is_hub_id(model: str) -> bool:
     if model.count("/") != 1 or model.startswith("~") or model.endswith(CHECKPOINTS):
         return False
     return not any(Path(model).parent.glob("*/config.toml"))  # OWNER is a folder of runs
-
-
-NO_TIMM = Lack("is a model of timm, which is not installed", install_command(TIMM))
 
 
 def missing_package(error: ImportError) -> str:

@@ -65,7 +65,7 @@ def _state(thing: Any) -> Any:
         return thing.replace(co_linetable=b"", co_firstlineno=1)
     if isinstance(thing, FunctionType | type) and _is_user_code(inspect.unwrap(thing)):
         return _code(thing)
-    if isinstance(thing, nn.Module | torch.jit.ScriptFunction):
+    if isinstance(thing, nn.Module):
         return _network(thing)
     if isinstance(thing, dict) and UNORDERED in thing:
         return {key: value for key, value in thing.items() if key != UNORDERED}
@@ -105,8 +105,6 @@ def _steps(code: CodeType) -> Iterator[Instruction]:
 
 
 def _network(thing: Any) -> list[Any]:
-    if isinstance(thing, torch.jit.ScriptFunction):
-        return [thing.code]
     thing = getattr(thing, "_orig_mod", thing)  # torch.compile's module
     values = dict(thing.named_buffers()) | dict(thing.state_dict())
     parts = [_settings(part) for part in thing.modules()]

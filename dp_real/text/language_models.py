@@ -112,10 +112,10 @@ class CausalLMConfig(PromptedConfig):
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """Two operations per parameter and token of a text; None if the model is missing."""
-        from dp_real.runtime.model_folders import held, local_folder
+        from dp_real.runtime.model_folders import local_folder, size_of
 
         folder = local_folder(self.model)
-        if not (parameters := held(folder).numbers if folder else 0):
+        if not (parameters := size_of(folder) if folder else 0):
             return None
         cost = 2 * parameters * (self._prompt_tokens() + self.max_new_tokens) / 1e12
         return ImageCost(cost, cost)

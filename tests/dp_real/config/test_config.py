@@ -111,7 +111,7 @@ def test_arms(config):
     assert arm_config(config, "practice-unguided").guidance.omega == 0
     assert arm_config(config, "prune-in-loop").practice.oversample == 5
     assert arm_config(config, "prune-once").practice.increment == 80
-    for wrong, message in (("statik", "unknown arm"), ("practice-70", "not 60 plus"), ("practice-20", "not 60 plus")):
+    for wrong, message in (("statik", "did you mean"), ("practice-70", "not 60 plus"), ("practice-20", "not 60 plus")):
         with refusal(message):
             arm_config(config, wrong)
     static = arm_config(config, "static")

@@ -59,6 +59,9 @@ class Notebook:
     def checkpoint(self, state, learner, pool, keep):
         (self.checkpoints if keep else self.latest).append(state.step)
 
+    def forget_blocks(self):
+        pass
+
     def stop_requested(self):
         return False
 

@@ -3,7 +3,6 @@
 import re
 import shutil
 import struct
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -130,11 +129,9 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 BROKEN = {
     "language": [
         ("header too large", header()),
-        ("no whole file of safetensors", cut),
+        ("could be read: the folder must hold", cut),
         ("is not finite", filled(float("nan"))),
         ("ZeroDivisionError", said(n_head=0)),
-        ("much more than the 38,144 numbers", said(n_layer=10**5)),
-        ("much more than the 38,144 numbers", said(n_embd=10**9)),
         ("negative dimension", said(n_embd=-4)),
         ("expected int, got str", said(n_layer="many")),
         ("RecursionError", written("config.json", NESTED)),
@@ -148,11 +145,10 @@ BROKEN = {
         ("bitsandbytes", said(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})),
     ],
     "images": [
-        ("much more than the", said(image_size=10**8)),
         ("no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
         ("see its image_mean and image_std", said(PROCESSOR, image_std=[0, 0, 0])),
-        ("is no whole file of safetensors", content(POINTER)),
-        ("is no whole file of safetensors", content(b"")),
+        ("could be read: the folder must hold", content(POINTER)),
+        ("could be read: the folder must hold", content(b"")),
         ("such as 'classifier.bias'; unknown to it: 'module.classifier.bias'", renamed("module.")),
         ("2 of ViTForImageClassification's weights are missing.*'classifier.bias'$", without("classifier")),
     ],
@@ -165,15 +161,13 @@ BROKEN = {
         ("2 of ViTModel's .* 'layernorm.bias'", without("vit.layernorm")),
     ],
     "texts": [
-        ("much more than the", said(num_hidden_layers=10**5)),
         ("'_orig_mod.", renamed("_orig_mod.")),
         ("no tokenizer could be read", gone("tokenizer.json")),
     ],
     "pipeline": [
-        ("header too large", header("unet")),
-        ("model.safetensors is no whole file of safetensors: .*: header too small$", content(b"none", "text_encoder")),
+        ("Unable to load weights from checkpoint file", header("unet")),
+        ("no CLIPTextModel in text_encoder could be read: .*: header too small$", content(b"none", "text_encoder")),
         ("is not finite", filled(float("nan"), "unet")),
-        ("much more than the", said(ENCODER, num_hidden_layers=10**5)),
         ("RecursionError", written("model_index.json", NESTED)),
         ("no diffusers pipeline could be read: TypeError", written("model_index.json", "[1]")),
         ("no diffusers pipeline could be read", gone("model_index.json")),
@@ -201,15 +195,12 @@ BROKEN = {
     ("kind", "problem", "damage"), [(kind, *case) for kind, cases in BROKEN.items() for case in cases]
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path, patch):
+def test_a_broken_folder_is_named_in_one_line(kind, problem, damage, sound, tmp_path):
     """What a plan reads of it, names and shapes of weights, gives the error of a run."""
-    patch("dp_real.runtime.hub.MAX_PARTS", 500)  # thousands take seconds
     folder = shutil.copytree(sound / kind, tmp_path / kind)
     damage(folder)
-    begin = time.monotonic()
     with pytest.raises((InputError, MissingError), match=problem) as caught:
         USES[kind](folder)
-    assert time.monotonic() - begin < 60  # seconds on an idle machine; without the bounds, hours
     assert str(caught.value).startswith(str(folder))
     assert len(str(caught.value).splitlines()) == 1
     if "finite" not in problem:

@@ -16,7 +16,7 @@ from dp_real.config import parse_config
 from dp_real.data.examples import Task
 from dp_real.evaluate.assess import layer_inputs, penultimate
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.plan.forecast import learner_network
+from dp_real.plan.forecast import UNKNOWN, learner_network
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate
 from dp_real.runs.branch import branch
@@ -263,7 +263,7 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked, architecture, sizes):
     config = parse_config(asked.model_dump() | {"learner": section})
     learner = config.learner.fresh(config.task, config.training, 0)
     assert learner.row_flops(config.task.sample_shape) > 0
-    assert learner_network(config) is None  # it looks for the end of a text, where a plan has none
+    assert learner_network(config) == UNKNOWN  # it looks for the end of a text, where a plan has none
     x = to_codes(["a fine film that ends after thirty-two tokens", "short"] * 40, 40)
     for read in (learner.logits, lambda rows: torch.from_numpy(penultimate(learner, rows))):
         assert read(x).allclose(torch.cat([read(row) for row in x.split(1)]), atol=1e-6)

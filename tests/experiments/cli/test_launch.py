@@ -142,31 +142,6 @@ def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node
     assert os.environ["LOCAL_WORLD_SIZE"] == str(tasks)
 
 
-OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
-
-
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, ["3", "4", "1", "127.0.0.1"]),
-        (
-            {"PMIX_NAMESPACE": "1", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"},
-            ["3", "4", "1", None],
-        ),
-        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, ["3", "4", "1", None]),
-        ({"OMPI_COMM_WORLD_SIZE": "4"}, 4 * [None]),  # of an older mpirun, or a plain shell
-    ],
-)
-def test_processes_of_mpirun_know_their_gpu(said, told, monkeypatch):
-    ports = set[str | None]()
-    for job in ("1@1", "2@1"):
-        monkeypatch.setattr(os, "environ", OPEN_MPI | said | {"PMIX_NAMESPACE": job})
-        launcher.adopt_tasks()
-        assert [*map(os.environ.get, ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"))] == told
-        ports.add(os.environ.get("MASTER_PORT"))
-    assert len(ports) == 1 + (told[0] is not None)  # they may share a machine
-
-
 @pytest.mark.parametrize(
     ("address", "here", "chosen"), [("127.0.1.1", "1", True), ("127.0.1.1", "2", False), ("192.0.2.7", "1", False)]
 )

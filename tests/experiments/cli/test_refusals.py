@@ -59,7 +59,7 @@ WRONG = [
     ("real init 'two\nlines'", "should be a name for a folder"),
     ("real init ''", "should be a name for a folder"),
     ("real compare digits --arms static,static", "twice"),
-    (f"real compare digits --arms static-{'9' * 5000}", "unknown arm"),
+    (f"real compare digits --arms static-{'9' * 5000}", "arms: there is no"),
     ("real compare digits --arms static@foo", "'foo' must read KEY=VALUE, as in static@guidance.omega=0.04"),
     ("real compare digits --arms static-40@training.crop=0@seed=3", "seed is the same for all arms"),
     ("real compare digits --arms static --baseline practice", "--baseline practice"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Exit, Option
@@ -57,7 +58,7 @@ def plan_command(
 def _target(name: str | None, measured: bool) -> "Device | None":
     """The GPU of that name, or this machine's if it is to be measured; None as in dp_real.plan.needs.planned_for."""
     from dp_real.plan.forecast import GPUS
-    from dp_real.plan.needs import gpu, this_device
+    from dp_real.plan.needs import Device, this_device
 
     if name is None:
         return this_device() if measured else None
@@ -65,7 +66,7 @@ def _target(name: str | None, measured: bool) -> "Device | None":
         raise InputError(f"--device {name}: its speed is not known; these can be planned for: {', '.join(GPUS)}")
     if measured:
         raise InputError(f"--device {name} is of another machine, and --measure times this one: leave one out")
-    return gpu(name.upper())
+    return Device(name.upper())
 
 
 def _costs(config: "Config", target: "Device | None", measured: bool) -> dict[str, Any]:
@@ -102,13 +103,13 @@ def _lines(costs: dict[str, Any]) -> Iterator[Any]:
     yield f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down"
     if waiting > constant:
         yield "NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience"
-    if all(row["clock"] is None for row in costs["hours"]):
+    first = costs["hours"][0]
+    if isnan(first["clock"]):
         yield "hours are not known: --measure times a few samples and steps here"
         return
     spread = costs["seconds"]["spread"]
     yield f"device-hours of each part, and hours by the clock; {costs['seconds']['source']}"
     yield costs["hours"]
-    first = costs["hours"][0]
-    work = sum(first[part] or 0 for part in ("drawing", "training", "validating"))
-    validating = f"validation takes {first['validating'] / work:.0%} of them; " if first["validating"] and work else ""
+    share = first["validating"] / sum(first[part] for part in ("drawing", "training", "validating"))
+    validating = f"validation takes {share:.0%} of them; " if share > 0 else ""
     yield f"{validating}the truth may be {spread:g} times less or more (docs/results/cost.md)"
