@@ -26,7 +26,7 @@ PLACES |= {"imagenet100": (4, 5), "imagenet1k": (5, 4)}
 SETS = {"val": "validation", "train": "test", "v2": "imagenet-v2", "sketch": "imagenet-sketch", "r": "imagenet-r"}
 SETS |= {"a": "imagenet-a"}
 """The set of a run that a column is about. The paper's real training images are held out."""
-NEUTRAL = {"seed", "data", "pool", "compare", "threads", "tracker"}
+NEUTRAL = {"seed", "data", "pool", "threads", "tracker"}
 """Keys and sections that differ between runs of a row."""
 
 
@@ -62,14 +62,10 @@ def paper_table(name: str, runs: "Iterable[Run]" = ()) -> pd.DataFrame:
 
 
 def _changed(run: "Run") -> list[str]:
-    from dp_real.practice.section import flat
+    from dp_real.practice.section import differences
 
-    preset = load_preset(run.config.name)
-    asked, own = (
-        flat(each.model_dump(mode="json", exclude=NEUTRAL))
-        for each in (preset, run.config.with_neutral_keys_of(preset))
-    )
-    return [key for key in asked | own if asked.get(key) != own.get(key)]
+    differing = differences(load_preset(run.config.name), run.config, run.config.neutral_keys)
+    return [key for key in differing if key.split(".")[0] not in NEUTRAL]
 
 
 def _accuracies(run: "Run", result: dict[str, Any]) -> pd.Series:

@@ -191,7 +191,6 @@ def test_seconds_and_hours():
     found = forecast.hours(mine, forecast.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
     clock = (4 + 8 + 0.25) / 8
     expected = {
-        "rows_per_step": 32,
         "drawing": (100 * 36 + 150 * 72) / 3600,
         "training": 1000 * 32 * 0.9 / 3600,
         "validating": 50 * 60 * 0.3 / 3600,
