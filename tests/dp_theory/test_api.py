@@ -13,9 +13,7 @@ from dp_theory import (
     KeepHard,
     PracticePrediction,
     PracticeProblem,
-    Prediction,
     Problem,
-    Simulation,
     SpanProblem,
     Window,
     predict,
@@ -34,8 +32,6 @@ SIMULATED = [name for quantity in PROTOCOL[:3] for name in (quantity, f"{quantit
 @pytest.mark.parametrize("problem", KINDS.values(), ids=KINDS)
 def test_every_kind_answers_the_same_protocol(problem):
     prediction, simulation = predict(problem), simulate(problem, 20, 4, seed=3)
-    assert isinstance(prediction, Prediction)
-    assert isinstance(simulation, Simulation)
     assert [field.name for field in fields(prediction)][:5] == PROTOCOL
     assert [field.name for field in fields(simulation)][:9] == SIMULATED
     assert (simulation.d, simulation.trials, simulation.seed) == (20, 4, 3)

@@ -127,7 +127,7 @@ def test_the_ends_of_intervals_are_where_the_likelihood_says():
 
 
 def test_a_curve_of_next_to_no_errors_has_finite_bands():
-    fitted = fit(Curve(["static"] * 3, [60, 100, 200], np.array([1e-7, 6e-8, 3e-8]), se=1e-9))
+    fitted = fit(Curve("static", [60, 100, 200], [1e-7, 6e-8, 3e-8], se=1e-9))
     table = fitted.predict({"strategy": ["static"] * 2, "kept": [60, 400]})
     assert (table["high"] <= 1).all()
 

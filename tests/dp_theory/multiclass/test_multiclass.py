@@ -120,7 +120,6 @@ test_bad_input_is_refused = refused(
     (lambda: make_selection("keep-hard", 3), "rule keep-hard takes a keep"),
     (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
     (lambda: make_selection("keep-all", 2, keep=0.5), "rule keep-all takes no keep"),
-    (lambda: simulate(NINE, d=10, engine="law"), "take 'dense'"),
 )
 
 

@@ -1,7 +1,6 @@
 """Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -124,8 +123,14 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(loops_of_worth, SOFT), {"phi": 0.0}),
     *((partial(answer, SOFT), {"rows": 0.0}) for answer in (plain_lam, plain_error)),
 )
-ANSWERS: Any = (partial(shares, test_error=0.1), row_worth, partial(plain_rows, test_error=0.1), worth)
-ANSWERS += (partial(plain_error, rows=1.0), partial(loops_of_worth, phi=0.5))
+ANSWERS = (
+    partial(shares, test_error=0.1),
+    row_worth,
+    partial(plain_rows, test_error=0.1),
+    worth,
+    partial(plain_error, rows=1.0),
+    partial(loops_of_worth, phi=0.5),
+)
 test_bad_flips_are_refused = refused(
     (lambda: Group(flip=lambda z: 0.1), "must be a real number"),  # type: ignore[arg-type]
     *((partial(answer, 0.1), "flips = 0.1 must be BoundaryFlips, such as BoundaryFlips") for answer in ANSWERS),

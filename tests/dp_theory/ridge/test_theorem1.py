@@ -1,7 +1,5 @@
 """Theorem 1 of rules of one's own, of lists and of many cells; test_certificates.py has its printed formulas."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -44,16 +42,14 @@ def test_jumps_and_narrow_features_of_a_rule_of_ones_own_are_found():
 def test_lists_are_arrays():
     """Of the functions of moments too; and cells are rows of a frame."""
     given = [[float(value)] * 2 for value in KeepHard(0.5).moments(0.9)]
-    theorem: Any = theorem1
-    corollary: Any = corollary1
     problem = Problem(KeepHard(0.5), 0.9, [[0.2], [0.4]], [0.0, 0.1])
     frame = predict(problem).to_frame()
     assert frame.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert frame["test_error"].tolist() == predict(problem).test_error.ravel().tolist()
     assert "<table" in predict(problem)._repr_html_()
     errors = predict(problem).test_error
-    np.testing.assert_allclose(corollary(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
-    np.testing.assert_allclose(theorem(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
+    np.testing.assert_allclose(corollary1(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(theorem1(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
 
 
 def test_blocks_are_seamless():
@@ -67,7 +63,3 @@ def test_blocks_are_seamless():
         for field in vars(whole):
             assert getattr(whole, field).shape == (2, 9000)
             assert getattr(whole, field)[i, j] == pytest.approx(getattr(alone, field), rel=1e-13, abs=1e-14)
-
-
-def test_what_underflows_is_not_certified():
-    assert predict(Problem(KeepHard(1e-300), 0.5, 1e-29, 0.1)).certificate == np.inf
