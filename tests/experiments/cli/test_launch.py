@@ -149,10 +149,6 @@ OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
     ("said", "told"),
     [
         ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, ["3", "4", "1", "127.0.0.1"]),
-        (
-            {"PMIX_NAMESPACE": "1", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"},
-            ["3", "4", "1", None],
-        ),
         ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, ["3", "4", "1", None]),
         ({"OMPI_COMM_WORLD_SIZE": "4"}, 4 * [None]),  # of an older mpirun, or a plain shell
     ],

@@ -54,7 +54,7 @@ def test_compare_is_paired_resumable_and_drawn(compared):
     pictures = {"comparison.png", "comparison.pdf"}
     tables = {"runs.csv", "comparison.csv"}
     assert {path.name for path in compared.iterdir()} == {"SHA256SUMS", "command.txt", "runs"} | tables | pictures
-    command = ("real compare", *SMALL, *COMPARED, "--workers 1 --out", compared)
+    command = ("real compare", *SMALL, COMPARED, "--workers 1 --out", compared)
     done(*command, status=2)  # it holds results
     finished = compared / "runs" / "static-seed1" / "result.json"
     before, table = finished.stat().st_mtime_ns, (compared / "comparison.csv").read_bytes()

@@ -23,7 +23,8 @@ from dp_real.config import load_config
 from dp_real.data.sets.class_names import warn_once
 from dp_real.text.codes import texts_of
 from tests.commands import done, refused, told
-from torture.attempt import as_options
+
+FEW = "--set generator.training=none --set training.steps=4 --set practice.initial=4 --set practice.additions=0"
 
 # init
 
@@ -94,8 +95,7 @@ def test_init_from_a_folder_divides_it_by_groups_and_runs(scans, monkeypatch):
     patients = [{str(file.readlink())[:-6] for file in files} for files in sets.values()]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 20
     assert all(file.is_symlink() for files in sets.values() for file in files)
-    few = {"generator.training": "none", "training.steps": 4, "practice.initial": 4, "practice.additions": 0}
-    done("real run lungs.toml", *as_options(few))
+    done("real run lungs.toml", FEW)
     assert "has images; leave --kind out" in refused("real init lungs2 --from", scans, "--kind text")
     assert "cannot be written" in refused("real init /proc/lungs2 --from", scans)
     assert not Path("lungs2-data").exists()  # a refusal leaves nothing that the next try would stumble over
@@ -148,11 +148,10 @@ def test_sets_that_share_pictures_are_told_with_numbers(scans, caplog):
         shutil.copytree(scans, Path("sets", name))
     for file in sorted(Path("sets/train").rglob("*.png"))[::2]:
         file.unlink()
-    few = {"generator.training": "none", "training.steps": 1, "practice.initial": 4, "practice.additions": 0}
-    for words in ("init lungs --from sets --kind denoiser", "plan lungs.toml", "run lungs.toml"):
+    for words in ("init lungs --from sets --kind denoiser", "plan lungs.toml", f"run lungs.toml {FEW}"):
         warn_once.cache_clear()
         caplog.clear()
-        done(f"real {words}", *(as_options(few) if "run" in words else ()))
+        done("real", words)
         assert "40 of 80 examples of validation that were checked are in train, too, such as" in caplog.text
     broken = min(Path("sets/val").rglob("*.png"))
     broken.write_bytes(broken.read_bytes()[:-40])

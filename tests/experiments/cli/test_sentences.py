@@ -14,7 +14,8 @@ from dp_experiments.show.report.facts import readable_time
 
 from dp_real.plan.needs import readable_size
 from tests.commands import done, told
-from tests.experiments.conftest import COMPARED, SET
+from tests.experiments.conftest import COMPARED
+from torture.attempt import SMALL
 
 AUTO = load_preset("digits", ["guidance.omega='auto'"])
 
@@ -59,7 +60,7 @@ def test_in_how_many_runs_a_strength_is_at_its_end(compared, monkeypatch):
         "dp_experiments.cli.real.compare.missed_aim",
         lambda run: f"no further {run.config.seed}" if run.config.practice.additions else None,
     )
-    _, out, said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", compared)
+    _, out, said = done("real compare", *SMALL, COMPARED, "--workers 1 --resume --out", compared)
     assert "\ttest_accuracy\t" in out
     assert "practice: in 2 of 2 runs, in the last of them: no further 2\n" in said
     assert said.count("no further") == 1

@@ -107,7 +107,7 @@ def test_where_no_addition_was_guided_a_remedy_helps(copied, here):
 
 def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):
     """It knows one of the classes; the preset's own generator needs no run."""
-    rows = told("real sample digits", *GUIDED, "--classifier", vit, "--classes 2,3 --out", tmp_path / "out")["samples"]
+    rows = told("real sample digits", GUIDED, "--classifier", vit, "--classes 2,3 --out", tmp_path / "out")["samples"]
     assert [row["omega"] for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
     for row in rows:
         assert row["as_asked"] == (None if row["class"] == "2" else row["predicted"] == "3")

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -22,8 +23,8 @@ from dp_real.generators import GeneratorConfig
 from dp_real.practice.section import flat
 from dp_real.runs.identity import drawing_identity
 from tests.commands import done, told
-from tests.experiments.conftest import SET
 from tests.refusals import refusal
+from torture.attempt import SMALL
 
 
 def space(arm, *searches, preset="digits", settings=()):
@@ -148,10 +149,7 @@ def smooth(config, *_):
 
 def test_a_generator_that_is_of_no_use_is_told_before_any_trial(tmp_path, monkeypatch):
     """Each trial would train it again, and fail."""
-
-    def useless(*args):
-        raise DivergedError("its images are not finite")
-
+    useless = Mock(side_effect=DivergedError("its images are not finite"))
     monkeypatch.setattr("dp_real.generators.models.denoiser.try_out", useless)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "out").mkdir()
@@ -228,12 +226,8 @@ def test_what_fails_counts_and_the_search_goes_on(search, tmp_path):
     assert failed["validation"].isna().all()
     assert set(failed["problem"]) == {"step 3: the training losses are not finite"}
     assert sum(row["failed"] for row in best) == len(failed) > 0
-
-    def hopeless(*_):
-        raise DivergedError("nan")
-
     with refusal("all 5 trials of arm practice failed; the last: nan", DivergedError):
-        search(hopeless, name="none")
+        search(Mock(side_effect=DivergedError("nan")), name="none")
     assert len(pd.read_csv(tmp_path / "none" / "trials.csv")) == 10
 
 
@@ -327,7 +321,7 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
 def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, monkeypatch):
     out = tmp_path / "tune"
     search = "--search training.steps=20:21 --search guidance.every=[2]"
-    words = ["real tune digits", *SET, search, "--trials 2 --workers 1 --out", out]
+    words = ["real tune", *SMALL, search, "--trials 2 --workers 1 --out", out]
     load = DigitsConfig.load
     with monkeypatch.context() as patch:
         patch.setattr(DigitsConfig, "load", lambda self: replace(load(self), test=None))
@@ -354,7 +348,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(tmp_path, mo
     assert "seed=" not in told_next  # which compare refuses
     assert (out / "best.csv").read_text() == table
 
-    compare = ["real compare digits", *SET, "--tuned", out, "--seeds 1 --workers 1 --out", tmp_path / "compare"]
+    compare = ["real compare", *SMALL, "--tuned", out, "--seeds 1 --workers 1 --out", tmp_path / "compare"]
     assert "take 1 or a later one" in done(*compare, "--first 0", status=2).err
     assert "arm real was not tuned" in done(*compare, "--arms practice,real", status=2).err
     assert "tuned with another" not in done(*compare).err
