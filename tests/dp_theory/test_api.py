@@ -47,17 +47,13 @@ def test_every_kind_answers_the_same_protocol(problem):
 
 
 test_what_cannot_be_answered_is_refused_in_one_line = refused(
-    (
-        lambda: simulate(SPAN, 20, engine="law"),
-        "engine = 'law' draws a Problem only: take 'dense' for a SpanProblem",
-    ),
-    (lambda: simulate(THEOREM), "d is missing"),
-    (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
-    (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the length"),
-    (
-        lambda: predict("KeepHard"),
-        "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
-    ),
+    {
+        "engine = 'law' draws a Problem only: take 'dense' for a SpanProblem": lambda: simulate(SPAN, 20, engine="law"),
+        "d is missing": lambda: simulate(THEOREM),
+        "d = 8 must be the length .*, 9": lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8),
+        "d = 8 must be the length": lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8),
+        "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem": lambda: predict("KeepHard"),
+    }
 )
 
 

@@ -112,13 +112,17 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(optimum, 0.5, budget=1.0), {"budget": -1.0, "direct_cost": -1.0, "training_cost": -1.0}),
 )
 test_bad_input_is_named = refused(
-    (lambda: least_error("keep-medium", 0.5, 0.5), "unknown rule 'keep-medium'"),
-    (lambda: optimum(0.5, psi=0.5, smallest_keep=1.0), "smallest_keep = 1 must lie"),
-    (lambda: optimum(0.5, psi=0.5, smallest_keep=[0.1, 0.2]), r"smallest_keep has shape \(2,\): it must be one number"),
-    (lambda: optimum(0.5), "exactly one of psi"),
-    (lambda: optimum(0.5, budget=1.0, direct_cost=0.0, training_cost=0.0), "costs nothing"),
-    (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
-    (lambda: optimum(0.9, psi=0.5, d=400.5), "d = 400.5 must be a whole number"),
+    {
+        "unknown rule 'keep-medium'": lambda: least_error("keep-medium", 0.5, 0.5),
+        "smallest_keep = 1 must lie": lambda: optimum(0.5, psi=0.5, smallest_keep=1.0),
+        r"smallest_keep has shape \(2,\): it must be one number": lambda: optimum(
+            0.5, psi=0.5, smallest_keep=[0.1, 0.2]
+        ),
+        "exactly one of psi": lambda: optimum(0.5),
+        "costs nothing": lambda: optimum(0.5, budget=1.0, direct_cost=0.0, training_cost=0.0),
+        "psi = 800 must be at most d = 400": lambda: optimum(0.9, psi=800.0, d=400),
+        "d = 400.5 must be a whole number": lambda: optimum(0.9, psi=0.5, d=400.5),
+    }
 )
 
 

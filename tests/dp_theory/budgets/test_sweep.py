@@ -115,9 +115,10 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(sweep, **TINY), {"n": 0, "d": 1, "trials": 0, "alpha": 0.0, "rho": 1.5, "lam_per_row": -1.0})
 )
 test_bad_input_is_named = refused(
-    (
-        lambda: sweep(rules=["keep-hard@alpha=1"], **TINY),
-        "keep-hard cannot take part: all rules of a sweep keep 0.382925",
-    ),
-    (lambda: sweep(alpha=20.0, **TINY), "keep-easy cannot take part: all rules of a sweep keep 1"),
+    {
+        "keep-hard cannot take part: all rules of a sweep keep 0.382925": lambda: sweep(
+            rules=["keep-hard@alpha=1"], **TINY
+        ),
+        "keep-easy cannot take part: all rules of a sweep keep 1": lambda: sweep(alpha=20.0, **TINY),
+    }
 )

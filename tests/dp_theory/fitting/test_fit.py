@@ -137,15 +137,17 @@ def test_a_curve_of_next_to_no_errors_has_finite_bands():
 
 HIDDEN = np.ma.masked_array([100.0, 400.0], mask=[0, 1])
 test_wrong_input_is_refused = refused(
-    (lambda: fit(THREE, {"lam": 0.1}), "unknown parameter 'lam' is fixed"),
-    (lambda: Curve("static", [100, np.nan], 0.3), r"kept = nan must lie in \[1, 1e\+15\]"),
-    (lambda: Curve("static", [100, 1e20], 0.3), r"kept = 1e\+20 must lie in \[1, 1e\+15\]"),
-    (lambda: Curve.of({"strategy": ["static"] * 2, "kept": HIDDEN, "error": 0.3}), "kept = masked_array"),
-    (lambda: fit(THREE, {"flip": 0.7}), r"flip = 0.7 must lie in \[0, 0.5\]"),
-    (lambda: fit(THREE.at([0])), "too short to fit"),
-    (lambda: fit(Curve(["static", "practice"], 100, 0.3, 0.01, initial=100)), "too short to fit"),
-    (lambda: fit(Curve("prune", [100] * 2, 0.3, 0.01, keep=[0.3, 0.1 * 3])), "too short to fit"),
-    (lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}), "says nothing of rho"),
+    {
+        "unknown parameter 'lam' is fixed": lambda: fit(THREE, {"lam": 0.1}),
+        r"kept = nan must lie in \[1, 1e\+15\]": lambda: Curve("static", [100, np.nan], 0.3),
+        r"kept = 1e\+20 must lie in \[1, 1e\+15\]": lambda: Curve("static", [100, 1e20], 0.3),
+        "kept = masked_array": lambda: Curve.of({"strategy": ["static"] * 2, "kept": HIDDEN, "error": 0.3}),
+        r"flip = 0.7 must lie in \[0, 0.5\]": lambda: fit(THREE, {"flip": 0.7}),
+        r"1 point\(s\) is too short to fit": lambda: fit(THREE.at([0])),
+        "too short to fit": lambda: fit(Curve(["static", "practice"], 100, 0.3, 0.01, initial=100)),
+        "it needs 2 different ones": lambda: fit(Curve("prune", [100] * 2, 0.3, 0.01, keep=[0.3, 0.1 * 3])),
+        "says nothing of rho": lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}),
+    }
 )
 
 

@@ -174,6 +174,10 @@ def test_practice_alone_is_a_curve():
 
 
 test_wrong_questions_are_refused = refused(
-    (lambda: forecast(fit(THREE), 0.6), r"target = 0.6 must lie in \(0, 1/2\)"),
-    (lambda: forecast(fit(THREE, {"floor": 0.03}), 0.03), r"target = 0.03 must lie above floor = 0.03, which is fixed"),
+    {
+        r"target = 0.6 must lie in \(0, 1/2\)": lambda: forecast(fit(THREE), 0.6),
+        r"target = 0.03 must lie above floor = 0.03, which is fixed": lambda: forecast(
+            fit(THREE, {"floor": 0.03}), 0.03
+        ),
+    }
 )

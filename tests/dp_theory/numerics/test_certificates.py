@@ -204,7 +204,6 @@ UNNAMED = Addition(1, keep=lambda t, y: abs(t) < 0.777)
         lambda keep: PracticeProblem(0.5, 0.02, [Addition(1, keep=keep)] * 2),
         lambda keep: SpanProblem(TRUTH, [Group(along=PRUNER, keep=keep)], 0.5, 0.01),
     ],
-    ids=["loop", "span"],
 )
 def test_jumps_that_are_not_named_are_found(selected):
     answer, best = predict(selected(UNNAMED.keep)), predict(selected(KeepHard(0.777)))
@@ -229,7 +228,7 @@ def test_a_loops_certificate_has_the_error_of_its_rules_moments():
     assert np.all(monkey.certificate[1:] > max(rule.moments_with_errors(0.5)[1]))
 
 
-@pytest.mark.parametrize("loss", [SQUARE, LOGISTIC], ids=["square", "logistic"])
+@pytest.mark.parametrize("loss", [SQUARE, LOGISTIC])
 def test_a_rule_that_no_quadrature_knows_is_refused_under_any_loss(loss):
     rule = SymmetricRule(lambda t: 0.5 + 0.5 * np.sin(1e7 * t**2))
     span = SpanProblem(TRUTH, [Group(along=PRUNER, keep=rule)], 0.5, 0.05, loss=loss)

@@ -118,8 +118,10 @@ def test_the_certificates_tell_the_errors_within_a_small_factor(problem, d, off,
 
 test_numbers_out_of_range_are_refused = out_of_range((partial(predict, ISSUE), {"d": 2, "tolerance": -1.0}))
 test_what_has_no_finite_prediction_is_refused_in_one_line = refused(
-    (lambda: predict(Problem(KeepAll(), 0.5, 50.0, 0.1), d=10), "phi = 50 must be below 20"),
-    (lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10), "phi = 1 must differ from the kept fraction"),
+    {
+        "phi = 50 must be below 20": lambda: predict(Problem(KeepAll(), 0.5, 50.0, 0.1), d=10),
+        "phi = 1 must differ from the kept fraction": lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10),
+    }
 )
 
 

@@ -130,7 +130,6 @@ def test_a_gap_at_the_least_share_is_none_of_the_far_edge():
         (Budget(1 - 1e-9, 1.0), 1.0),
         (Budget(0.9, 38.5, candidate=1.0, training=0.0, lam_per_row=0.0, least=0.5), 1.85),
     ],
-    ids=["one", "two"],
 )
 def test_a_narrow_band_moves_as_far_as_a_wide_one(monkeypatch, budget, narrow):
     searches = Mock(wraps=minimize)

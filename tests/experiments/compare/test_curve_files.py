@@ -129,31 +129,25 @@ def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_si
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        (f"{COMPARISON}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
-        (
-            f"{COMPARISON}\npractice-9,trained,9,9,50,1,1,\n",
-            "arms of practice alone, and no runs in its folder",
-        ),
-        (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
-        (
-            "a,b\n1,2\n",
-            r"holds no curve: it has a, b, between commas; .* be kept, error .*; strategy, if not all rows are static",
-        ),
-        ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
-        ("kept,error\n100,0\n200,0\n", "curve.csv: 2 of 2 points have no error"),
-        ("kept,error\n100,0\n200,none?\n", "curve.csv, row 2: error = 'none.' must be"),
-        (f"kept,error\n{'9' * 400},.3\n", "curve.csv: holds no curve: int too large"),
-        (f"{COMPARISON}\nstatic-9,measured,9,9,x,.1,2,x\n", "curve.csv: holds no"),
-        (f"{','.join(SWEEP)}\nstatic,simulated,keep-all,1,1,.1,1,.5,.5,.4,.1,9\n", "curve.csv: no point is left"),
-        ("strategy,kept,error,se\nstatic,100,.3,.5\n", "se = 0.5 must lie .*, and not in percent"),
-        ("strategy,kept,generated,keep,error\nprune,100,300,.9,.3\n", "keep = 0.9 must be kept/generated for prune"),
-        ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
-        ("# ours\nkept,error\n100,.3\n200,1\n", r"curve.csv, row 2: error = 1 must lie in \(0, 1\)"),
-        ("kept,error\n100,.3\nmany,.2\n", r"curve.csv, row 2: kept = 'many' must be a real number"),
-        ("strategy,kept,error\nstatic,9,.3\nstattic,9,.2\n", "curve.csv, row 2: unknown strategy 'stattic': one of"),
-        ("kept,error,se\n100,.3,.01\n200,.2,\n", "curve.csv: se is given for some points"),
-    ],
+    {
+        f"{COMPARISON}\nreal,trained,1,1,50,1,1,\n": "has no arm that is a strategy of the theory: static",
+        f"{COMPARISON}\npractice-9,trained,9,9,50,1,1,\n": "arms of practice alone, and no runs in its folder",
+        f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n": "has no simulated points",
+        "a,b\n1,2\n": "holds no curve: it has a, b, between commas; .* be kept, error .*; strategy, if not all",
+        "strategy;kept;error\nstatic;1;0,5\n": "more fields than the columns strategy;kept;error",
+        "kept,error\n100,0\n200,0\n": "curve.csv: 2 of 2 points have no error",
+        "kept,error\n100,0\n200,none?\n": "curve.csv, row 2: error = 'none.' must be",
+        f"kept,error\n{'9' * 400},.3\n": "curve.csv: holds no curve: int too large",
+        f"{COMPARISON}\nstatic-9,measured,9,9,x,.1,2,x\n": "curve.csv: holds no",
+        f"{','.join(SWEEP)}\nstatic,simulated,keep-all,1,1,.1,1,.5,.5,.4,.1,9\n": "curve.csv: no point is left",
+        "strategy,kept,error,se\nstatic,100,.3,.5\n": "se = 0.5 must lie .*, and not in percent",
+        "strategy,kept,generated,keep,error\nprune,100,300,.9,.3\n": "keep = 0.9 must be kept/generated for prune",
+        "strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n": "unknown rule 'lucky' of a curve",
+        "# ours\nkept,error\n100,.3\n200,1\n": r"curve.csv, row 2: error = 1 must lie in \(0, 1\)",
+        "kept,error\n100,.3\nmany,.2\n": r"curve.csv, row 2: kept = 'many' must be a real number",
+        "strategy,kept,error\nstatic,9,.3\nstattic,9,.2\n": "curve.csv, row 2: unknown strategy 'stattic': one of",
+        "kept,error,se\n100,.3,.01\n200,.2,\n": "curve.csv: se is given for some points",
+    }.items(),
 )
 def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
     with refusal(message):
