@@ -154,7 +154,6 @@ def test_text_prompts_need_no_real_images(vit, tmp_path):
 def test_names_of_a_classifier():
     from dp_experiments.show.judge import Judge, accepted_answers, confirmed
 
-    config = parse_config(SMALL)
     cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]
     assert accepted_answers(cranes, ["Goldfish", "crane", "emu"]) == [{1}, {0, 2}, set()]
     assert accepted_answers(cranes, cranes) == [{0}, {1}, {2}]
@@ -163,8 +162,8 @@ def test_names_of_a_classifier():
     with refusal("no class called emu"):
         confirmed(Judge(torch.relu, [], [set()], ["emu"]), torch.empty(1), np.zeros(1, int))
     source = {"source": "folder", "validation": "nowhere", "classes": "imagenet100", "size": 8}
-    imagenet = config.model_copy(update={"data": parse_config(SMALL | {"data": source}).data})
-    first, *others = accepted_answers([str(label) for label in range(1000)], imagenet.task.classes)
+    classes = parse_config(SMALL | {"data": source}).task.classes
+    first, *others = accepted_answers([str(label) for label in range(1000)], classes)
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
 
 
