@@ -49,9 +49,6 @@ def test_a_dead_workers_job_goes_to_another_and_one_that_kills_all_is_told_of(de
         with on_cluster(scheduler):
             assert list(in_parallel(None, worker_jobs.patient, jobs)) == [2]
     else:
-        with (
-            refusal(r"4 workers died in one job, the last at .*--resume", MissingError),
-            on_cluster(scheduler),
-        ):
+        with refusal(r"4 workers died in one job, the last at .*--resume", MissingError), on_cluster(scheduler):
             list(in_parallel(None, worker_jobs.patient, jobs))
     killing.join()

@@ -6,26 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from dp_theory import (
-    Addition,
-    BoundaryFlips,
-    Entropy,
-    KeepAll,
-    KeepHard,
-    PracticeProblem,
-    Window,
-    predict,
-    theorem1,
-)
-from dp_theory.noise import (
-    loops_of_worth,
-    plain_error,
-    plain_lam,
-    plain_rows,
-    row_worth,
-    shares,
-    worth,
-)
+from dp_theory import Addition, BoundaryFlips, Entropy, KeepAll, KeepHard, PracticeProblem, Window, predict, theorem1
+from dp_theory.noise import loops_of_worth, plain_error, plain_lam, plain_rows, row_worth, shares, worth
 from tests.dp_theory.loop.loops import selected
 from tests.dp_theory.verification.beyond import HEAVY, SOFT
 from tests.refusals import out_of_range, refusal

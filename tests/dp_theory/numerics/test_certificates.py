@@ -133,11 +133,7 @@ def test_in_ordinary_cells_it_is_small():
 
 @pytest.mark.parametrize(
     "problem",
-    [
-        Problem(KeepHard(1e-300), 0.9, 1e-29, 0.01),
-        SpanProblem(TRUTH, [Group()], 1.0),
-        PracticeProblem(1.0, 0.0),
-    ],
+    [Problem(KeepHard(1e-300), 0.9, 1e-29, 0.01), SpanProblem(TRUTH, [Group()], 1.0), PracticeProblem(1.0, 0.0)],
 )
 def test_a_tolerance_is_not_promised_where_no_certificate_is_finite(problem):
     assert not np.isfinite(predict(problem).certificate).all()

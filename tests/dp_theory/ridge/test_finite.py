@@ -5,18 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dp_theory import (
-    Direct,
-    Entropy,
-    KeepAll,
-    KeepEasy,
-    KeepHard,
-    Problem,
-    Random,
-    Rule,
-    predict,
-    simulate,
-)
+from dp_theory import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Problem, Random, Rule, predict, simulate
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.dense import LAW, generator
 from tests.dp_theory.agreement import largest_z, outputs

@@ -7,17 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from dp_theory import (
-    Bands,
-    Budget,
-    Direct,
-    KeepEasy,
-    KeepHard,
-    Problem,
-    best_selection,
-    predict,
-    simulate,
-)
+from dp_theory import Bands, Budget, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.selection import best as best_module
@@ -126,10 +116,7 @@ def test_a_gap_at_the_least_share_is_none_of_the_far_edge():
 
 @pytest.mark.parametrize(
     ("budget", "narrow"),
-    [
-        (Budget(1 - 1e-9, 1.0), 1.0),
-        (Budget(0.9, 38.5, candidate=1.0, training=0.0, lam_per_row=0.0, least=0.5), 1.85),
-    ],
+    [(Budget(1 - 1e-9, 1.0), 1.0), (Budget(0.9, 38.5, candidate=1.0, training=0.0, lam_per_row=0.0, least=0.5), 1.85)],
 )
 def test_a_narrow_band_moves_as_far_as_a_wide_one(monkeypatch, budget, narrow):
     searches = Mock(wraps=minimize)

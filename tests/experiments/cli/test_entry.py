@@ -53,12 +53,7 @@ def test_a_reader_may_leave(command):
 
 @pytest.mark.parametrize(
     ("streams", "status", "err"),
-    [
-        (">&-", 0, ""),
-        ("<&- >&- 2>&-", 0, ""),
-        (">/dev/full", 3, "No space left on device"),
-        ("2>/dev/full", 0, ""),
-    ],
+    [(">&-", 0, ""), ("<&- >&- 2>&-", 0, ""), (">/dev/full", 3, "No space left on device"), ("2>/dev/full", 0, "")],
 )
 def test_streams_that_are_closed_or_full(streams, status, err):
     done = shell(f"{DP} {PREDICT} {streams}")
@@ -68,11 +63,7 @@ def test_streams_that_are_closed_or_full(streams, status, err):
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        RuntimeError("… (os error 28), src"),
-    ],
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("… (os error 28), src")]
 )
 def test_a_full_disk_is_a_line_that_says_to_make_room(error, monkeypatch):
     monkeypatch.setattr(version, "version_line", Mock(side_effect=error))

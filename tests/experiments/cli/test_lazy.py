@@ -34,13 +34,7 @@ def test_every_command_that_is_listed_has_a_help_page():
         assert rest.strip()
 
 
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("dp th", ["theory"]),
-        ("dp theory predict --rh", ["--rho"]),
-    ],
-)
+@pytest.mark.parametrize(("typed", "offered"), [("dp th", ["theory"]), ("dp theory predict --rh", ["--rho"])])
 def test_words_are_completed(typed, offered):
     done = run_process([], _DP_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
     assert done.returncode == 0, done.stderr

@@ -35,10 +35,7 @@ PROBLEM = "--rho 0.8 --phi 0.5 --lam 0.01"
     [
         ("sweep --d 16 --trials 2 --n 8,40", {"sweep.csv", "sweep.png", "sweep.pdf"}),
         ("practice --rounds 1 --loss logistic --lam 0.1", {"stages.csv"}),
-        (
-            "classes --classes 2 --kept 1 --rule keep-easy --lam 0.1 --tolerance 0.05",
-            {"classes.csv"},
-        ),
+        ("classes --classes 2 --kept 1 --rule keep-easy --lam 0.1 --tolerance 0.05", {"classes.csv"}),
         ("noise --rounds 1 --share 0.02", {"noise.csv"}),
     ],
 )

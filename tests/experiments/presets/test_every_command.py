@@ -35,9 +35,7 @@ OWN = {
     "words": "--set generator.training=none",
 }
 """What makes each preset small, beyond SHORT."""
-REFUSED = {
-    "gaussian": {"sample", "review", "rounds"},
-}
+REFUSED = {"gaussian": {"sample", "review", "rounds"}}
 """The commands that a preset cannot have: no picture or features of points."""
 FULL_SIZE = {"imagenet100", "imagenet1k"}  # these need weights of a hub and a GPU; their -smoke forms stand for them
 

@@ -19,13 +19,7 @@ from dp_experiments.show import judge as judges
 from dp_experiments.show.report import pictures
 from dp_experiments.show.report.facts import comparison_facts, outcome, run_verdict
 from dp_experiments.show.report.page import page, readable, shown_comparison
-from dp_experiments.show.report.pictures import (
-    are_drawn,
-    draw_rounds,
-    draw_samples,
-    draw_training,
-    leave_figures,
-)
+from dp_experiments.show.report.pictures import are_drawn, draw_rounds, draw_samples, draw_training, leave_figures
 from dp_experiments.terminal.lines import records
 from numpy.testing import assert_allclose
 from PIL import Image
