@@ -151,10 +151,27 @@ test_wrong_input_is_refused = refused(
 )
 
 
+PRACTISED = """
+    60    0.150  nan
+    116   0.107  nan
+    224   0.080  nan
+    432   0.057  nan
+    834   0.044  nan
+    1610  0.033  nan
+    3108  0.026  nan
+    6000  0.020  nan
+    432   0.058  432
+    864   0.039  432
+    1296  0.033  432
+    1728  0.028  432
+    2160  0.025  432
+    2592  0.023  432
+"""
+"""Sizes, errors, and how many rows practice began with and added, of which static data have none."""
+
+
 def test_a_fit_with_practice_that_theory_hardly_follows_is_the_most_likely():
-    sizes = np.array([60, 116, 224, 432, 834, 1610, 3108, 6000, *(432 * np.arange(1, 7))])
-    error = [0.15, 0.107, 0.08, 0.057, 0.044, 0.033, 0.026, 0.02, 0.058, 0.039, 0.033, 0.028, 0.025, 0.023]
-    first = np.repeat([np.nan, 432.0], [8, 6])
-    strategy = np.repeat(["static", "practice"], [8, 6])
-    curve = Curve(strategy, sizes, error, 0.02 * np.array(error), initial=first, increment=first)
+    sizes, error, first = np.loadtxt(PRACTISED.splitlines(), unpack=True)
+    strategy = np.where(np.isnan(first), "static", "practice")
+    curve = Curve(strategy, sizes, error, 0.02 * error, initial=first, increment=first)
     assert fit(curve).chi_square < 17.2  # 28 where the search ends early

@@ -88,10 +88,21 @@ def test_with_practice_a_floor_at_the_end_of_its_range_has_an_interval():
     assert held.chi_square - fitted.chi_square == pytest.approx(3.84 * fitted.excess, rel=0.2)
 
 
+POWER_LAW = """
+    100   0.41182
+    181   0.34235
+    328   0.26623
+    594   0.22497
+    1077  0.18603
+    1950  0.14816
+    3533  0.117
+    6400  0.09872
+"""
+
+
 def test_a_power_law_without_a_floor_is_not_given_one():
     """The theory alone sees a floor of .068 here, and no number of rows that reaches .05. The truth is 37,300 more."""
-    kept = np.array([100, 181, 328, 594, 1077, 1950, 3533, 6400])
-    error = np.array([0.41182, 0.34235, 0.26623, 0.22497, 0.18603, 0.14816, 0.117, 0.09872])
+    kept, error = np.loadtxt(POWER_LAW.splitlines(), unpack=True)
     table = forecast(fit(Curve("static", kept, error, se=0.025 * error)), 0.05).set_index("strategy")
     assert 0.5 < table.more["static"] / 37_300 < 2
     assert table.low["static"] < 37_300 < table.high["static"]
@@ -120,7 +131,7 @@ def test_before_the_peak_the_theory_knows_what_comes():
 @pytest.mark.parametrize(("se", "known"), [(0.04, {"flip": 0.0, "ridge": 0.01}), (0.004, {}), (np.nan, {})])
 def test_the_weight_is_by_the_information_criterion(se, known):
     """(T9.14) written anew: both members' deviances at their best, with c at least 1 where errors are known."""
-    kept = np.array([100, 200, 400, 800, 1600, 3200])
+    kept = 100 * 2.0 ** np.arange(6)
     error = np.array([0.40, 0.30, 0.24, 0.19, 0.155, 0.13])
     fitted = fit(Curve("static", kept, error, se=se * error), known)
 

@@ -31,17 +31,17 @@ from tests.source import ROOT
 GUIDE = (ROOT / "docs" / "theory.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("omega", "kappa", "rho"),
-    [
-        (5.0, 1.0, -0.99999),
-        (-20.0, 2.0, 0.95),
-        (1e6, 1.0, 0.3),
-        (30.0, 50.0, 0.95),
-        (-2000.0, 1.0, 0.3),
-        (-1e9, 50.0, 0.5),
-    ],
-)
+ENTROPY_RULES = """
+    5      1   -0.99999
+    -20    2   0.95
+    1e6    1   0.3
+    30     50  0.95
+    -2000  1   0.3
+    -1e9   50  0.5
+"""
+
+
+@pytest.mark.parametrize(("omega", "kappa", "rho"), np.loadtxt(ENTROPY_RULES.splitlines()).tolist())
 def test_entropy_moments_against_integrals(omega, kappa, rho):
     with mp.workdps(30):
         want = [float(x) for x in integrated_moments(tilted(omega, kappa), rho)]

@@ -68,7 +68,7 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run, tmp_pat
     answer = told("real sample", guided_run, "--omega 0,0.08 --set seed=5 --n 3 --out", out)
     samples = answer["samples"]
     assert [row["omega"] for row in answer["rows"]] == [0, 0.08]
-    assert [(row["class"], row["number"]) for row in samples[:4]] == [("0", 0), ("0", 1), ("0", 2), ("1", 0)]
+    assert [f"{row['class']}-{row['number']}" for row in samples[:4]] == ["0-0", "0-1", "0-2", "1-0"]
     assert pd.read_csv(out / "samples.csv")["file"].tolist() == [row["file"] for row in samples]
     assert len(samples) == 2 * 10 * 3
     weights = load_file(guided_run / "learner" / "model.safetensors")
