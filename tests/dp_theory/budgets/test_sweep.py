@@ -56,18 +56,6 @@ def test_costs(table):
     assert (table["x"] == table["compute"]).all()
 
 
-def test_what_is_kept_decides(table):
-    """The ridge is per training row: pruning n rows and drawing p·n directly give one learner."""
-    prune, direct = (
-        table.query("kind == 'predicted' and series == @s") for s in ("prune keep-hard", "direct keep-hard")
-    )
-    again = np.interp(np.log(prune["kept"]), np.log(direct["kept"]), direct["y"])
-    shared = prune["kept"] > direct["kept"].min()
-    assert np.max(np.abs(again / prune["y"] - 1)[shared]) < 2e-3
-    static, control = (table.query("kind == 'predicted' and series == @s")["y"] for s in ("static", "direct random"))
-    assert_allclose(static, control)
-
-
 def test_progress_is_told():
     done = []
     rules = ["keep-hard", "entropy", "entropy@kappa=2"]
