@@ -112,7 +112,6 @@ def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):
     for row in rows:
         assert row["as_asked"] == (None if row["class"] == "2" else row["predicted"] == "3")
     assert all(0 < row["entropy"] <= math.log(3) + 1e-6 for row in rows)
-    assert {row["predicted"] for row in rows} <= {"emu, em/u, big bird", "Cat", "3"}
 
 
 def test_text_prompts_need_no_real_images(vit, tmp_path):
