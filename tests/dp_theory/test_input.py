@@ -116,6 +116,7 @@ test_refused_in_one_line = refused(
         r"unknown x array\(\[0\., 0\.\]\): one of generated": lambda: sweep(x=np.zeros(2)),
         "rho = None must be a real number": lambda: optimum(None, psi=0.5),
         r"lam_per_row has shape \(2,\): it must be one number": lambda: Budget(0.5, 1.0, lam_per_row=[0.1, 0.2]),
+        r"kept = \[\[1\], \[1, 2\]\] must be a real number": lambda: Curve("static", [[1], [1, 2]], 0.3),
         "exact = 'yes' must be True or False": lambda: Curve("static", 100, 0.3, exact="yes"),
         "must lie in": lambda: Curve("prune", 100, 0.3, generated=0),
         "points = 3 must have columns by name": lambda: FITTED.predict(3),
