@@ -8,11 +8,11 @@ import pytest
 from dp_base.errors import InputError
 
 
-def refused(*cases):
-    """A test that each call is refused, with this message in one line."""
+def refused(calls):
+    """A test that each of these calls is refused in one line, with the message that it has as its name."""
 
-    @pytest.mark.parametrize(("call", "message"), cases)
-    def test(call, message):
+    @pytest.mark.parametrize(("message", "call"), calls.items())
+    def test(message, call):
         assert_refused(call, message)
 
     return test

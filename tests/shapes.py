@@ -112,4 +112,4 @@ def _names_a_shape(function):
 
 
 def _is_shape(annotation):
-    return bool(SHAPED.search(annotation if isinstance(annotation, str) else repr(annotation)))
+    return bool(SHAPED.search(str(annotation)))

@@ -83,13 +83,14 @@ def test_a_row_that_fails_is_a_row(tmp_path):
 
     table = Table(tmp_path / "gpu.csv", minutes=1)
     table.run([bad, broken, slow, good])
-    assert [(line["row"], line["verdict"], line["error"]) for line in read(tmp_path / "gpu.csv")] == [
-        ("bad", "FAILED", ""),
-        ("broken", "measured", ""),
-        ("broken", "ERROR", "OutOfMemoryError: CUDA out of memory"),
-        ("slow", "ERROR", "NoTime: it took longer than 0.3 s"),
-        ("good", "measured", ""),
-        ("good", "passed", ""),
+    said = [f"{line['row']}: {line['verdict']} {line['error']}" for line in read(tmp_path / "gpu.csv")]
+    assert said == [
+        "bad: FAILED ",
+        "broken: measured ",
+        "broken: ERROR OutOfMemoryError: CUDA out of memory",
+        "slow: ERROR NoTime: it took longer than 0.3 s",
+        "good: measured ",
+        "good: passed ",
     ]
     assert table.bad == ["bad", "broken", "slow"]
     Table(tmp_path / "gpu.csv", minutes=0).run([good])

@@ -13,9 +13,7 @@ from dp_theory import (
     KeepHard,
     PracticePrediction,
     PracticeProblem,
-    Prediction,
     Problem,
-    Simulation,
     SpanProblem,
     Window,
     predict,
@@ -34,8 +32,6 @@ SIMULATED = [name for quantity in PROTOCOL[:3] for name in (quantity, f"{quantit
 @pytest.mark.parametrize("problem", KINDS.values(), ids=KINDS)
 def test_every_kind_answers_the_same_protocol(problem):
     prediction, simulation = predict(problem), simulate(problem, 20, 4, seed=3)
-    assert isinstance(prediction, Prediction)
-    assert isinstance(simulation, Simulation)
     assert [field.name for field in fields(prediction)][:5] == PROTOCOL
     assert [field.name for field in fields(simulation)][:9] == SIMULATED
     assert (simulation.d, simulation.trials, simulation.seed) == (20, 4, 3)
@@ -51,17 +47,13 @@ def test_every_kind_answers_the_same_protocol(problem):
 
 
 test_what_cannot_be_answered_is_refused_in_one_line = refused(
-    (
-        lambda: simulate(SPAN, 20, engine="law"),
-        "engine = 'law' draws a Problem only: take 'dense' for a SpanProblem",
-    ),
-    (lambda: simulate(THEOREM), "d is missing"),
-    (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
-    (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the length"),
-    (
-        lambda: predict("KeepHard"),
-        "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
-    ),
+    {
+        "engine = 'law' draws a Problem only: take 'dense' for a SpanProblem": lambda: simulate(SPAN, 20, engine="law"),
+        "d is missing": lambda: simulate(THEOREM),
+        "d = 8 must be the length .*, 9": lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8),
+        "d = 8 must be the length": lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8),
+        "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem": lambda: predict("KeepHard"),
+    }
 )
 
 

@@ -28,7 +28,6 @@ from dp_theory import (
     sweep,
 )
 from tests.dp_theory.rules.reference import WindowByQuadrature
-from tests.refusals import refusal
 
 ALPHA = np.array([[0.4], [0.9]])
 PHI = np.array([0.3, 0.8, 1.5])
@@ -80,18 +79,6 @@ def test_a_batch_is_a_loop(problem, answer, rtol):
             got, want = getattr(batch, name), getattr(single, name)
             assert got.shape == problem.shape
             np.testing.assert_allclose(got[index], want, rtol=rtol, atol=rtol, err_msg=name)
-
-
-ROWS = {
-    "Addition": lambda rule: Addition(1, keep=rule),
-    "Group": lambda rule: Group(along=PRUNER, keep=rule),
-}
-
-
-@pytest.mark.parametrize("made", ROWS.values(), ids=ROWS)
-def test_rows_of_other_problems_take_numbers(made):
-    with refusal(r"keep = KeepHard\(.* has the shape \(2, 1\): give one problem for each number"):
-        made(KeepHard(ALPHA))
 
 
 SPAN = SpanProblem((1, 0, 0), [Group(along=PRUNER, keep=KeepHard(0.4))], 0.3, 0.01)

@@ -37,12 +37,10 @@ EXACT = 1e-10
 DOCS = ROOT / "docs"
 
 
-def test_the_table_of_what_is_proved_has_each_page_and_its_status():
+def test_the_table_of_what_is_proved_has_each_page():
     guide = (DOCS / "theory.md").read_text()
     table = guide.split("## What is proved")[1].split("\n## ")[0]
     assert set(re.findall(r"\]\(theory/([\w-]+)\.md", table)) == {page.stem for page in (DOCS / "theory").glob("*.md")}
-    status = r"\| (theorem|derived|heuristic|measured|its conditions are a theorem)\b[^|]*\|$"
-    assert all(re.search(status, row) for row in re.findall(r"(?m)^\| .*$", table)[1:])
 
 
 def test_easy_and_hard_change_places_where_the_guide_says():

@@ -10,25 +10,22 @@ from dp_experiments.presets.presets import load_preset
 from dp_base.files import atomic_folder
 from dp_base.locks import locked_beside
 from tests.commands import done
-from torture.attempt import SMALL_SETTINGS, as_options
+from torture.attempt import SMALL
 
-GUIDED_SETTINGS = {
-    "generator.training": "light",
-    "sampling.steps": 6,
-    "training.steps": 120,
-    "training.learning_rate": 0.003,
-    "practice.initial": 40,
-    "practice.increment": 20,
-    "practice.additions": 2,
-    "practice.patience": 1,
-    "practice.evaluate_every": 5,
-    "guidance.omega": 0.04,
-}
-GUIDED = as_options(GUIDED_SETTINGS)
+GUIDED = """
+    --set generator.training=light
+    --set sampling.steps=6
+    --set training.steps=120
+    --set training.learning_rate=0.003
+    --set practice.initial=40
+    --set practice.increment=20
+    --set practice.additions=2
+    --set practice.patience=1
+    --set practice.evaluate_every=5
+    --set guidance.omega=0.04
+"""
 """The settings of `guided_run`: a generator that draws digits, and a learner that knows some of them."""
-SET = as_options(SMALL_SETTINGS)
-"""Settings with which digits take a second."""
-COMPARED = ("--arms", "practice,static-60,static", "--seeds", 2, "--splits", 1, "--first", 1, "--baseline", "static-60")
+COMPARED = "--arms practice,static-60,static --seeds 2 --splits 1 --first 1 --baseline static-60"
 """The options of `compared`."""
 ODD_NAME = "a <b> & 'c'"
 """A folder's name, which must be escaped in HTML and in the shell."""
@@ -61,7 +58,7 @@ def made_by(cache, tmp_path_factory):
 @pytest.fixture(scope="session")
 def guided_run(made_by):
     """A complete run of digits with seed 3 and two guided additions. Tests copy it before they change anything."""
-    return made_by("guided", "real", "run", "digits", *GUIDED, "--seed", 3)
+    return made_by("guided", "real run digits --seed 3", GUIDED)
 
 
 @pytest.fixture
@@ -73,11 +70,11 @@ def copied(guided_run, tmp_path):
 @pytest.fixture(scope="session")
 def text_run(made_by):
     """A complete run of texts whose labels are soft. Tests copy it before they change anything."""
-    settings = as_options({"training.steps": 20, "pool.soft_labels": "true", "pool.distinct": 0.0})
-    return made_by("texts", "real", "run", "text-own-smoke", *settings)
+    settings = "--set training.steps=20 --set pool.soft_labels=true --set pool.distinct=0.0"
+    return made_by("texts", "real run text-own-smoke", settings)
 
 
 @pytest.fixture
 def compared(made_by):
     """A comparison of three arms of digits, which the test may change."""
-    return made_by("compared", "real", "compare", "digits", *SET, *COMPARED, "--workers", 1)
+    return made_by("compared", "real compare", *SMALL, COMPARED, "--workers 1")

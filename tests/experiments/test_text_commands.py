@@ -46,6 +46,7 @@ def test_nothing_of_it_speaks_of_images(text_run, tmp_path):
     page = re.sub(r'src(set)?="data:[^"]*"', "", (tmp_path / "report.html").read_text())
     assert "image" not in re.sub(r"<style>.*</style>|<script>.*</script>", "", page, flags=re.DOTALL)
     assert "denoiser" not in page
+    assert "nearly one of the validation set" in page
     assert len(draw_rounds(Run(text_run).metrics, Run(text_run).rounds).axes) == 5
     learner = {"kind": "bag-of-words"}
     config = load_preset("text-own-smoke")

@@ -35,17 +35,17 @@ def test_lines_points_bars_and_legend_are_those_of_the_table():
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (tidy().drop(columns="y_low"), r"lacks the columns \['y_low'\]"),
-        (tidy().iloc[:0], "no rows"),
-        (tidy(kind="guessed"), r"unknown kind \['guessed'\].*predicted"),
-        (tidy(kind=[np.nan, "guessed"] * 12), r"unknown kind \[nan, 'guessed'\]"),
-        (tidy(y=np.nan), "x and y must be finite, but not in row .*'series': 'a'"),
-        (tidy(series=None), "series must be given, but not in row"),
-        (tidy(y_high=np.nan), "y_low and y_high must both be finite, or neither"),
-        (tidy(y_low=2.0), "y must lie between y_low and y_high"),
-    ],
+    ("message", "table"),
+    {
+        r"lacks the columns \['y_low'\]": tidy().drop(columns="y_low"),
+        "no rows": tidy().iloc[:0],
+        r"unknown kind \['guessed'\].*predicted": tidy(kind="guessed"),
+        r"unknown kind \[nan, 'guessed'\]": tidy(kind=[np.nan, "guessed"] * 12),
+        "x and y must be finite, but not in row .*'series': 'a'": tidy(y=np.nan),
+        "series must be given, but not in row": tidy(series=None),
+        "y_low and y_high must both be finite, or neither": tidy(y_high=np.nan),
+        "y must lie between y_low and y_high": tidy(y_low=2.0),
+    }.items(),
 )
 def test_a_wrong_table_is_refused(table, message):
     with pytest.raises(ValueError, match=message):

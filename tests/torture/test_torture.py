@@ -38,11 +38,11 @@ NO_DISKS = pytest.mark.skipif(sys.platform != "linux" or not disks.possible(), r
 @pytest.mark.parametrize(
     ("attack", "tries", "only", "at_least"),
     [
-        pytest.param(kills, 1, ["run"], 1, id="kills"),
-        pytest.param(together, 1, ["export"], 1, id="two on one folder"),
-        pytest.param(disks, 1, ["export"], 1, id="full disks", marks=NO_DISKS),
-        pytest.param(faults, 1, ["no memory in training"], 1, id="faults"),
-        pytest.param(damage, 6, ["resume", "export", "report", "doctor"], 4, id="damage"),
+        (kills, 1, ["run"], 1),
+        (together, 1, ["export"], 1),
+        pytest.param(disks, 1, ["export"], 1, marks=NO_DISKS),
+        (faults, 1, ["no memory in training"], 1),
+        (damage, 6, ["resume", "export", "report", "doctor"], 4),
     ],
 )
 def test_attacks(place, draw, attack, tries, only, at_least):
@@ -65,9 +65,4 @@ def test_nonsense(place, draw, target, cases):
 def test_the_table_counts_what_was_tried_and_survived():
     attempts = [Attempt("kill", "a", "0"), Attempt("kill", "b", "0", "lost"), Attempt("fuzz", "c", "2 no")]
     rows = table(attempts).splitlines()
-    assert [row.split()[:3] for row in rows] == [
-        ["attack", "tried", "survived"],
-        ["fuzz", "1", "1"],
-        ["kill", "2", "1"],
-        ["all", "3", "2"],
-    ]
+    assert [" ".join(row.split()[:3]) for row in rows] == ["attack tried survived", "fuzz 1 1", "kill 2 1", "all 3 2"]

@@ -12,35 +12,35 @@ from dp_theory.budgets.optimum import RULE_NAMES, least_error, optimum
 from tests.refusals import out_of_range, refused
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
-PSI = (4, 2, 1, 0.8, 0.5, 0.25, 0.1)
 RHO = (0.3, 0.6, 0.9, 0.99)
-PLAIN = (0.3736, 0.3228, 0.2571, 0.2339, 0.1860, 0.1280, 0.0783)
-BEST = (  # rows PSI, columns RHO: the better rule with its best p and ridge, from an independent program
-    "E.3662 E.3208 E.2089 E.1632",
-    "E.3197 E.3008 E.1778 E.1174",
-    "E.2565 E.2512 E.1598 E.0854",
-    "E.2337 E.2310 E.1563 H.0669",
-    "H.1859 H.1731 H.1013 H.0338",
-    "H.1255 H.1069 H.0598 H.0196",
-    "H.0750 H.0633 H.0348 H.0113",
-)
+BEST = """
+    4    .3736 E.3662 E.3208 E.2089 E.1632
+    2    .3228 E.3197 E.3008 E.1778 E.1174
+    1    .2571 E.2565 E.2512 E.1598 E.0854
+    0.8  .2339 E.2337 E.2310 E.1563 H.0669
+    0.5  .1860 H.1859 H.1731 H.1013 H.0338
+    0.25 .1280 H.1255 H.1069 H.0598 H.0196
+    0.1  .0783 H.0750 H.0633 H.0348 H.0113
+"""
+"""From an independent program: psi, plain rows, and for each RHO the better rule with its best p and ridge."""
 
 
 def test_the_table_for_a_fixed_number_of_rows():
-    rho, psi = np.array(RHO), np.array(PSI)[:, None]
+    table = [line.split() for line in BEST.strip().splitlines()]
+    rho, psi = np.array(RHO), np.array([[float(row[0])] for row in table])
     found = {name: least_error(name, rho, psi) for name in RULE_NAMES}
     for name, best in found.items():
         rule = RULES[name].with_keep_fraction(np.minimum(best.keep, 1 - 1e-12))
         there = predict(Problem(Direct(rule), rho, psi, best.lam_per_row))
         assert_allclose(best.test_error, there.test_error, rtol=1e-9)
     hard, easy = (best.test_error for best in found.values())
-    for i, row in enumerate(BEST):
-        for j, cell in enumerate(row.split()):
+    for i, (_, plain, *cells) in enumerate(table):
+        static = optimum(0.0, psi=psi[i, 0]).query("strategy == 'static'")["test_error"]
+        assert round(static.item(), 4) == float(plain)
+        for j, cell in enumerate(cells):
             won, lost = (hard, easy) if cell[0] == "H" else (easy, hard)
             assert won[i, j] < lost[i, j]
             assert round(float(won[i, j]), 4) == float(cell[1:])
-    static = optimum(0.0, psi=np.array(PSI)).query("strategy == 'static'")
-    assert np.round(static["test_error"], 4).tolist() == list(PLAIN)
 
 
 def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
@@ -112,13 +112,17 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(optimum, 0.5, budget=1.0), {"budget": -1.0, "direct_cost": -1.0, "training_cost": -1.0}),
 )
 test_bad_input_is_named = refused(
-    (lambda: least_error("keep-medium", 0.5, 0.5), "unknown rule 'keep-medium'"),
-    (lambda: optimum(0.5, psi=0.5, smallest_keep=1.0), "smallest_keep = 1 must lie"),
-    (lambda: optimum(0.5, psi=0.5, smallest_keep=[0.1, 0.2]), r"smallest_keep has shape \(2,\): it must be one number"),
-    (lambda: optimum(0.5), "exactly one of psi"),
-    (lambda: optimum(0.5, budget=1.0, direct_cost=0.0, training_cost=0.0), "costs nothing"),
-    (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
-    (lambda: optimum(0.9, psi=0.5, d=400.5), "d = 400.5 must be a whole number"),
+    {
+        "unknown rule 'keep-medium'": lambda: least_error("keep-medium", 0.5, 0.5),
+        "smallest_keep = 1 must lie": lambda: optimum(0.5, psi=0.5, smallest_keep=1.0),
+        r"smallest_keep has shape \(2,\): it must be one number": lambda: optimum(
+            0.5, psi=0.5, smallest_keep=[0.1, 0.2]
+        ),
+        "exactly one of psi": lambda: optimum(0.5),
+        "costs nothing": lambda: optimum(0.5, budget=1.0, direct_cost=0.0, training_cost=0.0),
+        "psi = 800 must be at most d = 400": lambda: optimum(0.9, psi=800.0, d=400),
+        "d = 400.5 must be a whole number": lambda: optimum(0.9, psi=0.5, d=400.5),
+    }
 )
 
 

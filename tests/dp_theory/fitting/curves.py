@@ -43,7 +43,7 @@ def measured_curve(seed, trials=4, sizes=8, pruned=True):
 def noiseless_curve(strategy, kept, changed=None, **columns):
     """Points without noise at TRUTH, but for what is changed, with standard errors of a percent."""
     kept = np.asarray(kept, float)
-    points = Curve([strategy] * len(kept), kept, np.full(len(kept), 0.3), **columns)
+    points = Curve(strategy, kept, 0.3, **columns)
     mean, _ = predict_points(points, parameter_set(**(changed or {})))
     return Curve(points.strategy, kept, mean[0], se=0.01 * mean[0], **columns)
 
@@ -64,11 +64,22 @@ def static_and_practice(changed):
     return joined(noiseless_curve("static", np.geomspace(50, 3200, 10), changed), loop)
 
 
+FEW = """
+    50    0.436
+    90    0.422
+    160   0.406
+    290   0.362
+    520   0.279
+    940   0.204
+    1700  0.154
+"""
+
+
 @cache
 def fit_of_few(**fixed):
     """Of the example of docs/theory/fit.md: its floor is best at 0, where nothing has a slope, and may be .108."""
-    error = np.array([0.436, 0.422, 0.406, 0.362, 0.279, 0.204, 0.154])
-    return fit(Curve(["static"] * 7, [50, 90, 160, 290, 520, 940, 1700], error, se=0.01 * error), fixed)
+    kept, error = np.loadtxt(FEW.splitlines(), unpack=True)
+    return fit(Curve("static", kept, error, se=0.01 * error), fixed)
 
 
 THREE = noiseless_curve("static", [100, 400, 900])

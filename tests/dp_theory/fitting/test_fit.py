@@ -127,7 +127,7 @@ def test_the_ends_of_intervals_are_where_the_likelihood_says():
 
 
 def test_a_curve_of_next_to_no_errors_has_finite_bands():
-    fitted = fit(Curve(["static"] * 3, [60, 100, 200], np.array([1e-7, 6e-8, 3e-8]), se=1e-9))
+    fitted = fit(Curve("static", [60, 100, 200], [1e-7, 6e-8, 3e-8], se=1e-9))
     table = fitted.predict({"strategy": ["static"] * 2, "kept": [60, 400]})
     assert (table["high"] <= 1).all()
 
@@ -137,22 +137,41 @@ def test_a_curve_of_next_to_no_errors_has_finite_bands():
 
 HIDDEN = np.ma.masked_array([100.0, 400.0], mask=[0, 1])
 test_wrong_input_is_refused = refused(
-    (lambda: fit(THREE, {"lam": 0.1}), "unknown parameter 'lam' is fixed"),
-    (lambda: Curve("static", [100, np.nan], 0.3), r"kept = nan must lie in \[1, 1e\+15\]"),
-    (lambda: Curve("static", [100, 1e20], 0.3), r"kept = 1e\+20 must lie in \[1, 1e\+15\]"),
-    (lambda: Curve.of({"strategy": ["static"] * 2, "kept": HIDDEN, "error": 0.3}), "kept = masked_array"),
-    (lambda: fit(THREE, {"flip": 0.7}), r"flip = 0.7 must lie in \[0, 0.5\]"),
-    (lambda: fit(THREE.at([0])), "too short to fit"),
-    (lambda: fit(Curve(["static", "practice"], 100, 0.3, 0.01, initial=100)), "too short to fit"),
-    (lambda: fit(Curve("prune", [100] * 2, 0.3, 0.01, keep=[0.3, 0.1 * 3])), "too short to fit"),
-    (lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}), "says nothing of rho"),
+    {
+        "unknown parameter 'lam' is fixed": lambda: fit(THREE, {"lam": 0.1}),
+        r"kept = nan must lie in \[1, 1e\+15\]": lambda: Curve("static", [100, np.nan], 0.3),
+        r"kept = 1e\+20 must lie in \[1, 1e\+15\]": lambda: Curve("static", [100, 1e20], 0.3),
+        "kept = masked_array": lambda: Curve.of({"strategy": ["static"] * 2, "kept": HIDDEN, "error": 0.3}),
+        r"flip = 0.7 must lie in \[0, 0.5\]": lambda: fit(THREE, {"flip": 0.7}),
+        r"1 point\(s\) is too short to fit": lambda: fit(THREE.at([0])),
+        "too short to fit": lambda: fit(Curve(["static", "practice"], 100, 0.3, 0.01, initial=100)),
+        "it needs 2 different ones": lambda: fit(Curve("prune", [100] * 2, 0.3, 0.01, keep=[0.3, 0.1 * 3])),
+        "says nothing of rho": lambda: fit(THREE).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]}),
+    }
 )
 
 
+PRACTISED = """
+    60    0.150  nan
+    116   0.107  nan
+    224   0.080  nan
+    432   0.057  nan
+    834   0.044  nan
+    1610  0.033  nan
+    3108  0.026  nan
+    6000  0.020  nan
+    432   0.058  432
+    864   0.039  432
+    1296  0.033  432
+    1728  0.028  432
+    2160  0.025  432
+    2592  0.023  432
+"""
+"""Sizes, errors, and how many rows practice began with and added, of which static data have none."""
+
+
 def test_a_fit_with_practice_that_theory_hardly_follows_is_the_most_likely():
-    sizes = np.array([60, 116, 224, 432, 834, 1610, 3108, 6000, *(432 * np.arange(1, 7))])
-    error = [0.15, 0.107, 0.08, 0.057, 0.044, 0.033, 0.026, 0.02, 0.058, 0.039, 0.033, 0.028, 0.025, 0.023]
-    first = np.repeat([np.nan, 432.0], [8, 6])
-    strategy = np.repeat(["static", "practice"], [8, 6])
-    curve = Curve(strategy, sizes, error, 0.02 * np.array(error), initial=first, increment=first)
+    sizes, error, first = np.loadtxt(PRACTISED.splitlines(), unpack=True)
+    strategy = np.where(np.isnan(first), "static", "practice")
+    curve = Curve(strategy, sizes, error, 0.02 * error, initial=first, increment=first)
     assert fit(curve).chi_square < 17.2  # 28 where the search ends early

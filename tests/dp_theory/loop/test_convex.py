@@ -144,7 +144,6 @@ def test_forty_rounds_are_solved():
         replace(R11, additions=[HARD_ROUND], loss=LOGISTIC),
         PracticeProblem(0.5, 0.05, [HARD_ROUND, Addition(1, keep=KeepEasy(0.5))], flip=0.05, loss=LOGISTIC),
     ],
-    ids=["hard", "hard, then easy"],
 )
 def test_loops_against_the_experiment(problem):
     runs = simulate(problem, 80, 12)

@@ -69,7 +69,7 @@ UNLIKE = PracticeProblem(
 )
 
 
-@pytest.mark.parametrize("problem", [R11, R13, R15, UNLIKE], ids=["R11", "R13", "R15", "unlike"])
+@pytest.mark.parametrize("problem", [R11, R13, R15, UNLIKE])
 @pytest.mark.parametrize("accumulate", [True, False])
 def test_each_stage_extends_the_equations_of_all(problem, accumulate):
     """What belongs to earlier stages is kept; the equations of all stages are met all the same, and nothing drifts."""

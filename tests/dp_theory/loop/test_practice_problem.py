@@ -35,8 +35,10 @@ def test_the_first_pool_has_flips_of_its_own():
 
 MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, (0.0, 0.8), np.eye(2))])
 test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
-    (lambda: simulate(MEASURED, 20, 2), "moments alone"),
-    (lambda: predict(replace(MEASURED, loss=LOGISTIC)), "moments alone"),
+    {
+        "moments alone": lambda: simulate(MEASURED, 20, 2),
+        "cannot be drawn or fitted": lambda: predict(replace(MEASURED, loss=LOGISTIC)),
+    }
 )
 PROBLEM = partial(replace, PracticeProblem(0.5, 0.1))
 test_numbers_out_of_range_are_refused = out_of_range(
@@ -45,22 +47,24 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (PROBLEM, {"phi": 0.0, "lam": -1.0, "initial": 0.0, "flip": 2.0, "labeller": 2.0}),
 )
 test_bad_problems_additions_and_questions_are_refused = refused(
-    (lambda: Addition(), "exactly one of candidates and kept"),
-    (lambda: MeasuredRows(1.0, (1.0, 1.0), np.eye(2)), "must be symmetric and positive semidefinite"),
-    (lambda: MeasuredRows(1.0, (0.1, 0.2), [[1, 0.5], [0, 1]]), "must be symmetric and positive semidefinite"),
-    (lambda: predict(one_round(lambda error: Addition(1, keep=KeepHard([0.1, 0.2])))), "has the shape"),
-    (lambda: simulate(PracticeProblem(30.0, 0.1, [HARD_ROWS]), 3, 1), "stage 0 of a run at d = 3 has no row"),
-    (lambda: MeasuredRows(1.0, 0.5, np.eye(2)), r"have shapes \(\) and \(2, 2\)"),
-    (lambda: Addition(1, weight=1e300), "weight = .* must be between"),
-    (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
-    (lambda: PROBLEM(lam=[0.1, 0.2]), "lam has 2 values"),
-    (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])), "more rows than dimensions: stage 0 has 1·n"),
-    (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
-    (lambda: PROBLEM(labeller=[0.6, 0.8]), "labeller has shape"),
-    (lambda: PROBLEM(truth=[1.0]), "truth needs spectrum"),
-    (lambda: PROBLEM(additions=Addition(1.0)), "must be a list, with one addition for each round"),
-    (lambda: PROBLEM(spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),
-    (lambda: PROBLEM(spectrum=2.0), r"spectrum has shape \(\)"),
-    (lambda: PROBLEM(spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),
-    (lambda: PROBLEM(spectrum=[1.0, 2.0], labeller=[1, -1.0]), "a positive cosine to truth"),
+    {
+        "exactly one of candidates and kept": lambda: Addition(),
+        "must be symmetric and positive semidefinite": lambda: MeasuredRows(1.0, (1.0, 1.0), np.eye(2)),
+        "no rows have these": lambda: MeasuredRows(1.0, (0.1, 0.2), [[1, 0.5], [0, 1]]),
+        "has the shape": lambda: predict(one_round(lambda error: Addition(1, keep=KeepHard([0.1, 0.2])))),
+        "stage 0 of a run at d = 3 has no row": lambda: simulate(PracticeProblem(30.0, 0.1, [HARD_ROWS]), 3, 1),
+        r"have shapes \(\) and \(2, 2\)": lambda: MeasuredRows(1.0, 0.5, np.eye(2)),
+        "weight = .* must be between": lambda: Addition(1, weight=1e300),
+        "keeps no row": lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))),
+        "lam has 2 values": lambda: PROBLEM(lam=[0.1, 0.2]),
+        "more rows than dimensions: stage 0 has 1·n": lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])),
+        "stage 1 has 0.236·n": lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)),
+        "labeller has shape": lambda: PROBLEM(labeller=[0.6, 0.8]),
+        "truth needs spectrum": lambda: PROBLEM(truth=[1.0]),
+        "must be a list, with one addition for each round": lambda: PROBLEM(additions=Addition(1.0)),
+        "spectrum = -1 must be positive": lambda: PROBLEM(spectrum=[1.0, -1.0]),
+        r"spectrum has shape \(\)": lambda: PROBLEM(spectrum=2.0),
+        "labeller must be 1 finite numbers": lambda: PROBLEM(spectrum=[1.0], labeller=0.5),
+        "a positive cosine to truth": lambda: PROBLEM(spectrum=[1.0, 2.0], labeller=[1, -1.0]),
+    }
 )

@@ -33,7 +33,6 @@ WINDOWS = PracticeProblem(0.25, 1e-6, [Window(1)] * 7)
         (L1, [0.148435]),
         (WINDOWS, [0.014968]),
     ],
-    ids=["R11", "R13", "R15", "R15 verifier", "L1", "window"],
 )
 def test_reference_values(loop, errors):
     """Evaluated elsewhere, and simulated there at d = 300 to 1000; the last stages, to all printed digits."""

@@ -97,14 +97,16 @@ def test_ridgeless_limit_of_soft_weights(weight, phi):
 
 
 test_input_errors = refused(
-    (lambda: Group(keep=KeepHard(1.0)), "sees one direction, but along has none"),
-    (lambda: SpanProblem(TRUTH, [Group(along=(PRUNER, OTHER))], 0.5), "along must be 4 finite numbers"),
-    (lambda: SpanProblem(TRUTH, [], 0.5), "groups is empty"),
-    (lambda: SpanProblem(0 * TRUTH, [Group()], 0.5), "truth must be 4 finite numbers"),
-    (lambda: Group(keep=2.0), "keep = 2 must lie in"),
-    (lambda: Group(weight=-1.0), "weight = -1 must be at least 0 and finite"),
-    (lambda: predict(SpanProblem(TRUTH, [Group(weight=0.0)], 0.5)), "no row is kept"),
-    (lambda: simulate(MIXTURE, 3, 1), "d = 3 must be at least 4"),
+    {
+        "sees one direction, but along has none": lambda: Group(keep=KeepHard(1.0)),
+        "along must be 4 finite numbers": lambda: SpanProblem(TRUTH, [Group(along=(PRUNER, OTHER))], 0.5),
+        "groups is empty": lambda: SpanProblem(TRUTH, [], 0.5),
+        "truth must be 4 finite numbers": lambda: SpanProblem(0 * TRUTH, [Group()], 0.5),
+        "keep = 2 must lie in": lambda: Group(keep=2.0),
+        "weight = -1 must be at least 0 and finite": lambda: Group(weight=-1.0),
+        "no row is kept": lambda: predict(SpanProblem(TRUTH, [Group(weight=0.0)], 0.5)),
+        "d = 3 must be at least 4": lambda: simulate(MIXTURE, 3, 1),
+    }
 )
 
 

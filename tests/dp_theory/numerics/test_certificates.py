@@ -133,11 +133,7 @@ def test_in_ordinary_cells_it_is_small():
 
 @pytest.mark.parametrize(
     "problem",
-    [
-        Problem(KeepHard(1e-300), 0.9, 1e-29, 0.01),
-        SpanProblem(TRUTH, [Group()], 1.0),
-        PracticeProblem(1.0, 0.0),
-    ],
+    [Problem(KeepHard(1e-300), 0.9, 1e-29, 0.01), SpanProblem(TRUTH, [Group()], 1.0), PracticeProblem(1.0, 0.0)],
 )
 def test_a_tolerance_is_not_promised_where_no_certificate_is_finite(problem):
     assert not np.isfinite(predict(problem).certificate).all()
@@ -204,7 +200,6 @@ UNNAMED = Addition(1, keep=lambda t, y: abs(t) < 0.777)
         lambda keep: PracticeProblem(0.5, 0.02, [Addition(1, keep=keep)] * 2),
         lambda keep: SpanProblem(TRUTH, [Group(along=PRUNER, keep=keep)], 0.5, 0.01),
     ],
-    ids=["loop", "span"],
 )
 def test_jumps_that_are_not_named_are_found(selected):
     answer, best = predict(selected(UNNAMED.keep)), predict(selected(KeepHard(0.777)))
@@ -229,7 +224,7 @@ def test_a_loops_certificate_has_the_error_of_its_rules_moments():
     assert np.all(monkey.certificate[1:] > max(rule.moments_with_errors(0.5)[1]))
 
 
-@pytest.mark.parametrize("loss", [SQUARE, LOGISTIC], ids=["square", "logistic"])
+@pytest.mark.parametrize("loss", [SQUARE, LOGISTIC])
 def test_a_rule_that_no_quadrature_knows_is_refused_under_any_loss(loss):
     rule = SymmetricRule(lambda t: 0.5 + 0.5 * np.sin(1e7 * t**2))
     span = SpanProblem(TRUTH, [Group(along=PRUNER, keep=rule)], 0.5, 0.05, loss=loss)

@@ -60,8 +60,5 @@ def test_no_kept_row_is_a_coin_toss():
 
 
 test_what_cannot_be_solved_is_refused = refused(
-    (  # a special column of zeros, no ridge
-        lambda: law.draw(np.diag([3.0, 0.0]), 10, 5, 10, [0.0], np.random.default_rng(0)),
-        "increase lam",
-    ),
+    {"increase lam": lambda: law.draw(np.diag([3.0, 0.0]), 10, 5, 10, [0.0], np.random.default_rng(0))}
 )

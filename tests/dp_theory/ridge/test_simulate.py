@@ -40,7 +40,7 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize("problem", CELLS, ids=lambda problem: f"{problem.rule}")
+@pytest.mark.parametrize("problem", CELLS)
 def test_simulation_agrees_with_theory_in_standard_errors(problem):
     theory, simulation = predict(problem), simulate(problem, 200, 60)
     assert largest_z(simulation, theory) < stats.t.isf(0.0005 / (2 * 3 * len(CELLS)), 59)
@@ -66,6 +66,8 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (partial(replace, PLAIN), {"rho": 1.5, "phi": 0.0, "lam": -1.0}),
 )
 test_bad_sizes_are_named = refused(
-    (lambda: simulate(PLAIN, 1, 2), "d = 1 must be at least 2 at rho = 0.5"),
-    (lambda: simulate(Problem(KeepAll(), 0.5, 100.0, 0.1), 10, 2), "phi = 100 must be below 20 at d = 10"),
+    {
+        "d = 1 must be at least 2 at rho = 0.5": lambda: simulate(PLAIN, 1, 2),
+        "phi = 100 must be below 20 at d = 10": lambda: simulate(Problem(KeepAll(), 0.5, 100.0, 0.1), 10, 2),
+    }
 )

@@ -67,7 +67,3 @@ def test_blocks_are_seamless():
         for field in vars(whole):
             assert getattr(whole, field).shape == (2, 9000)
             assert getattr(whole, field)[i, j] == pytest.approx(getattr(alone, field), rel=1e-13, abs=1e-14)
-
-
-def test_what_underflows_is_not_certified():
-    assert predict(Problem(KeepHard(1e-300), 0.5, 1e-29, 0.1)).certificate == np.inf

@@ -118,7 +118,9 @@ test_numbers_out_of_range_are_refused = out_of_range(
     (FEW, {"trials": 2, "keep": 2.0, "lam_per_row": 0.0, "seed": -1, "tolerance": 0.0})
 )
 test_wrong_options_are_refused = refused(
-    (lambda: check(make_features(d=20), ["random", "random"]), "each once"),
-    (lambda: FEW(kept=[4999]), "kept = 4999 must be at most 3750"),
-    (lambda: FEW(keep=0.003), r"keep = 0\.003: too few rows are kept to measure anything, 8 at most"),
+    {
+        "each once": lambda: check(make_features(d=20), ["random", "random"]),
+        "kept = 4999 must be at most 3750": lambda: FEW(kept=[4999]),
+        r"keep = 0\.003: too few rows are kept to measure anything, 8 at most": lambda: FEW(keep=0.003),
+    }
 )

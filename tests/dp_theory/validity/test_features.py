@@ -36,20 +36,20 @@ def arrays_with(**changed):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"X": X}, "lacks y"),
-        (arrays_with(z=X), "has z: its arrays must be"),
-        (arrays_with(X=np.where(X > 3, np.nan, X)), "X has nan or inf, first in row"),
-        (arrays_with(X=X[:50], y=Y[:50]), "X has 50 rows: a check takes at least 100"),
-        (arrays_with(y=np.ones(499)), r"y has shape \(499,\): X has 500 rows, so that it must be \(500,\)"),
-        (arrays_with(y=np.ones(500)), "there must be two classes"),
-        (arrays_with(y=np.arange(500)), "classes = 500 must be at most a tenth of the rows"),
-        (arrays_with(X_test=X), "lacks y_test: its arrays must be"),
-        (arrays_with(X_test=X[:, :3], y_test=Y), "X_test has 3 columns: it must have the 20 of X"),
-        (arrays_with(X=np.ones((500, 20))), "X has no variance"),
-        (arrays_with(X=1e200 * X), "spreads over"),
-    ],
+    ("message", "arrays"),
+    {
+        "lacks y": {"X": X},
+        "has z: its arrays must be": arrays_with(z=X),
+        "X has nan or inf, first in row": arrays_with(X=np.where(X > 3, np.nan, X)),
+        "X has 50 rows: a check takes at least 100": arrays_with(X=X[:50], y=Y[:50]),
+        r"y has shape \(499,\): X has 500 rows, so that it must be \(500,\)": arrays_with(y=np.ones(499)),
+        "there must be two classes": arrays_with(y=np.ones(500)),
+        "classes = 500 must be at most a tenth of the rows": arrays_with(y=np.arange(500)),
+        "lacks y_test: its arrays must be": arrays_with(X_test=X),
+        "X_test has 3 columns: it must have the 20 of X": arrays_with(X_test=X[:, :3], y_test=Y),
+        "X has no variance": arrays_with(X=np.ones((500, 20))),
+        "spreads over": arrays_with(X=1e200 * X),
+    }.items(),
 )
 def test_wrong_files_are_told_in_a_line(tmp_path, arrays, message):
     np.savez(tmp_path / "f.npz", **arrays)
@@ -71,30 +71,24 @@ ALONE[:, 0] = 0
 ALONE[7, 0] = 30.0
 CHANCE = np.random.default_rng(1).choice([-1.0, 1.0], 500)
 test_rows_that_cannot_be_checked_are_told = refused(
-    (
-        lambda: Features.of(X, Y, w_s=ROWS.selector, test=(X, 7 * Y)),
-        r"y_test must hold both of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0",
-    ),
-    (
-        lambda: Features.of(X, Y, w_s=ROWS.selector, test=(X + 1, np.ones(500))),
-        r"y_test must hold both of the classes 1\.0, -1\.0 of y: it has 1\.0",
-    ),
-    (lambda: Features.of(X, np.arange(500) % 50, w_s=ROWS.selector), "X has 20 rows: a check takes at least 100"),
-    (
-        lambda: check(make_features(d=100, n=600)),
-        r"X has 600 rows in 100 directions: .* 60 principal components",
-    ),
-    (lambda: check(Features.of(X, CHANCE, w_s=ROWS.selector)), "y has nothing to do with X"),
-    (lambda: Features.of(X, (np.arange(500) < 18) * 1.0), r"the smaller class has 3\.6% of the rows"),
-    (lambda: Features.of(X[np.arange(500) % 300], np.arange(500) % 2.0), "X has 300 distinct rows of 500"),
-    (lambda: Features.of(X, Y, test=(X[:200], Y[:200])), "X_test has 0 distinct rows of 200 that X lacks"),
-    (lambda: Features.of(X, Y, test=(X[np.arange(200) % 9] + 1, Y[:200])), "X_test has 9 distinct rows of 200"),
-    (lambda: Features.of(X, np.ma.masked_array(Y, np.arange(500) < 3)), "y has nan or what is masked"),
-    (lambda: Features.of(X, [np.nan, *np.where(Y[1:] > 0, "ant", "bee")]), "y has nan or what is masked"),
-    (
-        lambda: check(Features.of(ALONE, Y, w_s=ROWS.selector)),
-        "row 7 of those used has a direction of X to itself",
-    ),
-    (lambda: Features.of(X, Y, w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X it must be \(20,\)"),
-    (lambda: Features.of(X, Y, lam_per_row=-1), "lam_per_row = -1 must be positive"),
+    {
+        r"y_test must hold both of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0": lambda: Features.of(
+            X, Y, w_s=ROWS.selector, test=(X, 7 * Y)
+        ),
+        r"y_test must hold both of the classes 1\.0, -1\.0 of y: it has 1\.0": lambda: Features.of(
+            X, Y, w_s=ROWS.selector, test=(X + 1, np.ones(500))
+        ),
+        "X has 20 rows: a check takes at least 100": lambda: Features.of(X, np.arange(500) % 50, w_s=ROWS.selector),
+        r"X has 600 rows in 100 directions: .* 60 principal components": lambda: check(make_features(d=100, n=600)),
+        "y has nothing to do with X": lambda: check(Features.of(X, CHANCE, w_s=ROWS.selector)),
+        r"the smaller class has 3\.6% of the rows": lambda: Features.of(X, (np.arange(500) < 18) * 1.0),
+        "X has 300 distinct rows of 500": lambda: Features.of(X[np.arange(500) % 300], np.arange(500) % 2.0),
+        "X_test has 0 distinct rows of 200 that X lacks": lambda: Features.of(X, Y, test=(X[:200], Y[:200])),
+        "X_test has 9 distinct rows of 200": lambda: Features.of(X, Y, test=(X[np.arange(200) % 9] + 1, Y[:200])),
+        "y has nan or what is masked": lambda: Features.of(X, np.ma.masked_array(Y, np.arange(500) < 3)),
+        "must hold a class for each row": lambda: Features.of(X, [np.nan, *np.where(Y[1:] > 0, "ant", "bee")]),
+        "row 7 of those used has a direction of X to itself": lambda: check(Features.of(ALONE, Y, w_s=ROWS.selector)),
+        r"w_s has shape \(3,\): with 20 columns in X it must be \(20,\)": lambda: Features.of(X, Y, w_s=np.ones(3)),
+        "lam_per_row = -1 must be positive": lambda: Features.of(X, Y, lam_per_row=-1),
+    }
 )

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from dp_experiments.cli import commands, version
 
 from dp_base.progress import silent
 from tests.commands import done, refused
-from tests.experiments.conftest import SET
+from torture.attempt import SMALL
 
 DP = f'"{sys.executable}" -c "from dp_experiments.cli.main import main; main()"'
 BEGUN = "from dp_experiments.cli.main import main; print(flush=True); main()"
@@ -52,12 +53,7 @@ def test_a_reader_may_leave(command):
 
 @pytest.mark.parametrize(
     ("streams", "status", "err"),
-    [
-        (">&-", 0, ""),
-        ("<&- >&- 2>&-", 0, ""),
-        (">/dev/full", 3, "No space left on device"),
-        ("2>/dev/full", 0, ""),
-    ],
+    [(">&-", 0, ""), ("<&- >&- 2>&-", 0, ""), (">/dev/full", 3, "No space left on device"), ("2>/dev/full", 0, "")],
 )
 def test_streams_that_are_closed_or_full(streams, status, err):
     done = shell(f"{DP} {PREDICT} {streams}")
@@ -67,14 +63,10 @@ def test_streams_that_are_closed_or_full(streams, status, err):
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        RuntimeError("… (os error 28), src"),
-    ],
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("… (os error 28), src")]
 )
 def test_a_full_disk_is_a_line_that_says_to_make_room(error, monkeypatch):
-    monkeypatch.setattr(version, "version_line", lambda: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(version, "version_line", Mock(side_effect=error))
     assert "make room there, and give the command again" in refused("--version", status=3)
 
 
@@ -86,7 +78,7 @@ def test_a_terminal_without_columns_has_the_usual_number(monkeypatch):
 def test_what_takes_long_shows_its_progress(monkeypatch, tmp_path):
     shown = []
     monkeypatch.setattr(commands, "progress", lambda what, total: shown.append(what) or silent(what, total))
-    done("real run digits", *SET, "--out", tmp_path / "run")
+    done("real run", *SMALL, "--out", tmp_path / "run")
     assert {"digits", "drawing examples"} <= {*shown}
 
 

@@ -34,13 +34,7 @@ def test_every_command_that_is_listed_has_a_help_page():
         assert rest.strip()
 
 
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("dp th", ["theory"]),
-        ("dp theory predict --rh", ["--rho"]),
-    ],
-)
+@pytest.mark.parametrize(("typed", "offered"), [("dp th", ["theory"]), ("dp theory predict --rh", ["--rho"])])
 def test_words_are_completed(typed, offered):
     done = run_process([], _DP_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
     assert done.returncode == 0, done.stderr
@@ -55,14 +49,14 @@ def run_process(words, **environment):
 
 @pytest.mark.parametrize(
     ("words", "unwanted"),
-    [
-        ("--help", NOT_FOR_HELP | {"pydantic"}),
-        ("theory --help", NOT_FOR_HELP),  # typer's parser needs pydantic as soon as there are words
-        ("--version", NOT_FOR_HELP),
-        ("theory predict --alpha 1 --rho 0.5 --phi 1", NOT_FOR_PREDICT),
-        ("claims 7", {"torch", "tomli_w", "dp_real.config"}),  # which the extra `real` brings
-        ("real init --help", {"torch", "pandas", "scipy"}),
-    ],
+    {
+        "--help": NOT_FOR_HELP | {"pydantic"},
+        "theory --help": NOT_FOR_HELP,  # typer's parser needs pydantic as soon as there are words
+        "--version": NOT_FOR_HELP,
+        "theory predict --alpha 1 --rho 0.5 --phi 1": NOT_FOR_PREDICT,
+        "claims 7": {"torch", "tomli_w", "dp_real.config"},  # which the extra `real` brings
+        "real init --help": {"torch", "pandas", "scipy"},
+    }.items(),
 )
 def test_nothing_is_loaded_that_is_not_needed(words, unwanted):
     """This makes `dp` start quickly; `benchmarks/startup.py` measures how quickly."""

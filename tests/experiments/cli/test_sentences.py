@@ -14,7 +14,8 @@ from dp_experiments.show.report.facts import readable_time
 
 from dp_real.plan.needs import readable_size
 from tests.commands import done, told
-from tests.experiments.conftest import COMPARED, SET
+from tests.experiments.conftest import COMPARED
+from torture.attempt import SMALL
 
 AUTO = load_preset("digits", ["guidance.omega='auto'"])
 
@@ -44,22 +45,13 @@ def test_a_plan_warns_if_patience_takes_more_steps_than_there_are(every):
     assert ("NOT EVERY ADDITION" in done(command).err) == (every == 1000)
 
 
-def test_a_plan_says_what_its_numbers_are():
-    command = "real plan imagenet100 --device H100"
-    costs, shown = told(command, status=3), done(command, status=3).err
-    assert f"disk: {', '.join(f'{what} {readable_size(size)}' for what, size in costs['bytes'].items())}" in shown
-    hours = costs["hours"][0]
-    share = hours["validating"] / sum(hours[part] for part in ("drawing", "training", "validating"))
-    assert f"validation takes {share:.0%} of them" in shown
-
-
 def test_in_how_many_runs_a_strength_is_at_its_end(compared, monkeypatch):
     """Both runs of one arm have such a remark, of which the last is quoted."""
     monkeypatch.setattr(
         "dp_experiments.cli.real.compare.missed_aim",
         lambda run: f"no further {run.config.seed}" if run.config.practice.additions else None,
     )
-    _, out, said = done("real compare digits", *SET, *COMPARED, "--workers 1 --resume --out", compared)
+    _, out, said = done("real compare", *SMALL, COMPARED, "--workers 1 --resume --out", compared)
     assert "\ttest_accuracy\t" in out
     assert "practice: in 2 of 2 runs, in the last of them: no further 2\n" in said
     assert said.count("no further") == 1

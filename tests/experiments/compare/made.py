@@ -3,13 +3,7 @@
 import pandas as pd
 
 
-def runs_of(
-    accuracies,
-    sizes=None,
-    splits=1,
-    first=0,
-    **columns,
-):
+def runs_of(accuracies, sizes=None, splits=1, first=0, **columns):
     """The runs with these test accuracies, by arm and then by seed, from `first` on.
 
     An arm that `sizes` does not have generates as many samples as its name says. columns: what is not as usual.

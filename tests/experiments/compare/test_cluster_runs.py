@@ -15,18 +15,17 @@ from tests.commands import done
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = (
-    "generator.training=light",
-    "sampling.steps=10",
-    "sampling.block_size=16",
-    "training.steps=300",
-    "practice.initial=200",
-    "practice.increment=100",
-    "practice.additions=2",
-    "practice.patience=1",
-    "practice.evaluate_every=2",
-)
-SET = [part for setting in SETTINGS for part in ("--set", setting)]
+SET = """
+    --set generator.training=light
+    --set sampling.steps=10
+    --set sampling.block_size=16
+    --set training.steps=300
+    --set practice.initial=200
+    --set practice.increment=100
+    --set practice.additions=2
+    --set practice.patience=1
+    --set practice.evaluate_every=2
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ def test_a_comparison_survives_a_kill_in_each_phase(scheduler, tmp_path):
         "drawing": lambda: (drawn.parents[1] / ".lock" for drawn in runs.glob("*/drawing/*")),
         "training": lambda: (latest.parents[1] / ".lock" for latest in runs.glob("practice*/checkpoints/latest*")),
     }
-    command = ["real compare digits", *SET, "--arms practice,static --seeds 2"]
+    command = ["real compare digits", SET, "--arms practice,static --seeds 2"]
     with killing(phases) as killed:
         done(*command, "--dask", scheduler, "--out", tmp_path / "cluster")
     assert killed == phases.keys()
@@ -115,7 +114,7 @@ def test_a_comparison_survives_a_kill_in_each_phase(scheduler, tmp_path):
 
 def test_tuning_has_the_same_trials(scheduler, tmp_path):
     pytest.importorskip("optuna")
-    command = ["real tune digits", *SET, "--arms practice,static --trials 3 --batch 2"]
+    command = ["real tune digits", SET, "--arms practice,static --trials 3 --batch 2"]
     held = {"trial": lambda: (tmp_path / "cluster" / "runs").glob("practice-trial1/*/.lock")}
     with killing(held) as killed:
         done(*command, "--dask", scheduler, "--out", tmp_path / "cluster")

@@ -33,7 +33,6 @@ def test_paired_differences_and_the_data_equivalence():
     assert table.loc["practice", "difference_se"] == pytest.approx((2 / 3) ** 0.5 / 2)
     assert table.loc["practice", "se"] == pytest.approx(100 * pd.Series([0.51, 0.69, 0.6, 0.8]).std() / 2)
     assert (table.loc["practice", "static_to_match"], table.loc["practice", "bound"]) == (400, ">")
-    assert table.loc["static", "static_to_match"] == pytest.approx(200)
     assert table.loc["static-400", "x"] == 400
     assert summarize(runs, "static", "compute").set_index("series").loc["static-400", "x"] == 400_007
 
@@ -119,10 +118,8 @@ def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, m
     monkeypatch.setattr("dp_experiments.compare.compare.run_arm", recorded)
     rows = run_arms(load_preset("gaussian"), ["practice", "static-400"], 2, 2, tmp_path, 1)
     assert [seed for seed, _ in order] == [0, 0, 1, 1]
-    assert rows[["arm", "seed"]].to_records(index=False).tolist() == [
-        *(("practice", seed) for seed in (0, 1)),
-        *(("static-400", seed) for seed in (0, 1)),
-    ]
+    assert rows["arm"].tolist() == ["practice", "practice", "static-400", "static-400"]
+    assert rows["seed"].tolist() == [0, 1, 0, 1]
 
 
 def test_a_run_that_diverges_costs_no_other_run(tmp_path, monkeypatch, capsys):

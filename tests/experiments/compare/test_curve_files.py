@@ -1,7 +1,6 @@
 """Curves are read from the files that the project writes and from tables of one's own; others are refused."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from dp_experiments.compare.compare import summarize
 from dp_experiments.compare.curve_files import SWEEP, read_curve, reported_curve
@@ -12,7 +11,7 @@ from dp_theory import KeepHard
 from tests.experiments.compare.made import runs_of
 from tests.refusals import refusal
 
-COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
+COMPARISON = "series,kind,generated,kept,y,se,n_seeds,validation"
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +46,17 @@ def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path, sweep):
 
 
 def test_a_comparison_is_read(tmp_path):
-    counts = {
-        "static": (1000, 1000, 97.0, 0.2),
-        "static-4000": (4000, 4000, 98.0, 0.1),
-        "practice": (900, 900, 98.1, 0.1),
-        "practice-400": (400, 400, 97.0, 0.1),
-        "prune-once": (4600, 1000, 97.5, 0.2),
-        "frozen": (1000, 1000, 97.0, 0.2),
-        "static@training.steps=6": (1000, 1000, 96.0, 0.2),
-    }
-    rows = [[series, "measured", *numbers, 4, 97.0] for series, numbers in counts.items()]
-    table = pd.DataFrame(rows, columns=COMPARISON)
-    table.astype({"kept": float}).to_csv(tmp_path / "comparison.csv")  # as a mean over seeds is written
+    (tmp_path / "comparison.csv").write_text(
+        f"""{COMPARISON}
+static,measured,1000,1000.0,97.0,0.2,4,97.0
+static-4000,measured,4000,4000.0,98.0,0.1,4,97.0
+practice,measured,900,900.0,98.1,0.1,4,97.0
+practice-400,measured,400,400.0,97.0,0.1,4,97.0
+prune-once,measured,4600,1000.0,97.5,0.2,4,97.0
+frozen,measured,1000,1000.0,97.0,0.2,4,97.0
+static@training.steps=6,measured,1000,1000.0,96.0,0.2,4,97.0
+"""
+    )
     run = tmp_path / "runs" / "practice-seed0"
     run.mkdir(parents=True)
     (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n")
@@ -131,31 +129,25 @@ def test_rows_of_other_strategies_or_numbers_are_not_taken_for_static_data_in_si
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        (f"{','.join(COMPARISON)}\nreal,trained,1,1,50,1,1,\n", "has no arm that is a strategy of the theory: static"),
-        (
-            f"{','.join(COMPARISON)}\npractice-9,trained,9,9,50,1,1,\n",
-            "arms of practice alone, and no runs in its folder",
-        ),
-        (f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n", "has no simulated points"),
-        (
-            "a,b\n1,2\n",
-            r"holds no curve: it has a, b, between commas; .* be kept, error .*; strategy, if not all rows are static",
-        ),
-        ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
-        ("kept,error\n100,0\n200,0\n", "curve.csv: 2 of 2 points have no error"),
-        ("kept,error\n100,0\n200,none?\n", "curve.csv: holds no curve: could not convert string to float: 'none.'"),
-        (f"kept,error\n{'9' * 400},.3\n", "curve.csv: holds no curve: int too large"),
-        ("series,kind,generated,kept,y,se,n_seeds,validation\nstatic-9,measured,9,9,x,.1,2,x\n", "curve.csv: holds no"),
-        (f"{','.join(SWEEP)}\nstatic,simulated,keep-all,1,1,.1,1,.5,.5,.4,.1,9\n", "curve.csv: no point is left"),
-        ("strategy,kept,error,se\nstatic,100,.3,.5\n", "se = 0.5 must lie .*, and not in percent"),
-        ("strategy,kept,generated,keep,error\nprune,100,300,.9,.3\n", "keep = 0.9 must be kept/generated for prune"),
-        ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),
-        ("# ours\nkept,error\n100,.3\n200,1\n", r"curve.csv: error = 1 must lie in \(0, 1\)"),
-        ("kept,error\n100,.3\nmany,.2\n", "curve.csv: holds no curve: could not convert string to float: 'many'"),
-        ("strategy,kept,error\nstatic,9,.3\nstattic,9,.2\n", "curve.csv: unknown strategy 'stattic': one of"),
-        ("kept,error,se\n100,.3,.01\n200,.2,\n", "curve.csv: se is given for some points"),
-    ],
+    {
+        f"{COMPARISON}\nreal,trained,1,1,50,1,1,\n": "has no arm that is a strategy of the theory: static",
+        f"{COMPARISON}\npractice-9,trained,9,9,50,1,1,\n": "arms of practice alone, and no runs in its folder",
+        f"{','.join(SWEEP)},x\nstatic,theory,keep-all,1,1,1,1,9,9,.1,.1,1,9\n": "has no simulated points",
+        "a,b\n1,2\n": "holds no curve: it has a, b, between commas; .* be kept, error .*; strategy, if not all",
+        "strategy;kept;error\nstatic;1;0,5\n": "more fields than the columns strategy;kept;error",
+        "kept,error\n100,0\n200,0\n": "curve.csv: 2 of 2 points have no error",
+        "kept,error\n100,0\n200,none?\n": "curve.csv: holds no curve: could not convert string to float: 'none.'",
+        f"kept,error\n{'9' * 400},.3\n": "curve.csv: holds no curve: int too large",
+        f"{COMPARISON}\nstatic-9,measured,9,9,x,.1,2,x\n": "curve.csv: holds no",
+        f"{','.join(SWEEP)}\nstatic,simulated,keep-all,1,1,.1,1,.5,.5,.4,.1,9\n": "curve.csv: no point is left",
+        "strategy,kept,error,se\nstatic,100,.3,.5\n": "se = 0.5 must lie .*, and not in percent",
+        "strategy,kept,generated,keep,error\nprune,100,300,.9,.3\n": "keep = 0.9 must be kept/generated for prune",
+        "strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n": "unknown rule 'lucky' of a curve",
+        "# ours\nkept,error\n100,.3\n200,1\n": r"curve.csv: error = 1 must lie in \(0, 1\)",
+        "kept,error\n100,.3\nmany,.2\n": "curve.csv: holds no curve: could not convert string to float: 'many'",
+        "strategy,kept,error\nstatic,9,.3\nstattic,9,.2\n": "curve.csv: unknown strategy 'stattic': one of",
+        "kept,error,se\n100,.3,.01\n200,.2,\n": "curve.csv: se is given for some points",
+    }.items(),
 )
 def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
     with refusal(message):

@@ -7,36 +7,35 @@ from dp_experiments.presets.presets import preset_names
 
 from dp_real import Run
 from tests.commands import done, dp
-from torture.attempt import as_options
 from torture.damage import readers
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SHORT = {
-    "training.steps": 40,
-    "practice.initial": 20,
-    "practice.additions": 2,
-    "practice.increment": 10,
-    "practice.patience": 1,
-    "practice.evaluate_every": 2,
-}
-NETWORK = {"generator.training": "none", "sampling.steps": 2}
+SHORT = """
+    --set training.steps=40
+    --set practice.initial=20
+    --set practice.additions=2
+    --set practice.increment=10
+    --set practice.patience=1
+    --set practice.evaluate_every=2
+"""
+NETWORK = "--set generator.training=none --set sampling.steps=2"
 OWN = {
     "digits": NETWORK,
     "fashion": NETWORK,
-    "fashion-tail": NETWORK | {"practice.real": 20},
-    "gaussian": {"data.dimension": 10, "sampling.block_size": 20},
-    "glyphs": NETWORK | {"practice.initial": 100},
-    "glyphs-tail": NETWORK | {"practice.initial": 200, "practice.real": 200},
-    "imagenet100-smoke": {"sampling.steps": 2, "practice.initial": 200},
-    "imagenet1k-smoke": {"sampling.steps": 2, "practice.initial": 1000},
-    "reviews": {"generator.max_new_tokens": 4, "sampling.block_size": 10, "data.validation": 10, "data.test": 10},
-    "words": {"generator.training": "none"},
+    "fashion-tail": f"{NETWORK} --set practice.real=20",
+    "gaussian": "--set data.dimension=10 --set sampling.block_size=20",
+    "glyphs": f"{NETWORK} --set practice.initial=100",
+    "glyphs-tail": f"{NETWORK} --set practice.initial=200 --set practice.real=200",
+    "imagenet100-smoke": "--set sampling.steps=2 --set practice.initial=200",
+    "imagenet1k-smoke": "--set sampling.steps=2 --set practice.initial=1000",
+    "reviews": """
+        --set generator.max_new_tokens=4 --set sampling.block_size=10 --set data.validation=10 --set data.test=10
+    """,
+    "words": "--set generator.training=none",
 }
 """What makes each preset small, beyond SHORT."""
-REFUSED = {
-    "gaussian": {"sample", "review", "rounds"},
-}
+REFUSED = {"gaussian": {"sample", "review", "rounds"}}
 """The commands that a preset cannot have: no picture or features of points."""
 FULL_SIZE = {"imagenet100", "imagenet1k"}  # these need weights of a hub and a GPU; their -smoke forms stand for them
 
@@ -75,7 +74,7 @@ def refusal(*words):
 
 @pytest.mark.parametrize("preset", small_presets())
 def test_every_command_after_a_small_run(preset, tmp_path):
-    small = (preset, *as_options({**SHORT, **OWN.get(preset, {})}))
+    small = (preset, SHORT, OWN.get(preset, ""))
     status, plan, _ = dp("real plan", *small, "--json")
     missing = [need["problem"] for need in json.loads(plan)["needs"] if need["problem"]]
     assert (status == 0) is not bool(missing)

@@ -68,7 +68,7 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(guided_run, tmp_pat
     answer = told("real sample", guided_run, "--omega 0,0.08 --set seed=5 --n 3 --out", out)
     samples = answer["samples"]
     assert [row["omega"] for row in answer["rows"]] == [0, 0.08]
-    assert [(row["class"], row["number"]) for row in samples[:4]] == [("0", 0), ("0", 1), ("0", 2), ("1", 0)]
+    assert [f"{row['class']}-{row['number']}" for row in samples[:4]] == ["0-0", "0-1", "0-2", "1-0"]
     assert pd.read_csv(out / "samples.csv")["file"].tolist() == [row["file"] for row in samples]
     assert len(samples) == 2 * 10 * 3
     weights = load_file(guided_run / "learner" / "model.safetensors")
@@ -107,12 +107,11 @@ def test_where_no_addition_was_guided_a_remedy_helps(copied, here):
 
 def test_a_transformers_classifier_on_digits(guided_run, vit, tmp_path):
     """It knows one of the classes; the preset's own generator needs no run."""
-    rows = told("real sample digits", *GUIDED, "--classifier", vit, "--classes 2,3 --out", tmp_path / "out")["samples"]
+    rows = told("real sample digits", GUIDED, "--classifier", vit, "--classes 2,3 --out", tmp_path / "out")["samples"]
     assert [row["omega"] for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
     for row in rows:
         assert row["as_asked"] == (None if row["class"] == "2" else row["predicted"] == "3")
     assert all(0 < row["entropy"] <= math.log(3) + 1e-6 for row in rows)
-    assert {row["predicted"] for row in rows} <= {"emu, em/u, big bird", "Cat", "3"}
 
 
 def test_text_prompts_need_no_real_images(vit, tmp_path):
@@ -154,7 +153,6 @@ def test_text_prompts_need_no_real_images(vit, tmp_path):
 def test_names_of_a_classifier():
     from dp_experiments.show.judge import Judge, accepted_answers, confirmed
 
-    config = parse_config(SMALL)
     cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]
     assert accepted_answers(cranes, ["Goldfish", "crane", "emu"]) == [{1}, {0, 2}, set()]
     assert accepted_answers(cranes, cranes) == [{0}, {1}, {2}]
@@ -163,8 +161,8 @@ def test_names_of_a_classifier():
     with refusal("no class called emu"):
         confirmed(Judge(torch.relu, [], [set()], ["emu"]), torch.empty(1), np.zeros(1, int))
     source = {"source": "folder", "validation": "nowhere", "classes": "imagenet100", "size": 8}
-    imagenet = config.model_copy(update={"data": parse_config(SMALL | {"data": source}).data})
-    first, *others = accepted_answers([str(label) for label in range(1000)], imagenet.task.classes)
+    classes = parse_config(SMALL | {"data": source}).task.classes
+    first, *others = accepted_answers([str(label) for label in range(1000)], classes)
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
 
 

@@ -18,22 +18,22 @@ from dp_theory import KeepAll, MeasuredRows, Problem
 from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
 
 SEEDS = 6
-SMALL = (
-    "guidance.omega=0.02",
-    "sampling.steps=12",
-    "data.dimension=60",
-    "data.validation=200",
-    "data.test=200",
-    "training.steps=8",
-    "practice.initial=120",
-    "practice.increment=180",
-    "practice.additions=3",
-)
+SMALL = """
+    guidance.omega=0.02
+    sampling.steps=12
+    data.dimension=60
+    data.validation=200
+    data.test=200
+    training.steps=8
+    practice.initial=120
+    practice.increment=180
+    practice.additions=3
+"""
 
 
 @pytest.fixture(scope="module")
 def small():
-    return gaussian(*SMALL)
+    return gaussian(*SMALL.split())
 
 
 @pytest.fixture(scope="module")

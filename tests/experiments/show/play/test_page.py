@@ -16,7 +16,7 @@ from dp_experiments.terminal.pages import rendered
 import dp_base
 from dp_theory import Direct, KeepEasy, KeepHard, Problem, predict
 from tests.chromium import CHROMIUM, barriers, left_by, needs_axe, needs_browser
-from tests.commands import done, run_dp
+from tests.commands import run_dp
 from tests.source import ROOT
 
 
@@ -31,12 +31,7 @@ def test_the_page_needs_no_network_and_no_other_file():
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not a place
 
 
-def test_the_command_writes_it(tmp_path):
-    done("play --out", tmp_path / "play.html")
-    assert (tmp_path / "play.html").read_text() == page()
-
-
-def test_the_command_shows_it_to_whoever_sits_there(tmp_path, monkeypatch):
+def test_the_command_writes_it_and_shows_it_to_whoever_sits_there(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("webbrowser.open", shown.append)
     file = tmp_path / "a page.html"
@@ -44,6 +39,7 @@ def test_the_command_shows_it_to_whoever_sits_there(tmp_path, monkeypatch):
         monkeypatch.setattr("sys.stdout.isatty", lambda answer=in_a_terminal: answer)
         assert run_dp("play", "--out", file, *options) == 0
     assert shown == [file.as_uri()]
+    assert file.read_text() == page()
 
 
 def test_the_page_of_the_docs_is_current():

@@ -19,41 +19,38 @@ from dp_experiments.show import judge as judges
 from dp_experiments.show.report import pictures
 from dp_experiments.show.report.facts import comparison_facts, outcome, run_verdict
 from dp_experiments.show.report.page import page, readable, shown_comparison
-from dp_experiments.show.report.pictures import (
-    are_drawn,
-    draw_rounds,
-    draw_samples,
-    draw_training,
-    leave_figures,
-)
+from dp_experiments.show.report.pictures import are_drawn, draw_rounds, draw_samples, draw_training, leave_figures
 from dp_experiments.terminal.lines import records
 from numpy.testing import assert_allclose
 from PIL import Image
 
+from dp_base.files import remove
 from dp_real import Run
 from dp_real.evaluate.quality import quality, subsample
 from dp_real.runs.files import RunFiles
-from tests.chromium import barriers, left_by, left_by_frame, needs_axe, needs_browser
+from tests.chromium import barriers, left_by_frame, needs_axe, needs_browser
 from tests.commands import done, refused, told
 from tests.dp_real.runs.folders import all_rows
 from tests.experiments.compare.made import runs_of
-from tests.experiments.conftest import COMPARED, SET, left_by_run
+from tests.experiments.conftest import COMPARED, left_by_run
+from torture.attempt import SMALL
 
 # figures
 
 
 def test_rounds_are_drawn_against_the_pools_size(guided_run):
-    figure = draw_rounds(Run(guided_run).metrics, Run(guided_run).rounds)
+    metrics, rounds = Run(guided_run).metrics, Run(guided_run).rounds
+    figure = draw_rounds(metrics, rounds)
     points = {ax.get_title(): ax.get_lines()[1].get_xydata() for ax in figure.axes}
     assert_allclose(points["strength ω"], [[60, 0.04], [80, 0.04]])
     assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
     # Six plain steps; guided ones are differentiated at all but the last.
     assert_allclose(points["denoiser passes per example"], [[40, 6], [60, 11], [80, 11]])
-    wrong = Run(guided_run).rounds["fraction_wrong"]
+    wrong = rounds["fraction_wrong"]
     assert_allclose(points["wrong when added (%)"], [[60, 100 * wrong[1]], [80, 100 * wrong[2]]])
-    last = Run(guided_run).metrics["val_accuracy"].iloc[-1]
+    last = metrics["val_accuracy"].iloc[-1]
     assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
-    lines = draw_training(Run(guided_run).metrics, Run(guided_run).rounds, 0).axes
+    lines = draw_training(metrics, rounds, 0).axes
     (accuracy,) = (ax.get_lines()[0] for ax in lines if ax.get_ylabel() == "validation accuracy (%)")
     assert accuracy.get_ydata()[-1] == 100 * last
 
@@ -161,17 +158,15 @@ def test_report_of_a_run(guided_run):
     assert shlex.split(facts["command"]) == ["dp", "real", "run", str(guided_run / "config.toml")]
 
     page = Page(guided_run / "report.html")
-    left = {path.name: path.read_bytes() for path in (guided_run / "figures").iterdir()}
-    of_all_rounds = {name: content for name, content in left.items() if not name.startswith("round-")}
-    assert of_all_rounds.keys() == {"training.png", "rounds.png", "samples.png"}
-    assert set(page.pictures) == set(of_all_rounds.values())
+    of_all_rounds = [path for path in (guided_run / "figures").iterdir() if not path.name.startswith("round-")]
+    assert sorted(page.pictures) == sorted(path.read_bytes() for path in of_all_rounds)
+    assert len(of_all_rounds) == 3
     assert facts["verdict"] in page.words
     assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
     guessing = result | {"test_balanced_accuracy": 0.1}
     assert " seconds. At chance" in run_verdict(facts, 10, guessing)
     assert run_verdict(facts, 10, guessing | {"quick": "a trial"}).endswith(" seconds; a trial.")
     assert str(guided_run) in page.words  # as it is: < and & are escaped
-    assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
 
 def test_a_run_that_ended_before_an_evaluation_has_the_examples_of_its_rounds(tmp_path):
@@ -203,7 +198,7 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path, monkeypatc
     page = tmp_path / "report.html"
     (facts,) = told("real report", compared, "--judge", judge, "--out", page)["reports"]
     learner = Run(judge).learner()
-    assert [row["series"] for row in facts["arms"]] == COMPARED[1].split(",")
+    assert [row["series"] for row in facts["arms"]] == ["practice", "static-60", "static"]
     for row in facts["arms"]:
         pools = [run.pool for arm, run in Comparison(compared).runs() if arm == row["series"]]
         seen = [pool.minibatch(subsample(torch.arange(len(pool)), 40)) for pool in pools]
@@ -235,31 +230,28 @@ def test_a_run_of_no_preset(copied):
 def test_an_unfinished_run(copied):
     """Killed in the middle of a line; its figures are drawn from what there is."""
     for name in ("result.json", "learner", "figures", "branches"):
-        path = copied / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        remove(copied / name)
     for checkpoint in (copied / "checkpoints").iterdir():
         if int(checkpoint.name.partition("step-")[2].partition("-")[0]) > 40:
             shutil.rmtree(checkpoint)  # it would have come later
     lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
     (copied / "metrics.jsonl").write_text("".join(lines[:8]) + lines[8][:20])
     _, out, err = done("real report", copied)
-    header, row = out.splitlines()
-    columns = header.split("\t")
-    assert dict(zip(columns, row.split("\t"), strict=True))["status"] == "step 40 of 120"
+    header, row = (line.split("\t") for line in out.splitlines())
+    assert row[header.index("status")] == "step 40 of 120"
+    assert "test" not in header
     assert err.splitlines()[-1] == str(copied / "report.html")
     page = Page(copied / "report.html")
     assert "not finished, at step 40 of 120" in page.words
     assert f"dp real resume {copied}" in page.words
     assert len(page.pictures) == 3
-    assert "test" not in columns
 
 
 def test_report_of_a_comparison(compared, tmp_path, guided_run):
     """Together with a run."""
-    refused("real report", compared, guided_run)
     comparison, alone = told("real report", compared, guided_run, "--out", tmp_path / "both.html")["reports"]
     assert alone["run"] == str(guided_run)
-    made = ["dp", "real", "compare", "digits", *map(str, (*SET, *COMPARED))]
+    made = ["dp", "real", "compare", *SMALL, *shlex.split(COMPARED)]
     assert shlex.split(comparison["command"])[: len(made)] == made
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
@@ -267,7 +259,6 @@ def test_report_of_a_comparison(compared, tmp_path, guided_run):
     assert len(page.pictures) == 1 + 3
     assert comparison["verdict"][0] in page.words
     assert f"{comparison['command']} made it" in page.words
-    assert "the best static arm" in comparison["verdict"][0]
     for arm in comparison["arms"]:
         sign = {">": "≥ ", "<": "≤ "}.get(arm["bound"], "")
         assert f"{arm['series']}{sign}{arm['ratio']:.2g}" in page.words  # a bound stands with its number
@@ -304,14 +295,17 @@ def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared, guided_run
 
 
 @needs_browser
-def test_a_figure_keeps_its_distance_from_the_table_before_it(guided_run, tmp_path):
+def test_a_page_fits_its_screen_and_a_figure_keeps_its_distance_from_the_table_before_it(guided_run, tmp_path):
     done("real report", guided_run, "--out", tmp_path / "report.html")
     gap = """
       const figure = [...shown.querySelectorAll("div.wide + figure")][0];
       const above = figure.previousElementSibling.getBoundingClientRect().bottom;
-      root.dataset.gap = figure.getBoundingClientRect().top - above;"""
-    page = (tmp_path / "report.html").read_text()
-    assert float(left_by_frame(gap, page, tmp_path, 900)["gap"]) > 16  # pixels, a line of text
+      root.dataset.gap = figure.getBoundingClientRect().top - above;
+      root.dataset.wide = shown.documentElement.scrollWidth > shown.documentElement.clientWidth;"""
+    for width in (1280, 500):
+        found = left_by_frame(gap, (tmp_path / "report.html").read_text(), tmp_path, width)
+        assert float(found["gap"]) > 16  # pixels, a line of text
+        assert found["wide"] == "false"
 
 
 @needs_browser
@@ -339,14 +333,6 @@ def test_a_pool_of_images_is_reviewed(guided_run, tmp_path):
     (encoded, *_) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
     assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (8, 8)
     assert "p(label)" not in text  # nobody knows
-
-
-@needs_browser
-def test_the_page_fits_narrow_screens(guided_run, tmp_path):
-    done("real report", guided_run)
-    page = (guided_run / "report.html").read_text()
-    for width in (1280, 500):
-        assert left_by("root.dataset.wide = root.scrollWidth > innerWidth", page, tmp_path, width)["wide"] == "false"
 
 
 def test_a_lead_of_nothing_has_no_sign_and_a_static_arm_no_interval_of_its_own_size():
