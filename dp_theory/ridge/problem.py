@@ -121,10 +121,10 @@ class Problem(AnyProblem):
             return np.broadcast_to(np.asarray(x, float), self.shape).reshape(-1)
 
         rule = self.rule.map(flat)
-        numbers = np.stack([flat(x) for x in (self.rho, self.phi if phi is None else phi, self.lam)])
-        for start in range(0, numbers.shape[1], size):
+        rho, phi, lam = (flat(x) for x in (self.rho, self.phi if phi is None else phi, self.lam))
+        for start in range(0, len(rho), size):
             cells = slice(start, start + size)
-            yield cells, rule.map(itemgetter(cells)), *numbers[:, cells]
+            yield cells, rule.map(itemgetter(cells)), rho[cells], phi[cells], lam[cells]
 
     def solve(self, tolerance: float | None) -> "Prediction":
         from dp_theory.ridge.theorem1 import predict_theorem1
