@@ -1,12 +1,12 @@
 """A language model behind an OpenAI-compatible HTTP API, with openai's client and retries."""
 
+import asyncio
 import contextlib
 import json
 import os
 import re
-import time
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -38,19 +38,21 @@ CHARACTERS = 4  # about, per token, if the endpoint does not count them
 FILTERED = "content_filter"  # an endpoint's code of a refusal
 
 
-class BoundedClient(openai.DefaultHttpxClient):
-    """Gives up an answer TIMEOUT after it began, not only between its parts, and after MAX_ANSWER bytes."""
+class BoundedClient(openai.DefaultAsyncHttpxClient):
+    """Gives up after TIMEOUT in total, not only between parts of an answer, and after MAX_ANSWER bytes."""
 
-    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         content = b""
-        with contextlib.closing(super().send(request, **options | {"stream": True})) as response:
-            deadline = time.monotonic() + TIMEOUT
-            for part in response.iter_bytes():
-                content += part
-                if time.monotonic() > deadline:
-                    raise httpx2.ReadTimeout(f"no answer within {TIMEOUT:g} seconds")
-                if len(content) > MAX_ANSWER:
-                    raise httpx2.ReadError(f"the answer has more than {MAX_ANSWER:,} bytes")
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                response = await super().send(request, **options | {"stream": True})
+                async with contextlib.aclosing(response):
+                    async for part in response.aiter_bytes():
+                        content += part
+                        if len(content) > MAX_ANSWER:
+                            raise httpx2.ReadError(f"the answer has more than {MAX_ANSWER:,} bytes")
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("the answer took too long") from error
         headers = [header for header in response.headers.multi_items() if header[0] != "content-encoding"]
         return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
 
@@ -73,7 +75,7 @@ class EndpointGenerator(PromptedGenerator):
         self.answers.take_in()
         missing = {digest: body for digest, body in questions if digest not in self.answers.by_question}
         if missing:
-            self._ask(missing)
+            self._run(self._ask(missing))
         texts = [self._text(self.answers.by_question[digest]) for digest, _ in questions]
         return to_codes(texts, self.sample_shape[0], self.where)
 
@@ -100,41 +102,52 @@ class EndpointGenerator(PromptedGenerator):
         text = self.cut(after)
         return "" if answer.cut and text == after else text
 
-    def _ask(self, missing: dict[str, dict[str, Any]]) -> None:
+    def _run(self, asking: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine, in a thread if an event loop is running here, as in a notebook."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(asking)
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(asyncio.run, asking).result()
+
+    async def _ask(self, missing: dict[str, dict[str, Any]]) -> None:
         """Send requests. After a failure or a spent budget, wait for those in flight, which are paid for."""
-        config, answers, storing = self.config, self.answers, Lock()
+        config, answers = self.config, self.answers
+        room = asyncio.Semaphore(config.requests)
+        failures: list[Exception] = []
 
-        def ask(digest: str) -> None:
-            if 0 < config.token_budget <= answers.tokens:
-                return
-            answer = self._answered(client, missing[digest])
-            with storing:
-                answers.keep(digest, answer)
+        async def ask(digest: str, body: dict[str, Any]) -> None:
+            async with room:
+                if failures or 0 < config.token_budget <= answers.tokens:
+                    return
+                try:
+                    answers.keep(digest, await self._answered(client, body))
+                except Exception as error:
+                    failures.append(error)
 
-        with (
-            openai.OpenAI(
-                base_url=config.base_url,
-                api_key=self.key or "none",  # otherwise the client takes one from the environment
-                organization="",
-                project="",
-                timeout=TIMEOUT,
-                max_retries=RETRIES,
-                # No redirects, so that the key goes to no other place.
-                http_client=BoundedClient(follow_redirects=False, **connection(config.base_url)),
-            ) as client,
-            ThreadPoolExecutor(config.requests) as threads,
-        ):
+        async with openai.AsyncOpenAI(
+            base_url=config.base_url,
+            api_key=self.key or "none",  # otherwise the client takes one from the environment
+            organization="",
+            project="",
+            timeout=TIMEOUT,
+            max_retries=RETRIES,
+            http_client=BoundedClient(follow_redirects=False, **connection(config.base_url)),
+        ) as client:  # no redirects, so that the key goes to no other place
             client._custom_headers = {}  # $OPENAI_CUSTOM_HEADERS may hold a secret for another place
-            list(threads.map(ask, missing))  # a failure cancels those that have not begun
+            await asyncio.gather(*[ask(*each) for each in missing.items()])
+        if failures:
+            raise failures[0]
         if not missing.keys() <= answers.by_question.keys():
             budget = f"generator.token_budget = {config.token_budget} (--set a larger one to go on)"
             raise Interrupted(f"{answers.tokens:,} tokens are spent, {budget}")
 
-    def _answered(self, client: openai.OpenAI, body: dict[str, Any]) -> Answer:
+    async def _answered(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Answer:
         reply: Any = ""
         for _ in range(ATTEMPTS):
             try:
-                reply = client.post(self.path, body=body, cast_to=object)
+                reply = await client.post(self.path, body=body, cast_to=object)
                 return read_answer(json.loads(reply) if isinstance(reply, str) else reply, body)
             except openai.APIError as error:
                 if FILTERED in (error.code, error.type):
@@ -165,6 +178,8 @@ class EndpointGenerator(PromptedGenerator):
             case 400 | 422:
                 remedy = "generator.parameters = { NAME = '' } omits one that it does not know"
                 return InputError(f"{self.where} refuses a request: {words}; {remedy}")
+        if isinstance(error, openai.APITimeoutError):
+            words = f"no answer within {TIMEOUT:g} seconds"
         is_asked_again = code is None or code in (408, 409, 429) or code >= 500
         failed = f"failed {RETRIES + 1} times" if is_asked_again else "refuses a request"
         return MissingError(f"{self.where} {failed}: {words}; its answers are stored; resume when it works again")

@@ -75,6 +75,6 @@ def test_a_run_against_a_real_server(url, folder, tmp_path, patch):
     kept = Answers(url, model)
     kept.take_in()
     assert kept.tokens > 3 * result["samples_generated"]
-    patch("openai.OpenAI", lambda **options: pytest.fail("it asks again"))
+    patch("openai.AsyncOpenAI", lambda **options: pytest.fail("it asks again"))
     run(config, tmp_path / "again")
     assert traces(tmp_path / "again") == traces(tmp_path / "run")
