@@ -1,9 +1,10 @@
 import os
 import re
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, HttpUrl, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.errors import Finding, MissingError
 from dp_base.imports import extra_problem, install_command
@@ -21,13 +22,14 @@ EXAMPLES = "{examples}"  # the placeholder of real examples in a prompt
 CHARACTERS = 4  # about, per token
 SHOT = 50  # about the tokens of a real example in a prompt
 STAND_IN = "stand-in"
-SET_HERE = {  # parameters of a request, and what sets them
+OWN = ("model", "messages", "prompt", "n", "stream", "logprobs", "top_logprobs", "response_format")
+"""Keys of a request that are not sampling parameters, but set by this package."""
+KEYS = {  # what sets these parameters of a request
     "temperature": "generator.temperature",
     "top_p": "generator.top_p",
     "max_tokens": "generator.max_new_tokens",
     "stop": "generator.stop",
     "seed": "the row's own seed",
-    **dict.fromkeys(("model", "messages", "prompt", "n", "stream", "logprobs", "response_format"), "this package"),
 }
 
 TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(template(EXAMPLES))], ...], AfterValidator(not_empty)]
@@ -37,8 +39,8 @@ Temperature = Annotated[float, Field(le=100, description="of sampling; lower: mo
 class PromptedConfig(GeneratorConfig):
     """Base of language models that are prompted."""
 
-    has_denoiser = False
-    modality = "text"
+    has_denoiser: ClassVar[bool] = False
+    modality: ClassVar[str | None] = "text"
 
     prompts: TextTemplates = Field(
         default=("Write a short text about {}.",),
@@ -88,7 +90,7 @@ class PromptedConfig(GeneratorConfig):
 class CausalLMConfig(PromptedConfig):
     """A language model of transformers, which is prompted (guidance.candidates)."""
 
-    has_likelihood = True
+    has_likelihood: ClassVar[bool] = True
 
     kind: Literal["causal-lm"]
     model: ModelPlace = Field(
@@ -125,7 +127,7 @@ class CausalLMConfig(PromptedConfig):
 class EndpointConfig(PromptedConfig):
     """A language model behind an OpenAI-compatible HTTP API."""
 
-    may_change = ("key", "requests", "token_budget")
+    may_change: ClassVar[tuple[str, ...]] = ("key", "requests", "token_budget")
 
     kind: Literal["openai"]
     base_url: str = Field(
@@ -151,15 +153,18 @@ class EndpointConfig(PromptedConfig):
     @model_validator(mode="after")
     def _check(self) -> "EndpointConfig":
         """Messages never show base_url or key, which may hold a secret."""
-        if twice := [key for key in SET_HERE if self.parameters.get(key, "") != ""]:
-            raise ValueError(f"parameters has {twice[0]!r}, which {SET_HERE[twice[0]]} sets: leave it out")
+        if own := sorted(set(OWN) & set(self.parameters)):
+            raise ValueError(f"parameters has {own[0]!r}, which is not a sampling parameter: leave it out")
+        if twice := [key for key in KEYS if self.parameters.get(key, "") != ""]:
+            raise ValueError(f"parameters has {twice[0]!r}, which {KEYS[twice[0]]} sets: leave it out")
         try:
-            url = HttpUrl(self.base_url)
-        except ValidationError:  # it shows the value
-            url = None
-        if not (url and url.port and self.base_url.isprintable()):
+            parts = urlsplit(self.base_url)
+            is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of an address or a port that cannot be
+            is_url, parts = False, urlsplit("")
+        if not (is_url and self.base_url.isprintable()):
             raise ValueError("base_url should be like http://localhost:8000/v1: http or https, and a port up to 65535")
-        if url.username or url.password or url.query:
+        if parts.username or parts.password or parts.query:
             raise ValueError("base_url should hold no key: generator.key names the environment variable that does")
         if self.key and not re.fullmatch("[A-Z][A-Z0-9_]*", self.key):
             raise ValueError("key should be the name of an environment variable, in capitals; no file holds the key")
@@ -206,10 +211,10 @@ CHAR_LMS = {"full": CharLMSizes(192, 3000), "light": CharLMSizes(32, 60), "none"
 class CharLMConfig(TrainedHere):
     """A small language model of characters, trained here on first use."""
 
-    has_denoiser = False
-    modality = "text"
-    has_likelihood = True
-    recipe = 1
+    has_denoiser: ClassVar[bool] = False
+    modality: ClassVar[str | None] = "text"
+    has_likelihood: ClassVar[bool] = True
+    recipe: ClassVar[int] = 1
 
     kind: Literal["char-lm"]
     temperature: Temperature = Field(default=1.0, gt=0)
