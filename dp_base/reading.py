@@ -3,7 +3,6 @@
 Libraries raise errors of any type on a broken file, so each error of a block counts as its fault.
 """
 
-import io
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -105,19 +104,21 @@ def read_plain_csv(path: Path, comments: bool = False, **options: Any) -> "pd.Da
 
     import pandas as pd
 
-    text = path.read_bytes().decode("utf-8-sig")
-    while comments and text.startswith("#"):
-        text = text.partition("\n")[2]
-    head = text.partition("\n")[0]
+    if comments:
+        lines = pd.read_csv(path, header=None, sep="\x1e", quoting=3, dtype=str, keep_default_na=False)[0]
+        options["skiprows"] = int(lines.str.startswith("#").cummin().sum())
+    head: dict[str, Any] = {**options, "header": None, "nrows": 1, "dtype": str}
+    names = pd.read_csv(path, **head).iloc[0].tolist()
+    if "dtype" in options and len(names) == 1 and (others := [each for each in ";\t" if each in str(names[0])]):
+        return read_plain_csv(path, **options | {"sep": others[0]})
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a different name")
     if "dtype" in options:
         csv.field_size_limit(2**31 - 1)
         options["engine"] = "python"  # it alone refuses letters behind a closing quote
-        options["sep"] = next((each for each in ",;\t" if each in head), ",")
-    names = [name.strip() for name in next(csv.reader([head], delimiter=options.get("sep", ",")), [])]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a different name")
-    table = pd.read_csv(io.StringIO(text), **options)
+    table = pd.read_csv(path, **options)
     if not isinstance(table.index, pd.RangeIndex):
-        columns = shortened(", ".join(names))
+        columns = shortened(", ".join(map(str, names)))
         raise ValueError(f'rows have more fields than the columns {columns}: put "…" around a value with a comma')
     return table

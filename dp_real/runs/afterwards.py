@@ -53,24 +53,27 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
 
     wrong_again is the share of errors among samples wrong when added; None without any.
     """
-    pool, added = run.pool, run.rounds.set_index("round")["step"]
+    pool = run.pool
+    checkpoints = run.checkpoints
     columns = pool.table()
-    rounds, was_wrong = columns["round"].to_numpy(), ~np.array(columns["correct"].to_pylist())
+    round_of = torch.tensor(columns["round"].to_numpy())
+    wrong_when_added = ~torch.tensor(columns["correct"].to_pylist())
+    added = run.rounds.set_index("round")["step"].to_dict()
     rows = []
-    for at in run.checkpoints:
-        entropy, correct = (each.numpy() for each in assess(run.learner(at).logits, pool.x, pool.y))
-        for index in np.unique(rounds):
-            members = rounds == index
-            again = ~correct[members & was_wrong]
+    for at in checkpoints:
+        entropy, correct = assess(run.learner(at).logits, pool.x, pool.y)
+        for index in range(int(round_of.max()) + 1):
+            members = round_of == index
+            again = members & wrong_when_added
             rows.append(
                 {
                     "step": at.state.step,
-                    "pool_size": int((rounds < at.state.rounds).sum()),
-                    "round": int(index),
-                    "entropy": float(entropy[members].mean()),
-                    "wrong": 1 - float(correct[members].mean()),
-                    "wrong_again": float(again.mean()) if len(again) else None,
-                    "added": int(added[index]),
+                    "pool_size": int((round_of < at.state.rounds).sum()),
+                    "round": index,
+                    "entropy": entropy[members].mean().item(),
+                    "wrong": 1 - correct[members].double().mean().item(),
+                    "wrong_again": 1 - correct[again].double().mean().item() if again.any() else None,
+                    "added": added[index],
                 }
             )
     return rows
