@@ -132,22 +132,30 @@ class OwnSets(DataConfig):
 
     def load(self) -> RealData:
         """Load the sets. Missing further sets are left out with a warning."""
-        labels, missing = self.labels, {}
-        sets: dict[str, Any] = {}
+        located = {}
+        missing = {}
         # Local sets come first, so that nothing is fetched if a needed one is missing.
         for name, where in sorted(self.places.items(), key=lambda place: place[1].startswith(HUB)):
             try:
-                located = locate(where, fetch=missing.keys() <= self.sets.keys())
-                sets[name] = self.read(located, labels, self.needed(name), keep=name in ("validation", "test"))
+                located[name] = locate(where, fetch=missing.keys() <= self.sets.keys())
             except MissingError as error:
                 missing[name] = str(error)
         if missing.keys() - self.sets.keys():
             raise MissingError("; ".join(missing[name] for name in sorted(missing, key=lambda name: name in self.sets)))
+        sets: dict[str, Any] = {}
+        for name in filter(located.__contains__, self.places):
+            try:
+                sets[name] = self.read(
+                    located[name], self.labels, self.needed(name), keep=name in ("validation", "test")
+                )
+            except MissingError as error:
+                if name not in self.sets:
+                    raise
+                missing[name] = str(error)
         for problem in missing.values():
             warn_once(f"{problem}; the run goes on without it")
-        train = self.as_training(sets["train"]) if "train" in sets else None
-        further = {name: sets[name] for name in self.sets if name in sets}
-        return RealData(self.task, train, sets["validation"], sets.get("test", sets["validation"]), further)
+        validation, train = sets.pop("validation"), sets.pop("train", None)
+        return RealData(self.task, train and self.as_training(train), validation, sets.pop("test", validation), sets)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """Read a further set; imagenet-NAME must have the published classes."""
