@@ -183,8 +183,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.newest = 0  # rows in the latest round
         self.y = torch.empty(0, dtype=torch.int64, device="cpu")
         self.posterior: Tensor | None = None  # float32 [n, K], of a pool with soft labels
-        self._examples = pa.chunked_array([], self.storage.type)  # of all rounds' files, memory-mapped
-        self._place = np.empty(0, np.int64)  # of each row's example among these
+        self._chunks: list[pa.Array] = []  # of examples, memory-mapped
+        self._place = np.empty((0, 2), np.int64)  # of each row: its chunk, and its index there
         self._facts: list[pa.Table] = []  # of each round, in order of the rows
         self._stored: Tensor | None = None  # the examples as they are stored, if they are in memory
         if version < 0:
@@ -276,7 +276,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             staged.mkdir(parents=True)
 
         def commit() -> None:
-            seal(staged, written, lambda folder, names: written)
+            seal(staged, sorted(written), lambda folder, names: {name: written[name] for name in names})
             staged.rename(folder)
 
         on_main(begin)
@@ -317,12 +317,15 @@ class Pool(Dataset[tuple[Tensor, int]]):
             shape = tuple(json.loads(table.schema.metadata[SHAPE]))
         if shape != tuple(self.sample_shape):
             raise InputError(f"{folder}: its examples have shape {list(shape)}, not {list(self.sample_shape)}")
-        n, examples = len(self), table["example"]
+        n = len(self)
         facts = facts.set_column(0, "row", pa.array(np.arange(n, n + len(facts))))
-        if self.storage.type != examples.type:
-            self.storage = storage_of(examples.type, self.sample_shape)
-        self._examples = pa.chunked_array([*self._examples.chunks, *examples.chunks], examples.type)
-        self._place = np.concatenate([self._place, n + order])
+        chunks = table["example"].chunks
+        if self.storage.type != chunks[0].type:
+            self.storage = storage_of(chunks[0].type, self.sample_shape)
+        parts = enumerate(chunks, len(self._chunks))
+        place = [np.stack([np.full(len(part), number), np.arange(len(part))], axis=1) for number, part in parts]
+        self._chunks += chunks
+        self._place = np.concatenate([self._place, np.concatenate(place)[order]])
         self._facts.append(facts)
         self.newest = len(facts)
         self.y = torch.cat([self.y, torch.tensor(facts["label"].to_numpy(), device="cpu")])
@@ -339,7 +342,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if self._stored is not None:
             return self._stored.index_select(0, rows)  # faster than [rows]
         with own_file(self.path, REMEDY):
-            cells = [self._examples.slice(at, 1).chunk(0) for at in self._place[rows.numpy()].tolist()]
+            cells = [self._chunks[chunk].slice(at, 1) for chunk, at in self._place[rows.numpy()].tolist()]
             return self.storage.decode(pa.concat_arrays(cells or [pa.nulls(0, self.storage.type)]))
 
 
