@@ -55,10 +55,14 @@ def images(config: Config) -> tuple[int, int]:
 
 
 def tokens(config: Config) -> dict[str, int]:
-    """About the tokens that a language model reads, and at most writes."""
+    """About the tokens that a language model reads, and at most writes; `judged` are those of likelihoods."""
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
-    return {"prompts": drawn * prompt, "written": drawn * written}
+    initial = config.practice.initial - config.practice.real
+    judged = drawn - initial if config.guidance.likelihood_weight else 0
+    judged += config.samples - config.practice.real if config.pool.soft_labels else 0
+    each = config.task.n_classes * (prompt + written)
+    return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
 
 
 def rows(config: Config) -> int:
@@ -165,8 +169,10 @@ def assumed(config: Config, network: Network, device: str, cores: int = 0) -> Se
         cores * CPU_CORE or peak * share * (FLOAT32 if dtype == "float32" else 1)
         for share, dtype in zip(SHARES, dtypes, strict=True)
     )
-    rate = f"of its peak of {peak:g} TFLOP/s {SHARES[0]:.0%} in drawing, {SHARES[1]:.0%} in training"
-    source = f"{CPU_CORE:g} TFLOP/s of a core" if cores else rate
+    rate = f"of its peak of {peak:g} TFLOP/s {drawing / peak:.0%} in drawing, {training / peak:.0%} in training"
+    source = f"assumed of {device}: {f'{CPU_CORE:g} TFLOP/s of a core' if cores else rate}"
+    if isnan(drawing):
+        source = f"the rate of {device} is unknown: measure it"
     image = config.generator.image_cost(config.sampling, config.guidance) or ImageCost(nan, nan)
     # A guidance step goes through the learner and back to the image, not to the weights: two thirds of a training step.
     judged = len(config.guided_steps) * 2 / 3 * network.training / training
@@ -174,7 +180,7 @@ def assumed(config: Config, network: Network, device: str, cores: int = 0) -> Se
         image.plain / drawing,
         image.guided / drawing + judged,
         network.training / training,
-        f"assumed of {device}: {source}",
+        source,
         CPU_SPREAD if cores else GPU_SPREAD,
     )
 

@@ -34,7 +34,7 @@ GIVEN_PIPELINE = "given-pipeline"
 SETS = {"validation", "test", "train"}
 _kept: dict[str, Any] = {}  # by digest: what `give` was called with
 _in_use = ContextVar[Mapping[str, Any]]("objects of the blocks around", default=MappingProxyType({}))  # by digest
-_past: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs, while others refer to them
+_weakly: WeakValueDictionary[str, Any] = WeakValueDictionary()  # of ended runs and other threads, while in use
 _left: dict[str, str] = {}  # an object's digest before a run, by that after it: the object may count calls
 
 Digest = Field(description="of the Python object's code and values; dp_real.run writes it")
@@ -58,12 +58,12 @@ def _given(thing: Any) -> Iterator[str]:
     """An object's key. After the block the object is held only weakly, unless `give` was called, too."""
     key = _key(thing)
     around = _in_use.set({**_in_use.get(), key: thing})
+    with suppress(TypeError):  # it allows no weak reference
+        _weakly[key] = thing
     try:
         yield key
     finally:
         _in_use.reset(around)
-        with suppress(TypeError):  # it allows no weak reference
-            _past[key] = thing
         _left[digest(thing)] = key  # its use may have changed what it counts
 
 
@@ -84,7 +84,7 @@ def given_object(key: str, argument: str) -> Any:
 
 
 def _known(key: str) -> Any:
-    return _in_use.get().get(key, _kept.get(key, _past.get(key)))
+    return _in_use.get().get(key, _kept.get(key, _weakly.get(key)))
 
 
 def digest(thing: Any) -> str:

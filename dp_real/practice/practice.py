@@ -353,12 +353,12 @@ class Practice(Additions):
 
     def _labels_of(self, labels: int | Sequence[int] | Tensor | None) -> Int64[Tensor, " count"]:
         labels = self.config.practice.increment if labels is None else labels
-        values = torch.as_tensor(labels, device="cpu")
-        if not values.dim() and values > 0:
-            return self.labels(int(values))
-        if values.dim() != 1 or not {*values.tolist()} <= {*range(self.n_classes)}:
+        if isinstance(labels, int | np.integer) and labels > 0:
+            return self.labels(int(labels))
+        values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
+        if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(self.n_classes)):
             raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {self.n_classes - 1}, [n]")
-        return values.long()
+        return torch.tensor(values).long()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint of the training; the samples stay in the folder."""

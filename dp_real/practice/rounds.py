@@ -271,6 +271,7 @@ class Rounds:
 
     def __post_init__(self) -> None:
         self.marks = read_marks(self.config.pool.marks)
+        self._compared: tuple[Pool, int, NearExamples] | None = None  # a pool, its version, and its examples
 
     def draw(self, index: int, labels: Tensor, logits: Logits | None, budget: float = INITIAL_BUDGET) -> Drawn:
         """Draw round `index` of classes `labels`, the first rows at guidance budget `budget`. All processes call this.
@@ -462,17 +463,23 @@ class Rounds:
                 )
         return select_rows(rows, selected)
 
-    def _alike(self, values: Sequence[Any]) -> np.ndarray:
-        """Which examples of a round are like earlier ones, or real ones of the validation set."""
-        near_duplicates = cast(NearExamples, self.config.data.near_duplicates(self.config.pool.distinct))
-        for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
-            near_duplicates.add(near_duplicates.values(examples))
-        return near_duplicates.add(values, "unlike")
+    def _alike(self, index: int, values: Sequence[Any]) -> np.ndarray:
+        """Which examples of a round are like earlier ones. It may be drawn again, and the pool be another by then."""
+        if self._compared and self._compared[:2] == (self.pool, index):
+            near_duplicates = self._compared[2]
+        else:
+            near_duplicates = cast(NearExamples, self.config.data.near_duplicates(self.config.pool.distinct))
+            for examples in ([self.data.validation.x] if self.data else []) + [self.pool.x]:
+                near_duplicates.add(near_duplicates.values(examples))
+        self._compared = None
+        alike = near_duplicates.add(values, "unlike")
+        self._compared = self.pool, index + 1, near_duplicates
+        return alike
 
     def _distinct(self, index: int, rows: pa.Table) -> pa.Table:
         mine = zip(rows["row"].to_pylist(), rows["example"].to_pylist(), strict=True)
         numbers, values = zip(*sorted(distributed.gather(list(mine))), strict=True)
-        selected = np.array(numbers)[~distributed.on_main(lambda: self._alike(values))]
+        selected = np.array(numbers)[~distributed.on_main(lambda: self._alike(index, values))]
         if not len(selected):
             noun, similarity = f"{self.config.data.modality}s", self.config.pool.distinct
             remedy = f"raise pool.distinct = {similarity:g}, or " if similarity < 1 else ""

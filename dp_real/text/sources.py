@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from dp_base.errors import InputError
+from dp_base.reading import foreign_file
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Task
 from dp_real.data.sets.own import OwnSets
@@ -53,7 +54,8 @@ class OfTexts(DataConfig):
         from dp_real.text.codes import texts_of, to_codes
 
         if str(getattr(samples, "dtype", "")) == "torch.int32":
-            samples = texts_of(samples)
+            with foreign_file(giver, "gave codes that are not characters"):
+                samples = texts_of(samples)
         is_list = isinstance(samples, list | tuple | np.ndarray) and len(samples) == count
         if not is_list or not all(isinstance(text, str) for text in samples):
             raise InputError(

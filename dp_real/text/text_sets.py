@@ -1,6 +1,7 @@
 """Sets of real texts in UTF-8: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of `datasets`."""
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ class Text(NamedTuple):
         """The text without blanks at its ends. InputError if nothing is left."""
         if not isinstance(self.text, str) or not self.text.strip():
             raise InputError(f"{self.place}: it has no text; add some, or remove it")
+        if re.search("[\0\ud800-\udfff]", self.text):
+            raise InputError(f"{self.place}: it has characters of code 0 or halves of some; mend or remove it")
         return self.text.strip()
 
 

@@ -53,6 +53,9 @@ def locate(where: str, fetch: bool = True) -> Located:
         has_splits = (folder.is_dir() and kind in ("parquet", "tar")) or (folder / "dataset_dict.json").exists()
         if split and not has_splits:
             raise InputError(f"{where}: it has no splits to choose @{split} from; name the split's own file or folder")
+        for each in paths:
+            if not (each.is_file() or each.is_dir()):
+                raise InputError(f"{each}: no regular file, but a pipe, a socket or a device; name a file or a folder")
         return Located(where, kind, paths, split, example, label, fetch)
 
 

@@ -132,7 +132,10 @@ def _validation_images(images: Sequence[Path]) -> list[tuple[ShardFile | Path, s
             with foreign_file(table):
                 rows = csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines())
                 wnids = {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
-                return [(image, wnids[image.stem]) for image in images]
+            for image in images:
+                if image.stem not in wnids:
+                    raise InputError(f"{image} is none of the {len(wnids):,} validation images whose class is known")
+            return [(image, wnids[image.stem]) for image in images]
     raise MissingError(
         f"{folder}: images without class folders; put Kaggle's {KAGGLE}, which has their classes, beside them, or "
         "sort them into folders"

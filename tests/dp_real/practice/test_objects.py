@@ -113,7 +113,7 @@ def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, patch):
     whole = mine("whole")
     with dying(40):
         mine()
-    patch("dp_real.practice.objects._past", {})
+    patch("dp_real.practice.objects._weakly", {})
     assert Run(tmp_path / "run").files.resume == f"dp_real.run(…, '{tmp_path}/run', resume=True)"
     config = parse_config(Run(tmp_path / "run").config.model_dump())
     for place, name in enumerate(names := ["data", "objective", "generator", "learner"]):

@@ -549,6 +549,8 @@ UNFIT = {
     r"samples \[12, 4\]: it gave a dict, should": lambda own: own.add(lambda x: {"out": uncertain(x)}),
     "the model is None": lambda own: own.add(None),
     r"classes 0 to 2": lambda own: own.add(net(), [0, 3]),
+    r"labels \[1\]: should be a count": lambda own: own.add(net(), ["a"]),
+    r"labels \[3\]: should be a count": lambda own: own.add(net(), torch.tensor([True, False, True])),
     r"labels \[\]: should be a count": lambda own: own.add(net(), 0),
     "has 0 of 1 rounds of samples: put": lambda own: own.pool.path.rename(own.folder / "moved") and own.add(net()),
     "has None rounds of samples, .* has 1: name that": lambda own: own.load_state_dict({}),
