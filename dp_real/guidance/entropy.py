@@ -140,6 +140,9 @@ class EntropyGuidance:
         for name, known in (("scale", ("relative", "raw")), ("through", ("unet", "x0"))):
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"{name} = {value!r}: should be one of {', '.join(known)}")
+        for name in ("logits", "objective"):
+            if not callable(value := getattr(self, name)):
+                raise InputError(f"{name} = {value!r}: should be a function")
 
     @classmethod
     def from_config(cls, options: GuidanceConfig, logits: Logits, omega: float, **own: Any) -> Self:

@@ -183,6 +183,8 @@ def check_class(kind: type, pipe: Any = None) -> None:
 def check_pipeline(pipe: Any) -> None:
     """Raise InputError for a pipeline that cannot be guided."""
     name = type(pipe).__name__
+    if isinstance(pipe, str | Path):
+        raise InputError(f"{pipe}: load the pipeline first, by from_pretrained")
     check_class(type(pipe), pipe)
     for part in ("scheduler", "vae"):
         if getattr(pipe, part, None) is None:

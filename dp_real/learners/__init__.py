@@ -84,10 +84,10 @@ class PretrainedConfig(LearnerConfig):
 
     def classifier(self, task: "Task") -> Any:
         """The fresh or existing model; fresh weights are from torch's random state."""
-        from dp_real.learners.models.architectures import tried_out
+        from dp_real.learners.models.architectures import freeze_unused
 
         classifier: Any = self.pretrained_model(self.model, task) if self.model else self.fresh_model(task)
-        return tried_out(classifier, task.sample_shape)
+        return freeze_unused(classifier, task.sample_shape)
 
     def fresh(self, task: "Task", training: TrainingConfig, seed: int) -> "Learner":
         from dp_real.learners.models.network import PretrainedLearner

@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from inspect import signature
+from numbers import Integral
 from typing import Any, Self
 
 import torch
@@ -296,8 +297,11 @@ def sample_images(
     """
     if isinstance(prompts, str) or not prompts:
         raise InputError(f"prompts = {prompts!r}: should be a list of at least one")
-    if steps < 1:
-        raise InputError(f"steps = {steps}: should be at least 1")
+    for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+        if not isinstance(value, Integral) or value < least:
+            raise InputError(f"{name} = {value!r}: should be a whole number, at least {least}")
+    if guidance and not isinstance(guidance, EntropyGuidance):
+        raise InputError(f"guidance of type {type(guidance).__name__}: should be an EntropyGuidance")
     conditions = [[prompt] for prompt in prompts]
     generator = pipeline_generator(pipe, conditions, None, steps, guidance_scale, size=size, batch_size=AT_ONCE)
     rows = range(len(prompts))

@@ -62,14 +62,18 @@ def class_names(task: Task) -> dict[str, Any]:
     }
 
 
-def tried_out(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """The classifier. InputError if it has no logits for samples of this shape."""
-    example = torch.zeros(1, *sample_shape, device=next(classifier.parameters()).device)
-    try:
-        with torch.no_grad():
-            classifier.eval()(example)
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise InputError(f"learner: this model cannot classify: {error}") from error
+def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
+    """Freeze weights that no logit depends on, which weight decay alone would change."""
+    with torch.enable_grad():
+        device = next(classifier.parameters()).device
+        try:
+            total = classifier.eval()(torch.zeros(1, *sample_shape, device=device)).sum()
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise InputError(f"learner: this model cannot classify: {error}") from error
+    weights = [weight for weight in classifier.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.requires_grad_(gradient is not None)
     return classifier
 
 

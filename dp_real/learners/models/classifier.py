@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
 from dp_base.files import write_json
 from dp_base.reading import read_json
 from dp_real.data.examples import Task
-from dp_real.learners.models.architectures import POOLER, class_names, fresh_network, is_of_head, tried_out
+from dp_real.learners.models.architectures import POOLER, class_names, freeze_unused, fresh_network, is_of_head
 from dp_real.learners.models.preprocess import Preprocess, image_size, preprocess_of
 from dp_real.runtime.hub import load, save
 from dp_real.runtime.pixels import GREY
@@ -30,7 +30,8 @@ class Classifier(nn.Module):
 
     def __init__(self, model: Any, preprocess: nn.Module) -> None:
         super().__init__()
-        self.model, self.preprocess = model, preprocess
+        self.model = model
+        self.preprocess = preprocess.to(next(model.parameters(), torch.empty(0)).device)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         return self.model(pixel_values=self.preprocess(x).to(self.model.dtype)).logits
@@ -92,7 +93,7 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
     def wrap(model: Any) -> Classifier:
         prepare = Preprocess(image_size(model.config) or size, [0.5] * channels, [0.5] * channels)
-        return tried_out(Classifier(model, prepare), task.sample_shape)
+        return freeze_unused(Classifier(model, prepare), task.sample_shape)
 
     return fresh_network(AutoModelForImageClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 

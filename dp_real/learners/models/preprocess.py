@@ -15,7 +15,8 @@ from dp_real.data.sets.class_names import warn_once
 from dp_real.runtime.hub import reading
 from dp_real.runtime.pixels import fit
 
-PROBE = (512, 1463)  # sides of the images that probe a processor, in a ratio that none has
+PROBE_SIZE = (64, 64)  # side of the images that probe a processor's normalisation and size
+RAMP = (512, 1463)  # sides of those that probe how it resizes, in a ratio that no processor has
 BICUBIC = {1, 3, "lanczos", "bicubic"}  # Pillow's and timm's filters that are not bilinear
 PROCESSORS = ("image_mean", "data_config", "resize_size")  # attributes of transformers', timm's and torchvision's
 
@@ -145,10 +146,10 @@ def _as_processor(model: str, processor: Any, side: int) -> Preprocess:
             f"processor = {processor!r}: should be a processor of transformers or "
             "weights.transforms(); preprocess= of Practice may be a function of images in [-1, 1]"
         )
-    mean, std, size, resized = _probe(model, processor)
+    mean, std, (height, width) = _probe(model, processor)
     if not getattr(processor, "do_resize", False):
         return Preprocess(side, mean, std)
-    return Preprocess(size, mean, std, resized, _mode(processor.resample))
+    return Preprocess((height, width), mean, std, _resized(processor, mean[0], std[0]), _mode(processor.resample))
 
 
 def _mode(resample: Any) -> str:
@@ -167,34 +168,41 @@ def _read(model: str, side: int) -> Any:
         ) from error
 
 
-def _probe(model: str, processor: Any) -> tuple[list[float], list[float], tuple[int, ...], int | tuple[int, int]]:
-    """Each channel's mean and deviation in [0, 1], by images of one colour; the size; and by the slopes of ramps the
-    shorter side, or both, to which it resizes before it crops.
-    """
-    channels = np.size(processor.image_mean)
-    rows, columns = np.indices(PROBE) / np.reshape(PROBE, (2, 1, 1))
-    noise = np.random.default_rng(0).random(PROBE)  # it and the slope across keep rounding from bending the lines
-    ramps = (250 * rows + 5 * columns + noise)[..., None], (250 * columns + 5 * rows + noise)[..., None]
-    colours = [np.full((*PROBE, 3), colour)[..., :channels] for colour in (0, 255, (255, 0, 0))]
-    images = [np.broadcast_to(image, (*PROBE, channels)).astype(np.uint8) for image in (*colours, *ramps)]
-    own = {"input_data_format": "channels_last"} if channels == 1 else {}  # where the axes would be ambiguous
-    with np.errstate(all="ignore"):
-        pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
+def _probe(model: str, processor: Any) -> tuple[list[float], list[float], tuple[int, int]]:
+    """Each channel's mean and deviation in [0, 1], and the size, by processing black and white images."""
+    is_grey = np.size(processor.image_mean) == 1
+    probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
+    pixels = _processed(processor, [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes])
     if pixels.ndim != 4:
         raise InputError(f"{model}: its image processor gives {list(pixels.shape)}: should be images [B, C, H, W]")
-    size = pixels.shape[2:]
-    black, white, red = pixels[:3, :, size[0] // 2, size[1] // 2]
+    black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
     if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
         raise InputError(f"{model}: its image processor orders channels differently from red, green, blue")
     if not np.isfinite(pixels).all() or not (white != black).all():
         raise InputError(f"{model}: its image processor gives no usable numbers: see its image_mean and image_std")
     std = 1 / (white - black)
-    mean = -black * std
+    return (-black * std).tolist(), std.tolist(), pixels.shape[2:]
+
+
+def _processed(processor: Any, images: list[np.ndarray]) -> np.ndarray:
+    is_grey = images[0].shape[2] == 1
+    own = {"input_data_format": "channels_last"} if is_grey else {}  # with one channel the axes would be ambiguous
+    with np.errstate(all="ignore"):
+        return np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
+
+
+def _resized(processor: Any, mean: float, std: float) -> int | tuple[int, int]:
+    """The shorter side, or both, to which it resizes before it crops: by the slopes of ramps."""
+    rows, columns = np.indices(RAMP) / np.reshape(RAMP, (2, 1, 1))
+    noise = np.random.default_rng(0).random(RAMP)  # it and the slope across keep rounding from bending the lines
+    ramps = [250 * rows + 5 * columns + noise, 250 * columns + 5 * rows + noise]
+    images = [np.tile(ramp[..., None].astype(np.uint8), np.size(processor.image_mean)) for ramp in ramps]
+    pixels = _processed(processor, images)
     sides = []
-    for axis, values in enumerate(pixels[3:, 0] * std[0] + mean[0]):
+    for axis, values in enumerate(pixels[:, 0] * std + mean):
         line = values.mean(1 - axis)
         inner = slice(edge := len(line) // 8, len(line) - edge)  # filters bend at the image's edges
         sides.append(round(250 / 255 / np.polyfit(np.arange(len(line))[inner], line[inner], 1)[0]))
     height, width = sides
-    is_uniform = abs(width - height * PROBE[1] / PROBE[0]) < 2
-    return mean.tolist(), std.tolist(), size, height if is_uniform else (height, width)
+    is_uniform = abs(width - height * RAMP[1] / RAMP[0]) < 2
+    return height if is_uniform else (height, width)

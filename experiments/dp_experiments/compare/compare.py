@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from dp_figures.curves import draw_curves, draw_ranking, save
+from matplotlib.figure import Figure
 
 from dp_base.checksums import RECORD, json_digest, seal, verify
 from dp_base.errors import DamagedError, DivergedError, MissingError
@@ -61,12 +62,19 @@ def run_arms(
     comparison = Comparison(out)
     # Those that generate nothing, and may name an encoder that is of no use to them, come before all that takes long.
     # One worker does all runs of a seed, whose first one makes the generator, then those of the next.
-    cells.sort(key=lambda cell: (Arm.parse(cell[0]).run is None, workers == 1 and cell[1].seed))
-    jobs = [(arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes) for arm, cell in cells]
-    rows: list[dict[str, Any]] = []
+    draws = [Arm.parse(arm).run is None for arm, _ in cells]
+    order = sorted(range(len(cells)), key=lambda index: (draws[index], workers == 1 and cells[index][1].seed))
+    jobs = [
+        (arm, cell, comparison.run_folder(arm, cell.seed), out / "drawn", accept_changes)
+        for index in order
+        for arm, cell in [cells[index]]
+    ]
+    n_judged = draws.count(False)
     diverged: list[str] = []
     with progress("runs", len(jobs)) as advance:
-        for row in in_parallel(workers, _row_or_fault, jobs, visible_gpus()):
+        rows = list(in_parallel(workers, run_arm, jobs[:n_judged], visible_gpus()))
+        advance(n_judged)
+        for row in in_parallel(workers, _row_or_fault, jobs[n_judged:], visible_gpus()):
             if isinstance(row, str):
                 say(row)
                 diverged.append(row)
@@ -79,7 +87,7 @@ def run_arms(
             f"them out, and --resume; the last: {diverged[-1]}"
         )
     remove(out / "drawn")
-    return pd.DataFrame(sorted(rows, key=lambda row: arms.index(row["arm"])))
+    return pd.DataFrame(rows, index=order).sort_index()
 
 
 def check_arms(of_arms: Collection[Config]) -> None:
@@ -201,6 +209,14 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def _figure(lines: pd.DataFrame, xlabel: str) -> Figure:
+    """Curves, or a ranking of arms that would hide each other, being of equal size."""
+    label = "test accuracy (%), ± 1 s.e." + (" within pairs" if len(lines) > 1 else "")
+    if lines["x"].is_unique or not lines["series"].is_unique:
+        return draw_curves(lines, xlabel=xlabel, ylabel=label, logx=True)
+    return draw_ranking(lines, xlabel=label)
+
+
 class Comparison:
     """The folder of `dp real compare`. It holds the runs, a figure of the arms, and tables as CSV files."""
 
@@ -268,12 +284,7 @@ class Comparison:
             if len(table):
                 write_text(self.path / f"{name}.csv", table.to_csv(index=False))
         lines = curves(runs, tables["comparison"]).dropna(subset="x")  # FLOPs of a probe are not counted
-        label = "test accuracy (%), ± 1 s.e." + (" within pairs" if len(lines) > 1 else "")
-        if lines["x"].is_unique or not lines["series"].is_unique:
-            figure = draw_curves(lines, xlabel=AXIS_LABELS[x], ylabel=label, logx=True)
-        else:  # arms of equal size, as curves, would hide each other
-            figure = draw_ranking(lines, xlabel=label)
-        save(figure, self.path / "comparison")
+        save(_figure(lines, AXIS_LABELS[x]), self.path / "comparison")
         write_text(self.path / COMMAND, f"{command}\n")
         own = [file.name for file in self.path.iterdir() if file.is_file() and file.suffix in (".csv", ".png", ".pdf")]
         seal(self.path, [*sorted(own), COMMAND])

@@ -64,6 +64,26 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     raise InputError(f"{path} holds no curve: it has {names}, between commas; {NEEDED}")
 
 
+def _curve(path: Path, table: pd.DataFrame, **options: Any) -> Curve:
+    """The curve of a file's rows; what is wrong is said with its row, counted below the names of columns."""
+    try:
+        return Curve.of(table, **options)
+    except InputError as error:
+        for place, row in zip(table.index.tolist(), table.to_dict("records"), strict=True):
+            try:
+                Curve.of({str(name): _number_or_text(cell) for name, cell in row.items()}, **options)
+            except InputError as of_row:
+                raise InputError(f"{path}, row {place + 1}: {of_row}") from None
+        raise InputError(f"{path}: {error}") from None
+
+
+def _number_or_text(cell: Any) -> Any:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return cell
+
+
 def select_rows(
     path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
 ) -> pd.DataFrame:
@@ -96,17 +116,13 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
 
 def _reading(path: Path, table: pd.DataFrame, notes: list[str], **options: Any) -> Reading:
     """The points that have errors, whose logarithms are fitted."""
-    table = table.astype({name: float for name in COLUMNS[1:] if name in table})
-    perfect = table["error"] == 0
+    perfect = table["error"].map(_number_or_text) == 0
     remark = f"{perfect.sum()} of {len(table)} points have no error, which more test examples might find"
     if perfect.all():
         raise InputError(f"{path}: {'no point is left' if table.empty else remark}")
     if perfect.any():
         notes.append(f"{remark}: they are left out")
-    try:
-        return Reading(Curve.of(table[~perfect], **options), notes)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return Reading(_curve(path, table[~perfect], **options), notes)
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,10 @@ def paper_table(name: str, runs: "Iterable[Run]" = ()) -> pd.DataFrame:
 def _changed(run: "Run") -> list[str]:
     from dp_real.practice.section import differences
 
-    differing = differences(load_preset(run.config.name), run.config, run.config.neutral_keys)
-    return [key for key in differing if key.split(".")[0] not in NEUTRAL]
+    with suppress(InputError):  # a preset of one's own is not known here
+        differing = differences(load_preset(run.config.name), run.config, run.config.neutral_keys)
+        return [key for key in differing if key.split(".")[0] not in NEUTRAL]
+    return []
 
 
 def _accuracies(run: "Run", result: dict[str, Any]) -> pd.Series:

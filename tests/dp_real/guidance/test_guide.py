@@ -525,7 +525,7 @@ class Kandinsky:
         (of(BriaFibo2Pipeline, tiny.flux2_vae()), "BriaFibo2Pipeline packs its latents in a way that is not known"),
         (of(QwenImageLayeredPipeline, tiny.shifted_vae()), "QwenImageLayeredPipeline packs its latents in a way"),
         (of(StableDiffusionPipeline, AutoencoderKL(out_channels=6)), "decodes 6 channels: should be red"),
-        ("folder", "^str cannot be guided: it has no scheduler$"),
+        ("folder", "^folder: load the pipeline first, by from_pretrained$"),
         (Kandinsky(), "Kandinsky cannot be guided: it has no vae$"),
         (
             StableDiffusionInpaintPipeline(*7 * [None], requires_safety_checker=False),
@@ -577,8 +577,9 @@ def test_what_cannot_be_guided_is_said():
     refused = {
         partial(dp_real.guide, pipe, three): {"omega": ["auto"], "every": [0]},
         partial(EntropyGuidance, three, omega=0.1): {"every": [1.5], "window": [1, (0.7, 0.2)], "scale": ["Relative"]}
-        | {"omega": [nan, torch.ones(3)], "through": ["x_0"]},
-        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "steps": [0]},
+        | {"omega": [nan, torch.ones(3)], "through": ["x_0"], "objective": ["entropy"]},
+        partial(dp_real.sample_images, pipe, prompts=PROMPTS): {"prompts": ["a hen", []], "guidance": [three]}
+        | {"steps": [0, 2.5], "seed": [-1]},
     }
     for call, options in refused.items():
         for name, values in options.items():

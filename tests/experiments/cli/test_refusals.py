@@ -69,7 +69,7 @@ WRONG = {
     "real compare digits --set seed=7": "--first, --seeds and --splits say which",
     "real compare digits --dask tcp://host:1 --workers 2": "--workers 2 is for this machine; with --dask, each worker",
     "real tune digits --search training.stepps=1:4": "unknown key training.stepps; did you mean training.steps?",
-    "real tune digits --search training.steps=4:1": "--search training.steps=4:1: no range",
+    "real tune digits --search training.steps=4:1": "--search training.steps=4:1: the smaller end comes first",
     "real tune digits --arms static --search practice.patience=1:4": "no arm of static has it",
     "real tune digits --search seed=0:3": "every trial has the same seeds and splits",
     "real tune digits --search 'data.validation=[1, 2]'": "--search data.validation: every trial has the same task",

@@ -122,23 +122,34 @@ def _distribution(config: Config, key: str, domain: Any) -> BaseDistribution:
         for value in domain:
             with_settings(config, {key: value}, where)
         return CategoricalDistribution([json.dumps(value) for value in domain])
-    own: Any = flat(config.model_dump(mode="json")).get(key)
+    own = flat(config.model_dump(mode="json")).get(key)
     match = RANGE.fullmatch(domain)
+    is_number = isinstance(own, int | float) and not isinstance(own, bool)
     assert match, "read_searches has checked it"
     if isinstance(own, bool):
         raise InputError(f"{where}: is true or false, which has no range: --search {key}=[false, true]")
-    if "x" in domain and not isinstance(own, int | float):
-        raise InputError(f"{where}: x is a multiple of the configuration's own value, which is no number")
-    with foreign_file(where, "no range"):
-        low, high = (float(match[at + 1]) * (own if match[at] else 1) for at in (1, 3))
-        log = match[5] is not None
-        if isinstance(own, int):
-            searched = IntDistribution(round(low), round(high), log=log)
-        else:
-            searched = FloatDistribution(low, high, log=log)
-    for value in (searched.low, searched.high):
-        with_settings(config, {key: value}, where)
-    return searched
+    try:
+        low, high = (_bound(match[at], match[at + 1], own if is_number else None) for at in (1, 3))
+        if low > high:
+            raise ValueError("the smaller end comes first")
+        searched = (
+            IntDistribution(round(low), round(high), log=match[5] is not None)
+            if is_number and isinstance(own, int)
+            else FloatDistribution(low, high, log=match[5] is not None)
+        )
+        for value in (searched.low, searched.high):
+            with_settings(config, {key: value}, where)
+        return searched
+    except InputError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _bound(factor: str, text: str, own: float | None) -> float:
+    if factor and own is None:
+        raise ValueError("x is a multiple of the configuration's own value, which is no number")
+    return float(text) * (own if factor and own is not None else 1)
 
 
 def at_end(distribution: BaseDistribution, value: float) -> str | None:

@@ -1,7 +1,7 @@
 """Tunes arms by their accuracy on validation images alone, with the same number of trials."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from dp_experiments.compare.tune.tuned import FORMAT, TUNED
 from dp_experiments.terminal.lines import aside
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
+from dp_real.data.examples import RealData
 from dp_real.runs.identity import NAMES, input_digests
 from dp_real.runs.prepare import check_plan, fresh_learner, load_generator
 from dp_real.runs.run import run
@@ -45,6 +46,20 @@ class Plan(NamedTuple):
     batch: int
 
 
+class Proposal(NamedTuple):
+    """A trial to be run: a configuration for each seed, or what is wrong with its settings."""
+
+    arm: str
+    number: int
+    parameters: Mapping[str, Any]
+    cells: Sequence[Config]
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        return file_name(f"{self.arm}-trial{self.number}")
+
+
 def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
     """What is searched, by arm; a search that no arm has is an error."""
     spaces = {arm: space_of(config, arm, plan.searches) for arm in plan.arms}
@@ -66,33 +81,27 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int | None
     if config.practice.needs_generator:  # one that diverges would be trained, and fail, in every trial
         load_generator(on_seeds(config, 1, 1, plan.first)[0])
     finished = finished_trials(out / TRIALS, plan.arms)
-    seeded = on_seeds(config, plan.seeds, plan.splits, plan.first)
     with progress("trials", trials * len(plan.arms)) as advance:
         advance(sum(map(len, finished.values())))
         for begin in range(0, trials, plan.batch):
             batch = range(begin, min(begin + plan.batch, trials))
             earlier = {arm: trials[:begin] for arm, trials in finished.items()}
-            proposals: list[tuple[str, int, Mapping[str, Any], Path]] = []
+            proposals = []
             for arm, space in spaces.items():
                 # Of a batch's trials: the configuration's own values, later another arm's best.
                 first = untried(arm, space, earlier) if begin else own_parameters(arm_config(config, arm), space)
-                for number, parameters in zip(
-                    batch, propose(space, finished[arm], batch, first, config.seed), strict=True
-                ):
-                    if number >= len(finished[arm]):
-                        folder = out / RUNS / file_name(f"{arm}-trial{number}")
-                        proposals.append((arm, number, parameters, folder))
-            jobs = [
-                (each, arm, settings_of(spaces[arm], parameters), folder / f"seed{each.seed}", out / DRAWN)
-                for arm, _, parameters, folder in proposals
-                for each in seeded
+                proposals += _batch(config, plan, arm, space, finished[arm], batch, first)
+            cells = [
+                (cell, out / RUNS / each.name / f"seed{cell.seed}", out / DRAWN)
+                for each in proposals
+                for cell in each.cells
             ]
-            ended = iter(in_parallel(workers, _run, jobs, visible_gpus()))
-            for arm, number, parameters, folder in proposals:
-                trial = _trial(number, parameters, [next(ended) for _ in seeded])
-                keep(out / TRIALS, arm, trial)
-                finished[arm].append(trial)
-                remove(folder)
+            ended = iter(in_parallel(workers, _run, cells, visible_gpus()))
+            for each in proposals:
+                trial = _judged(each, [next(ended) for _ in each.cells])
+                keep(out / TRIALS, each.arm, trial)
+                finished[each.arm].append(trial)
+                remove(out / RUNS / each.name)
                 advance(1)
     for over in (RUNS, DRAWN):
         remove(out / over)
@@ -126,22 +135,45 @@ def _inputs(config: Config, plan: Plan) -> dict[str, str]:
     """Digests of what trials read, by name, arm and split; all must read the same."""
     digests = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
+        loaded: dict[tuple[str, bool], RealData] = {}  # arms seldom differ in their data
         for arm in plan.arms:
             armed = arm_config(cell, arm)
-            for name, value in input_digests(armed, armed.real_data(), test=False).items():
+            section = armed.data.model_dump_json(), armed.practice.additions > 0  # which real_data depends on
+            if section not in loaded:
+                loaded[section] = armed.real_data()
+            for name, value in input_digests(armed, loaded[section], test=False).items():
                 digests[f"{NAMES.get(name, name)} of {arm} on split {cell.data.split}"] = value
     return digests
 
 
-def _run(
-    config: Config, arm: str, settings: Mapping[str, Any], out: Path, shared: Path
-) -> tuple[float | None, float, str]:
+def _batch(
+    config: Config,
+    plan: Plan,
+    arm: str,
+    space: Space,
+    finished: Sequence[Trial],
+    batch: range,
+    first: Mapping[str, Any] | None,
+) -> Iterator[Proposal]:
+    for number, parameters in zip(batch, propose(space, finished, batch, first, config.seed), strict=True):
+        if number < len(finished):
+            continue
+        cells = []
+        problem = ""
+        try:
+            settled = arm_config(config, arm, settings_of(space, parameters))
+            check_plan(settled)
+            cells = on_seeds(settled.model_copy(update={"tracker": "none"}), plan.seeds, plan.splits, plan.first)
+        except InputError as error:
+            problem = str(error)
+        yield Proposal(arm, number, parameters, cells, problem)
+
+
+def _run(config: Config, out: Path, shared: Path) -> tuple[float | None, float, str]:
     """Validation accuracy, seconds, and why it failed if it did. Test images are not looked at."""
     try:
-        config = arm_config(config, arm, settings).model_copy(update={"tracker": "none"})
-        check_plan(config)
-        fresh_learner(config)  # layers may not fit together, which only their network knows
-    except InputError as error:
+        fresh_learner(config)
+    except InputError as error:  # layers that do not fit together, which only their network knows
         return None, 0.0, str(error)
     try:
         result = run(
@@ -157,11 +189,12 @@ def _run(
     return result["val_accuracy"], result["seconds"], ""
 
 
-def _trial(number: int, parameters: Mapping[str, Any], ended: Iterable[tuple[float | None, float, str]]) -> Trial:
-    accuracies, seconds, problems = zip(*ended, strict=True)
-    problem = next(filter(None, problems), "")
+def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]) -> Trial:
+    accuracies = [accuracy for accuracy, _, _ in ended if accuracy is not None]
+    problem = next((problem for _, _, problem in ended if problem), proposal.problem)
     accuracy = None if problem else sum(accuracies) / len(accuracies)
-    return Trial(number, parameters, accuracy, sum(seconds), problem)
+    seconds = sum(seconds for _, seconds, _ in ended)
+    return Trial(proposal.number, proposal.parameters, accuracy, seconds, problem)
 
 
 def _write(

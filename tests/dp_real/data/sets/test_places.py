@@ -308,6 +308,9 @@ def test_odd_names_of_places(tmp_path):
     with refusal(r"a.parquet has no split in its name, others have"):
         read(tmp_path / "set")
     assert len(read(tmp_path / "set@train").y) == 3
+    os.mkfifo(tmp_path / "pipe.tar")
+    with refusal(r"pipe.tar: no regular file"):
+        locate(f"{tmp_path}/pipe.tar")
 
 
 # the hub
