@@ -224,6 +224,11 @@ def test_images_are_prepared_as_by_the_processor(kind, options):
         assert preprocess_of(nn.Identity(), preset)(x).equal(ours)
 
 
+def test_a_shorter_side_without_a_crop_is_the_size_of_square_images():
+    processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, do_center_crop=False)
+    assert preprocess_of(nn.Identity(), processor, 16).size == (32, 32)
+
+
 def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(caplog):
     x = pictures(2, 3, 8, 8)
     for _ in range(2):
@@ -232,7 +237,7 @@ def test_what_nothing_is_known_of_is_given_images_as_they_are_and_that_is_told(c
         "Bilinear: how its images are normalised is unknown; it gets them unchanged, in [-1, 1]. For others give "
         "processor= to guide, preprocess= to Practice"
     ]
-    with refusal(r"gives \[5, 256, 768\]: should be images"):
+    with refusal(r"gives \[3, 256, 768\]: should be images"):
         preprocess_of(SimpleNamespace(name_or_path="", config=None), transformers.Siglip2ImageProcessorPil())
 
 

@@ -87,6 +87,7 @@ def test_labels_that_are_numbers(tmp_path):
     ("name", "content", "message"),
     [
         ("a.csv", TABLE + "  ,praise\n", "row 3: it has no text; add some, or remove it"),
+        ("a.csv", TABLE + "go\0od,praise\n", "row 3: it has characters of code 0"),
         ("a.csv", "text,label\ngood,praise\n", "no texts of blame; each class needs some"),
         ("a.csv", TABLE + "b,\n", "row 3 has no label"),
         ("a.csv", "said,what\nbad,blame\n", r"which column is the text\? name it by #TEXT,LABEL; it has said, what"),
