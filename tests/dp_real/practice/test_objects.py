@@ -9,6 +9,7 @@ import sys
 import threading
 import tomllib
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from importlib import metadata
@@ -181,10 +182,11 @@ def test_objects_are_let_go_when_a_run_ends(mine, objects, tmp_path):
 
 
 def test_an_object_stays_for_its_other_users(tmp_path):
-    """Calls around, and who called `give`. None but these keep it: not a Practice that is refused, either."""
+    """Its threads, calls around, and who called `give`. None but these keep it: not a refused Practice, either."""
     keys = {"shape": (2,), "initial": 9, "increment": 3}
     drawer, other = Drawer(), Drawer(other=True)
-    with with_objects({}, generator=drawer):
+    with with_objects({}, generator=drawer) as raw, ThreadPoolExecutor(1) as thread:
+        assert thread.submit(given_object, raw["generator"]["digest"], "generator").result() is drawer
         key = give(drawer)
         with with_objects({}, generator=Drawer()):  # an equal one
             pass
