@@ -184,8 +184,11 @@ def test_seconds_and_hours():
     assert seconds.plain == pytest.approx((60 * 0.803 + 2.515) / 78)
     assert seconds.row == pytest.approx(MLP.training / 46.8)
     assert seconds.source.endswith("of its peak of 312 TFLOP/s 25% in drawing, 15% in training")
-    assert forecast.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(5 * seconds.row)  # float32
-    assert np.isnan(forecast.assumed(mine, MLP, "an abacus").plain)
+    in_float32, unknown = (forecast.assumed(config(), MLP, device) for device in ("NVIDIA A100", "an abacus"))
+    assert in_float32.row == pytest.approx(5 * seconds.row)
+    assert in_float32.source.endswith("25% in drawing, 3% in training")
+    assert np.isnan(unknown.plain)
+    assert unknown.source == "the rate of an abacus is unknown: measure it"
     assert forecast.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
     found = forecast.hours(mine, forecast.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
