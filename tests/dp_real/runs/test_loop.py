@@ -6,7 +6,6 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from dp_real.config import parse_config
 from dp_real.data.examples import Examples, RealData
@@ -24,46 +23,28 @@ def scripted_learner():
     return learner
 
 
-class ConstantGenerator:
-    """Returns nothing but zeros, at a known cost; remembers what it was asked for."""
-
-    sample_shape, n_classes = (3, 1, 1), 3
-
-    def __init__(self):
-        self.calls = []
-
-    def sample(self, labels, seeds, guidance):
-        self.calls.append((len(labels), guidance))
-        x = torch.zeros(len(labels), 2)
-        for _ in range(20):
-            x = x @ torch.eye(2)
-        return nn.functional.pad(x, (0, 1)).view(-1, 3, 1, 1)
+def zeros(labels, seeds, guidance):
+    """Samples of nothing but zeros, at a known cost."""
+    return (torch.zeros(len(labels), 8) @ torch.zeros(8, 3)).view(-1, 3, 1, 1)
 
 
-class Notebook:
+FLOPS = 2 * 8 * 3  # of a row
+
+
+class Notebook(Mock):
     """Notes what a run's folder would be given."""
 
-    def __init__(self):
-        self.evaluations, self.additions, self.checkpoints, self.latest = [], [], [], []
+    latest = ()
+
+    def rows(self, kind):
+        return [call.args[0] for call in getattr(self, kind).call_args_list]
 
     @property
     def added(self):
-        return [row["step"] for row in self.additions]
-
-    def evaluation(self, row, pace, last_step):
-        self.evaluations.append(row)
-
-    def addition(self, row):
-        self.additions.append(row)
+        return [row["step"] for row in self.rows("addition")]
 
     def checkpoint(self, state, learner, pool, keep):
-        (self.checkpoints if keep else self.latest).append(state.step)
-
-    def forget_blocks(self):
-        pass
-
-    def stop_requested(self):
-        return False
+        self.latest = self.latest if keep else (*self.latest, state.step)
 
 
 SCRIPTED = tomllib.loads("""
@@ -81,11 +62,11 @@ def run(tmp_path, accuracies=(0.5,) * 10, warmup=0.1, shares=(300, 300, 300), **
     """A run of 100 steps, cool-down from step 80, evaluated every 10; a pair is (accuracy, balanced accuracy)."""
     config = changed(parse_config(SCRIPTED), training={"warmup": warmup}, practice=plan)
     script = (each if isinstance(each, tuple) else (each, each) for each in [*accuracies, *[0.0] * 20])
-    notebook = Notebook()
+    notebook = Notebook(**{"stop_requested.return_value": False})
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
     labels = torch.arange(3).repeat_interleave(torch.tensor(shares))
     validation = Examples(torch.zeros(len(labels), 3, 1, 1), labels)  # chance: .333, its error of 900 .016
-    rounds = Rounds(config, pool, tmp_path / "drawing", ConstantGenerator())
+    rounds = Rounds(config, pool, tmp_path / "drawing", Mock(**{"sample.side_effect": zeros}))
     data = RealData(config.task, None, validation, validation)
     practice = TrainingLoop(config, pool, LoopState(100), rounds, scripted_learner(), data, notebook)
     with pytest.MonkeyPatch.context() as patch:
@@ -99,8 +80,7 @@ def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path)
     # best .5 at step 10; steps 20, 30 do not beat it -> add at 30; 40 rises; 50, 60 are equal -> add at 60
     notebook, practice = run(tmp_path, [0.5, 0.5, 0.4, 0.6, 0.6, 0.6, 0.7, 0.8, 0.8, 0.8])
     assert notebook.added == [0, 30, 60]
-    assert [row["pool_size"] for row in notebook.evaluations] == [9] * 3 + [15] * 3 + [21] * 4
-    assert notebook.checkpoints == [30, 60]  # taken before the data, for branching out
+    assert [row["pool_size"] for row in notebook.rows("evaluation")] == [9] * 3 + [15] * 3 + [21] * 4
     assert practice.state.best == 0.8
 
 
@@ -113,11 +93,11 @@ def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path):
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path):
     notebook, practice = run(tmp_path, patience=1)
-    calls = practice.rounds.generator.calls
-    assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
-    assert [guidance is None for _, guidance in calls] == [True] * 3 + [False] * 6
+    calls = [call.args for call in practice.rounds.generator.sample.call_args_list]
+    assert [len(labels) for labels, *_ in calls] == [4, 4, 1] + [4, 2] * 3
+    assert [guidance is None for *_, guidance in calls] == [True] * 3 + [False] * 6
     assert torch.bincount(practice.pool.y).tolist() == [9, 9, 9]
-    assert notebook.additions[-1]["fraction_wrong"] == pytest.approx(2 / 3)
+    assert notebook.rows("addition")[-1]["fraction_wrong"] == pytest.approx(2 / 3)
     assert len(np.unique(practice.pool.table()["seed"].to_numpy())) == 27
     assert practice.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
     assert practice.learner.train_step.call_count == 100
@@ -158,14 +138,10 @@ def test_additions_in_warmup_wait_for_a_learner_that_knows_something(tmp_path):
 
 def test_costs_are_counted_between_additions_and_in_all(tmp_path):
     notebook, practice = run(tmp_path, patience=1)
-    rows = notebook.additions
-    state = practice.state
-    plain = 20 * 2 * (2 * 2)  # 20 products of a [2, 2] matrix and a row
-    assert [row["flops"] for row in rows] == [9 * plain] + [6 * plain] * 3
-    assert [row["denoiser_forwards"] for row in rows] == [9 * 20] + [6 * 20] * 3
-    assert [row["denoiser_backwards"] for row in rows] == [0] + [6 * 19] * 3
-    for total, column in (("flops", "flops"), ("forwards", "denoiser_forwards"), ("backwards", "denoiser_backwards")):
-        assert state.costs[total] == sum(row[column] for row in rows)
+    rows, state = notebook.rows("addition"), practice.state
+    costs = [[row[name] for name in ("flops", "denoiser_forwards", "denoiser_backwards")] for row in rows]
+    assert costs == [[9 * FLOPS, 9 * 20, 0], *[[6 * FLOPS, 6 * 20, 6 * 19]] * 3]
+    assert [state.costs[name] for name in ("flops", "forwards", "backwards")] == np.sum(costs, 0).tolist()
     assert [row["training_flops"] for row in rows] == [0] * 4  # no network
     assert sum(row["training_seconds"] for row in rows) == pytest.approx(state.training_seconds)
     assert state.training_seconds < state.seconds - state.generation_seconds  # what followed the last addition
@@ -192,4 +168,4 @@ def test_automatic_strength_moves_towards_its_target():
 def test_checkpoints_come_at_their_interval(tmp_path, patch):
     patch("dp_real.runs.loop.CHECKPOINT_EVERY", 3)
     notebook, _ = run(tmp_path, additions=0)
-    assert notebook.latest == [0, 30, 60, 90, 100]  # and at the end, before anything else can fail
+    assert notebook.latest == (0, 30, 60, 90, 100)  # and at the end, before anything else can fail
