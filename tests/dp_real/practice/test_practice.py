@@ -52,9 +52,8 @@ def rows(own):
 
 def test_data_is_added_once_patience_runs_out_and_as_often_as_asked(tmp_path):
     own, model = practice(tmp_path, patience=2, min_delta=0.05, additions=2), net()
-    grown = [own.step(metric, model) for metric in (0.5, 0.5, 0.54, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5)]
-    assert grown == [False, False, True, False, False, True, False, False, False]  # a closed schedule is no error
-    assert len(own.pool) == 30 + 2 * 12
+    metrics = 0.5, 0.5, 0.54, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5  # a closed schedule is no error
+    assert [index for index, metric in enumerate(metrics) if own.step(metric, model)] == [2, 5]
     log = json_lines(tmp_path / "rounds.jsonl")
     assert [(row["round"], row["evaluation"], row["count"]) for row in log] == [(0, 0, 30), (1, 3, 12), (2, 6, 12)]
     assert log[0]["entropy"] is None  # no learner was there
@@ -81,11 +80,9 @@ def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path)
     own, model = practice(tmp_path), net().train()
     model[1].eval()  # frozen by its owner
     before, modes = deepcopy(model.state_dict()), [module.training for module in model.modules()]
-    torch.manual_seed(3)
-    expected = torch.rand(3)
-    torch.manual_seed(3)
-    assert [own.step(metric, model) for metric in (0.5, 0.4)] == [False, True]
-    assert torch.rand(3).equal(expected)
+    drawn = torch.get_rng_state()
+    own.add(model)
+    assert torch.get_rng_state().equal(drawn)
     assert same_tensors(model.state_dict(), before)
     assert [module.training for module in model.modules()] == modes
     assert all(weight.grad is None for weight in model.parameters())
@@ -279,8 +276,6 @@ def test_a_folder_has_one_writer_and_samples_of_the_same_keys(tmp_path):
     for options in ({"seed": 6}, {"omega": 0.1}, {"initial": 31}):
         with refusal(next(iter(options))):
             practice(tmp_path, **options)
-    file = tmp_path / "practice.toml"  # of a version without this key
-    file.write_text(file.read_text().replace("likelihood_weight = 0.0\n", ""))
     newer = practice(tmp_path, additions=9)  # no sample follows from it; a notebook's cell that is run again
     with refusal("a newer Practice of this program"):
         own.add(net())
@@ -353,13 +348,8 @@ def test_a_pass_covers_the_pool_evenly_and_processes_share_it_out(tmp_path):
         {tuple(own.dataset[index][0].tolist()) for index in DistributedSampler(own.dataset, 2, rank)} for rank in (0, 1)
     )
     assert not first & second
-    endless = practice(tmp_path / "endless", epoch_size=10**15).dataset  # an item's time does not follow from it
-    assert endless[10**15 - 1][0].shape == endless[-1][0].shape == (4,)
     with pytest.raises(TypeError, match="slice"):
-        endless[0:2]
-    growing = practice(tmp_path / "growing", epoch_size=0)
-    growing.add(net())
-    assert len(growing.dataset) == 42
+        own.dataset[0:2]
 
 
 def test_beside_real_data_and_without_initial_samples(tmp_path):
@@ -391,10 +381,10 @@ def test_items_are_named_and_transformed(tmp_path):
 
     own = practice(tmp_path, image, shape=(3, 8, 8), candidates=2, storage="uint8")
     assert own.dataset[0][0].shape == (3, 8, 8)
-    own.dataset.transform = lambda picture: torch.tensor(np.array(picture.rotate(90))).permute(2, 0, 1) / 255
+    own.dataset.transform = lambda picture: np.array(picture.rotate(90))
     own.dataset.columns = ("pixel_values", "labels")
     batch = next(iter(DataLoader(own.dataset, 5)))
-    assert batch["pixel_values"].shape == (5, 3, 8, 8)
+    assert batch["pixel_values"].shape == (5, 8, 8, 3)
     assert batch["labels"].dtype == torch.int64
 
 
@@ -564,6 +554,7 @@ def test_who_asks_the_length_of_a_growing_pool_only_once_is_told(tmp_path, caplo
         loader = DataLoader(ConcatDataset([own.dataset]) if "once" in name else own.dataset, 8)
         for _ in range(2):
             assert not caplog.messages
+            assert len(loader.dataset) == 42 or name == "asks"
             list(loader)
             own.add(net())
     assert "since it had 42 rows" in caplog.text
@@ -605,9 +596,7 @@ class Compose(ToTensor):
 
 def test_transforms_of_pictures_are_no_function_of_images(tmp_path):
     """They would normalise images in [-1, 1] as if they were in [0, 1]."""
-    keys = {"shape": (1, 2, 2), "candidates": 2}
-    own = practice(tmp_path, lambda *row: draw(*row).view(1, 1, 2, 2), **keys, preprocess=nn.Flatten())
-    own.add(net())
+    own = practice(tmp_path, lambda *row: draw(*row).view(1, 1, 2, 2), shape=(1, 2, 2), candidates=2)
     for own.preprocess in (Compose(Compose(nn.Flatten(), ToTensor())), ToTensor()):
         with refusal("^processor = .*preprocess= of Practice may be a function of images"):
             own.add(nn.Sequential(nn.Flatten(), net()))
@@ -615,15 +604,12 @@ def test_transforms_of_pictures_are_no_function_of_images(tmp_path):
     own.add(nn.Sequential(nn.Flatten(), net()))
 
 
-@pytest.mark.parametrize(("candidates", "omega"), [(1, 0.1), (2, 5.0)])
-def test_a_pipeline_of_diffusers_is_guided_by_the_model_or_its_images_are_selected(tmp_path, candidates, omega):
+def test_images_of_a_pipeline_of_diffusers_are_selected(tmp_path):
     pipe = PIPELINE()
     classes = {"crane": ["a crane, a bird", "a crane"], "bus": "a bus"}
-    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": omega}
-    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8", candidates=candidates)
-    torch.manual_seed(0)
+    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": 5}
+    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8", candidates=2)
     own.add(nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.Linear(256, 2)))
-    assert len(own.pool) == 8
-    assert own.pool.table()["omega"].to_pylist()[4:] == [pytest.approx(omega)] * 4
+    assert own.pool.table()["omega"].to_pylist() == [0] * 4 + [5] * 4
     with refusal(r"prompts.bus = .*at least one prompt"):
         Practice(pipe, {"crane": ["a crane"], "bus": []}, tmp_path / "other", **keys)
