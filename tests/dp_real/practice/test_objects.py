@@ -10,7 +10,6 @@ import threading
 import tomllib
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -306,26 +305,19 @@ def test_what_a_given_generator_raises_is_a_line(mine, error, message):
     [
         (0.5, 0, (3, 4, 4), r"real images are in \[0, 1\], the others in \[-1, 1\]: should be"),
         (0, 0.5, (3, 4, 4), r"the generator's images are in \[0, 1\]"),
-        (
-            0,
-            0,
-            (4, 4, 3),
-            r"shape \[4, 4, 3\]: images should be \[channels, height, width\], as by x.permute\(0, 3, 1, 2\)",
-        ),
-        (0, 0, (3, 4, 4), None),
+        (0, 0, (4, 4, 3), r"shape \[4, 4, 3\]: images should be \[channels, .*by x.permute\(0, 3, 1, 2\)"),
     ],
 )
 def test_images_of_another_range_or_order_are_refused(shift, of_generator, shape, message, tmp_path):
-    def noise(n, shift, generator):
-        return (1 - shift) * (2 * torch.rand((n, *shape), generator=generator) - 1) + shift
+    def noise(n, shift):
+        return (1 - shift) * (2 * torch.rand(n, *shape) - 1) + shift
 
-    x = noise(90, shift, torch.Generator().manual_seed(0))
     given = {
         "learner": nn.Sequential(nn.Flatten(), nn.Linear(48, 3)),
-        "generator": lambda labels, generator: noise(len(labels), of_generator, generator),
+        "generator": lambda labels, generator: noise(len(labels), of_generator),
     }
-    with refusal(message) if message else nullcontext():
-        run(plan("training = { steps = 1, batch_size = 4 }"), tmp_path, **given, data=held(x, Y))
+    with refusal(message):
+        run(plan("training = { steps = 1, batch_size = 4 }"), tmp_path, **given, data=held(noise(90, shift), Y))
 
 
 def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatch):
@@ -463,25 +455,12 @@ guidance = { objective = "negative" }
         run(changed(config, "guidance.objective=nothing"), tmp_path)
 
 
-def test_an_object_is_known_by_its_values():
-    """Those that plain Python and numpy have, too; an object without any is known by its class, not by its address."""
-
-    values = {"count": 3, "share": 0.5, "name": "a", "none": None, "sizes": {"b", "c"}, "centres": np.arange(3)}
-    assert digest(Drawer(**values)) == digest(Drawer(**values))
-    for name, other in (("count", 4), ("share", 0.25), ("sizes", {"b"}), ("centres", np.arange(3) + 1)):
-        assert digest(Drawer(**values | {name: other})) != digest(Drawer(**values))
-    assert digest(Drawer()) == digest(Drawer())
-    kept = [lambda x: x + 1, lambda x: x + 2]  # of one line
-    for one, other in (kept, (partial(draw, 1), partial(draw, 2)), (Drawer(a=1).sample, Drawer(a=2).sample)):
-        assert digest(one) != digest(other)
-
-
 FOREST = RandomForestClassifier(5, random_state=0)
 WEIGHTS = [{"weight": torch.ones(2, 2) * scale, "bias": torch.zeros(2)} for scale in (1, 2)]
 
 
 def known(source, **outside):
-    outside |= {"__name__": "__main__", "nn": nn, "torch": torch}
+    outside |= {"__name__": "__main__", "nn": nn, "torch": torch, "partial": partial, "Drawer": Drawer}
     exec(source, outside)
     return digest(outside["f"])
 
@@ -489,6 +468,14 @@ def known(source, **outside):
 @pytest.mark.parametrize(
     ("source", "one", "other"),
     [
+        ("f = Drawer(a=k)", 3, 4),
+        ("f = Drawer(a=k)", {"b", "c"}, {"b"}),
+        ("f = Drawer(a=k)", np.arange(3), np.arange(3) + 1),
+        ("f = Drawer(a=k).sample", 1, 2),
+        ("f = partial(pow, k)", 1, 2),
+        ("f = [lambda x: x + 1, lambda x: x + 2][k]", 0, 1),
+        ("f = k", *(RealData(TASK, None, Examples(X, Y), Examples(X, Y), {name: None}) for name in "xy")),
+        ("def f(x): return k", X, X + 1),
         ("def f(x): return [k for _ in x]", [1], [2]),
         ("def f(x): return k(x)", lambda x: x + 1, lambda x: x + 2),
         ("f = lambda task: nn.Sequential(k)", nn.ReLU(), nn.Tanh()),
@@ -579,9 +566,3 @@ def test_a_run_that_made_nothing_is_in_no_ones_way(mine, tmp_path):
         mine(config=plan("sampling = { block_size = 10 }"), generator=fails_later)
     assert [*(tmp_path / "run/drawing").glob("round-0-row-0")]
     mine()
-    known = digest(draw)
-    CENTRES.add_(1)
-    assert digest(draw) != known
-    CENTRES.sub_(1)
-    one, other = (RealData(Task((2,), ("a",)), None, Examples(X, Y), Examples(X, Y), {name: None}) for name in "xy")
-    assert digest(one) != digest(other)
