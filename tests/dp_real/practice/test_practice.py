@@ -466,6 +466,7 @@ REFUSED = [
     (None, {"steps": 1}, "guides none of the 1 sampling.steps"),
     (None, {"guidance_scale": 4}, "is not passed to the generator that was given"),
     (None, {"objective": "margin"}, "objectives: there is no 'margin'"),
+    (None, {"keep": "covariance"}, "set oversample to at least 2"),
     (draw, {"candidates": 2, "shape": (-4,)}, "shape.0 = -4: input should be greater than 0"),
     (PIPELINE, {"shape": (2, 32, 32)}, "a pipeline draws images .*these are"),
     (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
