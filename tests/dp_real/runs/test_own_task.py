@@ -68,29 +68,26 @@ def pool(finished):
     return Run(finished).pool
 
 
-def test_its_card_states_the_facts(finished, config, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_its_card_states_the_facts(finished, config):
     facts = Run(finished).result
     card = model_card(config, facts)
     told = ModelCard(card).data
     assert told.library_name == "transformers"
     measured = {each.dataset_split: each.metric_value for each in told.eval_results}
     assert measured == {"validation": facts["val_accuracy"], "test": facts["test_accuracy"], "two": 0.5}
-    assert "generated examples only" in card
-    assert "from scratch" in card
-    assert f"| accuracy on test examples | {facts['test_accuracy']:.4f} |" in card
-    assert "| training examples | 9 |" in card
-    assert "2502.15588" in card
+    measured = f"| accuracy on test examples | {facts['test_accuracy']:.4f} |"
+    for said in ("generated examples only", "from scratch", measured, "| training examples | 9 |", "2502.15588"):
+        assert said in card
     seconds = {"seconds": 1234.56, "generation_seconds": 0.25, "generation_flops": 0, "training_flops": 2e9}
     rows = model_card(config, facts | seconds)
     assert "| seconds | 1,234.6, 0.2 of them for generation |" in rows
     assert "| FLOPs | 2e+09 of training |" in rows
     assert "FLOPs" not in model_card(config, facts | seconds | {"training_flops": 0})
-    use = card.split("```python\n")[1].split("```")[0].replace("LEARNER", f"{finished}/learner")
-    Image.new("RGB", (20, 20), "red").save(tmp_path / "image.png")
-    monkeypatch.chdir(tmp_path)
-    *lines, last = use.strip().splitlines()
+    use, _, last = card.split("```python\n")[1].split("\n```")[0].rpartition("\n")
+    Image.new("RGB", (20, 20), "red").save("image.png")
     scope = {}
-    exec("\n".join(lines), scope)
+    exec(use.replace("LEARNER", f"{finished}/learner"), scope)
     assert {row["label"] for row in eval(last, scope)} == set(CLASSES)
     embedded = card.split("```toml\n")[1].split("```")[0]
     assert parse_config(tomllib.loads(embedded)) == config
@@ -149,7 +146,7 @@ def test_its_learner_is_that_of_transformers_and_sets_are_masked_to_their_classe
 
     data, found = config.data.load(), Run(finished).result
     rows = {row["set"]: row for row in evaluate(Run(finished), {"more": config.data.validation})}
-    assert list(rows) == ["validation", "test", "two", "more"]
+    assert [*rows] == ["validation", "test", "two", "more"]
     whole, part = accuracy(data.validation, [0, 1, 2]), accuracy(data.sets["two"], [0, 2])
     assert whole == found["val_accuracy"] == found["test_accuracy"] == rows["validation"]["accuracy"]
     assert found["test_balanced_accuracy"] == pytest.approx(whole)  # classes are equal here
@@ -231,11 +228,11 @@ def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(config, tmp_pa
 
 def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
     """A folder is a set of real images to others."""
-    (tmp_path / "folder").mkdir()
-    write_folder(pool, CLASSES, tmp_path / "folder")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_folder(pool, CLASSES, folder)
     write_parquet(pool, CLASSES, tmp_path)
-    assert {path.name for path in (tmp_path / "folder").iterdir() if path.is_dir()} == {"cat", "dog", "em_u"}
-    rows = json_lines(tmp_path / "folder/metadata.jsonl")
+    rows = json_lines(folder / "metadata.jsonl")
     table, parquet = pool.table(), pq.read_table(tmp_path / "train.parquet")
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
     for key in ("row", "round", "omega", "entropy", "correct"):
@@ -248,9 +245,9 @@ def test_exported_as_a_folder_and_as_parquet(pool, tmp_path, config):
         assert parquet[key].to_pylist() == table[key].to_pylist()
     for row, cell, x in zip(rows, parquet["image"].to_pylist(), pool.x[:], strict=True):
         (tmp_path / "one.png").write_bytes(cell["bytes"])
-        for file in (tmp_path / "folder" / row["file_name"], tmp_path / "one.png"):
+        for file in (folder / row["file_name"], tmp_path / "one.png"):
             assert read_image(file, 16, 3).equal(((x + 1) * 127.5).round().to(torch.uint8))
-    again = read_set(locate(f"{tmp_path}/folder"), config.data.labels, SHAPE, range(3), keep=True)
+    again = read_set(locate(str(folder)), config.data.labels, SHAPE, range(3), keep=True)
     assert again.y.tolist() == sorted(pool.y.tolist())
 
 
