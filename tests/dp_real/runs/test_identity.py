@@ -171,14 +171,13 @@ def test_a_kind_from_outside_counts_with_its_module(config, tmp_path, monkeypatc
     package = tmp_path / "outsiders"
     package.mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    (package / "__init__.py").write_text("")
-    (package / "net.py").write_text("WIDTH = 3\n")
-    (package / "unrelated.py").write_text("")
-    (package / "kind.py").write_text(OUTSIDER)
+    for file, code in {"__init__": "", "net": "WIDTH = 3\n", "unrelated": "", "kind": OUTSIDER}.items():
+        (package / f"{file}.py").write_text(code)
     learner = importlib.import_module("outsiders.kind").Outsider()
     seen = [learner.code_digest()]
     for file in ("unrelated", "net", "kind", "__init__"):
-        (package / f"{file}.py").write_text((package / f"{file}.py").read_text() + "OTHER = 1\n")
+        with open(package / f"{file}.py", "a") as module:
+            module.write("OTHER = 1\n")
         seen.append(learner.code_digest())
     assert [one == other for one, other in pairwise(seen)] == [True, False, False, False]
     rules = "practice.keep=outside", "practice.oversample=2", "guidance.omega=0", "guidance.objective=outside"
