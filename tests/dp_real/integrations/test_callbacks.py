@@ -52,10 +52,9 @@ def in_transformers(practice, metrics, at, **options):
 def in_lightning(practice, metrics, at, max_epochs=10, max_steps=-1, **options):
     from dp_real.integrations.lightning import PracticeCallback
 
-    fitting = SimpleNamespace(fn="fit")
     trainer = SimpleNamespace(
         sanity_checking=False,
-        state=fitting,
+        state=SimpleNamespace(fn="fit"),
         global_step=3 * at,  # of three optimizers
         max_steps=max_steps,
         current_epoch=at // 10,
@@ -128,8 +127,7 @@ def test_the_trainers_own_collators_need_names_of_columns(columns, own):
     collate = SimpleNamespace(data_collator=dict if own else default_data_collator)  # it removes unused columns
     begin = PracticeCallback(SimpleNamespace(dataset=dataset)).on_train_begin
     state, loader = SimpleNamespace(stateful_callbacks={}), SimpleNamespace(dataset=dataset, collate_fn=collate)
-    refused = refusal("columns = None: should be") if not (columns or own) else nullcontext()
-    with refused:
+    with nullcontext() if columns or own else refusal("columns = None: should be"):
         begin(SimpleNamespace(eval_strategy="epoch"), state, ON, train_dataloader=loader)
 
 

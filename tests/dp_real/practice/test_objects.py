@@ -94,10 +94,6 @@ def test_a_notebook_trains_its_own_module_on_its_own_generator(mine, objects, tm
     assert "`dp_real.run`, with the same objects, repeats" in (tmp_path / "run/learner/README.md").read_text()
     with with_objects({}, data=objects["data"]):
         assert [each["pool_size"] for each in branch(tmp_path / "run", workers=2)] == [30, 45, 60]
-    again = mine("again")
-    assert again["test_accuracy"] == result["test_accuracy"]
-    learner = Run(tmp_path / "run").learner()
-    assert learner.logits(cloud(6, 3)[0]).shape == (6, 3)
 
 
 def test_what_is_hard_is_a_function(mine, tmp_path):
@@ -416,16 +412,11 @@ def test_what_no_resume_repeats_is_said_once(mine, given, told, caplog):
     assert [told in each for each in said] == [True] * bool(told)
 
 
-def test_definitions_of_given_data_reach_the_prompts(tmp_path):
-    x, y = torch.rand(60, 1, 8, 8) * 2 - 1, torch.arange(60) % 2
-    task = Task((1, 8, 8), ("a", "b"), ("a kind of a", "a kind of b"))
-    defined = plan("""
-generator = { kind = "latent", training = "none", prompts = ["{definition}"] }
-learner = { kind = "mlp" }
-guidance = { omega = 0.0 }
-""")
-    run(defined, tmp_path, data=RealData(task, *[Examples(x, y)] * 3))
-    assert Run(tmp_path).config.task == task
+def test_definitions_of_given_data_are_kept_for_prompts(objects):
+    task = Task((2,), ("a", "b", "c"), ("a kind of a", "a kind of b", "a kind of c"))
+    objects["data"] = RealData(task, *[Examples(X, Y)] * 3)
+    with with_objects(PLAN, **objects) as raw:
+        assert parse_config(raw).task == task
 
 
 def test_kinds_that_register_late_are_known(tmp_path):

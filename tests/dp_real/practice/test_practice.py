@@ -88,22 +88,22 @@ def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path)
     assert all(weight.grad is None for weight in model.parameters())
 
 
-class Observing(nn.Module):
+class Observing(nn.Linear):
     """As fake quantisation, and as what was exported in training mode."""
 
     def __init__(self):
-        super().__init__()
-        self.net, self.largest = net(), nn.Buffer(torch.zeros(()))
+        super().__init__(4, 3)
+        self.calls = nn.Buffer(torch.zeros(()))
 
     def forward(self, x):
-        self.largest.copy_(torch.maximum(self.largest, x.abs().max()))
-        return self.net(x)
+        self.calls += 1
+        return super().forward(x)
 
 
 def test_buffers_that_change_in_evaluation_mode_are_put_back_and_that_is_told(tmp_path, caplog):
     own, model = practice(tmp_path, draw, candidates=2), Observing()
     own.add(model)
-    assert model.largest == 0
+    assert model.calls == 0
     assert "1 buffers of the model change at a call in evaluation mode" in caplog.text
     caplog.clear()
     own.add(nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.Linear(8, 3)))
@@ -353,7 +353,6 @@ def test_beside_real_data_and_without_initial_samples(tmp_path):
     own = practice(tmp_path, initial=0, epoch_size=8)
     real = [(torch.full((4,), 9.0), 0)] * 6
     both = ConcatDataset([real, own.dataset])
-    assert len(both) == 14
     with refusal("nothing is drawn yet"):
         both[13]
     assert [own.step(0.5, net()), own.step(0.5, net())] == [False, True]
