@@ -62,6 +62,12 @@ def empty(file):
     file.write_bytes(b"")
 
 
+def reword(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
 def json_lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 

@@ -19,6 +19,7 @@ from tests.commands import done
 from tests.dp_real.conftest import changed
 from tests.dp_real.data.sets.made import pictures
 from tests.dp_real.generators.tiny_pipelines import save_vit
+from tests.dp_real.runs.folders import reword
 from tests.refusals import refusal
 
 RENDERER = """\
@@ -65,11 +66,6 @@ def place(made, tmp_path):
     yield made
     shutil.rmtree(made)
     shutil.copytree(tmp_path / "before", made)
-
-
-def reword(file, old, new):
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
 
 
 def swap(folder):

@@ -23,7 +23,7 @@ from dp_real.runs.files import RunFiles
 from dp_real.runs.identity import input_differences, input_digests
 from dp_real.runs.reader import problems
 from tests.dp_real.conftest import changed
-from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve
+from tests.dp_real.runs.folders import assert_resumes_as, empty, flip, halve, reword
 from tests.refusals import refusal
 
 
@@ -142,7 +142,7 @@ def times(folder):
 def test_a_changed_configuration_is_refused_unless_that_is_meant(copied, caplog):
     """It is damaged, or somebody edited it, perhaps because the data moved."""
     file = copied / "config.toml"
-    file.write_text(file.read_text().replace("evaluate_every = 10\n", "evaluate_every = 20\n"))
+    reword(file, "evaluate_every = 10\n", "evaluate_every = 20\n")
     said = f"{file} changed since {copied} began"
     assert f"{said}; restore it, unless the change is meant" in problems(copied)
     before = times(copied)
@@ -165,7 +165,7 @@ def test_all_of_a_large_set_counts(config, copied, data, tmp_path, patch):
     patch("dp_real.runs.identity.SAMPLED", 10)
     (tmp_path / "a").write_bytes(b"12")
     files = ImageFiles([tmp_path / "a"] * 40, (1, 8, 8), keep=False)
-    patch("dp_real.data.sets.images.ImageFiles.__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
+    patch(ImageFiles, "__getitem__", lambda self, rows: torch.zeros(40, 1, 8, 8)[rows])
     sets = {"files": ImageSet(files, torch.arange(40))}
     x = data.validation.x[:].clone()
     own = replace(data, validation=Examples(x, data.validation.y), sets=sets)
@@ -213,8 +213,7 @@ def test_a_checkpoint_of_another_format_is_refused(config, copied, change, said)
 
 
 def test_a_configuration_of_another_format_is_refused(copied):
-    file = copied / "config.toml"
-    file.write_text(file.read_text().replace("format = 1\n", "format = 7\n"))
+    reword(copied / "config.toml", "format = 1\n", "format = 7\n")
     with refusal(r"config.toml has format 7, and this version of dp reads format 1"):
         _ = Run(copied).config
 

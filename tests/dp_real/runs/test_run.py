@@ -249,7 +249,8 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
 
 def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbroken, tmp_path, monkeypatch):
     """A run goes back to before the checkpoint that they were drawn from, or the code of its generator has changed."""
-    drawing = tmp_path / "run/drawing"
+    files = RunFiles(tmp_path / "run")
+    drawing = files.drawing
 
     def stop_in(index, resume):
         monkeypatch.setattr(
@@ -260,12 +261,12 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbro
         monkeypatch.undo()
 
     def kept(inputs=None):
-        folder = RunFolder(RunFiles(tmp_path / "run"), lambda n: None, inputs=inputs or {}, accept_changes=True)
+        folder = RunFolder(files, lambda n: None, inputs=inputs or {}, accept_changes=True)
         folder.restore(config, fresh_learner(config))
         return sorted(path.name for path in drawing.glob("round-*"))
 
     stop_in(0, resume=False)
-    noted = read_json(drawing / "inputs.json")
+    noted = read_json(files.drawn_with)
     assert kept(noted) == ["round-0-row-0"]
     assert kept(noted | {"code": "another"}) == []
     stop_in(1, resume=True)
@@ -274,8 +275,7 @@ def test_blocks_of_another_learner_or_of_other_inputs_are_not_used(config, unbro
     shutil.copytree(drawing, tmp_path / "drawing")
     assert kept(dict.fromkeys(noted, "another")) == []
     shutil.copytree(tmp_path / "drawing", drawing, dirs_exist_ok=True)
-    newest = newest_intact(RunFiles(tmp_path / "run"))
-    shutil.rmtree(newest.path)
+    shutil.rmtree(newest_intact(files).path)
     assert kept() == []
     assert_resumes_as(unbroken, config, tmp_path / "run")
 
