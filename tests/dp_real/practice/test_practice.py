@@ -376,7 +376,6 @@ def test_items_are_named_and_transformed(tmp_path):
         return torch.rand(1, 3, 8, 8, generator=generator) * 2 - 1
 
     own = practice(tmp_path, image, shape=(3, 8, 8), candidates=2, storage="uint8")
-    assert own.dataset[0][0].shape == (3, 8, 8)
     own.dataset.transform = lambda picture: np.array(picture.rotate(90))
     own.dataset.columns = ("pixel_values", "labels")
     batch = next(iter(DataLoader(own.dataset, 5)))
@@ -386,7 +385,6 @@ def test_items_are_named_and_transformed(tmp_path):
 
 def test_texts(tmp_path):
     own = practice(tmp_path, text, shape=None, candidates=3, distinct=0.99)
-    assert own.dataset[0][0][:3] in ("aaa", "bbb", "ccc")
 
     def log_probabilities(texts):  # more candidates begin with a vowel than plain ones: they are harder
         return np.array([[1.0 if words[4] in "aeiou" else 9.0, 0.0, 0.0] for words in texts])
