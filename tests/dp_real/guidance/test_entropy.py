@@ -25,14 +25,16 @@ def classifier(data):
 
 
 def test_entropy_in_nats_at_its_limits():
-    rare, none = -1e4, -math.inf
-    logits = torch.tensor([[0, 0, 0, 0], [1e4, 0, 0, 0], [math.log(3), 0, rare, rare], [math.log(3), 0, none, none]])
+    rare, never = -1e4, -math.inf
+    logits = torch.tensor([[0, 0, 0, 0], [1e4, 0, 0, 0], [math.log(3), 0, rare, rare], [math.log(3), 0, never, never]])
     expected = torch.tensor([math.log(4), 0, *[math.log(4) - 0.75 * math.log(3)] * 2])
     assert_close(entropy(logits), expected)
     assert_close(assess(lambda x: x, logits, torch.tensor([0, 0, 0, 1])), (expected, torch.tensor([1, 1, 1, 0]).bool()))
+    none = assess(lambda x: x, logits[:0], torch.zeros(0).long())  # in a process without rows
+    assert [len(each) for each in none] == [0, 0]
     (slope,) = torch.autograd.grad(entropy(logits.requires_grad_()).sum(), logits)
     assert_close(slope[3], slope[2])
-    for bad in (math.nan, none):
+    for bad in (math.nan, never):
         with refusal("the learner's logits are not finite", DivergedError):
             assess(lambda x, bad=bad: x.new_full((4, 4), bad), logits.detach(), torch.zeros(4).long())
 

@@ -362,8 +362,7 @@ def test_beside_real_data_and_without_initial_samples(tmp_path):
 
 def test_what_was_marked_is_left_out(tmp_path, caplog):
     whole = practice(tmp_path / "whole")
-    marks = [mark_of(whole.pool.x[:1][0], "a"), "0" * 64]
-    (tmp_path / "marks.csv").write_text("\n".join(["mark", *marks]))
+    (tmp_path / "marks.csv").write_text(f"mark\n{mark_of(whole.pool.x[:1][0], 'a')}\n")
     own = practice(tmp_path / "own", marks=f"{tmp_path}/marks.csv")
     assert own.pool.x[:].equal(whole.pool.x[1:30])
     assert "pool.marks fits no example" not in caplog.text

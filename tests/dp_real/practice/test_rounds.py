@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 from dp_experiments.presets.presets import load_preset
 
-from dp_real.guidance.entropy import assess
 from dp_real.practice.rounds import CHOICE_STRENGTH, at_limit, choose
 from dp_real.runtime.seeds import row_seeds
 
@@ -45,8 +43,3 @@ def test_candidates_are_chosen_in_proportion_to_the_exponential_of_their_entropy
 def test_a_rows_choice_does_not_depend_on_the_other_rows():
     part = slice(7, 40)
     np.testing.assert_array_equal(choose(HARDNESS, 2.0, SEEDS)[part], choose(HARDNESS[part], 2.0, SEEDS[part]))
-
-
-def test_a_process_without_rows_assesses_none():
-    none = assess(lambda x: x, torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
-    assert [each.tolist() for each in none] == [[], []]

@@ -68,8 +68,10 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(config, generator, tmp
 
 
 def test_examples_that_are_all_right_leave_an_error_bar():
-    assert standard_error(0.25, 100) == pytest.approx((0.25 * 0.75 / 100) ** 0.5)
-    assert [standard_error(share, 100) for share in (0.0, 1.0)] == pytest.approx([(0.005 * 0.995 / 100) ** 0.5] * 2)
+    variances = 0.25 * 0.75, 0.005 * 0.995, 0.005 * 0.995
+    assert [standard_error(share, 100) ** 2 for share in (0.25, 0.0, 1.0)] == pytest.approx(
+        [v / 100 for v in variances]
+    )
 
 
 @pytest.mark.parametrize(
