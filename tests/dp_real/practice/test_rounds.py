@@ -18,7 +18,6 @@ HARDNESS = np.tile([0.1, 0.9, 0.5], (N, 1))
         ((), 0.02 / 19, "lowest"),  # a total of .02 in 19 guided steps: the last has none
         ((), 0.021 / 19, None),
         ((), 1.6 / 19, "highest"),
-        (("guidance.every=5",), 1.6 / 19, None),
         (("guidance.every=5",), 1.6 / 4, "highest"),
         (("guidance.candidates=3",), 0.02 * CHOICE_STRENGTH, "lowest"),
         (("guidance.omega=0.001",), 0.001, None),
