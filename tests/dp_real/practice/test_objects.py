@@ -125,12 +125,11 @@ def test_objects_are_part_of_what_a_run_is(mine, objects, tmp_path, patch):
 
 
 def test_a_resume_tells_other_versions_and_the_name_of_a_run_says_nothing(mine, tmp_path, patch):
-    given_names = plan('name = "given-names"')
     with dying(40):
-        mine(config=given_names)
+        mine()
     now = {"torch": "9.9", "python": platform.python_version(), "number of processes": 2}
     patch("dp_real.runs.folder.versions", lambda: now)
-    assert mine(config=given_names, resume=True)["accepted_changes"] == [
+    assert mine(resume=True)["accepted_changes"] == [
         "number of processes: 1 until step 40, then 2",
         f"torch: {metadata.version('torch')} until step 40, then 9.9",
     ]

@@ -115,7 +115,7 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(config, unbroken, drawn, tmp_pa
     patch("dp_real.runs.folder.RunFolder.any_must_stop", lambda self: any(index == 1 for index, *_ in drawn))
     with refusal("dp real resume", Interrupted):
         run(config, folder)
-    assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1  # the first addition has two blocks
+    assert len(json_lines(folder / "rounds.jsonl")) == 1  # the first addition has two blocks
     assert [count for *_, count in drawn] == [32, 28, 32]  # the initial round, and some of the first addition
     patch("dp_real.runs.folder.RunFolder.any_must_stop", lambda self: False)
     drawn.clear()
@@ -229,7 +229,6 @@ def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete,
         rows = json_lines(folder / "metrics.jsonl")
         start = Run(unbroken).rounds["step"][result["additions"] + 1]
         assert result["steps"] == rows[-1]["step"] == start + config.training.cooldown_steps
-        assert {row["pool_size"] for row in rows} == {result["pool_size"]}
         assert rows[-1]["lr"] == 0 < rows[0]["lr"] < config.training.learning_rate
     assert traces(complete) == traces(unbroken)  # the run itself is untouched
     before = (complete / "branches/000000060/result.json").stat().st_mtime_ns
@@ -325,14 +324,13 @@ def test_a_dashboard_is_told_of_the_configuration(config, tmp_path, patch):
 
 def test_hindsight_sees_what_was_recorded_when_added(unbroken):
     """At the checkpoint before its addition a round is as wrong as the log says."""
-    rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}
-    rows = hindsight(Run(unbroken))
+    rows, rounds = hindsight(Run(unbroken)), Run(unbroken).rounds
     assert len(rows) == 2 * 3  # checkpoints x rounds
     for row in rows:
-        assert row["added"] == rounds[row["round"]]["step"]
+        known = rounds.iloc[row["round"]]
+        assert row["added"] == known["step"]
         if row["round"] and row["step"] == row["added"]:
             found = row["wrong"], row["entropy"], row["wrong_again"]
-            known = rounds[row["round"]]
             assert found == pytest.approx((known["fraction_wrong"], known["entropy"], 1), rel=1e-5)
     assert min(row["wrong_again"] for row in rows if row["step"] > row["added"]) < 1
 
@@ -344,16 +342,16 @@ def test_refusals(complete, config, tmp_path):
         assert run(same, complete, resume=True)["steps"] == 120  # nothing is done again
 
     (complete / "result.json").unlink()
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    (notes / "thesis.txt").write_text("mine")
+    thesis = tmp_path / "notes/thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
     for asked, folder, resume, said in (
         (config, complete, False, "--resume"),
         (changed(config, seed=5), complete, True, "of another configuration: seed differs; restore it"),
-        (config, notes, False, "something else"),
-        (config, notes / "thesis.txt", False, "is a file"),
+        (config, thesis.parent, False, "something else"),
+        (config, thesis, False, "is a file"),
         (config, tmp_path / "nowhere", True, "no run"),
     ):
         with refusal(said):
             run(asked, folder, resume=resume)
-    assert (notes / "thesis.txt").read_text() == "mine"
+    assert thesis.read_text() == "mine"
