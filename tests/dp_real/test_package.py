@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import dp_real
-import dp_real.runs.prepare
 import dp_real.runs.run
 from dp_base.errors import InputError
 from tests.dp_real.conftest import changed

@@ -227,7 +227,7 @@ def held(x, y, **sets):
     return {"validation": (x, y), **sets}
 
 
-IMAGES = 2 * torch.rand(90, 1, 4, 4) - 1
+IMAGES = 2 * torch.rand(90, 3, 4, 4) - 1
 
 
 class Extra(Keeping):
@@ -291,23 +291,17 @@ def test_what_a_given_generator_raises_is_a_line(mine, error, message):
 
 
 @pytest.mark.parametrize(
-    ("shift", "of_generator", "shape", "message"),
+    ("real", "drawn", "message"),
     [
-        (0.5, 0, (3, 4, 4), r"real images are in \[0, 1\], the others in \[-1, 1\]: should be"),
-        (0, 0.5, (3, 4, 4), r"the generator's images are in \[0, 1\]"),
-        (0, 0, (4, 4, 3), r"shape \[4, 4, 3\]: images should be \[channels, .*by x.permute\(0, 3, 1, 2\)"),
+        ((IMAGES + 1) / 2, IMAGES, r"real images are in \[0, 1\], the others in \[-1, 1\]: should be"),
+        (IMAGES, (IMAGES + 1) / 2, r"the generator's images are in \[0, 1\]"),
+        (IMAGES.movedim(1, 3), IMAGES, r"shape \[4, 4, 3\]: images should be \[channels, .*x.permute\(0, 3, 1, 2\)"),
     ],
 )
-def test_images_of_another_range_or_order_are_refused(shift, of_generator, shape, message, tmp_path):
-    def noise(n, shift):
-        return (1 - shift) * (2 * torch.rand(n, *shape) - 1) + shift
-
-    given = {
-        "learner": nn.Sequential(nn.Flatten(), nn.Linear(48, 3)),
-        "generator": lambda labels, generator: noise(len(labels), of_generator),
-    }
+def test_images_of_another_range_or_order_are_refused(real, drawn, message, tmp_path):
+    learner = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     with refusal(message):
-        run(plan("training = { steps = 1, batch_size = 4 }"), tmp_path, **given, data=held(noise(90, shift), Y))
+        run(PLAN, tmp_path, learner=learner, generator=lambda labels, g: drawn[labels], data=held(real, Y))
 
 
 def test_a_generator_may_change_the_current_folder(objects, tmp_path, monkeypatch):

@@ -388,8 +388,7 @@ def test_texts(tmp_path):
     def log_probabilities(texts):  # more candidates begin with a vowel than plain ones: they are harder
         return np.array([[1.0 if words[4] in "aeiou" else 9.0, 0.0, 0.0] for words in texts])
 
-    own.step(0.5, log_probabilities)
-    assert own.step(0.5, log_probabilities)
+    own.add(log_probabilities)
     vowels = [words[4] in "aeiou" for words in texts_of(own.pool.x[30:])]
     assert np.mean(vowels) > 0.3  # 5 of 26 letters are
     own.dataset.columns = ("text", "label")
@@ -460,7 +459,6 @@ REFUSED = [
     (None, {"guidance_scale": 4}, "is not passed to the generator that was given"),
     (None, {"objective": "margin"}, "objectives: there is no 'margin'"),
     (None, {"keep": "covariance"}, "set oversample to at least 2"),
-    (draw, {"candidates": 2, "shape": (-4,)}, "shape.0 = -4: input should be greater than 0"),
     (PIPELINE, {"shape": (2, 32, 32)}, "a pipeline draws images .*these are"),
     (draw, {"increment": 0}, "increment = 0: input should be greater than 0"),
     (draw, {"classes": ["a"]}, "at least two different names"),
@@ -564,11 +562,9 @@ def test_a_processor_prepares_images_for_a_model(tmp_path):
     preset = SimpleNamespace(**sizes, **scale)  # torchvision's weights.transforms()
     model.pretrained_cfg = {"input_size": (3, 16, 16), **scale}  # as of a model of timm, which its average lacks
     wrapper = SimpleNamespace(data_config=model.pretrained_cfg)  # TimmWrapperImageProcessor
-    averaged = torch.optim.swa_utils.AveragedModel(model)
     for number, preprocess in enumerate((processor, preprocess_of(model, processor), preset, wrapper, None)):
-        pipe = PIPELINE()
-        own = Practice(pipe, [*"abc"], tmp_path / str(number), **keys, preprocess=preprocess)
-        own.add(model if preprocess else averaged)
+        own = Practice(PIPELINE(), [*"abc"], tmp_path / str(number), **keys, preprocess=preprocess)
+        own.add(model if preprocess else torch.optim.swa_utils.AveragedModel(model))
         added.append(rows(own))
     assert added[0] == added[1] != added[2] == added[3] == added[4]
 
@@ -601,8 +597,8 @@ def test_transforms_of_pictures_are_no_function_of_images(tmp_path):
 def test_images_of_a_pipeline_of_diffusers_are_selected(tmp_path):
     pipe = PIPELINE()
     classes = {"crane": ["a crane, a bird", "a crane"], "bus": "a bus"}
-    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "patience": 1, "steps": 3, "omega": 5}
-    own = Practice(pipe, classes, tmp_path, **keys, storage="uint8", candidates=2)
+    keys = {"shape": (3, 32, 32), "initial": 4, "increment": 4, "steps": 3, "omega": 5, "candidates": 2}
+    own = Practice(pipe, classes, tmp_path, **keys)
     own.add(nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.Linear(256, 2)))
     assert own.pool.table()["omega"].to_pylist() == [0] * 4 + [5] * 4
     with refusal(r"prompts.bus = .*at least one prompt"):

@@ -24,7 +24,6 @@ def test_what_it_was_and_what_came_of_it(unbroken, config, monkeypatch):
     assert done.result == read_json(unbroken / "result.json")
     pd.testing.assert_frame_equal(done.metrics, pd.DataFrame(json_lines(unbroken / "metrics.jsonl")))
     pd.testing.assert_frame_equal(done.rounds, pd.DataFrame(json_lines(unbroken / "rounds.jsonl")))
-    assert done.rounds["count"].tolist() == [60, 40, 40]
     assert done.branches == []
 
 
@@ -32,9 +31,8 @@ def test_its_learner_and_that_at_each_checkpoint(unbroken, data):
     """One before each addition, by step."""
     done = Run(unbroken)
     assert accuracies(done.learner(), data.test)[0] == done.result["test_accuracy"]
-    assert [at.state.rounds for at in done.checkpoints] == [1, 2]
-    assert [at.state.step for at in done.checkpoints] == done.rounds["step"].tolist()[1:]
-    assert [at.state.costs["generated"] for at in done.checkpoints] == [60, 100]
+    before = [(at.state.rounds, at.state.step, at.state.costs["generated"]) for at in done.checkpoints]
+    assert before == [(1, done.rounds["step"][1], 60), (2, done.rounds["step"][2], 100)]
     for at in done.checkpoints:
         learner = done.learner(at)
         assert same_tensors(learner.tensors(), load_file(at.path / "learner.safetensors"))
@@ -73,7 +71,6 @@ def test_an_unfinished_run_tells_what_there_is_each_time(copied, unbroken, confi
     assert begun.metrics["step"].tolist() == list(range(10, 91, 10))
     assert begun.rounds["count"].tolist() == [60, 40, 40]
     assert len(begun.pool) == 140
-    assert [at.state.rounds for at in begun.checkpoints] == [1, 2]
     (latest,) = (copied / "checkpoints").glob("latest-*")
     assert same_tensors(begun.learner().tensors(), load_file(latest / "learner.safetensors"))
     run(config, copied, resume=True)

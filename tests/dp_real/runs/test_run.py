@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from dp_base.checksums import digest
 from dp_base.errors import Interrupted, MissingError
 from dp_base.progress import progress
 from dp_base.reading import read_json
@@ -154,8 +153,6 @@ def test_real_examples_can_be_the_start(config, tmp_path, monkeypatch):
         assert (result["pool_size"], result["samples_generated"]) == (50 + sum(added), sum(added))
         seeds = Run(tmp_path / arm).pool.table()["seed"].to_pylist()
         assert [seed > 0 for seed in seeds] == [False] * 50 + [True] * sum(added)
-        first = 60 if arm == "static" else 0  # generated in the first round
-        assert Run(tmp_path / arm).rounds["denoiser_forwards"][0] == first * config.sampling.steps
     first, *others = (Run(tmp_path / arm).pool.minibatch(torch.arange(50)) for arm in results)
     for other in others:
         assert all(map(torch.equal, first, other))
@@ -170,12 +167,11 @@ def test_more_real_examples_than_there_are(config, tmp_path, patch):
 
 
 def test_real_examples_are_chosen_evenly_and_grow():
-    y = np.array([0] * 20 + [1] * 3 + [2] * 10)
+    y = np.repeat([0, 1, 2], [20, 3, 10])
     few, more, everything = (balanced_rows(y, count, seed=1) for count in (9, 16, 33))
     assert np.bincount(y[few]).tolist() == [3, 3, 3]
     assert np.bincount(y[more]).tolist() in ([7, 3, 6], [6, 3, 7])
-    assert set(few) < set(more) < set(everything)
-    assert sorted(everything) == list(range(33))
+    assert set(few) < set(more) < set(everything) == set(range(33))
     assert (balanced_rows(y, 9, seed=2) != few).any()
 
 
@@ -217,11 +213,7 @@ def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(conf
 
 def test_branches_are_cool_downs_from_each_pool_size(config, unbroken, complete, patch, caplog):
     patch("dp_real.generators.trained.DenoiserConfig.load", None)  # nothing is drawn
-    read = []
-    patch("dp_base.checksums.digest", lambda path: [read.append(str(path)), digest(path)][1])
     results = branch(complete)
-    data = [name for name in read if name.endswith(".arrow")]
-    assert len(data) == len(set(data)) == 2  # the files of the pool are read once, for both branches
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == read_json(unbroken / "result.json")
     for result in results[:-1]:
