@@ -157,12 +157,8 @@ def test_new_rows_are_drawn_as_often_as_asked(tmp_path):
 
 
 def test_automatic_strength_moves_towards_its_target():
-    assert steer(0.2, 0.4, 0.4) == pytest.approx(0.2)
-    assert steer(0.2, 0.3, 0.4) == pytest.approx(0.2 * (4 / 3) ** 0.5)
-    assert steer(0.2, 0.0, 0.4) == 0.4
-    assert steer(0.2, 1.0, 0.2) == 0.1
-    assert steer(1.4, 0.1, 0.4) == 1.6
-    assert steer(0.024, 1.0, 0.4) == 0.02
+    cases = (0.2, 0.4, 0.4), (0.2, 0.3, 0.4), (0.2, 0, 0.4), (0.2, 1, 0.2), (1.4, 0.1, 0.4), (0.024, 1, 0.4)
+    assert [steer(*case) for case in cases] == pytest.approx([0.2, 0.2 * (4 / 3) ** 0.5, 0.4, 0.1, 1.6, 0.02])
 
 
 def test_checkpoints_come_at_their_interval(tmp_path, patch):
