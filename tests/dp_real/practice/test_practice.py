@@ -313,10 +313,10 @@ def test_workers_that_persist_see_what_is_added_and_taken_back(tmp_path, how):
     )
 
     def seen():
-        return {tuple(row.tolist()) for x, _ in loader for row in x}
+        return {tuple(row) for x, _ in loader for row in x.tolist()}
 
     def added():
-        return {tuple(row.tolist()) for row in own.pool.x[30:]}
+        return {tuple(row) for row in own.pool.x[30:].tolist()}
 
     before = seen()
     own.add(net())
