@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,15 +97,13 @@ def test_gradient_is_that_of_the_whole_chain(classifier, denoiser, objective):
 def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(generator, classifier, options):
     """A negative strength makes them easier, and none leaves them as they are, bit for bit."""
     labels, seeds = torch.arange(100) % 10, row_seeds(0, 0, range(100))
-    plain = generator.sample(labels, seeds, None)
+    plain, guidance = generator.sample(labels, seeds, None), EntropyGuidance(classifier, **options)
 
     def guided(sign):
-        omega = sign * options["omega"]
-        return generator.sample(labels, seeds, EntropyGuidance(classifier, **{**options, "omega": omega}))
+        return generator.sample(labels, seeds, replace(guidance, omega=sign * guidance.omega))
 
     easier, before, harder = (entropy(classifier(x)).mean() for x in (guided(-1), plain, guided(+1)))
-    assert harder > before + 0.05
-    assert easier < before  # the sign is the code's, not an accident of leaving the data
+    assert easier < before < harder - 0.05  # the sign is the code's, not an accident of leaving the data
     assert guided(0).equal(plain)
 
 
