@@ -374,6 +374,7 @@ def test_items_are_named_and_transformed(tmp_path):
         return torch.rand(1, 3, 8, 8, generator=generator) * 2 - 1
 
     own = practice(tmp_path, image, shape=(3, 8, 8), candidates=2, storage="uint8")
+    assert own.dataset[0][0].is_floating_point()
     own.dataset.transform = lambda picture: np.array(picture.rotate(90))
     own.dataset.columns = ("pixel_values", "labels")
     batch = next(iter(DataLoader(own.dataset, 5)))
@@ -449,6 +450,7 @@ REFUSED = [
     (draw, {}, "^Practice: the generator that was given has no denoiser to guide: set guidance.candidates"),
     (draw, {"shape": None, "storage": "jpeg"}, "a Practice of texts: pool.storage must be 'text'"),
     (draw, {"shape": None, "candidates": 2}, "gave no 30 texts for 30 labels: .* with shape= and no storage"),
+    ({"kind": "openai", "modle": 1}, {}, "unknown key generator.modle"),
     (SHOTS, {"shape": (3, 8, 8)}, "a Practice with shape has no texts"),
     (draw, {"classes": 3}, "classes = 3: should be at least two"),
     (draw, {"omaga": 1}, "has no key omaga: did you mean omega"),
