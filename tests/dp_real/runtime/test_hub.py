@@ -42,8 +42,8 @@ def write_trap(folder, mark, **config):
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "Trap"} | auto))
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["the classifier's", "its image processor's"])
-def test_a_classifiers_own_code_is_not_run(tmp_path, mark, known):
+@pytest.mark.parametrize("known", [False, True])
+def test_the_own_code_of_a_classifier_or_its_image_processor_is_not_run(tmp_path, mark, known):
     config = {}
     if known:
         tiny_vit().save_pretrained(tmp_path / "model")

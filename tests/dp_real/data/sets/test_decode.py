@@ -50,13 +50,13 @@ def test_it_is_turned_upright_once(tmp_path, form):
 
 
 def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path):
-    """The block has a resolution and a text whose values lie behind its end, or it has no known format."""
-    entries = [(0x0112, 3, 1, 6), (0x011A, 5, 1, 9999), (0x8298, 2, 4000, 9999)]
-    block = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    """The end of the block is missing, where its resolution stands, or it has no known format."""
+    cut = Image.Exif()
+    cut.update({ExifTags.Base.Orientation: 6, ExifTags.Base.XResolution: 72.0})
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:, :4] = 255
     seen = []
-    for exif in (b"Exif\0\0II*\0\x08\0\0\0" + block + bytes(4), b"Exif\0\0of no format"):
+    for exif in (cut.tobytes()[:-8], b"Exif\0\0of no format"):
         Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
         with warnings.catch_warnings(action="ignore"):
             seen.append(read(tmp_path / "a.jpg", 8, 1)[..., 0])
