@@ -21,8 +21,9 @@ NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 G
 
 
 def network(*, norm=False, dropout=0.0):
-    layers = [nn.Conv2d(1, 4, 3), *([nn.BatchNorm2d(4)] if norm else []), nn.ReLU(), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(4 * 36, 3))
+    between = nn.BatchNorm2d(4) if norm else nn.Identity()
+    layers = nn.Conv2d(1, 4, 3), between, nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * 36, 3)
+    return nn.Sequential(*layers)
 
 
 def learner(*, norm=False, dropout=0.0, **training):

@@ -88,15 +88,6 @@ assert all(torch.equal(first, other) for other in others), "each process would f
 """
 
 
-def back_at_its_first_checkpoint(run, copy):
-    shutil.copytree(run, copy)
-    (copy / "result.json").unlink()
-    later = [each.path for each in kept_checkpoints(copy / "checkpoints")[1:]]
-    for folder in (*later, *(copy / "checkpoints").glob("latest-*")):
-        shutil.rmtree(folder)
-    return copy
-
-
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(config, launch, tmp_path, processes):
     """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again.
@@ -106,7 +97,11 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(confi
     """
     alone = tmp_path / "alone"
     run(changed(config, "guidance.omega=auto", tracker="tensorboard"), alone)
-    together = back_at_its_first_checkpoint(alone, tmp_path / "together")
+    together = shutil.copytree(alone, tmp_path / "together")
+    (together / "result.json").unlink()
+    later = [each.path for each in kept_checkpoints(together / "checkpoints")[1:]]
+    for folder in (*later, *together.glob("checkpoints/latest-*")):
+        shutil.rmtree(folder)
     finished(launch(MAIN_DECIDES + RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
     assert all_rows(together)[:100] == all_rows(alone)[:100]
     assert traces(together)["rounds.jsonl"][1] == traces(alone)["rounds.jsonl"][1]
@@ -164,7 +159,6 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
 
 AT_THE_END = """
 import atexit, socket
-from pathlib import Path
 def gloo():
     return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
 atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
@@ -288,8 +282,6 @@ def train(rank, processes, folder, port=None):
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": "1"}  # of its pods
         own_group = f"tcp://127.0.0.1:{port}"
         torch.distributed.init_process_group("gloo", init_method=own_group, rank=rank, world_size=processes)
-    elif processes > 1:
-        torch.distributed.init_process_group("gloo")
     keys = {"shape": (4,), "initial": 30, "increment": 12, "patience": 1, "block_size": 5, "seed": 5}
     practice = Practice(Sampler(), list("abc"), folder, **keys)
     own = net()
@@ -314,24 +306,12 @@ def train(rank, processes, folder, port=None):
         assert distributed.this_process()[:2] == (0, 1)
 
 
-UNDER_TORCHRUN = """
-import os, sys
-from tests.dp_real.runtime.test_distributed import train
-train(int(os.environ["RANK"]), 2, sys.argv[1])
-"""
-
-
-@pytest.mark.parametrize("by", ["spawn", pytest.param("torchrun", marks=pytest.mark.slow)])
-def test_a_practice_is_the_same_on_one_process_and_several_whoever_started_them(by, launch, tmp_path, monkeypatch):
+def test_a_practice_is_the_same_on_one_process_and_several(tmp_path):
     train(0, 1, tmp_path / "one")
-    if by == "spawn":
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        started = torch.multiprocessing.spawn(train, (2, tmp_path / by, port), 2, join=False, daemon=True)
-        assert started.join(240) or started.join(240)  # each is told of one process that ended
-    else:
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        finished(launch(UNDER_TORCHRUN, 2, tmp_path / by))
-    one, several = (all_rows(tmp_path / name) for name in ("one", by))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = torch.multiprocessing.spawn(train, (2, tmp_path / "two", port), 2, join=False, daemon=True)
+    assert started.join(240) or started.join(240)  # each is told of one process that ended
+    one, several = (all_rows(tmp_path / name) for name in ("one", "two"))
     assert len(one) == 54
     assert str(one) == str(several)  # entropies of the initial round are nan

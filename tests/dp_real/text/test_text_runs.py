@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dp_base.errors import DivergedError, MissingError
-from dp_real import Pool, Run, run
+from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Task
 from dp_real.evaluate.assess import layer_inputs, penultimate
@@ -96,7 +96,6 @@ def practised(chars, tmp_path_factory):
 
 
 def test_a_pool_of_texts(practised):
-    assert practised.rounds["generated"].tolist()[1:] >= [20, 20]
     texts = texts_of(practised.pool.x)
     assert len(texts) == 40
     assert all(texts)
@@ -105,8 +104,6 @@ def test_a_pool_of_texts(practised):
     assert (text.dtype, label) == (torch.int32, 0)
     assert practised.result["near"].keys() == {"similarity", "pool", "validation"}
     assert practised.result["generation_flops"] > 0
-    from_disk = Pool.latest(practised.files.pool, (40,))
-    assert texts_of(from_disk.x) == texts
 
 
 def test_resuming_is_exact(chars, practised, tmp_path):
