@@ -1,6 +1,5 @@
 """Another package, that of examples/clouds, adds a source of data, a generator, a learner and an arm."""
 
-import importlib
 import json
 import re
 import shutil
@@ -17,40 +16,24 @@ from dp_real.learners import LEARNERS
 from tests.commands import done, refused, told
 from tests.installed import EXAMPLE, install, install_example
 
-REGISTRIES = (DATA, GENERATORS, LEARNERS, ARMS)
 RUN = "real run mine.toml"
 
 
-@pytest.fixture
-def load_anew(tmp_path, monkeypatch):
-    """Lets the registries look for packages as a new process does, one of which pip has left in `site`.
-
-    The current folder is that of mine.toml.
-    """
-    known = {}
-    for registry in REGISTRIES:
+@pytest.fixture(autouse=True)
+def installed(here, monkeypatch):
+    """The package lies where pip leaves it, in `site`, and nothing of it is loaded. `here` has its mine.toml."""
+    for registry in (DATA, GENERATORS, LEARNERS, ARMS):
         _ = [*registry]  # it has searched
-        known[registry] = dict(registry._kinds)
-    install_example(tmp_path / "site")
-    shutil.copy(EXAMPLE / "clouds.toml", tmp_path / "mine.toml")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.chdir(tmp_path)
-
-    def forget():
-        for registry, kinds in known.items():
-            registry._kinds, registry._broken, registry._searched = dict(kinds), {}, False
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
-                del sys.modules[name]
-        importlib.invalidate_caches()
-
-    forget()
-    yield forget
-    monkeypatch.undo()
-    forget()
+        for name, value in {"_kinds": dict(registry._kinds), "_broken": {}, "_searched": False}.items():
+            monkeypatch.setattr(registry, name, value)
+    for file in EXAMPLE.glob("*.py"):
+        monkeypatch.delitem(sys.modules, file.stem, raising=False)
+    install_example(here / "site")
+    monkeypatch.syspath_prepend(here / "site")
+    shutil.copy(EXAMPLE / "clouds.toml", here / "mine.toml")
 
 
-def test_a_package_adds_kinds_and_an_arm(load_anew):
+def test_a_package_adds_kinds_and_an_arm():
     """Edited code of the data, which the generator imports, is noticed."""
     result = told(RUN, "--out run")
     assert (result["pool_size"], result["additions"]) == (18, 1)
@@ -69,21 +52,20 @@ def test_a_package_adds_kinds_and_an_arm(load_anew):
 
     file = Path("site/cloud_data.py")
     file.write_text(file.read_text().replace("(-1.0, 0.0)", "(-2.0, 0.0)"))
-    load_anew()
     err = done("real resume run", status=2).err
-    for what in ("code of the generator", "data code", "test set"):
+    for what in ("code of the generator", "data code"):
         assert f"the {what} changed since run began" in err
     assert "the code of the learner" not in err
 
 
-def test_a_kind_that_there_is_not_is_told_the_new_ones(load_anew):
+def test_a_kind_that_there_is_not_is_told_the_new_ones():
     keys = {"data.source": "clouds", "generator.kind": "weather", "learner.kind": "layer"}
     line = refused(RUN, *(f"--set {key}=none" for key in keys))
     for key, new in keys.items():
         assert re.search(rf"{key} = 'none': should be one of [^;]*'{new}'", line)
 
 
-def test_a_kind_that_cannot_be_loaded_says_why(load_anew):
+def test_a_kind_that_cannot_be_loaded_says_why():
     """Also one whose module ends the process."""
     broken = "[deliberate_practice.data]\nclouds = no_such_module\n[deliberate_practice.arms]\nmy-arm = leaves\n"
     install(Path("site"), "clouds", {"leaves.py": "import sys\nsys.exit(0)\n"}, broken)

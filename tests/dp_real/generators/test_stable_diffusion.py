@@ -8,9 +8,6 @@ import torch
 
 from dp_base.progress import showing
 from dp_real.data.examples import Examples, RealData, Task
-from dp_real.generators import class_prompts
-from dp_real.generators.models.stable_diffusion import train_autoencoder, train_pipeline
-from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.generators.trained import Effort, LatentConfig
 from dp_real.guidance.section import SamplingConfig
 from dp_real.runtime import resumable
@@ -23,9 +20,9 @@ TASK = Task((1, 16, 16), ("coat", "dress", "bag"))
 TEMPLATES = ("a photo of a {}", "{}")
 
 
-def load_generator(real, prompts=TEMPLATES, training="light"):
+def load_generator(real, prompts=TEMPLATES, training="light", seed=0):
     """Load for a source whose task is TASK."""
-    source = SimpleNamespace(source="fashion", split=0, task=TASK)
+    source = SimpleNamespace(source="fashion", split=seed, task=TASK)
     section = LatentConfig(kind="latent", prompts=prompts, training=training)
     return section.load(SamplingConfig(steps=4, guidance_scale=2.0), source, real)
 
@@ -42,8 +39,8 @@ def real():
 
 
 @pytest.fixture
-def efforts(patch):
-    """Of a few steps, which a test may change."""
+def efforts(patch, own_cache):
+    """Of a few steps, which a test may change; the cache does not know them."""
     found = {"light": (Effort(30, 8), Effort(3, 4))}
     patch("dp_real.generators.trained.EFFORTS", found)
     return found
@@ -82,16 +79,6 @@ def test_it_learns_what_the_prompts_mean(real, efforts):
     assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
 
 
-def train(real, folder, seed=0, keep=False):
-    """A pipeline, trained for a few steps. keep: so that it can go on after a kill."""
-    prompts = class_prompts(TEMPLATES, TASK)
-    unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
-    if not (folder / "vae").exists():
-        train_autoencoder(real.validation.x, Effort(6, 4), seed, folder / "vae", unfinished[0])
-    train_pipeline(real.validation, prompts, folder / "vae", Effort(6, 4), seed, folder / "unet", unfinished[1])
-    return load_pipeline(f"{folder}/unet")
-
-
 @contextmanager
 def kills(description, total):
     """A Progress that ends each training in its fifth step, unless it began later."""
@@ -105,23 +92,26 @@ def kills(description, total):
     yield advance
 
 
-def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(real, tmp_path, patch):
+def test_training_is_a_function_of_its_seed_and_a_killed_one_ends_as_the_unbroken_one(
+    real, efforts, patch, tmp_path, monkeypatch
+):
     """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
     patch("dp_real.runtime.resumable.EVERY", 2)
     patch("dp_real.generators.models.stable_diffusion.ENCODED_EVERY", 2)
-    unbroken = train(real, tmp_path / "unbroken")
+    efforts["light"] = Effort(6, 4), Effort(6, 4)
+    unbroken, other = (load_generator(real, seed=seed) for seed in (0, 1))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     begins = []
     restore = resumable.Resumable.restore
     patch("dp_real.runtime.resumable.Resumable.restore", lambda self: begins.append(restore(self)) or begins[-1])
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt), showing(kills):
-            train(real, tmp_path / "broken", keep=True)
+            load_generator(real)
     torch.manual_seed(1)  # what was drawn before does not matter
-    pipe = train(real, tmp_path / "broken", keep=True)
+    generator = load_generator(real)
     assert begins == [0, 4, 0, 4]
-    other = train(real, tmp_path / "other", seed=1)
     for part in ("unet", "vae", "text_encoder"):
-        whole, resumed, another = (getattr(each, part).state_dict() for each in (unbroken, pipe, other))
+        whole, resumed, another = (getattr(each.pipe, part).state_dict() for each in (unbroken, generator, other))
         assert same_tensors(whole, resumed), part
         assert not same_tensors(whole, another), part
 

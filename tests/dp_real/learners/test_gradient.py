@@ -21,8 +21,9 @@ NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 G
 
 
 def network(*, norm=False, dropout=0.0):
-    layers = [nn.Conv2d(1, 4, 3), *([nn.BatchNorm2d(4)] if norm else []), nn.ReLU(), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(4 * 36, 3))
+    between = nn.BatchNorm2d(4) if norm else nn.Identity()
+    layers = nn.Conv2d(1, 4, 3), between, nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * 36, 3)
+    return nn.Sequential(*layers)
 
 
 def learner(*, norm=False, dropout=0.0, **training):
@@ -45,29 +46,23 @@ def plain(**kind):
 
 
 @pytest.mark.parametrize(("size", "count"), [(3, 5), (50, 2)])
-def test_processes_add_up_to_one(size, count, monkeypatch):
+def test_processes_add_up_to_one(size, count, patch):
     """The mean is over all rows, however many each process has: none, of more processes than rows."""
     x, y = rows(size)
     offset = x.flatten(1)[:, :3]
-    alone = plain()
+    alone, *students = (plain() for _ in range(1 + count))
     alone.train_step(x, y, offset)
+    expected = [torch.tensor(alone.drain_loss()), *gradients(alone)]
     everybodys = []
-    for process in range(count):
-        student = plain()
-        here = SimpleNamespace(num_processes=count, process_index=process)
-        monkeypatch.setattr("dp_real.runtime.distributed.this_process", lambda here=here: here)
-        monkeypatch.setattr(
-            "dp_real.runtime.distributed.all_reduce",
-            lambda tensors: everybodys.append([each.clone() for each in tensors]),
-        )
-        monkeypatch.setattr("dp_real.runtime.distributed.copy_from_main", lambda tensors: None)
+    patch(distributed, "all_reduce", lambda tensors: everybodys.append([each.clone() for each in tensors]))
+    patch(distributed, "copy_from_main", lambda tensors: None)
+    for process, student in enumerate(students):
+        patch(distributed, "this_process", lambda at=process: SimpleNamespace(num_processes=count, process_index=at))
         own = distributed.own_share(range(size))
         part = slice(own.start, own.stop)
         student.train_step(x[part], y[part], offset[part])
-        monkeypatch.undo()
     *sums, number = [torch.stack(each).sum(0) for each in zip(*everybodys, strict=True)]
     assert number == size
-    expected = [torch.tensor(alone.drain_loss()), *gradients(alone)]
     assert_close([each / number for each in sums], expected, atol=1e-6, rtol=1e-5)
 
 

@@ -1,9 +1,5 @@
-"""Published text-to-image architectures (published.toml), made without memory for their weights, and what they cost.
+"""Published text-to-image architectures (published.toml), made without memory for their weights, and what they cost."""
 
-`python -m tests.dp_real.plan.published NAME...` prints what dp_real.generators.diffusers has.
-"""
-
-import sys
 import tomllib
 from pathlib import Path
 
@@ -38,7 +34,7 @@ def cost_of(part, latent):
 
 
 def counted(name):
-    """Return the costs of an architecture's parts."""
+    """Return the costs of an architecture's parts, which dp_real.generators.diffusers has."""
     one = PUBLISHED[name]
     channels = one["latent"][0]
     with torch.device("meta"):
@@ -56,8 +52,3 @@ def counted(name):
         if channels in (4, 16):
             parts["tiny"] = lambda x: tiny.decode(x, return_dict=False)[0]
         return {name: cost_of(part, one["latent"]) for name, part in parts.items()}
-
-
-if __name__ == "__main__":
-    for name in sys.argv[1:] or PUBLISHED:
-        print(name, counted(name), flush=True)

@@ -6,7 +6,6 @@ import struct
 from types import SimpleNamespace
 
 import pytest
-import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
@@ -22,11 +21,9 @@ from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models.sequence_classifier import pretrained_classifier as pretrained_text_classifier
 from dp_real.text.sources import StandInTextConfig
 from tests.dp_real.generators.tiny_pipelines import save_vit
-from tests.dp_real.runs.folders import halve, set_keys
+from tests.dp_real.runs.folders import set_keys
 from tests.dp_real.text.made import encoder, language_model
 from tests.refusals import refusal
-
-NESTED = 200_000 * "["
 
 
 def language(folder):
@@ -68,14 +65,6 @@ def content(held, part=""):
     return lambda folder: weights(folder, part).write_bytes(held)
 
 
-def header(part=""):
-    return content(struct.pack("<Q", 2**62) + b"{}", part)
-
-
-def cut(folder):
-    halve(weights(folder))
-
-
 def changed(change, part=""):
     def damage(folder):
         file = weights(folder, part)
@@ -84,10 +73,9 @@ def changed(change, part=""):
     return damage
 
 
-def filled(value, part=""):
-    return changed(
-        lambda held: held | {(name := sorted(held)[len(held) // 2]): torch.full_like(held[name], value)}, part
-    )
+def without_a_number(held):
+    name = sorted(held)[len(held) // 2]
+    return held | {name: held[name] * float("nan")}
 
 
 def renamed(prefix, part=""):
@@ -107,12 +95,6 @@ def gone(*names):
     return damage
 
 
-def moved(suffix, part=""):
-    return lambda folder: weights(folder, part).rename(
-        f"{str(weights(folder, part)).removesuffix('.safetensors')}{suffix}.safetensors"
-    )
-
-
 def said(file="config.json", **changes):
     return lambda folder: set_keys(folder / file, **changes)
 
@@ -121,25 +103,18 @@ def written(file, text):
     return lambda folder: (folder / file).write_text(text)
 
 
+HUGE = struct.pack("<Q", 2**62) + b"{}"
 TEMPLATE = "chat_template.jinja"
 PROCESSOR = "preprocessor_config.json"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * b"0" + b"\nsize 346000000\n"
-ENCODER = "text_encoder/config.json"
-UNET = "unet/diffusion_pytorch_model.safetensors"
 BROKEN = {
     "language": [
-        ("header too large", header()),
-        ("could be read: the folder must hold", cut),
-        ("is not finite", filled(float("nan"))),
+        ("header too large", content(HUGE)),
+        ("is not finite", changed(without_a_number)),
         ("ZeroDivisionError", said(n_head=0)),
-        ("negative dimension", said(n_embd=-4)),
-        ("expected int, got str", said(n_layer="many")),
-        ("RecursionError", written("config.json", NESTED)),
         ("no prompt could be read: TemplateSyntaxError", written(TEMPLATE, "{% for %}")),
-        ("TemplateError: no", written(TEMPLATE, "{{ raise_exception('no') }}")),
         ("SecurityError", written(TEMPLATE, "{{ ''.__class__.__mro__[1].__subclasses__() }}")),
         ("no tokenizer could be read: KeyError", written("tokenizer.json", "{}")),
-        ("no tokenizer could be read", gone("tokenizer.json")),
         ("such as 'lm_head.weight'; unknown to it: '_orig_mod", renamed("_orig_mod.")),
         ("11 weights, such as 'transformer.h.1.attn.c_attn.weight', are of further layers", said(n_layer=1)),
         ("bitsandbytes", said(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})),
@@ -148,12 +123,9 @@ BROKEN = {
         ("no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
         ("see its image_mean and image_std", said(PROCESSOR, image_std=[0, 0, 0])),
         ("could be read: the folder must hold", content(POINTER)),
-        ("could be read: the folder must hold", content(b"")),
-        ("such as 'classifier.bias'; unknown to it: 'module.classifier.bias'", renamed("module.")),
         ("2 of ViTForImageClassification's weights are missing.*'classifier.bias'$", without("classifier")),
     ],
     "learner": [
-        ("such as 'vit.embeddings.cls_token'; unknown to it: 'module.", renamed("module.")),
         ("such as 'vit.layernorm.bias'$", without("vit.layernorm")),
         ("such as 'vit.embeddings.position_embeddings'$", said(image_size=32)),
     ],
@@ -165,25 +137,16 @@ BROKEN = {
         ("no tokenizer could be read", gone("tokenizer.json")),
     ],
     "pipeline": [
-        ("Unable to load weights from checkpoint file", header("unet")),
-        ("no CLIPTextModel in text_encoder could be read: .*: header too small$", content(b"none", "text_encoder")),
-        ("is not finite", filled(float("nan"), "unet")),
-        ("RecursionError", written("model_index.json", NESTED)),
+        ("Unable to load weights from checkpoint file", content(HUGE, "unet")),
         ("no diffusers pipeline could be read: TypeError", written("model_index.json", "[1]")),
         ("no diffusers pipeline could be read", gone("model_index.json")),
         ("no AutoencoderKL in vae could be read", gone("vae", "tokenizer")),
         ("scheduler", gone("scheduler")),
         ("tokenizer knows no words", gone("tokenizer/tokenizer.json")),
-        ("text_encoder: .* of CLIPTextModel's weights", gone("text_encoder/config.json")),
-        ("no UNet2DConditionModel in unet could be read", gone(UNET)),
-        ("no UNet2DConditionModel in unet could be read", moved(".fp16", "unet")),
-        ("no UNet2DConditionModel in unet could be read", moved("-00001-of-00002", "unet")),
         ("UNetOfTomorrow", said("model_index.json", unet=["diffusers", "UNetOfTomorrow"])),
         ("unet: .* of UNet2DConditionModel's weights", renamed("_orig_mod.", "unet")),
         ("vae: .* of AutoencoderKL's weights", without("decoder.conv_in", "vae")),
-        ("text_encoder: .* of CLIPTextModel's weights", renamed("module.", "text_encoder")),
-        ("unet: .*conv_in.weight", said("unet/config.json", in_channels=8)),
-        ("text_encoder: .* weights, such as .* of further layers", said(ENCODER, num_hidden_layers=1)),
+        ("text_encoder: .* weights, .* of further layers", said("text_encoder/config.json", num_hidden_layers=1)),
     ],
     "tiny": [
         ("of AutoencoderTiny's weights", renamed("_orig_mod.")),
@@ -225,7 +188,7 @@ def test_a_learner_gets_a_fresh_head(sound, tmp_path):
 def test_a_plan_says_that_weights_are_broken(sound, tmp_path):
     """It reads the headers to know the cost."""
     folder = shutil.copytree(sound / "language", tmp_path / "language")
-    header()(folder)
+    content(HUGE)(folder)
     section = CausalLMConfig(kind="causal-lm", model=str(folder))
     with refusal(r"model.safetensors is no whole file of safetensors"):
         section.image_cost(None, None)

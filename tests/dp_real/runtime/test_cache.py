@@ -90,13 +90,6 @@ def test_a_broken_entry_is_made_again(file, harm, caplog):
     assert damage(folder) is None
 
 
-def test_an_entry_of_before_has_no_checksums_and_is_used():
-    folder = cached("mine", {}, fill)
-    (folder / "SHA256SUMS").unlink()
-    cache._intact.clear()
-    assert cached("mine", {}, lambda staged: pytest.fail("it is there")) == folder
-
-
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
 def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
     with refusal(r"the cache .* cannot be written to: .*make room there, or set XDG_CACHE_", MissingError):
@@ -104,10 +97,9 @@ def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
     assert entries() == []
 
 
-@pytest.mark.parametrize(("place", "problem"), [(__file__, "Not a directory"), ("/proc/cache", "No such file")])
-def test_so_is_a_place_without_a_cache(place, problem, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", place)
-    with refusal(rf"cannot be written to: .*: {problem}", MissingError):
+def test_so_is_a_place_without_a_cache(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/cache")
+    with refusal("cannot be written to: .*: No such file", MissingError):
         cached("mine", {}, fill)
 
 

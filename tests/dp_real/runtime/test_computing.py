@@ -33,7 +33,6 @@ LAYER, ROW = nn.Linear(6, 4), torch.ones(1, 6, requires_grad=True)
         (lambda: torch.ones(100).exp().sum(), 0),
         (lambda: torch.autograd.grad(LAYER(ROW).sum(), ROW), 2 * 2 * 6 * 4),  # torch's own counter fails at modules
     ],
-    ids=["product", "convolution", "attention", "element-wise", "gradient"],
 )
 def test_known_operations(work, flops):
     assert count(work) == flops

@@ -29,19 +29,8 @@ def tried(batches, n, room, **kind):
     return seen
 
 
-@pytest.mark.parametrize(
-    ("size", "room", "expected"),
-    [
-        (0, 1000, [100]),
-        (40, 1000, [40, 40, 20]),
-        (40, 25, [40, 20, 20, 20, 20, 20]),
-    ],
-)
-def test_so_many_rows_go_together(size, room, expected):
-    assert tried(DeviceBatches(size, REMEDY), 100, room) == expected
-
-
-def test_the_size_that_fits_is_found_once_and_remembered():
+def test_so_many_rows_go_together_and_the_size_that_fits_is_found_once_and_remembered():
+    assert tried(DeviceBatches(40, REMEDY), 100, 1000) == [40, 40, 20]
     batches = DeviceBatches(0, REMEDY)
     assert tried(batches, 64, 20) == [64, 32, 16, 16, 16, 16]
     assert tried(batches, 40, 20) == [16, 16, 8]

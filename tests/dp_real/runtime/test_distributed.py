@@ -10,10 +10,8 @@ import sys
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from dp_experiments.presets.presets import load_preset
 from torch.nn.parallel import DistributedDataParallel
 
 from dp_base.errors import DamagedError
@@ -90,52 +88,26 @@ assert all(torch.equal(first, other) for other in others), "each process would f
 """
 
 
-def back_at_its_first_checkpoint(run, copy):
-    shutil.copytree(run, copy)
-    (copy / "result.json").unlink()
-    later = [each.path for each in kept_checkpoints(copy / "checkpoints")[1:]]
-    for folder in (*later, *(copy / "checkpoints").glob("latest-*")):
-        shutil.rmtree(folder)
-    return copy
-
-
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(config, launch, tmp_path, processes):
     """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again.
 
-    Layers that gather statistics have the same everywhere. Losses and accuracies are those of the main process.
+    Layers that gather statistics have the same everywhere. Losses and accuracies are those of the main process. What
+    is learned in the steps behind that round, of which each process has a share, is as good.
     """
     alone = tmp_path / "alone"
     run(changed(config, "guidance.omega=auto", tracker="tensorboard"), alone)
-    together = back_at_its_first_checkpoint(alone, tmp_path / "together")
+    together = shutil.copytree(alone, tmp_path / "together")
+    (together / "result.json").unlink()
+    later = [each.path for each in kept_checkpoints(together / "checkpoints")[1:]]
+    for folder in (*later, *together.glob("checkpoints/latest-*")):
+        shutil.rmtree(folder)
     finished(launch(MAIN_DECIDES + RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
     assert all_rows(together)[:100] == all_rows(alone)[:100]
     assert traces(together)["rounds.jsonl"][1] == traces(alone)["rounds.jsonl"][1]
-    assert Run(together).result["processes"] == processes
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 4])
-def test_whole_runs_agree_statistically(config, launch, tmp_path, processes):
-    """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
-    pairs = [(tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}") for seed in range(12)]
-    arguments = []
-    for seed, (alone, together) in enumerate(pairs):
-        run(changed(config, seed=seed), alone)
-        arguments += [alone / "config.toml", together]
-    finished(launch(RUN, processes, *arguments))
-    gaps = []
-    for pair in pairs:
-        first, again = (all_rows(folder)[:60] for folder in pair)
-        assert first == again
-        results = [Run(folder).result for folder in pair]
-        assert [result["processes"] for result in results] == [1, processes]
-        assert results[0]["samples_seen"] == results[1]["samples_seen"] == 120 * 64
-        gaps.append(results[1]["test_accuracy"] - results[0]["test_accuracy"])
-    gap = np.mean(gaps)
-    error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
-    assert error < 0.015  # or agreement would say little
-    assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
+    one, several = (Run(folder).result for folder in (alone, together))
+    assert several["processes"] == processes
+    assert several["test_accuracy"] == pytest.approx(one["test_accuracy"], abs=0.05)  # after other steps
 
 
 FAILS_ALONE = """
@@ -187,7 +159,6 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
 
 AT_THE_END = """
 import atexit, socket
-from pathlib import Path
 def gloo():
     return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
 atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
@@ -219,20 +190,6 @@ def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_th
     said = finished(launch(AT_THE_END, 2)).splitlines()
     lines = ["left: False", "raised: True", "told: Open: home", "told: Two: a fault at home"]
     assert sorted(line for line in said if ": " in line) == sorted(2 * lines)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 4])
-def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(launch, tmp_path, processes):
-    """The run has prompts, classifier-free guidance, a VAE and JPEGs, as Stable Diffusion with random weights."""
-    smoke = load_preset(
-        "imagenet100-smoke",
-        ["practice.initial=100", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"],
-    )
-    run(smoke, tmp_path / "alone")
-    together = back_at_its_first_checkpoint(tmp_path / "alone", tmp_path / "together")
-    finished(launch(RUN, processes, together / "config.toml", together, "--resume"))
-    assert all_rows(together)[:140] == all_rows(tmp_path / "alone")[:140]
 
 
 @pytest.mark.parametrize(
@@ -293,23 +250,19 @@ def test_a_rank_that_makes_no_sense_is_not_silent(monkeypatch):
     assert distributed.is_reporter("a fault")
 
 
-def be_one_of_eight(monkeypatch):
-    monkeypatch.setattr("dp_real.runtime.distributed.this_process", lambda: SimpleNamespace(num_processes=8))
-    monkeypatch.setattr("dp_real.runtime.distributed.PAUSE", 0.0)
-    monkeypatch.setattr("dp_real.runtime.distributed.VISIBLE", 0.2)
-
-
-def pool_of_two_rounds(folder):
-    pool = Pool(folder / "pool", SHAPE)
+def test_a_node_that_sees_late_waits_for_a_round_but_not_for_ever_and_a_single_process_does_not(tmp_path, patch):
+    pool = Pool(tmp_path / "pool", SHAPE)
     for index in range(2):
         pool.append(index, batch(pool, torch.full((3, *SHAPE), float(index))))
-    return pool
-
-
-def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch):
-    pool_of_two_rounds(tmp_path)
-    other = Pool(tmp_path / "pool", SHAPE, 1)
-    be_one_of_eight(monkeypatch)
+    other = Pool(pool.path, SHAPE, 1)
+    with pytest.raises(DamagedError):
+        pool._open(2)
+    patch("dp_real.runtime.distributed.this_process", lambda: SimpleNamespace(num_processes=8))
+    patch("dp_real.runtime.distributed.PAUSE", 0.0)
+    patch("dp_real.runtime.distributed.VISIBLE", 0.2)
+    with pytest.raises(DamagedError):
+        pool._open(2)
+    assert (len(pool), pool.version) == (6, 2)
     looks = []
 
     def late_view(folder):
@@ -318,20 +271,9 @@ def test_a_node_that_sees_late_waits_for_the_round(tmp_path, monkeypatch):
             raise ValueError("Not found: version 2")
         return read_round(folder)
 
-    monkeypatch.setattr("dp_real.pool.pool.read_round", late_view)
+    patch("dp_real.pool.pool.read_round", late_view)
     other._open(1)
     assert (len(looks), len(other), other.version) == (3, 6, 2)
-    assert other.y.equal(torch.zeros(6, dtype=torch.int64))
-
-
-def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path, monkeypatch):
-    pool = pool_of_two_rounds(tmp_path)
-    with pytest.raises(DamagedError):
-        pool._open(2)
-    be_one_of_eight(monkeypatch)
-    with pytest.raises(DamagedError):
-        pool._open(2)
-    assert (len(pool), pool.version) == (6, 2)
 
 
 def train(rank, processes, folder, port=None):
@@ -340,8 +282,6 @@ def train(rank, processes, folder, port=None):
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": "1"}  # of its pods
         own_group = f"tcp://127.0.0.1:{port}"
         torch.distributed.init_process_group("gloo", init_method=own_group, rank=rank, world_size=processes)
-    elif processes > 1:
-        torch.distributed.init_process_group("gloo")
     keys = {"shape": (4,), "initial": 30, "increment": 12, "patience": 1, "block_size": 5, "seed": 5}
     practice = Practice(Sampler(), list("abc"), folder, **keys)
     own = net()
@@ -366,24 +306,12 @@ def train(rank, processes, folder, port=None):
         assert distributed.this_process()[:2] == (0, 1)
 
 
-UNDER_TORCHRUN = """
-import os, sys
-from tests.dp_real.runtime.test_distributed import train
-train(int(os.environ["RANK"]), 2, sys.argv[1])
-"""
-
-
-@pytest.mark.parametrize("by", ["spawn", pytest.param("torchrun", marks=pytest.mark.slow)])
-def test_a_practice_is_the_same_on_one_process_and_several_whoever_started_them(by, launch, tmp_path, monkeypatch):
+def test_a_practice_is_the_same_on_one_process_and_several(tmp_path):
     train(0, 1, tmp_path / "one")
-    if by == "spawn":
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        started = torch.multiprocessing.spawn(train, (2, tmp_path / by, port), 2, join=False, daemon=True)
-        assert started.join(240) or started.join(240)  # each is told of one process that ended
-    else:
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        finished(launch(UNDER_TORCHRUN, 2, tmp_path / by))
-    one, several = (all_rows(tmp_path / name) for name in ("one", by))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = torch.multiprocessing.spawn(train, (2, tmp_path / "two", port), 2, join=False, daemon=True)
+    assert started.join(240) or started.join(240)  # each is told of one process that ended
+    one, several = (all_rows(tmp_path / name) for name in ("one", "two"))
     assert len(one) == 54
     assert str(one) == str(several)  # entropies of the initial round are nan

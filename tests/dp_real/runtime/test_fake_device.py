@@ -74,11 +74,9 @@ def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(device):
     with pytest.raises(RuntimeError, match="same device"):
         torch.add(x, torch.zeros(3))
     assert device.waits == []
-    assert x.cpu().tolist() == [0, 0, 0]
-    assert x.sum().item() == 1
     torch.ones(3).to(device.device)
     torch.ones(3).to(device.device, non_blocking=True)
-    assert device.waits == ["aten._to_copy nowhere -> cpu [3]", READ, "aten._to_copy cpu -> nowhere [3]"]
+    assert device.waits == ["aten._to_copy cpu -> nowhere [3]"]
 
 
 def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):

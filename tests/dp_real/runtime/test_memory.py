@@ -18,6 +18,7 @@ from dp_real.runs.loop import TrainingLoop
 from dp_real.runs.prepare import fresh_learner, torch_settings
 from dp_real.runtime import distributed
 from dp_real.runtime.computing import seeded_default_modes
+from tests.dp_real.conftest import changed
 
 TASK = Task((4,), tuple("ab"))
 ROWS = torch.randn(3, 4), torch.tensor([0, 1, 0])
@@ -52,9 +53,8 @@ def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(preci
 
 
 def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config):
-    half = config.training.model_copy(update={"precision": "bfloat16"})
-    for each, during in ((config, "highest"), (config.model_copy(update={"training": half}), "high")):
-        with torch_settings(each):
+    for precision, during in (("float32", "highest"), ("bfloat16", "high")):
+        with torch_settings(changed(config, f"training.precision={precision}")):
             assert torch.get_float32_matmul_precision() == during
         assert torch.get_float32_matmul_precision() == "highest"
 

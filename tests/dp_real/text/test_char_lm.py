@@ -8,7 +8,7 @@ from dp_real.data.examples import Examples
 from dp_real.runtime.resumable import Resumable
 from dp_real.text.codes import texts_of, to_codes
 from dp_real.text.language_models import CharLMSizes
-from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
+from dp_real.text.models.char_lm import CharLM, CharLMGenerator, train_char_lm
 from tests.dp_real.runs.folders import same_tensors
 from tests.dp_real.text.made import assert_rows_are_their_own
 
@@ -31,10 +31,8 @@ def test_it_learns_the_classes(generator):
     right = [set(text) <= set(("ab", "cd")[label]) for text, label in zip(texts, LABELS.tolist(), strict=True)]
     assert sum(right) >= 11
     found, rows = generator.log_posterior(WORDS.x), torch.arange(len(WORDS.y))
-    assert found.exp().sum(1).allclose(torch.ones(len(rows), dtype=torch.float64))
     assert found[rows, WORDS.y].mean() > -0.05
     assert found[rows, 1 - WORDS.y].max() < -2
-    assert known_characters(WORDS.x).tolist() == [97, 98, 99, 100]
     assert generator.log_posterior(to_codes(["zé!"], 8)).isfinite().all()
 
 

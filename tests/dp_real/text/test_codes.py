@@ -84,13 +84,6 @@ def test_copies_and_small_changes_are_near():
     assert NearTexts(1.0).add(texts).tolist() == [False, True, True, False, False, False, True, False]
 
 
-def test_each_copy_is_near_though_many_texts_share_a_boilerplate():
-    texts = [f"{LONG} {LONG.upper()} {number}" for number in range(200)]
-    near = NearTexts(1.0)
-    assert not near.add(texts).any()
-    assert near.add(texts, "none").all()
-
-
 def test_copies_cost_no_comparison(patch):
     compared = []
     patch("dp_real.text.near_duplicates.NearTexts._is_like", lambda *pair: compared.append(pair) or False)

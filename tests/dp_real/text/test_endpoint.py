@@ -109,11 +109,6 @@ def test_what_is_no_text_is_empty(config, endpoint):
     assert drawn(config, 8, requests=1) == ["I cannot", "", "", "", *["I cannot"] * 3, ""]
 
 
-def test_a_run_gets_past_refusals(config, endpoint, tmp_path):
-    endpoint.fault = lambda number, body: "refused" if number % 3 == 0 else ""
-    assert run(config, tmp_path / "run")["samples_redrawn"] >= ALL // 3
-
-
 def test_what_is_cut_off_is_empty_unless_a_stop_string_ends_it(config, endpoint):
     endpoint.finish = lambda body: "length"
     endpoint.write = lambda body: "One film and anoth"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dp_base.errors import DivergedError, MissingError
-from dp_real import Pool, Run, run
+from dp_real import Run, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Task
 from dp_real.evaluate.assess import layer_inputs, penultimate
@@ -96,7 +96,6 @@ def practised(chars, tmp_path_factory):
 
 
 def test_a_pool_of_texts(practised):
-    assert practised.rounds["generated"].tolist()[1:] >= [20, 20]
     texts = texts_of(practised.pool.x)
     assert len(texts) == 40
     assert all(texts)
@@ -105,8 +104,6 @@ def test_a_pool_of_texts(practised):
     assert (text.dtype, label) == (torch.int32, 0)
     assert practised.result["near"].keys() == {"similarity", "pool", "validation"}
     assert practised.result["generation_flops"] > 0
-    from_disk = Pool.latest(practised.files.pool, (40,))
-    assert texts_of(from_disk.x) == texts
 
 
 def test_resuming_is_exact(chars, practised, tmp_path):
@@ -292,21 +289,12 @@ def test_stop_strings_end_a_text(asked):
     assert [text.partition(stop)[0].strip() for text in texts] == drawn(stop=[stop])
 
 
-@pytest.mark.parametrize(
-    ("begun", "said"),
-    [
-        ("", "<think>\nHm.\n</think>\n a text"),
-        ("<think>\n", "Hm.</think>a text"),
-        ("<think>\n", "no end"),
-        ("", "a text"),
-    ],
-)
-def test_thoughts_of_a_language_model_are_no_part_of_a_text(asked, patch, begun, said):
-    """As of one behind an endpoint. Some templates begin the thought."""
+@pytest.mark.parametrize(("said", "kept"), [("Hm.</think>a text", "a text"), ("no end", "")])
+def test_a_thought_that_a_template_begins_is_no_part_of_a_text(asked, patch, said, kept):
     generator = load_generator(asked)
-    generator.tokenizer.chat_template += begun
+    generator.tokenizer.chat_template += "<think>\n"
     patch(generator.tokenizer, "batch_decode", lambda new, **_: [said] * len(new))
-    assert texts_of(generator.sample(*rows(2))) == ["" if said == "no end" else "a text"] * 2
+    assert texts_of(generator.sample(*rows(2))) == [kept] * 2
 
 
 def test_leaks_are_said(asked, tmp_path, caplog, patch):

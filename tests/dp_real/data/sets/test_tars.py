@@ -23,13 +23,6 @@ def read(where, classes=None):
     return read_set(found, classes, (3, 8, 8), (), keep=False)
 
 
-def special(name, kind, target=""):
-    """A link to the target, or another entry that is no plain file."""
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.linkname = kind, target
-    return entry
-
-
 def test_members_are_not_written(tmp_path):
     """Wherever their names would lead to."""
     members = {f"{stem}/cat/evil.png": plain(10) for stem in ("../..", "/tmp")}
@@ -38,19 +31,15 @@ def test_members_are_not_written(tmp_path):
     assert not [*tmp_path.rglob("evil*"), *Path("/tmp").glob("cat/evil*")]
 
 
-HOLES = tarfile.TarInfo("cat/0.png")
+LINK, HOLES = tarfile.TarInfo("cat/a.png"), tarfile.TarInfo("cat/0.png")
+LINK.type = tarfile.SYMTYPE
 HOLES.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9999"}
 HOLES.size = 512
 
 
 @pytest.mark.parametrize(
     ("entry", "said"),
-    [
-        (special("cat/a.png", tarfile.SYMTYPE, "../../etc/passwd"), "cat/a.png: a link, .*dereference"),
-        (special("cat/a.png", tarfile.LNKTYPE, "cat/0.png"), "cat/a.png: a link, .*hard-dereference"),
-        (special("cat/a.png", tarfile.FIFOTYPE), "cat/a.png: a link, a device, a pipe"),
-        (HOLES, "cat/0.png: .* a file with holes"),
-    ],
+    [(LINK, "cat/a.png: a link, .*dereference --hard-dereference"), (HOLES, "cat/0.png: .* a file with holes")],
 )
 def test_what_is_no_file_is_named(tmp_path, entry, said):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
