@@ -1,4 +1,4 @@
-"""Theorem 1 of rules of one's own, of lists and of many cells; test_certificates.py has its printed formulas."""
+"""Theorem 1 of rules of one's own and of lists; test_certificates.py has its printed formulas."""
 
 from typing import Any
 
@@ -54,16 +54,3 @@ def test_lists_are_arrays():
     errors = predict(problem).test_error
     np.testing.assert_allclose(corollary(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
     np.testing.assert_allclose(theorem(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
-
-
-def test_blocks_are_seamless():
-    """More cells than are evaluated at a time, broadcast, with and without a ridge: each as if alone."""
-    rng = np.random.default_rng(0)
-    alpha, rho = rng.uniform(0.1, 3, 9000), rng.uniform(-1, 1, (2, 1))
-    phi, lam = rng.uniform(0.1, 3, 9000), rng.choice([0.0, 0.1], 9000)
-    whole = predict(Problem(KeepHard(alpha), rho, phi, lam))
-    for i, j in [(0, 0), (0, 8999), (1, 7383), (1, 7384), (1, 8999)]:
-        alone = predict(Problem(KeepHard(alpha[j]), rho[i, 0], phi[j], lam[j]))
-        for field in vars(whole):
-            assert getattr(whole, field).shape == (2, 9000)
-            assert getattr(whole, field)[i, j] == pytest.approx(getattr(alone, field), rel=1e-13, abs=1e-14)
