@@ -1,5 +1,5 @@
-"""Convex losses: the square loss gives what is known of it, one stage of a loop the span recipe; other solvers and the
-experiment agree."""
+"""Convex losses: the square loss gives what is known of it, fresh rows are a recursion of the span recipe; other
+solvers and the experiment agree."""
 
 from dataclasses import replace
 
@@ -13,14 +13,12 @@ from dp_theory import LOGISTIC, ConvergenceError, Entropy, KeepEasy, KeepHard, p
 from dp_theory.loop import Addition, PracticeProblem, Window, square
 from dp_theory.loop.experiment import fit_convex
 from dp_theory.loop.losses import prediction
-from dp_theory.loop.losses.points import Points
 from dp_theory.loop.losses.prediction import solve_cell_over
 from tests.dp_theory.agreement import assert_same, largest_z
 from tests.dp_theory.loop.loops import R11, UNNAMED_SQUARE, selected, weighted_window
 from tests.dp_theory.verification.beyond import feature_cells, loops
 
 HARD_ROUND = Addition(2, keep=KeepHard(0.3))
-FEW = 2**11  # points
 
 
 # -- what is known ----------------------------------------------------------------------------------------------------
@@ -42,25 +40,8 @@ def test_the_search_finds_the_loop_with_the_square_loss(name):
         assert_allclose(ours, theirs, rtol=0, atol=5e-4 * np.abs(theirs).max())
 
 
-def test_slopes_of_linear_forces_are_an_inverse_matrix():
-    """(T4.7) is (T3.16) for the square loss, on each point."""
-    rng = np.random.default_rng(0)
-    x, weight = np.tril(rng.uniform(0.1, 1, (5, 5))), np.array([0.3, 1.0, 7.0])
-    bend = 1 / (1 / weight + np.diag(x)[:, None])
-    inverse = np.linalg.inv(np.eye(5) / weight[:, None, None] + x)
-    points = Points(*[None] * 6, force=np.zeros((3, 4)), bend=bend[:-1])
-    assert_allclose(-bend[-1] * points.slopes(x), inverse[:, -1, :-1].T, rtol=1e-12)
-
-
 def test_reference_value():
     assert predict(selected(1.0, 0.5, 0.05, LOGISTIC)).test_error == pytest.approx(0.179662, abs=5e-7)
-
-
-def test_one_stage_is_the_span_recipe():
-    loop = solve_cell_over(PracticeProblem(0.5, 0.02, [Addition(1)], flip=0.1, loss=LOGISTIC).cell, 2**16)
-    expected = predict(selected(1.0, 0.5, 0.02, LOGISTIC, flip=0.1))
-    assert loop.test_error[0] == pytest.approx(expected.test_error, rel=5e-5)
-    assert loop.outputs[1, 0] == pytest.approx(expected.overlap, rel=5e-5)
 
 
 def test_fresh_data_is_a_recursion_of_the_span_recipe():

@@ -13,11 +13,6 @@ from tests.dp_theory.agreement import outputs
 from tests.dp_theory.verification.beyond import power_law
 
 
-@pytest.mark.parametrize(("exponent", "test_error"), [(0.5, 0.254363), (1.0, 0.203180)])
-def test_reference_values(exponent, test_error):
-    assert predict(power_law(400, exponent, KeepHard(0.8), 0.5, 0.01)).test_error == pytest.approx(test_error, abs=5e-7)
-
-
 def proposition(spectrum, truth, along, alpha, phi, lam):
     """Proposition 1 as corrected, with d x d matrices: the rank-one-updated resolvent, but traces of R0."""
     n = len(spectrum) / phi

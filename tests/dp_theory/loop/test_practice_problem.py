@@ -26,13 +26,6 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
     np.testing.assert_allclose(by_moments.kept, by_rule.kept)
 
 
-def test_the_first_pool_has_flips_of_its_own():
-    expected = predict(PracticeProblem(0.5, 0.1, flip=0.3)).test_error
-    np.testing.assert_array_equal(
-        predict(PracticeProblem(0.5, 0.1, initial=Addition(1, flip=0.3))).test_error, expected
-    )
-
-
 MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, (0.0, 0.8), np.eye(2))])
 test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
     {

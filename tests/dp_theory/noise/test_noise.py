@@ -35,8 +35,10 @@ def test_no_noise_is_the_theory_without_it_and_flips_everywhere_are_uniform(flip
 
 
 def test_rows_with_flips_of_their_own_leave_the_first_pool_alone():
-    mixed = predict(PracticeProblem(0.5, 0.1, [Addition(2, flip=SOFT)], flip=0.05)).test_error[0]
-    assert mixed == pytest.approx(predict(PracticeProblem(0.5, 0.1, flip=0.05)).test_error[0], rel=1e-12)
+    plain = predict(PracticeProblem(0.5, 0.1, flip=0.05)).test_error[0]
+    for mixed in ({"flip": 0.05}, {"initial": Addition(1, flip=0.05)}):
+        loop = PracticeProblem(0.5, 0.1, [Addition(2, flip=SOFT)], **mixed)
+        assert predict(loop).test_error[0] == pytest.approx(plain, rel=1e-12)
 
 
 # -- what follows -----------------------------------------------------------------------------------------------------

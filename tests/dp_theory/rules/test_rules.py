@@ -11,7 +11,6 @@ from scipy import stats
 
 from dp_theory import (
     RULES,
-    Direct,
     Entropy,
     KeepEasy,
     KeepHard,
@@ -23,7 +22,6 @@ from dp_theory import (
     predict,
     simulate,
 )
-from dp_theory.rules.entropy_rule import entropy_deficit
 from tests.dp_theory.rules.reference import integrated_moments, tilted
 from tests.refusals import out_of_range, refused
 from tests.source import ROOT
@@ -60,11 +58,6 @@ def test_a_break_at_0_is_no_node_where_labels_are_known(rho):
 def test_with_keep_fraction_inverts_the_kept_fraction(name):
     p = np.array([1e-4, 0.2, 0.5, 0.999])
     assert_allclose(make_rule(name, keep=p).moments(0.0).p, p, rtol=1e-9)
-
-
-def test_entropy_deficit_is_accurate_at_both_ends():
-    deficit = entropy_deficit(np.array([0, 1e-9, 1e-4, 1e3, np.inf]))
-    assert_allclose(deficit, [0, 1e-18 / 8, 1e-8 / 8, np.log(2), np.log(2)], rtol=1e-8)
 
 
 RULES_TO_DRAW = [
@@ -159,16 +152,6 @@ def test_the_rule_that_the_documentation_writes_works(monkeypatch):
 
 
 # -- parameters that are arrays ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "rule", [KeepHard(0.3), KeepEasy(0.3), Random(0.3), Entropy(2.0, 3.0), Direct(KeepEasy(0.3))], ids=str
-)
-def test_map_reaches_every_parameter(rule):
-    doubled = rule.map(lambda value: np.full((2, 1), 2.0 * value))
-    assert doubled.shape == (2, 1)
-    assert doubled.at((1, 2), (2, 3)) == rule.map(lambda value: 2.0 * value)
-    assert [np.shape(b) for b in doubled.breakpoints()] == [(2, 1)] * len(rule.breakpoints())
 
 
 def test_a_break_of_either_sign_is_one_of_an_even_rule():

@@ -41,14 +41,6 @@ def test_at_the_ridgeless_peak_the_error_is_a_half():
     assert (found.test_error, found.gap) == (0.5, 0.0)
 
 
-@pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
-def test_the_slope_of_a_budget_counts_what_rows_cost(budget):
-    moments = budget.moments(Bands(((0.2, 1.4),)))
-    steps = 1e-5 * np.eye(6)
-    numeric = (budget.errors(moments[:, None] + steps) - budget.errors(moments[:, None] - steps)) / 2e-5
-    assert budget.slope(moments) == pytest.approx(numeric, rel=1e-5, abs=1e-8)
-
-
 def other_rules(budget):
     """Moments (6, rules) of bands, of their complements, and of random sets of bands."""
     margins, weights = half_line(CLOSE_EDGES)
