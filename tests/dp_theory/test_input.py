@@ -84,7 +84,6 @@ test_refused_in_one_line = refused(
         "rho is empty": lambda: optimum(np.array([]), psi=0.5),
         "breaks = 0.3 must be a sequence of numbers": lambda: SymmetricRule(np.cos, 0.3),
         r"breaks = \[nan\] must be a sequence of numbers": lambda: Addition(1, breaks=[np.nan]),
-        "breaks = 0.3 must be": lambda: Group(along=(1, 0), breaks=0.3),
         "1/p times as many rows where candidates are counted, not kept rows": lambda: Direct(HARD).keep_probability(
             0.0
         ),
@@ -130,10 +129,7 @@ test_refused_in_one_line = refused(
         r"unknown rule \[0, 1, .* of a curve": lambda: Curve("static", 1, 0.3, rule=LONG),
         r"groups\[0\] = \[0, 1, .* must be a Group": lambda: SpanProblem((1, 0), [LONG], 0.5),
         r"additions\[0\] = \[0, 1, .* must be an Addition": lambda: PracticeProblem(0.5, 0.1, [LONG]),
-        r"keep = KeepHard\(.* has the shape \(900,\): give one problem": lambda: Addition(
-            1, keep=KeepHard(np.ones(900))
-        ),
-        r"keep = KeepHard\(.* has the shape \(2,\)": lambda: Group(along=(1, 0), keep=KeepHard([1, 2])),
+        r"keep = KeepHard\(.* has the shape \(900,\)": lambda: Group(along=(1, 0), keep=KeepHard(np.ones(900))),
         r"there is no '\[0, 1, .*; there are keep-hard": lambda: make_rule(LONG),
     }
 )
