@@ -1,14 +1,17 @@
 """Theorem 1 of rules of one's own and of lists; test_certificates.py has its printed formulas."""
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dp_theory import (
+    LOGISTIC,
+    Addition,
     ConvergenceError,
     Group,
     KeepHard,
+    PracticeProblem,
     Problem,
     SpanProblem,
     SymmetricRule,
@@ -19,17 +22,18 @@ from dp_theory import (
 
 
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
-    """A tolerance says how wrong it may be, of a rule as of a group's."""
+    """A tolerance says how wrong it may be, of a rule as of a group's or a round's, under any loss."""
     rule = SymmetricRule(lambda t: np.sin(1e5 * t) > 0)
-    problems = (
-        Problem(rule, 0.5, 0.5, 0.1),
-        SpanProblem((1.0, 0.0), [Group(along=(0.5, 0.75**0.5), keep=rule)], 0.5, 0.1),
-    )
-    for problem in problems:
-        for tolerance in (None, 1e-6):
-            with pytest.raises(ConvergenceError, match=r"certain to 6\.1e-04 only, tolerance = 1e-0"):
-                predict(problem, tolerance=tolerance)
+    span = SpanProblem((1.0, 0.0), [Group(along=(0.5, 0.75**0.5), keep=rule)], 0.5, 0.1)
+    loop = PracticeProblem(0.5, 0.1, [Addition(1, keep=rule)])
+    for problem in (plain := Problem(rule, 0.5, 0.5, 0.1), span, loop):
+        with pytest.raises(ConvergenceError, match=r"certain to .* only, tolerance = 1e-0"):
+            predict(problem)
+    for problem in (plain, span):
         assert 1e-4 < predict(problem, tolerance=1e-2).certificate < 0.02
+    for problem in (span, loop):
+        with pytest.raises(ConvergenceError, match="1e-06: does q jump off its breaks"):
+            predict(replace(problem, loss=LOGISTIC), tolerance=1e-6)
 
 
 def test_jumps_and_narrow_features_of_a_rule_of_ones_own_are_found():
@@ -44,13 +48,11 @@ def test_jumps_and_narrow_features_of_a_rule_of_ones_own_are_found():
 def test_lists_are_arrays():
     """Of the functions of moments too; and cells are rows of a frame."""
     given = [[float(value)] * 2 for value in KeepHard(0.5).moments(0.9)]
-    theorem: Any = theorem1
-    corollary: Any = corollary1
     problem = Problem(KeepHard(0.5), 0.9, [[0.2], [0.4]], [0.0, 0.1])
     frame = predict(problem).to_frame()
     assert frame.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert frame["test_error"].tolist() == predict(problem).test_error.ravel().tolist()
     assert "<table" in predict(problem)._repr_html_()
     errors = predict(problem).test_error
-    np.testing.assert_allclose(corollary(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
-    np.testing.assert_allclose(theorem(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
+    np.testing.assert_allclose(corollary1(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(theorem1(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
