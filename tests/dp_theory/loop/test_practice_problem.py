@@ -51,7 +51,6 @@ test_bad_problems_additions_and_questions_are_refused = refused(
         "keeps no row": lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))),
         "lam has 2 values": lambda: PROBLEM(lam=[0.1, 0.2]),
         "more rows than dimensions: stage 0 has 1·n": lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])),
-        "stage 1 has 0.236·n": lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)),
         "labeller has shape": lambda: PROBLEM(labeller=[0.6, 0.8]),
         "truth needs spectrum": lambda: PROBLEM(truth=[1.0]),
         "must be a list, with one addition for each round": lambda: PROBLEM(additions=Addition(1.0)),
