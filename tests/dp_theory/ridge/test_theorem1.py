@@ -1,6 +1,7 @@
 """Theorem 1 of rules of one's own and of lists; test_certificates.py has its printed formulas."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,11 +49,13 @@ def test_jumps_and_narrow_features_of_a_rule_of_ones_own_are_found():
 def test_lists_are_arrays():
     """Of the functions of moments too; and cells are rows of a frame."""
     given = [[float(value)] * 2 for value in KeepHard(0.5).moments(0.9)]
+    theorem: Any = theorem1
+    corollary: Any = corollary1
     problem = Problem(KeepHard(0.5), 0.9, [[0.2], [0.4]], [0.0, 0.1])
     frame = predict(problem).to_frame()
     assert frame.index.tolist() == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert frame["test_error"].tolist() == predict(problem).test_error.ravel().tolist()
     assert "<table" in predict(problem)._repr_html_()
     errors = predict(problem).test_error
-    np.testing.assert_allclose(corollary1(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
-    np.testing.assert_allclose(theorem1(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
+    np.testing.assert_allclose(corollary(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(theorem(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from dp_theory import (
     RULES,
+    Direct,
     Entropy,
     KeepEasy,
     KeepHard,
@@ -131,6 +132,7 @@ def test_parameters_follow_the_name_of_a_rule():
     assert make_rule("keep-hard@alpha=.5") == KeepHard(0.5)
     assert make_rule(" entropy @ omega = -3 @ kappa = 2 ") == Entropy(-3.0, 2.0)
     assert make_rule("random@p=0.2") == make_rule("random@keep=.2") == Random(0.2)
+    assert Direct(make_rule("keep-hard@alpha=.5")).breakpoints() == (0.5,)
     assert make_rule("entropy@kappa=2", keep=0.3) == Entropy.with_keep_fraction(0.3, 2.0)
 
 
