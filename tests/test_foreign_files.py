@@ -6,8 +6,6 @@ import tarfile
 
 import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from dp_experiments.cli.theory.check import read_features
 from dp_experiments.compare.curve_files import read_curve
@@ -47,10 +45,10 @@ def archive(folder):
 
 def labelled():
     """A Parquet file of texts, whose label column names two classes."""
-    names = datasets.ClassLabel(names=list(CLASSES))
-    schema = datasets.Features({"text": datasets.Value("string"), "label": names}).arrow_schema
+    columns = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(CLASSES))}
     file = io.BytesIO()
-    pq.write_table(pa.table({"text": ["good"] * 3, "label": [0, 1, 1]}, schema), file)
+    texts = {"text": ["good"] * 3, "label": [0, 1, 1]}
+    datasets.Dataset.from_dict(texts, datasets.Features(columns)).to_parquet(file)
     return file.getvalue()
 
 

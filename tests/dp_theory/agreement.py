@@ -10,10 +10,6 @@ def outputs(record, suffix="", names=QUANTITIES):
     return np.array([getattr(record, name + suffix) for name in names])
 
 
-def assert_same(record, other, rtol):
-    np.testing.assert_allclose(outputs(record), outputs(other), rtol=rtol, atol=0)
-
-
 def largest_z(runs, answer, names=QUANTITIES):
     """By how many standard errors the quantities of an experiment are off at most."""
     off = outputs(runs, names=names) - outputs(answer, names=names)

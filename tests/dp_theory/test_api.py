@@ -69,7 +69,6 @@ def loop(number):
     "made",
     [
         problem,
-        lambda number: problem(number).rule,
         lambda number: predict(problem(number)),
         lambda number: SpanProblem((1, 0), [Group(along=np.array([0.8, number])), Group()], 0.5, 0.1),
         loop,

@@ -43,7 +43,6 @@ HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)
 MOMENTS = HARD.moments(0.5)
 CURVE = Curve("static", [100, 200, 400], [0.3, 0.2, 0.15], 0.01)
-FITTED = fit(CURVE, {"flip": 0.0, "floor": 0.0})
 
 
 test_refused_in_one_line = refused(
@@ -84,7 +83,6 @@ test_refused_in_one_line = refused(
         "rho is empty": lambda: optimum(np.array([]), psi=0.5),
         "breaks = 0.3 must be a sequence of numbers": lambda: SymmetricRule(np.cos, 0.3),
         r"breaks = \[nan\] must be a sequence of numbers": lambda: Addition(1, breaks=[np.nan]),
-        "breaks = 0.3 must be": lambda: Group(along=(1, 0), breaks=0.3),
         "1/p times as many rows where candidates are counted, not kept rows": lambda: Direct(HARD).keep_probability(
             0.0
         ),
@@ -93,7 +91,7 @@ test_refused_in_one_line = refused(
         "keep must": lambda: predict(
             SpanProblem((1,), [Group(along=(1,), keep=lambda t, y: y if t > 1 else 0)], 0.5, 0.1)
         ),
-        "weight = 'a' must be a real number": lambda: predict(SpanProblem((1, 0), [Group(weight="a")], 0.5, 0.1)),
+        "weight = 'a' must be a real number": lambda: Group(weight="a"),
         r"q has shape \(1,\) for \d+ rows: a number, or one": lambda: SymmetricRule(lambda t: [0.5]).moments(0.5),
         r"keep has shape \((\d+), 1\) for \1 rows: a number, or one for each row": lambda: predict(
             SpanProblem((1, 0), [Group(along=(0, 1), keep=lambda t, y: t[:, None] > 0)], 0.5, 0.1)
@@ -110,16 +108,13 @@ test_refused_in_one_line = refused(
         "accumulate = 'no' must be True or False": lambda: PracticeProblem(0.5, 0.1, accumulate="no"),
         r"truth = \[\[1\], \[1, 2\]\] must be a real number": lambda: SpanProblem([[1], [1, 2]], [Group()], 0.5),
         "slope = 'steep' must be a real number": lambda: Verifier("steep"),
-        "weight = 1e[+]300 must be at least 0 and finite": lambda: predict(
-            SpanProblem((1, 0), [Group(weight=1e300)], 0.5)
-        ),
+        "weight = 1e[+]300 must be at least 0 and finite": lambda: Group(weight=1e300),
         r"unknown x array\(\[0\., 0\.\]\): one of generated": lambda: sweep(x=np.zeros(2)),
         "rho = None must be a real number": lambda: optimum(None, psi=0.5),
         r"lam_per_row has shape \(2,\): it must be one number": lambda: Budget(0.5, 1.0, lam_per_row=[0.1, 0.2]),
         r"kept = \[\[1\], \[1, 2\]\] must be a real number": lambda: Curve("static", [[1], [1, 2]], 0.3),
         "exact = 'yes' must be True or False": lambda: Curve("static", 100, 0.3, exact="yes"),
         "must lie in": lambda: Curve("prune", 100, 0.3, generated=0),
-        "points = 3 must have columns by name": lambda: FITTED.predict(3),
         "lams is empty": lambda: worth(BoundaryFlips(0.3), lams=[]),
         "loss = 'logistic' must be a Loss": lambda: SpanProblem((1, 0), [Group()], 0.5, loss="logistic"),
         "d is for a Problem: a SpanProblem has": lambda: predict(SPAN, d=LONG),
@@ -130,10 +125,7 @@ test_refused_in_one_line = refused(
         r"unknown rule \[0, 1, .* of a curve": lambda: Curve("static", 1, 0.3, rule=LONG),
         r"groups\[0\] = \[0, 1, .* must be a Group": lambda: SpanProblem((1, 0), [LONG], 0.5),
         r"additions\[0\] = \[0, 1, .* must be an Addition": lambda: PracticeProblem(0.5, 0.1, [LONG]),
-        r"keep = KeepHard\(.* has the shape \(900,\): give one problem": lambda: Addition(
-            1, keep=KeepHard(np.ones(900))
-        ),
-        r"keep = KeepHard\(.* has the shape \(2,\)": lambda: Group(along=(1, 0), keep=KeepHard([1, 2])),
+        r"keep = KeepHard\(.* has the shape \(900,\)": lambda: Group(along=(1, 0), keep=KeepHard(np.ones(900))),
         r"there is no '\[0, 1, .*; there are keep-hard": lambda: make_rule(LONG),
     }
 )

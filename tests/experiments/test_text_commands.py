@@ -22,10 +22,6 @@ def test_a_plan_says_that_the_model_is_not_there(here, monkeypatch):
     assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model"}
 
 
-def test_evaluate(text_run):
-    assert [row["images"] for row in told("real evaluate", text_run)["sets"]] == [53, 53]
-
-
 def test_sample_writes_plain_and_chosen_texts(text_run, tmp_path):
     plain = "--set guidance.likelihood_weight=0.0 --set pool.soft_labels=false"
     words = f"--omega 0,1000 --n 2 --classes 0,2 {plain}"

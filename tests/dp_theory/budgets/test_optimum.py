@@ -46,15 +46,11 @@ def test_the_table_for_a_fixed_number_of_rows():
 def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
     monkeypatch.setattr("dp_theory.budgets.optimum.CELLS_AT_ONCE", 4)  # several blocks
     rho, psi = np.array([0.5, 0.9]), np.array([[0.2], [0.5], [2.0]])
-    for paid in (False, True):
-
-        def search(r, x, paid=paid):
-            return optimum(r, budget=1 / x) if paid else optimum(r, psi=x)
-
-        table = search(rho, psi)
+    for name, sizes in (("psi", psi), ("budget", 1 / psi)):
+        table = optimum(rho, **{name: sizes})
         assert table["cell"].is_monotonic_increasing
         for cell, (i, j) in enumerate(np.ndindex(3, 2)):
-            one = search(rho[j], float(psi[i, 0]))
+            one = optimum(rho[j], **{name: sizes[i, 0]})
             here = table[table["cell"] == cell]
             assert (here["rho"] == rho[j]).all()
             pd.testing.assert_frame_equal(here[one.columns].reset_index(drop=True), one, rtol=1e-9)

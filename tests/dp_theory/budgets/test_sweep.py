@@ -11,7 +11,6 @@ from dp_theory.budgets.sweeps import steps
 from dp_theory.budgets.winners import noise_check, winners
 from tests.refusals import out_of_range, refused
 
-HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
 
 

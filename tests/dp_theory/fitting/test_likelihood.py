@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 
 from dp_theory import Curve, Direct, KeepAll, KeepHard, PracticeProblem, Problem, Window, fit, predict
 from dp_theory.fitting.likelihood import Likelihood
-from dp_theory.fitting.theory import PARAMETERS, practice_curve, predict_points, with_floor
+from dp_theory.fitting.theory import PARAMETERS, practice_curve, predict_points
 from tests.dp_theory.fitting.curves import TRUTH, experiments, measured_curve, parameter_set
 
 
@@ -29,16 +29,9 @@ def test_means_and_scatter_are_those_of_predict():
 
 
 def test_fourteen_rounds_of_practice_are_solved_as_they_are():
-    sizes, errors = practice_curve(100.0, 50.0, 800.0, 30.0, 1.0, 0.0, 0.01)
-    loop = PracticeProblem(0.3, (0.01 * sizes / 100).tolist(), [Window(1.0, 0.5)] * 14)
+    sizes, errors = practice_curve(100.0, 50.0, 800.0, 30.0, 1.0, 0.1, 0.01)
+    loop = PracticeProblem(0.3, (0.01 * sizes / 100).tolist(), [Window(1.0, 0.5)] * 14, flip=0.1)
     np.testing.assert_allclose(errors, predict(loop).test_error, rtol=1e-9)
-
-
-def test_the_floor_is_that_of_a_labeller():
-    loop = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1, labeller=np.cos(0.03 * np.pi))
-    _, against_labels = practice_curve(200.0, 200.0, 600.0, 100.0, 1.5, 0.1, 0.02)
-    error, _ = with_floor(against_labels[0], 0.0, 0.03, np.inf)
-    assert error == pytest.approx(predict(loop).test_error[0], rel=1e-9)
 
 
 def test_the_likelihood_is_that_of_a_transcription():

@@ -13,11 +13,6 @@ from tests.dp_theory.agreement import outputs
 from tests.dp_theory.verification.beyond import power_law
 
 
-@pytest.mark.parametrize(("exponent", "test_error"), [(0.5, 0.254363), (1.0, 0.203180)])
-def test_reference_values(exponent, test_error):
-    assert predict(power_law(400, exponent, KeepHard(0.8), 0.5, 0.01)).test_error == pytest.approx(test_error, abs=5e-7)
-
-
 def proposition(spectrum, truth, along, alpha, phi, lam):
     """Proposition 1 as corrected, with d x d matrices: the rank-one-updated resolvent, but traces of R0."""
     n = len(spectrum) / phi
@@ -63,18 +58,11 @@ MIXED = (
 
 @pytest.mark.parametrize("phi", [0.3, 3.0])
 def test_ridgeless_limit(phi):
-    """λ = 0 is the limit of small λ; with fewer columns than kept rows least squares does not see Σ."""
+    """λ = 0 is the limit of small λ: what λ changes is proportional to it."""
     mixed = SpanProblem([1.0, 0.0, 0.0], MIXED, phi, 0.0, [2.0, 1.0, 0.2])
     limit = outputs(predict(mixed))
     steps = [outputs(predict(replace(mixed, lam=lam))) - limit for lam in (1e-6, 1e-7)]
     assert_allclose(steps[0] / steps[1], 10, rtol=0.01)
-    if phi < 1:
-        root = np.sqrt([2.0, 1.0, 0.2])
-        groups = [
-            replace(g, labeller=None if g.labeller is None else root * g.labeller, along=root * g.along) for g in MIXED
-        ]
-        white = predict(SpanProblem(root * [1.0, 0.0, 0.0], groups, phi, 0.0))
-        assert_allclose(limit, outputs(white), rtol=1e-10)
 
 
 def test_memory_is_linear_in_the_dimension():

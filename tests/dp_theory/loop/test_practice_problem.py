@@ -26,13 +26,6 @@ def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
     np.testing.assert_allclose(by_moments.kept, by_rule.kept)
 
 
-def test_the_first_pool_has_flips_of_its_own():
-    expected = predict(PracticeProblem(0.5, 0.1, flip=0.3)).test_error
-    np.testing.assert_array_equal(
-        predict(PracticeProblem(0.5, 0.1, initial=Addition(1, flip=0.3))).test_error, expected
-    )
-
-
 MEASURED = PracticeProblem(0.5, 0.1, [MeasuredRows(1.0, (0.0, 0.8), np.eye(2))])
 test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit = refused(
     {
@@ -58,7 +51,6 @@ test_bad_problems_additions_and_questions_are_refused = refused(
         "keeps no row": lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))),
         "lam has 2 values": lambda: PROBLEM(lam=[0.1, 0.2]),
         "more rows than dimensions: stage 0 has 1·n": lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS])),
-        "stage 1 has 0.236·n": lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)),
         "labeller has shape": lambda: PROBLEM(labeller=[0.6, 0.8]),
         "truth needs spectrum": lambda: PROBLEM(truth=[1.0]),
         "must be a list, with one addition for each round": lambda: PROBLEM(additions=Addition(1.0)),

@@ -16,11 +16,9 @@ from tests.refusals import out_of_range, refusal
 
 
 def of(flip):
-    """Errors of a pruned, an entropy-selected and a practised learner."""
-    loop = PracticeProblem(0.5, 0.1, [Window(1)] * 2, flip=flip)
-    rules = (KeepHard(0.5), Entropy(8.0), KeepAll())
-    once = [predict(selected(0.9, 0.3, 0.02, keep=keep, flip=flip)).test_error for keep in rules]
-    return np.append(once, predict(loop).test_error)
+    """Errors with plain rows, those of a window, and entropy-selected ones."""
+    rounds = [Window(1), Addition(1, keep=Entropy(8.0))]
+    return predict(PracticeProblem(0.5, 0.1, rounds, flip=flip)).test_error
 
 
 @pytest.mark.parametrize(
@@ -35,28 +33,22 @@ def test_no_noise_is_the_theory_without_it_and_flips_everywhere_are_uniform(flip
 
 
 def test_rows_with_flips_of_their_own_leave_the_first_pool_alone():
-    mixed = predict(PracticeProblem(0.5, 0.1, [Addition(2, flip=SOFT)], flip=0.05)).test_error[0]
-    assert mixed == pytest.approx(predict(PracticeProblem(0.5, 0.1, flip=0.05)).test_error[0], rel=1e-12)
+    plain = predict(PracticeProblem(0.5, 0.1, flip=0.05)).test_error[0]
+    for mixed in ({"flip": 0.05}, {"initial": Addition(1, flip=0.05)}):
+        loop = PracticeProblem(0.5, 0.1, [Addition(2, flip=SOFT)], **mixed)
+        assert predict(loop).test_error[0] == pytest.approx(plain, rel=1e-12)
 
 
 # -- what follows -----------------------------------------------------------------------------------------------------
 
 
 def test_shares_against_draws():
-    flips = BoundaryFlips(0.2)
-    error = 0.1
-    alpha = 0.4
-    n = 10**6
-    rng = np.random.default_rng(0)
-    t = rng.uniform(-alpha, alpha, n)
-    zeta = rng.standard_normal(n)
-    t = t[rng.random(n) < np.exp(-(t**2) / 2)]
-    z = np.cos(np.pi * error) * t + np.sin(np.pi * error) * zeta[: len(t)]
+    flips, error, rng = BoundaryFlips(0.2), 0.1, np.random.default_rng(0)
+    t = KeepHard(0.4).draw(rng, 10**6)
+    z = np.cos(np.pi * error) * t + np.sin(np.pi * error) * rng.standard_normal(len(t))
     wrong = rng.random(len(z)) < flips(z)
-    y = np.sign(z) * np.where(wrong, -1, 1)
-    missed = y * t < 0
-    drawn = [missed.mean(), wrong.mean()]
-    np.testing.assert_allclose(shares(flips, error, alpha), drawn, atol=0.003)
+    missed = np.where(wrong, -z, z) * t < 0
+    np.testing.assert_allclose(shares(flips, error, 0.4), [missed.mean(), wrong.mean()], atol=0.003)
 
 
 def test_worth_of_a_row_is_the_recipe_with_the_truth_as_selector():

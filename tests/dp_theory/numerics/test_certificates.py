@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from dp_theory import (
     LOGISTIC,
-    SQUARE,
     Addition,
     ConvergenceError,
     Direct,
@@ -222,13 +221,3 @@ def test_a_loops_certificate_has_the_error_of_its_rules_moments():
     rule = SymmetricRule(lambda t: np.exp(-12 * (t - 1.5) ** 2))
     monkey = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=rule)] * 2))
     assert np.all(monkey.certificate[1:] > max(rule.moments_with_errors(0.5)[1]))
-
-
-@pytest.mark.parametrize("loss", [SQUARE, LOGISTIC])
-def test_a_rule_that_no_quadrature_knows_is_refused_under_any_loss(loss):
-    rule = SymmetricRule(lambda t: 0.5 + 0.5 * np.sin(1e7 * t**2))
-    span = SpanProblem(TRUTH, [Group(along=PRUNER, keep=rule)], 0.5, 0.05, loss=loss)
-    loop = PracticeProblem(0.5, 0.05, [Addition(1, keep=rule)], loss=loss)
-    for problem in (span, loop):
-        with pytest.raises(ConvergenceError, match="does q jump off its breaks"):
-            predict(problem, tolerance=1e-2)

@@ -76,14 +76,6 @@ def test_closed_moments_are_the_integrals(rule, rho):
     np.testing.assert_allclose(fourth, fourth_want, rtol=1e-10, atol=1e-18)
 
 
-def test_large_dimensions_give_the_limit_and_narrow_bands():
-    limit = predict(ISSUE)
-    near, far = (predict(ISSUE, d=d) for d in (10**4, 10**6))
-    assert abs(far.test_error - limit.test_error) < abs(near.test_error - limit.test_error) / 90
-    assert near.test_error_sd / far.test_error_sd == pytest.approx(10, rel=0.01)
-    assert limit.certificate < far.certificate < near.certificate < predict(ISSUE, d=50).certificate
-
-
 @pytest.mark.parametrize(
     ("problem", "d", "off", "norm_off"),
     [

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from dp_theory import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Problem, predict, simulate
-from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure
-from tests.dp_theory.agreement import assert_same, largest_z, outputs
+from dp_theory.ridge.simulators.dense import fit_ridge, measure
+from tests.dp_theory.agreement import largest_z, outputs
 from tests.refusals import out_of_range, refused
 
 
@@ -23,12 +23,10 @@ def test_ridge_solves_the_regularised_least_squares_problem(rows, penalty):
     np.testing.assert_allclose(fit_ridge(x, y, penalty), want, atol=1e-8)
 
 
-def test_measure_is_the_angle_the_overlap_and_the_squared_norm():
-    w0 = np.array([0.6, 0.8, 0.0])
-    assert measure(2 * w0, w0) == pytest.approx((0.0, 2.0, 4.0))
+def test_a_learner_may_be_opposite_to_the_truth_or_nothing():
+    w0 = np.array([0.6, 0.8])
     assert measure(-3 * w0, w0) == pytest.approx((1.0, -3.0, 9.0))
-    assert measure(np.array([0.8, -0.6, 0.0]), w0) == pytest.approx((0.5, 0.0, 1.0))
-    assert measure(np.zeros(3), w0) == (0.5, 0.0, 0.0)
+    assert measure(0 * w0, w0) == (0.5, 0.0, 0.0)
 
 
 CELLS = [
@@ -45,19 +43,6 @@ def test_simulation_agrees_with_theory_in_standard_errors(problem):
     theory, simulation = predict(problem), simulate(problem, 200, 60)
     assert largest_z(simulation, theory) < stats.t.isf(0.0005 / (2 * 3 * len(CELLS)), 59)
     assert np.all(outputs(simulation, "_se") < 0.03 * outputs(theory))
-
-
-def test_direct_draws_are_what_pruning_a_pool_keeps():
-    rule, rho, phi, lam = KeepEasy(0.5), 0.7, 0.8, 0.03
-    p = float(rule.moments(rho).p)
-    pruned, direct = Problem(rule, rho, p * phi, p * lam), Problem(Direct(rule), rho, phi, lam)
-    assert_same(predict(direct), predict(pruned), 1e-12)
-
-
-def test_trials_are_a_pure_function_of_seed_and_trial():
-    problem = Problem(KeepHard(0.5), 0.7, 0.5, 0.01)
-    trials = np.array([dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)])
-    assert simulate(problem, 20, 4, seed=3).test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
 
 
 PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)

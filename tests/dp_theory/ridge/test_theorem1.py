@@ -1,14 +1,18 @@
-"""Theorem 1 of rules of one's own, of lists and of many cells; test_certificates.py has its printed formulas."""
+"""Theorem 1 of rules of one's own and of lists; test_certificates.py has its printed formulas."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dp_theory import (
+    LOGISTIC,
+    Addition,
     ConvergenceError,
     Group,
     KeepHard,
+    PracticeProblem,
     Problem,
     SpanProblem,
     SymmetricRule,
@@ -19,17 +23,18 @@ from dp_theory import (
 
 
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
-    """A tolerance says how wrong it may be, of a rule as of a group's."""
+    """A tolerance says how wrong it may be, of a rule as of a group's or a round's, under any loss."""
     rule = SymmetricRule(lambda t: np.sin(1e5 * t) > 0)
-    problems = (
-        Problem(rule, 0.5, 0.5, 0.1),
-        SpanProblem((1.0, 0.0), [Group(along=(0.5, 0.75**0.5), keep=rule)], 0.5, 0.1),
-    )
-    for problem in problems:
-        for tolerance in (None, 1e-6):
-            with pytest.raises(ConvergenceError, match=r"certain to 6\.1e-04 only, tolerance = 1e-0"):
-                predict(problem, tolerance=tolerance)
+    span = SpanProblem((1.0, 0.0), [Group(along=(0.5, 0.75**0.5), keep=rule)], 0.5, 0.1)
+    loop = PracticeProblem(0.5, 0.1, [Addition(1, keep=rule)])
+    for problem in (plain := Problem(rule, 0.5, 0.5, 0.1), span, loop):
+        with pytest.raises(ConvergenceError, match=r"certain to .* only, tolerance = 1e-0"):
+            predict(problem)
+    for problem in (plain, span):
         assert 1e-4 < predict(problem, tolerance=1e-2).certificate < 0.02
+    for problem in (span, loop):
+        with pytest.raises(ConvergenceError, match="1e-06: does q jump off its breaks"):
+            predict(replace(problem, loss=LOGISTIC), tolerance=1e-6)
 
 
 def test_jumps_and_narrow_features_of_a_rule_of_ones_own_are_found():
@@ -54,16 +59,3 @@ def test_lists_are_arrays():
     errors = predict(problem).test_error
     np.testing.assert_allclose(corollary(*given, 0.9, [0.2, 0.4])[0], errors[:, 0], rtol=1e-12)
     np.testing.assert_allclose(theorem(*given, 0.9, [[0.2], [0.4]], [0.0, 0.1])[0], errors, rtol=1e-12)
-
-
-def test_blocks_are_seamless():
-    """More cells than are evaluated at a time, broadcast, with and without a ridge: each as if alone."""
-    rng = np.random.default_rng(0)
-    alpha, rho = rng.uniform(0.1, 3, 9000), rng.uniform(-1, 1, (2, 1))
-    phi, lam = rng.uniform(0.1, 3, 9000), rng.choice([0.0, 0.1], 9000)
-    whole = predict(Problem(KeepHard(alpha), rho, phi, lam))
-    for i, j in [(0, 0), (0, 8999), (1, 7383), (1, 7384), (1, 8999)]:
-        alone = predict(Problem(KeepHard(alpha[j]), rho[i, 0], phi[j], lam[j]))
-        for field in vars(whole):
-            assert getattr(whole, field).shape == (2, 9000)
-            assert getattr(whole, field)[i, j] == pytest.approx(getattr(alone, field), rel=1e-13, abs=1e-14)

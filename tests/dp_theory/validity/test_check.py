@@ -3,7 +3,6 @@
 from functools import partial
 
 import numpy as np
-import pytest
 from numpy.testing import assert_allclose
 
 from dp_theory import Features, check
@@ -13,16 +12,6 @@ from tests.dp_theory.validity.rows import LAM_PER_ROW, make_features, make_rows
 from tests.refusals import out_of_range, refused
 
 # -- verdicts
-
-
-@pytest.mark.parametrize("kind", ["normal", "signs"])
-def test_dense_directions_pass(kind):
-    found = check(make_features(kind=kind, seed=1), kept=(50, 200), trials=16)
-    said = found.assumptions["verdict"].tolist()
-    assert said.count("not rejected") >= 3
-    assert found.gaussian == "undecided"  # with 5,000 rows nobody knows an error of .1 to a tenth, at this level
-    assert found.law != "fails"
-    assert found.needed.rows > 0
 
 
 def test_the_theory_holds_once_that_is_shown(monkeypatch):
@@ -61,19 +50,12 @@ def test_lengths_are_told_from_other_failures():
 
 
 def test_labels_that_err_near_the_boundary_are_told_from_uniform_flips():
+    """Which pass in test_assumptions.py."""
     rows = make_rows()
     margin = rows.x @ rows.truth / np.linalg.norm(rows.truth)
-    rng = np.random.default_rng(1)
-    near = np.sign(margin + 0.3 * rng.standard_normal(len(margin)))
-    share = np.mean(near != np.sign(margin))
-    uniform = np.sign(margin) * np.where(rng.random(len(margin)) < share, -1, 1)
-
-    def p_value(y):
-        features = Features.of(rows.x, y, w_s=rows.selector)
-        return assumptions.uniform_flips(FeatureView.of(features, LAM_PER_ROW)).p_value
-
-    assert p_value(near) < 1e-6
-    assert p_value(uniform) > 1e-3
+    near = np.sign(margin + 0.3 * np.random.default_rng(1).standard_normal(len(margin)))
+    view = FeatureView.of(Features.of(rows.x, near, w_s=rows.selector), LAM_PER_ROW)
+    assert assumptions.uniform_flips(view).p_value < 1e-6
 
 
 # -- experiments

@@ -3,6 +3,7 @@
 import os
 import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -122,7 +123,7 @@ def test_verify_exits_1_where_theory_is_wrong(monkeypatch):
 def test_a_sweep_has_a_row_for_each_combination_and_winners(here):
     rules = "--rule keep-hard,entropy@kappa=2"
     answer = told("theory sweep --d 16 --trials 2 --n 8,40 --rho 0.5:0.9:2", rules, "--x kept --out new")
-    table = pd.read_csv(here / "new" / "sweep.csv")
+    table = pd.read_csv("new/sweep.csv")
     assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
     assert set(table["rule"]) == {"keep-all", "keep-hard", "entropy@kappa=2"}
     assert {"table", "winners", "largest_z", "noise_level", "largest_se"} <= set(answer)
@@ -141,8 +142,8 @@ def test_without_a_folder_the_picture_is_drawn_all_the_same(here, monkeypatch):
     _, out, err = done("theory sweep --rule keep-hard,random --d 16 --trials 2 --n 8,40")
     assert "runs/sweep.png\nruns/sweep.csv" in out
     assert "largest |z|" in err
-    assert set(pd.read_csv(here / "runs" / "sweep.csv")["generated"]) >= {8, 40}
-    assert (here / "runs" / "sweep.png").stat().st_size > 10_000
+    assert set(pd.read_csv("runs/sweep.csv")["generated"]) >= {8, 40}
+    assert Path("runs/sweep.png").stat().st_size > 10_000
     figure = picture(sweep([0.5], rules=["keep-hard", "random"], d=16, trials=2, n=[8, 40]), "generated")
     assert figure.get_suptitle() == "alpha = 0.5, rho = 0.9, lam = 0.01, d = 16"
     curves = [sum(len(line.get_xdata()) > 2 for line in ax.lines) for ax in figure.axes]
@@ -175,17 +176,16 @@ def test_other_losses():
 
 
 def test_rows_of_best_are_what_the_package_returns():
-    options = "--budget 20 --d 512 --smallest-keep 0.1"
-    answer = told("theory best --rho 0.9", options)
     want = optimum(0.9, budget=20, d=512, smallest_keep=0.1).to_dict("records")
+    answer = told("theory best --rho 0.9 --budget 20 --d 512 --smallest-keep 0.1")
     assert answer == {"best": want[0], "table": want, "any_rule": None}
 
 
-def test_lists_are_a_phase_diagram(tmp_path):
+def test_lists_are_a_phase_diagram(here):
     want = optimum(np.array([[0.5], [0.9]]), psi=np.geomspace(0.2, 2, 3))
-    answer = told("theory best --rho 0.5,0.9 --psi 0.2:2:3 --out", tmp_path / "phases")
+    answer = told("theory best --rho 0.5,0.9 --psi 0.2:2:3 --out phases")
     assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "phases" / "best.csv"), want)
+    pd.testing.assert_frame_equal(pd.read_csv("phases/best.csv"), want)
 
 
 def test_the_best_of_all_rules_stands_beside_the_named_ones():

@@ -14,14 +14,10 @@ from tests.refusals import refusal
 COMPARISON = "series,kind,generated,kept,y,se,n_seeds,validation"
 
 
-@pytest.fixture(scope="module")
-def sweep():
-    return dp_theory.sweep(
-        [0.5], lam_per_row=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320]
-    )
-
-
-def test_a_sweep_is_read(tmp_path, sweep):
+def test_a_sweep_is_read(tmp_path):
+    """Without points that have hardly a row."""
+    rules = ["keep-hard", "keep-easy"]
+    sweep = dp_theory.sweep([0.5], lam_per_row=[0.01, 0.1], rules=rules, d=40, trials=4, n=[20, 80, 320])
     sweep.to_csv(tmp_path / "sweep.csv")
     with refusal(r"several curves, lam = 0\.01, 0\.1: choose with lam="):
         read_curve(tmp_path / "sweep.csv")
@@ -34,12 +30,8 @@ def test_a_sweep_is_read(tmp_path, sweep):
     assert notes == ["of the rules keep-hard, keep-easy only keep-easy is fitted: choose with rule=…"]
     assert set(curve.strategy) == {"static", "prune", "direct"}
     assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
-
-
-def test_points_of_a_sweep_without_a_row_are_left_out(tmp_path, sweep):
-    table = sweep.copy()
-    table.loc[table["kind"] == "simulated", "kept"] -= table["kept"].min() - 0.5
-    table.to_csv(tmp_path / "sweep.csv")
+    sweep.loc[sweep["kind"] == "simulated", "kept"] -= sweep["kept"].min() - 0.5
+    sweep.to_csv(tmp_path / "sweep.csv")
     curve, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
     assert curve.kept.min() >= 1
     assert "keep less than one row in the mean" in notes[1]

@@ -87,21 +87,24 @@ def gguf_model(file):
     merges = [" ".join(merge) for merge in json.loads(own.backend_tokenizer.to_str())["model"]["merges"]]
     width, inner, layers = 32, 48, 2
     writer = GGUFWriter(file, "llama")
-    writer.add_name("tiny")
-    writer.add_block_count(layers)
-    writer.add_context_length(96)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(inner)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(2)
-    writer.add_vocab_size(len(words))
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(words)
-    writer.add_token_types([1] * len(words))
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(len(words) - 2)
-    writer.add_eos_token_id(len(words) - 1)
+    for name, value in {
+        "name": "tiny",
+        "block_count": layers,
+        "context_length": 96,
+        "embedding_length": width,
+        "feed_forward_length": inner,
+        "head_count": 2,
+        "head_count_kv": 2,
+        "vocab_size": len(words),
+        "layer_norm_rms_eps": 1e-5,
+        "tokenizer_model": "gpt2",
+        "token_list": words,
+        "token_types": [1] * len(words),
+        "token_merges": merges,
+        "bos_token_id": len(words) - 2,
+        "eos_token_id": len(words) - 1,
+    }.items():
+        getattr(writer, f"add_{name}")(value)
     draw = np.random.default_rng(0)
     shapes = {"token_embd.weight": (len(words), width), "output_norm.weight": (width,)}
     for layer in range(layers):

@@ -61,19 +61,16 @@ def test_no_group_of_families_is_on_two_sides(fonts):
 
 
 def test_each_image_has_its_characters_label(fonts):
-    config = section(fonts, size=32)
+    """Those of handwriting are a set of their own."""
+    config = section(fonts, size=32, sets={"by hand": "handwriting"})
     data = loaded(config)
+    assert len(data.sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
     faces, images = config.collection()
     assert data.task.classes[:2] == ("digit two", "digit three")
     first = torch.from_numpy(images[config.split_fonts(faces)[2][0]])
     torch.testing.assert_close((data.test.x[: len(first), 0] + 1) * 127.5, first.float(), atol=1e-3, rtol=0)
     assert data.test.y[: len(first)].tolist() == list(range(len(CHARACTERS)))
     assert loaded(section(fonts)).task.sample_shape == (1, 24, 24)
-
-
-def test_handwriting_is_a_set_of_its_own(fonts):
-    config = section(fonts, sets={"by hand": "handwriting"})
-    assert len(loaded(config).sets["by hand"].y) == len(config.read_set("more", "handwriting").y) == len(CHARACTERS)
 
 
 def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
