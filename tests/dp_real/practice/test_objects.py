@@ -259,6 +259,7 @@ class Extra(Keeping):
         ("learner", "mlp", "learner is a str: should be a torch module"),
         ("data", held(IMAGES, Y, test=((IMAGES + 1) / 2, Y)), r"data: test: images are in \[0, 1\]"),
         ("data", 3, "data is of type int: should be RealData, or"),
+        ("data", {"test": (X, Y)}, "of arrays, at least the first"),
         ("data", held(X, Y[:1]), r"data: validation gave shape \[90, 2\] for 1 labels"),
         ("data", held(X, Y / 2), r"data: validation has labels torch.float32 \[90\]: should be whole"),
         ("data", held(X, Y - 1), "should be whole numbers from 0"),
