@@ -274,7 +274,7 @@ class Extra(Keeping):
         ("config", PLAN | {"learner": {"kind": "mlp"}}, "learner is given as an object, and config has"),
         ("config", "digits", "config = 'digits': should be a dictionary"),
         ("objective", "margin", "objective = 'margin': should be a function; a name is for guidance.objective"),
-        ("objective", Tensor.mean, r"gave \[\] for \d+ rows of logits: should be one number a row"),
+        ("objective", Tensor.mean, r"gave \[\] for 2 rows of logits: should be one number a row"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
