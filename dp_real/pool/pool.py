@@ -195,10 +195,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def latest(cls, path: str | Path, sample_shape: Sequence[int]) -> Self:
         """Verify and open all rounds; examples are read from disk on demand.
 
-        Raises DamagedError if a file is missing or changed.
+        Raises InputError if there are none, and DamagedError if a file is missing or changed.
         """
         path = Path(path)
-        version = len(rounds_of(path))
+        if not (version := len(rounds_of(path))):
+            raise InputError(f"{path} has no rounds: should be the folder pool of a run or Practice")
         verify_pool(path, version)
         return cls(path, sample_shape, version, memory=0)
 

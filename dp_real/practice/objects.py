@@ -166,7 +166,7 @@ def _of_pairs(thing: Any) -> RealData:
         pairs = {name: (x, y) for name, (x, y) in thing.items()}
         shape = tuple(pairs["validation"][0].shape[1:])
     except (AttributeError, KeyError, TypeError, ValueError):
-        right = "RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)}"
+        right = "RealData, or {'validation': (x, y), 'test': (x, y), 'train': (x, y)} of arrays, at least the first"
         raise InputError(f"data is of type {type(thing).__name__}: should be {right}") from None
     sets = {name: _examples(f"data: {name}", x, y, shape) for name, (x, y) in pairs.items()}
     if unknown := sorted(sets.keys() - SETS):

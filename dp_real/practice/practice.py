@@ -24,7 +24,7 @@ from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
-from dp_base.reading import own_file, read_rows
+from dp_base.reading import own_file, read_rows, shortened
 from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.entropy import Logits, cpu_logits, logits_of
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
@@ -357,7 +357,8 @@ class Practice(Additions):
             return self.labels(int(labels))
         values = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
         if values.ndim != 1 or values.dtype.kind not in "iu" or not set(values.tolist()) <= set(range(self.n_classes)):
-            raise InputError(f"labels {[*values.shape]}: should be a count, or classes 0 to {self.n_classes - 1}, [n]")
+            gave = shortened(str(labels))
+            raise InputError(f"labels = {gave}: should be a count, or classes 0 to {self.n_classes - 1}")
         return torch.tensor(values).long()
 
     def state_dict(self) -> dict[str, Any]:
@@ -605,8 +606,8 @@ def logits_function(model: Any, preprocess: Callable[[Any], Any] | None, config:
         except Exception as error:  # any model may raise any error
             if distributed.out_of_memory(error):
                 raise
-            problem = str(error).partition("\n")[0]
-            raise InputError(f"the model cannot process samples {list(x.shape)}: {problem}") from error
+            problem = f"{list(x.shape)}; preprocess= may prepare them: {error}".partition("\n")[0]
+            raise InputError(f"the model cannot process samples {problem}") from error
         if tuple(answers.shape) != (len(x), classes):
             raise InputError(
                 f"the model gave {list(answers.shape)} for {len(x)} samples of {classes} classes: should be logits "

@@ -295,7 +295,7 @@ def sample_images(
         guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
         images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
     """
-    if isinstance(prompts, str) or not prompts:
+    if isinstance(prompts, str) or not len(prompts):
         raise InputError(f"prompts = {prompts!r}: should be a list of at least one")
     for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
         if not isinstance(value, Integral) or value < least:

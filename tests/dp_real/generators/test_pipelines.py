@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import replace
 from functools import partial, partialmethod
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
@@ -186,7 +187,7 @@ def test_sample_images_draws_some_at_a_time(patch):
 
 
 def test_sample_images_takes_sizes_and_class_numbers_and_gives_no_nan():
-    assert sample_images(random_pipeline(), PROMPTS, steps=1, size=(32, 64)).shape == (3, 3, 32, 64)
+    assert sample_images(random_pipeline(), np.array(PROMPTS), steps=1, size=(32, 64)).shape == (3, 3, 32, 64)
     pipe = random_pipeline(dit)
     pipe.transformer = torch.compile(pipe.transformer, backend="eager")
     images = sample_images(pipe, [0, 8], steps=2, guidance_scale=2.0)

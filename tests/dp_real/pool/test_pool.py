@@ -87,6 +87,8 @@ def test_a_round_that_cannot_follow_is_refused_before_anything_is_written(pool, 
         Pool(pool.path, SHAPE, -3)
     with refusal(r"round-0000: its examples have shape \[1, 2, 2\], not \[2, 2, 1\]"):
         Pool.latest(pool.path, (2, 2, 1))
+    with refusal("has no rounds: should be the folder pool of"):
+        Pool.latest(pool.path.parent, SHAPE)
 
 
 def test_a_file_that_cannot_be_mapped_is_told(pool, patch):

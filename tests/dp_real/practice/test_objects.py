@@ -248,6 +248,7 @@ class Extra(Keeping):
         ("learner", "mlp", "learner is a str: should be a torch module"),
         ("data", held(IMAGES, Y, test=((IMAGES + 1) / 2, Y)), r"data: test: images are in \[0, 1\]"),
         ("data", 3, "data is of type int: should be RealData, or"),
+        ("data", {"test": (X, Y)}, "of arrays, at least the first"),
         ("data", held(X, Y[:1]), r"data: validation gave shape \[90, 2\] for 1 labels"),
         ("data", held(X, Y / 2), r"data: validation has labels torch.float32 \[90\]: should be whole"),
         ("data", held(X, Y - 1), "should be whole numbers from 0"),
@@ -262,7 +263,7 @@ class Extra(Keeping):
         ("config", PLAN | {"learner": {"kind": "mlp"}}, "learner is given as an object, and config has"),
         ("config", "digits", "config = 'digits': should be a dictionary"),
         ("objective", "margin", "objective = 'margin': should be a function; a name is for guidance.objective"),
-        ("objective", Tensor.mean, r"gave \[\] for \d+ rows of logits: should be one number a row"),
+        ("objective", Tensor.mean, r"gave \[\] for 2 rows of logits: should be one number a row"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
