@@ -226,7 +226,7 @@ def decode_ahead(sets: Mapping[str, ExampleSet]) -> dict[str, list[tuple[str, st
     for name, each in seen.items():
         if flat := [one.name for one in each if one.is_flat]:
             warn_once(
-                f"{flat[0]}: its pixels have nearly one value; so have those of {len(flat):,} of {len(each):,} images. "
+                f"{flat[0]}: its pixels have nearly one value, as in {len(flat):,} of {len(each):,} images. "
                 "16-bit images that use only 10 or 12 bits look black: scale their values"
             )
         if isinstance(sets[name].x, ImageFiles):
@@ -288,4 +288,4 @@ def _tell_two_labels(named: Sequence[tuple[str, object, int]]) -> None:
     shared = rows[rows.groupby("digest")["label"].transform("nunique") > 1]
     if len(shared):
         one, other = shared.drop_duplicates(["digest", "label"]).sort_values("digest", kind="stable")["name"][:2]
-        warn_once(f"{one} and {other}: one image with two labels; so are {len(shared):,} of {len(rows):,} images")
+        warn_once(f"{one} and {other}: one image with two labels; {len(shared):,} of {len(rows):,} images are such")

@@ -33,7 +33,7 @@ def test_additions_that_are_missing_are_told_and_no_others():
     few = load_preset("digits", ["data.real_per_class=20"])  # which are in the pool, and were not made
     assert too_few(planned, few) is None
     remark = str(too_few(planned - 1, few))
-    assert f"{AUTO.samples - 100:,} of {AUTO.samples:,} samples were made: patience" in remark
+    assert f"{AUTO.samples - 100:,} of {AUTO.samples:,} samples came into the pool: patience" in remark
     assert "lower practice.patience" in remark
 
 

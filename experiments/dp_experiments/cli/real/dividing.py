@@ -76,7 +76,7 @@ def divide(source: Path) -> Divided:
         warn_once(f"{source}: the case of letters alone tells some classes apart: {', '.join(classes[:10])}")
     higher = _higher(next(iter(given.values()), source))
     if len(classes) < 2:
-        raise InputError(f"{source}: one class only; there must be two, in folders or in the label's column{higher}")
+        raise InputError(f"{source}: fewer than two classes; they must be folders, or in the label's column{higher}")
     if higher:
         warn_once(f"{source}: its folders are the classes, {', '.join(classes[:10])}{higher}")
     files = [each for each, _ in rows if isinstance(each, Path) and each.suffix.lower() in ENDINGS]

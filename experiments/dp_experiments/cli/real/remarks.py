@@ -13,8 +13,8 @@ def too_few(additions: float, config: "Config") -> str | None:
         return None
     made = config.practice.initial + additions * config.practice.increment  # the pool may have real ones, too
     return (
-        f"{made:,.0f} of {config.samples:,} samples were made: patience took the steps; lower practice.patience or "
-        "practice.evaluate_every, or raise training.steps"
+        f"{made:,.0f} of {config.samples:,} samples came into the pool: patience took the steps; lower "
+        "practice.patience or practice.evaluate_every, or raise training.steps"
     )
 
 

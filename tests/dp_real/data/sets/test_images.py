@@ -265,12 +265,12 @@ def low_bits(folder):
     rng = np.random.default_rng(0)
     for name, bits in (("cat", 16), ("dog", 12), ("emu", 10)):
         Image.fromarray(rng.integers(0, 2**bits, (8, 8), np.uint16)).save(folder / name / "0.png")
-    return "/dog/0.png: its pixels have nearly one value; so have those of 2 of 3 images. 16-bit images that use"
+    return "/dog/0.png: its pixels have nearly one value, as in 2 of 3 images. 16-bit images that use"
 
 
 def two_labels(folder):
     shutil.copy(folder / "cat/0.png", folder / "dog/9.png")
-    return f"/cat/0.png and {folder}/dog/9.png: one image with two labels; so are 2 of 4 images"
+    return f"/cat/0.png and {folder}/dog/9.png: one image with two labels; 2 of 4 images are such"
 
 
 @pytest.mark.parametrize("spoil", [low_bits, two_labels])
@@ -291,7 +291,7 @@ def test_images_of_one_value_need_no_files(caplog):
     x = torch.linspace(-1, 1, 16).repeat(4, 1, 4, 1)
     x[2:] = 0.3
     decode_ahead({"one": Examples(x, torch.arange(4)), "other": Examples(torch.zeros(2, 5), torch.arange(2))})
-    assert "example 2 of 4: its pixels have nearly one value; so have those of 2 of 4 images" in caplog.text
+    assert "example 2 of 4: its pixels have nearly one value, as in 2 of 4 images" in caplog.text
 
 
 def test_texts_of_two_sets_are_told(caplog):
