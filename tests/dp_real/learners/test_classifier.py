@@ -1,6 +1,5 @@
 """Image classifiers of transformers as learners: made fresh, loaded, trained, and left where others can load them."""
 
-import json
 import re
 import shutil
 from types import SimpleNamespace
@@ -120,7 +119,7 @@ def test_others_see_odd_pictures_as_it_was_judged(tmp_path):
         assert [theirs[name] for name in CLASSES] == pytest.approx(ours.tolist(), abs=0.05), name
 
 
-RESNET = json.loads('{"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}')
+RESNET = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
 
 
 @pytest.mark.parametrize(("architecture", "sizes"), [("vit", TINY), ("resnet", RESNET)])
@@ -192,21 +191,21 @@ def test_images_are_normalised_as_the_model_expects(trained, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("ViT", '{"size": {"height": 20, "width": 28}}'),
-        ("ViT", '{"do_normalize": false, "do_resize": false}'),
-        ("CLIP", '{"size": {"shortest_edge": 30}, "crop_size": 24}'),
-        ("Siglip", "{}"),
-        ("ConvNext", '{"size": {"shortest_edge": 28}, "crop_pct": 0.7}'),
-        ("ConvNext", '{"size": {"shortest_edge": 384}}'),
-        ("PoolFormer", '{"size": {"shortest_edge": 28}, "crop_size": 28}'),
-        ("EfficientNet", '{"size": {"height": 28, "width": 28}, "include_top": true}'),
-        ("DeiT", '{"size": {"height": 32, "width": 32}, "crop_size": 28}'),
-        ("Levit", '{"size": {"shortest_edge": 28}, "crop_size": 28}'),
+        ("ViT", {"size": {"height": 20, "width": 28}}),
+        ("ViT", {"do_normalize": False, "do_resize": False}),
+        ("CLIP", {"size": {"shortest_edge": 30}, "crop_size": 24}),
+        ("Siglip", {}),
+        ("ConvNext", {"size": {"shortest_edge": 28}, "crop_pct": 0.7}),
+        ("ConvNext", {"size": {"shortest_edge": 384}}),
+        ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": 28}),
+        ("EfficientNet", {"size": {"height": 28, "width": 28}, "include_top": True}),
+        ("DeiT", {"size": {"height": 32, "width": 32}, "crop_size": 28}),
+        ("Levit", {"size": {"shortest_edge": 28}, "crop_size": 28}),
     ],
 )
 def test_images_are_prepared_as_by_the_processor(kind, options):
     """Size, middle, filter and normalisation, at another size and shape than the model's own configuration says."""
-    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**MEAN | json.loads(options))
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**MEAN | options)
     rows, columns = np.mgrid[0:100, 0:150]
     picture = np.stack([2 * rows, columns, 100 + 50 * np.sin(rows / 9)], 2).astype(np.uint8)
     vision = SimpleNamespace(image_size=(100, 150))  # as CLIP's configuration has it

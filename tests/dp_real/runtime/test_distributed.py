@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from dp_experiments.presets.presets import load_preset
 from torch.nn.parallel import DistributedDataParallel
 
 from dp_base.errors import DamagedError
@@ -88,6 +89,17 @@ assert all(torch.equal(first, other) for other in others), "each process would f
 """
 
 
+def goes_on(alone, copy, launch, processes, program):
+    """A copy of a run, set back to its first checkpoint and resumed by several processes."""
+    shutil.copytree(alone, copy)
+    (copy / "result.json").unlink()
+    later = [each.path for each in kept_checkpoints(copy / "checkpoints")[1:]]
+    for folder in (*later, *copy.glob("checkpoints/latest-*")):
+        shutil.rmtree(folder)
+    finished(launch(program, processes, copy / "config.toml", copy, "--resume"))
+    return copy
+
+
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(config, launch, tmp_path, processes):
     """Each goes on from the first checkpoint. They outlive a dashboard: the evaluation needs them together again.
@@ -97,12 +109,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(confi
     """
     alone = tmp_path / "alone"
     run(changed(config, "guidance.omega=auto", tracker="tensorboard"), alone)
-    together = shutil.copytree(alone, tmp_path / "together")
-    (together / "result.json").unlink()
-    later = [each.path for each in kept_checkpoints(together / "checkpoints")[1:]]
-    for folder in (*later, *together.glob("checkpoints/latest-*")):
-        shutil.rmtree(folder)
-    finished(launch(MAIN_DECIDES + RUN + SAME_STATISTICS, processes, together / "config.toml", together, "--resume"))
+    together = goes_on(alone, tmp_path / "together", launch, processes, MAIN_DECIDES + RUN + SAME_STATISTICS)
     assert all_rows(together)[:100] == all_rows(alone)[:100]
     assert traces(together)["rounds.jsonl"][1] == traces(alone)["rounds.jsonl"][1]
     one, several = (Run(folder).result for folder in (alone, together))
@@ -190,6 +197,16 @@ def test_an_error_of_the_main_process_is_raised_in_all_and_no_thread_outlives_th
     said = finished(launch(AT_THE_END, 2)).splitlines()
     lines = ["left: False", "raised: True", "told: Open: home", "told: Two: a fault at home"]
     assert sorted(line for line in said if ": " in line) == sorted(2 * lines)
+
+
+@pytest.mark.slow
+def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(launch, tmp_path):
+    """The run has prompts, classifier-free guidance, a VAE and JPEGs, as Stable Diffusion with random weights."""
+    small = ["practice.initial=100", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"]
+    alone = tmp_path / "alone"
+    run(load_preset("imagenet100-smoke", small), alone)
+    together = goes_on(alone, tmp_path / "together", launch, 2, RUN)
+    assert all_rows(together)[:140] == all_rows(alone)[:140]
 
 
 @pytest.mark.parametrize(
@@ -282,6 +299,8 @@ def train(rank, processes, folder, port=None):
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": "1"}  # of its pods
         own_group = f"tcp://127.0.0.1:{port}"
         torch.distributed.init_process_group("gloo", init_method=own_group, rank=rank, world_size=processes)
+    elif processes > 1:
+        torch.distributed.init_process_group("gloo")
     keys = {"shape": (4,), "initial": 30, "increment": 12, "patience": 1, "block_size": 5, "seed": 5}
     practice = Practice(Sampler(), list("abc"), folder, **keys)
     own = net()
@@ -306,12 +325,24 @@ def train(rank, processes, folder, port=None):
         assert distributed.this_process()[:2] == (0, 1)
 
 
-def test_a_practice_is_the_same_on_one_process_and_several(tmp_path):
+UNDER_TORCHRUN = """
+import os, sys
+from tests.dp_real.runtime.test_distributed import train
+train(int(os.environ["RANK"]), 2, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("by", ["spawn", pytest.param("torchrun", marks=pytest.mark.slow)])
+def test_a_practice_is_the_same_on_one_process_and_several_whoever_started_them(by, launch, tmp_path, monkeypatch):
     train(0, 1, tmp_path / "one")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    started = torch.multiprocessing.spawn(train, (2, tmp_path / "two", port), 2, join=False, daemon=True)
-    assert started.join(240) or started.join(240)  # each is told of one process that ended
-    one, several = (all_rows(tmp_path / name) for name in ("one", "two"))
+    if by == "spawn":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        started = torch.multiprocessing.spawn(train, (2, tmp_path / by, port), 2, join=False, daemon=True)
+        assert started.join(240) or started.join(240)  # each is told of one process that ended
+    else:
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        finished(launch(UNDER_TORCHRUN, 2, tmp_path / by))
+    one, several = (all_rows(tmp_path / name) for name in ("one", by))
     assert len(one) == 54
     assert str(one) == str(several)  # entropies of the initial round are nan
