@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -147,3 +148,7 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
     assert said(equal, "practice", "static", "test") in page
     assert said(equal, "practice-encoder", "static-encoder", "test") in page
     assert said(runs[runs["k"] == 30], "static", "real", "handwriting") in page
+    better = stored_runs("glyphs-full").replace("@.*", "", regex=True)
+    for size, column in [(64, "test"), *product((64, 16), ("handwriting", "display"))]:
+        lead = said(better, "practice-16000", f"static-{size}000", column).removeprefix("−")
+        assert lead in page, (size, column)
