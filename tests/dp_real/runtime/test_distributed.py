@@ -166,6 +166,7 @@ def test_a_process_that_does_not_come_is_named_and_ends_the_run(launch):
 
 AT_THE_END = """
 import atexit, socket
+from pathlib import Path
 def gloo():
     return any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
 atexit.register(lambda: print(f"left: {gloo()}\\n", end=""))
