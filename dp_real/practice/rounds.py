@@ -225,7 +225,7 @@ class SampleDrawer:
 
 
 def check_drawing(config: DrawingConfig) -> None:
-    """Raise InputError for an objective or rule that is not registered, a task that the generator lacks, or no step."""
+    """Raise InputError for an objective that gives no number a row, an unknown rule, a wrong task, or no step."""
     _ = KEEP[config.practice.keep]
     hardness(OBJECTIVES[config.guidance.objective], torch.zeros(2, config.task.n_classes))
     if config.practice.needs_generator:

@@ -21,7 +21,7 @@ from dp_real.text.language_models import CausalLMConfig
 from dp_real.text.models.sequence_classifier import pretrained_classifier as pretrained_text_classifier
 from dp_real.text.sources import StandInTextConfig
 from tests.dp_real.generators.tiny_pipelines import save_vit
-from tests.dp_real.runs.folders import set_keys
+from tests.dp_real.runs.folders import halve, set_keys
 from tests.dp_real.text.made import encoder, language_model
 from tests.refusals import refusal
 
@@ -123,9 +123,13 @@ BROKEN = {
         ("no image processor could be read: AttributeError", written(PROCESSOR, "[1]")),
         ("see its image_mean and image_std", said(PROCESSOR, image_std=[0, 0, 0])),
         ("could be read: the folder must hold", content(POINTER)),
+        ("could be read: the folder must hold", content(b"")),
+        ("could be read: the folder must hold", lambda folder: halve(weights(folder))),
+        ("such as 'classifier.bias'; unknown to it: 'module.classifier.bias'", renamed("module.")),
         ("2 of ViTForImageClassification's weights are missing.*'classifier.bias'$", without("classifier")),
     ],
     "learner": [
+        ("such as 'vit.embeddings.cls_token'; unknown to it: 'module.", renamed("module.")),
         ("such as 'vit.layernorm.bias'$", without("vit.layernorm")),
         ("such as 'vit.embeddings.position_embeddings'$", said(image_size=32)),
     ],
