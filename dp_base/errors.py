@@ -1,8 +1,10 @@
 """Errors that are meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
+import logging
 import re
 import signal
 from dataclasses import dataclass
+from functools import cache
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Ask for a stop. Cluster managers, and the templates of their users, send SIGUSR1 or SIGUSR2 before a time limit."""
@@ -27,6 +29,12 @@ class MissingError(RuntimeError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning, the first time only: what is checked before hours of work is checked again when it is used."""
+    logging.getLogger("dp_real").warning(message)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt64
 from torch import Tensor
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_base.registry import Registry
 from dp_real.data.examples import ExampleArray
-from dp_real.data.sets.class_names import warn_once
 from dp_real.guidance.section import GuidanceConfig, is_guided, is_window
 from dp_real.runtime.computing import LEARNER_REMEDY, default_modes, eval_mode, require_finite
 from dp_real.runtime.distributed import device, slices

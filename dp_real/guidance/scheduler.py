@@ -25,8 +25,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from dp_base.errors import InputError
-from dp_real.data.sets.class_names import warn_once
+from dp_base.errors import InputError, warn_once
 from dp_real.guidance.entropy import EntropyGuidance
 
 RETURN_ESTIMATE: Any = (  # return x0_hat beside the next sample

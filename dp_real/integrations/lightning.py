@@ -5,8 +5,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dp_base.errors import InputError
-from dp_real.data.sets.class_names import warn_once
+from dp_base.errors import InputError, warn_once
 from dp_real.integrations import sign_of
 from dp_real.practice.practice import Practice
 

@@ -148,7 +148,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     path, sample_shape
         The pool's folder, and an example's shape.
     version
-        How many rounds to open.
+        How many rounds to open; `latest` opens all.
     config
         The section [pool].
     classes

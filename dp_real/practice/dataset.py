@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_real.data.examples import is_picture
-from dp_real.data.sets.class_names import warn_once
 from dp_real.pool.pool import MEMORY, Pool, rows_of
 from dp_real.runtime.pixels import to_bytes, to_float, to_image
 from dp_real.text.codes import texts_of

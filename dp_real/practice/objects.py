@@ -12,10 +12,9 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, MissingError, warn_once
 from dp_real.data import DATA, DataConfig
 from dp_real.data.examples import Examples, RealData, Task, as_numbers
-from dp_real.data.sets.class_names import warn_once
 from dp_real.generators import GENERATORS, GeneratorConfig
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.guidance.section import SamplingConfig

@@ -7,9 +7,10 @@ import tomllib
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
@@ -21,28 +22,39 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from dp_base.checksums import json_digest
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file, read_rows, shortened
-from dp_real.data.sets.class_names import warn_once
-from dp_real.guidance.entropy import Logits, cpu_logits, logits_of
+from dp_real.guidance.entropy import EntropyGuidance, Logits, cpu_logits, logits_of
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, remember_digest, with_objects
-from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
+from dp_real.practice.rounds import (
+    INITIAL_BUDGET,
+    Rounds,
+    at_limit,
+    filling,
+    first_addition,
+    kind_of,
+    loaded,
+    real_labels,
+)
 from dp_real.practice.section import DrawingConfig, PracticeConfig, differences, validated
 from dp_real.runtime import distributed
 from dp_real.runtime.computing import eval_mode, seeded_default_modes
 from dp_real.runtime.object_digest import object_digest
+from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import texts_of
 
 UNBOUNDED = 10**9  # samples if additions are unlimited
 TINY = 1e-30  # a lower bound of probabilities
 ROUNDED = 0.02  # by which a sum of probabilities of two digits, or of half precision, may differ from 1
 TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
+GUIDANCE_SCALE = 4.0  # of a pipeline, or less if it is usually called with less; the paper's lambda + 1
+CONDITIONED = {"negative_prompt_embeds", "class_labels"}  # arguments of pipelines that have classifier-free guidance
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
 AVERAGING = {"AveragedModel", "ModelEmaV2", "ModelEmaV3"}  # torch's and timm's wrappers of a model
 COSTS = {
@@ -152,13 +164,14 @@ class Additions:
 class Practice(Additions):
     """A data set that grows by samples that are hard for a model, each time its metric stops rising.
 
-    All processes of a training make it, after init_process_group, and call its methods together; the main process's
-    metric, weights and state decide.
+    Making it draws the initial samples. All processes of a training make it, after init_process_group, and call its
+    methods together; the main process's metric, weights and state decide.
 
     Parameters
     ----------
     generator
-        A pipeline of diffusers; a Generator (dp_real.protocols), which may take guidance; a function
+        A pipeline of diffusers, whose parts are frozen, and drawn by DDIM if it is Stable Diffusion 1, 2 or XL or DiT;
+        a Generator (dp_real.protocols), which may take guidance; a function
         (labels int64 [1], torch.Generator) -> a sample float [1, *shape] in [-1, 1], or a list of one text; or a
         section [generator] as a dictionary, such as {"kind": "openai", …}.
     classes
@@ -190,7 +203,9 @@ class Practice(Additions):
         The seed of all draws.
     keys
         Keys of the sections [guidance], [sampling], [practice] and [pool] without OF_RUNS: omega, wrong_share,
-        candidates, through, every, steps, guidance_scale, patience_growth, storage, distinct, … (`dp real keys`).
+        candidates, through, every, steps, patience_growth, storage, distinct, … (`dp real keys`). guidance_scale is the
+        paper's 4 for pipelines that are usually called with as much or more. objective is a name, or a function of
+        logits [batch, classes] that is raised in place of their entropy.
 
     Raises
     ------
@@ -235,6 +250,7 @@ class Practice(Additions):
         keys |= {} if additions is None else {"additions": additions}
         self.folder, self.preprocess = Path(folder).absolute(), preprocess
         self.evaluations, self._goes_on, self._lock = 0, False, None
+        self._objective = keys.get("objective")  # a function is found by its digest while it is in use
         with drawing_config(generator, classes, shape, seed, keys) as config:
             practice = config.practice
             if additions is None:
@@ -277,6 +293,9 @@ class Practice(Additions):
             with model_logits(model, self.preprocess, self.config) as logits:
                 # It may raise, before hours of training are at stake. One text would need no padding.
                 cpu_logits(cast(Logits, logits), self.pool.x[:2])
+                if kind_of(self.config, 1) == "guided":
+                    x = to_float(self.pool.x[:2].to(distributed.device())).requires_grad_()
+                    EntropyGuidance.from_config(self.config.guidance, cast(Logits, logits), 0).gradient(x, x)
         before = self.state_dict()
         self.evaluations += 1
         self.observe(metric)
@@ -451,6 +470,8 @@ def drawing_config(
     keys: Mapping[str, Any],
 ) -> Iterator[DrawingConfig]:
     """The configuration that Practice's arguments mean; within the block the generator can be loaded."""
+    keys = {**keys}
+    objective = keys.pop("objective") if callable(keys.get("objective")) else None
     raw = by_section(keys)
     is_ordered = isinstance(classes, Iterable) and not isinstance(classes, str | set | frozenset)
     names = [*classes] if is_ordered else []  # a set has another order in each process
@@ -469,6 +490,10 @@ def drawing_config(
     raw["seed"] = seed
     if is_pipeline(generator):
         raw["guidance"] = ({"through": "x0"} if keys.get("candidates", 1) == 1 else {}) | raw["guidance"]
+        own = signature(generator.__call__).parameters
+        if not CONDITIONED.isdisjoint(own):
+            usual = own.get("true_cfg_scale", own["guidance_scale"]).default
+            raw["sampling"] = {"guidance_scale": min(GUIDANCE_SCALE, usual)} | raw["sampling"]
         if isinstance(classes, Mapping):
             own = {name: [prompts] if isinstance(prompts, str) else [*prompts] for name, prompts in classes.items()}
             raw["generator"] = {"prompts": own}
@@ -476,9 +501,10 @@ def drawing_config(
         raise InputError(
             "classes: prompts of a class are for a pipeline: give a list of names, and the generator prompts"
         )
-    is_section = isinstance(generator, Mapping)
-    section = nullcontext({**raw, "generator": {**generator}}) if is_section else with_objects(raw, generator=generator)
-    with section as whole:
+    objects = {name: thing for name, thing in (("generator", generator), ("objective", objective)) if thing is not None}
+    if isinstance(generator, Mapping):
+        raw["generator"] = {**objects.pop("generator")}
+    with with_objects(raw, **objects) as whole:
         config = validated(DrawingConfig, whole, "Practice")
         if config.generator.trained_here or config.generator.shows_examples:
             raise InputError(

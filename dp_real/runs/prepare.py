@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_real.config import Config
 from dp_real.data.examples import RealData
-from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.real_rows import tail_counts
 from dp_real.evaluate.assess import is_imbalanced
@@ -20,6 +19,8 @@ from dp_real.practice.rounds import check_drawing, loaded
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime import distributed
 from dp_real.runtime.computing import seeded_default_modes
+
+GPU_SHARE = 0.95  # of its memory for torch; the rest is for NCCL, cuDNN and cuBLAS
 
 
 def load_data(config: Config, *, test: bool = True) -> RealData:
@@ -111,6 +112,8 @@ def torch_settings(config: Config) -> Iterator[None]:
         threads = torch.get_num_threads()
         precision = torch.get_float32_matmul_precision()
         torch.set_num_threads(config.threads or threads)
+        if (place := distributed.device()).type == "cuda":  # a single process has no index, which means the present GPU
+            torch.cuda.set_per_process_memory_fraction(GPU_SHARE, place.index)
         if config.training.precision == "bfloat16":
             torch.set_float32_matmul_precision("high")
         try:

@@ -35,7 +35,6 @@ GRACE = 5.0  # seconds for the main process to end with the same error as this o
 MAX_READ = 256  # rows of one read
 VISIBLE = 180.0  # seconds until another node's file must be visible; NFS caches a folder for up to 60
 PAUSE = 0.5  # seconds between tries
-SHARE = 0.95  # of a GPU's memory for torch; the rest is for NCCL, cuDNN and cuBLAS
 # Messages of CUDA and its libraries, which allocate outside torch's cache, when memory runs out; accelerate knows
 # others.
 NO_MEMORY = ("out of memory", "status_alloc_failed")
@@ -112,9 +111,6 @@ def _own_device() -> torch.device:
         ) from error
     if is_first and not distributed.is_initialized():
         PartialState._reset_state()  # or the processes that notebook_launcher forks later would each be alone
-    if place.type == "cuda":
-        # So memory runs out before the reserve is used. A single process has no index, which means the present GPU.
-        torch.cuda.set_per_process_memory_fraction(SHARE, place.index)
     return place
 
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int32
 from torch import Tensor
 
+from dp_base.errors import warn_once
 from dp_real.data.examples import ExampleArray
-from dp_real.data.sets.class_names import warn_once
 from dp_real.pool.storages import STORAGES, ExportColumn, Storage
 
 BLOCK = 4096  # texts of one read

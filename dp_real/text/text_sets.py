@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_base.reading import foreign_file, read_plain_csv
 from dp_real.data.examples import Examples
 from dp_real.data.sets import table_sets
-from dp_real.data.sets.class_names import Classes, class_files, read_regular, warn_once
+from dp_real.data.sets.class_names import Classes, class_files, read_regular
 from dp_real.data.sets.places import Located
 from dp_real.text.codes import to_codes
 

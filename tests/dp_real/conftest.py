@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from dp_base.errors import warn_once
 from dp_real import run
 from dp_real.config import parse_config
 from dp_real.config.load import override_key
-from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.rounds import Rounds
 from dp_real.runs.prepare import load_generator
 from tests.dp_real.runs.folders import dying

@@ -1,4 +1,3 @@
-import logging
 import os
 import re
 import unicodedata
@@ -9,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, MissingError, warn_once
 from dp_base.reading import foreign_file
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes
 
@@ -230,9 +229,3 @@ def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
     if files:
         kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
         warn_once(f"{folder}: {len(files)} files are not read, for their endings are none of {what}: {kinds}")
-
-
-@cache
-def warn_once(message: str) -> None:
-    """Warn once, as sets are checked several times before they are read."""
-    logging.getLogger(__name__).warning(message)

@@ -23,12 +23,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.checksums import json_digest
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, MissingError, warn_once
 from dp_base.progress import progress
 from dp_base.reading import cause_of, foreign_file
 from dp_real.data.examples import ExampleArray, ExampleSet
 from dp_real.data.sets import table_sets, tars
-from dp_real.data.sets.class_names import ENDINGS, Classes, class_files, read_regular, warn_once
+from dp_real.data.sets.class_names import ENDINGS, Classes, class_files, read_regular
 from dp_real.data.sets.places import Located
 from dp_real.runtime import distributed
 from dp_real.runtime.cache import fingerprints

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, MissingError, warn_once
 from dp_real.data import DataConfig
 from dp_real.data.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.data.sets.class_names import (
@@ -15,7 +15,6 @@ from dp_real.data.sets.class_names import (
     composed,
     task_classes,
     user_classes,
-    warn_once,
 )
 from dp_real.data.sets.imagenet import ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.places import locate

@@ -15,12 +15,12 @@ from numbers import Integral
 from typing import Any, Self
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, PNDMScheduler
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_real.data.sets.imagenet import imagenet_classes, imagenet_of
 from dp_real.guidance.entropy import EntropyGuidance, sample
 from dp_real.guidance.guide import check_pipeline, guided, unguide
@@ -139,6 +139,8 @@ class DDIMPipelineGenerator(PipelineGenerator):
                 f"scheduler {type(self.pipe.scheduler).__name__}, prediction_type {own.get('prediction_type')!r}: no "
                 "diffusion with betas that predicts epsilon, v_prediction or sample"
             )
+        if not isinstance(self.pipe.scheduler, DDIMScheduler | PNDMScheduler):
+            warn_once(f"{self.kind} is drawn by DDIM, not by its {type(self.pipe.scheduler).__name__}")
         # By default DDIM clips x0_hat to [-1, 1]. Latents exceed that, but a pipeline's config need not say so.
         scheduler: Any = DDIMScheduler.from_config(own, clip_sample=False, thresholding=False)
         scheduler.set_timesteps(self.steps)

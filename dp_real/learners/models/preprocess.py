@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoImageProcessor
 
-from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.class_names import warn_once
+from dp_base.errors import InputError, MissingError, warn_once
 from dp_real.runtime.hub import reading
 from dp_real.runtime.pixels import fit
 

@@ -97,10 +97,12 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, patch):
+def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, patch, caplog):
     make, scale = MADE[name]
     pipe = random_pipeline(make)
     images = draw(make_generator(pipe, scale), None, 3)
+    told = ["StableDiffusionXLPipeline is drawn by DDIM, not by its EulerDiscreteScheduler"]
+    assert caplog.messages == (told if name.startswith("sdxl") else [])
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)  # perhaps another solver
     call = {"num_inference_steps": STEPS, "guidance_scale": scale, "output_type": "pt"}
     noise = row_noise(SEEDS, (4, 8, 8))

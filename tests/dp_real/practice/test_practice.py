@@ -65,6 +65,8 @@ def test_a_model_that_does_not_fit_is_refused_at_the_first_evaluation(tmp_path):
     own = practice(tmp_path / "grows", patience=9)
     with refusal("the model gave .* for 2 samples of 3 classes"):  # of one, GPT-2 would miss no padding token
         own.step(0.5, nn.Linear(4, 2))
+    with refusal("has no gradient: both should be differentiable"):  # the sampler is guided
+        own.step(0.5, uncertain)
     assert own.evaluations == 0
     own.step(np.array([0.5]), net())  # a metric of one number
     assert not practice(tmp_path / "static", additions=0).step(0.5, None)
@@ -74,6 +76,15 @@ def test_samples_added_are_harder_than_plain_ones(tmp_path):
     model = nn.Linear(4, 3)
     guided, plain = (practice(tmp_path / str(omega), omega=omega, increment=300) for omega in (0.3, 0.0))
     assert guided.add(model)["entropy"] > plain.add(model)["entropy"] + 0.02
+
+
+def test_what_is_hard_may_be_an_objective_of_ones_own(tmp_path):
+    model, keys = nn.Linear(4, 3), {"omega": 0.3, "increment": 300}
+    own = practice(tmp_path / "easy", **keys, objective=lambda logits: logits.log_softmax(1).amax(1))
+    gc.collect()
+    assert own.add(model)["entropy"] < practice(tmp_path / "hard", **keys).add(model)["entropy"] - 0.02
+    with refusal("has samples of guidance.objective"):
+        practice(own.folder, **keys)
 
 
 def test_weights_modes_contexts_and_random_numbers_of_the_program_stay(tmp_path):
@@ -602,5 +613,8 @@ def test_images_of_a_pipeline_of_diffusers_are_selected(tmp_path):
     own = Practice(pipe, classes, tmp_path, **keys)
     own.add(nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.Linear(256, 2)))
     assert own.pool.table()["omega"].to_pylist() == [0] * 4 + [5] * 4
+    assert own.config.sampling.guidance_scale == 4
+    distilled = Practice(tiny.random_pipeline(tiny.flux), classes, tmp_path / "flux", **keys)
+    assert distilled.config.sampling.guidance_scale == 1
     with refusal(r"prompts.bus = .*at least one prompt"):
         Practice(pipe, {"crane": ["a crane"], "bus": []}, tmp_path / "other", **keys)

@@ -19,9 +19,9 @@ from dp_experiments.show.sample import without_formulas
 from dp_experiments.terminal.lines import say, table
 from PIL import Image
 
+from dp_base.errors import warn_once
 from dp_real import Run
 from dp_real.config import load_config
-from dp_real.data.sets.class_names import warn_once
 from dp_real.text.codes import texts_of
 from tests.commands import done, refused, told
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from scipy.cluster.hierarchy import DisjointSet
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_base.files import atomic_folder
 from dp_real.data.examples import Examples
 from dp_real.data.sets.class_names import (
@@ -25,7 +25,6 @@ from dp_real.data.sets.class_names import (
     in_order,
     user_classes,
     visible_files,
-    warn_once,
 )
 from dp_real.data.sets.images import ImageFiles, ImageSet, decode_ahead
 from dp_real.data.sets.places import locate

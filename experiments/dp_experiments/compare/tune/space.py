@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, warn_once
 from dp_base.reading import foreign_file, toml_value
 from dp_experiments.compare.tune.tuned import with_settings
 from dp_real.config import Config
 from dp_real.config.arms import Arm, ArmName, arm_config
 from dp_real.config.load import key_of
-from dp_real.data.sets.class_names import warn_once
 from dp_real.practice.section import flat
 
 Space = dict[str, BaseDistribution]

@@ -10,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import InputError, MissingError, warn_once
 from dp_real.data.examples import Examples
 from dp_real.data.sets import images as reading
-from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead, read_image
 from dp_real.runtime.distributed import own_cores, read_slices
 from tests.dp_real.data.sets.made import fill, plain, settings, values
