@@ -119,7 +119,7 @@ class RealData:
     """Sets of real examples of one task. Learners train on `few` alone (paper section 1), but for the arm `real`."""
 
     task: Task
-    generator: TrainingExamples | None  # they train a generator, or the learner of the arm `real`
+    train: TrainingExamples | None  # they train a generator, or the learner of the arm `real`
     validation: ExampleSet
     test: ExampleSet
     sets: Mapping[str, ExampleSet] = field(default_factory=dict)  # evaluated when a run ends; may lack classes

@@ -110,7 +110,7 @@ class TrainedHere(GeneratorConfig):
         from dp_real.data.examples import Examples
         from dp_real.data.sets.real_rows import balanced_rows
 
-        examples = (data or source.load()).generator
+        examples = (data or source.load()).train
         if examples is None:
             can_name_them = hasattr(source, "train")
             lack = "data.train must name them" if can_name_them else f"data.source = '{source.source}' has none"

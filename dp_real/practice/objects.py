@@ -119,7 +119,7 @@ def with_objects(
             changed["generator"] = {"kind": GIVEN, "digest": keys["generator"], "guided": guided}
         if facts:
             task = {"shape" if name == "sample_shape" else name: value for name, value in vars(facts.task).items()}
-            trains = facts.generator is not None
+            trains = facts.train is not None
             changed["data"] = {"source": GIVEN, "digest": keys["data"], "trains": trains, **task}
         if objective is not None:
             name = f"{GIVEN} {keys['objective']}"
@@ -147,7 +147,7 @@ def real_data(thing: Any) -> RealData:
     from dp_real.practice.rounds import require_one_range
 
     data = thing if isinstance(thing, RealData) else _of_pairs(thing)
-    named = {"validation": data.validation, "test": data.test, "train": data.generator}
+    named = {"validation": data.validation, "test": data.test, "train": data.train}
     own, sets = (
         {name: _checked(f"data: {name}", each, data.task) for name, each in part.items()} for part in (named, data.sets)
     )
@@ -157,7 +157,7 @@ def real_data(thing: Any) -> RealData:
             require_one_range(first.x, each.x, ("data: validation: images", f"data: {name}: images"))
             if each is test and torch.equal(each.x, first.x) and torch.equal(each.y, first.y):
                 own["test"] = first  # both lose what real_per_class takes
-    return replace(data, generator=own["train"], validation=first, test=own["test"], sets=sets)
+    return replace(data, train=own["train"], validation=first, test=own["test"], sets=sets)
 
 
 def _of_pairs(thing: Any) -> RealData:

@@ -426,7 +426,7 @@ class Rounds:
 
     def _training(self, labels: Tensor) -> Examples:
         """Real training examples, equal in all runs on one data split."""
-        real, split = self.data.generator if self.data else None, self.config.data.split
+        real, split = self.data.train if self.data else None, self.config.data.split
         assert real is not None, "check_real_examples has counted them"
         if self.config.practice.imbalance > 1:
             counts = labels.bincount(minlength=self.config.task.n_classes).numpy()

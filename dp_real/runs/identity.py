@@ -70,8 +70,8 @@ def input_digests(config: Config, data: RealData | None, *, test: bool = True) -
         digests["validation"] = _set_digest(data.validation)
         if data.few is not None:
             digests["few"] = _set_digest(data.few)
-        if data.generator is not None and config.uses_training_examples:
-            digests["training"] = json_digest(data.generator.fingerprint())
+        if data.train is not None and config.uses_training_examples:
+            digests["training"] = json_digest(data.train.fingerprint())
         if test:
             digests["test"] = _set_digest(data.test)
             digests |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}

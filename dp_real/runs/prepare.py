@@ -33,8 +33,8 @@ def load_data(config: Config, *, test: bool = True) -> RealData:
     looked_at: dict[str, Any] = {**data.sets} if test else {}
     if test and data.test is not data.validation:
         looked_at["test"] = data.test
-    if data.generator is not None and config.uses_training_examples:
-        looked_at["train"] = getattr(data.generator, "seen", data.generator)
+    if data.train is not None and config.uses_training_examples:
+        looked_at["train"] = getattr(data.train, "seen", data.train)
     if data.few is not None:
         looked_at["few"] = data.few
     decode_ahead({"validation": data.validation, **looked_at})
@@ -85,7 +85,7 @@ def check_plan(config: Config) -> None:
 def check_real_examples(config: Config, data: RealData) -> None:
     """Raise InputError if too few real examples exist, in total or of a class."""
     options, classes = config.practice, data.task.n_classes
-    n_real, labels = options.real, torch.empty(0, dtype=torch.int64) if data.generator is None else data.generator.y
+    n_real, labels = options.real, torch.empty(0, dtype=torch.int64) if data.train is None else data.train.y
     key = f"practice.real = {n_real}"
     if n_real > len(labels):
         raise InputError(f"{key}: there are {len(labels)} real training examples; the arm real-{len(labels)} has all")

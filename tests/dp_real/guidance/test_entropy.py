@@ -22,7 +22,7 @@ from tests.refusals import refusal
 @pytest.fixture(scope="module")
 def classifier(data):
     """Unsure enough of real digits to have gradients everywhere."""
-    return classifier_of(data.generator.x)
+    return classifier_of(data.train.x)
 
 
 def test_entropy_in_nats_at_its_limits():

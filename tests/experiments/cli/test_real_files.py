@@ -133,7 +133,7 @@ def test_init_keeps_copies_of_a_picture_or_a_text_in_one_set(here):
     for kind in "kt":
         done(f"real init {kind} --from", kind)
         data = load_config(Path(f"{kind}.toml")).data.load()
-        sets = [data.generator, data.validation, data.test]
+        sets = [data.train, data.validation, data.test]
         seen = [{each.numpy().tobytes() for each in part.x[:].float()} for part in sets]
         assert len(set.union(*seen)) == sum(map(len, seen)) == (16 if kind == "k" else 8)
 
@@ -183,7 +183,7 @@ def test_init_from_a_table_of_texts(here):
     assert (config.generator.kind, config.learner.kind) == ("char-lm", "bag-of-words")
     assert config.task.classes == ("good", "{name}")
     real = config.data.load()
-    sets = [texts_of(part.x[:]) for part in (real.generator, real.validation, real.test)]
+    sets = [texts_of(part.x[:]) for part in (real.train, real.validation, real.test)]
     assert [(len(texts), len(set(texts))) for texts in sets] == [(40, 20), (20, 10), (20, 10)]
     assert "in it; name a file, such as films-data/test.jsonl" in refused("real init folder --from films-data")
     for rows in (0, 9):

@@ -57,7 +57,7 @@ def test_a_pool_keeps_those_that_match_their_class(config, tmp_path):
     run(everything, tmp_path / "all")
     drawn = Pool.latest(tmp_path / "all" / "pool", (1, 8, 8))
     data = config.data.load()
-    features = encoders.features_of(settled, data.generator)
+    features = encoders.features_of(settled, data.train)
     for label in range(10):
         of_class = drawn.x[:][drawn.y == label]
         kept = matching(features(of_class), features(data.validation.x[:][data.validation.y == label]), 6)

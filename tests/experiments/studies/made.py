@@ -20,8 +20,8 @@ def loaded(section):
     data = section.load()
     assert data.task == task
     assert task.n_classes == len(set(task.classes)) > 1
-    assert section.has_training_examples == (data.generator is not None)
-    parts = list(filter(None, (data.generator, data.validation, data.test)))
+    assert section.has_training_examples == (data.train is not None)
+    parts = list(filter(None, (data.train, data.validation, data.test)))
     for part in (*parts, *data.sets.values()):
         assert part.x[:].shape == (len(part.y), *task.sample_shape)
         assert part.y.dtype == torch.int64

@@ -46,10 +46,10 @@ def number(x):
 def test_images_are_padded_and_in_three_disjoint_sets(fashion):
     data = loaded(fashion)
     assert fashion.describe()[0].problem is None
-    together = torch.cat([number(data.generator.x[:]), number(data.validation.x[:])])
+    together = torch.cat([number(data.train.x[:]), number(data.validation.x[:])])
     assert together.sort().values.tolist() == list(range(500))
     assert number(data.test.x[:]).tolist() == list(range(30))
-    for part, size in ((data.generator, 400), (data.validation, 100), (data.test, 30)):
+    for part, size in ((data.train, 400), (data.validation, 100), (data.test, 30)):
         x = part.x[:]
         assert len(x) == size
         assert torch.equal(part.y, number(x) % 10)
@@ -101,7 +101,7 @@ def test_missing_lists_are_named(words):
 def test_words_of_one_language_alone_are_split_by_their_stems(words, tmp_path):
     word_lists(tmp_path)
     data = loaded(words)
-    sides = [texts_of(side.x[:]) for side in (data.generator, data.validation, data.test)]
+    sides = [texts_of(side.x[:]) for side in (data.train, data.validation, data.test)]
     assert [len(side) for side in sides] == [330, 22, 55]
     assert not any("shared" in text or len(text) < 8 for side in sides for text in side)
     stems = [{text[:6] for text in side} for side in sides]
@@ -125,7 +125,7 @@ def test_sentences_are_read_split_and_labelled(tmp_path):
     path = reviews_archive(tmp_path)
     data = loaded(reviews(path, sets={"shop": "products", "news": "editorials"}))
     texts = []
-    for part, size in ((data.validation, 10), (data.test, 20), (data.generator, 30)):
+    for part, size in ((data.validation, 10), (data.test, 20), (data.train, 30)):
         assert [len(part.y), int(part.y.sum())] == [size, size // 2]
         texts.append(texts_of(torch.as_tensor(part.x[:])))
         assert ["fine" in text for text in texts[-1]] == part.y.bool().tolist()

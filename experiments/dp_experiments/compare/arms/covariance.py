@@ -46,7 +46,7 @@ def covariance(rounds: Rounds, batch: pa.Table, counts: Int64[np.ndarray, " clas
     for label in scarce[:1]:
         name = rounds.config.task.classes[label]
         raise InputError(f"practice.keep = 'covariance': {name!r} has fewer than two validation examples")
-    features = features_of(rounds.config, rounds.data.generator)
+    features = features_of(rounds.config, rounds.data.train)
     real = features(validation.x)
     # Of many processes, some draw nothing.
     mine = features(decoded(batch, rounds.pool.storage)) if len(batch) else real[:0]

@@ -40,7 +40,7 @@ def probe(config: Config) -> dict[str, Any]:
     counts = np.bincount(y)
     if counts.max() < 2:
         raise InputError("arm probe: cross-validation needs two real examples of a class: give more, or leave it out")
-    features = features_of(config, data.generator)
+    features = features_of(config, data.train)
     folds = int(np.clip(counts[counts > 0].min(), 2, FOLDS))
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)),

@@ -44,10 +44,10 @@ class FashionConfig(DataConfig):
 
         x, y = self._read("train")
         order = rng(self.split, Stream.SPLIT).permutation(len(y))
-        validation, generator = torch.from_numpy(order).split([VALIDATION, len(y) - VALIDATION])
+        validation, train = torch.from_numpy(order).split([VALIDATION, len(y) - VALIDATION])
         return RealData(
             self.task,
-            generator=Examples(x[generator], y[generator]),
+            train=Examples(x[train], y[train]),
             validation=Examples(x[validation], y[validation]),
             test=Examples(*self._read("t10k")),
         )

@@ -67,10 +67,10 @@ def test_classes_in_the_order_of_the_configuration(tmp_path):
     where = {key: str(fill(tmp_path / key, dict(zip(names, (30, 100), strict=True)))) for key, names in folders.items()}
     data = settings(where["names"], classes=["emu", "cat/dog"], test=where["numbers"], train=where["deep"]).load()
     assert data.task.classes == ("emu", "cat/dog")
-    for part in (data.validation, data.test, data.generator):
+    for part in (data.validation, data.test, data.train):
         assert part.y.tolist() == [0, 0, 1, 1]
     assert values(data.test) == [30, 30, 100, 100]
-    assert ((data.generator.x[:, 0, 0, 0] + 1) * 127.5).round().tolist() == [30, 30, 100, 100]
+    assert ((data.train.x[:, 0, 0, 0] + 1) * 127.5).round().tolist() == [30, 30, 100, 100]
 
 
 def test_training_images_are_known_by_their_bytes(tmp_path, patch):
@@ -79,7 +79,7 @@ def test_training_images_are_known_by_their_bytes(tmp_path, patch):
     one, other = (fill(tmp_path / name, PETS) for name in ("one", "other"))
 
     def fingerprint(train, **more):
-        training = settings(one, train=str(train), **more).load().generator
+        training = settings(one, train=str(train), **more).load().train
         return training.fingerprint()
 
     known = fingerprint(one)
@@ -281,8 +281,8 @@ def test_odd_images_are_counted_and_told(spoil, tmp_path, caplog):
     assert told in caplog.text
     warn_once.cache_clear()
     caplog.clear()
-    data.generator.fingerprint()
-    decode_ahead({"train": data.generator.seen})
+    data.train.fingerprint()
+    decode_ahead({"train": data.train.seen})
     assert told in caplog.text
 
 

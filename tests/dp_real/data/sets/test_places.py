@@ -368,7 +368,7 @@ def test_what_is_trained_on_is_seen_whole_where_validation_sees_the_middle(tmp_p
     own = folders(tmp_path, [encoded(picture)] * 3, [0, 1, 2])
     data = settings(own, train=own, resize=16).load()
     assert (data.validation.x[:] == 255).all()
-    assert data.generator.x.mean() == pytest.approx(-0.5, abs=0.05)  # a quarter is white
+    assert data.train.x.mean() == pytest.approx(-0.5, abs=0.05)  # a quarter is white
 
 
 def test_further_sets_of_a_configuration(tmp_path):
