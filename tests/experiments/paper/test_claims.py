@@ -113,18 +113,23 @@ def test_a_page_names_a_table_that_there_is():
 
 
 LEADS = """
-    practice{A}                  real{A}{F}            test
-    practice{A}                  probe                 test
-    practice{A}                  finetune{A}{F}        test
-    practice{A}                  static{A}{F}          test
-    practice{A}                  static{A}{F}          handwriting
-    practice-8000{A}{S}          static-8000{A}{F}{S}  test
-    practice-8000{A}{S}          static-8000{A}{F}{S}  display
-    practice-encoder{F}          static-encoder        test
-    practice-encoder{F}          static-encoder        handwriting
+    practice{F}              real{A}{F}               test
+    practice{F}              probe                    test
+    practice{F}              finetune{A}{F}           test
+    practice{F}              static{F}                test
+    practice{F}              static{F}                handwriting
+    practice{F}              static{F}                display
+    practice-8000{F}{S}      static-8000{F}{S}        test
+    practice-8000{F}{S}      static-8000{F}{S}        handwriting
+    practice-8000{F}{S}      static-8000{F}{S}        display
+    practice-encoder{F}      static-encoder           test
+    practice-encoder{F}      static-encoder           handwriting
+    practice-encoder{F}      static-encoder           display
     practice-8000-encoder{F}{S}  static-8000-encoder{S}  test
     practice-8000-encoder{F}{S}  static-8000-encoder{S}  handwriting
     practice-8000-encoder{F}{S}  static-8000-encoder{S}  display
+    practice-8000-encoder{F}{S}  finetune{A}{F}       test
+    practice-8000-encoder{F}{S}  finetune{A}{F}       handwriting
 """.format(A="@training.randaugment=2", F="@training.learning_rate=0.003", S="@training.steps=3000")
 """An arm, the one that it leads, and the set on which it does."""
 
