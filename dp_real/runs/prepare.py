@@ -32,11 +32,7 @@ def load_data(config: Config, *, test: bool = True) -> RealData:
     looked_at: dict[str, Any] = {**data.sets} if test else {}
     if test and data.test is not data.validation:
         looked_at["test"] = data.test
-    if data.generator is not None and config.uses_training_examples:
-        looked_at["train"] = getattr(data.generator, "seen", data.generator)
-    if data.few is not None:
-        looked_at["few"] = data.few
-    decode_ahead({"validation": data.validation, **looked_at})
+    decode_ahead({"validation": data.validation, **looked_at, **trained_on(config, data)})
     if config.practice.watch == "accuracy" and is_imbalanced(data.validation):
         y = data.validation.y
         largest = y.mode().values
@@ -46,6 +42,13 @@ def load_data(config: Config, *, test: bool = True) -> RealData:
             "practice.watch = 'balanced' uses the mean of the classes' accuracies"
         )
     return data
+
+
+def trained_on(config: Config, data: RealData) -> dict[str, Any]:
+    """The sets of real examples that train the generator or the learner."""
+    train = data.generator if config.uses_training_examples else None
+    sets = {"train": getattr(train, "seen", train), "few": data.few}
+    return {name: examples for name, examples in sets.items() if examples is not None}
 
 
 def load_generator(config: Config, data: RealData | None = None) -> Generator:
