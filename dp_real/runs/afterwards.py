@@ -14,7 +14,7 @@ from dp_real.data.examples import ExampleSet
 from dp_real.data.sets.images import decode_ahead
 from dp_real.evaluate.assess import evaluate_sets, penultimate
 from dp_real.guidance.entropy import assess
-from dp_real.runs.prepare import load_data, load_generator, trained_on
+from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.distributed import slices
 from dp_real.runtime.seeds import row_seeds
@@ -35,19 +35,16 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
         )
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first, for early errors
     own: dict[str, ExampleSet] = {}
-    seen = further
     try:
-        data = run.config.real_data()
+        data = load_data(run.config, test=False, further=further) if further else run.config.real_data()
         own = {"validation": data.validation, "test": data.test, **data.sets}
-        seen = further | trained_on(run.config, data) | {"validation": data.validation}
     except MissingError as error:
         if not further:
             raise
+        decode_ahead(further)
         log.warning("the run's own sets are left out: %s", error)
     for name in own.keys() & further.keys():
         raise InputError(f"{name}={sets[name]}: the run has a set called {name}; give this one another name")
-    if further:
-        decode_ahead(seen)
     return evaluate_sets(run.learner(), own | further)
 
 

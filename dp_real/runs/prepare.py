@@ -1,6 +1,6 @@
 """Loads what a configuration names, and checks that its plan can be carried out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from dp_base.errors import InputError
 from dp_real.config import Config
-from dp_real.data.examples import RealData
+from dp_real.data.examples import ExampleSet, RealData
 from dp_real.data.sets.class_names import warn_once
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.real_rows import tail_counts
@@ -22,17 +22,21 @@ from dp_real.runtime import distributed
 from dp_real.runtime.computing import seeded_default_modes
 
 
-def load_data(config: Config, *, test: bool = True) -> RealData:
+def load_data(config: Config, *, test: bool = True, further: Mapping[str, ExampleSet] = {}) -> RealData:
     """Load the real data, the main process first, and decode what stays in memory and some of the rest.
 
-    Training examples are checked if they are used.
+    Training examples are checked if they are used, and `further` sets.
     """
 
     data = distributed.main_first(config.real_data)
     looked_at: dict[str, Any] = {**data.sets} if test else {}
     if test and data.test is not data.validation:
         looked_at["test"] = data.test
-    decode_ahead({"validation": data.validation, **looked_at, **trained_on(config, data)})
+    if data.generator is not None and config.uses_training_examples:
+        looked_at["train"] = getattr(data.generator, "seen", data.generator)
+    if data.few is not None:
+        looked_at["few"] = data.few
+    decode_ahead({**further, "validation": data.validation, **looked_at})
     if config.practice.watch == "accuracy" and is_imbalanced(data.validation):
         y = data.validation.y
         largest = y.mode().values
@@ -42,13 +46,6 @@ def load_data(config: Config, *, test: bool = True) -> RealData:
             "practice.watch = 'balanced' uses the mean of the classes' accuracies"
         )
     return data
-
-
-def trained_on(config: Config, data: RealData) -> dict[str, Any]:
-    """The sets of real examples that train the generator or the learner."""
-    train = data.generator if config.uses_training_examples else None
-    sets = {"train": getattr(train, "seen", train), "few": data.few}
-    return {name: examples for name, examples in sets.items() if examples is not None}
 
 
 def load_generator(config: Config, data: RealData | None = None) -> Generator:
