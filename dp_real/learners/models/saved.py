@@ -4,7 +4,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from pydantic import TypeAdapter
 
-from dp_base.reading import KEY, own_file, read_json, require_format
+from dp_base.reading import KEY, read_json, require_format
 from dp_real.data.examples import Task
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.learners.section import TrainingConfig
@@ -41,9 +41,8 @@ def load_learner(place: str | Path) -> Learner:
     with reading(str(place), "learner", f"{remedy}, or a hub id as owner/name") as is_local:
         files = [f"*{ending}" for ending in READ]
         folder = Path(place if is_local else snapshot_download(str(place), allow_patterns=files))
-        with own_file(folder, remedy):
-            record = read_json(folder / ABOUT, remedy)
-            require_format(record, FORMAT, folder / ABOUT)
-            kind = LEARNERS[record["learner"]["kind"]].model_validate(record["learner"])
-            task = TypeAdapter(Task).validate_python(record["task"])
-            return restored(kind, task, TrainingConfig(steps=1), folder)
+        record = read_json(folder / ABOUT, remedy)
+        require_format(record, FORMAT, folder / ABOUT)
+        kind = LEARNERS[record["learner"]["kind"]].model_validate(record["learner"])
+        task = TypeAdapter(Task).validate_python(record["task"])
+        return restored(kind, task, TrainingConfig(steps=1), folder)
