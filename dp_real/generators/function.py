@@ -146,7 +146,7 @@ def unguided(function: "Callable[[np.ndarray, np.ndarray], Any]", name: str) -> 
 
     def draw(labels: "Labels", seeds: "Seeds", guidance: "EntropyGuidance | None") -> Any:
         if guidance is not None:
-            raise InputError(f"{name} gives no gradient: its samples cannot be guided")
+            raise InputError(f"{name} gives no gradient: its samples cannot be guided, and omega should be 0")
         return function(labels.numpy(), seeds)
 
     return draw

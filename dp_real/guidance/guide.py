@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
@@ -71,13 +72,14 @@ def guide(
 
         pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
+    # checked before a classifier is fetched
+    guidance = EntropyGuidance(identity, omega, through="x0", every=every, window=window, objective=objective)
     if omega == 0:
         return unguide(pipe)
-    check_pipeline(pipe)  # checked before a classifier is fetched
+    check_pipeline(pipe)
     check_scheduler(pipe.scheduler)
     check_decoder(pipe.vae if decoder is None else decoder)
-    logits = classifier_logits(classifier, processor)
-    guidance = EntropyGuidance(logits, omega, through="x0", every=every, window=window, objective=objective)
+    guidance = replace(guidance, logits=classifier_logits(classifier, processor))
     unguide(pipe)
     pipe.guided_by = guidance, decoder
     pipe.__class__ = _guided_class(type(pipe))

@@ -33,7 +33,7 @@ from dp_real.runtime.distributed import gather, on_main, own_share, this_process
 
 MEMORY = 8 * 2**30  # bytes of a pool in memory at most
 FORMAT = 3  # format number of a block
-REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
+REMEDY = "restore the file, go back to an earlier checkpoint (dp real resume does, of an unfinished run), or begin anew"
 BLOCK = "rows.arrow"  # file in a block's folder
 TOGETHER = 1024  # rows of an Arrow batch
 JOINED = 2**30  # about the bytes of a file of joined blocks

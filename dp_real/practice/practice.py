@@ -262,6 +262,8 @@ class Practice(Additions):
             drawer = loaded(config)
         pool = Pool(self.folder / "pool", config.pool_shape, 0, config.pool, config.task.classes)
         super().__init__(config, pool, PracticeState(), Rounds(config, pool, self.folder / "drawing", drawer))
+        if 0 < practice.initial < self.n_classes:
+            warn_once(f"initial = {practice.initial}: fewer samples than the {self.n_classes} classes")
         length = practice.initial or practice.increment if epoch_size is None else epoch_size
         self.dataset = PracticeDataset(pool, length, transform)
         if practice.initial and rounds_of(pool.path):
@@ -425,8 +427,7 @@ class Practice(Additions):
 
     def _open(self, state: PracticeState) -> None:
         self.state, pool = state, self.pool
-        with own_file(pool.path, f"name a new folder, or restore {pool.path}"):
-            pool = Pool(pool.path, pool.sample_shape, state.rounds, pool.config, self.config.task.classes)
+        pool = Pool(pool.path, pool.sample_shape, state.rounds, pool.config, self.config.task.classes)
         self.pool = self.rounds.pool = pool
         self.dataset.update(pool)
 

@@ -22,7 +22,7 @@ from dp_base.progress import progress
 from dp_base.registry import Registry
 from dp_real.data.examples import Examples, ExampleSet, NearExamples, RealData
 from dp_real.data.sets.real_rows import balanced_rows, tail_counts, tail_rows
-from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, Logits, RandomGuidance, assess, cpu_logits, hardness
+from dp_real.guidance.entropy import OBJECTIVES, EntropyGuidance, Logits, RandomGuidance, assess, cpu_logits, identity
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.pool.pool import COLUMNS, REAL_SEED, Blocks, Pool, cache_block, cached_block, shared_block, with_columns
 from dp_real.pool.storages import Storage
@@ -227,7 +227,7 @@ class SampleDrawer:
 def check_drawing(config: DrawingConfig) -> None:
     """Raise InputError for an objective that gives no number a row, an unknown rule, a wrong task, or no step."""
     _ = KEEP[config.practice.keep]
-    hardness(OBJECTIVES[config.guidance.objective], torch.zeros(2, config.task.n_classes))
+    assess(identity, torch.eye(2, config.task.n_classes), torch.arange(2), OBJECTIVES[config.guidance.objective])
     if config.practice.needs_generator:
         config.generator.check_task(config.task)
     if config.guidance.guides_sampler and not config.guided_steps:

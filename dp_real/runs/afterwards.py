@@ -34,14 +34,14 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
             f"{run.path}: {', '.join(sets)}: images cannot be read as its examples, of shape {list(shape)}"
         )
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first, for early errors
-    decode_ahead(further)
     own: dict[str, ExampleSet] = {}
     try:
-        data = run.config.real_data()
+        data = load_data(run.config, test=False, further=further) if further else run.config.real_data()
         own = {"validation": data.validation, "test": data.test, **data.sets}
     except MissingError as error:
         if not further:
             raise
+        decode_ahead(further)
         log.warning("the run's own sets are left out: %s", error)
     for name in own.keys() & further.keys():
         raise InputError(f"{name}={sets[name]}: the run has a set called {name}; give this one another name")

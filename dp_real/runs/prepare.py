@@ -1,6 +1,6 @@
 """Loads what a configuration names, and checks that its plan can be carried out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from dp_base.errors import InputError, warn_once
 from dp_real.config import Config
-from dp_real.data.examples import RealData
+from dp_real.data.examples import ExampleSet, RealData
 from dp_real.data.sets.images import decode_ahead
 from dp_real.data.sets.real_rows import tail_counts
 from dp_real.evaluate.assess import is_imbalanced
@@ -23,10 +23,10 @@ from dp_real.runtime.computing import seeded_default_modes
 GPU_SHARE = 0.95  # of its memory for torch; the rest is for NCCL, cuDNN and cuBLAS
 
 
-def load_data(config: Config, *, test: bool = True) -> RealData:
+def load_data(config: Config, *, test: bool = True, further: Mapping[str, ExampleSet] = {}) -> RealData:
     """Load the real data, the main process first, and decode what stays in memory and some of the rest.
 
-    Training examples are checked if they are used.
+    Training examples are checked if they are used, and `further` sets.
     """
 
     data = distributed.main_first(config.real_data)
@@ -37,7 +37,7 @@ def load_data(config: Config, *, test: bool = True) -> RealData:
         looked_at["train"] = getattr(data.train, "seen", data.train)
     if data.few is not None:
         looked_at["few"] = data.few
-    decode_ahead({"validation": data.validation, **looked_at})
+    decode_ahead({**further, "validation": data.validation, **looked_at})
     if config.practice.watch == "accuracy" and is_imbalanced(data.validation):
         y = data.validation.y
         largest = y.mode().values

@@ -141,11 +141,11 @@ def _require_finite(loaded: Any, model: str) -> None:
 
 
 @contextmanager
-def reading(model: str, what: str) -> Iterator[bool]:
+def reading(model: str, what: str, remedy: str = NAME_REMEDY) -> Iterator[bool]:
     """Turn errors of reading a model into MissingError or InputError. Yields whether it is a folder."""
     is_local = Path(model).is_dir()
     if not is_local and not is_hub_id(model):
-        raise MissingError(f"{model}: no such folder; {NAME_REMEDY}")
+        raise MissingError(f"{model}: no such folder; {remedy}")
     problem = f"{model}: no {what.removeprefix('a ')} could be read"
     try:
         yield is_local

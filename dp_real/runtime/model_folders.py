@@ -16,7 +16,7 @@ from dp_base.imports import install_command
 READ = (".json", ".txt", ".model", ".jinja", ".safetensors")  # endings of the files that are read in a model's folder
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
 NAME_REMEDY = "name a folder that save_pretrained wrote, or a hub id as owner/name"
-WHOLE = "must hold what save_pretrained writes, with safetensors"
+WHOLE = "must hold what save_pretrained, or a run, writes, with safetensors"
 
 TIMM = "timm"  # the package, and the extra
 

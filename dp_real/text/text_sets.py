@@ -64,28 +64,29 @@ def text_of(file: Path) -> Text:
 
 def rows_of_table(located: Located, classes: Classes) -> list[tuple[Text, str]]:
     """The texts of CSV, JSONL and Parquet files or saved `datasets`, with their classes."""
+    table: Any = None
+    features: dict[str, Any] = {}
     if located.kind in ("csv", "jsonl"):
-        table: Any = pd.concat([_plain_table(located, path) for path in located.paths])
-        features: dict[str, Any] = dict.fromkeys(map(str, table.columns))
+        table = pd.concat([_plain_table(path) for path in located.paths])
+        features = dict.fromkeys(map(str, table.columns))
     elif located.kind in ("parquet", "saved"):
         table = table_sets.open_table(located)
         features = dict(table.features)
-    else:
-        raise InputError(
-            f"{located.where}: it holds no texts; name class folders with .txt files, CSV, JSONL or Parquet"
-        )
     usual = [name for name in TEXTS if name in features][:1]
+    has_images = any(hasattr(feature, "decode") for feature in features.values())
+    if table is None or (has_images and not (usual or located.example)):
+        raise InputError(f"{located.where}: it holds no texts; name class folders, or texts in CSV, JSONL or Parquet")
     text, label = table_sets.pick_columns(located, "text", usual, features)
     names = table_sets.class_names(located.where, table[label], features[label], classes)
     rows = enumerate(zip(table[text], names, strict=True), 1)
     return [(Text(text, f"{located.where}: row {row}"), name) for row, (text, name) in rows]
 
 
-def _plain_table(located: Located, path: Path) -> pd.DataFrame:
+def _plain_table(path: Path) -> pd.DataFrame:
     """All columns of CSV are strings."""
-    csv = located.kind == "csv"
+    csv = path.suffix.lower() == ".csv"
     kind = "CSV with a line of column names" if csv else "JSON, an object a line"
-    with foreign_file(located.where, f"{path.name} cannot be read as {kind}, in UTF-8"):
+    with foreign_file(path, f"cannot be read as {kind}, in UTF-8"):
         if csv:
             return read_plain_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         lines = read_regular(path).decode("utf-8-sig").split("\n")

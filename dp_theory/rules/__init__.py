@@ -42,7 +42,12 @@ def rule_names(holds: str) -> tuple[str, ...]:
 def listed(rules: str | Sequence[str]) -> list[str]:
     """One name, or several."""
     require_kind("rules", rules, Iterable | Rule, "names of rules, such as keep-hard")
-    return [str(rule) for rule in ([rules] if isinstance(rules, str | Rule) else rules)]
+    return list(map(_text_of, [rules] if isinstance(rules, str | Rule) else rules))
+
+
+def _text_of(rule: str | Rule) -> str:
+    require_kind("rule", rule, str | Rule, "a name, such as keep-hard")
+    return str(rule)
 
 
 def fields_of(name: str) -> list[str]:
@@ -53,7 +58,7 @@ def fields_of(name: str) -> list[str]:
 
 def read_rule(rule: str, **given: Any) -> tuple[str, dict[str, Any]]:
     """The name in RULE@FIELD=VALUE@…, and its values as texts, besides those `given`."""
-    name, *entries = (part.strip() for part in str(rule).split("@"))
+    name, *entries = (part.strip() for part in _text_of(rule).split("@"))
     values = {key: value for key, value in given.items() if value is not None}
     fields_taken = fields_of(name)
     for entry in entries:

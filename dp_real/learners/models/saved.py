@@ -37,10 +37,11 @@ def load_learner(place: str | Path) -> Learner:
     Its `task.classes` are in the order of its `logits`. Raises MissingError if it does not exist, InputError if it is
     broken.
     """
-    with reading(str(place), "learner") as is_local:
+    remedy = "name the folder RUN/learner of a finished run"
+    with reading(str(place), "learner", f"{remedy}, or a hub id as owner/name") as is_local:
         files = [f"*{ending}" for ending in READ]
         folder = Path(place if is_local else snapshot_download(str(place), allow_patterns=files))
-        record = read_json(folder / ABOUT, "name the folder RUN/learner of a finished run")
+        record = read_json(folder / ABOUT, remedy)
         require_format(record, FORMAT, folder / ABOUT)
         kind = LEARNERS[record["learner"]["kind"]].model_validate(record["learner"])
         task = TypeAdapter(Task).validate_python(record["task"])

@@ -158,10 +158,9 @@ class VisibleFormatter(logging.Formatter):
 def explain(error: Exception) -> tuple[int, str]:
     """The exit status that an error stands for, and what to say of it."""
     if hasattr(error, "exit_status"):  # an error of this project
-        return error.exit_status, str(error)
+        return error.exit_status, str(error).replace("lam_per_row", "lam")  # which is the option
     if hasattr(error, "exit_code"):  # an error of typer's parser
-        message = getattr(error, "format_message", error.__str__)()
-        return error.exit_code, message
+        return error.exit_code, getattr(error, "format_message", error.__str__)()
     if isinstance(error, UnicodeEncodeError) and (named := re.search(NOT_UTF8, error.object)):
         return InputError.exit_status, f"{named[0]!r} is not UTF-8; rename the file or folder"
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):

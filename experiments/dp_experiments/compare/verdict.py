@@ -1,7 +1,6 @@
 """What a comparison says in sentences: who is ahead of the strongest static arm, by how much, and how sure that is."""
 
 import math
-from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -34,7 +33,7 @@ def verdict(runs: pd.DataFrame, summary: pd.DataFrame, classes: int) -> list[str
             sentences.append(f"{_difference(test, best, own)}.{'' if drew else ' It generates nothing.'}")
     elif len(kinds) > 1:
         others = test.drop(columns=best).mean()
-        sentences = [_difference(test, best, str(others.idxmax())) + "."]
+        sentences = [_difference(test, best, str(others.idxmax()), ", the second best arm") + "."]
     else:
         sentences = [f"{best}: {test[best].mean():.2f} % of the test set."]
     balanced = runs.get("test_balanced_accuracy", runs["test_accuracy"]).fillna(runs["test_accuracy"])
@@ -62,7 +61,7 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     sentence = f"{_difference(test, arm, strongest, ', the best static arm')}."
     if "ratio" not in rows:
         return sentence
-    row: dict[Hashable, Any] = rows.loc[[arm]].to_dict("records")[0]
+    row: Any = rows.loc[arm]
     more = {">": " or more", "<": " or less"}.get(str(row["bound"]), "")
     low, high = row["ratio_low"], row["ratio_high"]
     interval = "" if math.isnan(low) else f" (95 % interval {two_digits(low)} to {two_digits(high)})"

@@ -59,7 +59,9 @@ def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Conf
     variant = variants().get(name)
     base = variant.base if variant else name
     if base not in preset_files():
-        known = f"{', '.join(preset_names())}, a row of the paper's tables (dp real keys), or a FILE.toml"
-        raise InputError(f"unknown preset {name!r}: it must be {known}")
+        hint = f"it must be {', '.join(preset_names())}, a row of the paper's tables (dp real keys), or a FILE.toml"
+        if Path(f"{name}.toml").exists():
+            hint = f"did you mean {name}.toml?"
+        raise InputError(f"unknown preset {name!r}: {hint}")
     changes = (*variant.settings, f"name={name}") if variant else ()
     return load_config(preset_files()[base], settings, changes, anchor=False, **values)

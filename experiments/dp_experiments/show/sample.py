@@ -80,9 +80,9 @@ def rows_over(classifier: str | Path | None, config: Config, omegas: list[float]
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[Row]:
     """A plain row, then one for the learner before each addition, at its strength or at `omegas`."""
-    task, counts = run.config.task, run.rounds["count"]
-    is_used = run.config.data.modality == "text" or run.config.guidance.guides_sampler
-    strengths = run.rounds["omega"] * is_used
+    config, task, counts = run.config, run.config.task, run.rounds["count"]
+    of_texts = config.data.modality == "text"
+    strengths = run.rounds["omega"] * (of_texts or config.guidance.guides_sampler)
 
     @lru_cache(maxsize=1)  # one learner in memory at a time
     def before(checkpoint: Checkpoint) -> Judge:
@@ -95,7 +95,8 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[Row]:
         at = filter(None, omegas or strengths[done : done + 1].tolist())
         rows += [Row(omega, partial(before, checkpoint), size) for omega in at]
     if not rows:
-        remedy = "give --omega strengths above 0" if run.checkpoints else "leave out --along"
+        can_guide = run.checkpoints and (of_texts or config.generator.has_denoiser)
+        remedy = "give --omega strengths above 0" if can_guide else "leave out --along"
         raise InputError(f"{run.path}: no addition was guided: {remedy}")
     return [rows[0]._replace(omega=0.0), *rows]
 

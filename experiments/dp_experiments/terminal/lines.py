@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,21 +104,22 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     lines.close()
 
 
+@dataclass
 class ProgressLines:
     """Progress as lines on stderr, so many seconds apart."""
 
-    def __init__(self, description: str, total: int, seconds: float = EVERY_SECONDS) -> None:
-        self.description = description
-        self.total = total
-        self.seconds = seconds
-        self.done = 0
-        self.printed = 0  # steps that were done at the last line
+    description: str
+    total: int
+    seconds: float = EVERY_SECONDS
+    done = 0
+    printed = 0  # steps that were done at the last line
+
+    def __post_init__(self) -> None:
         self.printed_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
         self.done += steps
         if time.monotonic() - self.printed_at > self.seconds:
-            self.printed_at = time.monotonic()
             self._print()
 
     def close(self) -> None:
@@ -125,7 +127,7 @@ class ProgressLines:
             self._print()
 
     def _print(self) -> None:
-        self.printed = self.done
+        self.printed, self.printed_at = self.done, time.monotonic()
         say(f"{self.description}: {self.done}/{self.total}")
 
 

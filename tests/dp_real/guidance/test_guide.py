@@ -339,6 +339,9 @@ def test_nothing_is_touched_without_a_strength():
     pipe = random_pipeline()
     before = {**vars(pipe)}
     dp_real.guide(pipe, "no/such-classifier", omega=0)
+    for omega in (0, 0.1):
+        with refusal("every = -1, window"):
+            dp_real.guide(pipe, "no/such-classifier", omega, every=-1)
     assert vars(pipe) == before
 
 

@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor, nn
 
-from dp_base.errors import InputError, MissingError
+from dp_base.errors import DivergedError, InputError, MissingError
 from dp_real import Practice, Run, give, run
 from dp_real.config import parse_config
 from dp_real.data.examples import Examples, RealData, Task
@@ -271,6 +271,11 @@ def test_what_does_not_fit_is_told(mine, place, given, message):
     with refusal(message) as told:
         mine(**{place: given})
     assert "raised" not in str(told.value)
+
+
+def test_an_objective_of_no_numbers_is_told_before_the_training(mine):
+    with refusal("^the objective's numbers are not finite", DivergedError):
+        mine(objective=lambda logits: logits[:, 0] / 0)
 
 
 @pytest.mark.parametrize(

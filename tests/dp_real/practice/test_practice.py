@@ -447,6 +447,11 @@ def test_texts_stay_distinct(tmp_path, monkeypatch, after):
     assert rows(own) == rows(whole)
 
 
+def test_fewer_samples_than_classes_are_told(tmp_path, caplog):
+    practice(tmp_path, initial=2)
+    assert "initial = 2: fewer samples than the 3 classes" in caplog.text
+
+
 @pytest.mark.parametrize(("shape", "cut"), [(None, True), ((2000,), False)])
 def test_longer_texts_are_kept_or_said_to_be_cut(tmp_path, caplog, shape, cut):
     own = practice(tmp_path, lambda *row: text(*row)[0] + "x" * 1500, shape=shape, storage="text", candidates=2)

@@ -133,7 +133,7 @@ def test_what_has_one_size_only_fills_no_pool_of_larger_images(config, settings,
 # evaluation
 
 
-def test_sets_are_masked_to_their_classes(finished, config):
+def test_sets_are_masked_to_their_classes(finished, config, caplog):
     learner = Run(finished).learner()
 
     def accuracy(images, classes):
@@ -143,6 +143,8 @@ def test_sets_are_masked_to_their_classes(finished, config):
     data, found = config.data.load(), Run(finished).result
     rows = {row["set"]: row for row in evaluate(Run(finished), {"more": config.data.validation})}
     assert [*rows] == ["validation", "test", "two", "more"]
+    for known in ("train", "validation"):
+        assert f"12 of 12 examples of more that were checked are in {known}, too" in caplog.text
     whole, part = accuracy(data.validation, [0, 1, 2]), accuracy(data.sets["two"], [0, 2])
     assert whole == found["val_accuracy"] == found["test_accuracy"] == rows["validation"]["accuracy"]
     assert found["test_balanced_accuracy"] == pytest.approx(whole)  # classes are equal here

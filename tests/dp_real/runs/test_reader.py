@@ -44,6 +44,12 @@ def test_its_learner_needs_no_run(config, tmp_path, hub):
     assert_loads_elsewhere(tmp_path / "run", tmp_path)
     with refusal(r"learner.json cannot be read: .*; name the folder RUN/learner", MissingError):
         load_learner(tmp_path / "run")
+    with refusal("nowhere: no such folder; name the folder RUN/learner of a finished run, or a hub id", MissingError):
+        load_learner("nowhere")
+    weights = tmp_path / "run/learner/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50])
+    with refusal("no learner could be read: the folder must hold what save_pretrained, or a run, writes", MissingError):
+        load_learner(tmp_path / "run/learner")
     with refusal(r"org/name: no learner could be read: fetch it", MissingError):
         load_learner("org/name")
 

@@ -88,12 +88,12 @@ def test_labels_that_are_numbers(tmp_path):
         ("a.csv", "text,label\ngood,praise\n", "no texts of blame; each class needs some"),
         ("a.csv", TABLE + "b,\n", "row 3 has no label"),
         ("a.csv", "said,what\nbad,blame\n", r"which column is the text\? name it by #TEXT,LABEL; it has said, what"),
-        ("a.csv", "text,label\ncafé,praise\n".encode("latin-1"), "cannot be read as CSV"),
+        ("a.csv", "text,label\ncafé,praise\n".encode("latin-1"), "^/.*a.csv: cannot be read as CSV"),
         # pandas would shift columns, or rename one
         ("a.csv", "text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
         ("a.csv", "text,label,text\ngood,pos,x\n", "several columns are called text"),
         ("a.csv", 'text\tlabel\n"good\tpraise\nbad\tblame\n"so so\tblame\na\tpraise\n', "cannot be read as CSV"),
-        ("a.jsonl", LINES + '{"text": "c"}', "row 3 has no label; give it one"),
+        ("a.jsonl", LINES + '{"text": "c"}', "row 3 has no label, a name or a number; give it one"),
         ("a.jsonl", "[" * 100_000, "cannot be read as JSON, an object a line"),
         ("a.jsonl", "7", "an object a line"),
         ("a.jsonl", '[{"text": "a", "label": "blame"}]', "an object a line"),
@@ -103,6 +103,14 @@ def test_bad_files(tmp_path, name, content, message):
     with refusal(message) as told:
         load(tmp_path / name, content)
     assert name in str(told.value)
+
+
+def test_a_table_of_images_has_no_texts(tmp_path):
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.Value("string")})
+    rows = {"img": [{"bytes": b"", "path": None}], "label": ["blame"]}
+    datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "a.parquet")
+    with refusal("a.parquet: it holds no texts; name class folders, or texts in CSV"):
+        TextConfig(source="text", validation=f"{tmp_path}/a.parquet", classes=CLASSES).load()
 
 
 def test_text_folders_are_read_in_utf_8_whatever_their_marks_and_capitals(tmp_path):

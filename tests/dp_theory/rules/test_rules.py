@@ -22,6 +22,7 @@ from dp_theory import (
     make_rule,
     predict,
     simulate,
+    sweep,
 )
 from tests.dp_theory.rules.reference import integrated_moments, tilted
 from tests.refusals import out_of_range, refused
@@ -115,6 +116,8 @@ test_bad_rules_are_named = refused(
         r"Sure: keep_probability must be in \[0, 1\]": lambda: Sure().moments(0.5),
         r"keep_probability of Sure = 1\.5 must lie in \[0, 1\]": lambda: simulate(Problem(Sure(), 0.5, 0.5, 0.1), d=8),
         "rules: there is no 'keep-best'; did you mean 'keep-easy'": lambda: make_rule("keep-best", alpha=1),
+        r"rule = \(too many digits to show\) must be a name, such as keep-hard": lambda: make_rule(10**5000),
+        "rule = 5 must be a name": lambda: sweep(0.5, rules=["keep-hard", 5]),
         "given: alpha, keep": lambda: make_rule("keep-hard", alpha=1.0, keep=0.5),
         "underflows": lambda: make_rule("keep-easy", alpha=50.0),
         "rule keep-all has no keep: it takes no parameter": lambda: make_rule("keep-all", keep=0.5),

@@ -24,6 +24,7 @@ WRONG = {
     "theory simulate --rho 0.5 --phi 0.5 --d 1000000000000000000": "",
     "theory verify --trials 1000000000000000000": "",
     "theory sweep --lam 0.1,,1 --out new": "lam = 0.1,,1: must be a value",
+    "theory sweep --lam -1 --out new": "dp: lam = -1 must be at least 0",
     "theory sweep --lam 0:1:3 --out new": "lam = 0:1:3: must start and stop above 0",
     "theory sweep --n 16.5,32 --out new": "n = 16.5,32: must be whole numbers",
     "theory sweep --rule keep-hard,best --out new": "there is no 'best'",
@@ -119,6 +120,11 @@ def test_what_cannot_be(command, guided_run, here):
 def test_a_link_to_itself(command, here):
     Path("self").symlink_to("self")
     assert "self cannot be written: self is a link that leads nowhere" in refused(command, "--out self")
+
+
+def test_a_name_in_place_of_its_file(here):
+    Path("mine.toml").touch()
+    assert "unknown preset 'mine': did you mean mine.toml?" in refused("real run mine")
 
 
 @pytest.mark.parametrize("command", ["report", "review", "evaluate", "export --out samples"])

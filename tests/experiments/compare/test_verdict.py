@@ -92,7 +92,7 @@ def test_what_matches_an_arm_has_the_unit_of_the_axis(axis, amount):
 
 def test_without_practice_the_best_is_held_against_the_next():
     (sentence,) = said({"static": [0.90, 0.91], "static-400": [0.93, 0.92]})
-    assert sentence.startswith("static-400 reached 92.50 %, 2.00 points above static (")
+    assert sentence.startswith("static-400 reached 92.50 %, 2.00 points above static, the second best arm (")
     assert said({"static": [0.9]}) == ["static: 90.00 % of the test set."]
 
 

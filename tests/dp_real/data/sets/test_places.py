@@ -201,6 +201,8 @@ def test_columns_by_name(tmp_path):
     assert read(tmp_path / "r", HUNDRED).y.tolist() == [5]
     with refusal("row 1: whatever is none of the 100 classes"):
         read(f"{tmp_path / 'r'}#class_name", HUNDRED)
+    with refusal("row 1 has no label, a name or a number"):
+        read(f"{tmp_path / 'r'}#class_name,picture", HUNDRED)
     with refusal(r"which column is the label.*#IMAGE,LABEL; it has picture, wnid, class_name"):
         read(f"{tmp_path / 'r'}#label", HUNDRED)
     data.add_column("other", rows["picture"], feature=datasets.Image()).save_to_disk(tmp_path / "two")
