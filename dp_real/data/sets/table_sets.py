@@ -133,7 +133,8 @@ def class_names(where: str, values: Sequence[Any], feature: Any, classes: Classe
 def plain_names(where: str, values: Sequence[Any]) -> list[str]:
     """A label column's values as names."""
     for row, value in enumerate(values, 1):
-        if not (isinstance(value, str | int | float) and str(value).strip() and value == value):  # nan differs from itself
+        is_name = isinstance(value, str | int | float) and str(value).strip()
+        if not is_name or value != value:  # nan differs from itself
             raise InputError(f"{where}: row {row} has no label, a name or a number; give it one, or remove the row")
     # If a table ever lacked a label, the others may have become floats.
     whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in values)

@@ -29,7 +29,13 @@ ENCODER = "-encoder"  # ends the name, before settings, of an arm whose learner 
 def preset(arm: str, k: int, split: int) -> Config:
     """The task with k real images of each class, before it is the arm's and has its encoder."""
     looks = [] if arm.startswith("practice") else ["practice.evaluate_every=500"]  # on which no other arm depends
-    settings = ["generator.training=full", "training.steps=1500", f"data.split={split}", f"data.real_per_class={k}", *looks]
+    settings = [
+        "generator.training=full",
+        "training.steps=1500",
+        f"data.split={split}",
+        f"data.real_per_class={k}",
+        *looks,
+    ]
     return load_preset("glyphs", settings, seed=split)
 
 
