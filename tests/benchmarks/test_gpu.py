@@ -51,8 +51,8 @@ def test_a_name_that_no_row_has(tmp_path):
     assert not (tmp_path / "gpu.csv").exists()
 
 
-def test_packages_that_are_missing_are_named_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(gpu, "NEEDED", (*gpu.NEEDED, "nobodys_package"))
+def test_packages_that_are_missing_are_named_with_the_remedy(patch):
+    patch(gpu, "NEEDED", (*gpu.NEEDED, "nobodys_package"))
     with pytest.raises(SystemExit, match=r"missing: nobodys_package; .* --wheels 3\.\d+ fetches them"):
         gpu.unpack_wheels()
 

@@ -67,10 +67,10 @@ CASES = {
 
 
 @pytest.mark.parametrize(("problem", "answer", "rtol"), CASES.values(), ids=CASES)
-def test_a_batch_is_a_loop(problem, answer, rtol, monkeypatch):
+def test_a_batch_is_a_loop(problem, answer, rtol, patch):
     """Field by field, in several blocks; what both share (d, trials, seed, the problem) aside."""
-    monkeypatch.setattr("dp_theory.ridge.theorem1._BLOCK", 4)
-    monkeypatch.setattr("dp_theory.rules.base._CELLS", 3)
+    patch("dp_theory.ridge.theorem1._BLOCK", 4)
+    patch("dp_theory.rules.base._CELLS", 3)
     batch = answer(problem)
     assert np.prod(problem.shape) in (2, 6)
     for index in np.ndindex(problem.shape):

@@ -43,8 +43,8 @@ def test_the_table_for_a_fixed_number_of_rows():
             assert round(float(won[i, j]), 4) == float(cell[1:])
 
 
-def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
-    monkeypatch.setattr("dp_theory.budgets.optimum.CELLS_AT_ONCE", 4)  # several blocks
+def test_a_phase_diagram_is_the_optimum_of_each_cell(patch):
+    patch("dp_theory.budgets.optimum.CELLS_AT_ONCE", 4)  # several blocks
     rho, psi = np.array([0.5, 0.9]), np.array([[0.2], [0.5], [2.0]])
     for name, sizes in (("psi", psi), ("budget", 1 / psi)):
         table = optimum(rho, **{name: sizes})

@@ -183,9 +183,9 @@ PRACTICE_CELLS = {
 
 
 @pytest.mark.parametrize("cell", PRACTICE_CELLS.values(), ids=PRACTICE_CELLS)
-def test_loops_against_many_nodes(cell, monkeypatch):
+def test_loops_against_many_nodes(cell, patch):
     answer = predict(cell)
-    monkeypatch.setattr(square, "ORDERS", (16, 80, 100))
+    patch(square, "ORDERS", (16, 80, 100))
     best = predict(cell, tolerance=1.0)
     assert_close_to(answer, best)
 
@@ -206,8 +206,8 @@ def test_jumps_that_are_not_named_are_found(selected):
     assert_close_to(answer, best)
 
 
-def test_a_loops_certificate_sees_what_cannot_be_refined(monkeypatch):
-    monkeypatch.setattr(quadrature, "MAX_PANELS", 20)
+def test_a_loops_certificate_sees_what_cannot_be_refined(patch):
+    patch(quadrature, "MAX_PANELS", 20)
     best = predict(PracticeProblem(0.5, 0.02, [replace(UNNAMED, breaks=(0.777,))]))
     assert best.certificate[1] < 1e-12
     loose = predict(PracticeProblem(0.5, 0.02, [UNNAMED]), tolerance=1e-2)

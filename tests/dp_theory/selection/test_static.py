@@ -105,9 +105,9 @@ def test_a_gap_at_the_least_share_is_none_of_the_far_edge():
     ("budget", "narrow"),
     [(Budget(1 - 1e-9, 1.0), 1.0), (Budget(0.9, 38.5, candidate=1.0, training=0.0, lam_per_row=0.0, least=0.5), 1.85)],
 )
-def test_a_narrow_band_moves_as_far_as_a_wide_one(monkeypatch, budget, narrow):
+def test_a_narrow_band_moves_as_far_as_a_wide_one(patch, budget, narrow):
     searches = Mock(wraps=minimize)
-    monkeypatch.setattr(best_module, "minimize", searches)
+    patch(best_module, "minimize", searches)
     best = best_selection(budget)
     assert best.rule.bands[-1] == pytest.approx((narrow, narrow), rel=0.02)
     assert best.gap < 1e-6 * best.test_error
