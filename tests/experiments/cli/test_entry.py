@@ -45,7 +45,7 @@ def test_ctrl_c_from_the_first_instruction_on(seconds, tmp_path, own_cache):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["real keys --json", "--help", PREDICT], ids=lambda words: words.split()[0])
+@pytest.mark.parametrize("command", ["real keys --json", "--help", PREDICT])
 def test_a_reader_may_leave(command):
     done = shell(f"{DP} {command} | head -c 1 >/dev/null")
     assert (done.returncode, done.stderr) == (0, "")
